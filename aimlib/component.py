@@ -1,0 +1,164 @@
+"""What every plugin's configuration is made of: frozen, strict, and with an identity that lasts.
+
+The identity of a configuration (what the run id hashes) leaves out fields at their default and fields
+marked `local`. So a new field with a default leaves old ids as they were, and a path or a device never
+enters an id. The price: whoever changes a default, or what a component computes, raises its `version`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+from pydantic.fields import FieldInfo
+
+from aimlib.errors import ConfigError, did_you_mean
+
+
+def _list_to_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Integers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_list_to_tuple)]
+"""A sequence of positive integers; documents write it as a list."""
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_list_to_tuple)]
+"""A sequence of names; documents write it as a list."""
+
+
+def local(default: Any, description: str, **constraints: Any) -> Any:
+    """Declare a field that says where or how something is found, and is no part of the run's identity."""
+    return Field(default, description=description, json_schema_extra={"identity": False}, **constraints)
+
+
+class Frozen(BaseModel):
+    """Base of all configuration: immutable, no unknown keys, no silent conversion, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the plain JSON that identifies this configuration: defaults and `local` fields left out."""
+        out: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if is_local(field) or value == field.get_default(call_default_factory=True):
+                continue
+            out[name] = _identity_of(value)
+        return out
+
+    @classmethod
+    def parse(cls, data: Any, where: str = "") -> Self:
+        """Validate `data`; on mistakes raise one ConfigError that names every one with its key path.
+
+        Parameters
+        ----------
+        data : plain JSON values, as a YAML or JSON document gives them.
+        where : the path of `data` in its document, put before every key path.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(explain(error, cls, where)) from None
+
+
+class ComponentConfig(Frozen):
+    """Base of the configuration that a plugin brings: its options, as fields.
+
+    The registry sets `component` and `version` when it registers the plugin.
+    """
+
+    component: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        """The name under which the plugin is registered."""
+        return type(self).component
+
+    def identity(self) -> dict[str, Any]:
+        """Return name, version and the options that differ from their defaults."""
+        return {"name": self.name, "version": type(self).version, **super().identity()}
+
+    @model_serializer(mode="wrap")
+    def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"name": self.name, **handler(self)}
+
+
+def is_local(field: FieldInfo) -> bool:
+    """Tell whether a field was declared with `local`."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and extra.get("identity") is False
+
+
+def _identity_of(value: Any) -> Any:
+    if isinstance(value, Frozen):
+        return value.identity()
+    if isinstance(value, (tuple, list)):
+        return [_identity_of(item) for item in value]
+    return value
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> list[str]:
+    """Return one message per mistake: key path, what is wrong, what would be right."""
+    messages: list[str] = []
+    for item in error.errors(include_url=False):
+        # A list index or a key is part of the path; the names of unions and functions that pydantic adds are not.
+        loc = [part for part in item["loc"] if isinstance(part, int) or _is_key(str(part))]
+        path = ".".join([where, *map(str, loc)]) if where else ".".join(map(str, loc))
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigError):
+            messages += [f"{path}.{problem}" if path else problem for problem in cause.problems]
+        else:
+            messages.append(f"{path}: {_message(item, model, loc)}" if path else _message(item, model, loc))
+    return messages
+
+
+def _is_key(part: str) -> bool:
+    return part.isidentifier() or part.replace("-", "_").isidentifier()
+
+
+def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
+    kind, given = item["type"], item.get("input")
+    if kind == "extra_forbidden":
+        fields = _fields_at(model, loc[:-1])
+        listed = ", ".join(sorted(fields)) or "none: it takes no options"
+        return f"unknown key; {did_you_mean(str(loc[-1]), fields)}known keys: {listed}"
+    if kind == "missing":
+        return "missing: this key has no default"
+    if kind == "value_error":
+        return str(item["ctx"]["error"])
+    message = item["msg"].removeprefix("Input ").replace("should be", "must be", 1)
+    message = message[:1].lower() + message[1:]
+    return f"{message}; got {given!r} ({_yaml_type(given)})"
+
+
+def _yaml_type(value: Any) -> str:
+    kinds: dict[type, str] = {bool: "true/false", int: "integer", float: "number", str: "text", list: "list", dict: "mapping"}
+    return kinds.get(type(value), "nothing" if value is None else type(value).__name__)
+
+
+def _fields_at(model: type[BaseModel], loc: list[int | str]) -> list[str]:
+    """Return the field names of the nested model at `loc`."""
+    current: type[BaseModel] | None = model
+    for part in loc:
+        field = current.model_fields.get(str(part)) if current else None
+        current = _model_in(field.annotation) if field else current
+    return list(current.model_fields) if current else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _model_in(argument)
+        if found is not None:
+            return found
+    return None

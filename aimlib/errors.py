@@ -1,0 +1,52 @@
+"""Mistakes that a user can mend; every message says what is wrong, where, and what to do.
+
+The command line prints them without a traceback and exits with code 2. Anything else that escapes is a
+fault of this package and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """Input that cannot be used as it is. `str(error)` is meant for the user's eyes."""
+
+
+class ConfigError(UsageError):
+    """A configuration with one or more problems, each with its key path.
+
+    Parameters
+    ----------
+    problems : the messages, one per mistake, in the order of the document.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems: tuple[str, ...] = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(UsageError):
+    """Data that is missing, incomplete or not what the configuration says."""
+
+
+class PluginError(UsageError):
+    """A plugin that is unknown, registered twice, or fails to import."""
+
+
+class StoreError(UsageError):
+    """A result directory that cannot be read or written as one."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return ``"did you mean 'x'? "`` for the nearest choice, or an empty string where none is near."""
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def unknown_name(kind: str, word: str, choices: Iterable[str]) -> str:
+    """Return the message for a name that is not among `choices`: nearest name first, then all of them."""
+    choices = sorted(choices)
+    listed = ", ".join(choices) if choices else "none"
+    return f"unknown {kind} {word!r}; {did_you_mean(word, choices)}known: {listed}"

@@ -1,0 +1,246 @@
+"""One registry per plugin family. Importing this module imports no plugin and no torch.
+
+Built-in plugins are one private file each: `every_layer` lives in ``aimlib/placements/_every_layer.py`` and
+registers itself there with ``@placements.register("every_layer")``. Third parties name theirs in an entry
+point group (``aimlib.placements``, ...). Names are listed without importing anything; a plugin is imported
+when it is first used, and one that fails to import breaks nothing but its own use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from aimlib.component import ComponentConfig
+from aimlib.dimensions import Dimension
+from aimlib.errors import ConfigError, PluginError, unknown_name
+
+PluginClass = TypeVar("PluginClass", bound=type)
+
+DISTRIBUTION = "aim-ablations"
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """Where a plugin comes from; known without importing it.
+
+    Attributes
+    ----------
+    family, name : e.g. ``placements``, ``every_layer``.
+    distribution : the installed distribution that brings it, with its version where known.
+    module : the module that defines it.
+    """
+
+    family: str
+    name: str
+    distribution: str
+    module: str
+
+
+class Registry:
+    """The plugins of one family, by name.
+
+    Parameters
+    ----------
+    family : plural noun; also the entry point group ``aimlib.<family>``.
+    kind : singular noun for messages.
+    methods : names that every plugin class of the family must define.
+    """
+
+    def __init__(self, family: str, kind: str, methods: tuple[str, ...] = ()) -> None:
+        self.family = family
+        self.kind = kind
+        self.package = f"aimlib.{family}"
+        self._methods = methods
+        self._classes: dict[str, type] = {}
+
+    def register(self, name: str, *, version: int = 1) -> Callable[[PluginClass], PluginClass]:
+        """Return the class decorator that registers a plugin as `name`.
+
+        The class may bring `Config` (a ComponentConfig with its options), `search_space` (dimensions of those
+        options) and `source` (where the idea is from). `version` is part of every run id: raise it when the
+        plugin computes something else than before.
+
+        Raises
+        ------
+        PluginError: the name is taken, or the class lacks what its family demands.
+        """
+
+        def decorate(cls: PluginClass) -> PluginClass:
+            self._refuse_duplicate(name, cls)
+            self._complete(name, version, cls)
+            self._classes[name] = cls
+            return cls
+
+        return decorate
+
+    def _refuse_duplicate(self, name: str, cls: type) -> None:
+        other = self._classes.get(name)
+        if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise PluginError(
+                f"{self.kind} {name!r} is registered twice: by {other.__module__}.{other.__qualname__} and by "
+                f"{cls.__module__}.{cls.__qualname__}; rename one of them"
+            )
+
+    def _complete(self, name: str, version: int, cls: type) -> None:
+        """Check what the plugin brings and fill in what it may leave out."""
+        lacking = [method for method in self._methods if not callable(getattr(cls, method, None))]
+        if lacking:
+            raise PluginError(
+                f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) lacks {', '.join(lacking)}"
+            )
+        parent: type[ComponentConfig] = getattr(cls, "Config", ComponentConfig)
+        if "Config" not in cls.__dict__:  # its own class, so that name and version below are its own
+            cls.Config = type("Config", (parent,), {"__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.Config"})  # type: ignore[attr-defined]
+        config: type[ComponentConfig] = cls.Config  # type: ignore[attr-defined]
+        if not (isinstance(config, type) and issubclass(config, ComponentConfig)):
+            raise PluginError(f"{self.kind} {name!r}: Config must be a subclass of aimlib.component.ComponentConfig")
+        config.component, config.version = name, version
+        dimensions: Mapping[str, Dimension] = getattr(cls, "search_space", {})
+        unknown = sorted(set(dimensions) - set(config.model_fields))
+        if unknown:
+            raise PluginError(f"{self.kind} {name!r}: search_space names no option of Config: {', '.join(unknown)}")
+
+    def names(self) -> list[str]:
+        """Return every known name, sorted; imports no plugin."""
+        return sorted({info.name for info in self.plugins()})
+
+    def plugins(self) -> list[PluginInfo]:
+        """Return where every plugin comes from, sorted by name; imports no plugin.
+
+        A name that two distributions claim is listed once for each.
+        """
+        found = [*self._builtin(), *(info for info, _ in self._entry_points())]
+        listed = {info.name for info in found}
+        found += [
+            PluginInfo(self.family, name, "(registered in this process)", cls.__module__)
+            for name, cls in self._classes.items()
+            if name not in listed
+        ]
+        return sorted(found, key=lambda info: (info.name, info.distribution))
+
+    def get(self, name: str) -> type[Any]:
+        """Return the plugin class called `name`, importing it on first use.
+
+        Raises
+        ------
+        PluginError: no such plugin (lists the choices), two distributions claim the name, or its import
+            failed (names distribution and cause).
+        """
+        claims = [info for info in self.plugins() if info.name == name]
+        if len(claims) > 1:
+            both = " and ".join(f"{info.distribution} ({info.module})" for info in claims)
+            raise PluginError(f"{self.kind} {name!r} is claimed by {both}; uninstall one of them")
+        if name not in self._classes and claims:
+            self._load(claims[0])
+        if name not in self._classes:
+            raise PluginError(unknown_name(self.kind, name, self.names()))
+        return self._classes[name]
+
+    def _load(self, info: PluginInfo) -> None:
+        entry = next((entry for known, entry in self._entry_points() if known == info), None)
+        try:
+            loaded = entry.load() if entry is not None else importlib.import_module(info.module)
+        except Exception as error:  # noqa: BLE001 -- whatever a third party's module raises
+            raise PluginError(
+                f"{self.kind} {info.name!r} of {info.distribution} cannot be imported from {info.module}: "
+                f"{type(error).__name__}: {error}; repair or uninstall that distribution"
+            ) from error
+        if info.name not in self._classes and isinstance(loaded, type):
+            self.register(info.name)(loaded)
+        if info.name not in self._classes:
+            raise PluginError(
+                f"{info.module} of {info.distribution} was imported but registered no {self.kind} {info.name!r}"
+            )
+
+    def create(self, config: ComponentConfig) -> Any:
+        """Return an instance of the plugin that `config` belongs to."""
+        return self.get(config.name)(config)
+
+    def parse(self, value: object) -> ComponentConfig:
+        """Turn a document's value into the plugin's configuration.
+
+        Parameters
+        ----------
+        value : a name, a mapping with the key `name` and options, or a ready configuration of this family.
+
+        Raises
+        ------
+        ConfigError: with one message per mistake.
+        """
+        if isinstance(value, ComponentConfig):
+            if type(value) is not self.get(value.name).Config:
+                raise ConfigError([f"{value.name!r} is no {self.kind}"])
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+            raise ConfigError([f"name: missing: give the {self.kind} by name, one of {', '.join(self.names())}"])
+        options = {key: item for key, item in value.items() if key != "name"}
+        try:
+            config: type[ComponentConfig] = self.get(value["name"]).Config
+        except PluginError as error:
+            raise ConfigError([f"name: {error}"]) from error
+        return config.parse(options)
+
+    def _builtin(self) -> Iterator[PluginInfo]:
+        spec = importlib.util.find_spec(self.package)
+        for path in spec.submodule_search_locations or [] if spec else []:
+            for module in pkgutil.iter_modules([path]):
+                if module.name.startswith("_"):
+                    yield PluginInfo(self.family, module.name[1:], DISTRIBUTION, f"{self.package}.{module.name}")
+
+    def _entry_points(self) -> Iterator[tuple[PluginInfo, importlib.metadata.EntryPoint]]:
+        for entry in importlib.metadata.entry_points(group=self.package):
+            distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
+            yield PluginInfo(self.family, entry.name, distribution, entry.module), entry
+
+
+backbones = Registry("backbones", "backbone", ("build",))
+memories = Registry("memories", "memory source", ("forward",))
+placements = Registry("placements", "placement", ("reads",))
+updates = Registry("updates", "update", ("build",))
+controls = Registry("controls", "control", ("transform",))
+datasets = Registry("datasets", "data set", ("load",))
+optimizers = Registry("optimizers", "optimizer", ("build",))
+schedules = Registry("schedules", "learning-rate schedule", ("rate",))
+selections = Registry("selections", "selection rule", ("select",))
+
+FAMILIES: tuple[Registry, ...] = (
+    backbones,
+    memories,
+    placements,
+    updates,
+    controls,
+    datasets,
+    optimizers,
+    schedules,
+    selections,
+)
+
+
+@dataclass(frozen=True)
+class ComponentOf:
+    """Field annotation: a component of `registry`, validated by name and written back with its name.
+
+    ``backbone: Annotated[ComponentConfig, ComponentOf(backbones)]``
+    """
+
+    registry: Registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate through the registry, so that the plugin's own Config checks its options."""
+        return core_schema.no_info_plain_validator_function(
+            self.registry.parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda config: config.model_dump(mode="json")
+            ),
+        )
