@@ -23,14 +23,15 @@ from pydantic.fields import FieldInfo
 from aimlib.errors import ConfigError, did_you_mean
 
 
-def _list_to_tuple(value: Any) -> Any:
+def tuple_of(value: Any) -> Any:
+    """Turn a document's list into a tuple; leave anything else for the type check."""
     return tuple(value) if isinstance(value, list) else value
 
 
-Integers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_list_to_tuple)]
+Integers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(tuple_of)]
 """A sequence of positive integers; documents write it as a list."""
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_list_to_tuple)]
+Names = Annotated[tuple[str, ...], BeforeValidator(tuple_of)]
 """A sequence of names; documents write it as a list."""
 
 

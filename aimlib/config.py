@@ -36,21 +36,25 @@ class ModelConfig(Frozen):
     """The network: a backbone, and what gives it memory. Without `memory` it is a baseline."""
 
     backbone: Annotated[ComponentConfig, ComponentOf(backbones)]
-    memory: Annotated[ComponentConfig, ComponentOf(memories)] | None = None
-    placement: Annotated[ComponentConfig, ComponentOf(placements)] | None = None
-    update: Annotated[ComponentConfig, ComponentOf(updates)] | None = None
+    memory: Annotated[ComponentConfig | None, ComponentOf(memories, optional=True)] = None
+    placement: Annotated[ComponentConfig | None, ComponentOf(placements, optional=True)] = None
+    update: Annotated[ComponentConfig | None, ComponentOf(updates, optional=True)] = None
+    update_after: Literal["stage", "first_block", "block"] | None = None
+    """Where the memory is updated: after the last block of every stage (None means this where there is an
+    update), after the first block of every stage (as run), or after every block."""
     read_init: Literal["concatenated", "own"] | None = None
     """Fan-in of the initial reading weights: all channels of the concatenated layer, or the memory's alone.
     None is concatenated where there is memory."""
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal"
     """Initial values of convolutions (He et al., 2015; Glorot and Bengio, 2010), truncated as in Keras."""
-    control: Annotated[ComponentConfig, ComponentOf(controls)] | None = None
+    control: Annotated[ComponentConfig | None, ComponentOf(controls, optional=True)] = None
 
     @model_validator(mode="after")
     def _without_idle_options(self) -> Self:
         """Refuse options that nothing would act on: a study must not vary what has no effect."""
         if self.memory is None:
-            idle = [name for name in ("placement", "update", "read_init", "control") if getattr(self, name) is not None]
+            dependent = ("placement", "update", "update_after", "read_init", "control")
+            idle = [name for name in dependent if getattr(self, name) is not None]
             if idle:
                 raise ValueError(
                     f"{', '.join(idle)} without effect: this model has no memory; give memory: {'|'.join(memories.names())} "
@@ -58,6 +62,8 @@ class ModelConfig(Frozen):
                 )
         elif self.placement is None:
             raise ValueError(f"memory that no layer reads; give placement: {'|'.join(placements.names())}")
+        elif self.update is None and self.update_after is not None:
+            raise ValueError(f"update_after without effect: give update: {'|'.join(updates.names())} or remove it")
         return self
 
 
@@ -89,11 +95,11 @@ class TrainingConfig(Frozen):
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
     optimizer: Annotated[ComponentConfig, ComponentOf(optimizers)]
-    schedule: Annotated[ComponentConfig, ComponentOf(schedules)] | None = None
+    schedule: Annotated[ComponentConfig | None, ComponentOf(schedules, optional=True)] = None
     """None keeps the optimizer's learning rate throughout."""
     early_stopping: EarlyStoppingConfig | None = None
-    selection: Annotated[ComponentConfig, ComponentOf(selections)] | None = None
-    """Which epoch is reported; None is the last."""
+    selection: Annotated[ComponentConfig, ComponentOf(selections)]
+    """Which epoch is reported."""
     validation_fraction: Fraction = 0.1
     """Share of each class of the training images held out, drawn anew for every seed."""
     augmentation: AugmentationConfig | None = None
@@ -116,7 +122,7 @@ class TrainingConfig(Frozen):
             for name, used in (
                 ("early_stopping", self.early_stopping is not None),
                 (f"schedule {self.schedule.name!r}" if self.schedule else "", _monitors(self.schedule)),
-                (f"selection {self.selection.name!r}" if self.selection else "", _monitors(self.selection)),
+                (f"selection {self.selection.name!r}", _monitors(self.selection)),
             )
             if used
         ]

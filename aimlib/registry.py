@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import GetCoreSchemaHandler
@@ -52,13 +52,14 @@ class Registry:
     ----------
     family : plural noun; also the entry point group ``aimlib.<family>``.
     kind : singular noun for messages.
+    package : the package of the built-in plugins.
     methods : names that every plugin class of the family must define.
     """
 
-    def __init__(self, family: str, kind: str, methods: tuple[str, ...] = ()) -> None:
+    def __init__(self, family: str, kind: str, package: str, methods: tuple[str, ...] = ()) -> None:
         self.family = family
         self.kind = kind
-        self.package = f"aimlib.{family}"
+        self.package = package
         self._methods = methods
         self._classes: dict[str, type] = {}
 
@@ -192,27 +193,27 @@ class Registry:
         return config.parse(options)
 
     def _builtin(self) -> Iterator[PluginInfo]:
-        spec = importlib.util.find_spec(self.package)
-        for path in spec.submodule_search_locations or [] if spec else []:
-            for module in pkgutil.iter_modules([path]):
-                if module.name.startswith("_"):
-                    yield PluginInfo(self.family, module.name[1:], DISTRIBUTION, f"{self.package}.{module.name}")
+        # Not importlib.util.find_spec: it imports the parent packages, and those import torch.
+        folder = Path(__file__).parent.joinpath(*self.package.split(".")[1:])
+        for module in pkgutil.iter_modules([str(folder)]):
+            if module.name.startswith("_"):
+                yield PluginInfo(self.family, module.name[1:], DISTRIBUTION, f"{self.package}.{module.name}")
 
     def _entry_points(self) -> Iterator[tuple[PluginInfo, importlib.metadata.EntryPoint]]:
-        for entry in importlib.metadata.entry_points(group=self.package):
+        for entry in importlib.metadata.entry_points(group=f"aimlib.{self.family}"):
             distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
             yield PluginInfo(self.family, entry.name, distribution, entry.module), entry
 
 
-backbones = Registry("backbones", "backbone", ("build",))
-memories = Registry("memories", "memory source", ("forward",))
-placements = Registry("placements", "placement", ("reads",))
-updates = Registry("updates", "update", ("build",))
-controls = Registry("controls", "control", ("transform",))
-datasets = Registry("datasets", "data set", ("load",))
-optimizers = Registry("optimizers", "optimizer", ("build",))
-schedules = Registry("schedules", "learning-rate schedule", ("rate",))
-selections = Registry("selections", "selection rule", ("select",))
+backbones = Registry("backbones", "backbone", "aimlib.backbones", ("build", "layout"))
+memories = Registry("memories", "memory source", "aimlib.memory.sources", ("forward",))
+placements = Registry("placements", "placement", "aimlib.placements", ("reads",))
+updates = Registry("updates", "update", "aimlib.updates", ("forward",))
+controls = Registry("controls", "control", "aimlib.controls", ("transform",))
+datasets = Registry("datasets", "data set", "aimlib.datasets", ("shape", "load"))
+optimizers = Registry("optimizers", "optimizer", "aimlib.training.optimizers", ("build",))
+schedules = Registry("schedules", "learning-rate schedule", "aimlib.training.schedules", ("rate",))
+selections = Registry("selections", "selection rule", "aimlib.training.selections", ("select",))
 
 FAMILIES: tuple[Registry, ...] = (
     backbones,
@@ -231,16 +232,25 @@ FAMILIES: tuple[Registry, ...] = (
 class ComponentOf:
     """Field annotation: a component of `registry`, validated by name and written back with its name.
 
-    ``backbone: Annotated[ComponentConfig, ComponentOf(backbones)]``
+    ``backbone: Annotated[ComponentConfig, ComponentOf(backbones)]``; where `optional`, null and the name
+    ``none`` mean that there is no such component.
     """
 
     registry: Registry
+    optional: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validate through the registry, so that the plugin's own Config checks its options."""
         return core_schema.no_info_plain_validator_function(
-            self.registry.parse,
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda config: config.model_dump(mode="json")
-            ),
+            self._parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(_dump),
         )
+
+    def _parse(self, value: object) -> ComponentConfig | None:
+        if self.optional and (value is None or value == "none" or value == {"name": "none"}):
+            return None
+        return self.registry.parse(value)
+
+
+def _dump(config: ComponentConfig | None) -> dict[str, Any] | None:
+    return None if config is None else config.model_dump(mode="json")

@@ -1,0 +1,199 @@
+"""From a study to its arms: complete configurations, checked against each other, with their part in the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ablations import documents
+from ablations.designs import DESIGNS, label
+from ablations.study import ArmSpec, StudyFile, StudySpec
+from aimlib.config import ModelConfig, RunConfig
+from aimlib.controls.base import Control
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import ConfigError, UsageError
+from aimlib.registry import controls, datasets
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of a study.
+
+    Attributes
+    ----------
+    name : unique in the study.
+    role : ``baseline``, ``aim``, ``matched``, ``frozen`` or ``other``.
+    of : the arm that it is a control or a variation of; None where it starts from the base.
+    config : the run of the study's first seed.
+    """
+
+    name: str
+    role: str
+    of: str | None
+    config: RunConfig
+
+    def run(self, seed: int) -> RunConfig:
+        """Return the arm's run of another seed."""
+        return self.config.model_copy(update={"seed": seed})
+
+
+def expand(study: StudyFile) -> list[Arm]:
+    """Return the arms of a study, each complete and buildable.
+
+    Raises
+    ------
+    ConfigError: with one message per problem.
+    """
+    spec = study.spec
+    problems: list[str] = []
+    arms: dict[str, Arm] = {}
+    specs = {**spec.arms, **_factor_arms(spec)}
+    for name in specs:
+        try:
+            arms[name] = _complete(name, specs, spec)
+        except ConfigError as error:
+            problems += [_located(problem, name, specs) for problem in error.problems]
+        except UsageError as error:
+            problems.append(f"arms.{name}: {error}")
+    varied = [name for name in specs if name not in spec.arms and name in arms]
+    kept = _without_repeats(arms, set(varied), problems)
+    if problems:
+        raise ConfigError(f"{study.path}: {problem}" for problem in dict.fromkeys(problems))
+    return _with_roles(kept, specs)
+
+
+def shape_of(config: RunConfig) -> ImageShape:
+    """Return the shape of the images that a run trains on; reads no file."""
+    shape: ImageShape = datasets.create(config.data).shape()
+    return shape
+
+
+def _factor_arms(spec: StudySpec) -> dict[str, ArmSpec]:
+    if not spec.factors:
+        return {}
+    arms: dict[str, ArmSpec] = {}
+    for combination in DESIGNS[spec.design or "full_factorial"](spec.factors):
+        changes: dict[str, Any] = {}
+        for path, level in combination.items():
+            documents.put(changes, path.split("."), level)
+        arms[f"{spec.vary}[{label(combination)}]"] = ArmSpec.parse({**changes, "of": spec.vary})
+    return arms
+
+
+def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
+    arm = specs[name]
+    merged = _layers(name, specs, spec, seen=())
+    config = RunConfig.parse({**merged, "seed": spec.seeds[0]})
+    if arm.control is not None:
+        control = _control(arm.control)
+        if config.model.memory is None:
+            raise UsageError(f"control {control.config.name!r} is of an arm with memory, and {arm.of!r} has none")
+        model = control.transform(config.model, shape_of(config))
+        config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
+    _build(config.model, shape_of(config))
+    return Arm(name, "", arm.of, config)
+
+
+def _build(model: ModelConfig, shape: ImageShape) -> None:
+    from aimlib.models import skeleton  # noqa: PLC0415 -- torch only once the document is known to be sound
+
+    skeleton(model, shape)
+
+
+def _control(value: str | dict[str, Any]) -> Control:
+    try:
+        return cast("Control", controls.create(controls.parse(value)))
+    except ConfigError as error:
+        raise ConfigError(f"control.{problem}" for problem in error.problems) from None
+
+
+def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, seen: tuple[str, ...]) -> dict[str, Any]:
+    """Return base, then the chain of `of`, then the arm itself, merged."""
+    if name in seen:
+        raise ConfigError([f"of: the arms {' -> '.join((*seen, name))} start from each other"])
+    arm = specs[name]
+    below = _layers(arm.of, specs, spec, (*seen, name)) if arm.of else spec.base
+    own = arm.model_dump(include={"model", "data", "training"}, exclude_defaults=True)
+    return documents.merge(below, own)
+
+
+def _located(problem: str, name: str, specs: Mapping[str, ArmSpec]) -> str:
+    """Put before a problem where it stands: in the arm, in an arm that it starts from, or in the base."""
+    path = problem.partition(":")[0].split(".")
+    if path[0] not in {"model", "data", "training"}:
+        return f"arms.{name}.{problem}"
+    depths = {arm: _depth(specs[arm], path) for arm in _lineage(name, specs)}
+    owner = max(depths, key=lambda arm: depths[arm])  # the first of several: the arm itself
+    return f"arms.{owner}.{problem}" if depths[owner] >= min(2, len(path)) else f"base.{problem}"
+
+
+def _lineage(name: str, specs: Mapping[str, ArmSpec]) -> list[str]:
+    """Return the arm and those that it starts from."""
+    lineage: list[str] = []
+    following: str | None = name
+    while following is not None and following not in lineage:
+        lineage.append(following)
+        following = specs[following].of
+    return lineage
+
+
+def _depth(arm: ArmSpec, path: list[str]) -> int:
+    """Return how much of a key path stands in the arm itself."""
+    own = arm.model_dump(include={"model", "data", "training"}, exclude_defaults=True)
+    return max((length for length in range(len(path) + 1) if documents.has(own, path[:length])), default=0)
+
+
+def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]) -> list[Arm]:
+    """Drop combinations of factors that are an arm already; two named arms that are equal are a problem."""
+    kept: list[Arm] = []
+    for arm in arms.values():
+        equal = next((other for other in kept if other.config.identity() == arm.config.identity()), None)
+        if equal is None:
+            kept.append(arm)
+        elif arm.name not in varied:
+            problems.append(
+                f"arms.{arm.name}: identical to arms.{equal.name}: every option is the same, so it would be the same "
+                f"runs; change one of them or remove it"
+            )
+    return kept
+
+
+def _with_roles(arms: list[Arm], specs: Mapping[str, ArmSpec]) -> list[Arm]:
+    taken: set[str] = set()
+    result: list[Arm] = []
+    for arm in sorted(arms, key=lambda arm: specs[arm.name].role is None):  # stable: roles that are given come first
+        role = _role(arm, specs[arm.name])
+        if role == "baseline" and role in taken:
+            role = "other"
+        taken.add(role)
+        result.append(Arm(arm.name, role, arm.of, arm.config))
+    order = {arm.name: place for place, arm in enumerate(arms)}
+    return sorted(result, key=lambda arm: order[arm.name])
+
+
+def _role(arm: Arm, spec: ArmSpec) -> str:
+    if spec.role is not None:
+        return spec.role
+    if spec.control is not None:
+        return _control(spec.control).role
+    return "baseline" if arm.config.model.memory is None else "aim"
+
+
+def differences(arm: Arm, baseline: Arm) -> list[dict[str, Any]]:
+    """Return the options in which an arm differs from the baseline: key path, the baseline's value, its own."""
+    ours, theirs = _flat(arm.config.model_dump(mode="json")), _flat(baseline.config.model_dump(mode="json"))
+    return [
+        {"option": path, "baseline": theirs.get(path), "value": ours.get(path)}
+        for path in dict.fromkeys([*theirs, *ours])
+        if ours.get(path) != theirs.get(path)
+    ]
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= _flat(item, f"{path}.{key}" if path else key)
+    return {key.removesuffix(".name"): item for key, item in flat.items()}

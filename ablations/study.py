@@ -1,0 +1,199 @@
+"""A study: arms (or factors) x seeds, from a few lines of YAML to a list of complete runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ablations import documents
+from ablations.designs import DESIGNS
+from aimlib.component import Frozen, tuple_of
+from aimlib.errors import ConfigError, did_you_mean, unknown_name
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+_RUN_KEYS = ("model", "data", "training")
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(lambda value: _seeds(value)), Field(min_length=1)]
+Mapped = dict[str, Any]
+
+
+def _seeds(value: Any) -> Any:
+    """Read a number of seeds as 0, 1, 2, ...; leave a list to the type check."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return tuple(range(value))
+    return tuple_of(value)
+
+
+class Resources(Frozen):
+    """What one run is given. No part of a run's identity, but the number of CPUs decides the last bits."""
+
+    cpus: Annotated[int, Field(ge=1)] = 1
+    """CPUs of a run, and threads that torch uses for it."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs of a run; a fraction lets several runs share one."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA where the run has a GPU, else the CPU."""
+    max_retries: Annotated[int, Field(ge=0)] = 3
+    """How often a run is tried again when its process dies."""
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus: {self.gpus}: above 1 only whole numbers can be given to a run")
+        return self
+
+
+class ArmSpec(Frozen):
+    """One arm: what it changes over the base, or which control of which arm it is."""
+
+    model: Mapped = {}
+    data: Mapped = {}
+    training: Mapped = {}
+    of: str | None = None
+    """Name of the arm that this one starts from; without it, the base."""
+    control: str | Mapped | None = None
+    """Control that is applied to the arm `of`."""
+    role: Literal["baseline", "aim", "other"] | None = None
+    """Part in the verdict, where it does not follow from the configuration: the arms named first are taken."""
+
+    @model_validator(mode="after")
+    def _control_of_an_arm(self) -> Self:
+        if self.control is not None and self.of is None:
+            raise ValueError("a control needs 'of': the name of the arm that it controls")
+        return self
+
+
+class StudySpec(Frozen):
+    """The content of a study file."""
+
+    name: str
+    base: Mapped
+    arms: dict[str, ArmSpec]
+    description: str = ""
+    claim: str | None = None
+    """Name of a claim of `analysis.claims`, or path of a claim file."""
+    delta_pp: Annotated[float, Field(gt=0)] = 1.0
+    """Smallest effect of interest, in percentage points of test accuracy."""
+    seeds: Seeds = (0, 1, 2, 3, 4)
+    factors: dict[str, Annotated[tuple[Any, ...], BeforeValidator(tuple_of), Field(min_length=1)]] = {}
+    """Levels of options, by key path: each combination is an arm."""
+    design: Literal["full_factorial", "one_at_a_time"] | None = None
+    """How factors are combined; None is full_factorial where there are factors."""
+    vary: str | None = None
+    """Arm over which the factors are laid."""
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for problem in self._problems():
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> Iterable[str]:
+        if not _NAME.match(self.name):
+            yield f"name: {self.name!r}: use letters, digits, '.', '_' and '-', at most 64, as it becomes a folder"
+        if not self.arms:
+            yield "arms: none are given; a study compares at least two"
+        if len(set(self.seeds)) < len(self.seeds):
+            yield f"seeds: {list(self.seeds)}: a seed is given twice"
+        for key in self.base:
+            if key not in _RUN_KEYS:
+                yield f"base.{key}: unknown key; {did_you_mean(key, _RUN_KEYS)}known keys: {', '.join(_RUN_KEYS)}"
+        for name, arm in self.arms.items():
+            if arm.of is not None and (arm.of not in self.arms or arm.of == name):
+                yield f"arms.{name}.of: {unknown_name('arm', arm.of, set(self.arms) - {name})}"
+        yield from self._factor_problems()
+
+    def _factor_problems(self) -> Iterable[str]:
+        if not self.factors and (self.design or self.vary):
+            yield f"{'design' if self.design else 'vary'} without effect: this study has no factors"
+        if self.factors and self.vary not in self.arms:
+            named = unknown_name("arm", self.vary, self.arms) if self.vary else f"missing: one of {', '.join(self.arms)}"
+            yield f"vary: {named}"
+        for path, levels in self.factors.items():
+            if path.split(".")[0] not in _RUN_KEYS or path.count(".") == 0:
+                yield f"factors.{path}: a key path below {', '.join(_RUN_KEYS)}, e.g. model.placement"
+            if len({repr(level) for level in levels}) < len(levels):
+                yield f"factors.{path}: a level is given twice"
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A validated study, and where it came from.
+
+    Attributes
+    ----------
+    spec : its content, overrides applied.
+    path : the file.
+    """
+
+    spec: StudySpec
+    path: Path
+
+
+def shipped_studies() -> dict[str, Path]:
+    """Return the studies that come with the package, by name."""
+    folder = Path(str(resources.files("ablations"))) / "studies"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_study(source: str | Path, overrides: Iterable[str] = ()) -> StudyFile:
+    """Return a study.
+
+    Parameters
+    ----------
+    source : path of a study file, or the name of a shipped study.
+    overrides : ``key.path=value`` each; a path that starts with model, data or training is meant below `base`,
+        and also replaces what single arms say at that path.
+
+    Raises
+    ------
+    ConfigError: with one message per problem: file, key path, what is wrong, nearest valid name.
+    """
+    path = _find(source)
+    document = documents.read(path)
+    for override in overrides:
+        _override(document, *documents.assignment(override))
+    try:
+        return StudyFile(StudySpec.parse(document), path)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {problem}" for problem in error.problems) from None
+
+
+def _find(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = shipped_studies()
+    if str(source) in shipped:
+        return shipped[str(source)]
+    raise ConfigError(
+        [f"{source}: no such file, and no shipped study; {did_you_mean(str(source), shipped)}shipped: {', '.join(shipped)}"]
+    )
+
+
+def _override(document: dict[str, Any], path: list[str], value: Any) -> None:
+    if path[0] not in _RUN_KEYS:
+        documents.put(document, path, value)
+        return
+    layers: list[dict[str, Any]] = [arm for arm in _mappings(document.get("arms")) if documents.has(arm, path[:-1])]
+    base = document.setdefault("base", {})
+    if not layers or not isinstance(base, dict) or documents.has(base, path[:-1]):
+        layers.append(base)
+    for layer in layers:
+        documents.put(layer, path, value)
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value.values() if isinstance(item, dict)] if isinstance(value, Mapping) else []
+
+
+assert set(DESIGNS) == {"full_factorial", "one_at_a_time"}  # the choices that StudySpec.design offers
+__all__ = ["ArmSpec", "Resources", "StudyFile", "StudySpec", "read_study", "shipped_studies"]

@@ -1,0 +1,214 @@
+"""Giving memory to a network that is taken as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from aimlib.errors import UsageError, did_you_mean
+from aimlib.memory.current import CurrentMemory
+from aimlib.memory.readers import ConvReader, LinearReader, Reader
+from aimlib.memory.shape_rule import channels_added
+from aimlib.memory.sources.base import MemorySource
+from aimlib.memory.structure import Call, Layer, Layout, layers, replace_module, trace
+from aimlib.placements.base import Placement
+from aimlib.updates.base import MemoryUpdate, UpdateFactory
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One layer that reads: its name, the map that enters it, and the channels (or features) that memory adds."""
+
+    layer: str
+    height: int
+    width: int
+    channels_added: int
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """What `attach_memory` did, for reports.
+
+    Attributes
+    ----------
+    readers : the layers that read, in the order of the forward pass.
+    updates : modules after which the memory is updated, in that order.
+    skipped : layers that the placement asked for and that cannot read, with the reason.
+    unread_updates : places where an update would have run, had any later layer read its result.
+    """
+
+    readers: tuple[Reading, ...]
+    updates: tuple[str, ...]
+    skipped: dict[str, str] = field(default_factory=dict)
+    unread_updates: tuple[str, ...] = ()
+
+
+class AimNetwork(nn.Module):
+    """A network whose chosen layers read a memory. Made by `attach_memory`.
+
+    Attributes
+    ----------
+    network : the network that was given, its chosen layers replaced by readers.
+    source : where the memory starts in every forward pass.
+    updates : the update after each module named in `attachment.updates`, in that order.
+    attachment : what reads and what updates.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        source: MemorySource,
+        updates: list[MemoryUpdate],
+        attachment: Attachment,
+        memory: CurrentMemory,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.source = source
+        self.updates = nn.ModuleList(updates)
+        self.attachment = attachment
+        self.memory = memory
+        for name, update in zip(attachment.updates, updates, strict=True):
+            network.get_submodule(name).register_forward_hook(_UpdateHook(update, memory))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the network's output for images [batch, channels, height, width]."""
+        self.memory.write(self.source(len(x_BCHW)))
+        try:
+            output: Tensor = self.network(x_BCHW)
+        finally:
+            self.memory.clear()
+        return output
+
+    def readers(self) -> Iterable[Reader]:
+        """Yield the layers that read."""
+        for reading in self.attachment.readers:
+            module = self.network.get_submodule(reading.layer)
+            assert isinstance(module, (ConvReader, LinearReader))
+            yield module
+
+
+class _UpdateHook:
+    """Runs one update after a module's forward pass. A class, not a closure, so that networks can be copied."""
+
+    def __init__(self, update: MemoryUpdate, memory: CurrentMemory) -> None:
+        self.update = update
+        self.memory = memory
+
+    def __call__(self, _module: nn.Module, _arguments: Any, features: Tensor) -> None:
+        self.memory.write(self.update(features, self.memory.read()))
+
+
+def attach_memory(
+    network: nn.Module,
+    source: MemorySource,
+    placement: Placement,
+    update: UpdateFactory | None = None,
+    *,
+    input_shape: tuple[int, int, int],
+    layout: Layout | None = None,
+    update_after: Literal["stage", "first_block", "block"] = "stage",
+) -> AimNetwork:
+    """Let the layers that `placement` chooses read a memory, and let `update` rewrite it on the way.
+
+    The network's own layers keep their parameters, under the same names; `network` itself is changed and held
+    by the result.
+
+    Parameters
+    ----------
+    network : any network of convolutions and dense layers.
+    source : gives the memory at the start of every forward pass.
+    placement : chooses the layers that read.
+    update : makes the update for a module's features; None: the memory stays as the source gives it.
+    input_shape : channels, height, width of the images; other sizes are refused afterwards.
+    layout : stages and blocks, which some placements and all updates go by.
+    update_after : where the updates run, see `aimlib.config.ModelConfig.update_after`. An update whose result
+        no later layer reads is not built.
+
+    Raises
+    ------
+    UsageError: no layer reads, or no update has a reader.
+    """
+    layout = layout or Layout()
+    calls = trace(network, input_shape)
+    found = layers(network, layout, calls)
+    chosen, skipped = _choose(found, placement)
+    memory = CurrentMemory()
+    order = {call.name: call.order for call in calls}
+    points, unread = _update_points(layout, update_after if update else None, order, chosen)
+    updates = [_build_update(update, calls, name, source) for name in points] if update else []
+    for layer in chosen:
+        replace_module(network, layer.name, _reader(network.get_submodule(layer.name), layer, source, memory))
+    readings = tuple(
+        Reading(layer.name, layer.height, layer.width, _width(layer, source.config.values)) for layer in chosen
+    )
+    attachment = Attachment(readings, tuple(points), skipped, tuple(unread))
+    return AimNetwork(network, source, updates, attachment, memory)
+
+
+def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict[str, str]]:
+    names = {layer.name for layer in found}
+    wanted = list(placement.reads(found))
+    for name in wanted:
+        if name not in names:
+            raise UsageError(
+                f"placement {placement.config.name!r} names a layer {name!r} that the network does not have; "
+                f"{did_you_mean(name, names)}"
+            )
+    skipped = {layer.name: layer.obstacle for layer in found if layer.name in wanted and layer.obstacle}
+    chosen = [layer for layer in found if layer.name in wanted and not layer.obstacle]
+    if not chosen:
+        why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items()) or "it selects none of them"
+        raise UsageError(
+            f"placement {placement.config.name!r} lets no layer of this network read the memory ({why}); "
+            f"layers: {', '.join(layer.name for layer in found)}"
+        )
+    return chosen, skipped
+
+
+def _update_points(
+    layout: Layout,
+    where: Literal["stage", "first_block", "block"] | None,
+    order: dict[str, int],
+    chosen: list[Layer],
+) -> tuple[list[str], list[str]]:
+    """Split the update points into those with a later reader and those without."""
+    if where is None:
+        return [], []
+    last_read = max(order[layer.name] for layer in chosen)
+    points = sorted(layout.update_points(where), key=order.__getitem__)
+    # A reader inside a module starts after the module does, but before it ends: compare with the next start.
+    after = {name: _next_start(name, order) for name in points}
+    read = [name for name in points if after[name] <= last_read]
+    unread = [name for name in points if after[name] > last_read]
+    if not read:
+        raise UsageError(
+            f"the update has no effect: no layer reads the memory after {', '.join(points) or 'any block'} "
+            f"(layers that read: {', '.join(layer.name for layer in chosen)}); choose another placement or update: none"
+        )
+    return read, unread
+
+
+def _next_start(name: str, order: dict[str, int]) -> int:
+    """Return the order of the first module that starts once `name` has ended."""
+    inside = [number for other, number in order.items() if other == name or other.startswith(f"{name}.")]
+    return max(inside) + 1
+
+
+def _build_update(update: UpdateFactory, calls: list[Call], name: str, source: MemorySource) -> MemoryUpdate:
+    leaving = next(call.leaving for call in calls if call.name == name)
+    return update(leaving[1:], source.config, name)
+
+
+def _width(layer: Layer, values: int) -> int:
+    return channels_added(values, layer.height, layer.width) if layer.kind == "conv" else values
+
+
+def _reader(module: nn.Module, layer: Layer, source: MemorySource, memory: CurrentMemory) -> Reader:
+    if isinstance(module, nn.Conv2d):
+        return ConvReader(module, _width(layer, source.config.values), memory)
+    assert isinstance(module, nn.Linear)
+    return LinearReader(module, source.config.values, memory)

@@ -1,0 +1,53 @@
+"""ResNet50 as torchvision builds it (v1.5: the stride on the 3 x 3 convolution)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+from torchvision.models.resnet import Bottleneck, ResNet
+
+from aimlib.backbones.base import Backbone, residual_layout
+from aimlib.component import ComponentConfig, Integers
+from aimlib.datasets.base import ImageShape
+from aimlib.memory.structure import Layout
+from aimlib.registry import backbones
+
+
+class _WidenedResNet(ResNet):
+    """torchvision's ResNet with a free inner width of the bottlenecks of each stage."""
+
+    def __init__(self, widths: tuple[int, ...], classes: int) -> None:
+        self._widths = dict(zip((64, 128, 256, 512), widths, strict=True))
+        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes)
+
+    def _make_layer(self, block: type[Bottleneck], planes: int, blocks: int, stride: int = 1, dilate: bool = False) -> nn.Sequential:
+        # torchvision computes the inner width as int(planes * base_width / 64); half a unit keeps int() exact.
+        self.base_width = 64 * (self._widths[planes] + 0.5) / planes
+        return super()._make_layer(block, planes, blocks, stride, dilate)
+
+
+@backbones.register("resnet50")
+class ResNet50Backbone(Backbone):
+    """torchvision's ResNet50, untrained. The author's own variant is `resnet50_keras`."""
+
+    source = "He et al., 2016, in torchvision's v1.5"
+
+    class Config(ComponentConfig):
+        """Inner width of the bottlenecks of each stage."""
+
+        widths: Annotated[Integers, Field(min_length=4, max_length=4)] = (64, 128, 256, 512)
+
+    config: Config
+
+    def build(self, shape: ImageShape) -> nn.Module:
+        """Return the network; its stem takes as many channels as the images have."""
+        network = _WidenedResNet(self.config.widths, shape.classes)
+        if shape.channels != 3:
+            network.conv1 = nn.Conv2d(shape.channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        return network
+
+    def layout(self, network: nn.Module) -> Layout:
+        """Four stages of 3, 4, 6 and 3 blocks."""
+        return residual_layout(network)

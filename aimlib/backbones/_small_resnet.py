@@ -1,0 +1,97 @@
+"""A small bottleneck ResNet for images of 8 to 96 pixels on a CPU."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
+
+from aimlib.backbones.base import Backbone, residual_layout
+from aimlib.component import ComponentConfig, Integers, tuple_of
+from aimlib.datasets.base import ImageShape
+from aimlib.dimensions import Categorical, Dimension
+from aimlib.memory.structure import Layout
+from aimlib.registry import backbones
+
+
+class SmallResNet(nn.Module):
+    """3 x 3 stem, stages of torchvision's bottleneck blocks, global average pool, dense layer.
+
+    The first block of every stage but the first halves the map.
+
+    Parameters
+    ----------
+    widths : inner width of the blocks of each stage; a stage gives 4 x this many channels.
+    blocks : number of blocks of each stage.
+    stem_stride : 1 or 2; with 2 the stages work on maps of half the size.
+    channels, classes : of the images.
+    """
+
+    def __init__(
+        self, widths: tuple[int, ...], blocks: tuple[int, ...], stem_stride: int, channels: int, classes: int
+    ) -> None:
+        super().__init__()
+        stem = widths[0] * Bottleneck.expansion
+        self.conv1 = nn.Conv2d(channels, stem, 3, stride=stem_stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.relu = nn.ReLU(inplace=True)
+        self.stages = len(widths)
+        entering = stem
+        for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
+            stage = [_block(entering if i == 0 else width * 4, width, 2 if i == 0 < number - 1 else 1) for i in range(count)]
+            entering = width * Bottleneck.expansion
+            self.add_module(f"layer{number}", nn.Sequential(*stage))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(entering, classes)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return logits [batch, classes]."""
+        x_BCHW = self.relu(self.bn1(self.conv1(x_BCHW)))
+        for number in range(1, self.stages + 1):
+            x_BCHW = self.get_submodule(f"layer{number}")(x_BCHW)
+        logits: Tensor = self.fc(self.avgpool(x_BCHW).flatten(1))
+        return logits
+
+
+def _block(entering: int, width: int, stride: int) -> Bottleneck:
+    leaving = width * Bottleneck.expansion
+    downsample = None
+    if stride != 1 or entering != leaving:
+        downsample = nn.Sequential(nn.Conv2d(entering, leaving, 1, stride, bias=False), nn.BatchNorm2d(leaving))
+    return Bottleneck(entering, width, stride, downsample)
+
+
+@backbones.register("small_resnet")
+class SmallResNetBackbone(Backbone):
+    """A bottleneck ResNet of free width and depth; reads and updates work in it exactly as in ResNet50."""
+
+    source = "He et al., 2016: bottleneck residual networks, with the 3 x 3 stem used for small images"
+    search_space: ClassVar[dict[str, Dimension]] = {"stem_stride": Categorical((1, 2))}
+
+    class Config(ComponentConfig):
+        """Inner width and number of blocks of each stage, and the stem."""
+
+        widths: Annotated[tuple[Annotated[int, Field(ge=4)], ...], BeforeValidator(tuple_of), Field(min_length=1)] = (8, 16, 32)
+        blocks: Annotated[Integers, Field(min_length=1)] = (1, 1, 1)
+        stem_stride: Literal[1, 2] = 1
+
+        @model_validator(mode="after")
+        def _same_stages(self) -> Self:
+            if len(self.widths) != len(self.blocks):
+                raise ValueError(
+                    f"widths has {len(self.widths)} stages and blocks has {len(self.blocks)}; give one number per stage in both"
+                )
+            return self
+
+    config: Config
+
+    def build(self, shape: ImageShape) -> nn.Module:
+        """Return the network."""
+        options = self.config
+        return SmallResNet(options.widths, options.blocks, options.stem_stride, shape.channels, shape.classes)
+
+    def layout(self, network: nn.Module) -> Layout:
+        """One stage per resolution, one block per bottleneck."""
+        return residual_layout(network, tuple(f"layer{i + 1}" for i in range(len(self.config.widths))))

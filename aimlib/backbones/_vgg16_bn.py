@@ -1,0 +1,63 @@
+"""VGG16 with batch norm, as torchvision builds it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+from torchvision.models.vgg import VGG, make_layers
+
+from aimlib.backbones.base import Backbone
+from aimlib.component import ComponentConfig, Integers
+from aimlib.datasets.base import ImageShape
+from aimlib.memory.structure import Block, Layout
+from aimlib.registry import backbones
+
+_CONVOLUTIONS = (2, 2, 3, 3, 3)
+
+
+@backbones.register("vgg16_bn")
+class Vgg16BnBackbone(Backbone):
+    """Thirteen 3 x 3 convolutions with batch norm in five stages, two hidden dense layers with dropout."""
+
+    source = "Simonyan and Zisserman, 2015: configuration D, with batch norm, in torchvision"
+
+    class Config(ComponentConfig):
+        """Channels of each stage, features of the hidden dense layers, and dropout between these."""
+
+        widths: Annotated[Integers, Field(min_length=5, max_length=5)] = (64, 128, 256, 512, 512)
+        dense: Annotated[Integers, Field(min_length=2, max_length=2)] = (4096, 4096)
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+    config: Config
+
+    def build(self, shape: ImageShape) -> nn.Module:
+        """Return the network; its first convolution takes as many channels as the images have."""
+        options = self.config
+        plan: list[str | int] = []
+        for width, count in zip(options.widths, _CONVOLUTIONS, strict=True):
+            plan += [width] * count + ["M"]
+        network = VGG(make_layers(plan, batch_norm=True), num_classes=shape.classes, init_weights=False)
+        if shape.channels != 3:
+            network.features[0] = nn.Conv2d(shape.channels, options.widths[0], kernel_size=3, padding=1)
+        first, second = options.dense
+        network.classifier = nn.Sequential(
+            nn.Linear(options.widths[-1] * 7 * 7, first), nn.ReLU(True), nn.Dropout(options.dropout),
+            nn.Linear(first, second), nn.ReLU(True), nn.Dropout(options.dropout),
+            nn.Linear(second, shape.classes),
+        )
+        return network
+
+    def layout(self, network: nn.Module) -> Layout:
+        """Five stages of one block each: the convolutions up to and with a pooling layer."""
+        features = network.get_submodule("features")
+        stages: list[tuple[Block, ...]] = []
+        convolutions: list[str] = []
+        for name, module in features.named_children():
+            if isinstance(module, nn.Conv2d):
+                convolutions.append(f"features.{name}")
+            elif isinstance(module, nn.MaxPool2d):
+                stages.append((Block(tuple(convolutions), end=f"features.{name}"),))
+                convolutions = []
+        return Layout(tuple(stages))

@@ -1,0 +1,51 @@
+"""The base of all backbones."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import nn
+
+from aimlib.component import ComponentConfig
+from aimlib.datasets.base import ImageShape
+from aimlib.memory.structure import Block, Layout
+
+
+class Backbone(ABC):
+    """Base of the family `aimlib.backbones`: a network, and what in it is a stage and a block.
+
+    A backbone whose Config has the field `widths` can be widened by the control `matched_parameters`.
+    """
+
+    Config = ComponentConfig
+
+    def __init__(self, config: ComponentConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def build(self, shape: ImageShape) -> nn.Module:
+        """Return the network for images of `shape`: [batch, channels, height, width] to logits [batch, classes].
+
+        Built under ``torch.device("meta")`` it must allocate nothing.
+        """
+
+    @abstractmethod
+    def layout(self, network: nn.Module) -> Layout:
+        """Return the stages and blocks of a network that `build` made."""
+
+
+def residual_layout(network: nn.Module, stages: tuple[str, ...] = ("layer1", "layer2", "layer3", "layer4")) -> Layout:
+    """Return the layout of a torchvision-style ResNet: one block per child of each stage, shortcuts left out."""
+
+    def block(name: str) -> Block:
+        module = network.get_submodule(name)
+        main_path = [child for child, part in module.named_children() if isinstance(part, nn.Conv2d)]
+        return Block(tuple(f"{name}.{child}" for child in main_path), end=name)
+
+    return Layout(
+        tuple(
+            tuple(block(f"{stage}.{child}") for child, _ in network.get_submodule(stage).named_children())
+            for stage in stages
+            if hasattr(network, stage)
+        )
+    )

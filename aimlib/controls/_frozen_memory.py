@@ -1,0 +1,32 @@
+"""Control: what if the memory is never learned?"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from aimlib.attachment import AimNetwork
+from aimlib.config import ModelConfig
+from aimlib.controls.base import Control
+from aimlib.datasets.base import ImageShape
+from aimlib.registry import controls
+
+
+@controls.register("frozen_memory")
+class FrozenMemory(Control):
+    """The same network; memory source and update blocks keep their initial parameters, readers are trained.
+
+    The batch norms of update blocks go on normalizing and tracking their statistics: these are no learned
+    parameters, and without them the control would differ from AiM in the scale of its memory as well.
+    """
+
+    source = "control for: is it what the memory learns, or that there are more inputs to read?"
+    role: ClassVar[str] = "frozen"
+
+    def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:  # noqa: ARG002 -- of any shape
+        """Return the same model with this control in it."""
+        return model.model_copy(update={"control": self.config})
+
+    def adjust(self, network: AimNetwork) -> None:
+        """Take the parameters of source and updates away from the optimizer."""
+        network.source.requires_grad_(False)
+        network.updates.requires_grad_(False)

@@ -1,0 +1,137 @@
+"""Initial values that depend on the run's seed and on a parameter's own name, and on nothing else.
+
+Adding a memory layer therefore changes no other layer's start: the layers that two arms share start identical.
+All rules draw the same uniform numbers for a name and push them through an inverse distribution function, so
+that even two arms that differ in the rule (Glorot against He) share the underlying draws.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from aimlib.memory.readers import ConvReader, LinearReader
+from aimlib.seeding import seed_for
+
+_RULES = "_initialization_rules"
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+_TRUNCATION = 2.0
+_TRUNCATED_SD = 0.87962566103423978
+"""Standard deviation of a standard normal distribution truncated at 2 (Keras divides by it)."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a parameter starts.
+
+    Attributes
+    ----------
+    kind : ``he_normal`` (truncated normal, variance 2 / fan-in), ``glorot_uniform`` (variance
+        2 / (fan-in + fan-out)), ``normal`` (standard deviation `value`) or ``constant`` (`value`).
+    value : see `kind`.
+    fan_in, fan_out : where they are not those of the parameter's own shape.
+    """
+
+    kind: Literal["he_normal", "glorot_uniform", "normal", "constant"]
+    value: float = 1.0
+    fan_in: int | None = None
+    fan_out: int | None = None
+
+
+def declare(module: nn.Module, **rules: Rule) -> None:
+    """Say how the direct parameters of `module` start, by name; overrides what its type would give.
+
+    Raises
+    ------
+    ValueError: a name that is no direct parameter of the module.
+    """
+    own = {name for name, _ in module.named_parameters(recurse=False)}
+    if not set(rules) <= own:
+        raise ValueError(f"{type(module).__name__} has no parameter {', '.join(sorted(set(rules) - own))}")
+    setattr(module, _RULES, {**getattr(module, _RULES, {}), **rules})
+
+
+def initialize(
+    network: nn.Module,
+    seed: int,
+    conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal",
+    read_init: Literal["concatenated", "own"] = "concatenated",
+) -> list[str]:
+    """Give every parameter of `network` its initial value, in place.
+
+    Parameters
+    ----------
+    seed : the run's seed.
+    conv_init : rule for convolutions that declare none.
+    read_init : fan-in of reading weights, see `aimlib.config.ModelConfig.read_init`.
+
+    Returns
+    -------
+    names of parameters that no rule covers; they keep the value that their module gave them.
+    """
+    left: list[str] = []
+    for prefix, module in network.named_modules():
+        rules = {**_rules_by_type(module, conv_init, read_init), **getattr(module, _RULES, {})}
+        for name, parameter in module.named_parameters(recurse=False):
+            full = f"{prefix}.{name}" if prefix else name
+            if name not in rules:
+                left.append(full)
+                continue
+            with torch.no_grad():
+                parameter.copy_(draw(rules[name], parameter.shape, seed_for(seed, "init", logical_name(full))))
+    return left
+
+
+def logical_name(name: str) -> str:
+    """Return a parameter's name as it is in the baseline: without the prefix of the network that adds memory."""
+    return name.removeprefix("network.")
+
+
+def _rules_by_type(
+    module: nn.Module, conv_init: Literal["he_normal", "glorot_uniform"], read_init: Literal["concatenated", "own"]
+) -> dict[str, Rule]:
+    zero = Rule("constant", 0.0)
+    rules: dict[str, Rule] = {}
+    if isinstance(module, nn.Conv2d):
+        rules = {"weight": Rule(conv_init), "bias": zero}
+    elif isinstance(module, nn.Linear):
+        rules = {"weight": Rule("glorot_uniform"), "bias": zero}
+    elif isinstance(module, _NORMS):
+        rules = {"weight": Rule("constant", 1.0), "bias": zero}
+    if isinstance(module, (ConvReader, LinearReader)):
+        fan_in, fan_out = fans(module.read_weight.shape)
+        if read_init == "concatenated":
+            fan_in += fans(module.weight.shape)[0]
+        rules["read_weight"] = Rule(rules["weight"].kind, fan_in=fan_in, fan_out=fan_out)
+    return rules
+
+
+def fans(shape: torch.Size) -> tuple[int, int]:
+    """Return fan-in and fan-out of a weight [out, in, ...]."""
+    receptive = math.prod(shape[2:])
+    return shape[1] * receptive, shape[0] * receptive
+
+
+def draw(rule: Rule, shape: torch.Size, seed: int) -> Tensor:
+    """Return a tensor of `shape`, float32 on the CPU, drawn by `rule` from `seed`."""
+    if rule.kind == "constant":
+        return torch.full(shape, rule.value)
+    u = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    if rule.kind == "normal":
+        return _normal(u, bound=5.0).mul_(rule.value)
+    fan_in, fan_out = fans(shape)
+    fan_in, fan_out = rule.fan_in or fan_in, rule.fan_out or fan_out
+    if rule.kind == "glorot_uniform":
+        limit = math.sqrt(6.0 / (fan_in + fan_out))
+        return u.mul_(2 * limit).sub_(limit)
+    return _normal(u, bound=_TRUNCATION).mul_(math.sqrt(2.0 / fan_in) / _TRUNCATED_SD)
+
+
+def _normal(u: Tensor, bound: float) -> Tensor:
+    """Turn uniform numbers, in place, into standard normal ones truncated at +-`bound`."""
+    inside = math.erf(bound / math.sqrt(2))
+    return u.mul_(2 * inside).sub_(inside).erfinv_().mul_(math.sqrt(2))

@@ -1,0 +1,21 @@
+"""Memory, precisely: the shape rule, the layers that read, and a network's structure as placements see it.
+
+`aimlib.attachment.attach_memory` puts them into a network.
+"""
+
+from aimlib.memory.current import CurrentMemory
+from aimlib.memory.readers import ConvReader, LinearReader
+from aimlib.memory.shape_rule import channels_added, lay_out, read_map
+from aimlib.memory.structure import Block, Layer, Layout
+
+__all__ = [
+    "Block",
+    "ConvReader",
+    "CurrentMemory",
+    "Layer",
+    "Layout",
+    "LinearReader",
+    "channels_added",
+    "lay_out",
+    "read_map",
+]

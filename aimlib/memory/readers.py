@@ -1,0 +1,195 @@
+"""Layers that read the memory: a convolution and a dense layer over their input and the memory together.
+
+The post concatenates: ``conv([x; m])``. A convolution is linear in its input channels, so this equals
+``conv_x(x) + conv_m(m)``, and nothing of the size of the concatenated input is ever allocated. While the memory
+is the same for every image, ``conv_m(m)`` is computed once per batch. `concatenated` and `from_concatenated`
+convert exactly to and from the layer that the post describes.
+
+A reader is a `Conv2d` (or `Linear`) whose `weight` and `bias` are those of the layer it replaces, under the same
+state-dict names; `read_weight` is added. So the state dict of a network with memory contains the baseline's.
+"""
+
+from __future__ import annotations
+
+from typing import Self, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aimlib.errors import UsageError
+from aimlib.memory.current import CurrentMemory
+from aimlib.memory.shape_rule import flatten, lay_out
+
+
+class ConvReader(nn.Conv2d):
+    """A convolution over its input and the memory.
+
+    Parameters
+    ----------
+    conv : the layer to replace; its parameters are taken over, not copied.
+    channels_added : channels that the memory adds to its input.
+    memory : the network's current memory.
+
+    Raises
+    ------
+    UsageError: a grouped convolution. A group sees a part of the input, so "concatenated to its input" has no
+        one meaning.
+    """
+
+    read_weight: nn.Parameter
+
+    def __init__(self, conv: nn.Conv2d, channels_added: int, memory: CurrentMemory) -> None:
+        if conv.groups != 1:
+            raise UsageError(
+                f"a convolution with groups={conv.groups} cannot read a memory: each group sees only a part of "
+                f"the input; choose a placement without this layer"
+            )
+        super().__init__(
+            conv.in_channels,
+            conv.out_channels,
+            cast("tuple[int, int]", conv.kernel_size),
+            cast("tuple[int, int]", conv.stride),
+            cast("str | tuple[int, int]", conv.padding),
+            cast("tuple[int, int]", conv.dilation),
+            bias=conv.bias is not None,
+            padding_mode=conv.padding_mode,
+            device="meta",
+        )
+        self.weight, self.bias = conv.weight, conv.bias
+        rows, columns = cast("tuple[int, int]", conv.kernel_size)
+        self.read_weight = nn.Parameter(conv.weight.new_zeros(conv.out_channels, channels_added, rows, columns))
+        self.memory = memory
+        self.training = conv.training
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the layer's output [batch, out channels, height', width'] for `x` [batch, in channels, height, width]."""
+        memory = lay_out(self.memory.read(), x_BCHW.shape[2], x_BCHW.shape[3])
+        if memory.shape[1] != self.read_weight.shape[1]:
+            raise UsageError(
+                f"the memory adds {memory.shape[1]} channels at {x_BCHW.shape[2]} x {x_BCHW.shape[3]}, this layer was "
+                f"attached for {self.read_weight.shape[1]}; a network with memory takes the input size it was attached for"
+            )
+        return self._conv_forward(x_BCHW, self.weight, self.bias) + self._read(memory.to(x_BCHW.dtype))
+
+    def _read(self, memory_NCHW: Tensor) -> Tensor:
+        if self.kernel_size != (1, 1) or self.padding not in ((0, 0), "valid", "same"):
+            return self._conv_forward(memory_NCHW, self.read_weight, None)
+        # Exactly the same for a 1 x 1 kernel, and it keeps clear of a fault in oneDNN, which PyTorch uses on CPUs:
+        # the backward pass of a strided 1 x 1 convolution over few channels (which memories have, and images at
+        # this place do not) writes past its workspace (github.com/uxlfoundation/oneDNN, issue 6035).
+        rows, columns = cast("tuple[int, int]", self.stride)
+        return functional.conv2d(memory_NCHW[:, :, ::rows, ::columns], self.read_weight)
+
+    def concatenated(self) -> nn.Conv2d:
+        """Return the equal plain convolution over ``[x; memory]``; its parameters are copies."""
+        conv = nn.Conv2d(
+            self.in_channels + self.read_weight.shape[1],
+            self.out_channels,
+            cast("tuple[int, int]", self.kernel_size),
+            cast("tuple[int, int]", self.stride),
+            cast("str | tuple[int, int]", self.padding),
+            cast("tuple[int, int]", self.dilation),
+            bias=self.bias is not None,
+            padding_mode=self.padding_mode,
+            device=self.weight.device,
+            dtype=self.weight.dtype,
+        )
+        _copy_parameters(conv, torch.cat([self.weight, self.read_weight], dim=1), self.bias)
+        return conv
+
+    @classmethod
+    def from_concatenated(cls, conv: nn.Conv2d, channels_added: int, memory: CurrentMemory) -> Self:
+        """Return the reader that equals `conv` over ``[x; memory]``, the memory's channels being the last ones."""
+        own = conv.in_channels - channels_added
+        if own < 1:
+            raise UsageError(f"of {conv.in_channels} input channels, {channels_added} cannot be the memory's")
+        plain = nn.Conv2d(
+            own,
+            conv.out_channels,
+            cast("tuple[int, int]", conv.kernel_size),
+            cast("tuple[int, int]", conv.stride),
+            cast("str | tuple[int, int]", conv.padding),
+            cast("tuple[int, int]", conv.dilation),
+            groups=conv.groups,
+            bias=conv.bias is not None,
+            padding_mode=conv.padding_mode,
+            device=conv.weight.device,
+            dtype=conv.weight.dtype,
+        )
+        _copy_parameters(plain, conv.weight[:, :own], conv.bias)
+        reader = cls(plain, channels_added, memory)
+        with torch.no_grad():
+            reader.read_weight.copy_(conv.weight[:, own:])
+        return reader
+
+    def extra_repr(self) -> str:
+        """Return the convolution's own description and the channels that the memory adds."""
+        return f"{super().extra_repr()}, memory_channels={self.read_weight.shape[1]}"
+
+
+class LinearReader(nn.Linear):
+    """A dense layer over its input features and the memory's values, in the order rows, columns, channels.
+
+    Parameters
+    ----------
+    linear : the layer to replace; its parameters are taken over, not copied.
+    values : number of values of the memory.
+    memory : the network's current memory.
+    """
+
+    read_weight: nn.Parameter
+
+    def __init__(self, linear: nn.Linear, values: int, memory: CurrentMemory) -> None:
+        super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+        self.read_weight = nn.Parameter(linear.weight.new_zeros(linear.out_features, values))
+        self.memory = memory
+        self.training = linear.training
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output [batch, ..., out features] for `x` [batch, ..., in features]."""
+        read = functional.linear(flatten(self.memory.read()).to(x.dtype), self.read_weight)
+        read = read.view(len(read), *[1] * (x.ndim - 2), -1)
+        return functional.linear(x, self.weight, self.bias) + read
+
+    def concatenated(self) -> nn.Linear:
+        """Return the equal plain dense layer over ``[x; memory]``; its parameters are copies."""
+        linear = nn.Linear(
+            self.in_features + self.read_weight.shape[1],
+            self.out_features,
+            bias=self.bias is not None,
+            device=self.weight.device,
+            dtype=self.weight.dtype,
+        )
+        _copy_parameters(linear, torch.cat([self.weight, self.read_weight], dim=1), self.bias)
+        return linear
+
+    @classmethod
+    def from_concatenated(cls, linear: nn.Linear, values: int, memory: CurrentMemory) -> Self:
+        """Return the reader that equals `linear` over ``[x; memory]``, the memory's values being the last features."""
+        own = linear.in_features - values
+        if own < 1:
+            raise UsageError(f"of {linear.in_features} input features, {values} cannot be the memory's")
+        plain = nn.Linear(
+            own, linear.out_features, bias=linear.bias is not None, device=linear.weight.device, dtype=linear.weight.dtype
+        )
+        _copy_parameters(plain, linear.weight[:, :own], linear.bias)
+        reader = cls(plain, values, memory)
+        with torch.no_grad():
+            reader.read_weight.copy_(linear.weight[:, own:])
+        return reader
+
+    def extra_repr(self) -> str:
+        """Return the dense layer's own description and the values that it reads."""
+        return f"{super().extra_repr()}, memory_values={self.read_weight.shape[1]}"
+
+
+Reader = ConvReader | LinearReader
+
+
+def _copy_parameters(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        if bias is not None and layer.bias is not None:
+            layer.bias.copy_(bias)

@@ -1,0 +1,49 @@
+"""The plainest memory: free parameters."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from aimlib.dimensions import Dimension, Integer, Real
+from aimlib.initialization import Rule, declare
+from aimlib.memory.sources.base import MemoryConfig, MemorySource
+from aimlib.registry import memories
+
+
+@memories.register("parameter")
+class PlainParameter(MemorySource):
+    """Every value of the memory is a parameter of its own.
+
+    Against `conv_ones` it separates what the memory can hold from how fast the optimizer moves it.
+    """
+
+    source = "ablation of the post's memory layer: same reading, values as plain parameters"
+    search_space: ClassVar[dict[str, Dimension]] = {
+        "channels": Integer(16, 1024, log=True),
+        "initial_scale": Real(0.01, 2.0, log=True),
+    }
+
+    class Config(MemoryConfig):
+        """Size of the memory, and the standard deviation of its values at the start."""
+
+        initial_scale: Annotated[float, Field(ge=0)] = 1.0
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.memory_1CHW = nn.Parameter(torch.zeros(1, config.channels, config.rows, config.columns))
+        declare(self, memory_1CHW=Rule("normal", config.initial_scale))
+
+    def forward(self, batch: int) -> Tensor:  # noqa: ARG002 -- the same for every image
+        """Return the memory [1, channels, rows, columns]."""
+        return self.memory_1CHW
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Every value is free."""
+        return self.config.values

@@ -1,0 +1,196 @@
+"""What a network is made of, as placements and updates see it: its layers in order, and its stages and blocks."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from aimlib.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a stage.
+
+    Attributes
+    ----------
+    layers : names of its convolutions or dense layers on the main path, in order. A shortcut's are not among them.
+    end : name of the module whose output is the block's.
+    """
+
+    layers: tuple[str, ...]
+    end: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The stages of a network, each a sequence of blocks; stem and head belong to none."""
+
+    stages: tuple[tuple[Block, ...], ...] = ()
+
+    def update_points(self, where: Literal["stage", "first_block", "block"]) -> list[str]:
+        """Return the modules after which a memory is updated."""
+        if where == "block":
+            return [block.end for stage in self.stages for block in stage]
+        return [stage[0 if where == "first_block" else -1].end for stage in self.stages]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or dense layer, where it stands, and what enters it.
+
+    Attributes
+    ----------
+    name : module name within the network.
+    kind : ``conv`` or ``linear``.
+    order : place in the forward pass, from 0.
+    height, width : of the map that enters it; 1 and 1 for a dense layer.
+    stage, block : numbers from 0, counted over the network and over the stage; None outside of stages.
+    first_in_block, first_in_stage : whether it is the first layer on the main path of its block, of its stage.
+    obstacle : why it cannot read a memory; empty where it can.
+    """
+
+    name: str
+    kind: Literal["conv", "linear"]
+    order: int
+    height: int
+    width: int
+    stage: int | None
+    block: int | None
+    first_in_block: bool
+    first_in_stage: bool
+    obstacle: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one module in a forward pass: order, shapes of its first input and of its output."""
+
+    name: str
+    order: int
+    entering: tuple[int, ...]
+    leaving: tuple[int, ...]
+
+
+def trace(network: nn.Module, input_shape: tuple[int, int, int]) -> list[Call]:
+    """Return every module call of one forward pass on one image, in order of start.
+
+    Parameters
+    ----------
+    network : may be on any device, the meta device included; its state is left as it was.
+    input_shape : channels, height, width.
+    """
+    calls: list[Call] = []
+    starts = itertools.count()
+    pending: dict[str, list[int]] = {}
+
+    def begin(name: str) -> Any:
+        def hook(_module: nn.Module, _arguments: Any) -> None:
+            pending.setdefault(name, []).append(next(starts))
+
+        return hook
+
+    def end(name: str) -> Any:
+        def hook(_module: nn.Module, arguments: Any, output: Any) -> None:
+            order = pending[name].pop()
+            calls.append(Call(name, order, _shape(arguments), _shape(output)))
+
+        return hook
+
+    handles = []
+    for name, module in network.named_modules():
+        handles += [module.register_forward_pre_hook(begin(name)), module.register_forward_hook(end(name))]
+    training = network.training
+    try:
+        _forward_once(network.eval(), input_shape)
+    finally:
+        for handle in handles:
+            handle.remove()
+        network.train(training)
+    return sorted(calls, key=lambda call: call.order)
+
+
+def _forward_once(network: nn.Module, input_shape: tuple[int, int, int]) -> None:
+    first = next(network.parameters(), None)
+    like: dict[str, Any] = {} if first is None else {"device": first.device, "dtype": first.dtype}
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, *input_shape, **like))
+    except (RuntimeError, ValueError) as error:
+        channels, height, width = input_shape
+        raise UsageError(
+            f"{type(network).__name__} does not take images of {channels} channels, {height} x {width}: {error}; "
+            f"choose another size or backbone"
+        ) from error
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    while isinstance(value, (tuple, list)) and value:
+        value = value[0]
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+
+def layers(network: nn.Module, layout: Layout, calls: list[Call]) -> list[Layer]:
+    """Return the network's convolutions and dense layers in the order of the forward pass."""
+    modules = dict(network.named_modules())
+    places = _places(network, layout)
+    called: dict[str, int] = {}
+    for call in calls:
+        called[call.name] = called.get(call.name, 0) + 1
+    found: list[Layer] = []
+    for call in calls:
+        module = modules[call.name]
+        if not isinstance(module, (nn.Conv2d, nn.Linear)) or any(layer.name == call.name for layer in found):
+            continue
+        is_conv = isinstance(module, nn.Conv2d)
+        height, width = (call.entering[2], call.entering[3]) if is_conv else (1, 1)
+        stage, block, position = places.get(call.name, (None, None, None))
+        found.append(
+            Layer(
+                name=call.name,
+                kind="conv" if is_conv else "linear",
+                order=len(found),
+                height=height,
+                width=width,
+                stage=stage,
+                block=block,
+                first_in_block=position == 0,
+                first_in_stage=position == 0 and block == 0,
+                obstacle=_obstacle(module, called[call.name]),
+            )
+        )
+    return found
+
+
+def _obstacle(module: nn.Conv2d | nn.Linear, times: int) -> str:
+    if isinstance(module, nn.Conv2d) and module.groups != 1:
+        return f"grouped convolution (groups={module.groups}): each group sees only a part of the input"
+    if times > 1:
+        return f"called {times} times in one forward pass"
+    return ""
+
+
+def _places(network: nn.Module, layout: Layout) -> dict[str, tuple[int, int, int | None]]:
+    """Return stage, block and position on the main path for every module inside a block."""
+    names = [name for name, _ in network.named_modules()]
+    places: dict[str, tuple[int, int, int | None]] = {}
+    for stage, blocks in enumerate(layout.stages):
+        for block, content in enumerate(blocks):
+            for name in names:  # shortcuts lie in the block, but not on its main path
+                if name.startswith(f"{content.end}."):
+                    places[name] = (stage, block, None)
+            for position, name in enumerate(content.layers):
+                if name not in names:
+                    raise UsageError(f"the layout names a layer {name!r} that the network does not have")
+                places[name] = (stage, block, position)
+    return places
+
+
+def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` where the submodule `name` was, at the same place in the order of its parent's children."""
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, module)

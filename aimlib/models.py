@@ -1,0 +1,132 @@
+"""From configuration to network, and what can be said of a network before it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from aimlib.attachment import AimNetwork, Attachment, attach_memory
+from aimlib.backbones.base import Backbone
+from aimlib.config import ModelConfig
+from aimlib.datasets.base import ImageShape
+from aimlib.initialization import initialize
+from aimlib.registry import backbones, controls, memories, placements, updates
+from aimlib.seeding import seed_for
+
+
+def skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
+    """Return the network on the meta device: shapes and names, no numbers. Takes milliseconds and no memory.
+
+    Raises
+    ------
+    UsageError: the parts do not fit together.
+    """
+    with torch.device("meta"):
+        return _assemble(model, shape)
+
+
+def build(model: ModelConfig, shape: ImageShape, seed: int) -> nn.Module:
+    """Return the network on the CPU with the initial values of `seed`.
+
+    Raises
+    ------
+    UsageError: the parts do not fit together.
+    """
+    with torch.random.fork_rng(devices=[]):  # for parameters that no rule covers
+        torch.manual_seed(seed_for(seed, "init"))
+        network = _assemble(model, shape)
+    initialize(network, seed, model.conv_init, model.read_init or "concatenated")
+    if model.control is not None:
+        controls.create(model.control).adjust(network)
+    return network
+
+
+def _assemble(model: ModelConfig, shape: ImageShape) -> nn.Module:
+    backbone = cast("Backbone", backbones.create(model.backbone))
+    network = backbone.build(shape)
+    if model.memory is None or model.placement is None:
+        return network
+    return attach_memory(
+        network,
+        memories.create(model.memory),
+        placements.create(model.placement),
+        partial(updates.get(model.update.name), model.update) if model.update else None,
+        input_shape=(shape.channels, shape.height, shape.width),
+        layout=backbone.layout(network),
+        update_after=model.update_after or "stage",
+    )
+
+
+def count_parameters(network: nn.Module, *, trainable: bool = False) -> int:
+    """Return the number of parameters, or of those that are trained. Running statistics are not among them."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad or not trainable)
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What a network costs and what its memory is. See `aimlib.records.MODELS` for units."""
+
+    parameters: int
+    trainable_parameters: int
+    running_statistics: int
+    multiply_adds: int
+    activation_bytes: int
+    memory_values: int = 0
+    memory_degrees_of_freedom: int = 0
+    attachment: Attachment = field(default_factory=lambda: Attachment((), ()))
+
+
+def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSummary:
+    """Return the summary of a model, computed on the meta device.
+
+    Parameters
+    ----------
+    batch_size : what is computed once per batch (a memory that is the same for every image) is shared by so
+        many images.
+    """
+    network = skeleton(model, shape)
+    if model.control is not None:
+        controls.create(model.control).adjust(network)
+    x_BCHW = torch.zeros(batch_size, shape.channels, shape.height, shape.width, device="meta")
+    statistics = sum(b.numel() for name, b in network.named_buffers() if "running_" in name)
+    memory: dict[str, Any] = {}
+    if isinstance(network, AimNetwork):
+        memory = {
+            "memory_values": network.source.config.values,
+            "memory_degrees_of_freedom": network.source.degrees_of_freedom,
+            "attachment": network.attachment,
+        }
+    return ModelSummary(
+        parameters=count_parameters(network),
+        trainable_parameters=count_parameters(network, trainable=True),
+        running_statistics=statistics,
+        multiply_adds=_multiply_adds(network, x_BCHW) // batch_size,
+        activation_bytes=_activation_bytes(network, x_BCHW) // batch_size,
+        **memory,
+    )
+
+
+def _multiply_adds(network: nn.Module, x_BCHW: Tensor) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(x_BCHW)
+    return int(counter.get_total_flops()) // 2
+
+
+def _activation_bytes(network: nn.Module, x_BCHW: Tensor) -> int:
+    """Return the bytes that autograd keeps for the backward pass, parameters left out, each tensor counted once."""
+    own = {id(p) for p in network.parameters()} | {id(b) for b in network.buffers()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if id(tensor) not in own:
+            kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network.train()(x_BCHW)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())

@@ -1,0 +1,25 @@
+"""The base of all placements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+
+from aimlib.component import ComponentConfig
+from aimlib.memory.structure import Layer
+
+
+class Placement(ABC):
+    """Base of the family `aimlib.placements`: which layers read the memory."""
+
+    Config = ComponentConfig
+
+    def __init__(self, config: ComponentConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def reads(self, layers: Sequence[Layer]) -> Iterable[str]:
+        """Return the names of the layers that read, out of `layers` in the order of the forward pass.
+
+        A layer with an `obstacle` may be named; it is skipped, and reported as skipped.
+        """

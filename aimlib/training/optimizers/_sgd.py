@@ -1,0 +1,37 @@
+"""Stochastic gradient descent with momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from aimlib.dimensions import Dimension, Real
+from aimlib.registry import optimizers
+from aimlib.training.optimizers.base import BelowOne, OptimizerConfig, OptimizerPlugin, Positive
+
+
+@optimizers.register("sgd")
+class Sgd(OptimizerPlugin):
+    """SGD with (Nesterov) momentum; `weight_decay` is added to the gradient (L2)."""
+
+    source = "Sutskever et al., 2013: momentum"
+    search_space: ClassVar[dict[str, Dimension]] = {"learning_rate": Real(1e-3, 1.0, log=True)}
+
+    class Config(OptimizerConfig):
+        """Momentum 0.9 is the usual one; 0 is plain SGD."""
+
+        learning_rate: Positive = 0.1
+        momentum: BelowOne = 0.9
+        nesterov: bool = False
+
+    config: Config
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return torch's SGD."""
+        o = self.config
+        return torch.optim.SGD(
+            parameters, lr=o.learning_rate, momentum=o.momentum, nesterov=o.nesterov, weight_decay=o.weight_decay
+        )

@@ -1,0 +1,40 @@
+"""The base of all learning-rate schedules. A schedule is a function of history: resuming replays it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from aimlib.component import ComponentConfig
+
+
+class ScheduleConfig(ComponentConfig):
+    """Options of a schedule."""
+
+    monitors_validation: ClassVar[bool] = False
+    """Whether it looks at the validation accuracy."""
+
+
+class Schedule(ABC):
+    """Base of the family `aimlib.schedules`.
+
+    Parameters
+    ----------
+    config : the schedule's options.
+    learning_rate : the optimizer's.
+    epochs : planned number of epochs.
+    """
+
+    Config = ScheduleConfig
+
+    def __init__(self, config: ScheduleConfig, learning_rate: float, epochs: int) -> None:
+        self.config = config
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+
+    @abstractmethod
+    def rate(self, time: float) -> float:
+        """Return the learning rate in force at `time`, in epochs from the start (2.5: the middle of the third)."""
+
+    def after_epoch(self, monitored: float) -> None:  # noqa: B027 -- most schedules do not look
+        """Take note of the monitored accuracy (fraction) after an epoch."""

@@ -1,0 +1,64 @@
+"""Which images are trained on, in which order: decided by the seed and the image alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from aimlib.seeding import seed_for, uniforms
+
+Indices = npt.NDArray[np.int64]
+
+
+def hold_out(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Split image numbers into training and validation ones, class by class.
+
+    Parameters
+    ----------
+    labels : [images] class numbers.
+    fraction : share of each class to hold out, rounded to whole images.
+    seed : the run's seed; every arm of a seed gets the same split.
+
+    Returns
+    -------
+    numbers of the training images and of the validation images, both ascending.
+    """
+    rank = uniforms(np.array([seed_for(seed, "split")], dtype=np.uint64), len(labels))[0]
+    held = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        count = round(fraction * len(of_class))
+        held[of_class[np.argsort(rank[of_class], kind="stable")[:count]]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def epoch_order(indices: Indices, seed: int, epoch: int) -> Indices:
+    """Return the images of an epoch in random order."""
+    rank = uniforms(np.array([seed_for(seed, "order", epoch)], dtype=np.uint64), len(indices))[0]
+    return indices[np.argsort(rank, kind="stable")]
+
+
+def fixed_order(indices: Indices, names: tuple[str, ...]) -> Indices:
+    """Return the images in the order of the SHA-256 of their names: mixed classes, the same every epoch."""
+    return np.array(sorted(indices, key=lambda i: hashlib.sha256(names[i].encode()).digest()), dtype=np.int64)
+
+
+def batches(indices: Indices, size: int, *, drop_last: bool = False) -> Iterator[Indices]:
+    """Yield batches of `size` images.
+
+    A last batch of a single image joins the batch before it (batch norm has no variance of one value), unless
+    incomplete batches are dropped.
+    """
+    count = len(indices)
+    ends = list(range(size, count + 1, size))
+    if not drop_last and (not ends or ends[-1] < count):
+        if ends and count - ends[-1] == 1:
+            ends.pop()
+        ends.append(count)
+    start = 0
+    for end in ends:
+        yield indices[start:end]
+        start = end

@@ -1,0 +1,70 @@
+"""The author's update block: three sigmoid convolutions over features and memory, pooled to the memory's size."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aimlib.component import ComponentConfig, Integers
+from aimlib.initialization import Rule, declare
+from aimlib.memory.shape_rule import channels_added, lay_out
+from aimlib.memory.sources.base import MemoryConfig
+from aimlib.registry import updates
+from aimlib.updates.base import MemoryUpdate, feature_map
+
+
+@updates.register("conv_sigmoid")
+class ConvSigmoid(MemoryUpdate):
+    """[3 x 3 convolution, batch norm, sigmoid] x 3, average pool to rows x columns, linear 1 x 1 convolution.
+
+    It sees the features and, concatenated to them, the memory in the shape in which a layer at this place would
+    read it. Where the map is a multiple of the memory's size, pooling is the plain average pool of the author's
+    code; elsewhere it is the adaptive one, which is equal there. A map smaller than the memory is repeated.
+
+    Cost: 9 (F + A) f1 + 9 f1 f2 + 9 f2 f3 + f3 C weights for F feature channels, A channels that the memory adds,
+    filters f1, f2, f3 and C memory channels; the first three act at the full resolution of the features.
+    """
+
+    source = "github.com/Joy-Lunkad/AiM, commit 3d79d31: update block after the first block of a stage"
+
+    class Config(ComponentConfig):
+        """Filters of the sigmoid convolutions, and how their batch norms work (defaults as run)."""
+
+        filters: Integers = (16, 16, 32)
+        batch_norm_epsilon: Annotated[float, Field(gt=0)] = 1e-3
+        batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
+        """PyTorch's convention; Keras writes 1 minus this."""
+
+    config: Config
+
+    def __init__(self, config: Config, features: tuple[int, ...], memory: MemoryConfig, where: str) -> None:
+        super().__init__(config, features, memory, where)
+        channels, height, width = feature_map(features, config.name, where)
+        added = channels_added(memory.values, height, width)
+        # One convolution over [features; memory], written as a sum like every reader.
+        first, *others = config.filters
+        self.see = nn.Conv2d(channels, first, 3, padding=1)
+        self.read = nn.Conv2d(added, first, 3, padding=1, bias=False)
+        for part in (self.see, self.read):
+            declare(part, weight=Rule("he_normal", fan_in=9 * (channels + added)))
+        steps: list[nn.Module] = [self._norm(first), nn.Sigmoid()]
+        for before, filters in zip(config.filters, others, strict=False):
+            steps += [nn.Conv2d(before, filters, 3, padding=1), self._norm(filters), nn.Sigmoid()]
+        self.refine = nn.Sequential(*steps)
+        self.write = nn.Conv2d(config.filters[-1], memory.channels, kernel_size=1)
+        declare(self.write, weight=Rule("glorot_uniform"))
+
+    def _norm(self, filters: int) -> nn.BatchNorm2d:
+        options = self.config
+        return nn.BatchNorm2d(filters, eps=options.batch_norm_epsilon, momentum=options.batch_norm_momentum)
+
+    def forward(self, features: Tensor, memory_NCHW: Tensor) -> Tensor:
+        """Return the new memory [batch, channels, rows, columns] from features [batch, channels, height, width]."""
+        read: Tensor = self.read(lay_out(memory_NCHW, features.shape[2], features.shape[3]).to(features.dtype))
+        seen = self.refine(self.see(features) + read)
+        pooled = functional.adaptive_avg_pool2d(seen, (self.memory_size.rows, self.memory_size.columns))
+        new: Tensor = self.write(pooled)
+        return new
