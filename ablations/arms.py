@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -181,19 +181,16 @@ def _role(arm: Arm, spec: ArmSpec) -> str:
 
 
 def differences(arm: Arm, baseline: Arm) -> list[dict[str, Any]]:
-    """Return the options in which an arm differs from the baseline: key path, the baseline's value, its own."""
-    ours, theirs = _flat(arm.config.model_dump(mode="json")), _flat(baseline.config.model_dump(mode="json"))
-    return [
-        {"option": path, "baseline": theirs.get(path), "value": ours.get(path)}
-        for path in dict.fromkeys([*theirs, *ours])
-        if ours.get(path) != theirs.get(path)
-    ]
+    """Return the options in which an arm differs from the baseline: key path, the baseline's value, its own.
+
+    A component that the baseline lacks, or has by another name, is one difference: the whole component.
+    """
+    return list(_differing("", baseline.config.model_dump(mode="json"), arm.config.model_dump(mode="json")))
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {path: value}
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        flat |= _flat(item, f"{path}.{key}" if path else key)
-    return {key.removesuffix(".name"): item for key, item in flat.items()}
+def _differing(path: str, theirs: Any, ours: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(theirs, dict) and isinstance(ours, dict) and theirs.get("name") == ours.get("name"):
+        for key in dict.fromkeys([*theirs, *ours]):
+            yield from _differing(f"{path}.{key}" if path else key, theirs.get(key), ours.get(key))
+    elif theirs != ours:
+        yield {"option": path, "baseline": theirs, "value": ours}

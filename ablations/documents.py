@@ -36,7 +36,9 @@ _StrictLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[1] in {"int", "null", "merge"}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("^[-+]?[0-9]+$"), list("-+0123456789"))
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
@@ -87,7 +89,11 @@ def merge(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]
 def _merged(key: str, below: Any, above: Any) -> Any:
     if key in _COMPONENTS:
         below, above = _named(below), _named(above)
-        if isinstance(below, dict) and isinstance(above, dict) and above.get("name", below.get("name")) != below.get("name"):
+        if (
+            isinstance(below, dict)
+            and isinstance(above, dict)
+            and above.get("name", below.get("name")) != below.get("name")
+        ):
             return copy.deepcopy(above)
     if isinstance(below, dict) and isinstance(above, dict):
         return merge(below, above)

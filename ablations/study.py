@@ -19,16 +19,17 @@ from aimlib.errors import ConfigError, did_you_mean, unknown_name
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 _RUN_KEYS = ("model", "data", "training")
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(lambda value: _seeds(value)), Field(min_length=1)]
-Mapped = dict[str, Any]
-
 
 def _seeds(value: Any) -> Any:
     """Read a number of seeds as 0, 1, 2, ...; leave a list to the type check."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return tuple(range(value))
     return tuple_of(value)
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
+Mapped = dict[str, Any]
 
 
 class Resources(Frozen):
@@ -115,7 +116,9 @@ class StudySpec(Frozen):
         if not self.factors and (self.design or self.vary):
             yield f"{'design' if self.design else 'vary'} without effect: this study has no factors"
         if self.factors and self.vary not in self.arms:
-            named = unknown_name("arm", self.vary, self.arms) if self.vary else f"missing: one of {', '.join(self.arms)}"
+            named = (
+                unknown_name("arm", self.vary, self.arms) if self.vary else f"missing: one of {', '.join(self.arms)}"
+            )
             yield f"vary: {named}"
         for path, levels in self.factors.items():
             if path.split(".")[0] not in _RUN_KEYS or path.count(".") == 0:
@@ -175,7 +178,10 @@ def _find(source: str | Path) -> Path:
     if str(source) in shipped:
         return shipped[str(source)]
     raise ConfigError(
-        [f"{source}: no such file, and no shipped study; {did_you_mean(str(source), shipped)}shipped: {', '.join(shipped)}"]
+        [
+            f"{source}: no such file, and no shipped study; {did_you_mean(str(source), shipped)}shipped: "
+            f"{', '.join(shipped)}"
+        ]
     )
 
 

@@ -142,7 +142,14 @@ def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
 
 
 def _yaml_type(value: Any) -> str:
-    kinds: dict[type, str] = {bool: "true/false", int: "integer", float: "number", str: "text", list: "list", dict: "mapping"}
+    kinds: dict[type, str] = {
+        bool: "true/false",
+        int: "integer",
+        float: "number",
+        str: "text",
+        list: "list",
+        dict: "mapping",
+    }
     return kinds.get(type(value), "nothing" if value is None else type(value).__name__)
 
 

@@ -57,8 +57,8 @@ class ModelConfig(Frozen):
             idle = [name for name in dependent if getattr(self, name) is not None]
             if idle:
                 raise ValueError(
-                    f"{', '.join(idle)} without effect: this model has no memory; give memory: {'|'.join(memories.names())} "
-                    f"or remove {'it' if len(idle) == 1 else 'them'}"
+                    f"{', '.join(idle)} without effect: this model has no memory; give memory: "
+                    f"{'|'.join(memories.names())} or remove {'it' if len(idle) == 1 else 'them'}"
                 )
         elif self.placement is None:
             raise ValueError(f"memory that no layer reads; give placement: {'|'.join(placements.names())}")

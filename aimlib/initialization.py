@@ -92,7 +92,9 @@ def logical_name(name: str) -> str:
 
 
 def _rules_by_type(
-    module: nn.Module, conv_init: Literal["he_normal", "glorot_uniform"], read_init: Literal["concatenated", "own"]
+    module: nn.Module,
+    conv_init: Literal["he_normal", "glorot_uniform"],
+    read_init: Literal["concatenated", "own"],
 ) -> dict[str, Rule]:
     zero = Rule("constant", 0.0)
     rules: dict[str, Rule] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -12,11 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aimlib.attachment import AimNetwork, Attachment, attach_memory
 from aimlib.backbones.base import Backbone
+from aimlib.component import ComponentConfig
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.initialization import initialize
+from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import backbones, controls, memories, placements, updates
 from aimlib.seeding import seed_for
+from aimlib.updates.base import MemoryUpdate, UpdateFactory
 
 
 def skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
@@ -55,11 +57,19 @@ def _assemble(model: ModelConfig, shape: ImageShape) -> nn.Module:
         network,
         memories.create(model.memory),
         placements.create(model.placement),
-        partial(updates.get(model.update.name), model.update) if model.update else None,
+        _update_factory(model.update) if model.update else None,
         input_shape=(shape.channels, shape.height, shape.width),
         layout=backbone.layout(network),
         update_after=model.update_after or "stage",
     )
+
+
+def _update_factory(config: ComponentConfig) -> UpdateFactory:
+    def make(features: tuple[int, ...], memory: MemoryConfig, where: str) -> MemoryUpdate:
+        update: MemoryUpdate = updates.get(config.name)(config, features, memory, where)
+        return update
+
+    return make
 
 
 def count_parameters(network: nn.Module, *, trainable: bool = False) -> int:

@@ -75,14 +75,24 @@ TRIALS: tuple[Column, ...] = (
     Column("test_accuracy", "number", "fraction", "accuracy of the selected epoch on all test images"),
     Column("test_loss", "number", "nats", "mean cross-entropy of the selected epoch on all test images"),
     Column("validation_accuracy", "number", "fraction", "accuracy of the selected epoch on the validation images"),
-    Column("validation_loss", "number", "nats", "mean cross-entropy of the selected epoch on the validation images"),
+    Column(
+        "validation_loss",
+        "number",
+        "nats",
+        "mean cross-entropy of the selected epoch on the validation images",
+    ),
     Column("classes", "integer", "classes", "number of classes"),
     Column("train_images", "integer", "images", "images trained on (validation images left out)"),
     Column("validation_images", "integer", "images", "images held out of the training set"),
     Column("test_images", "integer", "images", "images of the test set"),
     Column("parameters", "integer", "parameters", "trainable and frozen parameters, without running statistics"),
     Column("trainable_parameters", "integer", "parameters", "parameters that the optimizer changes"),
-    Column("multiply_adds", "integer", "per image", "multiply-adds of one forward pass at the training batch size"),
+    Column(
+        "multiply_adds",
+        "integer",
+        "per image",
+        "multiply-adds of one forward pass at the training batch size",
+    ),
     Column("seconds", "number", "s", "wall time of training and evaluation, summed over all attempts"),
     Column("attempts", "integer", "", "how often the run was started or resumed"),
     Column("device", "text", "", "cpu or cuda"),
@@ -117,15 +127,35 @@ MODELS: tuple[Column, ...] = (
     Column("role", "text", "", "baseline, aim, matched, frozen, or other"),
     Column("parameters", "integer", "parameters", "trainable and frozen parameters, without running statistics"),
     Column("trainable_parameters", "integer", "parameters", "parameters that the optimizer changes"),
-    Column("running_statistics", "integer", "values", "batch-norm means and variances (Keras counts them as parameters)"),
-    Column("multiply_adds", "integer", "per image", "multiply-adds of one forward pass at the training batch size"),
+    Column(
+        "running_statistics",
+        "integer",
+        "values",
+        "batch-norm means and variances (Keras counts them as parameters)",
+    ),
+    Column(
+        "multiply_adds",
+        "integer",
+        "per image",
+        "multiply-adds of one forward pass at the training batch size",
+    ),
     Column("activation_bytes", "integer", "bytes per image", "tensors kept for the backward pass, in float32"),
     Column("memory_values", "integer", "values", "numbers in the memory; 0 without memory"),
-    Column("memory_degrees_of_freedom", "integer", "values", "distinct values that the source can hold; 0 without memory"),
+    Column(
+        "memory_degrees_of_freedom",
+        "integer",
+        "values",
+        "distinct values that the source can hold; 0 without memory",
+    ),
     Column("readers", "text", "JSON", "layers that read: name, map height and width, channels added"),
     Column("updates", "text", "JSON", "modules after which the memory is updated"),
     Column("skipped", "text", "JSON", "layers that the placement asked for and that cannot read, with the reason"),
-    Column("differences", "text", "JSON", "options that differ from the baseline: key path, baseline's value, own value"),
+    Column(
+        "differences",
+        "text",
+        "JSON",
+        "options that differ from the baseline: key path, baseline's value, own value",
+    ),
     Column("config", "text", "JSON", "RunConfig of the arm's first seed"),
 )
 
@@ -202,7 +232,11 @@ def run_schema() -> pa.Schema:
 
     fields = [(column.name, arrow_type(column)) for column in TRIALS]
     fields += [(f"epochs.{column.name}", pa.list_(arrow_type(column))) for column in EPOCHS]
-    fields += [("predictions", pa.large_binary()), ("predictions.bits", pa.int64()), ("predictions.epochs", pa.int64())]
+    fields += [
+        ("predictions", pa.large_binary()),
+        ("predictions.bits", pa.int64()),
+        ("predictions.epochs", pa.int64()),
+    ]
     return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
 
 

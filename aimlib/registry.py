@@ -95,14 +95,13 @@ class Registry:
         """Check what the plugin brings and fill in what it may leave out."""
         lacking = [method for method in self._methods if not callable(getattr(cls, method, None))]
         if lacking:
-            raise PluginError(
-                f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) lacks {', '.join(lacking)}"
-            )
+            raise PluginError(f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) lacks {', '.join(lacking)}")
         parent: type[ComponentConfig] = getattr(cls, "Config", ComponentConfig)
         if "Config" not in cls.__dict__:  # its own class, so that name and version below are its own
-            cls.Config = type("Config", (parent,), {"__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.Config"})  # type: ignore[attr-defined]
-        config: type[ComponentConfig] = cls.Config  # type: ignore[attr-defined]
-        if not (isinstance(config, type) and issubclass(config, ComponentConfig)):
+            own = {"__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.Config"}
+            setattr(cls, "Config", type("Config", (parent,), own))  # noqa: B010 -- mypy knows no attribute of `type`
+        config: type[ComponentConfig] = cls.__dict__["Config"]
+        if not issubclass(config, ComponentConfig):
             raise PluginError(f"{self.kind} {name!r}: Config must be a subclass of aimlib.component.ComponentConfig")
         config.component, config.version = name, version
         dimensions: Mapping[str, Dimension] = getattr(cls, "search_space", {})
@@ -150,7 +149,7 @@ class Registry:
         entry = next((entry for known, entry in self._entry_points() if known == info), None)
         try:
             loaded = entry.load() if entry is not None else importlib.import_module(info.module)
-        except Exception as error:  # noqa: BLE001 -- whatever a third party's module raises
+        except Exception as error:
             raise PluginError(
                 f"{self.kind} {info.name!r} of {info.distribution} cannot be imported from {info.module}: "
                 f"{type(error).__name__}: {error}; repair or uninstall that distribution"
@@ -247,7 +246,7 @@ class ComponentOf:
         )
 
     def _parse(self, value: object) -> ComponentConfig | None:
-        if self.optional and (value is None or value == "none" or value == {"name": "none"}):
+        if self.optional and (value is None or value in ("none", {"name": "none"})):
             return None
         return self.registry.parse(value)
 

@@ -43,4 +43,5 @@ def uniforms(seeds: npt.NDArray[np.uint64], draws: int) -> npt.NDArray[np.float6
         z = (z ^ (z >> np.uint64(30))) * _MIX_1
         z = (z ^ (z >> np.uint64(27))) * _MIX_2
         z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    draws_NK: npt.NDArray[np.float64] = (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return draws_NK

@@ -1,0 +1,60 @@
+"""Results of a study: frames, statistics, verdict, figures, report.
+
+``analysis.load(directory)`` gives the frames, ``analysis.report(directory)`` writes the page. Everything else
+is imported when it is first used: neither scipy nor matplotlib is loaded by reading results. Nothing here
+builds a network.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# Eager, because function and module share a name: importing the module later would replace the function.
+from analysis.load import load
+from analysis.report import report
+
+if TYPE_CHECKING:
+    from analysis.frames import columns
+    from analysis.plan import Arm, Plan, Scope
+    from analysis.query import compare, select, summarise
+    from analysis.results import Results
+    from analysis.study import Findings, examine
+
+_HOME = {
+    "Arm": "analysis.plan",
+    "Findings": "analysis.study",
+    "Plan": "analysis.plan",
+    "Results": "analysis.results",
+    "Scope": "analysis.plan",
+    "columns": "analysis.frames",
+    "compare": "analysis.query",
+    "examine": "analysis.study",
+    "select": "analysis.query",
+    "summarise": "analysis.query",
+}
+
+__all__ = [
+    "Arm",
+    "Findings",
+    "Plan",
+    "Results",
+    "Scope",
+    "columns",
+    "compare",
+    "examine",
+    "load",
+    "report",
+    "select",
+    "summarise",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

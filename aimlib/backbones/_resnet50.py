@@ -15,17 +15,20 @@ from aimlib.memory.structure import Layout
 from aimlib.registry import backbones
 
 
-class _WidenedResNet(ResNet):
+class _WidenedResNet(ResNet):  # type: ignore[misc]
     """torchvision's ResNet with a free inner width of the bottlenecks of each stage."""
 
     def __init__(self, widths: tuple[int, ...], classes: int) -> None:
         self._widths = dict(zip((64, 128, 256, 512), widths, strict=True))
         super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes)
 
-    def _make_layer(self, block: type[Bottleneck], planes: int, blocks: int, stride: int = 1, dilate: bool = False) -> nn.Sequential:
+    def _make_layer(
+        self, block: type[Bottleneck], planes: int, blocks: int, stride: int = 1, dilate: bool = False
+    ) -> nn.Sequential:
         # torchvision computes the inner width as int(planes * base_width / 64); half a unit keeps int() exact.
         self.base_width = 64 * (self._widths[planes] + 0.5) / planes
-        return super()._make_layer(block, planes, blocks, stride, dilate)
+        layer: nn.Sequential = super()._make_layer(block, planes, blocks, stride, dilate)
+        return layer
 
 
 @backbones.register("resnet50")

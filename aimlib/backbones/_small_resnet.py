@@ -40,7 +40,9 @@ class SmallResNet(nn.Module):
         self.stages = len(widths)
         entering = stem
         for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
-            stage = [_block(entering if i == 0 else width * 4, width, 2 if i == 0 < number - 1 else 1) for i in range(count)]
+            stage = [
+                _block(entering if i == 0 else width * 4, width, 2 if i == 0 < number - 1 else 1) for i in range(count)
+            ]
             entering = width * Bottleneck.expansion
             self.add_module(f"layer{number}", nn.Sequential(*stage))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -73,7 +75,11 @@ class SmallResNetBackbone(Backbone):
     class Config(ComponentConfig):
         """Inner width and number of blocks of each stage, and the stem."""
 
-        widths: Annotated[tuple[Annotated[int, Field(ge=4)], ...], BeforeValidator(tuple_of), Field(min_length=1)] = (8, 16, 32)
+        widths: Annotated[tuple[Annotated[int, Field(ge=4)], ...], BeforeValidator(tuple_of), Field(min_length=1)] = (
+            8,
+            16,
+            32,
+        )
         blocks: Annotated[Integers, Field(min_length=1)] = (1, 1, 1)
         stem_stride: Literal[1, 2] = 1
 
@@ -81,7 +87,8 @@ class SmallResNetBackbone(Backbone):
         def _same_stages(self) -> Self:
             if len(self.widths) != len(self.blocks):
                 raise ValueError(
-                    f"widths has {len(self.widths)} stages and blocks has {len(self.blocks)}; give one number per stage in both"
+                    f"widths has {len(self.widths)} stages and blocks has {len(self.blocks)}; "
+                    f"give one number per stage in both"
                 )
             return self
 

@@ -38,13 +38,18 @@ class Vgg16BnBackbone(Backbone):
         plan: list[str | int] = []
         for width, count in zip(options.widths, _CONVOLUTIONS, strict=True):
             plan += [width] * count + ["M"]
-        network = VGG(make_layers(plan, batch_norm=True), num_classes=shape.classes, init_weights=False)
+        features: nn.Sequential = make_layers(plan, batch_norm=True)
         if shape.channels != 3:
-            network.features[0] = nn.Conv2d(shape.channels, options.widths[0], kernel_size=3, padding=1)
+            features[0] = nn.Conv2d(shape.channels, options.widths[0], kernel_size=3, padding=1)
+        network: nn.Module = VGG(features, num_classes=shape.classes, init_weights=False)
         first, second = options.dense
         network.classifier = nn.Sequential(
-            nn.Linear(options.widths[-1] * 7 * 7, first), nn.ReLU(True), nn.Dropout(options.dropout),
-            nn.Linear(first, second), nn.ReLU(True), nn.Dropout(options.dropout),
+            nn.Linear(options.widths[-1] * 7 * 7, first),
+            nn.ReLU(inplace=True),
+            nn.Dropout(options.dropout),
+            nn.Linear(first, second),
+            nn.ReLU(inplace=True),
+            nn.Dropout(options.dropout),
             nn.Linear(second, shape.classes),
         )
         return network

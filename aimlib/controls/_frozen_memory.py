@@ -1,4 +1,4 @@
-"""Control: what if the memory is never learned?"""
+"""The control that asks: what if the memory is never learned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FrozenMemory(Control):
     source = "control for: is it what the memory learns, or that there are more inputs to read?"
     role: ClassVar[str] = "frozen"
 
-    def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:  # noqa: ARG002 -- of any shape
+    def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
         """Return the same model with this control in it."""
         return model.model_copy(update={"control": self.config})
 

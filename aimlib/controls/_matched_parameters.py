@@ -1,4 +1,4 @@
-"""Control: what if the baseline simply had as many parameters?"""
+"""The control that asks: what if the baseline simply had as many parameters."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class MatchedParameters(Control):
         def count(widths: tuple[int, ...]) -> int:
             return count_parameters(skeleton(_baseline(model, widths), shape))
 
-        widths = match_widths(tuple(getattr(model.backbone, "widths")), target, count)
+        widths = match_widths(tuple(vars(model.backbone)["widths"]), target, count)
         reached = count(widths)
         if abs(reached - target) > self.config.tolerance * target:
             raise UsageError(
@@ -88,9 +88,7 @@ def match_widths(widths: tuple[int, ...], target: int, count: Callable[[tuple[in
         best = nearest
 
 
-def _widen_evenly(
-    widths: tuple[int, ...], target: int, count: Callable[[tuple[int, ...]], int]
-) -> tuple[int, ...]:
+def _widen_evenly(widths: tuple[int, ...], target: int, count: Callable[[tuple[int, ...]], int]) -> tuple[int, ...]:
     low, high = 1.0, 2.0
     while count(_scaled(widths, high)) <= target:
         low, high = high, high * 2

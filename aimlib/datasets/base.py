@@ -1,9 +1,9 @@
 """What every data set plugin gives: images as they are trained on, decoded once, as uint8.
 
-    >>> from aimlib.registry import datasets
-    >>> digits = datasets.create(datasets.parse("digits")).load()
-    >>> digits.train.pixels.dtype
-    dtype('uint8')
+>>> from aimlib.registry import datasets
+>>> digits = datasets.create(datasets.parse("digits")).load()
+>>> digits.train.pixels.dtype
+dtype('uint8')
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class DataSet:
     ----------
     train, test : the official splits; validation images are held out of `train` by the training loop.
     classes : names, in the order of the class numbers.
-    fingerprint : 20 hexadecimal digits that change when any pixel, label, split or the order of images changes.
+    fingerprint : 20 hexadecimal digits that change when any pixel, label, name, split or the order changes.
     """
 
     train: Images

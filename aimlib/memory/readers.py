@@ -63,18 +63,21 @@ class ConvReader(nn.Conv2d):
         self.training = conv.training
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return the layer's output [batch, out channels, height', width'] for `x` [batch, in channels, height, width]."""
+        """Return the output [batch, out channels, height', width'] for `x` [batch, in channels, height, width]."""
         memory = lay_out(self.memory.read(), x_BCHW.shape[2], x_BCHW.shape[3])
         if memory.shape[1] != self.read_weight.shape[1]:
             raise UsageError(
                 f"the memory adds {memory.shape[1]} channels at {x_BCHW.shape[2]} x {x_BCHW.shape[3]}, this layer was "
-                f"attached for {self.read_weight.shape[1]}; a network with memory takes the input size it was attached for"
+                f"attached for {self.read_weight.shape[1]}; a network with memory takes the input size that it was "
+                f"attached for"
             )
-        return self._conv_forward(x_BCHW, self.weight, self.bias) + self._read(memory.to(x_BCHW.dtype))
+        output: Tensor = self._conv_forward(x_BCHW, self.weight, self.bias)
+        return output + self._read(memory.to(x_BCHW.dtype))
 
     def _read(self, memory_NCHW: Tensor) -> Tensor:
         if self.kernel_size != (1, 1) or self.padding not in ((0, 0), "valid", "same"):
-            return self._conv_forward(memory_NCHW, self.read_weight, None)
+            read: Tensor = self._conv_forward(memory_NCHW, self.read_weight, None)
+            return read
         # Exactly the same for a 1 x 1 kernel, and it keeps clear of a fault in oneDNN, which PyTorch uses on CPUs:
         # the backward pass of a strided 1 x 1 convolution over few channels (which memories have, and images at
         # this place do not) writes past its workspace (github.com/uxlfoundation/oneDNN, issue 6035).
@@ -125,7 +128,8 @@ class ConvReader(nn.Conv2d):
 
     def extra_repr(self) -> str:
         """Return the convolution's own description and the channels that the memory adds."""
-        return f"{super().extra_repr()}, memory_channels={self.read_weight.shape[1]}"
+        own: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{own}, memory_channels={self.read_weight.shape[1]}"
 
 
 class LinearReader(nn.Linear):
@@ -172,7 +176,11 @@ class LinearReader(nn.Linear):
         if own < 1:
             raise UsageError(f"of {linear.in_features} input features, {values} cannot be the memory's")
         plain = nn.Linear(
-            own, linear.out_features, bias=linear.bias is not None, device=linear.weight.device, dtype=linear.weight.dtype
+            own,
+            linear.out_features,
+            bias=linear.bias is not None,
+            device=linear.weight.device,
+            dtype=linear.weight.dtype,
         )
         _copy_parameters(plain, linear.weight[:, :own], linear.bias)
         reader = cls(plain, values, memory)

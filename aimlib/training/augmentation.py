@@ -1,8 +1,8 @@
 """Augmentation of whole batches on the training device: one resampling and one contrast step.
 
 Every image has its own draws, from ``seed_for(seed, "augment", epoch, image)``, so they do not depend on the
-batch size, the order, or the number of workers. Rotation, translation and flips are one affine map, resampled once, bilinear, with
-half-sample reflection at the border (as the post's augmentation fills).
+batch size, the order, or the number of workers. Rotation, translation and flips are one affine map, resampled
+once, bilinear, with half-sample reflection at the border (as the post's augmentation fills).
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def augment(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig) -> Te
     """
     for draws_BD in draws_PBD:
         if config.rotation or config.translation or config.horizontal_flip or config.vertical_flip:
-            grid = functional.affine_grid(affine(draws_BD, config, *x_BCHW.shape[2:]), list(x_BCHW.shape), align_corners=False)
+            grid = functional.affine_grid(
+                affine(draws_BD, config, *x_BCHW.shape[2:]), list(x_BCHW.shape), align_corners=False
+            )
             x_BCHW = functional.grid_sample(
                 x_BCHW, grid.to(x_BCHW.dtype), mode="bilinear", padding_mode="reflection", align_corners=False
             )

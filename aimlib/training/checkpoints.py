@@ -65,7 +65,7 @@ def load(directory: Path, run_id: str) -> Checkpoint | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 -- torch raises many kinds for damaged or hostile files
+    except Exception as error:
         raise StoreError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); delete it, and the run starts afresh"
         ) from error

@@ -47,7 +47,8 @@ def standardization(pixels: npt.NDArray[np.uint8], indices: npt.NDArray[np.int64
     sd[sd == 0] = 1.0
     shape = (1, channels, 1, 1)
     return Scaling(
-        torch.from_numpy(mean.astype(np.float32)).view(shape), torch.from_numpy(sd.astype(np.float32)).view(shape)
+        torch.from_numpy(mean.astype(np.float32)).view(shape),
+        torch.from_numpy(sd.astype(np.float32)).view(shape),
     )
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from aimlib.config import RunConfig
+from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.errors import DataError
 from aimlib.models import build
@@ -241,13 +241,18 @@ class _Run:
         validation = None
         if len(self.validation):
             validation = evaluate(
-                self.network, self.data.train, self.validation, self.scaling, batch_size=size, precision=precision
+                self.network,
+                self.data.train,
+                self.validation,
+                self.scaling,
+                batch_size=size,
+                precision=precision,
             )
         test = evaluate(self.network, self.data.test, self.test, self.scaling, batch_size=size, precision=precision)
         return validation, test
 
     def restart(self) -> tuple[Evaluation | None, Evaluation]:
-        """Put the network back to its start and return its evaluation there: the outcome of a run that never trained."""
+        """Put the network back to its start and return its evaluation there, for a run that never trained."""
         self.network = self._initial_network()
         validation, test = self.evaluate()
         self.predictions = [self._compact(test)]
@@ -255,6 +260,67 @@ class _Run:
 
     def _compact(self, test: Evaluation) -> npt.NDArray[Any]:
         return test.predictions.astype(np.uint8 if self.shape.classes <= 256 else np.uint16)
+
+
+class StepTimer:
+    """Times training and evaluation of one configuration; what it trains is thrown away.
+
+    Parameters
+    ----------
+    data : at least one batch of training images.
+    """
+
+    def __init__(self, config: RunConfig, data: DataSet, device: torch.device, threads: int | None) -> None:
+        self._threads, self._tf32 = threads, config.training.tf32
+        self._run = _Run(config.model_copy(update={"training": _timed(config.training)}), data, device)
+
+    def measure(self, seconds: float, most: int = 8) -> tuple[float, float]:
+        """Return the median seconds of a training step and of evaluating a batch of the same size.
+
+        The first step warms up and is not counted. At least one and at most `most` steps are timed, and none is
+        begun after `seconds`.
+        """
+        run = self._run
+        batch = run.training[: run.options.batch_size]
+        with reproducible(threads=self._threads, tf32=self._tf32):
+            train_seconds = _timed_calls(lambda: self._train(batch), run.device, seconds, most)
+            evaluate_seconds = _timed_calls(lambda: self._evaluate(batch), run.device, seconds / 3, most)
+        return train_seconds, evaluate_seconds
+
+    def _train(self, batch: splits.Indices) -> None:
+        self._run.network.train()
+        self._run._step(batch, 1)
+
+    def _evaluate(self, batch: splits.Indices) -> None:
+        run = self._run
+        evaluate(
+            run.network,
+            run.data.train,
+            batch,
+            run.scaling,
+            batch_size=len(batch),
+            precision=run.options.precision,
+        )
+
+
+def _timed(training: TrainingConfig) -> TrainingConfig:
+    return training.model_copy(update={"validation_fraction": 0.0, "early_stopping": None})
+
+
+def _timed_calls(call: Callable[[], None], device: torch.device, seconds: float, most: int) -> float:
+    def timed() -> float:
+        started = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
+    began = time.perf_counter()
+    timed()
+    times = [timed()]
+    while len(times) < most and time.perf_counter() - began < seconds:
+        times.append(timed())
+    return float(np.median(times))
 
 
 class _Keeper:
@@ -311,7 +377,11 @@ def _finish(run: _Run, keeper: _Keeper, diverged: str | None) -> Outcome:
     else:
         chosen = 0
         validation, test = run.restart()
-        values = (*((validation.accuracy, validation.loss) if validation else (None, None)), test.accuracy, test.loss)
+        values = (
+            *((validation.accuracy, validation.loss) if validation else (None, None)),
+            test.accuracy,
+            test.loss,
+        )
         selected = dict(zip(_SELECTED, values, strict=True))
     return Outcome(
         status="finished" if diverged is None else "diverged",

@@ -34,7 +34,7 @@ class ConvOnes(MemorySource):
         declare(self.conv, weight=Rule("glorot_uniform"), bias=Rule("constant", 0.0))
         self.register_buffer("ones_1C11", torch.ones(1, config.channels, 1, 1), persistent=False)
 
-    def forward(self, batch: int) -> Tensor:  # noqa: ARG002 -- the same for every image
+    def forward(self, batch: int) -> Tensor:
         """Return the memory [1, channels, rows, columns]."""
         memory: Tensor = self.conv(self.ones_1C11)
         return memory.expand(1, -1, self.config.rows, self.config.columns)

@@ -39,7 +39,7 @@ class PlainParameter(MemorySource):
         self.memory_1CHW = nn.Parameter(torch.zeros(1, config.channels, config.rows, config.columns))
         declare(self, memory_1CHW=Rule("normal", config.initial_scale))
 
-    def forward(self, batch: int) -> Tensor:  # noqa: ARG002 -- the same for every image
+    def forward(self, batch: int) -> Tensor:
         """Return the memory [1, channels, rows, columns]."""
         return self.memory_1CHW
 

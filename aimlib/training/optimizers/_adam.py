@@ -34,5 +34,9 @@ class Adam(OptimizerPlugin):
         """Return torch's Adam."""
         o = self.config
         return torch.optim.Adam(
-            parameters, lr=o.learning_rate, betas=(o.beta1, o.beta2), eps=o.epsilon, weight_decay=o.weight_decay
+            parameters,
+            lr=o.learning_rate,
+            betas=(o.beta1, o.beta2),
+            eps=o.epsilon,
+            weight_decay=o.weight_decay,
         )

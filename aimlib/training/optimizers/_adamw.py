@@ -44,5 +44,9 @@ class AdamW(OptimizerPlugin):
         """Return torch's AdamW."""
         o = self.config
         return torch.optim.AdamW(
-            parameters, lr=o.learning_rate, betas=(o.beta1, o.beta2), eps=o.epsilon, weight_decay=o.weight_decay
+            parameters,
+            lr=o.learning_rate,
+            betas=(o.beta1, o.beta2),
+            eps=o.epsilon,
+            weight_decay=o.weight_decay,
         )

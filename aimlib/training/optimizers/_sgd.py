@@ -33,5 +33,9 @@ class Sgd(OptimizerPlugin):
         """Return torch's SGD."""
         o = self.config
         return torch.optim.SGD(
-            parameters, lr=o.learning_rate, momentum=o.momentum, nesterov=o.nesterov, weight_decay=o.weight_decay
+            parameters,
+            lr=o.learning_rate,
+            momentum=o.momentum,
+            nesterov=o.nesterov,
+            weight_decay=o.weight_decay,
         )

@@ -35,7 +35,7 @@ class Plateau(Schedule):
         self._best = -math.inf
         self._waited = 0
 
-    def rate(self, time: float) -> float:  # noqa: ARG002 -- depends on what was seen, not on time
+    def rate(self, time: float) -> float:
         """Return the learning rate in force."""
         return self._current
 

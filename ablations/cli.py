@@ -1,0 +1,209 @@
+"""The command line. Each command calls the Python function of the same name and prints what it returns.
+
+Exit codes: 0 all is well; 1 the study has failed runs (or a check found something); 2 the input cannot be
+used; 130 interrupted. Nothing heavy is imported before it is needed, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ablations.data_cli import app as data_app
+from aimlib.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    name="ablate",
+    help="Ablation studies that settle a claim: check, run, query and report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data_app, name="data")
+
+Study = Annotated[str, typer.Argument(help="A study file, or the name of a shipped study.", show_default=False)]
+Directory = Annotated[Path, typer.Argument(help="A study directory, as `ablate run` writes it.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the study; repeatable."),
+]
+Out = Annotated[Path | None, typer.Option(help="Study directory [default: results/<study>].", show_default=False)]
+
+
+@app.command("check")
+def check_command(
+    study: Study,
+    overrides: Overrides = None,
+    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm and estimate the cost.")] = True,
+) -> None:
+    """Validate a study whole and show what it will run and cost."""
+    from ablations import printing  # noqa: PLC0415
+    from ablations.checking import check  # noqa: PLC0415
+
+    printing.check(check(study, overrides or (), timing=timing), _console())
+
+
+@app.command("run")
+def run_command(
+    study: Study,
+    out: Out = None,
+    overrides: Overrides = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster, or 'auto'; default: this machine.", show_default=False),
+    ] = None,
+    executor: Annotated[
+        Literal["ray", "inline"], typer.Option(help="inline: in this process, one run after the other.")
+    ] = "ray",
+) -> None:
+    """Run what is missing of a study, then report. Run it again to go on after an interruption."""
+    import analysis  # noqa: PLC0415
+    from ablations import printing  # noqa: PLC0415
+    from ablations.launch import run  # noqa: PLC0415
+
+    console = _console()
+    session = run(study, out, overrides or (), address=address, executor=executor, console=console)
+    printing.session(session, console)
+    _conclude(session.directory, console)
+    console.print(f"report: {analysis.report(session.directory)}", soft_wrap=True, highlight=False)
+    if session.open:
+        raise typer.Exit(130)
+    if session.failed:
+        raise typer.Exit(1)
+
+
+def _conclude(directory: Path, console: Console) -> None:
+    import analysis  # noqa: PLC0415
+
+    headline = analysis.examine(analysis.load(directory)).headline
+    console.print(f"\n{headline}\n", style="bold", markup=False, highlight=False)
+
+
+@app.command("status")
+def status_command(directory: Directory) -> None:
+    """Show how many runs of a study are done, failed and missing."""
+    import analysis  # noqa: PLC0415
+    from ablations import printing  # noqa: PLC0415
+
+    results = analysis.load(directory)
+    counts = results.trials.groupby(["arm", "status"], observed=True).size().unstack(fill_value=0)
+    counts = counts.reindex([arm.name for arm in results.plan.arms], fill_value=0)
+    counts["missing"] = results.missing.groupby("arm").size().reindex(counts.index, fill_value=0)
+    console = _console()
+    printing.frame(counts.reset_index(), console)
+    _conclude(directory, console)
+
+
+@app.command("results")
+def results_command(
+    directory: Directory,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="Keep rows, e.g. arm=aim or seed>=2; repeatable."),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns to show, separated by commas; 'all' for every one.", show_default=False),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Group by these columns: mean, SD, n, interval.", show_default=False)
+    ] = None,
+    value: Annotated[str, typer.Option(help="Column that is summarised with --by.")] = "test_accuracy",
+    table: Annotated[
+        Literal["trials", "epochs", "predictions", "models"], typer.Option(help="Which table to show.")
+    ] = "trials",
+    csv: Annotated[
+        Path | None, typer.Option(help="Write CSV to this file ('-': print it).", show_default=False)
+    ] = None,
+) -> None:
+    """Show, filter, group and export the results of a study."""
+    import analysis  # noqa: PLC0415
+    from ablations import printing  # noqa: PLC0415
+    from analysis.query import refuse_unknown  # noqa: PLC0415
+
+    frame = analysis.select(getattr(analysis.load(directory), table), where or [])
+    if by is not None:
+        frame = analysis.summarise(frame, by=by.split(","), value=value)
+    elif columns != "all":
+        shown = columns.split(",") if columns else list(_SHOWN if table == "trials" and csv is None else frame.columns)
+        refuse_unknown(frame, shown)
+        frame = frame[shown]
+    if csv is None:
+        printing.frame(frame, _console())
+    else:
+        frame.to_csv(sys.stdout if str(csv) == "-" else csv, index=False)
+
+
+_SHOWN = (
+    "arm",
+    "seed",
+    "status",
+    "test_accuracy",
+    "validation_accuracy",
+    "selected_epoch",
+    "epochs_run",
+    "seconds",
+    "run_id",
+)
+
+
+@app.command("report")
+def report_command(
+    directory: Directory, out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None
+) -> None:
+    """Write the report: HTML, Markdown, figures and tables."""
+    import analysis  # noqa: PLC0415
+
+    console = _console()
+    _conclude(directory, console)
+    console.print(f"report: {analysis.report(directory, out)}", soft_wrap=True, highlight=False)
+
+
+@app.command("plugins")
+def plugins_command() -> None:
+    """List every plugin of every family with its distribution."""
+    from ablations import printing  # noqa: PLC0415
+    from aimlib.registry import FAMILIES  # noqa: PLC0415
+
+    printing.plugins([info for family in FAMILIES for info in family.plugins()], _console())
+
+
+@app.command("doctor")
+def doctor_command(
+    out: Annotated[Path, typer.Option(help="Where results will go.")] = Path("results"),
+    ray: Annotated[bool, typer.Option(help="Start Ray for a moment.")] = True,
+) -> None:
+    """Examine this machine and say what to do about each problem."""
+    from ablations import printing  # noqa: PLC0415
+    from ablations.doctor import doctor  # noqa: PLC0415
+
+    found = doctor(out, with_ray=ray)
+    printing.findings(found, _console())
+    if any(finding.state == "problem" for finding in found):
+        raise typer.Exit(1)
+
+
+def _console() -> Console:
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console()
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with its message and code 2, never with a traceback."""
+    try:
+        app()
+    except UsageError as error:
+        for line in str(error).splitlines():
+            typer.echo(f"error: {line}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

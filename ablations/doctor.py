@@ -1,0 +1,142 @@
+"""`ablate doctor`: is this machine fit to run a study, and what to do where it is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+State = Literal["ok", "note", "problem"]
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    state : ``ok``, ``note`` (works, with a limit), or ``problem`` (a study will not run).
+    remedy : what to do; empty where nothing is to be done.
+    """
+
+    subject: str
+    state: State
+    message: str
+    remedy: str = ""
+
+
+def doctor(out: str | Path = "results", *, with_ray: bool = True) -> list[Finding]:
+    """Examine Python, libraries, devices, shared memory, disk, Ray and data; change nothing.
+
+    Parameters
+    ----------
+    out : where results will go.
+    with_ray : start Ray for a moment, which takes some seconds.
+    """
+    findings: list[Finding] = []
+    for examine in (_python, _libraries, _devices, _shared_memory, lambda: _disk(Path(out)), _data):
+        findings += list(_guarded(examine))
+    if with_ray:
+        findings += list(_guarded(_ray))
+    return findings
+
+
+def _guarded(examine: Callable[[], Iterable[Finding]]) -> Iterable[Finding]:
+    name = getattr(examine, "__name__", "examination").strip("_<>").replace("_", " ")
+    try:
+        yield from examine()
+    except Exception as error:  # noqa: BLE001 -- a doctor reports what it stumbles over
+        yield Finding(name, "problem", f"{type(error).__name__}: {error}", "see the message")
+
+
+def _python() -> Iterable[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("Python", "ok", version)  # an older one cannot import this
+
+
+def _libraries() -> Iterable[Finding]:
+    for name in ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "scipy", "seaborn"):
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "problem", "not installed", "run `make setup`, or pip install aim-ablations")
+
+
+def _devices() -> Iterable[Finding]:
+    import torch  # noqa: PLC0415 -- seconds of start-up
+
+    cpus = os.cpu_count() or 1
+    yield Finding("CPU", "ok", f"{cpus} logical processors, {torch.get_num_threads()} torch threads by default")
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        remedy = "check the driver with nvidia-smi" if built and shutil.which("nvidia-smi") else ""
+        yield Finding("GPU", "note", "none: studies run on the CPU", remedy)
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        name = torch.cuda.get_device_name(number)
+        yield Finding(f"GPU {number}", "ok", f"{name}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free")
+
+
+def _shared_memory() -> Iterable[Finding]:
+    path = Path("/dev/shm")  # noqa: S108 -- the place itself is examined
+    if not path.is_dir():
+        yield Finding("shared memory", "note", "no /dev/shm here; Ray uses the temporary folder instead")
+        return
+    free = shutil.disk_usage(path).free
+    if free < _GIB // 4:
+        remedy = "give the container more, e.g. docker run --shm-size=2g"
+        yield Finding(
+            "shared memory",
+            "note",
+            f"{free / 2**20:.0f} MiB free in {path}: Ray falls back to the disk",
+            remedy,
+        )
+    else:
+        yield Finding("shared memory", "ok", f"{free / _GIB:.1f} GiB free in {path}")
+
+
+def _disk(out: Path) -> Iterable[Finding]:
+    from ablations.store import ResultStore  # noqa: PLC0415 -- pyarrow
+    from aimlib.datasets.locations import cache_folder  # noqa: PLC0415
+
+    existing = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
+    with tempfile.TemporaryDirectory(dir=existing if os.access(existing, os.W_OK) else None) as folder:
+        writable = os.access(existing, os.W_OK)
+        ResultStore(Path(folder) / "probe")  # needs hard links and locks
+    if not writable:
+        yield Finding("results", "problem", f"{existing} cannot be written", "choose another folder with --out")
+    for subject, place in (("results", out), ("prepared data", cache_folder())):
+        place = next(parent for parent in (place.absolute(), *place.absolute().parents) if parent.exists())  # noqa: PLW2901
+        free = shutil.disk_usage(place).free / _GIB
+        remedy = "" if free > 5 else "free some space: checkpoints and prepared data need several GiB"
+        yield Finding(subject, "ok" if free > 5 else "note", f"{free:.1f} GiB free at {place}", remedy)
+
+
+def _data() -> Iterable[Finding]:
+    from aimlib.datasets.summary import summarise  # noqa: PLC0415
+    from aimlib.errors import UsageError  # noqa: PLC0415
+    from aimlib.registry import datasets  # noqa: PLC0415
+
+    for name in datasets.names():
+        try:
+            summary = summarise(datasets.create(datasets.parse(name)))
+        except UsageError as error:
+            yield Finding(f"data {name}", "note", "not here; only studies on it need it", str(error))
+        else:
+            yield Finding(f"data {name}", "ok", f"{summary.train:,} training and {summary.test:,} test images")
+
+
+def _ray() -> Iterable[Finding]:
+    from ablations.executors import RayExecutor  # noqa: PLC0415
+    from ablations.study import Resources  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder, RayExecutor(Resources(), Path(folder)) as executor:
+        yield Finding("Ray", "ok", f"starts here; {executor.parallel} runs of one CPU at once")

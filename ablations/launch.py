@@ -1,0 +1,180 @@
+"""Running a study: what is settled stays, what is missing is computed, and what was begun goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from ablations import planning, progress
+from ablations.executors import InlineExecutor, RayExecutor
+from ablations.planning import Plan
+from ablations.store import ResultStore
+from ablations.study import read_study
+from ablations.trial import Task, failure, tasks
+from aimlib.errors import UsageError
+
+_POLL = 2.0
+"""Seconds between looks at runs that another process computes."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What came of one call of `run`.
+
+    Attributes
+    ----------
+    directory : the study directory.
+    planned, settled_before, computed : numbers of runs.
+    failed : ids of runs that failed in this session, each with its reason.
+    open : ids of runs that are not settled and have not failed: the session was interrupted.
+    """
+
+    directory: Path
+    planned: int
+    settled_before: int
+    computed: int
+    failed: Mapping[str, str]
+    open: tuple[str, ...]
+
+
+def run(
+    study: str | Path,
+    out: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    address: str | None = None,
+    executor: Literal["ray", "inline"] = "ray",
+    console: Console | None = None,
+) -> Session:
+    """Compute what is missing of a study.
+
+    Parameters
+    ----------
+    study : path of a study file, or the name of a shipped study.
+    out : study directory; None is ``results/<name>``.
+    overrides : ``key.path=value`` each, see `ablations.study.read_study`.
+    address : of a Ray cluster; None starts Ray on this machine.
+    executor : ``inline`` computes in this process, one run after the other.
+    console : where progress is shown; None is silent.
+
+    Raises
+    ------
+    UsageError: the study, its data or its directory cannot be used; nothing has been computed then.
+    """
+    if address is not None and executor == "inline":
+        raise UsageError("--address is of a Ray cluster; it goes with --executor ray")
+    plan = planning.plan(read_study(study, overrides))
+    directory = Path(out) if out is not None else Path("results") / plan.study.spec.name
+    store = _prepare(plan, directory)
+    return _compute(plan, store, address=address, executor=executor, console=console or Console(quiet=True))
+
+
+def _prepare(plan: Plan, directory: Path) -> ResultStore:
+    """Write everything but results."""
+    store = ResultStore(directory)
+    before = store.read_plan()
+    if before is not None and before.get("name") != plan.study.spec.name:
+        raise UsageError(
+            f"{directory}: holds the study {before.get('name')!r}, not {plan.study.spec.name!r}; give another --out"
+        )
+    store.clean()
+    store.write_plan(planning.document(plan, before))
+    store.write_models(planning.model_rows(plan.arms, plan.summaries))
+    for data in {data.fingerprint: data for data in plan.data.values()}.values():
+        store.write_images(data.fingerprint, planning.image_rows(data))
+    return store
+
+
+def _compute(
+    plan: Plan,
+    store: ResultStore,
+    *,
+    address: str | None,
+    executor: Literal["ray", "inline"],
+    console: Console,
+) -> Session:
+    settled = store.settled()
+    waiting = [task for task in tasks(plan, store.directory, list(plan.runs)) if task.run_id not in settled]
+    before = len(plan.runs) - len(waiting)
+    if before:
+        console.print(f"{before} of {len(plan.runs)} runs are settled already and are not repeated.")
+    desk = _Desk(plan, store, {task.run_id: task for task in waiting}, settled, console)
+    if waiting:
+        with ExitStack() as stack:
+            hands = (
+                InlineExecutor()
+                if executor == "inline"
+                else stack.enter_context(RayExecutor(plan.study.spec.resources, store.directory / "ray", address))
+            )
+            desk.progress.parallel = min(len(waiting), hands.parallel)
+            desk.view.start()
+            stack.callback(desk.view.stop)
+            while waiting:
+                desk.held.clear()
+                hands.execute(waiting, desk)
+                waiting = desk.released()
+        store.compact()
+    done = store.settled()
+    left = tuple(run.run_id for run in plan.runs if run.run_id not in done and run.run_id not in desk.failed)
+    computed = len(done & {run.run_id for run in plan.runs}) - before
+    return Session(store.directory, len(plan.runs), before, computed, desk.failed, left)
+
+
+class _Desk:
+    """Keeps the books of a session: the executor's listener."""
+
+    def __init__(
+        self, plan: Plan, store: ResultStore, waiting: dict[str, Task], settled: set[str], console: Console
+    ) -> None:
+        self.store, self.tasks, self.console = store, waiting, console
+        self.progress = progress.Progress(plan, settled)
+        self.view = progress.view(self.progress, console)
+        self.labels = progress.labels(list(plan.runs))
+        self.failed: dict[str, str] = {}
+        self.held: set[str] = set()
+
+    def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
+        self.progress.epoch(run_id, row)
+        self.view.update(run_id)
+
+    def ended(self, run_id: str, end: str) -> None:
+        if end == "held":
+            self.held.add(run_id)
+            end = "waiting"
+        if end == "failed":
+            self._failed(run_id, "see `ablate results --where status=failed`")
+        self.progress.ended(run_id, end)
+        self.view.update(run_id)
+
+    def died(self, run_id: str, reason: str) -> None:
+        reason = f"the process of this run died again and again: {reason}"
+        self.store.record_failure(failure(self.tasks[run_id], reason))
+        self._failed(run_id, reason)
+        self.progress.ended(run_id, "failed")
+        self.view.update(run_id)
+
+    def _failed(self, run_id: str, reason: str) -> None:
+        self.failed[run_id] = reason
+        self.console.print(f"{self.labels[run_id]} ({run_id}) failed: {reason}", style="red", markup=False)
+
+    def released(self) -> list[Task]:
+        """Return the tasks that another process had claimed and has not settled, once it lets go of one."""
+        waiting = set(self.held)
+        if waiting:
+            self.console.print(f"{len(waiting)} runs are being computed by another process; waiting for it.")
+        while waiting:
+            for run_id in sorted(waiting):
+                if self.store.is_settled(run_id):
+                    waiting.discard(run_id)
+                    self.progress.ended(run_id, "finished")
+            free = [run_id for run_id in sorted(waiting) if self.store.holder(run_id) is None]
+            if free:
+                return [self.tasks[run_id] for run_id in free]
+            time.sleep(_POLL if waiting else 0)
+        return []

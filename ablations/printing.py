@@ -1,0 +1,131 @@
+"""What the commands print: tables and sentences from the results of their Python calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablations.checking import Check
+    from ablations.doctor import Finding
+    from ablations.launch import Session
+    from aimlib.registry import PluginInfo
+
+
+def table(headings: Iterable[str], rows: Iterable[Iterable[Any]], right: Iterable[str] = ()) -> Table:
+    """Return a plain table; cells are shown as they are, never read as markup."""
+    shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    right = set(right)
+    for heading in headings:
+        shown.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    return shown
+
+
+def check(result: Check, console: Console) -> None:
+    """Print what a study will run and cost."""
+    from ablations.checking import differing  # noqa: PLC0415 -- torch
+
+    plan = result.plan
+    spec = plan.study.spec
+    console.print(
+        f"{plan.study.path}: study {spec.name}: {len(plan.arms)} arms x {len(spec.seeds)} seeds = "
+        f"{len(plan.runs)} runs",
+        markup=False,
+        highlight=False,
+    )
+    numbers = ("parameters", "mult-adds", "memory", "free", "reads", "updates", "s/step", "s/run")
+    rows = []
+    for arm in plan.arms:
+        s = plan.summaries[arm.name]
+        cost = result.cost.arms[arm.name] if result.cost else None
+        timed = (f"{cost.step_seconds:.3g}", f"{cost.run_seconds:.3g}") if cost else ("–", "–")
+        costs = (
+            f"{s.parameters:,}",
+            _short(s.multiply_adds),
+            _short(s.memory_values),
+            _short(s.memory_degrees_of_freedom),
+        )
+        rows.append((arm.name, arm.role, *costs, len(s.attachment.readers), len(s.attachment.updates), *timed))
+    console.print(table(("arm", "role", *numbers), rows, right=numbers))
+    for name, changes in differing(plan).items():
+        if changes:
+            console.print(Text(f"{name} differs from the baseline in"), highlight=False)
+            for change in changes:
+                console.print(Text(f"  {change}"), highlight=False)
+    if result.cost:
+        _cost(result, console)
+    for note in result.notes:
+        console.print(Text(f"note: {note}"), highlight=False)
+    console.print("no problems")
+
+
+def _short(count: int) -> str:
+    """Return a count with three significant digits: 256, 5.35 M."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**4, "k")):
+        if count >= size:
+            return f"{count / (1000 if letter == 'k' else size):.3g} {letter}"
+    return str(count)
+
+
+def _cost(result: Check, console: Console) -> None:
+    from ablations.progress import duration  # noqa: PLC0415
+
+    cost = result.cost
+    assert cost is not None
+    console.print(
+        f"cost: {cost.device_hours:.2g} {cost.device} device-hours; about {duration(cost.wall_seconds)} on this "
+        f"machine with {cost.parallel} runs at once (from timed steps; without start-up)",
+        highlight=False,
+    )
+
+
+def session(result: Session, console: Console) -> None:
+    """Print what came of a session, and what to do about what is missing."""
+    console.print(
+        f"{result.planned} runs: {result.computed} computed now, {result.settled_before} settled before, "
+        f"{len(result.failed)} failed, {len(result.open)} open",
+        highlight=False,
+    )
+    if result.failed:
+        console.print(
+            Text(
+                f"failed runs are tried again by the same command; why they failed: "
+                f"ablate results {result.directory} --where status=failed --columns arm,seed,reason"
+            )
+        )
+    if result.open:
+        console.print("interrupted: the same command goes on from here")
+
+
+def frame(data: pd.DataFrame, console: Console) -> None:
+    """Print a frame as a table; fractions and other numbers with four significant digits."""
+    right = [str(name) for name in data.columns if data[name].dtype.kind in "iuf"]
+    rows = ([_cell(value) for value in row] for row in data.itertuples(index=False))
+    console.print(table(map(str, data.columns), rows, right=right))
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:  # noqa: PLR0124 -- NaN, NaT
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def plugins(found: Iterable[PluginInfo], console: Console) -> None:
+    """Print every plugin of every family."""
+    rows = [(info.family, info.name, info.distribution, info.module) for info in found]
+    console.print(table(("family", "name", "distribution", "module"), rows))
+
+
+def findings(found: Iterable[Finding], console: Console) -> None:
+    """Print what the doctor found."""
+    styles = {"ok": "green", "note": "yellow", "problem": "red"}
+    rows = [(Text(f.state, style=styles[f.state]), f.subject, f.message, f.remedy) for f in found]
+    console.print(table(("", "subject", "finding", "what to do"), rows))

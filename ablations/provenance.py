@@ -1,0 +1,162 @@
+"""Where a result comes from: machine, code and library versions, and the distributions of its components.
+
+Nothing of the environment is recorded, and nothing here raises: a result without a known origin is still a
+result, so what cannot be found out is null.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, get_args
+
+from aimlib.component import ComponentConfig, Frozen
+from aimlib.config import RunConfig
+from aimlib.records import STUDY_FILE
+from aimlib.registry import ComponentOf, Registry
+
+DISTRIBUTIONS = ("torch", "torchvision", "numpy", "ray", "optuna", "pandas", "pyarrow", "aim-ablations")
+"""Distributions whose versions can change a number or how it is stored."""
+
+_TIME_LIMIT = 10.0  # seconds, for all of git
+_HASHED_BYTES = 2**20  # of each untracked file, besides its size
+
+
+def provenance() -> dict[str, str | None]:
+    """Return host, git_commit, git_dirty and versions, as the columns of these names in `aimlib.records`.
+
+    The state of the checkout is that of the first call in this process: what is edited later does not run.
+    """
+    commit, dirty = _own_checkout()
+    return {"host": platform.node(), "git_commit": commit, "git_dirty": dirty, "versions": versions()}
+
+
+def versions() -> str:
+    """Return JSON: version of Python and of each of `DISTRIBUTIONS`, null where it is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return json.dumps(found)
+
+
+def plugins_of(config: RunConfig) -> str:
+    """Return JSON: the distribution of every component that the run uses, by ``family/name``, sorted."""
+    found = {}
+    for registry, component in _components(config):
+        for info in registry.plugins():
+            if info.name == component.name:
+                found[f"{registry.family}/{info.name}"] = info.distribution
+    return json.dumps(found, sort_keys=True)
+
+
+def _components(config: Frozen) -> Iterator[tuple[Registry, ComponentConfig]]:
+    """Yield every component in a configuration, nested ones included, with its registry."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, ComponentConfig):
+                for registry in _registries((*field.metadata, field.annotation)):
+                    yield registry, item
+            if isinstance(item, Frozen):
+                yield from _components(item)
+
+
+def _registries(annotations: tuple[Any, ...]) -> Iterator[Registry]:
+    """Yield the registries named in annotations, at any depth: ``Annotated[..., ComponentOf(x)] | None``."""
+    for annotation in annotations:
+        if isinstance(annotation, ComponentOf):
+            yield annotation.registry
+        else:
+            yield from _registries((*get_args(annotation), *getattr(annotation, "__metadata__", ())))
+
+
+@functools.cache
+def _own_checkout() -> tuple[str | None, str | None]:
+    return checkout_state(Path(__file__).resolve().parent)
+
+
+def checkout_state(package: Path) -> tuple[str | None, str | None]:
+    """Return commit and hash of the uncommitted changes of the checkout that holds `package`.
+
+    The hash covers ``git diff HEAD`` and the untracked files that are not ignored: names, sizes and the first
+    megabyte of each, without study directories, whose results would change it from run to run.
+
+    Parameters
+    ----------
+    package : a directory whose ``__init__.py`` is tracked, which tells a checkout from an installation that
+        merely lies inside some repository.
+
+    Returns
+    -------
+    40 or 64 hexadecimal digits and 20 of them; None for the commit outside a checkout, without git, or where
+    git takes too long; None for the hash where nothing is changed.
+    """
+    deadline = time.monotonic() + _TIME_LIMIT
+    if _git(package, deadline, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None, None
+    top = _git(package, deadline, "rev-parse", "--show-toplevel")
+    commit = _git(package, deadline, "rev-parse", "--verify", "HEAD")
+    if top is None or commit is None:
+        return None, None
+    root = Path(os.fsdecode(top.rstrip(b"\n")))
+    return commit.decode().strip(), _changes(root, deadline)
+
+
+def _changes(root: Path, deadline: float) -> str | None:
+    diff = _git(root, deadline, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index")
+    listed = _git(root, deadline, "ls-files", "--others", "--exclude-standard", "-z")
+    if diff is None or listed is None:
+        return "unknown"
+    untracked = _outside_studies(root, sorted(os.fsdecode(name) for name in listed.split(b"\0") if name))
+    if not diff and not untracked:
+        return None
+    digest = hashlib.sha256(diff)
+    for name in untracked:
+        digest.update(os.fsencode(name) + b"\0" + _beginning(root / name))
+    return digest.hexdigest()[:20]
+
+
+def _outside_studies(root: Path, names: list[str]) -> list[str]:
+    """Return the names that are in no directory with a ``study.json``."""
+    parents = {name: PurePosixPath(name).parents for name in names}
+    folders = {folder for above in parents.values() for folder in above}
+    studies = {folder for folder in folders if (root / folder / STUDY_FILE).exists()}
+    return [name for name, above in parents.items() if studies.isdisjoint(above)]
+
+
+def _beginning(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return f"{path.stat().st_size}\0".encode() + file.read(_HASHED_BYTES)
+    except OSError:  # gone meanwhile, a dangling link or unreadable: its name is hashed all the same
+        return b""
+
+
+def _git(directory: Path, deadline: float, *arguments: str) -> bytes | None:
+    """Return what git prints, or None where it fails, is missing or is not done by the deadline."""
+    # The caller's git variables would point at another repository; a lock would disturb another git.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(  # noqa: S603 -- fixed arguments
+            ["git", "-c", "core.fsmonitor=false", "-C", str(directory), *arguments],  # noqa: S607 -- the user's git
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=max(deadline - time.monotonic(), 0.1),
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

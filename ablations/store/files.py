@@ -1,0 +1,167 @@
+"""The four primitives the store needs of a file system: exclusive creation, replacement, listing, removal.
+
+Whatever would differ for object storage is here. A file becomes visible under its name complete and on
+disk, or not at all: it is written under a temporary name in the same directory, synchronised, and then
+linked or renamed.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from aimlib.errors import StoreError
+
+Write = Callable[[Path], object]
+"""Writes a complete file to the path it is given."""
+
+_STALE_AFTER = 24 * 3600.0  # seconds; no file takes that long to write
+_ADVICE = {
+    errno.ENOSPC: "free space and run again: settled runs are kept, this one is not written",
+    errno.EDQUOT: "free space or raise the quota and run again: settled runs are kept, this one is not",
+    errno.EROFS: "choose a directory on a writable file system",
+    errno.EACCES: "give yourself write permission or choose another directory",
+    errno.EPERM: "give yourself write permission, or choose a file system with hard links",
+    errno.ENOTSUP: "choose a file system with hard links and file locks",
+    errno.ENOLCK: "choose a file system with file locks (NFS: start its lock service)",
+}
+
+
+@contextmanager
+def explained(path: Path, doing: str = "written") -> Iterator[None]:
+    """Turn an OSError about `path` into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "check the file system, or choose another directory")
+        raise StoreError(f"{path}: cannot be {doing}: {error.strerror or error}; {advice}") from error
+
+
+def create(path: Path, write: Write) -> bool:
+    """Create `path` exclusively; return False, and change nothing, where it exists already."""
+    with staged(path, write) as temporary:
+        return publish(temporary, path)
+
+
+def replace(path: Path, write: Write) -> None:
+    """Create `path` or replace it in one step: readers see the old file or the new one."""
+    with staged(path, write) as temporary, explained(path):
+        temporary.replace(path)
+        synchronise(path.parent)
+
+
+@contextmanager
+def staged(path: Path, write: Write) -> Iterator[Path]:
+    """Yield a temporary file beside `path`, complete and on disk; it is gone afterwards, whatever happens.
+
+    Raises
+    ------
+    StoreError: the file system refuses, for instance because it is full.
+    """
+    temporary = path.parent / _temporary_name()
+    try:
+        with explained(path):
+            write(temporary)
+            synchronise(temporary)
+        yield temporary
+    finally:
+        with explained(temporary, "removed"):
+            temporary.unlink(missing_ok=True)
+
+
+def publish(temporary: Path, path: Path) -> bool:
+    """Give a staged file its name; return False where the name is taken."""
+    with explained(path):
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            if temporary.stat().st_nlink == 1:
+                return False
+            # NFS repeated a request whose answer was lost: the name that exists is this very file.
+        synchronise(path.parent)
+    return True
+
+
+def names(directory: Path, pattern: re.Pattern[str]) -> list[str]:
+    """Return the names in `directory` that match as a whole; none where it does not exist."""
+    with explained(directory, "listed"):
+        try:
+            return [name for name in os.listdir(directory) if pattern.fullmatch(name)]  # noqa: PTH208 -- 10,000 paths
+        except FileNotFoundError:
+            return []
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there."""
+    with explained(path, "removed"):
+        path.unlink(missing_ok=True)
+
+
+def synchronise(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise  # some network file systems synchronise directories by themselves and refuse the call
+    finally:
+        os.close(handle)
+
+
+def abandoned(directory: Path) -> list[Path]:
+    """Return temporary files whose writer is dead: a process gone from this machine, or a file a day old."""
+    found = []
+    for name in names(directory, re.compile(r"\.[0-9a-f]{32}\.[\w-]+\.\d+\.tmp")):
+        path = directory / name
+        _, _, host, process, _ = name.split(".")
+        with suppress(FileNotFoundError):  # its writer finished meanwhile
+            old = time.time() - path.stat().st_mtime > _STALE_AFTER
+            if old or (host == host_name() and not _alive(int(process))):
+                found.append(path)
+    return found
+
+
+def _temporary_name() -> str:
+    return f".{uuid.uuid4().hex}.{host_name()}.{os.getpid()}.tmp"
+
+
+def check_usable(directory: Path) -> None:
+    """Raise StoreError where files cannot be created and linked: better now than after the first run."""
+    with staged(directory / "trial", lambda path: path.write_bytes(b"")) as temporary:
+        other = temporary.with_name(_temporary_name())
+        publish(temporary, other)
+        remove(other)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@functools.cache
+def host_name() -> str:
+    """Return a name under which process numbers are unique: host, and a digest of boot and process namespace.
+
+    Two containers or two machines that share a host name, but not their processes, have different names here.
+    """
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # Linux only
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+    return re.sub(r"[^A-Za-z0-9-]", "-", parts[0])[:60] + "-" + digest

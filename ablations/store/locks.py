@@ -1,0 +1,108 @@
+"""Locks that the operating system frees when their holder dies, however it dies.
+
+They are `flock` locks on files that are never removed: a lock on a removed file would exclude nobody.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ablations.store.files import explained
+
+POLL = 0.002
+"""Seconds between two attempts to get a lock."""
+
+_open: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+class FileLock:
+    """An open lock file. Two of them exclude each other, in two processes as in one.
+
+    Parameters
+    ----------
+    path : the lock file; created where missing, never removed.
+
+    Raises
+    ------
+    StoreError: the file cannot be opened, or its file system has no locks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: int | None = None
+        with explained(path, "locked"):
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        _open.add(self)
+
+    def acquire(self, *, shared: bool = False, patience: float = 0.0) -> bool:
+        """Lock, trying for `patience` seconds; return whether it worked."""
+        deadline = time.monotonic() + patience
+        while not self._try(fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL)
+        return True
+
+    def _try(self, mode: int) -> bool:
+        with explained(self.path, "locked"):
+            try:
+                fcntl.flock(self._descriptor(), mode | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    def unlock(self) -> None:
+        """Give the lock back; a forked child that still has the file open does not keep it."""
+        fcntl.flock(self._descriptor(), fcntl.LOCK_UN)
+
+    def text(self) -> str:
+        """Return what the last holder wrote."""
+        with explained(self.path, "read"):
+            return os.pread(self._descriptor(), 1000, 0).decode(errors="replace").strip()
+
+    def sign(self, text: str) -> None:
+        """Replace the text, for people who wonder who holds the lock."""
+        with explained(self.path):
+            os.ftruncate(self._descriptor(), 0)
+            os.pwrite(self._descriptor(), text.encode(), 0)
+
+    def close(self) -> None:
+        """Unlock and close; nothing where it is closed already."""
+        if self._handle is not None:
+            self.unlock()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close without unlocking: the lock stays with the process that this one was forked from."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _descriptor(self) -> int:
+        assert self._handle is not None, f"{self.path} is closed"
+        return self._handle
+
+
+@contextmanager
+def locked(path: Path, *, shared: bool = False, patience: float = 0.0) -> Iterator[bool]:
+    """Hold the lock `path` for a block; yield whether it was got within `patience` seconds."""
+    lock = FileLock(path)
+    try:
+        yield lock.acquire(shared=shared, patience=patience)
+    finally:
+        lock.close()
+
+
+def _leave_to_parent() -> None:
+    """In a forked child: close the parent's lock files, or they stay locked when the parent is killed."""
+    for lock in list(_open):
+        lock.abandon()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

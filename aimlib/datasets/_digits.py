@@ -1,0 +1,61 @@
+"""The 1,797 handwritten digits that scikit-learn brings: real images that need no download.
+
+Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
+1998 (the test part), 8 × 8 pixels with values 0 to 16.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from aimlib.component import ComponentConfig
+from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
+from aimlib.datasets.fingerprint import with_fingerprint
+from aimlib.datasets.grey import grey_images
+from aimlib.datasets.stratified import choose
+from aimlib.registry import datasets
+
+TEST_IMAGES = 500
+TRAIN_IMAGES = 1297
+
+
+@datasets.register("digits")
+class Digits(DatasetPlugin):
+    """scikit-learn's digits: 500 fixed test images, training images from the other 1,297."""
+
+    source = "https://archive.ics.uci.edu/dataset/80, as shipped with scikit-learn"
+
+    class Config(ComponentConfig):
+        """Options of the digits."""
+
+        size: Annotated[int, Field(ge=8, le=224)] = 16
+        """Height and width in pixels; the 8 × 8 originals are enlarged bilinearly."""
+        channels: Literal[1, 3] = 1
+        """3 repeats the grey channel for networks that expect colour."""
+        train_images: Annotated[int, Field(ge=10, le=TRAIN_IMAGES)] = 1000
+        """Training images, a fixed stratified choice; the test images are the same for every value."""
+
+    config: Config
+
+    def shape(self) -> ImageShape:
+        """Return the shape that `size` and `channels` give."""
+        return ImageShape(self.config.channels, self.config.size, self.config.size, classes=10)
+
+    def load(self) -> DataSet:
+        """Return the digits; the names are their numbers in scikit-learn's order."""
+        from sklearn.datasets import load_digits  # noqa: PLC0415 -- takes a second
+
+        bunch = load_digits()
+        labels = bunch.target.astype(np.int64)
+        values = (bunch.images * (255 / 16)).astype(np.float32)
+        test, rest = choose(labels, TEST_IMAGES, "digits/test", "test images")
+        chosen, _ = choose(labels[rest], self.config.train_images, "digits/train", "data.train_images")
+        size, channels = self.config.size, self.config.channels
+        return with_fingerprint(
+            grey_images(values, labels, rest[chosen], size, channels),
+            grey_images(values, labels, test, size, channels),
+            tuple("0123456789"),
+        )

@@ -1,0 +1,78 @@
+"""Photos of one's own: a folder per split and in it a folder per class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from aimlib.datasets.listing import PhotoListing, PhotoSplit
+from aimlib.datasets.locations import data_folder
+from aimlib.datasets.photos import PhotoConfig, PhotoPlugin
+from aimlib.errors import DataError
+from aimlib.registry import datasets
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+
+
+@datasets.register("image_folder")
+class ImageFolder(PhotoPlugin):
+    """``<root>/train/<class>/*`` and ``<root>/test/<class>/*``; classes in ascending order of their names.
+
+    Files count by their suffix (jpg, png, ...), also in folders below a class; hidden ones do not. Names of
+    images are their paths below the root.
+    """
+
+    class Config(PhotoConfig):
+        """Options of a folder of photos."""
+
+        train: FolderName = "train"
+        """Folder of the training images, below the root."""
+        test: FolderName = "test"
+        """Folder of the test images, below the root."""
+
+        @model_validator(mode="after")
+        def _two_folders(self) -> ImageFolder.Config:
+            if self.train == self.test:
+                raise ValueError(f"train and test are both {self.train!r}: give the test images their own folder")
+            return self
+
+    config: Config
+
+    def listing(self) -> PhotoListing:
+        """Return the image files found."""
+        root = data_folder("image_folder", self.config.root)
+        folders = {"train": self.config.train, "test": self.config.test}
+        found = {split: _by_class(root, folder) for split, folder in folders.items()}
+        classes = sorted({name for by_class in found.values() for name in by_class})
+        number = {name: index for index, name in enumerate(classes)}
+        splits = {}
+        for split, by_class in found.items():
+            pairs = sorted((path, number[name]) for name, paths in by_class.items() for path in paths)
+            labels = np.array([label for _, label in pairs], dtype=np.int64)
+            splits[split] = PhotoSplit(tuple(path for path, _ in pairs), labels)
+        variant = "/".join(folders.values())
+        return PhotoListing(self.config.name, variant, root, tuple(folders.values()), tuple(classes), splits)
+
+
+def _by_class(root: Path, folder: str) -> dict[str, list[str]]:
+    """Return the paths below `root` of the images of each class in `folder`."""
+    top = root / folder
+    if not top.is_dir():
+        raise DataError(
+            f"image_folder: {top} is missing; put the photos in {top}/<class>/, or give the right data.root "
+            f"and the folders' names as data.train and data.test"
+        )
+    return {
+        place.name: [path.relative_to(root).as_posix() for path in place.rglob("*") if _is_photo(path, place)]
+        for place in top.iterdir()
+        if place.is_dir() and not place.name.startswith(".")
+    }
+
+
+def _is_photo(path: Path, place: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()

@@ -1,0 +1,93 @@
+"""Stanford Dogs: 20,580 photos of 120 breeds, 100 per breed for training, 8,580 for testing.
+
+Source: A. Khosla, N. Jayadevaprakash, B. Yao and L. Fei-Fei, Novel dataset for fine-grained image
+categorization, First Workshop on Fine-Grained Visual Categorization, CVPR 2011; photos from ImageNet.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from aimlib.datasets.dogs_lists import LISTS, read_listing
+from aimlib.datasets.listing import PhotoListing
+from aimlib.datasets.locations import data_folder
+from aimlib.datasets.packing import Progress
+from aimlib.datasets.photos import PhotoConfig, PhotoPlugin
+from aimlib.errors import DataError
+from aimlib.registry import datasets
+
+BREEDS = 120
+TRAIN_PER_BREED = 100
+TEST_PHOTOS = 8580
+
+
+@datasets.register("stanford_dogs")
+class StanfordDogs(PhotoPlugin):
+    """The official layout: ``Images/<wnid>-<Breed>/*.jpg`` and ``lists/{train,test}_list.mat``.
+
+    The list files may also lie beside ``Images``. Names of images are their paths below ``Images``.
+    """
+
+    source = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
+
+    class Config(PhotoConfig):
+        """Options of Stanford Dogs."""
+
+        classes: Annotated[int, Field(ge=2)] = BREEDS
+        """Number of breeds in the tree; smaller for a subset."""
+        lists: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] = "lists"
+        """Folder, beside Images, of the two list files: another folder is another split."""
+
+    config: Config
+
+    def root(self) -> Path:
+        """Return the folder that holds ``Images``, whether or not it is there."""
+        return data_folder("stanford_dogs", self.config.root)
+
+    def listing(self) -> PhotoListing:
+        """Return what the list files name."""
+        root = self.root()
+        images, lists = root / "Images", root / self.config.lists
+        if not lists.is_dir() and self.config.lists == "lists" and (root / LISTS["train"]).is_file():
+            lists = root
+        missing = [path for path in (images, *(lists / name for name in LISTS.values())) if not path.exists()]
+        if missing:
+            raise DataError(self._missing_message(missing[0], root))
+        return read_listing(self.config.name, self.config.lists, images, lists)
+
+    def download(self, base_url: str | None = None, progress: Progress | None = None) -> Path:
+        """Bring the data into its folder; see `aimlib.datasets.download.download_stanford_dogs`."""
+        from aimlib.datasets.download import BASE_URL, download_stanford_dogs  # noqa: PLC0415 -- urllib, ssl
+
+        return download_stanford_dogs(self.root(), base_url or BASE_URL, progress)
+
+    def count_problems(self, listing: PhotoListing) -> list[str]:
+        """Compare a tree of all 120 breeds with the published numbers; a subset has none to compare with."""
+        if len(listing.classes) != BREEDS:
+            return []
+        problems = []
+        train, test = listing.splits["train"], listing.splits["test"]
+        counts = np.bincount(train.labels, minlength=BREEDS)
+        for label in np.flatnonzero(counts != TRAIN_PER_BREED):
+            breed = listing.classes[label]
+            problems.append(f"{breed}: {counts[label]} training photos listed instead of {TRAIN_PER_BREED}")
+        for name, split, right in (
+            ("training", train, TRAIN_PER_BREED * BREEDS),
+            ("test", test, TEST_PHOTOS),
+        ):
+            if len(split.paths) != right:
+                problems.append(f"{len(split.paths):,} {name} photos listed instead of {right:,}")
+        return problems
+
+    def _missing_message(self, path: Path, root: Path) -> str:
+        packed = [name for name in ("images.tar", "lists.tar") if (root / name).is_file()]
+        what = f"unpack {' and '.join(packed)} there" if packed else "fetch it"
+        return (
+            f"stanford_dogs: {path} is missing; {what} with "
+            f"`ablate data download stanford_dogs --root {root}`, or give the folder that holds Images and "
+            f"lists as data.root or as stanford_dogs in AIM_DATA_ROOT"
+        )

@@ -1,0 +1,81 @@
+"""The list files of Stanford Dogs: which photo is in which split, as MATLAB cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from aimlib.datasets.listing import PhotoListing, PhotoSplit
+from aimlib.errors import DataError
+
+LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
+
+
+def read_list(path: Path) -> list[tuple[str, int]]:
+    """Return what a list file holds: pairs of path below ``Images/`` and label, in its order.
+
+    Parameters
+    ----------
+    path : a .mat file (version 5) with `file_list`, N × 1 cells of text, and `labels`, N × 1 whole numbers.
+
+    Raises
+    ------
+    DataError: unreadable, or not of that form.
+    """
+    from scipy.io import loadmat  # noqa: PLC0415 -- only this reads .mat
+
+    try:
+        content = loadmat(str(path), variable_names=["file_list", "labels"])
+        files = [str(cell.item()) for cell in content["file_list"].ravel()]
+        labels = np.asarray(content["labels"]).ravel()
+    except Exception as error:  # loadmat lets struct, zlib and index errors of damaged files through
+        cause = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path}: no readable list of Stanford Dogs ({cause}); fetch lists.tar again") from error
+    if len(files) != len(labels) or not files or labels.dtype.kind not in "iuf" or (labels % 1).any():
+        raise DataError(
+            f"{path}: {len(files)} files, {len(labels)} labels of type {labels.dtype}, but there must be as "
+            f"many files as whole numbers; fetch lists.tar again"
+        )
+    for name in files:
+        if not _is_photo_path(name):
+            raise DataError(f"{path}: {name!r} is no path of the form <class folder>/<file>; fetch lists.tar again")
+    return list(zip(files, (int(label) for label in labels), strict=True))
+
+
+def read_listing(name: str, variant: str, images: Path, lists: Path) -> PhotoListing:
+    """Return the photos that the two list files in `lists` name, sorted by path within each split.
+
+    Classes are the class folders in ascending order; a subset may keep its original labels or renumber them.
+
+    Raises
+    ------
+    DataError: a list is unreadable, or labels and class folders do not match one to one.
+    """
+    entries = {split: sorted(read_list(lists / file)) for split, file in LISTS.items()}
+    label_of: dict[str, int] = {}
+    for split, pairs in entries.items():
+        for path, label in pairs:
+            folder = path.split("/")[0]
+            if label_of.setdefault(folder, label) != label:
+                raise DataError(
+                    f"{lists / LISTS[split]}: {path} has label {label}, other photos of {folder} have "
+                    f"{label_of[folder]}; fetch lists.tar again"
+                )
+    classes = tuple(sorted(label_of))
+    if len(set(label_of.values())) != len(classes):
+        raise DataError(f"{lists}: two class folders share one label; fetch lists.tar again")
+    number = {folder: index for index, folder in enumerate(classes)}
+    splits = {
+        split: PhotoSplit(
+            tuple(path for path, _ in pairs),
+            np.array([number[path.split("/")[0]] for path, _ in pairs], dtype=np.int64),
+        )
+        for split, pairs in entries.items()
+    }
+    return PhotoListing(name, variant, images, (".",), classes, splits)
+
+
+def _is_photo_path(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 2 and not {"", ".", ".."} & set(parts) and "\0" not in name

@@ -1,0 +1,161 @@
+"""Fetching Stanford Dogs: three archives from its home page or a copy of it, checked and unpacked."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aimlib.datasets.dogs_lists import LISTS
+from aimlib.datasets.extraction import Limits, unpack
+from aimlib.datasets.packing import Progress
+from aimlib.datasets.transfer import Patience, RemoteFile, fetch, mismatch
+from aimlib.errors import DataError
+
+BASE_URL = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
+UNPACKING = ".unpacking-"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One archive of a data set.
+
+    Attributes
+    ----------
+    file : what it must be and where it is.
+    folder : what it becomes, below the data's root.
+    inside : the folder in the archive that becomes `folder`; empty if that is the archive as a whole.
+    extra : nothing here needs it: it is fetched along with the others, never for its own sake.
+    """
+
+    file: RemoteFile
+    folder: str
+    inside: str = ""
+    extra: bool = False
+
+
+def stanford_dogs_archives(base_url: str = BASE_URL) -> tuple[Archive, ...]:
+    """Return the three archives of Stanford Dogs as they are at `base_url`."""
+    base = base_url.rstrip("/") + "/"
+
+    def file(name: str, size: int, sha256: str) -> RemoteFile:
+        return RemoteFile(name, size, sha256, base + name)
+
+    return (
+        Archive(
+            file("lists.tar", 481_280, "34b47cacd9a98b5d150e084f24d29391c084c55272295ec65c85651bc35f4d6c"),
+            "lists",
+        ),
+        Archive(
+            file(
+                "annotation.tar",
+                21_852_160,
+                "662ed36f707be6b195c2fda392d8e153e83af28cedc8e2134a649f198def30fd",
+            ),
+            "Annotation",
+            "Annotation",
+            extra=True,
+        ),
+        Archive(
+            file("images.tar", 793_579_520, "a443fc2f9a851aa1a7b8e4fa4af94b8459fce2c9f5a2f4dd4669cf9673a4ec58"),
+            "Images",
+            "Images",
+        ),
+    )
+
+
+def download_stanford_dogs(
+    root: str | Path,
+    base_url: str = BASE_URL,
+    progress: Progress | None = None,
+    archives: Sequence[Archive] | None = None,
+    patience: Patience | None = None,
+    limits: Limits | None = None,
+) -> Path:
+    """Bring Stanford Dogs into `root` and return that folder; what is there already is not fetched again.
+
+    Archives found in `root` are checked and used, and left there; fetched ones are removed when unpacked. A
+    folder appears under its final name only when it is complete. The next call continues an interrupted one.
+
+    Parameters
+    ----------
+    root : folder of the data; made if it is not there.
+    base_url : where the archives are, http or https.
+    progress : called as progress("downloading images.tar", bytes done, bytes in all), likewise for unpacking.
+    archives : other archives than the official ones; `base_url` is without effect then.
+    patience : time limits and repetitions.
+    limits : the most that an archive may hold.
+
+    Raises
+    ------
+    DataError: no room, no access, no connection, or an archive that is not the right one.
+    """
+    folder = Path(root).expanduser()
+    wanted = stanford_dogs_archives(base_url) if archives is None else archives
+    if not _absent(folder, wanted):
+        return folder
+    from filelock import FileLock  # noqa: PLC0415 -- only what downloads needs it
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".download.lock"):
+            for leftover in folder.glob(f"{UNPACKING}*"):
+                shutil.rmtree(leftover)
+            absent = _absent(folder, wanted)
+            _check_space(folder, absent)
+            for archive in absent:
+                _bring(archive, folder, progress, patience or Patience(), limits or Limits())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot put the data there: {error}; give another folder as --root") from error
+    return folder
+
+
+def _absent(folder: Path, archives: Sequence[Archive]) -> list[Archive]:
+    """Return the archives whose folder is not there; none if only extras are missing."""
+    flat = all((folder / name).is_file() for name in LISTS.values())
+    absent = [
+        archive
+        for archive in archives
+        if not (folder / archive.folder).is_dir() and not (flat and archive.folder == "lists")
+    ]
+    return absent if any(not archive.extra for archive in absent) else []
+
+
+def _check_space(folder: Path, absent: Sequence[Archive]) -> None:
+    needed = 0
+    for archive in absent:
+        needed += int(archive.file.size * 1.1)  # unpacked: files take whole disk blocks
+        if not (folder / archive.file.name).exists():
+            part = folder / f"{archive.file.name}.part"
+            needed += archive.file.size - (part.stat().st_size if part.exists() else 0)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DataError(
+            f"{folder}: {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed to download and unpack; make "
+            f"room or give another folder as --root"
+        )
+
+
+def _bring(archive: Archive, folder: Path, progress: Progress | None, patience: Patience, limits: Limits) -> None:
+    """Fetch one archive, unpack it beside its place, then rename the result into place."""
+    path = folder / archive.file.name
+    found = path.exists()
+    if found:
+        problem = mismatch(path, archive.file)
+        if problem:
+            raise DataError(f"{path}: {problem}; remove it and try again")
+    else:
+        fetch(archive.file, folder, progress, patience)
+    temporary = folder / f"{UNPACKING}{uuid.uuid4().hex[:8]}"
+    try:
+        unpack(path, temporary, limits, progress)
+        content = temporary / archive.inside
+        if not content.is_dir():
+            raise DataError(f"{path}: there is no folder {archive.inside!r} in it; give the right archive")
+        content.rename(folder / archive.folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if not found:
+        path.unlink()

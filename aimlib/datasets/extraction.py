@@ -1,0 +1,123 @@
+"""Unpacking a tar archive that nobody has to trust: plain files and folders, below one folder, once each."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from aimlib.errors import DataError
+
+BLOCK = 1 << 20
+END = bytes(1024)
+"""A tar archive ends with two blocks of zeros; one without them was cut short."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that an archive may hold: members, and bytes of content."""
+
+    members: int = 200_000
+    bytes: int = 8_000_000_000
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    limits: Limits,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> None:
+    """Unpack `archive` into the new, empty `folder`; on any mistake nothing of it is left.
+
+    Parameters
+    ----------
+    archive : uncompressed tar.
+    folder : must not exist.
+    limits : refuse more than this.
+    progress : called as progress("unpacking <name>", bytes done, bytes in all).
+
+    Raises
+    ------
+    DataError: damaged, cut short or too large, or a member is a link, a device, a pipe, there twice, or has a
+        path that leads elsewhere.
+    """
+    folder.mkdir(parents=True)
+    try:
+        _unpack(archive, folder, limits, progress)
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        shutil.rmtree(folder)
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{archive}: a damaged or incomplete archive: {error}; fetch it again") from error
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _unpack(archive: Path, folder: Path, limits: Limits, progress: Callable[[str, int, int], None] | None) -> None:
+    size = archive.stat().st_size
+    seen: set[str] = set()
+    content = members = 0
+    with tarfile.open(archive, "r:", errorlevel=2) as tar:
+        for member in tar:
+            members, content = members + 1, content + member.size
+            if members > limits.members or content > limits.bytes:
+                raise DataError(
+                    f"{archive}: more than {limits.members:,} members or {limits.bytes:,} bytes; this is not "
+                    f"the archive it should be"
+                )
+            path = _checked(archive, folder, member)
+            if path.parts:
+                _place(tar, member, folder / path, seen)
+            if progress is not None:
+                progress(f"unpacking {archive.name}", min(tar.offset, size), size)
+        _check_end(archive, tar.offset)
+
+
+def _check_end(archive: Path, offset: int) -> None:
+    """Refuse an archive without its end mark at `offset`, where tarfile stopped reading without a word."""
+    with archive.open("rb") as file:
+        file.seek(offset)
+        if file.read(len(END)) != END:
+            raise tarfile.ReadError(f"cut short, or no valid header, at byte {offset:,}")
+
+
+def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixPath:
+    """Return the member's path below the folder, or refuse it."""
+    path = PurePosixPath(member.name)
+    if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
+        raise DataError(f"{archive}: {member.name!r} is no plain file or folder (type {member.type!r}); refused")
+    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
+        raise DataError(f"{archive}: {member.name!r} leads out of the folder; refused")
+    data_filter = getattr(tarfile, "data_filter", None)  # a second opinion where this Python has one
+    if data_filter is not None:
+        data_filter(member, str(folder))
+    return path
+
+
+def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, seen: set[str]) -> None:
+    """Write one member; files are created, never opened, so that nothing can be written over."""
+    key = unicodedata.normalize("NFC", str(target)).casefold()
+    if key in seen:
+        raise tarfile.ReadError(f"{member.name!r} is in it twice")
+    try:
+        if member.isdir():
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            seen.add(key)
+            _write(tar, member, target)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise tarfile.ReadError(f"{member.name!r} is in it as a file and as a folder") from error
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = tar.extractfile(member)
+    assert source is not None, "regular files have content"
+    with source, target.open("xb") as out:
+        shutil.copyfileobj(source, out, BLOCK)
+        if out.tell() != member.size:
+            raise tarfile.ReadError(f"{member.name!r} ends after {out.tell():,} of {member.size:,} bytes")

@@ -1,0 +1,51 @@
+"""The identity of data: a hash of every pixel, label, name, their order, the split and the class names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from aimlib.datasets.base import DataSet, Images
+
+DIGITS = 20
+
+
+def images_digest(images: Images) -> str:
+    """Return the SHA-256 of one split, in hexadecimal digits; reads every pixel."""
+    pixels = hashlib.sha256()
+    for start in range(0, len(images.pixels), 1024):
+        pixels.update(np.ascontiguousarray(images.pixels[start : start + 1024]).data)
+    return split_digest(pixels.hexdigest(), list(images.pixels.shape), images.labels, images.names)
+
+
+def split_digest(pixels: str, shape: object, labels: npt.NDArray[np.int64], names: Sequence[str]) -> str:
+    """Return the SHA-256 of one split whose pixels have been hashed already.
+
+    Parameters
+    ----------
+    pixels : SHA-256 of the pixels' bytes in the order of the images, in hexadecimal digits.
+    shape : what is needed to read images from those bytes, as plain JSON values.
+    labels : [images], class numbers.
+    names : one per image.
+    """
+    return _digest({"pixels": pixels, "shape": shape, "labels": labels.tolist(), "names": list(names)})
+
+
+def fingerprint(classes: Sequence[str], splits: Mapping[str, str]) -> str:
+    """Return the fingerprint of a data set from its class names and the digest of each split by name."""
+    return _digest({"classes": list(classes), "splits": dict(splits)})[:DIGITS]
+
+
+def with_fingerprint(train: Images, test: Images, classes: Sequence[str]) -> DataSet:
+    """Return the data set of these splits, hashing every pixel."""
+    splits = {"train": images_digest(train), "test": images_digest(test)}
+    return DataSet(train, test, tuple(classes), fingerprint(classes, splits))
+
+
+def _digest(content: object) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

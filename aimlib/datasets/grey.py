@@ -1,0 +1,36 @@
+"""Small grey images as a split: enlarged, with one channel or three equal ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from aimlib.datasets.base import Images
+from aimlib.datasets.resize import bilinear, to_uint8
+
+CHUNK = 1024
+"""Images resized at a time, to bound the memory of the intermediate floats."""
+
+
+def grey_images(
+    values: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    numbers: npt.NDArray[np.int64],
+    size: int,
+    channels: int,
+) -> Images:
+    """Return the split made of the images `numbers`.
+
+    Parameters
+    ----------
+    values : [all images, rows, columns], 0 to 255.
+    labels : [all images], class numbers.
+    numbers : [images], which ones, in the order wanted; their names are these numbers as text.
+    size : height and width of the result, in pixels; enlarged bilinearly.
+    channels : how often the grey channel is repeated.
+    """
+    pixels = np.empty((len(numbers), size, size, channels), dtype=np.uint8)
+    for start in range(0, len(numbers), CHUNK):
+        part = values[numbers[start : start + CHUNK]][..., None]
+        pixels[start : start + CHUNK] = to_uint8(bilinear(part, size, size))
+    return Images(pixels, labels[numbers], tuple(str(number) for number in numbers))

@@ -1,0 +1,52 @@
+"""Reading IDX files, the format of MNIST and its successors (Y. LeCun, yann.lecun.com/exdb/mnist)."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from aimlib.errors import DataError
+
+UNSIGNED_BYTES = 0x08
+
+
+def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
+    """Return the array of unsigned bytes in an IDX file.
+
+    Parameters
+    ----------
+    path : the file; unpacked with gzip where its name ends in .gz.
+    dimensions : how many it must have: 3 for images [images, rows, columns], 1 for labels.
+
+    Raises
+    ------
+    DataError: unreadable, damaged, cut short, too long, or not of that type.
+    """
+    data = _content(path)
+    if len(data) < 4 or data[:2] != b"\0\0":
+        raise DataError(f"{path}: no IDX file: it starts with {data[:4].hex()}; fetch it again")
+    if data[2] != UNSIGNED_BYTES or data[3] != dimensions:
+        raise DataError(
+            f"{path}: IDX type 0x{data[2]:02x} with {data[3]} dimensions instead of 0x08 with {dimensions}; "
+            f"give the right file"
+        )
+    start = 4 + 4 * dimensions
+    shape = tuple(np.frombuffer(data[4:start], dtype=">u4").tolist()) if len(data) >= start else ()
+    if len(shape) != dimensions or len(data) - start != math.prod(shape):
+        raise DataError(
+            f"{path}: {len(data):,} bytes do not fit its own dimensions {shape}: cut short or damaged; fetch it again"
+        )
+    return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {error}; fetch it again") from error

@@ -1,0 +1,33 @@
+"""Where data lies on this machine, unless a configuration says otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DATA_VARIABLE = "AIM_DATA_ROOT"
+CACHE_VARIABLE = "AIM_CACHE_DIR"
+
+
+def data_folder(name: str, root: str | None = None) -> Path:
+    """Return the folder of the data set `name`.
+
+    That is `root` where given, else ``$AIM_DATA_ROOT/<name>``, else ``<name>`` in the user's own data folder
+    (``$XDG_DATA_HOME/aim-ablations``, by default ``~/.local/share/aim-ablations``).
+    """
+    if root is not None:
+        return Path(root).expanduser()
+    given = os.environ.get(DATA_VARIABLE)
+    if given:
+        return Path(given).expanduser() / name
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser() / "aim-ablations" / name
+
+
+def cache_folder(cache: str | None = None) -> Path:
+    """Return the folder of packed data.
+
+    That is `cache` where given, else ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
+    """
+    given = cache or os.environ.get(CACHE_VARIABLE)
+    return Path(given or "~/.cache/aim-ablations/packed").expanduser()

@@ -1,0 +1,193 @@
+"""Photos decoded once, kept as one uint8 file per split and mapped read-only by every process.
+
+A store is made from a listing of photos by a recipe, in a cache folder, by the first process that needs it;
+others wait at its lock and then map it. It is found again by a key of data set, place and recipe, and used
+only if its lists and photos are unchanged and its files have their full length; otherwise it is built anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aimlib.datasets.base import DataSet, Images
+from aimlib.datasets.listing import PhotoListing
+from aimlib.datasets.locations import cache_folder
+from aimlib.datasets.manifest import INDEX, Manifest, read_manifest, write_manifest
+from aimlib.datasets.packing import Progress, build, content_digest
+from aimlib.datasets.ragged import RaggedDataSet, RaggedImages
+from aimlib.datasets.recipe import Pixels, Recipe
+from aimlib.errors import DataError
+
+__all__ = ["Pack", "Progress", "RaggedDataSet", "RaggedImages", "find_pack", "pack", "pack_folder"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A finished store.
+
+    Attributes
+    ----------
+    folder : where it is.
+    manifest : what it says about itself.
+    index : per split, the names, labels and shapes ([height, width]) of its photos.
+    pixels : per split, the mapped bytes, read-only.
+    """
+
+    folder: Path
+    manifest: Manifest
+    index: dict[str, Any]
+    pixels: dict[str, Pixels]
+
+    def data_set(self) -> DataSet:
+        """Return the data; all images have one shape.
+
+        Raises
+        ------
+        DataError: the store is ragged.
+        """
+        if self.manifest.recipe["resize"] == "shorter_side":
+            raise DataError(f"{self.folder}: its images differ in shape; read it with ragged()")
+        train, test = (self._images(split) for split in ("train", "test"))
+        return DataSet(train, test, self.manifest.classes, self.manifest.fingerprint)
+
+    def ragged(self) -> RaggedDataSet:
+        """Return the data as images that may differ in shape."""
+        train, test = (self._ragged(split) for split in ("train", "test"))
+        return RaggedDataSet(train, test, self.manifest.classes, self.manifest.fingerprint)
+
+    def damages(self) -> list[str]:
+        """Return what has happened to the files since they were packed, reading all of them."""
+        return self.manifest.damages(self.folder)
+
+    def _images(self, split: str) -> Images:
+        size = self.manifest.recipe["size"]
+        labels = np.array(self.index[split]["labels"], dtype=np.int64)
+        return Images(self.pixels[split].reshape(-1, size, size, 3), labels, tuple(self.index[split]["names"]))
+
+    def _ragged(self, split: str) -> RaggedImages:
+        shapes = np.array(self.index[split]["shapes"], dtype=np.int64).reshape(-1, 2)
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(shapes.prod(axis=1) * 3)])
+        labels = np.array(self.index[split]["labels"], dtype=np.int64)
+        return RaggedImages(self.pixels[split], offsets, shapes, labels, tuple(self.index[split]["names"]))
+
+
+def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progress: Progress | None = None) -> Pack:
+    """Return the store of `listing` made by `recipe`, building it first if it is missing, stale or damaged.
+
+    Parameters
+    ----------
+    listing : the photos; all must be there.
+    recipe : what becomes of them.
+    cache : folder of stores; None is ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
+    progress : called as progress("packing", photos done, photos in all), only by the process that builds.
+
+    Raises
+    ------
+    DataError: photos are missing or undecodable, or the cache folder cannot be used.
+    """
+    folder = pack_folder(listing, recipe, cache)
+    found = find_pack(listing, recipe, cache)
+    if found is not None:
+        return found
+    try:
+        return _pack_locked(folder, listing, recipe, progress)
+    except OSError as error:
+        raise DataError(
+            f"{folder.parent}: cannot pack {listing.name} there: {error}; make room or make it writable, or "
+            f"set data.cache or AIM_CACHE_DIR to another folder"
+        ) from error
+
+
+def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -> Pack | None:
+    """Return the store of `listing` made by `recipe` if it is there, whole and up to date; build nothing.
+
+    Raises
+    ------
+    DataError: photos are missing.
+    """
+    return _open(pack_folder(listing, recipe, cache), listing.content(), listing.stamp())
+
+
+def _pack_locked(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> Pack:
+    from filelock import FileLock  # noqa: PLC0415 -- only what may build needs it
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        content, stamp = listing.content(), listing.stamp()
+        found = _open(folder, content, stamp) or _restamped(folder, listing, content, stamp)
+        if found is not None:
+            return found
+        log.info("packing %d photos of %s into %s", len(listing.paths()), listing.name, folder)
+        build(folder, listing, recipe, progress)
+        built = _open(folder, content, listing.stamp())
+    if built is None:
+        raise DataError(f"{folder}: changed by something else right after it was built; try again")
+    return built
+
+
+def pack_folder(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -> Path:
+    """Return where the store of `listing` made by `recipe` is kept, whether or not it is there."""
+    key = {
+        "data": listing.name,
+        "root": str(listing.root.resolve()),
+        **recipe.key(),
+        "variant": listing.variant,
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+    sampling = "" if recipe.antialias else "-sampled"
+    name = re.sub(r"[^\w.-]", "_", f"{listing.name}-{recipe.resize}-{recipe.size}{sampling}-{digest}")
+    return cache_folder(cache) / name
+
+
+def _open(folder: Path, content: str, stamp: str | None) -> Pack | None:
+    """Return the store in `folder` if it is whole and was made from these photos.
+
+    `stamp` None accepts photos with other times of change.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.listing != content or (stamp is not None and manifest.stamp != stamp):
+        return None
+    if not manifest.whole(folder):
+        log.warning("%s: files are missing or have the wrong length; packing it anew", folder)
+        return None
+    try:
+        index = _read_index(folder, manifest)
+        pixels = {split: _mapped(folder / f"{split}.pixels") for split in manifest.splits}
+    except (OSError, ValueError):  # replaced by another process between two of these lines
+        return None
+    again = read_manifest(folder)
+    if index is None or again is None or again.build != manifest.build:
+        return None
+    return Pack(folder, manifest, index, pixels)
+
+
+def _restamped(folder: Path, listing: PhotoListing, content: str, stamp: str) -> Pack | None:
+    """Return the store in `folder` if the photos were touched or copied but hold the same bytes as before."""
+    found = _open(folder, content, None)
+    if found is None or found.manifest.content != content_digest(listing):
+        return None
+    write_manifest(folder, found.manifest.model_copy(update={"stamp": stamp}))
+    return _open(folder, content, stamp)
+
+
+def _read_index(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
+    data = (folder / INDEX).read_bytes()
+    if hashlib.sha256(data).hexdigest() != manifest.files[INDEX].sha256:
+        return None
+    index: dict[str, Any] = json.loads(data)
+    return index
+
+
+def _mapped(path: Path) -> Pixels:
+    mapped: Pixels = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+    return mapped

@@ -1,0 +1,205 @@
+"""Building a packed store: decode every photo, write the pixels, then the index, then the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aimlib.datasets.decode import DecodeError, decode
+from aimlib.datasets.fingerprint import fingerprint, split_digest
+from aimlib.datasets.listing import PhotoListing, PhotoSplit, named
+from aimlib.datasets.manifest import (
+    FORMAT,
+    INDEX,
+    Manifest,
+    PackedFile,
+    PackedSplit,
+    file_digest,
+    write_manifest,
+)
+from aimlib.datasets.parallel import ordered
+from aimlib.datasets.recipe import Pixels, Recipe
+from aimlib.errors import DataError
+
+Progress = Callable[[str, int, int], None]
+"""Called as progress(what is being done, how much is done, how much there is)."""
+
+PENDING, REPLACED = ".building-", ".replaced-"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One photo: its path, the SHA-256 of its bytes, and its pixels or why there are none."""
+
+    path: str
+    content: bytes
+    pixels: Pixels | None
+    cause: str = ""
+
+
+@dataclass
+class Tally:
+    """What adds up while photos are packed."""
+
+    progress: Progress | None
+    total: int
+    done: int = 0
+    content: Any = field(default_factory=hashlib.sha256)
+    broken: list[str] = field(default_factory=list)
+
+    def add(self, photo: Decoded) -> None:
+        """Count `photo` in."""
+        self.done += 1
+        self.content.update(photo.content)
+        if photo.pixels is None:
+            self.broken.append(f"{photo.path} ({photo.cause})")
+        if self.progress is not None:
+            self.progress("packing", self.done, self.total)
+
+
+def build(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> None:
+    """Build the store `folder`, replacing what is there; the caller holds its lock.
+
+    Everything is written into a temporary folder beside it, which is renamed when it is complete.
+
+    Raises
+    ------
+    DataError: a photo is missing, undecodable or was changed meanwhile, or the disk is too small.
+    """
+    remove_leftovers(folder)
+    stamp = listing.stamp()
+    _check_space(folder.parent, listing, recipe)
+    temporary = folder.with_name(f"{folder.name}{PENDING}{uuid.uuid4().hex[:8]}")
+    temporary.mkdir()
+    try:
+        _write(temporary, listing, recipe, stamp, progress)
+        if listing.stamp() != stamp:
+            raise DataError(f"{listing.name}: photos below {listing.root} changed while they were packed; try again")
+        _put_in_place(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what interrupted builds of `folder` left beside it; the caller holds its lock."""
+    for mark in (PENDING, REPLACED):
+        for path in folder.parent.glob(f"{folder.name}{mark}*"):
+            shutil.rmtree(path)
+
+
+def content_digest(listing: PhotoListing) -> str:
+    """Return the hash of all photos' bytes, as `Manifest.content` holds it."""
+    content = hashlib.sha256()
+    for digest in ordered(lambda path: hashlib.sha256((listing.root / path).read_bytes()).digest(), listing.paths()):
+        content.update(digest)
+    return content.hexdigest()
+
+
+def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, progress: Progress | None) -> None:
+    tally = Tally(progress, len(listing.paths()))
+    index: dict[str, Any] = {}
+    splits: dict[str, PackedSplit] = {}
+    files: dict[str, PackedFile] = {}
+    for name, split in listing.splits.items():
+        path = folder / f"{name}.pixels"
+        shapes, files[path.name] = _write_pixels(path, _photos(listing, split, recipe), tally)
+        index[name] = {"names": split.paths, "labels": split.labels.tolist(), "shapes": shapes}
+        shape = shapes if recipe.ragged else [len(shapes), recipe.size, recipe.size, 3]
+        digest = split_digest(files[path.name].sha256, shape, split.labels, split.paths)
+        splits[name] = PackedSplit(photos=len(split.paths), digest=digest)
+    if tally.broken:
+        raise DataError(
+            f"{listing.name}: {len(tally.broken)} of {tally.total} photos below {listing.root} cannot be "
+            f"decoded: {named(tally.broken)}; fetch them again, or take them out of the data"
+        )
+    files[INDEX] = _write_index(folder / INDEX, index)
+    manifest = Manifest(
+        format=FORMAT,
+        build=uuid.uuid4().hex,
+        data=listing.name,
+        recipe=recipe.key(),
+        root=str(listing.root),
+        listing=listing.content(),
+        stamp=stamp,
+        content=tally.content.hexdigest(),
+        classes=listing.classes,
+        splits=splits,
+        files=files,
+        fingerprint=fingerprint(listing.classes, {name: split.digest for name, split in splits.items()}),
+        decoder=_decoder(),
+    )
+    write_manifest(folder, manifest)
+
+
+def _photos(listing: PhotoListing, split: PhotoSplit, recipe: Recipe) -> Iterator[Decoded]:
+    def read(path: str) -> Decoded:
+        data = (listing.root / path).read_bytes()
+        content = hashlib.sha256(data).digest()
+        try:
+            return Decoded(path, content, recipe.apply(decode(data)))
+        except DecodeError as error:
+            return Decoded(path, content, None, str(error))
+
+    return ordered(read, split.paths)
+
+
+def _write_pixels(path: Path, photos: Iterator[Decoded], tally: Tally) -> tuple[list[list[int]], PackedFile]:
+    """Write the pixels one after another; return [height, width] of each, and the file."""
+    shapes: list[list[int]] = []
+    sha256, length = hashlib.sha256(), 0
+    with path.open("wb") as file:  # not a memory map: a full disk would kill the process instead of raising
+        for photo in photos:
+            tally.add(photo)
+            if photo.pixels is None:
+                continue
+            data = photo.pixels.tobytes()
+            sha256.update(data)
+            length += file.write(data)
+            shapes.append(list(photo.pixels.shape[:2]))
+        file.flush()
+        os.fsync(file.fileno())
+    return shapes, PackedFile(bytes=length, sha256=sha256.hexdigest())
+
+
+def _write_index(path: Path, index: dict[str, Any]) -> PackedFile:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(index, file, separators=(",", ":"))
+        file.flush()
+        os.fsync(file.fileno())
+    return PackedFile(bytes=path.stat().st_size, sha256=file_digest(path))
+
+
+def _put_in_place(temporary: Path, folder: Path) -> None:
+    """Rename `temporary` to `folder`; processes that have mapped the old files keep them."""
+    if folder.exists():
+        replaced = folder.with_name(f"{folder.name}{REPLACED}{uuid.uuid4().hex[:8]}")
+        folder.rename(replaced)
+        temporary.rename(folder)
+        shutil.rmtree(replaced)
+    else:
+        temporary.rename(folder)
+
+
+def _check_space(cache: Path, listing: PhotoListing, recipe: Recipe) -> None:
+    photos = len(listing.paths())
+    needed = int(photos * recipe.size * recipe.size * 3 * (1.5 if recipe.ragged else 1.01))
+    free = shutil.disk_usage(cache).free
+    if free < needed:
+        raise DataError(
+            f"{cache}: {free / 1e9:.1f} GB free, but {photos} photos at {recipe.size} px take "
+            f"{needed / 1e9:.1f} GB packed; make room, or set data.cache or AIM_CACHE_DIR to a larger disk"
+        )
+
+
+def _decoder() -> str:
+    import PIL  # noqa: PLC0415
+    from PIL import features  # noqa: PLC0415
+
+    return f"Pillow {PIL.__version__}, libjpeg {features.version_codec('jpg')}"

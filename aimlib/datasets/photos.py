@@ -1,0 +1,73 @@
+"""What data sets of photo files have in common: their options, and that they are packed before use."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from aimlib.component import ComponentConfig, local
+from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
+from aimlib.datasets.listing import PhotoListing, check_listing
+from aimlib.datasets.packed import Pack, Progress, pack
+from aimlib.datasets.recipe import Recipe
+
+
+class PhotoConfig(ComponentConfig):
+    """Options of every data set of photos."""
+
+    classes: Annotated[int, Field(ge=2)]
+    """Number of classes; checked against what is found."""
+    size: Annotated[int, Field(ge=8, le=1024)] = 224
+    """Height and width that photos are resized to, in pixels."""
+    resize: Literal["squash", "center_crop"] = "squash"
+    """squash: the whole photo, aspect ratio lost; center_crop: shorter side to `size`, then the middle."""
+    antialias: bool = True
+    """Average over the area of an output pixel; false samples as TensorFlow's resize does by default."""
+    root: str | None = local(None, "Folder of the data; default $AIM_DATA_ROOT/<name>, else the user's data folder.")
+    cache: str | None = local(
+        None, "Folder of packed data; default $AIM_CACHE_DIR, else ~/.cache/aim-ablations/packed."
+    )
+
+
+class PhotoPlugin(DatasetPlugin):
+    """Base of the data sets of photos."""
+
+    config: PhotoConfig
+
+    @abstractmethod
+    def listing(self) -> PhotoListing:
+        """Return which photos there should be; opens none of them.
+
+        Raises
+        ------
+        DataError: the data is not there or its lists are unreadable.
+        """
+
+    def count_problems(self, listing: PhotoListing) -> list[str]:
+        """Return how the numbers of photos differ from those known to be right; none are known here."""
+        return []
+
+    def shape(self) -> ImageShape:
+        """Return the shape that `size` and `classes` give."""
+        return ImageShape(3, self.config.size, self.config.size, self.config.classes)
+
+    def recipe(self) -> Recipe:
+        """Return how photos become arrays."""
+        return Recipe(self.config.resize, self.config.size, self.config.antialias)
+
+    def pack(self, progress: Progress | None = None) -> Pack:
+        """Return the packed data, building it if it is missing or stale.
+
+        Parameters
+        ----------
+        progress : called as progress("packing", photos done, photos in all).
+        """
+        listing = self.listing()
+        check_listing(listing, self.config.classes)
+        return pack(listing, self.recipe(), self.config.cache, progress)
+
+    def load(self) -> DataSet:
+        """Return the packed data, mapped read-only; the names are paths below the listing's root."""
+        return self.pack().data_set()

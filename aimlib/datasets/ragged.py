@@ -1,0 +1,49 @@
+"""Photos that differ in shape, as a ragged packed store holds them: for random crops of whole photos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from aimlib.datasets.recipe import Pixels
+
+
+@dataclass(frozen=True)
+class RaggedImages:
+    """One split of photos that differ in shape.
+
+    Attributes
+    ----------
+    pixels : flat, uint8, one photo after another.
+    offsets : [photos + 1], int64, where each photo starts in `pixels`.
+    shapes : [photos, 2], int64, height and width.
+    labels : [photos], int64.
+    names : one path per photo.
+    """
+
+    pixels: Pixels
+    offsets: npt.NDArray[np.int64]
+    shapes: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> Pixels:
+        """Return photo `number` as [height, width, 3], without copying."""
+        number = range(len(self))[number]
+        height, width = self.shapes[number]
+        return self.pixels[self.offsets[number] : self.offsets[number + 1]].reshape(height, width, 3)
+
+
+@dataclass(frozen=True)
+class RaggedDataSet:
+    """Both splits of a ragged store; as `DataSet` otherwise."""
+
+    train: RaggedImages
+    test: RaggedImages
+    classes: tuple[str, ...]
+    fingerprint: str

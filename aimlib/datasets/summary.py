@@ -1,0 +1,84 @@
+"""A data set at a glance, for people: shape, splits, photos per class, fingerprint, where it is packed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from aimlib.datasets.base import DatasetPlugin, ImageShape
+from aimlib.datasets.listing import check_listing
+from aimlib.datasets.packed import find_pack, pack_folder
+from aimlib.datasets.photos import PhotoPlugin
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """One class: its name and how many images it has in each split."""
+
+    name: str
+    train: int
+    test: int
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """A data set at a glance.
+
+    Attributes
+    ----------
+    name, shape : of the data set as configured.
+    train, test : numbers of images.
+    classes : in the order of the class numbers.
+    fingerprint : None while the photos are not packed.
+    cache : where they are packed or will be; None where nothing is packed.
+    """
+
+    name: str
+    shape: ImageShape
+    train: int
+    test: int
+    classes: tuple[ClassCount, ...]
+    fingerprint: str | None
+    cache: Path | None
+
+
+def summarise(plugin: DatasetPlugin) -> DataSummary:
+    """Return the summary of `plugin`'s data; photos are looked up, not packed.
+
+    Raises
+    ------
+    DataError: the data is missing or not what the configuration says.
+    """
+    if isinstance(plugin, PhotoPlugin):
+        return _summarise_photos(plugin)
+    data = plugin.load()
+    labels = {"train": data.train.labels, "test": data.test.labels}
+    return _summary(plugin, data.classes, labels, data.fingerprint, None)
+
+
+def _summarise_photos(plugin: PhotoPlugin) -> DataSummary:
+    listing, recipe, cache = plugin.listing(), plugin.recipe(), plugin.config.cache
+    check_listing(listing, plugin.config.classes)
+    found = find_pack(listing, recipe, cache)
+    labels = {name: split.labels for name, split in listing.splits.items()}
+    fingerprint = None if found is None else found.manifest.fingerprint
+    return _summary(plugin, listing.classes, labels, fingerprint, pack_folder(listing, recipe, cache))
+
+
+def _summary(
+    plugin: DatasetPlugin,
+    classes: tuple[str, ...],
+    labels: dict[str, npt.NDArray[np.int64]],
+    fingerprint: str | None,
+    cache: Path | None,
+) -> DataSummary:
+    counts = {split: np.bincount(numbers, minlength=len(classes)) for split, numbers in labels.items()}
+    rows = tuple(
+        ClassCount(name, int(train), int(test))
+        for name, train, test in zip(classes, counts["train"], counts["test"], strict=True)
+    )
+    sizes = {split: len(numbers) for split, numbers in labels.items()}
+    return DataSummary(plugin.config.name, plugin.shape(), sizes["train"], sizes["test"], rows, fingerprint, cache)

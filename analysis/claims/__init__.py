@@ -1,0 +1,158 @@
+"""Reported claims as data, and whether a study lies in the scope of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import yaml
+from pydantic import Field
+
+from aimlib.component import Frozen
+from aimlib.errors import ConfigError, UsageError, unknown_name
+from analysis.plan import Scope
+
+_FIELDS = {
+    "dataset": "data set",
+    "classes": "number of classes",
+    "image_size": "image size",
+    "backbone": "backbone",
+    "protocol": "protocol",
+    "data_fingerprint": "data fingerprint",
+}
+_HERE = Path(__file__).parent
+_CURVES: dict[str, Any] = {
+    "arm": "str",
+    "epoch": "int64",
+    "train_loss": "float64",
+    "train_accuracy": "float64",
+    "val_loss": "float64",
+    "val_accuracy": "float64",
+    "epoch_seconds": "float64",
+    "learning_rate": "float64",
+}
+Accuracy = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Reported(Frozen):
+    """One reading of the reported accuracies."""
+
+    source: str
+    baseline: Accuracy
+    treatment: Accuracy
+
+
+class _Source(Frozen):
+    post: str
+    notebooks: str | None = None
+
+
+class _Scope(Frozen):
+    """What a study must have been run on: per field the values or patterns (``resnet50*``) that qualify."""
+
+    dataset: list[str]
+    classes: list[int]
+    image_size: list[int]
+    backbone: list[str]
+    protocol: list[str]
+    data_fingerprint: list[str]
+
+
+class _Document(Frozen):
+    name: str
+    statement: str
+    source: _Source
+    reported: Annotated[list[_Reported], Field(min_length=1)]
+    delta_pp: Annotated[float, Field(gt=0)]
+    scope: _Scope
+    curves: str | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A reported gain.
+
+    Attributes
+    ----------
+    statement : the claim in one sentence.
+    source : where it was published.
+    gains_pp : reported gain in pp by source; the first decides.
+    accuracies : (baseline, treatment) as fractions, by source.
+    delta_pp : smallest effect of interest in pp.
+    scope : for each field of a plan's scope the values or patterns that qualify.
+    curves : the reported runs epoch by epoch (columns of `reported_runs.csv`); empty where there are none.
+    """
+
+    name: str
+    statement: str
+    source: str
+    gains_pp: dict[str, float]
+    accuracies: dict[str, tuple[float, float]]
+    delta_pp: float
+    scope: dict[str, tuple[str | int, ...]]
+    curves: pd.DataFrame
+
+
+def names() -> list[str]:
+    """Return the names of the claims that ship with the package."""
+    return sorted(path.stem for path in _HERE.glob("*.yaml"))
+
+
+def read_claim(name: str | Path) -> Claim:
+    """Return a shipped claim by name, or the claim in a YAML file.
+
+    Raises
+    ------
+    UsageError: unknown name, unreadable file, or a document with mistakes (all of them, each with its key
+    path).
+    """
+    path = Path(name) if str(name).endswith((".yaml", ".yml")) else _HERE / f"{name}.yaml"
+    if path.parent == _HERE and path.stem not in names():
+        raise UsageError(unknown_name("claim", str(name), names()) + "; or give the path of a .yaml file")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: not a readable claim ({error}); see {_HERE / 'stanford_dogs_aim.yaml'}") from None
+    document = _Document.parse(data, where=path.name)
+    return _claim(document, path)
+
+
+def _claim(document: _Document, path: Path) -> Claim:
+    gains = {item.source: round(100 * (item.treatment - item.baseline), 6) for item in document.reported}
+    decisive = next(iter(gains.values()))
+    if decisive <= 2 * document.delta_pp:
+        raise ConfigError([f"{path.name}.reported: the gain must exceed 2 delta_pp; got {decisive:g} pp"])
+    notebooks = f"; notebooks: {document.source.notebooks}" if document.source.notebooks else ""
+    return Claim(
+        name=document.name,
+        statement=document.statement,
+        source=document.source.post + notebooks,
+        gains_pp=gains,
+        accuracies={item.source: (item.baseline, item.treatment) for item in document.reported},
+        delta_pp=document.delta_pp,
+        scope={field: tuple(values) for field, values in document.scope.model_dump().items()},
+        curves=_curves(path.parent / document.curves if document.curves else None),
+    )
+
+
+def _curves(path: Path | None) -> pd.DataFrame:
+    if path is None:
+        return pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in _CURVES.items()})
+    try:
+        return pd.read_csv(path)[list(_CURVES)].astype(_CURVES)
+    except (OSError, KeyError, ValueError) as error:
+        raise UsageError(f"{path}: not a table of reported runs ({error}); columns: {', '.join(_CURVES)}") from None
+
+
+def in_scope(claim: Claim, plan_scope: Scope) -> list[str]:
+    """Return the reasons why a study does not test the claim; none where it does."""
+    reasons = []
+    for field, allowed in claim.scope.items():
+        value = getattr(plan_scope, field)
+        if not any(fnmatchcase(str(value), str(pattern)) for pattern in allowed):
+            wanted = " or ".join(map(str, allowed))
+            reasons.append(f"{_FIELDS[field]} {value}, not {wanted}")
+    return reasons

@@ -1,0 +1,190 @@
+"""What a report says, before it is HTML or Markdown: sentences, tables, figures, provenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis import numerals
+from analysis.plates import Plate, plates
+from analysis.sheets import Sheet, parsed, sheets
+from analysis.statistics import Comparison, conclusion
+from analysis.study import Findings
+
+
+@dataclass(frozen=True)
+class Document:
+    """The content of a report.
+
+    Attributes
+    ----------
+    headline : the verdict in one sentence.
+    tone : ``decided``, ``open`` or ``none``: whether the headline carries a stopping verdict.
+    remarks : further sentences, the most important first.
+    cautions : sentences that limit what may be concluded.
+    facts : (term, text) pairs on claim, scope and design.
+    provenance : (term, values) pairs, each value with the number of runs it holds for.
+    tracebacks : (arm, seed, text) of failed runs.
+    """
+
+    title: str
+    headline: str
+    tone: str
+    remarks: tuple[str, ...]
+    cautions: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    plates: dict[str, Plate]
+    sheets: dict[str, Sheet]
+    provenance: tuple[tuple[str, tuple[str, ...]], ...]
+    tracebacks: tuple[tuple[str, str, str], ...]
+
+
+def compose(findings: Findings) -> Document:
+    """Return the content of the report on a study."""
+    primary = findings.primary
+    decided = primary is not None and primary.verdict.decided
+    stops = primary is not None and primary.verdict.stops
+    trials = findings.results.trials
+    failed = trials[trials["traceback"].notna()]
+    return Document(
+        title=findings.results.plan.name,
+        headline=findings.headline,
+        tone="decided" if stops else "open" if decided else "none",
+        remarks=tuple(_remarks(findings)),
+        cautions=tuple(_cautions(findings)),
+        facts=tuple(_facts(findings)),
+        plates=plates(findings),
+        sheets=sheets(findings),
+        provenance=tuple(_provenance(findings)),
+        tracebacks=tuple((r["arm"], str(r["seed"]), r["traceback"]) for r in failed.to_dict("records")),
+    )
+
+
+def _remarks(findings: Findings) -> list[str]:
+    primary = findings.primary
+    if primary is None or primary.interval.n == 0:
+        return []
+    causal = conclusion(findings.family.gates)
+    return [*_compatibility(primary), *_outlook(primary), *([causal] if causal else [])]
+
+
+def _compatibility(primary: Comparison) -> list[str]:
+    low, high = primary.interval.prediction
+    if primary.interval.n < 2 or not primary.reported:
+        return []
+    fits = {source: low <= gain <= high for source, gain in primary.reported.items()}
+    gains = [f"{numerals.points(gain)} pp ({source})" for source, gain in primary.reported.items()]
+    words = {True: "is compatible", False: "is not compatible"}
+    if len(set(fits.values())) == 1:
+        said = f"{numerals.listing(gains)}, {words[next(iter(fits.values()))]}"
+    else:
+        said = numerals.listing([f"{gain} {words[fit]}" for gain, fit in zip(gains, fits.values(), strict=True)])
+    return [
+        f"The one reported pair of runs, {said} with these: one further pair would fall between "
+        f"{numerals.points(low)} and {numerals.points(high)} pp ({numerals.level(primary.interval.alpha)})."
+    ]
+
+
+def _outlook(primary: Comparison) -> list[str]:
+    if primary.needed is None:
+        return []
+    if primary.needed.reachable:
+        return [f"Pairs to add until a stopping verdict is to be expected: {primary.needed.text}."]
+    return ["More pairs cannot stop the study: there is no reported size to hold a gain above δ against."]
+
+
+def _cautions(findings: Findings) -> list[str]:
+    results, judged = findings.results, findings.judged
+    cautions = ["Outside the scope of the claim: " + "; ".join(findings.reasons) + "."] if findings.proxy else []
+    oracle = int(results.trials["selection_oracle"].fillna(False).sum())
+    if oracle:
+        cautions.append(f"In {numerals.count(oracle, 'run')} the reported epoch was chosen on test data.")
+    for row in findings.failures.to_dict("records"):
+        if row["not_trained"]:
+            among = numerals.count(row["judged"], "run")
+            cautions.append(f"{row['arm']}: {row['not_trained']} of {among} did not train.")
+    failed = int((judged["outcome"] == "failed").sum())
+    if failed:
+        again = "“ablate run” tries again with the same seed" + ("s" if failed > 1 else "")
+        cautions.append(f"{numerals.count(failed, 'run')} failed; {again}.")
+    if len(results.missing):
+        planned = numerals.count(len(results.plan.runs), "planned run")
+        cautions.append(f"{len(results.missing)} of {planned}: no result yet.")
+    if len(results.stale):
+        cautions.append(f"{numerals.count(len(results.stale), 'row')} of runs outside the plan are left out.")
+    return cautions
+
+
+def _facts(findings: Findings) -> list[tuple[str, str]]:
+    plan = findings.results.plan
+    scope = plan.scope
+    arms, seeds = numerals.count(len(plan.arms), "arm"), numerals.count(len(plan.seeds), "seed")
+    return [
+        *_claim_facts(findings),
+        (
+            "This study",
+            f"data set {scope.dataset}, {scope.classes} classes, {scope.image_size} px, "
+            f"backbone {scope.backbone}, protocol {scope.protocol}",
+        ),
+        ("Smallest effect of interest δ", f"{numerals.decimal(plan.delta_pp)} pp"),
+        ("Design", f"{arms} × {seeds}, {numerals.count(len(plan.runs), 'run')} planned, paired by seed"),
+        ("Interval", f"paired t, {numerals.level(findings.alpha)}, one look"),
+    ]
+
+
+def _claim_facts(findings: Findings) -> list[tuple[str, str]]:
+    claim = findings.claim
+    if claim is None:
+        return [("Claim", "none named")]
+    gains = ", ".join(f"{numerals.points(gain)} pp ({source})" for source, gain in claim.gains_pp.items())
+    return [
+        ("Claim", f"{claim.statement} ({claim.source})"),
+        ("Reported gain r", gains + ("; not applicable here" if findings.proxy else "")),
+    ]
+
+
+def _provenance(findings: Findings) -> list[tuple[str, tuple[str, ...]]]:
+    results, trials = findings.results, findings.results.trials
+    commit = trials["git_commit"].fillna("outside a checkout")
+    dirty = (", with uncommitted changes " + trials["git_dirty"]).fillna("")
+    device = trials["device"].fillna("?") + ": " + trials["device_name"].fillna("?")
+    rows = [
+        ("Plan written", (results.plan.created_at,)),
+        ("Package that planned", (f"aim-ablations {results.plan.package_version}",)),
+        ("Code", _counted(commit + dirty)),
+        ("Libraries", _counted(trials["versions"].map(_listed))),
+        ("Plugins", _counted(trials["plugins"].map(_listed))),
+        ("Device", _counted(device)),
+        ("CPU threads", _counted(trials["threads"])),
+        ("Host", _counted(trials["host"])),
+        ("Data fingerprint, plan", (results.plan.scope.data_fingerprint,)),
+        ("Data fingerprint, runs", _counted(trials["data_fingerprint"])),
+        ("Selection rule", _counted(trials["selection"])),
+        ("Schema version", _counted(trials["schema_version"])),
+        ("Runs started", _span(trials["started_at"])),
+        ("Rows written", _span(trials["finished_at"])),
+        ("Wall time, summed", (f"{numerals.decimal(trials['seconds'].sum() / 3600)} h",)),
+    ]
+    return [(term, values) for term, values in rows if values]
+
+
+def _counted(values: pd.Series) -> tuple[str, ...]:
+    counts = values.dropna().astype("str").value_counts(sort=False).sort_index()
+    if len(counts) == 1 and counts.iloc[0] == len(values):
+        return (str(counts.index[0]),)
+    return tuple(f"{value} ({numerals.count(int(number), 'run')})" for value, number in counts.items())
+
+
+def _listed(text: object) -> str | None:
+    found = parsed(text, None)
+    if isinstance(found, dict):
+        return ", ".join(f"{name} {value}" for name, value in sorted(found.items()))
+    return text if isinstance(text, str) else None
+
+
+def _span(times: pd.Series) -> tuple[str, ...]:
+    known = times.dropna()
+    if known.empty:
+        return ()
+    return (f"{known.min():%Y-%m-%d %H:%M} to {known.max():%Y-%m-%d %H:%M} UTC",)

@@ -1,0 +1,153 @@
+"""Paper and ink: sizes, fonts, labels, and how a figure becomes SVG or PNG, the same bytes each time."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from analysis.figures.palette import GRID, INK, MUTED, PAPER
+
+P = ParamSpec("P")
+WIDTH = 6.4
+"""Inches; a text column."""
+SMALL = 8
+_SETTINGS: Any = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.grid": False,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "axes.titlecolor": INK,
+    "axes.unicode_minus": True,
+    "figure.dpi": 100,
+    "figure.facecolor": PAPER,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.edgecolor": "none",
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+    "svg.fonttype": "path",
+    "text.color": INK,
+    "text.parse_math": False,
+    "text.usetex": False,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": SMALL,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": SMALL,
+}
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Let a function draw under these settings, whatever the user's own are, and restore those afterwards."""
+
+    @wraps(draw)
+    def with_settings(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(_SETTINGS)
+            return draw(*args, **kwargs)
+
+    return with_settings
+
+
+def sheet(height: float) -> Figure:
+    """Return an empty figure of column width and `height` inches."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, str]:
+    """Return every name fit for a figure: printable, wrapped at `width` characters, shortened in the middle.
+
+    Names that would look alike get their number, from 1, in front.
+    """
+    short = {name: _short(name, width, lines) for name in names}
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    seen = list(short.values())
+    return {
+        name: text if seen.count(text) == 1 else _short(f"{numbers[name]}: {name}", width, lines)
+        for name, text in short.items()
+    }
+
+
+def _short(name: str, width: int, lines: int) -> str:
+    clean = " ".join("".join(_printable(character) for character in name).split())
+    for room in range(min(len(clean), width * lines), 1, -1):
+        head = (room - 1) * 3 // 5
+        text = (
+            clean
+            if room == len(clean)
+            else f"{clean[:head].rstrip()}…{clean[len(clean) - (room - 1 - head) :].lstrip()}"
+        )
+        wrapped = textwrap.wrap(text, width)
+        if len(wrapped) <= lines:
+            return "\n".join(wrapped)
+    return clean
+
+
+def _printable(character: str) -> str:
+    kind = unicodedata.category(character)
+    if kind.startswith("Z") or character in "\t\n\r":
+        return " "
+    return "\ufffd" if kind in ("Cc", "Cf", "Cs", "Co", "Cn") else character
+
+
+def rule(axes: Axes, axis: str = "x") -> None:
+    """Draw faint rules for reading values off one axis."""
+    axes.grid(visible=True, axis="x" if axis == "x" else "y")
+    axes.tick_params(length=0, axis="y" if axis == "x" else "x")
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as PNG, 200 dpi on white."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(_SETTINGS):
+        figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: Figure, name: str) -> str:
+    """Return the figure as an SVG document; its ids are derived from `name`."""
+    buffer = io.StringIO()
+    empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata=empty)
+    # Names of arms appear in comments only (text is drawn as paths); nobody needs them there.
+    return re.sub(r"\s*<!--.*?-->", "", buffer.getvalue(), flags=re.DOTALL)
+
+
+def inline(document: str, name: str) -> str:
+    """Return an SVG document as an element for a page that defines --ink, --muted, --grid and --paper.
+
+    Ids carry `name`, so that several figures share one page; the size is left to the page.
+    """
+    text = document[document.index("<svg") :]
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    head, rest = text.split(">", 1)
+    head = re.sub(r'\s(width|height)="[^"]*"', "", head) + ' aria-hidden="true"'
+    for colour, variable in ((INK, "ink"), (MUTED, "muted"), (GRID, "grid"), (PAPER, "paper")):
+        rest = re.sub(rf"(?<=: ){colour}(?=[;\"])", f"var(--{variable})", rest)
+    return f"{head}>{rest}".strip()

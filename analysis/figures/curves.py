@@ -1,0 +1,157 @@
+"""Learning curves: whether the budget decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import numerals
+from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.palette import MUTED, PAPER, Mark
+from analysis.statistics.interval import t_interval
+
+TITLE = "Accuracy by epoch"
+_FEW = 6
+"""With more arms the single runs recede."""
+_PANELS = {"validation": "validation_accuracy", "test": "test_accuracy"}
+_TYPES: dict[str, Any] = (
+    dict.fromkeys(("panel", "kind", "arm", "run_id"), "str")
+    | dict.fromkeys(("epoch", "n"), "int64")
+    | dict.fromkeys(("accuracy", "lower", "upper"), "float64")
+)
+
+
+def summarise(
+    trials: pd.DataFrame,
+    epochs: pd.DataFrame,
+    arms: Sequence[str],
+    reported: pd.DataFrame | None = None,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Return panel, kind, arm, run_id, epoch, n, accuracy, lower, upper; accuracies in per cent.
+
+    Kinds: ``run`` (one run's curve), ``mean`` (of an arm's finished runs with its t interval, at epochs that
+    all of them reached), ``selected`` (the epoch that each run reports), ``reported`` (test panel only).
+
+    Parameters
+    ----------
+    reported : `Claim.curves`, inside the claim's scope.
+    """
+    parts = [_panel(trials, epochs, arms, panel, column, alpha) for panel, column in _PANELS.items()]
+    if reported is not None:
+        curves = reported[["arm", "epoch"]].assign(
+            panel="test", kind="reported", accuracy=100 * reported["val_accuracy"]
+        )
+        parts.append(curves.assign(run_id="", n=1, lower=float("nan"), upper=float("nan")))
+    return pd.concat(parts)[list(_TYPES)].astype(_TYPES).reset_index(drop=True)
+
+
+def _panel(
+    trials: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str], panel: str, column: str, alpha: float
+) -> pd.DataFrame:
+    runs = epochs[["arm", "run_id", "epoch"]].assign(accuracy=100 * epochs[column])
+    runs = runs[runs["accuracy"].notna()].merge(trials[["run_id", "status", "selected_epoch"]], on="run_id")
+    runs = runs.assign(panel=panel, kind="run", n=1, lower=float("nan"), upper=float("nan"))
+    runs = runs.assign(position=runs["arm"].map({arm: i for i, arm in enumerate(arms)})).sort_values(
+        ["position", "run_id"]
+    )
+    chosen = runs[(runs["epoch"] == runs["selected_epoch"]).fillna(False).astype(bool)].assign(kind="selected")
+    means = _means(runs[runs["status"] == "finished"], alpha).assign(panel=panel, kind="mean", run_id="")
+    return pd.concat([frame[list(_TYPES)].astype(_TYPES) for frame in (runs, means, chosen)])
+
+
+def _means(runs: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    rows = []
+    for (arm, epoch), group in runs.groupby(["arm", "epoch"], sort=False):
+        found = t_interval(group["accuracy"], alpha)
+        rows.append((arm, epoch, found.n, found.mean, found.lower, found.upper))
+    frame = pd.DataFrame(rows, columns=["arm", "epoch", "n", "accuracy", "lower", "upper"])
+    everyone = frame.groupby("arm")["n"].transform("max")
+    return frame[frame["n"] == everyone]
+
+
+@styled
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
+    """Return the figure of a summary: a panel each for validation and test, with a common scale."""
+    shown = [arm for arm in marks if (summary["arm"] == arm).any()]
+    names = list(labels(shown, 30, 1).values())
+    columns = max(1, min(len(shown), 92 // (max(map(len, names), default=1) + 8)))
+    figure = sheet(3.0 + 0.19 * -(-(len(shown) + 2) // columns))
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, panel in zip(panels, _PANELS, strict=True):
+        _draw_panel(axes, summary[summary["panel"] == panel], marks)
+        axes.set(title=f"{panel.capitalize()} images", xlabel="Epoch", ylabel="")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        rule(axes, "y")
+    panels[0].set_ylabel("Accuracy, %")
+    handles = [_handle(marks[arm]) for arm in shown]
+    if (summary["kind"] == "reported").any():
+        handles.append(Line2D([], [], color=MUTED, linewidth=1, linestyle=":"))
+        names.append("as reported")
+    if handles:
+        figure.legend(handles, names, loc="outside lower center", ncols=columns, handlelength=2.6)
+    return figure
+
+
+def _handle(mark: Mark) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        color=mark.colour,
+        marker=mark.marker,
+        markersize=5,
+        dashes=mark.dashes or (1, 0),
+        linewidth=1.6,
+    )
+
+
+def _draw_panel(axes: Axes, summary: pd.DataFrame, marks: Mapping[str, Mark]) -> None:
+    palette = {arm: mark.colour for arm, mark in marks.items()}
+    dashes = {arm: mark.dashes or "" for arm, mark in marks.items()}
+    common: dict[str, Any] = {"x": "epoch", "y": "accuracy", "estimator": None, "legend": False, "ax": axes}
+    runs, means = (summary[summary["kind"] == kind] for kind in ("run", "mean"))
+    coloured: dict[str, Any] = {"hue": "arm", "palette": palette}
+    if len(runs):
+        sns.lineplot(
+            runs,
+            units="run_id",
+            alpha=0.3 if len(marks) <= _FEW else 0.15,
+            linewidth=0.6,
+            **coloured,
+            **common,
+        )
+    for arm, rows in means.groupby("arm", sort=False):
+        axes.fill_between(rows["epoch"], rows["lower"], rows["upper"], color=palette[str(arm)], alpha=0.15, linewidth=0)
+    if len(means):
+        sns.lineplot(means, style="arm", dashes=dashes, linewidth=1.6, **coloured, **common)
+    for arm, rows in summary[summary["kind"] == "selected"].groupby("arm", sort=False):
+        mark = marks[str(arm)]
+        style = {"marker": mark.marker, "edgecolors": PAPER, "linewidths": 0.5, "zorder": 4}
+        axes.scatter(rows["epoch"], rows["accuracy"], s=20, c=mark.colour, **style)  # type: ignore[arg-type]
+    for _, rows in summary[summary["kind"] == "reported"].groupby("arm", sort=False):
+        axes.plot(rows["epoch"], rows["accuracy"], color=MUTED, linewidth=1, linestyle=":")
+
+
+def caption(summary: pd.DataFrame, alpha: float = 0.05) -> str:
+    """Return one sentence: how many runs, what is drawn, and when the reported epochs came."""
+    runs = summary.loc[summary["kind"] == "run", "run_id"].nunique()
+    if not runs:
+        return "No run has completed an epoch yet."
+    chosen = summary.loc[(summary["kind"] == "selected") & (summary["panel"] == "test"), "epoch"]
+    level = numerals.level(alpha)
+    return (
+        f"{numerals.count(runs, 'run')} (thin), the mean of each arm's finished runs with its {level} t "
+        f"interval at the epochs that all of them reached (thick), and the reported {_span(chosen)} (markers)."
+    )
+
+
+def _span(epochs: pd.Series) -> str:
+    if epochs.nunique() < 2:
+        return f"epoch {epochs.iloc[0]}" if len(epochs) else "epochs"
+    return f"epochs, {epochs.min()} to {epochs.max()}"

@@ -1,0 +1,160 @@
+"""Forest of differences: where the intervals lie against 0, δ and the reported gain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import numerals
+from analysis.figures.canvas import SMALL, labels, rule, sheet, styled
+from analysis.figures.palette import INK, MUTED, PAPER, Mark
+from analysis.statistics.comparison import Comparison
+
+TITLE = "Differences between arms"
+_COLUMNS = [
+    "comparison",
+    "treatment",
+    "control",
+    "n",
+    "mean",
+    "lower",
+    "upper",
+    "prediction_lower",
+    "prediction_upper",
+]
+_TYPES = dict.fromkeys(_COLUMNS[:3], "str") | {"n": "int64"} | dict.fromkeys(_COLUMNS[4:], "float64")
+
+
+def summarise(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """Return one row per comparison: its names, n, mean, interval and prediction interval in pp."""
+    rows = [
+        (c.name, c.treatment, c.control, i.n, i.mean, i.lower, i.upper, *i.prediction)
+        for c, i in ((c, c.interval) for c in comparisons)
+    ]
+    return pd.DataFrame(rows, columns=_COLUMNS).astype(_TYPES)
+
+
+@styled
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], delta: float, reported: float | None = None) -> Figure:
+    """Return the figure of a summary.
+
+    Parameters
+    ----------
+    marks : of the arms; a row looks like its treatment.
+    delta, reported : smallest effect of interest and reported gain in pp; None outside the claim's scope.
+    """
+    figure = sheet(1.25 + 0.46 * max(len(summary), 1))
+    axes = figure.subplots()
+    references = _references(delta, reported)
+    low, high = _limits(summary, list(references.values()))
+    axes.set_xlim(low, high)
+    for row, values in enumerate(summary.to_dict("records")):
+        mark = marks[values["treatment"]]
+        _segment(axes, row, (values["prediction_lower"], values["prediction_upper"]), (low, high), mark, 0.9)
+        _segment(axes, row, (values["lower"], values["upper"]), (low, high), mark, 3.0)
+        style: dict[str, Any] = {
+            "markersize": 7,
+            "markeredgecolor": PAPER,
+            "markeredgewidth": 0.8,
+            "zorder": 4,
+        }
+        axes.plot([values["mean"]], [row], marker=mark.marker, color=mark.colour, linestyle="none", **style)
+    _name_rows(axes, summary)
+    _draw_references(axes, references)
+    axes.set_xlabel("Difference in test accuracy, percentage points")
+    return figure
+
+
+def _references(delta: float, reported: float | None) -> dict[str, float]:
+    lines = {"0": 0.0, "δ": delta}
+    return lines if reported is None else lines | {"r/2": reported / 2, "r": reported}
+
+
+def _limits(summary: pd.DataFrame, references: list[float]) -> tuple[float, float]:
+    """Return ends that hold every mean and, unless far off, every interval."""
+    core = [*references, *summary["mean"].dropna()]
+    span = max(core) - min(core)
+    ends = summary[["lower", "upper", "prediction_lower", "prediction_upper"]].to_numpy().ravel()
+    near = [end for end in ends if min(core) - 1.5 * span <= end <= max(core) + 1.5 * span]
+    low, high = min(core + near), max(core + near)
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+
+def _segment(
+    axes: Axes, row: int, ends: tuple[float, float], limits: tuple[float, float], mark: Mark, width: float
+) -> None:
+    """Draw an interval; where it leaves the axes an arrow says so."""
+    if not ends[0] <= ends[1]:  # not known
+        return
+    shown = max(ends[0], limits[0]), min(ends[1], limits[1])
+    axes.plot(shown, [row, row], color=mark.colour, linewidth=width, solid_capstyle="butt", zorder=3)
+    for end, place, arrow in ((ends[0], limits[0], "<"), (ends[1], limits[1], ">")):
+        if (end < place) if arrow == "<" else (end > place):
+            axes.plot([place], [row], marker=arrow, color=mark.colour, markersize=5, clip_on=False, zorder=3)
+
+
+def _name_rows(axes: Axes, summary: pd.DataFrame) -> None:
+    rows = summary.to_dict("records")
+    short = labels(list(dict.fromkeys([*summary["treatment"], *summary["control"]])), 26, 1)
+    names = [f"{short[row['treatment']]}\n{numerals.MINUS} {short[row['control']]}" for row in rows]
+    axes.set_yticks(range(len(summary)), names)
+    axes.set_ylim(max(len(summary), 1) - 0.4, -0.6)
+    rule(axes)
+    axes.tick_params(axis="y", pad=8)
+    twin = axes.twinx()
+    twin.set_ylim(axes.get_ylim())
+    twin.set_yticks(range(len(summary)), [_numbers(row) for row in rows])
+    twin.tick_params(length=0, pad=8)
+    twin.spines[:].set_visible(False)
+    axes.spines["left"].set_visible(False)
+
+
+def _numbers(row: Mapping[Any, Any]) -> str:
+    ends = numerals.interval(row["lower"], row["upper"])
+    return f"{numerals.points(row['mean'])}   n = {row['n']}\n{ends}"
+
+
+def _draw_references(axes: Axes, references: Mapping[str, float]) -> None:
+    """Draw and name the vertical lines; a name too near its neighbour moves one line up."""
+    low, high = axes.get_xlim()
+    level, last = 0, low - (high - low)
+    top = axes.secondary_xaxis("top")
+    names = []
+    for name, place in references.items():
+        level = level + 1 if (place - last) / (high - low) < 0.07 else 0
+        last = place
+        names.append(name + "\n" * level)
+        solid = name == "0"
+        axes.axvline(
+            place,
+            color=INK if solid else MUTED,
+            linewidth=0.9,
+            linestyle="-" if solid else (0, (3, 2)),
+            zorder=1,
+        )
+    top.set_xticks(list(references.values()), names, fontsize=SMALL)
+    top.tick_params(length=0, pad=2)
+    top.spines[:].set_visible(False)
+
+
+def caption(comparisons: Sequence[Comparison]) -> str:
+    """Return one sentence: what is shown, and how many intervals lie above 0 and above δ."""
+    if not comparisons:
+        return "The study has no two arms to compare."
+    known = [c for c in comparisons if c.interval.n > 1]
+    if not known:
+        return "No comparison has two complete pairs yet, so there is no interval."
+    first = comparisons[0]
+    above = sum(c.interval.lower > 0 for c in known)
+    material = sum(c.interval.lower >= c.delta for c in known)
+    gain = next((f", r = {numerals.decimal(r)} pp" for c in comparisons for r in list(c.reported.values())[:1]), "")
+    shown = numerals.count(len(known), "difference")
+    return (
+        f"Of {shown} with an interval (thick; thin: prediction interval of a further pair), {above} "
+        f"{'lies' if above == 1 else 'lie'} above 0 and {material} above δ = "
+        f"{numerals.decimal(first.delta)} pp{gain}."
+    )

@@ -1,0 +1,36 @@
+"""Colour, marker and dashes of every arm: the same in all figures, distinct in grey and if colour-blind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+INK, MUTED, GRID, PAPER = "#16181d", "#61656d", "#d9dbdf", "#fefefe"
+"""Text and axes, secondary text, rules, background. Inline SVG exchanges them for the page's colours."""
+
+# Okabe and Ito (2008) without yellow, which a white page swallows; black is the page's ink. Ordered so that
+# neighbours differ in lightness too.
+_COLOURS = (INK, "#d55e00", "#56b4e9", "#009e73", "#e69f00", "#0072b2", "#cc79a7")
+_MARKERS = ("o", "D", "s", "^", "v", "P", "X", "<", ">", "p", "h", "d")
+_DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.5), (1.2, 1.2), (5, 1.2, 1.2, 1.2))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How an arm looks: hexadecimal colour, matplotlib marker, and dashes in line widths (empty: solid)."""
+
+    colour: str
+    marker: str
+    dashes: tuple[float, ...]
+
+
+def marks(arms: Sequence[str]) -> dict[str, Mark]:
+    """Return the mark of every arm, given in the order of the plan; 84 arms differ before marks repeat."""
+    return {
+        arm: Mark(
+            _COLOURS[i % len(_COLOURS)],
+            _MARKERS[i % len(_MARKERS)],
+            _DASHES[i // len(_COLOURS) % len(_DASHES)],
+        )
+        for i, arm in enumerate(arms)
+    }

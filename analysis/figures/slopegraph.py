@@ -1,0 +1,106 @@
+"""Seed slopegraph: whether every pair improves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import numerals
+from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.palette import INK, PAPER, Mark
+from analysis.statistics.paired import OUTCOMES
+
+TITLE = "Accuracy by arm, seed by seed"
+_FEW = 4
+"""Up to here arms stand side by side and lines slope; more arms are listed from top to bottom."""
+
+
+def summarise(trials: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """Return arm, position, seed, status and accuracy (per cent) of every run that has an accuracy.
+
+    `position` numbers the arms that have one, in the given order, from 0.
+    """
+    rows = trials[trials["status"].isin(OUTCOMES) & trials["test_accuracy"].notna()]
+    shown = [arm for arm in arms if (rows["arm"] == arm).any()]
+    frame = rows[["arm", "seed", "status"]].copy()
+    frame.insert(1, "position", rows["arm"].map({arm: i for i, arm in enumerate(shown)}).astype("int64"))
+    frame["accuracy"] = 100 * rows["test_accuracy"].astype("float64")
+    return frame.sort_values(["position", "seed"], ignore_index=True)
+
+
+@styled
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
+    """Return the figure of a summary that has rows: a line per seed, a bar at each mean."""
+    arms = list(summary.drop_duplicates("arm")["arm"])
+    across = len(arms) <= _FEW
+    figure = sheet(3.4 if across else 1.0 + 0.4 * len(arms))
+    axes = figure.subplots()
+    x, y = ("position", "accuracy") if across else ("accuracy", "position")
+    _lines(axes, summary, x, y)
+    for arm, rows in summary.groupby("arm", sort=False):
+        _points(axes, rows, x, y, marks[str(arm)])
+        _mean(axes, rows, across)
+    _name_axes(axes, arms, across)
+    return figure
+
+
+def _lines(axes: Axes, summary: pd.DataFrame, x: str, y: str) -> None:
+    style = {"color": INK, "alpha": 0.35, "linewidth": 0.8, "legend": False, "sort": False}
+    sns.lineplot(summary, x=x, y=y, units="seed", estimator=None, orient="x", ax=axes, **style)
+
+
+def _points(axes: Axes, rows: pd.DataFrame, x: str, y: str, mark: Mark) -> None:
+    well = rows[rows["status"] == "finished"]
+    axes.scatter(well[x], well[y], s=26, c=mark.colour, marker=mark.marker, edgecolors=PAPER, linewidths=0.6, zorder=3)
+    ill = rows[rows["status"] != "finished"]
+    axes.scatter(
+        ill[x],
+        ill[y],
+        s=30,
+        facecolors=PAPER,
+        edgecolors=mark.colour,
+        marker=mark.marker,
+        linewidths=1,
+        zorder=3,
+    )
+
+
+def _mean(axes: Axes, rows: pd.DataFrame, across: bool) -> None:
+    position, mean = rows["position"].iloc[0], rows["accuracy"].mean()
+    ends = np.array([position - 0.14, position + 0.14]) if across else np.array([position - 0.3, position + 0.3])
+    level = np.array([mean, mean])
+    axes.plot(*((ends, level) if across else (level, ends)), color=INK, linewidth=2, solid_capstyle="butt", zorder=2)
+
+
+def _name_axes(axes: Axes, arms: list[str], across: bool) -> None:
+    places = range(len(arms))
+    if across:
+        axes.set_xticks(places, list(labels(arms, 60 // max(len(arms), 3), 3).values()))
+        axes.set_xlim(-0.4, max(len(arms) - 0.6, 0.4))
+    else:
+        axes.set_yticks(places, list(labels(arms, 30).values()))
+        axes.set_ylim(len(arms) - 0.4, -0.6)
+    rule(axes, "y" if across else "x")
+    words = "Test accuracy of the selected epoch, %"
+    axes.set(xlabel="" if across else words, ylabel=words if across else "")
+
+
+def caption(summary: pd.DataFrame, treatment: str | None, control: str | None) -> str:
+    """Return one sentence: in how many pairs the treatment is ahead of the control."""
+    if summary.empty:
+        return "No run has an accuracy yet."
+    table = summary.pivot_table(index="seed", columns="arm", values="accuracy")
+    if treatment not in table or control not in table:
+        arms = numerals.count(summary["arm"].nunique(), "arm")
+        return f"{arms}, {numerals.count(summary['seed'].nunique(), 'seed')}: one line per seed, bars are means."
+    difference = (table[treatment] - table[control]).dropna()
+    pairs = numerals.count(len(difference), "pair")
+    return (
+        f"{treatment} is ahead of {control} in {int((difference > 0).sum())} of {pairs}; one line per seed, "
+        "bars are means, hollow markers diverged."
+    )

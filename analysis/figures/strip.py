@@ -1,0 +1,113 @@
+"""Strip plot: every run, also those that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import numerals
+from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.palette import INK, MUTED, PAPER, Mark
+from analysis.statistics.outcomes import KINDS
+
+TITLE = "All runs"
+_TYPES: dict[str, Any] = {
+    "arm": "str",
+    "position": "int64",
+    "seed": "int64",
+    "outcome": "str",
+    "accuracy": "float64",
+    "chance": "float64",
+}
+
+
+def summarise(judged: pd.DataFrame, missing: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """Return arm, position, seed, outcome, accuracy and chance (per cent) of every planned run.
+
+    Parameters
+    ----------
+    judged : frame of `statistics.outcomes`.
+    missing : planned runs without a row.
+    """
+    rows = judged[["arm", "seed", "outcome"]].assign(accuracy=100 * judged["accuracy"], chance=100 * judged["chance"])
+    absent = missing[["arm", "seed"]].assign(outcome="missing", accuracy=np.nan, chance=np.nan)
+    frame = pd.concat([part for part in (rows, absent) if len(part)] or [rows])
+    frame["position"] = frame["arm"].map({arm: i for i, arm in enumerate(arms)})
+    return frame[list(_TYPES)].astype(_TYPES).sort_values(["position", "seed"], ignore_index=True)
+
+
+@styled
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
+    """Return the figure of a summary: a row per arm, seeds from top to bottom within it."""
+    arms = list(marks)
+    figure = sheet(1.3 + 0.46 * len(arms))
+    axes = figure.subplots()
+    offsets = _offsets(summary["seed"])
+    for arm, rows in summary[summary["accuracy"].notna()].groupby("arm", sort=False):
+        _points(axes, rows.assign(y=rows["position"] + rows["seed"].map(offsets)), marks[str(arm)])
+    axes.set_yticks(range(len(arms)), list(labels(arms, 28).values()))
+    axes.set_ylim(len(arms) - 0.4, -0.6)
+    axes.set_xlabel("Test accuracy of the selected epoch, %")
+    rule(axes)
+    for chance in summary["chance"].dropna().unique():
+        axes.axvline(chance, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)
+    _counts(axes, summary, arms)
+    figure.legend(*_legend(summary), loc="outside lower center", ncols=4, handlelength=1.6)
+    return figure
+
+
+def _offsets(seeds: pd.Series) -> dict[int, float]:
+    """Return where in its row each seed stands, so that the same seed is at the same height in every row."""
+    known = sorted(set(seeds))
+    return dict(zip(known, np.linspace(-0.26, 0.26, len(known)) if len(known) > 1 else [0.0], strict=True))
+
+
+def _points(axes: Axes, rows: pd.DataFrame, mark: Mark) -> None:
+    trained, chance = rows[rows["outcome"] == "trained"], rows[rows["outcome"] == "at chance"]
+    style: dict[str, Any] = {"marker": mark.marker, "s": 24, "zorder": 3}
+    axes.scatter(trained["accuracy"], trained["y"], c=mark.colour, edgecolors=PAPER, linewidths=0.5, **style)
+    axes.scatter(chance["accuracy"], chance["y"], facecolors=PAPER, edgecolors=mark.colour, linewidths=1.1, **style)
+    other = rows[~rows["outcome"].isin(["trained", "at chance"])]
+    axes.scatter(other["accuracy"], other["y"], c=mark.colour, marker="x", s=26, linewidths=1.2, zorder=3)
+
+
+def _counts(axes: Axes, summary: pd.DataFrame, arms: list[str]) -> None:
+    """Write at the right edge how many runs of each arm came to what, but for the trained."""
+    twin = axes.twinx()
+    twin.set_ylim(axes.get_ylim())
+    words = []
+    for arm in arms:
+        outcome = summary.loc[summary["arm"] == arm, "outcome"]
+        counts = {kind: int((outcome == kind).sum()) for kind in KINDS}
+        parts = [f"{number} {kind}" for kind, number in counts.items() if number]
+        words.append("\n".join([", ".join(parts[:2]), ", ".join(parts[2:4])]).strip())
+    twin.set_yticks(range(len(arms)), words)
+    twin.tick_params(length=0)
+    twin.spines[:].set_visible(False)
+
+
+def _legend(summary: pd.DataFrame) -> tuple[list[Line2D], list[str]]:
+    def dot(marker: str, face: str) -> Line2D:
+        return Line2D([], [], linestyle="none", marker=marker, color=INK, markerfacecolor=face, markersize=5)
+
+    entries = {"trained": dot("o", INK)}
+    if (summary["outcome"] == "at chance").any():
+        entries["at chance"] = dot("o", PAPER)
+    if summary.loc[summary["accuracy"].notna(), "outcome"].isin(["diverged", "failed", "pruned"]).any():
+        entries["diverged, failed or pruned"] = dot("x", INK)
+    if summary["chance"].notna().any():
+        entries["accuracy of guessing"] = Line2D([], [], color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
+    return list(entries.values()), list(entries)
+
+
+def caption(summary: pd.DataFrame) -> str:
+    """Return one sentence: how many runs were planned and what became of them."""
+    counts = [(int((summary["outcome"] == kind).sum()), kind) for kind in KINDS]
+    found = numerals.listing([f"{number} {kind}" for number, kind in counts if number])
+    return f"Of {numerals.count(len(summary), 'planned run')}: {found or 'none'}."

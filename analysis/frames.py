@@ -1,0 +1,95 @@
+"""Result tables as pandas frames: column types that do not depend on the rows, and the list of all columns.
+
+Text is ``str``, numbers ``float64`` (NaN where there is none), integers and booleans nullable (``Int64``,
+``boolean``), times ``datetime64[us, UTC]``. Columns that identify a row (seed, epoch, image, label,
+predicted) are never null and plain ``int64``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aimlib import records
+from aimlib.records import Column
+
+_DTYPES: dict[str, Any] = {
+    "text": pd.StringDtype(na_value=np.nan),
+    "integer": pd.Int64Dtype(),
+    "number": np.dtype("float64"),
+    "boolean": pd.BooleanDtype(),
+    "time": pd.DatetimeTZDtype("us", "UTC"),
+}
+_NEVER_NULL: dict[str, Any] = {
+    "seed": np.dtype("int64"),
+    "epoch": np.dtype("int64"),
+    "image": np.dtype("int64"),
+    "predicted": np.dtype("int64"),
+    "label": np.dtype("int64"),
+    "correct": np.dtype("bool"),
+}
+
+ROLE = Column("role", "text", "", "role of the arm in the plan: baseline, aim, matched, frozen, or other")
+FINGERPRINT = Column("data_fingerprint", "text", "", "hash of the decoded images and labels")
+_BY_NAME = {column.name: column for column in records.TRIALS}
+_RUN = tuple(_BY_NAME[name] for name in ("run_id", "arm", "seed"))
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "trials": (*records.TRIALS, ROLE),
+    "epochs": (*_RUN, *records.EPOCHS),
+    "predictions": records.PREDICTIONS,
+    "models": records.MODELS,
+    "images": (FINGERPRINT, *records.TEST_IMAGES),
+    "stale": records.TRIALS,
+    "missing": _RUN,
+}
+
+
+def columns() -> pd.DataFrame:
+    """Return every column of every table of `Results`: table, column, type, unit, meaning."""
+    rows = [(table, c.name, c.type, c.unit, c.meaning) for table, listed in TABLES.items() for c in listed]
+    return pd.DataFrame(rows, columns=["table", "column", "type", "unit", "meaning"]).astype("str")
+
+
+def dtype(column: Column) -> Any:
+    """Return the pandas dtype of a column."""
+    return _NEVER_NULL.get(column.name, _DTYPES[column.type])
+
+
+def empty(listed: Iterable[Column]) -> pd.DataFrame:
+    """Return a frame with the given columns and no row."""
+    return pd.DataFrame({column.name: pd.Series([], dtype=dtype(column)) for column in listed})
+
+
+def from_arrow(table: pa.Table, listed: tuple[Column, ...]) -> pd.DataFrame:
+    """Return the listed columns of an Arrow table, in that order, with their dtypes."""
+    mapped = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype(), pa.string(): _DTYPES["text"]}
+    frame: pd.DataFrame = table.select([column.name for column in listed]).to_pandas(types_mapper=mapped.get)
+    return frame.astype({column.name: dtype(column) for column in listed})
+
+
+def epochs_from(table: pa.Table) -> pd.DataFrame:
+    """Return one row per run and epoch of a table with `records.run_schema` columns: run_id and `EPOCHS`.
+
+    ValueError where a run's lists differ in length.
+    """
+    lists = {column.name: _one_array(table[f"epochs.{column.name}"]) for column in records.EPOCHS}
+    lengths = [pc.fill_null(pc.list_value_length(values), 0) for values in lists.values()]
+    if any(not lengths[0].equals(other) for other in lengths[1:]):
+        raise ValueError("a run has epoch columns of different lengths")
+    parents = pc.list_parent_indices(lists["epoch"])
+    flat = {"run_id": _one_array(table["run_id"]).take(parents)}
+    flat |= {name: pc.list_flatten(values) for name, values in lists.items()}
+    return from_arrow(pa.table(flat), (_BY_NAME["run_id"], *records.EPOCHS))
+
+
+def _one_array(column: Any) -> Any:
+    combined = column.combine_chunks()
+    if isinstance(combined, pa.ChunkedArray):
+        return combined.chunk(0) if combined.num_chunks else pa.array([], type=combined.type)
+    return combined

@@ -1,0 +1,71 @@
+"""Load the results of a study directory; also while the study is running, and when only some rows exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from aimlib import records
+from aimlib.errors import StoreError
+from analysis import frames
+from analysis.files import read_failures, read_settled
+from analysis.plan import Plan, read_plan
+from analysis.results import Results
+
+_COLUMNS = [column.name for column in records.TRIALS] + [f"epochs.{column.name}" for column in records.EPOCHS]
+
+
+def load(directory: str | Path) -> Results:
+    """Return what a study directory holds at this moment.
+
+    Parameters
+    ----------
+    directory : as `ablate run` wrote it; layout in `aimlib.records`.
+
+    Raises
+    ------
+    StoreError: no study directory, a broken file, or a schema version that this package does not know.
+    """
+    directory = Path(directory)
+    plan = read_plan(directory)
+    table = _rows(directory)
+    try:
+        epochs = frames.epochs_from(table)
+    except ValueError as error:
+        raise StoreError(f"{directory}: {error}; delete that run's file and run `ablate run` again") from None
+    rows = frames.from_arrow(table, records.TRIALS)
+    planned = rows["run_id"].isin(plan.runs["run_id"])
+    trials = _as_planned(rows[planned], plan)
+    return Results(
+        directory=directory,
+        plan=plan,
+        trials=trials,
+        epochs=_epochs(epochs, plan),
+        stale=rows[~planned].reset_index(drop=True),
+        missing=plan.runs[~plan.runs["run_id"].isin(rows["run_id"])].reset_index(drop=True),
+    )
+
+
+def _rows(directory: Path) -> pa.Table:
+    """Return one row per run: its settled row, or else its last failure."""
+    settled = read_settled(directory, _COLUMNS)
+    failed = read_failures(directory, _COLUMNS, set(settled["run_id"].to_pylist()))
+    return pa.concat_tables([settled, failed])
+
+
+def _as_planned(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Return rows in the order of the plan, with the plan's arm and seed, and the arm's role."""
+    roles = pd.DataFrame({"arm": [arm.name for arm in plan.arms], "role": [arm.role for arm in plan.arms]}, dtype="str")
+    merged = plan.runs.merge(rows.drop(columns=["arm", "seed"]), on="run_id").merge(roles, on="arm", how="left")
+    return _typed(merged, "trials")
+
+
+def _epochs(epochs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    return _typed(plan.runs.merge(epochs, on="run_id"), "epochs")
+
+
+def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    listed = frames.TABLES[table]
+    return frame[[column.name for column in listed]].astype({column.name: frames.dtype(column) for column in listed})

@@ -1,0 +1,68 @@
+"""Numbers as the reader sees them: true minus signs, units, no digit more than is known."""
+
+from __future__ import annotations
+
+import math
+
+MINUS = "−"
+NOTHING = "–"
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and value == value and abs(value) != math.inf  # noqa: PLR0124 -- NaN differs from itself
+
+
+def decimal(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
+    """Return a decimal number with a typographic minus; a dash where there is none."""
+    if value is None or not _known(value):
+        return NOTHING
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return (MINUS if value < 0 else "+" if sign else "") + text
+
+
+def points(value: float | None) -> str:
+    """Return percentage points with their sign, without the unit."""
+    return decimal(value, sign=True)
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """Return a fraction from 0 to 1 as per cent, without the unit."""
+    return decimal(None if fraction is None else 100 * fraction, digits)
+
+
+def interval(lower: float | None, upper: float | None) -> str:
+    """Return ``+0.31 to +1.20``."""
+    if not _known(lower) or not _known(upper):
+        return NOTHING
+    return f"{points(lower)} to {points(upper)}"
+
+
+def probability(p: float | None) -> str:
+    """Return a p-value: three decimals, ``< .001`` below that."""
+    if p is None or not _known(p):
+        return NOTHING
+    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1.000"
+
+
+def level(alpha: float) -> str:
+    """Return the confidence level of `alpha` in per cent: ``95 %``."""
+    return f"{100 * (1 - alpha):.4g} %"
+
+
+def whole(value: float | None) -> str:
+    """Return an integer with thin groups of thousands; a dash where there is none."""
+    if value is None or not _known(value):
+        return NOTHING
+    return f"{int(value):,}".replace(",", "\u202f").replace("-", MINUS)
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """Return ``1 run`` or ``3 runs``."""
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"
+
+
+def listing(words: list[str]) -> str:
+    """Return ``a``, ``a and b`` or ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

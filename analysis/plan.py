@@ -1,0 +1,180 @@
+"""The plan of a study (`study.json`): which arms, which seeds, and what each run id means."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pandas as pd
+
+from aimlib.errors import StoreError
+from aimlib.records import SCHEMA_VERSION, STUDY_FILE
+
+Role = Literal["baseline", "aim", "matched", "frozen", "other"]
+ROLES: tuple[Role, ...] = ("baseline", "aim", "matched", "frozen", "other")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of a study.
+
+    Attributes
+    ----------
+    name : unique in the study.
+    role : what the arm is in the argument: baseline, aim, a control of an aim arm, or other.
+    of : the arm it is a control or variant of; None where the plan names none.
+    config : RunConfig of its first seed, as plain JSON.
+    """
+
+    name: str
+    role: Role
+    of: str | None
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a study was run on; a claim is tested only inside its own scope."""
+
+    dataset: str
+    classes: int
+    image_size: int
+    backbone: str
+    protocol: str
+    data_fingerprint: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study set out to run.
+
+    Attributes
+    ----------
+    claim : name of the claim under test, or None.
+    delta_pp : smallest effect of interest in percentage points.
+    runs : frame run_id, arm, seed: every planned run, in the order of the plan.
+    """
+
+    name: str
+    claim: str | None
+    created_at: str
+    package_version: str
+    scope: Scope
+    delta_pp: float
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+    runs: pd.DataFrame
+
+    def arm(self, name: str) -> Arm:
+        """Return the arm called `name`; KeyError where there is none."""
+        return {arm.name: arm for arm in self.arms}[name]
+
+
+def read_plan(directory: Path) -> Plan:
+    """Return the plan of a study directory; StoreError names the file and what to do."""
+    path = directory / STUDY_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(f"{directory}: {STUDY_FILE} is missing; give the directory that `ablate run` wrote") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: not readable as JSON ({error}); restore the file or run the study again") from None
+    return plan_from(document, path)
+
+
+def plan_from(document: Any, path: Path) -> Plan:
+    """Return the plan in a parsed `study.json`; StoreError names `path` and the key."""
+    fields = _Fields(document, path)
+    refuse_version(fields.take("schema_version", int), path)
+    scope = _Fields(fields.take("scope", dict), path, "scope.")
+    arms = tuple(_arm(item, path, i) for i, item in enumerate(fields.take("arms", list)))
+    plan = Plan(
+        name=fields.take("name", str),
+        claim=fields.take("claim", str, optional=True),
+        created_at=fields.take("created_at", str),
+        package_version=fields.take("package_version", str),
+        scope=Scope(
+            **{name: scope.take(name, int if name in ("classes", "image_size") else str) for name in _SCOPE_FIELDS}
+        ),
+        delta_pp=float(fields.take("delta_pp", (int, float))),
+        arms=arms,
+        seeds=tuple(fields.take("seeds", list)),
+        runs=_runs(fields.take("runs", list), path),
+    )
+    _check(plan, path)
+    return plan
+
+
+_SCOPE_FIELDS = tuple(Scope.__dataclass_fields__)
+
+
+def refuse_version(version: Any, path: Path) -> None:
+    """Raise StoreError where a file's schema version is not the one this package knows."""
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: schema version {version}, but this package reads version {SCHEMA_VERSION}; "
+            "read it with the release of aim-ablations that wrote it"
+        )
+
+
+class _Fields:
+    """Typed access to a JSON object; every complaint names file and key."""
+
+    def __init__(self, data: Any, path: Path, where: str = "") -> None:
+        if not isinstance(data, dict):
+            raise StoreError(f"{path}: {where.rstrip('.') or 'the document'} must be an object; restore the file")
+        self._data, self._path, self._where = data, path, where
+
+    def take(self, key: str, kind: type | tuple[type, ...], *, optional: bool = False) -> Any:
+        value = self._data.get(key)
+        if value is None and optional:
+            return None
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+            raise StoreError(
+                f"{self._path}: {self._where}{key} must be {names}; got {value!r}. "
+                "Restore the file, or run `ablate run` again to write it"
+            )
+        return value
+
+
+def _arm(data: Any, path: Path, index: int) -> Arm:
+    fields = _Fields(data, path, f"arms[{index}].")
+    role = fields.take("role", str)
+    if role not in ROLES:
+        raise StoreError(f"{path}: arms[{index}].role must be one of {', '.join(ROLES)}; got {role!r}")
+    return Arm(
+        name=fields.take("name", str),
+        role=cast(Role, role),
+        of=fields.take("of", str, optional=True),
+        config=fields.take("config", dict, optional=True) or {},
+    )
+
+
+def _runs(rows: list[Any], path: Path) -> pd.DataFrame:
+    taken: dict[str, list[Any]] = {"run_id": [], "arm": [], "seed": []}
+    for index, row in enumerate(rows):
+        fields = _Fields(row, path, f"runs[{index}].")
+        for key, kind in (("run_id", str), ("arm", str), ("seed", int)):
+            taken[key].append(fields.take(key, kind))
+    return pd.DataFrame(taken).astype({"run_id": "str", "arm": "str", "seed": "int64"})
+
+
+def _check(plan: Plan, path: Path) -> None:
+    """Refuse plans that contradict themselves."""
+    names = [arm.name for arm in plan.arms]
+    known = set(names)
+    pairs = list(zip(plan.runs["arm"], plan.runs["seed"], strict=True))
+    problems = [
+        (len(known) < len(names), "two arms have the same name"),
+        (not set(plan.runs["arm"]) <= known, "a run belongs to an arm that is not listed"),
+        (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),
+        (len(set(pairs)) < len(pairs), "an arm has two runs of the same seed"),
+        (not plan.delta_pp > 0, "delta_pp must be positive"),
+        (any(type(seed) is not int for seed in plan.seeds), "seeds must be integers"),
+    ]
+    for wrong, message in problems:
+        if wrong:
+            raise StoreError(f"{path}: {message}; restore the file, or run `ablate run` again to write it")

@@ -1,0 +1,133 @@
+"""Questions to the table of trials: pair two arms, keep some rows, summarise by columns."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from aimlib.errors import UsageError, unknown_name
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "!=": operator.ne,
+    "==": operator.eq,
+    "=": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_CONDITION = re.compile(r"\s*(?P<column>[^\s!<>=]+)\s*(?P<operator>>=|<=|!=|==|=|>|<)\s*(?P<value>.*?)\s*", re.DOTALL)
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def compare(
+    trials: pd.DataFrame, treatment: str, control: str, *, by: str = "seed", value: str = "test_accuracy"
+) -> pd.DataFrame:
+    """Return one row per pair of runs: `by`, treatment, control, both statuses, difference in pp.
+
+    Raises
+    ------
+    UsageError: an unknown arm or column, or an arm with two runs for one value of `by`.
+    """
+    from analysis.statistics.paired import paired_differences  # noqa: PLC0415 -- scipy comes with the package
+
+    refuse_unknown(trials, [by, value])
+    arms = set(trials["arm"])
+    for arm in (treatment, control):
+        if arm not in arms:
+            raise UsageError(unknown_name("arm", arm, arms) + " (arms with at least one row)")
+    _refuse_text(trials, value)
+    try:
+        return paired_differences(trials, treatment, control, value=value, by=by)
+    except ValueError as error:
+        raise UsageError(f"cannot pair by {by!r}: {error}") from None
+
+
+def select(trials: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
+    """Return the rows that meet every condition, such as ``arm=aim`` or ``seed>=2``.
+
+    Operators: ``= == != < <= > >=``. Values are read as the column's type; ``status=finished,diverged`` keeps
+    either. A row without a value in the column meets only ``!=``.
+
+    Raises
+    ------
+    UsageError: a condition that is not one, an unknown column, or a value of the wrong type.
+    """
+    kept = pd.Series(True, index=trials.index)
+    for condition in where:
+        kept &= _meets(trials, condition)
+    return trials[kept].reset_index(drop=True)
+
+
+def _meets(trials: pd.DataFrame, condition: str) -> pd.Series:
+    match = _CONDITION.fullmatch(condition)
+    if match is None:
+        raise UsageError(f"condition {condition!r}: write column, operator, value, such as arm=aim or seed>=2")
+    column, sign, text = match["column"], match["operator"], match["value"]
+    refuse_unknown(trials, [column])
+    series = trials[column]
+    if sign in ("=", "==", "!="):
+        among = series.isin([_value(series, part, condition) for part in text.split(",")]).astype(bool)
+        return ~among if sign == "!=" else among
+    met: pd.Series = _OPERATORS[sign](series, _value(series, text, condition))
+    return met.fillna(False).astype(bool)
+
+
+def _value(series: pd.Series, text: str, condition: str) -> Any:
+    """Return a condition's value as the type of its column."""
+    try:
+        if pd.api.types.is_bool_dtype(series):
+            return _BOOLEANS[text.strip().lower()]
+        if pd.api.types.is_numeric_dtype(series):
+            return float(text)
+        if pd.api.types.is_datetime64_any_dtype(series):
+            stamp = pd.Timestamp(text)
+            return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"condition {condition!r}: {text!r} is no {series.dtype} as column {series.name!r} holds"
+        ) from None
+    return text
+
+
+def summarise(
+    trials: pd.DataFrame, by: Sequence[str], value: str = "test_accuracy", alpha: float = 0.05
+) -> pd.DataFrame:
+    """Return one row per group: the `by` columns, runs, n, mean, sd, lower, upper.
+
+    `runs` counts rows, `n` those that have the value; mean, sd and the ends of the 1 - alpha t interval are
+    in the unit of the column. The interval is that of independent runs; differences of arms want `compare`.
+
+    Raises
+    ------
+    UsageError: no or unknown columns, or a value column that holds no numbers.
+    """
+    from analysis.statistics.interval import t_interval  # noqa: PLC0415
+
+    if not by:
+        raise UsageError(f"by: give at least one column; known: {', '.join(sorted(trials.columns))}")
+    refuse_unknown(trials, [*by, value])
+    _refuse_text(trials, value)
+    rows = []
+    for key, group in trials.groupby(list(by), sort=False, dropna=False):
+        found = t_interval(group[value].astype("Float64").dropna().astype("float64"), alpha)
+        rows.append((*key, len(group), found.n, found.mean, found.sd, found.lower, found.upper))
+    names = ["runs", "n", "mean", "sd", "lower", "upper"]
+    types = {name: trials[name].dtype for name in by} | dict.fromkeys(names[:2], "int64")
+    return pd.DataFrame(rows, columns=[*by, *names]).astype(types | dict.fromkeys(names[2:], "float64"))
+
+
+def refuse_unknown(frame: pd.DataFrame, names: Sequence[str]) -> None:
+    """Raise UsageError for the first name that is no column, with the nearest one."""
+    for name in names:
+        if name not in frame.columns:
+            raise UsageError(unknown_name("column", name, map(str, frame.columns)))
+
+
+def _refuse_text(frame: pd.DataFrame, name: str) -> None:
+    if not pd.api.types.is_numeric_dtype(frame[name]):
+        raise UsageError(f"column {name!r} holds {frame[name].dtype}, not numbers; choose one such as test_accuracy")

@@ -1,0 +1,90 @@
+"""The results of one study as frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from aimlib import records
+from aimlib.errors import StoreError, UsageError
+from analysis import frames, predictions
+from analysis.files import listed, read_plain
+from analysis.plan import Plan
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was found in a study directory; `analysis.load` makes it, `analysis.columns` explains the columns.
+
+    Attributes
+    ----------
+    directory : where it was read from.
+    plan : what the study set out to run.
+    trials : one row per planned run that has a row; a run that only ever failed has its last failure.
+    epochs : one row per such run and epoch.
+    stale : rows whose run id is not in the plan (the study was changed since), as they were written.
+    missing : planned runs without any row: run_id, arm, seed.
+    """
+
+    directory: Path
+    plan: Plan
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    stale: pd.DataFrame
+    missing: pd.DataFrame
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """Predictions of every run's selected epoch: run_id, epoch, image, predicted, label, correct."""
+        return self.predictions_at("selected")
+
+    def predictions_at(self, epoch: int | Literal["selected", "all"]) -> pd.DataFrame:
+        """Return the predictions of every settled run after one epoch, the selected one, or all.
+
+        Parameters
+        ----------
+        epoch : number of the epoch from 1 (0: the start); runs that did not reach it have no rows.
+
+        Raises
+        ------
+        StoreError: the table of test images is missing, or a file is broken.
+        UsageError: `epoch` is neither a number nor one of the two words.
+        """
+        if not (epoch in ("selected", "all") or (isinstance(epoch, int) and epoch >= 0)):
+            raise UsageError(f"epoch must be a number from 0, 'selected' or 'all'; got {epoch!r}")
+        return predictions.read(self.directory, self.plan.runs["run_id"], self.images, epoch)
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """One row per arm: layers, parameters, multiply-adds; empty where `models.parquet` is not there."""
+        try:
+            table = read_plain(self.directory / records.MODELS_FILE, records.MODELS)
+        except FileNotFoundError:
+            return frames.empty(records.MODELS)
+        return frames.from_arrow(table, records.MODELS)
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """Test images of every data fingerprint found: number, name, label and class name."""
+        parts = [_images(path) for path in listed(self.directory / records.IMAGES)]
+        return pd.concat([frames.empty(frames.TABLES["images"]), *parts], ignore_index=True)
+
+    def compare(self, treatment: str, control: str, by: str = "seed") -> pd.DataFrame:
+        """Return the paired differences in test accuracy of two arms; see `analysis.compare`."""
+        from analysis.query import compare  # noqa: PLC0415 -- scipy only where intervals are asked for
+
+        return compare(self.trials, treatment, control, by=by)
+
+
+def _images(path: Path) -> pd.DataFrame:
+    try:
+        table = read_plain(path, records.TEST_IMAGES)
+    except FileNotFoundError:
+        raise StoreError(f"{path}: has vanished; load the study again") from None
+    fingerprint = pa.array([path.stem] * table.num_rows, type=pa.string())
+    return frames.from_arrow(table.append_column("data_fingerprint", fingerprint), frames.TABLES["images"])

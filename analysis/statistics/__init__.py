@@ -1,0 +1,49 @@
+"""Statistics of paired runs: frames in, frames or small records out.
+
+No function keeps state or changes its input, and whatever draws takes a `numpy.random.Generator`. Differences
+are in percentage points (pp), accuracies are fractions from 0 to 1.
+"""
+
+from analysis.statistics.comparison import Comparison, compare_arms
+from analysis.statistics.family import Family, Gate, compare_all, comparison_table, conclusion, gates
+from analysis.statistics.interval import Interval, compatible, t_interval, t_p_value
+from analysis.statistics.multiplicity import holm, holm_levels
+from analysis.statistics.outcomes import (
+    accuracy_lower_bound,
+    baseline_trains,
+    failure_table,
+    outcomes,
+)
+from analysis.statistics.paired import complete, paired_differences
+from analysis.statistics.seeds_needed import SeedsNeeded, seeds_needed
+from analysis.statistics.sensitivity import sensitivity, sign_flip_p
+from analysis.statistics.verdict import Verdict, decide
+
+__all__ = [
+    "Comparison",
+    "Family",
+    "Gate",
+    "Interval",
+    "SeedsNeeded",
+    "Verdict",
+    "accuracy_lower_bound",
+    "baseline_trains",
+    "compare_all",
+    "compare_arms",
+    "comparison_table",
+    "compatible",
+    "complete",
+    "conclusion",
+    "decide",
+    "failure_table",
+    "gates",
+    "holm",
+    "holm_levels",
+    "outcomes",
+    "paired_differences",
+    "seeds_needed",
+    "sensitivity",
+    "sign_flip_p",
+    "t_interval",
+    "t_p_value",
+]

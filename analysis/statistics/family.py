@@ -1,0 +1,237 @@
+"""All comparisons of a study: the gates in their order, further arms under Holm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis import numerals
+from analysis.plan import Arm, Plan
+from analysis.statistics.comparison import Comparison, FamilyName, compare_arms
+from analysis.statistics.interval import compatible, t_p_value
+from analysis.statistics.multiplicity import holm, holm_levels
+from analysis.statistics.outcomes import baseline_trains, outcomes
+from analysis.statistics.paired import complete, paired_differences
+
+State = Literal["passed", "not passed", "open", "not reached", "no such arm"]
+_QUESTIONS = (
+    ("baseline", "Is the network with memory more accurate?"),
+    ("matched", "Is it more than its additional parameters?"),
+    ("frozen", "Is it more than a memory that never learns?"),
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """The comparisons of one study, the primary one (aim − baseline) first where there is one."""
+
+    comparisons: tuple[Comparison, ...]
+    gates: tuple[Gate, ...]
+    baseline: str | None
+    aim: str | None
+
+    @property
+    def primary(self) -> Comparison | None:
+        """Aim − baseline; None where the study lacks one of the two."""
+        if self.baseline is None or self.aim is None:
+            return None
+        return self.comparisons[0]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One step of the argument that memory causes a gain; it counts only when all before it are passed."""
+
+    question: str
+    role: str
+    comparison: str | None
+    state: State
+
+
+class _Test(NamedTuple):
+    """A planned comparison: (treatment, control), its level and its adjusted p-value."""
+
+    pair: tuple[str, str]
+    family: FamilyName
+    alpha: float
+    p_holm: float
+
+
+def compare_all(
+    trials: pd.DataFrame,
+    epochs: pd.DataFrame,
+    plan: Plan,
+    rng: np.random.Generator,
+    *,
+    reported: dict[str, float] | None = None,
+    alpha: float = 0.05,
+) -> Family:
+    """Return every comparison that the roles in the plan call for.
+
+    Gates: the first aim arm against its baseline, its matched and its frozen control. Variants, under Holm:
+    every further arm against what its `of` names, or else against the baseline; a control named after an aim
+    arm is subtracted from it.
+
+    Parameters
+    ----------
+    reported : reported gains in pp by source, only inside the claim's scope; the first decides, and only aim
+        − baseline is held against it.
+    """
+    baseline, aim = _protagonists(plan)
+    judged = outcomes(trials)
+    withhold = _gate_on_baseline(judged, baseline)
+    gated = _gated(plan, baseline, aim)
+    varied = [pair for pair in _varied(plan, baseline, aim) if pair not in gated]
+    p_values = [t_p_value(complete(paired_differences(trials, *pair))["difference"]) for pair in varied]
+    levels, adjusted = holm_levels(p_values, alpha), holm(p_values)
+    tests = [_Test(pair, "gate", alpha, np.nan) for pair in gated]
+    tests += [_Test(pair, "variant", float(levels[i]), float(adjusted[i])) for i, pair in enumerate(varied)]
+    comparisons = tuple(
+        compare_arms(
+            trials,
+            epochs,
+            judged,
+            *test.pair,
+            rng,
+            seeds=_planned_seeds(plan, test.pair),
+            delta=plan.delta_pp,
+            reported=reported if test.pair == (aim, baseline) else None,
+            alpha=test.alpha,
+            p_holm=test.p_holm,
+            family=test.family,
+            withhold=withhold,
+        )
+        for test in tests
+    )
+    return Family(comparisons, gates(comparisons, plan, baseline, aim), baseline, aim)
+
+
+def _protagonists(plan: Plan) -> tuple[str | None, str | None]:
+    baseline = next((arm.name for arm in plan.arms if arm.role == "baseline"), None)
+    aims = [arm for arm in plan.arms if arm.role == "aim"]
+    aim = next((arm.name for arm in aims if arm.of in (None, baseline)), None)
+    return baseline, aim
+
+
+def _gated(plan: Plan, baseline: str | None, aim: str | None) -> list[tuple[str, str]]:
+    if aim is None:
+        return []
+    controls = [arm.name for role in ("matched", "frozen") for arm in plan.arms if _controls(arm, role, aim)]
+    return [(aim, name) for name in ([baseline] if baseline else []) + controls]
+
+
+def _controls(arm: Arm, role: str, aim: str) -> bool:
+    return arm.role == role and arm.of in (None, aim)
+
+
+def _varied(plan: Plan, baseline: str | None, aim: str | None) -> list[tuple[str, str]]:
+    roles: dict[str | None, str] = {arm.name: arm.role for arm in plan.arms}
+    pairs = []
+    for arm in plan.arms:
+        if arm.name in (baseline, aim):
+            continue
+        reference = arm.of if arm.of in roles else baseline
+        if reference is None or reference == arm.name:
+            continue
+        is_control = arm.role != "aim" and roles[reference] == "aim"
+        pairs.append((reference, arm.name) if is_control else (arm.name, reference))
+    return pairs
+
+
+def _planned_seeds(plan: Plan, pair: tuple[str, str]) -> list[int]:
+    return sorted(set(plan.runs.loc[plan.runs["arm"].isin(pair), "seed"]))
+
+
+def _gate_on_baseline(judged: pd.DataFrame, baseline: str | None) -> str:
+    if baseline is None or baseline_trains(judged, baseline) is not False:
+        return ""
+    rows = judged[(judged["arm"] == baseline) & judged["outcome"].isin(["trained", "at chance", "diverged"])]
+    trained = int((rows["outcome"] == "trained").sum())
+    return f"the baseline trained in only {trained} of {len(rows)} seeds, at least 4 of 5 are required"
+
+
+def gates(comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None, aim: str | None) -> tuple[Gate, ...]:
+    """Return the steps aim − baseline, aim − matched, aim − frozen; “memory causes it” needs all of them."""
+    by_control = {c.control: c for c in comparisons if c.family == "gate"}
+    steps: list[Gate] = []
+    for role, question in _QUESTIONS:
+        names = [arm.name for arm in plan.arms if (arm.name == baseline if role == "baseline" else arm.role == role)]
+        found: list[Comparison | None] = [by_control[name] for name in names if name in by_control]
+        for comparison in found or [None]:
+            reached = all(step.state == "passed" for step in steps)
+            name = comparison.name if comparison is not None else None
+            steps.append(Gate(question, role, name, _state(comparison, reached)))
+    return tuple(steps) if aim is not None else ()
+
+
+def conclusion(steps: tuple[Gate, ...]) -> str:
+    """Return in one sentence whether memory causes a gain; empty where the study has no aim arm."""
+    held = next((step for step in steps if step.state != "passed"), None)
+    if not steps:
+        return ""
+    if held is None:
+        return "Memory causes the gain: every gate is passed."
+    if held.state == "no such arm":
+        return f"Whether memory causes a gain cannot be told: the study has no {held.role} arm."
+    if held.state == "not passed":
+        return f"Memory is not shown to cause a gain: {held.comparison} shows none."
+    return f"Whether memory causes a gain is open: {held.comparison} is not decided."
+
+
+def _state(comparison: Comparison | None, reached: bool) -> State:
+    if comparison is None:
+        return "no such arm"
+    if not reached:
+        return "not reached"
+    if not comparison.verdict.decided:
+        return "open"
+    if comparison.interval.lower > 0:
+        return "passed"
+    return "not passed" if comparison.verdict.stops else "open"
+
+
+def comparison_table(comparisons: tuple[Comparison, ...]) -> pd.DataFrame:
+    """Return one row per comparison with every number of it; differences in pp."""
+    frame = pd.DataFrame([_row(c) for c in comparisons], columns=list(_TYPES))
+    return frame.astype(_TYPES)
+
+
+_TYPES: dict[str, Any] = (
+    dict.fromkeys(("comparison", "treatment", "control", "family"), "str")
+    | dict.fromkeys(("pairs_planned", "n"), "int64")
+    | dict.fromkeys(("mean", "sd", "lower", "upper", "alpha", "prediction_lower", "prediction_upper"), "float64")
+    | dict.fromkeys(("p", "p_holm"), "float64")
+    | {"verdict": "str", "stops": "bool", "seeds_needed": "str", "survivors_n": "int64"}
+    | dict.fromkeys(("survivors_mean", "survivors_lower", "survivors_upper"), "float64")
+    | {"survivors_verdict": "str", "unstable": "bool", "compatible_with_reported": "boolean"}
+)
+
+
+def _row(c: Comparison) -> dict[str, Any]:
+    found, low_high = c.interval, c.interval.prediction
+    gain = next(iter(c.reported.values()), None)
+    return {
+        "comparison": c.name,
+        "treatment": c.treatment,
+        "control": c.control,
+        "family": c.family,
+        "pairs_planned": len(c.pairs),
+        **{name: getattr(found, name) for name in ("n", "mean", "sd", "lower", "upper", "alpha")},
+        "prediction_lower": low_high[0],
+        "prediction_upper": low_high[1],
+        "p": c.p,
+        "p_holm": c.p_holm,
+        "verdict": c.verdict.text,
+        "stops": c.verdict.stops,
+        "seeds_needed": c.needed.text if c.needed else numerals.NOTHING,
+        "survivors_n": c.survivors.n,
+        "survivors_mean": c.survivors.mean,
+        "survivors_lower": c.survivors.lower,
+        "survivors_upper": c.survivors.upper,
+        "survivors_verdict": c.survivors_verdict.text,
+        "unstable": c.unstable,
+        "compatible_with_reported": None if gain is None else compatible(gain, found),
+    }

@@ -1,0 +1,78 @@
+"""Student's t for a handful of paired differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+IDENTICAL = 1e-9
+"""Standard deviation, in pp, below which differences count as equal: above rounding, far under one image."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean of n values with its two-sided t interval.
+
+    Attributes
+    ----------
+    n : number of values.
+    mean, sd : of the values, in their unit; NaN where n is too small (0, or below 2).
+    lower, upper : ends of the interval for the mean; NaN below two values.
+    alpha : 1 minus the confidence level.
+    critical : quantile of t with n - 1 degrees of freedom; NaN below two values.
+    """
+
+    n: int
+    mean: float
+    sd: float
+    lower: float
+    upper: float
+    alpha: float
+    critical: float
+
+    @property
+    def prediction(self) -> tuple[float, float]:
+        """Ends of the interval that covers one further value with the same confidence."""
+        margin = self.critical * self.sd * np.sqrt(1 + 1 / self.n) if self.n > 1 else np.nan
+        return float(self.mean - margin), float(self.mean + margin)
+
+
+def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
+    """Return the two-sided 1 - alpha interval of the mean of independent values.
+
+    ValueError where a value is not finite or alpha is not between 0 and 1.
+    """
+    x: npt.NDArray[Any] = np.asarray(values, dtype=float)
+    if not np.isfinite(x).all():
+        raise ValueError("values must be finite; drop incomplete pairs first")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1; got {alpha!r}")
+    n = len(x)
+    mean = float(x.mean()) if n else np.nan
+    if n < 2:
+        return Interval(n, mean, np.nan, np.nan, np.nan, alpha, np.nan)
+    sd = float(x.std(ddof=1))
+    critical = float(stats.t.ppf(1 - alpha / 2, n - 1))
+    margin = critical * sd / np.sqrt(n)
+    return Interval(n, mean, sd, float(mean - margin), float(mean + margin), alpha, critical)
+
+
+def t_p_value(values: npt.ArrayLike) -> float:
+    """Return the two-sided p-value of the t test that the mean is 0; NaN below two values or if all agree."""
+    found = t_interval(values)
+    if found.n < 2 or found.sd < IDENTICAL:
+        return float("nan")
+    return float(2 * stats.t.sf(abs(found.mean) * np.sqrt(found.n) / found.sd, found.n - 1))
+
+
+def compatible(reported: float, interval: Interval) -> bool | None:
+    """Tell whether one reported difference lies in the prediction interval; None below two values.
+
+    The report is one run per arm, so its own spread counts: |r - mean| <= t s sqrt(1 + 1/n).
+    """
+    lower, upper = interval.prediction
+    return bool(lower <= reported <= upper) if interval.n > 1 else None

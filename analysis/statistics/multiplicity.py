@@ -1,0 +1,36 @@
+"""Several comparisons at once: Holm's step-down procedure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return Holm-adjusted p-values in the given order; NaN stays NaN and counts as a test that is lost."""
+    p: npt.NDArray[Any] = np.asarray(p_values, dtype=float)
+    order = np.argsort(np.where(np.isnan(p), np.inf, p), kind="stable")
+    stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * np.where(np.isnan(p), np.inf, p)[order])
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, stepped)
+    return np.where(np.isnan(p), np.nan, adjusted)
+
+
+def holm_levels(p_values: npt.ArrayLike, alpha: float = 0.05) -> npt.NDArray[np.float64]:
+    """Return the level at which Holm's procedure tests every hypothesis.
+
+    The k-th smallest of m p-values is tested at alpha/(m-k+1) until one is not rejected; all that follow stay
+    at that one's level. A t interval at this level excludes 0 exactly where Holm rejects, so a verdict read
+    off it is never positive or harmful without Holm's consent.
+    """
+    p: npt.NDArray[Any] = np.asarray(p_values, dtype=float)
+    order = np.argsort(np.where(np.isnan(p), np.inf, p), kind="stable")
+    steps = alpha / (len(p) - np.arange(len(p)))
+    kept = np.flatnonzero(~(p[order] <= steps))
+    if len(kept):
+        steps[kept[0] :] = steps[kept[0]]
+    levels = np.empty(len(p))
+    levels[order] = steps
+    return levels

@@ -1,0 +1,76 @@
+"""Which runs trained: divergence and accuracy at chance are outcomes, kept and counted, never re-rolled."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+CONFIDENCE = 0.99
+SHARE_TRAINED = Fraction(4, 5)
+KINDS = ("trained", "at chance", "diverged", "failed", "pruned", "missing")
+
+
+def accuracy_lower_bound(
+    accuracy: npt.ArrayLike, images: npt.ArrayLike, confidence: float = CONFIDENCE
+) -> npt.NDArray[np.float64]:
+    """Return the exact one-sided lower bound (Clopper-Pearson) of accuracies measured on so many images.
+
+    The lower bound is the accuracy at which as many right answers or more have probability 1 - confidence.
+    NaN where accuracy or images is missing.
+    """
+    share = np.asarray(accuracy, dtype=float)
+    total = np.asarray(images, dtype=float)
+    right = np.round(share * total)
+    bound = stats.beta.ppf(1 - confidence, np.maximum(right, 1), total - right + 1)
+    return np.where(np.isnan(right), np.nan, np.where(right == 0, 0.0, bound))
+
+
+def outcomes(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return run_id, arm, seed, status, accuracy, chance, lower_bound and outcome of every row.
+
+    `outcome` is diverged, failed or pruned where the status is; a finished run is ``at chance`` where the 99
+    % lower bound of its accuracy does not exceed 1 / classes, and ``trained`` otherwise. A diverged run that
+    was above chance before stays diverged.
+    """
+    frame = trials[["run_id", "arm", "seed", "status"]].copy()
+    frame["accuracy"] = trials["test_accuracy"].astype("float64")
+    frame["chance"] = 1 / trials["classes"].astype("Float64").astype("float64")
+    images = trials["test_images"].astype("Float64").astype("float64")
+    frame["lower_bound"] = accuracy_lower_bound(frame["accuracy"], images)
+    above = frame["lower_bound"] > frame["chance"]
+    finished = frame["status"] == "finished"
+    frame["outcome"] = frame["status"].where(~finished, np.where(above, "trained", "at chance")).astype("str")
+    return frame
+
+
+def failure_table(judged: pd.DataFrame, arms: list[str], baseline: str | None = None) -> pd.DataFrame:
+    """Return the counts of outcomes per arm, in the order of `arms`, from the frame of `outcomes`.
+
+    `not_trained` counts diverged and at chance, `judged` these and the trained; `fisher_p` is Fisher's exact
+    two-sided test of (not trained, trained) against the baseline: NaN for the baseline itself or without one.
+    """
+    counts = pd.crosstab(judged["arm"], judged["outcome"]).reindex(index=arms, columns=list(KINDS[:-1]), fill_value=0)
+    frame = counts.astype("int64").rename_axis(index="arm", columns=None).reset_index().astype({"arm": "str"})
+    frame["not_trained"] = frame["at chance"] + frame["diverged"]
+    frame["judged"] = frame["not_trained"] + frame["trained"]
+    frame["fisher_p"] = [_fisher(frame, arm, baseline) for arm in arms]
+    return frame.astype({"fisher_p": "float64"})
+
+
+def _fisher(frame: pd.DataFrame, arm: str, baseline: str | None) -> float:
+    if baseline is None or arm == baseline:
+        return float("nan")
+    table = frame.set_index("arm").loc[[arm, baseline], ["not_trained", "trained"]].to_numpy()
+    return float(stats.fisher_exact(table).pvalue) if table.sum(axis=1).all() else float("nan")
+
+
+def baseline_trains(judged: pd.DataFrame, baseline: str) -> bool | None:
+    """Tell whether the baseline trained in at least 4 of 5 of its judged seeds; None where none is judged."""
+    rows = judged[(judged["arm"] == baseline) & judged["outcome"].isin(["trained", "at chance", "diverged"])]
+    if rows.empty:
+        return None
+    return Fraction(int((rows["outcome"] == "trained").sum()), len(rows)) >= SHARE_TRAINED

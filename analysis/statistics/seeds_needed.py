@@ -1,0 +1,55 @@
+"""How many more seeds would settle an open verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from analysis.statistics.interval import Interval
+from analysis.statistics.verdict import FEWEST_PAIRS, decide
+
+CAP = 200
+
+
+@dataclass(frozen=True)
+class SeedsNeeded:
+    """Pairs to add until a stopping verdict is to be expected.
+
+    Attributes
+    ----------
+    more : number of pairs, at most 200; None where more than that, or where no number would do.
+    reachable : False where every number is too small because no stopping verdict lies on this side: outside
+        the claim's scope a gain above δ has no row that stops.
+    """
+
+    more: int | None
+    reachable: bool = True
+
+    @property
+    def text(self) -> str:
+        """The number in words."""
+        if not self.reachable:
+            return "no number"
+        return f"more than {CAP}" if self.more is None else str(self.more)
+
+
+def seeds_needed(interval: Interval, delta: float, reported: float | None = None) -> SeedsNeeded | None:
+    """Return how many more pairs should settle the verdict; None below two pairs, where no spread is known.
+
+    The mean is taken as it is and the standard deviation at the upper end of its one-sided 80 % interval,
+    s·sqrt((n-1)/χ²(.2; n-1)); the answer is the smallest number with which the interval around that mean
+    gives a stopping verdict.
+    """
+    if interval.n < 2:
+        return None
+    if reported is None and interval.mean >= delta:
+        return SeedsNeeded(None, reachable=False)
+    sd = float(interval.sd * np.sqrt((interval.n - 1) / stats.chi2.ppf(0.2, interval.n - 1)))
+    totals = np.arange(max(interval.n + 1, FEWEST_PAIRS), interval.n + CAP + 1)
+    margins = stats.t.ppf(1 - interval.alpha / 2, totals - 1) * sd / np.sqrt(totals)
+    for total, margin in zip(totals, margins, strict=True):
+        if decide(interval.mean - margin, interval.mean + margin, sd, int(total), delta, reported).stops:
+            return SeedsNeeded(int(total) - interval.n)
+    return SeedsNeeded(None)

@@ -1,0 +1,147 @@
+"""From an interval to a verdict: the first condition that applies decides.
+
+L and U are the ends of the interval for the mean difference in pp, δ the smallest effect of interest, r the
+reported gain. Where the study lies outside the scope of the claim there is no valid r, and the rows that need
+it are left out.
+The rows are `RULES`; r > 2δ is required.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from analysis.statistics.interval import IDENTICAL
+
+Kind = Literal[
+    "identical",
+    "harmful",
+    "no material gain",
+    "trivial gain",
+    "holds",
+    "real, smaller than reported",
+    "positive, materiality open",
+    "positive, size open",
+    "inconclusive",
+    "screening only",
+    "withheld",
+]
+STOPPING: frozenset[Kind] = frozenset(
+    {"harmful", "no material gain", "trivial gain", "holds", "real, smaller than reported"}
+)
+OPEN: frozenset[Kind] = frozenset({"positive, materiality open", "positive, size open", "inconclusive"})
+FEWEST_PAIRS = 5
+
+RULES: tuple[tuple[str, str, str], ...] = (
+    ("s_d = 0", "arms identical: check the study", "error"),
+    ("U < 0", "harmful", "yes"),
+    ("L ≤ 0 and U < δ", "no material gain", "yes"),
+    ("L > 0 and U < δ", "trivial gain", "yes"),
+    ("L ≥ r/2 and U ≥ r", "holds (L > r: larger than reported)", "yes"),
+    ("L ≥ δ and U < r", "real, smaller than reported", "yes"),
+    ("0 < L < δ ≤ U < r", "positive, materiality open; the reported size is rejected", "more seeds"),
+    ("L > 0 otherwise", "positive, size open", "more seeds"),
+    ("otherwise", "inconclusive", "more seeds"),
+)
+"""Condition, verdict, whether it stops the study."""
+
+_TEXTS: dict[Kind, str] = {
+    "identical": "arms identical: check the study",
+    "positive, materiality open": "positive, materiality open; the reported size is rejected",
+    "screening only": "screening only, no verdict",
+    "withheld": "verdict withheld",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the table says of one comparison.
+
+    Attributes
+    ----------
+    kind : the row of the table; ``screening only`` below five pairs, ``withheld`` where `reason` forbids one.
+    reason : why a verdict is withheld; empty otherwise.
+    larger_than_reported : the whole interval lies above r.
+    """
+
+    kind: Kind
+    reason: str = ""
+    larger_than_reported: bool = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether further seeds would serve nothing."""
+        return self.kind in STOPPING
+
+    @property
+    def decided(self) -> bool:
+        """Whether the table was consulted at all: it is no screening, not withheld and no error."""
+        return self.kind in STOPPING or self.kind in OPEN
+
+    @property
+    def text(self) -> str:
+        """The verdict in words."""
+        if self.larger_than_reported:
+            return "holds, larger than reported"
+        text = _TEXTS.get(self.kind, self.kind)
+        return f"{text} ({self.reason})" if self.reason else text
+
+
+def decide(
+    lower: float,
+    upper: float,
+    sd: float,
+    n: int,
+    delta: float,
+    reported: float | None = None,
+    *,
+    withhold: str = "",
+) -> Verdict:
+    """Return the verdict of an interval.
+
+    Parameters
+    ----------
+    lower, upper : ends of the interval in pp; ignored below five pairs.
+    sd : standard deviation of the differences in pp.
+    n : complete pairs.
+    delta : smallest effect of interest in pp.
+    reported : reported gain in pp; None outside the claim's scope.
+    withhold : a reason not to give a verdict, such as missing pairs; empty for none.
+
+    Raises
+    ------
+    ValueError: ends that are not ordered numbers, delta <= 0, or reported <= 2 delta.
+    """
+    if not 0 < delta < math.inf or (reported is not None and not reported > 2 * delta):
+        raise ValueError(f"0 < 2 delta < reported is required; got delta {delta!r}, reported {reported!r}")
+    if n < FEWEST_PAIRS:
+        return Verdict("screening only")
+    if not lower <= upper or not sd >= 0:
+        raise ValueError(f"lower <= upper and sd >= 0 are required; got {lower!r}, {upper!r}, sd {sd!r}")
+    if withhold:
+        return Verdict("withheld", withhold)
+    if sd < IDENTICAL:
+        return Verdict("identical")
+    kind = _row(lower, upper, delta, reported)
+    return Verdict(kind, larger_than_reported=kind == "holds" and reported is not None and lower > reported)
+
+
+def _row(lower: float, upper: float, delta: float, reported: float | None) -> Kind:
+    if upper < 0:
+        return "harmful"
+    if upper < delta:
+        return "no material gain" if lower <= 0 else "trivial gain"
+    if reported is not None and lower > 0:
+        kind = _row_with_reported(lower, upper, delta, reported)
+        if kind is not None:
+            return kind
+    return "positive, size open" if lower > 0 else "inconclusive"
+
+
+def _row_with_reported(lower: float, upper: float, delta: float, reported: float) -> Kind | None:
+    if lower >= reported / 2 and upper >= reported:
+        return "holds"
+    if upper < reported:
+        return "real, smaller than reported" if lower >= delta else "positive, materiality open"
+    return None

@@ -1,0 +1,86 @@
+"""Everything that is said about a study, found once and shared by report, tables and command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims import Claim, in_scope, read_claim
+from analysis.results import Results
+from analysis.statistics import Comparison, Family, compare_all, failure_table, outcomes
+
+_SEED = 20210301
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the results of a study say.
+
+    Attributes
+    ----------
+    claim : the claim that the plan names; None where it names none.
+    reasons : why the study does not test that claim; empty where it does, or where there is no claim.
+    judged : frame of `statistics.outcomes`.
+    failures : frame of `statistics.failure_table`.
+    alpha : 1 minus the confidence level of a single comparison.
+    """
+
+    results: Results
+    claim: Claim | None
+    reasons: tuple[str, ...]
+    family: Family
+    judged: pd.DataFrame
+    failures: pd.DataFrame
+    alpha: float
+
+    @property
+    def proxy(self) -> bool:
+        """Whether the study names a claim and lies outside its scope."""
+        return self.claim is not None and bool(self.reasons)
+
+    @property
+    def reported(self) -> dict[str, float]:
+        """Reported gains in pp by source; empty outside the scope of the claim."""
+        return {} if self.claim is None or self.reasons else self.claim.gains_pp
+
+    @property
+    def primary(self) -> Comparison | None:
+        """Aim − baseline; None where the study lacks one of the two."""
+        return self.family.primary
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence; where there is none, why."""
+        if self.primary is not None and self.primary.interval.n:
+            return self.primary.sentence(self.proxy)
+        planned, settled = len(self.results.plan.runs), int((self.judged["outcome"] != "failed").sum())
+        if not settled:
+            return f"No run has a result yet, of {planned} planned: nothing can be said."
+        if self.primary is not None:
+            return self.primary.sentence(self.proxy)
+        lacking = [name for name, arm in (("baseline", self.family.baseline), ("aim", self.family.aim)) if arm is None]
+        return f"No verdict: the study has no arm with the role {' or '.join(lacking)}."
+
+
+def examine(results: Results, alpha: float = 0.05) -> Findings:
+    """Return what the results say.
+
+    Raises
+    ------
+    UsageError: the plan names a claim that does not exist or is not valid.
+    """
+    plan = results.plan
+    claim = read_claim(plan.claim) if plan.claim is not None else None
+    reasons = in_scope(claim, plan.scope) if claim else []
+    if claim and not min(claim.gains_pp.values()) > 2 * plan.delta_pp:
+        reasons.append(f"the study's δ = {plan.delta_pp:g} pp is not below half the reported gain")
+    judged = outcomes(results.trials)
+    gains = claim.gains_pp if claim and not reasons else None
+    # One fixed stream: the same store gives the same report. Only sign-flip tests of more than 16 pairs draw
+    # from it.
+    rng = np.random.default_rng(_SEED)
+    family = compare_all(results.trials, results.epochs, plan, rng, reported=gains, alpha=alpha)
+    failures = failure_table(judged, [arm.name for arm in plan.arms], family.baseline)
+    return Findings(results, claim, tuple(reasons), family, judged, failures, alpha)

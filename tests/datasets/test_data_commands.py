@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ablations import data_cli
+from aimlib.errors import ConfigError, DataError, PluginError, UsageError
+
+HEAVY = ("numpy", "PIL", "torch", "ray", "pandas", "scipy", "sklearn")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(data_cli.app, arguments)
+
+
+def options(dogs: Any) -> list[str]:
+    return ["--root", str(dogs.root), "--set", "classes=3"]
+
+
+def test_import_and_help_are_light() -> None:
+    code = f"import sys, ablations.data_cli\nheavy = set({HEAVY}) & set(sys.modules)\nassert not heavy, heavy"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    result = run("--help")
+    assert result.exit_code == 0
+    assert all(name in result.output for name in ("download", "verify", "prepare", "info"))
+
+
+def test_info_then_prepare_then_info(dogs: Any) -> None:
+    before = run("info", "stanford_dogs", "--size", "8", *options(dogs))
+    assert before.exit_code == 0
+    assert "none yet: ablate data prepare stanford_dogs" in before.output
+    assert "12 training and 6 test images" in before.output
+    assert "n00000002-Breed_2      4      2" in before.output
+    prepared = run("prepare", "stanford_dogs", "--size", "8", *options(dogs))
+    assert prepared.exit_code == 0
+    fingerprint = dogs.plugin().load().fingerprint
+    assert fingerprint in prepared.output
+    assert fingerprint in run("info", "stanford_dogs", "--set", "size=8", *options(dogs)).output
+    assert str(dogs.plugin().pack().folder) in prepared.output
+
+
+def test_info_of_data_that_is_not_packed_by_us() -> None:
+    result = run("info", "digits", "--set", "train_images=20", "--set", "channels=3")
+    assert result.exit_code == 0
+    assert "20 training and 500 test images" in result.output
+    assert "16 x 16 x 3, 10 classes" in result.output
+    assert data_cli.prepare("digits").fingerprint == data_cli.info("digits").fingerprint
+
+
+def test_verify_exits_with_one_if_anything_is_wrong(dogs: Any) -> None:
+    good = run("verify", "stanford_dogs", *options(dogs))
+    assert (good.exit_code, good.output) == (0, "stanford_dogs: nothing wrong\n")
+    path = dogs.splits["train"][0][0]
+    dogs.write(path, b"")
+    bad = run("verify", "stanford_dogs", *options(dogs))
+    assert bad.exit_code == 1
+    assert f"empty: {path}" in bad.output
+    assert "1 findings" in bad.output
+
+
+def test_download_of_a_tree_that_is_there(dogs: Any) -> None:
+    result = run("download", "stanford_dogs", "--root", str(dogs.root))
+    assert result.exit_code == 0
+    assert str(dogs.root) in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["info", "digit"], ConfigError, "did you mean 'digits'"),
+        (["info", "digits", "--root", "x"], ConfigError, "root: unknown key"),
+        (["info", "digits", "--set", "size"], UsageError, "KEY=VALUE"),
+        (["info", "digits", "--set", "size=[1"], UsageError, "no YAML"),
+        (["info", "digits", "--set", "size=8", "--set", "size=9"], UsageError, "twice"),
+        (["info", "digits", "--set", "size=small"], ConfigError, "size"),
+        (["download", "digits"], UsageError, "scikit-learn"),
+        (["download", "stanford_dogs", "--base-url", "ftp://x"], DataError, "http"),
+        (["prepare", "stanford_dogs"], DataError, "ablate data download stanford_dogs"),
+    ],
+)
+def test_mistakes_raise_for_the_main_command_line(
+    arguments: list[str], error: type, message: str, tmp_path: Path
+) -> None:
+    result = run(*arguments)
+    assert isinstance(result.exception, error)
+    assert isinstance(result.exception, UsageError)
+    assert not isinstance(result.exception, PluginError)
+    assert message in str(result.exception)
+
+
+def test_bars_are_drawn_on_a_terminal_only(dogs: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    with data_cli._bars() as progress:
+        assert progress is None
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with data_cli._bars() as progress:
+        assert progress is not None
+        progress("packing", 1, 2)
+        progress("packing", 2, 2)
+    assert "packing" in capsys.readouterr().err

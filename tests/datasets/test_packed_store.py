@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aimlib.datasets import packing
+from aimlib.datasets.decode import decode
+from aimlib.datasets.fingerprint import with_fingerprint
+from aimlib.datasets.packed import find_pack, pack, pack_folder
+from aimlib.datasets.recipe import Recipe
+from aimlib.errors import DataError
+
+SQUASH = Recipe("squash", 8, True)
+
+
+def builds(tree: Any, recipe: Recipe = SQUASH) -> int:
+    """Return how many photos were decoded to get the store."""
+    calls: list[int] = []
+    pack(tree.plugin().listing(), recipe, progress=lambda _what, done, _total: calls.append(done))
+    return len(calls)
+
+
+def test_pixels_labels_names_and_order(dogs: Any) -> None:
+    data = dogs.plugin().load()
+    assert data.train.pixels.shape == (12, 8, 8, 3)
+    assert data.test.pixels.shape == (6, 8, 8, 3)
+    assert data.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert data.train.names == tuple(sorted(path for path, _ in dogs.splits["train"]))
+    for images in (data.train, data.test):
+        for pixels, name in zip(images.pixels, images.names, strict=True):
+            expected = SQUASH.apply(decode((dogs.root / "Images" / name).read_bytes()))
+            assert np.array_equal(pixels, expected)
+    assert not data.train.pixels.flags.writeable
+
+
+def test_fingerprint_is_that_of_the_images(dogs: Any) -> None:
+    data = dogs.plugin().load()
+    assert with_fingerprint(data.train, data.test, data.classes).fingerprint == data.fingerprint
+
+
+def test_built_once_then_mapped(dogs: Any) -> None:
+    listing = dogs.plugin().listing()
+    assert find_pack(listing, SQUASH) is None
+    assert builds(dogs) == 18
+    assert builds(dogs) == 0
+    assert find_pack(listing, SQUASH) is not None
+    assert builds(dogs, Recipe("squash", 8, False)) == 18
+    assert len(list((dogs.root.parent / "cache").glob("stanford_dogs-*[!k]"))) == 2
+
+
+def test_every_recipe_has_its_own_place_and_fingerprint(dogs: Any) -> None:
+    plugins = [
+        dogs.plugin(**options)
+        for options in (
+            {},
+            {"size": 9},
+            {"antialias": False},
+            {"resize": "center_crop"},
+            {"resize": "center_crop", "size": 9},
+        )
+    ]
+    assert len({plugin.load().fingerprint for plugin in plugins}) == 5
+    assert len({pack_folder(plugin.listing(), plugin.recipe()) for plugin in plugins}) == 5
+
+
+def test_lists_of_one_tree_do_not_displace_each_other(dogs: Any) -> None:
+    first = dogs.plugin().load()
+    dogs.splits["train"], dogs.splits["test"] = dogs.splits["test"], dogs.splits["train"]
+    dogs.write_lists("lists-turned")
+    turned = dogs.plugin(lists="lists-turned").load()
+    assert turned.fingerprint != first.fingerprint
+    assert np.array_equal(turned.test.pixels, first.train.pixels)
+    assert builds(dogs) == 0
+
+
+def test_fingerprint_does_not_depend_on_where_the_photos_are(dogs: Any) -> None:
+    first = dogs.plugin().load().fingerprint
+    dogs.root = dogs.root.rename(dogs.root.with_name("elsewhere"))
+    assert dogs.plugin().load().fingerprint == first
+
+
+def test_changed_photo_is_packed_anew(dogs: Any, photo: Any) -> None:
+    before = dogs.plugin().load()
+    dogs.write(dogs.splits["train"][0][0], photo(999))
+    after = dogs.plugin().load()
+    assert after.fingerprint != before.fingerprint
+    assert not np.array_equal(after.train.pixels[0], before.train.pixels[0])
+
+
+def test_changed_lists_are_noticed(dogs: Any) -> None:
+    before = dogs.plugin().load()
+    dogs.splits["test"].append(dogs.splits["train"].pop())
+    dogs.write_lists()
+    after = dogs.plugin().load()
+    assert (len(before.train.labels), len(after.train.labels)) == (12, 11)
+    assert after.fingerprint != before.fingerprint
+
+
+def test_touched_photo_is_not_decoded_again(dogs: Any) -> None:
+    assert builds(dogs) == 18
+    os.utime(dogs.root / "Images" / dogs.splits["train"][0][0], ns=(1, 1))
+    assert find_pack(dogs.plugin().listing(), SQUASH) is None
+    assert builds(dogs) == 0
+    assert find_pack(dogs.plugin().listing(), SQUASH) is not None
+
+
+@pytest.mark.parametrize("damage", ["truncated", "lengthened", "removed", "index", "manifest"])
+def test_damaged_store_is_packed_anew(dogs: Any, damage: str) -> None:
+    data = dogs.plugin().load()
+    folder = pack_folder(dogs.plugin().listing(), SQUASH)
+    pixels, index = folder / "train.pixels", folder / "index.json"
+    if damage == "truncated":
+        os.truncate(pixels, 100)
+    elif damage == "lengthened":
+        os.truncate(pixels, pixels.stat().st_size + 1)
+    elif damage == "removed":
+        pixels.unlink()
+    elif damage == "index":
+        index.write_bytes(index.read_bytes().replace(b'"labels":[0', b'"labels":[1'))
+    else:
+        (folder / "manifest.json").write_text("{")
+    assert builds(dogs) == 18
+    assert dogs.plugin().load().fingerprint == data.fingerprint
+
+
+def test_changed_pixels_are_found_by_the_full_check(dogs: Any) -> None:
+    store = dogs.plugin().pack()
+    assert store.damages() == []
+    path = store.folder / "test.pixels"
+    content = bytearray(path.read_bytes())
+    content[5] ^= 1
+    path.write_bytes(content)
+    (damage,) = dogs.plugin().pack().damages()
+    assert "test.pixels" in damage
+    assert "changed" in damage
+
+
+def test_undecodable_photos_are_all_named_and_leave_nothing(dogs: Any) -> None:
+    broken = [dogs.splits["train"][1][0], dogs.splits["test"][2][0]]
+    for path in broken:
+        dogs.write(path, b"\xff\xd8\xff")
+    with pytest.raises(DataError) as error:
+        dogs.plugin().load()
+    assert all(path in str(error.value) for path in broken)
+    assert "2 of 18" in str(error.value)
+    assert not [path for path in (dogs.root.parent / "cache").iterdir() if path.suffix != ".lock"]
+
+
+def test_missing_photos_are_named(dogs: Any) -> None:
+    path = dogs.splits["test"][0][0]
+    (dogs.root / "Images" / path).unlink()
+    with pytest.raises(DataError, match=path):
+        dogs.plugin().load()
+
+
+def test_photo_that_changes_meanwhile_is_noticed(dogs: Any) -> None:
+    def meddle(what: str, done: int, total: int) -> None:
+        if done == total:
+            os.utime(dogs.root / "Images" / dogs.splits["train"][0][0], ns=(done, done))
+
+    with pytest.raises(DataError, match="changed while"):
+        dogs.plugin().pack(meddle)
+
+
+def test_too_little_room_is_told_before_packing(dogs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(DataError, match="AIM_CACHE_DIR"):
+        dogs.plugin().load()
+
+
+def test_unusable_cache_folder_is_told(dogs: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="AIM_CACHE_DIR"):
+        dogs.plugin(cache=str(tmp_path / "file" / "cache")).load()
+
+
+def test_ragged_store(dogs: Any) -> None:
+    recipe = Recipe("shorter_side", 9, True)
+    store = pack(dogs.plugin().listing(), recipe)
+    data = store.ragged()
+    assert len(data.train) == 12
+    assert len({tuple(shape) for shape in data.train.shapes.tolist()}) > 1
+    for number, name in enumerate(data.test.names):
+        expected = recipe.apply(decode((dogs.root / "Images" / name).read_bytes()))
+        assert np.array_equal(data.test[number], expected)
+    assert np.array_equal(data.test[-1], data.test[len(data.test) - 1])
+    with pytest.raises(IndexError):
+        data.test[len(data.test)]
+    with pytest.raises(DataError, match="ragged"):
+        store.data_set()
+    squash = pack(dogs.plugin().listing(), SQUASH)
+    assert np.array_equal(squash.ragged().train[3], squash.data_set().train.pixels[3])
+
+
+SCRIPT = """
+import sys, time
+from aimlib.registry import datasets
+root, delay = sys.argv[1], float(sys.argv[2])
+plugin = datasets.create(datasets.parse({"name": "stanford_dogs", "root": root, "classes": 3, "size": 8}))
+calls = []
+def progress(what, done, total):
+    calls.append(done)
+    print("packing", flush=True) if done == 1 else None
+    time.sleep(delay)
+store = plugin.pack(progress)
+print("built" if calls else "mapped", store.manifest.build, store.data_set().fingerprint, flush=True)
+"""
+
+
+def start(dogs: Any, delay: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SCRIPT, str(dogs.root), str(delay)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_of_several_processes_one_builds(dogs: Any) -> None:
+    processes = [start(dogs, 0.05) for _ in range(3)]
+    results = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in processes]
+    assert sorted(result[0] for result in results) == ["built", "mapped", "mapped"]
+    assert len({(build, fingerprint) for _, build, fingerprint in results}) == 1
+
+
+def test_killed_build_never_looks_finished(dogs: Any) -> None:
+    process = start(dogs, 60)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "packing\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    cache, folder = dogs.root.parent / "cache", pack_folder(dogs.plugin().listing(), SQUASH)
+    assert list(cache.glob(f"{folder.name}.building-*"))
+    assert not folder.exists()
+    assert builds(dogs) == 18
+    assert not list(cache.glob("*.building-*"))
+
+
+def test_open_data_survives_replacement(dogs: Any, photo: Any) -> None:
+    data = dogs.plugin().load()
+    before = data.train.pixels.copy()
+    dogs.write(dogs.splits["train"][0][0], photo(5))
+    dogs.plugin().load()
+    assert np.array_equal(data.train.pixels, before)
+
+
+def test_manifest_says_where_it_comes_from(dogs: Any) -> None:
+    store = dogs.plugin().pack()
+    manifest = json.loads((store.folder / "manifest.json").read_text())
+    assert manifest["recipe"] == {"decode": 1, "resize": "squash", "size": 8, "antialias": True}
+    assert "Pillow" in manifest["decoder"]
+    assert manifest["splits"]["train"]["photos"] == 12
+
+
+@pytest.mark.photos
+def test_real_photos(stanford_dogs_root: Path) -> None:
+    from aimlib.registry import datasets
+
+    options = {"name": "stanford_dogs", "root": str(stanford_dogs_root), "classes": 20, "size": 32}
+    plugin = datasets.create(datasets.parse(options))
+    data = plugin.load()
+    assert np.bincount(data.train.labels).tolist() == [100] * 20
+    assert (len(data.train.labels), len(data.test.labels)) == (2000, 1548)
+    started = time.perf_counter()
+    assert plugin.load().fingerprint == data.fingerprint
+    assert time.perf_counter() - started < 5
+    assert 60 < data.train.pixels.mean() < 180

@@ -1,0 +1,29 @@
+"""A process that claims runs and holds them: `claimant.py DIRECTORY CHILD RUN_ID...`.
+
+CHILD `fork` leaves a forked child behind that sleeps, `alone` does not. Says how many runs it got (or the
+child's number); ends with its input.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from ablations.store import ResultStore
+
+directory, child, *run_ids = sys.argv[1:]
+store = ResultStore(Path(directory))
+claims = [claim for run_id in run_ids if (claim := store.claim(run_id))]
+if child == "fork":
+    process = os.fork()
+    if process == 0:
+        os.close(0)
+        os.close(1)
+        time.sleep(20)
+        os._exit(0)
+    print("ready", flush=True)
+    print(process, flush=True)
+else:
+    print("ready", flush=True)
+    print(len(claims), flush=True)
+sys.stdin.read()

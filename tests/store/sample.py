@@ -1,0 +1,52 @@
+"""Records as a study would commit them, and what is in a directory. Without pytest, so writers start fast."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from aimlib.records import RUNS, SCHEMA_VERSION, SEGMENTS, TRIALS, RunRecord
+
+_VALUES: dict[str, Any] = {"text": "some text", "integer": 7, "number": 0.25, "boolean": False}
+
+
+def identity(number: int) -> str:
+    """Return a run id."""
+    return hashlib.sha256(f"run {number}".encode()).hexdigest()[:20]
+
+
+def make_record(
+    run_id: str, *, status: str = "finished", epochs: int = 3, images: int = 40, host: str = "somewhere"
+) -> RunRecord:
+    """Return a complete record of one run; `host` tells rows of the same run apart."""
+    values = {**_VALUES, "time": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}
+    trial = {column.name: values[column.type] for column in TRIALS}
+    trial |= {"run_id": run_id, "status": status, "host": host, "schema_version": SCHEMA_VERSION}
+    trial |= {"selected_epoch": min(1, epochs), "epochs_run": epochs, "reason": None, "traceback": None}
+    curve = {"train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.1, "validation_accuracy": 0.4}
+    curve |= {"test_loss": 1.2, "test_accuracy": 0.3, "learning_rate": 0.1, "seconds": 2.5}
+    predictions = np.random.default_rng(int(run_id[:8], 16)).integers(0, 10, (max(epochs, 1), images), dtype=np.uint8)
+    return RunRecord(trial, [{"epoch": epoch, **curve} for epoch in range(1, epochs + 1)], predictions)
+
+
+def rows_in(directory: Path) -> dict[str, str]:
+    """Return run id -> host of every settled row; a row in two places must be the same row."""
+    found: dict[str, str] = {}
+    for folder in (SEGMENTS, RUNS):
+        seen: set[str] = set()
+        for path in sorted((directory / folder).glob("*.parquet")):
+            for row in pq.read_table(path).to_pylist():
+                assert row["run_id"] not in seen, "two rows of one run in one place"
+                seen.add(row["run_id"])
+                assert found.setdefault(row["run_id"], row["host"]) == row["host"]
+    return found
+
+
+def temporary_files(directory: Path) -> list[Path]:
+    """Return every hidden file of the store."""
+    return [path for path in directory.rglob(".*") if path.is_file()]

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ablations.store import ResultStore
+from ablations.store.locks import FileLock
+
+from .conftest import Start
+from .sample import identity
+
+RUN = identity(1)
+
+
+def test_a_claim_excludes_and_is_released(store: ResultStore) -> None:
+    with store.claim(RUN) as claim:
+        assert claim.run_id == RUN
+        assert store.claim(RUN) is None
+        assert ResultStore(store.directory).claim(RUN) is None
+        assert store.claim(identity(2)) is not None
+    claim.release()
+    again = store.claim(RUN)
+    assert again is not None
+    again.release()
+
+
+def test_a_claim_is_released_by_an_error(store: ResultStore) -> None:
+    with pytest.raises(ZeroDivisionError), store.claim(RUN):
+        _ = 1 / 0
+    assert store.claim(RUN) is not None
+
+
+def test_threads_exclude_each_other(store: ResultStore) -> None:
+    barrier, got = threading.Barrier(8), []
+
+    def attempt() -> None:
+        barrier.wait()
+        got.append(store.claim(RUN))
+
+    for _ in range(20):
+        got.clear()
+        threads = [threading.Thread(target=attempt) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        winners = [claim for claim in got if claim is not None]
+        assert len(winners) == 1
+        winners[0].release()
+
+
+def test_holder_tells_who(store: ResultStore) -> None:
+    assert store.holder(RUN) is None
+    with store.claim(RUN):
+        assert store.holder(RUN).startswith(f"{socket.gethostname()} process {os.getpid()} since ")
+    assert store.holder(RUN) is None
+
+
+def test_asking_for_the_holder_does_not_make_a_claim_fail(store: ResultStore) -> None:
+    store.claim(RUN).release()
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            store.holder(RUN)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    failed = 0
+    for _ in range(200):
+        claim = store.claim(RUN)
+        failed += claim is None
+        if claim:
+            claim.release()
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert failed == 0
+
+
+def test_a_claim_ends_with_its_process(tmp_path: Path, start: Start) -> None:
+    store = ResultStore(tmp_path)
+    process = start("claimant.py", tmp_path, "alone", RUN)
+    assert store.claim(RUN) is None
+    assert f"process {process.pid} " in store.holder(RUN)
+    process.kill()
+    process.wait()
+    assert store.holder(RUN) is None
+    with store.claim(RUN):
+        assert f"process {os.getpid()} " in store.holder(RUN)
+
+
+def test_a_forked_child_does_not_keep_its_parents_claim(tmp_path: Path, start: Start) -> None:
+    """A data loader's workers outlive a killed parent for a while."""
+    store = ResultStore(tmp_path)
+    process = start("claimant.py", tmp_path, "fork", RUN)
+    child = int(process.stdout.readline())
+    assert store.claim(RUN) is None, "the child closed its copy without unlocking"
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 5
+    while (claim := store.claim(RUN)) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    assert claim is not None
+
+
+def test_two_drivers_share_the_work(tmp_path: Path, start: Start) -> None:
+    ids = [identity(number) for number in range(10)]
+    drivers = [start("claimant.py", tmp_path, "alone", *ids) for _ in range(2)]
+    assert sorted(int(driver.stdout.readline()) for driver in drivers) == [0, 10]
+    assert {ResultStore(tmp_path).claim(run_id) for run_id in ids} == {None}
+
+
+def test_a_claim_that_cannot_sign_is_not_held(store: ResultStore, monkeypatch) -> None:
+    def full(lock: FileLock, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "sign", full)
+        with pytest.raises(OSError, match="No space"):
+            store.claim(RUN)
+    assert store.claim(RUN) is not None

@@ -1,0 +1,82 @@
+"""A full disk is explained, leaves nothing half-written behind, and the store works again with space."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ablations.store import ResultStore, results
+from aimlib.errors import StoreError
+
+from .sample import identity, make_record, rows_in, temporary_files
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of 1 MB; skipped where mounting is not allowed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
+    store = ResultStore(small_disk / "study")
+    store.write_plan({"arms": ["one"]})
+    store.commit(make_record(identity(0)))
+    filler = small_disk / "filler"
+    filler.write_bytes(b"0" * 200_000)
+    committed = {identity(0)}
+
+    def fill() -> None:
+        for number in range(1, 1000):
+            store.commit(make_record(identity(number), epochs=20, images=2000))
+            committed.add(identity(number))
+
+    with pytest.raises(StoreError, match="No space left on device; free space and run again"):
+        fill()
+    with pytest.raises(StoreError, match="free space"):
+        store.write_plan({"arms": ["x" * 300_000]})
+    with pytest.raises(StoreError, match="free space"):
+        store.compact(at_least=1)
+    assert temporary_files(store.directory) == []
+    assert set(rows_in(store.directory)) == committed == store.settled()
+    assert store.read_plan() == {"arms": ["one"]}
+    filler.unlink()
+    late = make_record(identity(2000))
+    assert store.commit(late)
+    assert set(rows_in(store.directory)) == committed | {identity(2000)}
+
+
+def test_an_error_while_writing_is_explained(store: ResultStore, monkeypatch) -> None:
+    def half(table: object, path: Path) -> None:
+        path.write_bytes(b"PAR1 and no more")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_table", half)
+        with pytest.raises(StoreError, match=f"{identity(1)}.parquet: cannot be written: No space left"):
+            store.commit(make_record(identity(1)))
+        with pytest.raises(StoreError, match="free space"):
+            store.record_failure(make_record(identity(1), status="failed"))
+    assert temporary_files(store.directory) == []
+    assert store.settled() == set()
+    assert store.failures() == {}
+    assert store.commit(make_record(identity(1)))
+
+
+def test_a_read_only_file_system_is_refused_at_once(small_disk: Path) -> None:
+    ResultStore(small_disk / "study")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(StoreError, match="Read-only file system; choose a directory on a writable"):
+        ResultStore(small_disk / "study")
+    with pytest.raises(StoreError, match="Read-only file system"):
+        ResultStore(small_disk / "new")

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from ablations.store import ResultStore, files
+
+from .conftest import Start
+from .sample import identity, make_record, rows_in, temporary_files
+
+
+def test_one_of_many_processes_wins(tmp_path: Path, start: Start) -> None:
+    run_id = identity(1)
+    racers = [start("racer.py", tmp_path, run_id, f"racer-{number}", wait=False) for number in range(5)]
+    for racer in racers:
+        assert racer.stdout
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    answers = [racer.stdout.readline().strip() for racer in racers if racer.stdout]
+    assert sorted(answers) == ["False"] * 4 + ["True"]
+    assert rows_in(tmp_path) == {run_id: f"racer-{answers.index('True')}"}
+    assert [racer.wait(10) for racer in racers] == [0] * 5
+    assert temporary_files(tmp_path) == []
+
+
+def test_one_of_many_threads_wins(store: ResultStore) -> None:
+    run_id, barrier, kept = identity(1), threading.Barrier(6), []
+
+    def commit(mark: str) -> None:
+        record = make_record(run_id, host=mark)
+        barrier.wait()
+        if store.commit(record):
+            kept.append(mark)
+
+    threads = [threading.Thread(target=commit, args=(f"thread-{number}",)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(kept) == 1
+    assert rows_in(store.directory) == {run_id: kept[0]}
+
+
+def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(store: ResultStore, monkeypatch) -> None:
+    """It looked, found nothing and was slow; another committed the run and a compaction took its file."""
+    run_id, written, compacted = identity(1), threading.Event(), threading.Event()
+    late = ResultStore(store.directory)
+    synchronise = files.synchronise
+
+    def slow(path: Path) -> None:
+        synchronise(path)
+        if threading.current_thread().name == "late" and path.name.endswith(".tmp"):
+            written.set()
+            assert compacted.wait(10)
+
+    answers: list[bool] = []
+    monkeypatch.setattr(files, "synchronise", slow)
+    record = make_record(run_id, host="late")
+    thread = threading.Thread(target=lambda: answers.append(late.commit(record)), name="late")
+    thread.start()
+    assert written.wait(10)
+    assert store.commit(make_record(run_id, host="first"))
+    assert store.compact(at_least=1) == 1
+    compacted.set()
+    thread.join()
+    assert answers == [False]
+    assert rows_in(store.directory) == {run_id: "first"}
+
+
+def test_a_compaction_waits_for_a_commit_that_looked_before(store: ResultStore, monkeypatch) -> None:
+    """Between a commit's look at the segments and its link no run file may vanish."""
+    from ablations.store import segments
+
+    monkeypatch.setattr(segments, "_PATIENCE", 0.05)
+    run_id = identity(1)
+    store.commit(make_record(run_id, host="first"))
+    with store._settled.commit_section():
+        assert store.compact(at_least=1) == 0
+        assert list((store.directory / "segments").glob("*.parquet"))
+        assert rows_in(store.directory) == {run_id: "first"}
+    assert store.compact() == 1
+    assert rows_in(store.directory) == {run_id: "first"}
+
+
+def test_two_compactions_do_not_meet(store: ResultStore) -> None:
+    from ablations.store.locks import locked
+
+    store.commit(make_record(identity(1)))
+    with locked(store.directory / "locks" / "compaction.lock") as alone:
+        assert alone
+        assert store.compact(at_least=1) == 0
+    assert store.compact(at_least=1) == 1
+
+
+def test_a_reader_beside_compactions_misses_nothing(store: ResultStore) -> None:
+    ids = {identity(number) for number in range(40)}
+    for run_id in ids:
+        store.commit(make_record(run_id))
+    reader, missing, done = ResultStore(store.directory), [], threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            missing.append(len(ids - reader.settled()))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    more = [identity(number) for number in range(100, 130)]
+    for run_id in more:
+        store.commit(make_record(run_id))
+        store.compact(at_least=3)
+    done.set()
+    thread.join()
+    assert len(missing) > 10
+    assert set(missing) == {0}
+
+
+@pytest.mark.parametrize("ask", [lambda store: store.settled(), lambda store: store.is_settled(identity(1))])
+@pytest.mark.parametrize("place", ["runs", "segments"])
+def test_a_row_that_moves_while_it_is_looked_for_is_found(store: ResultStore, monkeypatch, ask, place) -> None:
+    store.commit(make_record(identity(1)))
+    mover, names = ResultStore(store.directory), files.names
+
+    def names_then_compact(directory: Path, pattern: object) -> list[str]:
+        found = names(directory, pattern)
+        monkeypatch.setattr(files, "names", names)
+        if directory.name == place:
+            assert mover.compact(at_least=1) == 1
+        else:
+            monkeypatch.setattr(files, "names", names_then_compact)
+        return found
+
+    monkeypatch.setattr(files, "names", names_then_compact)
+    assert ask(store)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_link_whose_answer_was_lost_counts(store: ResultStore, monkeypatch, lost: bool) -> None:
+    """NFS may repeat a request and report that the name exists, though it made it itself."""
+    import os
+
+    link = os.link
+
+    def repeated(source: Path, target: Path) -> None:
+        if lost:
+            link(source, target)
+        raise FileExistsError(17, "File exists")
+
+    monkeypatch.setattr(os, "link", repeated)
+    assert store.commit(make_record(identity(1))) is lost

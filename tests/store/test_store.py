@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ablations.store import ResultStore, files
+from aimlib.errors import StoreError
+from aimlib.records import MODELS, SCHEMA_VERSION, TEST_IMAGES, Column, predictions_from, to_table
+
+from .sample import identity, make_record, rows_in
+
+HOSTILE = [
+    "../x",
+    "",
+    "0" * 19,
+    "0" * 21,
+    "A" * 20,
+    "0" * 20 + "\n",
+    "<b>00000000000000000",
+    "/etc/passwd",
+    None,
+]
+
+
+def row_of(columns: tuple[Column, ...]) -> dict[str, object]:
+    values = {"text": "t", "integer": 1, "number": 0.5, "boolean": True}
+    return {column.name: values[column.type] for column in columns}
+
+
+def test_a_committed_row_is_the_record(store: ResultStore) -> None:
+    record = make_record(identity(1))
+    assert store.commit(record)
+    row = pq.read_table(store.directory / "runs" / f"{identity(1)}.parquet")
+    assert row.equals(to_table(record))
+    values = row.to_pylist()[0]
+    predictions = predictions_from(values["predictions"], values["predictions.bits"], values["predictions.epochs"])
+    np.testing.assert_array_equal(predictions, record.predictions)
+
+
+@pytest.mark.parametrize("status", ["finished", "diverged", "pruned"])
+def test_the_first_row_stays(store: ResultStore, status: str) -> None:
+    assert store.commit(make_record(identity(1), status=status, host="first"))
+    assert not store.commit(make_record(identity(1), host="second"))
+    assert store.compact(at_least=1) == 1
+    assert not store.commit(make_record(identity(1), host="third"))
+    assert rows_in(store.directory) == {identity(1): "first"}
+    assert store.settled() == {identity(1)}
+    assert store.is_settled(identity(1))
+    assert not store.is_settled(identity(2))
+
+
+def test_statuses_go_where_they_belong(store: ResultStore) -> None:
+    with pytest.raises(ValueError, match="'failed' is not settled; one of finished, diverged, pruned"):
+        store.commit(make_record(identity(1), status="failed"))
+    with pytest.raises(ValueError, match="'finished' is no failure"):
+        store.record_failure(make_record(identity(1)))
+
+
+def test_incomplete_records_are_refused(store: ResultStore) -> None:
+    record = make_record(identity(1))
+    del record.trial["device"]
+    with pytest.raises(ValueError, match="missing columns \\['device'\\]"):
+        store.commit(record)
+    assert store.settled() == set()
+
+
+def test_failures_are_numbered_and_settle_nothing(store: ResultStore) -> None:
+    failed = make_record(identity(1), status="failed")
+    paths = [store.record_failure(failed) for _ in range(3)]
+    assert [path.name for path in paths] == [f"{identity(1)}.{number:03d}.parquet" for number in range(3)]
+    assert store.record_failure(make_record(identity(2), status="failed")).name.endswith(".000.parquet")
+    assert store.failures() == {identity(1): 3, identity(2): 1}
+    assert store.settled() == set()
+    assert store.commit(make_record(identity(1)))
+    paths[0].unlink()
+    assert store.record_failure(failed).name.endswith(".003.parquet"), "a number is not used twice"
+
+
+def test_a_failure_number_taken_meanwhile_is_skipped(store: ResultStore, monkeypatch) -> None:
+    failed = make_record(identity(1), status="failed")
+    store.record_failure(failed)
+    monkeypatch.setattr(ResultStore, "_failure_names", lambda self: [])
+    assert store.record_failure(failed).name.endswith(".001.parquet")
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_run_ids_never_become_paths(store: ResultStore, hostile: str) -> None:
+    before = sorted(store.directory.parent.rglob("*"))
+    record = make_record(identity(1))
+    record.trial["run_id"] = hostile
+    for act in (
+        store.claim,
+        store.holder,
+        store.checkpoint_directory,
+        store.discard_checkpoint,
+        store.is_settled,
+    ):
+        with pytest.raises(StoreError, match="must be 20 hexadecimal digits"):
+            act(hostile)
+    for write in (store.commit, store.record_failure):
+        with pytest.raises(StoreError, match="must be 20 hexadecimal digits"):
+            write(record)
+    with pytest.raises(StoreError, match=r"data fingerprint .* must be 20 hexadecimal digits"):
+        store.write_images(hostile, [])
+    assert sorted(store.directory.parent.rglob("*")) == before
+
+
+def test_foreign_files_are_no_runs(store: ResultStore) -> None:
+    for name in ("notes.txt", f"{identity(1)} (copy).parquet", f".{identity(1)}.parquet", "x.parquet"):
+        (store.directory / "runs" / name).write_text("mine")
+    assert store.settled() == set()
+    assert store.compact(at_least=1) == 0
+    assert store.clean() == []
+
+
+def test_the_plan_and_its_history(store: ResultStore) -> None:
+    assert store.read_plan() is None
+    first, second = {"arms": ["b", "a"], "name": "größe"}, {"arms": [], "name": "<b>"}
+    for plan in (first, second, first, dict(reversed(first.items()))):
+        store.write_plan(plan)
+        assert store.read_plan() == plan
+    kept = [json.loads(path.read_text()) for path in sorted((store.directory / "plans").iterdir())]
+    assert kept == [{"schema_version": SCHEMA_VERSION, **plan} for plan in (first, second)]
+    with pytest.raises(ValueError, match="the store's own"):
+        store.write_plan({"schema_version": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        store.write_plan({"budget": float("nan")})
+    assert store.read_plan() == first
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
+def test_a_broken_plan_is_explained(store: ResultStore, text: str) -> None:
+    store.write_plan({"arms": []})
+    (store.directory / "study.json").write_text(text)
+    with pytest.raises(StoreError, match=r"study\.json: .*restore"):
+        store.read_plan()
+
+
+def test_models_are_replaced_and_images_are_not(store: ResultStore) -> None:
+    store.write_models([row_of(MODELS)])
+    store.write_models([row_of(MODELS) | {"arm": "second"}, row_of(MODELS)])
+    assert pq.read_table(store.directory / "models.parquet").column("arm").to_pylist() == ["second", "t"]
+    with pytest.raises(ValueError, match="row 0: missing columns \\['arm'\\], unknown columns \\['arms'\\]"):
+        store.write_models([{("arms" if k == "arm" else k): v for k, v in row_of(MODELS).items()}])
+    store.write_images(identity(1), [row_of(TEST_IMAGES)])
+    path = store.directory / "images" / f"{identity(1)}.parquet"
+    before = path.stat().st_mtime_ns
+    store.write_images(identity(1), [row_of(TEST_IMAGES)] * 2)
+    assert path.stat().st_mtime_ns == before
+    assert pq.read_table(path).num_rows == 1
+
+
+def test_checkpoints_come_and_go(store: ResultStore) -> None:
+    folder = store.checkpoint_directory(identity(1))
+    (folder / "last.pt").write_bytes(b"state")
+    assert store.checkpoint_directory(identity(1)) == folder
+    assert (folder / "last.pt").exists()
+    store.discard_checkpoint(identity(1))
+    assert not folder.exists()
+    store.discard_checkpoint(identity(1))
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "study").write_text("")
+    with pytest.raises(StoreError, match="is a file; give a directory"):
+        ResultStore(tmp_path / "study")
+    with pytest.raises(StoreError, match="cannot be created"):
+        ResultStore(tmp_path / "study" / "below")
+
+
+def rewrite(path: Path, version: bytes | None) -> None:
+    metadata = {} if version is None else {"schema_version": version}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+
+
+@pytest.mark.parametrize("where", ["runs", "segments", "study.json"])
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (b"99", "schema version 99, newer than .*update aim-ablations"),
+        (b"0", "schema version 0 is not"),
+        (None, "schema version None is not"),
+    ],
+)
+def test_other_schema_versions_are_refused(store: ResultStore, where: str, version: bytes | None, message: str) -> None:
+    store.commit(make_record(identity(1)))
+    if where == "study.json":
+        plan = {} if version is None else {"schema_version": int(version)}
+        (store.directory / where).write_text(json.dumps(plan))
+    else:
+        store.compact(at_least=1 if where == "segments" else 2)
+        rewrite(next((store.directory / where).glob("*.parquet")), version)
+    with pytest.raises(StoreError, match=message):
+        ResultStore(store.directory)
+
+
+@pytest.mark.parametrize("length", [0, 3, 500, -1])
+def test_a_truncated_run_file_is_named(store: ResultStore, length: int) -> None:
+    for number in range(3):
+        store.commit(make_record(identity(number)))
+    path = store.directory / "runs" / f"{identity(1)}.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[:length])
+    with pytest.raises(StoreError, match=f"{path}: cannot be read as Parquet.*delete it to have that run"):
+        store.compact(at_least=1)
+    assert len(store.settled()) == 3
+    assert list((store.directory / "segments").iterdir()) == []
+    path.unlink()
+    assert store.settled() == {identity(0), identity(2)}
+    assert store.compact(at_least=1) == 2
+
+
+def test_a_renamed_run_file_is_refused(store: ResultStore) -> None:
+    store.commit(make_record(identity(1)))
+    path = store.directory / "runs" / f"{identity(1)}.parquet"
+    path.rename(path.with_name(f"{identity(2)}.parquet"))
+    with pytest.raises(StoreError, match="holds other runs than its name says"):
+        store.compact(at_least=1)
+
+
+def test_a_broken_segment_is_named(store: ResultStore) -> None:
+    store.commit(make_record(identity(1)))
+    store.compact(at_least=1)
+    path = next((store.directory / "segments").iterdir())
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StoreError, match=r"segments.*cannot be read as Parquet"):
+        ResultStore(store.directory)
+
+
+def test_compaction_keeps_columns_of_other_versions(store: ResultStore) -> None:
+    for number in range(3):
+        store.commit(make_record(identity(number)))
+    path = store.directory / "runs" / f"{identity(1)}.parquet"
+    pq.write_table(pq.read_table(path).append_column("energy", pa.array([1.5])), path)
+    older = store.directory / "runs" / f"{identity(2)}.parquet"
+    pq.write_table(pq.read_table(older).drop_columns(["reason"]), older)
+    assert store.compact(at_least=1) == 3
+    rows = pq.read_table(store.directory / "segments").to_pylist()
+    assert {row["run_id"]: row["energy"] for row in rows} == {
+        identity(0): None,
+        identity(1): 1.5,
+        identity(2): None,
+    }
+
+
+def test_columns_of_another_type_are_refused(store: ResultStore) -> None:
+    store.commit(make_record(identity(1)))
+    path = store.directory / "runs" / f"{identity(1)}.parquet"
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("seed")
+    pq.write_table(table.set_column(place, "seed", pa.array(["seven"])), path)
+    with pytest.raises(StoreError, match="columns of another type"):
+        store.compact(at_least=1)
+
+
+def test_compaction_leaves_few_files_alone(store: ResultStore) -> None:
+    for number in range(3):
+        store.commit(make_record(identity(number)))
+    assert store.compact(at_least=4) == 0
+    assert store.compact() == 0
+    assert store.compact(at_least=3) == 3
+    assert store.compact(at_least=0) == 0
+    assert store.settled() == {identity(number) for number in range(3)}
+
+
+def test_row_groups_are_bounded(store: ResultStore, monkeypatch) -> None:
+    from ablations.store import tables
+
+    monkeypatch.setattr(tables, "_ROW_GROUP_BYTES", 5000)
+    for number in range(6):
+        store.commit(make_record(identity(number), images=1000))
+    store.compact(at_least=1)
+    file = pq.ParquetFile(next((store.directory / "segments").iterdir()))
+    assert file.num_row_groups == 3
+    assert len(rows_in(store.directory)) == 6
+
+
+def test_reading_ten_thousand_ids_is_fast(store: ResultStore, monkeypatch) -> None:
+    ids = {identity(number) for number in range(10_000)}
+    template = make_record(identity(0), epochs=1, images=4)
+    source = store.directory / "template"
+    pq.write_table(to_table(template), source)
+    for run_id in ids:
+        (store.directory / "runs" / f"{run_id}.parquet").hardlink_to(source)
+    begin = time.perf_counter()
+    assert store.settled() == ids
+    assert time.perf_counter() - begin < 1.0
+    for path in (store.directory / "runs").iterdir():
+        path.unlink()
+    row = to_table(template)
+    place = row.schema.get_field_index("run_id")
+    listed = sorted(ids)
+    for number in range(40):
+        part = pa.array(listed[number::40])
+        table = pa.concat_tables([row] * len(part)).set_column(place, "run_id", part)
+        pq.write_table(
+            table.replace_schema_metadata(row.schema.metadata),
+            store.directory / "segments" / f"{identity(number)}.parquet",
+        )
+    fresh = ResultStore(store.directory)
+    begin = time.perf_counter()
+    assert fresh.settled() == ids
+    assert time.perf_counter() - begin < 1.0
+    begin = time.perf_counter()
+    assert all(fresh.is_settled(run_id) for run_id in listed[:100])
+    assert time.perf_counter() - begin < 1.0
+
+
+def test_a_store_travels_to_a_worker(store: ResultStore) -> None:
+    store.commit(make_record(identity(1)))
+    store.compact(at_least=1)
+    there = pickle.loads(pickle.dumps(store))
+    assert there.settled() == {identity(1)}
+    assert there.commit(make_record(identity(2)))
+    assert store.settled() == {identity(1), identity(2)}
+
+
+def test_relative_directories_outlive_a_change_of_place(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = ResultStore(Path("study"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert store.commit(make_record(identity(1)))
+    assert (tmp_path / "study" / "runs" / f"{identity(1)}.parquet").exists()
+
+
+def test_commits_are_on_disk_before_they_are_visible(store: ResultStore, monkeypatch) -> None:
+    done: list[tuple[str, bool]] = []
+    target = store.directory / "runs" / f"{identity(1)}.parquet"
+    monkeypatch.setattr(files, "synchronise", lambda path: done.append((path.suffix or path.name, target.exists())))
+    store.commit(make_record(identity(1)))
+    assert done == [(".tmp", False), ("runs", True)]
+
+
+def test_the_store_imports_neither_torch_nor_ray() -> None:
+    code = "import sys, ablations.store, ablations.provenance; print({'torch', 'ray'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -1,0 +1,43 @@
+"""A writer process: settles every run of a shared list, `writer.py DIRECTORY LOG RUNS MODE SEED`.
+
+MODE `claims` claims each run first; `fences` commits without a claim, so that only the commit keeps order.
+Every row that `commit` reports as kept is logged as one line, run id and the row's own mark.
+"""
+
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+from sample import identity, make_record
+
+from ablations.store import ResultStore
+
+directory, log, runs, mode, seed = sys.argv[1:]
+chance = random.Random(int(seed))
+store = ResultStore(Path(directory))
+record_line = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def settle(run_id: str) -> None:
+    time.sleep(chance.uniform(0, 0.004))  # work
+    mark = f"{os.getpid()}-{chance.getrandbits(64):x}"
+    if store.commit(make_record(run_id, host=mark)):
+        os.write(record_line, f"{run_id} {mark}\n".encode())
+    if chance.random() < 0.1:
+        store.compact(at_least=5)
+
+
+print("ready", flush=True)
+ids = [identity(number) for number in range(int(runs))]
+while remaining := [run_id for run_id in ids if run_id not in store.settled()]:
+    chance.shuffle(remaining)
+    for run_id in remaining:
+        if mode == "fences":
+            settle(run_id)
+        elif claim := store.claim(run_id):
+            with claim:
+                if not store.is_settled(run_id):
+                    settle(run_id)
+print("done", flush=True)
