@@ -117,8 +117,13 @@ def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any)
     from aimlib.registry import datasets  # noqa: PLC0415 -- --help answers without it
 
     given = {key: value for key, value in options.items() if value is not None}
-    plugin: DatasetPlugin = datasets.create(datasets.parse({**(settings or {}), **given, "name": name}))
+    plugin: DatasetPlugin = datasets.create(datasets.parse({**(settings or {}), **given, "name": plugin_name(name)}))
     return plugin
+
+
+def plugin_name(name: str) -> str:
+    """Return a data set's name as the registry has it: ``stanford-dogs`` is ``stanford_dogs``."""
+    return name.replace("-", "_")
 
 
 def parse_settings(pairs: list[str] | None) -> dict[str, Any]:

@@ -25,6 +25,9 @@ from aimlib.errors import UsageError
 class Listener(Protocol):
     """Is told what happens to the runs of a session."""
 
+    def began(self, run_id: str) -> None:
+        """A run has been given to a worker."""
+
     def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
         """An epoch of a run is complete."""
 
@@ -43,6 +46,7 @@ class InlineExecutor:
     def execute(self, tasks: list[Task], listener: Listener) -> None:
         """Compute the tasks in their order."""
         for task in tasks:
+            listener.began(task.run_id)
             end = execute(task, lambda row, run_id=task.run_id: listener.epoch(run_id, row))  # type: ignore[misc]
             listener.ended(task.run_id, end)
 
@@ -70,6 +74,7 @@ class RayExecutor:
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         # Runs without a GPU must not see any.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
@@ -156,6 +161,9 @@ def _callback(listener: Listener) -> Any:
     from ray import tune  # noqa: PLC0415
 
     class Relay(tune.Callback):  # type: ignore[misc]
+        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            listener.began(_name(trial))
+
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
         ) -> None:

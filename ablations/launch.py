@@ -139,6 +139,9 @@ class _Desk:
         self.failed: dict[str, str] = {}
         self.held: set[str] = set()
 
+    def began(self, run_id: str) -> None:
+        self.progress.began_run(run_id)
+
     def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
         self.progress.epoch(run_id, row)
         self.view.update(run_id)

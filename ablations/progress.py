@@ -55,6 +55,10 @@ class Progress:
         self.arms = [arm.name for arm in plan.arms]
         self.parallel = 1
 
+    def began_run(self, run_id: str) -> None:
+        """Take note that a worker has a run."""
+        self.runs[run_id].state = "running"
+
     def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
         """Take note of a completed epoch."""
         run = self.runs[run_id]

@@ -14,6 +14,7 @@ import numpy as np
 from ablations.planning import Plan, PlannedRun
 from ablations.provenance import plugins_of, provenance
 from ablations.store import ResultStore
+from aimlib.component import is_local
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.errors import DataError
@@ -65,13 +66,21 @@ def tasks(plan: Plan, directory: Path, runs: list[PlannedRun]) -> list[Task]:
             arm=run.arm,
             run_id=run.run_id,
             fingerprint=run.fingerprint,
-            config=run.config.model_dump(mode="json"),
+            config=_with_absolute_paths(run.config).model_dump(mode="json"),
             costs={name: getattr(plan.summaries[run.arm], name) for name in costs},
             device=device,
             threads=resources.cpus,
         )
         for run in runs
     ]
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """Return the run with the places of its data as absolute paths: a worker may stand in another folder."""
+    fields = type(config.data).model_fields
+    given = {name: getattr(config.data, name) for name, field in fields.items() if is_local(field)}
+    places = {name: str(Path(place).expanduser().absolute()) for name, place in given.items() if place is not None}
+    return config.model_copy(update={"data": config.data.model_copy(update=places)})
 
 
 def execute(task: Task, on_epoch: OnEpoch | None = None) -> End:

@@ -36,7 +36,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(tuple_of)]
 
 
 def local(default: Any, description: str, **constraints: Any) -> Any:
-    """Declare a field that says where or how something is found, and is no part of the run's identity."""
+    """Declare a field that says where something is found (a path), and is no part of the run's identity."""
     return Field(default, description=description, json_schema_extra={"identity": False}, **constraints)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck
+from torch.nn import functional
 
 from aimlib.backbones.base import Backbone, residual_layout
 from aimlib.component import ComponentConfig, Integers, tuple_of
@@ -16,8 +16,44 @@ from aimlib.memory.structure import Layout
 from aimlib.registry import backbones
 
 
+class Bottleneck(nn.Module):
+    """torchvision's bottleneck block (v1.5: the stride on the 3 x 3 convolution), layer for layer.
+
+    Written out because importing torchvision takes seconds in every worker; a test holds it to the original.
+
+    Parameters
+    ----------
+    entering : input channels.
+    width : inner channels; the block gives `expansion` x as many.
+    stride : 2 halves the map.
+    """
+
+    expansion = 4
+
+    def __init__(self, entering: int, width: int, stride: int) -> None:
+        super().__init__()
+        leaving = width * self.expansion
+        self.conv1 = nn.Conv2d(entering, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, leaving, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(leaving)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or entering != leaving:
+            shortcut = nn.Conv2d(entering, leaving, 1, stride=stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(leaving))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the block's output [batch, 4 x width, height / stride, width / stride]."""
+        inner = functional.relu(self.bn1(self.conv1(x_BCHW)), inplace=True)
+        inner = functional.relu(self.bn2(self.conv2(inner)), inplace=True)
+        shortcut = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
+        return functional.relu(self.bn3(self.conv3(inner)) + shortcut, inplace=True)
+
+
 class SmallResNet(nn.Module):
-    """3 x 3 stem, stages of torchvision's bottleneck blocks, global average pool, dense layer.
+    """3 x 3 stem, stages of bottleneck blocks, global average pool, dense layer.
 
     The first block of every stage but the first halves the map.
 
@@ -40,10 +76,10 @@ class SmallResNet(nn.Module):
         self.stages = len(widths)
         entering = stem
         for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
-            stage = [
-                _block(entering if i == 0 else width * 4, width, 2 if i == 0 < number - 1 else 1) for i in range(count)
-            ]
-            entering = width * Bottleneck.expansion
+            strides = [2 if i == 0 and number > 1 else 1 for i in range(count)]
+            leaving = width * Bottleneck.expansion
+            stage = [Bottleneck(entering if i == 0 else leaving, width, strides[i]) for i in range(count)]
+            entering = leaving
             self.add_module(f"layer{number}", nn.Sequential(*stage))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(entering, classes)
@@ -55,14 +91,6 @@ class SmallResNet(nn.Module):
             x_BCHW = self.get_submodule(f"layer{number}")(x_BCHW)
         logits: Tensor = self.fc(self.avgpool(x_BCHW).flatten(1))
         return logits
-
-
-def _block(entering: int, width: int, stride: int) -> Bottleneck:
-    leaving = width * Bottleneck.expansion
-    downsample = None
-    if stride != 1 or entering != leaving:
-        downsample = nn.Sequential(nn.Conv2d(entering, leaving, 1, stride, bias=False), nn.BatchNorm2d(leaving))
-    return Bottleneck(entering, width, stride, downsample)
 
 
 @backbones.register("small_resnet")

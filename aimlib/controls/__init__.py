@@ -1,7 +1,8 @@
-"""Arms that lack what is to be explained, as transformations of an AiM arm; one private file per control."""
+"""Arms that lack what is to be explained, as transformations of an AiM arm; one private file per control.
 
-from aimlib.controls._frozen_memory import FrozenMemory
-from aimlib.controls._matched_parameters import MatchedParameters
+The registry imports a plugin when it is first used; importing this package imports none of them.
+"""
+
 from aimlib.controls.base import Control
 
-__all__ = ["Control", "FrozenMemory", "MatchedParameters"]
+__all__ = ["Control"]

@@ -6,9 +6,13 @@ Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UC
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from aimlib.component import ComponentConfig
@@ -16,6 +20,7 @@ from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
 from aimlib.datasets.fingerprint import with_fingerprint
 from aimlib.datasets.grey import grey_images
 from aimlib.datasets.stratified import choose
+from aimlib.errors import DataError
 from aimlib.registry import datasets
 
 TEST_IMAGES = 500
@@ -46,11 +51,9 @@ class Digits(DatasetPlugin):
 
     def load(self) -> DataSet:
         """Return the digits; the names are their numbers in scikit-learn's order."""
-        from sklearn.datasets import load_digits  # noqa: PLC0415 -- takes a second
-
-        bunch = load_digits()
-        labels = bunch.target.astype(np.int64)
-        values = (bunch.images * (255 / 16)).astype(np.float32)
+        table = _table()
+        labels = table[:, 64].astype(np.int64)
+        values = (table[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.float32)
         test, rest = choose(labels, TEST_IMAGES, "digits/test", "test images")
         chosen, _ = choose(labels[rest], self.config.train_images, "digits/train", "data.train_images")
         size, channels = self.config.size, self.config.channels
@@ -59,3 +62,18 @@ class Digits(DatasetPlugin):
             grey_images(values, labels, test, size, channels),
             tuple("0123456789"),
         )
+
+
+def _table() -> npt.NDArray[np.float64]:
+    """Return scikit-learn's own file [images, 65]: 64 values, then the label.
+
+    Not through ``sklearn.datasets.load_digits``: that gives the same numbers, and importing scikit-learn takes
+    seconds in every worker.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    folder = Path(spec.origin).parent if spec is not None and spec.origin else None
+    path = folder / "datasets" / "data" / "digits.csv.gz" if folder else None
+    if path is None or not path.is_file():
+        raise DataError(f"digits: scikit-learn with its file {path or 'digits.csv.gz'} is missing; run `make setup`")
+    with gzip.open(path, "rt", encoding="ascii") as file:
+        return np.loadtxt(file, delimiter=",")

@@ -1,6 +1,8 @@
-"""How features rewrite the memory; one private file per update."""
+"""How features rewrite the memory; one private file per update.
 
-from aimlib.updates._conv_sigmoid import ConvSigmoid
+The registry imports a plugin when it is first used; importing this package imports none of them.
+"""
+
 from aimlib.updates.base import MemoryUpdate, UpdateFactory
 
-__all__ = ["ConvSigmoid", "MemoryUpdate", "UpdateFactory"]
+__all__ = ["MemoryUpdate", "UpdateFactory"]

@@ -1,7 +1,8 @@
-"""Where the memory's first value comes from; one private file per source."""
+"""Where the memory's first value comes from; one private file per source.
 
-from aimlib.memory.sources._conv_ones import ConvOnes
-from aimlib.memory.sources._parameter import PlainParameter
+The registry imports a plugin when it is first used; importing this package imports none of them.
+"""
+
 from aimlib.memory.sources.base import MemoryConfig, MemorySource
 
-__all__ = ["ConvOnes", "MemoryConfig", "MemorySource", "PlainParameter"]
+__all__ = ["MemoryConfig", "MemorySource"]

@@ -1,8 +1,8 @@
-"""How parameters are changed; one private file per optimizer."""
+"""How parameters are changed; one private file per optimizer.
 
-from aimlib.training.optimizers._adam import Adam
-from aimlib.training.optimizers._adamw import AdamW
-from aimlib.training.optimizers._sgd import Sgd
-from aimlib.training.optimizers.base import OptimizerPlugin
+The registry imports a plugin when it is first used; importing this package imports none of them.
+"""
 
-__all__ = ["Adam", "AdamW", "OptimizerPlugin", "Sgd"]
+from aimlib.training.optimizers.base import OptimizerConfig, OptimizerPlugin
+
+__all__ = ["OptimizerConfig", "OptimizerPlugin"]

@@ -1,7 +1,8 @@
-"""How the learning rate changes over time; one private file per schedule. Without one it is constant."""
+"""How the learning rate changes over time; one private file per schedule. Without one it is constant.
 
-from aimlib.training.schedules._cosine import Cosine
-from aimlib.training.schedules._plateau import Plateau
-from aimlib.training.schedules.base import Schedule
+The registry imports a plugin when it is first used; importing this package imports none of them.
+"""
 
-__all__ = ["Cosine", "Plateau", "Schedule"]
+from aimlib.training.schedules.base import Schedule, ScheduleConfig
+
+__all__ = ["Schedule", "ScheduleConfig"]

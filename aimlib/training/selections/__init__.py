@@ -1,8 +1,8 @@
-"""Which epoch of a run is reported; one private file per rule."""
+"""Which epoch of a run is reported; one private file per rule.
 
-from aimlib.training.selections._best_test import BestTest
-from aimlib.training.selections._best_validation import BestValidation
-from aimlib.training.selections._last_epoch import LastEpoch
-from aimlib.training.selections.base import Selection
+The registry imports a plugin when it is first used; importing this package imports none of them.
+"""
 
-__all__ = ["BestTest", "BestValidation", "LastEpoch", "Selection"]
+from aimlib.training.selections.base import Selection, SelectionConfig
+
+__all__ = ["Selection", "SelectionConfig"]
