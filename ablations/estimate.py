@@ -12,7 +12,7 @@ from ablations.arms import Arm, shape_of
 from ablations.planning import Plan
 from aimlib.datasets.base import DataSet, Images, ImageShape
 from aimlib.training.devices import pick_device
-from aimlib.training.loop import StepTimer
+from aimlib.training.timing import StepTimer
 
 _SECONDS = 6.0
 """Time after which no further step of an arm is timed."""

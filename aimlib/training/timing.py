@@ -1,0 +1,77 @@
+"""How long a step takes, before a study is launched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from aimlib.config import RunConfig, TrainingConfig
+from aimlib.datasets.base import DataSet
+from aimlib.training import splits
+from aimlib.training.devices import reproducible
+from aimlib.training.evaluation import evaluate
+from aimlib.training.run import Run
+
+
+class StepTimer:
+    """Times training and evaluation of one configuration; what it trains is thrown away.
+
+    Parameters
+    ----------
+    data : at least one batch of training images.
+    """
+
+    def __init__(self, config: RunConfig, data: DataSet, device: torch.device, threads: int | None) -> None:
+        self._threads, self._tf32 = threads, config.training.tf32
+        self._run = Run(config.model_copy(update={"training": _timed(config.training)}), data, device)
+
+    def measure(self, seconds: float, most: int = 8) -> tuple[float, float]:
+        """Return the median seconds of a training step and of evaluating a batch of the same size.
+
+        The first step warms up and is not counted. At least one and at most `most` steps are timed, and none is
+        begun after `seconds`.
+        """
+        run = self._run
+        batch = run.training[: run.options.batch_size]
+        with reproducible(threads=self._threads, tf32=self._tf32):
+            train_seconds = _timed_calls(lambda: self._train(batch), run.device, seconds, most)
+            evaluate_seconds = _timed_calls(lambda: self._evaluate(batch), run.device, seconds / 3, most)
+        return train_seconds, evaluate_seconds
+
+    def _train(self, batch: splits.Indices) -> None:
+        self._run.network.train()
+        self._run.step(batch, 1)
+
+    def _evaluate(self, batch: splits.Indices) -> None:
+        run = self._run
+        evaluate(
+            run.network,
+            run.data.train,
+            batch,
+            run.scaling,
+            batch_size=len(batch),
+            precision=run.options.precision,
+        )
+
+
+def _timed(training: TrainingConfig) -> TrainingConfig:
+    return training.model_copy(update={"validation_fraction": 0.0, "early_stopping": None})
+
+
+def _timed_calls(call: Callable[[], None], device: torch.device, seconds: float, most: int) -> float:
+    def timed() -> float:
+        started = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
+    began = time.perf_counter()
+    timed()
+    times = [timed()]
+    while len(times) < most and time.perf_counter() - began < seconds:
+        times.append(timed())
+    return float(np.median(times))
