@@ -8,7 +8,8 @@ import pandas as pd
 
 from analysis import numerals
 from analysis.plates import Plate, plates
-from analysis.sheets import Sheet, parsed, sheets
+from analysis.sheet import Sheet, parsed
+from analysis.sheets import sheets
 from analysis.statistics import Comparison, conclusion
 from analysis.study import Findings
 

@@ -109,8 +109,11 @@ def read_claim(name: str | Path) -> Claim:
     UsageError: unknown name, unreadable file, or a document with mistakes (all of them, each with its key
     path).
     """
-    path = Path(name) if str(name).endswith((".yaml", ".yml")) else _HERE / f"{name}.yaml"
-    if path.parent == _HERE and path.stem not in names():
+    if str(name).endswith((".yaml", ".yml")):
+        path = Path(name)
+    elif name in names():
+        path = _HERE / f"{name}.yaml"
+    else:
         raise UsageError(unknown_name("claim", str(name), names()) + "; or give the path of a .yaml file")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -80,7 +80,8 @@ def _means(runs: pd.DataFrame, alpha: float) -> pd.DataFrame:
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     """Return the figure of a summary: a panel each for validation and test, with a common scale."""
     shown = [arm for arm in marks if (summary["arm"] == arm).any()]
-    names = list(labels(shown, 30, 1).values())
+    short = labels(list(marks), 30, 1)
+    names = [short[arm] for arm in shown]
     columns = max(1, min(len(shown), 92 // (max(map(len, names), default=1) + 8)))
     figure = sheet(3.0 + 0.19 * -(-(len(shown) + 2) // columns))
     panels = figure.subplots(1, 2, sharex=True, sharey=True)

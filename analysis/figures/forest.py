@@ -63,7 +63,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], delta: float, reporte
             "zorder": 4,
         }
         axes.plot([values["mean"]], [row], marker=mark.marker, color=mark.colour, linestyle="none", **style)
-    _name_rows(axes, summary)
+    _name_rows(axes, summary, list(marks))
     _draw_references(axes, references)
     axes.set_xlabel("Difference in test accuracy, percentage points")
     return figure
@@ -97,9 +97,9 @@ def _segment(
             axes.plot([place], [row], marker=arrow, color=mark.colour, markersize=5, clip_on=False, zorder=3)
 
 
-def _name_rows(axes: Axes, summary: pd.DataFrame) -> None:
+def _name_rows(axes: Axes, summary: pd.DataFrame, arms: Sequence[str]) -> None:
     rows = summary.to_dict("records")
-    short = labels(list(dict.fromkeys([*summary["treatment"], *summary["control"]])), 26, 1)
+    short = labels(arms, 26, 1)
     names = [f"{short[row['treatment']]}\n{numerals.MINUS} {short[row['control']]}" for row in rows]
     axes.set_yticks(range(len(summary)), names)
     axes.set_ylim(max(len(summary), 1) - 0.4, -0.6)

@@ -45,7 +45,8 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     for arm, rows in summary.groupby("arm", sort=False):
         _points(axes, rows, x, y, marks[str(arm)])
         _mean(axes, rows, across)
-    _name_axes(axes, arms, across)
+    width, lines = (60 // max(len(arms), 3), 3) if across else (30, 2)
+    _name_axes(axes, arms, labels(list(marks), width, lines), across)
     return figure
 
 
@@ -77,13 +78,13 @@ def _mean(axes: Axes, rows: pd.DataFrame, across: bool) -> None:
     axes.plot(*((ends, level) if across else (level, ends)), color=INK, linewidth=2, solid_capstyle="butt", zorder=2)
 
 
-def _name_axes(axes: Axes, arms: list[str], across: bool) -> None:
-    places = range(len(arms))
+def _name_axes(axes: Axes, arms: list[str], short: Mapping[str, str], across: bool) -> None:
+    places, names = range(len(arms)), [short[arm] for arm in arms]
     if across:
-        axes.set_xticks(places, list(labels(arms, 60 // max(len(arms), 3), 3).values()))
+        axes.set_xticks(places, names)
         axes.set_xlim(-0.4, max(len(arms) - 0.6, 0.4))
     else:
-        axes.set_yticks(places, list(labels(arms, 30).values()))
+        axes.set_yticks(places, names)
         axes.set_ylim(len(arms) - 0.4, -0.6)
     rule(axes, "y" if across else "x")
     words = "Test accuracy of the selected epoch, %"

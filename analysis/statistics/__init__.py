@@ -5,7 +5,8 @@ are in percentage points (pp), accuracies are fractions from 0 to 1.
 """
 
 from analysis.statistics.comparison import Comparison, compare_arms
-from analysis.statistics.family import Family, Gate, compare_all, comparison_table, conclusion, gates
+from analysis.statistics.family import Family, compare_all, comparison_table
+from analysis.statistics.gates import Gate, conclusion, gates
 from analysis.statistics.interval import Interval, compatible, t_interval, t_p_value
 from analysis.statistics.multiplicity import holm, holm_levels
 from analysis.statistics.outcomes import (

@@ -14,7 +14,7 @@ from analysis.statistics.interval import Interval, t_interval, t_p_value
 from analysis.statistics.paired import complete, paired_differences
 from analysis.statistics.seeds_needed import SeedsNeeded, seeds_needed
 from analysis.statistics.sensitivity import sensitivity
-from analysis.statistics.verdict import FEWEST_PAIRS, Verdict, decide
+from analysis.statistics.verdict import FEWEST_PAIRS, OPEN, Verdict, decide
 
 FamilyName = Literal["gate", "variant"]
 PROXY = "Proxy: does not test the claim. "
@@ -133,7 +133,7 @@ def compare_arms(
         verdict=verdict,
         survivors=survivors,
         survivors_verdict=decide(survivors.lower, survivors.upper, survivors.sd, survivors.n, delta, gain),
-        needed=None if verdict.stops or verdict.kind == "identical" else seeds_needed(main, delta, gain),
+        needed=seeds_needed(main, delta, gain) if verdict.kind in OPEN | {"screening only"} else None,
         checks=sensitivity(trials, epochs, surviving, pairs, (treatment, control), delta, gain, rng, alpha),
         reported=reported or {},
     )

@@ -50,7 +50,7 @@ class FakeStudy:
     scope: dict[str, Any] = field(default_factory=lambda: dict(SCOPE))
     models: bool = True
     write_images: bool = True
-    compacted: bool = False
+    compacted: bool = True
     name: str = "synthetic"
     delta_pp: float = 1.0
 
@@ -163,7 +163,9 @@ def model_rows(study: FakeStudy) -> list[dict[str, Any]]:
             "updates": json.dumps(["layer1.0"] * (arm.role in with_memory)),
             "skipped": "[]",
             "differences": json.dumps(
-                [{"key": "model.memory.name", "baseline": None, "own": "conv_ones"}] if arm.role != "baseline" else []
+                [{"option": "model.memory", "baseline": None, "value": {"name": "conv_ones"}}]
+                if arm.role != "baseline"
+                else []
             ),
             "config": "{}",
         }

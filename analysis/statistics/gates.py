@@ -1,0 +1,66 @@
+"""Gatekeeping: the steps of the argument that memory causes a gain, each tested only when all before it are passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from analysis.plan import Plan
+from analysis.statistics.comparison import Comparison
+
+State = Literal["passed", "not passed", "open", "not reached", "no such arm"]
+_QUESTIONS = (
+    ("baseline", "Is the network with memory more accurate?"),
+    ("matched", "Is it more than its additional parameters?"),
+    ("frozen", "Is it more than a memory that never learns?"),
+)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One step of the argument that memory causes a gain; it counts only when all before it are passed."""
+
+    question: str
+    role: str
+    comparison: str | None
+    state: State
+
+
+def gates(comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None, aim: str | None) -> tuple[Gate, ...]:
+    """Return the steps aim − baseline, aim − matched, aim − frozen; “memory causes it” needs all of them."""
+    by_control = {c.control: c for c in comparisons if c.family == "gate"}
+    steps: list[Gate] = []
+    for role, question in _QUESTIONS:
+        names = [arm.name for arm in plan.arms if (arm.name == baseline if role == "baseline" else arm.role == role)]
+        found: list[Comparison | None] = [by_control[name] for name in names if name in by_control]
+        for comparison in found or [None]:
+            reached = all(step.state == "passed" for step in steps)
+            name = comparison.name if comparison is not None else None
+            steps.append(Gate(question, role, name, _state(comparison, reached)))
+    return tuple(steps) if aim is not None else ()
+
+
+def conclusion(steps: tuple[Gate, ...]) -> str:
+    """Return in one sentence whether memory causes a gain; empty where the study has no aim arm."""
+    held = next((step for step in steps if step.state != "passed"), None)
+    if not steps:
+        return ""
+    if held is None:
+        return "Memory causes the gain: every gate is passed."
+    if held.state == "no such arm":
+        return f"Whether memory causes a gain cannot be told: the study has no {held.role} arm."
+    if held.state == "not passed":
+        return f"Memory is not shown to cause a gain: {held.comparison} shows none."
+    return f"Whether memory causes a gain is open: {held.comparison} is not decided."
+
+
+def _state(comparison: Comparison | None, reached: bool) -> State:
+    if comparison is None:
+        return "no such arm"
+    if not reached:
+        return "not reached"
+    if not comparison.verdict.decided:
+        return "open"
+    if comparison.interval.lower > 0:
+        return "passed"
+    return "not passed" if comparison.verdict.stops else "open"

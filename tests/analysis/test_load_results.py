@@ -1,0 +1,252 @@
+"""Loading a study directory: one row per run whatever the files look like, and errors that name the file."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from synthetic_study import ARMS, FINGERPRINT, FakeArm, run_id
+
+import analysis
+from aimlib import records
+from aimlib.errors import StoreError, UsageError
+from analysis import files, frames
+
+
+@pytest.fixture
+def make_study(make_study):
+    """Write one file per run unless told otherwise."""
+    return functools.partial(make_study, compacted=False)
+
+
+def test_trials_follow_the_plan(make_study):
+    results = analysis.load(make_study(seeds=3))
+    assert list(results.trials) == [column.name for column in frames.TABLES["trials"]]
+    assert list(results.trials["arm"]) == [arm.name for arm in ARMS for _ in range(3)]
+    assert list(results.trials["seed"]) == [0, 1, 2] * 4
+    assert list(results.trials["role"].unique()) == ["baseline", "matched", "frozen", "aim"]
+    assert results.missing.empty
+    assert results.stale.empty
+    assert results.plan.scope.backbone == "resnet50"
+
+
+def test_segments_and_run_files_give_the_same_frames(make_study):
+    loose, packed = (analysis.load(make_study(seeds=2, compacted=compacted)) for compacted in (False, True))
+    pd.testing.assert_frame_equal(loose.trials, packed.trials)
+    pd.testing.assert_frame_equal(loose.epochs, packed.epochs)
+    pd.testing.assert_frame_equal(loose.predictions, packed.predictions)
+
+
+def test_a_row_in_a_segment_and_in_a_file_is_one_row_and_the_segment_wins(make_study):
+    directory = make_study(arms=ARMS[:1], seeds=2, compacted=True)
+    segment = next((directory / records.SEGMENTS).iterdir())
+    row = pq.read_table(segment).slice(0, 1)
+    position = row.schema.get_field_index("host")
+    other = row.set_column(position, row.schema.field(position), [["elsewhere"]])
+    records.write_table(other, directory / records.RUNS / f"{run_id(0, 0)}.parquet")
+    results = analysis.load(directory)
+    assert list(results.trials["host"]) == ["node1", "node1"]
+    assert len(results.epochs) == 12
+    assert len(results.predictions) == 2 * 400
+
+
+def test_a_run_file_that_vanishes_while_reading_is_found_in_its_segment(make_study, monkeypatch):
+    directory = make_study(arms=ARMS[:1], seeds=4)
+    runs = sorted((directory / records.RUNS).iterdir())
+    read, calls = files.read_table, []
+
+    def compact_then_read(path, names):
+        if not calls:
+            calls.append(path)
+            tables = [pq.read_table(run) for run in runs]
+            pq.write_table(files.pa.concat_tables(tables), directory / records.SEGMENTS / "ab.parquet")
+            for run in runs:
+                run.unlink()
+        return read(path, names)
+
+    monkeypatch.setattr(files, "_THREADS", 1)
+    monkeypatch.setattr(files, "read_table", compact_then_read)
+    assert list(analysis.load(directory).trials["seed"]) == [0, 1, 2, 3]
+
+
+def test_files_that_keep_vanishing_end_in_an_error(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "a.parquet").touch()
+
+    def gone(path: Path) -> None:
+        raise FileNotFoundError(path)
+
+    with pytest.raises(StoreError, match="vanish"):
+        files.collect(tmp_path, gone)
+
+
+def test_the_last_failure_stands_for_a_run_that_never_settled(make_study):
+    directory = make_study(arms=ARMS[:1], seeds=2, status={("baseline", 1): "failed"})
+    first = directory / records.FAILURES / f"{run_id(0, 1)}.000.parquet"
+    table = pq.read_table(first)
+    position = table.schema.get_field_index("reason")
+    later = table.set_column(position, table.schema.field(position), [["disk full"]])
+    records.write_table(later, directory / records.FAILURES / f"{run_id(0, 1)}.010.parquet")
+    # A failure of a run that settled later does not count.
+    shutil.copy(first, directory / records.FAILURES / f"{run_id(0, 0)}.000.parquet")
+    trials = analysis.load(directory).trials
+    assert list(trials["status"]) == ["finished", "failed"]
+    assert trials["reason"].iloc[1] == "disk full"
+    assert np.isnan(trials["test_accuracy"].iloc[1])
+
+
+def test_missing_and_stale_runs_are_told_apart(make_study):
+    directory = make_study(arms=ARMS[:2], seeds=3, status={("matched", 2): "missing"})
+    document = json.loads((directory / "study.json").read_text())
+    document["runs"] = [run for run in document["runs"] if (run["arm"], run["seed"]) != ("baseline", 0)]
+    (directory / "study.json").write_text(json.dumps(document))
+    results = analysis.load(directory)
+    assert results.missing.to_dict("records") == [{"run_id": run_id(1, 2), "arm": "matched", "seed": 2}]
+    assert list(results.stale["run_id"]) == [run_id(0, 0)]
+    assert len(results.trials) == 4
+    assert set(results.epochs["run_id"]) == set(results.trials["run_id"])
+
+
+def test_the_plan_decides_arm_and_seed(make_study):
+    directory = make_study(arms=ARMS[:1], seeds=1)
+    text = (directory / "study.json").read_text().replace('"baseline"', '"renamed"').replace('"seed": 0', '"seed": 77')
+    (directory / "study.json").write_text(text.replace('"role": "renamed"', '"role": "baseline"'))
+    trials = analysis.load(directory).trials
+    assert (trials["arm"].iloc[0], trials["seed"].iloc[0]) == ("renamed", 77)
+
+
+def test_dtypes_do_not_depend_on_the_rows(make_study):
+    full = analysis.load(make_study(seeds=2))
+    nothing = {(arm.name, seed): "missing" for arm in ARMS for seed in range(2)}
+    empty = analysis.load(make_study(seeds=2, status=nothing, models=False, write_images=False))
+    for table in ("trials", "epochs", "predictions", "models", "images", "stale", "missing"):
+        ours, theirs = getattr(empty, table), getattr(full, table)
+        assert list(ours) == list(theirs) == [column.name for column in frames.TABLES[table]]
+        pd.testing.assert_series_equal(ours.dtypes, theirs.dtypes)
+    assert len(empty.missing) == 8
+
+
+def test_epochs_are_long_and_agree_with_the_trials(make_study):
+    results = analysis.load(make_study(seeds=2, status={("aim", 1): "diverged"}, epochs=6))
+    counts = results.epochs.groupby("run_id").size()
+    expected = results.trials.set_index("run_id")["epochs_run"]
+    assert (counts.sort_index() == expected.sort_index()).all()
+    last = results.epochs.groupby("run_id")["test_accuracy"].last()
+    np.testing.assert_allclose(last.sort_index(), results.trials.set_index("run_id")["test_accuracy"].sort_index())
+
+
+def test_predictions_reproduce_every_accuracy(make_study):
+    results = analysis.load(make_study(seeds=2, status={("frozen", 0): "failed", ("aim", 1): "diverged"}))
+    accuracy = results.predictions.groupby("run_id")["correct"].mean()
+    settled = results.trials[results.trials["status"] != "failed"].set_index("run_id")
+    np.testing.assert_allclose(accuracy.sort_index(), settled["test_accuracy"].sort_index())
+    every = results.predictions_at("all")
+    by_epoch = every.groupby(["run_id", "epoch"])["correct"].mean()
+    expected = results.epochs.set_index(["run_id", "epoch"])["test_accuracy"]
+    np.testing.assert_allclose(by_epoch.sort_index(), expected.sort_index())
+    assert set(results.predictions_at(5)["run_id"]) == set(results.epochs.query("epoch == 5")["run_id"])
+    assert set(every["label"]) <= set(range(120))
+
+
+def test_the_network_at_its_start_is_epoch_zero(make_study):
+    directory = make_study(arms=ARMS[:1], seeds=1)
+    path = directory / records.RUNS / f"{run_id(0, 0)}.parquet"
+    row = pq.read_table(path).to_pylist()[0]
+    trial = {column.name: row[column.name] for column in records.TRIALS}
+    trial |= {"status": "diverged", "epochs_run": 0, "selected_epoch": 0}
+    start = np.zeros((1, 400), dtype=np.uint16)
+    records.write_table(records.to_table(records.RunRecord(trial, [], start)), path)
+    results = analysis.load(directory)
+    assert results.epochs.empty
+    assert set(results.predictions["epoch"]) == {0}
+    assert len(results.predictions_at(0)) == 400
+    assert results.predictions_at(1).empty
+
+
+def test_predictions_need_the_table_of_images(make_study):
+    results = analysis.load(make_study(arms=ARMS[:1], seeds=1, write_images=False))
+    with pytest.raises(StoreError, match=rf"{FINGERPRINT}\.parquet: missing"):
+        _ = results.predictions
+    with pytest.raises(UsageError, match="'selected' or 'all'"):
+        results.predictions_at("best")
+
+
+@pytest.mark.parametrize("folder", ["runs", "segments"])
+def test_a_broken_file_is_named_with_a_remedy(make_study, folder):
+    directory = make_study(arms=ARMS[:1], seeds=1)
+    broken = directory / folder / "0badf00d.parquet"
+    broken.write_bytes(b"PAR1 not really")
+    with pytest.raises(StoreError, match=r"0badf00d\.parquet: not a readable Parquet file.*ablate run"):
+        analysis.load(directory)
+
+
+def test_an_unknown_schema_version_is_refused(make_study):
+    directory = make_study(arms=ARMS[:1], seeds=1)
+    path = directory / records.RUNS / f"{run_id(0, 0)}.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({"schema_version": "99"}), path)
+    with pytest.raises(StoreError, match="schema version 99"):
+        analysis.load(directory)
+
+
+def test_a_file_without_a_column_is_refused(make_study):
+    directory = make_study(arms=ARMS[:1], seeds=1)
+    path = directory / records.RUNS / f"{run_id(0, 0)}.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["status"]), path)
+    with pytest.raises(StoreError, match="lacks the columns status"):
+        analysis.load(directory)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 2}, "schema version 2"),
+        ({"name": 3}, "name must be str"),
+        ({"scope": {}}, r"scope\.dataset must be str"),
+        ({"arms": [{"name": "a", "role": "hero", "of": None, "config": {}}]}, r"arms\[0\]\.role"),
+        ({"runs": [{"run_id": "x", "arm": "nobody", "seed": 0}]}, "arm that is not listed"),
+        ({"runs": [{"run_id": "x", "arm": "baseline", "seed": s} for s in (0, 1)]}, "same run_id"),
+        ({"runs": [{"run_id": r, "arm": "baseline", "seed": 0} for r in "xy"]}, "two runs of the same seed"),
+        ({"delta_pp": 0}, "delta_pp must be positive"),
+        ({"seeds": ["0"]}, "seeds must be integers"),
+    ],
+)
+def test_a_bad_plan_is_refused(make_study, change, message):
+    directory = make_study(arms=ARMS[:1], seeds=1)
+    document = json.loads((directory / "study.json").read_text()) | change
+    (directory / "study.json").write_text(json.dumps(document))
+    with pytest.raises(StoreError, match=message):
+        analysis.load(directory)
+
+
+def test_what_is_no_study_directory_is_refused(tmp_path):
+    with pytest.raises(StoreError, match=r"study\.json is missing"):
+        analysis.load(tmp_path)
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(StoreError, match="not readable as JSON"):
+        analysis.load(tmp_path)
+
+
+def test_a_new_study_has_only_a_plan(make_study):
+    directory = make_study(arms=[FakeArm("alone")], seeds=2)
+    for name in ("runs", "failures", "segments", "images"):
+        shutil.rmtree(directory / name)
+    results = analysis.load(str(directory))
+    assert results.trials.empty
+    assert len(results.missing) == 2
+    assert results.predictions.empty
+
+
+def test_columns_lists_every_column_of_every_table(make_study):
+    listed = analysis.columns()
+    assert list(listed) == ["table", "column", "type", "unit", "meaning"]
+    results = analysis.load(make_study(arms=ARMS[:1], seeds=1))
+    for table, rows in listed.groupby("table"):
+        assert list(getattr(results, table)) == list(rows["column"])
+    assert (listed["meaning"] != "").all()

@@ -1,0 +1,106 @@
+"""Filtering, grouping and pairing of trials against plain pandas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from synthetic_study import ARMS, FakeStudy, write_study
+
+import analysis
+from aimlib.errors import UsageError
+from analysis.query import select, summarise
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    study = FakeStudy(ARMS, list(range(4)), status={("aim", 3): "failed"})
+    return analysis.load(write_study(tmp_path_factory.mktemp("query"), study, np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (["arm=aim"], lambda t: t["arm"] == "aim"),
+        (["arm == aim", "seed>=2"], lambda t: (t["arm"] == "aim") & (t["seed"] >= 2)),
+        (["seed!=1"], lambda t: t["seed"] != 1),
+        (["arm=aim,frozen", "seed<1"], lambda t: t["arm"].isin(["aim", "frozen"]) & (t["seed"] < 1)),
+        (["test_accuracy>0.16"], lambda t: t["test_accuracy"] > 0.16),
+        (["test_accuracy<=0.16"], lambda t: t["test_accuracy"] <= 0.16),
+        (["selection_oracle=no"], lambda t: ~t["selection_oracle"].astype(bool)),
+        (["status!=finished,diverged"], lambda t: t["status"] == "failed"),
+        (["started_at>2024-05-01T13:30"], lambda t: t["started_at"] > pd.Timestamp("2024-05-01T13:30", tz="UTC")),
+        (["epochs_run>=6"], lambda t: (t["epochs_run"] >= 6).fillna(False)),
+        ([], lambda t: t["seed"] >= 0),
+    ],
+)
+def test_select_is_what_pandas_says(results, where, expected):
+    trials = results.trials
+    before = trials.copy(deep=True)
+    pd.testing.assert_frame_equal(select(trials, where), trials[expected(trials)].reset_index(drop=True))
+    pd.testing.assert_frame_equal(trials, before)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("arms=aim", "did you mean 'arm'"),
+        ("arm", "write column, operator, value"),
+        ("seed>=two", "'two' is no int64"),
+        ("selection_oracle=perhaps", "is no boolean"),
+        ("started_at>yesterdayish", "is no datetime"),
+    ],
+)
+def test_conditions_that_cannot_be_met_are_refused(results, condition, message):
+    with pytest.raises(UsageError, match=message):
+        select(results.trials, [condition])
+
+
+def test_summarise_by_arm(results):
+    table = summarise(results.trials, ["arm", "role"])
+    assert list(table) == ["arm", "role", "runs", "n", "mean", "sd", "lower", "upper"]
+    assert list(table["arm"]) == [arm.name for arm in ARMS]
+    aim = table.set_index("arm").loc["aim"]
+    values = results.trials.query("arm == 'aim'")["test_accuracy"].dropna()
+    assert (aim["runs"], aim["n"]) == (4, 3)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    np.testing.assert_allclose(
+        [aim["mean"], aim["sd"], aim["lower"], aim["upper"]], [values.mean(), values.std(), low, high]
+    )
+
+
+def test_summarise_another_column_and_nothing(results):
+    assert summarise(results.trials, ["status"], "parameters")["n"].sum() == len(results.trials)
+    empty = summarise(results.trials.iloc[:0], ["arm"])
+    assert empty.empty
+    assert list(empty.dtypes.astype(str)) == ["str", "int64", "int64", "float64", "float64", "float64", "float64"]
+
+
+@pytest.mark.parametrize(
+    ("by", "value", "message"),
+    [
+        ([], "test_accuracy", "at least one"),
+        (["amr"], "test_accuracy", "did you mean 'arm'"),
+        (["arm"], "host", "not numbers"),
+    ],
+)
+def test_summaries_that_cannot_be_made_are_refused(results, by, value, message):
+    with pytest.raises(UsageError, match=message):
+        summarise(results.trials, by, value)
+
+
+def test_compare_pairs_by_seed(results):
+    pairs = results.compare("aim", "baseline")
+    wide = results.trials.pivot_table(index="seed", columns="arm", values="test_accuracy").reindex(range(4))
+    np.testing.assert_allclose(pairs["difference"], 100 * (wide["aim"] - wide["baseline"]))
+    assert list(pairs["treatment_status"]) == ["finished"] * 3 + ["failed"]
+
+
+def test_compare_refuses_what_it_cannot_pair(results):
+    with pytest.raises(UsageError, match="did you mean 'aim'"):
+        results.compare("aimm", "baseline")
+    with pytest.raises(UsageError, match="unknown column"):
+        results.compare("aim", "baseline", by="sead")
+    with pytest.raises(UsageError, match="more than one run"):
+        results.compare("aim", "baseline", by="status")

@@ -1,0 +1,236 @@
+"""Figures: data before ink, labels that do not collide, the same bytes every time, no trace in pyplot."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+import xml.etree.ElementTree as ET
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_study import ARMS, FakeArm
+
+import analysis
+from analysis.figures import curves, forest, inline, marks, png, slopegraph, strip, svg
+from analysis.figures.canvas import labels
+from analysis.plates import plates
+
+LONG = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.17)] + [
+    FakeArm(f"a rather long name of a variant, the one with number {i} at its end", "aim", 0.15 + 0.004 * i)
+    for i in range(9)
+]
+TROUBLE = {("aim", 1): "diverged", ("baseline", 2): "chance", ("aim", 3): "failed", ("aim", 4): "missing"}
+STUDIES = {
+    "two": ([ARMS[0], ARMS[3]], {}),
+    "four": (ARMS, TROUBLE),
+    "twelve": ([*LONG, FakeArm("unbreakable_" * 8)], TROUBLE),
+}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Findings and plates of studies with 2, 4 and 12 arms."""
+    from synthetic_study import FakeStudy, write_study
+
+    found = {}
+    for name, (arms, status) in STUDIES.items():
+        study = FakeStudy(list(arms), list(range(6)), status=dict(status), images=1000)
+        directory = write_study(tmp_path_factory.mktemp(name), study, np.random.default_rng(1))
+        findings = analysis.examine(analysis.load(directory))
+        found[name] = findings, plates(findings)
+    return found
+
+
+def texts(figure):
+    """Return (text, extent) of everything written in a figure."""
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    drawn = [t for t in figure.findobj(mpl.text.Text) if t.get_visible() and t.get_text().strip()]
+    unused = {id(label) for axes in figure.axes for label in _beyond_limits(axes)}
+    return [(t.get_text(), t.get_window_extent(renderer)) for t in drawn if id(t) not in unused]
+
+
+def _beyond_limits(axes):
+    """Return labels of ticks outside the limits, which matplotlib keeps and does not draw."""
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        for tick in axis.get_major_ticks():
+            if not low <= tick.get_loc() <= high:
+                yield from (tick.label1, tick.label2)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("plate", ["forest", "slopegraph", "curves", "strip"])
+def test_labels_do_not_overlap_and_stay_on_the_sheet(drawn, study, plate):
+    figure = drawn[study][1][plate].figure
+    written = texts(figure)
+    page = figure.bbox
+    assert all(_on(page, box) for _, box in written)
+    shown = [(text, box) for text, box in written if box.width]
+    for (a, first), (b, second) in itertools.combinations(shown, 2):
+        assert not first.padded(-1).overlaps(second.padded(-1)), f"{a!r} overlaps {b!r}"
+    names = {text for text, _ in shown}
+    assert len(names) >= 4
+
+
+def _on(page, box):
+    return box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1 and box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_arm_is_named_once_per_figure(drawn, study):
+    findings, drawings = drawn[study]
+    arms = [arm.name for arm in findings.results.plan.arms]
+    for plate, (width, lines) in {"strip": (28, 2), "curves": (30, 1)}.items():
+        written = [text for text, _ in texts(drawings[plate].figure)]
+        for text in labels(arms, width, lines).values():
+            assert written.count(text) == 1
+
+
+def test_an_arm_looks_the_same_everywhere_and_like_no_other():
+    names = [f"arm {i}" for i in range(12)]
+    looks = marks(names)
+    assert len({(m.colour, m.marker, m.dashes) for m in looks.values()}) == 12
+    assert len({m.marker for m in looks.values()}) == 12, "markers alone tell arms apart, in grey too"
+    assert list(marks(names[:3]).items()) == list(looks.items())[:3]
+    assert len(set(marks([str(i) for i in range(84)]).values())) == 84
+
+
+def test_labels_are_short_distinct_and_printable():
+    names = ["x" * 50 + "1" + "y" * 50, "x" * 50 + "2" + "y" * 50, "a\x00b\u202ec\nd", "$\\frac{1}{2}$", "plain"]
+    short = labels(names, 12, 2)
+    assert len(set(short.values())) == 5
+    assert all(len(line) <= 12 for text in short.values() for line in text.split("\n"))
+    assert short["plain"] == "plain"
+    assert short[names[2]] == "a\ufffdb\ufffdc d"
+
+
+def test_forest_holds_the_comparisons(drawn):
+    findings, drawings = drawn["four"]
+    summary = drawings["forest"].summary
+    assert list(summary["comparison"]) == [c.name for c in findings.family.comparisons]
+    np.testing.assert_allclose(summary["mean"], [c.interval.mean for c in findings.family.comparisons])
+    written = {text for text, _ in texts(drawings["forest"].figure)}
+    assert {"δ", "r/2", "r"} <= {text.strip() for text in written}
+    out_of_scope = forest.draw(summary, marks(["baseline", "matched", "frozen", "aim"]), 1.0, None)
+    assert "r" not in {text.strip() for text, _ in texts(out_of_scope)}
+
+
+def test_forest_keeps_a_wild_interval_from_squashing_the_others(drawn):
+    summary = drawn["two"][1]["forest"].summary.copy()
+    wild = summary.assign(
+        comparison="wild", lower=-900.0, upper=900.0, prediction_lower=-2000.0, prediction_upper=2000.0
+    )
+    figure = forest.draw(pd.concat([summary, wild], ignore_index=True), marks(["baseline", "aim"]), 1.0, 4.92)
+    low, high = figure.axes[0].get_xlim()
+    assert high - low < 40
+
+
+def test_slopegraph_holds_every_accuracy(drawn):
+    findings, drawings = drawn["four"]
+    trials = findings.results.trials
+    expected = trials[trials["status"].isin(["finished", "diverged"])]
+    assert len(drawings["slopegraph"].summary) == len(expected)
+    assert drawings["slopegraph"].summary["accuracy"].max() == pytest.approx(100 * expected["test_accuracy"].max())
+    assert "aim is ahead of baseline in" in drawings["slopegraph"].caption
+
+
+def test_curves_average_the_finished_runs(drawn):
+    findings, drawings = drawn["four"]
+    summary = drawings["curves"].summary
+    trials, epochs = findings.results.trials, findings.results.epochs
+    finished = trials.loc[(trials["arm"] == "aim") & (trials["status"] == "finished"), "run_id"]
+    expected = 100 * epochs[epochs["run_id"].isin(finished)].groupby("epoch")["test_accuracy"].mean()
+    found = summary.query("panel == 'test' and kind == 'mean' and arm == 'aim'").set_index("epoch")
+    np.testing.assert_allclose(found["accuracy"], expected)
+    assert (found["lower"] < found["accuracy"]).all()
+    reported = summary[summary["kind"] == "reported"]
+    assert reported["accuracy"].max() == pytest.approx(20.06, abs=0.01)
+
+
+def test_curves_average_only_epochs_that_all_reached():
+    trials = pd.DataFrame(
+        {"run_id": ["a", "b"], "status": "finished", "selected_epoch": pd.array([2, 3], dtype="Int64")}
+    )
+    rows = [("a", e) for e in (1, 2)] + [("b", e) for e in (1, 2, 3)]
+    epochs = pd.DataFrame(rows, columns=["run_id", "epoch"]).assign(arm="x", validation_accuracy=0.5, test_accuracy=0.4)
+    summary = curves.summarise(trials, epochs, ["x"])
+    assert summary.query("kind == 'mean' and panel == 'test'")["epoch"].tolist() == [1, 2]
+    assert summary.query("kind == 'selected' and panel == 'test'")["epoch"].tolist() == [2, 3]
+    assert "epochs, 2 to 3" in curves.caption(summary)
+
+
+def test_strip_counts_every_planned_run(drawn):
+    findings, drawings = drawn["four"]
+    summary = drawings["strip"].summary
+    assert len(summary) == len(findings.results.plan.runs)
+    counts = summary["outcome"].value_counts()
+    assert counts.to_dict() == {"trained": 20, "diverged": 1, "at chance": 1, "failed": 1, "missing": 1}
+    assert (
+        drawings["strip"].caption == "Of 24 planned runs: 20 trained, 1 at chance, 1 diverged, 1 failed and 1 missing."
+    )
+
+
+def test_summaries_of_nothing_have_the_same_columns(drawn):
+    findings = drawn["two"][0]
+    trials, epochs = findings.results.trials, findings.results.epochs
+    for some, none in (
+        (slopegraph.summarise(trials, ["baseline", "aim"]), slopegraph.summarise(trials.iloc[:0], ["aim"])),
+        (curves.summarise(trials, epochs, ["aim"]), curves.summarise(trials.iloc[:0], epochs.iloc[:0], ["aim"])),
+        (forest.summarise(findings.family.comparisons), forest.summarise(())),
+        (
+            strip.summarise(findings.judged, findings.results.missing, ["baseline", "aim"]),
+            strip.summarise(findings.judged.iloc[:0], findings.results.missing, []),
+        ),
+    ):
+        pd.testing.assert_series_equal(some.dtypes, none.dtypes)
+    assert slopegraph.caption(slopegraph.summarise(trials.iloc[:0], []), "a", "b") == "No run has an accuracy yet."
+    assert "no two arms" in forest.caption([])
+
+
+def test_drawing_leaves_pyplot_and_settings_alone(drawn):
+    import matplotlib.pyplot as plt
+
+    with mpl.rc_context({"font.size": 23, "text.usetex": False}):
+        before = dict(mpl.rcParams)
+        figure = slopegraph.draw(drawn["two"][1]["slopegraph"].summary, marks(["baseline", "aim"]))
+        svg(figure, "x")
+        png(figure)
+        assert dict(mpl.rcParams) == before
+    assert plt.get_fignums() == []
+
+
+def test_the_same_figure_gives_the_same_bytes(drawn):
+    summary = drawn["four"][1]["strip"].summary
+    arms = marks(["baseline", "matched", "frozen", "aim"])
+    first, second = (strip.draw(summary, arms) for _ in range(2))
+    assert svg(first, "strip") == svg(second, "strip")
+    assert png(first) == png(second)
+
+
+def test_inline_svg_is_well_formed_themed_and_shares_a_page(drawn):
+    figure = drawn["four"][1]["forest"].figure
+    document = svg(figure, "forest")
+    element = inline(document, "forest")
+    root = ET.fromstring(element)
+    ids = [node.get("id") for node in root.iter() if node.get("id")]
+    assert len(ids) == len(set(ids))
+    assert all(name.startswith("forest-") for name in ids)
+    assert "var(--ink)" in element
+    assert "#16181d" not in element
+    assert root.get("width") is None
+    assert ET.fromstring(document.split("?>", 1)[1].split('dtd">', 1)[-1]) is not None
+
+
+def test_hostile_names_are_drawn_and_not_interpreted(drawn):
+    names = ["<script>alert(1)</script>", "]]> --> <!--", "$\\undefined{$", "quote \" and ' and &", "\x07bell"]
+    rows = [(name, i, seed, "finished", 10.0 + i + seed) for i, name in enumerate(names) for seed in range(3)]
+    summary = pd.DataFrame(rows, columns=["arm", "position", "seed", "status", "accuracy"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        text = svg(slopegraph.draw(summary, marks(names)), "x")
+    ET.fromstring(text.split("?>", 1)[1].split('dtd">', 1)[-1])
+    assert "script" not in text
+    assert "<!--" not in text

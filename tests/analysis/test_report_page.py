@@ -1,0 +1,231 @@
+"""The report: complete, escaped, deterministic, and plain about what is missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_study import ARMS, SCOPE, FakeArm, FakeStudy, write_study
+
+import analysis
+from aimlib.errors import StoreError, UsageError
+from analysis.document import compose
+from analysis.rendering import escape_markdown
+
+HOSTILE = [
+    FakeArm("<script>alert('base')</script>", "baseline", 0.15),
+    FakeArm(']]> --> " onload="alert(1)', "aim", 0.19),
+    FakeArm("../../etc/passwd | `x` [l](javascript:alert(1)) \x07", "other", 0.17),
+]
+ORDER = (
+    "aim scores",
+    "Differences between arms.",
+    "Accuracy by seed",
+    "All differences",
+    "Accuracy by arm, seed by seed.",
+    "Accuracy by epoch.",
+    "All runs.",
+    "Size and cost",
+    "What went wrong Runs",
+    "Provenance Plan",
+)
+TABLES = ["arms", "comparisons", "gates", "missing", "models", "outcomes", "pairs", "runs", "sensitivity", "stale"]
+VOID = {"meta", "br", "link", "img", "hr", "input", "use", "path"}
+
+
+class Page(HTMLParser):
+    """Tags and attributes of a page; refuses tags that are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+        self.ids += [value for name, value in attributes if name == "id"]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+        self.ids += [value for name, value in attributes if name == "id"]
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A study of two arms with its report."""
+    study = FakeStudy([ARMS[0], ARMS[3]], list(range(5)))
+    directory = write_study(tmp_path_factory.mktemp("plain"), study, np.random.default_rng(0))
+    analysis.report(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A study whose names and title try to break out of the page, with its report."""
+    status = {(HOSTILE[2].name, 1): "failed"}
+    study = FakeStudy(HOSTILE, list(range(5)), status=status, name="<img src=x onerror=alert(2)>")
+    directory = write_study(tmp_path_factory.mktemp("hostile"), study, np.random.default_rng(0))
+    analysis.report(directory)
+    return directory
+
+
+def read(directory):
+    return (directory / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_full_report(make_study):
+    status = {("matched", 2): "chance", ("aim", 3): "diverged", ("frozen", 1): "failed", ("frozen", 4): "missing"}
+    directory = make_study(status=status)
+    path = analysis.report(directory)
+    assert path == directory / "report" / "report.html"
+    page = Page(read(directory))
+    order = [page.text.index(words) for words in ORDER]
+    assert order == sorted(order)
+    for words in ("CUDA out of memory", "loss is not finite", "Missing runs", "torch 2.7.0", "50 176"):
+        assert words in page.text
+    assert len(page.ids) == len(set(page.ids))
+    assert page.tags.count("svg") == 4
+    names = sorted(p.relative_to(directory / "report").as_posix() for p in (directory / "report").rglob("*.*"))
+    figures = [
+        f"figures/{name}.{kind}" for name in ("curves", "forest", "slopegraph", "strip") for kind in ("svg", "png")
+    ]
+    tables = [f"tables/{name}.csv" for name in TABLES]
+    assert names == sorted([*figures, *tables, "report.html", "report.json", "report.md"])
+
+
+def test_the_page_is_self_contained_and_reachable_by_keyboard(plain):
+    text, page = read(plain), Page(read(plain))
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert "http" not in re.sub(r"http-equiv|http://www\.w3\.org/[\w/.]+", "", text)
+    targets = {value[1:] for name, value in page.attributes if name == "href" and value.startswith("#")}
+    targets |= {value[1:] for name, value in page.attributes if name == "xlink:href" and value.startswith("#")}
+    assert targets <= set(page.ids)
+    scrolling = sum(1 for name, value in page.attributes if (name, value) == ("class", "scroll"))
+    assert scrolling == sum(1 for name, value in page.attributes if (name, value) == ("tabindex", "0"))
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+
+
+def test_the_numbers_are_all_in_json_and_csv(plain):
+    directory = plain
+    numbers = json.loads((directory / "report" / "report.json").read_text(encoding="utf-8"))
+    findings = analysis.examine(analysis.load(directory))
+    row = numbers["tables"]["comparisons"][0]
+    assert row["lower"] == findings.primary.interval.lower
+    assert numbers["headline"] == findings.headline
+    assert numbers["in_scope"] is True
+    table = pd.read_csv(directory / "report" / "tables" / "pairs.csv")
+    assert table["difference"].tolist() == pytest.approx(findings.primary.pairs["difference"].tolist())
+    runs = pd.read_csv(directory / "report" / "tables" / "runs.csv")
+    assert list(runs["outcome"]) == ["trained"] * 10
+
+
+def test_the_same_results_give_the_same_bytes(plain, tmp_path):
+    first, second = plain / "report", tmp_path / "second"
+    analysis.report(plain, out=str(second))
+    files = [p.relative_to(first) for p in first.rglob("*.*")]
+    assert len(files) > 15
+    for name in files:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_hostile_names_and_reasons_stay_text(hostile):
+    directory = hostile
+    page = Page(read(directory))
+    assert not {"script", "img", "passwd"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert "<script>alert('base')</script>" in page.text
+    assert '" onload="alert(1)' in page.text
+    assert "\x07" not in read(directory)
+    markdown = (directory / "report" / "report.md").read_text(encoding="utf-8")
+    assert "<script" not in markdown
+    assert "<img" not in markdown
+    assert "[l](javascript" not in markdown
+    with (directory / "report" / "tables" / "runs.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["arm"] for row in csv.DictReader(file)} == {arm.name for arm in HOSTILE}
+
+
+def test_markdown_tables_keep_their_columns(hostile):
+    lines = (hostile / "report" / "report.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    widths = [len(re.findall(r"(?<!\\)\|", line)) for line in rows]
+    starts = [i for i, line in enumerate(rows) if set(line) <= set("|-: ")]
+    assert len(starts) >= 5
+    for start, end in zip(starts, [*(s - 1 for s in starts[1:]), len(rows)], strict=True):
+        assert len(set(widths[start - 1 : end])) == 1
+
+
+def test_markdown_escaping():
+    assert escape_markdown("a|b\nc <d> & `e` [f](g)") == r"a\|b c &lt;d&gt; &amp; \`e\` \[f\](g)"
+
+
+def test_out_of_scope_is_said_first(make_study):
+    directory = make_study([ARMS[0], ARMS[3]], seeds=5, scope={**SCOPE, "dataset": "digits"})
+    document = compose(analysis.examine(analysis.load(directory)))
+    assert document.headline.startswith("Proxy: does not test the claim. aim scores")
+    assert document.cautions[0] == "Outside the scope of the claim: data set digits, not stanford_dogs."
+    assert (document.plates["curves"].summary["kind"] != "reported").all()
+    assert document.tone == "open"
+
+
+@pytest.mark.parametrize("what", ["nothing", "one arm", "all failed"])
+def test_reports_of_little(make_study, what):
+    if what == "nothing":
+        status = {(arm.name, seed): "missing" for arm in ARMS for seed in range(2)}
+        directory = make_study(seeds=2, status=status, models=False, write_images=False)
+        expected = "No run has a result yet, of 8 planned: nothing can be said."
+    elif what == "one arm":
+        directory = make_study([ARMS[0]], seeds=1)
+        expected = "No verdict: the study has no arm with the role aim."
+    else:
+        directory = make_study(seeds=2, status={(arm.name, seed): "failed" for arm in ARMS for seed in range(2)})
+        expected = "No run has a result yet, of 8 planned: nothing can be said."
+    analysis.report(directory)
+    assert expected in Page(read(directory)).text
+
+
+def test_a_second_report_replaces_the_first(make_study):
+    directory = make_study([ARMS[0]], seeds=1, status={("baseline", 0): "missing"})
+    analysis.report(directory)
+    stray = directory / "report" / "figures" / "old.png"
+    stray.touch()
+    kept = directory / "report" / "notes.txt"
+    kept.touch()
+    analysis.report(directory)
+    assert not stray.exists()
+    assert kept.exists()
+
+
+def test_what_stops_a_report_is_named(make_study, tmp_path):
+    directory = make_study([ARMS[0]], seeds=1, claim="stanford_dgs_aim")
+    with pytest.raises(UsageError, match="did you mean 'stanford_dogs_aim'"):
+        analysis.report(directory)
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(StoreError, match="cannot be written"):
+        analysis.report(make_study([ARMS[0]], seeds=1, status={("baseline", 0): "missing"}), out=blocked)
