@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations import planning
-from ablations.arms import differences, expand
+from ablations.arms import differences
 from ablations.estimate import Cost, estimate
 from ablations.planning import Plan
 from ablations.study import Resources, read_study
-from aimlib.errors import ConfigError, DataError
+from analysis.options import written
 
 
 @dataclass(frozen=True)
@@ -36,28 +36,12 @@ def check(study: str | Path, overrides: Iterable[str] = (), *, timing: bool = Tr
 
     Raises
     ------
-    ConfigError: with one message per problem; where only the data is missing, what could be checked without it
-        has been.
+    ConfigError: with one message per problem; those of missing data come only when there is no other.
     """
     file = read_study(study, overrides)
-    _check_claim(file.spec.claim, str(file.path))
-    try:
-        plan = planning.plan(file)
-    except DataError as error:
-        planning.summaries_of(file, expand(file))
-        raise ConfigError([f"{file.path}: base.data: {error}"]) from error
+    plan = planning.plan(file)
     cost = estimate(plan, parallel_here(file.spec.resources)) if timing else None
     return Check(plan, cost, tuple(_notes(plan)))
-
-
-def _check_claim(claim: str | None, path: str) -> None:
-    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas, needed by nothing else here
-
-    if claim is not None:
-        try:
-            read_claim(claim)
-        except ValueError as error:
-            raise ConfigError([f"{path}: claim: {error}"]) from error
 
 
 def parallel_here(resources: Resources) -> int:
@@ -92,13 +76,3 @@ def differing(plan: Plan) -> dict[str, list[str]]:
         ]
         for arm in plan.arms
     }
-
-
-def written(value: object) -> str:
-    """Return an option's value for people: ``conv_ones(channels=16, rows=4)``, ``none``, ``[8, 16]``."""
-    if value is None:
-        return "none"
-    if isinstance(value, dict) and "name" in value:
-        options = ", ".join(f"{key}={written(item)}" for key, item in value.items() if key != "name")
-        return f"{value['name']}({options})" if options else str(value["name"])
-    return str(value)

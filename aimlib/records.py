@@ -103,7 +103,7 @@ TRIALS: tuple[Column, ...] = (
     Column("finished_at", "time", "UTC", "when the row was written"),
     Column("data_fingerprint", "text", "", "hash of the decoded images and labels"),
     Column("git_commit", "text", "", "commit of the checkout that ran it; null outside a checkout"),
-    Column("git_dirty", "text", "", "hash of its uncommitted changes; null where it was clean"),
+    Column("git_dirty", "text", "", "hash of its uncommitted changes; null: clean; unknown: git did not say"),
     Column("versions", "text", "JSON", "versions of Python and of the libraries that decide the numbers"),
     Column("plugins", "text", "JSON", "distribution of every component used"),
     Column("config", "text", "JSON", "the whole RunConfig"),
@@ -154,7 +154,7 @@ MODELS: tuple[Column, ...] = (
         "differences",
         "text",
         "JSON",
-        "options that differ from the baseline: key path, baseline's value, own value",
+        "options that differ from the baseline: objects with option (key path), baseline and value",
     ),
     Column("config", "text", "JSON", "RunConfig of the arm's first seed"),
 )
@@ -265,7 +265,7 @@ def write_table(table: pa.Table, path: Path) -> None:
     """Write a table as compressed Parquet. Not atomic: the store links a finished file into place."""
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    pq.write_table(table, path, compression="zstd")
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
 def predictions_from(buffer: bytes, bits: int, epochs: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:

@@ -155,7 +155,7 @@ def _provenance(findings: Findings) -> list[tuple[str, tuple[str, ...]]]:
         ("Package that planned", (f"aim-ablations {results.plan.package_version}",)),
         ("Code", _counted(commit + dirty)),
         ("Libraries", _counted(trials["versions"].map(_listed))),
-        ("Plugins", _counted(trials["plugins"].map(_listed))),
+        ("Plugins", _plugins(trials["plugins"])),
         ("Device", _counted(device)),
         ("CPU threads", _counted(trials["threads"])),
         ("Host", _counted(trials["host"])),
@@ -175,6 +175,15 @@ def _counted(values: pd.Series) -> tuple[str, ...]:
     if len(counts) == 1 and counts.iloc[0] == len(values):
         return (str(counts.index[0]),)
     return tuple(f"{value} ({numerals.count(int(number), 'run')})" for value, number in counts.items())
+
+
+def _plugins(column: pd.Series) -> tuple[str, ...]:
+    """Return every distribution with the components that any run took from it."""
+    origins: dict[str, set[str]] = {}
+    for text in column.dropna().unique():
+        for name, distribution in parsed(text, {}).items():
+            origins.setdefault(str(distribution), set()).add(str(name))
+    return tuple(f"{distribution}: {', '.join(sorted(names))}" for distribution, names in sorted(origins.items()))
 
 
 def _listed(text: object) -> str | None:

@@ -114,7 +114,7 @@ def _opened(path: Path, use: Callable[[Any], Part]) -> Part:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.schema_arrow.metadata or {}
             refuse_version(_number(metadata.get(b"schema_version", b"none")), path)
             absent = [name for name in run_schema().names if name not in file.schema_arrow.names]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pandas as pd
 
 from analysis import numerals
+from analysis.options import written
 from analysis.sheet import Sheet, parsed
 
 
@@ -50,20 +48,9 @@ def models(table: pd.DataFrame) -> Sheet:
 def differences(models: pd.DataFrame) -> Sheet:
     """Return the options in which every arm differs from the baseline."""
     rows = [
-        (str(arm), *(_text(part) for part in _parts(item)))
+        (str(arm), str(item["option"]), written(item["baseline"]), written(item["value"]))
         for arm, text in zip(models["arm"], models["differences"], strict=True)
         for item in parsed(text, [])
     ]
     columns = ("Arm", "Option", "Baseline", "This arm")
     return Sheet("What differs from the baseline", columns, tuple(rows))
-
-
-def _parts(item: Any) -> tuple[Any, Any, Any]:
-    """Return key path, baseline's and own value of one difference, written as an object or as a list."""
-    values = list(item.values()) if isinstance(item, dict) else item if isinstance(item, list) else [item]
-    key, baseline, own = [*values, None, None, None][:3]
-    return key, baseline, own
-
-
-def _text(value: Any) -> str:
-    return numerals.NOTHING if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -72,7 +72,7 @@ def write_segment(paths: Iterable[Path], segment: Path) -> None:
     """
     paths = list(paths)
     schema = _common_schema(paths)
-    with pq.ParquetWriter(segment, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(segment, schema, compression="zstd", write_page_checksum=True) as writer:
         group: list[pa.Table] = []
         bytes_held = 0
         for path in paths:
