@@ -69,10 +69,12 @@ def run(
     """
     if address is not None and executor == "inline":
         raise UsageError("--address is of a Ray cluster; it goes with --executor ray")
-    plan = planning.plan(read_study(study, overrides))
+    console = console or Console(quiet=True)
+    with console.status("checking the study, its networks and its data"):
+        plan = planning.plan(read_study(study, overrides))
     directory = Path(out) if out is not None else Path("results") / plan.study.spec.name
     store = _prepare(plan, directory)
-    return _compute(plan, store, address=address, executor=executor, console=console or Console(quiet=True))
+    return _compute(plan, store, address=address, executor=executor, console=console)
 
 
 def _prepare(plan: Plan, directory: Path) -> ResultStore:
@@ -164,7 +166,7 @@ class _Desk:
 
     def _failed(self, run_id: str, reason: str) -> None:
         self.failed[run_id] = reason
-        self.console.print(f"{self.labels[run_id]} ({run_id}) failed: {reason}", style="red", markup=False)
+        self.console.print(f"{self.labels[run_id]} ({run_id}) failed: {reason}", style="red", markup=False, emoji=False)
 
     def released(self) -> list[Task]:
         """Return the tasks that another process had claimed and has not settled, once it lets go of one."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ablations.checking import Check
-    from ablations.doctor import Finding
+    from ablations.diagnosis import Finding
     from ablations.launch import Session
     from aimlib.registry import PluginInfo
 
@@ -125,7 +126,10 @@ def plugins(found: Iterable[PluginInfo], console: Console) -> None:
 
 
 def findings(found: Iterable[Finding], console: Console) -> None:
-    """Print what the doctor found."""
+    """Print what the doctor found, a line each; what to do about it stands below."""
     styles = {"ok": "green", "note": "yellow", "problem": "red"}
-    rows = [(Text(f.state, style=styles[f.state]), f.subject, f.message, f.remedy) for f in found]
-    console.print(table(("", "subject", "finding", "what to do"), rows))
+    for finding in found:
+        line = Text(f"{finding.state:8}", style=styles[finding.state])
+        console.print(line + Text(f"{finding.subject}: {finding.message}", style=""), highlight=False)
+        if finding.remedy:
+            console.print(Padding(Text(finding.remedy, style="dim"), (0, 0, 0, 8)))

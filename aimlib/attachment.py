@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from aimlib.errors import UsageError, did_you_mean
+from aimlib.initialization import declare, declared
 from aimlib.memory.current import CurrentMemory
 from aimlib.memory.readers import ConvReader, LinearReader, Reader
 from aimlib.memory.shape_rule import channels_added
@@ -56,6 +57,9 @@ class AimNetwork(nn.Module):
     updates : the update after each module named in `attachment.updates`, in that order.
     attachment : what reads and what updates.
     """
+
+    baseline_prefix: ClassVar[str] = "network."
+    """Before the names of the given network's parameters, see `aimlib.initialization.initialize`."""
 
     def __init__(
         self,
@@ -179,6 +183,9 @@ def _update_points(
     if where is None:
         return [], []
     last_read = max(order[layer.name] for layer in chosen)
+    for name in layout.update_points(where):
+        if name not in order:
+            raise UsageError(f"no update can run after {name!r}: the forward pass does not call it")
     points = sorted(layout.update_points(where), key=order.__getitem__)
     # A reader inside a module starts after the module does, but before it ends: compare with the next start.
     after = {name: _next_start(name, order) for name in points}
@@ -208,7 +215,11 @@ def _width(layer: Layer, values: int) -> int:
 
 
 def _reader(module: nn.Module, layer: Layer, source: MemorySource, memory: CurrentMemory) -> Reader:
+    reader: Reader
     if isinstance(module, nn.Conv2d):
-        return ConvReader(module, _width(layer, source.config.values), memory)
-    assert isinstance(module, nn.Linear)
-    return LinearReader(module, source.config.values, memory)
+        reader = ConvReader(module, _width(layer, source.config.values), memory)
+    else:
+        assert isinstance(module, nn.Linear)
+        reader = LinearReader(module, source.config.values, memory)
+    declare(reader, **declared(module))
+    return reader

@@ -104,7 +104,7 @@ def _identity_of(value: Any) -> Any:
         return value.identity()
     if isinstance(value, (tuple, list)):
         return [_identity_of(item) for item in value]
-    return value
+    return 0.0 if value == 0 and isinstance(value, float) else value  # -0.0 equals 0.0, but is another text
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> list[str]:

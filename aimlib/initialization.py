@@ -52,7 +52,13 @@ def declare(module: nn.Module, **rules: Rule) -> None:
     own = {name for name, _ in module.named_parameters(recurse=False)}
     if not set(rules) <= own:
         raise ValueError(f"{type(module).__name__} has no parameter {', '.join(sorted(set(rules) - own))}")
-    setattr(module, _RULES, {**getattr(module, _RULES, {}), **rules})
+    setattr(module, _RULES, {**declared(module), **rules})
+
+
+def declared(module: nn.Module) -> dict[str, Rule]:
+    """Return the rules that `declare` gave to the direct parameters of `module`."""
+    rules: dict[str, Rule] = getattr(module, _RULES, {})
+    return rules
 
 
 def initialize(
@@ -65,6 +71,8 @@ def initialize(
 
     Parameters
     ----------
+    network : its attribute `baseline_prefix`, where it has one, stands before the names that its parameters have in
+        the baseline; they start as they do there.
     seed : the run's seed.
     conv_init : rule for convolutions that declare none.
     read_init : fan-in of reading weights, see `aimlib.config.ModelConfig.read_init`.
@@ -74,21 +82,17 @@ def initialize(
     names of parameters that no rule covers; they keep the value that their module gave them.
     """
     left: list[str] = []
+    added = getattr(network, "baseline_prefix", "")
     for prefix, module in network.named_modules():
-        rules = {**_rules_by_type(module, conv_init, read_init), **getattr(module, _RULES, {})}
+        rules = {**_rules_by_type(module, conv_init, read_init), **declared(module)}
         for name, parameter in module.named_parameters(recurse=False):
             full = f"{prefix}.{name}" if prefix else name
             if name not in rules:
                 left.append(full)
                 continue
             with torch.no_grad():
-                parameter.copy_(draw(rules[name], parameter.shape, seed_for(seed, "init", logical_name(full))))
+                parameter.copy_(draw(rules[name], parameter.shape, seed_for(seed, "init", full.removeprefix(added))))
     return left
-
-
-def logical_name(name: str) -> str:
-    """Return a parameter's name as it is in the baseline: without the prefix of the network that adds memory."""
-    return name.removeprefix("network.")
 
 
 def _rules_by_type(

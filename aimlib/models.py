@@ -129,12 +129,14 @@ def _multiply_adds(network: nn.Module, x_BCHW: Tensor) -> int:
 
 def _activation_bytes(network: nn.Module, x_BCHW: Tensor) -> int:
     """Return the bytes that autograd keeps for the backward pass, parameters left out, each tensor counted once."""
-    own = {id(p) for p in network.parameters()} | {id(b) for b in network.buffers()}
+    # By storage: a dense layer keeps a transposed view of its weight.
+    own = {tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *network.buffers())}
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        if id(tensor) not in own:
-            kept[tensor.untyped_storage()._cdata] = tensor
+        storage = tensor.untyped_storage()._cdata
+        if storage not in own:
+            kept[storage] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

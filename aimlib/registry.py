@@ -11,8 +11,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,25 +86,34 @@ class Registry:
         return decorate
 
     def _refuse_duplicate(self, name: str, cls: type) -> None:
-        other = self._classes.get(name)
-        if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise PluginError(
-                f"{self.kind} {name!r} is registered twice: by {other.__module__}.{other.__qualname__} and by "
-                f"{cls.__module__}.{cls.__qualname__}; rename one of them"
-            )
+        own, other = f"{cls.__module__}.{cls.__qualname__}", self._classes.get(name)
+        first = f"{other.__module__}.{other.__qualname__}" if other is not None else own
+        # A built-in plugin need not have been imported yet to own its name.
+        module = next((info.module for info in self._builtin() if info.name == name), cls.__module__)
+        if module != cls.__module__:
+            first = module
+        if first != own:
+            raise PluginError(f"{self.kind} {name!r} is registered twice: by {first} and by {own}; rename one of them")
 
     def _complete(self, name: str, version: int, cls: type) -> None:
         """Check what the plugin brings and fill in what it may leave out."""
         lacking = [method for method in self._methods if not callable(getattr(cls, method, None))]
         if lacking:
             raise PluginError(f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) lacks {', '.join(lacking)}")
-        parent: type[ComponentConfig] = getattr(cls, "Config", ComponentConfig)
-        if "Config" not in cls.__dict__:  # its own class, so that name and version below are its own
-            own = {"__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.Config"}
-            setattr(cls, "Config", type("Config", (parent,), own))  # noqa: B010 -- mypy knows no attribute of `type`
-        config: type[ComponentConfig] = cls.__dict__["Config"]
+        config: type[ComponentConfig] = getattr(cls, "Config", ComponentConfig)
         if not issubclass(config, ComponentConfig):
             raise PluginError(f"{self.kind} {name!r}: Config must be a subclass of aimlib.component.ComponentConfig")
+        own = f"{cls.__qualname__}.Config"
+        if (
+            "Config" not in cls.__dict__ or config.__qualname__ != own
+        ):  # inherited or shared: make it its own, so that name and version below are too
+            config = type("Config", (config,), {"__module__": cls.__module__, "__qualname__": own})
+            setattr(cls, "Config", config)  # noqa: B010 -- mypy knows no attribute of `type`
+        elif config.__dict__.get("component", name) != name:
+            raise PluginError(
+                f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) is registered as {config.component!r} "
+                f"already; register a subclass, or use one name"
+            )
         config.component, config.version = name, version
         dimensions: Mapping[str, Dimension] = getattr(cls, "search_space", {})
         unknown = sorted(set(dimensions) - set(config.model_fields))
@@ -150,6 +161,7 @@ class Registry:
         try:
             loaded = entry.load() if entry is not None else importlib.import_module(info.module)
         except Exception as error:
+            self._classes.pop(info.name, None)  # its module may have failed after registering it
             raise PluginError(
                 f"{self.kind} {info.name!r} of {info.distribution} cannot be imported from {info.module}: "
                 f"{type(error).__name__}: {error}; repair or uninstall that distribution"
@@ -199,9 +211,15 @@ class Registry:
                 yield PluginInfo(self.family, module.name[1:], DISTRIBUTION, f"{self.package}.{module.name}")
 
     def _entry_points(self) -> Iterator[tuple[PluginInfo, importlib.metadata.EntryPoint]]:
-        for entry in importlib.metadata.entry_points(group=f"aimlib.{self.family}"):
+        for entry in _installed(f"aimlib.{self.family}", tuple(sys.path)):
             distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
             yield PluginInfo(self.family, entry.name, distribution, entry.module), entry
+
+
+@lru_cache(maxsize=64)
+def _installed(group: str, _path: tuple[str, ...]) -> importlib.metadata.EntryPoints:
+    """Return the entry points of a group; reading all distributions takes milliseconds, and every component asks."""
+    return importlib.metadata.entry_points(group=group)
 
 
 backbones = Registry("backbones", "backbone", "aimlib.backbones", ("build", "layout"))

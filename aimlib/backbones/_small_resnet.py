@@ -48,8 +48,9 @@ class Bottleneck(nn.Module):
         """Return the block's output [batch, 4 x width, height / stride, width / stride]."""
         inner = functional.relu(self.bn1(self.conv1(x_BCHW)), inplace=True)
         inner = functional.relu(self.bn2(self.conv2(inner)), inplace=True)
+        inner = self.bn3(self.conv3(inner))
         shortcut = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
-        return functional.relu(self.bn3(self.conv3(inner)) + shortcut, inplace=True)
+        return functional.relu(inner + shortcut, inplace=True)
 
 
 class SmallResNet(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import nn
 from torchvision.models.vgg import VGG, make_layers
@@ -41,7 +42,9 @@ class Vgg16BnBackbone(Backbone):
         features: nn.Sequential = make_layers(plan, batch_norm=True)
         if shape.channels != 3:
             features[0] = nn.Conv2d(shape.channels, options.widths[0], kernel_size=3, padding=1)
-        network: nn.Module = VGG(features, num_classes=shape.classes, init_weights=False)
+        with torch.device("meta"):  # its dense layers, 0.5 GB at their usual size, are replaced below
+            network: nn.Module = VGG(nn.Sequential(), num_classes=shape.classes, init_weights=False)
+        network.features = features
         first, second = options.dense
         network.classifier = nn.Sequential(
             nn.Linear(options.widths[-1] * 7 * 7, first),

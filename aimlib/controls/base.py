@@ -9,6 +9,7 @@ from aimlib.attachment import AimNetwork
 from aimlib.component import ComponentConfig
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
+from aimlib.errors import UsageError
 
 
 class Control(ABC):
@@ -35,5 +36,13 @@ class Control(ABC):
         """
 
     def adjust(self, network: AimNetwork) -> None:
-        """Change the built and initialized network in place; called where `ModelConfig.control` names this control."""
-        raise AssertionError(f"{type(self).__name__} left itself in ModelConfig.control but adjusts nothing")
+        """Change the built and initialized network in place; called where `ModelConfig.control` names this control.
+
+        Raises
+        ------
+        UsageError: the control changes the configuration, not the network, and was put into the model by hand.
+        """
+        raise UsageError(
+            f"control {self.config.name!r} changes nothing in a built network: write it as the control of the arm, not "
+            f"into its model, or call its transform"
+        )

@@ -40,11 +40,7 @@ class ConvReader(nn.Conv2d):
     read_weight: nn.Parameter
 
     def __init__(self, conv: nn.Conv2d, channels_added: int, memory: CurrentMemory) -> None:
-        if conv.groups != 1:
-            raise UsageError(
-                f"a convolution with groups={conv.groups} cannot read a memory: each group sees only a part of "
-                f"the input; choose a placement without this layer"
-            )
+        _refuse_groups(conv)
         super().__init__(
             conv.in_channels,
             conv.out_channels,
@@ -104,6 +100,7 @@ class ConvReader(nn.Conv2d):
     @classmethod
     def from_concatenated(cls, conv: nn.Conv2d, channels_added: int, memory: CurrentMemory) -> Self:
         """Return the reader that equals `conv` over ``[x; memory]``, the memory's channels being the last ones."""
+        _refuse_groups(conv)
         own = conv.in_channels - channels_added
         if own < 1:
             raise UsageError(f"of {conv.in_channels} input channels, {channels_added} cannot be the memory's")
@@ -114,7 +111,6 @@ class ConvReader(nn.Conv2d):
             cast("tuple[int, int]", conv.stride),
             cast("str | tuple[int, int]", conv.padding),
             cast("tuple[int, int]", conv.dilation),
-            groups=conv.groups,
             bias=conv.bias is not None,
             padding_mode=conv.padding_mode,
             device=conv.weight.device,
@@ -194,6 +190,14 @@ class LinearReader(nn.Linear):
 
 
 Reader = ConvReader | LinearReader
+
+
+def _refuse_groups(conv: nn.Conv2d) -> None:
+    if conv.groups != 1:
+        raise UsageError(
+            f"a convolution with groups={conv.groups} cannot read a memory: each group sees only a part of "
+            f"the input; choose a placement without this layer"
+        )
 
 
 def _copy_parameters(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | None) -> None:

@@ -104,13 +104,14 @@ def trace(network: nn.Module, input_shape: tuple[int, int, int]) -> list[Call]:
     handles = []
     for name, module in network.named_modules():
         handles += [module.register_forward_pre_hook(begin(name)), module.register_forward_hook(end(name))]
-    training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     try:
         _forward_once(network.eval(), input_shape)
     finally:
         for handle in handles:
             handle.remove()
-        network.train(training)
+        for module, training in modes:
+            module.training = training
     return sorted(calls, key=lambda call: call.order)
 
 
@@ -167,6 +168,8 @@ def layers(network: nn.Module, layout: Layout, calls: list[Call]) -> list[Layer]
 
 
 def _obstacle(module: nn.Conv2d | nn.Linear, times: int) -> str:
+    if type(module) not in (nn.Conv2d, nn.Linear):
+        return f"a {type(module).__name__}, which may compute something else than a plain layer of its kind"
     if isinstance(module, nn.Conv2d) and module.groups != 1:
         return f"grouped convolution (groups={module.groups}): each group sees only a part of the input"
     if times > 1:
@@ -177,6 +180,9 @@ def _obstacle(module: nn.Conv2d | nn.Linear, times: int) -> str:
 def _places(network: nn.Module, layout: Layout) -> dict[str, tuple[int, int, int | None]]:
     """Return stage, block and position on the main path for every module inside a block."""
     names = [name for name, _ in network.named_modules()]
+    unknown = [name for name in layout.update_points("block") if name not in names]
+    if unknown:
+        raise UsageError(f"the layout ends a block with {unknown[0]!r}, which the network does not have")
     places: dict[str, tuple[int, int, int | None]] = {}
     for stage, blocks in enumerate(layout.stages):
         for block, content in enumerate(blocks):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ def load(directory: Path, run_id: str) -> Checkpoint | None:
         raise StoreError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); delete it, and the run starts afresh"
         ) from error
-    if not isinstance(state, dict) or state.pop("format", None) != FORMAT or state.get("run_id") != run_id:
+    parts = {"format", *(part.name for part in fields(Checkpoint))}
+    if not isinstance(state, dict) or set(state) != parts or state.pop("format") != FORMAT or state["run_id"] != run_id:
         raise StoreError(f"{path}: not a checkpoint of run {run_id} in a known format; delete it to start afresh")
     return Checkpoint(**state)

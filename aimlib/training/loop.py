@@ -15,6 +15,7 @@ import torch
 
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
+from aimlib.errors import StoreError
 from aimlib.registry import selections
 from aimlib.training import checkpoints
 from aimlib.training.checkpoints import Checkpoint
@@ -109,13 +110,19 @@ class _Keeper:
         self.began = self.saved_at = time.perf_counter()
         self.cost = 0.0
         found = checkpoints.load(directory, run_id) if directory else None
-        if found is not None:
-            self._resume(found)
+        if directory and found is not None:
+            self._resume(found, directory)
 
-    def _resume(self, found: Checkpoint) -> None:
+    def _resume(self, found: Checkpoint, directory: Path) -> None:
         run = self.run
-        run.network.load_state_dict(found.network)
-        run.optimizer.load_state_dict(found.optimizer)
+        try:
+            run.network.load_state_dict(found.network)
+            run.optimizer.load_state_dict(found.optimizer)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise StoreError(
+                f"{directory / checkpoints.FILE}: does not fit the network of this run (a component changed without a "
+                f"new version?); delete it to start afresh"
+            ) from error
         run.history, run.predictions = found.epochs, list(found.predictions.numpy())
         self.attempts, self.before, self.started_at = found.attempts + 1, found.seconds, found.started_at
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
+from pydantic import model_validator
 from torch import nn
 
 from aimlib.dimensions import Dimension, Real
@@ -26,6 +27,12 @@ class Sgd(OptimizerPlugin):
         learning_rate: Positive = 0.1
         momentum: BelowOne = 0.9
         nesterov: bool = False
+
+        @model_validator(mode="after")
+        def _nesterov_has_momentum(self) -> Self:
+            if self.nesterov and self.momentum == 0:
+                raise ValueError("nesterov: true needs momentum above 0; give momentum, or remove nesterov")
+            return self
 
     config: Config
 

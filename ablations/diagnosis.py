@@ -126,6 +126,10 @@ def _data() -> Iterable[Finding]:
     from aimlib.registry import datasets  # noqa: PLC0415
 
     for name in datasets.names():
+        needed = [key for key, field in datasets.get(name).Config.model_fields.items() if field.is_required()]
+        if needed:
+            yield Finding(f"data {name}", "ok", f"a study says where and what it is ({', '.join(needed)})")
+            continue
         try:
             summary = summarise(datasets.create(datasets.parse(name)))
         except UsageError as error:

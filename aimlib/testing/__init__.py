@@ -1,0 +1,36 @@
+"""Conformance tests that plugin authors subclass, one class per family.
+
+>>> from aimlib.testing import PlacementConformance
+>>> class TestMyPlacement(PlacementConformance):
+...     name = "my_placement"
+
+pytest collects the subclass and runs every test of the base on the plugin registered under `name`, with
+`options`. torch is imported by the first class that is asked for, not by this package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aimlib.testing.backbones import BackboneConformance
+    from aimlib.testing.memories import MemorySourceConformance
+    from aimlib.testing.placements import PlacementConformance
+    from aimlib.testing.updates import UpdateConformance
+
+__all__ = ["BackboneConformance", "MemorySourceConformance", "PlacementConformance", "UpdateConformance"]
+
+_HOMES = {
+    "BackboneConformance": "backbones",
+    "MemorySourceConformance": "memories",
+    "PlacementConformance": "placements",
+    "UpdateConformance": "updates",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a conformance class when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,88 @@
+"""What the conformance tests of all families share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from aimlib.component import ComponentConfig
+from aimlib.errors import ConfigError, UsageError
+from aimlib.registry import Registry
+
+
+class Conformance:
+    """Base of the conformance tests: which plugin is tested, and with which options.
+
+    Attributes
+    ----------
+    registry : the family; set by the subclasses of this package.
+    name : name under which the plugin is registered; set it in your subclass.
+    options : options of the plugin for the tests, besides those that the family's tests choose.
+    """
+
+    registry: ClassVar[Registry]
+    name: ClassVar[str] = ""
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    def config(self, **more: Any) -> ComponentConfig:
+        """Return the plugin's configuration with the tests' options."""
+        assert self.name, f"{type(self).__name__} must set `name` to the registered name of the plugin"
+        return self.registry.parse({"name": self.name, **self.options, **more})
+
+    def test_configuration_survives_a_document(self) -> None:
+        """What is written to a study document and read back is the same configuration."""
+        config = self.config()
+        assert self.registry.parse(config.model_dump(mode="json")) == config
+
+    def test_unknown_option_is_refused(self) -> None:
+        """A misspelt option raises ConfigError and names the option."""
+        try:
+            self.config(surely_no_such_option=1)
+        except ConfigError as error:
+            assert "surely_no_such_option" in str(error)  # noqa: PT017 -- without pytest, so that importing needs none
+        else:
+            raise AssertionError(f"{self.name!r} accepts an option that it does not have")
+
+    def test_source_says_where_the_idea_is_from(self) -> None:
+        """The class has a `source` for the report and a docstring for the list of plugins."""
+        cls = self.registry.get(self.name)
+        assert getattr(cls, "source", ""), f"{cls.__name__} has no `source`"
+        assert cls.__doc__, f"{cls.__name__} has no docstring"
+
+
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+    """Raise AssertionError where two tensors differ by more than `tolerance`, absolute and relative."""
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def assert_gradients(module: nn.Module, *inputs: Tensor) -> None:
+    """Raise AssertionError unless every trainable parameter has a finite gradient and every input a non-zero one."""
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"no gradient reaches {name}"
+            assert bool(parameter.grad.isfinite().all()), f"the gradient of {name} is not finite"
+    for number, tensor in enumerate(inputs):
+        assert tensor.grad is not None, f"no gradient reaches input {number}"
+        assert bool(tensor.grad.abs().sum() > 0), f"the gradient of input {number} is zero everywhere"
+
+
+def random_like(shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    """Return standard normal numbers that depend on `seed` alone."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def weigh(output: Tensor) -> Tensor:
+    """Return a scalar to differentiate: the sum of the output under fixed random weights."""
+    return (output * random_like(tuple(output.shape), seed=1).to(output.dtype)).sum()
+
+
+def refusal(call: Any) -> str | None:
+    """Return the message of the UsageError that `call` raises; None where it raises nothing."""
+    try:
+        call()
+    except UsageError as error:
+        return str(error)
+    return None

@@ -1,0 +1,114 @@
+"""Conformance tests of memory sources."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from aimlib.initialization import initialize
+from aimlib.memory.current import CurrentMemory
+from aimlib.memory.readers import ConvReader
+from aimlib.memory.sources.base import MemoryConfig, MemorySource
+from aimlib.registry import memories
+from aimlib.testing.conformance import Conformance, assert_close, assert_gradients, random_like, weigh
+
+
+class MemorySourceConformance(Conformance):
+    """Tests of a memory source: the size it says, a start that its seed decides, gradients, dtypes, devices."""
+
+    registry = memories
+    options: ClassVar[Mapping[str, Any]] = {"channels": 3, "rows": 2, "columns": 5}
+
+    def source(self, seed: int = 0) -> MemorySource:
+        """Return the source with the initial values of `seed`."""
+        source: MemorySource = memories.create(self.config())
+        initialize(source, seed)
+        return source
+
+    def test_memory_has_the_configured_size(self) -> None:
+        """Shape [1 or batch, channels, rows, columns], float32, finite, for batches of one and of five."""
+        source = self.source()
+        for batch in (1, 5):
+            memory = source(batch)
+            assert memory.shape[0] in (1, batch)
+            assert tuple(memory.shape[1:]) == (source.config.channels, source.config.rows, source.config.columns)
+            assert memory.dtype == torch.float32
+            assert bool(memory.isfinite().all())
+
+    def test_degrees_of_freedom_are_possible(self) -> None:
+        """Not more of them than the memory has values."""
+        source = self.source()
+        assert isinstance(source.config, MemoryConfig)
+        assert 0 <= source.degrees_of_freedom <= source.config.values
+
+    def test_every_parameter_declares_its_start(self) -> None:
+        """`aimlib.initialization.initialize` covers all parameters, so the start depends on seed and name alone."""
+        source: MemorySource = memories.create(self.config())
+        assert initialize(source, 0) == []
+
+    def test_the_seed_decides_the_start(self) -> None:
+        """Equal seeds give equal parameters, other seeds other ones."""
+        first, again, other = (dict(self.source(seed).named_parameters()) for seed in (0, 0, 1))
+        assert all(torch.equal(first[name], again[name]) for name in first)
+        assert not first or any(not torch.equal(first[name], other[name]) for name in first)
+
+    def test_gradient_reaches_every_parameter(self) -> None:
+        """A loss on the memory moves every trainable parameter."""
+        source = self.source()
+        memory = source(2)
+        assert memory.requires_grad == any(p.requires_grad for p in source.parameters())
+        if memory.requires_grad:
+            weigh(memory).backward()  # type: ignore[no-untyped-call]
+        assert_gradients(source)
+
+    def test_state_dict_carries_the_memory(self) -> None:
+        """Loaded into another instance, the state gives the same memory; a checkpoint relies on it."""
+        one, two = self.source(0).eval(), self.source(1).eval()
+        two.load_state_dict(one.state_dict())
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+        torch.manual_seed(0)
+        expected = one(2)
+        torch.manual_seed(0)
+        assert torch.equal(two(2), expected)
+
+    def test_copy_is_independent(self) -> None:
+        """Changing the copy's parameters leaves the original alone."""
+        source = self.source()
+        before = [p.clone() for p in source.parameters()]
+        for parameter in copy.deepcopy(source).parameters():
+            parameter.data.add_(1)
+        assert all(torch.equal(now, old) for now, old in zip(source.parameters(), before, strict=True))
+
+    def test_bfloat16(self) -> None:
+        """Works under autocast, and moved to bfloat16 as a whole."""
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert bool(self.source()(2).isfinite().all())
+        assert self.source().to(torch.bfloat16)(2).dtype == torch.bfloat16
+
+    def test_meta_device(self) -> None:
+        """Built under ``torch.device("meta")`` it computes shapes and allocates nothing."""
+        with torch.device("meta"):
+            source: MemorySource = memories.create(self.config())
+            memory = source(2)
+        assert memory.is_meta
+        assert all(p.is_meta for p in source.parameters())
+        assert tuple(memory.shape[1:]) == (source.config.channels, source.config.rows, source.config.columns)
+
+    def test_layers_can_read_it(self) -> None:
+        """Read at odd sizes, by a batch of one, channels-last or not: equal results, and gradients reach the source."""
+        for height, width, batch in ((7, 5, 1), (3, 3, 2), (1, 1, 2)):
+            source, current = self.source(), CurrentMemory()
+            values = source.config.values
+            added = max(1, -(-values // (height * width)))
+            reader = ConvReader(torch.nn.Conv2d(2, 4, 3, padding=1), added, current)
+            reader.read_weight.data.copy_(random_like(tuple(reader.read_weight.shape)))
+            x = random_like((batch, 2, height, width))
+            torch.manual_seed(0)
+            current.write(source(batch))
+            plain = reader(x)
+            assert_close(reader(x.contiguous(memory_format=torch.channels_last)), plain, 1e-4)
+            weigh(plain).backward()  # type: ignore[no-untyped-call]
+            assert_gradients(source)

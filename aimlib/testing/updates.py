@@ -1,0 +1,139 @@
+"""Conformance tests of updates."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from aimlib.initialization import initialize
+from aimlib.memory.sources.base import MemoryConfig
+from aimlib.registry import updates
+from aimlib.testing.conformance import (
+    Conformance,
+    assert_close,
+    assert_gradients,
+    random_like,
+    refusal,
+    weigh,
+)
+from aimlib.updates.base import MemoryUpdate
+
+
+class UpdateConformance(Conformance):
+    """Tests of an update: a memory of the same size, one per image, with gradients to all that it is made from.
+
+    Attributes
+    ----------
+    features : shapes of features, without the batch, that it must take: a usual one, odd sizes, one smaller than
+        the memory.
+    memory : size of the memory in the tests.
+    """
+
+    registry = updates
+    features: ClassVar[tuple[tuple[int, ...], ...]] = ((5, 8, 8), (3, 7, 5), (2, 1, 3))
+    memory: ClassVar[MemoryConfig] = MemoryConfig(channels=4, rows=2, columns=3)
+
+    def update(self, features: tuple[int, ...], seed: int = 0) -> MemoryUpdate:
+        """Return the update after a module that gives `features`, with the initial values of `seed`."""
+        update: MemoryUpdate = updates.get(self.name)(self.config(), features, self.memory, "layer1")
+        initialize(update, seed)
+        return update
+
+    def inputs(self, features: tuple[int, ...], batch: int, memories: int) -> tuple[Tensor, Tensor]:
+        """Return random features and memory that take gradients."""
+        size = self.memory
+        x = random_like((batch, *features), seed=2).requires_grad_()
+        return x, random_like((memories, size.channels, size.rows, size.columns), seed=3).requires_grad_()
+
+    def test_new_memory_has_the_size_of_the_old(self) -> None:
+        """For every shape of features, memories shared and per image, batches of one and more, train and eval."""
+        for features in self.features:
+            update = self.update(features)
+            for training in (True, False):
+                for batch, memories in ((4, 1), (4, 4), (1, 1)):
+                    if training and batch == 1:
+                        continue  # batch norm refuses to train on a single value
+                    new = update.train(training)(*self.inputs(features, batch, memories))
+                    assert new.shape[0] in (1, batch)
+                    assert tuple(new.shape[1:]) == (self.memory.channels, self.memory.rows, self.memory.columns)
+                    assert new.dtype == torch.float32
+                    assert bool(new.isfinite().all())
+
+    def test_images_do_not_see_each_other_in_evaluation(self) -> None:
+        """In evaluation, an image's memory is the same alone as in a batch."""
+        features = self.features[0]
+        update = self.update(features).eval()
+        x, memory = self.inputs(features, 4, 4)
+        with torch.no_grad():
+            together = update(x, memory).expand(4, -1, -1, -1)
+            for image in range(4):
+                alone = update(x[image : image + 1], memory[image : image + 1])
+                assert_close(alone, together[image : image + 1], 1e-4)
+
+    def test_gradient_reaches_features_memory_and_parameters(self) -> None:
+        """Back-propagation through the update is how memory is learned."""
+        for features in self.features[:2]:
+            update = self.update(features)
+            x, memory = self.inputs(features, 4, 1)
+            weigh(update(x, memory)).backward()  # type: ignore[no-untyped-call]
+            assert_gradients(update, x, memory)
+
+    def test_every_parameter_has_a_rule_for_its_start(self) -> None:
+        """`aimlib.initialization.initialize` covers all parameters."""
+        update: MemoryUpdate = updates.get(self.name)(self.config(), self.features[0], self.memory, "layer1")
+        assert initialize(update, 0) == []
+
+    def test_the_seed_decides_the_start(self) -> None:
+        """Equal seeds give equal parameters, other seeds other ones."""
+        first, again, other = (dict(self.update(self.features[0], seed).named_parameters()) for seed in (0, 0, 1))
+        assert all(torch.equal(first[name], again[name]) for name in first)
+        assert not first or any(not torch.equal(first[name], other[name]) for name in first)
+
+    def test_state_dict_carries_the_update(self) -> None:
+        """Loaded into another instance after a training step, the state gives the same new memory."""
+        features = self.features[0]
+        one, two = self.update(features, 0), self.update(features, 1)
+        x, memory = self.inputs(features, 4, 1)
+        one(x, memory)  # moves running statistics
+        two.load_state_dict(one.state_dict())
+        with torch.no_grad():
+            assert torch.equal(two.eval()(x, memory), one.eval()(x, memory))
+
+    def test_bfloat16(self) -> None:
+        """Works under autocast, and moved to bfloat16 as a whole."""
+        features = self.features[0]
+        x, memory = self.inputs(features, 4, 1)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert bool(self.update(features)(x, memory).isfinite().all())
+        half = self.update(features).to(torch.bfloat16)(x.bfloat16(), memory.bfloat16())
+        assert half.dtype == torch.bfloat16
+
+    def test_channels_last(self) -> None:
+        """The memory format of the features changes nothing."""
+        for features in self.features:
+            if len(features) == 3:
+                update = self.update(features).eval()
+                x, memory = self.inputs(features, 2, 1)
+                with torch.no_grad():
+                    last = update(x.contiguous(memory_format=torch.channels_last), memory)
+                    assert_close(last, update(x, memory), 1e-4)
+
+    def test_meta_device(self) -> None:
+        """Built under ``torch.device("meta")`` it computes shapes and allocates nothing."""
+        features, size = self.features[0], self.memory
+        with torch.device("meta"):
+            update: MemoryUpdate = updates.get(self.name)(self.config(), features, size, "layer1")
+            new = update(torch.zeros(2, *features), torch.zeros(1, size.channels, size.rows, size.columns))
+        assert new.is_meta
+        assert tuple(new.shape[1:]) == (size.channels, size.rows, size.columns)
+
+    def test_features_that_are_no_maps_work_or_are_refused_clearly(self) -> None:
+        """Dense features either work, or raise a UsageError that names the place."""
+        message = refusal(lambda: self.update((6,)))
+        if message is None:
+            new = self.update((6,))(*self.inputs((6,), 4, 1))
+            assert tuple(new.shape[1:]) == (self.memory.channels, self.memory.rows, self.memory.columns)
+        else:
+            assert "layer1" in message

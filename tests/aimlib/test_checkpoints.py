@@ -1,0 +1,193 @@
+"""Interrupted runs go on bit for bit; damaged, foreign and hostile checkpoints are refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import AIM, data_set, run_config, without_clock
+
+from aimlib.config import RunConfig
+from aimlib.datasets.base import DataSet
+from aimlib.errors import StoreError
+from aimlib.training import checkpoints
+from aimlib.training.loop import Outcome, train
+
+EVERYTHING: dict[str, Any] = {
+    "training__epochs": 4,
+    "training__augmentation": {"rotation": 0.1, "translation": 0.1, "horizontal_flip": 0.5, "contrast": 0.2},
+    "training__selection": "best_validation",
+}
+PLATEAU = {"name": "plateau", "patience": 1, "min_delta": 0.2}
+VGG = {"backbone": {"name": "vgg16_bn", "widths": [2, 2, 2, 2, 2], "dense": [8, 8], "dropout": 0.5}}
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(epoch: int) -> Any:
+    def on_epoch(row: Any) -> None:
+        if row["epoch"] == epoch:
+            raise Interrupted
+
+    return on_epoch
+
+
+def go(config: RunConfig, data: DataSet, folder: Path | None, on_epoch: Any = None, run_id: str = "run") -> Outcome:
+    return train(
+        config, data, run_id=run_id, checkpoint_directory=folder, checkpoint_share=float("inf"), on_epoch=on_epoch
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        (
+            {
+                "model": AIM,
+                "training__optimizer": {"name": "adam", "learning_rate": 0.01},
+                "training__schedule": PLATEAU,
+            },
+            8,
+        ),
+        (
+            {
+                "model": AIM,
+                "training__optimizer": {"name": "sgd", "momentum": 0.9, "learning_rate": 0.05},
+                "training__schedule": "cosine",
+            },
+            8,
+        ),
+        ({"model": VGG, "training__optimizer": "adamw", "training__batch_size": 16}, 32),
+    ],
+    ids=["adam, plateau, conv_sigmoid", "momentum, cosine, conv_sigmoid", "adamw, dropout"],
+)
+@pytest.mark.parametrize("epochs", [(1,), (1, 3)], ids=str)
+def test_resumed_equals_uninterrupted(
+    changes: dict[str, Any], size: int, epochs: tuple[int, ...], tmp_path: Path
+) -> None:
+    config, data = run_config(**{**EVERYTHING, **changes}), data_set(train=24, test=9, size=size)
+    whole = go(config, data, None)
+    for epoch in epochs:
+        with pytest.raises(Interrupted):
+            go(config, data, tmp_path, interrupt_after(epoch))
+        torch.manual_seed(epoch)  # whatever ran between the attempts
+    resumed = go(config, data, tmp_path)
+    assert without_clock(resumed) == without_clock(whole)
+    assert resumed.attempts == len(epochs) + 1
+    assert whole.attempts == 1
+    assert len({row["learning_rate"] for row in whole.epochs}) > 1 or "training__schedule" not in changes
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    config, data = run_config(), data_set()
+    first = go(config, data, tmp_path)
+    called: list[Any] = []
+    again = go(config, data, tmp_path, called.append)
+    assert without_clock(again) == without_clock(first)
+    assert called == []
+    assert again.started_at == first.started_at
+    assert again.seconds > first.seconds
+
+
+def test_predictions_beyond_256_classes_survive(tmp_path: Path) -> None:
+    data = data_set(train=40, test=18)
+    many = DataSet(data.train, data.test, tuple(map(str, range(300))), data.fingerprint)
+    config = run_config()
+    whole = go(config, many, None)
+    assert whole.predictions.dtype.name == "uint16"
+    with pytest.raises(Interrupted):
+        go(config, many, tmp_path, interrupt_after(1))
+    assert without_clock(go(config, many, tmp_path)) == without_clock(whole)
+
+
+def test_a_share_of_zero_saves_once_and_no_directory_saves_nothing(tmp_path: Path) -> None:
+    config, data = run_config(training__epochs=3), data_set()
+    train(config, data, run_id="run", checkpoint_directory=tmp_path, checkpoint_share=0.0)
+    found = checkpoints.load(tmp_path, "run")
+    assert found is not None
+    assert len(found.epochs) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoints.FILE]
+    assert checkpoints.load(tmp_path / "nowhere", "run") is None
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Return the directory of a checkpoint after one epoch."""
+    with pytest.raises(Interrupted):
+        go(run_config(), data_set(), tmp_path, interrupt_after(1))
+    return tmp_path
+
+
+def refused(folder: Path, message: str, config: RunConfig | None = None, run_id: str = "run") -> None:
+    with pytest.raises(StoreError, match=message) as caught:
+        go(config or run_config(), data_set(), folder, run_id=run_id)
+    assert "delete it" in str(caught.value)
+    assert str(folder / checkpoints.FILE) in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"rubbish" * 50])
+def test_damaged_checkpoint(saved: Path, damage: Any) -> None:
+    path = saved / checkpoints.FILE
+    path.write_bytes(damage(path.read_bytes()))
+    refused(saved, "not a readable checkpoint")
+
+
+def test_checkpoint_of_another_run_or_format(saved: Path) -> None:
+    refused(saved, "not a checkpoint of run other", run_id="other")
+    state = torch.load(saved / checkpoints.FILE, weights_only=True)
+    torch.save({**state, "format": 99}, saved / checkpoints.FILE)
+    refused(saved, "known format")
+    torch.save([1, 2], saved / checkpoints.FILE)
+    refused(saved, "known format")
+
+
+def test_checkpoint_with_parts_missing(saved: Path) -> None:
+    state = torch.load(saved / checkpoints.FILE, weights_only=True)
+    del state["optimizer"]
+    torch.save(state, saved / checkpoints.FILE)
+    refused(saved, "known format")
+
+
+def test_checkpoint_of_another_network(saved: Path) -> None:
+    other = {"backbone": {"name": "small_resnet", "widths": [4, 5], "blocks": [1, 1]}}
+    refused(saved, "does not fit", run_config(model=other))
+    refused(saved, "does not fit", run_config(model={"backbone": "mlp"}))
+
+
+class Hostile:
+    """Creates a file when it is unpickled by a careless reader."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_hostile_checkpoint_executes_nothing(saved: Path, tmp_path: Path) -> None:
+    target = tmp_path / "pwned"
+    torch.save({"format": 1, "run_id": "run", "epochs": Hostile(target)}, saved / checkpoints.FILE)
+    with pytest.raises(StoreError, match="not a readable checkpoint"):
+        go(run_config(), data_set(), saved)
+    assert not target.exists()
+    torch.load(saved / checkpoints.FILE, weights_only=False)  # it is hostile indeed
+    assert target.exists()
+
+
+def test_saving_replaces_the_file_in_one_step(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (saved / checkpoints.FILE).read_bytes()
+    found = checkpoints.load(saved, "run")
+    assert found is not None
+
+    def fail(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        checkpoints.save(found, saved)
+    assert (saved / checkpoints.FILE).read_bytes() == before

@@ -1,0 +1,204 @@
+"""Every built-in plugin passes the conformance tests that third parties subclass, and none is left out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_runs import restored_registries
+from torch import Tensor
+
+import aimlib.testing
+from aimlib.memory.sources.base import MemorySource
+from aimlib.memory.structure import Layer
+from aimlib.placements.base import Placement
+from aimlib.registry import Registry, backbones, memories, placements, updates
+from aimlib.testing import (
+    BackboneConformance,
+    MemorySourceConformance,
+    PlacementConformance,
+    UpdateConformance,
+)
+from aimlib.testing.conformance import Conformance
+from aimlib.testing.placements import layers_of
+
+FAMILIES_WITH_TESTS = (backbones, memories, placements, updates)
+
+
+class TestConvOnes(MemorySourceConformance):
+    name = "conv_ones"
+
+
+class TestPlainParameter(MemorySourceConformance):
+    name = "parameter"
+
+
+class TestConvSigmoid(UpdateConformance):
+    name = "conv_sigmoid"
+    options = {"filters": [3, 3, 4]}
+
+
+class TestEveryLayer(PlacementConformance):
+    name = "every_layer"
+
+
+class TestStageOnly(PlacementConformance):
+    name = "stage_only"
+
+
+class TestInputOnly(PlacementConformance):
+    name = "input_only"
+
+
+class TestBlockEntry(PlacementConformance):
+    name = "block_entry"
+
+
+class TestSmallResNet(BackboneConformance):
+    name = "small_resnet"
+    options = {"widths": [4, 5], "blocks": [1, 2]}
+
+
+class TestResNet50(BackboneConformance):
+    name = "resnet50"
+    options = {"widths": [4, 4, 5, 6]}
+
+
+class TestVgg16Bn(BackboneConformance):
+    name = "vgg16_bn"
+    options = {"widths": [4, 4, 5, 4, 4], "dense": [6, 7]}
+
+
+class TestMlp(BackboneConformance):
+    name = "mlp"
+    options = {"widths": [6, 5]}
+
+
+def covered(family: Registry) -> set[str]:
+    """Return the names of a family's plugins that a test class of this module covers."""
+    found = [value for value in globals().values() if isinstance(value, type) and issubclass(value, Conformance)]
+    return {cls.name for cls in found if cls.__name__.startswith("Test") and cls.registry is family}
+
+
+def left_out(family: Registry) -> set[str]:
+    builtin = {info.name for info in family.plugins() if info.module.startswith("aimlib.")}
+    return builtin - covered(family)
+
+
+@pytest.mark.parametrize("family", FAMILIES_WITH_TESTS, ids=lambda family: family.family)
+def test_no_built_in_plugin_is_left_out(family: Registry) -> None:
+    assert len(covered(family)) >= 1
+    assert left_out(family) == set()
+
+
+def test_a_plugin_that_is_left_out_is_found() -> None:
+    with restored_registries():
+
+        class Unheard(Placement):
+            __module__ = "aimlib.placements._unheard"
+
+            def reads(self, layers: object) -> list[str]:
+                return []
+
+        placements.register("unheard")(Unheard)
+        assert left_out(placements) == {"unheard"}
+
+
+def failures(case: Conformance) -> set[str]:
+    """Run a conformance class by hand; return the names of the tests that fail."""
+    failed = set()
+    for name in dir(case):
+        if name.startswith("test_"):
+            try:
+                getattr(case, name)()
+            except Exception:
+                failed.add(name)
+    return failed
+
+
+def test_conformance_finds_a_bad_placement() -> None:
+    with restored_registries():
+
+        @placements.register("twice")
+        class Twice(Placement):
+            """Names its layers twice, and one that is not there."""
+
+            def reads(self, layers: list[Layer]) -> list[str]:
+                return [layers[0].name, layers[0].name, "nowhere"]
+
+        case = type("Case", (PlacementConformance,), {"name": "twice"})()
+        assert failures(case) == {
+            "test_names_layers_of_the_network_once",
+            "test_network_without_layers",
+            "test_source_says_where_the_idea_is_from",
+        }
+
+
+def test_conformance_finds_a_bad_memory_source() -> None:
+    with restored_registries():
+
+        @memories.register("bad")
+        class Bad(MemorySource):
+            """Rows and columns exchanged, an undeclared start, a detached parameter, too many degrees of freedom."""
+
+            source = "a test"
+
+            def __init__(self, config: object) -> None:
+                super().__init__(config)
+                size = self.config
+                self.values = torch.nn.Parameter(torch.randn(1, size.channels, size.columns, size.rows))
+
+            def forward(self, batch: int) -> Tensor:
+                return self.values.detach()
+
+            @property
+            def degrees_of_freedom(self) -> int:
+                return 10**6
+
+        case = type("Case", (MemorySourceConformance,), {"name": "bad"})()
+        assert failures(case) >= {
+            "test_memory_has_the_configured_size",
+            "test_every_parameter_declares_its_start",
+            "test_gradient_reaches_every_parameter",
+            "test_degrees_of_freedom_are_possible",
+            "test_meta_device",
+        }
+
+
+@pytest.mark.parametrize(
+    ("placement", "backbone", "expected"),
+    [
+        ("every_layer", "mlp", ["fc1", "fc2", "fc"]),
+        ("input_only", "mlp", ["fc1"]),
+        ("block_entry", "mlp", ["fc1", "fc2"]),
+        ("input_only", "small_resnet", ["conv1"]),
+        ("stage_only", "small_resnet", ["layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1"]),
+        ("stage_only", "resnet50", [f"layer{i}.0.conv1" for i in (1, 2, 3, 4)]),
+        (
+            "block_entry",
+            "resnet50",
+            [f"layer{i + 1}.{j}.conv1" for i, n in enumerate((3, 4, 6, 3)) for j in range(n)],
+        ),
+        ("stage_only", "vgg16_bn", [f"features.{i}" for i in (0, 7, 14, 24, 34)]),
+        ("block_entry", "vgg16_bn", [f"features.{i}" for i in (0, 7, 14, 24, 34)]),
+        ("input_only", "vgg16_bn", ["features.0"]),
+    ],
+)
+def test_placements_pick_exactly_what_they_say(placement: str, backbone: str, expected: list[str]) -> None:
+    chosen = placements.create(placements.parse(placement))
+    assert list(chosen.reads(layers_of(backbone))) == expected
+
+
+def test_every_layer_is_every_convolution_and_dense_layer_shortcuts_included() -> None:
+    network, _ = aimlib.testing.placements.network_on_meta("resnet50")
+    all_layers = {
+        name for name, module in network.named_modules() if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))
+    }
+    chosen = set(placements.create(placements.parse("every_layer")).reads(layers_of("resnet50")))
+    assert chosen == all_layers
+    assert {"layer1.0.downsample.0", "fc", "conv1"} <= chosen
+    assert len(chosen) == 54  # 53 convolutions and one dense layer
+
+
+def test_unknown_attribute_of_the_package() -> None:
+    with pytest.raises(AttributeError, match="NoSuchConformance"):
+        aimlib.testing.NoSuchConformance  # noqa: B018

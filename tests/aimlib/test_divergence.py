@@ -1,0 +1,72 @@
+"""Runs whose loss is no longer finite."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_runs import data_set, restored_registries, run_config
+
+import aimlib.training.run
+from aimlib.registry import schedules
+from aimlib.training.loop import train
+from aimlib.training.schedules.base import Schedule
+
+MLP = {"backbone": {"name": "mlp", "widths": [16]}}
+STILL = {"name": "sgd", "learning_rate": 1e-12, "momentum": 0.0}
+
+
+@pytest.fixture
+def explosion() -> Iterator[None]:
+    with restored_registries():
+
+        @schedules.register("explosion")
+        class Explosion(Schedule):
+            def rate(self, time: float) -> float:
+                return 1e30 if time >= 2 else self.learning_rate
+
+        yield
+
+
+def test_divergence_keeps_the_epochs_before_it(explosion: None) -> None:
+    outcome = train(run_config(model=MLP, training__epochs=5, training__schedule="explosion"), data_set())
+    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 3")
+    assert [row["epoch"] for row in outcome.epochs] == [1, 2]
+    assert outcome.predictions.shape == (2, 18)
+    assert outcome.selected_epoch == 2
+    assert outcome.selected["test_accuracy"] == outcome.epochs[1]["test_accuracy"]
+    assert all(np.isfinite(row["test_loss"]) for row in outcome.epochs)
+
+
+def test_divergence_in_the_first_epoch_reports_the_network_at_its_start() -> None:
+    data = data_set(train=60, test=300)
+    data.test.labels[:] = np.random.default_rng(0).permutation(data.test.labels)  # nothing to see in the images
+    absurd = {"name": "sgd", "learning_rate": 1e30}
+    called: list[Any] = []
+    outcome = train(run_config(model=MLP, training__optimizer=absurd), data, on_epoch=called.append)
+    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 1")
+    assert outcome.epochs == called == []
+    assert outcome.selected_epoch == 0
+    assert outcome.predictions.shape == (1, 300)
+    still = train(run_config(model=MLP, training__optimizer=STILL, training__epochs=1), data)
+    assert outcome.selected == pytest.approx(still.selected)
+    assert np.array_equal(outcome.predictions, still.predictions)
+    assert outcome.selected["test_accuracy"] == pytest.approx(1 / 3, abs=0.09)  # chance, 3 standard errors
+
+
+@pytest.mark.parametrize("broken", [0, 1], ids=["validation", "test"])
+def test_loss_that_is_finite_in_training_alone_is_divergence(broken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = aimlib.training.run.evaluate, []
+
+    def evaluate(*given: Any, **named: Any) -> Any:
+        calls.append(None)
+        result = real(*given, **named)
+        return dataclasses.replace(result, loss=float("nan")) if len(calls) == 3 + broken else result
+
+    monkeypatch.setattr(aimlib.training.run, "evaluate", evaluate)
+    outcome = train(run_config(model=MLP, training__epochs=4), data_set())
+    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 2")
+    assert len(outcome.epochs) == 1

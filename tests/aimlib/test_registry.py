@@ -1,0 +1,195 @@
+"""Plugins: names without imports, loud conflicts, third parties through entry points."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from tiny_runs import restored_registries
+
+from aimlib.component import ComponentConfig
+from aimlib.dimensions import Categorical, Integer, Real
+from aimlib.errors import ConfigError, PluginError
+from aimlib.registry import FAMILIES, PluginInfo, Registry, placements
+
+
+@pytest.fixture(autouse=True)
+def own_registries() -> Any:
+    with restored_registries():
+        yield
+
+
+@pytest.fixture
+def shop() -> Registry:
+    """Return an empty registry."""
+    return Registry("shops", "shop", "aimlib.no_such_package", ("sell",))
+
+
+class Shop:
+    def sell(self) -> None: ...
+
+
+def named(name: str, module: str, **members: Any) -> type:
+    return type(name, (Shop,), {"__module__": module, **members})
+
+
+def test_duplicate_names_both_modules(shop: Registry) -> None:
+    shop.register("corner")(named("One", "first.module"))
+    with pytest.raises(
+        PluginError, match=r"'corner' is registered twice: by first\.module\.One and by second\.module\.Two"
+    ):
+        shop.register("corner")(named("Two", "second.module"))
+    assert shop.get("corner").__name__ == "One"
+
+
+def test_reloading_the_same_class_is_no_conflict(shop: Registry) -> None:
+    shop.register("corner")(named("One", "first.module"))
+    again = named("One", "first.module")
+    assert shop.register("corner")(again) is shop.get("corner") is again
+
+
+def test_unknown_name_lists_the_choices_and_the_nearest(shop: Registry) -> None:
+    with pytest.raises(PluginError) as caught:
+        placements.get("evry_layer")
+    message = str(caught.value)
+    assert message.startswith("unknown placement 'evry_layer'; did you mean 'every_layer'? known: ")
+    assert all(name in message for name in placements.names())
+    with pytest.raises(PluginError, match="unknown shop 'x'; known: none"):
+        shop.get("x")
+    with pytest.raises(PluginError, match="known: ") as caught:
+        placements.get("qqqqqqqq")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_built_in_plugins_are_listed_with_their_module() -> None:
+    found = {info.name: info for info in placements.plugins()}
+    assert found["every_layer"] == PluginInfo(
+        "placements", "every_layer", "aim-ablations", "aimlib.placements._every_layer"
+    )
+    assert all(family.get(info.name) for family in FAMILIES for info in family.plugins())
+
+
+def test_listing_imports_neither_torch_nor_a_plugin() -> None:
+    code = (
+        "import sys\nfrom aimlib.registry import FAMILIES\nnames = [f.names() for f in FAMILIES]\n"
+        "assert all(names), names\n"
+        "plugins = ('torch', 'aimlib.placements', 'aimlib.memory', 'aimlib.backbones', 'aimlib.datasets')\n"
+        "bad = [module for module in sys.modules if module.startswith(plugins)]\n"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_name_of_a_built_in_is_taken_before_it_is_imported() -> None:
+    code = (
+        "from aimlib.registry import placements\n"
+        "class Mine:\n    def reads(self, layers): return []\n"
+        "try:\n    placements.register('every_layer')(Mine)\n"
+        "except Exception as error:\n    print(error)\n"
+        "print(placements.get('every_layer').__module__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    refusal, owner = done.stdout.splitlines()
+    assert "registered twice: by aimlib.placements._every_layer and by __main__.Mine" in refusal
+    assert owner == "aimlib.placements._every_layer"
+
+
+def test_class_without_a_method_of_its_family(shop: Registry) -> None:
+    with pytest.raises(PluginError, match=r"shop 'empty' \(.*Empty\) lacks sell"):
+        shop.register("empty")(type("Empty", (), {}))
+    assert shop.names() == []
+
+
+def test_search_space_must_name_options(shop: Registry) -> None:
+    class Config(ComponentConfig):
+        size: int = 1
+
+    good = named("Good", "m", Config=Config, search_space={"size": Integer(1, 4)})
+    assert shop.register("good")(good) is good
+    with pytest.raises(PluginError, match="search_space names no option of Config: colour, sice"):
+        shop.register("bad")(
+            named(
+                "Bad",
+                "m",
+                Config=type("C", (ComponentConfig,), {"__module__": "m"}),
+                search_space={"sice": Integer(1, 4), "colour": Integer(1, 2)},
+            )
+        )
+
+
+def test_config_must_be_a_component_config(shop: Registry) -> None:
+    with pytest.raises(PluginError, match="Config must be a subclass"):
+        shop.register("odd")(named("Odd", "m", Config=dict))
+
+
+def test_plugin_without_config_gets_its_own(shop: Registry) -> None:
+    one, two = shop.register("one")(named("One", "m")), shop.register("two", version=3)(named("Two", "m"))
+    assert one.Config is not two.Config
+    assert (one.Config().name, one.Config.version) == ("one", 1)
+    assert (two.Config().name, two.Config.version) == ("two", 3)
+    assert ComponentConfig.component == ""
+
+
+def test_plugins_that_share_a_config_class_keep_their_own_names(shop: Registry) -> None:
+    class Config(ComponentConfig):
+        size: int = 1
+
+    one = shop.register("one")(named("One", "m", Config=Config))
+    two = shop.register("two", version=2)(named("Two", "m", Config=Config))
+    assert (one.Config().name, one.Config.version) == ("one", 1)
+    assert (two.Config(size=3).name, two.Config.version) == ("two", 2)
+    assert shop.parse({"name": "one", "size": 2}).identity() == {"name": "one", "version": 1, "size": 2}
+    shop.register("plain")(named("Plain", "m", Config=ComponentConfig))
+    assert ComponentConfig.component == ""
+
+
+def test_subclass_of_a_plugin_is_a_plugin_of_its_own(shop: Registry) -> None:
+    class Config(ComponentConfig):
+        size: int = 1
+
+    parent = shop.register("parent")(named("Parent", "m", Config=Config))
+    shop.register("child")(type("Child", (parent,), {"__module__": "m"}))
+    assert shop.parse({"name": "child", "size": 2}).name == "child"
+    assert shop.parse("parent").name == "parent"
+
+
+def test_parse_takes_names_mappings_and_configurations(shop: Registry) -> None:
+    cls = shop.register("corner")(named("One", "m"))
+    config = shop.parse("corner")
+    assert config == shop.parse({"name": "corner"}) == shop.parse(config)
+    assert isinstance(config, cls.Config)
+    with pytest.raises(ConfigError, match="name: missing: give the shop by name, one of corner"):
+        shop.parse({"size": 3})
+    with pytest.raises(ConfigError, match="name: missing"):
+        shop.parse(7)
+    with pytest.raises((ConfigError, PluginError), match="every_layer"):
+        shop.parse(placements.parse("every_layer"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Integer(4, 4), "low < high"),
+        (lambda: Real(2.0, 1.0), "low < high"),
+        (lambda: Real(0.0, 1.0, log=True), "low > 0"),
+        (lambda: Categorical((1, 1)), "two different choices"),
+    ],
+)
+def test_search_dimensions_that_span_nothing(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_search_spaces_of_the_built_ins_lie_within_their_options() -> None:
+    checked = 0
+    for family in FAMILIES:
+        for info in family.plugins():
+            cls = family.get(info.name)
+            for option, dimension in getattr(cls, "search_space", {}).items():
+                ends = dimension.choices if isinstance(dimension, Categorical) else (dimension.low, dimension.high)
+                for value in ends:
+                    assert getattr(cls.Config.parse({option: value}), option) == value
+                    checked += 1
+    assert checked > 5

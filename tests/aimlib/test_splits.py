@@ -1,0 +1,114 @@
+"""Which images are trained on, in which order."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_runs import data_set, quick, split
+
+from aimlib.training.inputs import identity_scaling, load_batch, standardization
+from aimlib.training.splits import batches, epoch_order, fixed_order, hold_out
+
+labels_of = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda values: np.array(values, dtype=np.int64))
+
+
+@quick
+@given(labels_of, st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]), st.integers(0, 5))
+def test_hold_out_is_disjoint_complete_and_stratified(labels: np.ndarray, fraction: float, seed: int) -> None:
+    training, validation = hold_out(labels, fraction, seed)
+    assert np.array_equal(np.sort(np.concatenate([training, validation])), np.arange(len(labels)))
+    assert (np.diff(training) > 0).all()
+    assert (np.diff(validation) > 0).all()
+    for label in np.unique(labels):
+        assert (labels[validation] == label).sum() == round(fraction * (labels == label).sum())
+
+
+def test_hold_out_depends_on_the_seed_alone() -> None:
+    labels = np.arange(90) % 3
+    one, two, other = (hold_out(labels, 0.2, seed)[1] for seed in (0, 0, 1))
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+@quick
+@given(st.integers(0, 70), st.integers(1, 20), st.booleans())
+def test_every_image_comes_once(count: int, size: int, drop_last: bool) -> None:
+    plan = list(batches(np.arange(count), size, drop_last=drop_last))
+    seen = np.concatenate([*plan, np.array([], dtype=np.int64)])
+    expected = count - count % size if drop_last else count
+    assert np.array_equal(seen, np.arange(expected))
+    if drop_last:
+        assert all(len(batch) == size for batch in plan)
+    else:
+        assert all(len(batch) == size for batch in plan[:-1])
+        assert all(len(batch) <= size + 1 for batch in plan)
+        assert count < 2 or size == 1 or all(len(batch) > 1 for batch in plan)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "drop_last", "lengths"),
+    [
+        (7, 3, False, [3, 4]),
+        (8, 3, False, [3, 3, 2]),
+        (7, 3, True, [3, 3]),
+        (2, 3, False, [2]),
+        (2, 3, True, []),
+        (1, 3, False, [1]),
+        (6, 3, False, [3, 3]),
+    ],
+)
+def test_a_single_leftover_joins_the_batch_before(count: int, size: int, drop_last: bool, lengths: list[int]) -> None:
+    assert [len(batch) for batch in batches(np.arange(count), size, drop_last=drop_last)] == lengths
+
+
+def test_random_order_is_a_permutation_that_changes_with_seed_and_epoch() -> None:
+    indices = np.array([5, 9, 2, 40, 7, 11, 3, 8])
+    one = epoch_order(indices, 0, 1)
+    assert np.array_equal(np.sort(one), np.sort(indices))
+    assert np.array_equal(one, epoch_order(indices, 0, 1))
+    assert not np.array_equal(one, epoch_order(indices, 0, 2))
+    assert not np.array_equal(one, epoch_order(indices, 1, 1))
+
+
+def test_fixed_order_mixes_classes_and_goes_by_the_names() -> None:
+    names = tuple(f"class{number // 20}/{number}.jpg" for number in range(100))
+    order = fixed_order(np.arange(100), names)
+    digests = [hashlib.sha256(names[number].encode()).hexdigest() for number in order]
+    assert digests == sorted(digests)
+    changes = int((np.diff(order // 20) != 0).sum())
+    assert changes > 60  # sorted by class there would be 4
+    part = np.arange(0, 100, 3)
+    assert np.array_equal(fixed_order(part, names), order[np.isin(order, part)])
+
+
+def test_standardization_gives_mean_0_and_sd_1_of_the_training_images_alone() -> None:
+    images = split(40, 2, 6, 3, 0)
+    indices = np.arange(0, 40, 2)
+    pixels = torch.from_numpy(images.pixels[indices]).permute(0, 3, 1, 2).double()
+    scaling = standardization(images.pixels, indices)
+    torch.testing.assert_close(scaling.mean.flatten().double(), pixels.mean((0, 2, 3)), rtol=1e-5, atol=0)
+    torch.testing.assert_close(scaling.sd.flatten().double(), pixels.std((0, 2, 3), correction=0), rtol=1e-5, atol=0)
+    scaled = scaling(pixels.float())
+    assert scaled.mean((0, 2, 3)).abs().max() < 1e-4
+    flat = np.full((3, 4, 4, 1), 7, dtype=np.uint8)
+    assert (standardization(flat, np.arange(3))(torch.full((1, 1, 4, 4), 7.0)) == 0).all()
+
+
+def test_raw_scaling_leaves_pixels_alone() -> None:
+    x = torch.arange(0.0, 256).view(1, 1, 16, 16)
+    assert torch.equal(identity_scaling(1)(x), x)
+
+
+def test_batches_hold_the_pixels_and_labels_of_their_images() -> None:
+    images = data_set(channels=3).train
+    images.pixels.setflags(write=False)
+    x, labels = load_batch(images, np.array([4, 1]), torch.device("cpu"))
+    assert x.dtype == torch.float32
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert np.array_equal(x.permute(0, 2, 3, 1).numpy(), images.pixels[[4, 1]])
+    assert labels.tolist() == images.labels[[4, 1]].tolist()

@@ -1,0 +1,60 @@
+"""Where updates stand, and that each has a reader."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_runs import AIM, SHAPE, SMALL, model
+
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import UsageError
+from aimlib.models import skeleton
+
+
+@pytest.mark.parametrize(
+    ("update_after", "placement", "built", "unread"),
+    [
+        ("stage", "every_layer", ("layer1", "layer2"), ()),
+        ("stage", "stage_only", ("layer1",), ("layer2",)),
+        ("stage", "block_entry", ("layer1",), ("layer2",)),
+        ("first_block", "block_entry", ("layer1.0", "layer2.0"), ()),
+        ("block", "block_entry", ("layer1.0", "layer1.1", "layer2.0"), ("layer2.1",)),
+        ("block", "every_layer", ("layer1.0", "layer1.1", "layer2.0", "layer2.1"), ()),
+        ("first_block", "stage_only", ("layer1.0",), ("layer2.0",)),
+    ],
+)
+def test_updates_stand_where_they_are_asked_for_and_only_where_they_are_read(
+    update_after: str, placement: str, built: tuple[str, ...], unread: tuple[str, ...]
+) -> None:
+    backbone = {**SMALL, "blocks": [2, 2]}
+    network = skeleton(
+        model(**{**AIM, "backbone": backbone, "placement": placement, "update_after": update_after}), SHAPE
+    )
+    last = {"layer1": "layer1.1", "layer2": "layer2.1"} if update_after == "stage" else {}
+    assert network.attachment.updates == tuple(last.get(name, name) for name in built)
+    assert network.attachment.unread_updates == tuple(last.get(name, name) for name in unread)
+    assert len(network.updates) == len(built)
+    assert [update.where for update in network.updates] == list(network.attachment.updates)
+
+
+def test_update_that_nothing_reads_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"the update has no effect: .*layers that read: conv1.*update: none"):
+        skeleton(model(**{**AIM, "placement": "input_only"}), SHAPE)
+
+
+def test_update_of_dense_features_is_refused_clearly() -> None:
+    with pytest.raises(UsageError, match=r"works on feature maps, but 'relu1' gives features of shape .256."):
+        skeleton(model(**{**AIM, "backbone": "mlp"}), SHAPE)
+
+
+def test_as_run_reads_update_and_channels() -> None:
+    shape = ImageShape(3, 224, 224, 120)
+    as_run = {
+        "memory": "conv_ones",
+        "placement": "block_entry",
+        "update": "conv_sigmoid",
+        "update_after": "first_block",
+    }
+    network = skeleton(model(backbone="resnet50", **as_run), shape)
+    stride_2_stem = [16] * 3 + [16] + [64] * 3 + [64] + [256] * 5 + [256] + [1024] * 2
+    assert [reading.channels_added for reading in network.attachment.readers] == stride_2_stem
+    assert network.attachment.updates == ("layer1.0", "layer2.0", "layer3.0", "layer4.0")

@@ -1,0 +1,107 @@
+"""Tiny data, models and runs that the tests of this folder share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from hypothesis import settings
+
+from aimlib.config import ModelConfig, RunConfig
+from aimlib.datasets.base import DataSet, Images, ImageShape
+from aimlib.registry import FAMILIES
+from aimlib.training.loop import Outcome
+
+quick = settings(deadline=None, max_examples=40, derandomize=True, database=None)
+
+SMALL = {"name": "small_resnet", "widths": [4, 4], "blocks": [1, 1]}
+MEMORY = {"name": "conv_ones", "channels": 4, "rows": 4, "columns": 4}
+AIM: dict[str, Any] = {
+    "backbone": SMALL,
+    "memory": MEMORY,
+    "placement": "every_layer",
+    "update": {"name": "conv_sigmoid", "filters": [2, 2, 3]},
+}
+SHAPE = ImageShape(channels=1, height=8, width=8, classes=3)
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with dotted keys of `changes` put in; other values are replaced whole."""
+    result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        level = result
+        for parent in parents:
+            level = level.setdefault(parent, {})
+        level[last] = value
+    return result
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """Return a complete document of a run; `changes` are dotted keys with `__` for the dot."""
+    base = {
+        "model": {"backbone": SMALL},
+        "data": {"name": "digits", "size": 8},
+        "training": {
+            "epochs": 2,
+            "batch_size": 8,
+            "optimizer": {"name": "sgd", "learning_rate": 0.05},
+            "selection": "last_epoch",
+            "validation_fraction": 0.25,
+        },
+        "seed": 0,
+    }
+    return merged(base, {path.replace("__", "."): value for path, value in changes.items()})
+
+
+def run_config(**changes: Any) -> RunConfig:
+    return RunConfig.parse(document(**changes))
+
+
+def model(**options: Any) -> ModelConfig:
+    return ModelConfig.parse({"backbone": SMALL, **options})
+
+
+def split(images: int, classes: int, size: int, channels: int, seed: int) -> Images:
+    """Return images whose brightest column depends on the class, with noise."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(images, dtype=np.int64) % classes
+    pixels = draw.integers(0, 100, (images, size, size, channels), dtype=np.uint8)
+    pixels[np.arange(images), :, labels % size] += 100
+    return Images(pixels, labels, tuple(f"{seed}/{number:04d}" for number in range(images)))
+
+
+def data_set(
+    train: int = 36, test: int = 18, classes: int = 3, size: int = 8, channels: int = 1, seed: int = 0
+) -> DataSet:
+    return DataSet(
+        split(train, classes, size, channels, seed),
+        split(test, classes, size, channels, seed + 1),
+        tuple(f"class {number}" for number in range(classes)),
+        fingerprint="0" * 20,
+    )
+
+
+def without_clock(outcome: Outcome) -> dict[str, Any]:
+    """Return everything of an outcome that must not depend on the clock or on interruptions."""
+    kept = dataclasses.asdict(outcome)
+    for name in ("seconds", "attempts", "started_at", "predictions"):
+        del kept[name]
+    kept["epochs"] = [{key: value for key, value in row.items() if key != "seconds"} for row in outcome.epochs]
+    return {**kept, "predictions": outcome.predictions.tolist(), "type": str(outcome.predictions.dtype)}
+
+
+@contextmanager
+def restored_registries() -> Iterator[None]:
+    """Forget, at the end, the plugins that a test registered; built-in ones that it loaded stay."""
+    before = [dict(family._classes) for family in FAMILIES]
+    try:
+        yield
+    finally:
+        for family, classes in zip(FAMILIES, before, strict=True):
+            for name, cls in list(family._classes.items()):
+                if name not in classes and cls.__module__ not in {info.module for info in family._builtin()}:
+                    del family._classes[name]
