@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from aimlib.component import ComponentConfig, Frozen
 from aimlib.records import SCHEMA_VERSION
@@ -32,6 +32,11 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
+def _default(value: str) -> BeforeValidator:
+    """Read a value that says what null says as null, so that both are one experiment with one id."""
+    return BeforeValidator(lambda given: None if given == value else given)
+
+
 class ModelConfig(Frozen):
     """The network: a backbone, and what gives it memory. Without `memory` it is a baseline."""
 
@@ -39,10 +44,10 @@ class ModelConfig(Frozen):
     memory: Annotated[ComponentConfig | None, ComponentOf(memories, optional=True)] = None
     placement: Annotated[ComponentConfig | None, ComponentOf(placements, optional=True)] = None
     update: Annotated[ComponentConfig | None, ComponentOf(updates, optional=True)] = None
-    update_after: Literal["stage", "first_block", "block"] | None = None
+    update_after: Annotated[Literal["stage", "first_block", "block"] | None, _default("stage")] = None
     """Where the memory is updated: after the last block of every stage (None means this where there is an
     update), after the first block of every stage (as run), or after every block."""
-    read_init: Literal["concatenated", "own"] | None = None
+    read_init: Annotated[Literal["concatenated", "own"] | None, _default("concatenated")] = None
     """Fan-in of the initial reading weights: all channels of the concatenated layer, or the memory's alone.
     None is concatenated where there is memory."""
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal"

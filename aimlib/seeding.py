@@ -27,6 +27,8 @@ def seed_for(seed: int, *names: str | int) -> int:
     for part in (seed, *names):
         if isinstance(part, bool) or not isinstance(part, (str, int, np.integer)):
             raise TypeError(f"a stream's name is made of text and integers, not {type(part).__name__}: {part!r}")
+        if isinstance(part, str) and "\x1f" in part:
+            raise ValueError(f"a stream's name must not hold the separator \\x1f: {part!r}")
     text = "\x1f".join(f"{'s' if isinstance(part, str) else 'i'}{part}" for part in (seed, *names))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 

@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from aimlib.backbones.base import Backbone, residual_layout
-from aimlib.component import ComponentConfig, Integers
+from aimlib.backbones.base import Backbone, BottleneckWidths, residual_layout
+from aimlib.component import ComponentConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.memory.structure import Layout
 from aimlib.registry import backbones
@@ -40,7 +40,7 @@ class ResNet50Backbone(Backbone):
     class Config(ComponentConfig):
         """Inner width of the bottlenecks of each stage."""
 
-        widths: Annotated[Integers, Field(min_length=4, max_length=4)] = (64, 128, 256, 512)
+        widths: Annotated[BottleneckWidths, Field(min_length=4, max_length=4)] = (64, 128, 256, 512)
 
     config: Config
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aimlib.backbones.base import Backbone, residual_layout
-from aimlib.component import ComponentConfig, Integers, tuple_of
+from aimlib.backbones.base import Backbone, BottleneckWidths, residual_layout
+from aimlib.component import ComponentConfig, Integers
 from aimlib.datasets.base import ImageShape
 from aimlib.dimensions import Categorical, Dimension
 from aimlib.memory.structure import Layout
@@ -104,11 +104,7 @@ class SmallResNetBackbone(Backbone):
     class Config(ComponentConfig):
         """Inner width and number of blocks of each stage, and the stem."""
 
-        widths: Annotated[tuple[Annotated[int, Field(ge=4)], ...], BeforeValidator(tuple_of), Field(min_length=1)] = (
-            8,
-            16,
-            32,
-        )
+        widths: Annotated[BottleneckWidths, Field(min_length=1)] = (8, 16, 32)
         blocks: Annotated[Integers, Field(min_length=1)] = (1, 1, 1)
         stem_stride: Literal[1, 2] = 1
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
+from pydantic import BeforeValidator, Field
 from torch import nn
 
-from aimlib.component import ComponentConfig
+from aimlib.component import ComponentConfig, tuple_of
 from aimlib.datasets.base import ImageShape
 from aimlib.memory.structure import Block, Layout
+
+BottleneckWidths = Annotated[tuple[Annotated[int, Field(ge=4)], ...], BeforeValidator(tuple_of)]
+"""Inner widths of bottlenecks. Below 4 the strided shortcuts have fewer than 16 channels, for which the backward pass
+of oneDNN's strided 1 x 1 convolution is faulty (see `aimlib.memory.readers`)."""
 
 
 class Backbone(ABC):

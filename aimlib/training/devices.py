@@ -33,7 +33,7 @@ def _cpu_model() -> str:
 
 @contextmanager
 def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
-    """Set threads, deterministic algorithms and TF32 for a run; restore what was there when it ends.
+    """Set threads, deterministic algorithms and TF32 for a run; restore these and the generator when it ends.
 
     Worker processes are used for many runs, so nothing may leak from one to the next.
     """
@@ -45,6 +45,7 @@ def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32,
         torch.backends.cudnn.allow_tf32,
     )
+    generator = torch.get_rng_state()
     if threads is not None:
         torch.set_num_threads(threads)
     # Warn only: CUDA has no deterministic backward of grid_sample; nothing differentiates through it here.
@@ -54,6 +55,7 @@ def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
     try:
         yield
     finally:
+        torch.set_rng_state(generator)
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1], warn_only=before[2])
         torch.backends.cudnn.benchmark = before[3]

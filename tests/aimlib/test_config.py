@@ -158,11 +158,11 @@ def test_a_whole_number_may_stand_for_a_real_one() -> None:
             "model: placement without effect: this model has no memory; give memory: ",
         ),
         ({"model__update": "conv_sigmoid", "model__read_init": "own"}, "model: update, read_init without effect"),
-        ({"model__update_after": "stage"}, "model: update_after without effect"),
+        ({"model__update_after": "block"}, "model: update_after without effect"),
         ({"model__control": "frozen_memory"}, "model: control without effect"),
         ({"model__memory": "conv_ones"}, "model: memory that no layer reads; give placement: "),
         (
-            {"model__memory": "conv_ones", "model__placement": "every_layer", "model__update_after": "stage"},
+            {"model__memory": "conv_ones", "model__placement": "every_layer", "model__update_after": "block"},
             "model: update_after without effect: give update: conv_sigmoid",
         ),
         (

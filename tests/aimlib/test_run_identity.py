@@ -128,3 +128,11 @@ def test_minus_zero_is_zero(path: str) -> None:
     plus, minus = run_config(**{path: 0.0}), run_config(**{path: -0.0})
     assert plus == minus
     assert plus.run_id(FINGERPRINT) == minus.run_id(FINGERPRINT)
+
+
+@pytest.mark.parametrize(("option", "default"), [("update_after", "stage"), ("read_init", "concatenated")])
+def test_an_option_written_out_at_its_default_is_the_same_run(option: str, default: str) -> None:
+    model = {**AIM, "update": "conv_sigmoid"}
+    silent, written = (run_config(model=each) for each in (model, {**model, option: default}))
+    assert silent == written
+    assert silent.run_id(FINGERPRINT) == written.run_id(FINGERPRINT)

@@ -10,7 +10,9 @@ from tiny_runs import quick
 
 from aimlib.seeding import seed_for, uniforms
 
-names = st.lists(st.one_of(st.text(max_size=5), st.integers(-(10**6), 10**6)), max_size=3)
+names = st.lists(
+    st.one_of(st.text(st.characters(exclude_characters="\x1f"), max_size=5), st.integers(-(10**6), 10**6)), max_size=3
+)
 
 GOLDEN = (3950150376135319231, 1514979945045529696, 8227988700321287139)
 GOLDEN_UNIFORMS = [
@@ -78,3 +80,8 @@ def test_draws_are_about_uniform_and_uncorrelated() -> None:
     assert np.abs(np.corrcoef(drawn.T) - np.eye(6)).max() < 0.03
     assert abs(np.corrcoef(drawn[:-1, 0], drawn[1:, 0])[0, 1]) < 0.03
     assert len(np.unique(drawn)) == drawn.size
+
+
+def test_the_separator_of_names_is_no_part_of_a_name() -> None:
+    with pytest.raises(ValueError, match="separator"):
+        seed_for(0, "a\x1fb")
