@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ablations.checking import check
-    from ablations.doctor import doctor
+    from ablations.diagnosis import doctor
     from ablations.launch import run
 
 __all__ = ["check", "doctor", "run"]
 
-_HOME = {"check": "ablations.checking", "doctor": "ablations.doctor", "run": "ablations.launch"}
+_HOME = {"check": "ablations.checking", "doctor": "ablations.diagnosis", "run": "ablations.launch"}
 
 
 def __getattr__(name: str) -> Any:

@@ -48,12 +48,12 @@ def expand(study: StudyFile) -> list[Arm]:
     spec = study.spec
     problems: list[str] = []
     arms: dict[str, Arm] = {}
-    specs = {**spec.arms, **_factor_arms(spec)}
+    specs = _specs(spec)
     for name in specs:
         try:
             arms[name] = _complete(name, specs, spec)
         except ConfigError as error:
-            problems += [_located(problem, name, specs) for problem in error.problems]
+            problems += [located(problem, name, spec) for problem in error.problems]
         except UsageError as error:
             problems.append(f"arms.{name}: {error}")
     varied = [name for name in specs if name not in spec.arms and name in arms]
@@ -69,14 +69,18 @@ def shape_of(config: RunConfig) -> ImageShape:
     return shape
 
 
+def _specs(spec: StudySpec) -> dict[str, ArmSpec]:
+    return {**spec.arms, **_factor_arms(spec)}
+
+
 def _factor_arms(spec: StudySpec) -> dict[str, ArmSpec]:
     if not spec.factors:
         return {}
     arms: dict[str, ArmSpec] = {}
     for combination in DESIGNS[spec.design or "full_factorial"](spec.factors):
         changes: dict[str, Any] = {}
-        for path, level in combination.items():
-            documents.put(changes, path.split("."), level)
+        for path in sorted(combination, key=lambda path: path.count(".")):  # a component before its options
+            documents.put(changes, path.split("."), combination[path])
         arms[f"{spec.vary}[{label(combination)}]"] = ArmSpec.parse({**changes, "of": spec.vary})
     return arms
 
@@ -85,6 +89,8 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
     arm = specs[name]
     merged = _layers(name, specs, spec, seen=())
     config = RunConfig.parse({**merged, "seed": spec.seeds[0]})
+    if idle := _idle(config):
+        raise ConfigError(idle)
     if arm.control is not None:
         control = _control(arm.control)
         if config.model.memory is None:
@@ -96,9 +102,32 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
 
 
 def _build(model: ModelConfig, shape: ImageShape) -> None:
-    from aimlib.models import skeleton  # noqa: PLC0415 -- torch only once the document is known to be sound
+    from aimlib.memory.structure import trace  # noqa: PLC0415 -- torch only once the document is known to be sound
+    from aimlib.models import skeleton  # noqa: PLC0415
 
-    skeleton(model, shape)
+    try:
+        network = skeleton(model, shape)
+        if model.memory is None:  # attaching a memory has traced the network already
+            trace(network, (shape.channels, shape.height, shape.width))
+    except (RuntimeError, OverflowError) as error:
+        raise UsageError(f"this network cannot be built: {error}") from error
+
+
+def _idle(config: RunConfig) -> list[str]:
+    """Return what a run's options say without effect."""
+    problems = []
+    training = config.training
+    augmentation = training.augmentation
+    changing = ("rotation", "translation", "horizontal_flip", "vertical_flip", "contrast")
+    if augmentation is not None and not any(getattr(augmentation, name) for name in changing):
+        problems.append(f"training.augmentation: without effect: set one of {', '.join(changing)}, or remove it")
+    stopping = training.early_stopping
+    if stopping is not None and stopping.patience >= training.epochs:
+        problems.append(
+            f"training.early_stopping: without effect: patience {stopping.patience} is not below the "
+            f"{training.epochs} epochs of the budget"
+        )
+    return problems
 
 
 def _control(value: str | dict[str, Any]) -> Control:
@@ -118,14 +147,25 @@ def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, seen: tupl
     return documents.merge(below, own)
 
 
-def _located(problem: str, name: str, specs: Mapping[str, ArmSpec]) -> str:
-    """Put before a problem where it stands: in the arm, in an arm that it starts from, or in the base."""
+def located(problem: str, name: str, spec: StudySpec) -> str:
+    """Put before a problem of an arm where it stands: in it, in a factor, in an arm it starts from, or in the base.
+
+    Parameters
+    ----------
+    problem : message that starts with a key path, e.g. ``training.epochs: ...``.
+    """
+    specs = _specs(spec)
     path = problem.partition(":")[0].split(".")
     if path[0] not in {"model", "data", "training"}:
         return f"arms.{name}.{problem}"
     depths = {arm: _depth(specs[arm], path) for arm in _lineage(name, specs)}
     owner = max(depths, key=lambda arm: depths[arm])  # the first of several: the arm itself
-    return f"arms.{owner}.{problem}" if depths[owner] >= min(2, len(path)) else f"base.{problem}"
+    if depths[owner] < min(2, len(path)):
+        return f"base.{problem}"
+    factor = next((factor for factor in spec.factors if path == factor.split(".")[: len(path)]), None)
+    if owner not in spec.arms and factor is not None:
+        return f"factors.{factor}{problem.removeprefix('.'.join(path))}"
+    return f"arms.{owner}.{problem}"
 
 
 def _lineage(name: str, specs: Mapping[str, ArmSpec]) -> list[str]:

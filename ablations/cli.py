@@ -33,7 +33,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the study; repeatable."),
 ]
-Out = Annotated[Path | None, typer.Option(help="Study directory [default: results/<study>].", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="Study directory; default: results/<study>.", show_default=False)]
 
 
 @app.command("check")
@@ -181,7 +181,7 @@ def doctor_command(
 ) -> None:
     """Examine this machine and say what to do about each problem."""
     from ablations import printing  # noqa: PLC0415
-    from ablations.doctor import doctor  # noqa: PLC0415
+    from ablations.diagnosis import doctor  # noqa: PLC0415
 
     found = doctor(out, with_ray=ray)
     printing.findings(found, _console())
@@ -192,7 +192,7 @@ def doctor_command(
 def _console() -> Console:
     from rich.console import Console  # noqa: PLC0415
 
-    return Console()
+    return Console(emoji=False)  # ":x:" in a name or a message is text
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Fetch, check, pack and look at data sets.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The data set, e.g. digits or stanford_dogs.", show_default=False)]
-Root = Annotated[str | None, typer.Option(help="Folder of the data [default: $AIM_DATA_ROOT/<name>].")]
+Root = Annotated[str | None, typer.Option(help="Folder of the data; default: $AIM_DATA_ROOT/<name>.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="An option of the data set; repeatable."),

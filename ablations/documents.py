@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +13,47 @@ import yaml
 from aimlib.errors import ConfigError
 
 _MOST_BYTES = 1_000_000
-_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+_MOST_VALUES = 100_000  # with every alias written out
 _COMPONENTS = frozenset(
     {"backbone", "memory", "placement", "update", "control", "data", "optimizer", "schedule", "selection"}
 )
+_PLAIN = (str, int, float, type(None))
+_SCALARS = {  # YAML 1.2, core schema; numbers by their possible first characters
+    "null": ("~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": ("true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": ("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
+    "merge": ("<<", ["<"]),
+}
 
 
 class _StrictLoader(yaml.SafeLoader):
     """YAML's safe loader with the scalars of YAML 1.2: `1e-3` is a number, `no` is text; keys are unique."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        assert node is not None
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.composer.ComposerError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        text = str(self.construct_scalar(node))
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        return int(text if base == 10 else text[2:], base)
 
 
-_StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[1] in {"int", "null", "merge"}]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("^[-+]?[0-9]+$"), list("-+0123456789"))
-_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+_StrictLoader.yaml_implicit_resolvers = {}
+for _kind, (_pattern, _first) in _SCALARS.items():
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^({_pattern})$"), _first)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -63,15 +76,42 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(text: str, where: str) -> Any:
-    """Return the value of a YAML text; `where` names it in messages."""
+    """Return the value of a YAML text: plain values as JSON has them. `where` names the text in messages.
+
+    Raises
+    ------
+    ConfigError: not YAML, a tag, or nothing that can be written without aliases.
+    """
     try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 -- a SafeLoader
+        content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 -- a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise ConfigError([f"{where}{line}: not valid YAML: {error.problem or error.context}"]) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError([f"{where}: not valid YAML: {error}"]) from error
+    except RecursionError as error:
+        raise ConfigError([f"{where}: not a study: its values are nested too deeply"]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError([f"{where}: not valid YAML: {' '.join(str(error).split())}"]) from error
+    _refuse_unplain(content, where)
+    return content
+
+
+def _refuse_unplain(content: Any, where: str) -> None:
+    """Refuse values that only a tag can make, and aliases that are endless or multiply without measure."""
+    waiting, seen = [content], 0
+    while waiting:
+        value = waiting.pop()
+        seen += 1
+        if seen > _MOST_VALUES:
+            raise ConfigError(
+                [f"{where}: not a study: with its aliases written out it has more than {_MOST_VALUES} values"]
+            )
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif not isinstance(value, _PLAIN):
+            raise ConfigError([f"{where}: {value!r}: tags are not used in studies; write a plain value"])
 
 
 def merge(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +144,11 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) and value != "none" else value
 
 
+def is_option(path: list[str]) -> bool:
+    """Tell whether a key path is of an option of a component, e.g. ``model.memory.channels``."""
+    return len(path) > 1 and path[-2] in _COMPONENTS
+
+
 def has(document: Any, path: Iterable[str]) -> bool:
     """Tell whether `document` holds something at `path`."""
     for key in path:
@@ -114,14 +159,14 @@ def has(document: Any, path: Iterable[str]) -> bool:
 
 
 def put(document: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set the value at `path` in place; a component given by name alone becomes a mapping that holds the name."""
+    """Set a copy of the value at `path` in place; a component given by name alone becomes a mapping with the name."""
     for key in path[:-1]:
         inner = document.get(key)
         if key in _COMPONENTS:
             inner = _named(inner)
         document[key] = inner if isinstance(inner, dict) else {}
         document = document[key]
-    document[path[-1]] = value
+    document[path[-1]] = copy.deepcopy(value)
 
 
 def assignment(text: str) -> tuple[list[str], Any]:

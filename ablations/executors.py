@@ -12,14 +12,19 @@ import logging
 import math
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from ablations.store import files
 from ablations.study import Resources
 from ablations.trial import Task, as_json, execute
 from aimlib.errors import UsageError
+
+_PATIENCE = 10.0
+"""Seconds to wait for a cluster's first answer."""
 
 
 class Listener(Protocol):
@@ -78,6 +83,7 @@ class RayExecutor:
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         # Runs without a GPU must not see any.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+        _refuse_deaf(self.address)
         import ray  # noqa: PLC0415 -- seconds of start-up that only this needs
 
         options: dict[str, Any] = {"address": self.address}
@@ -87,10 +93,11 @@ class RayExecutor:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(
-                f"no Ray at {self.address or 'this machine'}: {error}; start one with `ray start --head`"
+                f"no Ray at {self.address or 'this machine'}: {error}; start one with `ray start --head`, and "
+                f"give driver and nodes the same token (RAY_AUTH_TOKEN_PATH) where it asks for one"
             ) from error
         try:
-            self.parallel = self._fitting(ray.cluster_resources())
+            self.parallel = self._fitting([node["Resources"] for node in ray.nodes() if node["Alive"]])
         except UsageError:
             ray.shutdown()
             raise
@@ -101,16 +108,25 @@ class RayExecutor:
 
         ray.shutdown()
 
-    def _fitting(self, available: Mapping[str, float]) -> int:
-        """Return how many runs fit at once."""
+    def _fitting(self, nodes: list[Mapping[str, float]]) -> int:
+        """Return how many runs fit at once; a run must fit on one node."""
         needed = {"CPU": float(self.resources.cpus), "GPU": self.resources.gpus}
         for name, amount in needed.items():
-            if amount > available.get(name, 0):
+            most = max((node.get(name, 0) for node in nodes), default=0)
+            if amount > most:
                 raise UsageError(
-                    f"resources.{name.lower()}s: a run asks for {amount:g} {name}s, the cluster has "
-                    f"{available.get(name, 0):g}; lower it in the study or with --set resources.{name.lower()}s=..."
+                    f"resources.{name.lower()}s: a run asks for {amount:g} {name}s, and no node has more than "
+                    f"{most:g}; lower it in the study or with --set resources.{name.lower()}s=..."
                 )
-        return min(math.floor(available[name] / amount + 1e-9) for name, amount in needed.items() if amount > 0)
+        fitting = sum(
+            min(_times(node.get(name, 0), amount) for name, amount in needed.items() if amount > 0) for node in nodes
+        )
+        if fitting == 0:
+            raise UsageError(
+                f"resources: no node has {self.resources.cpus} CPUs and {self.resources.gpus:g} GPUs at once; lower "
+                f"one of them in the study or with --set"
+            )
+        return fitting
 
     def execute(self, tasks: list[Task], listener: Listener) -> None:
         """Compute the tasks, as many at once as fit; return when Tune has nothing left to do."""
@@ -133,7 +149,10 @@ class RayExecutor:
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[Path]:
-        folder = self.scratch / f"session-{uuid.uuid4().hex[:12]}"
+        for left in self.scratch.glob(f"session.{files.host_name()}.*"):
+            if not files.is_alive(int(left.name.split(".")[2])):  # its driver was killed
+                shutil.rmtree(left, ignore_errors=True)
+        folder = self.scratch / f"session.{files.host_name()}.{os.getpid()}.{uuid.uuid4().hex[:12]}"
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -141,6 +160,27 @@ class RayExecutor:
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # another session still works in it
                 self.scratch.rmdir()
+
+
+def _refuse_deaf(address: str | None) -> None:
+    """Refuse an address at which nobody listens: Ray itself would knock there for ten minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise UsageError(
+            f"--address {address}: nobody answers there ({error}); start Ray with `ray start --head` on that machine, "
+            f"or give the address that it printed"
+        ) from error
+
+
+def _times(available: float, amount: float) -> int:
+    """Return how often an amount fits; a fraction of a GPU never spans two."""
+    if amount < 1:
+        return math.floor(available) * math.floor(1 / amount + 1e-9)
+    return math.floor(available / amount + 1e-9)
 
 
 def _name(trial: Any) -> str:

@@ -6,16 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aimlib
-from ablations.arms import Arm, differences, expand, shape_of
+from ablations.arms import Arm, differences, expand, located, shape_of
 from ablations.study import StudyFile
-from aimlib.config import RunConfig
+from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet
-from aimlib.errors import ConfigError, DataError
+from aimlib.errors import ConfigError, DataError, UsageError
 from aimlib.models import ModelSummary, summarize
 from aimlib.registry import datasets, selections
+from aimlib.training.splits import hold_out
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,13 @@ def plan(study: StudyFile) -> Plan:
 
     Raises
     ------
-    ConfigError: with one message per problem of the study.
-    DataError: data that is missing or does not fit.
+    ConfigError: with one message per problem of the study; those of its data, missing or not fitting, come only
+        when there is no other.
     """
+    _check_claim(study)
     arms = expand(study)
-    summaries = summaries_of(study, arms)
-    data = _data(arms)
+    summaries = summaries_of(arms)
+    data = _data(arms, study)
     runs = [
         PlannedRun(config.run_id(data[arm.name].fingerprint), arm.name, seed, config, data[arm.name].fingerprint)
         for seed in study.spec.seeds
@@ -69,52 +72,42 @@ def plan(study: StudyFile) -> Plan:
     return Plan(study, tuple(arms), summaries, data, tuple(runs))
 
 
-def summaries_of(study: StudyFile, arms: list[Arm]) -> dict[str, ModelSummary]:
-    """Return the summary of every arm's network.
-
-    Raises
-    ------
-    ConfigError: an option of an arm has no effect on its network.
-    """
-    summaries = {
-        arm.name: summarize(arm.config.model, shape_of(arm.config), arm.config.training.batch_size) for arm in arms
-    }
-    problems = [f"{study.path}: arms.{arm.name}: {problem}" for arm in arms for problem in _idle(arm.config)]
-    if problems:
-        raise ConfigError(problems)
-    return summaries
+def summaries_of(arms: list[Arm]) -> dict[str, ModelSummary]:
+    """Return the summary of every arm's network; needs no data."""
+    return {arm.name: summarize(arm.config.model, shape_of(arm.config), arm.config.training.batch_size) for arm in arms}
 
 
-def _idle(config: RunConfig) -> list[str]:
-    """Return what a run's options say without effect."""
-    problems = []
-    training = config.training
-    augmentation = training.augmentation
-    changing = ("rotation", "translation", "horizontal_flip", "vertical_flip", "contrast")
-    if augmentation is not None and not any(getattr(augmentation, name) for name in changing):
-        problems.append(f"training.augmentation without effect: set one of {', '.join(changing)}, or remove it")
-    stopping = training.early_stopping
-    if stopping is not None and stopping.patience >= training.epochs:
-        problems.append(
-            f"training.early_stopping without effect: patience {stopping.patience} is not below the "
-            f"{training.epochs} epochs of the budget"
-        )
-    return problems
+def _check_claim(study: StudyFile) -> None:
+    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas, needed by nothing else here
+
+    if study.spec.claim is not None:
+        try:
+            read_claim(study.spec.claim)
+        except UsageError as error:
+            raise ConfigError([f"{study.path}: claim: {error}"]) from error
 
 
-def _data(arms: list[Arm]) -> dict[str, DataSet]:
+def _data(arms: list[Arm], study: StudyFile) -> dict[str, DataSet]:
     loaded: dict[str, DataSet] = {}
     found: dict[str, DataSet] = {}
+    problems: list[str] = []
     for arm in arms:
         key = arm.config.data.model_dump_json()
-        if key not in loaded:
-            loaded[key] = datasets.create(arm.config.data).load()
+        try:
+            if key not in loaded:
+                loaded[key] = datasets.create(arm.config.data).load()
+            _check_shape(arm, loaded[key])
+        except DataError as error:
+            problems.append(located(f"data: {error}", arm.name, study.spec))
+            continue
         found[arm.name] = loaded[key]
-        _fitting(arm, loaded[key])
+        problems += [located(problem, arm.name, study.spec) for problem in _unfit(arm.config.training, loaded[key])]
+    if problems:
+        raise ConfigError(f"{study.path}: {problem}" for problem in dict.fromkeys(problems))
     return found
 
 
-def _fitting(arm: Arm, data: DataSet) -> None:
+def _check_shape(arm: Arm, data: DataSet) -> None:
     _, height, width, channels = data.train.pixels.shape
     shape = shape_of(arm.config)
     if (channels, height, width, len(data.classes)) != (
@@ -124,14 +117,30 @@ def _fitting(arm: Arm, data: DataSet) -> None:
         shape.classes,
     ):
         raise DataError(
-            f"arms.{arm.name}: data {arm.config.data.name!r} holds {len(data.classes)} classes of {channels} x "
-            f"{height} x {width} images, and the configuration says {shape}; a fault of that data set's plugin"
+            f"{arm.config.data.name!r} holds {len(data.classes)} classes of {channels} x {height} x {width} images, "
+            f"and the configuration says {shape}; a fault of that data set's plugin"
         )
-    size, images = arm.config.training.batch_size, len(data.train.labels)
+
+
+def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
+    """Return what a training asks of its data in vain, which would fail every run."""
+    images, size, fraction = len(data.train.labels), training.batch_size, training.validation_fraction
     if size > images:
-        raise DataError(
-            f"arms.{arm.name}: training.batch_size {size} is larger than the {images} training images; lower it"
-        )
+        return [f"training.batch_size: {size} is larger than the {images} training images; lower it"]
+    trained, held_out = map(len, hold_out(data.train.labels, fraction, seed=0))  # as many for every seed
+    if fraction > 0 and held_out == 0:
+        return [
+            f"training.validation_fraction: {fraction} of each class of {images} training images is not one image; "
+            f"raise it, or set it to 0"
+        ]
+    if trained < 2:
+        return [f"training.validation_fraction: {fraction} leaves {trained} of {images} images to train on; lower it"]
+    if training.drop_last and size > trained:
+        return [
+            f"training.drop_last: no batch of {size} is full with {trained} training images; lower batch_size or set "
+            f"drop_last to false"
+        ]
+    return []
 
 
 def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -146,7 +155,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
     data = plan.data[baseline.name]
     content: dict[str, Any] = {
         "name": spec.name,
-        "claim": spec.claim,
+        "claim": _found_from_anywhere(spec.claim),
         "package_version": aimlib.__version__,
         "scope": {
             "dataset": baseline.config.data.name,
@@ -167,6 +176,11 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
     if before is not None and {key: before.get(key) for key in content} == content:
         return dict(before)
     return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), **content}
+
+
+def _found_from_anywhere(claim: str | None) -> str | None:
+    """Return the claim's name, or its file as an absolute path: a report may be written from another folder."""
+    return str(Path(claim).absolute()) if claim is not None and Path(claim).is_file() else claim
 
 
 def protocol(arms: tuple[Arm, ...]) -> str:

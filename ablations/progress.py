@@ -145,7 +145,7 @@ class LineView:
         run = self.progress.runs[run_id]
         if run.state in {"finished", "diverged", "failed"}:
             self._console.print(
-                f"{run_id} {run.arm}: {run.state}; {summary(self.progress)}", highlight=False, markup=False
+                f"{run_id} {run.arm}: {run.state}; {summary(self.progress)}", highlight=False, markup=False, emoji=False
             )
 
     def stop(self) -> None:

@@ -13,22 +13,51 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ablations import documents
 from ablations.designs import DESIGNS
-from aimlib.component import Frozen, tuple_of
+from aimlib.component import Frozen
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 _RUN_KEYS = ("model", "data", "training")
+_MOST_SEEDS = 10_000
 
 
 def _seeds(value: Any) -> Any:
-    """Read a number of seeds as 0, 1, 2, ...; leave a list to the type check."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    """Read a number of seeds as 0, 1, 2, ...; leave the items of a list to the type check."""
+    if isinstance(value, (list, tuple)) and 1 <= len(value) <= _MOST_SEEDS:
+        return tuple(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_SEEDS:
         return tuple(range(value))
-    return tuple_of(value)
+    raise ValueError(f"give how many (1 to {_MOST_SEEDS}: 0, 1, 2, ...) or a list of them, e.g. [0, 1, 2]")
+
+
+def _arm(value: Any) -> Any:
+    if not isinstance(value, (dict, ArmSpec)):
+        raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
+            f"give what it changes over the base as a mapping, {{}} where that is nothing; got {value!r}"
+        )
+    return value
+
+
+def _control(value: Any) -> Any:
+    if value is not None and not isinstance(value, (str, dict)):
+        raise ValueError(f"give the name of a control, or a mapping of name and options; got {value!r}")
+    return value
+
+
+def _factors(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
+            f"give a mapping of key paths to lists of levels, e.g. {{model.memory.channels: [8, 16]}}; got {value!r}"
+        )
+    for path, levels in value.items():
+        if not isinstance(levels, (list, tuple)) or not levels:
+            raise ValueError(f"{path}: give the levels as a list, e.g. [8, 16]; got {levels!r}")
+    return {path: tuple(levels) for path, levels in value.items()}
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds)]
+Factors = Annotated[dict[str, tuple[Any, ...]], BeforeValidator(_factors)]
 Mapped = dict[str, Any]
 
 
@@ -45,9 +74,13 @@ class Resources(Frozen):
     """How often a run is tried again when its process dies."""
 
     @model_validator(mode="after")
-    def _whole_gpus(self) -> Self:
+    def _consistent(self) -> Self:
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus: {self.gpus}: above 1 only whole numbers can be given to a run")
+        if self.device == "cuda" and self.gpus == 0:
+            raise ValueError("device: cuda needs gpus: a run that is given none sees none")
+        if self.device == "cpu" and self.gpus > 0:
+            raise ValueError(f"gpus: {self.gpus:g} without effect: device is cpu")
         return self
 
 
@@ -59,7 +92,7 @@ class ArmSpec(Frozen):
     training: Mapped = {}
     of: str | None = None
     """Name of the arm that this one starts from; without it, the base."""
-    control: str | Mapped | None = None
+    control: Annotated[Any, BeforeValidator(_control)] = None
     """Control that is applied to the arm `of`."""
     role: Literal["baseline", "aim", "other"] | None = None
     """Part in the verdict, where it does not follow from the configuration: the arms named first are taken."""
@@ -68,6 +101,10 @@ class ArmSpec(Frozen):
     def _control_of_an_arm(self) -> Self:
         if self.control is not None and self.of is None:
             raise ValueError("a control needs 'of': the name of the arm that it controls")
+        if self.model.get("control") is not None:
+            raise ValueError(
+                "model.control is not set by hand: give 'of' and 'control' of the arm, which make the whole control"
+            )
         return self
 
 
@@ -76,14 +113,14 @@ class StudySpec(Frozen):
 
     name: str
     base: Mapped
-    arms: dict[str, ArmSpec]
+    arms: dict[str, Annotated[ArmSpec, BeforeValidator(_arm)]]
     description: str = ""
     claim: str | None = None
     """Name of a claim of `analysis.claims`, or path of a claim file."""
     delta_pp: Annotated[float, Field(gt=0)] = 1.0
     """Smallest effect of interest, in percentage points of test accuracy."""
     seeds: Seeds = (0, 1, 2, 3, 4)
-    factors: dict[str, Annotated[tuple[Any, ...], BeforeValidator(tuple_of), Field(min_length=1)]] = {}
+    factors: Factors = {}
     """Levels of options, by key path: each combination is an arm."""
     design: Literal["full_factorial", "one_at_a_time"] | None = None
     """How factors are combined; None is full_factorial where there are factors."""
@@ -98,7 +135,7 @@ class StudySpec(Frozen):
         return self
 
     def _problems(self) -> Iterable[str]:
-        if not _NAME.match(self.name):
+        if not _NAME.fullmatch(self.name):
             yield f"name: {self.name!r}: use letters, digits, '.', '_' and '-', at most 64, as it becomes a folder"
         if not self.arms:
             yield "arms: none are given; a study compares at least two"
@@ -107,10 +144,25 @@ class StudySpec(Frozen):
         for key in self.base:
             if key not in _RUN_KEYS:
                 yield f"base.{key}: unknown key; {did_you_mean(key, _RUN_KEYS)}known keys: {', '.join(_RUN_KEYS)}"
+        if documents.has(self.base, ("model", "control")):
+            yield "base.model.control: a control is of one arm; give 'of' and 'control' of that arm"
+        yield from self._arm_problems()
+        yield from self._factor_problems()
+
+    def _arm_problems(self) -> Iterable[str]:
         for name, arm in self.arms.items():
+            if not name.strip() or not name.isprintable() or len(name) > 100:
+                yield f"arms.{name!r}: a name is printable text of at most 100 characters"
             if arm.of is not None and (arm.of not in self.arms or arm.of == name):
                 yield f"arms.{name}.of: {unknown_name('arm', arm.of, set(self.arms) - {name})}"
-        yield from self._factor_problems()
+            elif arm.of is not None and self.arms[arm.of].control is not None:
+                yield f"arms.{name}.of: {self._is_control(arm.of)}"
+
+    def _is_control(self, name: str) -> str:
+        return (
+            f"arm {name!r} is a control, and its control would not be taken over; start from the arm that it "
+            f"controls, {self.arms[name].of!r}, and give the control again"
+        )
 
     def _factor_problems(self) -> Iterable[str]:
         if not self.factors and (self.design or self.vary):
@@ -120,8 +172,10 @@ class StudySpec(Frozen):
                 unknown_name("arm", self.vary, self.arms) if self.vary else f"missing: one of {', '.join(self.arms)}"
             )
             yield f"vary: {named}"
+        elif self.vary and self.arms[self.vary].control is not None:
+            yield f"vary: {self._is_control(self.vary)}"
         for path, levels in self.factors.items():
-            if path.split(".")[0] not in _RUN_KEYS or path.count(".") == 0:
+            if path.split(".")[0] not in _RUN_KEYS or path.count(".") == 0 or not all(path.split(".")):
                 yield f"factors.{path}: a key path below {', '.join(_RUN_KEYS)}, e.g. model.placement"
             if len({repr(level) for level in levels}) < len(levels):
                 yield f"factors.{path}: a level is given twice"
@@ -189,12 +243,21 @@ def _override(document: dict[str, Any], path: list[str], value: Any) -> None:
     if path[0] not in _RUN_KEYS:
         documents.put(document, path, value)
         return
-    layers: list[dict[str, Any]] = [arm for arm in _mappings(document.get("arms")) if documents.has(arm, path[:-1])]
     base = document.setdefault("base", {})
-    if not layers or not isinstance(base, dict) or documents.has(base, path[:-1]):
-        layers.append(base)
-    for layer in layers:
-        documents.put(layer, path, value)
+    layers = [layer for layer in (base, *_mappings(document.get("arms"))) if _takes(layer, path)]
+    for layer in layers or [base]:
+        if isinstance(layer, dict):
+            documents.put(layer, path, value)
+
+
+def _takes(layer: Any, path: list[str]) -> bool:
+    """Tell whether a base or an arm says something at `path`, or has the component that it is an option of."""
+    if documents.has(layer, path):
+        return True
+    component = layer
+    for key in path[:-1]:
+        component = component.get(key) if isinstance(component, dict) else None
+    return documents.is_option(path) and component not in (None, "none", {"name": "none"})
 
 
 def _mappings(value: Any) -> list[dict[str, Any]]:

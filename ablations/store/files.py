@@ -126,7 +126,7 @@ def abandoned(directory: Path) -> list[Path]:
         _, _, host, process, _ = name.split(".")
         with suppress(FileNotFoundError):  # its writer finished meanwhile
             old = time.time() - path.stat().st_mtime > _STALE_AFTER
-            if old or (host == host_name() and not _alive(int(process))):
+            if old or (host == host_name() and not is_alive(int(process))):
                 found.append(path)
     return found
 
@@ -143,7 +143,8 @@ def check_usable(directory: Path) -> None:
         remove(other)
 
 
-def _alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Tell whether a process of this machine is there."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

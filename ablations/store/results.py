@@ -190,11 +190,17 @@ class ResultStore:
         return self._settled.compact(at_least)
 
     def clean(self) -> list[Path]:
-        """Remove temporary files that killed writers left; return them. Files of living writers stay."""
+        """Remove what killed writers left: temporary files, which are returned, and checkpoints of settled runs.
+
+        Files of living writers stay.
+        """
         folders = [self.directory, *(self.directory / name for name in _WRITTEN)]
         leftover = [path for folder in folders for path in files.abandoned(folder)]
         for path in leftover:
             files.remove(path)
+        kept = files.names(self.directory / CHECKPOINTS, _IDENTITY)
+        for run_id in self.settled().intersection(kept) if kept else ():
+            self.discard_checkpoint(run_id)
         return leftover
 
     def _check(self) -> None:

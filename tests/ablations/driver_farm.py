@@ -1,0 +1,70 @@
+"""Imports torch once, then forks a driver for every request: drivers that are killed cost no import.
+
+Requests, one JSON list per line of standard input, and their answers:
+
+["run", study, directory]  process number of a driver that computes the study inline
+["wait", process]          its exit code: 0 done, 1 failed or open runs, 2 an exception, -9 killed
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+import sklearn.datasets
+import torch
+import torchvision  # noqa: F401 -- children shall find it imported
+
+import ablations.launch
+import aimlib.backbones
+import aimlib.datasets
+import analysis.claims  # noqa: F401
+from aimlib.training import optimizers, schedules, selections  # noqa: F401
+
+assert sklearn.datasets
+assert aimlib.backbones
+assert aimlib.datasets
+
+
+def drive(study: str, directory: str) -> int:
+    torch.set_num_threads(1)
+    try:
+        session = ablations.launch.run(Path(study), Path(directory), executor="inline")
+    except BaseException:
+        traceback.print_exc()
+        return 2
+    return 1 if session.failed or session.open else 0
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever drivers print is no answer
+    children: set[int] = set()
+
+    def answer(value: object) -> None:
+        print(json.dumps(value), file=answers, flush=True)
+
+    answer("ready")
+    for line in sys.stdin:
+        command, *arguments = json.loads(line)
+        if command == "run":
+            child = os.fork()
+            if child == 0:
+                answers.close()
+                os._exit(drive(*arguments))
+            children.add(child)
+            answer(child)
+        else:
+            _, status = os.waitpid(arguments[0], 0)
+            children.discard(arguments[0])
+            answer(os.waitstatus_to_exitcode(status))
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+main()

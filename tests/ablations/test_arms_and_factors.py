@@ -1,0 +1,304 @@
+"""From a study to its arms and runs: what they are called, what they are, in which order, with which identity."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_study import changed, write
+
+from ablations import planning
+from ablations.arms import Arm, differences, expand
+from ablations.designs import full_factorial, label, one_at_a_time
+from ablations.study import read_study
+from aimlib.errors import ConfigError
+
+StudyMaker = Callable[..., Path]
+CHANNELS, PLACEMENT = "model.memory.channels", "model.placement"
+
+
+def arms_of(path: Path, *overrides: str) -> dict[str, Arm]:
+    return {arm.name: arm for arm in expand(read_study(path, overrides))}
+
+
+def laid(study: StudyMaker, factors: dict[str, list[Any]], **more: Any) -> dict[str, Arm]:
+    return arms_of(study({"factors/" + path: levels for path, levels in factors.items()} | {"vary": "aim", **more}))
+
+
+# Designs
+
+LEVELS = st.dictionaries(
+    st.sampled_from(["a.b", "a.c", "d.e.f"]),
+    st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True),
+    min_size=1,
+)
+
+
+@given(LEVELS)
+def test_every_combination_once(levels: dict[str, list[int]]) -> None:
+    before = copy.deepcopy(levels)
+    combinations = full_factorial(levels)
+    expected = 1
+    for choices in levels.values():
+        expected *= len(choices)
+    assert len({tuple(c.items()) for c in combinations}) == len(combinations) == expected
+    assert all(list(c) == list(levels) for c in combinations)
+    assert levels == before
+
+
+@given(LEVELS)
+def test_every_level_once_and_alone(levels: dict[str, list[int]]) -> None:
+    combinations = one_at_a_time(levels)
+    assert [(path, level) for c in combinations for path, level in c.items()] == [
+        (path, level) for path, choices in levels.items() for level in choices
+    ]
+    assert {len(c) for c in combinations} == {1}
+
+
+@pytest.mark.parametrize(
+    ("combination", "name"),
+    [
+        ({CHANNELS: 16}, "channels=16"),
+        ({CHANNELS: 16, PLACEMENT: "stage_only"}, "channels=16,placement=stage_only"),
+        ({"model.update": None}, "update=none"),
+        ({"model.backbone.widths": [4, 8]}, "widths=4-8"),
+        ({"model.memory": {"name": "parameter", "rows": 2}}, "memory=parameter/rows=2"),
+        ({"training.optimizer.learning_rate": 1e-05}, "learning_rate=1e-05"),
+    ],
+)
+def test_names_of_combinations(combination: dict[str, Any], name: str) -> None:
+    assert label(combination) == name
+
+
+# Factors
+
+
+def test_a_full_factorial_leaves_out_what_is_an_arm_already(study: StudyMaker) -> None:
+    arms = laid(study, {CHANNELS: [4, 8, 16], PLACEMENT: ["block_entry", "stage_only"]})
+    assert list(arms) == [
+        "baseline",
+        "aim",
+        "aim[channels=4,placement=stage_only]",
+        "aim[channels=8,placement=block_entry]",
+        "aim[channels=8,placement=stage_only]",
+        "aim[channels=16,placement=block_entry]",
+        "aim[channels=16,placement=stage_only]",
+    ]
+    varied = arms["aim[channels=8,placement=stage_only]"]
+    memory = varied.config.model.memory
+    assert memory is not None
+    assert memory.model_dump() == {"name": "conv_ones", "channels": 8, "rows": 2, "columns": 2}
+    assert varied.config.model.placement is not None
+    assert varied.config.model.placement.name == "stage_only"
+    assert (varied.role, varied.of) == ("aim", "aim")
+
+
+def test_one_at_a_time_changes_one_thing(study: StudyMaker) -> None:
+    factors = {CHANNELS: [4, 8, 16], PLACEMENT: ["block_entry", "stage_only"]}
+    arms = laid(study, factors, design="one_at_a_time")
+    assert list(arms) == ["baseline", "aim", "aim[channels=8]", "aim[channels=16]", "aim[placement=stage_only]"]
+    for name, arm in list(arms.items())[2:]:
+        assert len(differences(arm, arms["aim"])) == 1, name
+
+
+@pytest.mark.parametrize(
+    "levels", [["conv_ones", "parameter"], [{"name": "conv_ones"}, {"name": "parameter", "rows": 3}]]
+)
+@pytest.mark.parametrize("component_first", [True, False])
+def test_a_component_and_its_option_vary_together_in_any_order(
+    study: StudyMaker, levels: list[Any], component_first: bool
+) -> None:
+    both: list[tuple[str, list[Any]]] = [("model.memory", levels), (CHANNELS, [8, 16])]
+    arms = laid(study, dict(both if component_first else both[::-1]))
+    found = {
+        (arm.config.model.memory.name, arm.config.model.memory.channels)  # type: ignore[union-attr]
+        for name, arm in arms.items()
+        if name.startswith("aim[")
+    }
+    assert found == {(memory, channels) for memory in ("conv_ones", "parameter") for channels in (8, 16)}
+    assert len(arms) == 2 + 4
+    for name, arm in arms.items():
+        if name.startswith("aim["):
+            assert re.findall(r"channels=(\d+)", name) == [str(arm.config.model.memory.channels)]  # type: ignore[union-attr]
+
+
+def test_levels_equal_by_value_are_one_arm(study: StudyMaker) -> None:
+    arms = laid(study, {"training.optimizer.learning_rate": [1, 1.0, 0.002]})
+    assert list(arms) == ["baseline", "aim", "aim[learning_rate=1]"], "0.002 is the arm that is varied"
+
+
+# Roles
+
+
+def test_roles_follow_from_the_configuration(study: StudyMaker) -> None:
+    arms = arms_of(
+        study(
+            {
+                "arms.frozen": {"of": "aim", "control": "frozen_memory"},
+                "arms.matched": {"of": "aim", "control": "matched_parameters"},
+                "arms.longer": {"training": {"epochs": 3}},
+                "arms.wider": {"of": "aim", "model": {"memory": {"channels": 8}}},
+            }
+        )
+    )
+    assert {name: arm.role for name, arm in arms.items()} == {
+        "baseline": "baseline",
+        "aim": "aim",
+        "frozen": "frozen",
+        "matched": "matched",
+        "longer": "other",
+        "wider": "aim",
+    }
+    assert {name: arm.of for name, arm in arms.items() if arm.of} == dict.fromkeys(
+        ("frozen", "matched", "wider"), "aim"
+    )
+    assert arms["matched"].config.model.memory is None
+    assert arms["frozen"].config.model.memory == arms["aim"].config.model.memory
+
+
+def test_a_role_that_is_given_counts(study: StudyMaker) -> None:
+    arms = arms_of(study({"arms.longer": {"training": {"epochs": 3}, "role": "baseline"}, "arms.aim.role": "other"}))
+    assert {name: arm.role for name, arm in arms.items()} == {"baseline": "other", "aim": "other", "longer": "baseline"}
+
+
+def test_a_control_is_of_the_arm_with_its_own_changes(study: StudyMaker) -> None:
+    arms = arms_of(
+        study({"arms.frozen": {"of": "aim", "control": "frozen_memory", "model": {"memory": {"channels": 8}}}})
+    )
+    options = [change["option"] for change in differences(arms["frozen"], arms["aim"])]
+    assert options == ["model.memory.channels", "model.control"]
+
+
+# Differences
+
+
+def test_differences_name_whole_components_and_single_options(study: StudyMaker) -> None:
+    arms = arms_of(study({"arms.other": {"of": "aim", "training": {"optimizer": "sgd", "epochs": 3}}}))
+    assert differences(arms["baseline"], arms["baseline"]) == []
+    found = {
+        change["option"]: (change["baseline"], change["value"]) for change in differences(arms["aim"], arms["baseline"])
+    }
+    assert set(found) == {"model.memory", "model.placement", "model.update"}
+    assert found["model.memory"] == (None, {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2})
+    found = {
+        change["option"]: (change["baseline"], change["value"]) for change in differences(arms["other"], arms["aim"])
+    }
+    assert set(found) == {"training.optimizer", "training.epochs"}
+    assert found["training.epochs"] == (2, 3)
+    assert (found["training.optimizer"][0]["name"], found["training.optimizer"][1]["name"]) == ("adam", "sgd")
+
+
+# Runs
+
+
+def test_runs_go_seed_by_seed(study: StudyMaker) -> None:
+    plan = planning.plan(read_study(study({"seeds": [5, 2]})))
+    assert [(run.seed, run.arm) for run in plan.runs] == [(5, "baseline"), (5, "aim"), (2, "baseline"), (2, "aim")]
+    assert len({run.run_id for run in plan.runs}) == 4
+    for run in plan.runs:
+        assert run.config.seed == run.seed
+        assert run.run_id == run.config.run_id(run.fingerprint)
+        assert re.fullmatch("[0-9a-f]{20}", run.run_id)
+
+
+def ids(path: Path) -> set[str]:
+    return {run.run_id for run in planning.plan(read_study(path)).runs}
+
+
+def test_identities_depend_on_neither_names_nor_order_nor_resources(tmp_path: Path) -> None:
+    document = changed({})
+    expected = ids(write(tmp_path, document))
+    other = changed({"name": "renamed", "seeds": [1, 0], "resources": {"cpus": 2, "max_retries": 0}, "delta_pp": 2.0})
+    other["arms"] = {"b": document["arms"]["aim"], "a": {"role": "other"}}
+    assert ids(write(tmp_path, other)) == expected
+    written_out = changed({"base.training.shuffle": True, "arms.aim.model.read_init": REMOVED_DEFAULT})
+    assert ids(write(tmp_path, written_out)) == expected, "a default that is written out is no other experiment"
+    assert not ids(write(tmp_path, changed({"base.training.epochs": 3}))) & expected
+    assert len(ids(write(tmp_path, changed({"arms.aim.model.memory.rows": 1}))) & expected) == 2
+
+
+REMOVED_DEFAULT = None
+
+
+# Overrides
+
+
+def test_an_option_reaches_the_arms_that_have_the_component(study: StudyMaker) -> None:
+    path = study(
+        {
+            "arms.plain": {"of": "aim", "model": {"update": "none"}},
+            "arms.other": {"model": {"memory": "none"}, "training": {"epochs": 5}},
+        }
+    )
+    arms = arms_of(path, "model.memory.channels=8")
+    assert {name: getattr(arm.config.model.memory, "channels", None) for name, arm in arms.items()} == {
+        "baseline": None,
+        "aim": 8,
+        "plain": 8,
+        "other": None,
+    }
+
+
+def test_a_component_is_replaced_in_the_arms_that_have_one(study: StudyMaker) -> None:
+    arms = arms_of(study({"arms.longer": {"model": {"conv_init": "glorot_uniform"}}}), "model.placement=stage_only")
+    assert {name: getattr(arm.config.model.placement, "name", None) for name, arm in arms.items()} == {
+        "baseline": None,
+        "aim": "stage_only",
+        "longer": None,
+    }
+
+
+def test_what_single_arms_say_is_replaced_too(study: StudyMaker) -> None:
+    path = study({"arms.longer": {"training": {"epochs": 9}}})
+    with pytest.raises(ConfigError, match=r"arms.longer: identical to arms.baseline"):
+        arms_of(path, "training.epochs=3")
+    arms = arms_of(path, "base.training.epochs=3")
+    assert {name: arm.config.training.epochs for name, arm in arms.items()} == {"baseline": 3, "aim": 3, "longer": 9}
+
+
+def test_options_of_a_component_that_is_named_in_short(study: StudyMaker, tmp_path: Path) -> None:
+    path = study(
+        {
+            "base.training.optimizer": "adam",
+            "base.data": {"name": "image_folder", "size": 16, "classes": 2, "root": "/a"},
+        }
+    )
+    arms = arms_of(path, f"data.root={tmp_path}", "training.optimizer.learning_rate=0.5", "training.tf32=true")
+    for arm in arms.values():
+        assert str(arm.config.data.root) == str(tmp_path)  # type: ignore[attr-defined]
+        assert arm.config.training.optimizer.model_dump()["learning_rate"] == 0.5
+        assert arm.config.training.tf32
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("seeds=3", "seeds", (0, 1, 2)),
+        ("seeds=[7]", "seeds", (7,)),
+        ("name=other", "name", "other"),
+        ("delta_pp=2", "delta_pp", 2.0),
+    ],
+)
+def test_keys_of_the_study_itself(study: StudyMaker, override: str, key: str, value: object) -> None:
+    assert getattr(read_study(study(), [override]).spec, key) == value
+
+
+def test_later_overrides_win(study: StudyMaker) -> None:
+    arms = arms_of(study(), "training.epochs=3", "training.epochs=4")
+    assert {arm.config.training.epochs for arm in arms.values()} == {4}
+
+
+def test_a_wrong_override_is_told_like_a_wrong_file(study: StudyMaker) -> None:
+    path = study()
+    with pytest.raises(ConfigError) as refusal:
+        arms_of(path, "training.epoch=3")
+    assert str(refusal.value).startswith(f"{path}: base.training.epoch: unknown key; did you mean 'epochs'?")
+    for broken in ("base=5", "arms=5"):
+        with pytest.raises(ConfigError, match=broken[:4]):
+            arms_of(path, broken, "training.epochs=3")

@@ -1,0 +1,154 @@
+"""What a study costs before it runs, and whether this machine can run it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from test_command_line import ablate
+
+import ablations.diagnosis
+from ablations.checking import check, differing
+from ablations.diagnosis import Finding, doctor
+from ablations.launch import run
+
+StudyMaker = Callable[..., Path]
+
+
+def test_the_cost_is_that_of_all_runs(study: StudyMaker) -> None:
+    result = check(study({"seeds": 3}))
+    cost = result.cost
+    assert cost is not None
+    assert set(cost.arms) == {"baseline", "aim"}
+    for arm in cost.arms.values():
+        assert 0 < arm.step_seconds < 10
+        assert arm.run_seconds > arm.step_seconds * 2 * 30 / 16, "two epochs of 30 images, and their evaluation"
+        assert arm.runs == 3
+    total = sum(arm.run_seconds * arm.runs for arm in cost.arms.values())
+    assert cost.device_hours == pytest.approx(total / 3600)
+    assert cost.wall_seconds == pytest.approx(total / cost.parallel)
+    assert (cost.device, cost.parallel >= 1) == ("cpu", True)
+
+
+def test_notes_tell_what_is_worth_knowing(study: StudyMaker) -> None:
+    few = check(study({"arms.matched": {"of": "aim", "control": "matched_parameters"}}), timing=False)
+    assert few.cost is None
+    assert "seeds: 2 pairs are a screening; a verdict needs at least 5" in few.notes
+    assert any(note.startswith("arms.aim: no update after layer3.0") for note in few.notes)
+    assert any(note.startswith("arms.matched: widened") for note in few.notes)
+    enough = check(study({"seeds": 5, "arms.aim.role": "other"}), timing=False)
+    assert not any(note.startswith("seeds:") for note in enough.notes)
+    assert "no arm has the role 'aim', so there is no verdict" in enough.notes
+
+
+def test_differences_are_written_for_people(study: StudyMaker) -> None:
+    found = differing(check(study({"arms.longer": {"training": {"epochs": 3}}}), timing=False).plan)
+    assert found["baseline"] == []
+    assert found["longer"] == ["training.epochs: 2 -> 3"]
+    assert "model.memory: none -> conv_ones(channels=4, rows=2, columns=2)" in found["aim"]
+
+
+def test_the_command_prints_arms_costs_and_notes(
+    study: StudyMaker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    path = study({"seeds": 1, "arms.a:x:b": {"of": "aim", "model": {"update": "none"}}})
+    code, out, err = ablate(capsys, "check", path)
+    assert (code, err) == (0, "")
+    assert "3 arms x 1 seeds = 3 runs" in out
+    assert "cost: " in out
+    assert "a:x:b differs from the baseline in" in out, "names are shown as they are"
+    assert "note: seeds: 1 pairs are a screening" in out
+    code, quiet, _ = ablate(capsys, "check", path, "--no-timing")
+    assert code == 0
+    assert "cost: " not in quiet
+    assert "no problems" in quiet
+    assert {path.name for path in tmp_path.iterdir()} == {"study.yaml"}, "a check leaves nothing behind"
+
+
+@pytest.mark.slow
+def test_the_estimate_of_the_demo_is_near_the_truth(tmp_path: Path) -> None:
+    cost = check("demo", ["seeds=1"]).cost
+    assert cost is not None
+    expected = sum(arm.run_seconds for arm in cost.arms.values())
+    began = time.monotonic()
+    session = run("demo", tmp_path / "out", ["seeds=1"], executor="inline")
+    taken = time.monotonic() - began
+    assert session.computed == 4
+    assert expected / 3 < taken < expected * 3 + 10, f"estimated {expected:.1f} s, took {taken:.1f} s"
+
+
+# The doctor
+
+
+def test_the_doctor_finds_something_on_every_subject(tmp_path: Path) -> None:
+    found = doctor(tmp_path / "results", with_ray=False)
+    by_subject = {finding.subject: finding for finding in found}
+    for subject in (
+        "Python",
+        "torch",
+        "ray",
+        "pandas",
+        "CPU",
+        "results",
+        "prepared data",
+        "data digits",
+        "data stanford_dogs",
+    ):
+        assert subject in by_subject
+    assert any(finding.subject.startswith("GPU") for finding in found)
+    assert by_subject["data digits"].state == "ok"
+    assert by_subject["data digits"].message == "1,000 training and 500 test images"
+    assert by_subject["data stanford_dogs"].state == "note"
+    assert "ablate data download stanford_dogs" in by_subject["data stanford_dogs"].remedy
+    assert {finding.state for finding in found} <= {"ok", "note"}, found
+    assert list(tmp_path.iterdir()) == [], "an examination changes nothing"
+
+
+def test_a_broken_examination_is_reported_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def _devices() -> Iterable[Finding]:
+        yield Finding("CPU", "ok", "one")
+        raise OSError("the driver is broken")
+
+    monkeypatch.setattr(ablations.diagnosis, "_devices", _devices)
+    found = doctor(tmp_path, with_ray=False)
+    (problem,) = [finding for finding in found if finding.state == "problem"]
+    assert (problem.subject, problem.message) == ("devices", "OSError: the driver is broken")
+    assert problem.remedy
+    assert "data digits" in {finding.subject for finding in found}
+    code, out, _ = ablate(capsys, "doctor", "--no-ray", "--out", tmp_path)
+    assert code == 1
+    assert "the driver is broken" in out
+
+
+def test_a_missing_library_is_a_problem_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import importlib.metadata
+
+    version = importlib.metadata.version
+
+    def without_seaborn(name: str) -> str:
+        if name == "seaborn":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_seaborn)
+    (problem,) = [finding for finding in doctor(tmp_path, with_ray=False) if finding.state == "problem"]
+    assert (problem.subject, problem.message) == ("seaborn", "not installed")
+    assert "make setup" in problem.remedy
+
+
+def test_results_that_cannot_be_written_are_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    found = {
+        finding.subject: finding
+        for finding in doctor(tmp_path / "a" / "b", with_ray=False)
+        if finding.state == "problem"
+    }
+    assert found["results"].message == f"{tmp_path} cannot be written"
+    assert "--out" in found["results"].remedy

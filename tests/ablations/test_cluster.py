@@ -1,0 +1,50 @@
+"""A study on a Ray cluster that is already running: two nodes on the loopback interface."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ablations.executors import RayExecutor
+from ablations.study import Resources
+from aimlib.errors import UsageError
+
+_DRIVER = """
+import json, sys
+import ray._private.services as services
+from ray.cluster_utils import Cluster
+
+services.resolve_ip_for_localhost = lambda host: host  # Ray would leave the loopback interface
+cluster = Cluster(
+    initialize_head=True, head_node_args={"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+)
+cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+try:
+    from ablations.launch import run
+
+    overrides = ["seeds=1", "training.epochs=1", "data.train_images=60"]
+    session = run("demo", sys.argv[1], overrides, address=cluster.address)
+    print(json.dumps([session.planned, session.computed, list(session.failed), list(session.open)]))
+finally:
+    cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_running_cluster_computes_the_study(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _DRIVER, str(tmp_path / "study")], capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [4, 4, [], []]
+
+
+def test_an_address_at_which_nobody_listens_is_refused_at_once(tmp_path):
+    with (
+        pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: nobody answers there .*ray start --head"),
+        RayExecutor(Resources(), tmp_path, "127.0.0.1:1"),
+    ):
+        pass

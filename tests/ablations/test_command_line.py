@@ -1,0 +1,253 @@
+"""The command line: its surface, its exit codes, and that it answers without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import changed, numbers, write
+
+from aimlib.errors import UsageError
+
+SURFACE = """\
+ablate check STUDY --set --timing/--no-timing
+ablate data download NAME --root --base-url --set
+ablate data info NAME --root --size --set
+ablate data prepare NAME --root --size --set
+ablate data verify NAME --root --set
+ablate doctor --out --ray/--no-ray
+ablate plugins
+ablate report DIRECTORY --out
+ablate results DIRECTORY --where --columns --by --value --table --csv
+ablate run STUDY --out --set --address --executor
+ablate status DIRECTORY
+"""
+
+
+def ablate(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Run the command line in this process; return exit code, output and error output."""
+    from ablations.cli import main
+
+    argv, sys.argv = sys.argv, ["ablate", *map(str, arguments)]
+    code: Any = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = argv
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def surface(command: Any, path: str = "ablate") -> list[str]:
+    if hasattr(command, "commands"):
+        return [line for name, inner in command.commands.items() for line in surface(inner, f"{path} {name}")]
+    words = [path]
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            words.append(parameter.name.upper())
+        elif parameter.name != "help":
+            words.append("/".join([*parameter.opts, *parameter.secondary_opts]))
+    return [" ".join(words)]
+
+
+def test_names_of_commands_and_options_stay() -> None:
+    import typer
+
+    from ablations.cli import app
+
+    assert "\n".join(sorted(surface(typer.main.get_command(app)))) + "\n" == SURFACE
+
+
+HELP_OF_ALL = """
+import json, sys, time
+began = time.perf_counter()
+from ablations.cli import main
+answers = {}
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["ablate", *words, "--help"]
+    try:
+        main()
+    except SystemExit as end:
+        answers[" ".join(words)] = end.code
+heavy = {"torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "scipy", "sklearn", "matplotlib", "numpy"}
+print(json.dumps([answers, sorted(heavy & set(sys.modules)), time.perf_counter() - began]))
+"""
+
+
+def test_help_answers_without_anything_heavy() -> None:
+    commands = [line.split()[1:] for line in SURFACE.splitlines()]
+    words = [[word for word in command if word.islower() and not word.startswith("-")] for command in commands]
+    process = subprocess.run(
+        [sys.executable, "-c", HELP_OF_ALL, json.dumps([[], ["data"], *words])],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers, heavy, seconds = json.loads(process.stdout.splitlines()[-1])
+    assert len(answers) == 13
+    assert set(answers.values()) == {0}
+    assert heavy == []
+    assert seconds < 10, "all thirteen"
+    assert process.stdout.count("Usage: ") == 13
+    for default in ("results/<study>", "$AIM_DATA_ROOT/<name>", "KEY.PATH=VALUE"):
+        assert default in process.stdout, "no part of a help is taken for markup"
+
+
+def test_help_is_quick(command: Callable[..., Any]) -> None:
+    best = 99.0
+    for _ in range(3):
+        began = time.monotonic()
+        process = command("run", "--help")
+        out, _ = process.communicate()
+        best = min(best, time.monotonic() - began)
+        assert process.returncode == 0
+        assert "--executor" in out
+    assert best < 2.5
+
+
+@pytest.mark.parametrize("module", ["analysis", "ablations", "ablations.cli", "ablations.study", "ablations.documents"])
+def test_what_reads_loads_no_torch_and_no_ray(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in ('torch', 'ray', 'optuna', 'matplotlib') if m in sys.modules])"
+    began = time.monotonic()
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == "[]\n"
+    assert time.monotonic() - began < 5
+
+
+def test_the_light_test_can_fail() -> None:
+    code = "import sys, ablations.planning; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+def test_commands_are_functions_of_the_package_again_and_again() -> None:
+    code = (
+        "import ablations, ablations.checking, ablations.launch, ablations.diagnosis\n"
+        "print([callable(getattr(ablations, name)) for name in ablations.__all__ for _ in range(2)])"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == f"{[True] * 6}\n"
+
+
+# Exit codes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("check", "dmo"), "error: dmo: no such file, and no shipped study; did you mean 'demo'?"),
+        (("run", "demo", "--set", "epochs"), "error: --set epochs: give key.path=value"),
+        (("run", "demo", "--address", "auto", "--executor", "inline"), "error: --address is of a Ray cluster"),
+        (("status", "nowhere"), "nowhere"),
+        (("results", "nowhere"), "nowhere"),
+        (("report", "nowhere"), "nowhere"),
+        (("data", "info", "digit"), "did you mean 'digits'?"),
+    ],
+)
+def test_unusable_input_ends_with_2(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, out, err = ablate(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert all(line.startswith("error: ") for line in err.splitlines())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("chek",), ("run",), ("run", "demo", "--executor", "threads"), ("check", "demo", "--out", "x")]
+)
+def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = ablate(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert "Error" in err
+    assert "Traceback" not in err
+
+
+def test_a_fault_of_the_package_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("a fault, not a user's mistake")
+
+    monkeypatch.setattr("ablations.diagnosis.doctor", broken)
+    with pytest.raises(ValueError, match="a fault") as fault:
+        ablate(capsys, "doctor")
+    assert not isinstance(fault.value, UsageError)
+
+
+# From study file to report
+
+
+def test_run_status_results_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = tmp_path / "out"
+    document = changed({"seeds": 1})
+    document["arms"]["[red]aim[/red]"] = {"of": "aim", "model": {"update": "none"}}
+    path = write(tmp_path, document)
+    code, out, err = ablate(capsys, "run", path, "--out", directory, "--executor", "inline")
+    assert (code, err) == (0, "")
+    assert len(numbers(directory)) == 3
+    assert "3 computed" in out
+    assert "[red]aim[/red]: finished" in out
+    assert "test accurac" not in out.split("report:")[0].split("computed")[0], "no test accuracy while it runs"
+    report = Path(out.split("report: ")[1].strip())
+    assert report.is_file()
+
+    code, out, _ = ablate(capsys, "run", path, "--out", directory, "--executor", "inline")
+    assert code == 0
+    assert "3 of 3 runs are settled already and are not repeated." in out
+
+    code, out, _ = ablate(capsys, "status", directory)
+    assert code == 0
+    assert "[red]aim[/red]" in out
+
+    code, out, _ = ablate(
+        capsys, "results", directory, "--where", "arm=aim", "--columns", "arm,seed,status", "--csv", "-"
+    )
+    assert (code, out) == (0, "arm,seed,status\naim,0,finished\n")
+    code, out, _ = ablate(capsys, "results", directory, "--table", "epochs", "--csv", tmp_path / "epochs.csv")
+    assert (code, out) == (0, "")
+    assert len((tmp_path / "epochs.csv").read_text().splitlines()) == 1 + 3 * 2
+    code, _, err = ablate(capsys, "results", directory, "--columns", "acuracy")
+    assert code == 2
+    assert "acuracy" in err
+    code, out, _ = ablate(capsys, "report", directory, "--out", tmp_path / "page")
+    assert code == 0
+    assert list((tmp_path / "page").iterdir())
+
+
+def test_status_counts_what_is_missing(
+    study: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ablations.launch import run
+
+    run(study({"seeds": 1}), tmp_path / "out", executor="inline")
+    for path in sorted((tmp_path / "out" / "runs").iterdir())[:1]:
+        path.unlink()
+    code, out, _ = ablate(capsys, "status", tmp_path / "out")
+    assert code == 0
+    cells = [line.split() for line in out.splitlines()]
+    assert ["arm", "finished", "missing"] in cells
+    assert sorted(line[1:] for line in cells if line[:1] in (["aim"], ["baseline"])) == [["0", "1"], ["1", "0"]]
+
+
+def test_plugins_lists_every_family(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from aimlib.registry import FAMILIES
+
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = ablate(capsys, "plugins")
+    assert code == 0
+    listed = {tuple(line.split()[:2]) for line in out.splitlines()}
+    for family in FAMILIES:
+        assert family.names()
+        for name in family.names():
+            assert (family.family, name) in listed
+    assert ("memories", "conv_ones") in listed
+    assert len(FAMILIES) == 9

@@ -1,0 +1,75 @@
+"""Drivers are killed with -9 at random moments: no run is lost, none is there twice, and every number is the same."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Farm, until
+from tiny_study import changed, failures, litter, numbers, planned, write
+
+KILLS = 12
+SMALL: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 4, "seeds": 2}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], float]:
+    """Return a study file, what its runs compute when nothing happens, and the seconds that takes."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = write(folder, changed(SMALL))
+    began = time.monotonic()
+    assert farm.wait(farm.run(path, folder / "out")) == 0
+    return path, numbers(folder / "out"), time.monotonic() - began
+
+
+def assert_whole(directory: Path, expected: dict[str, str]) -> None:
+    assert numbers(directory) == expected
+    assert set(planned(directory)) == set(expected)
+    assert failures(directory) == []
+    assert litter(directory) == []
+
+
+def test_killed_drivers_lose_and_double_nothing(
+    farm: Farm, undisturbed: tuple[Path, dict[str, str], float], tmp_path: Path
+) -> None:
+    path, expected, seconds = undisturbed
+    seed = 7
+    chance = random.Random(seed)
+    kills = rounds = 0
+    directories = [tmp_path / "out-0"]
+    while kills < KILLS:
+        directory = directories[-1]
+        drivers = [farm.run(path, directory) for _ in range(1 + rounds % 2)]
+        time.sleep(chance.uniform(0.1, 0.8 * seconds))
+        rounds += 1
+        victims = drivers if len(drivers) == 1 or chance.random() < 0.5 else [chance.choice(drivers)]
+        killed = [farm.kill(driver) for driver in victims]
+        kills += sum(killed)
+        ends = [farm.wait(driver) for driver in drivers if driver not in victims]
+        assert set(ends) <= {0}, "the driver that was left alone computes what the dead one had begun"
+        if ends or not all(killed):
+            assert set(numbers(directory)) == set(expected)
+            directories.append(tmp_path / f"out-{len(directories)}")
+    print(f"seed {seed}: {kills} kills in {rounds} rounds over {len(directories)} studies")
+    for directory in directories:
+        assert farm.wait(farm.run(path, directory)) == 0
+        assert_whole(directory, expected)
+
+
+def test_the_command_line_killed_in_the_middle_goes_on(
+    farm: Farm, undisturbed: tuple[Path, dict[str, str], float], tmp_path: Path, command: Any
+) -> None:
+    path, expected, _ = undisturbed
+    directory = tmp_path / "out"
+    checkpoints, finished = directory / "checkpoints", directory / "runs"
+    for settled in (0, 1):
+        process = command("run", path, "--out", directory, "--executor", "inline")
+        until(lambda: list(checkpoints.glob("*/checkpoint.pt")) and len(list(finished.glob("*.parquet"))) >= settled)  # noqa: B023
+        process.kill()
+        assert process.wait() == -9
+        assert settled <= len(numbers(directory)) < len(expected)
+    assert farm.wait(farm.run(path, directory)) == 0
+    assert_whole(directory, expected)

@@ -1,0 +1,72 @@
+"""Every study that ships can be run as it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ablations import planning
+from ablations.arms import expand
+from ablations.checking import check
+from ablations.study import read_study, shipped_studies
+from aimlib.errors import ConfigError
+
+PHOTOS = "AIM_STANFORD_DOGS"
+
+
+@pytest.fixture(scope="module")
+def stanford_dogs_root() -> Path:
+    """Return a tree with real photos of Stanford Dogs, or skip."""
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "stanford-dogs-20"
+    root = Path(os.environ.get(PHOTOS) or beside)
+    if not (root / "Images").is_dir():
+        pytest.skip(f"no photos of Stanford Dogs: {PHOTOS} names no tree with Images, and there is none at {beside}")
+    return root
+
+
+@pytest.mark.parametrize("name", sorted(shipped_studies()))
+def test_a_shipped_study_is_sound(name: str) -> None:
+    """Everything but data that is not here."""
+    study = read_study(name)
+    assert study.spec.name == name == study.path.stem
+    assert study.path.read_text(encoding="utf-8").startswith("#"), "it says what it is for"
+    arms = expand(study)
+    roles = [arm.role for arm in arms]
+    assert {"baseline", "aim", "matched", "frozen"} <= set(roles)
+    assert roles.count("baseline") == 1
+    assert len(study.spec.seeds) >= 5
+    assert planning.protocol(tuple(arms)) == "controlled"
+    summaries = planning.summaries_of(arms)
+    of_role = {arm.role: summaries[arm.name] for arm in arms}
+    assert of_role["matched"].parameters == pytest.approx(of_role["aim"].parameters, rel=0.005)
+    assert of_role["frozen"].parameters == of_role["aim"].parameters
+    assert of_role["frozen"].trainable_parameters < of_role["aim"].trainable_parameters
+    assert of_role["baseline"].parameters < of_role["aim"].parameters
+    assert of_role["aim"].attachment.skipped == {}
+
+
+def test_the_demo_needs_no_download() -> None:
+    result = check("demo", timing=False)
+    assert len(result.plan.runs) == len(result.plan.arms) * len(result.plan.study.spec.seeds)
+    assert {run.fingerprint for run in result.plan.runs} == {result.plan.data["aim"].fingerprint}
+    assert planning.document(result.plan)["claim"] == "stanford_dogs_aim"
+
+
+def test_without_photos_dogs_small_says_where_to_get_them() -> None:
+    with pytest.raises(ConfigError, match=r"dogs_small.yaml: base.data: stanford_dogs: .*ablate data download"):
+        check("dogs_small", timing=False)
+
+
+@pytest.mark.photos
+def test_dogs_small_on_real_photos(stanford_dogs_root: Path, tmp_path: Path) -> None:
+    overrides = [f"data.root={stanford_dogs_root}", "seeds=1"]
+    result = check("dogs_small", overrides, timing=False)
+    data = result.plan.data["baseline"]
+    assert len(data.classes) == 20
+    assert data.train.pixels.shape[1:] == (64, 64, 3)
+    elsewhere = tmp_path / "moved"
+    elsewhere.symlink_to(stanford_dogs_root)
+    moved = check("dogs_small", [f"data.root={elsewhere}", "seeds=1"], timing=False)
+    assert [run.run_id for run in moved.plan.runs] == [run.run_id for run in result.plan.runs], "a path is no identity"

@@ -1,0 +1,115 @@
+"""A study that trains in a second, and how its results are compared."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from aimlib.records import EPOCHS, SETTLED
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "base": {
+        "data": {"name": "digits", "size": 16, "train_images": 40},
+        "model": {"backbone": {"name": "small_resnet", "widths": [4, 4, 8]}},
+        "training": {
+            "epochs": 2,
+            "batch_size": 16,
+            "optimizer": {"name": "adam", "learning_rate": 2e-3},
+            "selection": "best_validation",
+            "validation_fraction": 0.25,
+        },
+    },
+    "arms": {
+        "baseline": {},
+        "aim": {
+            "model": {
+                "memory": {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2},
+                "placement": "block_entry",
+                "update": "conv_sigmoid",
+            }
+        },
+    },
+    "seeds": 2,
+}
+
+REMOVED = object()
+
+
+def changed(changes: dict[str, Any], document: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the tiny study with changes by key path; `REMOVED` removes the key."""
+    result = copy.deepcopy(TINY if document is None else document)
+    for path, value in changes.items():
+        *parents, last = path.split("/") if "/" in path else path.split(".")
+        inner = result
+        for key in parents:
+            inner = inner.setdefault(key, {})
+        if value is REMOVED:
+            del inner[last]
+        else:
+            inner[last] = copy.deepcopy(value)
+    return result
+
+
+def write(folder: Path, document: dict[str, Any], name: str = "study.yaml") -> Path:
+    path = folder / name
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def rows(directory: Path) -> list[dict[str, Any]]:
+    """Return every row of settled runs, wherever it is; a run that is there twice is listed twice."""
+    files = [*sorted((directory / "runs").glob("*.parquet")), *sorted((directory / "segments").glob("*.parquet"))]
+    return [row for path in files for row in pq.ParquetFile(path).read().to_pylist()]
+
+
+def failures(directory: Path) -> list[dict[str, Any]]:
+    return [
+        row for path in sorted((directory / "failures").iterdir()) for row in pq.ParquetFile(path).read().to_pylist()
+    ]
+
+
+_NUMBERS = (
+    "status",
+    "reason",
+    "epochs_run",
+    "selected_epoch",
+    "test_accuracy",
+    "test_loss",
+    "validation_accuracy",
+    "validation_loss",
+    "train_images",
+    "config",
+    "data_fingerprint",
+    "threads",
+    "predictions",
+    *(f"epochs.{column.name}" for column in EPOCHS if column.name != "seconds"),
+)
+
+
+def numbers(directory: Path) -> dict[str, str]:
+    """Return what a run computed, bit for bit and without times, by run id.
+
+    Text, because NaN equals nothing; `repr` of a float gives back its every bit.
+    """
+    found = rows(directory)
+    ids = [row["run_id"] for row in found]
+    assert len(set(ids)) == len(ids), f"runs that are there twice: {sorted({i for i in ids if ids.count(i) > 1})}"
+    assert {row["status"] for row in found} <= set(SETTLED)
+    return {row["run_id"]: repr({name: row[name] for name in _NUMBERS}) for row in found}
+
+
+def planned(directory: Path) -> list[str]:
+    """Return the run ids of the plan, in its order."""
+    return [run["run_id"] for run in json.loads((directory / "study.json").read_text())["runs"]]
+
+
+def litter(directory: Path) -> list[Path]:
+    """Return temporary files and checkpoints."""
+    found = [*directory.rglob("*.tmp"), *directory.rglob(".*"), *(directory / "checkpoints").iterdir()]
+    return sorted(set(found))
