@@ -116,7 +116,7 @@ class StudySpec(Frozen):
     arms: dict[str, Annotated[ArmSpec, BeforeValidator(_arm)]]
     description: str = ""
     claim: str | None = None
-    """Name of a claim of `analysis.claims`, or path of a claim file."""
+    """Name of a claim of `analysis.claims`, or path of a claim file, from the study's folder or the current one."""
     delta_pp: Annotated[float, Field(gt=0)] = 1.0
     """Smallest effect of interest, in percentage points of test accuracy."""
     seeds: Seeds = (0, 1, 2, 3, 4)
@@ -218,6 +218,9 @@ def read_study(source: str | Path, overrides: Iterable[str] = ()) -> StudyFile:
     document = documents.read(path)
     for override in overrides:
         _override(document, *documents.assignment(override))
+    beside = path.parent / str(document.get("claim"))
+    if beside.is_file():
+        document["claim"] = str(beside.absolute())
     try:
         return StudyFile(StudySpec.parse(document), path)
     except ConfigError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import traceback
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ from ablations.store import ResultStore
 from aimlib.component import is_local
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
-from aimlib.errors import DataError
+from aimlib.errors import DataError, UsageError
 from aimlib.records import SCHEMA_VERSION, TRIALS, RunRecord
 from aimlib.registry import datasets, selections
 from aimlib.training.devices import device_name, pick_device
@@ -48,7 +50,7 @@ class Task:
     fingerprint: str
     config: dict[str, Any]
     costs: dict[str, int]
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["cpu", "cuda"]
     threads: int
 
 
@@ -144,7 +146,8 @@ def _load(key: str, config: RunConfig) -> DataSet:
 
 def _record(task: Task, config: RunConfig, outcome: Outcome, data: DataSet) -> RunRecord:
     trained, held_out, tested = outcome.images
-    trial = _origin(task, config) | {
+    trial = _origin(task) | {
+        **_components(config),
         "status": outcome.status,
         "reason": outcome.reason,
         "epochs_run": len(outcome.epochs),
@@ -163,15 +166,14 @@ def _record(task: Task, config: RunConfig, outcome: Outcome, data: DataSet) -> R
 
 def failure(task: Task, reason: str, end_of_traceback: str | None = None) -> RunRecord:
     """Return the row of an attempt that failed, with what is known without having computed anything."""
-    config = RunConfig.parse(task.config)
-    trial = _origin(task, config) | {"status": "failed", "reason": reason, "traceback": end_of_traceback}
+    trial = _origin(task) | {"status": "failed", "reason": reason, "traceback": end_of_traceback}
+    with contextlib.suppress(UsageError):  # a plugin that this machine lacks may be why it failed
+        trial |= _components(RunConfig.parse(task.config))
     return RunRecord(trial, [], np.zeros((0, 0), dtype=np.uint8))
 
 
-def _origin(task: Task, config: RunConfig) -> dict[str, Any]:
-    """Return the columns that do not depend on the result; all others are null."""
-    rule = selections.get(config.training.selection.name)
-    device = pick_device(task.device)
+def _origin(task: Task) -> dict[str, Any]:
+    """Return the columns that need nothing but the task; all others are null."""
     empty: dict[str, Any] = {column.name: None for column in TRIALS}
     return (
         empty
@@ -181,20 +183,24 @@ def _origin(task: Task, config: RunConfig) -> dict[str, Any]:
             "run_id": task.run_id,
             "study": task.study,
             "arm": task.arm,
-            "seed": config.seed,
-            "epochs_planned": config.training.epochs,
-            "selection": config.training.selection.name,
-            "selection_oracle": bool(rule.oracle),
-            "device": device.type,
-            "device_name": device_name(device),
+            "seed": task.config["seed"],
+            "epochs_planned": task.config["training"]["epochs"],
+            "selection": task.config["training"]["selection"]["name"],
+            "device": task.device,
+            "device_name": device_name(pick_device(task.device)),
             "threads": task.threads,
             "finished_at": datetime.now(UTC),
             "data_fingerprint": task.fingerprint,
-            "plugins": plugins_of(config),
-            "config": config.model_dump_json(),
+            "config": json.dumps(task.config),
             "schema_version": SCHEMA_VERSION,
         }
     )
+
+
+def _components(config: RunConfig) -> dict[str, Any]:
+    """Return the columns that need the run's plugins."""
+    rule = selections.get(config.training.selection.name)
+    return {"selection_oracle": bool(rule.oracle), "plugins": plugins_of(config)}
 
 
 @functools.cache

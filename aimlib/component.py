@@ -7,6 +7,7 @@ enters an id. The price: whoever changes a default, or what a component computes
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -122,8 +123,12 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> 
     return messages
 
 
+_ADDED = re.compile(r"(function-\w+|tagged-union|union|nullable|list|dict|tuple|set|literal|is-instance)\[.*")
+"""What pydantic puts among the keys of a path: the kind of type that it was trying."""
+
+
 def _is_key(part: str) -> bool:
-    return part.isidentifier() or part.replace("-", "_").isidentifier()
+    return _ADDED.fullmatch(part) is None
 
 
 def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:

@@ -17,9 +17,9 @@ def pick_device(name: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the model of the device."""
+    """Return the model of the device; unknown where it is on another machine."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.get_device_name(device) if torch.cuda.is_available() else "unknown"
     return _cpu_model()
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from test_command_line import ablate
-from tiny_study import REMOVED
+from tiny_study import REMOVED, changed, write
 
 from ablations.checking import check
+from ablations.study import read_study
 from aimlib.errors import ConfigError
 
 MEMORY = {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2}
@@ -186,7 +187,7 @@ EFFECTS = [
     bad("arms.aim.model.placement", REMOVED, "arms.aim.model", "memory that no layer reads", "block_entry|every_layer"),
     bad(
         "arms.aim.model",
-        {"memory": MEMORY, "placement": "block_entry", "update_after": "stage"},
+        {"memory": MEMORY, "placement": "block_entry", "update_after": "block"},
         "arms.aim.model",
         "update_after without effect",
     ),
@@ -361,3 +362,18 @@ def test_no_such_study_names_the_shipped_ones() -> None:
         ConfigError, match=r"dmo: no such file, and no shipped study; did you mean 'demo'\? shipped: demo, "
     ):
         check("dmo")
+
+
+def test_the_key_path_keeps_an_arm_name_with_spaces(tmp_path: Path) -> None:
+    path = write(tmp_path, changed({"arms.aim 64": {"modle": {}}}))
+    with pytest.raises(ConfigError, match=r"arms\.aim 64\.modle: unknown key; did you mean 'model'"):
+        read_study(path)
+
+
+def test_a_claim_file_is_found_beside_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "deeper"
+    folder.mkdir()
+    (folder / "own.yaml").write_text("name: own\n", encoding="utf-8")
+    path = write(folder, changed({"claim": "own.yaml"}))
+    monkeypatch.chdir(tmp_path)
+    assert read_study(path).spec.claim == str(folder / "own.yaml")

@@ -390,3 +390,15 @@ def test_the_number_of_torch_threads_is_given_back(study: StudyMaker, tmp_path: 
     compute(study({"seeds": 1, "base.training.epochs": 1, "resources": {"cpus": 2}}), tmp_path / "out")
     assert {row["threads"] for row in rows(tmp_path / "out")} == {2}
     assert torch.get_num_threads() == before
+
+
+def test_a_plugin_that_the_worker_lacks_is_a_failed_row_with_its_name(tmp_path: Path) -> None:
+    plan = planning.plan(read_study(write(tmp_path, changed({}))))
+    store = ResultStore(tmp_path / "out")
+    task = tasks(plan, store.directory, list(plan.runs[:1]))[0]
+    model = {**task.config["model"], "backbone": {"name": "only_on_the_driver"}}
+    assert execute(replace(task, config={**task.config, "model": model})) == "failed"
+    (path,) = (store.directory / "failures").iterdir()
+    row = pq.read_table(path).to_pylist()[0]
+    assert "unknown backbone 'only_on_the_driver'" in row["reason"]
+    assert (row["status"], row["seed"], row["plugins"]) == ("failed", task.config["seed"], None)
