@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,6 @@ from ablations.arms import expand
 from ablations.checking import check
 from ablations.study import read_study, shipped_studies
 from aimlib.errors import ConfigError
-
-PHOTOS = "AIM_STANFORD_DOGS"
-
-
-@pytest.fixture(scope="module")
-def stanford_dogs_root() -> Path:
-    """Return a tree with real photos of Stanford Dogs, or skip."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "stanford-dogs-20"
-    root = Path(os.environ.get(PHOTOS) or beside)
-    if not (root / "Images").is_dir():
-        pytest.skip(f"no photos of Stanford Dogs: {PHOTOS} names no tree with Images, and there is none at {beside}")
-    return root
 
 
 @pytest.mark.parametrize("name", sorted(shipped_studies()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,12 @@ from scipy.io import savemat
 
 from aimlib.registry import datasets
 
-PHOTOS = "AIM_STANFORD_DOGS"
-
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests away from the user's data and cache."""
     monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("AIM_DATA_ROOT", str(tmp_path / "data"))
-
-
-@pytest.fixture(scope="session")
-def stanford_dogs_root() -> Path:
-    """Return a tree with real photos of Stanford Dogs, or skip."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "stanford-dogs-20"
-    root = Path(os.environ.get(PHOTOS) or beside)
-    if not (root / "Images").is_dir():
-        pytest.skip(f"no photos of Stanford Dogs: {PHOTOS} names no tree with Images, and there is none at {beside}")
-    return root
 
 
 def photo_bytes(seed: int, width: int = 20, height: int = 14, mode: str = "RGB", kind: str = "PNG") -> bytes:

@@ -29,11 +29,12 @@ class Adam(OptimizerPlugin):
         epsilon: Positive = 1e-8
 
     config: Config
+    algorithm: ClassVar[type[torch.optim.Adam]] = torch.optim.Adam
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return torch's Adam."""
+        """Return torch's optimizer."""
         o = self.config
-        return torch.optim.Adam(
+        return self.algorithm(
             parameters,
             lr=o.learning_rate,
             betas=(o.beta1, o.beta2),

@@ -1,0 +1,34 @@
+"""Every optimizer is torch's own, with the options of its configuration."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from aimlib.registry import optimizers
+
+
+@pytest.mark.parametrize(
+    ("options", "reference"),
+    [
+        ({"name": "adam", "learning_rate": 0.03, "beta1": 0.8, "epsilon": 1e-7}, lambda p: torch.optim.Adam(p, 0.03, (0.8, 0.999), 1e-7)),
+        ({"name": "adamw", "learning_rate": 0.03}, lambda p: torch.optim.AdamW(p, 0.03, weight_decay=0.01)),
+        ({"name": "sgd", "learning_rate": 0.03, "nesterov": True}, lambda p: torch.optim.SGD(p, 0.03, 0.9, nesterov=True)),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "torch",
+)  # fmt: skip
+def test_steps_equal_those_of_torch(options, reference):
+    ours, theirs = (nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
+    pairs = [(ours, optimizers.create(optimizers.parse(options)).build([ours])), (theirs, reference([theirs]))]
+    for _ in range(3):
+        for parameter, optimizer in pairs:
+            optimizer.zero_grad()
+            (parameter**2).sum().backward()
+            optimizer.step()
+    assert torch.equal(ours, theirs)
+    assert not torch.equal(ours, torch.tensor([1.0, -2.0]))
+
+
+def test_every_optimizer_is_held_to_torch():
+    assert optimizers.names() == ["adam", "adamw", "sgd"]
