@@ -41,12 +41,20 @@ def check(study: str | Path, overrides: Iterable[str] = (), *, timing: bool = Tr
     file = read_study(study, overrides)
     plan = planning.plan(file)
     cost = estimate(plan, parallel_here(file.spec.resources)) if timing else None
-    return Check(plan, cost, tuple(_notes(plan)))
+    notes = list(_notes(plan))
+    if cost is not None and file.spec.resources.gpus > 0 and cost.device == "cpu":
+        notes.append("cost: timed on this machine's CPU, as it has no GPU; the study asks for one and will be faster")
+    return Check(plan, cost, tuple(notes))
 
 
 def parallel_here(resources: Resources) -> int:
-    """Return how many runs this machine's CPUs compute at once."""
-    return max(1, (os.cpu_count() or 1) // resources.cpus)
+    """Return how many runs this machine computes at once."""
+    fitting = (os.cpu_count() or 1) // resources.cpus
+    if resources.gpus > 0:
+        import torch  # noqa: PLC0415
+
+        fitting = min(fitting, int(torch.cuda.device_count() / resources.gpus + 1e-9))
+    return max(1, fitting)
 
 
 def _notes(plan: Plan) -> Iterable[str]:
@@ -56,7 +64,7 @@ def _notes(plan: Plan) -> Iterable[str]:
             yield f"arms.{arm.name}: layer {layer} does not read the memory: {reason}"
         for place in attachment.unread_updates:
             yield f"arms.{arm.name}: no update after {place}: no later layer would read it"
-        if plan.summaries[arm.name].parameters and arm.role == "matched":
+        if arm.role == "matched":
             yield f"arms.{arm.name}: widened, so its layers do not start as those of the other arms do"
     if len(plan.study.spec.seeds) < 5:
         yield f"seeds: {len(plan.study.spec.seeds)} pairs are a screening; a verdict needs at least 5"

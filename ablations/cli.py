@@ -68,7 +68,11 @@ def run_command(
     from ablations.launch import run  # noqa: PLC0415
 
     console = _console()
-    session = run(study, out, overrides or (), address=address, executor=executor, console=console)
+    try:
+        session = run(study, out, overrides or (), address=address, executor=executor, console=console)
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on from here")
+        raise typer.Exit(130) from None
     printing.session(session, console)
     _conclude(session.directory, console)
     console.print(f"report: {analysis.report(session.directory)}", soft_wrap=True, highlight=False)
@@ -137,7 +141,10 @@ def results_command(
     if csv is None:
         printing.frame(frame, _console())
     else:
-        frame.to_csv(sys.stdout if str(csv) == "-" else csv, index=False)
+        try:
+            frame.to_csv(sys.stdout if str(csv) == "-" else csv, index=False)
+        except OSError as error:
+            raise UsageError(f"--csv {csv}: cannot be written ({error}); give another file, or - to print") from error
 
 
 _SHOWN = (

@@ -133,7 +133,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
     ------
     UsageError: no ``=``, a key given twice, or a value that is no YAML.
     """
-    import yaml  # noqa: PLC0415 -- --help answers without it
+    from ablations import documents  # noqa: PLC0415 -- --help answers without it
 
     settings: dict[str, Any] = {}
     for pair in pairs or []:
@@ -142,10 +142,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
             raise UsageError(f"--set {pair}: give KEY=VALUE, e.g. --set size=64")
         if key in settings:
             raise UsageError(f"--set {pair}: {key} is given twice")
-        try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--set {pair}: {value!r} is no YAML value: {error}; quote it") from error
+        settings[key] = documents.parse(value, f"--set {key}")
     return settings
 
 

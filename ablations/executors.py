@@ -37,16 +37,39 @@ class Listener(Protocol):
         """An epoch of a run is complete."""
 
     def ended(self, run_id: str, end: str) -> None:
-        """An attempt ended: finished, diverged, failed, or held (another process computes this run)."""
+        """An attempt ended: finished, diverged, failed, held (another process computes this run), or unshared."""
 
     def died(self, run_id: str, reason: str) -> None:
         """The process of a run died more often than it may, and nobody else will tell."""
 
 
 class InlineExecutor:
-    """Computes one run after the other in this process: for debugging, and where there is no Ray."""
+    """Computes one run after the other in this process: for debugging, and where there is no Ray.
+
+    Parameters
+    ----------
+    resources : what one run is given; the CPUs are its threads.
+    """
 
     parallel = 1
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+
+    def check(self) -> None:
+        """Refuse a study that this process cannot compute.
+
+        Raises
+        ------
+        UsageError: runs ask for a GPU, and torch sees none here.
+        """
+        import torch  # noqa: PLC0415 -- whoever computes has it
+
+        if (self.resources.gpus or self.resources.device == "cuda") and not torch.cuda.is_available():
+            raise UsageError(
+                "resources.gpus: runs ask for a GPU, and this process sees none; give --set resources.gpus=0, or run "
+                "where one is"
+            )
 
     def execute(self, tasks: list[Task], listener: Listener) -> None:
         """Compute the tasks in their order."""
@@ -89,6 +112,7 @@ class RayExecutor:
         options: dict[str, Any] = {"address": self.address}
         if self.address is None:
             options = {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the listener tells what happens to runs
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -127,6 +151,9 @@ class RayExecutor:
                 f"one of them in the study or with --set"
             )
         return fitting
+
+    def check(self) -> None:
+        """Nothing is left to refuse: entering the context has compared the resources with the cluster's."""
 
     def execute(self, tasks: list[Task], listener: Listener) -> None:
         """Compute the tasks, as many at once as fit; return when Tune has nothing left to do."""
@@ -213,7 +240,8 @@ def _callback(listener: Listener) -> Any:
                 listener.epoch(_name(trial), result["epoch_row"])
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            listener.died(_name(trial), _cause_of_death(trial))
+            cause = _cause_of_death(trial)
+            listener.died(_name(trial), f"the process of this run died again and again: {cause}")
 
         def __reduce__(self) -> tuple[Any, ...]:
             return (

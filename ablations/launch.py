@@ -18,9 +18,15 @@ from ablations.store import ResultStore
 from ablations.study import read_study
 from ablations.trial import Task, failure, tasks
 from aimlib.errors import UsageError
+from aimlib.records import SETTLED
 
 _POLL = 2.0
 """Seconds between looks at runs that another process computes."""
+
+_UNSHARED = (
+    "the worker does not see the study's directory {directory}: put it on storage that all nodes share and give that "
+    "with --out"
+)
 
 
 @dataclass(frozen=True)
@@ -73,59 +79,71 @@ def run(
     with console.status("checking the study, its networks and its data"):
         plan = planning.plan(read_study(study, overrides))
     directory = Path(out) if out is not None else Path("results") / plan.study.spec.name
-    store = _prepare(plan, directory)
-    return _compute(plan, store, address=address, executor=executor, console=console)
-
-
-def _prepare(plan: Plan, directory: Path) -> ResultStore:
-    """Write everything but results."""
     store = ResultStore(directory)
+    _refuse_another_study(store, plan)
+    settled = store.settled()
+    waiting = [task for task in tasks(plan, store, list(plan.runs)) if task.run_id not in settled]
+    with ExitStack() as stack:
+        hands: InlineExecutor | RayExecutor = InlineExecutor(plan.study.spec.resources)
+        if waiting and executor == "ray":
+            with console.status("starting Ray"):
+                hands = stack.enter_context(RayExecutor(plan.study.spec.resources, store.directory / "ray", address))
+        if waiting:
+            hands.check()
+        # Only now, when nothing speaks against running it, does the study take the place of an earlier version.
+        _write_plan(plan, store, settled, console)
+        return _compute(plan, store, waiting, hands, console)
+
+
+def _refuse_another_study(store: ResultStore, plan: Plan) -> None:
     before = store.read_plan()
     if before is not None and before.get("name") != plan.study.spec.name:
         raise UsageError(
-            f"{directory}: holds the study {before.get('name')!r}, not {plan.study.spec.name!r}; give another --out"
+            f"{store.directory}: holds the study {before.get('name')!r}, not {plan.study.spec.name!r}; give "
+            f"another --out"
         )
+
+
+def _write_plan(plan: Plan, store: ResultStore, settled: set[str], console: Console) -> None:
+    """Write everything but results."""
     store.clean()
-    store.write_plan(planning.document(plan, before))
+    store.write_plan(planning.document(plan, store.read_plan()))
     store.write_models(planning.model_rows(plan.arms, plan.summaries))
     for data in {data.fingerprint: data for data in plan.data.values()}.values():
         store.write_images(data.fingerprint, planning.image_rows(data))
-    return store
+    planned = {run.run_id for run in plan.runs}
+    before = len(settled & planned)
+    if before:
+        console.print(f"{before} of {len(planned)} runs are settled already and are not repeated.")
+    if settled - planned:
+        console.print(
+            f"{len(settled - planned)} settled runs in {store.directory} are no longer part of the study: they stay "
+            f"there, and the report leaves them out.",
+            soft_wrap=True,
+        )
 
 
 def _compute(
-    plan: Plan,
-    store: ResultStore,
-    *,
-    address: str | None,
-    executor: Literal["ray", "inline"],
-    console: Console,
+    plan: Plan, store: ResultStore, waiting: list[Task], hands: InlineExecutor | RayExecutor, console: Console
 ) -> Session:
+    planned = {run.run_id for run in plan.runs}
     settled = store.settled()
-    waiting = [task for task in tasks(plan, store.directory, list(plan.runs)) if task.run_id not in settled]
-    before = len(plan.runs) - len(waiting)
-    if before:
-        console.print(f"{before} of {len(plan.runs)} runs are settled already and are not repeated.")
     desk = _Desk(plan, store, {task.run_id: task for task in waiting}, settled, console)
+    desk.progress.parallel = max(1, min(len(waiting), hands.parallel))
     if waiting:
-        with ExitStack() as stack:
-            hands = (
-                InlineExecutor()
-                if executor == "inline"
-                else stack.enter_context(RayExecutor(plan.study.spec.resources, store.directory / "ray", address))
-            )
-            desk.progress.parallel = min(len(waiting), hands.parallel)
-            desk.view.start()
-            stack.callback(desk.view.stop)
-            while waiting:
-                desk.held.clear()
-                hands.execute(waiting, desk)
-                waiting = desk.released()
-        store.compact()
-    done = store.settled()
+        desk.view.start()
+    try:
+        while waiting:
+            desk.begin(waiting)
+            hands.execute(waiting, desk)
+            waiting = [] if desk.interrupted else desk.released()
+    finally:
+        desk.view.stop()
+    store.compact()
+    done = store.settled() & planned
     left = tuple(run.run_id for run in plan.runs if run.run_id not in done and run.run_id not in desk.failed)
-    computed = len(done & {run.run_id for run in plan.runs}) - before
-    return Session(store.directory, len(plan.runs), before, computed, desk.failed, left)
+    before = len(settled & planned)
+    return Session(store.directory, len(plan.runs), before, len(done) - before, desk.failed, left)
 
 
 class _Desk:
@@ -140,6 +158,17 @@ class _Desk:
         self.labels = progress.labels(list(plan.runs))
         self.failed: dict[str, str] = {}
         self.held: set[str] = set()
+        self._unheard: set[str] = set()
+
+    def begin(self, waiting: list[Task]) -> None:
+        """Take note of the tasks that are given to the executor."""
+        self.held.clear()
+        self._unheard = {task.run_id for task in waiting}
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the executor came back without an end for every task."""
+        return bool(self._unheard)
 
     def began(self, run_id: str) -> None:
         self.progress.began_run(run_id)
@@ -149,16 +178,22 @@ class _Desk:
         self.view.update(run_id)
 
     def ended(self, run_id: str, end: str) -> None:
+        self._unheard.discard(run_id)
         if end == "held":
             self.held.add(run_id)
             end = "waiting"
-        if end == "failed":
-            self._failed(run_id, "see `ablate results --where status=failed`")
+        elif end == "unshared" or (end in SETTLED and not self.store.is_settled(run_id)):
+            self.died(run_id, _UNSHARED.format(directory=self.store.directory))
+            return
+        elif end == "failed":
+            self._failed(
+                run_id, f"why: ablate results {self.store.directory} --where status=failed --columns arm,seed,reason"
+            )
         self.progress.ended(run_id, end)
         self.view.update(run_id)
 
     def died(self, run_id: str, reason: str) -> None:
-        reason = f"the process of this run died again and again: {reason}"
+        self._unheard.discard(run_id)
         self.store.record_failure(failure(self.tasks[run_id], reason))
         self._failed(run_id, reason)
         self.progress.ended(run_id, "failed")
@@ -166,13 +201,20 @@ class _Desk:
 
     def _failed(self, run_id: str, reason: str) -> None:
         self.failed[run_id] = reason
-        self.console.print(f"{self.labels[run_id]} ({run_id}) failed: {reason}", style="red", markup=False, emoji=False)
+        self.console.print(
+            f"{self.labels[run_id]} ({run_id}) failed: {reason}", style="red", markup=False, emoji=False, soft_wrap=True
+        )
 
     def released(self) -> list[Task]:
         """Return the tasks that another process had claimed and has not settled, once it lets go of one."""
         waiting = set(self.held)
         if waiting:
-            self.console.print(f"{len(waiting)} runs are being computed by another process; waiting for it.")
+            holders = sorted({self.store.holder(run_id) or "another process" for run_id in waiting})
+            self.console.print(
+                f"{len(waiting)} runs are being computed by {'; '.join(holders)}; waiting (Ctrl-C leaves them to it).",
+                markup=False,
+                soft_wrap=True,
+            )
         while waiting:
             for run_id in sorted(waiting):
                 if self.store.is_settled(run_id):

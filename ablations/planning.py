@@ -186,15 +186,19 @@ def _found_from_anywhere(claim: str | None) -> str | None:
 def protocol(arms: tuple[Arm, ...]) -> str:
     """Return ``controlled`` where all arms are trained alike and no test image has a say, else ``custom``.
 
-    Alike means: equal in everything under `training` and `data`. No say: the epoch is chosen on held-out images, or
+    Alike means: equal in everything under `training` and `data`, and AiM arms differ from the baseline in nothing but
+    their memory. No say: the epoch is chosen on held-out images, or
     it is the last one; nothing stops a run early.
     """
     alike = len({(arm.config.training, arm.config.data) for arm in arms}) == 1
+    baseline = reference(arms)
+    aims = [arm for arm in arms if arm.role == "aim"]
+    memory_alone = all(item["option"].startswith(_MEMORY) for arm in aims for item in differences(arm, baseline))
     clean = all(
         not selections.get(arm.config.training.selection.name).oracle and arm.config.training.early_stopping is None
         for arm in arms
     )
-    return "controlled" if alike and clean else "custom"
+    return "controlled" if alike and clean and memory_alone else "custom"
 
 
 def reference(arms: tuple[Arm, ...]) -> Arm:
@@ -220,6 +224,7 @@ def model_rows(arms: tuple[Arm, ...], summaries: Mapping[str, ModelSummary]) -> 
     ]
 
 
+_MEMORY = ("model.memory", "model.placement", "model.update", "model.update_after", "model.read_init")
 _COSTS = (
     "parameters",
     "trainable_parameters",

@@ -15,7 +15,7 @@ import numpy as np
 
 from ablations.planning import Plan, PlannedRun
 from ablations.provenance import plugins_of, provenance
-from ablations.store import ResultStore
+from ablations.store import ResultStore, read_mark
 from aimlib.component import is_local
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
@@ -25,8 +25,9 @@ from aimlib.registry import datasets, selections
 from aimlib.training.devices import device_name, pick_device
 from aimlib.training.loop import OnEpoch, Outcome, train
 
-End = Literal["finished", "diverged", "failed", "held"]
-"""How an attempt ended; `held`: another process is computing this run."""
+End = Literal["finished", "diverged", "failed", "held", "unshared"]
+"""How an attempt ended; `held`: another process is computing this run; `unshared`: this machine does not see the
+study's directory."""
 
 _TRACEBACK_LINES = 25
 
@@ -38,12 +39,14 @@ class Task:
     Attributes
     ----------
     directory : the study directory.
+    mark : what marks it as the driver's own directory, see `ResultStore.mark`.
     config : the RunConfig as JSON; validated again by the worker.
     costs : the trial columns that are known of the network before it is trained.
     device, threads : where it is trained.
     """
 
     directory: str
+    mark: str
     study: str
     arm: str
     run_id: str
@@ -54,7 +57,7 @@ class Task:
     threads: int
 
 
-def tasks(plan: Plan, directory: Path, runs: list[PlannedRun]) -> list[Task]:
+def tasks(plan: Plan, store: ResultStore, runs: list[PlannedRun]) -> list[Task]:
     """Return the task of every given run."""
     resources = plan.study.spec.resources
     device = resources.device
@@ -63,7 +66,8 @@ def tasks(plan: Plan, directory: Path, runs: list[PlannedRun]) -> list[Task]:
     costs = ("parameters", "trainable_parameters", "multiply_adds")
     return [
         Task(
-            directory=str(directory),
+            directory=str(store.directory),
+            mark=store.mark(),
             study=plan.study.spec.name,
             arm=run.arm,
             run_id=run.run_id,
@@ -94,6 +98,8 @@ def execute(task: Task, on_epoch: OnEpoch | None = None) -> End:
     ----------
     on_epoch : called after every epoch with the epoch's row.
     """
+    if read_mark(Path(task.directory)) != task.mark:
+        return "unshared"
     store = ResultStore(Path(task.directory))
     claim = store.claim(task.run_id)
     if claim is None:

@@ -54,7 +54,7 @@ class AimNetwork(nn.Module):
     ----------
     network : the network that was given, its chosen layers replaced by readers.
     source : where the memory starts in every forward pass.
-    updates : the update after each module named in `attachment.updates`, in that order.
+    updates : the update after each module named in `attachment.updates`, by that name with / for every dot.
     attachment : what reads and what updates.
     """
 
@@ -72,7 +72,8 @@ class AimNetwork(nn.Module):
         super().__init__()
         self.network = network
         self.source = source
-        self.updates = nn.ModuleList(updates)
+        names = [name.replace(".", "/") for name in attachment.updates]  # by place: the same place, the same start
+        self.updates = nn.ModuleDict(dict(zip(names, updates, strict=True)))
         self.attachment = attachment
         self.memory = memory
         for name, update in zip(attachment.updates, updates, strict=True):

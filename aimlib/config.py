@@ -82,7 +82,8 @@ class AugmentationConfig(Frozen):
     horizontal_flip: Probability = 0.0
     vertical_flip: Probability = 0.0
     contrast: Fraction = 0.0
-    """Factor on the distance from the image's channel means, drawn from [1 - contrast, 1 + contrast]."""
+    """Factor on the distance from the image's channel means, drawn from [1 - contrast, 1 + contrast] per image (the
+    author's TensorFlow drew one factor per batch)."""
     passes: Annotated[int, Field(ge=1, le=4)] = 1
     """How often the whole augmentation is applied, with fresh draws each time."""
 

@@ -9,6 +9,8 @@ A study directory holds
 ``failures/<run_id>.<nnn>.parquet``    one failed attempt, numbered from 000; a later one may still settle
 ``segments/<digest>.parquet``          many settled runs, compacted
 ``models.parquet``                     one row per arm: layers, parameters, multiply-adds
+``plans/<nnn>.json``                   every plan that the study ever had
+``mark``                               random text: is this path the same directory on another machine?
 ``images/<data fingerprint>.parquet``  test images: number, name, label
 =====================================  =====================================================================
 
@@ -38,7 +40,7 @@ SETTLED: tuple[Status, ...] = ("finished", "diverged", "pruned")
 STUDY_FILE = "study.json"
 RUNS, FAILURES, SEGMENTS, IMAGES = "runs", "failures", "segments", "images"
 MODELS_FILE = "models.parquet"
-CHECKPOINTS, LOCKS = "checkpoints", "locks"
+CHECKPOINTS, LOCKS, PLANS = "checkpoints", "locks", "plans"
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ TRIALS: tuple[Column, ...] = (
         "per image",
         "multiply-adds of one forward pass at the training batch size",
     ),
-    Column("seconds", "number", "s", "wall time of training and evaluation, summed over all attempts"),
-    Column("attempts", "integer", "", "how often the run was started or resumed"),
+    Column("seconds", "number", "s", "wall time that led to the result; work lost to interruptions not counted"),
+    Column("attempts", "integer", "", "starts whose work is in the result: 1, and 1 more per resumed checkpoint"),
     Column("device", "text", "", "cpu or cuda"),
     Column("device_name", "text", "", "model of the device"),
     Column("threads", "integer", "", "CPU threads used by torch"),

@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis import numerals
 from analysis.plates import Plate, plates
+from analysis.results import Results
 from analysis.sheet import Sheet, parsed
 from analysis.sheets import sheets
 from analysis.statistics import Comparison, conclusion
@@ -95,12 +96,28 @@ def _outlook(primary: Comparison) -> list[str]:
     return ["More pairs cannot stop the study: there is no reported size to hold a gain above δ against."]
 
 
+def _unequal(results: Results) -> list[str]:
+    """Return what makes runs less alike, or looks less planned, than a fixed design has them."""
+    cautions = []
+    machines = results.trials[["device", "device_name", "threads"]].drop_duplicates()
+    if len(machines) > 1:
+        kinds = "; ".join(f"{row.device}, {row.device_name}, {row.threads} threads" for row in machines.itertuples())
+        cautions.append(f"Runs were computed on unlike devices or numbers of threads, which adds noise: {kinds}.")
+    if results.seed_plans > 1:
+        cautions.append(
+            f"Exploratory: the seeds of this study were changed {results.seed_plans - 1} times; the interval is "
+            f"that of one look, and looking again and again finds gains that are not there."
+        )
+    return cautions
+
+
 def _cautions(findings: Findings) -> list[str]:
     results, judged = findings.results, findings.judged
     cautions = ["Outside the scope of the claim: " + "; ".join(findings.reasons) + "."] if findings.proxy else []
     oracle = int(results.trials["selection_oracle"].fillna(False).sum())
     if oracle:
         cautions.append(f"In {numerals.count(oracle, 'run')} the reported epoch was chosen on test data.")
+    cautions += _unequal(results)
     for row in findings.failures.to_dict("records"):
         if row["not_trained"]:
             among = numerals.count(row["judged"], "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +59,13 @@ class Results:
         if not (epoch in ("selected", "all") or (isinstance(epoch, int) and epoch >= 0)):
             raise UsageError(f"epoch must be a number from 0, 'selected' or 'all'; got {epoch!r}")
         return predictions.read(self.directory, self.plan.runs["run_id"], self.images, epoch)
+
+    @cached_property
+    def seed_plans(self) -> int:
+        """Number of different lists of seeds that this study has had; more than 1: seeds were added after a look."""
+        kept = (self.directory / records.PLANS).glob("*.json")
+        found = {json.dumps(json.loads(path.read_text(encoding="utf-8")).get("seeds")) for path in kept}
+        return len(found | {json.dumps(list(self.plan.seeds))})
 
     @cached_property
     def models(self) -> pd.DataFrame:

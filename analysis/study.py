@@ -52,7 +52,12 @@ class Findings:
 
     @property
     def headline(self) -> str:
-        """The verdict in one sentence; where there is none, why."""
+        """The verdict in one sentence; where there is none, why; and whether test data chose the epochs."""
+        oracle = bool(self.results.trials["selection_oracle"].fillna(False).any())
+        return self._ruling + (" Oracle: the epochs were chosen on test data." if oracle else "")
+
+    @property
+    def _ruling(self) -> str:
         if self.primary is not None and self.primary.interval.n:
             return self.primary.sentence(self.proxy)
         planned, settled = len(self.results.plan.runs), int((self.judged["outcome"] != "failed").sum())

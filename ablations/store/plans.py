@@ -8,9 +8,8 @@ from typing import Any, cast
 
 from ablations.store import files, tables
 from aimlib.errors import StoreError
-from aimlib.records import SCHEMA_VERSION, STUDY_FILE
+from aimlib.records import PLANS, SCHEMA_VERSION, STUDY_FILE
 
-PLANS = "plans"
 _VERSION = "schema_version"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import uuid
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from aimlib.records import (
     LOCKS,
     MODELS,
     MODELS_FILE,
+    PLANS,
     RUNS,
     SEGMENTS,
     SETTLED,
@@ -32,7 +34,8 @@ from aimlib.records import (
     write_table,
 )
 
-_WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, plans.PLANS)
+_WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS)
+MARK_FILE = "mark"
 _IDENTITY = re.compile(r"[0-9a-f]{20}")
 _FAILURE_FILE = re.compile(r"([0-9a-f]{20})\.([0-9]{3,})\.parquet")
 
@@ -59,6 +62,16 @@ class ResultStore:
                 (self.directory / name).mkdir(parents=True, exist_ok=True)
         self._settled = SettledRuns(self.directory)
         self._check()
+
+    def mark(self) -> str:
+        """Return the random text that marks this very directory, made when it is first asked for.
+
+        A worker compares it, because on a machine that does not share the directory the same path is another one.
+        """
+        path = self.directory / MARK_FILE
+        if not path.exists():
+            files.create(path, lambda temporary: _write_text(temporary, uuid.uuid4().hex))
+        return read_mark(self.directory)
 
     def commit(self, record: RunRecord) -> bool:
         """Write the row of a settled run; return True if this row is the one that is kept.
@@ -216,6 +229,18 @@ class ResultStore:
     def _failure_names(self) -> list[re.Match[str]]:
         listed = files.names(self.directory / FAILURES, _FAILURE_FILE)
         return [match for name in listed if (match := _FAILURE_FILE.fullmatch(name))]
+
+
+def read_mark(directory: Path) -> str:
+    """Return the mark of a study directory; empty where it has none, or does not exist. Creates nothing."""
+    try:
+        return (directory / MARK_FILE).read_text(encoding="ascii")
+    except FileNotFoundError:
+        return ""
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="ascii")
 
 
 def _checked(identity: object, what: str = "run id") -> str:

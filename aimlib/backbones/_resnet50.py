@@ -33,7 +33,7 @@ class _WidenedResNet(ResNet):  # type: ignore[misc]
 
 @backbones.register("resnet50")
 class ResNet50Backbone(Backbone):
-    """torchvision's ResNet50, untrained. The author's own variant is `resnet50_keras`."""
+    """torchvision's ResNet50, untrained. The author used Keras's variant: stride on the first 1 x 1, biases."""
 
     source = "He et al., 2016, in torchvision's v1.5"
 

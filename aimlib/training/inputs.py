@@ -64,7 +64,9 @@ def load_batch(images: Images, indices: npt.NDArray[np.int64], device: torch.dev
     """
     pixels = torch.from_numpy(images.pixels[indices])  # indexing copies, so a read-only map stays untouched
     labels = torch.from_numpy(images.labels[indices])
-    if device.type == "cuda":
-        pixels, labels = pixels.pin_memory(), labels.pin_memory()
-    x_BCHW = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
-    return x_BCHW, labels.to(device, non_blocking=True)
+    return to_device(pixels, device).permute(0, 3, 1, 2).float(), to_device(labels, device)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return the tensor on `device`; to CUDA from pinned memory, without waiting for the copy."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -23,7 +23,7 @@ from aimlib.training.devices import reproducible
 from aimlib.training.run import Diverged, Run
 
 _CHECKPOINT_SHARE = 0.05
-"""Largest share of a run's time that goes into checkpoints; below it, every epoch is saved."""
+"""Largest share of a run's time that goes into checkpoints: an epoch is not saved where saving would exceed it."""
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
 
@@ -75,7 +75,7 @@ def train(
     run_id : guards the checkpoint against another run's.
     checkpoint_directory : None keeps no checkpoint.
     checkpoint_share : largest share of the time spent on saving; infinity saves after every epoch.
-    on_epoch : called after every completed (and saved) epoch; what it raises ends the attempt.
+    on_epoch : called after every completed epoch; what it raises ends the attempt.
 
     Raises
     ------

@@ -21,7 +21,7 @@ from aimlib.training import splits
 from aimlib.training.augmentation import augment, draws
 from aimlib.training.devices import autocast
 from aimlib.training.evaluation import Evaluation, evaluate
-from aimlib.training.inputs import identity_scaling, load_batch, standardization
+from aimlib.training.inputs import identity_scaling, load_batch, standardization, to_device
 from aimlib.training.schedules.base import Schedule
 from aimlib.training.stopping import should_stop
 
@@ -143,7 +143,7 @@ class Run:
         x_BCHW, labels = load_batch(self.data.train, batch, self.device)
         augmentation = self.options.augmentation
         if augmentation is not None:
-            chance = draws(self.seed, epoch, batch, augmentation.passes).to(self.device)
+            chance = to_device(draws(self.seed, epoch, batch, augmentation.passes), self.device)
             x_BCHW = augment(x_BCHW, chance, augmentation)
         with autocast(self.device, self.options.precision):
             logits = self.network(self.scaling(x_BCHW))

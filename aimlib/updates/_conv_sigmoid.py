@@ -65,6 +65,12 @@ class ConvSigmoid(MemoryUpdate):
         """Return the new memory [batch, channels, rows, columns] from features [batch, channels, height, width]."""
         read: Tensor = self.read(lay_out(memory_NCHW, features.shape[2], features.shape[3]).to(features.dtype))
         seen = self.refine(self.see(features) + read)
-        pooled = functional.adaptive_avg_pool2d(seen, (self.memory_size.rows, self.memory_size.columns))
-        new: Tensor = self.write(pooled)
+        new: Tensor = self.write(self._pool(seen))
         return new
+
+    def _pool(self, seen_BCHW: Tensor) -> Tensor:
+        rows, columns = self.memory_size.rows, self.memory_size.columns
+        height, width = seen_BCHW.shape[2:]
+        if height % rows == 0 and width % columns == 0:  # the adaptive pool has no deterministic backward on CUDA
+            return functional.avg_pool2d(seen_BCHW, (height // rows, width // columns))
+        return functional.adaptive_avg_pool2d(seen_BCHW, (rows, columns))

@@ -96,7 +96,8 @@ def compare_all(
 def _protagonists(plan: Plan) -> tuple[str | None, str | None]:
     baseline = next((arm.name for arm in plan.arms if arm.role == "baseline"), None)
     aims = [arm for arm in plan.arms if arm.role == "aim"]
-    aim = next((arm.name for arm in aims if arm.of in (None, baseline)), None)
+    first = next((arm for arm in aims if arm.of in (None, baseline)), aims[0] if aims else None)
+    aim = first.name if first else None
     return baseline, aim
 
 

@@ -18,12 +18,18 @@ _QUESTIONS = (
 
 @dataclass(frozen=True)
 class Gate:
-    """One step of the argument that memory causes a gain; it counts only when all before it are passed."""
+    """One step of the argument that memory causes a gain; it counts only when all before it are passed.
+
+    Attributes
+    ----------
+    trivial : it is passed, and its whole interval lies below δ.
+    """
 
     question: str
     role: str
     comparison: str | None
     state: State
+    trivial: bool = False
 
 
 def gates(comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None, aim: str | None) -> tuple[Gate, ...]:
@@ -36,7 +42,8 @@ def gates(comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None,
         for comparison in found or [None]:
             reached = all(step.state == "passed" for step in steps)
             name = comparison.name if comparison is not None else None
-            steps.append(Gate(question, role, name, _state(comparison, reached)))
+            trivial = comparison is not None and comparison.verdict.kind == "trivial gain"
+            steps.append(Gate(question, role, name, _state(comparison, reached), trivial))
     return tuple(steps) if aim is not None else ()
 
 
@@ -46,6 +53,9 @@ def conclusion(steps: tuple[Gate, ...]) -> str:
     if not steps:
         return ""
     if held is None:
+        small = next((step for step in steps if step.trivial), None)
+        if small is not None:
+            return f"Memory causes a gain, but a trivial one: {small.comparison} lies below δ."
         return "Memory causes the gain: every gate is passed."
     if held.state == "no such arm":
         return f"Whether memory causes a gain cannot be told: the study has no {held.role} arm."

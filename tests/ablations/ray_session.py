@@ -36,7 +36,7 @@ class Printer:
 plan = planning.plan(read_study(sys.argv[1]))
 store = ResultStore(Path(sys.argv[2]))
 store.write_plan(planning.document(plan))
-todo = tasks(plan, store.directory, list(plan.runs))
+todo = tasks(plan, store, list(plan.runs))
 todo[-1] = replace(todo[-1], fingerprint="0" * 20)
 with RayExecutor(plan.study.spec.resources, store.directory / "ray") as executor:
     print(json.dumps(["parallel", executor.parallel]), flush=True)

@@ -269,7 +269,7 @@ def test_a_diverged_run_is_settled(study: StudyMaker, tmp_path: Path) -> None:
 def test_other_data_than_planned_is_a_failure(study: StudyMaker, tmp_path: Path) -> None:
     plan = planning.plan(read_study(study()))
     store = ResultStore(tmp_path / "out")
-    task = tasks(plan, store.directory, list(plan.runs[:1]))[0]
+    task = tasks(plan, store, list(plan.runs[:1]))[0]
     assert execute(replace(task, fingerprint="0" * 20)) == "failed"
     (row,) = failures(tmp_path / "out")
     assert row["reason"].startswith("DataError: the data on this machine differs from the data that the study was")
@@ -395,7 +395,7 @@ def test_the_number_of_torch_threads_is_given_back(study: StudyMaker, tmp_path: 
 def test_a_plugin_that_the_worker_lacks_is_a_failed_row_with_its_name(tmp_path: Path) -> None:
     plan = planning.plan(read_study(write(tmp_path, changed({}))))
     store = ResultStore(tmp_path / "out")
-    task = tasks(plan, store.directory, list(plan.runs[:1]))[0]
+    task = tasks(plan, store, list(plan.runs[:1]))[0]
     model = {**task.config["model"], "backbone": {"name": "only_on_the_driver"}}
     assert execute(replace(task, config={**task.config, "model": model})) == "failed"
     (path,) = (store.directory / "failures").iterdir()

@@ -179,7 +179,7 @@ def test_a_copy_is_independent() -> None:
         parameter.data.zero_()
     assert torch.equal(network(x), before)
     assert twin(x).abs().sum() == 0
-    for update in network.updates:  # each copy runs its own updates
+    for update in network.updates.values():  # each copy runs its own updates
         update.write.weight.data.add_(1)
     assert not torch.equal(network(x), before)
     assert twin(x).abs().sum() == 0

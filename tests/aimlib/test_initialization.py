@@ -46,7 +46,7 @@ def test_shared_layers_start_identical_in_every_arm(arm: str) -> None:
 def test_arms_share_what_memory_they_share() -> None:
     every, entry = state(ARMS["update"]), state({**AIM, "placement": "block_entry"})
     common = set(every) & set(entry)
-    assert {"source.conv.weight", "layer2.0.conv1.read_weight", "updates.0.see.weight"} <= common
+    assert {"source.conv.weight", "layer2.0.conv1.read_weight", "updates.layer1/0.see.weight"} <= common
     assert all(torch.equal(every[name], entry[name]) for name in common)
 
 
@@ -138,7 +138,13 @@ def test_conv_init_reaches_convolutions_and_reads_and_nothing_else() -> None:
     he, glorot = state(AIM), state({**AIM, "conv_init": "glorot_uniform"})
     changed = {name for name in he if not torch.equal(he[name], glorot[name])}
     assert {"conv1.weight", "layer1.0.conv1.read_weight"} <= changed
-    assert not changed & {"fc.weight", "fc.read_weight", "source.conv.weight", "updates.0.write.weight", "bn1.weight"}
+    assert not changed & {
+        "fc.weight",
+        "fc.read_weight",
+        "source.conv.weight",
+        "updates.layer1/0.write.weight",
+        "bn1.weight",
+    }
     sign = (he["conv1.weight"] > 0) == (glorot["conv1.weight"] > 0)
     assert sign.all()
 
@@ -148,7 +154,7 @@ def test_memory_and_last_layer_of_updates_start_as_run() -> None:
     network = build(wide, SHAPE, 0)
     assert relative(float(network.source.conv.weight.detach().std()), math.sqrt(2 / 512)) < 0.02
     assert network.source.conv.bias.abs().sum() == 0
-    update = network.updates[0]
+    update = network.updates["layer1/0"]
     assert relative(float(update.write.weight.detach().std()), math.sqrt(2 / (256 + 3))) < 0.05
     fan_in = 9 * (update.see.in_channels + update.read.in_channels)
     both = torch.cat([update.see.weight.flatten(), update.read.weight.flatten()])

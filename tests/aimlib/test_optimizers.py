@@ -9,15 +9,26 @@ from torch import nn
 from aimlib.registry import optimizers
 
 
+def _adam(parameters):
+    return torch.optim.Adam(parameters, 0.03, (0.8, 0.999), 1e-7)
+
+
+def _adamw(parameters):
+    return torch.optim.AdamW(parameters, 0.03, weight_decay=0.01)
+
+
+def _sgd(parameters):
+    return torch.optim.SGD(parameters, 0.03, 0.9, nesterov=True)
+
+
 @pytest.mark.parametrize(
     ("options", "reference"),
     [
-        ({"name": "adam", "learning_rate": 0.03, "beta1": 0.8, "epsilon": 1e-7}, lambda p: torch.optim.Adam(p, 0.03, (0.8, 0.999), 1e-7)),
-        ({"name": "adamw", "learning_rate": 0.03}, lambda p: torch.optim.AdamW(p, 0.03, weight_decay=0.01)),
-        ({"name": "sgd", "learning_rate": 0.03, "nesterov": True}, lambda p: torch.optim.SGD(p, 0.03, 0.9, nesterov=True)),
+        ({"name": "adam", "learning_rate": 0.03, "beta1": 0.8, "epsilon": 1e-7}, _adam),
+        ({"name": "adamw", "learning_rate": 0.03}, _adamw),
+        ({"name": "sgd", "learning_rate": 0.03, "nesterov": True}, _sgd),
     ],
-    ids=lambda value: value["name"] if isinstance(value, dict) else "torch",
-)  # fmt: skip
+)
 def test_steps_equal_those_of_torch(options, reference):
     ours, theirs = (nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
     pairs = [(ours, optimizers.create(optimizers.parse(options)).build([ours])), (theirs, reference([theirs]))]

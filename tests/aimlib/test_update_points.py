@@ -33,7 +33,7 @@ def test_updates_stand_where_they_are_asked_for_and_only_where_they_are_read(
     assert network.attachment.updates == tuple(last.get(name, name) for name in built)
     assert network.attachment.unread_updates == tuple(last.get(name, name) for name in unread)
     assert len(network.updates) == len(built)
-    assert [update.where for update in network.updates] == list(network.attachment.updates)
+    assert [update.where for update in network.updates.values()] == list(network.attachment.updates)
 
 
 def test_update_that_nothing_reads_is_refused() -> None:

@@ -1,0 +1,73 @@
+"""What a launch must not do: believe a worker on another disk, replace a plan it cannot run, or mislabel a design."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import changed, failures, write
+
+import ablations.launch
+from ablations import planning
+from ablations.arms import expand
+from ablations.executors import InlineExecutor
+from ablations.launch import run
+from ablations.store import ResultStore, read_mark
+from ablations.study import read_study
+from ablations.trial import Task, execute, tasks
+from aimlib.errors import UsageError
+
+
+def test_a_worker_on_another_disk_is_told_from_the_first_run_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere(InlineExecutor):
+        def execute(self, tasks: list[Task], listener: Any) -> None:
+            super().execute([replace(task, directory=str(tmp_path / "own disk")) for task in tasks], listener)
+
+    monkeypatch.setattr(ablations.launch, "InlineExecutor", Elsewhere)
+    path = write(tmp_path, changed({}))
+    session = run(path, tmp_path / "out", executor="inline")
+    assert len(session.failed) == session.planned
+    assert session.open == ()
+    assert all("on storage that all nodes share" in row["reason"] for row in failures(tmp_path / "out"))
+    assert not (tmp_path / "own disk").exists()
+
+
+def test_the_mark_of_a_directory_stays(tmp_path: Path) -> None:
+    assert read_mark(tmp_path / "none") == ""
+    mark = ResultStore(tmp_path / "one").mark()
+    assert mark == ResultStore(tmp_path / "one").mark() == read_mark(tmp_path / "one")
+    assert mark != ResultStore(tmp_path / "other").mark()
+
+
+def test_a_worker_with_another_mark_computes_nothing(tmp_path: Path) -> None:
+    plan = planning.plan(read_study(write(tmp_path, changed({}))))
+    store = ResultStore(tmp_path / "out")
+    task = tasks(plan, store, list(plan.runs[:1]))[0]
+    assert execute(replace(task, mark="another")) == "unshared"
+    assert store.settled() == set()
+
+
+def test_a_refused_launch_leaves_the_plan_alone(tmp_path: Path) -> None:
+    path = write(tmp_path, changed({}))
+    run(path, tmp_path / "out", executor="inline")
+    before = (tmp_path / "out" / "study.json").read_bytes()
+    with pytest.raises(UsageError, match="nobody answers there"):
+        run(path, tmp_path / "out", ["training.epochs=1"], address="127.0.0.1:1")
+    with pytest.raises(UsageError, match="this process sees none"):
+        run(path, tmp_path / "out", ["training.epochs=1", "resources.gpus=1"], executor="inline")
+    assert (tmp_path / "out" / "study.json").read_bytes() == before
+
+
+def test_controlled_means_that_memory_is_the_only_difference(tmp_path: Path) -> None:
+    def protocol(changes: dict[str, Any]) -> str:
+        return planning.protocol(tuple(expand(read_study(write(tmp_path, changed(changes))))))
+
+    assert protocol({}) == "controlled"
+    aim = json.loads(json.dumps(changed({})["arms"]["aim"]))
+    aim["model"]["conv_init"] = "glorot_uniform"
+    assert protocol({"arms.aim": aim}) == "custom"

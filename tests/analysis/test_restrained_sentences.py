@@ -1,0 +1,59 @@
+"""Sentences that say no more than the numbers do: trivial gains, oracles, seeds added after a look, unlike machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+from synthetic_study import FakeArm
+
+import analysis
+from analysis.document import compose
+
+
+def examine(directory):
+    return analysis.examine(analysis.load(directory))
+
+
+def test_a_trivial_gain_is_no_cause_worth_the_name(make_study):
+    # Every gate passes, with intervals between 0 and δ.
+    base = np.linspace(0.10, 0.15, 6)
+    gain = base + 0.005 + np.array([0.0005, -0.0005, 0.0005, -0.0005, 0.0005, -0.0005])
+    flat = [FakeArm(role, role, accuracies=list(base), of="aim") for role in ("matched", "frozen")]
+    arms = [FakeArm("baseline", "baseline", accuracies=list(base)), *flat, FakeArm("aim", "aim", accuracies=list(gain))]
+    findings = examine(make_study(arms, images=4000))
+    assert findings.primary.verdict.kind == "trivial gain"
+    assert [gate.state for gate in findings.family.gates] == ["passed"] * 3
+    assert any("a trivial one: aim − baseline lies below δ" in remark for remark in compose(findings).remarks)
+
+
+def test_an_arm_with_the_role_aim_is_the_aim_arm_whatever_it_starts_from(make_study):
+    arms = [FakeArm("baseline", "baseline"), FakeArm("small", "other"), FakeArm("big", "aim", 0.2, of="small")]
+    findings = examine(make_study(arms))
+    assert findings.primary.name == "big − baseline"
+
+
+def test_an_oracle_is_named_in_the_headline(make_study):
+    results = analysis.load(make_study())
+    assert "Oracle" not in analysis.examine(results).headline
+    marked = dataclasses.replace(results, trials=results.trials.assign(selection_oracle=True))
+    assert analysis.examine(marked).headline.endswith("Oracle: the epochs were chosen on test data.")
+
+
+def test_seeds_added_after_a_look_make_the_study_exploratory(make_study):
+    directory = make_study()
+    assert analysis.load(directory).seed_plans == 1
+    assert not any("Exploratory" in caution for caution in compose(examine(directory)).cautions)
+    (directory / "plans").mkdir()
+    (directory / "plans" / "000.json").write_text(json.dumps({"seeds": [0, 1, 2]}), encoding="utf-8")
+    cautions = compose(examine(directory)).cautions
+    assert any(caution.startswith("Exploratory: the seeds of this study were changed 1 time") for caution in cautions)
+
+
+def test_unlike_machines_are_named(make_study):
+    results = analysis.load(make_study())
+    threads = results.trials["threads"].where(results.trials["seed"] > 0, 2)
+    mixed = dataclasses.replace(results, trials=results.trials.assign(threads=threads))
+    cautions = compose(analysis.examine(mixed)).cautions
+    assert any("unlike devices or numbers of threads" in caution and "2 threads" in caution for caution in cautions)
