@@ -119,11 +119,12 @@ def test_the_relay_passes_events_and_is_pickled_without_its_listener(tmp_path: P
     relay.on_trial_result(2, [], trial, {"done": True})
     relay.on_trial_error(3, [], trial)
     relay.on_trial_error(3, [], unknown)
+    again = "the process of this run died again and again"
     assert events == [
         ("epoch", "r1", 1),
         ("ended", "r1", "finished"),
-        ("died", "r1", "ray.exceptions.ActorDiedError: The actor died"),
-        ("died", "r2", "Ray gave no reason"),
+        ("died", "r1", f"{again}: ray.exceptions.ActorDiedError: The actor died"),
+        ("died", "r2", f"{again}: Ray gave no reason"),
     ]
     copied = pickle.loads(pickle.dumps(relay))
     copied.on_trial_result(1, [], trial, {"end": "finished"})
