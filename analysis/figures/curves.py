@@ -91,6 +91,9 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
         axes.xaxis.get_major_locator().set_params(integer=True)
         rule(axes, "y")
     panels[0].set_ylabel("Accuracy, %")
+    low, high = _limits(summary)
+    if low < high:
+        panels[0].set_ylim(low, high)
     handles = [_handle(marks[arm]) for arm in shown]
     if (summary["kind"] == "reported").any():
         handles.append(Line2D([], [], color=MUTED, linewidth=1, linestyle=":"))
@@ -98,6 +101,13 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     if handles:
         figure.legend(handles, names, loc="outside lower center", ncols=columns, handlelength=2.6)
     return figure
+
+
+def _limits(summary: pd.DataFrame) -> tuple[float, float]:
+    """Return the range of the curves themselves, in per cent: a t interval of two runs would dwarf them."""
+    low, high = float(summary["accuracy"].min()), float(summary["accuracy"].max())
+    margin = max(0.06 * (high - low), 0.5)
+    return low - margin, high + margin
 
 
 def _handle(mark: Mark) -> Line2D:
@@ -146,9 +156,12 @@ def caption(summary: pd.DataFrame, alpha: float = 0.05) -> str:
         return "No run has completed an epoch yet."
     chosen = summary.loc[(summary["kind"] == "selected") & (summary["panel"] == "test"), "epoch"]
     level = numerals.level(alpha)
+    low, high = _limits(summary)
+    cut = bool((summary["lower"] < low).any() or (summary["upper"] > high).any())
     return (
         f"{numerals.count(runs, 'run')} (thin), the mean of each arm's finished runs with its {level} t "
-        f"interval at the epochs that all of them reached (thick), and the reported {_span(chosen)} (markers)."
+        f"interval at the epochs that all of them reached (thick), and the reported {_span(chosen)} (markers)"
+        f"{'; the axis cuts intervals that are wider than the range of the curves' if cut else ''}."
     )
 
 
