@@ -75,7 +75,7 @@ def test_download_of_a_tree_that_is_there(dogs: Any) -> None:
         (["info", "digit"], ConfigError, "did you mean 'digits'"),
         (["info", "digits", "--root", "x"], ConfigError, "root: unknown key"),
         (["info", "digits", "--set", "size"], UsageError, "KEY=VALUE"),
-        (["info", "digits", "--set", "size=[1"], UsageError, "no YAML"),
+        (["info", "digits", "--set", "size=[1"], UsageError, "not valid YAML"),
         (["info", "digits", "--set", "size=8", "--set", "size=9"], UsageError, "twice"),
         (["info", "digits", "--set", "size=small"], ConfigError, "size"),
         (["download", "digits"], UsageError, "scikit-learn"),
