@@ -8,25 +8,31 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from aimlib.config import CarryConfig, UpdatePlaces
 from aimlib.errors import UsageError, did_you_mean
 from aimlib.initialization import declare, declared
+from aimlib.memory.carry import Carry
 from aimlib.memory.current import CurrentMemory
 from aimlib.memory.readers import ConvReader, LinearReader, Reader
 from aimlib.memory.shape_rule import channels_added
 from aimlib.memory.sources.base import MemorySource
-from aimlib.memory.structure import Call, Layer, Layout, layers, replace_module, trace
+from aimlib.memory.structure import Call, Layer, Layout, layers, matching, replace_module, trace
 from aimlib.placements.base import Placement
 from aimlib.updates.base import MemoryUpdate, UpdateFactory
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One layer that reads: its name, the map that enters it, and the channels (or features) that memory adds."""
+    """One layer that reads: its name, the map that enters it, and the channels (or features) that memory adds.
+
+    `memory` is ``current``, or ``static`` where the layer reads the second memory of the routing ``as_run``.
+    """
 
     layer: str
     height: int
     width: int
     channels_added: int
+    memory: Literal["current", "static"] = "current"
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,9 @@ class AimNetwork(nn.Module):
     ----------
     network : the network that was given, its chosen layers replaced by readers.
     source : where the memory starts in every forward pass.
+    static_source : gives the second memory of the routing ``as_run``, which no update touches; None otherwise.
     updates : the update after each module named in `attachment.updates`, by that name with / for every dot.
+    carry : the running memory across batches; None where batches pass on nothing.
     attachment : what reads and what updates.
     """
 
@@ -68,12 +76,20 @@ class AimNetwork(nn.Module):
         updates: list[MemoryUpdate],
         attachment: Attachment,
         memory: CurrentMemory,
+        *,
+        static: tuple[MemorySource, CurrentMemory] | None = None,
+        carry: Carry | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.source = source
+        self.static_source: MemorySource | None = None
+        self.static_memory: CurrentMemory | None = None
+        if static is not None:
+            self.static_source, self.static_memory = static
         names = [name.replace(".", "/") for name in attachment.updates]  # by place: the same place, the same start
         self.updates = nn.ModuleDict(dict(zip(names, updates, strict=True)))
+        self.carry = carry
         self.attachment = attachment
         self.memory = memory
         for name, update in zip(attachment.updates, updates, strict=True):
@@ -81,11 +97,18 @@ class AimNetwork(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the network's output for images [batch, channels, height, width]."""
-        self.memory.write(self.source(len(x_BCHW)))
+        start = self.source(len(x_BCHW))
+        self.memory.write(start if self.carry is None else self.carry.mix(start))
+        if self.static_source is not None and self.static_memory is not None:
+            self.static_memory.write(self.static_source(len(x_BCHW)))
         try:
             output: Tensor = self.network(x_BCHW)
+            if self.carry is not None:
+                self.carry.keep(self.memory.read())
         finally:
             self.memory.clear()
+            if self.static_memory is not None:
+                self.static_memory.clear()
         return output
 
     def readers(self) -> Iterable[Reader]:
@@ -94,6 +117,12 @@ class AimNetwork(nn.Module):
             module = self.network.get_submodule(reading.layer)
             assert isinstance(module, (ConvReader, LinearReader))
             yield module
+
+    def sources(self) -> Iterable[MemorySource]:
+        """Yield the memory source and, with the routing ``as_run``, the second one."""
+        yield self.source
+        if self.static_source is not None:
+            yield self.static_source
 
 
 class _UpdateHook:
@@ -115,7 +144,9 @@ def attach_memory(
     *,
     input_shape: tuple[int, int, int],
     layout: Layout | None = None,
-    update_after: Literal["stage", "first_block", "block"] = "stage",
+    update_after: UpdatePlaces | tuple[str, ...] = "stage",
+    static_source: MemorySource | None = None,
+    carry: CarryConfig | None = None,
 ) -> AimNetwork:
     """Let the layers that `placement` chooses read a memory, and let `update` rewrite it on the way.
 
@@ -129,29 +160,46 @@ def attach_memory(
     placement : chooses the layers that read.
     update : makes the update for a module's features; None: the memory stays as the source gives it.
     input_shape : channels, height, width of the images; other sizes are refused afterwards.
-    layout : stages and blocks, which some placements and all updates go by.
+    layout : stages and blocks, which some placements and all updates but those after named modules go by.
     update_after : where the updates run, see `aimlib.config.ModelConfig.update_after`. An update whose result
-        no later layer reads is not built.
+        no later layer, and with `carry` no later batch, reads is not built.
+    static_source : gives a second memory, of the same size, to the layers outside the first block of each stage: the
+        routing ``as_run``, see `aimlib.config.ModelConfig.routing`.
+    carry : passes a running memory on from batch to batch.
 
     Raises
     ------
-    UsageError: no layer reads, or no update has a reader.
+    UsageError: no layer reads, no update has a reader, or no layer would read the second memory.
     """
     layout = layout or Layout()
     calls = trace(network, input_shape)
-    found = layers(network, layout, calls)
-    chosen, skipped = _choose(found, placement)
-    memory = CurrentMemory()
-    order = {call.name: call.order for call in calls}
-    points, unread = _update_points(layout, update_after if update else None, order, chosen)
+    chosen, skipped = _choose(layers(network, layout, calls), placement)
+    memory, static_memory = CurrentMemory(), CurrentMemory()
+    static = set() if static_source is None else _static_readers(chosen)
+    points, unread = (
+        _update_points(
+            _wanted_points(layout, update_after, calls),
+            {call.name: call.order for call in calls},
+            [layer for layer in chosen if layer.name not in static],
+            carried=carry is not None,
+        )
+        if update
+        else ([], [])
+    )
     updates = [_build_update(update, calls, name, source) for name in points] if update else []
     for layer in chosen:
-        replace_module(network, layer.name, _reader(network.get_submodule(layer.name), layer, source, memory))
-    readings = tuple(
-        Reading(layer.name, layer.height, layer.width, _width(layer, source.config.values)) for layer in chosen
+        seen = static_memory if layer.name in static else memory
+        replace_module(network, layer.name, _reader(network.get_submodule(layer.name), layer, source, seen))
+    attachment = Attachment(_readings(chosen, static, source), tuple(points), skipped, tuple(unread))
+    return AimNetwork(
+        network,
+        source,
+        updates,
+        attachment,
+        memory,
+        static=None if static_source is None else (static_source, static_memory),
+        carry=None if carry is None else Carry(carry, source.config),
     )
-    attachment = Attachment(readings, tuple(points), skipped, tuple(unread))
-    return AimNetwork(network, source, updates, attachment, memory)
 
 
 def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict[str, str]]:
@@ -174,34 +222,61 @@ def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict
     return chosen, skipped
 
 
-def _update_points(
-    layout: Layout,
-    where: Literal["stage", "first_block", "block"] | None,
-    order: dict[str, int],
-    chosen: list[Layer],
-) -> tuple[list[str], list[str]]:
-    """Split the update points into those with a later reader and those without."""
-    if where is None:
-        return [], []
-    last_read = max(order[layer.name] for layer in chosen)
-    for name in layout.update_points(where):
+def _static_readers(chosen: list[Layer]) -> set[str]:
+    """Return the layers that read the static memory: all but those of the first block of a stage."""
+    static = {layer.name for layer in chosen if layer.block != 0}
+    if not static or len(static) == len(chosen):
+        which = "no layer outside" if not static else "no layer inside"
+        raise UsageError(
+            f"routing 'as_run' without effect: {which} the first block of a stage reads the memory "
+            f"(layers that read: {', '.join(layer.name for layer in chosen)}); choose another placement or "
+            f"routing: current"
+        )
+    return static
+
+
+def _wanted_points(layout: Layout, where: UpdatePlaces | tuple[str, ...], calls: list[Call]) -> list[str]:
+    """Return the modules after which the memory is to be updated, in the order of the forward pass."""
+    order = {call.name: call.order for call in calls}
+    if isinstance(where, str):
+        points = layout.update_points(where)
+    else:
+        points = matching(where, [call.name for call in calls if call.name], "modules of this network")
+    for name in points:
         if name not in order:
             raise UsageError(f"no update can run after {name!r}: the forward pass does not call it")
-    points = sorted(layout.update_points(where), key=order.__getitem__)
-    # A reader inside a module starts after the module does, but before it ends: compare with the next start.
-    after = {name: _next_start(name, order) for name in points}
-    read = [name for name in points if after[name] <= last_read]
-    unread = [name for name in points if after[name] > last_read]
+        if sum(call.name == name for call in calls) > 1:
+            raise UsageError(f"no update can run after {name!r}: the forward pass calls it more than once")
+    if not points:
+        raise UsageError(
+            f"the update has no place: no stages or blocks of this network are known, which update_after: {where} "
+            f"goes by; name the modules instead, e.g. update_after: [{calls[1].name if len(calls) > 1 else 'layer1'}]"
+        )
+    return sorted(points, key=lambda name: _end(name, order))
+
+
+def _update_points(
+    points: list[str], order: dict[str, int], readers: list[Layer], *, carried: bool
+) -> tuple[list[str], list[str]]:
+    """Split the update points into those with a later reader (with `carried`, the next batch is one) and the others."""
+    if carried:
+        return points, []
+    last_read = max(order[layer.name] for layer in readers)
+    read = [name for name in points if _end(name, order) <= last_read]
     if not read:
         raise UsageError(
-            f"the update has no effect: no layer reads the memory after {', '.join(points) or 'any block'} "
-            f"(layers that read: {', '.join(layer.name for layer in chosen)}); choose another placement or update: none"
+            f"the update has no effect: no layer reads the memory after {', '.join(points)} "
+            f"(layers that read: {', '.join(layer.name for layer in readers)}); choose another placement or "
+            f"update: none"
         )
-    return read, unread
+    return read, [name for name in points if name not in read]
 
 
-def _next_start(name: str, order: dict[str, int]) -> int:
-    """Return the order of the first module that starts once `name` has ended."""
+def _end(name: str, order: dict[str, int]) -> int:
+    """Return the order of the first module that starts once `name` has ended.
+
+    A reader inside a module starts after the module does, but before it ends.
+    """
     inside = [number for other, number in order.items() if other == name or other.startswith(f"{name}.")]
     return max(inside) + 1
 
@@ -209,6 +284,19 @@ def _next_start(name: str, order: dict[str, int]) -> int:
 def _build_update(update: UpdateFactory, calls: list[Call], name: str, source: MemorySource) -> MemoryUpdate:
     leaving = next(call.leaving for call in calls if call.name == name)
     return update(leaving[1:], source.config, name)
+
+
+def _readings(chosen: list[Layer], static: set[str], source: MemorySource) -> tuple[Reading, ...]:
+    return tuple(
+        Reading(
+            layer.name,
+            layer.height,
+            layer.width,
+            _width(layer, source.config.values),
+            "static" if layer.name in static else "current",
+        )
+        for layer in chosen
+    )
 
 
 def _width(layer: Layer, values: int) -> int:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from aimlib.component import ComponentConfig, Frozen
+from aimlib.component import ComponentConfig, Frozen, Names
 from aimlib.records import SCHEMA_VERSION
 from aimlib.registry import (
     ComponentOf,
@@ -37,29 +37,66 @@ def _default(value: str) -> BeforeValidator:
     return BeforeValidator(lambda given: None if given == value else given)
 
 
+UpdatePlaces = Literal["stage", "first_block", "block"]
+"""Where updates run: after the last block of every stage, the first block of every stage, or every block."""
+
+
+class CarryConfig(Frozen):
+    """A running memory that batches pass on: the post's third goal, "passed on to next batches".
+
+    The author's code has none (there only the weights change between batches). After every training batch the
+    last memory of the forward pass, averaged over the batch and detached, enters an exponential moving average;
+    every forward pass starts from a mix of the source's memory and that average. In evaluation it stands still.
+    """
+
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Weight of the past in the moving average; 0 carries the last batch alone."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the carried memory in the memory that a forward pass starts from; the source gives the rest."""
+
+
 class ModelConfig(Frozen):
-    """The network: a backbone, and what gives it memory. Without `memory` it is a baseline."""
+    """The network: a backbone, and what gives it memory. Without `memory` it is a baseline.
+
+    ``placement: none`` says the same: no layer reads, so whatever else is said of the memory is left out.
+    """
 
     backbone: Annotated[ComponentConfig, ComponentOf(backbones)]
     memory: Annotated[ComponentConfig | None, ComponentOf(memories, optional=True)] = None
     placement: Annotated[ComponentConfig | None, ComponentOf(placements, optional=True)] = None
     update: Annotated[ComponentConfig | None, ComponentOf(updates, optional=True)] = None
-    update_after: Annotated[Literal["stage", "first_block", "block"] | None, _default("stage")] = None
+    update_after: Annotated[UpdatePlaces | Names | None, _default("stage")] = None
     """Where the memory is updated: after the last block of every stage (None means this where there is an
-    update), after the first block of every stage (as run), or after every block."""
-    read_init: Annotated[Literal["concatenated", "own"] | None, _default("concatenated")] = None
-    """Fan-in of the initial reading weights: all channels of the concatenated layer, or the memory's alone.
-    None is concatenated where there is memory."""
+    update), after the first block of every stage (as run), after every block, or after the modules that a list of
+    names or patterns (``layer2.*``) gives."""
+    routing: Annotated[Literal["current", "as_run"] | None, _default("current")] = None
+    """Which memory is read. current (None means this where there is memory): the one that the updates have left, as
+    the post describes. as_run: outside the first block of every stage layers read a second, static memory with a
+    source of its own that no update touches; a naming slip in the author's code made 12 of its 16 blocks do so."""
+    carry: CarryConfig | None = None
+    """A running memory across batches; None passes on nothing but weights."""
+    read_init: Annotated[Literal["concatenated", "own", "whole"] | None, _default("concatenated")] = None
+    """Fan-in of the initial weights of a layer that reads. concatenated (None means this where there is memory): all
+    channels of the concatenated layer for the reading weights, the layer's own channels for its own, so that these
+    start as in the baseline; own: the memory's channels alone for the reading weights; whole: all channels for both,
+    as in the author's code, where the concatenated layer is one tensor."""
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal"
     """Initial values of convolutions (He et al., 2015; Glorot and Bengio, 2010), truncated as in Keras."""
     control: Annotated[ComponentConfig | None, ComponentOf(controls, optional=True)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_placement_no_memory(cls, data: Any) -> Any:
+        """Read ``placement: none`` as the baseline: a study varies placements over an arm that has memory."""
+        if isinstance(data, dict) and data.get("placement") in ("none", {"name": "none"}):
+            return {key: value for key, value in data.items() if key not in ("memory", *_OF_MEMORY)}
+        return data
 
     @model_validator(mode="after")
     def _without_idle_options(self) -> Self:
         """Refuse options that nothing would act on: a study must not vary what has no effect."""
         if self.memory is None:
-            dependent = ("placement", "update", "update_after", "read_init", "control")
-            idle = [name for name in dependent if getattr(self, name) is not None]
+            idle = [name for name in _OF_MEMORY if getattr(self, name) is not None]
             if idle:
                 raise ValueError(
                     f"{', '.join(idle)} without effect: this model has no memory; give memory: "
@@ -72,6 +109,10 @@ class ModelConfig(Frozen):
         return self
 
 
+_OF_MEMORY = ("placement", "update", "update_after", "routing", "carry", "read_init", "control")
+"""Options of a model that mean nothing without a memory."""
+
+
 class AugmentationConfig(Frozen):
     """Random changes of training images; each is drawn per image. The defaults change nothing."""
 
@@ -82,10 +123,20 @@ class AugmentationConfig(Frozen):
     horizontal_flip: Probability = 0.0
     vertical_flip: Probability = 0.0
     contrast: Fraction = 0.0
-    """Factor on the distance from the image's channel means, drawn from [1 - contrast, 1 + contrast] per image (the
-    author's TensorFlow drew one factor per batch)."""
+    """Factor on the distance from the image's channel means, drawn from [1 - contrast, 1 + contrast]."""
+    contrast_per: Literal["image", "batch"] = "image"
+    """Whether every image has its own contrast factor, or a batch has one (as run: the author's TensorFlow did so)."""
+    crop_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest area of a random crop as a fraction of the image, which is then resized to the image's size
+    (Szegedy et al., 2015: 0.08); 1 crops nothing."""
+    crop_ratio: Annotated[float, Field(ge=1)] = 4 / 3
+    """Largest ratio of the crop's sides to the image's, either way; acts where `crop_scale` is below 1."""
+    resampling: Literal["once", "each"] = "once"
+    """once: rotation, translation, flips and crop are one map, interpolated once; each: rotation and translation are
+    interpolated one after the other, each with its own reflected border, as Keras's layers do (as run)."""
     passes: Annotated[int, Field(ge=1, le=4)] = 1
-    """How often the whole augmentation is applied, with fresh draws each time."""
+    """How often the whole augmentation is applied, with fresh draws each time. As run: 2 in the control (the model
+    was wrapped once too often), 1 in AiM."""
 
 
 class EarlyStoppingConfig(Frozen):
@@ -104,6 +155,9 @@ class TrainingConfig(Frozen):
     schedule: Annotated[ComponentConfig | None, ComponentOf(schedules, optional=True)] = None
     """None keeps the optimizer's learning rate throughout."""
     early_stopping: EarlyStoppingConfig | None = None
+    monitor: Literal["validation", "test"] = "validation"
+    """Whose accuracy the schedule and early stopping look at. test: as run, where the validation set was the test
+    set; an oracle, and marked as one."""
     selection: Annotated[ComponentConfig, ComponentOf(selections)]
     """Which epoch is reported."""
     validation_fraction: Fraction = 0.1
@@ -115,6 +169,9 @@ class TrainingConfig(Frozen):
     shuffle: bool = True
     drop_last: bool = False
     """Drop the incomplete last batch of an epoch of training."""
+    evaluation_drop_last: bool = False
+    """Leave the images that fill no batch of `batch_size` out of accuracies and losses (as run: 8,576 of 8,580 test
+    images count). All images are predicted all the same. Images are evaluated in one fixed class-mixed order."""
     label_smoothing: Fraction = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the forward pass; parameters and optimizer stay float32."""
@@ -123,17 +180,26 @@ class TrainingConfig(Frozen):
 
     @model_validator(mode="after")
     def _with_validation_where_needed(self) -> Self:
+        looks = self.monitor == "validation"
         needing = [
             name
             for name, used in (
-                ("early_stopping", self.early_stopping is not None),
-                (f"schedule {self.schedule.name!r}" if self.schedule else "", _monitors(self.schedule)),
+                ("early_stopping", looks and self.early_stopping is not None),
+                (f"schedule {self.schedule.name!r}" if self.schedule else "", looks and _monitors(self.schedule)),
                 (f"selection {self.selection.name!r}", _monitors(self.selection)),
             )
             if used
         ]
         if needing and self.validation_fraction == 0:
             raise ValueError(f"validation_fraction is 0, but {' and '.join(needing)} needs validation images")
+        return self
+
+    @model_validator(mode="after")
+    def _something_monitors(self) -> Self:
+        if self.monitor == "test" and self.early_stopping is None and not _monitors(self.schedule):
+            raise ValueError(
+                "monitor: test without effect: neither early stopping nor the schedule looks at an accuracy; remove it"
+            )
         return self
 
 

@@ -65,7 +65,7 @@ def initialize(
     network: nn.Module,
     seed: int,
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal",
-    read_init: Literal["concatenated", "own"] = "concatenated",
+    read_init: Literal["concatenated", "own", "whole"] = "concatenated",
 ) -> list[str]:
     """Give every parameter of `network` its initial value, in place.
 
@@ -98,7 +98,7 @@ def initialize(
 def _rules_by_type(
     module: nn.Module,
     conv_init: Literal["he_normal", "glorot_uniform"],
-    read_init: Literal["concatenated", "own"],
+    read_init: Literal["concatenated", "own", "whole"],
 ) -> dict[str, Rule]:
     zero = Rule("constant", 0.0)
     rules: dict[str, Rule] = {}
@@ -110,9 +110,11 @@ def _rules_by_type(
         rules = {"weight": Rule("constant", 1.0), "bias": zero}
     if isinstance(module, (ConvReader, LinearReader)):
         fan_in, fan_out = fans(module.read_weight.shape)
-        if read_init == "concatenated":
+        if read_init != "own":
             fan_in += fans(module.weight.shape)[0]
         rules["read_weight"] = Rule(rules["weight"].kind, fan_in=fan_in, fan_out=fan_out)
+        if read_init == "whole":
+            rules["weight"] = rules["read_weight"]
     return rules
 
 

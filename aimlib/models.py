@@ -43,9 +43,15 @@ def build(model: ModelConfig, shape: ImageShape, seed: int) -> nn.Module:
         torch.manual_seed(seed_for(seed, "init"))
         network = _assemble(model, shape)
     initialize(network, seed, model.conv_init, model.read_init or "concatenated")
-    if model.control is not None:
-        controls.create(model.control).adjust(network)
-    return network
+    return _controlled(model, network)
+
+
+def _controlled(model: ModelConfig, network: nn.Module) -> nn.Module:
+    if model.control is None:
+        return network
+    assert isinstance(network, AimNetwork)  # ModelConfig refuses a control without memory
+    adjusted: nn.Module = controls.create(model.control).adjust(network)
+    return adjusted
 
 
 def _assemble(model: ModelConfig, shape: ImageShape) -> nn.Module:
@@ -61,6 +67,8 @@ def _assemble(model: ModelConfig, shape: ImageShape) -> nn.Module:
         input_shape=(shape.channels, shape.height, shape.width),
         layout=backbone.layout(network),
         update_after=model.update_after or "stage",
+        static_source=memories.create(model.memory) if model.routing == "as_run" else None,
+        carry=model.carry,
     )
 
 
@@ -99,9 +107,7 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
     batch_size : what is computed once per batch (a memory that is the same for every image) is shared by so
         many images.
     """
-    network = skeleton(model, shape)
-    if model.control is not None:
-        controls.create(model.control).adjust(network)
+    network = _controlled(model, skeleton(model, shape))
     x_BCHW = torch.zeros(batch_size, shape.channels, shape.height, shape.width, device="meta")
     statistics = sum(b.numel() for name, b in network.named_buffers() if "running_" in name)
     memory: dict[str, Any] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from torch import nn
+
 from aimlib.attachment import AimNetwork
 from aimlib.config import ModelConfig
 from aimlib.controls.base import Control
@@ -26,7 +28,9 @@ class FrozenMemory(Control):
         """Return the same model with this control in it."""
         return model.model_copy(update={"control": self.config})
 
-    def adjust(self, network: AimNetwork) -> None:
-        """Take the parameters of source and updates away from the optimizer."""
-        network.source.requires_grad_(False)
+    def adjust(self, network: AimNetwork) -> nn.Module:
+        """Take the parameters of sources and updates away from the optimizer."""
+        for source in network.sources():
+            source.requires_grad_(False)
         network.updates.requires_grad_(False)
+        return network

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from torch import nn
+
 from aimlib.attachment import AimNetwork
 from aimlib.component import ComponentConfig
 from aimlib.config import ModelConfig
@@ -35,12 +37,15 @@ class Control(ABC):
         UsageError: the control cannot be made for this model; the message says why.
         """
 
-    def adjust(self, network: AimNetwork) -> None:
-        """Change the built and initialized network in place; called where `ModelConfig.control` names this control.
+    def adjust(self, network: AimNetwork) -> nn.Module:
+        """Return the control's network, made from the built and initialized AiM network, which it may change.
+
+        Called where `ModelConfig.control` names this control; on the meta device, too.
 
         Raises
         ------
-        UsageError: the control changes the configuration, not the network, and was put into the model by hand.
+        UsageError: the control changes the configuration, not the network, and was put into the model by hand; or
+            it would change nothing in this network.
         """
         raise UsageError(
             f"control {self.config.name!r} changes nothing in a built network: write it as the control of the arm, not "

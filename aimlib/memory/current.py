@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from torch import Tensor
+
+
+class MemoryView(Protocol):
+    """What a layer reads its memory from."""
+
+    def read(self) -> Tensor:
+        """Return the memory [1 or batch, channels, rows, columns] as it is now."""
 
 
 class CurrentMemory:

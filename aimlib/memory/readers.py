@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aimlib.errors import UsageError
-from aimlib.memory.current import CurrentMemory
+from aimlib.memory.current import MemoryView
 from aimlib.memory.shape_rule import flatten, lay_out
 
 
@@ -39,7 +39,7 @@ class ConvReader(nn.Conv2d):
 
     read_weight: nn.Parameter
 
-    def __init__(self, conv: nn.Conv2d, channels_added: int, memory: CurrentMemory) -> None:
+    def __init__(self, conv: nn.Conv2d, channels_added: int, memory: MemoryView) -> None:
         _refuse_groups(conv)
         super().__init__(
             conv.in_channels,
@@ -98,7 +98,7 @@ class ConvReader(nn.Conv2d):
         return conv
 
     @classmethod
-    def from_concatenated(cls, conv: nn.Conv2d, channels_added: int, memory: CurrentMemory) -> Self:
+    def from_concatenated(cls, conv: nn.Conv2d, channels_added: int, memory: MemoryView) -> Self:
         """Return the reader that equals `conv` over ``[x; memory]``, the memory's channels being the last ones."""
         _refuse_groups(conv)
         own = conv.in_channels - channels_added
@@ -140,7 +140,7 @@ class LinearReader(nn.Linear):
 
     read_weight: nn.Parameter
 
-    def __init__(self, linear: nn.Linear, values: int, memory: CurrentMemory) -> None:
+    def __init__(self, linear: nn.Linear, values: int, memory: MemoryView) -> None:
         super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
         self.weight, self.bias = linear.weight, linear.bias
         self.read_weight = nn.Parameter(linear.weight.new_zeros(linear.out_features, values))
@@ -166,7 +166,7 @@ class LinearReader(nn.Linear):
         return linear
 
     @classmethod
-    def from_concatenated(cls, linear: nn.Linear, values: int, memory: CurrentMemory) -> Self:
+    def from_concatenated(cls, linear: nn.Linear, values: int, memory: MemoryView) -> Self:
         """Return the reader that equals `linear` over ``[x; memory]``, the memory's values being the last features."""
         own = linear.in_features - values
         if own < 1:

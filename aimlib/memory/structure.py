@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from aimlib.errors import UsageError
+from aimlib.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -200,3 +202,24 @@ def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
     """Put `module` where the submodule `name` was, at the same place in the order of its parent's children."""
     parent, _, own = name.rpartition(".")
     setattr(network.get_submodule(parent), own, module)
+
+
+def matching(patterns: Iterable[str], names: Sequence[str], what: str) -> list[str]:
+    """Return the names that match any of the patterns (``layer2.*``; ``*``, ``?`` and ``[...]`` as in file names).
+
+    Parameters
+    ----------
+    names : in the order in which they are returned.
+    what : plural noun for the message.
+
+    Raises
+    ------
+    UsageError: a pattern that matches no name.
+    """
+    patterns = tuple(patterns)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UsageError(
+                f"{pattern!r} matches none of the {what}; {did_you_mean(pattern, names)}{what}: {', '.join(names)}"
+            )
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]

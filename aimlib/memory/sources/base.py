@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from aimlib.component import ComponentConfig
@@ -14,11 +14,39 @@ Size = Annotated[int, Field(ge=1)]
 
 
 class MemoryConfig(ComponentConfig):
-    """Size of a memory: channels x rows x columns values. The defaults are the post's 50,176."""
+    """Size of a memory: channels x rows x columns values. The defaults are the post's 50,176.
+
+    ``floats: 50176`` in place of `channels` gives the size as a number of values: so many channels of rows x columns.
+    """
 
     channels: Size = 1024
     rows: Size = 7
     columns: Size = 7
+    initial_scale: Annotated[float, Field(ge=0)] = 1.0
+    """Factor on the initial values. At 1 a memory starts with the spread that its source says."""
+    source_lr_scale: Annotated[float, Field(gt=0)] = 1.0
+    """Factor on the learning rate of the source's parameters."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_in_floats(cls, data: Any) -> Any:
+        """Read `floats` as the channels that it comes to, so that both ways of writing are one experiment."""
+        if not isinstance(data, dict) or "floats" not in data:
+            return data
+        floats, rest = data["floats"], {key: value for key, value in data.items() if key != "floats"}
+        if "channels" in rest:
+            raise ValueError("floats and channels both give the size of the memory; remove one of them")
+        sides = [rest.get(key, cls.model_fields[key].default) for key in ("rows", "columns")]
+        if not all(isinstance(number, int) and number >= 1 for number in (floats, *sides)):
+            raise ValueError(f"floats: give the number of values of the memory, a positive integer; got {floats!r}")
+        positions = sides[0] * sides[1]
+        if floats % positions:
+            near = max(1, round(floats / positions)) * positions
+            raise ValueError(
+                f"floats: {floats} values do not fill whole channels of {sides[0]} x {sides[1]}; the nearest number "
+                f"that does is {near}, or change rows and columns"
+            )
+        return {**rest, "channels": floats // positions}
 
     @property
     def values(self) -> int:

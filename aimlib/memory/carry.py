@@ -1,0 +1,59 @@
+"""A running memory that batches pass on.
+
+The post's third goal: "the new updated memory should be passed on to next batches". In the author's code only the
+weights change between batches; this module passes on the memory itself.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from aimlib.config import CarryConfig
+from aimlib.memory.sources.base import MemoryConfig
+
+
+class Carry(nn.Module):
+    """An exponential moving average of the memory at the end of training batches, as buffers.
+
+    It is part of the state dict, hence of checkpoints. No gradient flows through it, as it is detached; the source's
+    gradient is that of its share of the mix. In evaluation it is read and never written.
+
+    Parameters
+    ----------
+    config : decay and share.
+    memory : size of the memory.
+
+    Attributes
+    ----------
+    carried_1CHW : the moving average [1, channels, rows, columns].
+    batches : number of batches that it has seen. Before the first one a memory starts from the source alone.
+    """
+
+    carried_1CHW: Tensor
+    batches: Tensor
+
+    def __init__(self, config: CarryConfig, memory: MemoryConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("carried_1CHW", torch.zeros(1, memory.channels, memory.rows, memory.columns))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def mix(self, start_NCHW: Tensor) -> Tensor:
+        """Return the memory that a forward pass starts from: the source's, and the carried one by its share."""
+        share = torch.where(self.batches > 0, self.config.share, 0.0).to(start_NCHW.dtype)  # no wait for the device
+        return torch.lerp(start_NCHW, self.carried_1CHW.to(start_NCHW.dtype), share)
+
+    @torch.no_grad()
+    def keep(self, memory_NCHW: Tensor) -> None:
+        """Take in the memory at the end of a forward pass, averaged over the batch; in training mode only."""
+        if not self.training:
+            return
+        now = memory_NCHW.mean(dim=0, keepdim=True).to(self.carried_1CHW.dtype)
+        weight = torch.where(self.batches > 0, 1 - self.config.decay, 1.0).to(now.dtype)
+        self.carried_1CHW.lerp_(now, weight)
+        self.batches.add_(1)
+
+    def extra_repr(self) -> str:
+        """Return decay and share."""
+        return f"decay={self.config.decay}, share={self.config.share}"
