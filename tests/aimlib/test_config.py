@@ -11,6 +11,7 @@ from tiny_runs import AIM, document, run_config
 
 from aimlib.config import RunConfig
 from aimlib.errors import ConfigError
+from aimlib.registry import memories
 
 FULL: dict[str, Any] = {
     "model": {
@@ -213,3 +214,39 @@ def test_configurations_are_frozen() -> None:
         config.training.optimizer.learning_rate = 1.0
     assert isinstance(config.model.backbone.widths, tuple)
     assert hash(config) == hash(run_config(**FULL))
+
+
+def test_placement_none_is_the_baseline() -> None:
+    """So that a factor over placements can name it, although the arm that is varied has a memory."""
+    baseline = run_config(model={"backbone": "mlp"})
+    options = {"memory": "conv_ones", "update": "conv_sigmoid", "update_after": "block", "carry": {}}
+    for none in ("none", {"name": "none"}):
+        assert run_config(model={"backbone": "mlp", "placement": none, **options}) == baseline
+    with pytest.raises(ConfigError, match="memory that no layer reads; give placement"):
+        run_config(model={"backbone": "mlp", "memory": "conv_ones"})
+
+
+def test_size_in_floats_is_the_size_in_channels() -> None:
+    channels, floats = (
+        run_config(model={"backbone": "mlp", "placement": "every_layer", "memory": {"name": "conv_ones", **size}})
+        for size in ({"channels": 8, "rows": 2, "columns": 3}, {"floats": 48, "rows": 2, "columns": 3})
+    )
+    assert channels == floats
+    assert memories.parse({"name": "conv_ones", "floats": 50_176}) == memories.parse("conv_ones")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"floats": 50_000},
+            r"floats: 50000 values do not fill whole channels of 7 x 7; the nearest number .* is 49980",
+        ),
+        ({"floats": 49, "channels": 1}, "floats and channels both give the size"),
+        ({"floats": 0}, "floats: give the number of values of the memory, a positive integer; got 0"),
+        ({"floats": "many"}, "floats: give the number of values"),
+    ],
+)
+def test_size_in_floats_that_makes_no_memory_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        memories.parse({"name": "conv_ones", **options})

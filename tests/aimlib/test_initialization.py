@@ -30,6 +30,7 @@ ARMS = {
     "update": AIM,
     "frozen": {**AIM, "control": "frozen_memory"},
     "own": {**AIM, "read_init": "own"},
+    "carried": {**AIM, "carry": {}},
     "parameter": {**AIM, "memory": {**MEMORY, "name": "parameter"}},
     "after_block": {**AIM, "update_after": "block"},
 }
@@ -178,3 +179,21 @@ def test_parameters_that_no_rule_covers_are_reported_and_kept() -> None:
 def test_rule_for_a_parameter_that_is_not_there() -> None:
     with pytest.raises(ValueError, match="Conv2d has no parameter weihgt"):
         declare(nn.Conv2d(1, 1, 1), weihgt=Rule("constant"))
+
+
+@pytest.mark.parametrize("rule", ["he_normal", "glorot_uniform"])
+def test_a_whole_start_is_that_of_the_concatenated_layer(rule: str) -> None:
+    """Own and reading weights are drawn at the scale of one tensor over all channels, from the shared draws."""
+    options = {**AIM, "placement": "block_entry", "conv_init": rule}
+    shared, whole = state(options), state({**options, "read_init": "whole"})
+    name = "layer2.0.conv1"
+    own, read = whole[f"{name}.weight"], whole[f"{name}.read_weight"]
+    fan_in, fan_out = own.shape[1] + read.shape[1], own.shape[0]
+    variances = {
+        "he_normal": (2 / fan_in, 2 / own.shape[1]),
+        "glorot_uniform": (2 / (fan_in + fan_out), 2 / (own.shape[1] + fan_out)),
+    }
+    concatenated, alone = variances[rule]
+    torch.testing.assert_close(own, shared[f"{name}.weight"] * math.sqrt(concatenated / alone))
+    assert torch.equal(read, shared[f"{name}.read_weight"])
+    assert all(torch.equal(value, shared[key]) for key, value in whole.items() if "conv1" not in key)

@@ -130,7 +130,10 @@ def test_minus_zero_is_zero(path: str) -> None:
     assert plus.run_id(FINGERPRINT) == minus.run_id(FINGERPRINT)
 
 
-@pytest.mark.parametrize(("option", "default"), [("update_after", "stage"), ("read_init", "concatenated")])
+@pytest.mark.parametrize(
+    ("option", "default"),
+    [("update_after", "stage"), ("read_init", "concatenated"), ("routing", "current"), ("carry", None)],
+)
 def test_an_option_written_out_at_its_default_is_the_same_run(option: str, default: str) -> None:
     model = {**AIM, "update": "conv_sigmoid"}
     silent, written = (run_config(model=each) for each in (model, {**model, option: default}))

@@ -58,3 +58,36 @@ def test_as_run_reads_update_and_channels() -> None:
     stride_2_stem = [16] * 3 + [16] + [64] * 3 + [64] + [256] * 5 + [256] + [1024] * 2
     assert [reading.channels_added for reading in network.attachment.readers] == stride_2_stem
     assert network.attachment.updates == ("layer1.0", "layer2.0", "layer3.0", "layer4.0")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "built"),
+    [
+        (["layer1.0", "layer2.1"], ("layer1.0", "layer2.1")),
+        (["layer2.1", "layer1.0"], ("layer1.0", "layer2.1")),
+        (["layer1.?"], ("layer1.0", "layer1.1")),
+        (["bn1"], ("bn1",)),
+    ],
+)
+def test_updates_stand_after_named_modules_in_the_order_of_the_forward_pass(
+    patterns: list[str], built: tuple[str, ...]
+) -> None:
+    backbone = {**SMALL, "blocks": [2, 2]}
+    network = skeleton(model(**{**AIM, "backbone": backbone, "update_after": patterns}), SHAPE)
+    assert network.attachment.updates == built
+    assert network.attachment.unread_updates == ()
+
+
+def test_update_after_unknown_modules_says_which_there_are() -> None:
+    with pytest.raises(
+        UsageError, match=r"'layer1\.7' matches none of the modules of this network; did you mean.*layer"
+    ):
+        skeleton(model(**{**AIM, "update_after": ["layer1.7"]}), SHAPE)
+
+
+def test_a_carried_memory_makes_the_next_batch_a_reader() -> None:
+    options = {**AIM, "placement": "block_entry", "update_after": "stage"}
+    assert skeleton(model(**options), SHAPE).attachment.updates == ("layer1.0",)
+    carried = skeleton(model(**{**options, "carry": {}}), SHAPE).attachment
+    assert carried.updates == ("layer1.0", "layer2.0")
+    assert carried.unread_updates == ()
