@@ -1,0 +1,136 @@
+"""ResNet50 as Keras builds it: the network of both arms as run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aimlib.backbones.base import Backbone, BottleneckWidths, residual_layout
+from aimlib.component import ComponentConfig, Integers
+from aimlib.datasets.base import ImageShape
+from aimlib.dimensions import Categorical, Dimension
+from aimlib.memory.structure import Layout
+from aimlib.registry import backbones
+
+
+class KerasBottleneck(nn.Module):
+    """The bottleneck block of version 1: the stride on the first 1 x 1 convolution, convolutions with biases.
+
+    Parameters
+    ----------
+    entering : input channels.
+    width : inner channels; the block gives `expansion` x as many.
+    stride : 2 halves the map.
+    shortcut : whether a 1 x 1 convolution stands in the shortcut: in the first block of every stage.
+    norm : makes a batch norm for a number of channels.
+    """
+
+    expansion = 4
+
+    def __init__(
+        self, entering: int, width: int, stride: int, norm: Callable[[int], nn.Module], *, shortcut: bool
+    ) -> None:
+        super().__init__()
+        leaving = width * self.expansion
+        self.conv1 = nn.Conv2d(entering, width, 1, stride=stride)
+        self.bn1 = norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.bn2 = norm(width)
+        self.conv3 = nn.Conv2d(width, leaving, 1)
+        self.bn3 = norm(leaving)
+        self.downsample: nn.Sequential | None = None
+        if shortcut:
+            conv = nn.Conv2d(entering, leaving, 1, stride=stride)
+            self.downsample = nn.Sequential(conv, norm(leaving))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the block's output [batch, 4 x width, height / stride, width / stride]."""
+        inner = functional.relu(self.bn1(self.conv1(x_BCHW)), inplace=True)
+        inner = functional.relu(self.bn2(self.conv2(inner)), inplace=True)
+        inner = self.bn3(self.conv3(inner))
+        shortcut = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
+        return functional.relu(inner + shortcut, inplace=True)
+
+
+class KerasResNet(nn.Module):
+    """7 x 7 stem, 3 x 3 max pool, stages of bottleneck blocks, global average pool, dense layer.
+
+    Parameters
+    ----------
+    config : widths, blocks, stem stride and batch norms.
+    channels, classes : of the images.
+    """
+
+    def __init__(self, config: ResNet50KerasBackbone.Config, channels: int, classes: int) -> None:
+        super().__init__()
+        norm = partial(nn.BatchNorm2d, eps=config.bn_epsilon, momentum=config.bn_momentum)
+        entering = config.widths[0]
+        self.conv1 = nn.Conv2d(channels, entering, 7, stride=config.stem_stride, padding=3)
+        self.bn1 = norm(entering)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)  # Keras pads with zeros: the same after a ReLU
+        self.stages = len(config.widths)
+        for number, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True), start=1):
+            stage = []
+            for block in range(count):
+                stride = 2 if block == 0 and number > 1 else 1
+                stage.append(KerasBottleneck(entering, width, stride, norm, shortcut=block == 0))
+                entering = width * KerasBottleneck.expansion
+            self.add_module(f"layer{number}", nn.Sequential(*stage))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(entering, classes)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return logits [batch, classes]."""
+        x_BCHW = self.maxpool(self.relu(self.bn1(self.conv1(x_BCHW))))
+        for number in range(1, self.stages + 1):
+            x_BCHW = self.get_submodule(f"layer{number}")(x_BCHW)
+        logits: Tensor = self.fc(self.avgpool(x_BCHW).flatten(1))
+        return logits
+
+
+@backbones.register("resnet50_keras")
+class ResNet50KerasBackbone(Backbone):
+    """Keras's ResNet50 (version 1), untrained: stride on the first 1 x 1 of a stage, convolutions with biases.
+
+    With 120 classes it has 23,833,592 parameters as Keras counts them, 53,120 of them running statistics. The
+    defaults are the control's; AiM as run has stem_stride 1 and bn_epsilon 1e-3.
+    """
+
+    source = "keras.applications.ResNet50, as in github.com/Joy-Lunkad/AiM, commit 3d79d31; He et al., 2016"
+    search_space: ClassVar[dict[str, Dimension]] = {"stem_stride": Categorical((1, 2))}
+
+    class Config(ComponentConfig):
+        """Inner width and number of blocks of each stage, stem, batch norms. The stem has the first width."""
+
+        widths: Annotated[BottleneckWidths, Field(min_length=1)] = (64, 128, 256, 512)
+        blocks: Annotated[Integers, Field(min_length=1)] = (3, 4, 6, 3)
+        stem_stride: Literal[1, 2] = 2
+        """Stride of the 7 x 7 convolution: with 1 every stage works on maps of twice the side, 4 x the positions."""
+        bn_epsilon: Annotated[float, Field(gt=0)] = 1.001e-5
+        bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
+        """Of the running statistics, in PyTorch's convention; Keras writes 1 minus this."""
+
+        @model_validator(mode="after")
+        def _same_stages(self) -> Self:
+            if len(self.widths) != len(self.blocks):
+                raise ValueError(
+                    f"widths has {len(self.widths)} stages and blocks has {len(self.blocks)}; "
+                    f"give one number per stage in both"
+                )
+            return self
+
+    config: Config
+
+    def build(self, shape: ImageShape) -> nn.Module:
+        """Return the network; its stem takes as many channels as the images have."""
+        return KerasResNet(self.config, shape.channels, shape.classes)
+
+    def layout(self, network: nn.Module) -> Layout:
+        """One stage per resolution, one block per bottleneck."""
+        return residual_layout(network, tuple(f"layer{i + 1}" for i in range(len(self.config.widths))))
