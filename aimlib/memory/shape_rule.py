@@ -9,9 +9,10 @@ other size this module completes the rule:
 * at least as many values as positions: zeros are appended up to the next multiple of the positions, and the
   values become ``ceil(values / positions)`` channels, in the order rows, columns, channels (as in the original,
   which keeps channels last);
-* fewer values than positions: one channel. The values, zeros appended up to a square, form a square that stands
-  in the middle of the map with zeros around it; where the square is longer than a side of the map (a narrow
-  map), the values fill the map row by row from its start instead.
+* fewer values than positions: one channel. The values, with zeros before and after them up to a square number (as
+  many before as after, or one fewer), form a square that stands in the middle of the map with zeros around it;
+  where the square is longer than a side of the map (a narrow map), the values fill the map row by row from its
+  start instead.
 
 Legend: N images (or 1 where the memory is the same for every image), C channels, H rows, W columns of the map.
 """
@@ -46,7 +47,8 @@ def lay_out(memory_NCHW: Tensor, height: int, width: int) -> Tensor:
     side = math.isqrt(values - 1) + 1
     if side > min(height, width):
         return functional.pad(flat, (0, positions - values)).view(-1, 1, height, width)
-    square = functional.pad(flat, (0, side * side - values)).view(-1, 1, side, side)
+    before, after = (side * side - values) // 2, (side * side - values + 1) // 2
+    square = functional.pad(flat, (before, after)).view(-1, 1, side, side)
     top, left = (height - side) // 2, (width - side) // 2
     return functional.pad(square, (left, width - side - left, top, height - side - top))
 

@@ -74,9 +74,10 @@ def test_a_larger_map_has_one_centred_square_with_a_border_of_zeros() -> None:
     assert (border[2:226, 1:225] == 1).all()
 
 
-def test_fewer_values_than_a_square_are_filled_up_with_zeros() -> None:
+def test_fewer_values_than_a_square_stand_between_zeros() -> None:
+    """As the author's code pads: half of the zeros before the values, half after."""
     expected = np.zeros((5, 5), dtype=np.float32)
-    expected[1:4, 1:4] = [[1, 2, 3], [4, 5, 6], [7, 0, 0]]
+    expected[1:4, 1:4] = [[0, 1, 2], [3, 4, 5], [6, 7, 0]]
     assert np.array_equal(lay_out(numbered(7, 1, 1), 5, 5)[0, 0].numpy(), expected)
 
 

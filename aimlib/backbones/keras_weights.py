@@ -1,0 +1,196 @@
+"""Weights of the author's Keras models as state dicts of ours: same weights, same outputs.
+
+The networks of both arms as run are `resnet50_keras` without and with memory. Their convolutions keep channels first
+and read the memory by a sum; the original keeps channels last and concatenates. Neither changes what is computed:
+kernels are transposed, and a kernel over ``[input; memory]`` is split into the layer's own part and the reading part.
+
+Names are those of the notebooks (github.com/Joy-Lunkad/AiM, commit 3d79d31): ``res2a_branch2a`` is the first
+convolution of the first block of stage 2, here ``layer1.0.conv1``; ``mem_conv2a_branch_a`` the first convolution of the
+update after that block. The control came from ``keras.applications``, whose names (``conv2_block1_1_conv``) are
+understood, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from aimlib.attachment import AimNetwork
+from aimlib.errors import UsageError
+from aimlib.memory.readers import ConvReader
+from aimlib.updates._conv_sigmoid import ConvSigmoid
+
+Arrays = Sequence[npt.NDArray[Any]]
+"""A layer's weights in Keras's order: kernel, bias; of a batch norm gamma, beta, moving mean, moving variance."""
+
+_BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(conv|bn)(\d)|layer(\d+)\.(\d+)\.downsample\.([01])")
+
+
+def from_keras(
+    weights: Mapping[str, Arrays],
+    network: nn.Module,
+    *,
+    static_memory: str = "conv2d_2",
+    unused: Sequence[str] = (),
+) -> dict[str, Tensor]:
+    """Return the state dict of `network` with the weights of a Keras model.
+
+    Parameters
+    ----------
+    weights : arrays by the name of the Keras layer; kernels [rows, columns, in, out], dense kernels [in, out]. Layers
+        without weights may be among them.
+    network : `resnet50_keras` as `aimlib.models.build` or `skeleton` returns it, without memory, or with it as run
+        (update conv_sigmoid, memory conv_ones). It is not changed.
+    static_memory : Keras's name of the second memory layer of the routing ``as_run``; an automatic name, which
+        depends on what the author's process had built before.
+    unused : names or patterns of layers that the network does not have (an update block that feeds nothing).
+
+    Raises
+    ------
+    UsageError: with one line per problem: a layer that is missing, has another shape, or is left over.
+    """
+    problems: list[str] = []
+    state: dict[str, Tensor] = {}
+    used: set[str] = set()
+    for prefix, module, names in _layers(network, static_memory):
+        name = next((name for name in names if name in weights), None)
+        if name is None:
+            problems.append(f"{names[0]}: missing, wanted for {prefix}")
+            continue
+        used.add(name)
+        try:
+            state |= {f"{prefix}.{key}": value for key, value in _converted(module, weights[name]).items()}
+        except ValueError as error:
+            problems.append(f"{name}: {error}, for {prefix}")
+    left = [name for name, arrays in weights.items() if len(arrays) and name not in used]
+    left = [name for name in left if not any(fnmatchcase(name, pattern) for pattern in unused)]
+    problems += [f"{name}: this network has no such layer; name it in `unused` to leave it out" for name in left]
+    if not problems:
+        problems = [
+            f"{name}: no layer of the Keras model gives it" for name in network.state_dict() if name not in state
+        ]
+    if problems:
+        raise UsageError("the Keras weights do not fit this network:\n  " + "\n  ".join(problems))
+    return state
+
+
+class _Update:
+    """The first convolution of an update block, which we hold as two: over the features, and over the memory."""
+
+    def __init__(self, update: ConvSigmoid) -> None:
+        self.see, self.read = update.see, update.read
+
+
+def _layers(network: nn.Module, static_memory: str) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+    """Yield every layer with weights: its name here, itself, and the names that it may have in Keras."""
+    aim = network if isinstance(network, AimNetwork) else None
+    inside = "" if aim is None else "network."
+    for name, module in (network if aim is None else aim.network).named_modules():
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)):
+            yield f"{inside}{name}", module, _network_names(name)
+    if aim is None:
+        return
+    yield "source.conv", aim.source.get_submodule("conv"), ("mem_init",)
+    if aim.static_source is not None:
+        yield "static_source.conv", aim.static_source.get_submodule("conv"), (static_memory,)
+    for place in aim.attachment.updates:
+        key = place.replace(".", "/")
+        yield from _update_layers(f"updates.{key}", aim.updates[key], _block(place))
+
+
+def _network_names(name: str) -> tuple[str, ...]:
+    """Return the notebook's name of a layer of the network, and that of ``keras.applications``."""
+    fixed = {
+        "conv1": ("conv1", "conv1_conv"),
+        "bn1": ("bn_conv1", "conv1_bn"),
+        "fc": ("fc1000", "predictions"),
+    }
+    if name in fixed:
+        return fixed[name]
+    found = _BLOCK.fullmatch(name)
+    if found is None:
+        raise UsageError(f"the author's models have no layer for {name}; convert into backbone resnet50_keras")
+    if found[5] is not None:
+        stage, block, kind, branch, number = found[5], found[6], ("conv", "bn")[int(found[7])], "1", "0"
+    else:
+        stage, block, kind, number = found[1], found[2], found[3], found[4]
+        branch = f"2{'abc'[int(number) - 1]}"
+    ours = f"{'res' if kind == 'conv' else 'bn'}{_block(f'layer{stage}.{block}')}_branch{branch}"
+    return ours, f"conv{int(stage) + 1}_block{int(block) + 1}_{number}_{kind}"
+
+
+def _block(place: str) -> str:
+    """Return Keras's name of a block, e.g. ``2a`` for layer1.0: stages count from 2, as the stem is stage 1."""
+    found = re.fullmatch(r"layer(\d+)\.(\d+)", place)
+    if found is None:
+        raise UsageError(f"the author's model has an update after a block, not after {place}")
+    return f"{int(found[1]) + 1}{chr(ord('a') + int(found[2]))}"
+
+
+def _update_layers(prefix: str, update: nn.Module, block: str) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+    if not isinstance(update, ConvSigmoid):
+        raise UsageError(f"{prefix}: the author's model has updates conv_sigmoid only, not {type(update).__name__}")
+    yield prefix, _Update(update), (f"mem_conv{block}_branch_a",)
+    convolutions, norms = "bcdefgh", "abcdefgh"
+    counts = {nn.Conv2d: 0, nn.BatchNorm2d: 0}
+    for name, module in update.refine.named_children():
+        if isinstance(module, nn.Conv2d):
+            yield f"{prefix}.refine.{name}", module, (f"mem_conv{block}_branch_{convolutions[counts[nn.Conv2d]]}",)
+            counts[nn.Conv2d] += 1
+        elif isinstance(module, nn.BatchNorm2d):
+            yield f"{prefix}.refine.{name}", module, (f"mem_bn{block}_branch_2{norms[counts[nn.BatchNorm2d]]}",)
+            counts[nn.BatchNorm2d] += 1
+    yield f"{prefix}.write", update.write, (f"Memory{block}_branch",)
+
+
+def _converted(module: Any, arrays: Arrays) -> dict[str, Tensor]:
+    """Return the parameters and buffers of one layer, by their names within it.
+
+    Raises
+    ------
+    ValueError: the arrays are not those of such a layer.
+    """
+    if isinstance(module, nn.BatchNorm2d):
+        size = (module.num_features,)
+        gamma, beta, mean, variance = _checked(arrays, [size] * 4)
+        return {
+            "weight": gamma,
+            "bias": beta,
+            "running_mean": mean,
+            "running_var": variance,
+            "num_batches_tracked": torch.zeros((), dtype=torch.int64),
+        }
+    if isinstance(module, nn.Linear):
+        kernel, bias = _checked(arrays, [(module.in_features, module.out_features), (module.out_features,)])
+        return {"weight": kernel.T.contiguous(), "bias": bias}
+    if isinstance(module, _Update):
+        own, read = _split(arrays, module.see, module.read.in_channels)
+        return {"see.weight": own[0], "see.bias": own[1], "read.weight": read}
+    if isinstance(module, ConvReader):
+        own, read = _split(arrays, module, module.read_weight.shape[1])
+        return {"weight": own[0], "bias": own[1], "read_weight": read}
+    own, _ = _split(arrays, module, 0)
+    return {"weight": own[0], "bias": own[1]}
+
+
+def _split(arrays: Arrays, conv: nn.Conv2d, memory_channels: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Return the layer's own weight and bias, and the weight over the memory's channels, which are the last ones."""
+    entering = conv.in_channels + memory_channels
+    kernel, bias = _checked(arrays, [(*conv.kernel_size, entering, conv.out_channels), (conv.out_channels,)])
+    weight = kernel.permute(3, 2, 0, 1)
+    own, read = weight[:, : conv.in_channels], weight[:, conv.in_channels :]
+    return (own.contiguous(), bias), read.contiguous()
+
+
+def _checked(arrays: Arrays, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    given = [tuple(np.shape(array)) for array in arrays]
+    if given != [tuple(shape) for shape in shapes]:
+        raise ValueError(f"arrays of shapes {given} instead of {list(shapes)}")
+    return [torch.from_numpy(np.array(array, dtype=np.float32)) for array in arrays]
