@@ -13,6 +13,7 @@ from aimlib.errors import UsageError, did_you_mean
 from aimlib.initialization import declare, declared
 from aimlib.memory.carry import Carry
 from aimlib.memory.current import CurrentMemory
+from aimlib.memory.inference import infer_layout
 from aimlib.memory.readers import ConvReader, LinearReader, Reader
 from aimlib.memory.shape_rule import channels_added
 from aimlib.memory.sources.base import MemorySource
@@ -160,7 +161,8 @@ def attach_memory(
     placement : chooses the layers that read.
     update : makes the update for a module's features; None: the memory stays as the source gives it.
     input_shape : channels, height, width of the images; other sizes are refused afterwards.
-    layout : stages and blocks, which some placements and all updates but those after named modules go by.
+    layout : stages and blocks, which some placements and all updates but those after named modules go by; None
+        infers them, see `aimlib.memory.inference`.
     update_after : where the updates run, see `aimlib.config.ModelConfig.update_after`. An update whose result
         no later layer, and with `carry` no later batch, reads is not built.
     static_source : gives a second memory, of the same size, to the layers outside the first block of each stage: the
@@ -171,8 +173,8 @@ def attach_memory(
     ------
     UsageError: no layer reads, no update has a reader, or no layer would read the second memory.
     """
-    layout = layout or Layout()
     calls = trace(network, input_shape)
+    layout = infer_layout(network, calls) if layout is None else layout
     chosen, skipped = _choose(layers(network, layout, calls), placement)
     memory, static_memory = CurrentMemory(), CurrentMemory()
     static = set() if static_source is None else _static_readers(chosen)

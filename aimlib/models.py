@@ -108,6 +108,7 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
         many images.
     """
     network = _controlled(model, skeleton(model, shape))
+    batch_size = max(2, batch_size)  # batch norm of a dense layer has no variance of one image
     x_BCHW = torch.zeros(batch_size, shape.channels, shape.height, shape.width, device="meta")
     statistics = sum(b.numel() for name, b in network.named_buffers() if "running_" in name)
     memory: dict[str, Any] = {}

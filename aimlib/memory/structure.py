@@ -138,7 +138,10 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def layers(network: nn.Module, layout: Layout, calls: list[Call]) -> list[Layer]:
-    """Return the network's convolutions and dense layers in the order of the forward pass."""
+    """Return the network's convolutions and dense layers in the order of the forward pass.
+
+    Those that the forward pass does not call come last, with that obstacle.
+    """
     modules = dict(network.named_modules())
     places = _places(network, layout)
     called: dict[str, int] = {}
@@ -166,7 +169,14 @@ def layers(network: nn.Module, layout: Layout, calls: list[Call]) -> list[Layer]
                 obstacle=_obstacle(module, called[call.name]),
             )
         )
+    for name, module in modules.items():
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and name not in called:
+            kind: Literal["conv", "linear"] = "conv" if isinstance(module, nn.Conv2d) else "linear"
+            found.append(Layer(name, kind, len(found), 0, 0, None, None, False, False, _UNCALLED))
     return found
+
+
+_UNCALLED = "the forward pass in evaluation does not call it"
 
 
 def _obstacle(module: nn.Conv2d | nn.Linear, times: int) -> str:

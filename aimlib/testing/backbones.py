@@ -101,7 +101,7 @@ class BackboneConformance(Conformance):
         """With memory the shared parameters keep names and values; a placement without a layer is refused."""
         shape, attached = self.shapes[0], 0
         baseline = self.network(shape).state_dict()
-        for placement in placements.names():
+        for placement in filter(_has_defaults, placements.names()):
             model = self.model(memory=_MEMORY, placement=placement)
             message = refusal(lambda model=model: skeleton(model, shape))
             if message is not None:
@@ -132,3 +132,8 @@ class BackboneConformance(Conformance):
     def _parameters(self, **options: Any) -> int:
         backbone = {"name": self.name, **self.options, **options}
         return count_parameters(skeleton(self.model(backbone=backbone), self.shapes[0]))
+
+
+def _has_defaults(placement: str) -> bool:
+    """Tell whether a placement can be used by its name alone."""
+    return not any(field.is_required() for field in placements.get(placement).Config.model_fields.values())

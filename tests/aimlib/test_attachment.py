@@ -46,7 +46,7 @@ def images(batch: int = 3, shape: ImageShape = SHAPE) -> Tensor:
 
 
 @pytest.mark.parametrize("backbone", [SMALL, "resnet50", "vgg16_bn", "mlp"], ids=str)
-@pytest.mark.parametrize("placement", placements.names())
+@pytest.mark.parametrize("placement", sorted({*placements.names()} - {"layers"}))
 def test_shared_parameters_keep_their_names(backbone: Any, placement: str) -> None:
     baseline = skeleton(model(backbone=backbone), LARGE).state_dict()
     network = skeleton(model(backbone=backbone, memory=MEMORY, placement=placement), LARGE)
@@ -73,10 +73,11 @@ def test_plain_torchvision_networks_without_layout(make: Any) -> None:
         assert set(network.network.state_dict()) >= set(baseline.state_dict())
         assert tuple(network(torch.zeros(2, 3, 64, 64)).shape) == (2, 7)
         assert all(isinstance(reader, (ConvReader, LinearReader)) for reader in network.readers())
+        assert 0 < len(attached(make(num_classes=7), "stage_only").attachment.readers) < 10, "stages are inferred"
         with pytest.raises(
             UsageError, match=r"'stage_only' lets no layer of this network read the memory .it selects none"
         ):
-            attached(make(num_classes=7), "stage_only")
+            attached(make(num_classes=7), "stage_only", layout=Layout())
 
 
 def test_readings_say_where_and_how_much() -> None:
@@ -130,7 +131,7 @@ class Odd(nn.Module):
 def test_layers_that_are_no_plain_layers_are_skipped_and_reported() -> None:
     network = attached(Odd())
     assert [reading.layer for reading in network.attachment.readers] == ["plain"]
-    assert set(network.attachment.skipped) == {"own", "shared", "norm"}
+    assert set(network.attachment.skipped) == {"own", "shared", "norm", "unused"}
     assert network.attachment.skipped["shared"] == "called 2 times in one forward pass"
     assert "Standardized" in network.attachment.skipped["own"]
 

@@ -73,6 +73,26 @@ class TestMlp(BackboneConformance):
     options = {"widths": [6, 5]}
 
 
+class TestResNet50Keras(BackboneConformance):
+    name = "resnet50_keras"
+    options = {"widths": [4, 5], "blocks": [1, 2]}
+
+
+class TestVgg16(BackboneConformance):
+    name = "vgg16"
+    options = {"widths": [4, 4, 5, 4, 4], "dense": [6, 7]}
+
+
+class TestTorchvision(BackboneConformance):
+    name = "torchvision"
+    options = {"architecture": "squeezenet1_1"}
+
+
+class TestLayers(PlacementConformance):
+    name = "layers"
+    options = {"names": ["*"]}
+
+
 def covered(family: Registry) -> set[str]:
     """Return the names of a family's plugins that a test class of this module covers."""
     found = [value for value in globals().values() if isinstance(value, type) and issubclass(value, Conformance)]

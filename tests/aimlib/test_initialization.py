@@ -26,7 +26,8 @@ def state(options: dict[str, Any], shape: ImageShape = SHAPE, seed: int = 0) -> 
 
 
 ARMS = {
-    **{name: {**AIM, "update": None, "placement": name} for name in placements.names()},
+    **{name: {**AIM, "update": None, "placement": name} for name in placements.names() if name != "layers"},
+    "layers": {**AIM, "update": None, "placement": {"name": "layers", "names": ["layer1.*", "fc"]}},
     "update": AIM,
     "frozen": {**AIM, "control": "frozen_memory"},
     "own": {**AIM, "read_init": "own"},

@@ -1,0 +1,85 @@
+"""Any classification network of torchvision, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from aimlib.backbones.base import Backbone
+from aimlib.component import ComponentConfig
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import UsageError, unknown_name
+from aimlib.memory.inference import infer_layout
+from aimlib.memory.structure import Layout, trace
+from aimlib.registry import backbones
+
+
+@backbones.register("torchvision")
+class TorchvisionBackbone(Backbone):
+    """A network of ``torchvision.models``, untrained: ``{name: torchvision, architecture: densenet121}``.
+
+    Its stages and blocks follow from one rule for all (`aimlib.memory.inference`). Layers that cannot read a memory,
+    as depthwise convolutions, are skipped, and `ablate check` says which. Auxiliary heads are left out. Convolutions
+    and dense layers start by the study's rules, as in every backbone, not by torchvision's.
+    """
+
+    source = "torchvision.models"
+
+    class Config(ComponentConfig):
+        """The network's name in torchvision."""
+
+        architecture: str
+
+    config: Config
+
+    def build(self, shape: ImageShape) -> nn.Module:
+        """Return the network; its first convolution takes as many channels as the images have.
+
+        Raises
+        ------
+        UsageError: torchvision has no such network for classification, or it cannot be built so.
+        """
+        import torchvision  # noqa: PLC0415 -- takes seconds
+
+        name = self.config.architecture
+        known = torchvision.models.list_models(module=torchvision.models)
+        if name not in known:
+            raise UsageError(f"backbone.architecture: {unknown_name('torchvision network', name, known)}")
+        # Their auxiliary heads give training another output than evaluation, and their own start takes a minute.
+        options: dict[str, Any] = (
+            {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        )
+        options |= {"weights": None, "num_classes": shape.classes}
+        try:
+            network: nn.Module = torchvision.models.get_model(name, **options)
+        except NotImplementedError:  # regnet computes its widths with tensors, which the meta device has no values of
+            with torch.device("cpu"):
+                network = torchvision.models.get_model(name, **options)
+            network.to(torch.get_default_device())
+        if shape.channels != 3:
+            _take_channels(network, shape.channels)
+        self._input_shape = (shape.channels, shape.height, shape.width)
+        return network
+
+    def layout(self, network: nn.Module) -> Layout:
+        """Return what `aimlib.memory.inference.infer_layout` finds."""
+        return infer_layout(network, trace(network, self._input_shape))
+
+
+def _take_channels(network: nn.Module, channels: int) -> None:
+    """Replace the first convolution by one for images of `channels` channels."""
+    name, first = next((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
+    if first.groups != 1:
+        raise UsageError(f"{name}: a first convolution with groups takes no images of {channels} channels")
+    parent, _, own = name.rpartition(".")
+    new = nn.Conv2d(
+        channels,
+        first.out_channels,
+        first.kernel_size,  # type: ignore[arg-type]
+        first.stride,  # type: ignore[arg-type]
+        first.padding,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+    )
+    setattr(network.get_submodule(parent), own, new)

@@ -1,0 +1,91 @@
+"""VGG16 as Keras builds it, with the dense head of the author's control."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from aimlib.backbones.base import Backbone
+from aimlib.component import ComponentConfig, Integers
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import UsageError
+from aimlib.memory.structure import Block, Layout
+from aimlib.registry import backbones
+
+_CONVOLUTIONS = (2, 2, 3, 3, 3)
+
+
+class _FlattenLast(nn.Module):
+    """Flattens maps in the order rows, columns, channels, as Keras does."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return features [batch, height x width x channels]."""
+        return x_BCHW.permute(0, 2, 3, 1).flatten(1)
+
+
+class KerasVgg16(nn.Sequential):
+    """The network that `Vgg16Backbone` builds."""
+
+
+@backbones.register("vgg16")
+class Vgg16Backbone(Backbone):
+    """Thirteen 3 x 3 convolutions without batch norm, then flatten, batch norm and three dense layers.
+
+    As run: with 120 classes at 224 px it has 134,852,536 parameters as Keras counts them. Trained as the author did
+    (Adam at 1e-2) it never left chance; `vgg16_bn` is the variant that trains. The features of the dense head are
+    in Keras's order: rows, columns, channels.
+    """
+
+    source = "keras.applications.VGG16 with the head of github.com/Joy-Lunkad/AiM, commit 3d79d31: control.ipynb"
+
+    class Config(ComponentConfig):
+        """Channels of each stage, features of the hidden dense layers, the head's batch norm (defaults as run)."""
+
+        widths: Annotated[Integers, Field(min_length=5, max_length=5)] = (64, 128, 256, 512, 512)
+        dense: Annotated[Integers, Field(min_length=2, max_length=2)] = (4096, 4096)
+        bn_epsilon: Annotated[float, Field(gt=0)] = 1e-3
+        bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
+        """Of the running statistics, in PyTorch's convention; Keras writes 1 minus this."""
+
+    config: Config
+
+    def build(self, shape: ImageShape) -> nn.Module:
+        """Return the network.
+
+        Raises
+        ------
+        UsageError: images smaller than 32 px, of which five poolings leave nothing.
+        """
+        if min(shape.height, shape.width) < 32:
+            raise UsageError(
+                f"backbone 'vgg16' needs images of at least 32 px; these are {shape.height} x {shape.width}"
+            )
+        options = self.config
+        network = KerasVgg16()
+        entering = shape.channels
+        for stage, (width, count) in enumerate(zip(options.widths, _CONVOLUTIONS, strict=True), start=1):
+            for number in range(1, count + 1):
+                network.add_module(f"block{stage}_conv{number}", nn.Conv2d(entering, width, 3, padding=1))
+                network.add_module(f"block{stage}_relu{number}", nn.ReLU(inplace=True))
+                entering = width
+            network.add_module(f"block{stage}_pool", nn.MaxPool2d(2))
+        features = entering * (shape.height // 32) * (shape.width // 32)
+        network.add_module("flatten", _FlattenLast())
+        network.add_module("bn", nn.BatchNorm1d(features, eps=options.bn_epsilon, momentum=options.bn_momentum))
+        for number, width in enumerate(options.dense, start=1):
+            network.add_module(f"fc{number}", nn.Linear(features, width))
+            network.add_module(f"relu{number}", nn.ReLU(inplace=True))
+            features = width
+        network.add_module("pred", nn.Linear(features, shape.classes))
+        return network
+
+    def layout(self, network: nn.Module) -> Layout:
+        """Five stages of one block each: the convolutions up to and with a pooling layer."""
+        return Layout(
+            tuple(
+                (Block(tuple(f"block{stage}_conv{i}" for i in range(1, count + 1)), end=f"block{stage}_pool"),)
+                for stage, count in enumerate(_CONVOLUTIONS, start=1)
+            )
+        )
