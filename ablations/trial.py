@@ -206,7 +206,8 @@ def _origin(task: Task) -> dict[str, Any]:
 def _components(config: RunConfig) -> dict[str, Any]:
     """Return the columns that need the run's plugins."""
     rule = selections.get(config.training.selection.name)
-    return {"selection_oracle": bool(rule.oracle), "plugins": plugins_of(config)}
+    oracle = bool(rule.oracle) or config.training.monitor == "test"
+    return {"selection_oracle": oracle, "plugins": plugins_of(config)}
 
 
 @functools.cache

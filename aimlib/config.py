@@ -138,6 +138,12 @@ class AugmentationConfig(Frozen):
     """How often the whole augmentation is applied, with fresh draws each time. As run: 2 in the control (the model
     was wrapped once too often), 1 in AiM."""
 
+    @model_validator(mode="after")
+    def _crop_resampled_once(self) -> Self:
+        if self.crop_scale < 1 and self.resampling == "each":
+            raise ValueError("crop_scale: a crop is part of the one map of resampling: once; change one of the two")
+        return self
+
 
 class EarlyStoppingConfig(Frozen):
     """Stop when the monitored accuracy has not risen by more than `min_delta` for `patience` epochs."""

@@ -41,18 +41,28 @@ def evaluate(
     *,
     batch_size: int,
     precision: str,
+    counted: int | None = None,
 ) -> Evaluation:
-    """Return the evaluation of `network`, put into evaluation mode, on the images `indices`."""
+    """Return the evaluation of `network`, put into evaluation mode, on the images `indices`.
+
+    Parameters
+    ----------
+    counted : only so many images, the first ones, enter loss and accuracy; None: all. All are predicted.
+    """
+    counted = len(indices) if counted is None else counted
     network.eval()
     device = scaling.mean.device
     loss = torch.zeros((), dtype=torch.float64, device=device)
-    predicted = []
+    predicted: list[torch.Tensor] = []
+    seen = 0
     for batch in batches(indices, batch_size):
         x_BCHW, labels = load_batch(images, batch, device)
         with autocast(device, precision):
             logits = network(scaling(x_BCHW))
-        loss += functional.cross_entropy(logits.float(), labels, reduction="sum").double()
+        share = max(0, min(len(batch), counted - seen))
+        loss += functional.cross_entropy(logits[:share].float(), labels[:share], reduction="sum").double()
         predicted.append(logits.argmax(dim=1))
+        seen += len(batch)
     predictions = torch.cat(predicted).cpu().numpy()
-    accuracy = float((predictions == images.labels[indices]).mean())
-    return Evaluation(float(loss) / len(indices), accuracy, predictions)
+    accuracy = float((predictions == images.labels[indices])[:counted].mean())
+    return Evaluation(float(loss) / counted, accuracy, predictions)

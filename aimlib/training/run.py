@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from aimlib.attachment import AimNetwork
 from aimlib.config import RunConfig
-from aimlib.datasets.base import DataSet, ImageShape
+from aimlib.datasets.base import DataSet, Images, ImageShape
 from aimlib.errors import DataError
 from aimlib.models import build
 from aimlib.registry import optimizers, schedules
@@ -51,12 +54,15 @@ class Run:
                 f"{len(pixels)} in {self.shape.classes} classes; raise it"
             )
         self.test = np.arange(len(data.test.labels), dtype=np.int64)
+        # Class-mixed: a memory that is permuted within a batch must not meet its own class more often than by chance.
+        self._test_order = splits.fixed_order(self.test, data.test.names)
+        self._validation_order = splits.fixed_order(self.validation, data.train.names)
+        self._refuse_empty_evaluation()
         standardise = self.options.input_scaling == "standardise"
         scaling = standardization(pixels, self.training) if standardise else identity_scaling(channels)
         self.scaling = scaling.to(device)
         self.network = self._initial_network()
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimizer: torch.optim.Optimizer = optimizers.create(self.options.optimizer).build(trained)
+        self.optimizer = self._initial_optimizer()
         self.history: list[dict[str, Any]] = []
         self.predictions: list[npt.NDArray[Any]] = []
 
@@ -64,12 +70,46 @@ class Run:
         network = build(self.config.model, self.shape, self.seed)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
+    def _initial_optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimizer; memory sources with a learning rate of their own are groups of their own."""
+        scales: dict[int, float] = {}
+        if isinstance(self.network, AimNetwork):
+            scales = {
+                id(parameter): source.config.source_lr_scale
+                for source in self.network.sources()
+                for parameter in source.parameters()
+            }
+        groups: dict[float, list[torch.nn.Parameter]] = {1.0: []}
+        for parameter in self.network.parameters():
+            if parameter.requires_grad:
+                groups.setdefault(scales.get(id(parameter), 1.0), []).append(parameter)
+        optimizer: torch.optim.Optimizer = optimizers.create(self.options.optimizer).build(
+            [{"params": parameters, "lr_scale": scale} for scale, parameters in groups.items()]
+        )
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_scale"]
+        return optimizer
+
+    def _refuse_empty_evaluation(self) -> None:
+        size = self.options.batch_size
+        for name, images in (("validation", self.validation), ("test", self.test)):
+            if self.options.evaluation_drop_last and 0 < len(images) < size:
+                raise DataError(
+                    f"no full batch of {size} in {len(images)} {name} images; lower training.batch_size or set "
+                    f"training.evaluation_drop_last to false"
+                )
+
+    def _monitored(self, row: Mapping[str, Any]) -> float:
+        """Return the accuracy that schedule and early stopping look at."""
+        accuracy: float = row[f"{self.options.monitor}_accuracy"]
+        return accuracy
+
     def done(self) -> bool:
         """Tell whether the budget is spent or early stopping says so."""
         if len(self.history) >= self.options.epochs:
             return True
         stopping = self.options.early_stopping
-        return stopping is not None and should_stop(stopping, [row["validation_accuracy"] for row in self.history])
+        return stopping is not None and should_stop(stopping, map(self._monitored, self.history))
 
     def schedule(self) -> Schedule | None:
         """Return the schedule, brought up to the history."""
@@ -78,7 +118,7 @@ class Run:
         plugin = schedules.get(self.options.schedule.name)
         schedule: Schedule = plugin(self.options.schedule, self.optimizer.defaults["lr"], self.options.epochs)
         for row in self.history:
-            schedule.after_epoch(row["validation_accuracy"])
+            schedule.after_epoch(self._monitored(row))
         return schedule
 
     def epoch(self) -> None:
@@ -126,7 +166,7 @@ class Run:
         for step, batch in enumerate(plan):
             if schedule is not None:
                 for group in self.optimizer.param_groups:
-                    group["lr"] = schedule.rate(number - 1 + step / len(plan))
+                    group["lr"] = schedule.rate(number - 1 + step / len(plan)) * group["lr_scale"]
             loss, hits = self.step(batch, number)
             loss_sum += loss.double() * len(batch)
             correct += hits
@@ -143,7 +183,7 @@ class Run:
         x_BCHW, labels = load_batch(self.data.train, batch, self.device)
         augmentation = self.options.augmentation
         if augmentation is not None:
-            chance = to_device(draws(self.seed, epoch, batch, augmentation.passes), self.device)
+            chance = to_device(draws(self.seed, epoch, batch, augmentation), self.device)
             x_BCHW = augment(x_BCHW, chance, augmentation)
         with autocast(self.device, self.options.precision):
             logits = self.network(self.scaling(x_BCHW))
@@ -155,19 +195,23 @@ class Run:
 
     def evaluate(self) -> tuple[Evaluation | None, Evaluation]:
         """Return the evaluation on the validation images, if there are any, and on the test images."""
-        size, precision = 2 * self.options.batch_size, self.options.precision
-        validation = None
-        if len(self.validation):
-            validation = evaluate(
-                self.network,
-                self.data.train,
-                self.validation,
-                self.scaling,
-                batch_size=size,
-                precision=precision,
-            )
-        test = evaluate(self.network, self.data.test, self.test, self.scaling, batch_size=size, precision=precision)
-        return validation, test
+        validation = self._evaluated(self.data.train, self._validation_order) if len(self.validation) else None
+        return validation, self._evaluated(self.data.test, self._test_order)
+
+    def _evaluated(self, images: Images, order: splits.Indices) -> Evaluation:
+        """Evaluate in the fixed order; return predictions in the order of the images."""
+        size = self.options.batch_size
+        counted = len(order) // size * size if self.options.evaluation_drop_last else len(order)
+        found = evaluate(
+            self.network,
+            images,
+            order,
+            self.scaling,
+            batch_size=2 * size,
+            precision=self.options.precision,
+            counted=counted,
+        )
+        return replace(found, predictions=found.predictions[np.argsort(order)])
 
     def restart(self) -> tuple[Evaluation | None, Evaluation]:
         """Put the network back to its start and return its evaluation there, for a run that never trained."""

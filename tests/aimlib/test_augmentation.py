@@ -105,23 +105,28 @@ def test_passes_follow_one_another() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pixels_of_an_image_do_not_depend_on_its_batch(channels: int) -> None:
     x, images = photos(32, 9, 7, channels), np.arange(100, 132)
-    whole = augment(x, draws(5, 2, images, 2), EVERYTHING)
+    whole = augment(x, draws(5, 2, images, EVERYTHING), EVERYTHING)
     assert not torch.equal(whole, x)
     for size in (1, 7, 32):
         parts = [
-            augment(x[at : at + size], draws(5, 2, images[at : at + size], 2), EVERYTHING) for at in range(0, 32, size)
+            augment(x[at : at + size], draws(5, 2, images[at : at + size], EVERYTHING), EVERYTHING)
+            for at in range(0, 32, size)
         ]
         assert torch.equal(torch.cat(parts), whole)
 
 
 def test_draws_belong_to_seed_epoch_and_image() -> None:
     images = np.array([3, 1, 4, 15])
-    table = draws(0, 1, images, 3)
+    table = draws(0, 1, images, AugmentationConfig(passes=3))
     assert tuple(table.shape) == (3, 4, 6)
-    assert torch.equal(draws(0, 1, images[::-1].copy(), 3).flip(1), table)
-    assert torch.equal(draws(0, 1, images[2:3], 3), table[:, 2:3])
-    assert torch.equal(draws(0, 1, images, 1), table[:1])  # a second pass leaves the first as it is
-    for other in (draws(1, 1, images, 3), draws(0, 2, images, 3), draws(0, 1, images + 1, 3)):
+    assert torch.equal(draws(0, 1, images[::-1].copy(), AugmentationConfig(passes=3)).flip(1), table)
+    assert torch.equal(draws(0, 1, images[2:3], AugmentationConfig(passes=3)), table[:, 2:3])
+    assert torch.equal(draws(0, 1, images, AugmentationConfig()), table[:1])  # a second pass leaves the first as it is
+    for other in (
+        draws(1, 1, images, AugmentationConfig(passes=3)),
+        draws(0, 2, images, AugmentationConfig(passes=3)),
+        draws(0, 1, images + 1, AugmentationConfig(passes=3)),
+    ):
         assert not torch.equal(other, table)
     assert len(table.unique()) == table.numel()
     assert table.min() >= 0
@@ -133,6 +138,6 @@ def test_largest_changes_are_those_of_the_options() -> None:
     x[0, 0, 10, 10] = 1
     config = AugmentationConfig(translation=0.1)
     for images in np.split(np.arange(200), 10):
-        out = augment(x.expand(20, -1, -1, -1), draws(0, 1, images, 1), config)
+        out = augment(x.expand(20, -1, -1, -1), draws(0, 1, images, config), config)
         centre = (out.sum(1) * torch.arange(20.0)).sum((1, 2)) / out.sum((1, 2, 3))
         assert (centre - 10).abs().max() <= 2.0 + 1e-4

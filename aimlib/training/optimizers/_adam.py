@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -27,17 +28,50 @@ class Adam(OptimizerPlugin):
         beta1: BelowOne = 0.9
         beta2: BelowOne = 0.999
         epsilon: Positive = 1e-8
+        epsilon_on: Literal["corrected", "uncorrected"] = "corrected"
+        """Whether epsilon is added to the root of the second moment after the correction of its bias (torch) or before
+        (Keras, hence as run; the "epsilon hat" of the paper's section 2)."""
 
     config: Config
     algorithm: ClassVar[type[torch.optim.Adam]] = torch.optim.Adam
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
         """Return torch's optimizer."""
         o = self.config
-        return self.algorithm(
+        optimizer = self.algorithm(
             parameters,
             lr=o.learning_rate,
             betas=(o.beta1, o.beta2),
             eps=o.epsilon,
             weight_decay=o.weight_decay,
         )
+        if o.epsilon_on == "uncorrected":
+            optimizer.register_step_pre_hook(_Uncorrected(o.epsilon, o.beta2))
+            optimizer.register_step_post_hook(_Plain(o.epsilon))
+        return optimizer
+
+
+class _Uncorrected:
+    """Before step t, sets the epsilon that torch's formula needs: epsilon hat / sqrt(1 - beta2^t).
+
+    With it lr m / ((1 - b1^t) (sqrt(v / (1 - b2^t)) + eps)) equals lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + hat).
+    """
+
+    def __init__(self, epsilon: float, beta2: float) -> None:
+        self.epsilon, self.beta2 = epsilon, beta2
+
+    def __call__(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for group in optimizer.param_groups:
+            done = next((int(optimizer.state[p]["step"]) for p in group["params"] if p in optimizer.state), 0)
+            group["eps"] = self.epsilon / math.sqrt(1 - self.beta2 ** (done + 1))
+
+
+class _Plain:
+    """After a step, puts back the configured epsilon, so that a checkpoint holds no other."""
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = epsilon
+
+    def __call__(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for group in optimizer.param_groups:
+            group["eps"] = self.epsilon

@@ -1,0 +1,172 @@
+"""Training protocols: named recipes that a study lies on, ``protocol: as_run``.
+
+A protocol is data: documents like those of a study file, with the keys ``data`` and ``training`` (and ``model`` on the
+sides). `common` holds for every arm. `baseline` and `aim` are what the two arms of the reported pair have beyond it;
+a study writes them out itself, so that every confound stands in its file. Importing this module imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A recipe.
+
+    Attributes
+    ----------
+    name, description, source : for lists and reports.
+    common : what all arms share.
+    baseline, aim : what the arms of the reported pair have beyond it; empty where a protocol knows no sides.
+    """
+
+    name: str
+    description: str
+    source: str
+    common: Document
+    baseline: Document = field(default_factory=dict)
+    aim: Document = field(default_factory=dict)
+
+
+_NOTEBOOKS = "github.com/Joy-Lunkad/AiM, commit 3d79d31"
+
+# tf.image.resize: to 224 x 224 without keeping the aspect ratio, bilinear without antialiasing.
+_AS_RUN_DATA = {"size": 224, "resize": "squash", "antialias": False}
+
+_AS_RUN_TRAINING: dict[str, Any] = {
+    "epochs": 50,
+    "batch_size": 16,
+    # Keras's Adam: learning rate 1e-3, epsilon 1e-7 on the root of the uncorrected second moment.
+    "optimizer": {"name": "adam", "learning_rate": 1e-3, "epsilon": 1e-7, "epsilon_on": "uncorrected"},
+    # ReduceLROnPlateau(monitor="val_accuracy", patience=3, min_delta=1e-4), factor 0.1 by default.
+    "schedule": {"name": "plateau", "factor": 0.1, "patience": 3, "min_delta": 1e-4},
+    # EarlyStopping(monitor="val_accuracy", patience=7, min_delta=1e-3, restore_best_weights=True)
+    "early_stopping": {"patience": 7, "min_delta": 1e-3},
+    # The validation data of the notebooks is the test set.
+    "monitor": "test",
+    "selection": "best_test",
+    "validation_fraction": 0.0,
+    # TFDS stores the training set in an order by a hash of the key; it was never reshuffled.
+    "shuffle": False,
+    "drop_last": True,
+    "evaluation_drop_last": True,
+    "input_scaling": "raw",
+    # RandomRotation(0.15), RandomTranslation(0.1, 0.1), RandomFlip() (both ways), RandomContrast(0.1); one factor of
+    # contrast per batch in that TensorFlow.
+    "augmentation": {
+        "rotation": 0.15,
+        "translation": 0.1,
+        "horizontal_flip": 0.5,
+        "vertical_flip": 0.5,
+        "contrast": 0.1,
+        "contrast_per": "batch",
+        "resampling": "each",
+    },
+}
+
+# keras.applications.ResNet50: stride-2 stem, Glorot uniform by default, epsilon 1.001e-5; its model was built on the
+# augmented input and called with it once more.
+_AS_RUN_BASELINE: dict[str, Any] = {
+    "model": {"backbone": {"stem_stride": 2, "bn_epsilon": 1.001e-5}, "conv_init": "glorot_uniform"},
+    "training": {"augmentation": {"passes": 2}},
+}
+
+_AS_RUN_AIM: dict[str, Any] = {
+    "model": {
+        "backbone": {"stem_stride": 1, "bn_epsilon": 1e-3},
+        "conv_init": "he_normal",
+        "memory": {"name": "conv_ones", "channels": 1024, "rows": 7, "columns": 7},
+        "placement": "block_entry",
+        "update": "conv_sigmoid",
+        "update_after": "first_block",
+        "routing": "as_run",
+        "read_init": "whole",
+    },
+    "training": {"augmentation": {"passes": 1}},
+}
+
+# "The exact same architecture, trained in exactly the same way": the control's stem, initialiser and epsilon and one
+# augmentation in both arms; every layer reads the current memory; an update after every stage.
+_DESCRIBED: dict[str, Any] = {
+    "model": {"backbone": {"stem_stride": 2, "bn_epsilon": 1.001e-5}, "conv_init": "glorot_uniform"},
+    "training": {"augmentation": {"passes": 1}},
+}
+
+_DESCRIBED_AIM: dict[str, Any] = {
+    "model": {
+        **_DESCRIBED["model"],
+        "memory": {"name": "conv_ones", "channels": 1024, "rows": 7, "columns": 7},
+        "placement": "every_layer",
+        "update": "conv_sigmoid",
+        "update_after": "stage",
+        "routing": "current",
+    },
+    "training": _DESCRIBED["training"],
+}
+
+_CONTROLLED_TRAINING: dict[str, Any] = {
+    "epochs": 100,
+    "batch_size": 64,
+    "optimizer": {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05},
+    "schedule": {"name": "cosine", "warmup_epochs": 5},
+    "selection": "best_validation",
+    "validation_fraction": 0.1,
+    "shuffle": True,
+    "input_scaling": "standardise",
+    "augmentation": {"rotation": 0.05, "translation": 0.1, "horizontal_flip": 0.5, "contrast": 0.1},
+}
+
+_WELL_TRAINED_TRAINING: dict[str, Any] = {
+    "epochs": 300,
+    "batch_size": 64,
+    "optimizer": {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05},
+    "schedule": {"name": "cosine", "warmup_epochs": 10},
+    "selection": "best_validation",
+    "validation_fraction": 0.1,
+    "shuffle": True,
+    "input_scaling": "standardise",
+    "label_smoothing": 0.1,
+    "augmentation": {"horizontal_flip": 0.5, "contrast": 0.2, "crop_scale": 0.25},
+}
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            name="as_run",
+            description="what the author's notebooks did, test set as validation set included",
+            source=_NOTEBOOKS,
+            common={"data": _AS_RUN_DATA, "training": _AS_RUN_TRAINING},
+            baseline=_AS_RUN_BASELINE,
+            aim=_AS_RUN_AIM,
+        ),
+        Protocol(
+            name="as_described",
+            description="the same recipe, identical in both arms but for the memory, as the post says",
+            source="J. Lunkad, Can Giving Memory to Entire Neural Nets be Revolutionary?, Towards AI, 2021",
+            common={"data": _AS_RUN_DATA, "training": _AS_RUN_TRAINING},
+            baseline=_DESCRIBED,
+            aim=_DESCRIBED_AIM,
+        ),
+        Protocol(
+            name="controlled",
+            description="shuffled, standardised, epoch chosen on held-out images, equal epochs, no look at test data",
+            source="cosine with warm-up: Loshchilov and Hutter, 2017; Goyal et al., 2017",
+            common={"training": _CONTROLLED_TRAINING},
+        ),
+        Protocol(
+            name="well_trained",
+            description="a recipe meant to pass 40 % on Stanford Dogs from scratch, so that no arm is undertrained",
+            source=(
+                "random resized crop and label smoothing: Szegedy et al., 2015 and 2016; decoupled weight decay: "
+                "Loshchilov and Hutter, 2019; long schedules from scratch: Wightman et al., 2021"
+            ),
+            common={"training": _WELL_TRAINED_TRAINING},
+        ),
+    )
+}
