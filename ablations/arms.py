@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from ablations import documents
-from ablations.designs import DESIGNS, label
-from ablations.study import ArmSpec, StudyFile, StudySpec
+from ablations.designs import DESIGNS, Combination, label, level_text
+from ablations.study import ArmSpec, StudyFile, StudySpec, labels_of
 from aimlib.config import ModelConfig, RunConfig
 from aimlib.controls.base import Control
 from aimlib.datasets.base import ImageShape
-from aimlib.errors import ConfigError, UsageError
+from aimlib.errors import ConfigError, PluginError, UsageError
 from aimlib.registry import controls, datasets
+from aimlib.training.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class Arm:
     role : ``baseline``, ``aim``, ``matched``, ``frozen`` or ``other``.
     of : the arm that it is a control or a variation of; None where it starts from the base.
     config : the run of the study's first seed.
+    levels : label of the level of every factor, by factor; empty for arms beside the factors.
     """
 
     name: str
     role: str
     of: str | None
     config: RunConfig
+    levels: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, seed: int) -> RunConfig:
         """Return the arm's run of another seed."""
@@ -70,24 +73,56 @@ def shape_of(config: RunConfig) -> ImageShape:
 
 
 def _specs(spec: StudySpec) -> dict[str, ArmSpec]:
-    return {**spec.arms, **_factor_arms(spec)}
+    named = {
+        name: arm if arm.levels is None else _at_levels(_combination(arm.levels, spec), spec, arm.role)
+        for name, arm in spec.arms.items()
+    }
+    return {**named, **_factor_arms(spec)}
 
 
 def _factor_arms(spec: StudySpec) -> dict[str, ArmSpec]:
     if not spec.factors:
         return {}
-    arms: dict[str, ArmSpec] = {}
-    for combination in DESIGNS[spec.design or "full_factorial"](spec.factors):
-        changes: dict[str, Any] = {}
-        for path in sorted(combination, key=lambda path: path.count(".")):  # a component before its options
-            documents.put(changes, path.split("."), combination[path])
-        arms[f"{spec.vary}[{label(combination)}]"] = ArmSpec.parse({**changes, "of": spec.vary})
-    return arms
+    choices = {name: list(levels) for name, levels in spec.factors.items()}
+    combinations = DESIGNS[spec.design or "full_factorial"](choices)
+    return {_arm_name(chosen, spec): _at_levels(chosen, spec) for chosen in combinations}
+
+
+def _arm_name(chosen: Combination, spec: StudySpec) -> str:
+    """Return ``vary[channels=8]``; for switches (factors of two labels) ``vary+memory+stem``: those that are on."""
+    switches = all(isinstance(levels, dict) and len(levels) == 2 for levels in spec.factors.values())
+    on = [name for name, level in chosen.items() if level == list(spec.factors[name])[-1]]
+    if switches and on and len(chosen) == len(spec.factors):
+        return "+".join([str(spec.vary), *on])
+    return f"{spec.vary}[{label(chosen)}]"
+
+
+def _combination(levels: Mapping[str, str], spec: StudySpec) -> Combination:
+    """Return the combination that an arm's labels name: the first level of every factor that they leave out."""
+    chosen = {}
+    for name, choices in spec.factors.items():
+        number = labels_of(choices).index(levels[name]) if name in levels else 0
+        chosen[name] = list(choices)[number]
+    return chosen
+
+
+def _at_levels(chosen: Combination, spec: StudySpec, role: Any = None) -> ArmSpec:
+    """Return the arm that is varied at a combination of levels."""
+    changes: dict[str, Any] = {}
+    for name, level in chosen.items():
+        levels = spec.factors[name]
+        if isinstance(levels, dict):
+            changes = documents.merge(changes, levels[level])
+    paths = [name for name in chosen if isinstance(spec.factors[name], tuple)]
+    for path in sorted(paths, key=lambda path: path.count(".")):  # a component before its options
+        documents.put(changes, path.split("."), chosen[path])
+    labels = {name: level_text(level) for name, level in chosen.items()}
+    return ArmSpec.parse({**changes, "of": spec.vary, "role": role}).model_copy(update={"levels": labels})
 
 
 def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
     arm = specs[name]
-    merged = _layers(name, specs, spec, seen=())
+    merged = _layers(name, specs, spec)
     config = RunConfig.parse({**merged, "seed": spec.seeds[0]})
     if idle := _idle(config):
         raise ConfigError(idle)
@@ -98,7 +133,7 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
         model = control.transform(config.model, shape_of(config))
         config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
     _build(config.model, shape_of(config))
-    return Arm(name, "", arm.of, config)
+    return Arm(name, "", arm.of, config, arm.levels or {})
 
 
 def _build(model: ModelConfig, shape: ImageShape) -> None:
@@ -119,8 +154,11 @@ def _idle(config: RunConfig) -> list[str]:
     training = config.training
     augmentation = training.augmentation
     changing = ("rotation", "translation", "horizontal_flip", "vertical_flip", "contrast")
-    if augmentation is not None and not any(getattr(augmentation, name) for name in changing):
-        problems.append(f"training.augmentation: without effect: set one of {', '.join(changing)}, or remove it")
+    moved = augmentation is None or augmentation.crop_scale < 1 or any(getattr(augmentation, name) for name in changing)
+    if not moved:
+        problems.append(
+            f"training.augmentation: without effect: set one of {', '.join(changing)}, crop_scale, or remove it"
+        )
     stopping = training.early_stopping
     if stopping is not None and stopping.patience >= training.epochs:
         problems.append(
@@ -137,14 +175,35 @@ def _control(value: str | dict[str, Any]) -> Control:
         raise ConfigError(f"control.{problem}" for problem in error.problems) from None
 
 
-def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, seen: tuple[str, ...]) -> dict[str, Any]:
-    """Return base, then the chain of `of`, then the arm itself, merged."""
-    if name in seen:
-        raise ConfigError([f"of: the arms {' -> '.join((*seen, name))} start from each other"])
-    arm = specs[name]
-    below = _layers(arm.of, specs, spec, (*seen, name)) if arm.of else spec.base
-    own = arm.model_dump(include={"model", "data", "training"}, exclude_defaults=True)
-    return documents.merge(below, own)
+def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> dict[str, Any]:
+    """Return the protocol, then the base, then the chain of `of`, then the arm itself, merged."""
+    chain: list[dict[str, Any]] = []
+    seen: list[str] = []
+    following: str | None = name
+    while following is not None:
+        if following in seen:
+            raise ConfigError([f"of: the arms {' -> '.join((*seen, following))} start from each other"])
+        seen.append(following)
+        arm = specs[following]
+        chain.append(arm.model_dump(include={"model", "data", "training"}, exclude_defaults=True))
+        following = arm.of
+    merged = documents.merge(spec.base, *chain[::-1])
+    if spec.protocol is None:
+        return merged
+    common = PROTOCOLS[spec.protocol].common
+    return documents.merge({**common, "data": _fitting(common.get("data", {}), merged.get("data"))}, merged)
+
+
+def _fitting(options: Mapping[str, Any], data: Any) -> dict[str, Any]:
+    """Return a protocol's options of the data, as far as the arm's data set has them: digits are not decoded."""
+    name = data.get("name") if isinstance(data, dict) else data
+    if not isinstance(name, str):
+        return {}
+    try:
+        known = datasets.get(name).Config.model_fields
+    except PluginError:  # said where the configuration is read
+        known = {}
+    return {"name": name, **{key: value for key, value in options.items() if key in known}}
 
 
 def located(problem: str, name: str, spec: StudySpec) -> str:
@@ -191,7 +250,9 @@ def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]
         equal = next((other for other in kept if other.config.identity() == arm.config.identity()), None)
         if equal is None:
             kept.append(arm)
-        elif arm.name not in varied:
+        elif arm.name in varied:  # the arm that is there already is this combination
+            kept[kept.index(equal)] = replace(equal, levels=equal.levels or arm.levels)
+        else:
             problems.append(
                 f"arms.{arm.name}: identical to arms.{equal.name}: every option is the same, so it would be the same "
                 f"runs; change one of them or remove it"
@@ -207,7 +268,7 @@ def _with_roles(arms: list[Arm], specs: Mapping[str, ArmSpec]) -> list[Arm]:
         if role == "baseline" and role in taken:
             role = "other"
         taken.add(role)
-        result.append(Arm(arm.name, role, arm.of, arm.config))
+        result.append(replace(arm, role=role))
     order = {arm.name: place for place, arm in enumerate(arms)}
     return sorted(result, key=lambda arm: order[arm.name])
 

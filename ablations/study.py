@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from ablations import documents
-from ablations.designs import DESIGNS
+from ablations.designs import DESIGNS, TWO_LEVELS, level_text
 from aimlib.component import Frozen
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
+from aimlib.training.protocols import PROTOCOLS
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 _RUN_KEYS = ("model", "data", "training")
@@ -38,6 +39,14 @@ def _arm(value: Any) -> Any:
     return value
 
 
+def _labels(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
+            f"give a mapping of factors to the labels of their levels, e.g. {{memory: with}}; got {value!r}"
+        )
+    return {str(factor): level_text(level) for factor, level in value.items()}
+
+
 def _control(value: Any) -> Any:
     if value is not None and not isinstance(value, (str, dict)):
         raise ValueError(f"give the name of a control, or a mapping of name and options; got {value!r}")
@@ -49,15 +58,32 @@ def _factors(value: Any) -> Any:
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
             f"give a mapping of key paths to lists of levels, e.g. {{model.memory.channels: [8, 16]}}; got {value!r}"
         )
-    for path, levels in value.items():
-        if not isinstance(levels, (list, tuple)) or not levels:
-            raise ValueError(f"{path}: give the levels as a list, e.g. [8, 16]; got {levels!r}")
-    return {path: tuple(levels) for path, levels in value.items()}
+    return {str(name): _levels(str(name), levels) for name, levels in value.items()}
+
+
+def _levels(name: str, levels: Any) -> Any:
+    if isinstance(levels, dict) and levels:
+        return {str(label): _changes(f"{name}.{label}", changes) for label, changes in levels.items()}
+    if not isinstance(levels, (list, tuple)) or not levels:
+        raise ValueError(
+            f"{name}: give the levels as a list, e.g. [8, 16], or as a mapping of labels to what each changes, e.g. "
+            f"{{without: {{}}, with: {{model: {{...}}}}}}; got {levels!r}"
+        )
+    return tuple(levels)
+
+
+def _changes(where: str, changes: Any) -> dict[str, Any]:
+    if not isinstance(changes, dict) or not all(isinstance(part, dict) for part in changes.values()):
+        raise ValueError(f"{where}: give what this level changes as a mapping below {', '.join(_RUN_KEYS)}")
+    for key in changes:
+        if key not in _RUN_KEYS:
+            raise ValueError(f"{where}.{key}: unknown key; known keys: {', '.join(_RUN_KEYS)}")
+    return changes
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds)]
-Factors = Annotated[dict[str, tuple[Any, ...]], BeforeValidator(_factors)]
+Factors = Annotated[dict[str, tuple[Any, ...] | dict[str, dict[str, Any]]], BeforeValidator(_factors)]
 Mapped = dict[str, Any]
 
 
@@ -94,6 +120,8 @@ class ArmSpec(Frozen):
     """Name of the arm that this one starts from; without it, the base."""
     control: Annotated[Any, BeforeValidator(_control)] = None
     """Control that is applied to the arm `of`."""
+    levels: Annotated[dict[str, str] | None, BeforeValidator(_labels)] = None
+    """The arm that is varied, at these levels of the factors and at the first level of the others."""
     role: Literal["baseline", "aim", "other"] | None = None
     """Part in the verdict, where it does not follow from the configuration: the arms named first are taken."""
 
@@ -120,10 +148,13 @@ class StudySpec(Frozen):
     delta_pp: Annotated[float, Field(gt=0)] = 1.0
     """Smallest effect of interest, in percentage points of test accuracy."""
     seeds: Seeds = (0, 1, 2, 3, 4)
+    protocol: str | None = None
+    """Name of a protocol of `aimlib.training.protocols`; what all its arms share lies below `base`."""
     factors: Factors = {}
-    """Levels of options, by key path: each combination is an arm."""
-    design: Literal["full_factorial", "one_at_a_time"] | None = None
-    """How factors are combined; None is full_factorial where there are factors."""
+    """What is varied: by key path a list of levels, or by a name of its own a mapping of labels to what each level
+    changes, which may be several options at once. Combinations become arms."""
+    design: Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out"] | None = None
+    """Which combinations, see `ablations.designs`; None is full_factorial where there are factors."""
     vary: str | None = None
     """Arm over which the factors are laid."""
     resources: Resources = Resources()
@@ -146,8 +177,10 @@ class StudySpec(Frozen):
                 yield f"base.{key}: unknown key; {did_you_mean(key, _RUN_KEYS)}known keys: {', '.join(_RUN_KEYS)}"
         if documents.has(self.base, ("model", "control")):
             yield "base.model.control: a control is of one arm; give 'of' and 'control' of that arm"
-        yield from self._arm_problems()
+        if self.protocol is not None and self.protocol not in PROTOCOLS:
+            yield f"protocol: {unknown_name('protocol', self.protocol, PROTOCOLS)}"
         yield from self._factor_problems()
+        yield from self._arm_problems()
 
     def _arm_problems(self) -> Iterable[str]:
         for name, arm in self.arms.items():
@@ -157,6 +190,20 @@ class StudySpec(Frozen):
                 yield f"arms.{name}.of: {unknown_name('arm', arm.of, set(self.arms) - {name})}"
             elif arm.of is not None and self.arms[arm.of].control is not None:
                 yield f"arms.{name}.of: {self._is_control(arm.of)}"
+
+            yield from self._level_problems(name, arm)
+
+    def _level_problems(self, name: str, arm: ArmSpec) -> Iterable[str]:
+        if arm.levels is None:
+            return
+        if arm.of is not None or arm.model or arm.data or arm.training:
+            yield f"arms.{name}.levels: an arm at levels of the factors says nothing else; remove the rest, or levels"
+        for factor, label in arm.levels.items():
+            known = labels_of(self.factors.get(factor, ()))
+            if factor not in self.factors:
+                yield f"arms.{name}.levels.{factor}: {unknown_name('factor', factor, self.factors)}"
+            elif label not in known:
+                yield f"arms.{name}.levels.{factor}: {unknown_name('level', label, known)}"
 
     def _is_control(self, name: str) -> str:
         return (
@@ -174,11 +221,26 @@ class StudySpec(Frozen):
             yield f"vary: {named}"
         elif self.vary and self.arms[self.vary].control is not None:
             yield f"vary: {self._is_control(self.vary)}"
-        for path, levels in self.factors.items():
-            if path.split(".")[0] not in _RUN_KEYS or path.count(".") == 0 or not all(path.split(".")):
-                yield f"factors.{path}: a key path below {', '.join(_RUN_KEYS)}, e.g. model.placement"
-            if len({repr(level) for level in levels}) < len(levels):
-                yield f"factors.{path}: a level is given twice"
+        if self.vary in self.arms and self.arms[str(self.vary)].levels is not None:
+            yield f"vary: arm {self.vary!r} is itself a combination of levels; vary the arm that they are laid over"
+        for name, levels in self.factors.items():
+            is_path = name.split(".")[0] in _RUN_KEYS and name.count(".") > 0 and all(name.split("."))
+            if isinstance(levels, tuple) and not is_path:
+                yield f"factors.{name}: a key path below {', '.join(_RUN_KEYS)}, e.g. model.placement"
+            if isinstance(levels, dict) and (name.split(".")[0] in _RUN_KEYS or not name.isprintable()):
+                yield f"factors.{name}: levels with labels have a name of their own, not a key path, e.g. memory"
+            if len(set(labels_of(levels))) < len(levels):
+                yield f"factors.{name}: a level is given twice"
+            if self.design in TWO_LEVELS and len(levels) != 2:
+                yield (
+                    f"factors.{name}: design {self.design} goes from a first level to a last one; give two, not "
+                    f"{len(levels)}"
+                )
+
+
+def labels_of(levels: tuple[Any, ...] | dict[str, Any]) -> list[str]:
+    """Return the labels of a factor's levels, as they stand in the names of arms."""
+    return list(levels) if isinstance(levels, dict) else [level_text(level) for level in levels]
 
 
 @dataclass(frozen=True)
@@ -247,7 +309,8 @@ def _override(document: dict[str, Any], path: list[str], value: Any) -> None:
         documents.put(document, path, value)
         return
     base = document.setdefault("base", {})
-    layers = [layer for layer in (base, *_mappings(document.get("arms"))) if _takes(layer, path)]
+    levels = [level for factor in _mappings(document.get("factors")) for level in _mappings(factor)]
+    layers = [layer for layer in (base, *_mappings(document.get("arms")), *levels) if _takes(layer, path)]
     for layer in layers or [base]:
         if isinstance(layer, dict):
             documents.put(layer, path, value)
@@ -267,5 +330,5 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
     return [item for item in value.values() if isinstance(item, dict)] if isinstance(value, Mapping) else []
 
 
-assert set(DESIGNS) == {"full_factorial", "one_at_a_time"}  # the choices that StudySpec.design offers
-__all__ = ["ArmSpec", "Resources", "StudyFile", "StudySpec", "read_study", "shipped_studies"]
+assert set(DESIGNS) == {"full_factorial", "one_at_a_time", "ladder", "leave_one_out"}  # what StudySpec.design offers
+__all__ = ["ArmSpec", "Resources", "StudyFile", "StudySpec", "labels_of", "read_study", "shipped_studies"]

@@ -153,7 +153,11 @@ class EarlyStoppingConfig(Frozen):
 
 
 class TrainingConfig(Frozen):
-    """How the network is trained and which epoch is reported."""
+    """How the network is trained and which epoch is reported.
+
+    ``select_on: test|validation|last`` may be written for several options at once: `selection` (best_test,
+    best_validation, last_epoch), and for the first two the `monitor` and that images are held out, or none.
+    """
 
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
@@ -183,6 +187,24 @@ class TrainingConfig(Frozen):
     """bfloat16: autocast of the forward pass; parameters and optimizer stay float32."""
     tf32: bool = False
     """Let CUDA round float32 products to TensorFloat-32."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _select_on(cls, data: Any) -> Any:
+        """Write `select_on` out: what looks at which images is one switch of a recipe."""
+        if not isinstance(data, dict) or "select_on" not in data:
+            return data
+        rest = {key: value for key, value in data.items() if key != "select_on"}
+        if data["select_on"] == "last":
+            return {**rest, "selection": "last_epoch"}
+        if data["select_on"] == "validation":
+            held_out = rest.get("validation_fraction") or cls.model_fields["validation_fraction"].default
+            return {**rest, "selection": "best_validation", "monitor": "validation", "validation_fraction": held_out}
+        if data["select_on"] == "test":
+            looks = rest.get("early_stopping") is not None or _plateau(rest.get("schedule"))
+            monitor = {"monitor": "test"} if looks else {}
+            return {**rest, "selection": "best_test", "validation_fraction": 0.0, **monitor}
+        raise ValueError(f"select_on: must be 'test', 'validation' or 'last'; got {data['select_on']!r}")
 
     @model_validator(mode="after")
     def _with_validation_where_needed(self) -> Self:
@@ -231,3 +253,8 @@ class RunConfig(Frozen):
 def _monitors(config: ComponentConfig | None) -> bool:
     """Tell whether a schedule or selection rule looks at the validation accuracy."""
     return config is not None and bool(getattr(type(config), "monitors_validation", False))
+
+
+def _plateau(schedule: Any) -> bool:
+    """Tell whether a document's schedule looks at an accuracy."""
+    return schedule not in (None, "none", {"name": "none"}) and _monitors(schedules.parse(schedule))

@@ -93,7 +93,7 @@ def test_a_full_factorial_leaves_out_what_is_an_arm_already(study: StudyMaker) -
     varied = arms["aim[channels=8,placement=stage_only]"]
     memory = varied.config.model.memory
     assert memory is not None
-    assert memory.model_dump() == {"name": "conv_ones", "channels": 8, "rows": 2, "columns": 2}
+    assert memory.identity() == {"name": "conv_ones", "version": 1, "channels": 8, "rows": 2, "columns": 2}
     assert varied.config.model.placement is not None
     assert varied.config.model.placement.name == "stage_only"
     assert (varied.role, varied.of) == ("aim", "aim")
@@ -185,7 +185,9 @@ def test_differences_name_whole_components_and_single_options(study: StudyMaker)
         change["option"]: (change["baseline"], change["value"]) for change in differences(arms["aim"], arms["baseline"])
     }
     assert set(found) == {"model.memory", "model.placement", "model.update"}
-    assert found["model.memory"] == (None, {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2})
+    memory = arms["aim"].config.model.memory
+    assert memory is not None
+    assert found["model.memory"] == (None, memory.model_dump(mode="json"))
     found = {
         change["option"]: (change["baseline"], change["value"]) for change in differences(arms["other"], arms["aim"])
     }

@@ -251,7 +251,11 @@ FACTORS = [
     Bad({"factors": {PATH: [4, 8]}, "vary": "aimm"}, "vary", "unknown arm 'aimm'", "did you mean 'aim'?"),
     Bad({"design": "one_at_a_time"}, "design without effect", "no factors"),
     Bad({"vary": "aim"}, "vary without effect", "no factors"),
-    Bad({"factors": {PATH: [4, 8]}, "vary": "aim", "design": "latin"}, "design", "'full_factorial' or 'one_at_a_time'"),
+    Bad(
+        {"factors": {PATH: [4, 8]}, "vary": "aim", "design": "latin"},
+        "design",
+        "'full_factorial', 'one_at_a_time', 'ladder' or 'leave_one_out'",
+    ),
     Bad({"factors": {PATH: [8, 8]}, "vary": "aim"}, f"factors.{PATH}", "a level is given twice"),
     Bad({"factors": {PATH: []}, "vary": "aim"}, f"factors: {PATH}", "give the levels as a list"),
     Bad({"factors": {PATH: 8}, "vary": "aim"}, f"factors: {PATH}", "give the levels as a list", "got 8"),

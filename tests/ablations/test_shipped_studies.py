@@ -41,19 +41,19 @@ def test_the_demo_needs_no_download() -> None:
     assert planning.document(result.plan)["claim"] == "stanford_dogs_aim"
 
 
-def test_without_photos_dogs_small_says_where_to_get_them() -> None:
-    with pytest.raises(ConfigError, match=r"dogs_small.yaml: base.data: stanford_dogs: .*ablate data download"):
-        check("dogs_small", timing=False)
+def test_without_photos_controlled_small_says_where_to_get_them() -> None:
+    with pytest.raises(ConfigError, match=r"controlled_small.yaml: base.data: stanford_dogs: .*ablate data download"):
+        check("controlled_small", timing=False)
 
 
 @pytest.mark.photos
-def test_dogs_small_on_real_photos(stanford_dogs_root: Path, tmp_path: Path) -> None:
+def test_controlled_small_on_real_photos(stanford_dogs_root: Path, tmp_path: Path) -> None:
     overrides = [f"data.root={stanford_dogs_root}", "seeds=1"]
-    result = check("dogs_small", overrides, timing=False)
+    result = check("controlled_small", overrides, timing=False)
     data = result.plan.data["baseline"]
     assert len(data.classes) == 20
     assert data.train.pixels.shape[1:] == (64, 64, 3)
     elsewhere = tmp_path / "moved"
     elsewhere.symlink_to(stanford_dogs_root)
-    moved = check("dogs_small", [f"data.root={elsewhere}", "seeds=1"], timing=False)
+    moved = check("controlled_small", [f"data.root={elsewhere}", "seeds=1"], timing=False)
     assert [run.run_id for run in moved.plan.runs] == [run.run_id for run in result.plan.runs], "a path is no identity"

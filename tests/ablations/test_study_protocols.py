@@ -1,0 +1,130 @@
+"""Protocols below a study's base, and which protocol a study's arms follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import REMOVED
+
+from ablations import documents, planning
+from ablations.arms import Arm, expand
+from ablations.study import read_study
+from aimlib.errors import ConfigError
+from aimlib.training.protocols import PROTOCOLS
+
+StudyMaker = Callable[..., Path]
+
+
+def arms_of(source: str | Path, *overrides: str) -> tuple[Arm, ...]:
+    return tuple(expand(read_study(source, overrides)))
+
+
+def test_a_protocol_lies_below_the_base(study: StudyMaker) -> None:
+    training = {"epochs": 3, "schedule": {"warmup_epochs": 1}}
+    arm = arms_of(study({"protocol": "controlled", "base.training": training}))[0].config
+    expected = PROTOCOLS["controlled"].common["training"]
+    assert arm.training.epochs == 3
+    assert arm.training.batch_size == expected["batch_size"]
+    assert arm.training.optimizer.name == "adamw"
+    assert arm.training.schedule is not None
+    assert (arm.training.schedule.name, arm.training.schedule.warmup_epochs) == ("cosine", 1)
+
+
+def test_a_component_of_another_name_replaces_the_protocols(study: StudyMaker) -> None:
+    training = {"optimizer": {"name": "sgd", "learning_rate": 0.1}}
+    arm = arms_of(study({"protocol": "controlled", "base.training": training}))[0].config
+    assert arm.training.optimizer.model_dump(exclude_defaults=True) == {"name": "sgd"}
+
+
+def test_options_of_photos_are_left_to_photos(study: StudyMaker) -> None:
+    digits = arms_of(study({"protocol": "as_run", "base.training": {"epochs": 9}, "base.data": {"name": "digits"}}))[0]
+    assert digits.config.data.name == "digits"
+    photos = {"base.data": {"name": "stanford_dogs", "size": 64}, "base.training": {}, "protocol": "as_run"}
+    dogs = arms_of(study(photos))[0].config.data
+    assert (dogs.size, dogs.antialias, dogs.resize) == (64, False, "squash")
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_can_be_lain_below_a_study(study: StudyMaker, name: str) -> None:
+    changes: dict[str, Any] = {"protocol": name, "base.training": {}, "base.data": {"name": "digits", "size": 16}}
+    assert len(arms_of(study(changes))) == 2
+
+
+def test_an_unknown_protocol_is_refused_with_the_nearest(study: StudyMaker) -> None:
+    with pytest.raises(ConfigError, match=r"protocol: unknown protocol 'as_ran'; did you mean 'as_run'\?"):
+        read_study(study({"protocol": "as_ran"}))
+
+
+def test_a_study_without_a_protocol_says_all_of_its_training(study: StudyMaker) -> None:
+    with pytest.raises(ConfigError, match=r"training.*epochs: missing"):
+        arms_of(study({"base.training.epochs": REMOVED}))
+
+
+def test_the_shipped_replication_is_the_two_sides_of_as_run() -> None:
+    baseline, aim = arms_of("replication")
+    sides = PROTOCOLS["as_run"]
+    for arm, side in ((baseline, sides.baseline), (aim, sides.aim)):
+        said = documents.merge(sides.common, side)
+        dumped = arm.config.model_dump(mode="json")
+        assert documents.merge(dumped, said) == dumped
+    assert planning.protocol((baseline, aim)) == "as_run"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.epochs=49",
+        "training.label_smoothing=0.1",
+        "training.select_on=validation",
+        "data.antialias=true",
+        "model.backbone.stem_stride=2",
+        "model.backbone.widths=[8, 16, 32, 64]",
+        "model.routing=current",
+        "arms.aim.model.memory.channels=512",
+    ],
+)
+def test_another_recipe_than_the_authors_is_custom(override: str) -> None:
+    assert planning.protocol(arms_of("replication", override)) == "custom"
+
+
+def test_as_described_is_recognised(tmp_path: Path) -> None:
+    sides = PROTOCOLS["as_described"]
+    path = tmp_path / "described.yaml"
+    import yaml
+
+    base = {"data": {"name": "stanford_dogs"}, "model": {"backbone": "resnet50_keras"}}
+    arms = {"baseline": dict(sides.baseline), "aim": dict(sides.aim)}
+    path.write_text(yaml.safe_dump({"name": "described", "protocol": "as_described", "base": base, "arms": arms}))
+    assert planning.protocol(arms_of(path)) == "as_described"
+
+
+def test_a_learning_rate_that_follows_test_accuracy_is_not_controlled(study: StudyMaker) -> None:
+    options = {"schedule": "plateau", "monitor": "test", "selection": "last_epoch"}
+    watched = {f"base.training.{key}": value for key, value in options.items()}
+    assert planning.protocol(arms_of(study(watched))) == "custom"
+    assert planning.protocol(arms_of(study({**watched, "base.training.monitor": "validation"}))) == "controlled"
+
+
+def test_memory_options_are_memory_alone(study: StudyMaker) -> None:
+    assert planning.protocol(arms_of(study({"arms.aim.model.carry": {}}))) == "controlled"
+    assert planning.protocol(arms_of(study({"arms.aim.model.conv_init": "glorot_uniform"}))) == "custom"
+
+
+@pytest.mark.parametrize(
+    ("select_on", "selection", "monitor", "fraction"),
+    [("test", "best_test", "test", 0.0), ("validation", "best_validation", "validation", 0.1)],
+)
+def test_select_on_is_one_switch(select_on: str, selection: str, monitor: str, fraction: float) -> None:
+    training = arms_of("replication", f"training.select_on={select_on}")[0].config.training
+    assert training.selection.name == selection
+    assert (training.monitor, training.validation_fraction) == (monitor, fraction)
+
+
+def test_select_on_last_and_nonsense() -> None:
+    assert arms_of("controlled_small", "training.select_on=last")[0].config.training.selection.name == "last_epoch"
+    assert arms_of("controlled_small", "training.select_on=test")[0].config.training.monitor == "validation"
+    with pytest.raises(ConfigError, match="select_on: must be 'test', 'validation' or 'last'; got 'best'"):
+        arms_of("controlled_small", "training.select_on=best")
