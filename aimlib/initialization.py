@@ -32,7 +32,7 @@ class Rule:
     ----------
     kind : ``he_normal`` (truncated normal, variance 2 / fan-in), ``glorot_uniform`` (variance
         2 / (fan-in + fan-out)), ``normal`` (standard deviation `value`) or ``constant`` (`value`).
-    value : see `kind`.
+    value : see `kind`; for ``he_normal`` and ``glorot_uniform`` a factor on what is drawn.
     fan_in, fan_out : where they are not those of the parameter's own shape.
     """
 
@@ -134,9 +134,9 @@ def draw(rule: Rule, shape: torch.Size, seed: int) -> Tensor:
     fan_in, fan_out = fans(shape)
     fan_in, fan_out = rule.fan_in or fan_in, rule.fan_out or fan_out
     if rule.kind == "glorot_uniform":
-        limit = math.sqrt(6.0 / (fan_in + fan_out))
+        limit = math.sqrt(6.0 / (fan_in + fan_out)) * rule.value
         return u.mul_(2 * limit).sub_(limit)
-    return _normal(u, bound=_TRUNCATION).mul_(math.sqrt(2.0 / fan_in) / _TRUNCATED_SD)
+    return _normal(u, bound=_TRUNCATION).mul_(rule.value * math.sqrt(2.0 / fan_in) / _TRUNCATED_SD)
 
 
 def _normal(u: Tensor, bound: float) -> Tensor:

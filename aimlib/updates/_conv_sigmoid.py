@@ -6,14 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from aimlib.component import ComponentConfig, Integers
 from aimlib.initialization import Rule, declare
 from aimlib.memory.shape_rule import channels_added, lay_out
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import updates
-from aimlib.updates.base import MemoryUpdate, feature_map
+from aimlib.updates.base import MemoryUpdate, feature_map, pool_to
 
 
 @updates.register("conv_sigmoid")
@@ -65,12 +64,5 @@ class ConvSigmoid(MemoryUpdate):
         """Return the new memory [batch, channels, rows, columns] from features [batch, channels, height, width]."""
         read: Tensor = self.read(lay_out(memory_NCHW, features.shape[2], features.shape[3]).to(features.dtype))
         seen = self.refine(self.see(features) + read)
-        new: Tensor = self.write(self._pool(seen))
+        new: Tensor = self.write(pool_to(seen, self.memory_size.rows, self.memory_size.columns))
         return new
-
-    def _pool(self, seen_BCHW: Tensor) -> Tensor:
-        rows, columns = self.memory_size.rows, self.memory_size.columns
-        height, width = seen_BCHW.shape[2:]
-        if height % rows == 0 and width % columns == 0:  # the adaptive pool has no deterministic backward on CUDA
-            return functional.avg_pool2d(seen_BCHW, (height // rows, width // columns))
-        return functional.adaptive_avg_pool2d(seen_BCHW, (rows, columns))

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from aimlib.component import ComponentConfig
 from aimlib.errors import UsageError
@@ -65,3 +66,26 @@ def feature_map(features: tuple[int, ...], update: str, where: str) -> tuple[int
             f"choose update: none for this backbone"
         )
     return features[0], features[1], features[2]
+
+
+def channels_of(features: tuple[int, ...], update: str, where: str) -> int:
+    """Return the channels of features that are maps, or the number of dense features (a map of one position).
+
+    Raises
+    ------
+    UsageError: the features are neither.
+    """
+    return features[0] if len(features) == 1 else feature_map(features, update, where)[0]
+
+
+def as_map(features: Tensor) -> Tensor:
+    """Return features [batch, channels, height, width]; dense ones become maps of one position."""
+    return features[:, :, None, None] if features.ndim == 2 else features
+
+
+def pool_to(x_BCHW: Tensor, rows: int, columns: int) -> Tensor:
+    """Return maps averaged down to rows x columns; where a map is smaller, its values are repeated."""
+    height, width = x_BCHW.shape[2:]
+    if height % rows == 0 and width % columns == 0:  # the adaptive pool has no deterministic backward on CUDA
+        return functional.avg_pool2d(x_BCHW, (height // rows, width // columns))
+    return functional.adaptive_avg_pool2d(x_BCHW, (rows, columns))

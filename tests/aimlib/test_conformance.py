@@ -32,6 +32,40 @@ class TestPlainParameter(MemorySourceConformance):
     name = "parameter"
 
 
+class TestConvOnesFull(MemorySourceConformance):
+    name = "conv_ones"
+    options = {**MemorySourceConformance.options, "kernel": "full"}
+
+
+class TestDenseOnes(MemorySourceConformance):
+    name = "dense_ones"
+    options = {**MemorySourceConformance.options, "inputs": 6}
+
+
+class TestNoise(MemorySourceConformance):
+    name = "noise"
+
+
+class TestNoisePerImage(MemorySourceConformance):
+    name = "noise"
+    options = {**MemorySourceConformance.options, "per": "image"}
+
+
+class TestGated(UpdateConformance):
+    name = "gated"
+    options = {"hidden": 5}
+
+
+class TestResidual(UpdateConformance):
+    name = "residual"
+    options = {"hidden": 5}
+
+
+class TestAttention(UpdateConformance):
+    name = "attention"
+    options = {"hidden": 6, "heads": 2, "most_side": 4}
+
+
 class TestConvSigmoid(UpdateConformance):
     name = "conv_sigmoid"
     options = {"filters": [3, 3, 4]}

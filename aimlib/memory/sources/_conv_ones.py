@@ -1,13 +1,14 @@
-"""The post's memory layer: a convolution on an array of ones."""
+"""The post's memory layer: a convolution that is fed ones."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aimlib.dimensions import Dimension, Integer
+from aimlib.dimensions import Categorical, Dimension, Integer, Real
 from aimlib.initialization import Rule, declare
 from aimlib.memory.sources.base import MemoryConfig, MemorySource
 from aimlib.registry import memories
@@ -15,31 +16,62 @@ from aimlib.registry import memories
 
 @memories.register("conv_ones")
 class ConvOnes(MemorySource):
-    """A 1 x 1 convolution with linear activation, fed ones: "its output is the memory".
+    """A convolution with linear activation, fed ones: "its output is the memory".
 
     A 1 x 1 convolution of a constant input is the same at every position, so the memory has only `channels`
     degrees of freedom until an update runs. It is computed at one position and expanded, which gives the same
     values and gradients at 1 / (rows x columns) of the cost. Each value is a sum of `channels` weights and one
     bias, so under Adam it moves about `channels` times as far per step as a plain parameter would.
+
+    With ``kernel: full`` the kernel has the memory's rows and columns, and zeros around the ones: every position sees
+    another part of the kernel and has a value of its own. (The post: a 7 x 7 kernel would "have more memory".) It has
+    rows x columns as many weights.
+
+    At the start weights are Glorot uniform times `initial_scale`, which gives values of standard deviation
+    `initial_scale` with a 1 x 1 kernel, and between a half and 1 times that with a full one.
     """
 
     source = "J. Lunkad, Can Giving Memory to Entire Neural Nets be Revolutionary?, Towards AI, 2021: memory layer"
-    search_space: ClassVar[dict[str, Dimension]] = {"channels": Integer(16, 1024, log=True)}
+    search_space: ClassVar[dict[str, Dimension]] = {
+        "channels": Integer(16, 1024, log=True),
+        "kernel": Categorical(("1x1", "full")),
+        "initial_scale": Real(0.01, 2.0, log=True),
+        "source_lr_scale": Real(1 / 1024, 1.0, log=True),
+    }
 
-    ones_1C11: Tensor
+    class Config(MemoryConfig):
+        """Size of the memory, and the kernel that makes it (as run: 1x1)."""
 
-    def __init__(self, config: MemoryConfig) -> None:
+        kernel: Literal["1x1", "full"] = "1x1"
+
+    config: Config
+    ones_1CHW: Tensor
+
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.conv = nn.Conv2d(config.channels, config.channels, kernel_size=1)
-        declare(self.conv, weight=Rule("glorot_uniform"), bias=Rule("constant", 0.0))
-        self.register_buffer("ones_1C11", torch.ones(1, config.channels, 1, 1), persistent=False)
+        sides = (1, 1) if config.kernel == "1x1" else (config.rows, config.columns)
+        self.conv = nn.Conv2d(config.channels, config.channels, kernel_size=sides, padding="same")
+        declare(self.conv, weight=Rule("glorot_uniform", config.initial_scale), bias=Rule("constant", 0.0))
+        self.register_buffer("ones_1CHW", torch.ones(1, config.channels, *sides), persistent=False)
 
     def forward(self, batch: int) -> Tensor:
         """Return the memory [1, channels, rows, columns]."""
-        memory: Tensor = self.conv(self.ones_1C11)
+        memory: Tensor = self.conv(self.ones_1CHW)
         return memory.expand(1, -1, self.config.rows, self.config.columns)
 
     @property
     def degrees_of_freedom(self) -> int:
-        """One value per channel, the same at every position."""
-        return self.config.channels
+        """Of a 1 x 1 kernel one value per channel; of a full one as many as positions differ in what they see."""
+        if self.config.kernel == "1x1":
+            return self.config.channels
+        return self.config.channels * _rank(self.config.rows) * _rank(self.config.columns)
+
+
+def _rank(side: int) -> int:
+    """Return how many of the `side` sums that a kernel gives along one axis, at its places over the ones, are free."""
+    seen = np.zeros((side, side))
+    before = (side - 1) // 2  # zeros before the ones, as torch pads "same"
+    for position in range(side):
+        for tap in range(side):
+            seen[position, tap] = 0 <= position + tap - before < side
+    return int(np.linalg.matrix_rank(seen))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from aimlib.dimensions import Dimension, Integer, Real
@@ -16,7 +15,7 @@ from aimlib.registry import memories
 
 @memories.register("parameter")
 class PlainParameter(MemorySource):
-    """Every value of the memory is a parameter of its own.
+    """Every value of the memory is a parameter of its own, normal at the start with standard deviation `initial_scale`.
 
     Against `conv_ones` it separates what the memory can hold from how fast the optimizer moves it.
     """
@@ -25,16 +24,10 @@ class PlainParameter(MemorySource):
     search_space: ClassVar[dict[str, Dimension]] = {
         "channels": Integer(16, 1024, log=True),
         "initial_scale": Real(0.01, 2.0, log=True),
+        "source_lr_scale": Real(1.0, 1024.0, log=True),
     }
 
-    class Config(MemoryConfig):
-        """Size of the memory, and the standard deviation of its values at the start."""
-
-        initial_scale: Annotated[float, Field(ge=0)] = 1.0
-
-    config: Config
-
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: MemoryConfig) -> None:
         super().__init__(config)
         self.memory_1CHW = nn.Parameter(torch.zeros(1, config.channels, config.rows, config.columns))
         declare(self, memory_1CHW=Rule("normal", config.initial_scale))

@@ -1,0 +1,57 @@
+"""A memory that holds nothing: noise."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from aimlib.dimensions import Categorical, Dimension, Integer, Real
+from aimlib.memory.sources.base import MemoryConfig, MemorySource
+from aimlib.registry import memories
+
+
+@memories.register("noise")
+class Noise(MemorySource):
+    """Normal numbers of standard deviation `initial_scale`, redrawn for every batch (or image) of training.
+
+    A control: does any extra input help? Nothing in it is learned, so it has no degrees of freedom. Training draws from
+    torch's generator, which the training loop seeds for every epoch. Evaluation sees one fixed draw, the same for every
+    image, batch and run, so that it does not depend on what else is evaluated.
+    """
+
+    source = "control for: is it the memory's content, or that there is more input?"
+    search_space: ClassVar[dict[str, Dimension]] = {
+        "channels": Integer(16, 1024, log=True),
+        "per": Categorical(("batch", "image")),
+        "initial_scale": Real(0.01, 2.0, log=True),
+    }
+
+    class Config(MemoryConfig):
+        """Size of the memory, and what has a draw of its own."""
+
+        per: Literal["batch", "image"] = "batch"
+
+    config: Config
+    fixed_1CHW: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        shape = (1, config.channels, config.rows, config.columns)
+        with torch.device("cpu"):
+            fixed = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * config.initial_scale
+        self.register_buffer("fixed_1CHW", fixed.to(torch.get_default_device()), persistent=False)
+
+    def forward(self, batch: int) -> Tensor:
+        """Return the memory [1 or batch, channels, rows, columns]."""
+        if not self.training:
+            return self.fixed_1CHW
+        images = batch if self.config.per == "image" else 1
+        like = self.fixed_1CHW.expand(images, -1, -1, -1)
+        return torch.randn_like(like, memory_format=torch.contiguous_format) * self.config.initial_scale
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Nothing is learned."""
+        return 0

@@ -1,0 +1,83 @@
+"""An update in which the memory's slots look at the features."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from aimlib.component import ComponentConfig
+from aimlib.dimensions import Categorical, Dimension, Integer
+from aimlib.initialization import Rule, declare
+from aimlib.memory.sources.base import MemoryConfig
+from aimlib.registry import updates
+from aimlib.updates.base import MemoryUpdate, as_map, channels_of, pool_to
+
+
+@updates.register("attention")
+class Attention(MemoryUpdate):
+    """m' = m + what every slot gathers from the positions of the features by scaled dot-product attention.
+
+    A slot is a position of the memory with its C channels; rows x columns of them. Their queries come from the memory
+    and a learned vector per slot (a memory that is the same at every position would otherwise stay so), keys and
+    values from the features. Maps with a side longer than `most_side` are averaged down to it first. Dense features are
+    one position. Weights are Glorot uniform at the start.
+
+    Cost: 2 C d + S d + C + 2 (F + 1) d weights for F feature channels, C memory channels, S slots, d hidden channels;
+    per image 2 S C d + 2 P F d + 2 S P d multiply-adds for P positions (at most `most_side` squared).
+    """
+
+    source = "Vaswani et al., 2017: attention; Jaegle et al., 2021: a latent array that attends to the input"
+    search_space: ClassVar[dict[str, Dimension]] = {
+        "hidden": Integer(16, 256, log=True),
+        "heads": Categorical((1, 2, 4)),
+    }
+
+    class Config(ComponentConfig):
+        """Channels of queries, keys and values over all heads, and the largest side of a map that is attended to."""
+
+        hidden: Annotated[int, Field(ge=1)] = 64
+        heads: Annotated[int, Field(ge=1)] = 1
+        most_side: Annotated[int, Field(ge=1)] = 14
+
+        @model_validator(mode="after")
+        def _heads_divide_hidden(self) -> Self:
+            if self.hidden % self.heads:
+                raise ValueError(f"hidden: {self.hidden} channels cannot be split into {self.heads} heads")
+            return self
+
+    config: Config
+
+    def __init__(self, config: Config, features: tuple[int, ...], memory: MemoryConfig, where: str) -> None:
+        super().__init__(config, features, memory, where)
+        channels = channels_of(features, config.name, where)
+        self.query = nn.Linear(memory.channels, config.hidden, bias=False)
+        self.slots_SD = nn.Parameter(torch.zeros(memory.rows * memory.columns, config.hidden))
+        declare(self, slots_SD=Rule("normal", 1.0))
+        self.key, self.value = (nn.Conv2d(channels, config.hidden, 1) for _ in range(2))
+        for part in (self.key, self.value):
+            declare(part, weight=Rule("glorot_uniform"))
+        self.write = nn.Linear(config.hidden, memory.channels)
+
+    def forward(self, features: Tensor, memory_NCHW: Tensor) -> Tensor:
+        """Return the new memory [batch, channels, rows, columns]."""
+        x_BFHW = as_map(features)
+        height, width = x_BFHW.shape[2:]
+        most = self.config.most_side
+        if max(height, width) > most:
+            x_BFHW = pool_to(x_BFHW, min(height, most), min(width, most))
+        slots_NSC = memory_NCHW.to(x_BFHW.dtype).flatten(2).transpose(1, 2)
+        query = self._heads(self.query(slots_NSC) + self.slots_SD)
+        key, value = (self._heads(part(x_BFHW).flatten(2).transpose(1, 2)) for part in (self.key, self.value))
+        weights = (query @ key.transpose(2, 3) / math.sqrt(query.shape[3])).softmax(dim=3)
+        gathered_BSD = (weights @ value).transpose(1, 2).flatten(2)
+        change_BCS: Tensor = self.write(gathered_BSD).transpose(1, 2)
+        return memory_NCHW + change_BCS.reshape(-1, *memory_NCHW.shape[1:])
+
+    def _heads(self, x_NPD: Tensor) -> Tensor:
+        """Return [batch, heads, positions, channels per head]."""
+        images, positions, _ = x_NPD.shape
+        return x_NPD.reshape(images, positions, self.config.heads, -1).transpose(1, 2)

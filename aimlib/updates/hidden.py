@@ -1,0 +1,39 @@
+"""What features and memory say together: the hidden map that the gated and the residual update go on from."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aimlib.initialization import Rule, declare
+from aimlib.memory.sources.base import MemoryConfig
+from aimlib.updates.base import as_map, pool_to
+
+
+class Hidden(nn.Module):
+    """1 x 1 convolution over [features; memory], batch norm, ReLU, at the memory's rows and columns.
+
+    Features are pooled to the memory's size first; the convolution is a sum over features and memory, as reads are.
+    Cost: (F + C + 3) x hidden weights for F feature channels and C memory channels.
+
+    Parameters
+    ----------
+    channels : F, of the features.
+    memory : size of the memory.
+    hidden : channels of the result.
+    """
+
+    def __init__(self, channels: int, memory: MemoryConfig, hidden: int) -> None:
+        super().__init__()
+        self.memory_size = memory
+        self.see = nn.Conv2d(channels, hidden, 1)
+        self.read = nn.Conv2d(memory.channels, hidden, 1, bias=False)
+        for part in (self.see, self.read):
+            declare(part, weight=Rule("he_normal", fan_in=channels + memory.channels))
+        self.norm = nn.BatchNorm2d(hidden)
+
+    def forward(self, features: Tensor, memory_NCHW: Tensor) -> Tensor:
+        """Return [batch, hidden, rows, columns] for features [batch, F, ...] and a memory [1 or batch, C, ...]."""
+        pooled = pool_to(as_map(features), self.memory_size.rows, self.memory_size.columns)
+        read: Tensor = self.read(memory_NCHW.to(pooled.dtype))
+        return functional.relu(self.norm(self.see(pooled) + read))

@@ -1,0 +1,122 @@
+"""What updates compute, and what they cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from aimlib.errors import ConfigError
+from aimlib.initialization import initialize
+from aimlib.memory.shape_rule import channels_added
+from aimlib.memory.sources.base import MemoryConfig
+from aimlib.models import count_parameters
+from aimlib.registry import updates
+from aimlib.updates.base import MemoryUpdate, pool_to
+
+SIZE = MemoryConfig(channels=6, rows=2, columns=3)
+
+
+def update(name: str, features: tuple[int, ...], memory: MemoryConfig = SIZE, **options: Any) -> MemoryUpdate:
+    made: MemoryUpdate = updates.get(name)(updates.parse({"name": name, **options}), features, memory, "layer1")
+    initialize(made, 0)
+    return made.eval()
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+@pytest.mark.parametrize(("f", "height", "hidden"), [(5, 8, 7), (3, 4, 16)])
+def test_weights_are_those_of_the_documented_formulas(f: int, height: int, hidden: int) -> None:
+    c, s = SIZE.channels, SIZE.rows * SIZE.columns
+    features = (f, height, 6)
+    assert count_parameters(update("residual", features, hidden=hidden)) == (f + c + 3) * hidden + (hidden + 1) * c
+    assert count_parameters(update("gated", features, hidden=hidden)) == (f + c + 3) * hidden + 2 * (hidden + 1) * c
+    expected = 2 * c * hidden + s * hidden + c + 2 * (f + 1) * hidden
+    assert count_parameters(update("attention", features, hidden=hidden)) == expected
+    a = channels_added(SIZE.values, height, 6)
+    filters = (4, 5, 6)
+    convolutions = 9 * (f + a) * 4 + 9 * 4 * 5 + 9 * 5 * 6 + 6 * c
+    assert count_parameters(update("conv_sigmoid", features, filters=list(filters))) == convolutions + c + 3 * sum(
+        filters
+    )
+
+
+def test_the_gated_memory_lies_between_the_old_one_and_the_candidate() -> None:
+    made = update("gated", (5, 4, 6), hidden=8)
+    x, memory = drawn(3, 5, 4, 6), drawn(1, 6, 2, 3)
+    hidden = made.get_submodule("hidden")(x, memory)
+    candidate, gate = made.get_submodule("candidate")(hidden), made.get_submodule("gate")(hidden).sigmoid()
+    new = made(x, memory)
+    torch.testing.assert_close(new, gate * candidate + (1 - gate) * memory)
+    assert bool((new <= torch.maximum(candidate, memory) + 1e-6).all())
+    assert bool((new >= torch.minimum(candidate, memory) - 1e-6).all())
+
+
+def test_the_residual_memory_is_the_old_one_and_a_change() -> None:
+    made = update("residual", (5, 4, 6), hidden=8)
+    with torch.no_grad():
+        for parameter in made.get_submodule("write").parameters():
+            parameter.zero_()
+    memory = drawn(1, 6, 2, 3)
+    assert torch.equal(made(drawn(3, 5, 4, 6), memory), memory.expand(3, -1, -1, -1))
+
+
+def test_hidden_is_the_convolution_of_the_concatenation() -> None:
+    hidden = update("residual", (5, 4, 6), hidden=8).get_submodule("hidden")
+    x, memory = drawn(3, 5, 4, 6), drawn(3, 6, 2, 3)
+    joint = torch.cat([functional.avg_pool2d(x, 2), memory], dim=1)
+    weight = torch.cat([hidden.see.weight, hidden.read.weight], dim=1)  # type: ignore[union-attr, list-item]
+    expected = hidden.norm(functional.conv2d(joint, weight, hidden.see.bias)).relu()  # type: ignore[union-attr, operator, arg-type]
+    torch.testing.assert_close(hidden(x, memory), expected)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_attention_equals_torchs(heads: int) -> None:
+    made = update("attention", (5, 4, 6), hidden=8, heads=heads)
+    x, memory = drawn(3, 5, 4, 6), drawn(3, 6, 2, 3)
+    tokens = x.flatten(2).transpose(1, 2)
+    parts = dict(made.named_parameters())
+    query = memory.flatten(2).transpose(1, 2) @ parts["query.weight"].T + parts["slots_SD"]
+    key, value = (tokens @ parts[f"{name}.weight"][:, :, 0, 0].T + parts[f"{name}.bias"] for name in ("key", "value"))
+
+    def split(t: torch.Tensor) -> torch.Tensor:
+        return t.view(3, -1, heads, 8 // heads).transpose(1, 2)
+
+    gathered = functional.scaled_dot_product_attention(split(query), split(key), split(value))
+    change = gathered.transpose(1, 2).reshape(3, 6, 8) @ parts["write.weight"].T + parts["write.bias"]
+    torch.testing.assert_close(made(x, memory), memory + change.transpose(1, 2).view(3, 6, 2, 3), rtol=1e-4, atol=1e-5)
+
+
+def test_attention_gives_the_slots_of_a_constant_memory_values_of_their_own() -> None:
+    memory = drawn(1, 6, 1, 1).expand(1, 6, 2, 3)
+    new = update("attention", (5, 4, 6), hidden=8)(drawn(1, 5, 4, 6), memory)
+    assert len(new[0, 0].unique()) == 6
+
+
+def test_attention_looks_at_no_more_than_the_largest_side() -> None:
+    small, large = (update("attention", (5, 8, 8), hidden=8, most_side=side) for side in (4, 8))
+    x, memory = drawn(2, 5, 8, 8), drawn(1, 6, 2, 3)
+    torch.testing.assert_close(small(x, memory), small(functional.avg_pool2d(x, 2), memory))
+    assert not torch.allclose(small(x, memory), large(x, memory))
+
+
+@pytest.mark.parametrize("name", ["gated", "residual", "attention"])
+def test_dense_features_are_a_map_of_one_position(name: str) -> None:
+    made = update(name, (7,), hidden=8)
+    x, memory = drawn(3, 7), drawn(1, 6, 2, 3)
+    torch.testing.assert_close(made(x, memory), update(name, (7, 1, 1), hidden=8)(x[:, :, None, None], memory))
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 7), (1, 1)])
+def test_pooling_averages_or_repeats(height: int, width: int) -> None:
+    x = drawn(2, 3, height, width)
+    torch.testing.assert_close(pool_to(x, 2, 3), functional.adaptive_avg_pool2d(x, (2, 3)))
+
+
+def test_heads_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(ConfigError, match="hidden: 64 channels cannot be split into 3 heads"):
+        updates.parse({"name": "attention", "heads": 3})
