@@ -126,7 +126,7 @@ EPOCHS: tuple[Column, ...] = (
 
 MODELS: tuple[Column, ...] = (
     Column("arm", "text", "", "name of the arm"),
-    Column("role", "text", "", "baseline, aim, matched, frozen, or other"),
+    Column("role", "text", "", "baseline, aim, matched, frozen, permuted, or other"),
     Column("parameters", "integer", "parameters", "trainable and frozen parameters, without running statistics"),
     Column("trainable_parameters", "integer", "parameters", "parameters that the optimizer changes"),
     Column(

@@ -34,7 +34,7 @@ _NEVER_NULL: dict[str, Any] = {
     "correct": np.dtype("bool"),
 }
 
-ROLE = Column("role", "text", "", "role of the arm in the plan: baseline, aim, matched, frozen, or other")
+ROLE = Column("role", "text", "", "role of the arm in the plan: baseline, aim, matched, frozen, permuted, or other")
 FINGERPRINT = Column("data_fingerprint", "text", "", "hash of the decoded images and labels")
 _BY_NAME = {column.name: column for column in records.TRIALS}
 _RUN = tuple(_BY_NAME[name] for name in ("run_id", "arm", "seed"))

@@ -12,8 +12,8 @@ import pandas as pd
 from aimlib.errors import StoreError
 from aimlib.records import SCHEMA_VERSION, STUDY_FILE
 
-Role = Literal["baseline", "aim", "matched", "frozen", "other"]
-ROLES: tuple[Role, ...] = ("baseline", "aim", "matched", "frozen", "other")
+Role = Literal["baseline", "aim", "matched", "frozen", "permuted", "other"]
+ROLES: tuple[Role, ...] = ("baseline", "aim", "matched", "frozen", "permuted", "other")
 
 
 @dataclass(frozen=True)

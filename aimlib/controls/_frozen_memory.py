@@ -18,7 +18,8 @@ class FrozenMemory(Control):
     """The same network; memory source and update blocks keep their initial parameters, readers are trained.
 
     The batch norms of update blocks go on normalizing and tracking their statistics: these are no learned
-    parameters, and without them the control would differ from AiM in the scale of its memory as well.
+    parameters, and without them the control would differ from AiM in the scale of its memory as well. A memory that is
+    carried across batches goes on, too: it is no parameter either.
     """
 
     source = "control for: is it what the memory learns, or that there are more inputs to read?"

@@ -19,7 +19,7 @@ class Control(ABC):
 
     Attributes
     ----------
-    role : the arm's role in the verdict (``matched``, ``frozen``, or ``other``).
+    role : the arm's role in the verdict (``matched``, ``frozen``, ``permuted``, or ``other``).
     """
 
     Config = ComponentConfig

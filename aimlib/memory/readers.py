@@ -11,7 +11,7 @@ state-dict names; `read_weight` is added. So the state dict of a network with me
 
 from __future__ import annotations
 
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,10 @@ class ConvReader(nn.Conv2d):
         output: Tensor = self._conv_forward(x_BCHW, self.weight, self.bias)
         return output + self._read(memory.to(x_BCHW.dtype))
 
+    def read(self, height: int, width: int) -> Tensor:
+        """Return what the memory adds to the output for maps of height x width: [1 or batch, out, height', width']."""
+        return self._read(lay_out(self.memory.read(), height, width))
+
     def _read(self, memory_NCHW: Tensor) -> Tensor:
         if self.kernel_size != (1, 1) or self.padding not in ((0, 0), "valid", "same"):
             read: Tensor = self._conv_forward(memory_NCHW, self.read_weight, None)
@@ -80,20 +84,16 @@ class ConvReader(nn.Conv2d):
         rows, columns = cast("tuple[int, int]", self.stride)
         return functional.conv2d(memory_NCHW[:, :, ::rows, ::columns], self.read_weight)
 
+    def plain(self) -> nn.Conv2d:
+        """Return the convolution without memory; it holds the same parameters."""
+        conv = _conv_like(self, self.in_channels, device="meta")
+        conv.weight, conv.bias = self.weight, self.bias
+        return conv
+
     def concatenated(self) -> nn.Conv2d:
         """Return the equal plain convolution over ``[x; memory]``; its parameters are copies."""
-        conv = nn.Conv2d(
-            self.in_channels + self.read_weight.shape[1],
-            self.out_channels,
-            cast("tuple[int, int]", self.kernel_size),
-            cast("tuple[int, int]", self.stride),
-            cast("str | tuple[int, int]", self.padding),
-            cast("tuple[int, int]", self.dilation),
-            bias=self.bias is not None,
-            padding_mode=self.padding_mode,
-            device=self.weight.device,
-            dtype=self.weight.dtype,
-        )
+        channels = self.in_channels + self.read_weight.shape[1]
+        conv = _conv_like(self, channels, device=self.weight.device, dtype=self.weight.dtype)
         _copy_parameters(conv, torch.cat([self.weight, self.read_weight], dim=1), self.bias)
         return conv
 
@@ -104,18 +104,7 @@ class ConvReader(nn.Conv2d):
         own = conv.in_channels - channels_added
         if own < 1:
             raise UsageError(f"of {conv.in_channels} input channels, {channels_added} cannot be the memory's")
-        plain = nn.Conv2d(
-            own,
-            conv.out_channels,
-            cast("tuple[int, int]", conv.kernel_size),
-            cast("tuple[int, int]", conv.stride),
-            cast("str | tuple[int, int]", conv.padding),
-            cast("tuple[int, int]", conv.dilation),
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-            device=conv.weight.device,
-            dtype=conv.weight.dtype,
-        )
+        plain = _conv_like(conv, own, device=conv.weight.device, dtype=conv.weight.dtype)
         _copy_parameters(plain, conv.weight[:, :own], conv.bias)
         reader = cls(plain, channels_added, memory)
         with torch.no_grad():
@@ -147,11 +136,21 @@ class LinearReader(nn.Linear):
         self.memory = memory
         self.training = linear.training
 
+    def read(self, *_map: int) -> Tensor:
+        """Return what the memory adds to the output: [1 or batch, out features]."""
+        return functional.linear(flatten(self.memory.read()), self.read_weight)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output [batch, ..., out features] for `x` [batch, ..., in features]."""
         read = functional.linear(flatten(self.memory.read()).to(x.dtype), self.read_weight)
         read = read.view(len(read), *[1] * (x.ndim - 2), -1)
         return functional.linear(x, self.weight, self.bias) + read
+
+    def plain(self) -> nn.Linear:
+        """Return the dense layer without memory; it holds the same parameters."""
+        linear = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
+        linear.weight, linear.bias = self.weight, self.bias
+        return linear
 
     def concatenated(self) -> nn.Linear:
         """Return the equal plain dense layer over ``[x; memory]``; its parameters are copies."""
@@ -198,6 +197,21 @@ def _refuse_groups(conv: nn.Conv2d) -> None:
             f"a convolution with groups={conv.groups} cannot read a memory: each group sees only a part of "
             f"the input; choose a placement without this layer"
         )
+
+
+def _conv_like(conv: nn.Conv2d, in_channels: int, **factory: Any) -> nn.Conv2d:
+    """Return a convolution that differs from `conv` in its input channels and its parameters' values."""
+    return nn.Conv2d(
+        in_channels,
+        conv.out_channels,
+        cast("tuple[int, int]", conv.kernel_size),
+        cast("tuple[int, int]", conv.stride),
+        cast("str | tuple[int, int]", conv.padding),
+        cast("tuple[int, int]", conv.dilation),
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
+        **factory,
+    )
 
 
 def _copy_parameters(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | None) -> None:

@@ -15,14 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aimlib.testing.backbones import BackboneConformance
+    from aimlib.testing.controls import ControlConformance
     from aimlib.testing.memories import MemorySourceConformance
     from aimlib.testing.placements import PlacementConformance
     from aimlib.testing.updates import UpdateConformance
 
-__all__ = ["BackboneConformance", "MemorySourceConformance", "PlacementConformance", "UpdateConformance"]
+__all__ = [
+    "BackboneConformance",
+    "ControlConformance",
+    "MemorySourceConformance",
+    "PlacementConformance",
+    "UpdateConformance",
+]
 
 _HOMES = {
     "BackboneConformance": "backbones",
+    "ControlConformance": "controls",
     "MemorySourceConformance": "memories",
     "PlacementConformance": "placements",
     "UpdateConformance": "updates",

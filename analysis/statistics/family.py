@@ -104,7 +104,9 @@ def _protagonists(plan: Plan) -> tuple[str | None, str | None]:
 def _gated(plan: Plan, baseline: str | None, aim: str | None) -> list[tuple[str, str]]:
     if aim is None:
         return []
-    controls = [arm.name for role in ("matched", "frozen") for arm in plan.arms if _controls(arm, role, aim)]
+    controls = [
+        arm.name for role in ("matched", "frozen", "permuted") for arm in plan.arms if _controls(arm, role, aim)
+    ]
     return [(aim, name) for name in ([baseline] if baseline else []) + controls]
 
 

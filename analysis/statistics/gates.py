@@ -13,7 +13,10 @@ _QUESTIONS = (
     ("baseline", "Is the network with memory more accurate?"),
     ("matched", "Is it more than its additional parameters?"),
     ("frozen", "Is it more than a memory that never learns?"),
+    ("permuted", "Is it more than the memory of another image?"),
 )
+_WHERE_IT_APPLIES = frozenset({"permuted"})
+"""Roles that a study need not have: a memory that is the same for every image cannot be permuted."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,16 @@ class Gate:
 
 
 def gates(comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None, aim: str | None) -> tuple[Gate, ...]:
-    """Return the steps aim − baseline, aim − matched, aim − frozen; “memory causes it” needs all of them."""
+    """Return the steps aim − baseline, − matched, − frozen, and − permuted where the study has such an arm.
+
+    “Memory causes it” needs all of them.
+    """
     by_control = {c.control: c for c in comparisons if c.family == "gate"}
     steps: list[Gate] = []
     for role, question in _QUESTIONS:
         names = [arm.name for arm in plan.arms if (arm.name == baseline if role == "baseline" else arm.role == role)]
+        if not names and role in _WHERE_IT_APPLIES:
+            continue
         found: list[Comparison | None] = [by_control[name] for name in names if name in by_control]
         for comparison in found or [None]:
             reached = all(step.state == "passed" for step in steps)

@@ -164,7 +164,7 @@ def test_a_whole_number_may_stand_for_a_real_one() -> None:
         ({"model__memory": "conv_ones"}, "model: memory that no layer reads; give placement: "),
         (
             {"model__memory": "conv_ones", "model__placement": "every_layer", "model__update_after": "block"},
-            "model: update_after without effect: give update: conv_sigmoid",
+            "model: update_after without effect: give update: attention",
         ),
         (
             {"training__selection": "best_validation"},

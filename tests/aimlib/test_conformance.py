@@ -11,9 +11,10 @@ import aimlib.testing
 from aimlib.memory.sources.base import MemorySource
 from aimlib.memory.structure import Layer
 from aimlib.placements.base import Placement
-from aimlib.registry import Registry, backbones, memories, placements, updates
+from aimlib.registry import Registry, backbones, controls, memories, placements, updates
 from aimlib.testing import (
     BackboneConformance,
+    ControlConformance,
     MemorySourceConformance,
     PlacementConformance,
     UpdateConformance,
@@ -21,7 +22,7 @@ from aimlib.testing import (
 from aimlib.testing.conformance import Conformance
 from aimlib.testing.placements import layers_of
 
-FAMILIES_WITH_TESTS = (backbones, memories, placements, updates)
+FAMILIES_WITH_TESTS = (backbones, controls, memories, placements, updates)
 
 
 class TestConvOnes(MemorySourceConformance):
@@ -125,6 +126,30 @@ class TestTorchvision(BackboneConformance):
 class TestLayers(PlacementConformance):
     name = "layers"
     options = {"names": ["*"]}
+
+
+class TestMatchedParameters(ControlConformance):
+    name = "matched_parameters"
+    widens = True
+    options = {"tolerance": 0.05}
+
+
+class TestMatchedMultiplyAdds(ControlConformance):
+    name = "matched_multiply_adds"
+    widens = True
+    options = {"tolerance": 0.05}
+
+
+class TestFrozenMemory(ControlConformance):
+    name = "frozen_memory"
+
+
+class TestPermutedMemory(ControlConformance):
+    name = "permuted_memory"
+
+
+class TestPositionBias(ControlConformance):
+    name = "position_bias"
 
 
 def covered(family: Registry) -> set[str]:

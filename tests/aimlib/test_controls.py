@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 from typing import Any
 
@@ -14,11 +15,12 @@ from tiny_runs import AIM, MEMORY, SHAPE, data_set, model, quick, restored_regis
 import aimlib.training.run
 from aimlib.backbones.base import Backbone
 from aimlib.config import ModelConfig
-from aimlib.controls._matched_parameters import match_widths
+from aimlib.controls._position_bias import as_position_biases
+from aimlib.controls.matching import match_widths
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError
 from aimlib.memory import Layout
-from aimlib.models import build, count_parameters, skeleton
+from aimlib.models import build, count_parameters, skeleton, summarize
 from aimlib.registry import backbones, controls
 from aimlib.training.loop import train
 
@@ -128,3 +130,146 @@ def test_matched_widths_are_never_below_the_given_and_no_neighbour_is_nearer(
             if near[stage] >= widths[stage]:
                 assert abs(count(near) - target) >= gap
     assert more > 1 or found == widths
+
+
+@pytest.mark.parametrize(
+    ("backbone", "shape"),
+    [
+        ({"name": "small_resnet", "widths": [8, 16, 32], "blocks": [1, 1, 1]}, ImageShape(1, 16, 16, 10)),
+        ({"name": "resnet50_keras", "widths": [8, 16, 16, 32], "blocks": [1, 1, 2, 1]}, RGB),
+        ({"name": "mlp", "widths": [64, 64]}, ImageShape(1, 16, 16, 10)),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_matched_baseline_computes_as_much(backbone: dict[str, Any], shape: ImageShape) -> None:
+    update = None if backbone["name"] == "mlp" else "conv_sigmoid"
+    arm = model(backbone=backbone, memory=MEMORY, placement="every_layer", update=update)
+    matched = transformed({"name": "matched_multiply_adds", "tolerance": 0.02}, arm, shape)
+    target, reached = (summarize(config, shape, 64).multiply_adds for config in (arm, matched))
+    assert abs(reached / target - 1) <= 0.02
+    assert tuple(matched.backbone.widths) != tuple(backbone["widths"])
+    assert matched.memory is None
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "resnet50",
+        "resnet50_keras",
+        "vgg16",
+        {"name": "mlp", "widths": [9]},
+        {"name": "torchvision", "architecture": "mobilenet_v3_small"},
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else value,
+)
+def test_multiply_adds_from_shapes_are_those_that_are_counted(backbone: Any) -> None:
+    config, shape = model(backbone=backbone), ImageShape(3, 64, 64, 10)
+    control: Any = controls.create(controls.parse("matched_multiply_adds"))
+    assert control.cost(config, shape) == summarize(config, shape, 4).multiply_adds
+
+
+def read_by(network: Any, x: torch.Tensor) -> list[torch.Tensor]:
+    """Return the memory that each reader sees in one forward pass."""
+    seen: list[torch.Tensor] = []
+    handles = [
+        reader.register_forward_pre_hook(lambda module, _arguments: seen.append(module.memory.read().detach().clone()))
+        for reader in network.readers()
+    ]
+    network(x)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def images(batch: int = 4) -> torch.Tensor:
+    return torch.randn(batch, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_permuted_memory_is_that_of_the_next_image(training: bool) -> None:
+    arm = model(**{**AIM, "placement": "block_entry", "update_after": "first_block"})
+    own, other = (
+        build(config, SHAPE, 0).train(training) for config in (arm, transformed("permuted_memory", arm, SHAPE))
+    )
+    assert {name for name, _ in own.named_parameters()} == {name for name, _ in other.named_parameters()}
+    first, second = read_by(own, images())
+    permuted_first, permuted_second = read_by(other, images())
+    assert torch.equal(permuted_first, first), "before an update it is one memory for all"
+    assert first.shape[0] == 1
+    torch.testing.assert_close(permuted_second, second.roll(-1, dims=0))
+    assert not torch.equal(permuted_second, second)
+
+
+def test_an_image_alone_reads_its_own_memory() -> None:
+    own, other = (
+        build(config, SHAPE, 0).eval() for config in (model(**AIM), transformed("permuted_memory", model(**AIM), SHAPE))
+    )
+    assert torch.equal(own(images(1)), other(images(1)))
+    assert not torch.allclose(own(images(3)), other(images(3)))
+
+
+def test_permuting_a_memory_that_is_the_same_for_all_is_refused() -> None:
+    with pytest.raises(UsageError, match="'permuted_memory' would change nothing: without an update"):
+        transformed("permuted_memory", model(**{**AIM, "update": None}), SHAPE)
+
+
+BIASED: dict[str, dict[str, Any]] = {
+    "every_layer": {},
+    "block_entry": {"placement": "block_entry"},
+    "input_only": {"placement": "input_only"},
+    "as_run": {"backbone": {**AIM["backbone"], "blocks": [2, 2]}, "placement": "block_entry", "routing": "as_run"},
+    "parameter": {"memory": {**MEMORY, "name": "parameter"}},
+    "full": {"memory": {**MEMORY, "kernel": "full"}},
+    "larger than its maps": {"memory": {**MEMORY, "channels": 50}},
+    "smaller than its maps": {"memory": {**MEMORY, "channels": 1, "rows": 2, "columns": 3}},
+    "mlp": {"backbone": {"name": "mlp", "widths": [6]}, "memory": {"name": "dense_ones", "channels": 5, "inputs": 3}},
+    "vgg16": {"backbone": {"name": "vgg16", "widths": [4] * 5, "dense": [5, 5]}},
+    "resnet50_keras": {"backbone": {"name": "resnet50_keras", "widths": [4, 4], "blocks": [2, 1]}},
+    "densenet121": {"backbone": {"name": "torchvision", "architecture": "densenet121"}},
+}
+
+
+@pytest.mark.parametrize("name", BIASED)
+def test_memory_without_updates_is_a_bias_for_every_position(name: str) -> None:
+    """Any network whose memory nothing rewrites, written as plain layers and bias maps, gives the same outputs."""
+    options = {**AIM, "update": None, **BIASED[name]}
+    shape = ImageShape(3, 32, 32, 4)
+    network = build(model(**options), shape, 0)
+    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    network.train()(x)  # running statistics that are not those of the start
+    with torch.no_grad():
+        expected = network.eval()(x)
+        readers = len(network.attachment.readers)
+        written = as_position_biases(copy.deepcopy(network)).eval()
+        torch.testing.assert_close(written(x), expected, rtol=1e-4, atol=1e-5)
+    names = [type(module).__name__ for module in written.modules()]
+    assert names.count("AddedBias") == readers
+    assert not {"ConvReader", "LinearReader"} & set(names)
+
+
+def test_updates_cannot_be_written_as_biases() -> None:
+    with pytest.raises(UsageError, match="a memory with updates differs from image to image"):
+        as_position_biases(build(model(**AIM), SHAPE, 0))
+
+
+def test_position_biases_start_as_the_baseline_and_are_trained() -> None:
+    control = transformed("position_bias", model(**{**AIM, "carry": {}, "update_after": "block"}), SHAPE)
+    assert (control.update, control.carry, control.update_after) == (None, None, None)
+    biased, baseline = build(control, SHAPE, 0), build(model(), SHAPE, 0)
+    x = images()
+    assert torch.equal(biased.eval()(x), baseline.eval()(x)), "biases of zero change nothing"
+    biased.train()(x).square().sum().backward()
+    biases = {name: p for name, p in biased.named_parameters() if "position_bias" in name}
+    assert all(bool(p.grad.abs().sum() > 0) for p in biases.values())
+    assert biases["conv1.position_bias.bias"].shape == (1, 16, 8, 8)
+    assert summarize(control, SHAPE, 2).memory_values == 0
+
+
+def test_frozen_freezes_both_sources_and_leaves_the_carried_memory_alone() -> None:
+    arm = {**AIM, "backbone": {**AIM["backbone"], "blocks": [2, 2]}, "placement": "block_entry", "routing": "as_run"}
+    network = build(transformed("frozen_memory", model(**arm, carry={}), SHAPE), SHAPE, 0)
+    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
+    assert {"source.conv.weight", "static_source.conv.weight"} <= frozen
+    assert all(name.startswith(("source.", "static_source.", "updates.")) for name in frozen)
+    network.train()(images())
+    assert int(network.carry.batches) == 1

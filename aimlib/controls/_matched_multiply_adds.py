@@ -1,0 +1,54 @@
+"""The control that asks: what if the baseline simply computed as much."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import nn
+
+from aimlib.config import ModelConfig
+from aimlib.controls.matching import Matching
+from aimlib.datasets.base import ImageShape
+from aimlib.memory.structure import trace
+from aimlib.models import skeleton, summarize
+from aimlib.registry import controls
+
+
+@controls.register("matched_multiply_adds")
+class MatchedMultiplyAdds(Matching):
+    """The baseline without memory, widened until an image costs as many multiply-adds as in the AiM model.
+
+    Counted are convolutions and dense layers in the forward pass. Of the AiM model, what is computed once per batch
+    counts for one image as its share of `batch_size`. Widened layers do not share their start with the other arms.
+    """
+
+    source = "control for: is it the memory, or the arithmetic that comes with it?"
+    role: ClassVar[str] = "other"
+    unit = "multiply-adds per image"
+
+    class Config(Matching.Config):
+        """How closely the costs must match, and how many images share what is computed once per batch."""
+
+        batch_size: Annotated[int, Field(ge=1)] = 64
+
+    config: Config
+
+    def target(self, model: ModelConfig, shape: ImageShape) -> int:
+        """Return the multiply-adds of the AiM model."""
+        return summarize(model, shape, self.config.batch_size).multiply_adds
+
+    def cost(self, model: ModelConfig, shape: ImageShape) -> int:
+        """Return the multiply-adds of a baseline, from the shapes of one forward pass."""
+        network = skeleton(model, shape)
+        modules = dict(network.named_modules())
+        total = 0
+        for call in trace(network, (shape.channels, shape.height, shape.width)):
+            module = modules[call.name]
+            if isinstance(module, nn.Conv2d):
+                per_output = module.in_channels // module.groups * math.prod(module.kernel_size)
+                total += math.prod(call.leaving) * per_output
+            elif isinstance(module, nn.Linear):
+                total += math.prod(call.leaving) * module.in_features
+        return total

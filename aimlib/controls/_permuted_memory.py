@@ -1,0 +1,59 @@
+"""The control that asks: does it matter that the memory is of this image."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from aimlib.attachment import AimNetwork
+from aimlib.config import ModelConfig
+from aimlib.controls.base import Control
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import UsageError
+from aimlib.memory.current import MemoryView
+from aimlib.registry import controls
+
+
+class _Neighbour:
+    """The memory as the next image of the batch has it; the last image sees the first one's."""
+
+    def __init__(self, own: MemoryView) -> None:
+        self.own = own
+
+    def read(self) -> Tensor:
+        """Return the memory [1 or batch, channels, rows, columns], turned by one image; one for all images stays."""
+        return self.own.read().roll(-1, dims=0)
+
+
+@controls.register("permuted_memory")
+class PermutedMemory(Control):
+    """The same network; every layer reads the memory of another image of the batch, in training and evaluation.
+
+    Same capacity, wrong image: what this arm loses against AiM, the memory's content about the image had earned. Each
+    image's updates go on with its own memory. Images are evaluated in one fixed order that mixes the classes, so the
+    other image is of the same class no more often than by chance. An image alone in its batch reads its own memory.
+    """
+
+    source = "control for: is it what the memory says about the image?"
+    role: ClassVar[str] = "permuted"
+
+    def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
+        """Return the same model with this control in it.
+
+        Raises
+        ------
+        UsageError: the memory is the same for every image.
+        """
+        if model.update is None:
+            raise UsageError(
+                "control 'permuted_memory' would change nothing: without an update the memory says nothing about an "
+                "image; give the arm an update, or remove this control"
+            )
+        return model.model_copy(update={"control": self.config})
+
+    def adjust(self, network: AimNetwork) -> nn.Module:
+        """Let the readers see another image's memory."""
+        for reader in network.readers():
+            reader.memory = _Neighbour(reader.memory)
+        return network

@@ -1,0 +1,84 @@
+"""The control that asks: is it more than a bias that differs from position to position."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from aimlib.attachment import AimNetwork
+from aimlib.config import ModelConfig
+from aimlib.controls.base import Control
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import UsageError
+from aimlib.memory.structure import replace_module
+from aimlib.registry import controls
+
+
+class AddedBias(nn.Module):
+    """Adds a learned bias for every position and channel: [1, out channels, rows, columns], or [1, out features]."""
+
+    def __init__(self, bias: Tensor) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` with the bias added."""
+        return x + self.bias.to(x.dtype)
+
+
+def as_position_biases(network: AimNetwork) -> nn.Module:
+    """Return the network with what its layers read from the memory now written down as biases. It has no memory.
+
+    A memory that no update rewrites is the same for every image. What a layer reads from it is then the same map for
+    every image: a bias per position and channel. So this network's outputs equal those of `network`, which it takes
+    apart.
+
+    Raises
+    ------
+    UsageError: updates make the memory another one for every image, so no biases equal it.
+    """
+    if len(network.updates):
+        raise UsageError("a memory with updates differs from image to image; biases cannot express it")
+    network.memory.write(network.source(1))
+    if network.static_source is not None and network.static_memory is not None:
+        network.static_memory.write(network.static_source(1))
+    try:
+        for reading, reader in zip(network.attachment.readers, list(network.readers()), strict=True):
+            read = reader.read(reading.height, reading.width).detach().clone()
+            layers: list[tuple[str, nn.Module]] = [("layer", reader.plain()), ("position_bias", AddedBias(read))]
+            replace_module(network.network, reading.layer, nn.Sequential(OrderedDict(layers)))
+    finally:
+        network.memory.clear()
+        if network.static_memory is not None:
+            network.static_memory.clear()
+    return network.network
+
+
+@controls.register("position_bias")
+class PositionBias(Control):
+    """No memory at all: every layer that would read one has a learned bias per position instead, zero at the start.
+
+    AiM without updates can express nothing else (`as_position_biases` writes any such network so), only by other
+    parameters. So where this control does as well as that AiM, memory is a name for biases. The layers start as in the
+    other arms. Size and source of the memory have no part in it; its placement says which layers.
+    """
+
+    source = "control for: is it a memory, or a bias for every position?"
+    role: ClassVar[str] = "other"
+
+    def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
+        """Return the model with this control and without all that rewrites a memory."""
+        gone = dict.fromkeys(("update", "update_after", "routing", "carry", "read_init"))
+        return model.model_copy(update={**gone, "control": self.config})
+
+    def adjust(self, network: AimNetwork) -> nn.Module:
+        """Return the network with biases, all zero, in place of reads."""
+        biased = as_position_biases(network)
+        for module in biased.modules():
+            if isinstance(module, AddedBias):
+                with torch.no_grad():
+                    module.bias.zero_()
+        return biased

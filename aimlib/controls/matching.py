@@ -1,0 +1,120 @@
+"""Widening a baseline until it costs as much as an AiM model: what the matched controls share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from aimlib.component import ComponentConfig
+from aimlib.config import ModelConfig
+from aimlib.controls.base import Control
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import UsageError
+
+
+class Matching(Control):
+    """Base of the controls that widen the baseline, without memory, until it costs as much as the AiM model.
+
+    All stages are widened by one factor, then single stages by single units as long as that comes nearer. The
+    widened network has other layers, so it does not share its start with the other arms.
+
+    Attributes
+    ----------
+    unit : what is matched, for messages.
+    """
+
+    unit: ClassVar[str]
+
+    class Config(ComponentConfig):
+        """How closely the costs must match."""
+
+        tolerance: Annotated[float, Field(gt=0, lt=0.1)] = 0.005
+        """Largest difference, as a fraction of the AiM model's cost."""
+
+    config: Config
+
+    @abstractmethod
+    def target(self, model: ModelConfig, shape: ImageShape) -> int:
+        """Return the cost of the AiM model."""
+
+    @abstractmethod
+    def cost(self, model: ModelConfig, shape: ImageShape) -> int:
+        """Return the cost of a baseline."""
+
+    def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
+        """Return the widened baseline.
+
+        Raises
+        ------
+        UsageError: the backbone has no widths, or no widths within the tolerance exist.
+        """
+        if "widths" not in type(model.backbone).model_fields:
+            raise UsageError(
+                f"backbone {model.backbone.name!r} cannot be widened (its options have no 'widths'), so control "
+                f"{self.config.name!r} has nothing to match with; remove this arm"
+            )
+        target = self.target(model, shape)
+
+        def count(widths: tuple[int, ...]) -> int:
+            return self.cost(baseline_at(model, widths), shape)
+
+        widths = match_widths(tuple(vars(model.backbone)["widths"]), target, count)
+        reached = count(widths)
+        if abs(reached - target) > self.config.tolerance * target:
+            raise UsageError(
+                f"no widths of backbone {model.backbone.name!r} come within {self.config.tolerance:.2%} of "
+                f"{target:,} {self.unit}; the nearest, {list(widths)}, has {reached:,} ({reached / target - 1:+.2%}); "
+                f"raise control.tolerance, or use a larger backbone"
+            )
+        return baseline_at(model, widths)
+
+
+def baseline_at(model: ModelConfig, widths: tuple[int, ...]) -> ModelConfig:
+    """Return the model without memory, at other widths of its backbone."""
+    backbone = model.backbone.model_copy(update={"widths": widths})
+    return ModelConfig(backbone=backbone, conv_init=model.conv_init)
+
+
+def match_widths(widths: tuple[int, ...], target: int, count: Callable[[tuple[int, ...]], int]) -> tuple[int, ...]:
+    """Return the widths nearest to `target` that the search finds, never below the given ones.
+
+    Parameters
+    ----------
+    widths : where to start.
+    target : wished number of parameters.
+    count : number of parameters at given widths; grows with every width.
+    """
+    count = cache(count)
+    best = _widen_evenly(widths, target, count)
+    while True:
+        nearest = min([best, *_neighbours(best, widths)], key=lambda near: (abs(count(near) - target), near))
+        if abs(count(nearest) - target) >= abs(count(best) - target):
+            return best
+        best = nearest
+
+
+def _widen_evenly(widths: tuple[int, ...], target: int, count: Callable[[tuple[int, ...]], int]) -> tuple[int, ...]:
+    low, high = 1.0, 2.0
+    while count(_scaled(widths, high)) <= target:
+        low, high = high, high * 2
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (middle, high) if count(_scaled(widths, middle)) <= target else (low, middle)
+    return _scaled(widths, low)
+
+
+def _scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
+    return tuple(max(width, int(width * factor)) for width in widths)
+
+
+def _neighbours(widths: tuple[int, ...], least: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the widths that differ by one unit in one stage, or by one unit each way in two stages."""
+    stages = range(len(widths))
+    moves = [{i: step} for i in stages for step in (1, -1)]
+    moves += [{i: 1, j: -1} for i in stages for j in stages if i != j]
+    moved = [tuple(width + move.get(i, 0) for i, width in enumerate(widths)) for move in moves]
+    return [near for near in moved if all(a >= b for a, b in zip(near, least, strict=True))]
