@@ -195,10 +195,10 @@ def protocol(arms: tuple[Arm, ...]) -> str:
     """Return the protocol that the baseline and the first AiM arm follow, whatever the study file calls it.
 
     ``as_run`` and ``as_described``: both arms are what the protocol's documents say of their side.
-    ``controlled``: all arms are trained alike and no test image has a say. Alike means: equal in everything under
-    `training` and `data`, and AiM arms differ from the baseline in nothing but their memory. No say: the epoch is
-    chosen on held-out images, or it is the last one; nothing stops a run early or lowers its learning rate on test
-    accuracy. Anything else is ``custom``.
+    ``controlled``: all arms but those of role other are trained alike and no test image has a say. Alike means: equal
+    in everything under `training` and `data`, and AiM arms differ from the baseline in nothing but their memory. No
+    say: the epoch is chosen on held-out images, or it is the last one; nothing stops a run early or lowers its learning
+    rate on test accuracy. Anything else is ``custom``.
     """
     baseline = reference(arms)
     aims = [arm for arm in arms if arm.role == "aim"]
@@ -207,13 +207,14 @@ def protocol(arms: tuple[Arm, ...]) -> str:
             sides = PROTOCOLS[name]
             if _follows(baseline, sides.common, sides.baseline) and _follows(aims[0], sides.common, sides.aim):
                 return name
-    alike = len({(arm.config.training, arm.config.data) for arm in arms}) == 1
+    compared = [arm for arm in arms if arm.role != "other"]
+    alike = len({(arm.config.training, arm.config.data) for arm in compared}) == 1
     memory_alone = all(item["option"].startswith(_MEMORY) for arm in aims for item in differences(arm, baseline))
     clean = all(
         not selections.get(arm.config.training.selection.name).oracle
         and arm.config.training.early_stopping is None
         and arm.config.training.monitor == "validation"
-        for arm in arms
+        for arm in compared
     )
     return "controlled" if alike and clean and memory_alone else "custom"
 

@@ -1,4 +1,4 @@
-"""Every study that ships can be run as it is."""
+"""Every study that ships can be run as it is, with the real data's shape, and has a twin for a CPU."""
 
 from __future__ import annotations
 
@@ -7,10 +7,33 @@ from pathlib import Path
 import pytest
 
 from ablations import planning
-from ablations.arms import expand
+from ablations.arms import Arm, expand
 from ablations.checking import check
 from ablations.study import read_study, shipped_studies
 from aimlib.errors import ConfigError
+
+FULL = {
+    "replication",
+    "controlled",
+    "vgg16",
+    "confounds",
+    "placement",
+    "update",
+    "memory_size",
+    "mlp",
+}
+"""Studies for a cluster; each has a twin ``<name>_small``."""
+
+PROTOCOLS = {"replication": "as_run", "confounds": "as_run", "replication_small": "custom", "confounds_small": "custom"}
+"""Those that are not controlled. A twin of an as-run study is not the author's run, as it is smaller."""
+
+
+def arms_of(name: str, *overrides: str) -> dict[str, Arm]:
+    return {arm.name: arm for arm in expand(read_study(name, overrides))}
+
+
+def test_every_study_has_a_twin() -> None:
+    assert set(shipped_studies()) == {"demo", *FULL, *(f"{name}_small" for name in FULL)}
 
 
 @pytest.mark.parametrize("name", sorted(shipped_studies()))
@@ -19,19 +42,79 @@ def test_a_shipped_study_is_sound(name: str) -> None:
     study = read_study(name)
     assert study.spec.name == name == study.path.stem
     assert study.path.read_text(encoding="utf-8").startswith("#"), "it says what it is for"
+    assert len(study.spec.seeds) >= 5
     arms = expand(study)
     roles = [arm.role for arm in arms]
-    assert {"baseline", "aim", "matched", "frozen"} <= set(roles)
     assert roles.count("baseline") == 1
-    assert len(study.spec.seeds) >= 5
-    assert planning.protocol(tuple(arms)) == "controlled"
-    summaries = planning.summaries_of(arms)
-    of_role = {arm.role: summaries[arm.name] for arm in arms}
-    assert of_role["matched"].parameters == pytest.approx(of_role["aim"].parameters, rel=0.005)
-    assert of_role["frozen"].parameters == of_role["aim"].parameters
-    assert of_role["frozen"].trainable_parameters < of_role["aim"].trainable_parameters
+    assert "aim" in roles
+    assert planning.protocol(tuple(arms)) == PROTOCOLS.get(name, "controlled")
+    first = {arm.role: arm for arm in reversed(arms)}
+    summaries = planning.summaries_of(list(first.values()))
+    of_role = {role: summaries[arm.name] for role, arm in first.items()}
     assert of_role["baseline"].parameters < of_role["aim"].parameters
+    if "matched" in of_role:
+        assert of_role["matched"].parameters == pytest.approx(of_role["aim"].parameters, rel=0.005)
+    if "frozen" in of_role:
+        assert of_role["frozen"].parameters == of_role["aim"].parameters
+        assert of_role["frozen"].trainable_parameters < of_role["aim"].trainable_parameters
     assert of_role["aim"].attachment.skipped == {}
+
+
+@pytest.mark.parametrize("name", sorted(FULL))
+def test_a_full_study_is_on_the_real_data_and_its_twin_is_smaller(name: str) -> None:
+    full, twin = arms_of(name), arms_of(f"{name}_small")
+    data = next(iter(full.values())).config.data
+    assert (data.name, getattr(data, "classes", None)) == ("stanford_dogs", 120)
+    assert {arm for arm in twin if "[" not in arm} <= set(full), "a twin has no arm of its own but its levels"
+    both = set(full) & set(twin)
+    assert len(both) >= 2
+    for arm in both:
+        ours, theirs = twin[arm].config, full[arm].config
+        assert ours.model.backbone.name == theirs.model.backbone.name or ours.model.backbone.name == "small_resnet"
+        assert (ours.model.control is None) == (theirs.model.control is None)
+        assert (ours.model.update is None) == (theirs.model.update is None)
+
+
+@pytest.mark.parametrize("name", ["confounds", "confounds_small"])
+def test_the_confounds_are_the_five_of_the_as_run_pair(name: str) -> None:
+    arms = arms_of(name)
+    factors = ["memory", "stem", "passes", "init", "epsilon"]
+    on = {"with", "1", "he_normal", "1e-3"}
+    switched = {arm: [f for f in factors if entry.levels[f] in on] for arm, entry in arms.items()}
+    forward = [factors[:count] for count in range(6)]
+    backward = [factors[count:] for count in range(6)]
+    assert sorted(switched.values()) == sorted([*forward, *backward[1:5], ["stem"]])
+    assert switched["control"] == []
+    assert switched["aim"] == factors
+    # Memory by stem, with everything else as in the control: the interaction needs these four.
+    assert {"control", "control+memory", "stem", "control+memory+stem"} <= set(arms)
+    assert [arms[arm].role for arm in ("control", "aim", "stem")] == ["baseline", "aim", "other"]
+    assert len(arms_of(name, "design=full_factorial")) == 32
+
+
+def test_the_corners_of_the_confounds_are_the_as_run_pair() -> None:
+    confounds, replication = arms_of("confounds"), arms_of("replication")
+    assert confounds["control"].config == replication["baseline"].config
+    assert confounds["aim"].config == replication["aim"].config
+
+
+def test_memory_size_varies_values_and_source() -> None:
+    arms = arms_of("memory_size")
+    values = {arm.config.model.memory.values for arm in arms.values() if arm.config.model.memory}
+    assert values == {3_136, 12_544, 50_176, 100_352}
+    assert {arm.config.model.memory.name for arm in arms.values() if arm.config.model.memory} == {
+        "conv_ones",
+        "parameter",
+        "noise",
+    }
+
+
+def test_the_vgg16_recipe_as_run_is_beside_the_comparison() -> None:
+    arm = arms_of("vgg16")["recipe_as_run"]
+    assert arm.role == "other"
+    assert arm.config.model.backbone.name == "vgg16"
+    training = arm.config.training
+    assert (training.batch_size, training.optimizer.learning_rate, training.monitor) == (64, 1e-2, "test")
 
 
 def test_the_demo_needs_no_download() -> None:
@@ -41,19 +124,33 @@ def test_the_demo_needs_no_download() -> None:
     assert planning.document(result.plan)["claim"] == "stanford_dogs_aim"
 
 
-def test_without_photos_controlled_small_says_where_to_get_them() -> None:
-    with pytest.raises(ConfigError, match=r"controlled_small.yaml: base.data: stanford_dogs: .*ablate data download"):
-        check("controlled_small", timing=False)
+@pytest.mark.parametrize("name", ["update_small", "memory_size_small", "mlp_small"])
+def test_twins_on_digits_need_no_download(name: str) -> None:
+    result = check(name, timing=False)
+    assert len(result.plan.runs) == len(result.plan.arms) * 5
+
+
+def test_without_photos_a_study_says_where_to_get_them() -> None:
+    with pytest.raises(ConfigError, match=r"controlled.yaml: base.data: stanford_dogs: .*ablate data download"):
+        check("controlled", timing=False)
 
 
 @pytest.mark.photos
-def test_controlled_small_on_real_photos(stanford_dogs_root: Path, tmp_path: Path) -> None:
+def test_twins_on_real_photos(stanford_dogs_root: Path, tmp_path: Path) -> None:
     overrides = [f"data.root={stanford_dogs_root}", "seeds=1"]
-    result = check("controlled_small", overrides, timing=False)
-    data = result.plan.data["baseline"]
-    assert len(data.classes) == 20
-    assert data.train.pixels.shape[1:] == (64, 64, 3)
+    for name in ("controlled_small", "placement_small", "vgg16_small"):
+        data = check(name, overrides, timing=False).plan.data["baseline"]
+        assert len(data.classes) == 20
+        assert data.train.pixels.shape[1:] == (64, 64, 3)
     elsewhere = tmp_path / "moved"
     elsewhere.symlink_to(stanford_dogs_root)
+    result = check("controlled_small", overrides, timing=False)
     moved = check("controlled_small", [f"data.root={elsewhere}", "seeds=1"], timing=False)
     assert [run.run_id for run in moved.plan.runs] == [run.run_id for run in result.plan.runs], "a path is no identity"
+
+
+@pytest.mark.photos
+def test_as_run_photos_are_resized_as_tensorflow_does(stanford_dogs_root: Path) -> None:
+    result = check("replication_small", [f"data.root={stanford_dogs_root}", "seeds=1"], timing=False)
+    controlled = check("controlled_small", [f"data.root={stanford_dogs_root}", "seeds=1"], timing=False)
+    assert result.plan.data["aim"].fingerprint != controlled.plan.data["aim"].fingerprint
