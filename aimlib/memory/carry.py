@@ -17,7 +17,8 @@ class Carry(nn.Module):
     """An exponential moving average of the memory at the end of training batches, as buffers.
 
     It is part of the state dict, hence of checkpoints. No gradient flows through it, as it is detached; the source's
-    gradient is that of its share of the mix. In evaluation it is read and never written.
+    gradient is that of its share of the mix. In evaluation it is read and never written. With a share of 1 the source
+    counts in the first batch alone and is not trained, and an update that adds to the memory adds to it for ever.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ class Carry(nn.Module):
         """Take in the memory at the end of a forward pass, averaged over the batch; in training mode only."""
         if not self.training:
             return
-        now = memory_NCHW.mean(dim=0, keepdim=True).to(self.carried_1CHW.dtype)
+        now = memory_NCHW.mean(dim=0, keepdim=True, dtype=self.carried_1CHW.dtype)
         weight = torch.where(self.batches > 0, 1 - self.config.decay, 1.0).to(now.dtype)
         self.carried_1CHW.lerp_(now, weight)
         self.batches.add_(1)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from aimlib.errors import ConfigError
 from aimlib.initialization import initialize
 from aimlib.memory.current import CurrentMemory
 from aimlib.memory.readers import ConvReader
@@ -22,9 +23,9 @@ class MemorySourceConformance(Conformance):
     registry = memories
     options: ClassVar[Mapping[str, Any]] = {"channels": 3, "rows": 2, "columns": 5}
 
-    def source(self, seed: int = 0) -> MemorySource:
-        """Return the source with the initial values of `seed`."""
-        source: MemorySource = memories.create(self.config())
+    def source(self, seed: int = 0, **more: Any) -> MemorySource:
+        """Return the source with the initial values of `seed`; `more` options go before `options`."""
+        source: MemorySource = memories.create(self.config(**more))
         initialize(source, seed)
         return source
 
@@ -37,6 +38,53 @@ class MemorySourceConformance(Conformance):
             assert tuple(memory.shape[1:]) == (source.config.channels, source.config.rows, source.config.columns)
             assert memory.dtype == torch.float32
             assert bool(memory.isfinite().all())
+
+    def test_odd_sizes(self) -> None:
+        """A single value, a single position, a single row, odd and even sides."""
+        for channels, rows, columns in ((1, 1, 1), (5, 1, 1), (2, 1, 4), (3, 4, 3)):
+            source = self.source(channels=channels, rows=rows, columns=columns)
+            assert tuple(source(2).shape[1:]) == (channels, rows, columns)
+            assert 0 <= source.degrees_of_freedom <= channels * rows * columns
+
+    def test_size_may_be_given_in_floats(self) -> None:
+        """Both ways of writing the size are one experiment."""
+        options = {key: value for key, value in self.options.items() if key != "channels"}
+        document = {"name": self.name, **options, "rows": 2, "columns": 5, "floats": 30}
+        assert self.registry.parse(document) == self.config(channels=3, rows=2, columns=5)
+
+    def test_bad_sizes_are_refused(self) -> None:
+        """ConfigError names the option."""
+        bad = {"channels": 0, "rows": -1, "columns": 0, "initial_scale": -0.5, "source_lr_scale": 0.0}
+        for option, value in bad.items():
+            try:
+                self.config(**{option: value})
+            except ConfigError as error:
+                assert option in str(error)  # noqa: PT017 -- without pytest, so that importing needs none
+            else:
+                raise AssertionError(f"{self.name!r} accepts {option}: {value}")
+
+    def test_initial_scale_is_a_factor_on_the_start(self) -> None:
+        """In evaluation, so that a source that draws in training is held to it, too."""
+        one, half, zero = (self.source(initial_scale=scale).eval()(2) for scale in (1.0, 0.5, 0.0))
+        assert_close(half, 0.5 * one)
+        assert bool((zero == 0).all())
+
+    def test_evaluation_depends_on_nothing_else_in_the_batch(self) -> None:
+        """An image's memory is the same at every call and in every batch, in inference mode, too."""
+        source = self.source().eval()
+        expected = source(1)
+        with torch.inference_mode():
+            for batch in (1, 5, 1):
+                memory = source(batch)
+                assert torch.equal(memory, expected.expand_as(memory))
+
+    def test_training_is_decided_by_the_seed_of_torch(self) -> None:
+        """What a source draws in training comes from torch's generator, which the training loop seeds."""
+        source = self.source().train()
+        torch.manual_seed(3)
+        first = source(4)
+        torch.manual_seed(3)
+        assert torch.equal(source(4), first)
 
     def test_degrees_of_freedom_are_possible(self) -> None:
         """Not more of them than the memory has values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import ClassVar
 
 import torch
@@ -35,9 +36,9 @@ class UpdateConformance(Conformance):
     features: ClassVar[tuple[tuple[int, ...], ...]] = ((5, 8, 8), (3, 7, 5), (2, 1, 3))
     memory: ClassVar[MemoryConfig] = MemoryConfig(channels=4, rows=2, columns=3)
 
-    def update(self, features: tuple[int, ...], seed: int = 0) -> MemoryUpdate:
+    def update(self, features: tuple[int, ...], seed: int = 0, memory: MemoryConfig | None = None) -> MemoryUpdate:
         """Return the update after a module that gives `features`, with the initial values of `seed`."""
-        update: MemoryUpdate = updates.get(self.name)(self.config(), features, self.memory, "layer1")
+        update: MemoryUpdate = updates.get(self.name)(self.config(), features, memory or self.memory, "layer1")
         initialize(update, seed)
         return update
 
@@ -80,6 +81,40 @@ class UpdateConformance(Conformance):
             weigh(update(x, memory)).backward()  # type: ignore[no-untyped-call]
             assert_gradients(update, x, memory)
 
+    def test_gradient_reaches_them_from_a_batch_of_one(self) -> None:
+        """In evaluation mode: batch norm may refuse to train on a single image, and the training loop gives it none."""
+        update = self.update(self.features[0]).eval()
+        x, memory = self.inputs(self.features[0], 1, 1)
+        weigh(update(x, memory)).backward()  # type: ignore[no-untyped-call]
+        assert_gradients(update, x, memory)
+
+    def test_memories_of_one_position(self) -> None:
+        """Memories of dense networks are so many channels at one position."""
+        size = MemoryConfig(channels=5, rows=1, columns=1)
+        for features in self.features[:2]:
+            x = random_like((3, *features), seed=2)
+            new = self.update(features, memory=size)(x, random_like((1, 5, 1, 1), seed=3))
+            assert tuple(new.shape) in ((1, 5, 1, 1), (3, 5, 1, 1))
+            assert bool(new.isfinite().all())
+
+    def test_equal_steps_give_equal_bits(self) -> None:
+        """New memory and all gradients of a training step are the same when it is done again."""
+        x, memory = self.inputs(self.features[1], 4, 1)
+        steps = []
+        for _ in range(2):
+            update = self.update(self.features[1]).train()
+            new = update(x, memory)
+            steps.append([new, *torch.autograd.grad(weigh(new), [x, memory, *update.parameters()])])
+        assert all(torch.equal(first, again) for first, again in zip(*steps, strict=True))
+
+    def test_copy_is_independent(self) -> None:
+        """Changing the copy's parameters leaves the original alone."""
+        update = self.update(self.features[0])
+        before = {name: value.clone() for name, value in update.state_dict().items()}
+        for parameter in copy.deepcopy(update).parameters():
+            parameter.data.add_(1)
+        assert all(torch.equal(value, before[name]) for name, value in update.state_dict().items())
+
     def test_every_parameter_has_a_rule_for_its_start(self) -> None:
         """`aimlib.initialization.initialize` covers all parameters."""
         update: MemoryUpdate = updates.get(self.name)(self.config(), self.features[0], self.memory, "layer1")
@@ -111,14 +146,17 @@ class UpdateConformance(Conformance):
         assert half.dtype == torch.bfloat16
 
     def test_channels_last(self) -> None:
-        """The memory format of the features changes nothing."""
+        """The memory format of the features changes neither the new memory nor the gradients."""
         for features in self.features:
             if len(features) == 3:
                 update = self.update(features).eval()
                 x, memory = self.inputs(features, 2, 1)
-                with torch.no_grad():
-                    last = update(x.contiguous(memory_format=torch.channels_last), memory)
-                    assert_close(last, update(x, memory), 1e-4)
+                found = []
+                for seen in (x, x.contiguous(memory_format=torch.channels_last)):
+                    new = update(seen, memory)
+                    found.append([new, *torch.autograd.grad(weigh(new), [x, memory])])
+                for plain, last in zip(*found, strict=True):
+                    assert_close(last, plain, 1e-4)
 
     def test_meta_device(self) -> None:
         """Built under ``torch.device("meta")`` it computes shapes and allocates nothing."""
@@ -132,8 +170,11 @@ class UpdateConformance(Conformance):
     def test_features_that_are_no_maps_work_or_are_refused_clearly(self) -> None:
         """Dense features either work, or raise a UsageError that names the place."""
         message = refusal(lambda: self.update((6,)))
-        if message is None:
-            new = self.update((6,))(*self.inputs((6,), 4, 1))
-            assert tuple(new.shape[1:]) == (self.memory.channels, self.memory.rows, self.memory.columns)
-        else:
+        if message is not None:
             assert "layer1" in message
+            return
+        update, (x, memory) = self.update((6,)), self.inputs((6,), 4, 1)
+        new = update(x, memory)
+        assert tuple(new.shape[1:]) == (self.memory.channels, self.memory.rows, self.memory.columns)
+        weigh(new).backward()  # type: ignore[no-untyped-call]
+        assert_gradients(update, x, memory)

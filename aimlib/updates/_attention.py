@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar, Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from aimlib.component import ComponentConfig
-from aimlib.dimensions import Categorical, Dimension, Integer
+from aimlib.dimensions import Categorical, Dimension
 from aimlib.initialization import Rule, declare
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import updates
@@ -24,22 +25,24 @@ class Attention(MemoryUpdate):
     A slot is a position of the memory with its C channels; rows x columns of them. Their queries come from the memory
     and a learned vector per slot (a memory that is the same at every position would otherwise stay so), keys and
     values from the features. Maps with a side longer than `most_side` are averaged down to it first. Dense features are
-    one position. Weights are Glorot uniform at the start.
+    one position: every slot gathers the same from it, whatever its query. Queries, keys and values are layer-normalized
+    over their d channels, so that neither the features' scale nor a memory that has grown makes the change explode.
+    Weights are Glorot uniform at the start.
 
-    Cost: 2 C d + S d + C + 2 (F + 1) d weights for F feature channels, C memory channels, S slots, d hidden channels;
+    Cost: 2 C d + S d + C + (2 F + 1) d weights for F feature channels, C memory channels, S slots, d hidden channels;
     per image 2 S C d + 2 P F d + 2 S P d multiply-adds for P positions (at most `most_side` squared).
     """
 
     source = "Vaswani et al., 2017: attention; Jaegle et al., 2021: a latent array that attends to the input"
     search_space: ClassVar[dict[str, Dimension]] = {
-        "hidden": Integer(16, 256, log=True),
+        "hidden": Categorical((16, 32, 64, 128, 256)),
         "heads": Categorical((1, 2, 4)),
     }
 
     class Config(ComponentConfig):
         """Channels of queries, keys and values over all heads, and the largest side of a map that is attended to."""
 
-        hidden: Annotated[int, Field(ge=1)] = 64
+        hidden: Annotated[int, Field(ge=2)] = 64
         heads: Annotated[int, Field(ge=1)] = 1
         most_side: Annotated[int, Field(ge=1)] = 14
 
@@ -57,7 +60,8 @@ class Attention(MemoryUpdate):
         self.query = nn.Linear(memory.channels, config.hidden, bias=False)
         self.slots_SD = nn.Parameter(torch.zeros(memory.rows * memory.columns, config.hidden))
         declare(self, slots_SD=Rule("normal", 1.0))
-        self.key, self.value = (nn.Conv2d(channels, config.hidden, 1) for _ in range(2))
+        self.key = nn.Conv2d(channels, config.hidden, 1, bias=False)
+        self.value = nn.Conv2d(channels, config.hidden, 1)
         for part in (self.key, self.value):
             declare(part, weight=Rule("glorot_uniform"))
         self.write = nn.Linear(config.hidden, memory.channels)
@@ -78,6 +82,7 @@ class Attention(MemoryUpdate):
         return memory_NCHW + change_BCS.reshape(-1, *memory_NCHW.shape[1:])
 
     def _heads(self, x_NPD: Tensor) -> Tensor:
-        """Return [batch, heads, positions, channels per head]."""
-        images, positions, _ = x_NPD.shape
-        return x_NPD.reshape(images, positions, self.config.heads, -1).transpose(1, 2)
+        """Return [batch, heads, positions, channels per head], normalized over all channels of a position."""
+        images, positions, channels = x_NPD.shape
+        normal = functional.layer_norm(x_NPD, (channels,))
+        return normal.reshape(images, positions, self.config.heads, -1).transpose(1, 2)

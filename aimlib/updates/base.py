@@ -85,7 +85,11 @@ def as_map(features: Tensor) -> Tensor:
 
 def pool_to(x_BCHW: Tensor, rows: int, columns: int) -> Tensor:
     """Return maps averaged down to rows x columns; where a map is smaller, its values are repeated."""
+    # The adaptive pool does all this, but has no deterministic backward on CUDA.
+    for dim, side in ((2, rows), (3, columns)):
+        if x_BCHW.shape[dim] < side and side % x_BCHW.shape[dim] == 0:
+            x_BCHW = x_BCHW.repeat_interleave(side // x_BCHW.shape[dim], dim)
     height, width = x_BCHW.shape[2:]
-    if height % rows == 0 and width % columns == 0:  # the adaptive pool has no deterministic backward on CUDA
+    if height % rows == 0 and width % columns == 0:
         return functional.avg_pool2d(x_BCHW, (height // rows, width // columns))
     return functional.adaptive_avg_pool2d(x_BCHW, (rows, columns))

@@ -21,6 +21,7 @@ from aimlib.testing import (
 )
 from aimlib.testing.conformance import Conformance
 from aimlib.testing.placements import layers_of
+from aimlib.updates.base import MemoryUpdate
 
 FAMILIES_WITH_TESTS = (backbones, controls, memories, placements, updates)
 
@@ -239,6 +240,33 @@ def test_conformance_finds_a_bad_memory_source() -> None:
             "test_every_parameter_declares_its_start",
             "test_gradient_reaches_every_parameter",
             "test_degrees_of_freedom_are_possible",
+            "test_initial_scale_is_a_factor_on_the_start",
+            "test_odd_sizes",
+            "test_meta_device",
+        }
+
+
+def test_conformance_finds_a_bad_update() -> None:
+    with restored_registries():
+
+        @updates.register("bad")
+        class Bad(MemoryUpdate):
+            """Takes the features apart from the gradient, draws, and is wide instead of high."""
+
+            source = "a test"
+
+            def forward(self, features: Tensor, memory_NCHW: Tensor) -> Tensor:
+                chance = torch.rand(len(features), 1, 1, 1)
+                return (memory_NCHW + chance + features.detach().flatten(1).mean(1)[:, None, None, None]).mT
+
+        case = type("Case", (UpdateConformance,), {"name": "bad"})()
+        assert failures(case) >= {
+            "test_new_memory_has_the_size_of_the_old",
+            "test_images_do_not_see_each_other_in_evaluation",
+            "test_gradient_reaches_features_memory_and_parameters",
+            "test_gradient_reaches_them_from_a_batch_of_one",
+            "test_equal_steps_give_equal_bits",
+            "test_channels_last",
             "test_meta_device",
         }
 

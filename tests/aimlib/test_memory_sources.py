@@ -53,7 +53,7 @@ kinds = st.sampled_from(
 @quick
 @given(kinds, sizes)
 def test_degrees_of_freedom_are_the_rank_of_what_can_be_learned(kind: dict[str, Any], size: dict[str, int]) -> None:
-    made = source(**kind, **size)
+    made = source(**{**kind, **size})
     assert made.degrees_of_freedom == free_values(made)
 
 

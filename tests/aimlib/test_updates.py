@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from aimlib.errors import ConfigError
 from aimlib.initialization import initialize
@@ -35,7 +36,7 @@ def test_weights_are_those_of_the_documented_formulas(f: int, height: int, hidde
     features = (f, height, 6)
     assert count_parameters(update("residual", features, hidden=hidden)) == (f + c + 3) * hidden + (hidden + 1) * c
     assert count_parameters(update("gated", features, hidden=hidden)) == (f + c + 3) * hidden + 2 * (hidden + 1) * c
-    expected = 2 * c * hidden + s * hidden + c + 2 * (f + 1) * hidden
+    expected = 2 * c * hidden + s * hidden + c + (2 * f + 1) * hidden
     assert count_parameters(update("attention", features, hidden=hidden)) == expected
     a = channels_added(SIZE.values, height, 6)
     filters = (4, 5, 6)
@@ -81,14 +82,22 @@ def test_attention_equals_torchs(heads: int) -> None:
     tokens = x.flatten(2).transpose(1, 2)
     parts = dict(made.named_parameters())
     query = memory.flatten(2).transpose(1, 2) @ parts["query.weight"].T + parts["slots_SD"]
-    key, value = (tokens @ parts[f"{name}.weight"][:, :, 0, 0].T + parts[f"{name}.bias"] for name in ("key", "value"))
+    key, value = (tokens @ parts[f"{name}.weight"][:, :, 0, 0].T for name in ("key", "value"))
+    value = value + parts["value.bias"]
 
     def split(t: torch.Tensor) -> torch.Tensor:
-        return t.view(3, -1, heads, 8 // heads).transpose(1, 2)
+        return functional.layer_norm(t, (8,)).view(3, -1, heads, 8 // heads).transpose(1, 2)
 
     gathered = functional.scaled_dot_product_attention(split(query), split(key), split(value))
     change = gathered.transpose(1, 2).reshape(3, 6, 8) @ parts["write.weight"].T + parts["write.bias"]
     torch.testing.assert_close(made(x, memory), memory + change.transpose(1, 2).view(3, 6, 2, 3), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gated", "residual", "attention"])
+def test_the_change_does_not_grow_with_the_features(name: str) -> None:
+    made = update(name, (5, 4, 6), hidden=8).train()
+    x, memory = drawn(3, 5, 4, 6), drawn(1, 6, 2, 3)
+    assert float((made(1e4 * x, memory) - memory).abs().max().detach()) < 20
 
 
 def test_attention_gives_the_slots_of_a_constant_memory_values_of_their_own() -> None:
@@ -111,12 +120,56 @@ def test_dense_features_are_a_map_of_one_position(name: str) -> None:
     torch.testing.assert_close(made(x, memory), update(name, (7, 1, 1), hidden=8)(x[:, :, None, None], memory))
 
 
-@pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 7), (1, 1)])
+@pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 7), (1, 1), (1, 6), (2, 9), (3, 1), (3, 2)])
 def test_pooling_averages_or_repeats(height: int, width: int) -> None:
     x = drawn(2, 3, height, width)
-    torch.testing.assert_close(pool_to(x, 2, 3), functional.adaptive_avg_pool2d(x, (2, 3)))
+    for rows, columns in ((2, 3), (4, 6), (7, 7)):
+        expected = functional.adaptive_avg_pool2d(x, (rows, columns))
+        torch.testing.assert_close(pool_to(x, rows, columns), expected)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "deterministic"), [(8, 6, True), (1, 1, True), (2, 6, True), (5, 6, False)]
+)
+def test_pooling_keeps_clear_of_the_adaptive_pool_where_it_can(height: int, width: int, deterministic: bool) -> None:
+    """On CUDA the adaptive pool has no deterministic backward."""
+    x = drawn(2, 3, height, width).requires_grad_()
+    with torch.profiler.profile() as profile:
+        pool_to(x, 4, 3).sum().backward()  # type: ignore[no-untyped-call]
+    adaptive = [event.key for event in profile.key_averages() if "adaptive" in event.key]
+    assert (adaptive == []) == deterministic
 
 
 def test_heads_that_do_not_divide_are_refused() -> None:
     with pytest.raises(ConfigError, match="hidden: 64 channels cannot be split into 3 heads"):
         updates.parse({"name": "attention", "heads": 3})
+
+
+@pytest.mark.parametrize("name", ["gated", "residual", "attention"])
+def test_multiply_adds_are_those_of_the_documented_formulas(name: str) -> None:
+    f, h, c, slots, positions = 5, 8, SIZE.channels, SIZE.rows * SIZE.columns, 4 * 6
+    made = update(name, (f, 4, 6), hidden=h)
+    with FlopCounterMode(display=False) as counter:
+        made(drawn(3, f, 4, 6), drawn(3, c, 2, 3))
+    per_position = {"gated": (f + c) * h + 2 * h * c, "residual": (f + c) * h + h * c}
+    expected = {
+        "attention": 2 * slots * c * h + 2 * positions * f * h + 2 * slots * positions * h,
+        **{other: slots * each for other, each in per_position.items()},
+    }
+    assert counter.get_total_flops() == 2 * 3 * expected[name]
+
+
+@pytest.mark.parametrize("name", updates.names())
+@pytest.mark.parametrize("features", [(64, 112, 112), (2048, 7, 7), (2048, 112, 112)])
+def test_defaults_stay_small_beside_the_networks_of_the_claim(name: str, features: tuple[int, ...]) -> None:
+    with torch.device("meta"):
+        made: MemoryUpdate = updates.get(name)(updates.parse(name), features, MemoryConfig(), "layer1")
+        assert made(torch.zeros(2, *features), torch.zeros(1, 1024, 7, 7)).shape == (2, 1024, 7, 7)
+    assert count_parameters(made) < 600_000
+
+
+def test_from_dense_features_every_slot_gathers_the_same() -> None:
+    memory = drawn(1, 6, 2, 3)
+    change = update("attention", (7,), hidden=8)(drawn(3, 7), memory) - memory
+    torch.testing.assert_close(change, change[:, :, :1, :1].expand(3, 6, 2, 3))
+    assert bool(change.abs().sum() > 0)

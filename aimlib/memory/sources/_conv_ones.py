@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from aimlib.dimensions import Categorical, Dimension, Integer, Real
 from aimlib.initialization import Rule, declare
@@ -49,10 +49,13 @@ class ConvOnes(MemorySource):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        sides = (1, 1) if config.kernel == "1x1" else (config.rows, config.columns)
-        self.conv = nn.Conv2d(config.channels, config.channels, kernel_size=sides, padding="same")
+        rows, columns = (1, 1) if config.kernel == "1x1" else (config.rows, config.columns)
+        self.conv = nn.Conv2d(config.channels, config.channels, kernel_size=(rows, columns))
         declare(self.conv, weight=Rule("glorot_uniform", config.initial_scale), bias=Rule("constant", 0.0))
-        self.register_buffer("ones_1CHW", torch.ones(1, config.channels, *sides), persistent=False)
+        # The border of "same" padding, where it is uneven with one zero more after the ones than before them.
+        border = ((columns - 1) // 2, columns // 2, (rows - 1) // 2, rows // 2)
+        ones_1CHW = functional.pad(torch.ones(1, config.channels, rows, columns), border)
+        self.register_buffer("ones_1CHW", ones_1CHW, persistent=False)
 
     def forward(self, batch: int) -> Tensor:
         """Return the memory [1, channels, rows, columns]."""
@@ -61,17 +64,10 @@ class ConvOnes(MemorySource):
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Of a 1 x 1 kernel one value per channel; of a full one as many as positions differ in what they see."""
-        if self.config.kernel == "1x1":
-            return self.config.channels
-        return self.config.channels * _rank(self.config.rows) * _rank(self.config.columns)
+        """Of a 1 x 1 kernel one value per channel; of a full one every value.
 
-
-def _rank(side: int) -> int:
-    """Return how many of the `side` sums that a kernel gives along one axis, at its places over the ones, are free."""
-    seen = np.zeros((side, side))
-    before = (side - 1) // 2  # zeros before the ones, as torch pads "same"
-    for position in range(side):
-        for tap in range(side):
-            seen[position, tap] = 0 <= position + tap - before < side
-    return int(np.linalg.matrix_rank(seen))
+        Along one axis the middle position sees all taps, those after it the first ones only, those before it the last
+        ones only. All taps less the last ones are first ones again, so the positions give the sums of the first
+        1, 2, ... taps up to all: a triangle, of full rank. In two dimensions the ranks multiply.
+        """
+        return self.config.channels if self.config.kernel == "1x1" else self.config.values

@@ -38,10 +38,11 @@ class Noise(MemorySource):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        shape = (1, config.channels, config.rows, config.columns)
-        with torch.device("cpu"):
-            fixed = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * config.initial_scale
-        self.register_buffer("fixed_1CHW", fixed.to(torch.get_default_device()), persistent=False)
+        fixed = torch.empty(1, config.channels, config.rows, config.columns)
+        if not fixed.is_meta:  # drawn on the CPU, so that it is the same on every device
+            drawn = torch.randn(fixed.shape, generator=torch.Generator().manual_seed(0), device="cpu")
+            fixed.copy_(drawn * config.initial_scale)
+        self.register_buffer("fixed_1CHW", fixed, persistent=False)
 
     def forward(self, batch: int) -> Tensor:
         """Return the memory [1 or batch, channels, rows, columns]."""
