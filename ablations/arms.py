@@ -72,6 +72,21 @@ def shape_of(config: RunConfig) -> ImageShape:
     return shape
 
 
+def arm_document(study: StudyFile, name: str) -> dict[str, Any]:
+    """Return what a study says of an arm: protocol, base and the arm itself, merged; not yet validated."""
+    return _layers(name, _specs(study.spec), study.spec)
+
+
+def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
+    """Return why an arm that is given as a merged document cannot be run; empty where it can."""
+    try:
+        config = RunConfig.parse({**document, "seed": study.spec.seeds[0]})
+        _build(config.model, shape_of(config))
+    except UsageError as error:
+        return " ".join(str(error).split())
+    return "; ".join(_idle(config))
+
+
 def _specs(spec: StudySpec) -> dict[str, ArmSpec]:
     named = {
         name: arm if arm.levels is None else _at_levels(_combination(arm.levels, spec), spec, arm.role)

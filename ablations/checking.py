@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations import planning
+from ablations import planning, screening
 from ablations.arms import differences
 from ablations.estimate import Cost, estimate
 from ablations.planning import Plan
@@ -42,6 +42,8 @@ def check(study: str | Path, overrides: Iterable[str] = (), *, timing: bool = Tr
     plan = planning.plan(file)
     cost = estimate(plan, parallel_here(file.spec.resources)) if timing else None
     notes = list(_notes(plan))
+    if file.spec.search is not None:
+        notes += screening.check(file)
     if cost is not None and file.spec.resources.gpus > 0 and cost.device == "cpu":
         notes.append("cost: timed on this machine's CPU, as it has no GPU; the study asks for one and will be faster")
     return Check(plan, cost, tuple(notes))

@@ -66,10 +66,21 @@ def run_command(
     import analysis  # noqa: PLC0415
     from ablations import printing  # noqa: PLC0415
     from ablations.launch import run  # noqa: PLC0415
+    from ablations.study import read_study  # noqa: PLC0415
 
     console = _console()
     try:
-        session = run(study, out, overrides or (), address=address, executor=executor, console=console)
+        if read_study(study, overrides or ()).spec.search is None:
+            session = run(study, out, overrides or (), address=address, executor=executor, console=console)
+        else:
+            from ablations import screening  # noqa: PLC0415
+
+            found = screening.run(study, out, overrides or (), address=address, executor=executor, console=console)
+            printing.trials(found.trials, console)
+            session = found.session
+            if not found.confirmed:
+                printing.session(session, console)
+                raise typer.Exit(130)
     except KeyboardInterrupt:
         console.print("interrupted: the same command goes on from here")
         raise typer.Exit(130) from None

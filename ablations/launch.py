@@ -76,8 +76,11 @@ def run(
     if address is not None and executor == "inline":
         raise UsageError("--address is of a Ray cluster; it goes with --executor ray")
     console = console or Console(quiet=True)
+    file = read_study(study, overrides)
+    if file.spec.search is not None:
+        raise UsageError(f"{file.path}: search: this study searches first; run it with ablations.screening.run")
     with console.status("checking the study, its networks and its data"):
-        plan = planning.plan(read_study(study, overrides))
+        plan = planning.plan(file)
     directory = Path(out) if out is not None else Path("results") / plan.study.spec.name
     store = ResultStore(directory)
     _refuse_another_study(store, plan)

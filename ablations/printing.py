@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ablations.checking import Check
     from ablations.diagnosis import Finding
     from ablations.launch import Session
+    from ablations.screening import Trial
     from aimlib.registry import PluginInfo
 
 
@@ -104,6 +105,29 @@ def session(result: Session, console: Console) -> None:
         )
     if result.open:
         console.print("interrupted: the same command goes on from here")
+
+
+def trials(found: Iterable[Trial], console: Console) -> None:
+    """Print the trials of a screening, the best first, and how many draws could not be built."""
+    found = list(found)
+    passed_over = sum(not trial.buildable for trial in found)
+    if passed_over:
+        console.print(f"{passed_over} of {len(found)} configurations that were drawn cannot be built; passed over.")
+    found = [trial for trial in found if trial.buildable]
+    ranked = sorted(found, key=lambda trial: (trial.value is None, -(trial.value or 0.0), trial.number))
+    rows = [
+        (
+            trial.name,
+            f"{100 * trial.value:.2f} %" if trial.value is not None else trial.reason,
+            ", ".join(f"{name.removeprefix('model.')}={_drawn(value)}" for name, value in trial.drawn.items()),
+        )
+        for trial in ranked
+    ]
+    console.print(table(("Trial", "Validation accuracy", "What was drawn"), rows, right=("Validation accuracy",)))
+
+
+def _drawn(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def frame(data: pd.DataFrame, console: Console) -> None:

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ablations import documents
 from ablations.designs import DESIGNS, TWO_LEVELS, level_text
-from aimlib.component import Frozen
+from aimlib.component import Frozen, Names
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
 from aimlib.training.protocols import PROTOCOLS
 
@@ -136,6 +136,29 @@ class ArmSpec(Frozen):
         return self
 
 
+class SearchSpec(Frozen):
+    """A screening: a search over options of the arm `vary`, judged on validation images and on seeds of its own.
+
+    The best trials are confirmed beside the study's arms, on the study's seeds.
+    """
+
+    vary: str
+    over: Names = ("model.memory", "model.placement", "model.update")
+    """Key paths that are searched: components (with the options that each choice has) and single options."""
+    trials: Annotated[int, Field(ge=1, le=100_000)]
+    """Configurations that are tried."""
+    seeds: Seeds = (1000, 1001)
+    """Seeds of every trial; none of the study's."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """tpe: tree-structured Parzen estimator (Bergstra et al., 2011)."""
+    batch: Annotated[int, Field(ge=1)] = 4
+    """Trials that are proposed at once, from what all before them gave."""
+    top: Annotated[int, Field(ge=1)] = 3
+    """Trials that are confirmed."""
+    training: Mapped = {}
+    """What the trials' training has else than the study's, e.g. fewer epochs."""
+
+
 class StudySpec(Frozen):
     """The content of a study file."""
 
@@ -157,6 +180,8 @@ class StudySpec(Frozen):
     """Which combinations, see `ablations.designs`; None is full_factorial where there are factors."""
     vary: str | None = None
     """Arm over which the factors are laid."""
+    search: SearchSpec | None = None
+    """A screening before the study's own runs; its best trials become arms."""
     resources: Resources = Resources()
 
     @model_validator(mode="after")
@@ -181,6 +206,23 @@ class StudySpec(Frozen):
             yield f"protocol: {unknown_name('protocol', self.protocol, PROTOCOLS)}"
         yield from self._factor_problems()
         yield from self._arm_problems()
+        yield from self._search_problems()
+
+    def _search_problems(self) -> Iterable[str]:
+        search = self.search
+        if search is None:
+            return
+        if search.vary not in self.arms:
+            yield f"search.vary: {unknown_name('arm', search.vary, self.arms)}"
+        elif self.arms[search.vary].control is not None or self.arms[search.vary].levels is not None:
+            yield f"search.vary: arm {search.vary!r} is made from others; search over an arm that says its own options"
+        if shared := sorted(set(search.seeds) & set(self.seeds)):
+            yield (
+                f"search.seeds: {', '.join(map(str, shared))} are seeds of the study, too: what is chosen on a seed is "
+                f"not confirmed on it; give other seeds"
+            )
+        if self.factors:
+            yield "search: without factors; what is searched over is not laid out in levels, so put factors elsewhere"
 
     def _arm_problems(self) -> Iterable[str]:
         for name, arm in self.arms.items():
@@ -331,4 +373,4 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
 
 
 assert set(DESIGNS) == {"full_factorial", "one_at_a_time", "ladder", "leave_one_out"}  # what StudySpec.design offers
-__all__ = ["ArmSpec", "Resources", "StudyFile", "StudySpec", "labels_of", "read_study", "shipped_studies"]
+__all__ = ["ArmSpec", "Resources", "SearchSpec", "StudyFile", "StudySpec", "labels_of", "read_study", "shipped_studies"]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from aimlib.component import ComponentConfig, Frozen, Names
+from aimlib.dimensions import Categorical, Dimension, Real
 from aimlib.records import SCHEMA_VERSION
 from aimlib.registry import (
     ComponentOf,
@@ -49,6 +50,8 @@ class CarryConfig(Frozen):
     every forward pass starts from a mix of the source's memory and that average. In evaluation it stands still.
     """
 
+    search_space: ClassVar[dict[str, Dimension]] = {"decay": Real(0.5, 0.99), "share": Real(0.1, 0.9)}
+
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Weight of the past in the moving average; 0 carries the last batch alone."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -60,6 +63,13 @@ class ModelConfig(Frozen):
 
     ``placement: none`` says the same: no layer reads, so whatever else is said of the memory is left out.
     """
+
+    search_space: ClassVar[dict[str, Dimension]] = {
+        "update_after": Categorical(("stage", "first_block", "block")),
+        "routing": Categorical(("current", "as_run")),
+        "read_init": Categorical(("concatenated", "own", "whole")),
+        "conv_init": Categorical(("he_normal", "glorot_uniform")),
+    }
 
     backbone: Annotated[ComponentConfig, ComponentOf(backbones)]
     memory: Annotated[ComponentConfig | None, ComponentOf(memories, optional=True)] = None

@@ -21,6 +21,7 @@ FULL = {
     "update",
     "memory_size",
     "mlp",
+    "screening",
 }
 """Studies for a cluster; each has a twin ``<name>_small``."""
 
@@ -124,7 +125,7 @@ def test_the_demo_needs_no_download() -> None:
     assert planning.document(result.plan)["claim"] == "stanford_dogs_aim"
 
 
-@pytest.mark.parametrize("name", ["update_small", "memory_size_small", "mlp_small"])
+@pytest.mark.parametrize("name", ["update_small", "memory_size_small", "mlp_small", "screening_small"])
 def test_twins_on_digits_need_no_download(name: str) -> None:
     result = check(name, timing=False)
     assert len(result.plan.runs) == len(result.plan.arms) * 5

@@ -1,0 +1,290 @@
+"""The search space follows from the plugins' own dimensions; screening and confirmation end to end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import optuna
+import pytest
+
+import analysis
+from ablations import screening
+from ablations.checking import check
+from ablations.launch import run
+from ablations.search import Parameter, corners, described, merged, space, suggest
+from aimlib.config import ModelConfig
+from aimlib.dimensions import Categorical, Integer, Real
+from aimlib.errors import ConfigError, UsageError
+from aimlib.placements import Placement
+from aimlib.registry import FAMILIES, memories, placements, updates
+
+StudyMaker = Callable[..., Path]
+ARM: dict[str, Any] = {
+    "model": {
+        "backbone": {"name": "small_resnet", "widths": [4, 4], "blocks": [1, 1]},
+        "memory": {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 3},
+        "placement": "every_layer",
+        "update": "conv_sigmoid",
+        "update_after": "block",
+    },
+    "training": {"optimizer": {"name": "adam", "learning_rate": 1e-3}},
+}
+ALL = ("model.memory", "model.placement", "model.update", "model.update_after", "model.carry", "model.read_init")
+
+
+def by_name(over: tuple[str, ...] = ALL) -> dict[str, Parameter]:
+    return {parameter.name: parameter for parameter in space(over, ARM)}
+
+
+def test_every_dimension_of_every_plugin_is_in_the_space() -> None:
+    parameters = by_name()
+    for path, family in (("model.memory", memories), ("model.placement", placements), ("model.update", updates)):
+        choices = parameters[path].dimension
+        assert isinstance(choices, Categorical)
+        usable = [name for name in family.names() if name != "layers"]  # which has no default
+        assert [choice for choice in choices.choices if choice != "none"] == usable
+        for name in usable:
+            for option, dimension in getattr(family.get(name), "search_space", {}).items():
+                found = parameters[f"{path}.{name}.{option}"]
+                assert found.dimension == dimension
+                assert found.only_if == (path, name)
+
+
+def test_every_dimension_names_an_option_and_stays_within_what_it_takes() -> None:
+    """For all families: a plugin takes both ends of every range that it brings."""
+    seen = 0
+    for family in FAMILIES:
+        for name in family.names():
+            plugin = family.get(name)
+            for option, dimension in getattr(plugin, "search_space", {}).items():
+                ends = dimension.choices if isinstance(dimension, Categorical) else (dimension.low, dimension.high)
+                for end in ends:
+                    assert getattr(family.parse({"name": name, option: end}), option) == end
+                    seen += 1
+    assert seen > 40
+
+
+def test_a_third_partys_plugin_and_its_dimensions_appear_by_themselves() -> None:
+    class Few(Placement):
+        """Reads in few layers."""
+
+        search_space: ClassVar[dict[str, Any]] = {"count": Integer(1, 5)}
+
+        class Config(placements.get("every_layer").Config):  # type: ignore[misc, name-defined]
+            """How many."""
+
+            count: int = 2
+
+        def reads(self, layers: Any) -> list[str]:
+            return [layer.name for layer in layers[: self.config.count]]  # type: ignore[attr-defined]
+
+    placements.register("few")(Few)
+    try:
+        parameters = by_name()
+        assert parameters["model.placement.few.count"].dimension == Integer(1, 5)
+        assert "few" in parameters["model.placement"].dimension.choices  # type: ignore[union-attr]
+    finally:
+        del placements._classes["few"]
+
+
+def test_options_are_asked_for_only_where_their_plugin_was_chosen() -> None:
+    parameters = space(ALL, ARM)
+    fixed = optuna.trial.FixedTrial(
+        {
+            "model.memory": "dense_ones",
+            "model.memory.dense_ones.channels": 32,
+            "model.memory.dense_ones.inputs": 7,
+            "model.memory.dense_ones.initial_scale": 0.5,
+            "model.placement": "block_entry",
+            "model.update": "none",
+            "model.carry": "with",
+            "model.carry.decay": 0.8,
+            "model.carry.share": 0.3,
+            "model.read_init": "own",
+        }
+    )
+    drawn = suggest(fixed, parameters)  # anything else that was asked for would raise
+    assert drawn == {
+        "model": {
+            "memory": {"name": "dense_ones", "channels": 32, "inputs": 7, "initial_scale": 0.5},
+            "placement": {"name": "block_entry"},
+            "update": "none",
+            "carry": {"decay": 0.8, "share": 0.3},
+            "read_init": "own",
+        }
+    }
+
+
+def test_what_is_drawn_makes_a_model_together_with_the_arm() -> None:
+    parameters, sampler = space(ALL, ARM), optuna.samplers.RandomSampler(seed=0)
+    study = optuna.create_study(sampler=sampler)
+    seen: set[str] = set()
+    for _ in range(60):
+        document = merged(ARM, suggest(study.ask(), parameters))
+        model = ModelConfig.parse(document["model"])
+        assert model.memory is not None
+        assert (model.memory.rows, model.memory.columns) == (2, 3), "rows and columns of the arm stay"  # type: ignore[attr-defined]
+        seen |= {model.memory.name, model.update.name if model.update else "none"}
+    assert seen == {*memories.names(), *updates.names(), "none"}
+
+
+def test_a_single_option_is_that_of_the_arms_component() -> None:
+    (rate,) = space(("training.optimizer.learning_rate",), ARM)
+    assert rate.dimension == Real(1e-5, 1e-2, log=True)
+    assert suggest(optuna.trial.FixedTrial({rate.name: 0.01}), [rate]) == {
+        "training": {"optimizer": {"learning_rate": 0.01}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("model.memories", "'model.memories' cannot be searched over; did you mean 'model.memory'"),
+        ("training.epochs", "'training.epochs' cannot be searched over"),
+        ("model.memory.rows", "model.memory of the varied arm, 'conv_ones', has no such dimension; it has: channels"),
+    ],
+)
+def test_a_path_that_cannot_be_searched_is_refused(path: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        space((path,), ARM)
+
+
+def test_corners_hold_every_choice_and_both_ends_of_every_range() -> None:
+    parameters = space(ALL, ARM)
+    found = list(corners(parameters))
+    documents = [document for _, document in found]
+    assert len(documents) == len({json.dumps(document, sort_keys=True) for document in documents})
+    channels = {d["model"]["memory"].get("channels") for d in documents if d["model"]["memory"]["name"] == "noise"}
+    assert channels == {16, 1024}
+    assert {d["model"].get("update_after") for d in documents} == {None, "stage", "first_block", "block"}
+    assert any(d["model"].get("carry", {}) and d["model"]["carry"]["decay"] == 0.99 for d in documents)
+    for document in documents:
+        ModelConfig.parse(merged(ARM, document)["model"])
+
+
+def test_parameters_in_words() -> None:
+    parameters = by_name()
+    assert described(parameters["model.memory.conv_ones.channels"]) == (
+        "model.memory.conv_ones.channels: 16 to 1024, logarithmic, where model.memory is conv_ones"
+    )
+    assert described(parameters["model.update_after"]).endswith("where model.update is not none")
+
+
+SEARCH: dict[str, Any] = {
+    "vary": "aim",
+    "over": ["model.placement", "model.update", "training.optimizer.learning_rate"],
+    "trials": 4,
+    "batch": 2,
+    "seeds": [90],
+    "top": 2,
+    "training": {"epochs": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [0, 90]}, "search.seeds: 0 are seeds of the study, too"),
+        ({"vary": "aims"}, "search.vary: unknown arm 'aims'; did you mean 'aim'"),
+        ({"over": ["model.nothing"]}, "search.over: 'model.nothing' cannot be searched over"),
+        ({"trials": 0}, "search.trials: .*greater than or equal to 1"),
+        ({"sampler": "cma"}, "search.sampler: must be 'tpe' or 'random'"),
+        ({"size": 3}, "search.size: unknown key"),
+    ],
+)
+def test_a_bad_search_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check(study({"search": {**SEARCH, **changes}}), timing=False)
+
+
+def test_search_and_factors_are_refused_together(study: StudyMaker) -> None:
+    factors = {"factors/model.memory.channels": [4, 8], "vary": "aim"}
+    with pytest.raises(ConfigError, match="search: without factors"):
+        check(study({"search": SEARCH, **factors}), timing=False)
+
+
+def test_check_shows_the_space_and_builds_its_corners(study: StudyMaker) -> None:
+    notes = check(study({"search": SEARCH}), timing=False).notes
+    assert any("4 trials x 1 seeds = 4 runs of arm 'aim'" in note for note in notes)
+    assert any("model.update: one of none, attention, conv_sigmoid, gated, residual" in note for note in notes)
+    assert any(note.endswith("can be built") and "corners of the space checked" in note for note in notes)
+
+
+def test_the_plain_run_does_not_ignore_a_search(study: StudyMaker, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="this study searches first; run it with ablations"):
+        run(study({"search": SEARCH}), tmp_path / "out", executor="inline")
+
+
+def test_screening_then_confirmation_and_nothing_twice(
+    study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = study({"search": SEARCH, "seeds": [0, 1]}), tmp_path / "out"
+    first = screening.run(path, out, executor="inline")
+    assert first.confirmed
+    tried = [trial for trial in first.trials if trial.buildable]
+    assert len(tried) == 4
+    assert all(trial.value is not None for trial in tried)
+    screened, confirmed = analysis.load(out / "screening"), analysis.load(out / "confirmation")
+    assert set(screened.trials["seed"]) == {90}
+    assert set(screened.trials["epochs_run"]) == {1}
+    means = screened.trials.set_index("arm")["validation_accuracy"]
+    for trial in tried:
+        if trial.name in means.index:
+            assert trial.value == pytest.approx(means[trial.name])
+    best = sorted(tried, key=lambda trial: (-(trial.value or 0), trial.number))
+    arms = [arm.name for arm in confirmed.plan.arms]
+    assert arms[:2] == ["baseline", "aim"]
+    assert arms[2] == best[0].name
+    assert len(arms) == 4
+    assert set(confirmed.trials["seed"]) == {0, 1}
+    assert set(confirmed.trials["epochs_run"]) == {2}, "confirmed on the study's budget"
+    assert not set(screened.trials["run_id"]) & set(confirmed.trials["run_id"])
+    monkeypatch.setattr("ablations.executors.InlineExecutor.execute", lambda *_: pytest.fail("nothing is left to run"))
+    again = screening.run(path, out, executor="inline")
+    assert [(trial.drawn, trial.value) for trial in again.trials] == [(t.drawn, t.value) for t in first.trials]
+    assert again.session.computed == 0
+
+
+def test_a_screening_goes_on_where_it_was_interrupted(
+    study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = study({"search": SEARCH, "seeds": [0]})
+    whole = screening.run(path, tmp_path / "whole", executor="inline")
+    real, calls = screening.launch.run, []
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(screening.launch, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        screening.run(path, tmp_path / "broken", executor="inline")
+    monkeypatch.setattr(screening.launch, "run", real)
+    resumed = screening.run(path, tmp_path / "broken", executor="inline")
+    assert [(trial.drawn, trial.value) for trial in resumed.trials] == [(t.drawn, t.value) for t in whole.trials]
+
+
+def test_what_cannot_be_built_is_passed_over(study: StudyMaker, tmp_path: Path) -> None:
+    """`input_only` has no reader after an update; such a draw is no trial, and says why."""
+    over = ["model.placement", "model.update"]
+    found = screening.run(
+        study({"search": {**SEARCH, "over": over, "trials": 5, "sampler": "random"}, "seeds": [0]}),
+        tmp_path / "out",
+        executor="inline",
+    )
+    refused = [trial for trial in found.trials if not trial.buildable]
+    assert len([trial for trial in found.trials if trial.buildable]) == 5
+    assert refused
+    assert all("the update has no effect" in trial.reason and trial.value is None for trial in refused)
+
+
+def test_a_corner_that_cannot_be_built_is_told(study: StudyMaker) -> None:
+    changes = {"arms.aim.model.placement": "input_only", "arms.aim.model.update": None}
+    notes = check(study({**changes, "search": {**SEARCH, "over": ["model.routing"]}}), timing=False).notes
+    assert any("corner model.routing=as_run cannot be built" in note for note in notes)
+    assert any("2 corners of the space checked, 1 can be built" in note for note in notes)
