@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from ablations import documents
-from ablations.designs import DESIGNS, Combination, label, level_text
-from ablations.study import ArmSpec, StudyFile, StudySpec, labels_of
+from ablations.factors import arm_specs
+from ablations.study import ArmSpec, StudyFile, StudySpec
 from aimlib.config import ModelConfig, RunConfig
 from aimlib.controls.base import Control
 from aimlib.datasets.base import ImageShape
@@ -24,7 +24,7 @@ class Arm:
     Attributes
     ----------
     name : unique in the study.
-    role : ``baseline``, ``aim``, ``matched``, ``frozen`` or ``other``.
+    role : ``baseline``, ``aim``, ``matched``, ``frozen``, ``permuted`` or ``other``.
     of : the arm that it is a control or a variation of; None where it starts from the base.
     config : the run of the study's first seed.
     levels : label of the level of every factor, by factor; empty for arms beside the factors.
@@ -51,7 +51,7 @@ def expand(study: StudyFile) -> list[Arm]:
     spec = study.spec
     problems: list[str] = []
     arms: dict[str, Arm] = {}
-    specs = _specs(spec)
+    specs = arm_specs(spec)
     for name in specs:
         try:
             arms[name] = _complete(name, specs, spec)
@@ -74,7 +74,7 @@ def shape_of(config: RunConfig) -> ImageShape:
 
 def arm_document(study: StudyFile, name: str) -> dict[str, Any]:
     """Return what a study says of an arm: protocol, base and the arm itself, merged; not yet validated."""
-    return _layers(name, _specs(study.spec), study.spec)
+    return _layers(name, arm_specs(study.spec), study.spec)
 
 
 def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
@@ -85,54 +85,6 @@ def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
     except UsageError as error:
         return " ".join(str(error).split())
     return "; ".join(_idle(config))
-
-
-def _specs(spec: StudySpec) -> dict[str, ArmSpec]:
-    named = {
-        name: arm if arm.levels is None else _at_levels(_combination(arm.levels, spec), spec, arm.role)
-        for name, arm in spec.arms.items()
-    }
-    return {**named, **_factor_arms(spec)}
-
-
-def _factor_arms(spec: StudySpec) -> dict[str, ArmSpec]:
-    if not spec.factors:
-        return {}
-    choices = {name: list(levels) for name, levels in spec.factors.items()}
-    combinations = DESIGNS[spec.design or "full_factorial"](choices)
-    return {_arm_name(chosen, spec): _at_levels(chosen, spec) for chosen in combinations}
-
-
-def _arm_name(chosen: Combination, spec: StudySpec) -> str:
-    """Return ``vary[channels=8]``; for switches (factors of two labels) ``vary+memory+stem``: those that are on."""
-    switches = all(isinstance(levels, dict) and len(levels) == 2 for levels in spec.factors.values())
-    on = [name for name, level in chosen.items() if level == list(spec.factors[name])[-1]]
-    if switches and on and len(chosen) == len(spec.factors):
-        return "+".join([str(spec.vary), *on])
-    return f"{spec.vary}[{label(chosen)}]"
-
-
-def _combination(levels: Mapping[str, str], spec: StudySpec) -> Combination:
-    """Return the combination that an arm's labels name: the first level of every factor that they leave out."""
-    chosen = {}
-    for name, choices in spec.factors.items():
-        number = labels_of(choices).index(levels[name]) if name in levels else 0
-        chosen[name] = list(choices)[number]
-    return chosen
-
-
-def _at_levels(chosen: Combination, spec: StudySpec, role: Any = None) -> ArmSpec:
-    """Return the arm that is varied at a combination of levels."""
-    changes: dict[str, Any] = {}
-    for name, level in chosen.items():
-        levels = spec.factors[name]
-        if isinstance(levels, dict):
-            changes = documents.merge(changes, levels[level])
-    paths = [name for name in chosen if isinstance(spec.factors[name], tuple)]
-    for path in sorted(paths, key=lambda path: path.count(".")):  # a component before its options
-        documents.put(changes, path.split("."), chosen[path])
-    labels = {name: level_text(level) for name, level in chosen.items()}
-    return ArmSpec.parse({**changes, "of": spec.vary, "role": role}).model_copy(update={"levels": labels})
 
 
 def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
@@ -228,7 +180,7 @@ def located(problem: str, name: str, spec: StudySpec) -> str:
     ----------
     problem : message that starts with a key path, e.g. ``training.epochs: ...``.
     """
-    specs = _specs(spec)
+    specs = arm_specs(spec)
     path = problem.partition(":")[0].split(".")
     if path[0] not in {"model", "data", "training"}:
         return f"arms.{name}.{problem}"

@@ -11,6 +11,7 @@ from ablations import planning, screening
 from ablations.arms import differences
 from ablations.estimate import Cost, estimate
 from ablations.planning import Plan
+from ablations.scope import reference
 from ablations.study import Resources, read_study
 from analysis.options import written
 
@@ -78,11 +79,11 @@ def _notes(plan: Plan) -> Iterable[str]:
 
 def differing(plan: Plan) -> dict[str, list[str]]:
     """Return, for every arm, what differs from the baseline, as ``option: baseline's value -> own value``."""
-    reference = planning.reference(plan.arms)
+    baseline = reference(plan.arms)
     return {
         arm.name: [
             f"{item['option']}: {written(item['baseline'])} -> {written(item['value'])}"
-            for item in differences(arm, reference)
+            for item in differences(arm, baseline)
         ]
         for arm in plan.arms
     }

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from ablations import documents
-from ablations.designs import DESIGNS, TWO_LEVELS, level_text
+from ablations.designs import DESIGNS, TWO_LEVELS
+from ablations.levels import RUN_KEYS, Factors, Labels, labels_of
 from aimlib.component import Frozen, Names
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
 from aimlib.training.protocols import PROTOCOLS
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-_RUN_KEYS = ("model", "data", "training")
 _MOST_SEEDS = 10_000
 
 
@@ -39,51 +39,14 @@ def _arm(value: Any) -> Any:
     return value
 
 
-def _labels(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
-            f"give a mapping of factors to the labels of their levels, e.g. {{memory: with}}; got {value!r}"
-        )
-    return {str(factor): level_text(level) for factor, level in value.items()}
-
-
 def _control(value: Any) -> Any:
     if value is not None and not isinstance(value, (str, dict)):
         raise ValueError(f"give the name of a control, or a mapping of name and options; got {value!r}")
     return value
 
 
-def _factors(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
-            f"give a mapping of key paths to lists of levels, e.g. {{model.memory.channels: [8, 16]}}; got {value!r}"
-        )
-    return {str(name): _levels(str(name), levels) for name, levels in value.items()}
-
-
-def _levels(name: str, levels: Any) -> Any:
-    if isinstance(levels, dict) and levels:
-        return {str(label): _changes(f"{name}.{label}", changes) for label, changes in levels.items()}
-    if not isinstance(levels, (list, tuple)) or not levels:
-        raise ValueError(
-            f"{name}: give the levels as a list, e.g. [8, 16], or as a mapping of labels to what each changes, e.g. "
-            f"{{without: {{}}, with: {{model: {{...}}}}}}; got {levels!r}"
-        )
-    return tuple(levels)
-
-
-def _changes(where: str, changes: Any) -> dict[str, Any]:
-    if not isinstance(changes, dict) or not all(isinstance(part, dict) for part in changes.values()):
-        raise ValueError(f"{where}: give what this level changes as a mapping below {', '.join(_RUN_KEYS)}")
-    for key in changes:
-        if key not in _RUN_KEYS:
-            raise ValueError(f"{where}.{key}: unknown key; known keys: {', '.join(_RUN_KEYS)}")
-    return changes
-
-
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds)]
-Factors = Annotated[dict[str, tuple[Any, ...] | dict[str, dict[str, Any]]], BeforeValidator(_factors)]
 Mapped = dict[str, Any]
 
 
@@ -120,7 +83,7 @@ class ArmSpec(Frozen):
     """Name of the arm that this one starts from; without it, the base."""
     control: Annotated[Any, BeforeValidator(_control)] = None
     """Control that is applied to the arm `of`."""
-    levels: Annotated[dict[str, str] | None, BeforeValidator(_labels)] = None
+    levels: Labels = None
     """The arm that is varied, at these levels of the factors and at the first level of the others."""
     role: Literal["baseline", "aim", "other"] | None = None
     """Part in the verdict, where it does not follow from the configuration: the arms named first are taken."""
@@ -198,8 +161,8 @@ class StudySpec(Frozen):
         if len(set(self.seeds)) < len(self.seeds):
             yield f"seeds: {list(self.seeds)}: a seed is given twice"
         for key in self.base:
-            if key not in _RUN_KEYS:
-                yield f"base.{key}: unknown key; {did_you_mean(key, _RUN_KEYS)}known keys: {', '.join(_RUN_KEYS)}"
+            if key not in RUN_KEYS:
+                yield f"base.{key}: unknown key; {did_you_mean(key, RUN_KEYS)}known keys: {', '.join(RUN_KEYS)}"
         if documents.has(self.base, ("model", "control")):
             yield "base.model.control: a control is of one arm; give 'of' and 'control' of that arm"
         if self.protocol is not None and self.protocol not in PROTOCOLS:
@@ -266,10 +229,10 @@ class StudySpec(Frozen):
         if self.vary in self.arms and self.arms[str(self.vary)].levels is not None:
             yield f"vary: arm {self.vary!r} is itself a combination of levels; vary the arm that they are laid over"
         for name, levels in self.factors.items():
-            is_path = name.split(".")[0] in _RUN_KEYS and name.count(".") > 0 and all(name.split("."))
+            is_path = name.split(".")[0] in RUN_KEYS and name.count(".") > 0 and all(name.split("."))
             if isinstance(levels, tuple) and not is_path:
-                yield f"factors.{name}: a key path below {', '.join(_RUN_KEYS)}, e.g. model.placement"
-            if isinstance(levels, dict) and (name.split(".")[0] in _RUN_KEYS or not name.isprintable()):
+                yield f"factors.{name}: a key path below {', '.join(RUN_KEYS)}, e.g. model.placement"
+            if isinstance(levels, dict) and (name.split(".")[0] in RUN_KEYS or not name.isprintable()):
                 yield f"factors.{name}: levels with labels have a name of their own, not a key path, e.g. memory"
             if len(set(labels_of(levels))) < len(levels):
                 yield f"factors.{name}: a level is given twice"
@@ -278,11 +241,6 @@ class StudySpec(Frozen):
                     f"factors.{name}: design {self.design} goes from a first level to a last one; give two, not "
                     f"{len(levels)}"
                 )
-
-
-def labels_of(levels: tuple[Any, ...] | dict[str, Any]) -> list[str]:
-    """Return the labels of a factor's levels, as they stand in the names of arms."""
-    return list(levels) if isinstance(levels, dict) else [level_text(level) for level in levels]
 
 
 @dataclass(frozen=True)
@@ -347,7 +305,7 @@ def _find(source: str | Path) -> Path:
 
 
 def _override(document: dict[str, Any], path: list[str], value: Any) -> None:
-    if path[0] not in _RUN_KEYS:
+    if path[0] not in RUN_KEYS:
         documents.put(document, path, value)
         return
     base = document.setdefault("base", {})
@@ -373,4 +331,4 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
 
 
 assert set(DESIGNS) == {"full_factorial", "one_at_a_time", "ladder", "leave_one_out"}  # what StudySpec.design offers
-__all__ = ["ArmSpec", "Resources", "SearchSpec", "StudyFile", "StudySpec", "labels_of", "read_study", "shipped_studies"]
+__all__ = ["ArmSpec", "Resources", "SearchSpec", "StudyFile", "StudySpec", "read_study", "shipped_studies"]

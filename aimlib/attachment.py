@@ -14,10 +14,11 @@ from aimlib.initialization import declare, declared
 from aimlib.memory.carry import Carry
 from aimlib.memory.current import CurrentMemory
 from aimlib.memory.inference import infer_layout
+from aimlib.memory.places import read_points, static_readers, wanted_points
 from aimlib.memory.readers import ConvReader, LinearReader, Reader
 from aimlib.memory.shape_rule import channels_added
 from aimlib.memory.sources.base import MemorySource
-from aimlib.memory.structure import Call, Layer, Layout, layers, matching, replace_module, trace
+from aimlib.memory.structure import Call, Layer, Layout, layers, replace_module, trace
 from aimlib.placements.base import Placement
 from aimlib.updates.base import MemoryUpdate, UpdateFactory
 
@@ -177,10 +178,10 @@ def attach_memory(
     layout = infer_layout(network, calls) if layout is None else layout
     chosen, skipped = _choose(layers(network, layout, calls), placement)
     memory, static_memory = CurrentMemory(), CurrentMemory()
-    static = set() if static_source is None else _static_readers(chosen)
+    static = set() if static_source is None else static_readers(chosen)
     points, unread = (
-        _update_points(
-            _wanted_points(layout, update_after, calls),
+        read_points(
+            wanted_points(layout, update_after, calls),
             {call.name: call.order for call in calls},
             [layer for layer in chosen if layer.name not in static],
             carried=carry is not None,
@@ -222,65 +223,6 @@ def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict
             f"layers: {', '.join(layer.name for layer in found)}"
         )
     return chosen, skipped
-
-
-def _static_readers(chosen: list[Layer]) -> set[str]:
-    """Return the layers that read the static memory: all but those of the first block of a stage."""
-    static = {layer.name for layer in chosen if layer.block != 0}
-    if not static or len(static) == len(chosen):
-        which = "no layer outside" if not static else "no layer inside"
-        raise UsageError(
-            f"routing 'as_run' without effect: {which} the first block of a stage reads the memory "
-            f"(layers that read: {', '.join(layer.name for layer in chosen)}); choose another placement or "
-            f"routing: current"
-        )
-    return static
-
-
-def _wanted_points(layout: Layout, where: UpdatePlaces | tuple[str, ...], calls: list[Call]) -> list[str]:
-    """Return the modules after which the memory is to be updated, in the order of the forward pass."""
-    order = {call.name: call.order for call in calls}
-    if isinstance(where, str):
-        points = layout.update_points(where)
-    else:
-        points = matching(where, [call.name for call in calls if call.name], "modules of this network")
-    for name in points:
-        if name not in order:
-            raise UsageError(f"no update can run after {name!r}: the forward pass does not call it")
-        if sum(call.name == name for call in calls) > 1:
-            raise UsageError(f"no update can run after {name!r}: the forward pass calls it more than once")
-    if not points:
-        raise UsageError(
-            f"the update has no place: no stages or blocks of this network are known, which update_after: {where} "
-            f"goes by; name the modules instead, e.g. update_after: [{calls[1].name if len(calls) > 1 else 'layer1'}]"
-        )
-    return sorted(points, key=lambda name: _end(name, order))
-
-
-def _update_points(
-    points: list[str], order: dict[str, int], readers: list[Layer], *, carried: bool
-) -> tuple[list[str], list[str]]:
-    """Split the update points into those with a later reader (with `carried`, the next batch is one) and the others."""
-    if carried:
-        return points, []
-    last_read = max(order[layer.name] for layer in readers)
-    read = [name for name in points if _end(name, order) <= last_read]
-    if not read:
-        raise UsageError(
-            f"the update has no effect: no layer reads the memory after {', '.join(points)} "
-            f"(layers that read: {', '.join(layer.name for layer in readers)}); choose another placement or "
-            f"update: none"
-        )
-    return read, [name for name in points if name not in read]
-
-
-def _end(name: str, order: dict[str, int]) -> int:
-    """Return the order of the first module that starts once `name` has ended.
-
-    A reader inside a module starts after the module does, but before it ends.
-    """
-    inside = [number for other, number in order.items() if other == name or other.startswith(f"{name}.")]
-    return max(inside) + 1
 
 
 def _build_update(update: UpdateFactory, calls: list[Call], name: str, source: MemorySource) -> MemoryUpdate:

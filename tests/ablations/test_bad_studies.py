@@ -181,7 +181,7 @@ EFFECTS = [
         {"model": {"placement": "block_entry"}},
         "arms.b.model",
         "placement without effect",
-        "conv_ones|parameter",
+        "conv_ones|dense_ones|noise|parameter",
     ),
     bad("arms.b", {"model": {"read_init": "own"}}, "arms.b.model", "read_init without effect"),
     bad("arms.aim.model.placement", REMOVED, "arms.aim.model", "memory that no layer reads", "block_entry|every_layer"),

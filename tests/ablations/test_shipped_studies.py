@@ -9,6 +9,7 @@ import pytest
 from ablations import planning
 from ablations.arms import Arm, expand
 from ablations.checking import check
+from ablations.scope import protocol
 from ablations.study import read_study, shipped_studies
 from aimlib.errors import ConfigError
 
@@ -48,7 +49,7 @@ def test_a_shipped_study_is_sound(name: str) -> None:
     roles = [arm.role for arm in arms]
     assert roles.count("baseline") == 1
     assert "aim" in roles
-    assert planning.protocol(tuple(arms)) == PROTOCOLS.get(name, "controlled")
+    assert protocol(tuple(arms)) == PROTOCOLS.get(name, "controlled")
     first = {arm.role: arm for arm in reversed(arms)}
     summaries = planning.summaries_of(list(first.values()))
     of_role = {role: summaries[arm.name] for role, arm in first.items()}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from tiny_study import REMOVED
 
-from ablations import documents, planning
+from ablations import documents
 from ablations.arms import Arm, expand
+from ablations.scope import protocol
 from ablations.study import read_study
 from aimlib.errors import ConfigError
 from aimlib.training.protocols import PROTOCOLS
@@ -70,7 +71,7 @@ def test_the_shipped_replication_is_the_two_sides_of_as_run() -> None:
         said = documents.merge(sides.common, side)
         dumped = arm.config.model_dump(mode="json")
         assert documents.merge(dumped, said) == dumped
-    assert planning.protocol((baseline, aim)) == "as_run"
+    assert protocol((baseline, aim)) == "as_run"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_the_shipped_replication_is_the_two_sides_of_as_run() -> None:
     ],
 )
 def test_another_recipe_than_the_authors_is_custom(override: str) -> None:
-    assert planning.protocol(arms_of("replication", override)) == "custom"
+    assert protocol(arms_of("replication", override)) == "custom"
 
 
 def test_as_described_is_recognised(tmp_path: Path) -> None:
@@ -98,19 +99,19 @@ def test_as_described_is_recognised(tmp_path: Path) -> None:
     base = {"data": {"name": "stanford_dogs"}, "model": {"backbone": "resnet50_keras"}}
     arms = {"baseline": dict(sides.baseline), "aim": dict(sides.aim)}
     path.write_text(yaml.safe_dump({"name": "described", "protocol": "as_described", "base": base, "arms": arms}))
-    assert planning.protocol(arms_of(path)) == "as_described"
+    assert protocol(arms_of(path)) == "as_described"
 
 
 def test_a_learning_rate_that_follows_test_accuracy_is_not_controlled(study: StudyMaker) -> None:
     options = {"schedule": "plateau", "monitor": "test", "selection": "last_epoch"}
     watched = {f"base.training.{key}": value for key, value in options.items()}
-    assert planning.protocol(arms_of(study(watched))) == "custom"
-    assert planning.protocol(arms_of(study({**watched, "base.training.monitor": "validation"}))) == "controlled"
+    assert protocol(arms_of(study(watched))) == "custom"
+    assert protocol(arms_of(study({**watched, "base.training.monitor": "validation"}))) == "controlled"
 
 
 def test_memory_options_are_memory_alone(study: StudyMaker) -> None:
-    assert planning.protocol(arms_of(study({"arms.aim.model.carry": {}}))) == "controlled"
-    assert planning.protocol(arms_of(study({"arms.aim.model.conv_init": "glorot_uniform"}))) == "custom"
+    assert protocol(arms_of(study({"arms.aim.model.carry": {}}))) == "controlled"
+    assert protocol(arms_of(study({"arms.aim.model.conv_init": "glorot_uniform"}))) == "custom"
 
 
 @pytest.mark.parametrize(
