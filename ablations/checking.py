@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations import planning, screening
-from ablations.arms import differences
+from ablations.arms import Arm, differences
 from ablations.estimate import Cost, estimate
 from ablations.planning import Plan
 from ablations.scope import reference
@@ -63,11 +63,21 @@ def parallel_here(resources: Resources) -> int:
 def _notes(plan: Plan) -> Iterable[str]:
     for arm in plan.arms:
         attachment = plan.summaries[arm.name].attachment
-        for layer, reason in attachment.skipped.items():
+        skipped = list(attachment.skipped.items())
+        for layer, reason in skipped[:_SHOWN]:
             yield f"arms.{arm.name}: layer {layer} does not read the memory: {reason}"
+        if len(skipped) > _SHOWN:
+            names = ", ".join(layer for layer, _ in skipped[_SHOWN:])
+            yield f"arms.{arm.name}: nor do {len(skipped) - _SHOWN} others, for such reasons: {names}"
+        static = sum(reading.memory == "static" for reading in attachment.readers)
+        if static:
+            yield (
+                f"arms.{arm.name}: {static} of {len(attachment.readers)} reads are of the second memory, which no "
+                f"update reaches (routing: as_run)"
+            )
         for place in attachment.unread_updates:
             yield f"arms.{arm.name}: no update after {place}: no later layer would read it"
-        if arm.role == "matched":
+        if _widened(arm, plan):
             yield f"arms.{arm.name}: widened, so its layers do not start as those of the other arms do"
     if len(plan.study.spec.seeds) < 5:
         yield f"seeds: {len(plan.study.spec.seeds)} pairs are a screening; a verdict needs at least 5"
@@ -75,6 +85,19 @@ def _notes(plan: Plan) -> Iterable[str]:
     yield from (
         f"no arm has the role {role!r}, so there is no verdict" for role in ("baseline", "aim") if role not in roles
     )
+
+
+_SHOWN = 3
+"""So many layers that do not read are told with their reasons."""
+
+
+def _widened(arm: Arm, plan: Plan) -> bool:
+    """Tell whether an arm has other widths than the arm that it is made from."""
+    origin = next((other for other in plan.arms if other.name == arm.of), None)
+    if origin is None:
+        return False
+    widths = [getattr(each.config.model.backbone, "widths", None) for each in (arm, origin)]
+    return widths[0] != widths[1]
 
 
 def differing(plan: Plan) -> dict[str, list[str]]:

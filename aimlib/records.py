@@ -142,14 +142,24 @@ MODELS: tuple[Column, ...] = (
         "multiply-adds of one forward pass at the training batch size",
     ),
     Column("activation_bytes", "integer", "bytes per image", "tensors kept for the backward pass, in float32"),
-    Column("memory_values", "integer", "values", "numbers in the memory; 0 without memory"),
+    Column(
+        "memory_values",
+        "integer",
+        "values",
+        "numbers in the memory (in each of two with routing as_run); 0 without memory",
+    ),
     Column(
         "memory_degrees_of_freedom",
         "integer",
         "values",
         "distinct values that the source can hold; 0 without memory",
     ),
-    Column("readers", "text", "JSON", "layers that read: name, map height and width, channels added"),
+    Column(
+        "readers",
+        "text",
+        "JSON",
+        "layers that read: name, map height and width, channels added, current or static memory",
+    ),
     Column("updates", "text", "JSON", "modules after which the memory is updated"),
     Column("skipped", "text", "JSON", "layers that the placement asked for and that cannot read, with the reason"),
     Column(

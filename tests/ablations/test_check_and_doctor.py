@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_command_line import ablate
@@ -47,7 +48,9 @@ def test_differences_are_written_for_people(study: StudyMaker) -> None:
     found = differing(check(study({"arms.longer": {"training": {"epochs": 3}}}), timing=False).plan)
     assert found["baseline"] == []
     assert found["longer"] == ["training.epochs: 2 -> 3"]
-    assert "model.memory: none -> conv_ones(channels=4, rows=2, columns=2)" in found["aim"]
+    assert any(
+        line.startswith("model.memory: none -> conv_ones(channels=4, rows=2, columns=2, ") for line in found["aim"]
+    )
 
 
 def test_the_command_prints_arms_costs_and_notes(
@@ -152,3 +155,25 @@ def test_results_that_cannot_be_written_are_a_problem(monkeypatch: pytest.Monkey
     }
     assert found["results"].message == f"{tmp_path} cannot be written"
     assert "--out" in found["results"].remedy
+
+
+def test_layers_that_cannot_read_are_told(study: StudyMaker) -> None:
+    mobile = {"base.model.backbone": {"name": "torchvision", "architecture": "mobilenet_v3_small"}}
+    options = {"base.data.size": 32, "arms.aim.model.placement": "every_layer"}
+    notes = [note for note in check(study({**mobile, **options}), timing=False).notes if "arms.aim" in note]
+    told = [note for note in notes if "does not read the memory: grouped convolution (groups=" in note]
+    assert len(told) == 3
+    assert any("nor do 8 others, for such reasons: features.4.block.1.0" in note for note in notes)
+
+
+def test_reads_of_the_static_memory_are_counted(study: StudyMaker) -> None:
+    options = {"base.model.backbone.blocks": [2, 1, 3], "arms.aim.model.routing": "as_run"}
+    notes = check(study(options), timing=False).notes
+    assert any("arms.aim: 3 of 6 reads are of the second memory, which no update reaches" in note for note in notes)
+
+
+@pytest.mark.parametrize(("control", "widened"), [("matched_multiply_adds", True), ("frozen_memory", False)])
+def test_widened_arms_are_told(study: StudyMaker, control: str, widened: bool) -> None:
+    options: dict[str, Any] = {"name": control, "tolerance": 0.09} if widened else {"name": control}
+    notes = check(study({"arms.control": {"of": "aim", "control": options}}), timing=False).notes
+    assert any(note.startswith("arms.control: widened") for note in notes) == widened
