@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from aimlib.backbones.base import Backbone, BottleneckWidths, residual_layout
-from aimlib.component import ComponentConfig, Integers
+from aimlib.backbones.staged import StagedConfig, StagedResNet
+from aimlib.component import Integers
 from aimlib.datasets.base import ImageShape
 from aimlib.dimensions import Categorical, Dimension
 from aimlib.memory.structure import Layout
@@ -57,7 +58,7 @@ class KerasBottleneck(nn.Module):
         return functional.relu(inner + shortcut, inplace=True)
 
 
-class KerasResNet(nn.Module):
+class KerasResNet(StagedResNet):
     """7 x 7 stem, 3 x 3 max pool, stages of bottleneck blocks, global average pool, dense layer.
 
     Parameters
@@ -69,29 +70,20 @@ class KerasResNet(nn.Module):
     def __init__(self, config: ResNet50KerasBackbone.Config, channels: int, classes: int) -> None:
         super().__init__()
         norm = partial(nn.BatchNorm2d, eps=config.bn_epsilon, momentum=config.bn_momentum)
-        entering = config.widths[0]
-        self.conv1 = nn.Conv2d(channels, entering, 7, stride=config.stem_stride, padding=3)
-        self.bn1 = norm(entering)
+        stem = config.widths[0]
+        self.conv1 = nn.Conv2d(channels, stem, 7, stride=config.stem_stride, padding=3)
+        self.bn1 = norm(stem)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)  # Keras pads with zeros: the same after a ReLU
-        self.stages = len(config.widths)
-        for number, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True), start=1):
-            stage = []
-            for block in range(count):
-                stride = 2 if block == 0 and number > 1 else 1
-                stage.append(KerasBottleneck(entering, width, stride, norm, shortcut=block == 0))
-                entering = width * KerasBottleneck.expansion
-            self.add_module(f"layer{number}", nn.Sequential(*stage))
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(entering, classes)
+
+        def block(entering: int, width: int, stride: int, first: bool) -> nn.Module:
+            return KerasBottleneck(entering, width, stride, norm, shortcut=first)
+
+        self.add_stages(stem, config.widths, config.blocks, block, classes, KerasBottleneck.expansion)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return logits [batch, classes]."""
-        x_BCHW = self.maxpool(self.relu(self.bn1(self.conv1(x_BCHW))))
-        for number in range(1, self.stages + 1):
-            x_BCHW = self.get_submodule(f"layer{number}")(x_BCHW)
-        logits: Tensor = self.fc(self.avgpool(x_BCHW).flatten(1))
-        return logits
+        return self.from_stem(self.maxpool(self.relu(self.bn1(self.conv1(x_BCHW)))))
 
 
 @backbones.register("resnet50_keras")
@@ -105,7 +97,7 @@ class ResNet50KerasBackbone(Backbone):
     source = "keras.applications.ResNet50, as in github.com/Joy-Lunkad/AiM, commit 3d79d31; He et al., 2016"
     search_space: ClassVar[dict[str, Dimension]] = {"stem_stride": Categorical((1, 2))}
 
-    class Config(ComponentConfig):
+    class Config(StagedConfig):
         """Inner width and number of blocks of each stage, stem, batch norms. The stem has the first width."""
 
         widths: Annotated[BottleneckWidths, Field(min_length=1)] = (64, 128, 256, 512)
@@ -115,15 +107,6 @@ class ResNet50KerasBackbone(Backbone):
         bn_epsilon: Annotated[float, Field(gt=0)] = 1.001e-5
         bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
         """Of the running statistics, in PyTorch's convention; Keras writes 1 minus this."""
-
-        @model_validator(mode="after")
-        def _same_stages(self) -> Self:
-            if len(self.widths) != len(self.blocks):
-                raise ValueError(
-                    f"widths has {len(self.widths)} stages and blocks has {len(self.blocks)}; "
-                    f"give one number per stage in both"
-                )
-            return self
 
     config: Config
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from aimlib.backbones.base import Backbone, BottleneckWidths, residual_layout
-from aimlib.component import ComponentConfig, Integers
+from aimlib.backbones.staged import StagedConfig, StagedResNet
+from aimlib.component import Integers
 from aimlib.datasets.base import ImageShape
 from aimlib.dimensions import Categorical, Dimension
 from aimlib.memory.structure import Layout
@@ -53,10 +54,8 @@ class Bottleneck(nn.Module):
         return functional.relu(inner + shortcut, inplace=True)
 
 
-class SmallResNet(nn.Module):
+class SmallResNet(StagedResNet):
     """3 x 3 stem, stages of bottleneck blocks, global average pool, dense layer.
-
-    The first block of every stage but the first halves the map.
 
     Parameters
     ----------
@@ -74,24 +73,15 @@ class SmallResNet(nn.Module):
         self.conv1 = nn.Conv2d(channels, stem, 3, stride=stem_stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.relu = nn.ReLU(inplace=True)
-        self.stages = len(widths)
-        entering = stem
-        for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
-            strides = [2 if i == 0 and number > 1 else 1 for i in range(count)]
-            leaving = width * Bottleneck.expansion
-            stage = [Bottleneck(entering if i == 0 else leaving, width, strides[i]) for i in range(count)]
-            entering = leaving
-            self.add_module(f"layer{number}", nn.Sequential(*stage))
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(entering, classes)
+
+        def block(entering: int, width: int, stride: int, _first: bool) -> nn.Module:
+            return Bottleneck(entering, width, stride)
+
+        self.add_stages(stem, widths, blocks, block, classes, Bottleneck.expansion)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return logits [batch, classes]."""
-        x_BCHW = self.relu(self.bn1(self.conv1(x_BCHW)))
-        for number in range(1, self.stages + 1):
-            x_BCHW = self.get_submodule(f"layer{number}")(x_BCHW)
-        logits: Tensor = self.fc(self.avgpool(x_BCHW).flatten(1))
-        return logits
+        return self.from_stem(self.relu(self.bn1(self.conv1(x_BCHW))))
 
 
 @backbones.register("small_resnet")
@@ -101,21 +91,12 @@ class SmallResNetBackbone(Backbone):
     source = "He et al., 2016: bottleneck residual networks, with the 3 x 3 stem used for small images"
     search_space: ClassVar[dict[str, Dimension]] = {"stem_stride": Categorical((1, 2))}
 
-    class Config(ComponentConfig):
+    class Config(StagedConfig):
         """Inner width and number of blocks of each stage, and the stem."""
 
         widths: Annotated[BottleneckWidths, Field(min_length=1)] = (8, 16, 32)
         blocks: Annotated[Integers, Field(min_length=1)] = (1, 1, 1)
         stem_stride: Literal[1, 2] = 1
-
-        @model_validator(mode="after")
-        def _same_stages(self) -> Self:
-            if len(self.widths) != len(self.blocks):
-                raise ValueError(
-                    f"widths has {len(self.widths)} stages and blocks has {len(self.blocks)}; "
-                    f"give one number per stage in both"
-                )
-            return self
 
     config: Config
 

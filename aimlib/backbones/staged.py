@@ -1,0 +1,71 @@
+"""What the residual networks that are written out here share: stages of blocks, and a pooled dense head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from aimlib.backbones.base import BottleneckWidths
+from aimlib.component import ComponentConfig, Integers
+
+
+class StagedConfig(ComponentConfig):
+    """Inner width and number of blocks of each stage."""
+
+    widths: BottleneckWidths
+    blocks: Integers
+
+    @model_validator(mode="after")
+    def _same_stages(self) -> Self:
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(
+                f"widths has {len(self.widths)} stages and blocks has {len(self.blocks)}; "
+                f"give one number per stage in both"
+            )
+        return self
+
+
+class StagedResNet(nn.Module):
+    """Stages ``layer1``, ``layer2``, ... of blocks, global average pool, dense layer ``fc``.
+
+    The first block of every stage but the first halves the map. A subclass adds its stem before it calls `add_stages`,
+    and runs it before `from_stem`.
+    """
+
+    def add_stages(
+        self,
+        entering: int,
+        widths: tuple[int, ...],
+        blocks: tuple[int, ...],
+        block: Callable[[int, int, int, bool], nn.Module],
+        classes: int,
+        expansion: int = 4,
+    ) -> None:
+        """Add stages and head.
+
+        Parameters
+        ----------
+        entering : channels that the stem gives.
+        block : makes a block from entering channels, inner width, stride, and whether it is its stage's first.
+        expansion : a block gives so many times its inner width.
+        """
+        self.stages = len(widths)
+        for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
+            stage = []
+            for position in range(count):
+                first = position == 0
+                stage.append(block(entering, width, 2 if first and number > 1 else 1, first))
+                entering = width * expansion
+            self.add_module(f"layer{number}", nn.Sequential(*stage))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(entering, classes)
+
+    def from_stem(self, x_BCHW: Tensor) -> Tensor:
+        """Return logits [batch, classes] from what the stem gives."""
+        for number in range(1, self.stages + 1):
+            x_BCHW = self.get_submodule(f"layer{number}")(x_BCHW)
+        logits: Tensor = self.fc(self.avgpool(x_BCHW).flatten(1))
+        return logits
