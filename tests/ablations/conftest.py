@@ -1,22 +1,17 @@
-"""Tiny studies in a folder of their own, and a farm of drivers that can be killed."""
+"""Tiny studies in a folder of their own, and drivers in processes of their own."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers import ONE_THREAD, Farm
 from tiny_study import changed, write
-
-HERE = Path(__file__).parent
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @pytest.fixture(autouse=True)
@@ -35,45 +30,6 @@ def study(tmp_path: Path) -> Callable[..., Path]:
         return write(tmp_path, changed(changes or {}), name)
 
     return make
-
-
-class Farm:
-    """Drivers in processes of their own, started without the cost of imports."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "driver_farm.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | ONE_THREAD,
-        )
-        assert self._answer() == "ready"
-
-    def _answer(self) -> Any:
-        assert self.process.stdout
-        return json.loads(self.process.stdout.readline())
-
-    def _ask(self, *request: Any) -> Any:
-        assert self.process.stdin
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        return self._answer()
-
-    def run(self, study: Path, directory: Path) -> int:
-        return int(self._ask("run", str(study), str(directory)))
-
-    def wait(self, driver: int) -> int:
-        return int(self._ask("wait", driver))
-
-    def kill(self, driver: int) -> bool:
-        """Kill a driver with -9; return whether it was still at work."""
-        os.kill(driver, signal.SIGKILL)  # not waited for, so the number is still its own
-        return self.wait(driver) == -signal.SIGKILL
-
-    def end(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait(30)
 
 
 @pytest.fixture(scope="session")
@@ -104,11 +60,3 @@ def command() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.communicate()
-
-
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
-    """Wait until something is true; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)

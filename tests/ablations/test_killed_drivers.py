@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Farm, until
+from drivers import Farm, until
 from tiny_study import changed, failures, litter, numbers, planned, write
 
 KILLS = 12

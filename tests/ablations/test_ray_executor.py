@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import HERE, ONE_THREAD, until
+from drivers import HERE, ONE_THREAD, until
 from tiny_study import changed, failures, litter, numbers, planned, write
 
 from ablations.executors import RayExecutor, _callback
