@@ -18,7 +18,7 @@ from ablations.store import ResultStore
 from ablations.study import read_study
 from ablations.trial import Task, failure, tasks
 from aimlib.errors import UsageError
-from aimlib.records import SETTLED
+from aimlib.records import ANALYSIS_PLAN, SETTLED
 
 _POLL = 2.0
 """Seconds between looks at runs that another process computes."""
@@ -110,7 +110,12 @@ def _refuse_another_study(store: ResultStore, plan: Plan) -> None:
 def _write_plan(plan: Plan, store: ResultStore, settled: set[str], console: Console) -> None:
     """Write everything but results."""
     store.clean()
-    store.write_plan(planning.document(plan, store.read_plan()))
+    document = planning.document(plan, store.read_plan())
+    store.write_plan(document)
+    if not store.has_analysis_plan():
+        with console.status("freezing the analysis plan"):
+            sha256 = store.freeze_analysis_plan(planning.analysis_plan(document))
+        console.print(f"The analysis plan is frozen: {ANALYSIS_PLAN}, SHA-256 {sha256[:16]}…", highlight=False)
     store.write_models(planning.model_rows(plan.arms, plan.summaries))
     for data in {data.fingerprint: data for data in plan.data.values()}.values():
         store.write_images(data.fingerprint, planning.image_rows(data))

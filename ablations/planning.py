@@ -20,6 +20,9 @@ from aimlib.models import ModelSummary, summarize
 from aimlib.registry import datasets
 from aimlib.training.splits import hold_out
 
+ALPHA = 0.05
+"""Error of all looks of a comparison together."""
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -167,6 +170,9 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
             "data_fingerprint": data.fingerprint,
         },
         "delta_pp": spec.delta_pp,
+        "alpha": ALPHA,
+        "looks": list(spec.looks),
+        "further_block": spec.further_block,
         "arms": [
             {
                 "name": arm.name,
@@ -183,6 +189,17 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
     if before is not None and {key: before.get(key) for key in content} == content:
         return dict(before)
     return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), **content}
+
+
+def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is frozen of a stored plan: see `analysis.frozen`. Takes a second, for the levels of the looks."""
+    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas and scipy, needed once in the life of a study
+    from analysis.frozen import content_of  # noqa: PLC0415
+    from analysis.looks import Looks  # noqa: PLC0415
+
+    looks = Looks(tuple(document["looks"]), document["alpha"], document["further_block"])
+    gains = read_claim(document["claim"]).gains_pp if document["claim"] else {}
+    return content_of(document, gains, looks.levels)
 
 
 def _found_from_anywhere(claim: str | None) -> str | None:

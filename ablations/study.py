@@ -31,6 +31,15 @@ def _seeds(value: Any) -> Any:
     raise ValueError(f"give how many (1 to {_MOST_SEEDS}: 0, 1, 2, ...) or a list of them, e.g. [0, 1, 2]")
 
 
+def _looks(value: Any) -> Any:
+    """Read one number of pairs as a single look."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    raise ValueError("give numbers of pairs, e.g. [5, 8, 12], or one number for a single look")
+
+
 def _arm(value: Any) -> Any:
     if not isinstance(value, (dict, ArmSpec)):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
@@ -47,6 +56,7 @@ def _control(value: Any) -> Any:
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds)]
+LookNumbers = Annotated[tuple[int, ...], BeforeValidator(_looks)]
 Mapped = dict[str, Any]
 
 
@@ -134,6 +144,11 @@ class StudySpec(Frozen):
     delta_pp: Annotated[float, Field(gt=0)] = 1.0
     """Smallest effect of interest, in percentage points of test accuracy."""
     seeds: Seeds = (0, 1, 2, 3, 4)
+    looks: LookNumbers = (5, 8, 12)
+    """After how many pairs the verdict is read, at a level that keeps the error of all looks at 5 %. Seeds beyond the
+    last look that they reach decide nothing."""
+    further_block: Annotated[int, Field(ge=0)] = 0
+    """Pairs of one more block that may follow the last look; the error is split beforehand, half for it."""
     protocol: str | None = None
     """Name of a protocol of `aimlib.training.protocols`; what all its arms share lies below `base`."""
     factors: Factors = {}
@@ -167,9 +182,18 @@ class StudySpec(Frozen):
             yield "base.model.control: a control is of one arm; give 'of' and 'control' of that arm"
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             yield f"protocol: {unknown_name('protocol', self.protocol, PROTOCOLS)}"
+        yield from self._look_problems()
         yield from self._factor_problems()
         yield from self._arm_problems()
         yield from self._search_problems()
+
+    def _look_problems(self) -> Iterable[str]:
+        from analysis.looks import Looks  # noqa: PLC0415 -- pandas comes with the package
+
+        try:
+            Looks(self.looks, further_block=self.further_block)
+        except ValueError as error:
+            yield f"looks: {error}"
 
     def _search_problems(self) -> Iterable[str]:
         search = self.search

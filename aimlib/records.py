@@ -9,6 +9,7 @@ A study directory holds
 ``failures/<run_id>.<nnn>.parquet``    one failed attempt, numbered from 000; a later one may still settle
 ``segments/<digest>.parquet``          many settled runs, compacted
 ``models.parquet``                     one row per arm: layers, parameters, multiply-adds
+``analysis_plan.json``                 what decides, frozen before the first run
 ``plans/<nnn>.json``                   every plan that the study ever had
 ``mark``                               random text: is this path the same directory on another machine?
 ``images/<data fingerprint>.parquet``  test images: number, name, label
@@ -30,7 +31,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a column changes its meaning or disappears; readers refuse versions they do not know."""
 
 Status = Literal["finished", "failed", "diverged", "pruned"]
@@ -40,6 +41,7 @@ SETTLED: tuple[Status, ...] = ("finished", "diverged", "pruned")
 STUDY_FILE = "study.json"
 RUNS, FAILURES, SEGMENTS, IMAGES = "runs", "failures", "segments", "images"
 MODELS_FILE = "models.parquet"
+ANALYSIS_PLAN = "analysis_plan.json"
 CHECKPOINTS, LOCKS, PLANS = "checkpoints", "locks", "plans"
 
 
@@ -76,6 +78,13 @@ TRIALS: tuple[Column, ...] = (
     Column("selection_oracle", "boolean", "", "true where that rule looked at test data"),
     Column("test_accuracy", "number", "fraction", "accuracy of the selected epoch on all test images"),
     Column("test_loss", "number", "nats", "mean cross-entropy of the selected epoch on all test images"),
+    Column(
+        "test_top5_accuracy",
+        "number",
+        "fraction",
+        "share of all test images whose true class is among the five of highest score in the selected epoch; null with "
+        "five classes or fewer",
+    ),
     Column("validation_accuracy", "number", "fraction", "accuracy of the selected epoch on the validation images"),
     Column(
         "validation_loss",
@@ -120,6 +129,12 @@ EPOCHS: tuple[Column, ...] = (
     Column("validation_accuracy", "number", "fraction", "accuracy on the validation images"),
     Column("test_loss", "number", "nats", "mean cross-entropy on the test images"),
     Column("test_accuracy", "number", "fraction", "accuracy on the test images"),
+    Column(
+        "test_top5_accuracy",
+        "number",
+        "fraction",
+        "share of the test images whose true class is among the five of highest score; null with five classes or fewer",
+    ),
     Column("learning_rate", "number", "", "learning rate at the end of the epoch"),
     Column("seconds", "number", "s", "wall time of the epoch, evaluation included"),
 )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis import numerals
+from analysis.frozen import Deviation
+from analysis.looks import Looks
 from analysis.plates import Plate, plates
 from analysis.results import Results
 from analysis.sheet import Sheet, parsed
@@ -91,23 +93,21 @@ def _compatibility(primary: Comparison) -> list[str]:
 def _outlook(primary: Comparison) -> list[str]:
     if primary.needed is None:
         return []
+    planned = "no look is left in the plan"
+    if primary.next_look is not None:
+        planned = f"the next look is planned after {primary.next_look} pairs"
     if primary.needed.reachable:
-        return [f"Pairs to add until a stopping verdict is to be expected: {primary.needed.text}."]
+        return [f"Pairs to add until a stopping verdict is to be expected: {primary.needed.text}; {planned}."]
     return ["More pairs cannot stop the study: there is no reported size to hold a gain above δ against."]
 
 
 def _unequal(results: Results) -> list[str]:
-    """Return what makes runs less alike, or looks less planned, than a fixed design has them."""
+    """Return what makes runs less alike than a fixed design has them."""
     cautions = []
     machines = results.trials[["device", "device_name", "threads"]].drop_duplicates()
     if len(machines) > 1:
         kinds = "; ".join(f"{row.device}, {row.device_name}, {row.threads} threads" for row in machines.itertuples())
         cautions.append(f"Runs were computed on unlike devices or numbers of threads, which adds noise: {kinds}.")
-    if results.seed_plans > 1:
-        cautions.append(
-            f"Exploratory: the seeds of this study were changed {results.seed_plans - 1} times; the interval is "
-            f"that of one look, and looking again and again finds gains that are not there."
-        )
     return cautions
 
 
@@ -117,7 +117,11 @@ def _cautions(findings: Findings) -> list[str]:
     oracle = int(results.trials["selection_oracle"].fillna(False).sum())
     if oracle:
         cautions.append(f"In {numerals.count(oracle, 'run')} the reported epoch was chosen on test data.")
+    cautions += [f"Exploratory: {_whom(deviation)}{deviation.text}." for deviation in findings.deviations]
     cautions += _unequal(results)
+    if findings.primary is not None and findings.primary.beyond:
+        pairs = numerals.count(findings.primary.beyond, "pair")
+        cautions.append(f"{pairs} beyond the look that decides are shown and decide nothing.")
     for row in findings.failures.to_dict("records"):
         if row["not_trained"]:
             among = numerals.count(row["judged"], "run")
@@ -134,6 +138,10 @@ def _cautions(findings: Findings) -> list[str]:
     return cautions
 
 
+def _whom(deviation: Deviation) -> str:
+    return f"comparisons of {numerals.listing(sorted(deviation.arms))}, for " if deviation.arms else ""
+
+
 def _facts(findings: Findings) -> list[tuple[str, str]]:
     plan = findings.results.plan
     scope = plan.scope
@@ -147,8 +155,29 @@ def _facts(findings: Findings) -> list[tuple[str, str]]:
         ),
         ("Smallest effect of interest δ", f"{numerals.decimal(plan.delta_pp)} pp"),
         ("Design", f"{arms} × {seeds}, {numerals.count(len(plan.runs), 'run')} planned, paired by seed"),
-        ("Interval", f"paired t, {numerals.level(findings.alpha)}, one look"),
+        ("Looks", _looks(plan.looks)),
+        ("Analysis plan", _freeze(findings)),
     ]
+
+
+def _looks(looks: Looks) -> str:
+    """Return when the verdict is read, and at which level."""
+    if len(looks.numbers) == 1:
+        return f"one, after {looks.numbers[0]} pairs: paired t interval, {numerals.level(looks.levels[0])}"
+    levels = {numerals.level(level): None for level in looks.levels}
+    return (
+        f"after {numerals.listing([str(number) for number in looks.numbers])} pairs: paired t intervals, "
+        f"{numerals.listing(list(levels))} each, so that all looks together err in at most "
+        f"{numerals.decimal(100 * looks.alpha)} %"
+    )
+
+
+def _freeze(findings: Findings) -> str:
+    found = findings.results.frozen
+    if found is None:
+        return "not frozen"
+    agreed = "departed from, see above" if findings.deviations else "followed"
+    return f"frozen {found.at:%Y-%m-%d %H:%M:%S} UTC, SHA-256 {found.sha256}, {agreed}"
 
 
 def _claim_facts(findings: Findings) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from aimlib.errors import StoreError
 from aimlib.records import SCHEMA_VERSION, STUDY_FILE
+from analysis.looks import Looks
 
 Role = Literal["baseline", "aim", "matched", "frozen", "permuted", "other"]
 ROLES: tuple[Role, ...] = ("baseline", "aim", "matched", "frozen", "permuted", "other")
@@ -25,6 +26,7 @@ class Arm:
     name : unique in the study.
     role : what the arm is in the argument: baseline, aim, a control of an aim arm, or other.
     of : the arm it is a control or variant of; None where the plan names none.
+    levels : label of the level of every factor, by factor; empty for arms beside the factors.
     config : RunConfig of its first seed, as plain JSON.
     """
 
@@ -32,6 +34,7 @@ class Arm:
     role: Role
     of: str | None
     config: dict[str, Any]
+    levels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Plan:
     ----------
     claim : name of the claim under test, or None.
     delta_pp : smallest effect of interest in percentage points.
+    looks : after how many pairs the verdict may be read, and at which level.
     runs : frame run_id, arm, seed: every planned run, in the order of the plan.
     """
 
@@ -63,6 +67,7 @@ class Plan:
     package_version: str
     scope: Scope
     delta_pp: float
+    looks: Looks
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     runs: pd.DataFrame
@@ -99,6 +104,7 @@ def plan_from(document: Any, path: Path) -> Plan:
             **{name: scope.take(name, int if name in ("classes", "image_size") else str) for name in _SCOPE_FIELDS}
         ),
         delta_pp=float(fields.take("delta_pp", (int, float))),
+        looks=_looks(fields, path),
         arms=arms,
         seeds=tuple(fields.take("seeds", list)),
         runs=_runs(fields.take("runs", list), path),
@@ -150,7 +156,16 @@ def _arm(data: Any, path: Path, index: int) -> Arm:
         role=cast(Role, role),
         of=fields.take("of", str, optional=True),
         config=fields.take("config", dict, optional=True) or {},
+        levels=fields.take("levels", dict, optional=True) or {},
     )
+
+
+def _looks(fields: _Fields, path: Path) -> Looks:
+    pairs, alpha = fields.take("looks", list), fields.take("alpha", float)
+    try:
+        return Looks(tuple(pairs), alpha, fields.take("further_block", int))
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{path}: {error}; restore the file, or run `ablate run` again to write it") from None
 
 
 def _runs(rows: list[Any], path: Path) -> pd.DataFrame:

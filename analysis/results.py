@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +12,9 @@ import pyarrow as pa
 
 from aimlib import records
 from aimlib.errors import StoreError, UsageError
-from analysis import frames, predictions
+from analysis import frames, frozen, predictions
 from analysis.files import listed, read_plain
+from analysis.frozen import Frozen
 from analysis.plan import Plan
 
 
@@ -61,11 +61,12 @@ class Results:
         return predictions.read(self.directory, self.plan.runs["run_id"], self.images, epoch)
 
     @cached_property
-    def seed_plans(self) -> int:
-        """Number of different lists of seeds that this study has had; more than 1: seeds were added after a look."""
-        kept = (self.directory / records.PLANS).glob("*.json")
-        found = {json.dumps(json.loads(path.read_text(encoding="utf-8")).get("seeds")) for path in kept}
-        return len(found | {json.dumps(list(self.plan.seeds))})
+    def frozen(self) -> Frozen | None:
+        """The analysis plan as it was frozen before the first run; None where none was.
+
+        StoreError where the file is broken or was changed.
+        """
+        return frozen.read(self.directory)
 
     @cached_property
     def models(self) -> pd.DataFrame:

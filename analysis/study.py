@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import Claim, in_scope, read_claim
+from analysis.frozen import Deviation, deviations
 from analysis.results import Results
 from analysis.statistics import Comparison, Family, compare_all, failure_table, outcomes
 
@@ -24,7 +25,8 @@ class Findings:
     reasons : why the study does not test that claim; empty where it does, or where there is no claim.
     judged : frame of `statistics.outcomes`.
     failures : frame of `statistics.failure_table`.
-    alpha : 1 minus the confidence level of a single comparison.
+    deviations : what makes the study, or comparisons of some arms, exploratory; see `analysis.frozen`.
+    alpha : 1 minus the confidence level of what is described (arms, curves); comparisons have levels of their own.
     """
 
     results: Results
@@ -33,6 +35,7 @@ class Findings:
     family: Family
     judged: pd.DataFrame
     failures: pd.DataFrame
+    deviations: tuple[Deviation, ...]
     alpha: float
 
     @property
@@ -54,7 +57,17 @@ class Findings:
     def headline(self) -> str:
         """The verdict in one sentence; where there is none, why; and whether test data chose the epochs."""
         oracle = bool(self.results.trials["selection_oracle"].fillna(False).any())
-        return self._ruling + (" Oracle: the epochs were chosen on test data." if oracle else "")
+        return self._ruling + (" Oracle: the epochs were chosen on test data." if oracle else "") + self._standing
+
+    @property
+    def _standing(self) -> str:
+        primary = self.primary
+        reasons = self.exploratory(primary.treatment, primary.control) if primary else ()
+        return f" Exploratory: {reasons[0]}." if reasons else ""
+
+    def exploratory(self, *arms: str) -> tuple[str, ...]:
+        """Return what makes a comparison of these arms exploratory; empty where it is confirmatory."""
+        return tuple(deviation.text for deviation in self.deviations if deviation.touches(*arms))
 
     @property
     def _ruling(self) -> str:
@@ -69,7 +82,7 @@ class Findings:
         return f"No verdict: the study has no arm with the role {' or '.join(lacking)}."
 
 
-def examine(results: Results, alpha: float = 0.05) -> Findings:
+def examine(results: Results) -> Findings:
     """Return what the results say.
 
     Raises
@@ -86,6 +99,7 @@ def examine(results: Results, alpha: float = 0.05) -> Findings:
     # One fixed stream: the same store gives the same report. Only sign-flip tests of more than 16 pairs draw
     # from it.
     rng = np.random.default_rng(_SEED)
-    family = compare_all(results.trials, results.epochs, plan, rng, reported=gains, alpha=alpha)
+    family = compare_all(results.trials, results.epochs, plan, rng, reported=gains)
     failures = failure_table(judged, [arm.name for arm in plan.arms], family.baseline)
-    return Findings(results, claim, tuple(reasons), family, judged, failures, alpha)
+    departed = deviations(results.frozen, plan, claim.gains_pp if claim else {}, results.trials)
+    return Findings(results, claim, tuple(reasons), family, judged, failures, tuple(departed), plan.looks.alpha)

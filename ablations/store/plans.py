@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from ablations.store import files, tables
 from aimlib.errors import StoreError
-from aimlib.records import PLANS, SCHEMA_VERSION, STUDY_FILE
+from aimlib.records import ANALYSIS_PLAN, PLANS, SCHEMA_VERSION, STUDY_FILE
 
 _VERSION = "schema_version"
 
@@ -43,6 +44,22 @@ def read(directory: Path) -> dict[str, Any] | None:
         raise StoreError(f"{path}: is no plan of a study; restore the newest of {PLANS}/*.json under this name")
     tables.check_version(path, plan.pop(_VERSION, None))
     return cast("dict[str, Any]", plan)
+
+
+def freeze(directory: Path, content: dict[str, Any]) -> str:
+    """Write the analysis plan with its hash and the time, unless one is there; return the hash of the one there."""
+    from analysis.frozen import digest  # noqa: PLC0415 -- pandas, needed once in the life of a study
+
+    path = directory / ANALYSIS_PLAN
+    document = {
+        _VERSION: SCHEMA_VERSION,
+        "frozen_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "sha256": digest(content),
+        "content": content,
+    }
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    files.create(path, lambda temporary: _write(temporary, text))
+    return str(_load(path)["sha256"])
 
 
 def _write(path: Path, text: str) -> None:

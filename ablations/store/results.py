@@ -18,6 +18,7 @@ from ablations.store import claims, files, plans, tables
 from ablations.store.segments import SettledRuns
 from aimlib.errors import StoreError
 from aimlib.records import (
+    ANALYSIS_PLAN,
     CHECKPOINTS,
     FAILURES,
     IMAGES,
@@ -173,6 +174,14 @@ class ResultStore:
         StoreError: the file is broken, or of a version that this package does not know.
         """
         return plans.read(self.directory)
+
+    def has_analysis_plan(self) -> bool:
+        """Tell whether the analysis of this study is frozen."""
+        return (self.directory / ANALYSIS_PLAN).exists()
+
+    def freeze_analysis_plan(self, content: dict[str, Any]) -> str:
+        """Write ``analysis_plan.json`` unless it is there; return the SHA-256 of the one that is there then."""
+        return plans.freeze(self.directory, content)
 
     def write_models(self, rows: list[dict[str, Any]]) -> None:
         """Write or replace ``models.parquet``: one row per arm, with the columns `MODELS`."""

@@ -15,6 +15,8 @@ from aimlib.training.devices import autocast
 from aimlib.training.inputs import Scaling, load_batch
 from aimlib.training.splits import batches
 
+_TOP = 5
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -24,11 +26,14 @@ class Evaluation:
     ----------
     loss : mean cross-entropy, nats.
     accuracy : fraction.
+    top5_accuracy : share of the images whose true class has one of the five highest scores (one that ties with the
+        fifth included); None with five classes or fewer, where every image would count.
     predictions : [images], predicted class numbers, in the order of the given indices.
     """
 
     loss: float
     accuracy: float
+    top5_accuracy: float | None
     predictions: npt.NDArray[np.int64]
 
 
@@ -53,16 +58,21 @@ def evaluate(
     network.eval()
     device = scaling.mean.device
     loss = torch.zeros((), dtype=torch.float64, device=device)
+    near = torch.zeros((), dtype=torch.int64, device=device)
     predicted: list[torch.Tensor] = []
-    seen = 0
+    seen = classes = 0
     for batch in batches(indices, batch_size):
         x_BCHW, labels = load_batch(images, batch, device)
         with autocast(device, precision):
             logits = network(scaling(x_BCHW))
         share = max(0, min(len(batch), counted - seen))
         loss += functional.cross_entropy(logits[:share].float(), labels[:share], reduction="sum").double()
+        own = logits.gather(1, labels[:, None])
+        near += ((logits > own).sum(dim=1) < _TOP)[:share].sum()
         predicted.append(logits.argmax(dim=1))
+        classes = logits.shape[1]
         seen += len(batch)
     predictions = torch.cat(predicted).cpu().numpy()
     accuracy = float((predictions == images.labels[indices])[:counted].mean())
-    return Evaluation(float(loss) / counted, accuracy, predictions)
+    top5 = int(near) / counted if classes > _TOP else None
+    return Evaluation(float(loss) / counted, accuracy, top5, predictions)

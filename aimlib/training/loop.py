@@ -164,6 +164,7 @@ def _finish(run: Run, keeper: _Keeper, diverged: str | None) -> Outcome:
             *((validation.accuracy, validation.loss) if validation else (None, None)),
             test.accuracy,
             test.loss,
+            test.top5_accuracy,
         )
         selected = dict(zip(_SELECTED, values, strict=True))
     return Outcome(
@@ -180,4 +181,4 @@ def _finish(run: Run, keeper: _Keeper, diverged: str | None) -> Outcome:
     )
 
 
-_SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
+_SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "test_top5_accuracy")

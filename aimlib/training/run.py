@@ -145,6 +145,7 @@ class Run:
                 "validation_accuracy": validation.accuracy if validation else None,
                 "test_loss": test.loss,
                 "test_accuracy": test.accuracy,
+                "test_top5_accuracy": test.top5_accuracy,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "seconds": time.perf_counter() - started,
             }

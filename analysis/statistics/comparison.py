@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,14 +10,32 @@ import numpy as np
 import pandas as pd
 
 from analysis import numerals
+from analysis.looks import FEWEST_PAIRS, Looks
 from analysis.statistics.interval import Interval, t_interval, t_p_value
 from analysis.statistics.paired import complete, paired_differences
 from analysis.statistics.seeds_needed import SeedsNeeded, seeds_needed
 from analysis.statistics.sensitivity import sensitivity
-from analysis.statistics.verdict import FEWEST_PAIRS, OPEN, Verdict, decide
+from analysis.statistics.verdict import OPEN, Verdict, decide
 
 FamilyName = Literal["gate", "variant"]
 PROXY = "Proxy: does not test the claim. "
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a comparison.
+
+    Attributes
+    ----------
+    pairs : planned pairs at this look.
+    interval : of the complete ones among them, at this look's level.
+    p : two-sided p-value of the paired t test of these pairs alone.
+    """
+
+    pairs: int
+    interval: Interval
+    p: float
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -27,9 +45,12 @@ class Comparison:
     Attributes
     ----------
     family : ``gate`` (tested in order, each at full alpha) or ``variant`` (Holm across the family).
-    pairs : frame of `paired_differences`, one row per planned seed.
-    interval : of the complete pairs; its alpha is the level of this comparison after Holm.
-    p, p_holm : two-sided p-value of the paired t test; adjusted within the variants (NaN for gates).
+    pairs : frame of `paired_differences`, one row per planned seed, in the order of the plan.
+    looks : those taken, in order.
+    next_look : number of pairs at the next look; None after the last one.
+    interval : of the complete pairs of the look that decides; its alpha is the level of that look, after Holm.
+    p, p_looks, p_holm : two-sided p-value of the paired t test at that look; of all looks together; and that
+        adjusted within the variants (NaN for gates).
     survivors, survivors_verdict : the same from pairs of which both runs trained.
     needed : pairs to add where the verdict is open; None where it is not, or cannot be told.
     checks : frame of `sensitivity`.
@@ -41,8 +62,11 @@ class Comparison:
     family: FamilyName
     delta: float
     pairs: pd.DataFrame
+    looks: tuple[Look, ...]
+    next_look: int | None
     interval: Interval
     p: float
+    p_looks: float
     p_holm: float
     verdict: Verdict
     survivors: Interval
@@ -55,6 +79,11 @@ class Comparison:
     def name(self) -> str:
         """``treatment − control``."""
         return f"{self.treatment} {numerals.MINUS} {self.control}"
+
+    @property
+    def beyond(self) -> int:
+        """Number of complete pairs after the look that decides; they decide nothing."""
+        return len(complete(self.pairs)) - self.interval.n
 
     @property
     def unstable(self) -> bool:
@@ -78,7 +107,7 @@ class Comparison:
 
     def _ruling(self) -> str:
         if self.verdict.kind == "screening only":
-            return f"screening only, no verdict below {FEWEST_PAIRS} pairs"
+            return f"screening only, no verdict below {self.next_look or FEWEST_PAIRS} pairs"
         if self.unstable:
             return (
                 f"{self.verdict.text}; unstable training, for the pairs that trained alone would give "
@@ -95,50 +124,102 @@ def compare_arms(
     control: str,
     rng: np.random.Generator,
     *,
-    seeds: Iterable[int] = (),
+    seeds: Sequence[int] = (),
+    looks: Looks | None = None,
+    alpha: float | None = None,
     delta: float = 1.0,
     reported: dict[str, float] | None = None,
-    alpha: float = 0.05,
     p_holm: float = float("nan"),
     family: FamilyName = "gate",
     withhold: str = "",
 ) -> Comparison:
     """Return the comparison of two arms.
 
+    The verdict is that of the first look that stops the study, else that of the last look that the planned seeds
+    reach; pairs beyond that look decide nothing.
+
     Parameters
     ----------
     trials, epochs : frames of `Results`.
     judged : frame of `outcomes`.
-    seeds : planned seeds; a planned pair that is incomplete makes the table unbalanced and withholds the
-        verdict.
-    withhold : a further reason to withhold it.
+    seeds : planned seeds in the order of the plan; a planned pair that is incomplete makes the table of its look
+        unbalanced and withholds that look's verdict.
+    looks : when the verdict is read; None: once, after all pairs.
+    alpha : error of all looks together; None: that of `looks`.
+    withhold : a further reason to withhold the verdict.
     """
-    pairs = paired_differences(trials, treatment, control, pairs=seeds)
-    differences = complete(pairs)["difference"]
-    main = t_interval(differences, alpha)
+    pairs = ordered_pairs(trials, treatment, control, seeds)
+    looks = looks or Looks((max(len(pairs), FEWEST_PAIRS),))
     gain = next(iter((reported or {}).values()), None)
-    verdict = decide(main.lower, main.upper, main.sd, main.n, delta, gain, withhold=withhold or _imbalance(pairs))
-    trained = trials[trials["run_id"].isin(judged.loc[judged["outcome"] == "trained", "run_id"])]
+    taken = _looks_taken(pairs, looks, looks.alpha if alpha is None else alpha, delta, gain, withhold)
+    deciding = next((look for look in taken if look.verdict.stops), taken[-1])
+    main, among = deciding.interval, trials[trials["seed"].isin(pairs["seed"][: deciding.pairs])]
+    trained = among[among["run_id"].isin(judged.loc[judged["outcome"] == "trained", "run_id"])]
     surviving = paired_differences(trained, treatment, control)
-    survivors = t_interval(complete(surviving)["difference"], alpha)
+    survivors = t_interval(complete(surviving)["difference"], main.alpha)
+    kind = deciding.verdict.kind
     return Comparison(
         treatment=treatment,
         control=control,
         family=family,
         delta=delta,
         pairs=pairs,
+        looks=taken,
+        next_look=next((number for number in looks.numbers if number > deciding.pairs), None),
         interval=main,
-        p=t_p_value(differences),
+        p=deciding.p,
+        p_looks=sequential_p(pairs, looks),
         p_holm=p_holm,
-        verdict=verdict,
+        verdict=deciding.verdict,
         survivors=survivors,
         survivors_verdict=decide(survivors.lower, survivors.upper, survivors.sd, survivors.n, delta, gain),
-        needed=seeds_needed(main, delta, gain) if verdict.kind in OPEN | {"screening only"} else None,
-        checks=sensitivity(trials, epochs, surviving, pairs, (treatment, control), delta, gain, rng, alpha),
+        needed=seeds_needed(main, delta, gain) if kind in OPEN | {"screening only"} else None,
+        checks=sensitivity(
+            among, epochs, surviving, pairs[: deciding.pairs], (treatment, control), delta, gain, rng, main.alpha
+        ),
         reported=reported or {},
     )
 
 
-def _imbalance(pairs: pd.DataFrame) -> str:
-    absent = int(pairs["difference"].isna().sum())
-    return f"unbalanced: {absent} of {numerals.count(len(pairs), 'pair')} incomplete" if absent else ""
+def sequential_p(pairs: pd.DataFrame, looks: Looks) -> float:
+    """Return the p-value of a comparison over all looks that its pairs reach: see `Looks.p_value`.
+
+    Parameters
+    ----------
+    pairs : frame of `paired_differences` in the order of the plan.
+    """
+    tested = [pairs[:number] for number in looks.reached(len(pairs))]
+    return looks.p_value([np.nan if _absent(rows) else t_p_value(rows["difference"]) for rows in tested])
+
+
+def ordered_pairs(trials: pd.DataFrame, treatment: str, control: str, seeds: Sequence[int]) -> pd.DataFrame:
+    """Return `paired_differences` in the order of the planned seeds; seeds that the plan lacks come last."""
+    pairs = paired_differences(trials, treatment, control, pairs=seeds)
+    position = {seed: number for number, seed in enumerate(seeds)}
+    order = pairs["seed"].map(lambda seed: position.get(seed, len(position)))
+    return pairs.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+def _looks_taken(
+    pairs: pd.DataFrame, looks: Looks, alpha: float, delta: float, gain: float | None, withhold: str
+) -> tuple[Look, ...]:
+    """Return the looks that the pairs reach; where they reach none, one that gives no verdict."""
+    levels = dict(zip(looks.numbers, looks.levels_at(alpha), strict=True))
+    numbers = looks.reached(len(pairs))
+    taken: list[Look] = []
+    for number in numbers or (len(pairs),):
+        rows = pairs[:number]
+        found = t_interval(complete(rows)["difference"], levels.get(number, levels[looks.numbers[0]]))
+        reason = withhold
+        if not reason and (absent := _absent(rows)):
+            reason = f"unbalanced: {absent} of {numerals.count(number, 'pair')} incomplete"
+            reason += f"; after {taken[-1].pairs} pairs: {taken[-1].verdict.text}" if taken else ""
+        # Below the first look there is no verdict, however many pairs there are.
+        count = found.n if numbers else 0
+        verdict = decide(found.lower, found.upper, found.sd, count, delta, gain, withhold=reason)
+        taken.append(Look(number, found, t_p_value(complete(rows)["difference"]), verdict))
+    return tuple(taken)
+
+
+def _absent(pairs: pd.DataFrame) -> int:
+    return int(pairs["difference"].isna().sum())

@@ -10,12 +10,11 @@ import pandas as pd
 
 from analysis import numerals
 from analysis.plan import Arm, Plan
-from analysis.statistics.comparison import Comparison, FamilyName, compare_arms
+from analysis.statistics.comparison import Comparison, FamilyName, compare_arms, ordered_pairs, sequential_p
 from analysis.statistics.gates import Gate, gates
-from analysis.statistics.interval import compatible, t_p_value
+from analysis.statistics.interval import compatible
 from analysis.statistics.multiplicity import holm, holm_levels
 from analysis.statistics.outcomes import baseline_trains, outcomes
-from analysis.statistics.paired import complete, paired_differences
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,6 @@ def compare_all(
     rng: np.random.Generator,
     *,
     reported: dict[str, float] | None = None,
-    alpha: float = 0.05,
 ) -> Family:
     """Return every comparison that the roles in the plan call for.
 
@@ -69,9 +67,10 @@ def compare_all(
     withhold = _gate_on_baseline(judged, baseline)
     gated = _gated(plan, baseline, aim)
     varied = [pair for pair in _varied(plan, baseline, aim) if pair not in gated]
-    p_values = [t_p_value(complete(paired_differences(trials, *pair))["difference"]) for pair in varied]
-    levels, adjusted = holm_levels(p_values, alpha), holm(p_values)
-    tests = [_Test(pair, "gate", alpha, np.nan) for pair in gated]
+    looks = plan.looks
+    p_values = [_p_value(trials, plan, pair) for pair in varied]
+    levels, adjusted = holm_levels(p_values, looks.alpha), holm(p_values)
+    tests = [_Test(pair, "gate", looks.alpha, np.nan) for pair in gated]
     tests += [_Test(pair, "variant", float(levels[i]), float(adjusted[i])) for i, pair in enumerate(varied)]
     comparisons = tuple(
         compare_arms(
@@ -81,9 +80,10 @@ def compare_all(
             *test.pair,
             rng,
             seeds=_planned_seeds(plan, test.pair),
+            looks=looks,
+            alpha=test.alpha,
             delta=plan.delta_pp,
             reported=reported if test.pair == (aim, baseline) else None,
-            alpha=test.alpha,
             p_holm=test.p_holm,
             family=test.family,
             withhold=withhold,
@@ -128,8 +128,14 @@ def _varied(plan: Plan, baseline: str | None, aim: str | None) -> list[tuple[str
     return pairs
 
 
+def _p_value(trials: pd.DataFrame, plan: Plan, pair: tuple[str, str]) -> float:
+    """Return the p-value of a comparison over all looks."""
+    return sequential_p(ordered_pairs(trials, *pair, _planned_seeds(plan, pair)), plan.looks)
+
+
 def _planned_seeds(plan: Plan, pair: tuple[str, str]) -> list[int]:
-    return sorted(set(plan.runs.loc[plan.runs["arm"].isin(pair), "seed"]))
+    """Return the seeds of a pair of arms in the order of the plan: the looks count along it."""
+    return list(dict.fromkeys(plan.runs.loc[plan.runs["arm"].isin(pair), "seed"]))
 
 
 def _gate_on_baseline(judged: pd.DataFrame, baseline: str | None) -> str:
@@ -150,7 +156,7 @@ _TYPES: dict[str, Any] = (
     dict.fromkeys(("comparison", "treatment", "control", "family"), "str")
     | dict.fromkeys(("pairs_planned", "n"), "int64")
     | dict.fromkeys(("mean", "sd", "lower", "upper", "alpha", "prediction_lower", "prediction_upper"), "float64")
-    | dict.fromkeys(("p", "p_holm"), "float64")
+    | dict.fromkeys(("p", "p_looks", "p_holm"), "float64")
     | {"verdict": "str", "stops": "bool", "seeds_needed": "str", "survivors_n": "int64"}
     | dict.fromkeys(("survivors_mean", "survivors_lower", "survivors_upper"), "float64")
     | {"survivors_verdict": "str", "unstable": "bool", "compatible_with_reported": "boolean"}
@@ -170,6 +176,7 @@ def _row(c: Comparison) -> dict[str, Any]:
         "prediction_lower": low_high[0],
         "prediction_upper": low_high[1],
         "p": c.p,
+        "p_looks": c.p_looks,
         "p_holm": c.p_holm,
         "verdict": c.verdict.text,
         "stops": c.verdict.stops,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from analysis.looks import FEWEST_PAIRS
 from analysis.statistics.interval import Interval
-from analysis.statistics.verdict import FEWEST_PAIRS, decide
+from analysis.statistics.verdict import decide
 
 CAP = 200
 

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from analysis.looks import FEWEST_PAIRS
 from analysis.statistics.interval import IDENTICAL
 
 Kind = Literal[
@@ -31,7 +32,7 @@ STOPPING: frozenset[Kind] = frozenset(
     {"harmful", "no material gain", "trivial gain", "holds", "real, smaller than reported"}
 )
 OPEN: frozenset[Kind] = frozenset({"positive, materiality open", "positive, size open", "inconclusive"})
-FEWEST_PAIRS = 5
+
 
 RULES: tuple[tuple[str, str, str], ...] = (
     ("s_d = 0", "arms identical: check the study", "error"),

@@ -81,6 +81,7 @@ _NUMBERS = (
     "selected_epoch",
     "test_accuracy",
     "test_loss",
+    "test_top5_accuracy",
     "validation_accuracy",
     "validation_loss",
     "train_images",

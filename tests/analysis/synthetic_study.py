@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from aimlib import records
+from analysis import frozen
+from analysis.claims import read_claim
 
 FINGERPRINT = "fingerprint0"
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -53,6 +55,9 @@ class FakeStudy:
     compacted: bool = True
     name: str = "synthetic"
     delta_pp: float = 1.0
+    looks: list[int] | None = None  # None: one look at all seeds
+    further_block: int = 0
+    frozen: str = "2024-05-01T11:59:30+00:00"  # when; empty: never
 
 
 def run_id(arm: int, seed: int) -> str:
@@ -75,6 +80,7 @@ def trial(study: FakeStudy, arm: int, seed: int, accuracy: float | None, status:
         "selection_oracle": False,
         "test_accuracy": accuracy,
         "test_loss": None if accuracy is None else 4.0 - 5 * accuracy,
+        "test_top5_accuracy": None if accuracy is None else min(1.0, 2.5 * accuracy),
         "validation_accuracy": None if accuracy is None else accuracy + 0.004,
         "classes": classes,
         "train_images": 10800,
@@ -116,6 +122,7 @@ def epoch_rows(rng: np.random.Generator, epochs: int, accuracy: float) -> list[d
                 "validation_accuracy": float(np.clip(value + rng.normal(0, 0.003), 0, 1)),
                 "test_loss": 5 - 3.5 * value,
                 "test_accuracy": value,
+                "test_top5_accuracy": min(1.0, 2.5 * value),
                 "learning_rate": 1e-3,
                 "seconds": 164.0,
             }
@@ -190,6 +197,9 @@ def plan_document(study: FakeStudy) -> dict[str, Any]:
         "package_version": "0.1.0",
         "scope": study.scope,
         "delta_pp": study.delta_pp,
+        "alpha": 0.05,
+        "looks": study.looks or [max(5, len(study.seeds))],
+        "further_block": study.further_block,
         "arms": [{"name": a.name, "role": a.role, "of": a.of, "config": {}} for a in study.arms],
         "seeds": study.seeds,
         "runs": [
@@ -222,6 +232,8 @@ def write_study(directory: Path, study: FakeStudy, rng: np.random.Generator) -> 
     if study.write_images:
         path = directory / records.IMAGES / f"{FINGERPRINT}.parquet"
         records.write_table(image_table(study.images, study.scope["classes"]), path)
+    if study.frozen:
+        freeze(directory, study.frozen)
     return directory
 
 
@@ -240,3 +252,16 @@ ARMS = [
     FakeArm("frozen", "frozen", 0.155, "aim"),
     FakeArm("aim", "aim", 0.185),
 ]
+
+
+def freeze(directory: Path, at: str, seeds: list[int] | None = None, without: str = "") -> None:
+    """Write the frozen analysis plan of a study that is there, as `ablate run` does."""
+    document = json.loads((directory / records.STUDY_FILE).read_text(encoding="utf-8"))
+    document["seeds"] = document["seeds"] if seeds is None else seeds
+    document["arms"] = [arm for arm in document["arms"] if arm["name"] != without]
+    kept = {arm["name"] for arm in document["arms"]}
+    document["runs"] = [run for run in document["runs"] if run["arm"] in kept and run["seed"] in document["seeds"]]
+    gains = read_claim(document["claim"]).gains_pp if document["claim"] else {}
+    content = frozen.content_of(document, gains, (0.05,))
+    plan = {"schema_version": records.SCHEMA_VERSION, "frozen_at": at, "sha256": frozen.digest(content)}
+    (directory / records.ANALYSIS_PLAN).write_text(json.dumps({**plan, "content": content}), encoding="utf-8")

@@ -206,7 +206,7 @@ def test_a_file_without_a_column_is_refused(make_study):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "schema version 2"),
+        ({"schema_version": 1}, "schema version 1"),
         ({"name": 3}, "name must be str"),
         ({"scope": {}}, r"scope\.dataset must be str"),
         ({"arms": [{"name": "a", "role": "hero", "of": None, "config": {}}]}, r"arms\[0\]\.role"),

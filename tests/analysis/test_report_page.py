@@ -222,7 +222,7 @@ def test_a_second_report_replaces_the_first(make_study):
 
 
 def test_what_stops_a_report_is_named(make_study, tmp_path):
-    directory = make_study([ARMS[0]], seeds=1, claim="stanford_dgs_aim")
+    directory = make_study([ARMS[0]], seeds=1, claim="stanford_dgs_aim", frozen="")
     with pytest.raises(UsageError, match="did you mean 'stanford_dogs_aim'"):
         analysis.report(directory)
     blocked = tmp_path / "file"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 from synthetic_study import FakeArm
@@ -39,16 +38,6 @@ def test_an_oracle_is_named_in_the_headline(make_study):
     assert "Oracle" not in analysis.examine(results).headline
     marked = dataclasses.replace(results, trials=results.trials.assign(selection_oracle=True))
     assert analysis.examine(marked).headline.endswith("Oracle: the epochs were chosen on test data.")
-
-
-def test_seeds_added_after_a_look_make_the_study_exploratory(make_study):
-    directory = make_study()
-    assert analysis.load(directory).seed_plans == 1
-    assert not any("Exploratory" in caution for caution in compose(examine(directory)).cautions)
-    (directory / "plans").mkdir()
-    (directory / "plans" / "000.json").write_text(json.dumps({"seeds": [0, 1, 2]}), encoding="utf-8")
-    cautions = compose(examine(directory)).cautions
-    assert any(caution.startswith("Exploratory: the seeds of this study were changed 1 time") for caution in cautions)
 
 
 def test_unlike_machines_are_named(make_study):

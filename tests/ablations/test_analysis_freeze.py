@@ -1,0 +1,60 @@
+"""`ablate run` freezes the analysis plan before the first run, once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import analysis
+from ablations import launch
+from ablations.study import read_study
+from aimlib.errors import ConfigError
+from aimlib.records import ANALYSIS_PLAN
+
+
+def run(path, out, *overrides):
+    return launch.run(path, out, overrides, executor="inline")
+
+
+def test_the_plan_is_frozen_before_the_first_run_and_followed(study, tmp_path):
+    out = tmp_path / "out"
+    run(study(), out)
+    results = analysis.load(out)
+    assert (results.trials["started_at"] >= results.frozen.at).all()
+    assert analysis.examine(results).deviations == ()
+    assert results.frozen.content["looks"] == [5, 8, 12]
+    assert all(abs(level - 0.0213) < 3e-4 for level in results.frozen.content["levels"])
+
+
+def test_nothing_replaces_it_and_a_changed_margin_is_told(study, tmp_path):
+    out = tmp_path / "out"
+    run(study(), out)
+    before = (out / ANALYSIS_PLAN).read_bytes()
+    run(study(), out, "delta_pp=0.5")
+    assert (out / ANALYSIS_PLAN).read_bytes() == before
+    assert "Exploratory: delta_pp is 0.5" in analysis.examine(analysis.load(out)).headline
+
+
+def test_more_seeds_are_no_deviation(study, tmp_path):
+    out = tmp_path / "out"
+    run(study(), out)
+    seeds = json.loads((out / "study.json").read_text())["seeds"]
+    run(study(), out, f"seeds={[*seeds, 77]}")
+    assert analysis.examine(analysis.load(out)).deviations == ()
+
+
+def test_runs_without_a_frozen_plan_stay_exploratory(study, tmp_path):
+    out = tmp_path / "out"
+    run(study(), out)
+    (out / ANALYSIS_PLAN).unlink()
+    run(study(), out)
+    assert "runs began before the freeze" in analysis.examine(analysis.load(out)).headline
+
+
+def test_looks_are_checked(study):
+    with pytest.raises(ConfigError, match=r"looks must be rising numbers of pairs, at least 5 each; got \(4, 8\)"):
+        read_study(study({"looks": [4, 8]}))
+    assert read_study(study({"looks": 20})).spec.looks == (20,)
+    with pytest.raises(ConfigError, match=r"looks: give numbers of pairs, e.g. \[5, 8, 12\]"):
+        read_study(study({"looks": "often"}))

@@ -1,0 +1,105 @@
+"""The frozen analysis plan: what was decided beforehand, and what makes a study exploratory."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from synthetic_study import ARMS, FakeArm, freeze
+
+import analysis
+from aimlib.errors import StoreError
+from analysis import frozen
+from analysis.document import compose
+
+BEFORE, AFTER = "2024-05-01T11:59:00+00:00", "2024-05-01T14:30:00+00:00"
+
+
+def examine(directory):
+    return analysis.examine(analysis.load(directory))
+
+
+def rewrite(directory, change):
+    path = directory / "study.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_a_study_that_follows_its_frozen_plan_is_confirmatory(make_study):
+    directory = make_study()
+    findings = examine(directory)
+    assert findings.deviations == ()
+    assert "Exploratory" not in findings.headline
+    fact = dict(compose(findings).facts)["Analysis plan"]
+    assert fact.startswith("frozen 2024-05-01 11:59:30 UTC, SHA-256 ")
+    assert fact.endswith(", followed")
+
+
+def test_without_a_frozen_plan_the_verdict_is_exploratory(make_study):
+    findings = examine(make_study(frozen=""))
+    assert findings.headline.endswith("Exploratory: no analysis plan was frozen before the first run.")
+    assert dict(compose(findings).facts)["Analysis plan"] == "not frozen"
+
+
+def test_runs_before_the_freeze_are_exploratory(make_study):
+    directory = make_study(seeds=6, frozen=AFTER)
+    assert "12 of 24 runs began before the freeze" in examine(directory).headline
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("delta_pp", 0.5, "delta_pp is 0.5 and was frozen as 1.0"),
+        ("looks", [6, 9], "looks is [6, 9] and was frozen as [6]"),
+        ("claim", None, "claim is None"),
+        ("seeds", [1, 2, 3, 4, 5], "the seeds do not begin with the frozen ones"),
+    ],
+)
+def test_what_decides_must_stay(make_study, key, value, said):
+    directory = make_study()
+    rewrite(directory, lambda document: document.update({key: value}))
+    assert any(said in caution for caution in compose(examine(directory)).cautions if caution.startswith("Exploratory"))
+
+
+def test_seeds_may_be_added_behind_the_frozen_ones(make_study):
+    directory = make_study(seeds=6)
+    freeze(directory, BEFORE, seeds=[0, 1, 2, 3])
+    assert examine(directory).deviations == ()
+
+
+def test_an_arm_that_came_later_makes_its_own_comparisons_exploratory_alone(make_study):
+    directory = make_study([*ARMS, FakeArm("late", "aim", 0.16)])
+    freeze(directory, BEFORE, without="late")
+    findings = examine(directory)
+    assert "Exploratory" not in findings.headline
+    assert findings.exploratory("late", "baseline") == ("arm late was added after the freeze",)
+    assert findings.exploratory("aim", "baseline") == ()
+
+
+def test_a_changed_configuration_of_an_arm_is_found_by_its_run_ids(make_study):
+    directory = make_study()
+    path = directory / frozen.ANALYSIS_PLAN
+    document = json.loads(path.read_text())
+    document["content"]["runs"][0]["run_id"] = "f" * 20
+    document["sha256"] = frozen.digest(document["content"])
+    path.write_text(json.dumps(document))
+    assert examine(directory).exploratory("baseline") == ("the configuration of arm baseline was changed",)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d["content"].update(delta_pp=0.1), "was changed after it was frozen"),
+        (lambda d: d.pop("sha256"), "no frozen analysis plan"),
+        (lambda d: d.update(schema_version=1), "schema version 1"),
+    ],
+)
+def test_a_frozen_plan_that_was_tampered_with_is_refused(make_study, change, said):
+    directory = make_study()
+    path = directory / frozen.ANALYSIS_PLAN
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(StoreError, match=said):
+        examine(directory)
