@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check lint types contracts format clean
+.PHONY: help setup demo test test-all check lint types contracts calibrate format clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -40,6 +40,9 @@ types: $(STAMP)
 
 contracts: $(STAMP)
 	$(BIN)/lint-imports
+
+calibrate: $(STAMP) ## simulate what the statistics do when the truth is known, into docs/calibration.md
+	$(BIN)/python -m analysis.calibration docs/calibration.md
 
 format: $(STAMP) ## format and fix what can be fixed by itself
 	$(BIN)/ruff format .

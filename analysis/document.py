@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,12 +10,38 @@ import pandas as pd
 from analysis import numerals
 from analysis.frozen import Deviation
 from analysis.looks import Looks
+from analysis.methods import methods
 from analysis.plates import Plate, plates
 from analysis.results import Results
 from analysis.sheet import Sheet, parsed
 from analysis.sheets import sheets
 from analysis.statistics import Comparison, conclusion
 from analysis.study import Findings
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report after the verdict: names of its tables and figures, those that are there."""
+
+    name: str
+    title: str
+    sheets: tuple[str, ...]
+    plates: tuple[str, ...]
+
+
+_SECTIONS = (
+    Section("comparisons", "Comparisons", ("comparisons", "gates", "seeds"), ("slopegraph", "path")),
+    Section("attribution", "Attribution", ("attribution", "interactions"), ("waterfall",)),
+    Section("audit", "Audit", ("audit",), ()),
+    Section("sensitivity", "Sensitivity", ("checks",), ("patience", "variance", "classes")),
+    Section("curves", "Curves", (), ("curves", "by_epoch")),
+    Section("search", "Search", ("winners",), ("budget", "winners")),
+    Section("runs", "All runs", ("arms", "outcomes"), ("strip",)),
+    Section("models", "Models", ("models", "differences"), ("capacity",)),
+    Section("power", "Power", (), ("power",)),
+    Section("trouble", "What went wrong", ("troubled", "missing", "stale"), ()),
+)
+"""In the order of the report; one without content is left out, but for the last."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +55,8 @@ class Document:
     remarks : further sentences, the most important first.
     cautions : sentences that limit what may be concluded.
     facts : (term, text) pairs on claim, scope and design.
+    sections : what comes after the verdict, in order.
+    methods, references : paragraphs to paste into a paper, and what they cite.
     provenance : (term, values) pairs, each value with the number of runs it holds for.
     tracebacks : (arm, seed, text) of failed runs.
     """
@@ -40,6 +69,9 @@ class Document:
     facts: tuple[tuple[str, str], ...]
     plates: dict[str, Plate]
     sheets: dict[str, Sheet]
+    sections: tuple[Section, ...]
+    methods: tuple[str, ...]
+    references: tuple[str, ...]
     provenance: tuple[tuple[str, tuple[str, ...]], ...]
     tracebacks: tuple[tuple[str, str, str], ...]
 
@@ -51,6 +83,8 @@ def compose(findings: Findings) -> Document:
     stops = primary is not None and primary.verdict.stops
     trials = findings.results.trials
     failed = trials[trials["traceback"].notna()]
+    made, drawn = sheets(findings), plates(findings)
+    paragraphs, cited = methods(findings)
     return Document(
         title=findings.results.plan.name,
         headline=findings.headline,
@@ -58,11 +92,23 @@ def compose(findings: Findings) -> Document:
         remarks=tuple(_remarks(findings)),
         cautions=tuple(_cautions(findings)),
         facts=tuple(_facts(findings)),
-        plates=plates(findings),
-        sheets=sheets(findings),
+        plates=drawn,
+        sheets=made,
+        sections=tuple(_present(made, drawn)),
+        methods=paragraphs,
+        references=cited,
         provenance=tuple(_provenance(findings)),
         tracebacks=tuple((r["arm"], str(r["seed"]), r["traceback"]) for r in failed.to_dict("records")),
     )
+
+
+def _present(made: dict[str, Sheet], drawn: dict[str, Plate]) -> Iterator[Section]:
+    """Yield every section with the tables and figures that are there."""
+    for section in _SECTIONS:
+        names = tuple(name for name in section.sheets if name in made)
+        figures = tuple(name for name in section.plates if name in drawn)
+        if names or figures or section.name == "trouble":
+            yield Section(section.name, section.title, names, figures)
 
 
 def _remarks(findings: Findings) -> list[str]:

@@ -7,7 +7,26 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import curves, forest, marks, slopegraph, strip
+from analysis.figures import (
+    budget,
+    by_epoch,
+    capacity,
+    classes,
+    curves,
+    forest,
+    marks,
+    path,
+    patience,
+    power,
+    slopegraph,
+    strip,
+    variance,
+    waterfall,
+    winners,
+)
+from analysis.photos import Photos
+from analysis.results import Results
+from analysis.statistics import Comparison
 from analysis.study import Findings
 
 
@@ -30,9 +49,89 @@ class Plate:
 
 
 def plates(findings: Findings) -> dict[str, Plate]:
-    """Return every figure by name: forest, slopegraph, curves, strip."""
-    drawn = (_forest(findings), _slopegraph(findings), _curves(findings), _strip(findings))
+    """Return every figure that the study can have, by name, in the order of the report."""
+    drawn = [_forest(findings), _slopegraph(findings), _curves(findings), _strip(findings), _capacity(findings)]
+    if findings.primary is not None:
+        drawn += [_path(findings.primary, findings), _by_epoch(findings.primary, findings), _patience(findings)]
+        if findings.primary.interval.n > 1:
+            drawn.append(_power(findings.primary, findings))
+        if findings.photos is not None:
+            drawn += [_variance(findings.primary, findings.photos), _classes(findings.primary, findings)]
+    if findings.attributions:
+        drawn.append(_waterfall(findings))
+    if findings.screening is not None:
+        drawn += [_budget(findings.screening), _winners(findings.screening, findings)]
     return {plate.name: plate for plate in drawn}
+
+
+def _path(primary: Comparison, findings: Findings) -> Plate:
+    summary = path.summarise(primary)
+    gain = next(iter(findings.reported.values()), None)
+    mark = marks(_arms(findings))[primary.treatment]
+    figure = path.draw(summary, mark, primary.delta, gain) if len(summary) else None
+    return Plate("path", path.TITLE, path.caption(summary, primary), figure, summary)
+
+
+def _by_epoch(primary: Comparison, findings: Findings) -> Plate:
+    summary = by_epoch.summarise(findings.results.epochs, primary.treatment, primary.control, findings.alpha)
+    mark = marks(_arms(findings))[primary.treatment]
+    figure = by_epoch.draw(summary, mark, primary.delta) if len(summary) else None
+    return Plate("by_epoch", by_epoch.TITLE, by_epoch.caption(summary, primary.name, findings.alpha), figure, summary)
+
+
+def _patience(findings: Findings) -> Plate:
+    arms = _arms(findings)
+    summary = patience.summarise(findings.results.trials, findings.results.epochs, arms)
+    figure = patience.draw(summary, marks(arms)) if len(summary) else None
+    return Plate("patience", patience.TITLE, patience.caption(summary), figure, summary)
+
+
+def _power(primary: Comparison, findings: Findings) -> Plate:
+    plan = findings.results.plan
+    gain = next(iter(findings.reported.values()), 5 * primary.delta)
+    effects, level, sd = (primary.delta, gain / 2, gain), plan.looks.levels[0], primary.interval.sd
+    planned = len(primary.pairs)
+    summary = power.summarise(sd, effects, level, max(40, planned + 5))
+    figure = power.draw(summary, planned) if sd > 0 else None
+    words = power.caption(sd, effects, level, planned) if sd > 0 else "The arms do not differ, so no power can be told."
+    return Plate("power", power.TITLE, words, figure, summary)
+
+
+def _variance(primary: Comparison, photos: Photos) -> Plate:
+    summary = variance.summarise(photos.crossed)
+    figure = variance.draw(summary, marks([primary.treatment])[primary.treatment])
+    return Plate("variance", variance.TITLE, variance.caption(summary, photos.crossed, primary.name), figure, summary)
+
+
+def _classes(primary: Comparison, findings: Findings) -> Plate:
+    summary = findings.photos.classes if findings.photos is not None else pd.DataFrame()
+    figure = classes.draw(summary, marks(_arms(findings))[primary.treatment])
+    return Plate("classes", classes.TITLE, classes.caption(summary, primary.name), figure, summary)
+
+
+def _capacity(findings: Findings) -> Plate:
+    arms = _arms(findings)
+    summary = capacity.summarise(findings.results.trials, arms, findings.alpha)
+    figure = capacity.draw(summary, marks(arms)) if len(summary) else None
+    return Plate("capacity", capacity.TITLE, capacity.caption(summary), figure, summary)
+
+
+def _waterfall(findings: Findings) -> Plate:
+    summary = waterfall.summarise(findings.attributions)
+    figure = waterfall.draw(summary) if summary["mean"].notna().all() else None
+    return Plate("waterfall", waterfall.TITLE, waterfall.caption(findings.attributions), figure, summary)
+
+
+def _budget(screening: Results) -> Plate:
+    summary = budget.summarise(screening.trials)
+    figure = budget.draw(summary) if len(summary) else None
+    return Plate("budget", budget.TITLE, budget.caption(summary), figure, summary)
+
+
+def _winners(screening: Results, findings: Findings) -> Plate:
+    summary = winners.summarise(screening.trials, findings.results.trials)
+    figure = winners.draw(summary, marks(_arms(findings))) if len(summary) else None
+    return Plate("winners", winners.TITLE, winners.caption(summary), figure, summary)
 
 
 def _arms(findings: Findings) -> list[str]:

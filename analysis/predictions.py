@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,36 @@ def read(directory: Path, run_ids: pd.Series, images: pd.DataFrame, epoch: int |
     return _long(kept, _labels(images, {block.fingerprint for block in kept}, directory))
 
 
+def correct_selected(
+    directory: Path, run_ids: Sequence[str], images: pd.DataFrame
+) -> tuple[list[str], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Return which test images each run's selected epoch got right.
+
+    Returns
+    -------
+    The runs that have predictions, in the given order; right [runs, images]; and the images' classes [images]. Empty
+    where none has any.
+
+    Raises
+    ------
+    StoreError: a file is broken, the images are not listed, or runs were tested on different images.
+    """
+    wanted = set(run_ids)
+    parts = collect(
+        directory, lambda path: read_batches(path, _COLUMNS, lambda batch: _blocks(batch, wanted, "selected"))
+    )
+    found = {block.run_id: block for batches in parts for blocks in batches for block in blocks if block.classes.size}
+    kept = [found[run_id] for run_id in run_ids if run_id in found]
+    if not kept:
+        return [], np.zeros((0, 0), dtype=bool), np.zeros(0, dtype=np.int64)
+    prints = {block.fingerprint for block in kept}
+    if len(prints) > 1:
+        raise StoreError(f"{directory}: runs of one comparison were tested on different images; load them apart")
+    labels = _labels(images, prints, directory)[kept[0].fingerprint]
+    _refuse_other_images(kept, {kept[0].fingerprint: labels})
+    return [block.run_id for block in kept], np.stack([block.classes[0] for block in kept]) == labels, labels
+
+
 def _blocks(batch: pa.RecordBatch, wanted: set[str], epoch: int | str) -> list[_Block]:
     columns = [batch.column(name).to_pylist() if name != "predictions" else batch.column(name) for name in _COLUMNS]
     blocks = []
@@ -78,9 +109,7 @@ def _labels(images: pd.DataFrame, fingerprints: set[str | None], directory: Path
     return labels
 
 
-def _long(blocks: list[_Block], labels: dict[str | None, npt.NDArray[Any]]) -> pd.DataFrame:
-    if not blocks:
-        return frames.empty(PREDICTIONS)
+def _refuse_other_images(blocks: list[_Block], labels: dict[str | None, npt.NDArray[Any]]) -> None:
     for block in blocks:
         if block.classes.shape[1] != len(labels[block.fingerprint]):
             found, known = block.classes.shape[1], len(labels[block.fingerprint])
@@ -88,6 +117,12 @@ def _long(blocks: list[_Block], labels: dict[str | None, npt.NDArray[Any]]) -> p
                 f"run {block.run_id}: predictions of {found} images, but images/{block.fingerprint}.parquet "
                 f"lists {known}; delete this run's file and run `ablate run` again"
             )
+
+
+def _long(blocks: list[_Block], labels: dict[str | None, npt.NDArray[Any]]) -> pd.DataFrame:
+    if not blocks:
+        return frames.empty(PREDICTIONS)
+    _refuse_other_images(blocks, labels)
     predicted = np.concatenate([block.classes.ravel() for block in blocks]).astype(np.int64)
     label = np.concatenate([np.tile(labels[block.fingerprint], len(block.epochs)) for block in blocks])
     sizes = [block.classes.size for block in blocks]

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from aimlib.errors import StoreError
+from analysis import latex
 from analysis.document import Document, compose
 from analysis.figures import inline, png, svg
 from analysis.statistics.verdict import RULES
@@ -30,7 +31,7 @@ def write(findings: Findings, out: Path) -> Path:
     document = compose(findings)
     found = tables(findings)
     try:
-        for folder in ("figures", "tables"):
+        for folder in ("figures", "tables", "latex"):
             _emptied(out / folder)
         figures = {name: plate.figure for name, plate in document.plates.items() if plate.figure is not None}
         drawings = {name: svg(figure, name) for name, figure in figures.items()}
@@ -39,6 +40,9 @@ def write(findings: Findings, out: Path) -> Path:
             (out / "figures" / f"{name}.png").write_bytes(png(figure))
         for name, frame in found.items():
             frame.to_csv(out / "tables" / f"{name}.csv", index=False, lineterminator="\n")
+        for name in latex.NAMES:
+            if name in document.sheets:
+                _write(out / "latex" / f"{name}.tex", latex.table(document.sheets[name], name))
         _write(out / "report.json", _numbers(findings, document, found))
         _write(out / "report.md", _markdown().get_template("report.md.j2").render(document=document))
         inlined = {name: Markup(inline(text, name)) for name, text in drawings.items()}  # noqa: S704 -- drawn here
@@ -53,7 +57,7 @@ def _emptied(folder: Path) -> None:
     """Make a folder and remove what an earlier report left in it."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if path.suffix in (".svg", ".png", ".csv"):
+        if path.suffix in (".svg", ".png", ".csv", ".tex"):
             path.unlink()
 
 
@@ -108,6 +112,12 @@ def _numbers(findings: Findings, document: Document, found: dict[str, pd.DataFra
         "remarks": document.remarks,
         "cautions": document.cautions,
         "alpha": findings.alpha,
+        "looks": list(plan.looks.numbers),
+        "levels": list(plan.looks.levels),
+        "frozen": None if findings.results.frozen is None else findings.results.frozen.sha256,
+        "exploratory_because": [deviation.text for deviation in findings.deviations],
+        "methods": list(document.methods),
+        "references": list(document.references),
         "delta_pp": plan.delta_pp,
         "reported_pp": findings.reported,
         "provenance": {term: list(values) for term, values in document.provenance},

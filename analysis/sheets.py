@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import numerals
+from analysis.argument_sheets import attribution, audited, interacting, won
 from analysis.model_sheets import differences, models
 from analysis.run_sheets import missing, outcomes, stale, troubled
 from analysis.sheet import Sheet
@@ -23,7 +24,11 @@ def sheets(findings: Findings) -> dict[str, Sheet]:
         "comparisons": _comparisons(findings),
         "gates": _gates(findings),
         "seeds": _seeds(findings),
-        "checks": _checks(findings.primary),
+        "checks": _checks(findings),
+        "attribution": attribution(findings),
+        "interactions": interacting(findings),
+        "audit": audited(findings),
+        "winners": won(findings),
         "arms": _arms(findings),
         "models": models(findings.results.models),
         "differences": differences(findings.results.models),
@@ -36,40 +41,36 @@ def sheets(findings: Findings) -> dict[str, Sheet]:
 
 
 def _comparisons(findings: Findings) -> Sheet:
-    columns = (
-        "Comparison",
-        "n",
-        "Δ, pp",
-        "Interval",
-        "Prediction",
-        "p",
-        "p, Holm",
-        "Verdict",
-        "Pairs to add",
-    )
-    rows = tuple(_comparison_row(c) for c in findings.family.comparisons)
+    numbers = ("n", "Δ, pp", "Interval", "Level", "Prediction", "p", "p, looks", "p, Holm", "P(Δ > 0)", "Pairs to add")
+    columns = ("Comparison", *numbers[:-1], "Verdict", "Pairs to add", "Standing")
+    rows = tuple(_comparison_row(c, findings) for c in findings.family.comparisons)
     note = (
-        "Δ: mean paired difference in percentage points (pp), with its "
-        f"{numerals.level(findings.alpha)} t interval and the prediction interval of one further pair. Those "
-        "with a Holm-adjusted p have their interval at the level at which Holm’s procedure tests them. Pairs to "
-        "add: what should settle an open verdict if the mean stays; “no number” where a gain above δ "
-        "cannot stop, as no reported size applies."
+        "Δ: mean paired difference in percentage points (pp), with the t interval of the look that decides and the "
+        "prediction interval of one further pair at its level. p: of that look alone; of all looks together; and that "
+        "adjusted among the variants by Holm’s procedure, at whose step a variant’s interval is. P(Δ > 0): under "
+        "a flat "
+        "prior. Pairs to add: what should settle an open verdict if the mean stays; “no number” where a gain above δ "
+        "cannot stop, as no reported size applies. Standing: confirmatory where the frozen analysis plan was followed."
     )
-    return Sheet("All differences", columns, rows, frozenset(columns[1:7]) | {"Pairs to add"}, note=note)
+    return Sheet("All differences", columns, rows, frozenset(numbers), note=note)
 
 
-def _comparison_row(c: Comparison) -> tuple[str, ...]:
+def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
     verdict = c.verdict.text + ("; unstable training" if c.unstable else "")
     return (
         c.name,
         str(c.interval.n),
         numerals.points(c.interval.mean),
         numerals.interval(c.interval.lower, c.interval.upper),
+        numerals.level(c.interval.alpha),
         numerals.interval(*c.interval.prediction),
         numerals.probability(c.p),
+        numerals.probability(c.p_looks),
         numerals.probability(c.p_holm),
+        numerals.decimal(c.interval.probability_above(0.0), 3),
         verdict,
         c.needed.text if c.needed else numerals.NOTHING,
+        "exploratory" if findings.exploratory(c.treatment, c.control) else "confirmatory",
     )
 
 
@@ -113,7 +114,8 @@ def _cell(row: dict[Any, Any]) -> str:
     return numerals.percent(row["accuracy"]) + ("" if outcome == "trained" else f" ({outcome})")
 
 
-def _checks(primary: Comparison | None) -> Sheet | None:
+def _checks(findings: Findings) -> Sheet | None:
+    primary = findings.primary
     if primary is None:
         return None
     rows = tuple(
@@ -125,7 +127,7 @@ def _checks(primary: Comparison | None) -> Sheet | None:
             numerals.probability(row["p"]),
             str(row["verdict"]) or numerals.NOTHING,
         )
-        for row in primary.checks.to_dict("records")
+        for row in findings.checks.to_dict("records")
     )
     columns = ("Check", "n", "Δ, pp", "Interval", "p", "Would read")
     note = "Printed beside the paired t interval; none of these decides."

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from aimlib.records import STUDY_FILE
+from analysis.audit import audit
 from analysis.claims import Claim, in_scope, read_claim
 from analysis.frozen import Deviation, deviations
+from analysis.load import load
+from analysis.photos import Photos, photos
 from analysis.results import Results
-from analysis.statistics import Comparison, Family, compare_all, failure_table, outcomes
+from analysis.statistics import Comparison, Family, compare_all, decide, failure_table, outcomes
+from analysis.statistics.attribution import Attribution, attributions
+from analysis.statistics.sensitivity import check_row
 
 _SEED = 20210301
 
@@ -52,6 +59,50 @@ class Findings:
     def primary(self) -> Comparison | None:
         """Aim − baseline; None where the study lacks one of the two."""
         return self.family.primary
+
+    @cached_property
+    def attributions(self) -> tuple[Attribution, ...]:
+        """What each switch earns; empty where the study has no factors of two levels each."""
+        return attributions(self.results.trials, self.results.plan)
+
+    @cached_property
+    def screening(self) -> Results | None:
+        """Results of the screening that chose arms of this study; None where none did."""
+        folder = self.results.directory.absolute().parent / "screening"
+        if self.results.directory.absolute().name != "confirmation" or not (folder / STUDY_FILE).exists():
+            return None
+        return load(folder)
+
+    @cached_property
+    def audit(self) -> pd.DataFrame:
+        """Every statement of the claim with what is found, see `analysis.audit`; no rows where no claim is named."""
+        if self.claim is None:
+            return pd.DataFrame()
+        return audit(self.claim, self.results, self.reasons)
+
+    @cached_property
+    def photos(self) -> Photos | None:
+        """The primary comparison image by image; None where fewer than two of its pairs have predictions."""
+        return photos(self.results, self.primary) if self.primary is not None else None
+
+    @cached_property
+    def checks(self) -> pd.DataFrame:
+        """Sensitivity checks of the primary comparison, those that need predictions included; none of them decides."""
+        primary = self.primary
+        if primary is None or self.photos is None:
+            return primary.checks if primary is not None else pd.DataFrame()
+        gain = next(iter(primary.reported.values()), None)
+        new = self.photos.crossed.interval
+        more = [
+            {**check_row("balanced accuracy", self.photos.balanced, primary.delta, gain, new.alpha), "verdict": ""},
+            {
+                "check": "new photos: seeds × images",
+                **{name: getattr(new, name) for name in ("n", "mean", "lower", "upper")},
+                "p": float("nan"),
+                "verdict": decide(new.lower, new.upper, new.sd, new.n, primary.delta, gain).text,
+            },
+        ]
+        return pd.concat([primary.checks, pd.DataFrame(more).astype(primary.checks.dtypes)], ignore_index=True)
 
     @property
     def headline(self) -> str:

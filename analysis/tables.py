@@ -7,6 +7,9 @@ import pandas as pd
 from analysis import frames
 from analysis.query import summarise
 from analysis.statistics import comparison_table
+from analysis.statistics.attribution import interactions
+from analysis.statistics.attribution import table_of as attribution_table
+from analysis.statistics.searches import winners
 from analysis.study import Findings
 
 
@@ -16,19 +19,62 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
     return {
         "comparisons": comparison_table(findings.family.comparisons),
         "pairs": _long(findings, "pairs"),
-        "sensitivity": _long(findings, "checks"),
+        "sensitivity": _sensitivity(findings),
         "gates": gate_table(findings),
         "arms": arm_table(findings),
         "outcomes": findings.failures,
         "runs": _runs(findings),
         "models": results.models,
+        "looks": look_table(findings),
         "missing": results.missing,
         "stale": results.stale,
+        **_further(findings),
     }
+
+
+def _further(findings: Findings) -> dict[str, pd.DataFrame]:
+    """Return the tables that only some studies have."""
+    found: dict[str, pd.DataFrame] = {}
+    if len(findings.audit):
+        found["audit"] = findings.audit
+    if findings.attributions:
+        found["attribution"] = attribution_table(findings.attributions)
+        found["interactions"] = interactions(findings.results.trials, findings.results.plan)
+    if findings.photos is not None:
+        found["classes"] = findings.photos.classes
+    if findings.screening is not None:
+        found["winners"] = winners(findings.screening.trials, findings.results.trials)
+    return found
+
+
+def look_table(findings: Findings) -> pd.DataFrame:
+    """Return comparison, pairs, n, mean, lower, upper, alpha, p, verdict of every look taken."""
+    rows = [
+        (c.name, look.pairs, i.n, i.mean, i.lower, i.upper, i.alpha, look.p, look.verdict.text)
+        for c in findings.family.comparisons
+        for look in c.looks
+        for i in (look.interval,)
+    ]
+    types = {"comparison": "str", "pairs": "int64", "n": "int64"}
+    types |= dict.fromkeys(("mean", "lower", "upper", "alpha", "p"), "float64") | {"verdict": "str"}
+    return pd.DataFrame(rows, columns=list(types)).astype(types)
+
+
+def _sensitivity(findings: Findings) -> pd.DataFrame:
+    """Return the checks of every comparison; those that need predictions for the primary one."""
+    primary = findings.primary
+    parts = [
+        (findings.checks if c is primary else c.checks).assign(comparison=c.name) for c in findings.family.comparisons
+    ]
+    return _stacked(parts)
 
 
 def _long(findings: Findings, attribute: str) -> pd.DataFrame:
     parts = [getattr(c, attribute).assign(comparison=c.name) for c in findings.family.comparisons]
+    return _stacked(parts)
+
+
+def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"comparison": pd.Series([], dtype="str")})
     return frame[["comparison", *(name for name in frame if name != "comparison")]]
 

@@ -9,17 +9,22 @@ from aimlib.config import EarlyStoppingConfig
 
 
 def should_stop(config: EarlyStoppingConfig, monitored: Iterable[float]) -> bool:
-    """Tell whether the run stops after the last of the `monitored` accuracies (fractions, one per epoch).
+    """Tell whether the run has stopped by the last of the `monitored` accuracies (fractions, one per epoch)."""
+    return stopping_epoch(monitored, config.patience, config.min_delta) is not None
+
+
+def stopping_epoch(accuracies: Iterable[float], patience: int, min_delta: float) -> int | None:
+    """Return the number, from 1, of the epoch after which early stopping ends a run; None where it does not.
 
     As in Keras's EarlyStopping: an epoch counts as better when it exceeds the best one by more than `min_delta`;
     training stops after `patience` epochs in a row that do not.
     """
     best, waited = -math.inf, 0
-    for accuracy in monitored:
-        if accuracy - config.min_delta > best:
+    for number, accuracy in enumerate(accuracies, start=1):
+        if accuracy - min_delta > best:
             best, waited = accuracy, 0
         else:
             waited += 1
-        if waited >= config.patience:
-            return True
-    return False
+        if waited >= patience:
+            return number
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import yaml
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from aimlib.component import Frozen
 from aimlib.errors import ConfigError, UsageError, unknown_name
-from analysis.plan import Scope
+from analysis.plan import Role, Scope
 
 _FIELDS = {
     "dataset": "data set",
@@ -61,6 +61,65 @@ class _Scope(Frozen):
     data_fingerprint: list[str]
 
 
+class _Model(Frozen):
+    """A number of an arm's network."""
+
+    kind: Literal["model"]
+    role: Role
+    column: Literal["keras_parameters", "memory_values", "memory_degrees_of_freedom", "readers", "static_readers"]
+    equals: float
+    within: Annotated[float, Field(ge=0)]
+
+
+class _Same(Frozen):
+    """The AiM arm differs from the baseline in nothing below these options."""
+
+    kind: Literal["same"]
+    below: Annotated[list[str], Field(min_length=1)]
+
+
+class _Option(Frozen):
+    """An option of an arm is set."""
+
+    kind: Literal["option"]
+    role: Role
+    option: str
+
+
+class _Curve(Frozen):
+    """A number of the claim's own log."""
+
+    kind: Literal["curve"]
+    arm: str
+    statistic: Literal["best", "epochs"]
+    equals: float
+    within: Annotated[float, Field(ge=0)]
+
+
+class _Accuracy(Frozen):
+    """One run's accuracy is one that the study's runs lead to expect."""
+
+    kind: Literal["accuracy"]
+    role: Role
+    equals: Accuracy
+
+
+class _Unchecked(Frozen):
+    """No study can check it; why."""
+
+    kind: Literal["none"]
+    why: str
+
+
+_Check = Annotated[_Model | _Same | _Option | _Curve | _Accuracy | _Unchecked, Field(discriminator="kind")]
+
+
+class _Statement(Frozen):
+    says: str
+    source: str
+    check: _Check
+
+
 class _Document(Frozen):
     name: str
     statement: str
@@ -69,6 +128,22 @@ class _Document(Frozen):
     delta_pp: Annotated[float, Field(gt=0)]
     scope: _Scope
     curves: str | None = None
+    statements: list[_Statement] = []
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One sentence of a claim.
+
+    Attributes
+    ----------
+    says : in our words; `source` says whose it is.
+    check : how it is checked: key `kind`, and what that kind needs; see `analysis.audit`.
+    """
+
+    says: str
+    source: str
+    check: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -83,6 +158,7 @@ class Claim:
     accuracies : (baseline, treatment) as fractions, by source.
     delta_pp : smallest effect of interest in pp.
     scope : for each field of a plan's scope the values or patterns that qualify.
+    statements : what is said, sentence by sentence, for `analysis.audit`.
     curves : the reported runs epoch by epoch (columns of `reported_runs.csv`); empty where there are none.
     """
 
@@ -93,6 +169,7 @@ class Claim:
     accuracies: dict[str, tuple[float, float]]
     delta_pp: float
     scope: dict[str, tuple[str | int, ...]]
+    statements: tuple[Statement, ...]
     curves: pd.DataFrame
 
 
@@ -137,6 +214,7 @@ def _claim(document: _Document, path: Path) -> Claim:
         accuracies={item.source: (item.baseline, item.treatment) for item in document.reported},
         delta_pp=document.delta_pp,
         scope={field: tuple(values) for field, values in document.scope.model_dump().items()},
+        statements=tuple(Statement(s.says, s.source, s.check.model_dump()) for s in document.statements),
         curves=_curves(path.parent / document.curves if document.curves else None),
     )
 

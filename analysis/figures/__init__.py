@@ -3,8 +3,43 @@
 Drawing never touches pyplot and leaves matplotlib's settings as they were.
 """
 
-from analysis.figures import curves, forest, slopegraph, strip
+from analysis.figures import (
+    budget,
+    by_epoch,
+    capacity,
+    classes,
+    curves,
+    forest,
+    path,
+    patience,
+    power,
+    slopegraph,
+    strip,
+    variance,
+    waterfall,
+    winners,
+)
 from analysis.figures.canvas import inline, png, svg
 from analysis.figures.palette import Mark, marks
 
-__all__ = ["Mark", "curves", "forest", "inline", "marks", "png", "slopegraph", "strip", "svg"]
+__all__ = [
+    "Mark",
+    "budget",
+    "by_epoch",
+    "capacity",
+    "classes",
+    "curves",
+    "forest",
+    "inline",
+    "marks",
+    "path",
+    "patience",
+    "png",
+    "power",
+    "slopegraph",
+    "strip",
+    "svg",
+    "variance",
+    "waterfall",
+    "winners",
+]

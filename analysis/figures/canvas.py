@@ -14,6 +14,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.palette import GRID, INK, MUTED, PAPER
 
@@ -118,6 +119,17 @@ def rule(axes: Axes, axis: str = "x") -> None:
     """Draw faint rules for reading values off one axis."""
     axes.grid(visible=True, axis="x" if axis == "x" else "y")
     axes.tick_params(length=0, axis="y" if axis == "x" else "x")
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Let the horizontal axis count: ticks at whole numbers alone."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def name_line(axes: Axes, name: str, place: float) -> None:
+    """Write the name of a horizontal line at its right end, outside the axes."""
+    where: Any = {"xycoords": ("axes fraction", "data"), "xytext": (4, 0), "textcoords": "offset points"}
+    axes.annotate(name, (1, place), va="center", annotation_clip=False, **where)
 
 
 def png(figure: Figure) -> bytes:

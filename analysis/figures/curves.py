@@ -12,13 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import numerals
-from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.canvas import labels, rule, sheet, styled, whole_numbers
 from analysis.figures.palette import MUTED, PAPER, Mark
 from analysis.statistics.interval import t_interval
 
 TITLE = "Accuracy by epoch"
 _FEW = 6
 """With more arms the single runs recede."""
+_BAND = 3
+"""The t interval of two runs is wider than any curve; from three on it is drawn."""
 _PANELS = {"validation": "validation_accuracy", "test": "test_accuracy"}
 _TYPES: dict[str, Any] = (
     dict.fromkeys(("panel", "kind", "arm", "run_id"), "str")
@@ -78,17 +80,18 @@ def _means(runs: pd.DataFrame, alpha: float) -> pd.DataFrame:
 
 @styled
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
-    """Return the figure of a summary: a panel each for validation and test, with a common scale."""
+    """Return the figure of a summary: a panel each for validation and test, where there are any, on one scale."""
     shown = [arm for arm in marks if (summary["arm"] == arm).any()]
     short = labels(list(marks), 30, 1)
     names = [short[arm] for arm in shown]
     columns = max(1, min(len(shown), 92 // (max(map(len, names), default=1) + 8)))
     figure = sheet(3.0 + 0.19 * -(-(len(shown) + 2) // columns))
-    panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes, panel in zip(panels, _PANELS, strict=True):
+    filled = [panel for panel in _PANELS if (summary["panel"] == panel).any()] or list(_PANELS)
+    panels = figure.subplots(1, len(filled), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, panel in zip(panels, filled, strict=True):
         _draw_panel(axes, summary[summary["panel"] == panel], marks)
         axes.set(title=f"{panel.capitalize()} images", xlabel="Epoch", ylabel="")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        whole_numbers(axes)
         rule(axes, "y")
     panels[0].set_ylabel("Accuracy, %")
     low, high = _limits(summary)
@@ -137,7 +140,7 @@ def _draw_panel(axes: Axes, summary: pd.DataFrame, marks: Mapping[str, Mark]) ->
             **coloured,
             **common,
         )
-    for arm, rows in means.groupby("arm", sort=False):
+    for arm, rows in means[means["n"] >= _BAND].groupby("arm", sort=False):
         axes.fill_between(rows["epoch"], rows["lower"], rows["upper"], color=palette[str(arm)], alpha=0.15, linewidth=0)
     if len(means):
         sns.lineplot(means, style="arm", dashes=dashes, linewidth=1.6, **coloured, **common)
@@ -155,12 +158,13 @@ def caption(summary: pd.DataFrame, alpha: float = 0.05) -> str:
     if not runs:
         return "No run has completed an epoch yet."
     chosen = summary.loc[(summary["kind"] == "selected") & (summary["panel"] == "test"), "epoch"]
-    level = numerals.level(alpha)
     low, high = _limits(summary)
-    cut = bool((summary["lower"] < low).any() or (summary["upper"] > high).any())
+    banded = summary[summary["n"] >= _BAND]
+    cut = bool((banded["lower"] < low).any() or (banded["upper"] > high).any())
+    band = f" with its {numerals.level(alpha)} t interval" if len(banded) else ""
     return (
-        f"{numerals.count(runs, 'run')} (thin), the mean of each arm's finished runs with its {level} t "
-        f"interval at the epochs that all of them reached (thick), and the reported {_span(chosen)} (markers)"
+        f"{numerals.count(runs, 'run')} (thin), the mean of each arm's finished runs{band} "
+        f"at the epochs that all of them reached (thick), and the reported {_span(chosen)} (markers)"
         f"{'; the axis cuts intervals that are wider than the range of the curves' if cut else ''}."
     )
 

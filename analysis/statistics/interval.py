@@ -40,6 +40,15 @@ class Interval:
         margin = self.critical * self.sd * np.sqrt(1 + 1 / self.n) if self.n > 1 else np.nan
         return float(self.mean - margin), float(self.mean + margin)
 
+    def probability_above(self, value: float) -> float:
+        """Return the probability that the true mean exceeds `value`, under a flat prior; NaN below two values.
+
+        The posterior of the mean is the t distribution that the interval is taken from.
+        """
+        if self.n < 2 or self.sd < IDENTICAL:
+            return float("nan")
+        return float(stats.t.sf((value - self.mean) * np.sqrt(self.n) / self.sd, self.n - 1))
+
 
 def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
     """Return the two-sided 1 - alpha interval of the mean of independent values.

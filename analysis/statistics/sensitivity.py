@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.statistics.bootstrap import bca_interval, resampling_weights
 from analysis.statistics.interval import t_interval, t_p_value
 from analysis.statistics.paired import complete, paired_differences
+from analysis.statistics.replay import PATIENCE, replayed
 from analysis.statistics.verdict import decide
 
 EXACT_PAIRS = 16
-DRAWS = 20_000
+_DRAWS = 20_000
+_SEED = 20210301
 
 
 def sign_flip_p(values: npt.ArrayLike, rng: np.random.Generator) -> float:
@@ -29,16 +33,28 @@ def sign_flip_p(values: npt.ArrayLike, rng: np.random.Generator) -> float:
     if n <= EXACT_PAIRS:
         signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
     else:
-        signs = rng.choice([-1, 1], size=(DRAWS, n))
+        signs = rng.choice([-1, 1], size=(_DRAWS, n))
         signs[0] = 1
     sums = np.abs(signs @ x)
     return float((sums >= abs(x.sum()) - 1e-9).mean())
 
 
-def last_epoch(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Return trials whose test accuracy is that of the last epoch run, where that epoch is on record."""
-    last = epochs.sort_values("epoch").drop_duplicates("run_id", keep="last").set_index("run_id")["test_accuracy"]
-    accuracy = trials["run_id"].map(last).astype("float64").fillna(trials["test_accuracy"].astype("float64"))
+_LATE = 5
+"""So many of the last epochs are averaged."""
+_TYPES: dict[str, Any] = (
+    {"check": "str", "n": "int64"} | dict.fromkeys(("mean", "lower", "upper", "p"), "float64") | {"verdict": "str"}
+)
+
+
+def at_epochs(trials: pd.DataFrame, epochs: pd.DataFrame, rule: Callable[[pd.Series], float]) -> pd.DataFrame:
+    """Return trials whose test accuracy is a function of the accuracies of all epochs, where these are on record.
+
+    Parameters
+    ----------
+    rule : takes one run's test accuracies in the order of epochs.
+    """
+    found = epochs.sort_values("epoch").groupby("run_id")["test_accuracy"].agg(rule)
+    accuracy = trials["run_id"].map(found).astype("float64").fillna(trials["test_accuracy"].astype("float64"))
     return trials.assign(test_accuracy=accuracy)
 
 
@@ -55,33 +71,62 @@ def sensitivity(
 ) -> pd.DataFrame:
     """Return the checks of one comparison: check, n, mean, lower, upper, p, verdict.
 
+    `verdict` is what the table would read off that interval, or why there is none.
+
     Parameters
     ----------
     survivors, pairs : frames of `paired_differences`: pairs of which both runs trained, and all pairs.
     names : treatment and control.
     """
-    late = complete(paired_differences(last_epoch(trials, epochs), *names))
     differences = complete(pairs)["difference"]
-    flipped = {"check": "sign-flip permutation", "n": len(differences), "mean": differences.mean()}
-    rows = [
-        {**flipped, "lower": np.nan, "upper": np.nan, "p": sign_flip_p(differences, rng), "verdict": ""},
-        _interval_row("last epoch instead of the selected one", late["difference"], delta, reported, alpha),
-        _interval_row("survivors only", complete(survivors)["difference"], delta, reported, alpha),
+    last = at_epochs(trials, epochs, lambda run: float(run.iloc[-1]))
+    late = at_epochs(trials, epochs, lambda run: float(run.iloc[-_LATE:].mean()))
+    best = at_epochs(trials, epochs, lambda run: float(run.max()))
+    stopped = replayed(trials, epochs)
+
+    def judged(check: str, frame: pd.DataFrame, otherwise: str = "") -> dict[str, Any]:
+        found = complete(paired_differences(frame, *names))["difference"]
+        return check_row(check, found, delta, reported, alpha, otherwise)
+
+    table = [
+        {
+            "check": "sign-flip permutation",
+            "n": len(differences),
+            "mean": differences.mean(),
+            "lower": np.nan,
+            "upper": np.nan,
+            "p": sign_flip_p(differences, rng),
+            "verdict": "",
+        },
+        _bootstrap_row(differences, alpha),
+        judged("last epoch instead of the selected one", last),
+        judged(f"mean of the last {_LATE} epochs", late),
+        judged("epoch chosen on test data (oracle)", best),
+        judged(
+            f"early stopping with patience {PATIENCE}, replayed",
+            stopped,
+            "not available: no run went its full budget with validation images",
+        ),
+        check_row("survivors only", complete(survivors)["difference"], delta, reported, alpha),
+        {**judged("top-5 accuracy", trials.assign(test_accuracy=trials["test_top5_accuracy"])), "verdict": ""},
     ]
-    types = {
-        "check": "str",
-        "n": "int64",
-        "mean": "float64",
-        "lower": "float64",
-        "upper": "float64",
-        "p": "float64",
-    }
-    return pd.DataFrame(rows).astype({**types, "verdict": "str"})
+    return pd.DataFrame(table)[list(_TYPES)].astype(_TYPES)
 
 
-def _interval_row(
-    check: str, differences: pd.Series, delta: float, reported: float | None, alpha: float
+def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
+    row = {"check": "bootstrap, BCa", "n": len(differences), "mean": differences.mean(), "p": np.nan, "verdict": ""}
+    if len(differences) < 2:
+        return {**row, "lower": np.nan, "upper": np.nan}
+    # A stream of its own: the other checks must not depend on how many draws this one takes.
+    weights = resampling_weights(len(differences), _DRAWS, np.random.default_rng(_SEED))
+    low, high = bca_interval(differences.to_numpy()[None], weights, alpha)
+    return {**row, "lower": float(low[0]), "upper": float(high[0])}
+
+
+def check_row(
+    check: str, differences: pd.Series, delta: float, reported: float | None, alpha: float, otherwise: str = ""
 ) -> dict[str, Any]:
+    """Return a row of `sensitivity` from paired differences in pp; `otherwise` is said where there are none."""
     found = t_interval(differences, alpha)
     verdict = decide(found.lower, found.upper, found.sd, found.n, delta, reported)
     return {
@@ -91,5 +136,5 @@ def _interval_row(
         "lower": found.lower,
         "upper": found.upper,
         "p": t_p_value(differences),
-        "verdict": verdict.text,
+        "verdict": verdict.text if found.n else otherwise,
     }

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
 
 from analysis.looks import FEWEST_PAIRS
 from analysis.statistics.interval import IDENTICAL
@@ -124,25 +127,26 @@ def decide(
         return Verdict("withheld", withhold)
     if sd < IDENTICAL:
         return Verdict("identical")
-    kind = _row(lower, upper, delta, reported)
+    kind = cast("Kind", str(rows(lower, upper, delta, reported)))
     return Verdict(kind, larger_than_reported=kind == "holds" and reported is not None and lower > reported)
 
 
-def _row(lower: float, upper: float, delta: float, reported: float | None) -> Kind:
-    if upper < 0:
-        return "harmful"
-    if upper < delta:
-        return "no material gain" if lower <= 0 else "trivial gain"
-    if reported is not None and lower > 0:
-        kind = _row_with_reported(lower, upper, delta, reported)
-        if kind is not None:
-            return kind
-    return "positive, size open" if lower > 0 else "inconclusive"
+def rows(
+    lower: npt.ArrayLike, upper: npt.ArrayLike, delta: float, reported: float | None = None
+) -> npt.NDArray[np.str_]:
+    """Return the row of the table that applies to each interval; for many at once, as calibration needs them.
 
-
-def _row_with_reported(lower: float, upper: float, delta: float, reported: float) -> Kind | None:
-    if lower >= reported / 2 and upper >= reported:
-        return "holds"
-    if upper < reported:
-        return "real, smaller than reported" if lower >= delta else "positive, materiality open"
-    return None
+    Parameters as in `decide`; nothing is checked and nothing withheld.
+    """
+    low, high = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
+    r = math.nan if reported is None else reported  # comparisons with NaN are false: rows with r do not apply
+    conditions: list[tuple[Any, Kind]] = [
+        (high < 0, "harmful"),
+        ((low <= 0) & (high < delta), "no material gain"),
+        (high < delta, "trivial gain"),
+        ((low >= r / 2) & (high >= r), "holds"),
+        ((low >= delta) & (high < r), "real, smaller than reported"),
+        ((low > 0) & (high < r), "positive, materiality open"),
+        (low > 0, "positive, size open"),
+    ]
+    return np.select([condition for condition, _ in conditions], [kind for _, kind in conditions], "inconclusive")

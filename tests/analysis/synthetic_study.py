@@ -36,6 +36,7 @@ class FakeArm:
     mean: float = 0.15
     of: str | None = None
     accuracies: list[float] | None = None  # one per seed; drawn around `mean` where None
+    levels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -200,7 +201,7 @@ def plan_document(study: FakeStudy) -> dict[str, Any]:
         "alpha": 0.05,
         "looks": study.looks or [max(5, len(study.seeds))],
         "further_block": study.further_block,
-        "arms": [{"name": a.name, "role": a.role, "of": a.of, "config": {}} for a in study.arms],
+        "arms": [{"name": a.name, "role": a.role, "of": a.of, "levels": a.levels, "config": {}} for a in study.arms],
         "seeds": study.seeds,
         "runs": [
             {"run_id": run_id(i, seed), "arm": arm.name, "seed": seed}

@@ -1,0 +1,62 @@
+"""Difference by epoch: whether the gain depends on when one looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import numerals
+from analysis.figures.canvas import name_line, rule, sheet, styled, whole_numbers
+from analysis.figures.palette import INK, MUTED, Mark
+from analysis.statistics.interval import t_interval
+
+TITLE = "Difference by epoch"
+_TYPES: dict[str, Any] = {"epoch": "int64", "n": "int64"} | dict.fromkeys(("mean", "lower", "upper"), "float64")
+
+
+def summarise(epochs: pd.DataFrame, treatment: str, control: str, alpha: float = 0.05) -> pd.DataFrame:
+    """Return epoch, n, mean, lower, upper of the paired difference in test accuracy, pp, at epochs of all pairs."""
+    sides = [epochs[epochs["arm"] == arm].set_index(["epoch", "seed"])["test_accuracy"] for arm in (treatment, control)]
+    difference = (100 * (sides[0] - sides[1])).dropna()
+    rows = []
+    for epoch, values in difference.groupby("epoch"):
+        found = t_interval(values, alpha)
+        rows.append((epoch, found.n, found.mean, found.lower, found.upper))
+    frame = pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
+    everyone: pd.DataFrame = frame[frame["n"] == frame["n"].max()].reset_index(drop=True)
+    return everyone
+
+
+@styled
+def draw(summary: pd.DataFrame, mark: Mark, delta: float) -> Figure:
+    """Return the figure of a summary that has rows."""
+    figure = sheet(2.7)
+    axes = figure.subplots()
+    axes.axhline(0, color=INK, linewidth=0.9)
+    axes.axhline(delta, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
+    if summary["n"].max() > 2:
+        axes.fill_between(
+            summary["epoch"], summary["lower"], summary["upper"], color=mark.colour, alpha=0.2, linewidth=0
+        )
+    axes.plot(summary["epoch"], summary["mean"], color=mark.colour, linewidth=1.6, marker=mark.marker, markersize=3)
+    axes.set(xlabel="Epoch", ylabel="Difference, pp")
+    whole_numbers(axes)
+    name_line(axes, "δ", delta)
+    rule(axes, "y")
+    return figure
+
+
+def caption(summary: pd.DataFrame, name: str, alpha: float = 0.05) -> str:
+    """Return one sentence: the range of the difference over the second half of the epochs."""
+    if summary.empty:
+        return f"No epoch of {name} is on record in both arms of a pair."
+    late = summary[summary["epoch"] > summary["epoch"].max() / 2]
+    span = numerals.interval(late["mean"].min(), late["mean"].max())
+    above = int((late["lower"] > 0).sum())
+    return (
+        f"Mean of {name} over {numerals.count(int(summary['n'].iloc[0]), 'pair')} with the {numerals.level(alpha)} t "
+        f"interval of each epoch: in the second half between {span} pp, above 0 with its whole interval in {above} of "
+        f"{numerals.count(len(late), 'epoch')}."
+    )

@@ -1,0 +1,85 @@
+"""Accuracy against size and cost: whether capacity alone explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from analysis import numerals
+from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.palette import Mark
+from analysis.statistics.interval import t_interval
+from analysis.statistics.paired import OUTCOMES
+
+TITLE = "Accuracy against size and cost"
+_PANELS = {"parameters": "Parameters, M", "multiply_adds": "Multiply-adds, M", "seconds": "Seconds per epoch"}
+_TYPES: dict[str, Any] = (
+    {"arm": "str", "n": "int64"}
+    | dict.fromkeys(("accuracy", "lower", "upper"), "float64")
+    | dict.fromkeys(_PANELS, "float64")
+)
+
+
+def summarise(trials: pd.DataFrame, arms: Sequence[str], alpha: float = 0.05) -> pd.DataFrame:
+    """Return arm, n, accuracy, lower, upper (per cent), parameters, multiply_adds (millions), seconds (per epoch).
+
+    Means over an arm's runs that have an accuracy; time is the wall time of a run over its epochs.
+    """
+    rows = trials[trials["status"].isin(OUTCOMES) & trials["test_accuracy"].notna()]
+    found = []
+    for arm in arms:
+        own = rows[rows["arm"] == arm]
+        if len(own):
+            i = t_interval(100 * own["test_accuracy"].astype("float64"), alpha)
+            ran = own["epochs_run"].astype("float64")
+            pace = (own["seconds"] / ran.where(ran > 0)).mean()
+            sizes = [float(own[name].astype("float64").mean()) / 1e6 for name in ("parameters", "multiply_adds")]
+            found.append((arm, i.n, i.mean, i.lower, i.upper, *sizes, pace))
+    return pd.DataFrame(found, columns=list(_TYPES)).astype(_TYPES)
+
+
+@styled
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
+    """Return the figure of a summary that has rows: a panel each for parameters, multiply-adds and time."""
+    short = labels(list(marks), 22)
+    columns = max(1, min(len(summary), 88 // (max(len(short[arm].split("\n")[0]) for arm in summary["arm"]) + 7)))
+    lines = max(short[arm].count("\n") + 1 for arm in summary["arm"])
+    figure = sheet(2.5 + (0.1 + 0.13 * lines) * -(-len(summary) // columns))
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, (name, words) in zip(panels, _PANELS.items(), strict=True):
+        for row in summary.to_dict("records"):
+            mark = marks[row["arm"]]
+            if row["n"] > 2:
+                axes.vlines(row[name], row["lower"], row["upper"], color=mark.colour, linewidth=1)
+            axes.plot(
+                [row[name]], [row["accuracy"]], marker=mark.marker, color=mark.colour, markersize=6, linestyle="none"
+            )
+        axes.set_xlabel(words)
+        axes.margins(x=0.15)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        rule(axes, "y")
+    panels[0].set_ylabel("Test accuracy, %")
+    handles = [
+        Line2D([], [], linestyle="none", marker=marks[arm].marker, color=marks[arm].colour, markersize=6)
+        for arm in summary["arm"]
+    ]
+    figure.legend(handles, [short[arm] for arm in summary["arm"]], loc="outside lower center", ncols=columns)
+    return figure
+
+
+def caption(summary: pd.DataFrame) -> str:
+    """Return one sentence: the most accurate arm, and how it compares in size with the smallest."""
+    if summary.empty:
+        return "No run has an accuracy yet."
+    best = summary.to_dict("records")[int(summary["accuracy"].to_numpy().argmax())]
+    ratios = [float(best[name]) / float(summary[name].min()) for name in _PANELS]
+    return (
+        f"Means of {numerals.count(len(summary), 'arm')}; the most accurate, {best['arm']}, has "
+        f"{numerals.decimal(ratios[0])} times the parameters, {numerals.decimal(ratios[1])} times the multiply-adds "
+        f"and {numerals.decimal(ratios[2])} times the time per epoch of the smallest of each."
+    )

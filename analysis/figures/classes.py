@@ -1,0 +1,48 @@
+"""Difference per class: whether a few classes carry it."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import numerals
+from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.palette import INK, MUTED, Mark
+
+TITLE = "Difference per class"
+_NAMED = 24
+"""Up to so many classes are all named; of more, the first and the last few."""
+
+
+@styled
+def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
+    """Return the figure of a frame of `class_differences` that has rows: raw (faint) and shrunken, sorted."""
+    count = len(summary)
+    step = 0.19 if count <= _NAMED else 3.6 / count
+    figure = sheet(1.0 + step * count)
+    axes = figure.subplots()
+    places = range(count)
+    axes.axvline(0, color=INK, linewidth=0.9)
+    axes.hlines(places, summary["raw"], summary["shrunken"], color=MUTED, linewidth=0.5)
+    size = 22 if count <= _NAMED else 7
+    axes.scatter(summary["raw"], places, s=size / 2, color=MUTED, marker="o", linewidths=0, zorder=2)
+    axes.scatter(summary["shrunken"], places, s=size, color=mark.colour, marker=mark.marker, linewidths=0, zorder=3)
+    names = labels(summary["class_name"].tolist(), 30, 1)
+    shown = list(places) if count <= _NAMED else [0, count // 4, count // 2, 3 * count // 4, count - 1]
+    axes.set_yticks(shown, [names[summary["class_name"].iloc[i]] for i in shown])
+    axes.set_ylim(-0.8, count - 0.2)
+    axes.set_xlabel("Difference in test accuracy, pp")
+    rule(axes)
+    return figure
+
+
+def caption(summary: pd.DataFrame, name: str) -> str:
+    """Return one sentence: how many classes gain, and the range of the shrunken differences."""
+    if summary.empty:
+        return "No predictions of both arms are on record."
+    gains = int((summary["shrunken"] > 0).sum())
+    span = numerals.interval(summary["shrunken"].iloc[0], summary["shrunken"].iloc[-1])
+    return (
+        f"{name} in {numerals.count(len(summary), 'class', 'classes')}, from {span} pp once shrunken towards the mean "
+        f"of all (coloured; raw: grey); above 0 in {gains}."
+    )

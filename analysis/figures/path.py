@@ -1,0 +1,75 @@
+"""Interval against the number of pairs: how the verdict came about, and at which looks it could be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import numerals
+from analysis.figures.canvas import name_line, rule, sheet, styled, whole_numbers
+from analysis.figures.palette import INK, MUTED, Mark
+from analysis.statistics.comparison import Comparison
+from analysis.statistics.interval import t_interval
+from analysis.statistics.paired import complete
+
+TITLE = "The interval, pair by pair"
+_TYPES: dict[str, Any] = (
+    {"pairs": "int64"} | dict.fromkeys(("mean", "lower", "upper"), "float64") | {"look": "bool", "verdict": "str"}
+)
+
+
+def summarise(comparison: Comparison) -> pd.DataFrame:
+    """Return pairs, mean, lower, upper (pp), look, verdict after 2, 3, ... complete pairs in the order of the plan.
+
+    Intervals are at the level of a look; a verdict stands only where a look was planned and taken.
+    """
+    differences = complete(comparison.pairs)["difference"].to_numpy()
+    looks = {look.pairs: look.verdict for look in comparison.looks if look.interval.n == look.pairs}
+    rows = []
+    for count in range(2, len(differences) + 1):
+        found = t_interval(differences[:count], comparison.interval.alpha)
+        verdict = looks.get(count)
+        text = verdict.text if verdict is not None and verdict.decided else ""
+        rows.append((count, found.mean, found.lower, found.upper, bool(text), text))
+    return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
+
+
+@styled
+def draw(summary: pd.DataFrame, mark: Mark, delta: float, reported: float | None = None) -> Figure:
+    """Return the figure of a summary that has rows; intervals of planned looks are thick."""
+    figure = sheet(2.9)
+    axes = figure.subplots()
+    lines = {"0": 0.0, "δ": delta} | ({} if reported is None else {"r": reported})
+    core = [*lines.values(), *summary["mean"]]
+    span = max(max(core) - min(core), 1.0)
+    axes.set_ylim(min(core) - 1.2 * span, max(core) + 1.2 * span)
+    for name, place in lines.items():
+        solid = name == "0"
+        style: Any = "-" if solid else (0, (3, 2))
+        axes.axhline(place, color=INK if solid else MUTED, linewidth=0.9, linestyle=style, zorder=1)
+        if not solid:
+            name_line(axes, name, place)
+    for row in summary.to_dict("records"):
+        axes.vlines(row["pairs"], row["lower"], row["upper"], color=mark.colour, linewidth=3.0 if row["look"] else 0.9)
+    looks, others = summary[summary["look"]], summary[~summary["look"]]
+    axes.plot(others["pairs"], others["mean"], linestyle="none", marker=mark.marker, markersize=3, color=mark.colour)
+    axes.plot(looks["pairs"], looks["mean"], linestyle="none", marker=mark.marker, markersize=7, color=mark.colour)
+    axes.set(xlabel="Pairs", ylabel="Difference, pp")
+    whole_numbers(axes)
+    rule(axes, "y")
+    return figure
+
+
+def caption(summary: pd.DataFrame, comparison: Comparison) -> str:
+    """Return one sentence: what each look said."""
+    if summary.empty:
+        return f"{comparison.name} has fewer than two complete pairs."
+    looks = summary[summary["look"]]
+    said = [f"after {row['pairs']} pairs “{row['verdict']}”" for row in looks.to_dict("records")]
+    taken = numerals.listing(said) if said else "no look is complete yet"
+    return (
+        f"{comparison.name} with the {numerals.level(comparison.interval.alpha)} interval after each further pair; "
+        f"only at the planned looks (thick) is it read: {taken}."
+    )

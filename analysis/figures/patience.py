@@ -1,0 +1,75 @@
+"""Full budget against early stopping: whether the stopping rule makes the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import numerals
+from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.palette import INK, PAPER, Mark
+from analysis.statistics.replay import PATIENCE, replayed
+
+TITLE = "Full budget and early stopping"
+_TYPES: dict[str, Any] = {"arm": "str", "position": "int64", "seed": "int64", "stopped": "int64"} | {
+    "full": "float64",
+    "early": "float64",
+}
+
+
+def summarise(trials: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """Return arm, position, seed, stopped (epoch), full and early (test accuracy, per cent) of every run.
+
+    Runs that went their full budget and have validation accuracies; see `statistics.replay`.
+    """
+    early = replayed(trials, epochs).merge(trials[["run_id", "test_accuracy"]], on="run_id", suffixes=("", "_full"))
+    frame = early.assign(full=100 * early["test_accuracy_full"], early=100 * early["test_accuracy"])
+    frame["position"] = frame["arm"].map({arm: i for i, arm in enumerate(arms)})
+    return frame[list(_TYPES)].astype(_TYPES).sort_values(["position", "seed"], ignore_index=True)
+
+
+@styled
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
+    """Return the figure of a summary that has rows: a line per run from early stopping to the full budget."""
+    arms = [arm for arm in marks if (summary["arm"] == arm).any()]
+    height = 0.16 * max(summary.groupby("arm").size().max(), 3)
+    figure = sheet(1.3 + height * len(arms))
+    axes = figure.subplots()
+    for row, arm in enumerate(arms):
+        rows, mark = summary[summary["arm"] == arm], marks[arm]
+        places = [row + 0.7 * (number + 0.5) / len(rows) - 0.35 for number in range(len(rows))]
+        axes.hlines(places, rows["early"], rows["full"], color=mark.colour, linewidth=1.1)
+        style: dict[str, Any] = {"marker": mark.marker, "s": 22, "zorder": 3, "edgecolors": mark.colour}
+        axes.scatter(rows["early"], places, facecolors=PAPER, linewidths=1, **style)
+        axes.scatter(rows["full"], places, facecolors=mark.colour, linewidths=0.5, **style)
+    short = labels(list(marks), 26)
+    axes.set_yticks(range(len(arms)), [short[arm] for arm in arms])
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_xlabel("Test accuracy of the selected epoch, %")
+    rule(axes)
+    handles = [
+        Line2D([], [], linestyle="none", marker="o", markersize=5, color=INK, markerfacecolor=face)
+        for face in (INK, PAPER)
+    ]
+    figure.legend(
+        handles, ["full budget", f"stopped after {PATIENCE} epochs without a gain"], loc="outside lower center", ncols=2
+    )
+    return figure
+
+
+def caption(summary: pd.DataFrame) -> str:
+    """Return one sentence: how many runs early stopping would have cut, and what that would have cost."""
+    if summary.empty:
+        return "Early stopping cannot be replayed: no run went its full budget with validation images."
+    changed = int((summary["full"] != summary["early"]).sum())
+    lost = summary["full"] - summary["early"]
+    return (
+        f"A patience of {PATIENCE} epochs, replayed on {numerals.count(len(summary), 'run')}: the reported epoch would "
+        f"be another in {changed}, and the accuracy {numerals.decimal(abs(lost.mean()))} pp "
+        f"{'lower' if lost.mean() >= 0 else 'higher'} on average (largest change "
+        f"{numerals.decimal(lost.abs().max())} pp)."
+    )

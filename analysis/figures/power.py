@@ -1,0 +1,62 @@
+"""Power: what a study of a given size can find out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import numerals
+from analysis.figures.canvas import rule, sheet, styled
+from analysis.figures.palette import INK, MUTED, marks
+from analysis.statistics.simulation import pairs_for_power, power_of
+
+TITLE = "Power"
+_TYPES: dict[str, Any] = {"effect": "float64", "pairs": "int64", "power": "float64"}
+
+
+def summarise(sd: float, effects: Sequence[float], level: float, most: int = 40) -> pd.DataFrame:
+    """Return effect (pp), pairs, power of the paired t test at `level` for differences with SD `sd` (pp)."""
+    rows = [(effect, n, power_of(effect, sd, n, level)) for effect in effects for n in range(3, most + 1)]
+    return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
+
+
+@styled
+def draw(summary: pd.DataFrame, planned: int) -> Figure:
+    """Return the figure of a summary: a curve per effect; the planned number of pairs as a line."""
+    figure = sheet(2.8)
+    axes = figure.subplots()
+    effects = summary["effect"].unique()
+    styles = marks([f"{effect:g}" for effect in effects])
+    axes.axhline(0.8, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
+    axes.axvline(planned, color=INK, linewidth=0.9)
+    for effect in effects:
+        rows, mark = summary[summary["effect"] == effect], styles[f"{effect:g}"]
+        axes.plot(rows["pairs"], rows["power"], color=mark.colour, linewidth=1.6, dashes=mark.dashes or (1, 0))
+        every = rows.iloc[:: max(1, len(rows) // 8)]
+        axes.plot(every["pairs"], every["power"], linestyle="none", marker=mark.marker, markersize=4, color=mark.colour)
+    axes.set(xlabel="Pairs", ylabel="Power", ylim=(0, 1.02), xlim=(summary["pairs"].min(), summary["pairs"].max()))
+    axes.set_yticks(np.linspace(0, 1, 6))
+    rule(axes, "y")
+    handles = [
+        Line2D([], [], color=m.colour, marker=m.marker, markersize=4, linewidth=1.6, dashes=m.dashes or (1, 0))
+        for m in styles.values()
+    ]
+    figure.legend(handles, [f"Δ = {name} pp" for name in styles], loc="outside right upper")
+    return figure
+
+
+def caption(sd: float, effects: Sequence[float], level: float, planned: int) -> str:
+    """Return one sentence: pairs for 80 % power of each effect."""
+    needed = {effect: pairs_for_power(effect, sd, level) for effect in effects}
+    words = [f"{n if n is not None else 'more than 10,000'} for {effect:g} pp" for effect, n in needed.items()]
+    return (
+        f"With differences that vary between seeds by {numerals.decimal(sd)} pp (SD), a look at "
+        f"{numerals.level(level)} "
+        f"finds a gain with 80 % power (dashed) from this many pairs: {numerals.listing(words)}; {planned} are planned "
+        "(line)."
+    )

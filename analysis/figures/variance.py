@@ -1,0 +1,52 @@
+"""What the uncertainty of the difference is made of: seeds, images, and their interaction."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import numerals
+from analysis.figures.canvas import rule, sheet, styled
+from analysis.figures.palette import Mark
+from analysis.statistics.images import Crossed
+
+TITLE = "Where the uncertainty comes from"
+_NAMES = {"seed": "seeds", "image": "test images", "interaction": "seeds × images"}
+
+
+def summarise(found: Crossed) -> pd.DataFrame:
+    """Return source, variance (pp² of the mean difference), share, and its standard error alone (pp)."""
+    parts = found.shares
+    total = sum(parts.values())
+    rows = [(_NAMES[key], value, value / total if total else 0.0, value**0.5) for key, value in parts.items()]
+    return pd.DataFrame(rows, columns=["source", "variance", "share", "error"]).astype({"source": "str"})
+
+
+@styled
+def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
+    """Return the figure of a summary: a bar per source."""
+    figure = sheet(1.7)
+    axes = figure.subplots()
+    axes.barh(range(len(summary)), 100 * summary["share"], color=mark.colour, height=0.55)
+    axes.set_yticks(range(len(summary)), summary["source"].tolist())
+    axes.set_ylim(len(summary) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("Share of the variance of the mean difference, %")
+    rule(axes)
+    twin = axes.twinx()
+    twin.set_ylim(axes.get_ylim())
+    twin.set_yticks(range(len(summary)), [f"± {numerals.decimal(error)} pp" for error in summary["error"]])
+    twin.tick_params(length=0)
+    twin.spines[:].set_visible(False)
+    return figure
+
+
+def caption(summary: pd.DataFrame, found: Crossed, name: str) -> str:
+    """Return one sentence: the largest source, and the interval for new photos."""
+    largest = summary.to_dict("records")[int(summary["share"].to_numpy().argmax())]
+    ends = numerals.interval(found.interval.lower, found.interval.upper)
+    return (
+        f"Of the variance of {name} over {numerals.count(found.seeds, 'seed')} and {numerals.whole(found.images)} test "
+        f"images, {100 * largest['share']:.0f} % is due to {largest['source']}; for new seeds and new photos of the "
+        f"kind the {numerals.level(found.interval.alpha)} interval is {ends} pp."
+    )

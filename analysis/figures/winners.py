@@ -1,0 +1,63 @@
+"""Screening against fresh seeds: how much of a winner's lead was luck."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import numerals
+from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.palette import MUTED, Mark
+from analysis.statistics.searches import winners
+
+TITLE = "Winners of the search on fresh seeds"
+
+
+def summarise(screened: pd.DataFrame, confirmed: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame of `statistics.searches.winners`."""
+    return winners(screened, confirmed)
+
+
+@styled
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
+    """Return the figure of a summary that has rows: a point per arm; on the diagonal nothing was luck."""
+    figure = sheet(3.4)
+    axes = figure.subplots()
+    ends = summary[["screening", "confirmation"]].to_numpy()
+    low, high = float(ends.min()), float(ends.max())
+    room = max(0.08 * (high - low), 0.5)
+    axes.plot([low - room, high + room], [low - room, high + room], color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
+    for row in summary.to_dict("records"):
+        mark = marks[row["arm"]]
+        axes.plot(
+            [row["screening"]],
+            [row["confirmation"]],
+            marker=mark.marker,
+            color=mark.colour,
+            markersize=7,
+            linestyle="none",
+        )
+    axes.set(xlabel="Validation accuracy in the screening, %", ylabel="on fresh seeds, %")
+    axes.set_aspect("equal", adjustable="datalim")
+    rule(axes, "y")
+    short = labels(list(marks), 24)
+    handles = [
+        Line2D([], [], marker=marks[arm].marker, color=marks[arm].colour, linestyle="none") for arm in summary["arm"]
+    ]
+    figure.legend(handles, [short[arm] for arm in summary["arm"]], loc="outside right upper")
+    return figure
+
+
+def caption(summary: pd.DataFrame) -> str:
+    """Return one sentence: the mean loss from screening to confirmation."""
+    if summary.empty:
+        return "No arm was both screened and confirmed."
+    lost = summary["shrinkage"].mean()
+    return (
+        f"{numerals.count(len(summary), 'winner')} of the search on seeds that had no part in it: "
+        f"{numerals.decimal(abs(lost))} pp {'lower' if lost >= 0 else 'higher'} on average; on the dashed line nothing "
+        "would have been luck."
+    )

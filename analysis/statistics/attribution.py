@@ -1,0 +1,178 @@
+"""Which switch earns how much: ladders between two arms, and Shapley values over all combinations of switches.
+
+A study with factors of two levels each (design ``ladder`` or ``full_factorial``) has arms that differ in some of the
+switches. The gap between all switches off and all on is split among them: along a ladder by the step that throws each,
+which depends on the order; by Shapley's (1953) value as the mean over all orders, where every combination was run.
+Every part is a linear contrast of arms within a seed, so it has a paired t interval, and parts add up to the gap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+import pandas as pd
+
+from analysis.plan import Arm, Plan
+from analysis.statistics.interval import Interval, t_interval
+from analysis.statistics.paired import OUTCOMES
+
+Switches = frozenset[str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one switch earns.
+
+    Attributes
+    ----------
+    switch : name of the factor; ``gap`` for the whole.
+    order : position in the ladder from 1; 0 where there is no order.
+    interval : of the contrast over seeds, in pp.
+    """
+
+    switch: str
+    order: int
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The gap between all switches off and on, split among the switches.
+
+    Attributes
+    ----------
+    method : ``ladder: a, b, c`` with the order of its steps, or ``Shapley``.
+    start, end : names of the arms with all switches off and on.
+    parts : one per switch, in order; they add up to the gap.
+    gap : the whole.
+    """
+
+    method: str
+    start: str
+    end: str
+    parts: tuple[Part, ...]
+    gap: Interval
+
+
+def attributions(trials: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
+    """Return every ladder of the plan, and Shapley values where all combinations are there; empty without switches."""
+    arms = _combinations(plan)
+    names = _switches(plan)
+    if len(names) < 2 or frozenset() not in arms or frozenset(names) not in arms:
+        return ()
+    table = _accuracies(trials, list(arms.values()))
+    found = [_ladder(table, arms, order, plan.looks.alpha) for order in _ladders(arms, names)]
+    if len(arms) == 2 ** len(names):
+        found.insert(0, _shapley(table, arms, names, plan.looks.alpha))
+    return tuple(found)
+
+
+def interactions(trials: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Return first, second, n, mean, lower, upper of every interaction of two switches with the others off, in pp.
+
+    (both on - one on) - (other on - none on), where these four arms are there: how much the gain of the one depends on
+    the other.
+    """
+    arms, rows = _combinations(plan), []
+    table = _accuracies(trials, list(arms.values()))
+    for pair in combinations(_switches(plan), 2):
+        wanted: list[Switches] = [frozenset(pair), frozenset(pair[:1]), frozenset(pair[1:]), frozenset()]
+        if all(combination in arms for combination in wanted):
+            both, one, other, none = (table[arms[combination]] for combination in wanted)
+            found = t_interval((both - one - other + none).dropna(), plan.looks.alpha)
+            rows.append((*pair, found.n, found.mean, found.lower, found.upper))
+    types = {"first": "str", "second": "str", "n": "int64"} | dict.fromkeys(("mean", "lower", "upper"), "float64")
+    return pd.DataFrame(rows, columns=list(types)).astype(types)
+
+
+def _levels(plan: Plan) -> dict[str, list[str]]:
+    """Return the levels of every factor, the baseline's first: that one is off."""
+    levels: dict[str, list[str]] = {}
+    for arm in sorted(plan.arms, key=lambda arm: arm.role != "baseline"):
+        for factor, level in arm.levels.items():
+            known = levels.setdefault(factor, [])
+            if level not in known:
+                known.append(level)
+    return levels
+
+
+def _switches(plan: Plan) -> list[str]:
+    """Return the factors, where all have two levels; none otherwise, as arms would differ in more than switches."""
+    levels = _levels(plan)
+    return list(levels) if all(len(known) == 2 for known in levels.values()) else []
+
+
+def _combinations(plan: Plan) -> dict[Switches, str]:
+    """Return the arm of every combination of switches: the set of those that are on."""
+    levels, names = _levels(plan), set(_switches(plan))
+    found: dict[Switches, str] = {}
+    for arm in plan.arms:
+        if arm.levels and set(arm.levels) >= names:
+            found.setdefault(_on(arm, levels, names), arm.name)
+    return found
+
+
+def _on(arm: Arm, levels: Mapping[str, list[str]], names: set[str]) -> Switches:
+    return frozenset(name for name in names if arm.levels[name] == levels[name][1])
+
+
+def _accuracies(trials: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """Return test accuracies in per cent, a row per seed and a column per arm; NaN where there is none."""
+    rows = trials[trials["arm"].isin(arms) & trials["status"].isin(OUTCOMES)]
+    table = rows.pivot_table(index="seed", columns="arm", values="test_accuracy", observed=True)
+    return 100 * table.reindex(columns=list(arms)).astype("float64")
+
+
+def _ladders(arms: Mapping[Switches, str], names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the orders of switches of which every step is there: the plan's own and its reverse."""
+    orders = [tuple(names), tuple(reversed(names))]
+    return [order for order in orders if all(frozenset(order[:count]) in arms for count in range(len(order) + 1))]
+
+
+def _ladder(table: pd.DataFrame, arms: Mapping[Switches, str], order: tuple[str, ...], alpha: float) -> Attribution:
+    steps = [arms[frozenset(order[:count])] for count in range(len(order) + 1)]
+    whole = table[steps].dropna()
+    parts = tuple(
+        Part(switch, number, t_interval(whole[after] - whole[before], alpha))
+        for number, (switch, (before, after)) in enumerate(zip(order, pairwise(steps), strict=True), start=1)
+    )
+    gap = t_interval(whole[steps[-1]] - whole[steps[0]], alpha)
+    return Attribution(f"ladder: {', '.join(order)}", steps[0], steps[-1], parts, gap)
+
+
+def _shapley(table: pd.DataFrame, arms: Mapping[Switches, str], names: Sequence[str], alpha: float) -> Attribution:
+    whole, count, parts = table.dropna(), len(names), []
+    for name in names:
+        others = [other for other in names if other != name]
+        earned = pd.Series(0.0, index=whole.index)
+        for size in range(count):
+            weight = math.factorial(size) * math.factorial(count - size - 1) / math.factorial(count)
+            for before in combinations(others, size):
+                gain = whole[arms[frozenset((*before, name))]] - whole[arms[frozenset(before)]]
+                earned = earned + weight * gain
+        parts.append(Part(name, 0, t_interval(earned, alpha)))
+    start, end = arms[frozenset()], arms[frozenset(names)]
+    return Attribution("Shapley", start, end, tuple(parts), t_interval(whole[end] - whole[start], alpha))
+
+
+def table_of(found: Sequence[Attribution]) -> pd.DataFrame:
+    """Return method, switch, order, n, mean, lower, upper in pp, each method's gap last."""
+    rows = [
+        (
+            a.method,
+            part.switch,
+            part.order,
+            part.interval.n,
+            part.interval.mean,
+            part.interval.lower,
+            part.interval.upper,
+        )
+        for a in found
+        for part in (*a.parts, Part("gap", 0, a.gap))
+    ]
+    types = dict.fromkeys(("method", "switch"), "str") | dict.fromkeys(("order", "n"), "int64")
+    types |= dict.fromkeys(("mean", "lower", "upper"), "float64")
+    return pd.DataFrame(rows, columns=list(types)).astype(types)

@@ -1,0 +1,108 @@
+"""How far the test images, and not the seeds alone, decide a difference: crossed seeds × images.
+
+The t interval over seeds answers "this recipe on these images". For "this recipe on new photos of the kind" the images
+are a sample as well. Every seed sees every image, so the two are crossed, and the variance of the mean difference is
+(MS_seed + MS_image - MS_interaction) / (seeds · images), with Satterthwaite's degrees of freedom.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from analysis.statistics.interval import Interval
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """Mean difference with its interval for new photos, and where its variance comes from.
+
+    Attributes
+    ----------
+    interval : for new seeds and new images; its `n` is the number of seeds, its `sd` the standard error × √n.
+    degrees_of_freedom : Satterthwaite's.
+    seed, image, interaction : variance components of a single seed's difference on a single image, in pp²; the
+        estimates of the first two are cut off at 0.
+    seeds, images : numbers of them.
+    """
+
+    interval: Interval
+    degrees_of_freedom: float
+    seed: float
+    image: float
+    interaction: float
+    seeds: int
+    images: int
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Part of the variance of the mean difference (pp²) that is due to each: seed, image, interaction."""
+        return {
+            "seed": self.seed / self.seeds,
+            "image": self.image / self.images,
+            "interaction": self.interaction / (self.seeds * self.images),
+        }
+
+
+def crossed(differences: npt.ArrayLike, alpha: float = 0.05) -> Crossed:
+    """Return the interval for new seeds and new images.
+
+    Parameters
+    ----------
+    differences : [seeds, images], in pp: 100 where the treatment alone is right, -100 where the control alone is, else
+        0.
+
+    Raises
+    ------
+    ValueError: fewer than two seeds or two images, or values that are not finite.
+    """
+    x: npt.NDArray[Any] = np.asarray(differences, dtype=float)
+    if x.ndim != 2 or min(x.shape) < 2 or not np.isfinite(x).all():
+        raise ValueError(f"differences must be finite, [seeds, images] with at least two of each; got {x.shape}")
+    s, i = x.shape
+    mean = float(x.mean())
+    by_seed, by_image = x.mean(axis=1), x.mean(axis=0)
+    ms_seed = i * float(by_seed.var(ddof=1))
+    ms_image = s * float(by_image.var(ddof=1))
+    residual = x - by_seed[:, None] - by_image[None, :] + mean
+    ms_rest = float((residual**2).sum()) / ((s - 1) * (i - 1))
+    of_images = max(ms_image - ms_rest, 0.0)  # an estimate below 0 says that images add nothing
+    total = ms_seed + of_images
+    terms = [(ms_seed, s - 1)] + ([(ms_image, i - 1), (ms_rest, (s - 1) * (i - 1))] if of_images > 0 else [])
+    spread = sum(ms**2 / df for ms, df in terms)
+    df = total**2 / spread if spread > 0 else float(s - 1)
+    error = float(np.sqrt(total / (s * i)))
+    critical = float(stats.t.ppf(1 - alpha / 2, df))
+    interval = Interval(s, mean, error * np.sqrt(s), mean - critical * error, mean + critical * error, alpha, critical)
+    return Crossed(interval, float(df), max(ms_seed - ms_rest, 0.0) / i, of_images / s, ms_rest, s, i)
+
+
+def mcnemar_p(treatment: npt.ArrayLike, control: npt.ArrayLike) -> float:
+    """Return the exact two-sided p-value of McNemar's test for one pair of runs; 1 where they never disagree.
+
+    A diagnostic of two trained networks: it knows nothing of other seeds.
+
+    Parameters
+    ----------
+    treatment, control : whether each image was classified right.
+    """
+    a, b = np.asarray(treatment, dtype=bool), np.asarray(control, dtype=bool)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
+
+
+def balanced_accuracy(correct: npt.ArrayLike, labels: npt.ArrayLike) -> Any:
+    """Return the mean over classes of the share of right answers: one number per row of `correct`.
+
+    Parameters
+    ----------
+    correct : [runs, images] or [images].
+    labels : [images], class numbers; classes without an image do not count.
+    """
+    right, classes = np.asarray(correct, dtype=float), np.asarray(labels)
+    known = np.unique(classes)
+    return np.stack([right[..., classes == number].mean(axis=-1) for number in known]).mean(axis=0)

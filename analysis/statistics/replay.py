@@ -1,0 +1,42 @@
+"""Early stopping, replayed on runs that went their full budget: what a patience would have reported.
+
+Both stopping rules come from one run: with validation accuracies of every epoch on record, "stop after so many epochs
+without a gain, report the best epoch so far" is a function of the history. It is valid where the run was not itself
+stopped and where the learning rate does not depend on when a run stops; the runs' own schedules do not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from aimlib.training.stopping import stopping_epoch
+
+PATIENCE, MIN_DELTA = 7, 1e-3
+"""As the author's runs had them."""
+
+
+def replayed(
+    trials: pd.DataFrame, epochs: pd.DataFrame, patience: int = PATIENCE, min_delta: float = MIN_DELTA
+) -> pd.DataFrame:
+    """Return run_id, arm, seed, status, stopped, selected_epoch, test_accuracy as early stopping would have had them.
+
+    Only runs that completed their planned epochs and have validation accuracies. `stopped` is the number of the last
+    epoch run, the budget where early stopping never came; the epoch of the highest validation accuracy up to it is
+    selected, the first of equals.
+
+    Parameters
+    ----------
+    trials, epochs : frames of `Results`.
+    """
+    full = trials[(trials["status"] == "finished") & (trials["epochs_run"] == trials["epochs_planned"])]
+    rows = []
+    known = epochs[epochs["run_id"].isin(full["run_id"]) & epochs["validation_accuracy"].notna()]
+    for run_id, history in known.sort_values("epoch").groupby("run_id", sort=False):
+        accuracies = history["validation_accuracy"].tolist()
+        stopped = stopping_epoch(accuracies, patience, min_delta) or len(accuracies)
+        chosen = int(np.argmax(accuracies[:stopped]))
+        rows.append((run_id, stopped, chosen + 1, float(history["test_accuracy"].iloc[chosen])))
+    found = pd.DataFrame(rows, columns=["run_id", "stopped", "selected_epoch", "test_accuracy"])
+    found = found.astype({"run_id": "str", "stopped": "int64", "selected_epoch": "int64", "test_accuracy": "float64"})
+    return full[["run_id", "arm", "seed", "status"]].merge(found, on="run_id")

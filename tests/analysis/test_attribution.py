@@ -1,0 +1,96 @@
+"""Attribution: ladders and Shapley values over switches, paired by seed."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_study import FakeArm
+
+import analysis
+from analysis.statistics.attribution import attributions, interactions, table_of
+
+SWITCHES = ("memory", "stem", "passes")
+EFFECTS = {"memory": 0.02, "stem": 0.01, "passes": 0.0}
+SYNERGY = 0.03  # of memory and stem together
+SEEDS = range(6)
+
+
+def accuracy(on: frozenset[str], seed: int) -> float:
+    total = 0.15 + sum(EFFECTS[name] for name in on) + 0.001 * seed
+    return total + (SYNERGY if {"memory", "stem"} <= on else 0)
+
+
+def arms(keep=lambda on: True) -> list[FakeArm]:
+    made = []
+    for states in product((False, True), repeat=3):
+        on = frozenset(name for name, state in zip(SWITCHES, states, strict=True) if state)
+        if keep(on):
+            role = "baseline" if not on else "aim" if len(on) == 3 else "other"
+            levels = {name: "1" if name in on else "0" for name in SWITCHES}
+            values = [accuracy(on, seed) for seed in SEEDS]
+            made.append(FakeArm("+".join(sorted(on)) or "none", role, accuracies=values, levels=levels))
+    return made
+
+
+def ladder_only(on: frozenset[str]) -> bool:
+    return any(on == frozenset(order[:n]) for order in (SWITCHES, SWITCHES[::-1]) for n in range(4))
+
+
+@pytest.fixture
+def loaded(make_study):
+    def load(**options):
+        results = analysis.load(make_study(images=10_000, seeds=len(SEEDS), **options))
+        return results.trials, results.plan
+
+    return load
+
+
+def test_a_ladder_gives_each_step_its_gain_in_both_orders(loaded):
+    found = attributions(*loaded(arms=arms(ladder_only)))
+    assert [a.method for a in found] == ["ladder: memory, stem, passes", "ladder: passes, stem, memory"]
+    first, second = ({part.switch: part.interval.mean for part in a.parts} for a in found)
+    assert first == pytest.approx({"memory": 2.0, "stem": 4.0, "passes": 0.0}, abs=0.03)
+    assert second == pytest.approx({"passes": 0.0, "stem": 1.0, "memory": 5.0}, abs=0.03)
+    for a in found:
+        assert sum(part.interval.mean for part in a.parts) == pytest.approx(a.gap.mean)
+        assert (a.start, a.end) == ("none", "memory+passes+stem")
+
+
+def test_shapley_shares_the_synergy_and_adds_up(loaded):
+    shapley, *ladders = attributions(*loaded(arms=arms()))
+    assert shapley.method == "Shapley"
+    assert len(ladders) == 2
+    parts = {part.switch: part.interval.mean for part in shapley.parts}
+    assert parts == pytest.approx({"memory": 3.5, "stem": 2.5, "passes": 0.0}, abs=0.03)
+    assert sum(parts.values()) == pytest.approx(shapley.gap.mean)
+
+
+def test_the_remainder_is_the_interaction(loaded):
+    table = interactions(*loaded(arms=arms())).set_index(["first", "second"])
+    assert table.loc[("memory", "stem"), "mean"] == pytest.approx(3.0, abs=0.03)
+    assert table.loc[("stem", "passes"), "mean"] == pytest.approx(0.0, abs=0.03)
+
+
+def test_a_seed_that_lacks_an_arm_is_left_out_of_all_parts(loaded):
+    status = {("memory", 2): "missing", ("none", 4): "failed"}
+    for a in attributions(*loaded(arms=arms(), status=status)):
+        assert {part.interval.n for part in a.parts} == {a.gap.n}
+        assert a.gap.n in (4, 5)
+
+
+def test_studies_without_two_level_factors_have_none(loaded):
+    assert attributions(*loaded(arms=[FakeArm("baseline", "baseline"), FakeArm("aim", "aim")])) == ()
+    three = [FakeArm(f"a{i}", "baseline" if not i else "other", levels={"x": str(i), "y": "0"}) for i in range(3)]
+    assert attributions(*loaded(arms=three)) == ()
+
+
+def test_the_table_has_a_row_per_part_and_the_gap(loaded):
+    table = table_of(attributions(*loaded(arms=arms(ladder_only))))
+    assert isinstance(table, pd.DataFrame)
+    assert (table.groupby("method")["switch"].agg("last") == "gap").all()
+    gaps = table[table["switch"] == "gap"].set_index("method")["mean"]
+    sums = table[table["switch"] != "gap"].groupby("method")["mean"].sum()
+    np.testing.assert_allclose(sums, gaps.reindex(sums.index))
