@@ -13,6 +13,7 @@ from ablations.estimate import Cost, estimate
 from ablations.planning import Plan
 from ablations.scope import reference
 from ablations.study import Resources, read_study
+from analysis.looks import Looks
 from analysis.options import written
 
 
@@ -79,8 +80,14 @@ def _notes(plan: Plan) -> Iterable[str]:
             yield f"arms.{arm.name}: no update after {place}: no later layer would read it"
         if _widened(arm, plan):
             yield f"arms.{arm.name}: widened, so its layers do not start as those of the other arms do"
-    if len(plan.study.spec.seeds) < 5:
-        yield f"seeds: {len(plan.study.spec.seeds)} pairs are a screening; a verdict needs at least 5"
+    seeds, looks = len(plan.study.spec.seeds), Looks(plan.study.spec.looks, further_block=plan.study.spec.further_block)
+    if seeds < looks.numbers[0]:
+        yield f"seeds: {seeds} pairs are a screening; a verdict needs at least {looks.numbers[0]}"
+    elif seeds not in looks.numbers:
+        yield (
+            f"seeds: {seeds} lie between looks; the verdict is that of the first {looks.reached(seeds)[-1]}, and the "
+            f"others decide nothing (looks: {', '.join(map(str, looks.numbers))})"
+        )
     roles = {arm.role for arm in plan.arms}
     yield from (
         f"no arm has the role {role!r}, so there is no verdict" for role in ("baseline", "aim") if role not in roles

@@ -49,6 +49,30 @@ def check_command(
     printing.check(check(study, overrides or (), timing=timing), _console())
 
 
+@app.command("plan")
+def plan_command(
+    study: Study,
+    overrides: Overrides = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Plan with the spread seen in this study directory.", show_default=False),
+    ] = None,
+    price: Annotated[float | None, typer.Option(help="Price of a device-hour.", show_default=False)] = None,
+    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm, for device-hours.")] = True,
+    figure: Annotated[
+        Path | None, typer.Option(help="Write the power curves here, as .svg or .png.", show_default=False)
+    ] = None,
+) -> None:
+    """Tell whether a study can reach a verdict, how many seeds it takes, and what they cost."""
+    from ablations import printing  # noqa: PLC0415
+    from ablations.prospects import prospects  # noqa: PLC0415
+
+    found = prospects(study, overrides or (), results=results, price=price, timing=timing)
+    printing.prospects(found, _console())
+    if figure is not None:
+        printing.power_curves(found, figure)
+
+
 @app.command("run")
 def run_command(
     study: Study,
@@ -181,6 +205,18 @@ def report_command(
     console = _console()
     _conclude(directory, console)
     console.print(f"report: {analysis.report(directory, out)}", soft_wrap=True, highlight=False)
+
+
+@app.command("across")
+def across_command(
+    first: Directory,
+    second: Annotated[Path, typer.Argument(help="Directory of the study on another backbone.", show_default=False)],
+) -> None:
+    """Put two studies on different backbones together: a verdict each, their mean, their difference."""
+    import analysis  # noqa: PLC0415
+
+    found = analysis.across(*(analysis.examine(analysis.load(directory)) for directory in (first, second)))
+    _console().print(found.sentence, markup=False, highlight=False)
 
 
 @app.command("plugins")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -10,12 +11,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from aimlib.errors import UsageError
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from ablations.checking import Check
     from ablations.diagnosis import Finding
     from ablations.launch import Session
+    from ablations.prospects import Prospects
     from ablations.screening import Trial
     from aimlib.registry import PluginInfo
 
@@ -87,6 +91,59 @@ def _cost(result: Check, console: Console) -> None:
         f"machine with {cost.parallel} runs at once (from timed steps; without start-up)",
         highlight=False,
     )
+
+
+def prospects(found: Prospects, console: Console) -> None:
+    """Print what a study can be expected to find out."""
+    looks = ", ".join(map(str, found.looks.numbers))
+    console.print(f"looks after {looks} pairs, each at {100 * (1 - found.looks.levels[0]):.4g} %", highlight=False)
+    if found.seen is not None:
+        console.print(
+            f"differences vary between seeds by {found.seen:.2f} pp (SD) in the given results", highlight=False
+        )
+    console.print(
+        "seed SD: of either arm, and true gain: in percentage points; pairs: for 80 % power of one look, and until the "
+        "study stops; verdict: stopping, by the last look; shown: interval above 0",
+        highlight=False,
+    )
+    headings = ["seed SD", "true gain", "pairs, 80 %", "verdict", "shown", "mean pairs"]
+    known = [name for name in ("device_hours", "price") if found.table[name].notna().any()]
+    headings += [name.replace("_", "-") for name in known]
+    rows = [
+        [
+            f"{row['seed_sd']:.2f}",
+            f"{row['effect']:.2f}",
+            _pairs(row),
+            f"{100 * row['verdict']:.0f} %",
+            f"{100 * row['shown']:.0f} %",
+            f"{row['pairs']:.1f}",
+            *(f"{row[name]:.2f}" for name in known),
+        ]
+        for row in found.table.to_dict("records")
+    ]
+    console.print(table(headings, rows, headings))
+    for warning in found.warnings:
+        console.print(f"- {warning}", markup=False, highlight=False)
+
+
+def _pairs(row: Mapping[Any, Any]) -> str:
+    if not row["effect"]:
+        return "–"
+    return "> 10,000" if row["pairs_80"] < 0 else str(row["pairs_80"])
+
+
+def power_curves(found: Prospects, path: Path) -> None:
+    """Draw the power curves of the first seed SD into an SVG or PNG file; UsageError where that cannot be written."""
+    from analysis.figures import png, power, svg  # noqa: PLC0415 -- matplotlib
+
+    sd = found.curves["seed_sd"].iloc[0]
+    figure = power.draw(found.curves[found.curves["seed_sd"] == sd], found.looks.numbers[-1])
+    if path.suffix not in (".svg", ".png"):
+        raise UsageError(f"--figure {path}: give a file that ends in .svg or .png")
+    try:
+        path.write_bytes(png(figure) if path.suffix == ".png" else svg(figure, "power").encode())
+    except OSError as error:
+        raise UsageError(f"--figure {path}: cannot be written ({error}); give another file") from error
 
 
 def session(result: Session, console: Console) -> None:

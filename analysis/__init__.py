@@ -16,9 +16,10 @@ from analysis.report import report
 
 if TYPE_CHECKING:
     from analysis.frames import columns
+    from analysis.pair_of_backbones import across
     from analysis.plan import Arm, Plan, Scope
     from analysis.query import compare, select, summarise
-    from analysis.results import Results
+    from analysis.results import Results, Studies
     from analysis.study import Findings, examine
 
 _HOME = {
@@ -27,6 +28,8 @@ _HOME = {
     "Plan": "analysis.plan",
     "Results": "analysis.results",
     "Scope": "analysis.plan",
+    "Studies": "analysis.results",
+    "across": "analysis.pair_of_backbones",
     "columns": "analysis.frames",
     "compare": "analysis.query",
     "examine": "analysis.study",
@@ -40,6 +43,8 @@ __all__ = [
     "Plan",
     "Results",
     "Scope",
+    "Studies",
+    "across",
     "columns",
     "compare",
     "examine",

@@ -50,6 +50,7 @@ class Document:
 
     Attributes
     ----------
+    question : what the study asks of its claim.
     headline : the verdict in one sentence.
     tone : ``decided``, ``open`` or ``none``: whether the headline carries a stopping verdict.
     remarks : further sentences, the most important first.
@@ -62,6 +63,7 @@ class Document:
     """
 
     title: str
+    question: str
     headline: str
     tone: str
     remarks: tuple[str, ...]
@@ -87,6 +89,7 @@ def compose(findings: Findings) -> Document:
     paragraphs, cited = methods(findings)
     return Document(
         title=findings.results.plan.name,
+        question=_question(findings),
         headline=findings.headline,
         tone="decided" if stops else "open" if decided else "none",
         remarks=tuple(_remarks(findings)),
@@ -100,6 +103,16 @@ def compose(findings: Findings) -> Document:
         provenance=tuple(_provenance(findings)),
         tracebacks=tuple((r["arm"], str(r["seed"]), r["traceback"]) for r in failed.to_dict("records")),
     )
+
+
+def _question(findings: Findings) -> str:
+    """Return which of the two headlines of a claim the study is about."""
+    protocol = findings.results.plan.scope.protocol
+    if protocol in ("as_run", "as_described"):
+        return "Does the reported gap come back? That says whether, not why."
+    if protocol == "controlled" and findings.family.aim is not None:
+        return "Does memory cause a gain, all else equal?"
+    return ""
 
 
 def _present(made: dict[str, Sheet], drawn: dict[str, Plate]) -> Iterator[Section]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import overload
 
 import pandas as pd
 import pyarrow as pa
@@ -12,23 +14,46 @@ from aimlib.errors import StoreError
 from analysis import frames
 from analysis.files import read_failures, read_settled
 from analysis.plan import Plan, read_plan
-from analysis.results import Results
+from analysis.results import Results, Studies
 
 _COLUMNS = [column.name for column in records.TRIALS] + [f"epochs.{column.name}" for column in records.EPOCHS]
 
 
-def load(directory: str | Path) -> Results:
-    """Return what a study directory holds at this moment.
+@overload
+def load(source: str | Path) -> Results: ...  # type: ignore[overload-overlap]  # a text is one path
+
+
+@overload
+def load(source: Iterable[str | Path]) -> Studies: ...
+
+
+def load(source: str | Path | Iterable[str | Path]) -> Results | Studies:
+    """Return what a study directory holds at this moment; of several directories, all of them together.
 
     Parameters
     ----------
-    directory : as `ablate run` wrote it; layout in `aimlib.records`.
+    source : a directory as `ablate run` wrote it (layout in `aimlib.records`); or several, as a list, or as what
+        ``Path("results").glob("*")`` gives, of which only study directories count.
 
     Raises
     ------
     StoreError: no study directory, a broken file, or a schema version that this package does not know.
     """
-    directory = Path(directory)
+    if not isinstance(source, (str, Path)):
+        return Studies.of(_load(path) for path in _study_directories(source))
+    return _load(Path(source))
+
+
+def _study_directories(sources: Iterable[str | Path]) -> list[Path]:
+    """Return the given directories, in order; StoreError where none of them is one of a study."""
+    paths = [Path(source) for source in sources]
+    found = [path for path in paths if (path / records.STUDY_FILE).exists()]
+    if not found:
+        raise StoreError(f"none of {len(paths)} paths is a study directory: {records.STUDY_FILE} is missing in each")
+    return found
+
+
+def _load(directory: Path) -> Results:
     plan = read_plan(directory)
     table = _rows(directory)
     try:

@@ -56,7 +56,7 @@ def plates(findings: Findings) -> dict[str, Plate]:
         if findings.primary.interval.n > 1:
             drawn.append(_power(findings.primary, findings))
         if findings.photos is not None:
-            drawn += [_variance(findings.primary, findings.photos), _classes(findings.primary, findings)]
+            drawn += [_variance(findings.primary, findings, findings.photos), _classes(findings.primary, findings)]
     if findings.attributions:
         drawn.append(_waterfall(findings))
     if findings.screening is not None:
@@ -97,9 +97,9 @@ def _power(primary: Comparison, findings: Findings) -> Plate:
     return Plate("power", power.TITLE, words, figure, summary)
 
 
-def _variance(primary: Comparison, photos: Photos) -> Plate:
+def _variance(primary: Comparison, findings: Findings, photos: Photos) -> Plate:
     summary = variance.summarise(photos.crossed)
-    figure = variance.draw(summary, marks([primary.treatment])[primary.treatment])
+    figure = variance.draw(summary, marks(_arms(findings))[primary.treatment])
     return Plate("variance", variance.TITLE, variance.caption(summary, photos.crossed, primary.name), figure, summary)
 
 

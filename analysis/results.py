@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,6 +89,44 @@ class Results:
         from analysis.query import compare  # noqa: PLC0415 -- scipy only where intervals are asked for
 
         return compare(self.trials, treatment, control, by=by)
+
+
+@dataclass(frozen=True)
+class Studies:
+    """Several studies together: the frames of `Results`, each with the column `directory` in front.
+
+    Attributes
+    ----------
+    results : by directory, in the order given.
+    """
+
+    results: Mapping[str, Results]
+
+    @classmethod
+    def of(cls, results: Iterable[Results]) -> Studies:
+        """Return these results together."""
+        return cls({str(each.directory): each for each in results})
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """All trials."""
+        return self._together("trials")
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """All epochs."""
+        return self._together("epochs")
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """All arms' networks."""
+        return self._together("models")
+
+    def _together(self, name: str) -> pd.DataFrame:
+        parts = [getattr(each, name).assign(directory=directory) for directory, each in self.results.items()]
+        frame = pd.concat(parts, ignore_index=True).astype({"directory": "str"})
+        ordered: pd.DataFrame = frame[["directory", *(column for column in frame if column != "directory")]]
+        return ordered
 
 
 def _images(path: Path) -> pd.DataFrame:

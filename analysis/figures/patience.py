@@ -36,7 +36,7 @@ def summarise(trials: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str]) -
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     """Return the figure of a summary that has rows: a line per run from early stopping to the full budget."""
     arms = [arm for arm in marks if (summary["arm"] == arm).any()]
-    height = 0.16 * max(summary.groupby("arm").size().max(), 3)
+    height = max(0.46, 0.055 * summary.groupby("arm").size().max())
     figure = sheet(1.3 + height * len(arms))
     axes = figure.subplots()
     for row, arm in enumerate(arms):

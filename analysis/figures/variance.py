@@ -48,5 +48,6 @@ def caption(summary: pd.DataFrame, found: Crossed, name: str) -> str:
     return (
         f"Of the variance of {name} over {numerals.count(found.seeds, 'seed')} and {numerals.whole(found.images)} test "
         f"images, {100 * largest['share']:.0f} % is due to {largest['source']}; for new seeds and new photos of the "
-        f"kind the {numerals.level(found.interval.alpha)} interval is {ends} pp."
+        f"kind the {numerals.level(found.interval.alpha)} interval is {ends} pp "
+        f"({numerals.decimal(found.degrees_of_freedom, 1)} degrees of freedom)."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,16 +45,10 @@ _TYPES: dict[str, Any] = (
 )
 
 
-def at_epochs(trials: pd.DataFrame, epochs: pd.DataFrame, rule: Callable[[pd.Series], float]) -> pd.DataFrame:
-    """Return trials whose test accuracy is a function of the accuracies of all epochs, where these are on record.
-
-    Parameters
-    ----------
-    rule : takes one run's test accuracies in the order of epochs.
-    """
-    found = epochs.sort_values("epoch").groupby("run_id")["test_accuracy"].agg(rule)
-    accuracy = trials["run_id"].map(found).astype("float64").fillna(trials["test_accuracy"].astype("float64"))
-    return trials.assign(test_accuracy=accuracy)
+def with_accuracy(trials: pd.DataFrame, accuracies: pd.Series) -> pd.DataFrame:
+    """Return trials with other test accuracies, given by run id; a run that has none there keeps its own."""
+    found = trials["run_id"].map(accuracies).astype("float64")
+    return trials.assign(test_accuracy=found.fillna(trials["test_accuracy"].astype("float64")))
 
 
 def sensitivity(
@@ -79,10 +72,12 @@ def sensitivity(
     names : treatment and control.
     """
     differences = complete(pairs)["difference"]
-    last = at_epochs(trials, epochs, lambda run: float(run.iloc[-1]))
-    late = at_epochs(trials, epochs, lambda run: float(run.iloc[-_LATE:].mean()))
-    best = at_epochs(trials, epochs, lambda run: float(run.max()))
-    stopped = replayed(trials, epochs)
+    trials = trials[trials["arm"].isin(names)]
+    epochs = epochs[epochs["run_id"].isin(trials["run_id"])].sort_values("epoch")
+    accuracies = epochs.groupby("run_id")["test_accuracy"]
+    last, best = with_accuracy(trials, accuracies.last()), with_accuracy(trials, accuracies.max())
+    latest = epochs.groupby("run_id").tail(_LATE).groupby("run_id")["test_accuracy"]
+    late, stopped = with_accuracy(trials, latest.mean()), replayed(trials, epochs)
 
     def judged(check: str, frame: pd.DataFrame, otherwise: str = "") -> dict[str, Any]:
         found = complete(paired_differences(frame, *names))["difference"]

@@ -25,16 +25,36 @@ HOSTILE = [
 ORDER = (
     "aim scores",
     "Differences between arms.",
-    "Accuracy by seed",
     "All differences",
+    "Accuracy by seed",
     "Accuracy by arm, seed by seed.",
+    "The claim, statement by statement",
+    "Sensitivity of aim − baseline",
     "Accuracy by epoch.",
     "All runs.",
     "Size and cost",
     "What went wrong Runs",
     "Provenance Plan",
+    "Methods We trained 4 arms",
 )
-TABLES = ["arms", "comparisons", "gates", "missing", "models", "outcomes", "pairs", "runs", "sensitivity", "stale"]
+TABLES = [
+    "arms",
+    "audit",
+    "classes",
+    "comparisons",
+    "gates",
+    "looks",
+    "missing",
+    "models",
+    "outcomes",
+    "pairs",
+    "runs",
+    "sensitivity",
+    "stale",
+]
+FIGURES = ["by_epoch", "capacity", "classes", "curves", "forest", "patience", "path", "power", "slopegraph", "strip"]
+FIGURES += ["variance"]
+LATEX = ["arms", "audit", "checks", "comparisons", "gates", "models", "outcomes"]
 VOID = {"meta", "br", "link", "img", "hr", "input", "use", "path"}
 
 
@@ -109,13 +129,12 @@ def test_a_full_report(make_study):
     for words in ("CUDA out of memory", "loss is not finite", "Missing runs", "torch 2.7.0", "50 176"):
         assert words in page.text
     assert len(page.ids) == len(set(page.ids))
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 11
     names = sorted(p.relative_to(directory / "report").as_posix() for p in (directory / "report").rglob("*.*"))
-    figures = [
-        f"figures/{name}.{kind}" for name in ("curves", "forest", "slopegraph", "strip") for kind in ("svg", "png")
-    ]
+    figures = [f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
     tables = [f"tables/{name}.csv" for name in TABLES]
-    assert names == sorted([*figures, *tables, "report.html", "report.json", "report.md"])
+    latex = [f"latex/{name}.tex" for name in LATEX]
+    assert names == sorted([*figures, *tables, *latex, "report.html", "report.json", "report.md"])
 
 
 def test_the_page_is_self_contained_and_reachable_by_keyboard(plain):

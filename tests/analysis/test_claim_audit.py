@@ -1,0 +1,133 @@
+"""The audit of a claim: every statement gets a verdict and its evidence, or the reason why not."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pyarrow.parquet as pq
+import pytest
+from synthetic_study import ARMS, SCOPE, FakeArm
+
+import analysis
+from aimlib import records
+from aimlib.errors import ConfigError
+from analysis import latex
+from analysis.claims import read_claim
+from analysis.document import compose
+from analysis.sheet import Sheet
+
+PAIR = [FakeArm("baseline", "baseline", 0.1526), FakeArm("aim", "aim", 0.2)]
+
+
+def audit(directory):
+    return analysis.examine(analysis.load(directory)).audit.set_index("statement")
+
+
+def test_every_statement_has_a_line_in_its_order(make_study):
+    claim = read_claim("stanford_dogs_aim")
+    found = audit(make_study(PAIR))
+    assert found.index.tolist() == [statement.says for statement in claim.statements]
+    assert set(found["verdict"]) == {"agrees", "contradicted", "not checked"}
+    assert (found["evidence"].str.len() > 0)[found["verdict"] != "agrees"].all()
+
+
+def test_the_posts_accuracy_is_not_that_of_its_own_log(make_study):
+    row = audit(make_study(PAIR)).loc["ResNet50 reaches 15.14 %"]
+    assert (row["said"], row["found"], row["verdict"]) == ("15.14 %", "15.26 %", "contradicted")
+    assert row["evidence"] == "best epoch of the log, number 33 of 40"
+
+
+def test_parameters_are_counted_as_keras_does(make_study):
+    found = audit(make_study(PAIR))
+    assert found.loc["ResNet50 has about 23.8 M parameters", "verdict"] == "contradicted", (
+        "with 53,120 statistics on top"
+    )
+    row = found.loc["these are 50,000 independent numbers"]
+    assert (row["found"], row["verdict"]) == ("1\u202f024", "contradicted")
+    assert found.loc["the memory holds about 50,000 floats", "verdict"] == "agrees"
+
+
+def test_options_that_differ_are_the_evidence(make_study):
+    directory = make_study(PAIR)
+    path = directory / records.MODELS_FILE
+    rows = pq.read_table(path).to_pylist()
+    other = [{"option": "model.backbone.stem_stride", "baseline": 2, "value": 1}]
+    other += [{"option": "training.augmentation.passes", "baseline": 2, "value": 1}]
+    for row in rows:
+        row["differences"] = json.dumps(other if row["role"] == "aim" else [])
+    import pyarrow as pa
+
+    records.write_table(pa.Table.from_pylist(rows, schema=records.table_schema(records.MODELS)), path)
+    found = audit(directory)
+    row = found.loc["the exact same architecture, but for the memory"]
+    assert row["verdict"] == "contradicted"
+    assert row["evidence"] == "model.backbone.stem_stride: 2 against 1"
+    assert "passes: 2 against 1" in found.loc["trained in exactly the same way", "evidence"]
+
+
+def test_an_accuracy_is_held_against_one_further_run(make_study):
+    found = audit(make_study(PAIR, images=4000))
+    assert found.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "agrees"
+    low = audit(make_study([PAIR[0], FakeArm("aim", "aim", 0.16)], images=4000))
+    assert low.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "contradicted"
+
+
+def test_outside_the_scope_only_the_claims_own_logs_are_checked(make_study):
+    found = audit(make_study(PAIR, scope={**SCOPE, "classes": 20}))
+    checked = found[found["verdict"] != "not checked"]
+    assert checked["evidence"].str.contains("log").all()
+    assert len(checked) == 4
+    assert "outside the scope" in found.loc["ResNet50 has about 23.8 M parameters", "evidence"]
+
+
+def test_a_claim_file_of_ones_own(make_study, tmp_path):
+    path = tmp_path / "other.yaml"
+    path.write_text(
+        """
+name: other
+statement: More is more.
+source: {post: "Somebody, 2024"}
+reported: [{source: paper, baseline: 0.1, treatment: 0.2}]
+delta_pp: 1.0
+scope: {dataset: ["*"], classes: [120], image_size: [224], backbone: ["*"], protocol: ["*"], data_fingerprint: ["*"]}
+statements:
+  - {says: it is large, source: paper, check: {kind: model, role: aim, column: memory_values, equals: 1, within: 0}}
+""",
+        encoding="utf-8",
+    )
+    found = audit(make_study(PAIR, claim=str(path)))
+    assert found.loc["it is large", "verdict"] == "contradicted"
+    path.write_text(path.read_text(encoding="utf-8").replace("memory_values", "memory_value"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"statements\.0\.check.*column"):
+        read_claim(path)
+
+
+def test_the_report_shows_the_audit_and_methods_name_what_was_done(make_study):
+    document = compose(analysis.examine(analysis.load(make_study())))
+    assert document.sheets["audit"].rows[0][0] == "ResNet50 has about 23.8 M parameters"
+    text = " ".join(document.methods)
+    assert "4 arms (baseline, matched, frozen and aim)" in text
+    assert "frozen before the first run" in text
+    assert all(re.search(entry.split(".")[0].split(" ")[-1], text) or "," in entry for entry in document.references)
+    assert any("Satterthwaite" in entry for entry in document.references)
+
+
+def test_tables_are_set_by_latex_as_they_are():
+    hostile = r"a_b & 50 % {x} \input{y} ^ ~ # $ < > − × Δ" + "\u0007"
+    text = latex.table(Sheet("T_1", ("Name", "n"), ((hostile, "1"),), frozenset({"n"}), note="100 %"), "x")
+    assert r"\begin{tabular}{lr}" in text
+    assert r"\toprule" in text
+    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    assert r"\input" not in body
+    assert r"\textbackslash{}input\{y\}" in body
+    assert r"a\_b \& 50 \% \{x\}" in body
+    assert r"$-$ $\times$ $\Delta$  & 1 \\" in body, "a control character becomes a space"
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+
+
+def test_latex_tables_are_written_beside_the_page(make_study):
+    directory = make_study([*ARMS])
+    page = analysis.report(directory)
+    names = {path.name for path in (page.parent / "latex").iterdir()}
+    assert {"comparisons.tex", "gates.tex", "arms.tex", "audit.tex", "checks.tex"} <= names

@@ -1,0 +1,46 @@
+"""Several studies together, and the documentation's examples, which are executed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from synthetic_study import ARMS, FakeArm, FakeStudy, write_study
+
+import analysis
+from aimlib.errors import StoreError
+
+PAGE = Path(__file__).parents[2] / "docs" / "query.md"
+
+
+def test_several_studies_have_their_directory_in_front(make_study, tmp_path):
+    first, second = make_study(seeds=2), make_study([FakeArm("x")], seeds=3)
+    studies = analysis.load([first, second])
+    assert studies.trials.columns[0] == "directory"
+    assert studies.trials.groupby("directory", sort=False).size().tolist() == [8, 3]
+    assert set(studies.results) == {str(first), str(second)}
+    assert len(studies.epochs) == 6 * 11
+    (tmp_path / "no_study").mkdir()
+    again = analysis.load(sorted(tmp_path.glob("*")))
+    assert len(again.trials) == 11
+    assert (again.trials.dtypes == studies.trials.dtypes).all()
+
+
+def test_no_study_among_several_is_an_error(tmp_path):
+    with pytest.raises(StoreError, match="none of 1 paths is a study directory"):
+        analysis.load([tmp_path])
+
+
+def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
+    import numpy as np
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo", "other"):
+        write_study(Path("results") / name, FakeStudy(list(ARMS), list(range(6))), np.random.default_rng(0))
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 6
+    scope: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), scope)
+    assert len(scope["studies"].trials) == 48
