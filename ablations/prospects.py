@@ -150,8 +150,8 @@ def _warnings(table: pd.DataFrame, looks: Looks, found: Check, gain: float | Non
     if gain is None:
         yield "outside the scope of a claim, or without one, a gain above δ has no stopping verdict: there is no r"
     delta = found.plan.study.spec.delta_pp
-    for effect, rows in table.groupby("effect"):
-        unlikely = rows[rows["verdict"] < _LIKELY]
+    for effect in table["effect"].unique().tolist():
+        unlikely = table[(table["effect"] == effect) & (table["verdict"] < _LIKELY)]
         if len(unlikely) and (gain is not None or effect <= delta):
             spreads = ", ".join(f"{sd:.2g}" for sd in unlikely["seed_sd"])
             yield (

@@ -21,7 +21,8 @@ from analysis.statistics.bootstrap import bca_interval, percentile_interval, res
 from analysis.statistics.images import crossed
 from analysis.statistics.multiplicity import holm
 from analysis.statistics.sequential import constant
-from analysis.statistics.simulation import KINDS, normal_studies, pairs_for_power, simulate
+from analysis.statistics.simulation import normal_studies, pairs_for_power, simulate
+from analysis.statistics.verdict import READ
 
 DELTA, REPORTED = 1.0, 4.92
 LOOKS = Looks((5, 8, 12))
@@ -196,7 +197,7 @@ def _verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] 
         found = simulate(
             normal_studies(rng, studies, LOOKS, true, np.sqrt(2) * seed_sd), LOOKS, DELTA, REPORTED, levels
         )
-        shares = [found.rate(kind) for kind in KINDS]
+        shares = [found.rate(kind) for kind in READ]
         rows.append((f"{seed_sd:g}", f"{true:g}", *(f"{share:.3f}" for share in shares), f"{found.pairs.mean():.1f}"))
         for verdict, is_false in (
             (("harmful",), true >= 0),
@@ -213,7 +214,7 @@ def _verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] 
     for n, level in zip(LOOKS.numbers, LOOKS.levels if levels is None else levels, strict=True):
         rejected |= stats.ttest_1samp(null[:, :n], 0, axis=1).pvalue <= level
     rates.append(Rate("any look rejects a true null hypothesis", float(rejected.mean()), studies, 0.05, 0.05))
-    columns = ("seed SD", "true Δ", *KINDS, "mean n")
+    columns = ("seed SD", "true Δ", *READ, "mean n")
     note = (
         f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp. Seed SD: of either arm, arms "
         "independent, so that of a difference is √2 times that. A verdict is false where the truth contradicts it; "

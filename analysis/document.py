@@ -185,6 +185,8 @@ def _cautions(findings: Findings) -> list[str]:
         if row["not_trained"]:
             among = numerals.count(row["judged"], "run")
             cautions.append(f"{row['arm']}: {row['not_trained']} of {among} did not train.")
+    if findings.primary is not None and findings.primary.interval.n > 1 and findings.photos is None:
+        cautions.append("Fewer than two pairs have predictions of the same test images: no interval for new photos.")
     failed = int((judged["outcome"] == "failed").sum())
     if failed:
         again = "“ablate run” tries again with the same seed" + ("s" if failed > 1 else "")

@@ -37,7 +37,13 @@ class Photos:
 
 
 def photos(results: Results, comparison: Comparison) -> Photos | None:
-    """Return a comparison image by image; None where fewer than two of its pairs have predictions of both runs."""
+    """Return a comparison image by image.
+
+    None where fewer than two of its pairs have predictions of both runs on the same images, or the table of test images
+    is not there.
+    """
+    if results.images.empty:
+        return None
     decided = next((look.pairs for look in comparison.looks if look.verdict is comparison.verdict), None)
     seeds = complete(comparison.pairs[:decided])["seed"].tolist()
     runs = results.trials.set_index(["arm", "seed"])["run_id"]

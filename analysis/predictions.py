@@ -57,11 +57,11 @@ def correct_selected(
     Returns
     -------
     The runs that have predictions, in the given order; right [runs, images]; and the images' classes [images]. Empty
-    where none has any.
+    where none has any, or where runs were tested on sets of images with different classes: these cannot be paired.
 
     Raises
     ------
-    StoreError: a file is broken, the images are not listed, or runs were tested on different images.
+    StoreError: a file is broken, or the images are not listed.
     """
     wanted = set(run_ids)
     parts = collect(
@@ -69,13 +69,13 @@ def correct_selected(
     )
     found = {block.run_id: block for batches in parts for blocks in batches for block in blocks if block.classes.size}
     kept = [found[run_id] for run_id in run_ids if run_id in found]
-    if not kept:
+    if not kept:  # or, below, images that cannot be paired
         return [], np.zeros((0, 0), dtype=bool), np.zeros(0, dtype=np.int64)
-    prints = {block.fingerprint for block in kept}
-    if len(prints) > 1:
-        raise StoreError(f"{directory}: runs of one comparison were tested on different images; load them apart")
-    labels = _labels(images, prints, directory)[kept[0].fingerprint]
-    _refuse_other_images(kept, {kept[0].fingerprint: labels})
+    known = _labels(images, {block.fingerprint for block in kept}, directory)
+    _refuse_other_images(kept, known)
+    labels = known[kept[0].fingerprint]
+    if not all(np.array_equal(labels, other) for other in known.values()):
+        return [], np.zeros((0, 0), dtype=bool), np.zeros(0, dtype=np.int64)
     return [block.run_id for block in kept], np.stack([block.classes[0] for block in kept]) == labels, labels
 
 

@@ -19,6 +19,7 @@ from analysis.document import Document, compose
 from analysis.figures import inline, png, svg
 from analysis.statistics.verdict import RULES
 from analysis.study import Findings
+from analysis.table_columns import explained
 from analysis.tables import tables
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -38,7 +39,7 @@ def write(findings: Findings, out: Path) -> Path:
         for name, figure in figures.items():
             _write(out / "figures" / f"{name}.svg", drawings[name])
             (out / "figures" / f"{name}.png").write_bytes(png(figure))
-        for name, frame in found.items():
+        for name, frame in {**found, "columns": explained(found)}.items():
             frame.to_csv(out / "tables" / f"{name}.csv", index=False, lineterminator="\n")
         for name in latex.NAMES:
             if name in document.sheets:

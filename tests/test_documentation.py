@@ -14,7 +14,14 @@ from aimlib.registry import backbones, controls, memories
 from aimlib.training.protocols import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/claim.md", "CONTRIBUTING.md", "examples/plugin_package/README.md")
+PAGES = (
+    "README.md",
+    "docs/claim.md",
+    "docs/verdict.md",
+    "docs/query.md",
+    "CONTRIBUTING.md",
+    "examples/plugin_package/README.md",
+)
 _DOTTED = re.compile(r"`((?:aimlib|ablations|analysis)(?:\.\w+)+)`")
 _PATH = re.compile(r"`((?:aimlib|ablations|analysis|tests|docs|examples)/[\w./-]+)`")
 _LINK = re.compile(r"\]\((?!https?:|#)([^)]+)\)")

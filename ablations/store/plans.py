@@ -46,7 +46,7 @@ def read(directory: Path) -> dict[str, Any] | None:
     return cast("dict[str, Any]", plan)
 
 
-def freeze(directory: Path, content: dict[str, Any]) -> str:
+def freeze(directory: Path, content: dict[str, Any], runs_before: int) -> str:
     """Write the analysis plan with its hash and the time, unless one is there; return the hash of the one there."""
     from analysis.frozen import digest  # noqa: PLC0415 -- pandas, needed once in the life of a study
 
@@ -54,6 +54,7 @@ def freeze(directory: Path, content: dict[str, Any]) -> str:
     document = {
         _VERSION: SCHEMA_VERSION,
         "frozen_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "runs_before": runs_before,
         "sha256": digest(content),
         "content": content,
     }

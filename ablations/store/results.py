@@ -180,8 +180,11 @@ class ResultStore:
         return (self.directory / ANALYSIS_PLAN).exists()
 
     def freeze_analysis_plan(self, content: dict[str, Any]) -> str:
-        """Write ``analysis_plan.json`` unless it is there; return the SHA-256 of the one that is there then."""
-        return plans.freeze(self.directory, content)
+        """Write ``analysis_plan.json`` unless it is there; return the SHA-256 of the one that is there then.
+
+        How many runs were settled by then is written with it: a plan that came after them is none.
+        """
+        return plans.freeze(self.directory, content, len(self.settled()))
 
     def write_models(self, rows: list[dict[str, Any]]) -> None:
         """Write or replace ``models.parquet``: one row per arm, with the columns `MODELS`."""

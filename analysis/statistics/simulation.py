@@ -13,18 +13,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from analysis.looks import Looks
-from analysis.statistics.verdict import STOPPING, rows
-
-KINDS = (
-    "harmful",
-    "no material gain",
-    "trivial gain",
-    "holds",
-    "real, smaller than reported",
-    "positive, materiality open",
-    "positive, size open",
-    "inconclusive",
-)
+from analysis.statistics.verdict import READ, STOPPING, rows
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,7 @@ def simulate(
     """
     x = np.asarray(differences, dtype=float)
     levels = looks.levels if levels is None else levels
-    kinds = np.full(len(x), "inconclusive", dtype=f"<U{max(map(len, KINDS))}")
+    kinds = np.full(len(x), "inconclusive", dtype=f"<U{max(map(len, READ))}")
     pairs = np.full(len(x), looks.numbers[-1])
     going = np.arange(len(x))
     for number, level in zip(looks.numbers, levels, strict=True):

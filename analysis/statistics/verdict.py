@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ STOPPING: frozenset[Kind] = frozenset(
     {"harmful", "no material gain", "trivial gain", "holds", "real, smaller than reported"}
 )
 OPEN: frozenset[Kind] = frozenset({"positive, materiality open", "positive, size open", "inconclusive"})
+READ: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind in STOPPING | OPEN)
+"""The verdicts that are read off an interval, in the order of the table."""
 
 
 RULES: tuple[tuple[str, str, str], ...] = (

@@ -16,12 +16,14 @@ from tiny_study import changed, numbers, write
 from aimlib.errors import UsageError
 
 SURFACE = """\
+ablate across FIRST SECOND
 ablate check STUDY --set --timing/--no-timing
 ablate data download NAME --root --base-url --set
 ablate data info NAME --root --size --set
 ablate data prepare NAME --root --size --set
 ablate data verify NAME --root --set
 ablate doctor --out --ray/--no-ray
+ablate plan STUDY --set --results --price --timing/--no-timing --figure
 ablate plugins
 ablate report DIRECTORY --out
 ablate results DIRECTORY --where --columns --by --value --table --csv

@@ -17,7 +17,7 @@ from aimlib.placements.base import Placement
 from aimlib.registry import placements
 
 FINGERPRINT = "0123456789abcdef0123"
-GOLDEN = ("d63ed262a964120bc7d0", "068a0223c97e94e9c749")
+GOLDEN = ("65e8ea4220e87fa7d4a2", "a1a963a9bc5090faf605")  # of schema version 2
 
 
 class LastLayer(Placement):

@@ -264,5 +264,10 @@ def freeze(directory: Path, at: str, seeds: list[int] | None = None, without: st
     document["runs"] = [run for run in document["runs"] if run["arm"] in kept and run["seed"] in document["seeds"]]
     gains = read_claim(document["claim"]).gains_pp if document["claim"] else {}
     content = frozen.content_of(document, gains, (0.05,))
-    plan = {"schema_version": records.SCHEMA_VERSION, "frozen_at": at, "sha256": frozen.digest(content)}
+    plan = {
+        "schema_version": records.SCHEMA_VERSION,
+        "frozen_at": at,
+        "runs_before": 0,
+        "sha256": frozen.digest(content),
+    }
     (directory / records.ANALYSIS_PLAN).write_text(json.dumps({**plan, "content": content}), encoding="utf-8")

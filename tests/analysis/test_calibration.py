@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.calibration import DELTA, LOOKS, REPORTED, Rate, calibrate, main, page
-from analysis.statistics.simulation import KINDS, normal_studies, pairs_for_power, power_of, simulate
-from analysis.statistics.verdict import decide, rows
+from analysis.statistics.simulation import normal_studies, pairs_for_power, power_of, simulate
+from analysis.statistics.verdict import READ, decide, rows
 
-END_TO_END = {  # seed SD, true Δ: rates of `KINDS` and mean n, from 40,000 studies simulated elsewhere
+END_TO_END = {  # seed SD, true Δ: rates of `READ` and mean n, from 40,000 studies simulated elsewhere
     (0.25, 0.5): (0, 0.294, 0.686, 0, 0, 0.020, 0, 0, 7.3),
     (0.5, 0): (0.011, 0.959, 0.009, 0, 0, 0.002, 0, 0.019, 7.3),
     (1, 1): (0, 0.025, 0.001, 0, 0.025, 0.415, 0, 0.534, 11.8),
@@ -55,7 +55,7 @@ def test_verdicts_come_as_often_as_simulated_elsewhere(scenario, expected):
     studies = 10_000
     drawn = normal_studies(np.random.default_rng(7), studies, LOOKS, true, np.sqrt(2) * seed_sd)
     found = simulate(drawn, LOOKS, DELTA, REPORTED)
-    for kind, rate in zip(KINDS, expected[:-1], strict=True):
+    for kind, rate in zip(READ, expected[:-1], strict=True):
         error = np.sqrt(max(rate * (1 - rate), 1e-4) * (1 / studies + 1 / 40_000))
         assert found.rate(kind) == pytest.approx(rate, abs=4 * error + 0.0006), kind
     assert found.pairs.mean() == pytest.approx(expected[-1], abs=0.12)

@@ -44,7 +44,7 @@ def test_without_a_frozen_plan_the_verdict_is_exploratory(make_study):
 
 def test_runs_before_the_freeze_are_exploratory(make_study):
     directory = make_study(seeds=6, frozen=AFTER)
-    assert "12 of 24 runs began before the freeze" in examine(directory).headline
+    assert "12 runs came before the freeze" in examine(directory).headline
 
 
 @pytest.mark.parametrize(

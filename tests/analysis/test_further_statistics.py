@@ -16,8 +16,10 @@ from synthetic_study import SCOPE, FakeArm
 import analysis
 from aimlib.errors import UsageError
 from aimlib.training.stopping import stopping_epoch
+from analysis.document import compose
 from analysis.statistics.backbones import two_backbones
 from analysis.statistics.bootstrap import bca_interval, percentile_interval, resampling_weights
+from analysis.statistics.classes import class_differences
 from analysis.statistics.images import balanced_accuracy, crossed, mcnemar_p
 from analysis.statistics.interval import t_interval
 from analysis.statistics.replay import MIN_DELTA, replayed
@@ -194,3 +196,36 @@ def test_two_studies_on_two_backbones_are_put_together(make_study):
     assert "; positive on both." in found.sentence
     with pytest.raises(UsageError, match="both studies are of the backbone resnet50"):
         analysis.across(first, first)
+
+
+def test_without_a_table_of_images_the_report_says_what_is_missing(make_study):
+    findings = analysis.examine(analysis.load(make_study(write_images=False)))
+    assert findings.photos is None
+    assert any("no interval for new photos" in caution for caution in compose(findings).cautions)
+    assert "variance" not in compose(findings).plates
+
+
+def test_the_primary_comparison_image_by_image(make_study):
+    directory = make_study([FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.2)], seeds=8, looks=[5, 8])
+    findings = analysis.examine(analysis.load(directory))
+    found, primary = findings.photos, findings.primary
+    assert found.seeds == tuple(range(primary.interval.n)), "the pairs of the look that decides, and no others"
+    assert found.crossed.interval.mean == pytest.approx(primary.interval.mean)
+    assert found.crossed.images == 400
+    assert len(found.mcnemar) == primary.interval.n
+    means = (found.classes["raw"] * found.classes["images"]).sum() / 400
+    assert means == pytest.approx(primary.interval.mean)
+    assert findings.checks["check"].iloc[-1] == "new photos: seeds × images"
+
+
+def test_class_differences_shrink_towards_the_mean_and_keep_real_ones():
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(30), 60)
+    noise = rng.normal(0, 30, (6, len(labels)))
+    alike = class_differences(noise + 4, labels, {})
+    assert alike["shrunken"].std() < 0.5 * alike["raw"].std()
+    real = np.where(labels < 5, 30.0, 0.0)
+    found = class_differences(noise + real, labels, {0: "first"}).set_index("label")
+    assert found.loc[range(5), "shrunken"].min() > 20
+    assert found.loc[0, "class_name"] == "first"
+    assert found["images"].tolist() == [60] * 30

@@ -49,7 +49,7 @@ def test_many_looks_approach_their_limits():
     assert overall_error((5, 8, 12), 1.0) == pytest.approx(1.0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(st.integers(5, 40), min_size=2, max_size=4, unique=True).map(sorted), st.floats(0.001, 0.2))
 def test_a_constant_lies_between_bonferroni_and_no_correction_and_is_inverted(looks, alpha):
     level = constant(looks, alpha)

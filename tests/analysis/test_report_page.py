@@ -41,6 +41,7 @@ TABLES = [
     "arms",
     "audit",
     "classes",
+    "columns",
     "comparisons",
     "gates",
     "looks",
