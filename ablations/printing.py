@@ -99,14 +99,16 @@ def prospects(found: Prospects, console: Console) -> None:
     console.print(f"looks after {looks} pairs, each at {100 * (1 - found.looks.levels[0]):.4g} %", highlight=False)
     if found.seen is not None:
         console.print(
-            f"differences vary between seeds by {found.seen:.2f} pp (SD) in the given results", highlight=False
+            f"differences vary between seeds by {found.seen:.2f} pp (SD; upper 80 % end in the given results)",
+            highlight=False,
         )
     console.print(
         "seed SD: of either arm, and true gain: in percentage points; pairs: for 80 % power of one look, and until the "
-        "study stops; verdict: stopping, by the last look; shown: interval above 0",
+        "study stops; verdict: a stopping one with the planned seeds; finally: by the last look, if seeds are added; "
+        "shown: interval above 0 then",
         highlight=False,
     )
-    headings = ["seed SD", "true gain", "pairs, 80 %", "verdict", "shown", "mean pairs"]
+    headings = ["seed SD", "true gain", "pairs, 80 %", "verdict", "finally", "shown", "mean pairs"]
     known = [name for name in ("device_hours", "price") if found.table[name].notna().any()]
     headings += [name.replace("_", "-") for name in known]
     rows = [
@@ -115,6 +117,7 @@ def prospects(found: Prospects, console: Console) -> None:
             f"{row['effect']:.2f}",
             _pairs(row),
             f"{100 * row['verdict']:.0f} %",
+            f"{100 * row['finally']:.0f} %",
             f"{100 * row['shown']:.0f} %",
             f"{row['pairs']:.1f}",
             *(f"{row[name]:.2f}" for name in known),

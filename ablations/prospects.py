@@ -25,7 +25,7 @@ _STUDIES = 4000
 _SEED = 20210301
 _LIKELY = 0.5
 _SHOWN = ("trivial gain", "holds", "real, smaller than reported", "positive, materiality open", "positive, size open")
-_COLUMNS = ["seed_sd", "effect", "pairs_80", "verdict", "shown", "pairs", "device_hours", "price"]
+_COLUMNS = ["seed_sd", "effect", "pairs_80", "verdict", "finally", "shown", "pairs", "device_hours", "price"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,12 @@ class Prospects:
     ----------
     looks : when its verdict is read.
     table : seed_sd, effect (pp), one row per pair of them: pairs_80 (pairs for 80 % power of one look; -1: more than
-        10,000), verdict (chance of a stopping verdict by the last look), shown (chance that the interval ends above 0),
-        pairs (mean until it stops), device_hours and price (mean; NaN where they are not known).
+        10,000), verdict (chance of a stopping verdict with the planned seeds), finally (by the last look, if seeds are
+        added), shown (chance that the interval ends above 0 then), pairs (mean until then), device_hours and price
+        (mean; NaN where they are not known).
     curves : seed_sd, effect, pairs, power of one look.
-    seen : SD of the differences in given results, pp; None without.
+    seen : SD of the differences to plan with, pp: upper end of the one-sided 80 % interval in the given results; None
+        without.
     warnings : why it may not reach a verdict.
     """
 
@@ -81,7 +83,7 @@ def prospects(
     sds = (seen / np.sqrt(2),) if seen is not None else SEED_SDS
     effects = (0.0, spec.delta_pp, *((gain / 2, gain) if gain is not None else (2 * spec.delta_pp, 5 * spec.delta_pp)))
     hours = found.cost.device_hours / len(spec.seeds) if found.cost is not None else float("nan")
-    table = _table(looks, sds, effects, spec.delta_pp, gain, hours, price)
+    table = _table(looks, sds, effects, spec.delta_pp, gain, len(spec.seeds), hours, price)
     return Prospects(looks, table, _curves(looks, sds, effects), seen, tuple(_warnings(table, looks, found, gain)))
 
 
@@ -89,7 +91,7 @@ def _seen(results: str | Path) -> float:
     primary = analysis.examine(analysis.load(Path(results))).primary
     if primary is None or not primary.interval.sd > 0:
         raise UsageError(f"{results}: no spread to plan with: needs two or more pairs of the aim and the baseline arm")
-    return primary.interval.sd
+    return primary.interval.cautious_sd
 
 
 def _gain(found: Check) -> float | None:
@@ -109,6 +111,7 @@ def _table(
     effects: tuple[float, ...],
     delta: float,
     gain: float | None,
+    seeds: int,
     hours: float,
     price: float | None,
 ) -> pd.DataFrame:
@@ -116,11 +119,13 @@ def _table(
     for sd in sds:
         for effect in effects:
             spread = np.sqrt(2) * sd
-            ended = simulate(normal_studies(rng, _STUDIES, looks, effect, spread), looks, delta, gain)
+            drawn = normal_studies(rng, _STUDIES, looks, effect, spread)
+            ended = simulate(drawn, looks, delta, gain)
+            now = float((np.isin(ended.kinds, list(STOPPING)) & (ended.pairs <= seeds)).mean())
             needed = pairs_for_power(effect, spread, looks.levels[0]) if effect else None
             pairs = float(ended.pairs.mean())
             cost = pairs * hours * (price if price is not None else float("nan"))
-            share = ended.rate(*STOPPING), ended.rate(*_SHOWN)
+            share = now, ended.rate(*STOPPING), ended.rate(*_SHOWN)
             rows.append((sd, effect, -1 if needed is None else needed, *share, pairs, pairs * hours, cost))
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -151,11 +156,11 @@ def _warnings(table: pd.DataFrame, looks: Looks, found: Check, gain: float | Non
         yield "outside the scope of a claim, or without one, a gain above δ has no stopping verdict: there is no r"
     delta = found.plan.study.spec.delta_pp
     for effect in table["effect"].unique().tolist():
-        unlikely = table[(table["effect"] == effect) & (table["verdict"] < _LIKELY)]
+        unlikely = table[(table["effect"] == effect) & (table["finally"] < _LIKELY)]
         if len(unlikely) and (gain is not None or effect <= delta):
             spreads = ", ".join(f"{sd:.2g}" for sd in unlikely["seed_sd"])
             yield (
                 f"true gain {effect:.3g} pp: with a seed SD of {spreads} pp at most "
-                f"{100 * unlikely['verdict'].max():.0f} % of studies reach a stopping verdict by the last look, after "
+                f"{100 * unlikely['finally'].max():.0f} % of studies reach a stopping verdict by the last look, after "
                 f"{looks.numbers[-1]} pairs"
             )

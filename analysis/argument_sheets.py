@@ -26,7 +26,8 @@ def attribution(findings: Findings) -> Sheet | None:
     note = (
         "Parts of the difference between all switches off and on, in percentage points, each a contrast of arms "
         "within a "
-        "seed; the parts of a method add up to its gap. On a ladder a switch earns what its step adds, which "
+        "seed; the parts of a method add up to its gap. From the seeds that have all arms of a method, at the 95 "
+        "% level, unadjusted. On a ladder a switch earns what its step adds, which "
         "depends on "
         "the order; a Shapley value is its mean over all orders."
     )

@@ -14,12 +14,15 @@ import pandas as pd
 
 from analysis import numerals
 from analysis.claims import Claim
+from analysis.looks import FEWEST_PAIRS
 from analysis.options import written
 from analysis.results import Results
 from analysis.statistics.interval import t_interval
 from analysis.statistics.paired import OUTCOMES
 
-AGREES, CONTRADICTED, UNCHECKED = "agrees", "contradicted", "not checked"
+AGREES, COMPATIBLE, CONTRADICTED, UNCHECKED = "agrees", "compatible", "contradicted", "not checked"
+_WIDEST_PP = 10.0
+"""A prediction interval wider than this is compatible with too much to count."""
 _TYPES = dict.fromkeys(("statement", "source", "said", "found", "verdict", "evidence"), "str")
 _Line = tuple[str, str, str, str]
 """said, found, verdict, evidence"""
@@ -110,6 +113,8 @@ def _option(check: Mapping[str, Any], results: Results) -> _Line:
     arm = next((arm for arm in results.plan.arms if arm.role == check["role"]), None)
     if arm is None:
         return "", "", UNCHECKED, f"the study has no {check['role']} arm"
+    if not arm.config:
+        return "", "", UNCHECKED, f"the plan does not hold the configuration of arm {arm.name}"
     value: Any = arm.config
     for key in str(check["option"]).split("."):
         value = value.get(key) if isinstance(value, dict) else None
@@ -139,13 +144,15 @@ def _accuracy(check: Mapping[str, Any], results: Results) -> _Line:
     trials = results.trials
     rows = trials[(trials["arm"] == arm) & trials["status"].isin(OUTCOMES) & trials["test_accuracy"].notna()]
     found = t_interval(100 * rows["test_accuracy"].astype("float64"), results.plan.looks.alpha)
-    if found.n < 2:
-        return said, "", UNCHECKED, f"fewer than two runs of a {check['role']} arm have an accuracy"
+    if found.n < FEWEST_PAIRS:
+        return said, "", UNCHECKED, f"fewer than {FEWEST_PAIRS} runs of a {check['role']} arm have an accuracy"
     low, high = found.prediction
+    if high - low > _WIDEST_PP:
+        return said, "", UNCHECKED, f"too imprecise: one further run is expected within {high - low:.0f} pp"
     agrees = low <= 100 * check["equals"] <= high
     span = f"{numerals.decimal(low)} to {numerals.decimal(high)} %"
     evidence = f"prediction interval of one further run of arm {arm}, from {found.n} ({numerals.level(found.alpha)})"
-    return said, span, AGREES if agrees else CONTRADICTED, evidence
+    return said, span, COMPATIBLE if agrees else CONTRADICTED, evidence
 
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any], Results], _Line]] = {

@@ -11,6 +11,7 @@ from analysis import numerals
 from analysis.frozen import Deviation
 from analysis.looks import Looks
 from analysis.methods import methods
+from analysis.plan import Arm
 from analysis.plates import Plate, plates
 from analysis.results import Results
 from analysis.sheet import Sheet, parsed
@@ -129,7 +130,20 @@ def _remarks(findings: Findings) -> list[str]:
     if primary is None or primary.interval.n == 0:
         return []
     causal = conclusion(findings.family.gates)
+    aim = next((arm for arm in findings.results.plan.arms if arm.name == findings.family.aim), None)
+    if aim is not None and _updates(aim) and not any(gate.role == "permuted" for gate in findings.family.gates):
+        causal += (
+            " Its memory depends on the image, and no arm reads the memory of another image: whether the right one "
+            "matters is not asked."
+        )
     return [*_compatibility(primary), *_outlook(primary), *([causal] if causal else [])]
+
+
+def _updates(arm: Arm) -> bool:
+    """Tell whether an arm's memory is rewritten from features of the image."""
+    model = arm.config.get("model") or {}
+    update = model.get("update") or {}
+    return bool(model.get("memory")) and update.get("name", "none") != "none"
 
 
 def _compatibility(primary: Comparison) -> list[str]:
@@ -186,7 +200,9 @@ def _cautions(findings: Findings) -> list[str]:
             among = numerals.count(row["judged"], "run")
             cautions.append(f"{row['arm']}: {row['not_trained']} of {among} did not train.")
     if findings.primary is not None and findings.primary.interval.n > 1 and findings.photos is None:
-        cautions.append("Fewer than two pairs have predictions of the same test images: no interval for new photos.")
+        cautions.append(
+            "No interval for new photos: fewer than two pairs have predictions of the same, listed test images."
+        )
     failed = int((judged["outcome"] == "failed").sum())
     if failed:
         again = "“ablate run” tries again with the same seed" + ("s" if failed > 1 else "")

@@ -17,9 +17,10 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import StoreError
-from aimlib.records import ANALYSIS_PLAN
+from aimlib.records import ANALYSIS_PLAN, SCHEMA_VERSION, STUDY_FILE
 from analysis import numerals
-from analysis.plan import Plan, refuse_version
+from analysis.plan import Plan, plan_from, refuse_version
+from analysis.statistics.family import planned_comparisons
 
 ESTIMAND = (
     "Mean over seeds of the difference between two arms in test accuracy of each run's selected epoch, paired by seed, "
@@ -31,6 +32,7 @@ FAILURES = (
     "so does a baseline that trains in fewer than 4 of 5 seeds."
 )
 GATES = ("baseline", "matched", "frozen", "permuted")
+SEEDS = "Further seeds are the integers after the largest frozen one, in order."
 VARIANTS = "Holm's procedure on the sequential p-values of the paired t tests."
 
 
@@ -80,6 +82,7 @@ def content_of(document: Mapping[str, Any], gains_pp: Mapping[str, float], level
     gains_pp : gains that the claim reports, by source; empty without a claim.
     levels : level of the test at each look.
     """
+    plan = plan_from({"schema_version": SCHEMA_VERSION, **document}, Path(STUDY_FILE))
     return {
         "name": document["name"],
         "claim": document["claim"],
@@ -93,15 +96,18 @@ def content_of(document: Mapping[str, Any], gains_pp: Mapping[str, float], level
         "failures": FAILURES,
         "data_fingerprint": document["scope"]["data_fingerprint"],
         "arms": [{key: arm[key] for key in ("name", "role", "of")} for arm in document["arms"]],
+        "comparisons": [list(comparison) for comparison in planned_comparisons(plan)],
         "seeds": document["seeds"],
+        "further_seeds": SEEDS,
         "runs": document["runs"],
         "package_version": document["package_version"],
     }
 
 
-def digest(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a content, written as JSON with sorted keys and without spaces."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+def digest(at: str, runs_before: int, content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that is frozen, written as JSON with sorted keys and without spaces."""
+    frozen = {"frozen_at": at, "runs_before": runs_before, "content": content}
+    text = json.dumps(frozen, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
@@ -119,10 +125,9 @@ def read(directory: Path) -> Frozen | None:
         raise StoreError(f"{path}: not readable as JSON ({error}); restore it from a copy") from None
     try:
         refuse_version(document["schema_version"], path)
-        found = Frozen(
-            pd.Timestamp(document["frozen_at"]), int(document["runs_before"]), document["sha256"], document["content"]
-        )
-        intact = digest(found.content) == found.sha256
+        at, before, content = document["frozen_at"], document["runs_before"], document["content"]
+        found = Frozen(pd.Timestamp(at), int(before), document["sha256"], content)
+        intact = digest(at, before, content) == found.sha256
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path}: no frozen analysis plan ({error!r}); restore it from a copy") from None
     if not intact:
@@ -151,19 +156,46 @@ def deviations(
         "looks": list(plan.looks.pairs),
         "further_block": plan.looks.further_block,
         "data_fingerprint": plan.scope.data_fingerprint,
+        "estimand": ESTIMAND,
+        "gates": list(GATES),
+        "variants": VARIANTS,
+        "failures": FAILURES,
     }
     found = [
-        Deviation(f"{key} is {value!r} and was frozen as {was[key]!r}")
+        Deviation(f"{key} is {value!r} and was frozen as {was.get(key)!r}")
         for key, value in now.items()
-        if value != was[key]
+        if value != was.get(key)
     ]
     # Clocks of nodes differ; what was settled by then was counted where the plan was written.
     early = max(int((trials["started_at"] < frozen.at - _SKEW).sum()), frozen.runs_before)
     if early:
         found.append(Deviation(f"{numerals.count(early, 'run')} came before the freeze"))
-    if list(plan.seeds)[: len(was["seeds"])] != list(was["seeds"]):
-        found.append(Deviation(f"the seeds do not begin with the frozen ones, {_short(was['seeds'])}"))
-    return found + _arms(was, plan)
+    return found + _seeds(was, plan) + _comparisons(was, plan) + _arms(was, plan)
+
+
+def _seeds(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
+    frozen, now = list(was["seeds"]), list(plan.seeds)
+    if now[: len(frozen)] != frozen:
+        return [Deviation(f"the seeds do not begin with the frozen ones, {_short(frozen)}")]
+    after = max(frozen) + 1
+    added = now[len(frozen) :]
+    if added != list(range(after, after + len(added))):
+        return [Deviation(f"the added seeds, {_short(added)}, are not the next ones after the frozen: {after}, ...")]
+    return []
+
+
+def _comparisons(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
+    """Return whether the comparisons that decide are those frozen: gates all and in order, variants all still there."""
+    frozen = [tuple(comparison) for comparison in was["comparisons"]]
+    now = planned_comparisons(plan)
+    if [c for c in frozen if c[0] == "gate"] != [c for c in now if c[0] == "gate"]:
+        return [Deviation("the gated comparisons are not the frozen ones")]
+    lost = [
+        f"{treatment} − {control}"
+        for _, treatment, control in frozen
+        if not any({treatment, control} == set(c[1:]) for c in now)
+    ]
+    return [Deviation(f"frozen comparisons are gone: {', '.join(lost)}")] if lost else []
 
 
 def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
@@ -173,13 +205,16 @@ def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
     current = {(arm, seed): run_id for run_id, arm, seed in plan.runs.itertuples(index=False)}
     for arm in plan.arms:
         old = before.pop(arm.name, None)
+        own = [key for key in ids if key[0] == arm.name]
         if old is None:
             found.append(Deviation(f"arm {arm.name} was added after the freeze", frozenset([arm.name])))
         elif (old["role"], old["of"]) != (arm.role, arm.of):
             found.append(Deviation(f"arm {arm.name} has another part in the argument than was frozen"))
-        elif any(ids[key] != current.get(key, ids[key]) for key in ids if key[0] == arm.name):
+        elif any(key not in current for key in own):
+            found.append(Deviation(f"frozen runs of arm {arm.name} are no longer planned"))
+        elif any(ids[key] != current[key] for key in own):
             found.append(Deviation(f"the configuration of arm {arm.name} was changed", frozenset([arm.name])))
-    found += [Deviation(f"arm {name} was frozen and is gone", frozenset([name])) for name in before]
+    found += [Deviation(f"arm {name} was frozen and is gone") for name in before]
     return sorted(found, key=lambda deviation: deviation.arms is not None)
 
 

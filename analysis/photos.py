@@ -13,7 +13,6 @@ from analysis.results import Results
 from analysis.statistics.classes import class_differences
 from analysis.statistics.comparison import Comparison
 from analysis.statistics.images import Crossed, balanced_accuracy, crossed, mcnemar_p
-from analysis.statistics.paired import complete
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ def photos(results: Results, comparison: Comparison) -> Photos | None:
     """
     if results.images.empty:
         return None
-    decided = next((look.pairs for look in comparison.looks if look.verdict is comparison.verdict), None)
-    seeds = complete(comparison.pairs[:decided])["seed"].tolist()
+    seeds = comparison.deciding_pairs["seed"].tolist()
     runs = results.trials.set_index(["arm", "seed"])["run_id"]
     pairs = [(str(runs[comparison.treatment, seed]), str(runs[comparison.control, seed])) for seed in seeds]
     wanted = [run_id for pair in pairs for run_id in pair]

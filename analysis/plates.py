@@ -73,7 +73,8 @@ def _path(primary: Comparison, findings: Findings) -> Plate:
 
 
 def _by_epoch(primary: Comparison, findings: Findings) -> Plate:
-    summary = by_epoch.summarise(findings.results.epochs, primary.treatment, primary.control, findings.alpha)
+    seeds = primary.deciding_pairs["seed"].tolist()
+    summary = by_epoch.summarise(findings.results.epochs, primary.treatment, primary.control, seeds, findings.alpha)
     mark = marks(_arms(findings))[primary.treatment]
     figure = by_epoch.draw(summary, mark, primary.delta) if len(summary) else None
     return Plate("by_epoch", by_epoch.TITLE, by_epoch.caption(summary, primary.name, findings.alpha), figure, summary)
@@ -89,7 +90,8 @@ def _patience(findings: Findings) -> Plate:
 def _power(primary: Comparison, findings: Findings) -> Plate:
     plan = findings.results.plan
     gain = next(iter(findings.reported.values()), 5 * primary.delta)
-    effects, level, sd = (primary.delta, gain / 2, gain), plan.looks.levels[0], primary.interval.sd
+    effects, level = (primary.delta, gain / 2, gain), plan.looks.levels[0]
+    sd = primary.interval.cautious_sd
     planned = len(primary.pairs)
     summary = power.summarise(sd, effects, level, max(40, planned + 5))
     figure = power.draw(summary, planned) if sd > 0 else None

@@ -56,26 +56,25 @@ def correct_selected(
 
     Returns
     -------
-    The runs that have predictions, in the given order; right [runs, images]; and the images' classes [images]. Empty
-    where none has any, or where runs were tested on sets of images with different classes: these cannot be paired.
+    The runs that have predictions of listed images, in the given order; right [runs, images]; and the images' classes
+    [images]. Empty where none has any, or where runs were tested on different images: these cannot be paired.
 
     Raises
     ------
-    StoreError: a file is broken, or the images are not listed.
+    StoreError: a file is broken, or has predictions of more or fewer images than are listed.
     """
     wanted = set(run_ids)
     parts = collect(
         directory, lambda path: read_batches(path, _COLUMNS, lambda batch: _blocks(batch, wanted, "selected"))
     )
     found = {block.run_id: block for batches in parts for blocks in batches for block in blocks if block.classes.size}
-    kept = [found[run_id] for run_id in run_ids if run_id in found]
-    if not kept:  # or, below, images that cannot be paired
+    listed = set(images["data_fingerprint"])
+    kept = [found[run_id] for run_id in run_ids if run_id in found and found[run_id].fingerprint in listed]
+    if not kept or not _same_images(images, {block.fingerprint for block in kept}):
         return [], np.zeros((0, 0), dtype=bool), np.zeros(0, dtype=np.int64)
     known = _labels(images, {block.fingerprint for block in kept}, directory)
     _refuse_other_images(kept, known)
     labels = known[kept[0].fingerprint]
-    if not all(np.array_equal(labels, other) for other in known.values()):
-        return [], np.zeros((0, 0), dtype=bool), np.zeros(0, dtype=np.int64)
     return [block.run_id for block in kept], np.stack([block.classes[0] for block in kept]) == labels, labels
 
 
@@ -107,6 +106,16 @@ def _labels(images: pd.DataFrame, fingerprints: set[str | None], directory: Path
             )
         labels[fingerprint] = rows["label"].to_numpy()
     return labels
+
+
+def _same_images(images: pd.DataFrame, fingerprints: set[str | None]) -> bool:
+    """Tell whether data that was decoded differently has the same test images: names and classes, in order."""
+    lists = {
+        tuple(zip(rows["image_name"], rows["label"], strict=True))
+        for fingerprint, rows in images.sort_values("image").groupby("data_fingerprint")
+        if fingerprint in fingerprints
+    }
+    return len(lists) == 1
 
 
 def _refuse_other_images(blocks: list[_Block], labels: dict[str | None, npt.NDArray[Any]]) -> None:

@@ -6,17 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 import pyarrow as pa
 
 from aimlib import records
 from aimlib.errors import StoreError, UsageError
-from analysis import frames, frozen, predictions
+from analysis import frames, predictions
 from analysis.files import listed, read_plain
-from analysis.frozen import Frozen
 from analysis.plan import Plan
+
+if TYPE_CHECKING:
+    from analysis.frozen import Frozen
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Results:
 
         StoreError where the file is broken or was changed.
         """
+        from analysis import frozen  # noqa: PLC0415 -- scipy only where the plan is asked for
+
         return frozen.read(self.directory)
 
     @cached_property

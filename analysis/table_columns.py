@@ -67,6 +67,7 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "images": ("images", "test images of the class"),
     "raw": ("pp", "mean difference of the class"),
     "shrunken": ("pp", "the same, shrunken towards the mean of all classes"),
+    "posterior_sd": ("pp", "standard deviation of the shrunken difference"),
     "se": ("pp", "standard error of the raw difference"),
     "screening": ("%", "mean validation accuracy on the seeds of the search"),
     "confirmation": ("%", "mean validation accuracy on the seeds of this study"),

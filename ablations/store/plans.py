@@ -51,11 +51,12 @@ def freeze(directory: Path, content: dict[str, Any], runs_before: int) -> str:
     from analysis.frozen import digest  # noqa: PLC0415 -- pandas, needed once in the life of a study
 
     path = directory / ANALYSIS_PLAN
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
     document = {
         _VERSION: SCHEMA_VERSION,
-        "frozen_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "frozen_at": at,
         "runs_before": runs_before,
-        "sha256": digest(content),
+        "sha256": digest(at, runs_before, content),
         "content": content,
     }
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

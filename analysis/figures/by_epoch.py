@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,17 +17,31 @@ TITLE = "Difference by epoch"
 _TYPES: dict[str, Any] = {"epoch": "int64", "n": "int64"} | dict.fromkeys(("mean", "lower", "upper"), "float64")
 
 
-def summarise(epochs: pd.DataFrame, treatment: str, control: str, alpha: float = 0.05) -> pd.DataFrame:
-    """Return epoch, n, mean, lower, upper of the paired difference in test accuracy, pp, at epochs of all pairs."""
-    sides = [epochs[epochs["arm"] == arm].set_index(["epoch", "seed"])["test_accuracy"] for arm in (treatment, control)]
-    difference = (100 * (sides[0] - sides[1])).dropna()
+def summarise(
+    epochs: pd.DataFrame, treatment: str, control: str, seeds: Sequence[int], alpha: float = 0.05
+) -> pd.DataFrame:
+    """Return epoch, n, mean, lower, upper of the paired difference in test accuracy, pp.
+
+    A run that stopped or diverged keeps the accuracy of its last epoch.
+
+    Parameters
+    ----------
+    epochs : frame of `Results`.
+    seeds : the pairs that are drawn, those of the look that decides.
+    """
+    own = epochs[epochs["arm"].isin([treatment, control]) & epochs["seed"].isin(list(seeds))]
+    if own.empty:
+        return pd.DataFrame(columns=list(_TYPES)).astype(_TYPES)
+    table = own.pivot_table(index="epoch", columns=["arm", "seed"], values="test_accuracy", observed=True)
+    table = 100 * table.reindex(range(1, int(own["epoch"].max()) + 1)).ffill()
     rows = []
-    for epoch, values in difference.groupby("epoch"):
-        found = t_interval(values, alpha)
+    for epoch, accuracies in table.iterrows():
+        sides = [accuracies.get(arm, pd.Series(dtype="float64")) for arm in (treatment, control)]
+        found = t_interval((sides[0] - sides[1]).dropna(), alpha)
         rows.append((epoch, found.n, found.mean, found.lower, found.upper))
     frame = pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
-    everyone: pd.DataFrame = frame[frame["n"] == frame["n"].max()].reset_index(drop=True)
-    return everyone
+    drawn: pd.DataFrame = frame[frame["n"] > 0].reset_index(drop=True)
+    return drawn
 
 
 @styled
@@ -55,8 +70,10 @@ def caption(summary: pd.DataFrame, name: str, alpha: float = 0.05) -> str:
     late = summary[summary["epoch"] > summary["epoch"].max() / 2]
     span = numerals.interval(late["mean"].min(), late["mean"].max())
     above = int((late["lower"] > 0).sum())
+    few, many = int(summary["n"].min()), int(summary["n"].max())
+    pairs = numerals.count(many, "pair") if few == many else f"{few} to {many} pairs"
     return (
-        f"Mean of {name} over {numerals.count(int(summary['n'].iloc[0]), 'pair')} with the {numerals.level(alpha)} t "
+        f"Mean of {name} over {pairs} with the {numerals.level(alpha)} t "
         f"interval of each epoch: in the second half between {span} pp, above 0 with its whole interval in {above} of "
         f"{numerals.count(len(late), 'epoch')}."
     )

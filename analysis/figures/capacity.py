@@ -18,6 +18,7 @@ from analysis.statistics.paired import OUTCOMES
 
 TITLE = "Accuracy against size and cost"
 _PANELS = {"parameters": "Parameters, M", "multiply_adds": "Multiply-adds, M", "seconds": "Seconds per epoch"}
+_TIMES = {"parameters": "parameters", "multiply_adds": "multiply-adds", "seconds": "time per epoch"}
 _TYPES: dict[str, Any] = (
     {"arm": "str", "n": "int64"}
     | dict.fromkeys(("accuracy", "lower", "upper"), "float64")
@@ -77,9 +78,9 @@ def caption(summary: pd.DataFrame) -> str:
     if summary.empty:
         return "No run has an accuracy yet."
     best = summary.to_dict("records")[int(summary["accuracy"].to_numpy().argmax())]
-    ratios = [float(best[name]) / float(summary[name].min()) for name in _PANELS]
+    ratios = {words: float(best[name]) / float(summary[name].min()) for name, words in _TIMES.items()}
+    known = [f"{numerals.decimal(ratio)} times the {words}" for words, ratio in ratios.items() if ratio == ratio]  # noqa: PLR0124
     return (
         f"Means of {numerals.count(len(summary), 'arm')}; the most accurate, {best['arm']}, has "
-        f"{numerals.decimal(ratios[0])} times the parameters, {numerals.decimal(ratios[1])} times the multiply-adds "
-        f"and {numerals.decimal(ratios[2])} times the time per epoch of the smallest of each."
+        f"{numerals.listing(known)} of the smallest of each."
     )

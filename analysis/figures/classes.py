@@ -40,9 +40,14 @@ def caption(summary: pd.DataFrame, name: str) -> str:
     """Return one sentence: how many classes gain, and the range of the shrunken differences."""
     if summary.empty:
         return "No predictions of both arms are on record."
-    gains = int((summary["shrunken"] > 0).sum())
+    shown = summary["shrunken"].abs() > 1.96 * summary["posterior_sd"]
+    clear = shown & (summary["posterior_sd"] > 0)
+    up, down = (int((clear & (sign * summary["shrunken"] > 0)).sum()) for sign in (1, -1))
     span = numerals.interval(summary["shrunken"].iloc[0], summary["shrunken"].iloc[-1])
+    told = f"its 95 % posterior interval lies above 0 in {up} and below in {down}"
+    if not (summary["posterior_sd"] > 0).any():
+        told = "classes differ no more than noise does, so each has the mean of all"
     return (
-        f"{name} in {numerals.count(len(summary), 'class', 'classes')}, from {span} pp once shrunken towards the mean "
-        f"of all (coloured; raw: grey); above 0 in {gains}."
+        f"{name} in {numerals.count(len(summary), 'class', 'classes')}, {span} pp once shrunken towards the mean "
+        f"of all (coloured; raw: grey); {told}."
     )

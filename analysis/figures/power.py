@@ -55,7 +55,7 @@ def caption(sd: float, effects: Sequence[float], level: float, planned: int) -> 
     needed = {effect: pairs_for_power(effect, sd, level) for effect in effects}
     words = [f"{n if n is not None else 'more than 10,000'} for {effect:g} pp" for effect, n in needed.items()]
     return (
-        f"With differences that vary between seeds by {numerals.decimal(sd)} pp (SD), a look at "
+        f"With differences that vary between seeds by {numerals.decimal(sd)} pp (upper 80 % end of the SD), a look at "
         f"{numerals.level(level)} "
         f"finds a gain with 80 % power (dashed) from this many pairs: {numerals.listing(words)}; {planned} are planned "
         "(line)."

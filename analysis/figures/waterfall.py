@@ -74,10 +74,11 @@ def caption(found: Sequence[Attribution]) -> str:
     words = []
     for each in found:
         largest = max(each.parts, key=lambda part: abs(part.interval.mean))
-        words.append(f"{largest.switch} {numerals.points(largest.interval.mean)} pp ({each.method})")
+        words.append(f"{largest.switch} {numerals.points(largest.interval.mean)} pp ({each.method}, n = {each.gap.n})")
     ends = numerals.interval(a.gap.lower, a.gap.upper)
     return (
         f"From {a.start} to {a.end}: {numerals.points(a.gap.mean)} pp ({numerals.level(a.gap.alpha)} interval {ends}, "
-        f"{numerals.count(a.gap.n, 'seed')}), split among the switches, with their intervals; the largest part has "
+        f"{numerals.count(a.gap.n, 'seed')}), split among the switches over the seeds that have all arms, "
+        "unadjusted for looks; the largest part has "
         f"{numerals.listing(words)}."
     )

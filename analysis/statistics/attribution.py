@@ -58,7 +58,10 @@ class Attribution:
 
 
 def attributions(trials: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
-    """Return every ladder of the plan, and Shapley values where all combinations are there; empty without switches."""
+    """Return every ladder of the plan, and Shapley values where all combinations are there.
+
+    Each from the seeds that have all of its arms; none where these are fewer than two.
+    """
     arms = _combinations(plan)
     names = _switches(plan)
     if len(names) < 2 or frozenset() not in arms or frozenset(names) not in arms:
@@ -67,7 +70,7 @@ def attributions(trials: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
     found = [_ladder(table, arms, order, plan.looks.alpha) for order in _ladders(arms, names)]
     if len(arms) == 2 ** len(names):
         found.insert(0, _shapley(table, arms, names, plan.looks.alpha))
-    return tuple(found)
+    return tuple(a for a in found if a.gap.n > 1)
 
 
 def interactions(trials: pd.DataFrame, plan: Plan) -> pd.DataFrame:

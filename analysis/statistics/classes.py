@@ -8,13 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.statistics.images import crossed
+
 
 def class_differences(differences: npt.ArrayLike, labels: npt.ArrayLike, names: dict[int, str]) -> pd.DataFrame:
-    """Return label, class_name, images, raw, shrunken, se of every class, sorted by `shrunken`; differences in pp.
+    """Return label, class_name, images, raw, shrunken, se, posterior_sd (pp) of every class, sorted by `shrunken`.
 
     Classes have few images, so the extremes of the raw differences are mostly noise. The shrunken one is the posterior
-    mean of a normal model over classes whose spread is estimated by the method of moments (DerSimonian and Laird,
-    1986): raw · w + mean · (1 - w), w = spread² / (spread² + se²).
+    mean of a normal model over classes, around the mean of all images, whose spread is estimated by the method of
+    moments: raw · w + mean · (1 - w), w = spread² / (spread² + se²); its standard deviation is se · √w.
 
     Parameters
     ----------
@@ -24,32 +26,29 @@ def class_differences(differences: npt.ArrayLike, labels: npt.ArrayLike, names: 
     """
     x: npt.NDArray[Any] = np.asarray(differences, dtype=float)
     classes: npt.NDArray[Any] = np.asarray(labels)
-    known = np.unique(classes)
-    raw, error2, sizes = [], [], []
-    for number in known:
-        per_image = x[:, classes == number].mean(axis=0)
-        per_seed = x[:, classes == number].mean(axis=1)
-        sizes.append(len(per_image))
-        raw.append(per_image.mean())
-        # Images and seeds both vary; each estimate holds the interaction, so the larger is used.
-        parts = [v.var(ddof=1) / len(v) for v in (per_image, per_seed) if len(v) > 1]
-        error2.append(max(parts, default=np.nan))
-    means, variances = np.array(raw), np.array(error2)
-    variances = np.where(variances > 0, variances, np.nanmean(variances[variances > 0]) if (variances > 0).any() else 1)
-    weights = 1 / variances
-    centre = (weights * means).sum() / weights.sum()
-    excess = (weights * (means - centre) ** 2).sum() - (len(known) - 1)
-    scale = weights.sum() - (weights**2).sum() / weights.sum()
-    spread2 = max(0.0, excess / scale) if scale > 0 else 0.0
-    kept = spread2 / (spread2 + variances)
+    known, sizes = np.unique(classes, return_counts=True)
+    raw = np.array([x[:, classes == number].mean() for number in known])
+    # Of every class the variance of its mean, for new seeds and images, times its images: alike enough to be pooled,
+    # where classes near chance would otherwise look certain.
+    parts = [
+        (found.interval.sd**2 / found.seeds) * found.images
+        for number, size in zip(known, sizes, strict=True)
+        if size > 1 and len(x) > 1
+        for found in (crossed(x[:, classes == number]),)
+    ]
+    variances = (float(np.mean(parts)) if parts else 0.0) / sizes
+    centre = float((sizes * raw).sum() / sizes.sum())
+    spread2 = max(0.0, float((sizes * ((raw - centre) ** 2 - variances)).sum() / sizes.sum()))
+    kept = spread2 / np.where(spread2 + variances > 0, spread2 + variances, 1.0)
     frame = pd.DataFrame(
         {
             "label": known.astype("int64"),
             "class_name": [names.get(int(number), str(number)) for number in known],
-            "images": np.array(sizes, dtype="int64"),
-            "raw": means,
-            "shrunken": kept * means + (1 - kept) * centre,
+            "images": sizes.astype("int64"),
+            "raw": raw,
+            "shrunken": kept * raw + (1 - kept) * centre,
             "se": np.sqrt(variances),
+            "posterior_sd": np.sqrt(kept * variances),
         }
     )
     return frame.astype({"class_name": "str"}).sort_values(["shrunken", "label"], ignore_index=True)

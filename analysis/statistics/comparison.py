@@ -47,9 +47,9 @@ class Comparison:
     family : ``gate`` (tested in order, each at full alpha) or ``variant`` (Holm across the family).
     pairs : frame of `paired_differences`, one row per planned seed, in the order of the plan.
     looks : those taken, in order.
-    next_look : number of pairs at the next look; None after the last one.
+    next_look : number of pairs at the next look that can give a verdict; None after the last one.
     interval : of the complete pairs of the look that decides; its alpha is the level of that look, after Holm.
-    p, p_looks, p_holm : two-sided p-value of the paired t test at that look; of all looks together; and that
+    p, p_looks, p_holm : two-sided p-value of the paired t test at that look; of the looks up to it; that of all taken,
         adjusted within the variants (NaN for gates).
     survivors, survivors_verdict : the same from pairs of which both runs trained.
     needed : pairs to add where the verdict is open; None where it is not, or cannot be told.
@@ -79,6 +79,12 @@ class Comparison:
     def name(self) -> str:
         """``treatment − control``."""
         return f"{self.treatment} {numerals.MINUS} {self.control}"
+
+    @property
+    def deciding_pairs(self) -> pd.DataFrame:
+        """Complete pairs of the look that decides."""
+        number = next(look.pairs for look in self.looks if look.verdict is self.verdict)
+        return complete(self.pairs[:number])
 
     @property
     def beyond(self) -> int:
@@ -165,10 +171,10 @@ def compare_arms(
         delta=delta,
         pairs=pairs,
         looks=taken,
-        next_look=next((number for number in looks.numbers if number > deciding.pairs), None),
+        next_look=_next_look(looks, taken, deciding),
         interval=main,
         p=deciding.p,
-        p_looks=sequential_p(pairs, looks),
+        p_looks=sequential_p(pairs[: deciding.pairs], looks),
         p_holm=p_holm,
         verdict=deciding.verdict,
         survivors=survivors,
@@ -203,22 +209,39 @@ def ordered_pairs(trials: pd.DataFrame, treatment: str, control: str, seeds: Seq
 def _looks_taken(
     pairs: pd.DataFrame, looks: Looks, alpha: float, delta: float, gain: float | None, withhold: str
 ) -> tuple[Look, ...]:
-    """Return the looks that the pairs reach; where they reach none, one that gives no verdict."""
+    """Return the looks that the pairs reach; where they reach none, one that gives no verdict.
+
+    A look whose pairs are merely not computed yet has not come; one that lacks a pair for another reason is withheld.
+    """
     levels = dict(zip(looks.numbers, looks.levels_at(alpha), strict=True))
     numbers = looks.reached(len(pairs))
+    come = tuple(number for number in numbers if not _pending(pairs[:number])) or numbers[:1]
     taken: list[Look] = []
-    for number in numbers or (len(pairs),):
+    for number in come or (len(pairs),):
         rows = pairs[:number]
         found = t_interval(complete(rows)["difference"], levels.get(number, levels[looks.numbers[0]]))
         reason = withhold
         if not reason and (absent := _absent(rows)):
             reason = f"unbalanced: {absent} of {numerals.count(number, 'pair')} incomplete"
-            reason += f"; after {taken[-1].pairs} pairs: {taken[-1].verdict.text}" if taken else ""
+            last = next((look for look in reversed(taken) if look.verdict.decided), None)
+            reason += f"; after {last.pairs} pairs: {last.verdict.text}" if last is not None else ""
         # Below the first look there is no verdict, however many pairs there are.
         count = found.n if numbers else 0
         verdict = decide(found.lower, found.upper, found.sd, count, delta, gain, withhold=reason)
         taken.append(Look(number, found, t_p_value(complete(rows)["difference"]), verdict))
     return tuple(taken)
+
+
+def _next_look(looks: Looks, taken: tuple[Look, ...], deciding: Look) -> int | None:
+    """Return the number of pairs at the next look that can give a verdict."""
+    read = [look.pairs for look in taken if look.verdict.kind not in ("withheld", "screening only")]
+    after = deciding.pairs if deciding.pairs in read else max(read, default=0)
+    return next((number for number in looks.numbers if number > after), None)
+
+
+def _pending(pairs: pd.DataFrame) -> bool:
+    """Tell whether a run of these pairs has no row at all."""
+    return bool((pairs["treatment_status"].eq("missing") | pairs["control_status"].eq("missing")).any())
 
 
 def _absent(pairs: pd.DataFrame) -> int:

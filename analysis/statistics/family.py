@@ -65,8 +65,7 @@ def compare_all(
     baseline, aim = _protagonists(plan)
     judged = outcomes(trials)
     withhold = _gate_on_baseline(judged, baseline)
-    gated = _gated(plan, baseline, aim)
-    varied = [pair for pair in _varied(plan, baseline, aim) if pair not in gated]
+    gated, varied = _planned(plan)
     looks = plan.looks
     p_values = [_p_value(trials, plan, pair) for pair in varied]
     levels, adjusted = holm_levels(p_values, looks.alpha), holm(p_values)
@@ -91,6 +90,19 @@ def compare_all(
         for test in tests
     )
     return Family(comparisons, gates(comparisons, plan, baseline, aim), baseline, aim)
+
+
+def planned_comparisons(plan: Plan) -> list[tuple[FamilyName, str, str]]:
+    """Return family, treatment and control of every comparison that a plan calls for, the primary one first."""
+    gated, varied = _planned(plan)
+    return [("gate", *pair) for pair in gated] + [("variant", *pair) for pair in varied]
+
+
+def _planned(plan: Plan) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the gated and the varied pairs of arms."""
+    baseline, aim = _protagonists(plan)
+    gated = _gated(plan, baseline, aim)
+    return gated, [pair for pair in _varied(plan, baseline, aim) if pair not in gated]
 
 
 def _protagonists(plan: Plan) -> tuple[str | None, str | None]:

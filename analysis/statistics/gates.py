@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.plan import Plan
+from analysis.plan import Arm, Plan
 from analysis.statistics.comparison import Comparison
 
 State = Literal["passed", "not passed", "open", "not reached", "no such arm"]
@@ -43,7 +43,7 @@ def gates(comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None,
     by_control = {c.control: c for c in comparisons if c.family == "gate"}
     steps: list[Gate] = []
     for role, question in _QUESTIONS:
-        names = [arm.name for arm in plan.arms if (arm.name == baseline if role == "baseline" else arm.role == role)]
+        names = [arm.name for arm in plan.arms if _is_control(arm, role, baseline, aim)]
         if not names and role in _WHERE_IT_APPLIES:
             continue
         found: list[Comparison | None] = [by_control[name] for name in names if name in by_control]
@@ -53,6 +53,10 @@ def gates(comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None,
             trivial = comparison is not None and comparison.verdict.kind == "trivial gain"
             steps.append(Gate(question, role, name, _state(comparison, reached), trivial))
     return tuple(steps) if aim is not None else ()
+
+
+def _is_control(arm: Arm, role: str, baseline: str | None, aim: str | None) -> bool:
+    return arm.name == baseline if role == "baseline" else arm.role == role and arm.of in (None, aim)
 
 
 def conclusion(steps: tuple[Gate, ...]) -> str:

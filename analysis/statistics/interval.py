@@ -40,6 +40,13 @@ class Interval:
         margin = self.critical * self.sd * np.sqrt(1 + 1 / self.n) if self.n > 1 else np.nan
         return float(self.mean - margin), float(self.mean + margin)
 
+    @property
+    def cautious_sd(self) -> float:
+        """Upper end of the one-sided 80 % interval of the standard deviation, s·√((n-1)/χ²(.2; n-1)), to plan with."""
+        if self.n < 2:
+            return float("nan")
+        return float(self.sd * np.sqrt((self.n - 1) / stats.chi2.ppf(0.2, self.n - 1)))
+
     def probability_above(self, value: float) -> float:
         """Return the probability that the true mean exceeds `value`, under a flat prior; NaN below two values.
 

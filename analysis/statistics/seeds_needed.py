@@ -47,7 +47,7 @@ def seeds_needed(interval: Interval, delta: float, reported: float | None = None
         return None
     if reported is None and interval.mean >= delta:
         return SeedsNeeded(None, reachable=False)
-    sd = float(interval.sd * np.sqrt((interval.n - 1) / stats.chi2.ppf(0.2, interval.n - 1)))
+    sd = interval.cautious_sd
     totals = np.arange(max(interval.n + 1, FEWEST_PAIRS), interval.n + CAP + 1)
     margins = stats.t.ppf(1 - interval.alpha / 2, totals - 1) * sd / np.sqrt(totals)
     for total, margin in zip(totals, margins, strict=True):

@@ -268,6 +268,6 @@ def freeze(directory: Path, at: str, seeds: list[int] | None = None, without: st
         "schema_version": records.SCHEMA_VERSION,
         "frozen_at": at,
         "runs_before": 0,
-        "sha256": frozen.digest(content),
+        "sha256": frozen.digest(at, 0, content),
     }
     (directory / records.ANALYSIS_PLAN).write_text(json.dumps({**plan, "content": content}), encoding="utf-8")

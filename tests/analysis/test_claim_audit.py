@@ -28,7 +28,7 @@ def test_every_statement_has_a_line_in_its_order(make_study):
     claim = read_claim("stanford_dogs_aim")
     found = audit(make_study(PAIR))
     assert found.index.tolist() == [statement.says for statement in claim.statements]
-    assert set(found["verdict"]) == {"agrees", "contradicted", "not checked"}
+    assert set(found["verdict"]) == {"agrees", "compatible", "contradicted", "not checked"}
     assert (found["evidence"].str.len() > 0)[found["verdict"] != "agrees"].all()
 
 
@@ -68,7 +68,7 @@ def test_options_that_differ_are_the_evidence(make_study):
 
 def test_an_accuracy_is_held_against_one_further_run(make_study):
     found = audit(make_study(PAIR, images=4000))
-    assert found.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "agrees"
+    assert found.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "compatible"
     low = audit(make_study([PAIR[0], FakeArm("aim", "aim", 0.16)], images=4000))
     assert low.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "contradicted"
 
@@ -131,3 +131,10 @@ def test_latex_tables_are_written_beside_the_page(make_study):
     page = analysis.report(directory)
     names = {path.name for path in (page.parent / "latex").iterdir()}
     assert {"comparisons.tex", "gates.tex", "arms.tex", "audit.tex", "checks.tex"} <= names
+
+
+def test_too_few_or_too_unlike_runs_check_nothing(make_study):
+    row = "one run of ResNet50 reaches 15.14 %"
+    assert "fewer than 5 runs" in audit(make_study(PAIR, seeds=3)).loc[row, "evidence"]
+    wide = [FakeArm("baseline", "baseline", accuracies=[0.05, 0.15, 0.25, 0.1, 0.2, 0.15]), PAIR[1]]
+    assert "too imprecise" in audit(make_study(wide)).loc[row, "evidence"]

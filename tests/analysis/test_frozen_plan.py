@@ -82,7 +82,7 @@ def test_a_changed_configuration_of_an_arm_is_found_by_its_run_ids(make_study):
     path = directory / frozen.ANALYSIS_PLAN
     document = json.loads(path.read_text())
     document["content"]["runs"][0]["run_id"] = "f" * 20
-    document["sha256"] = frozen.digest(document["content"])
+    document["sha256"] = frozen.digest(document["frozen_at"], 0, document["content"])
     path.write_text(json.dumps(document))
     assert examine(directory).exploratory("baseline") == ("the configuration of arm baseline was changed",)
 
@@ -91,6 +91,7 @@ def test_a_changed_configuration_of_an_arm_is_found_by_its_run_ids(make_study):
     ("change", "said"),
     [
         (lambda d: d["content"].update(delta_pp=0.1), "was changed after it was frozen"),
+        (lambda d: d.update(frozen_at="2024-01-01T00:00:00+00:00"), "was changed after it was frozen"),
         (lambda d: d.pop("sha256"), "no frozen analysis plan"),
         (lambda d: d.update(schema_version=1), "schema version 1"),
     ],
@@ -103,3 +104,37 @@ def test_a_frozen_plan_that_was_tampered_with_is_refused(make_study, change, sai
     path.write_text(json.dumps(document))
     with pytest.raises(StoreError, match=said):
         examine(directory)
+
+
+def test_arms_cannot_change_places_to_make_another_the_primary_one(make_study):
+    arms = [ARMS[0], FakeArm("first", "aim", 0.15), FakeArm("second", "aim", 0.2)]
+    directory = make_study(arms)
+    assert examine(directory).primary.treatment == "first"
+    rewrite(directory, lambda document: document["arms"].append(document["arms"].pop(1)))
+    found = examine(directory)
+    assert found.primary.treatment == "second"
+    assert found.headline.endswith("Exploratory: the gated comparisons are not the frozen ones.")
+
+
+def test_a_failed_gate_cannot_be_deleted(make_study):
+    directory = make_study([*ARMS, FakeArm("other_image", "permuted", 0.19, "aim")])
+
+    def remove(document):
+        document["arms"] = [arm for arm in document["arms"] if arm["name"] != "other_image"]
+        document["runs"] = [run for run in document["runs"] if run["arm"] != "other_image"]
+
+    rewrite(directory, remove)
+    assert "Exploratory: " in examine(directory).headline
+
+
+def test_a_bad_seed_cannot_be_dropped(make_study):
+    directory = make_study()
+    rewrite(directory, lambda d: d.update(runs=[run for run in d["runs"] if run["seed"] != 3]))
+    assert "frozen runs of arm baseline are no longer planned" in examine(directory).headline
+
+
+def test_seeds_that_are_added_are_the_next_ones(make_study):
+    directory = make_study(seeds=6)
+    freeze(directory, BEFORE, seeds=[0, 1, 2, 3])
+    rewrite(directory, lambda d: d["seeds"].__setitem__(5, 17))
+    assert "the added seeds, 4, 17, are not the next ones" in examine(directory).headline

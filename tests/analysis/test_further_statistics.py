@@ -201,7 +201,7 @@ def test_two_studies_on_two_backbones_are_put_together(make_study):
 def test_without_a_table_of_images_the_report_says_what_is_missing(make_study):
     findings = analysis.examine(analysis.load(make_study(write_images=False)))
     assert findings.photos is None
-    assert any("no interval for new photos" in caution for caution in compose(findings).cautions)
+    assert any(caution.startswith("No interval for new photos") for caution in compose(findings).cautions)
     assert "variance" not in compose(findings).plates
 
 

@@ -11,6 +11,7 @@ from synthetic_study import FakeArm, FakeStudy, write_study
 
 import analysis
 from analysis.looks import Looks
+from analysis.statistics.comparison import sequential_p
 from analysis.statistics.sequential import constant, overall_error
 
 BASE = [0.150, 0.152, 0.149, 0.151, 0.150, 0.151, 0.149, 0.152]
@@ -108,7 +109,7 @@ def test_below_the_first_look_there_is_no_verdict(make_study):
 
 
 def test_a_look_with_a_missing_pair_is_withheld_and_tells_of_the_one_before(make_study):
-    status = {("aim", 6): "missing"}
+    status = {("aim", 6): "failed"}
     primary = examine(make_study(two_arms([0, 9, 1, 8, 5, 5, 5, 5]), seeds=8, looks=[5, 8], status=status)).primary
     assert primary.verdict.kind == "withheld"
     assert "1 of 8 pairs incomplete; after 5 pairs: " in primary.verdict.text
@@ -129,7 +130,7 @@ def test_variants_are_tested_by_holm_over_all_looks(make_study):
     ]
     findings = examine(make_study(arms, seeds=8, looks=[5, 8], images=2000))
     variants = [c for c in findings.family.comparisons if c.family == "variant"]
-    sequential = np.array([c.p_looks for c in variants])
+    sequential = np.array([sequential_p(c.pairs, Looks((5, 8))) for c in variants])
     order = np.argsort(sequential)
     np.testing.assert_allclose(
         np.array([c.p_holm for c in variants])[order],
@@ -138,3 +139,22 @@ def test_variants_are_tested_by_holm_over_all_looks(make_study):
     for c in variants:
         rejected = any(look.interval.lower > 0 or look.interval.upper < 0 for look in c.looks)
         assert rejected == (c.p_holm <= 0.05)
+
+
+def test_a_study_under_way_has_the_verdict_of_the_looks_that_have_come(make_study):
+    status = {(arm, seed): "missing" for arm in ("aim", "baseline") for seed in (6, 7)}
+    arms = two_arms([0, 9, 1, 8, 5, 5, 5, 5])
+    primary = examine(make_study(arms, seeds=8, looks=[5, 8], status=status, images=2000)).primary
+    assert [look.pairs for look in primary.looks] == [5]
+    assert (primary.interval.n, primary.next_look, primary.verdict.decided) == (5, 8, True)
+    assert primary.needed is not None
+    early = {(arm, seed): "missing" for arm in ("aim", "baseline") for seed in range(4, 8)}
+    found = examine(make_study(arms, seeds=8, looks=[8, 12], status=early))
+    assert found.primary.next_look == 8
+    assert found.headline.endswith("no verdict below 8 pairs.")
+
+
+def test_p_values_know_nothing_of_pairs_after_the_look_that_decides(make_study):
+    arms = two_arms([5.0, 5.2, 4.9, 5.1, 5.0, -9, -9, -9])
+    primary = examine(make_study(arms, seeds=8, images=2000, looks=[5, 8])).primary
+    assert primary.p_looks == Looks((5, 8)).p_value([primary.p])
