@@ -136,11 +136,10 @@ def _pairs(row: Mapping[Any, Any]) -> str:
 
 
 def power_curves(found: Prospects, path: Path) -> None:
-    """Draw the power curves of the first seed SD into an SVG or PNG file; UsageError where that cannot be written."""
+    """Draw the power curves, a panel per seed SD, into an SVG or PNG file; UsageError where that cannot be written."""
     from analysis.figures import png, power, svg  # noqa: PLC0415 -- matplotlib
 
-    sd = found.curves["seed_sd"].iloc[0]
-    figure = power.draw(found.curves[found.curves["seed_sd"] == sd], found.looks.numbers[-1])
+    figure = power.draw_by_spread(found.curves, found.looks.numbers[-1])
     if path.suffix not in (".svg", ".png"):
         raise UsageError(f"--figure {path}: give a file that ends in .svg or .png")
     try:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import numerals
 from analysis.figures.canvas import rule, sheet, styled
-from analysis.figures.palette import INK, MUTED, marks
+from analysis.figures.palette import INK, MUTED, Mark, marks
 from analysis.statistics.simulation import pairs_for_power, power_of
 
 TITLE = "Power"
@@ -29,25 +30,56 @@ def summarise(sd: float, effects: Sequence[float], level: float, most: int = 40)
 def draw(summary: pd.DataFrame, planned: int) -> Figure:
     """Return the figure of a summary: a curve per effect; the planned number of pairs as a line."""
     figure = sheet(2.8)
-    axes = figure.subplots()
-    effects = summary["effect"].unique()
-    styles = marks([f"{effect:g}" for effect in effects])
+    styles = _styles(summary)
+    _draw_panel(figure.subplots(), summary, planned, styles)
+    figure.legend(*_legend(styles), loc="outside right upper")
+    return figure
+
+
+@styled
+def draw_by_spread(curves: pd.DataFrame, planned: int) -> Figure:
+    """Return the figure of several summaries with a column `seed_sd` (pp): a panel each, on one scale."""
+    spreads = curves["seed_sd"].unique().tolist()
+    rows = -(-len(spreads) // 2)
+    figure = sheet(0.5 + 2.2 * rows)
+    styles = _styles(curves)
+    panels = figure.subplots(rows, min(2, len(spreads)), sharex=True, sharey=True, squeeze=False)
+    for number, axes in enumerate(panels.ravel()):
+        if number >= len(spreads):
+            axes.set_visible(False)
+            continue
+        _draw_panel(axes, curves[curves["seed_sd"] == spreads[number]], planned, styles)
+        axes.set_title(f"Seed SD {spreads[number]:.2g} pp")
+        axes.label_outer()
+    figure.legend(*_legend(styles), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _styles(summary: pd.DataFrame) -> dict[float, Mark]:
+    effects = summary["effect"].unique().tolist()
+    known = marks([f"{effect:g}" for effect in effects])
+    return {effect: known[f"{effect:g}"] for effect in effects}
+
+
+def _draw_panel(axes: Axes, summary: pd.DataFrame, planned: int, styles: Mapping[float, Mark]) -> None:
     axes.axhline(0.8, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
     axes.axvline(planned, color=INK, linewidth=0.9)
-    for effect in effects:
-        rows, mark = summary[summary["effect"] == effect], styles[f"{effect:g}"]
+    for effect, mark in styles.items():
+        rows = summary[summary["effect"] == effect]
         axes.plot(rows["pairs"], rows["power"], color=mark.colour, linewidth=1.6, dashes=mark.dashes or (1, 0))
         every = rows.iloc[:: max(1, len(rows) // 8)]
         axes.plot(every["pairs"], every["power"], linestyle="none", marker=mark.marker, markersize=4, color=mark.colour)
     axes.set(xlabel="Pairs", ylabel="Power", ylim=(0, 1.02), xlim=(summary["pairs"].min(), summary["pairs"].max()))
     axes.set_yticks(np.linspace(0, 1, 6))
     rule(axes, "y")
+
+
+def _legend(styles: Mapping[float, Mark]) -> tuple[list[Line2D], list[str]]:
     handles = [
         Line2D([], [], color=m.colour, marker=m.marker, markersize=4, linewidth=1.6, dashes=m.dashes or (1, 0))
         for m in styles.values()
     ]
-    figure.legend(handles, [f"Δ = {name} pp" for name in styles], loc="outside right upper")
-    return figure
+    return handles, [f"Δ = {effect:.3g} pp" for effect in styles]
 
 
 def caption(sd: float, effects: Sequence[float], level: float, planned: int) -> str:

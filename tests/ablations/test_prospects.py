@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablations import launch
+from ablations import launch, printing
 from ablations.prospects import SEED_SDS, prospects
 from aimlib.errors import UsageError
+from analysis.figures import power
 
 
 def test_it_is_told_what_a_study_can_find_out(study):
@@ -58,3 +59,17 @@ def test_what_cannot_be_planned_with_is_said(study, tmp_path):
     launch.run(path, out, executor="inline")
     with pytest.raises(UsageError, match="no spread to plan with"):
         prospects(path, results=out, timing=False)
+
+
+def test_power_curves_have_a_panel_per_spread(study, tmp_path):
+    found = prospects(study({"seeds": 5}), timing=False)
+    path = tmp_path / "power.svg"
+    printing.power_curves(found, path)
+    assert path.read_text(encoding="utf-8").startswith("<?xml")
+    figure = power.draw_by_spread(found.curves, 12)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [f"Seed SD {sd:.2g} pp" for sd in SEED_SDS]
+    assert (found.curves["power"].between(0, 1)).all()
+    with pytest.raises(UsageError, match=r"ends in \.svg or \.png"):
+        printing.power_curves(found, tmp_path / "power.pdf")
+    with pytest.raises(UsageError, match="cannot be written"):
+        printing.power_curves(found, tmp_path / "no" / "power.png")
