@@ -1,0 +1,63 @@
+"""The audit of the claim against the very networks that were run: what docs/claim.md says, found by the product."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from ablations import planning
+from ablations.arms import expand
+from ablations.study import read_study
+from aimlib import records
+from analysis import frames
+from analysis.audit import audit
+from analysis.claims import read_claim
+from analysis.looks import Looks
+from analysis.plan import Arm
+
+
+@pytest.fixture(scope="module")
+def lines() -> pd.DataFrame:
+    """Audit of the shipped study `replication`, which has no run yet."""
+    arms = tuple(expand(read_study("replication")))
+    rows = planning.model_rows(arms, planning.summaries_of(list(arms)))
+    table = pa.Table.from_pylist(rows, schema=records.table_schema(records.MODELS))
+    planned = tuple(Arm(arm.name, arm.role, arm.of, arm.config.model_dump(mode="json")) for arm in arms)
+    results = SimpleNamespace(
+        models=frames.from_arrow(table, records.MODELS),
+        plan=SimpleNamespace(arms=planned, looks=Looks((5,))),
+        trials=frames.empty(frames.TABLES["trials"]),
+    )
+    return audit(read_claim("stanford_dogs_aim"), results).set_index("statement")
+
+
+@pytest.mark.parametrize(
+    ("statement", "found", "verdict"),
+    [
+        ("ResNet50 has about 23.8 M parameters", "23\u202f833\u202f592", "agrees"),
+        ("ResNet50 with memory has about 24.1 M parameters", "26\u202f714\u202f360", "contradicted"),
+        ("the memory holds about 50,000 floats", "50\u202f176", "agrees"),
+        ("these are 50,000 independent numbers", "1\u202f024", "contradicted"),
+        ("every layer can access the memory (53 convolutions and the dense layer)", "16", "contradicted"),
+        ("all that read, read the memory that updates have reached", "12", "contradicted"),
+        ("the updated memory is passed on to the next batches", "not set", "contradicted"),
+        ("ResNet50 reaches 15.14 %", "15.26 %", "contradicted"),
+        ("one run of ResNet50 reaches 15.14 %", "–", "not checked"),
+    ],
+)
+def test_what_is_found(lines: pd.DataFrame, statement: str, found: str, verdict: str) -> None:
+    row = lines.loc[statement]
+    assert (row["found"] or "–", row["verdict"]) == (found, verdict)
+
+
+def test_the_switches_are_the_evidence(lines: pd.DataFrame) -> None:
+    architecture = lines.loc["the exact same architecture, but for the memory"]
+    assert architecture["verdict"] == "contradicted"
+    for option in ("stem_stride: 2 against 1", "bn_epsilon", "conv_init"):
+        assert option in architecture["evidence"]
+    training = lines.loc["trained in exactly the same way"]
+    assert training["verdict"] == "contradicted"
+    assert "passes" in training["evidence"]
