@@ -185,10 +185,14 @@ def _seeds(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
 
 
 def _comparisons(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
-    """Return whether the comparisons that decide are those frozen: gates all and in order, variants all still there."""
+    """Return whether the comparisons that decide are those frozen: gates in their order, variants all still there.
+
+    A gate that was added can only make the argument harder; its own comparison is exploratory, as its arm is new.
+    """
     frozen = [tuple(comparison) for comparison in was["comparisons"]]
     now = planned_comparisons(plan)
-    if [c for c in frozen if c[0] == "gate"] != [c for c in now if c[0] == "gate"]:
+    gates_then, gates_now = ([c for c in each if c[0] == "gate"] for each in (frozen, now))
+    if [c for c in gates_now if c in gates_then] != gates_then or gates_now[:1] != gates_then[:1]:
         return [Deviation("the gated comparisons are not the frozen ones")]
     lost = [
         f"{treatment} − {control}"

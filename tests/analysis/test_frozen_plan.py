@@ -138,3 +138,11 @@ def test_seeds_that_are_added_are_the_next_ones(make_study):
     freeze(directory, BEFORE, seeds=[0, 1, 2, 3])
     rewrite(directory, lambda d: d["seeds"].__setitem__(5, 17))
     assert "the added seeds, 4, 17, are not the next ones" in examine(directory).headline
+
+
+def test_a_control_that_came_later_is_exploratory_and_leaves_the_rest_confirmatory(make_study):
+    directory = make_study()
+    freeze(directory, BEFORE, without="frozen")
+    found = examine(directory)
+    assert "Exploratory" not in found.headline
+    assert found.exploratory("aim", "frozen") == ("arm frozen was added after the freeze",)
