@@ -1,7 +1,8 @@
 """`ResultStore`: one directory per study, written by any number of processes, readable at any moment.
 
 Layout and columns are those of `aimlib.records`. Beside them the directory holds ``plans/<nnn>.json``, every
-plan the study ever had; ``locks``; and ``checkpoints/<run_id>``, where an unfinished run keeps its state.
+plan the study ever had; ``locks``; ``checkpoints/<run_id>``, where an unfinished run keeps its state; and ``live``,
+what sessions tell each other.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ablations.store import claims, files, plans, tables
+from ablations.store import claims, files, plans, sessions, tables
+from ablations.store.local import LocalFolder
 from ablations.store.segments import SettledRuns
 from aimlib.errors import StoreError
 from aimlib.records import (
@@ -35,7 +37,7 @@ from aimlib.records import (
     write_table,
 )
 
-_WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS)
+_WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, sessions.LIVE)
 MARK_FILE = "mark"
 _IDENTITY = re.compile(r"[0-9a-f]{20}")
 _FAILURE_FILE = re.compile(r"([0-9a-f]{20})\.([0-9]{3,})\.parquet")
@@ -61,8 +63,18 @@ class ResultStore:
         with files.explained(self.directory, "created"):
             for name in (*_WRITTEN, LOCKS, CHECKPOINTS):
                 (self.directory / name).mkdir(parents=True, exist_ok=True)
+        self._folder = LocalFolder(self.directory)
         self._settled = SettledRuns(self.directory)
         self._check()
+
+    @property
+    def location(self) -> str:
+        """Where the study is kept, for messages and for workers: an absolute path."""
+        return self._folder.location
+
+    def room(self) -> int | None:
+        """Return the bytes that are free where the study is kept; None where the storage knows no limit."""
+        return self._folder.room()
 
     def mark(self) -> str:
         """Return the random text that marks this very directory, made when it is first asked for.
@@ -202,6 +214,44 @@ class ResultStore:
         if not path.exists():
             files.create(path, lambda temporary: tables.write_rows(rows, TEST_IMAGES, temporary))
 
+    def request_stop(self, session: str) -> None:
+        """Ask a session to stop, from any machine.
+
+        Parameters
+        ----------
+        session : its name, 12 hexadecimal digits; so for all methods about sessions.
+        """
+        sessions.request_stop(self._folder, session)
+
+    def stop_requested(self, session: str) -> bool:
+        """Tell whether somebody asked the session to stop; cheap enough to ask every few seconds."""
+        return sessions.stop_requested(self._folder, session)
+
+    def forget_stop(self, session: str) -> None:
+        """Remove the request to stop, if there is one."""
+        sessions.forget_stop(self._folder, session)
+
+    def write_live(self, session: str, document: dict[str, Any]) -> None:
+        """Say what the session is doing, in place of what it said before; once a day at least, or it counts as dead.
+
+        Parameters
+        ----------
+        document : plain JSON values; the store adds the key `session`.
+
+        Raises
+        ------
+        ValueError: the document holds NaN.
+        """
+        sessions.write_live(self._folder, session, document)
+
+    def live(self) -> list[dict[str, Any]]:
+        """Return what every session said last, each with its name as `session`, in the order of names."""
+        return sessions.live(self._folder)
+
+    def forget_live(self, session: str) -> None:
+        """Remove what the session said, if it said anything."""
+        sessions.forget_live(self._folder, session)
+
     def compact(self, at_least: int = 256) -> int:
         """Move run files into a segment where there are `at_least` that many; return how many files are gone.
 
@@ -217,8 +267,9 @@ class ResultStore:
     def clean(self) -> list[Path]:
         """Remove what killed writers left: temporary files, which are returned, and checkpoints of settled runs.
 
-        Files of living writers stay.
+        Files of living writers stay. What sessions left that have been silent for a day goes, too.
         """
+        sessions.clean(self._folder)
         folders = [self.directory, *(self.directory / name for name in _WRITTEN)]
         leftover = [path for folder in folders for path in files.abandoned(folder)]
         for path in leftover:

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+import analysis
+from ablations.store import ResultStore
+from aimlib.errors import StoreError
+
+from .sample import temporary_files
+
+SESSION, OTHER = "0123456789ab", "ba9876543210"
+
+
+def test_a_stop_is_asked_for_and_forgotten(store: ResultStore) -> None:
+    assert not store.stop_requested(SESSION)
+    store.request_stop(SESSION)
+    store.request_stop(SESSION)
+    there = ResultStore(store.location)
+    assert there.stop_requested(SESSION)
+    assert not there.stop_requested(OTHER)
+    there.forget_stop(SESSION)
+    there.forget_stop(SESSION)
+    assert not store.stop_requested(SESSION)
+
+
+def test_sessions_say_what_they_do(store: ResultStore) -> None:
+    assert store.live() == []
+    store.write_live(OTHER, {"running": ["größe", "<b>"]})
+    store.write_live(SESSION, {"running": [1]})
+    store.write_live(SESSION, {"running": [2, 3], "session": "somebody else"})
+    store.request_stop(SESSION)
+    expected = [{"running": [2, 3], "session": SESSION}, {"running": ["größe", "<b>"], "session": OTHER}]
+    assert ResultStore(store.location).live() == expected
+    store.forget_live(SESSION)
+    store.forget_live(SESSION)
+    assert store.live() == expected[1:]
+    with pytest.raises(ValueError, match="JSON compliant"):
+        store.write_live(OTHER, {"left": float("nan")})
+    assert store.live() == expected[1:]
+    assert store.settled() == set()
+    with pytest.raises(StoreError, match=r"study\.json is missing"):
+        analysis.load(store.location)
+
+
+@pytest.mark.parametrize("hostile", ["../../etc", "", "0" * 11, "A" * 12, "0" * 12 + "\n", None, "0" * 12 + "/x"])
+def test_hostile_session_names_never_become_paths(store: ResultStore, hostile: str) -> None:
+    for act in (store.request_stop, store.stop_requested, store.forget_stop, store.forget_live):
+        with pytest.raises(StoreError, match="must be 12 hexadecimal digits"):
+            act(hostile)
+    with pytest.raises(StoreError, match="must be 12 hexadecimal digits"):
+        store.write_live(hostile, {})
+    assert store.live() == []
+
+
+def test_what_is_no_message_of_a_session(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    (tmp_path / "live" / "notes.json").write_text("[")
+    (tmp_path / "live" / f"{SESSION}.json.bak").write_text("[")
+    assert store.live() == []
+    (tmp_path / "live" / f"{SESSION}.json").write_text("[1]")
+    with pytest.raises(StoreError, match=f"{SESSION}.json: is no JSON object of a session; delete it"):
+        store.live()
+
+
+def test_clean_removes_what_dead_sessions_left(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    for session in (SESSION, OTHER):
+        store.write_live(session, {})
+        store.request_stop(session)
+    old = time.time() - 90_000
+    for name in (f"{SESSION}.json", f"{SESSION}.stop", f"{OTHER}.stop"):
+        os.utime(tmp_path / "live" / name, (old, old))
+    store.clean()
+    assert [each["session"] for each in store.live()] == [OTHER]
+    assert store.stop_requested(OTHER), "its session is alive and may not have looked yet"
+    assert not store.stop_requested(SESSION)
+    assert temporary_files(tmp_path) == []
+
+
+def test_the_room_left_is_that_of_the_disk(store: ResultStore) -> None:
+    status = os.statvfs(store.directory)
+    assert store.room() == pytest.approx(status.f_bavail * status.f_frsize, rel=0.1)
