@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 
@@ -33,7 +35,7 @@ def _cpu_model() -> str:
 
 @contextmanager
 def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
-    """Set threads, deterministic algorithms and TF32 for a run; restore these and the generator when it ends.
+    """Set threads, deterministic algorithms and TF32 for a run; restore these and the generators when it ends.
 
     Worker processes are used for many runs, so nothing may leak from one to the next.
     """
@@ -45,7 +47,7 @@ def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32,
         torch.backends.cudnn.allow_tf32,
     )
-    generator = torch.get_rng_state()
+    generator, numpy, python = torch.get_rng_state(), np.random.get_state(), random.getstate()
     if threads is not None:
         torch.set_num_threads(threads)
     # Warn only: CUDA has no deterministic backward of grid_sample; nothing differentiates through it here.
@@ -56,6 +58,8 @@ def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_rng_state(generator)
+        np.random.set_state(numpy)
+        random.setstate(python)
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1], warn_only=before[2])
         torch.backends.cudnn.benchmark = before[3]
