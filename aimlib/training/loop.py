@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
-from aimlib.registry import selections
 from aimlib.training import generators
 from aimlib.training.devices import reproducible
 from aimlib.training.keeper import Keeper, OnCheckpoint, Pause, Paused
+from aimlib.training.outcomes import Outcome, outcome_of, outcome_so_far
 from aimlib.training.run import Diverged, Run
 
-__all__ = ["OnCheckpoint", "OnEpoch", "Outcome", "Pause", "Paused", "train"]
+__all__ = ["OnCheckpoint", "OnEpoch", "Outcome", "Pause", "Paused", "outcome_so_far", "train"]
 
 _CHECKPOINT_SHARE = 0.05
 """Largest share of a run's time that goes into checkpoints: an epoch is not saved where saving would exceed it."""
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a run. Units as in `aimlib.records`.
-
-    Attributes
-    ----------
-    status, reason : ``finished``, or ``diverged`` and why.
-    epochs : one mapping of `aimlib.records.EPOCHS` per completed epoch.
-    predictions : [epochs, test images]; one row for the network at its start where no epoch was completed.
-    selected_epoch : the epoch that the selection rule chose; 0 is the start.
-    selected : accuracies and losses of that epoch.
-    images : number of training, validation and test images.
-    seconds, attempts, started_at : wall time over all attempts, their number, ISO time of the first.
-    """
-
-    status: str
-    reason: str | None
-    epochs: list[dict[str, Any]]
-    predictions: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-    selected_epoch: int
-    selected: dict[str, float | None]
-    images: tuple[int, int, int]
-    seconds: float
-    attempts: int
-    started_at: str
 
 
 def train(
@@ -95,7 +65,7 @@ def train(
         generators.seed(config.seed, 0)
         run = Run(config, data, device or torch.device("cpu"))
         keeper = Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint)
-        return _finish(run, keeper, _epochs(run, keeper, on_epoch))
+        return outcome_of(run, keeper, _epochs(run, keeper, on_epoch))
 
 
 def _epochs(run: Run, keeper: Keeper, on_epoch: OnEpoch | None) -> str | None:
@@ -111,35 +81,3 @@ def _epochs(run: Run, keeper: Keeper, on_epoch: OnEpoch | None) -> str | None:
         if not run.done():
             keeper.ask()
     return None
-
-
-def _finish(run: Run, keeper: Keeper, diverged: str | None) -> Outcome:
-    if run.history:
-        chosen = selections.create(run.options.selection).select(run.history)
-        row = run.history[chosen - 1]
-        selected = {key: row[key] for key in _SELECTED}
-    else:
-        chosen = 0
-        validation, test = run.restart()
-        values = (
-            *((validation.accuracy, validation.loss) if validation else (None, None)),
-            test.accuracy,
-            test.loss,
-            test.top5_accuracy,
-        )
-        selected = dict(zip(_SELECTED, values, strict=True))
-    return Outcome(
-        status="finished" if diverged is None else "diverged",
-        reason=diverged,
-        epochs=run.history,
-        predictions=np.stack(run.predictions),
-        selected_epoch=chosen,
-        selected=selected,
-        images=(len(run.training), len(run.validation), len(run.test)),
-        seconds=keeper.seconds,
-        attempts=keeper.attempts,
-        started_at=keeper.started_at,
-    )
-
-
-_SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "test_top5_accuracy")

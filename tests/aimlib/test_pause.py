@@ -21,7 +21,7 @@ from aimlib.datasets.base import DataSet
 from aimlib.errors import StoreError
 from aimlib.registry import backbones
 from aimlib.training import checkpoints
-from aimlib.training.loop import Outcome, Paused, train
+from aimlib.training.loop import Outcome, Paused, outcome_so_far, train
 
 VGG = {"name": "vgg16_bn", "widths": [2, 2, 2, 2, 2], "dense": [8, 8], "dropout": 0.5}
 MLP = {"backbone": {"name": "mlp", "widths": [8]}}
@@ -293,3 +293,50 @@ def test_an_epoch_under_way_that_is_damaged(damage: dict[str, Any], tmp_path: Pa
     torch.save({**state, "under_way": {**state["under_way"], **damage}}, path)
     with pytest.raises(StoreError, match=r"does not fit.*delete it"):
         train(config, data, run_id="run", checkpoint_directory=tmp_path)
+
+
+@pytest.mark.parametrize("selection", ["best_validation", "last_epoch", "best_test"])
+def test_a_paused_run_that_is_given_up(selection: str, tmp_path: Path) -> None:
+    """Its outcome is that of the epochs there are: a run with the smaller budget and the same constant rate."""
+    options = {"model": AIM, "training__selection": selection}
+    config, data, done = run_config(**options, training__epochs=5), data_set(), []
+    with pytest.raises(Paused):
+        train(
+            config,
+            data,
+            run_id="run",
+            checkpoint_directory=tmp_path,
+            on_epoch=done.append,
+            pause=lambda: len(done) == 3,
+        )
+    pruned = outcome_so_far(config, data, tmp_path, "run", "among the worse half after 3 epochs")
+    assert (pruned.status, pruned.reason) == ("pruned", "among the worse half after 3 epochs")
+    short = without_clock(train(run_config(**options, training__epochs=3), data))
+    assert without_clock(pruned) == {**short, "status": pruned.status, "reason": pruned.reason}
+    assert pruned.seconds > sum(row["seconds"] for row in pruned.epochs)
+    assert pruned.attempts == 1
+    assert (tmp_path / checkpoints.FILE).exists(), "it can still be gone on with"
+
+
+def test_an_epoch_under_way_is_not_in_the_outcome_so_far(tmp_path: Path) -> None:
+    config, data = run_config(model=MLP), data_set()
+    asked_per_epoch = 7
+    for times, epochs in ((asked_per_epoch + 1, 1), (1, 1)):
+        with pytest.raises(Paused):
+            train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=At(times))
+        assert len(outcome_so_far(config, data, tmp_path, "run", "given up").epochs) == epochs
+    found = checkpoints.load(tmp_path, "run")
+    assert found is not None
+    assert found.under_way is not None
+
+
+def test_nothing_so_far(tmp_path: Path) -> None:
+    config, data = run_config(model=MLP), data_set()
+    with pytest.raises(StoreError, match="no completed epoch of run run to report; pause a run after its first epoch"):
+        outcome_so_far(config, data, tmp_path / "nowhere", "run", "given up")
+    with pytest.raises(Paused):
+        train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=At(1))
+    with pytest.raises(StoreError, match="no completed epoch"):
+        outcome_so_far(config, data, tmp_path, "run", "given up")
+    with pytest.raises(StoreError, match="not a checkpoint of run other"):
+        outcome_so_far(config, data, tmp_path, "other", "given up")
