@@ -11,7 +11,8 @@ import torch
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.training import generators
-from aimlib.training.devices import reproducible
+from aimlib.training.devices import limited_memory
+from aimlib.training.isolation import reproducible
 from aimlib.training.keeper import Keeper, OnCheckpoint, Pause, Paused
 from aimlib.training.outcomes import Outcome, outcome_of, outcome_so_far
 from aimlib.training.run import Diverged, Run
@@ -36,6 +37,7 @@ def train(
     on_epoch: OnEpoch | None = None,
     pause: Pause | None = None,
     on_checkpoint: OnCheckpoint | None = None,
+    memory_share: float | None = None,
 ) -> Outcome:
     """Train one run to its end, going on from its checkpoint where there is one.
 
@@ -55,15 +57,17 @@ def train(
         then gives the work up. The evaluation of a network at its start, after a divergence in the first epoch, is
         not left.
     on_checkpoint : called with the file after every save, to copy it elsewhere; what it raises ends the attempt.
+    memory_share : largest share of a GPU's memory that the run may take, see `limit_memory`; None sets no limit.
 
     Raises
     ------
     Paused: `pause` said so.
     UsageError: data and configuration do not fit each other.
     """
-    with reproducible(threads=threads, tf32=config.training.tf32):
+    device = device or torch.device("cpu")
+    with reproducible(threads=threads, tf32=config.training.tf32), limited_memory(device, memory_share):
         generators.seed(config.seed, 0)
-        run = Run(config, data, device or torch.device("cpu"))
+        run = Run(config, data, device)
         keeper = Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint)
         return outcome_of(run, keeper, _epochs(run, keeper, on_epoch))
 

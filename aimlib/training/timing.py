@@ -11,8 +11,8 @@ import torch
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet
 from aimlib.training import splits
-from aimlib.training.devices import reproducible
 from aimlib.training.evaluation import evaluate
+from aimlib.training.isolation import reproducible
 from aimlib.training.run import Run
 
 
