@@ -139,7 +139,7 @@ def test_paused_whenever_possible(undisturbed: tuple[str, dict[str, Any], int], 
     assert outcome.seconds > sum(row["seconds"] for row in outcome.epochs) > 0
 
 
-@settings(deadline=None, max_examples=4, derandomize=True, database=None)
+@settings(deadline=None, max_examples=3, derandomize=True, database=None)
 @given(times=st.sets(st.integers(1, 24), min_size=2, max_size=6))
 def test_paused_several_times_also_within_an_epoch(times: set[int], tmp_path_factory: pytest.TempPathFactory) -> None:
     config, data = kind("adamw, dropout, noise for every image")
