@@ -109,11 +109,11 @@ def run_command(
         console.print("interrupted: the same command goes on from here")
         raise typer.Exit(130) from None
     printing.session(session, console)
+    if session.interrupted:  # whoever ended it may not wait for a report
+        raise typer.Exit(session.code)
     _conclude(session.directory, console)
     console.print(f"report: {analysis.report(session.directory)}", soft_wrap=True, highlight=False)
-    if session.open:
-        raise typer.Exit(130)
-    if session.failed:
+    if session.failed or session.open:
         raise typer.Exit(1)
 
 
