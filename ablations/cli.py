@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -85,6 +85,9 @@ def run_command(
     executor: Annotated[
         Literal["ray", "inline"], typer.Option(help="inline: in this process, one run after the other.")
     ] = "ray",
+    until_verdict: Annotated[
+        bool, typer.Option("--until-verdict", help="Add the seeds of the next look until nothing is open.")
+    ] = False,
 ) -> None:
     """Run what is missing of a study, then report. Run it again to go on after an interruption."""
     import analysis  # noqa: PLC0415
@@ -93,13 +96,14 @@ def run_command(
     from ablations.study import read_study  # noqa: PLC0415
 
     console = _console()
+    options: dict[str, Any] = {"address": address, "executor": executor, "until_verdict": until_verdict}
     try:
         if read_study(study, overrides or ()).spec.search is None:
-            session = run(study, out, overrides or (), address=address, executor=executor, console=console)
+            session = run(study, out, overrides or (), console=console, **options)
         else:
             from ablations import screening  # noqa: PLC0415
 
-            found = screening.run(study, out, overrides or (), address=address, executor=executor, console=console)
+            found = screening.run(study, out, overrides or (), console=console, **options)
             printing.trials(found.trials, console)
             session = found.session
             if not found.confirmed:

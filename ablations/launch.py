@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from ablations import planning, progress
+from ablations import planning, progress, sequential
 from ablations.desk import Desk
 from ablations.execution.capacity import accelerators, types_of_seeds
 from ablations.execution.inline import InlineExecutor
@@ -21,7 +21,7 @@ from ablations.execution.ray_executor import RayExecutor
 from ablations.execution.stopping import Stop
 from ablations.planning import Plan
 from ablations.store import ResultStore
-from ablations.study import read_study
+from ablations.study import StudyFile, read_study
 from ablations.trial import Task, paused_at, settle_as_pruned, tasks
 from aimlib.errors import UsageError
 from aimlib.records import ANALYSIS_PLAN
@@ -65,6 +65,7 @@ def run(
     executor: Literal["ray", "inline"] = "ray",
     until: Mapping[str, int] | None = None,
     prune: Collection[str] = (),
+    until_verdict: bool = False,
     console: Console | None = None,
 ) -> Session:
     """Compute what is missing of a study.
@@ -81,6 +82,7 @@ def run(
     executor : ``inline`` computes in this process, one run after the other.
     until : number of epochs after which a run pauses, by run id; such runs are in `Session.paused`.
     prune : ids of paused runs that are settled as they are, with the status ``pruned``, instead of going on.
+    until_verdict : after every look add the seeds of the next one, until nothing is open; see `ablations.sequential`.
     console : where progress is shown; None is silent.
 
     Raises
@@ -93,9 +95,30 @@ def run(
     file = read_study(study, overrides)
     if file.spec.search is not None:
         raise UsageError(f"{file.path}: search: this study searches first; run it with ablations.screening.run")
+    directory = Path(out) if out is not None else Path("results") / file.spec.name
+
+    def with_seeds(seeds: Sequence[int]) -> Session:
+        wanted = StudyFile(file.spec.model_copy(update={"seeds": tuple(seeds)}), file.path)
+        return _session(wanted, directory, address, executor, until or {}, prune, console)
+
+    if not until_verdict:
+        return with_seeds(file.spec.seeds)
+    before = ResultStore(directory).read_plan() or {}
+    return sequential.until_verdict(file, before.get("seeds", ()), with_seeds, console)
+
+
+def _session(
+    file: StudyFile,
+    directory: Path,
+    address: str | None,
+    executor: Literal["ray", "inline"],
+    until: Mapping[str, int],
+    prune: Collection[str],
+    console: Console,
+) -> Session:
+    """Compute what is missing of a study."""
     with console.status("checking the study, its networks and its data"):
         plan = planning.plan(file)
-    directory = Path(out) if out is not None else Path("results") / plan.study.spec.name
     store = ResultStore(directory)
     _refuse_another_study(store, plan)
     settled = store.settled()
