@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ablations import planning, screening
 from ablations.arms import Arm, differences
-from ablations.estimate import Cost, estimate
+from ablations.estimate import Cost, estimate, packing
 from ablations.planning import Plan
+from ablations.resources import Resources
 from ablations.scope import reference
-from ablations.study import Resources, read_study
+from ablations.study import read_study
 from analysis.looks import Looks
 from analysis.options import written
 
@@ -42,10 +43,12 @@ def check(study: str | Path, overrides: Iterable[str] = (), *, timing: bool = Tr
     """
     file = read_study(study, overrides)
     plan = planning.plan(file)
-    cost = estimate(plan, parallel_here(file.spec.resources)) if timing else None
+    cost = estimate(plan, min(parallel_here(arm.resources) for arm in plan.arms)) if timing else None
     notes = list(_notes(plan))
     if file.spec.search is not None:
         notes += screening.check(file)
+    if cost is not None:
+        notes += packing(cost, {arm.name: arm.resources.gpus for arm in plan.arms})
     if cost is not None and file.spec.resources.gpus > 0 and cost.device == "cpu":
         notes.append("cost: timed on this machine's CPU, as it has no GPU; the study asks for one and will be faster")
     return Check(plan, cost, tuple(notes))

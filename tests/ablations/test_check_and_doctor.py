@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 from test_command_line import ablate
+from tiny_study import changed, write
 
 import ablations.diagnosis
+from ablations.arms import expand
 from ablations.checking import check, differing
 from ablations.diagnosis import Finding, doctor
+from ablations.estimate import ArmCost, Cost, packing
 from ablations.launch import run
+from ablations.study import read_study
+from aimlib.errors import ConfigError
 
 StudyMaker = Callable[..., Path]
 
@@ -177,3 +182,36 @@ def test_widened_arms_are_told(study: StudyMaker, control: str, widened: bool) -
     options: dict[str, Any] = {"name": control, "tolerance": 0.09} if widened else {"name": control}
     notes = check(study({"arms.control": {"of": "aim", "control": options}}), timing=False).notes
     assert any(note.startswith("arms.control: widened") for note in notes) == widened
+
+
+def test_packing_is_proposed_from_the_memory_that_was_measured() -> None:
+    def cost(device: str, parallel: int, **peaks: int | None) -> Cost:
+        return Cost({arm: ArmCost(1, 1, 1, peak) for arm, peak in peaks.items()}, device, parallel, 16_000_000_000)
+
+    gpu = cost("cuda", 4, small=2_000_000_000, large=15_000_000_000, huge=40_000_000_000, unknown=None)
+    small, large, huge = packing(gpu, {"small": 1.0, "large": 0.5, "huge": 1.0, "unknown": 1.0})
+    assert small == (
+        "arms.small: a run takes 2.00 GB of 16.0 at its peak: 5 fit on one GPU by their memory: "
+        "arms.small.resources: {gpus: 0.2}"
+    )
+    assert large.endswith("1 fit on one GPU by their memory: arms.large.resources: {gpus: 1}")
+    assert huge.endswith("it does not fit; lower training.batch_size")
+    assert packing(gpu, {"small": 0.2, "large": 1.0, "huge": 1.0, "unknown": 0.1}) == [huge]
+    (note,) = packing(cost("cpu", 4, small=1, large=5_000_000_000), {"small": 0.0, "large": 0.0})
+    assert note.startswith("arms.large: 4 runs at once take 20.0 GB, and this machine has 16.0;")
+
+
+def test_an_arm_has_resources_of_its_own_and_so_have_those_that_start_from_it(tmp_path: Path) -> None:
+    arms = {"aim.resources": {"gpus": 0.5}, "frozen": {"of": "aim", "control": "frozen_memory"}}
+    document = changed(
+        {f"arms.{path}": value for path, value in arms.items()} | {"resources": {"gpus": 0.25, "cpus": 2}}
+    )
+    found = {arm.name: arm.resources for arm in expand(read_study(write(tmp_path, document)))}
+    assert {name: (each.gpus, each.cpus) for name, each in found.items()} == {
+        "baseline": (0.25, 2),
+        "aim": (0.5, 2),
+        "frozen": (0.5, 2),
+    }
+    wrong = changed({"arms.aim.resources": {"gpus": 0.5}, "resources": {"device": "cpu"}})
+    with pytest.raises(ConfigError, match=r"arms\.aim\.resources: .*gpus: 0.5 without effect: device is cpu"):
+        expand(read_study(write(tmp_path, wrong)))
