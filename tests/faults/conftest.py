@@ -1,0 +1,57 @@
+"""Studies, what they compute undisturbed, and a cluster."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scene import Ground, Scene
+from tiny_study import changed, numbers, write
+
+from ablations.launch import run
+
+LONG: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 120, "seeds": 3}
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests away from the user's data, cache and results."""
+    monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("AIM_DATA_ROOT", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Return the study file and what its runs compute when nothing happens."""
+    folder = tmp_path_factory.mktemp("calm")
+    path = write(folder, changed(LONG))
+    session = run(path, folder / "out", executor="inline")
+    assert session.open == ()
+    return path, numbers(folder / "out")
+
+
+@pytest.fixture
+def ground() -> Iterator[Ground]:
+    """Return a cluster of three nodes."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # sockets have short names
+        ground = Ground(Path(folder))
+        yield ground
+        ground.end()
+
+
+@pytest.fixture
+def scene(calm: tuple[Path, dict[str, str]], tmp_path: Path, ground: Ground) -> Scene:
+    """Return a study on the cluster that has not begun."""
+    path, expected = calm
+    return Scene(path, tmp_path / "study", expected, ground)
+
+
+@pytest.fixture
+def alone(calm: tuple[Path, dict[str, str]], tmp_path: Path) -> Scene:
+    """Return a study on this machine alone that has not begun."""
+    path, expected = calm
+    return Scene(path, tmp_path / "study", expected, None)

@@ -1,0 +1,137 @@
+"""What every fault is injected into: a study, a cluster, drivers; and what must be true afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from drivers import ONE_THREAD
+from tiny_study import failures, litter, numbers, planned
+
+HERE = Path(__file__).parent
+
+
+class Ground:
+    """A running cluster."""
+
+    def __init__(self, temporary: Path) -> None:
+        environment = os.environ | ONE_THREAD | {"RAY_TMPDIR": str(temporary)}
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "ground.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        assert self._answer() == "ready"
+
+    def ask(self, *request: Any) -> Any:
+        assert self.process.stdin
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self.process.stdout
+        return json.loads(self.process.stdout.readline())
+
+    def end(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+class Scene:
+    """A study in a directory, and the drivers that compute it.
+
+    Parameters
+    ----------
+    expected : what its runs compute when nothing happens, by run id.
+    """
+
+    def __init__(self, study: Path, directory: Path, expected: dict[str, str], ground: Ground | None) -> None:
+        self.study, self.directory, self.expected, self.ground = study, directory, expected, ground
+        self.log = directory.with_suffix(".log")
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """Start a driver."""
+        cluster = ["--address", self.ground.ask("address")] if self.ground else []
+        with self.log.open("a") as log:
+            return subprocess.Popen(
+                [sys.executable, HERE / "driver.py", "run", self.study, "--out", self.directory, *cluster, *options],
+                stdout=log,
+                stderr=log,
+                text=True,
+                env=os.environ | ONE_THREAD | {"COLUMNS": "160"},
+            )
+
+    def settled(self) -> int:
+        """Return the number of settled runs."""
+        return len(list((self.directory / "runs").glob("*.parquet")))
+
+    def computing(self) -> list[int]:
+        """Return the processes that hold the claim on a run at this moment, in any session."""
+        held = []
+        for lock in (self.directory / "locks").glob("*.lock"):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                pid = int(lock.read_text().split(" process ")[1].split()[0])
+                if pid in self._holders(lock):
+                    held.append(pid)
+        return held
+
+    @staticmethod
+    def _holders(lock: Path) -> set[int]:
+        inode = lock.stat().st_ino
+        lines = Path("/proc/locks").read_text().splitlines()
+        return {int(line.split()[4]) for line in lines if line.split()[5].endswith(f":{inode}")}
+
+    def wait(self, condition: Callable[[], Any], driver: subprocess.Popen[str], seconds: float = 180.0) -> bool:
+        """Wait until something is true; return False where the driver ends before."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if driver.poll() is not None:
+                return False
+            assert time.monotonic() < deadline, f"waited in vain; {self.log.read_text()[-3000:]}"
+            time.sleep(0.02)
+        return True
+
+    def finish(self) -> None:
+        """Run the study to its end and hold it to what must be true."""
+        for _ in range(2):  # a run that another session's dying worker still holds is waited for
+            driver = self.start()
+            code = driver.wait(600)
+            if code == 0:
+                break
+        assert code == 0, self.log.read_text()[-4000:]
+        self.check()
+
+    def check(self) -> None:
+        """Every run exactly once, bit for bit, and nothing left behind."""
+        assert numbers(self.directory) == self.expected
+        assert set(planned(self.directory)) == set(self.expected)
+        assert failures(self.directory) == []
+        assert litter(self.directory) == []
+        assert not [path for path in (self.directory / "live").iterdir() if "stop" in path.name]
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill a driver that is still there."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+
+
+def report(fault: str, **counts: Any) -> None:
+    """Add counts to the file that AIM_FAULTS_REPORT names, a line of JSON each."""
+    path = os.environ.get("AIM_FAULTS_REPORT")
+    if path:
+        with Path(path).open("a", encoding="utf-8") as file:
+            print(json.dumps({"fault": fault, **counts}), file=file)
