@@ -16,7 +16,7 @@ from analysis.plates import Plate, plates
 from analysis.results import Results
 from analysis.sheet import Sheet, parsed
 from analysis.sheets import sheets
-from analysis.statistics import Comparison, conclusion
+from analysis.statistics import Comparison
 from analysis.study import Findings
 
 
@@ -129,7 +129,7 @@ def _remarks(findings: Findings) -> list[str]:
     primary = findings.primary
     if primary is None or primary.interval.n == 0:
         return []
-    causal = conclusion(findings.family.gates)
+    causal = findings.causal
     aim = next((arm for arm in findings.results.plan.arms if arm.name == findings.family.aim), None)
     if aim is not None and _updates(aim) and not any(gate.role == "permuted" for gate in findings.family.gates):
         causal += (
@@ -174,9 +174,31 @@ def _outlook(primary: Comparison) -> list[str]:
     return ["More pairs cannot stop the study: there is no reported size to hold a gain above δ against."]
 
 
+_ALIKE = (
+    ("epochs_planned", "the number of epochs", ""),
+    ("selection", "the rule that chooses the epoch", ""),
+    ("test_images", "the number of test images", ""),
+    ("git_commit", "the commit that computed them", ", so in more than their configuration"),
+)
+"""Columns that all arms should share."""
+
+
 def _unequal(results: Results) -> list[str]:
     """Return what makes runs less alike than a fixed design has them."""
     cautions = []
+    trials = results.trials
+    for column, what, of in _ALIKE:
+        by_arm = (
+            trials[trials[column].notna()].groupby("arm", sort=False)[column].agg(lambda values: sorted(set(values)))
+        )
+        if len({tuple(values) for values in by_arm}) > 1:
+            each = "; ".join(f"{arm}: {numerals.listing([str(v) for v in values])}" for arm, values in by_arm.items())
+            cautions.append(f"Arms differ in {what}{of}: {each}.")
+    for arm, rows in trials[trials["status"] == "finished"].groupby("arm", sort=False):
+        copies = rows[rows["test_loss"].notna() & rows.duplicated(["test_loss", "test_accuracy"], keep=False)]
+        if len(copies):
+            seeds = numerals.listing([str(seed) for seed in copies["seed"]])
+            cautions.append(f"{arm}: seeds {seeds} have the same accuracy and loss to the last digit: are they seeds?")
     machines = results.trials[["device", "device_name", "threads"]].drop_duplicates()
     if len(machines) > 1:
         kinds = "; ".join(f"{row.device}, {row.device_name}, {row.threads} threads" for row in machines.itertuples())
@@ -187,14 +209,20 @@ def _unequal(results: Results) -> list[str]:
 def _cautions(findings: Findings) -> list[str]:
     results, judged = findings.results, findings.judged
     cautions = ["Outside the scope of the claim: " + "; ".join(findings.reasons) + "."] if findings.proxy else []
+    if findings.claim is not None and findings.claim.delta_pp != results.plan.delta_pp:
+        own, declared = (numerals.decimal(d) for d in (results.plan.delta_pp, findings.claim.delta_pp))
+        cautions.append(f"The study’s smallest effect of interest is {own} pp, the claim file’s {declared} pp.")
     oracle = int(results.trials["selection_oracle"].fillna(False).sum())
     if oracle:
         cautions.append(f"In {numerals.count(oracle, 'run')} the reported epoch was chosen on test data.")
     cautions += [f"Exploratory: {_whom(deviation)}{deviation.text}." for deviation in findings.deviations]
     cautions += _unequal(results)
     if findings.primary is not None and findings.primary.beyond:
-        pairs = numerals.count(findings.primary.beyond, "pair")
-        cautions.append(f"{pairs} beyond the look that decides are shown and decide nothing.")
+        beyond = findings.primary.beyond
+        pairs = numerals.count(beyond, "complete pair")
+        shown = "is shown and decides" if beyond == 1 else "are shown and decide"
+        look = "the look that decides" if findings.primary.verdict.stops else "the last look"
+        cautions.append(f"{pairs} beyond {look} {shown} nothing.")
     for row in findings.failures.to_dict("records"):
         if row["not_trained"]:
             among = numerals.count(row["judged"], "run")

@@ -21,6 +21,7 @@ _FEW = 6
 """With more arms the single runs recede."""
 _BAND = 3
 """The t interval of two runs is wider than any curve; from three on it is drawn."""
+_DOTS = ((1, 1.5), (4, 1.2, 1, 1.2), (6, 1.5))
 _PANELS = {"validation": "validation_accuracy", "test": "test_accuracy"}
 _TYPES: dict[str, Any] = (
     dict.fromkeys(("panel", "kind", "arm", "run_id"), "str")
@@ -83,9 +84,10 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     """Return the figure of a summary: a panel each for validation and test, where there are any, on one scale."""
     shown = [arm for arm in marks if (summary["arm"] == arm).any()]
     short = labels(list(marks), 30, 1)
-    names = [short[arm] for arm in shown]
-    columns = max(1, min(len(shown), 92 // (max(map(len, names), default=1) + 8)))
-    figure = sheet(3.0 + 0.19 * -(-(len(shown) + 2) // columns))
+    styles = _reported(summary)
+    names = [short[arm] for arm in shown] + [f"{labels([arm], 24, 1)[arm]}, as reported" for arm in styles]
+    columns = max(1, min(len(names), 92 // (max(map(len, names), default=1) + 8)))
+    figure = sheet(3.0 + 0.19 * -(-(len(names) + 2) // columns))
     filled = [panel for panel in _PANELS if (summary["panel"] == panel).any()] or list(_PANELS)
     panels = figure.subplots(1, len(filled), sharex=True, sharey=True, squeeze=False)[0]
     for axes, panel in zip(panels, filled, strict=True):
@@ -98,9 +100,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     if low < high:
         panels[0].set_ylim(low, high)
     handles = [_handle(marks[arm]) for arm in shown]
-    if (summary["kind"] == "reported").any():
-        handles.append(Line2D([], [], color=MUTED, linewidth=1, linestyle=":"))
-        names.append("as reported")
+    handles += [Line2D([], [], color=MUTED, linewidth=1, linestyle=style) for style in styles.values()]
     if handles:
         figure.legend(handles, names, loc="outside lower center", ncols=columns, handlelength=2.6)
     return figure
@@ -148,8 +148,15 @@ def _draw_panel(axes: Axes, summary: pd.DataFrame, marks: Mapping[str, Mark]) ->
         mark = marks[str(arm)]
         style = {"marker": mark.marker, "edgecolors": PAPER, "linewidths": 0.5, "zorder": 4}
         axes.scatter(rows["epoch"], rows["accuracy"], s=20, c=mark.colour, **style)  # type: ignore[arg-type]
-    for _, rows in summary[summary["kind"] == "reported"].groupby("arm", sort=False):
-        axes.plot(rows["epoch"], rows["accuracy"], color=MUTED, linewidth=1, linestyle=":")
+    styles = _reported(summary)
+    for arm, rows in summary[summary["kind"] == "reported"].groupby("arm", sort=False):
+        axes.plot(rows["epoch"], rows["accuracy"], color=MUTED, linewidth=1, linestyle=styles[str(arm)])
+
+
+def _reported(summary: pd.DataFrame) -> dict[str, Any]:
+    """Return the line style of every arm of the claim's own log."""
+    arms = summary.loc[summary["kind"] == "reported", "arm"].unique()
+    return {str(arm): (0, _DOTS[i % len(_DOTS)]) for i, arm in enumerate(arms)}
 
 
 def caption(summary: pd.DataFrame, alpha: float = 0.05) -> str:

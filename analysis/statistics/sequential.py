@@ -7,10 +7,11 @@ looks, not looked up, and not simulated.
 
 Write r = mean · √n / √(sum of squares about 0), so that t = r · √(n-1) / √(1-r²). Under the null hypothesis the n
 differences over the root of their sum of squares are a uniform point of a sphere, r its coordinate along (1, ..., 1),
-and the values of r at successive looks are a Markov chain: given r after N pairs, the point is uniform on the rest of the
-sphere, and r after the first n of them depends on two independent quantities, the coordinate y that tells the first n
-from the other m = N - n, and the share B ~ Beta((n-1)/2, (m-1)/2) of the first n in what is left. So the chance that no
-look up to the k-th rejects, as a function of r there, follows from that of the look before by an integral over y and B.
+and the values of r at successive looks are a Markov chain: given r after N pairs, the point is uniform on the rest of
+the sphere, and r after the first n of them depends on two independent quantities, the coordinate y that tells the first
+n from the other m = N - n, and the share B ~ Beta((n-1)/2, (m-1)/2) of the first n in what is left. So the chance that
+no look up to the k-th rejects, as a function of r there, follows from that of the look before by an integral over y and
+B.
 """
 
 from __future__ import annotations
@@ -29,8 +30,7 @@ from scipy import optimize, stats
 Numbers = npt.NDArray[np.float64]
 _NODES_R = 16
 _NODES = 10
-"""Per root of the pairs, in y and in B, whose densities narrow with it. Twice as many of each change the overall error by less than 2e-7.
-"""
+"""Per root of the pairs, in y and in B, whose densities narrow with it. Twice as many change no error by 2e-7."""
 
 
 @cache
