@@ -199,7 +199,7 @@ def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:
 
     looks = Looks(tuple(document["looks"]), document["alpha"], document["further_block"])
     claim = read_claim(document["claim"]) if document["claim"] else None
-    return content_of(document, claim.gains_pp if claim else {}, looks.levels, claim and claim.scope)
+    return content_of(document, claim.gains_pp if claim else {}, looks.levels, claim.scope if claim else None)
 
 
 def _found_from_anywhere(claim: str | None) -> str | None:

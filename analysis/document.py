@@ -269,10 +269,8 @@ def _looks(looks: Looks) -> str:
     """Return when the verdict is read, and at which level."""
     if len(looks.numbers) == 1:
         return f"one, after {looks.numbers[0]} pairs: paired t interval, {numerals.level(looks.levels[0])}"
-    levels = {numerals.level(level): None for level in looks.levels}
     return (
-        f"after {numerals.listing([str(number) for number in looks.numbers])} pairs: paired t intervals, "
-        f"{numerals.listing(list(levels))} each, so that all looks together err in at most "
+        f"{looks.text} of the paired t interval, so that all looks together err in at most "
         f"{numerals.decimal(100 * looks.alpha)} %"
     )
 

@@ -166,5 +166,7 @@ def examine(results: Results) -> Findings:
     rng = np.random.default_rng(_SEED)
     family = compare_all(results.trials, results.epochs, plan, rng, reported=gains)
     failures = failure_table(judged, [arm.name for arm in plan.arms], family.baseline)
-    departed = deviations(results.frozen, plan, claim.gains_pp if claim else {}, results.trials, claim and claim.scope)
+    departed = deviations(
+        results.frozen, plan, claim.gains_pp if claim else {}, results.trials, claim.scope if claim else None
+    )
     return Findings(results, claim, tuple(reasons), family, judged, failures, tuple(departed), plan.looks.alpha)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -131,15 +133,13 @@ def _draw_panel(axes: Axes, summary: pd.DataFrame, marks: Mapping[str, Mark]) ->
     common: dict[str, Any] = {"x": "epoch", "y": "accuracy", "estimator": None, "legend": False, "ax": axes}
     runs, means = (summary[summary["kind"] == kind] for kind in ("run", "mean"))
     coloured: dict[str, Any] = {"hue": "arm", "palette": palette}
-    if len(runs):
-        sns.lineplot(
-            runs,
-            units="run_id",
-            alpha=0.3 if len(marks) <= _FEW else 0.15,
-            linewidth=0.6,
-            **coloured,
-            **common,
-        )
+    for arm, rows in runs.groupby("arm", sort=False):
+        # One collection per arm: a line of its own for each of a thousand runs takes ten times as long.
+        ends = np.flatnonzero(rows["run_id"].to_numpy()[1:] != rows["run_id"].to_numpy()[:-1]) + 1
+        lines = np.split(rows[["epoch", "accuracy"]].to_numpy(dtype=float), ends)
+        alpha = 0.3 if len(marks) <= _FEW else 0.15
+        axes.add_collection(LineCollection(lines, colors=palette[str(arm)], alpha=alpha, linewidths=0.6))
+    axes.autoscale_view()
     for arm, rows in means[means["n"] >= _BAND].groupby("arm", sort=False):
         axes.fill_between(rows["epoch"], rows["lower"], rows["upper"], color=palette[str(arm)], alpha=0.15, linewidth=0)
     if len(means):

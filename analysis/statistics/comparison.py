@@ -154,6 +154,7 @@ def compare_arms(
     alpha : error of all looks together; None: that of `looks`.
     withhold : a further reason to withhold the verdict.
     """
+    trials, epochs = (frame[frame["arm"].isin([treatment, control])] for frame in (trials, epochs))
     pairs = ordered_pairs(trials, treatment, control, seeds)
     looks = looks or Looks((max(len(pairs), FEWEST_PAIRS),))
     gain = next(iter((reported or {}).values()), None)

@@ -34,6 +34,13 @@ _NODES = 10
 
 
 @cache
+def _gauss(count: int) -> tuple[Numbers, Numbers]:
+    """Return nodes and weights of Gauss and Legendre's rule on [-1, 1]."""
+    nodes, weights = legendre.leggauss(count)
+    return np.asarray(nodes), np.asarray(weights)
+
+
+@cache
 def _constant(looks: tuple[int, ...], alpha: float) -> float:
     return float(optimize.brentq(lambda a: overall_error(looks, a) - alpha, alpha / len(looks), alpha, xtol=1e-10))
 
@@ -50,7 +57,7 @@ def _overall(looks: tuple[int, ...], level: float) -> float:
     accepted = np.ones(1)  # Chebyshev coefficients in (r / cut)², on [0, 1] mapped to [-1, 1]
     for (n, total), before, after in zip(pairwise(looks), cuts, cuts[1:], strict=False):
         accepted = _next(accepted, n, total, before, after)
-    nodes, weights = legendre.leggauss(64)
+    nodes, weights = _gauss(64)
     x, total = (nodes + 1) / 2, looks[-1]
     density = (1 - (cuts[-1] * x) ** 2) ** ((total - 3) / 2) / _beta(0.5, (total - 1) / 2)
     return 1 - float((_value(accepted, x) * density * weights).sum() * cuts[-1])
@@ -91,7 +98,7 @@ def _next(accepted: Numbers, n: int, total: int, before: float, after: float) ->
     square, half = across**2 * odds + rest, along * across * odds
     root = np.sqrt(np.maximum(half**2 - square * (along**2 * odds - rest), 0.0))
     count = math.ceil(_NODES * math.sqrt(total))
-    nodes, weights = legendre.leggauss(count)
+    nodes, weights = _gauss(count)
     angle: npt.NDArray[Any] = nodes[None, :, None] * np.pi / 2  # y = centre + radius · sin: smooth up to the ends
     y = (root * np.sin(angle) - half) / square
     mass = root / square * np.cos(angle) * np.pi / 2 * weights[None, :, None] * (1 - y**2) ** ((total - 4) / 2)
@@ -101,7 +108,7 @@ def _next(accepted: Numbers, n: int, total: int, before: float, after: float) ->
         seen = np.abs(sums) / np.sqrt(sums**2 + left)
         return _fitted(places, (_value(accepted, np.minimum(seen / before, 1.0)) * mass).sum(axis=(1, 2)))
     # B = 1 - s², which takes the root out of the density at its upper end.
-    nodes, weights = legendre.leggauss(count)
+    nodes, weights = _gauss(count)
     farthest = np.sqrt(np.clip(1 - sums**2 * odds / left, 0.0, 1.0))
     s = farthest * (nodes + 1) / 2
     share = 1 - s**2

@@ -263,7 +263,7 @@ def freeze(directory: Path, at: str, seeds: list[int] | None = None, without: st
     kept = {arm["name"] for arm in document["arms"]}
     document["runs"] = [run for run in document["runs"] if run["arm"] in kept and run["seed"] in document["seeds"]]
     claim = read_claim(document["claim"]) if document["claim"] else None
-    content = frozen.content_of(document, claim.gains_pp if claim else {}, (0.05,), claim and claim.scope)
+    content = frozen.content_of(document, claim.gains_pp if claim else {}, (0.05,), claim.scope if claim else None)
     plan = {
         "schema_version": records.SCHEMA_VERSION,
         "frozen_at": at,

@@ -264,3 +264,14 @@ def test_epochs_without_numbers_change_no_verdict(make_study):
     after = examine(directory)
     assert after.headline == before.headline
     assert compose(after).remarks == compose(before).remarks
+
+
+def test_every_look_is_given_its_own_level(make_study):
+    document = compose(examine(make_study(WIN, looks=[5], further_block=3, seeds=8)))
+    said = "after 5 pairs, at the 97.5 % level, and once more after 8, with the further block, at the 97.5 % level"
+    assert said in dict(document.facts)["Looks"]
+    document = compose(examine(make_study(WIN, looks=[5, 6], further_block=2, seeds=8)))
+    said = (
+        "after 5 and 6 pairs, each at the 98.35 % level, and once more after 8, with the further block, at the 97.5 %"
+    )
+    assert said in document.methods[1]
