@@ -14,8 +14,9 @@ from synthetic_study import ARMS, SCOPE, FakeArm, freeze
 import analysis
 from aimlib import records
 from aimlib.errors import StoreError, UsageError
-from analysis.document import compose
+from analysis.document import cautions, facts, remarks
 from analysis.figures.canvas import labels
+from analysis.methods import methods
 from analysis.statistics.sequential import constant, overall_error
 
 WIN = [
@@ -75,7 +76,7 @@ def test_equal_differences_that_are_not_zero_are_not_called_identical_arms(make_
 def test_a_proxy_does_not_say_that_memory_causes_the_gain_without_saying_proxy(make_study):
     findings = examine(make_study(WIN, scope={**SCOPE, "classes": 20}))
     assert findings.causal == "Proxy: does not test the claim. Memory causes the gain: every gate is passed."
-    assert findings.causal in compose(findings).remarks
+    assert findings.causal in remarks(findings)
     assert examine(make_study(WIN)).causal == "Memory causes the gain: every gate is passed."
 
 
@@ -98,9 +99,7 @@ def test_a_conclusion_says_where_training_was_unstable(make_study):
 def test_a_lost_pair_of_the_first_look_withholds_instead_of_counting_on(make_study):
     findings = examine(make_study(WIN, seeds=6, looks=[5], status={("aim", 1): "failed"}))
     assert "withheld (unbalanced: 1 of 5 pairs incomplete)" in findings.headline
-    assert any(
-        caution.startswith("1 complete pair beyond the last look is shown") for caution in compose(findings).cautions
-    )
+    assert any(caution.startswith("1 complete pair beyond the last look is shown") for caution in cautions(findings))
     running = examine(make_study(WIN, seeds=5, status={("aim", 4): "missing"}))
     assert "screening only" in running.headline
 
@@ -153,7 +152,7 @@ def test_a_plan_frozen_before_its_scope_was_part_of_it_is_still_confirmatory(mak
 
 def test_arms_that_are_treated_unlike_are_named(make_study):
     directory = make_study(WIN)
-    assert not any("Arms differ" in caution for caution in compose(examine(directory)).cautions)
+    assert not any("Arms differ" in caution for caution in cautions(examine(directory)))
 
     def change(row):
         if row["arm"] == "aim":
@@ -161,11 +160,11 @@ def test_arms_that_are_treated_unlike_are_named(make_study):
         return row
 
     rewrite(directory, change)
-    cautions = compose(examine(directory)).cautions
-    assert any(c.startswith("Arms differ in the number of epochs: baseline: 6") and "aim: 50" in c for c in cautions), (
+    said = cautions(examine(directory))
+    assert any(c.startswith("Arms differ in the number of epochs: baseline: 6") and "aim: 50" in c for c in said), (
         cautions
     )
-    assert any("in the commit that computed them, so in more than their configuration" in c for c in cautions)
+    assert any("in the commit that computed them, so in more than their configuration" in c for c in said)
 
 
 def test_seeds_that_do_nothing_are_noticed(make_study):
@@ -177,13 +176,13 @@ def test_seeds_that_do_nothing_are_noticed(make_study):
         )
 
     rewrite(directory, change)
-    cautions = compose(examine(directory)).cautions
-    assert "aim: seeds 1 and 4 have the same accuracy and loss to the last digit: are they seeds?" in cautions
+    said = cautions(examine(directory))
+    assert "aim: seeds 1 and 4 have the same accuracy and loss to the last digit: are they seeds?" in said
 
 
 def test_a_smallest_effect_other_than_the_claims_is_named(make_study):
-    cautions = compose(examine(make_study(WIN, delta_pp=0.1))).cautions
-    assert "The study’s smallest effect of interest is 0.10 pp, the claim file’s 1.00 pp." in cautions
+    said = cautions(examine(make_study(WIN, delta_pp=0.1)))
+    assert "The study’s smallest effect of interest is 0.10 pp, the claim file’s 1.00 pp." in said
 
 
 def test_two_studies_that_ask_different_questions_are_not_pooled(make_study):
@@ -263,15 +262,15 @@ def test_epochs_without_numbers_change_no_verdict(make_study):
     rewrite(directory, change)
     after = examine(directory)
     assert after.headline == before.headline
-    assert compose(after).remarks == compose(before).remarks
+    assert remarks(after) == remarks(before)
 
 
 def test_every_look_is_given_its_own_level(make_study):
-    document = compose(examine(make_study(WIN, looks=[5], further_block=3, seeds=8)))
+    findings = examine(make_study(WIN, looks=[5], further_block=3, seeds=8))
     said = "after 5 pairs, at the 97.5 % level, and once more after 8, with the further block, at the 97.5 % level"
-    assert said in dict(document.facts)["Looks"]
-    document = compose(examine(make_study(WIN, looks=[5, 6], further_block=2, seeds=8)))
+    assert said in dict(facts(findings))["Looks"]
+    findings = examine(make_study(WIN, looks=[5, 6], further_block=2, seeds=8))
     said = (
         "after 5 and 6 pairs, each at the 98.35 % level, and once more after 8, with the further block, at the 97.5 %"
     )
-    assert said in document.methods[1]
+    assert said in methods(findings)[0][1]
