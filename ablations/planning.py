@@ -198,8 +198,8 @@ def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:
     from analysis.looks import Looks  # noqa: PLC0415
 
     looks = Looks(tuple(document["looks"]), document["alpha"], document["further_block"])
-    gains = read_claim(document["claim"]).gains_pp if document["claim"] else {}
-    return content_of(document, gains, looks.levels)
+    claim = read_claim(document["claim"]) if document["claim"] else None
+    return content_of(document, claim.gains_pp if claim else {}, looks.levels, claim.scope if claim else None)
 
 
 def _found_from_anywhere(claim: str | None) -> str | None:

@@ -26,10 +26,10 @@ def attribution(findings: Findings) -> Sheet | None:
     note = (
         "Parts of the difference between all switches off and on, in percentage points, each a contrast of arms "
         "within a "
-        "seed; the parts of a method add up to its gap. From the seeds that have all arms of a method, at the 95 "
-        "% level, unadjusted. On a ladder a switch earns what its step adds, which "
-        "depends on "
-        "the order; a Shapley value is its mean over all orders."
+        "seed; the parts of a method add up to its gap. From the seeds that have all arms of a method, at the "
+        f"{numerals.level(findings.alpha)} level, unadjusted. On a ladder a switch earns what its step adds, which "
+        "depends on the order; a Shapley value is its mean over all orders. One at a time, each switch is thrown "
+        "alone; the remainder is what the switches earn only together."
     )
     columns = ("Method", "Switch", "n", "Δ, pp", "Interval")
     return Sheet("What each switch earns", columns, rows, frozenset(columns[2:]), note=note)

@@ -45,6 +45,9 @@ def audit(claim: Claim, results: Results, outside: tuple[str, ...] = ()) -> pd.D
             line = _curve(check, claim)
         elif outside:
             line = (_said(check), "", UNCHECKED, f"this study is outside the scope: {outside[0]}")
+        elif not statement.fits(protocol := results.plan.scope.protocol):
+            wanted = " or ".join(statement.protocols)
+            line = (_said(check), "", UNCHECKED, f"is about protocol {wanted}; this study follows {protocol}")
         else:
             line = _CHECKS[str(check["kind"])](check, results)
         rows.append((statement.says, statement.source, *line))

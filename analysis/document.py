@@ -16,7 +16,7 @@ from analysis.plates import Plate, plates
 from analysis.results import Results
 from analysis.sheet import Sheet, parsed
 from analysis.sheets import sheets
-from analysis.statistics import Comparison, conclusion
+from analysis.statistics import Comparison
 from analysis.study import Findings
 
 
@@ -93,9 +93,9 @@ def compose(findings: Findings) -> Document:
         question=_question(findings),
         headline=findings.headline,
         tone="decided" if stops else "open" if decided else "none",
-        remarks=tuple(_remarks(findings)),
-        cautions=tuple(_cautions(findings)),
-        facts=tuple(_facts(findings)),
+        remarks=tuple(remarks(findings)),
+        cautions=tuple(cautions(findings)),
+        facts=tuple(facts(findings)),
         plates=drawn,
         sheets=made,
         sections=tuple(_present(made, drawn)),
@@ -125,11 +125,12 @@ def _present(made: dict[str, Sheet], drawn: dict[str, Plate]) -> Iterator[Sectio
             yield Section(section.name, section.title, names, figures)
 
 
-def _remarks(findings: Findings) -> list[str]:
+def remarks(findings: Findings) -> list[str]:
+    """Return further sentences beside the verdict, the most important first."""
     primary = findings.primary
     if primary is None or primary.interval.n == 0:
         return []
-    causal = conclusion(findings.family.gates)
+    causal = findings.causal
     aim = next((arm for arm in findings.results.plan.arms if arm.name == findings.family.aim), None)
     if aim is not None and _updates(aim) and not any(gate.role == "permuted" for gate in findings.family.gates):
         causal += (
@@ -174,9 +175,31 @@ def _outlook(primary: Comparison) -> list[str]:
     return ["More pairs cannot stop the study: there is no reported size to hold a gain above δ against."]
 
 
+_ALIKE = (
+    ("epochs_planned", "the number of epochs", ""),
+    ("selection", "the rule that chooses the epoch", ""),
+    ("test_images", "the number of test images", ""),
+    ("git_commit", "the commit that computed them", ", so in more than their configuration"),
+)
+"""Columns that all arms should share."""
+
+
 def _unequal(results: Results) -> list[str]:
     """Return what makes runs less alike than a fixed design has them."""
     cautions = []
+    trials = results.trials
+    for column, what, of in _ALIKE:
+        by_arm = (
+            trials[trials[column].notna()].groupby("arm", sort=False)[column].agg(lambda values: sorted(set(values)))
+        )
+        if len({tuple(values) for values in by_arm}) > 1:
+            each = "; ".join(f"{arm}: {numerals.listing([str(v) for v in values])}" for arm, values in by_arm.items())
+            cautions.append(f"Arms differ in {what}{of}: {each}.")
+    for arm, rows in trials[trials["status"] == "finished"].groupby("arm", sort=False):
+        copies = rows[rows["test_loss"].notna() & rows.duplicated(["test_loss", "test_accuracy"], keep=False)]
+        if len(copies):
+            seeds = numerals.listing([str(seed) for seed in copies["seed"]])
+            cautions.append(f"{arm}: seeds {seeds} have the same accuracy and loss to the last digit: are they seeds?")
     machines = results.trials[["device", "device_name", "threads"]].drop_duplicates()
     if len(machines) > 1:
         kinds = "; ".join(f"{row.device}, {row.device_name}, {row.threads} threads" for row in machines.itertuples())
@@ -184,42 +207,50 @@ def _unequal(results: Results) -> list[str]:
     return cautions
 
 
-def _cautions(findings: Findings) -> list[str]:
+def cautions(findings: Findings) -> list[str]:
+    """Return the sentences that limit what may be concluded."""
     results, judged = findings.results, findings.judged
-    cautions = ["Outside the scope of the claim: " + "; ".join(findings.reasons) + "."] if findings.proxy else []
+    found = ["Outside the scope of the claim: " + "; ".join(findings.reasons) + "."] if findings.proxy else []
+    if findings.claim is not None and findings.claim.delta_pp != results.plan.delta_pp:
+        own, declared = (numerals.decimal(d) for d in (results.plan.delta_pp, findings.claim.delta_pp))
+        found.append(f"The study’s smallest effect of interest is {own} pp, the claim file’s {declared} pp.")
     oracle = int(results.trials["selection_oracle"].fillna(False).sum())
     if oracle:
-        cautions.append(f"In {numerals.count(oracle, 'run')} the reported epoch was chosen on test data.")
-    cautions += [f"Exploratory: {_whom(deviation)}{deviation.text}." for deviation in findings.deviations]
-    cautions += _unequal(results)
+        found.append(f"In {numerals.count(oracle, 'run')} the reported epoch was chosen on test data.")
+    found += [f"Exploratory: {_whom(deviation)}{deviation.text}." for deviation in findings.deviations]
+    found += _unequal(results)
     if findings.primary is not None and findings.primary.beyond:
-        pairs = numerals.count(findings.primary.beyond, "pair")
-        cautions.append(f"{pairs} beyond the look that decides are shown and decide nothing.")
+        beyond = findings.primary.beyond
+        pairs = numerals.count(beyond, "complete pair")
+        shown = "is shown and decides" if beyond == 1 else "are shown and decide"
+        look = "the look that decides" if findings.primary.verdict.stops else "the last look"
+        found.append(f"{pairs} beyond {look} {shown} nothing.")
     for row in findings.failures.to_dict("records"):
         if row["not_trained"]:
             among = numerals.count(row["judged"], "run")
-            cautions.append(f"{row['arm']}: {row['not_trained']} of {among} did not train.")
+            found.append(f"{row['arm']}: {row['not_trained']} of {among} did not train.")
     if findings.primary is not None and findings.primary.interval.n > 1 and findings.photos is None:
-        cautions.append(
+        found.append(
             "No interval for new photos: fewer than two pairs have predictions of the same, listed test images."
         )
     failed = int((judged["outcome"] == "failed").sum())
     if failed:
         again = "“ablate run” tries again with the same seed" + ("s" if failed > 1 else "")
-        cautions.append(f"{numerals.count(failed, 'run')} failed; {again}.")
+        found.append(f"{numerals.count(failed, 'run')} failed; {again}.")
     if len(results.missing):
         planned = numerals.count(len(results.plan.runs), "planned run")
-        cautions.append(f"{len(results.missing)} of {planned}: no result yet.")
+        found.append(f"{len(results.missing)} of {planned}: no result yet.")
     if len(results.stale):
-        cautions.append(f"{numerals.count(len(results.stale), 'row')} of runs outside the plan are left out.")
-    return cautions
+        found.append(f"{numerals.count(len(results.stale), 'row')} of runs outside the plan are left out.")
+    return found
 
 
 def _whom(deviation: Deviation) -> str:
     return f"comparisons of {numerals.listing(sorted(deviation.arms))}, for " if deviation.arms else ""
 
 
-def _facts(findings: Findings) -> list[tuple[str, str]]:
+def facts(findings: Findings) -> list[tuple[str, str]]:
+    """Return (term, text) pairs on claim, scope and design."""
     plan = findings.results.plan
     scope = plan.scope
     arms, seeds = numerals.count(len(plan.arms), "arm"), numerals.count(len(plan.seeds), "seed")
@@ -241,10 +272,8 @@ def _looks(looks: Looks) -> str:
     """Return when the verdict is read, and at which level."""
     if len(looks.numbers) == 1:
         return f"one, after {looks.numbers[0]} pairs: paired t interval, {numerals.level(looks.levels[0])}"
-    levels = {numerals.level(level): None for level in looks.levels}
     return (
-        f"after {numerals.listing([str(number) for number in looks.numbers])} pairs: paired t intervals, "
-        f"{numerals.listing(list(levels))} each, so that all looks together err in at most "
+        f"{looks.text} of the paired t interval, so that all looks together err in at most "
         f"{numerals.decimal(100 * looks.alpha)} %"
     )
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +74,27 @@ class Deviation:
         return self.arms is None or not self.arms.isdisjoint(arms)
 
 
-def content_of(document: Mapping[str, Any], gains_pp: Mapping[str, float], levels: tuple[float, ...]) -> dict[str, Any]:
+def content_of(
+    document: Mapping[str, Any],
+    gains_pp: Mapping[str, float],
+    levels: tuple[float, ...],
+    claim_scope: Mapping[str, Sequence[str | int]] | None = None,
+) -> dict[str, Any]:
     """Return what is frozen of a plan as it is stored in `study.json`.
 
     Parameters
     ----------
     gains_pp : gains that the claim reports, by source; empty without a claim.
     levels : level of the test at each look.
+    claim_scope : what the claim demands of a study; None without a claim.
     """
     plan = plan_from({"schema_version": SCHEMA_VERSION, **document}, Path(STUDY_FILE))
     return {
         "name": document["name"],
         "claim": document["claim"],
         "reported_gains_pp": dict(gains_pp),
+        "claim_scope": _lists(claim_scope),
+        "scope": dict(document["scope"]),
         "delta_pp": document["delta_pp"],
         "estimand": ESTIMAND,
         **{key: document[key] for key in ("alpha", "looks", "further_block")},
@@ -136,7 +144,11 @@ def read(directory: Path) -> Frozen | None:
 
 
 def deviations(
-    frozen: Frozen | None, plan: Plan, gains_pp: Mapping[str, float], trials: pd.DataFrame
+    frozen: Frozen | None,
+    plan: Plan,
+    gains_pp: Mapping[str, float],
+    trials: pd.DataFrame,
+    claim_scope: Mapping[str, Sequence[str | int]] | None = None,
 ) -> list[Deviation]:
     """Return what makes a study exploratory, the most sweeping first; none where it is as frozen.
 
@@ -166,11 +178,43 @@ def deviations(
         for key, value in now.items()
         if value != was.get(key)
     ]
+    found += _of_the_claim(was, plan, gains_pp, claim_scope)
     # Clocks of nodes differ; what was settled by then was counted where the plan was written.
     early = max(int((trials["started_at"] < frozen.at - _SKEW).sum()), frozen.runs_before)
     if early:
         found.append(Deviation(f"{numerals.count(early, 'run')} came before the freeze"))
     return found + _seeds(was, plan) + _comparisons(was, plan) + _arms(was, plan)
+
+
+def _of_the_claim(
+    was: Mapping[str, Any],
+    plan: Plan,
+    gains_pp: Mapping[str, float],
+    claim_scope: Mapping[str, Sequence[str | int]] | None,
+) -> list[Deviation]:
+    """Return whether the study was moved into the claim's scope, or the claim was moved, after the freeze.
+
+    Plans that were frozen before their scope was part of them are held to what they have.
+    """
+    found = []
+    frozen = was.get("reported_gains_pp") or {}
+    if next(iter(frozen), None) != next(iter(gains_pp), None):
+        found.append(Deviation("the reported gain that decides is not the one that came first at the freeze"))
+    for name, value in (("scope", asdict(plan.scope)), ("claim_scope", _lists(claim_scope))):
+        then = was.get(name, value)
+        # The data of the runs have a line of their own.
+        keys = [key for key in {**value, **then} if (name, key) != ("scope", "data_fingerprint")]
+        whose = "of the study" if name == "scope" else "that the claim demands"
+        found += [
+            Deviation(f"the {key} {whose} is not the frozen one, {then.get(key)!r}")
+            for key in keys
+            if value.get(key) != then.get(key)
+        ]
+    return found
+
+
+def _lists(claim_scope: Mapping[str, Sequence[str | int]] | None) -> dict[str, list[str | int]]:
+    return {field: list(allowed) for field, allowed in (claim_scope or {}).items()}
 
 
 def _seeds(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:

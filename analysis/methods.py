@@ -9,6 +9,8 @@ _REFERENCES = {
     "Clopper and Pearson, 1934": "C. J. Clopper and E. S. Pearson. The use of confidence or fiducial limits "
     "illustrated in "
     "the case of the binomial. Biometrika 26, 404–413, 1934.",
+    "Dodge et al., 2019": "J. Dodge, S. Gururangan, D. Card, R. Schwartz and N. A. Smith. Show your work: improved "
+    "reporting of experimental results. Proceedings of EMNLP-IJCNLP, 2185–2194, 2019.",
     "Efron, 1987": "B. Efron. Better bootstrap confidence intervals. Journal of the American Statistical "
     "Association 82, "
     "171–185, 1987.",
@@ -20,8 +22,9 @@ _REFERENCES = {
     "191–199, 1977.",
     "Satterthwaite, 1946": "F. E. Satterthwaite. An approximate distribution of estimates of variance components. "
     "Biometrics Bulletin 2, 110–114, 1946.",
-    "Shapley, 1953": "L. S. Shapley. A value for n-person games. Contributions to the Theory of Games 2, "
-    "307–317, 1953.",
+    "Shapley, 1953": "L. S. Shapley. A value for n-person games. In H. W. Kuhn and A. W. Tucker (eds.), "
+    "Contributions to the Theory of Games II, Annals of Mathematics Studies 28, 307–317. Princeton University "
+    "Press, 1953.",
     "Student, 1908": "Student. The probable error of a mean. Biometrika 6, 1–25, 1908.",
     "Tang et al., 2020": "R. Tang, J. Lee, J. Xin, X. Liu, Y. Yu and J. Lin. Showing your work doesn’t always work. "
     "Proceedings of ACL, 2766–2772, 2020.",
@@ -61,10 +64,7 @@ def _inference(findings: Findings) -> str:
     plan, looks = findings.results.plan, findings.results.plan.looks
     if len(looks.numbers) > 1:
         when = (
-            f"The verdict is read after {numerals.listing([str(number) for number in looks.numbers])} pairs, each "
-            "look at the "
-            f"{numerals.level(looks.levels[0])} level of the paired t interval (Student, 1908), so that all looks "
-            "together "
+            f"The verdict is read {looks.text} of the paired t interval (Student, 1908), so that all looks together "
             f"err in at most {100 * looks.alpha:g} % of studies (Pocock, 1977; constant computed for t statistics)."
         )
     else:
@@ -110,7 +110,7 @@ def _robustness(findings: Findings) -> str:
         parts.append(
             "Arms were chosen in a screening on validation data and seeds of its own; its expected best is the "
             "unbiased "
-            "estimate (Tang et al., 2020)."
+            "estimate (Tang et al., 2020) of expected validation performance (Dodge et al., 2019)."
         )
     return " ".join(parts)
 

@@ -43,17 +43,41 @@ class Across:
 def across(first: Findings, second: Findings) -> Across:
     """Return the primary comparisons of two studies together; no random effects, as two backbones are no sample.
 
-    UsageError where one of them has no primary comparison with two pairs, or both have the same backbone.
+    UsageError where one of them has no primary comparison with two pairs, both have the same backbone, or they ask
+    different questions: of another claim, data set, protocol or smallest effect.
     """
     names = (first.results.plan.scope.backbone, second.results.plan.scope.backbone)
     if names[0] == names[1]:
         raise UsageError(f"both studies are of the backbone {names[0]}; give studies of two")
+    for what, (one, other) in _questions(first, second).items():
+        if one != other:
+            raise UsageError(f"these studies differ in their {what}, {one} and {other}; give two that ask the same")
     primaries = tuple(_primary(findings) for findings in (first, second))
     return Across(
         names,
-        (primaries[0].verdict.text, primaries[1].verdict.text),
+        (_verdict(first, primaries[0]), _verdict(second, primaries[1])),
         two_backbones(primaries[0].interval, primaries[1].interval),
     )
+
+
+def _questions(first: Findings, second: Findings) -> dict[str, tuple[object, object]]:
+    one, other = first.results.plan, second.results.plan
+    return {
+        "claim": (one.claim, other.claim),
+        "data set": (one.scope.dataset, other.scope.dataset),
+        "number of classes": (one.scope.classes, other.scope.classes),
+        "protocol": (one.scope.protocol, other.scope.protocol),
+        "smallest effect of interest": (one.delta_pp, other.delta_pp),
+        "level": (one.looks.alpha, other.looks.alpha),
+    }
+
+
+def _verdict(findings: Findings, primary: Comparison) -> str:
+    """Return a verdict with what limits it."""
+    limits = ["unstable training"] if primary.unstable else []
+    limits += ["a proxy, which does not test the claim"] if findings.proxy else []
+    limits += ["exploratory"] if findings.exploratory(primary.treatment, primary.control) else []
+    return primary.verdict.text + (f" ({', '.join(limits)})" if limits else "")
 
 
 def _primary(findings: Findings) -> Comparison:

@@ -174,6 +174,8 @@ def _runs(rows: list[Any], path: Path) -> pd.DataFrame:
         fields = _Fields(row, path, f"runs[{index}].")
         for key, kind in (("run_id", str), ("arm", str), ("seed", int)):
             taken[key].append(fields.take(key, kind))
+        if not -(2**63) <= taken["seed"][-1] < 2**63:
+            raise StoreError(f"{path}: runs[{index}].seed does not fit 64 bits; run the study with smaller seeds")
     return pd.DataFrame(taken).astype({"run_id": "str", "arm": "str", "seed": "int64"})
 
 
@@ -189,6 +191,7 @@ def _check(plan: Plan, path: Path) -> None:
         (len(set(pairs)) < len(pairs), "an arm has two runs of the same seed"),
         (not plan.delta_pp > 0, "delta_pp must be positive"),
         (any(type(seed) is not int for seed in plan.seeds), "seeds must be integers"),
+        (len(set(plan.seeds)) < len(plan.seeds), "a seed is listed twice"),
     ]
     for wrong, message in problems:
         if wrong:

@@ -41,14 +41,26 @@ def sheets(findings: Findings) -> dict[str, Sheet]:
 
 
 def _comparisons(findings: Findings) -> Sheet:
-    numbers = ("n", "Δ, pp", "Interval", "Level", "Prediction", "p", "p, looks", "p, Holm", "P(Δ > 0)", "Pairs to add")
+    numbers = (
+        "n",
+        "Δ, pp",
+        "Interval",
+        "Level",
+        "Prediction",
+        "p",
+        "p, looks",
+        "p, Holm",
+        "P(Δ > 0)",
+        "P(|Δ| < δ)",
+        "Pairs to add",
+    )
     columns = ("Comparison", *numbers[:-1], "Verdict", "Pairs to add")
     rows = tuple(_comparison_row(c, findings) for c in findings.family.comparisons)
     note = (
         "Δ: mean paired difference in percentage points (pp), with the t interval of the look that decides and the "
         "prediction interval of one further pair at its level. p: of that look alone; of all looks together; and that "
-        "adjusted among the variants by Holm’s procedure, at whose step a variant’s interval is. P(Δ > 0): under a "
-        "flat prior. Pairs to add: what should settle an open verdict if the mean stays; “no number” where a "
+        "adjusted among the variants by Holm’s procedure, at whose step a variant’s interval is. P(Δ > 0), P(|Δ| < δ): "
+        "under a flat prior. Pairs to add: what should settle an open verdict if the mean stays; “no number” where a "
         "gain above δ "
         "cannot stop, as no reported size applies. Exploratory: where the frozen analysis plan was departed from."
     )
@@ -69,6 +81,7 @@ def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
         numerals.probability(c.p_looks),
         numerals.probability(c.p_holm),
         numerals.decimal(c.interval.probability_above(0.0), 3),
+        numerals.decimal(c.interval.probability_above(-c.delta) - c.interval.probability_above(c.delta), 3),
         verdict,
         c.needed.text if c.needed else numerals.NOTHING,
     )

@@ -15,8 +15,9 @@ from analysis.frozen import Deviation, deviations
 from analysis.load import load
 from analysis.photos import Photos, photos
 from analysis.results import Results
-from analysis.statistics import Comparison, Family, compare_all, decide, failure_table, outcomes
+from analysis.statistics import Comparison, Family, compare_all, conclusion, decide, failure_table, outcomes
 from analysis.statistics.attribution import Attribution, attributions
+from analysis.statistics.comparison import PROXY
 from analysis.statistics.sensitivity import check_row
 from analysis.statistics.verdict import OPEN
 
@@ -134,6 +135,19 @@ class Findings:
         reasons = self.exploratory(primary.treatment, primary.control) if primary else ()
         return f" Exploratory: {reasons[0]}." if reasons else ""
 
+    @property
+    def causal(self) -> str:
+        """Whether memory causes a gain, in a sentence, with what limits it; empty where the study has no aim arm."""
+        said = conclusion(self.family.gates)
+        if not said:
+            return ""
+        gated = [c for c in self.family.comparisons if c.family == "gate"]
+        limits = self.exploratory(*{arm for c in gated for arm in (c.treatment, c.control)})
+        shaken = next((c for c in gated if c.unstable), None)
+        if shaken is not None:
+            said += f" Unstable training: {shaken.name} reads otherwise without the runs that did not train."
+        return (PROXY if self.proxy else "") + said + (f" Exploratory: {limits[0]}." if limits else "")
+
     def exploratory(self, *arms: str) -> tuple[str, ...]:
         """Return what makes a comparison of these arms exploratory; empty where it is confirmatory."""
         return tuple(deviation.text for deviation in self.deviations if deviation.touches(*arms))
@@ -170,5 +184,7 @@ def examine(results: Results) -> Findings:
     rng = np.random.default_rng(_SEED)
     family = compare_all(results.trials, results.epochs, plan, rng, reported=gains)
     failures = failure_table(judged, [arm.name for arm in plan.arms], family.baseline)
-    departed = deviations(results.frozen, plan, claim.gains_pp if claim else {}, results.trials)
+    departed = deviations(
+        results.frozen, plan, claim.gains_pp if claim else {}, results.trials, claim.scope if claim else None
+    )
     return Findings(results, claim, tuple(reasons), family, judged, failures, tuple(departed), plan.looks.alpha)

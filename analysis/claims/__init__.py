@@ -118,6 +118,7 @@ class _Statement(Frozen):
     says: str
     source: str
     check: _Check
+    protocols: Annotated[list[str], Field(min_length=1)] = ["*"]
 
 
 class _Document(Frozen):
@@ -139,11 +140,18 @@ class Statement:
     ----------
     says : in our words; `source` says whose it is.
     check : how it is checked: key `kind`, and what that kind needs; see `analysis.audit`.
+    protocols : protocols or patterns under which a study's networks and runs can check it: what somebody did is not
+        checked by a study that does something else.
     """
 
     says: str
     source: str
     check: dict[str, Any]
+    protocols: tuple[str, ...] = ("*",)
+
+    def fits(self, protocol: str) -> bool:
+        """Tell whether a study of this protocol can check it."""
+        return any(fnmatchcase(protocol, pattern) for pattern in self.protocols)
 
 
 @dataclass(frozen=True)
@@ -214,7 +222,9 @@ def _claim(document: _Document, path: Path) -> Claim:
         accuracies={item.source: (item.baseline, item.treatment) for item in document.reported},
         delta_pp=document.delta_pp,
         scope={field: tuple(values) for field, values in document.scope.model_dump().items()},
-        statements=tuple(Statement(s.says, s.source, s.check.model_dump()) for s in document.statements),
+        statements=tuple(
+            Statement(s.says, s.source, s.check.model_dump(), tuple(s.protocols)) for s in document.statements
+        ),
         curves=_curves(path.parent / document.curves if document.curves else None),
     )
 

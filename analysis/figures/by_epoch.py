@@ -68,7 +68,7 @@ def caption(summary: pd.DataFrame, name: str, alpha: float = 0.05) -> str:
     if summary.empty:
         return f"No epoch of {name} is on record in both arms of a pair."
     late = summary[summary["epoch"] > summary["epoch"].max() / 2]
-    span = numerals.interval(late["mean"].min(), late["mean"].max())
+    span = f"{numerals.points(late['mean'].min())} and {numerals.points(late['mean'].max())}"
     above = int((late["lower"] > 0).sum())
     few, many = int(summary["n"].min()), int(summary["n"].max())
     pairs = numerals.count(many, "pair") if few == many else f"{few} to {many} pairs"

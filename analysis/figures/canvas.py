@@ -7,13 +7,15 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.palette import GRID, INK, MUTED, PAPER
@@ -112,7 +114,14 @@ def _printable(character: str) -> str:
     kind = unicodedata.category(character)
     if kind.startswith("Z") or character in "\t\n\r":
         return " "
-    return "\ufffd" if kind in ("Cc", "Cf", "Cs", "Co", "Cn") else character
+    hidden = kind in ("Cc", "Cf", "Cs", "Co", "Cn") or not _font().get_char_index(ord(character))
+    return "\ufffd" if hidden else character
+
+
+@cache
+def _font() -> FT2Font:
+    """Return the font of all figures: what it lacks would look alike, so that names need their number."""
+    return get_font(findfont(_SETTINGS["font.family"]))
 
 
 def rule(axes: Axes, axis: str = "x") -> None:

@@ -20,6 +20,7 @@ from analysis.statistics.interval import Interval, t_interval
 from analysis.statistics.paired import OUTCOMES
 
 Switches = frozenset[str]
+REMAINDER = "remainder"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Part:
 
     Attributes
     ----------
-    switch : name of the factor; ``gap`` for the whole.
+    switch : name of the factor; ``remainder`` for what switches earn only together; ``gap`` for the whole.
     order : position in the ladder from 1; 0 where there is no order.
     interval : of the contrast over seeds, in pp.
     """
@@ -44,9 +45,9 @@ class Attribution:
 
     Attributes
     ----------
-    method : ``ladder: a, b, c`` with the order of its steps, or ``Shapley``.
+    method : ``ladder: a, b, c`` with the order of its steps, ``Shapley``, or ``one at a time``.
     start, end : names of the arms with all switches off and on.
-    parts : one per switch, in order; they add up to the gap.
+    parts : one per switch, in order, and the remainder of those thrown alone; they add up to the gap.
     gap : the whole.
     """
 
@@ -58,7 +59,7 @@ class Attribution:
 
 
 def attributions(trials: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
-    """Return every ladder of the plan, and Shapley values where all combinations are there.
+    """Return Shapley values where all combinations are there, every ladder, and each switch alone with the remainder.
 
     Each from the seeds that have all of its arms; none where these are fewer than two.
     """
@@ -68,6 +69,8 @@ def attributions(trials: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
         return ()
     table = _accuracies(trials, list(arms.values()))
     found = [_ladder(table, arms, order, plan.looks.alpha) for order in _ladders(arms, names)]
+    if all(frozenset([name]) in arms for name in names):
+        found.append(_alone(table, arms, names, plan.looks.alpha))
     if len(arms) == 2 ** len(names):
         found.insert(0, _shapley(table, arms, names, plan.looks.alpha))
     return tuple(a for a in found if a.gap.n > 1)
@@ -144,6 +147,18 @@ def _ladder(table: pd.DataFrame, arms: Mapping[Switches, str], order: tuple[str,
     )
     gap = t_interval(whole[steps[-1]] - whole[steps[0]], alpha)
     return Attribution(f"ladder: {', '.join(order)}", steps[0], steps[-1], parts, gap)
+
+
+def _alone(table: pd.DataFrame, arms: Mapping[Switches, str], names: Sequence[str], alpha: float) -> Attribution:
+    """Return what each switch earns thrown alone, and the remainder: what they earn only together."""
+    start, end = arms[frozenset()], arms[frozenset(names)]
+    own = [arms[frozenset([name])] for name in names]
+    whole = table[[start, *own, end]].dropna()
+    gains = [whole[arm] - whole[start] for arm in own]
+    gap = whole[end] - whole[start]
+    parts = [Part(name, 0, t_interval(gain, alpha)) for name, gain in zip(names, gains, strict=True)]
+    parts.append(Part(REMAINDER, 0, t_interval(gap - sum(gains), alpha)))
+    return Attribution("one at a time", start, end, tuple(parts), t_interval(gap, alpha))
 
 
 def _shapley(table: pd.DataFrame, arms: Mapping[Switches, str], names: Sequence[str], alpha: float) -> Attribution:

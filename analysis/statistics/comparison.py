@@ -154,6 +154,7 @@ def compare_arms(
     alpha : error of all looks together; None: that of `looks`.
     withhold : a further reason to withhold the verdict.
     """
+    trials, epochs = (frame[frame["arm"].isin([treatment, control])] for frame in (trials, epochs))
     pairs = ordered_pairs(trials, treatment, control, seeds)
     looks = looks or Looks((max(len(pairs), FEWEST_PAIRS),))
     gain = next(iter((reported or {}).values()), None)
@@ -225,8 +226,8 @@ def _looks_taken(
             reason = f"unbalanced: {absent} of {numerals.count(number, 'pair')} incomplete"
             last = next((look for look in reversed(taken) if look.verdict.decided), None)
             reason += f"; after {last.pairs} pairs: {last.verdict.text}" if last is not None else ""
-        # Below the first look there is no verdict, however many pairs there are.
-        count = found.n if numbers else 0
+        # Below the first look there is no verdict, however many pairs there are; at one, a lost pair withholds it.
+        count = (number if reason and not _pending(rows) else found.n) if numbers else 0
         verdict = decide(found.lower, found.upper, found.sd, count, delta, gain, withhold=reason)
         taken.append(Look(number, found, t_p_value(complete(rows)["difference"]), verdict))
     return tuple(taken)

@@ -168,7 +168,7 @@ _TYPES: dict[str, Any] = (
     dict.fromkeys(("comparison", "treatment", "control", "family"), "str")
     | dict.fromkeys(("pairs_planned", "n"), "int64")
     | dict.fromkeys(("mean", "sd", "lower", "upper", "alpha", "prediction_lower", "prediction_upper"), "float64")
-    | dict.fromkeys(("p", "p_looks", "p_holm"), "float64")
+    | dict.fromkeys(("p", "p_looks", "p_holm", "p_positive", "p_negligible"), "float64")
     | {"verdict": "str", "stops": "bool", "seeds_needed": "str", "survivors_n": "int64"}
     | dict.fromkeys(("survivors_mean", "survivors_lower", "survivors_upper"), "float64")
     | {"survivors_verdict": "str", "unstable": "bool", "compatible_with_reported": "boolean"}
@@ -190,6 +190,8 @@ def _row(c: Comparison) -> dict[str, Any]:
         "p": c.p,
         "p_looks": c.p_looks,
         "p_holm": c.p_holm,
+        "p_positive": found.probability_above(0.0),
+        "p_negligible": found.probability_above(-c.delta) - found.probability_above(c.delta),
         "verdict": c.verdict.text,
         "stops": c.verdict.stops,
         "seeds_needed": c.needed.text if c.needed else numerals.NOTHING,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -113,9 +114,14 @@ def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
     if len(differences) < 2:
         return {**row, "lower": np.nan, "upper": np.nan}
     # A stream of its own: the other checks must not depend on how many draws this one takes.
-    weights = resampling_weights(len(differences), _DRAWS, np.random.default_rng(_SEED))
+    weights = _weights(len(differences))
     low, high = bca_interval(differences.to_numpy()[None], weights, alpha)
     return {**row, "lower": float(low[0]), "upper": float(high[0])}
+
+
+@lru_cache(maxsize=4)
+def _weights(n: int) -> npt.NDArray[np.float64]:
+    return resampling_weights(n, _DRAWS, np.random.default_rng(_SEED))
 
 
 def check_row(

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
+from analysis import numerals
 from analysis.looks import FEWEST_PAIRS
 from analysis.statistics.interval import IDENTICAL
 
@@ -67,7 +68,7 @@ class Verdict:
     Attributes
     ----------
     kind : the row of the table; ``screening only`` below five pairs, ``withheld`` where `reason` forbids one.
-    reason : why a verdict is withheld; empty otherwise.
+    reason : why a verdict is withheld; of differences without spread that are not 0, how large they are; else empty.
     larger_than_reported : the whole interval lies above r.
     """
 
@@ -90,6 +91,8 @@ class Verdict:
         """The verdict in words."""
         if self.larger_than_reported:
             return "holds, larger than reported"
+        if self.kind == "identical" and self.reason:
+            return f"{self.reason}: check the study"
         text = _TEXTS.get(self.kind, self.kind)
         return f"{text} ({self.reason})" if self.reason else text
 
@@ -110,7 +113,7 @@ def decide(
     ----------
     lower, upper : ends of the interval in pp; ignored below five pairs.
     sd : standard deviation of the differences in pp.
-    n : complete pairs.
+    n : complete pairs; where the verdict is withheld, all that the look should have.
     delta : smallest effect of interest in pp.
     reported : reported gain in pp; None outside the claim's scope.
     withhold : a reason not to give a verdict, such as missing pairs; empty for none.
@@ -123,12 +126,13 @@ def decide(
         raise ValueError(f"0 < 2 delta < reported is required; got delta {delta!r}, reported {reported!r}")
     if n < FEWEST_PAIRS:
         return Verdict("screening only")
-    if not lower <= upper or not sd >= 0:
-        raise ValueError(f"lower <= upper and sd >= 0 are required; got {lower!r}, {upper!r}, sd {sd!r}")
     if withhold:
         return Verdict("withheld", withhold)
+    if not lower <= upper or not sd >= 0:
+        raise ValueError(f"lower <= upper and sd >= 0 are required; got {lower!r}, {upper!r}, sd {sd!r}")
     if sd < IDENTICAL:
-        return Verdict("identical")
+        same = f"no seed differs from another, all by {numerals.points((lower + upper) / 2)} pp"
+        return Verdict("identical", same if abs(lower + upper) / 2 >= IDENTICAL else "")
     kind = cast("Kind", str(rows(lower, upper, delta, reported)))
     return Verdict(kind, larger_than_reported=kind == "holds" and reported is not None and lower > reported)
 

@@ -10,6 +10,7 @@ import pytest
 
 from ablations import planning
 from ablations.arms import expand
+from ablations.scope import protocol
 from ablations.study import read_study
 from aimlib import records
 from analysis import frames
@@ -28,7 +29,7 @@ def lines() -> pd.DataFrame:
     planned = tuple(Arm(arm.name, arm.role, arm.of, arm.config.model_dump(mode="json")) for arm in arms)
     results = SimpleNamespace(
         models=frames.from_arrow(table, records.MODELS),
-        plan=SimpleNamespace(arms=planned, looks=Looks((5,))),
+        plan=SimpleNamespace(arms=planned, looks=Looks((5,)), scope=SimpleNamespace(protocol=protocol(arms))),
         trials=frames.empty(frames.TABLES["trials"]),
     )
     return audit(read_claim("stanford_dogs_aim"), results).set_index("statement")

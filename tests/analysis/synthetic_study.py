@@ -80,7 +80,7 @@ def trial(study: FakeStudy, arm: int, seed: int, accuracy: float | None, status:
         "selection": "best_validation",
         "selection_oracle": False,
         "test_accuracy": accuracy,
-        "test_loss": None if accuracy is None else 4.0 - 5 * accuracy,
+        "test_loss": None if accuracy is None else 4.0 - 5 * accuracy + 1e-6 * seed,
         "test_top5_accuracy": None if accuracy is None else min(1.0, 2.5 * accuracy),
         "validation_accuracy": None if accuracy is None else accuracy + 0.004,
         "classes": classes,
@@ -262,8 +262,8 @@ def freeze(directory: Path, at: str, seeds: list[int] | None = None, without: st
     document["arms"] = [arm for arm in document["arms"] if arm["name"] != without]
     kept = {arm["name"] for arm in document["arms"]}
     document["runs"] = [run for run in document["runs"] if run["arm"] in kept and run["seed"] in document["seeds"]]
-    gains = read_claim(document["claim"]).gains_pp if document["claim"] else {}
-    content = frozen.content_of(document, gains, (0.05,))
+    claim = read_claim(document["claim"]) if document["claim"] else None
+    content = frozen.content_of(document, claim.gains_pp if claim else {}, (0.05,), claim.scope if claim else None)
     plan = {
         "schema_version": records.SCHEMA_VERSION,
         "frozen_at": at,

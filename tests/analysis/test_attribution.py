@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
+from dataclasses import replace
+from itertools import permutations, product
 
 import numpy as np
 import pandas as pd
@@ -60,12 +61,34 @@ def test_a_ladder_gives_each_step_its_gain_in_both_orders(loaded):
 
 
 def test_shapley_shares_the_synergy_and_adds_up(loaded):
-    shapley, *ladders = attributions(*loaded(arms=arms()))
+    shapley, first, second, alone = attributions(*loaded(arms=arms()))
     assert shapley.method == "Shapley"
-    assert len(ladders) == 2
+    assert first.method == "ladder: memory, stem, passes"
+    assert second.method == "ladder: passes, stem, memory"
     parts = {part.switch: part.interval.mean for part in shapley.parts}
     assert parts == pytest.approx({"memory": 3.5, "stem": 2.5, "passes": 0.0}, abs=0.03)
     assert sum(parts.values()) == pytest.approx(shapley.gap.mean)
+    parts = {part.switch: part.interval.mean for part in alone.parts}
+    assert alone.method == "one at a time"
+    assert parts == pytest.approx({"memory": 2.0, "stem": 1.0, "passes": 0.0, "remainder": 3.0}, abs=0.03)
+    assert sum(parts.values()) == pytest.approx(alone.gap.mean)
+
+
+def test_shapley_is_the_mean_over_all_orders_seed_by_seed(loaded):
+    rng = np.random.default_rng(4)
+    drawn = [replace(arm, accuracies=rng.uniform(0.1, 0.3, len(SEEDS)).round(4).tolist()) for arm in arms()]
+    trials, plan = loaded(arms=drawn)
+    wide = trials.pivot(index="seed", columns="arm", values="test_accuracy").astype("float64") * 100
+
+    def at(on):
+        return wide["+".join(sorted(on)) or "none"]
+
+    orders = list(permutations(SWITCHES))
+    for part in attributions(trials, plan)[0].parts:
+        gains = [at(order[: order.index(part.switch) + 1]) - at(order[: order.index(part.switch)]) for order in orders]
+        earned = sum(gains) / len(orders)
+        assert part.interval.mean == pytest.approx(earned.mean())
+        assert part.interval.sd == pytest.approx(earned.std(ddof=1))
 
 
 def test_the_remainder_is_the_interaction(loaded):

@@ -17,6 +17,7 @@ from analysis.claims import read_claim
 from analysis.document import compose
 from analysis.sheet import Sheet
 
+AS_RUN = {**SCOPE, "protocol": "as_run"}
 PAIR = [FakeArm("baseline", "baseline", 0.1526), FakeArm("aim", "aim", 0.2)]
 
 
@@ -26,20 +27,20 @@ def audit(directory):
 
 def test_every_statement_has_a_line_in_its_order(make_study):
     claim = read_claim("stanford_dogs_aim")
-    found = audit(make_study(PAIR))
+    found = audit(make_study(PAIR, scope=AS_RUN))
     assert found.index.tolist() == [statement.says for statement in claim.statements]
     assert set(found["verdict"]) == {"agrees", "compatible", "contradicted", "not checked"}
     assert (found["evidence"].str.len() > 0)[found["verdict"] != "agrees"].all()
 
 
 def test_the_posts_accuracy_is_not_that_of_its_own_log(make_study):
-    row = audit(make_study(PAIR)).loc["ResNet50 reaches 15.14 %"]
+    row = audit(make_study(PAIR, scope=AS_RUN)).loc["ResNet50 reaches 15.14 %"]
     assert (row["said"], row["found"], row["verdict"]) == ("15.14 %", "15.26 %", "contradicted")
     assert row["evidence"] == "best epoch of the log, number 33 of 40"
 
 
 def test_parameters_are_counted_as_keras_does(make_study):
-    found = audit(make_study(PAIR))
+    found = audit(make_study(PAIR, scope=AS_RUN))
     assert found.loc["ResNet50 has about 23.8 M parameters", "verdict"] == "contradicted", (
         "with 53,120 statistics on top"
     )
@@ -49,7 +50,7 @@ def test_parameters_are_counted_as_keras_does(make_study):
 
 
 def test_options_that_differ_are_the_evidence(make_study):
-    directory = make_study(PAIR)
+    directory = make_study(PAIR, scope=AS_RUN)
     path = directory / records.MODELS_FILE
     rows = pq.read_table(path).to_pylist()
     other = [{"option": "model.backbone.stem_stride", "baseline": 2, "value": 1}]
@@ -67,10 +68,19 @@ def test_options_that_differ_are_the_evidence(make_study):
 
 
 def test_an_accuracy_is_held_against_one_further_run(make_study):
-    found = audit(make_study(PAIR, images=4000))
+    found = audit(make_study(PAIR, images=4000, scope=AS_RUN))
     assert found.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "compatible"
-    low = audit(make_study([PAIR[0], FakeArm("aim", "aim", 0.16)], images=4000))
+    low = audit(make_study([PAIR[0], FakeArm("aim", "aim", 0.16)], images=4000, scope=AS_RUN))
     assert low.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "contradicted"
+
+
+def test_a_clean_study_says_nothing_of_how_the_author_trained(make_study):
+    """Arms that are alike by design, and a baseline that trains well, neither confirm nor contradict the post."""
+    found = audit(make_study([FakeArm("baseline", "baseline", 0.42), FakeArm("aim", "aim", 0.43)], images=4000))
+    assert found.loc["trained in exactly the same way", "verdict"] == "not checked"
+    row = found.loc["one run of ResNet50 reaches 15.14 %"]
+    assert (row["verdict"], row["said"]) == ("not checked", "15.14 %")
+    assert row["evidence"] == "is about protocol as_run; this study follows controlled"
 
 
 def test_outside_the_scope_only_the_claims_own_logs_are_checked(make_study):
@@ -135,6 +145,6 @@ def test_latex_tables_are_written_beside_the_page(make_study):
 
 def test_too_few_or_too_unlike_runs_check_nothing(make_study):
     row = "one run of ResNet50 reaches 15.14 %"
-    assert "fewer than 5 runs" in audit(make_study(PAIR, seeds=3)).loc[row, "evidence"]
+    assert "fewer than 5 runs" in audit(make_study(PAIR, seeds=3, scope=AS_RUN)).loc[row, "evidence"]
     wide = [FakeArm("baseline", "baseline", accuracies=[0.05, 0.15, 0.25, 0.1, 0.2, 0.15]), PAIR[1]]
-    assert "too imprecise" in audit(make_study(wide)).loc[row, "evidence"]
+    assert "too imprecise" in audit(make_study(wide, scope=AS_RUN)).loc[row, "evidence"]
