@@ -219,6 +219,24 @@ def across_command(
     _console().print(found.sentence, markup=False, highlight=False)
 
 
+@app.command("cluster")
+def cluster_command(
+    name: Annotated[
+        str | None, typer.Argument(help="Which file; without it, all are listed.", show_default=False)
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set what is listed with it; repeatable.")
+    ] = None,
+) -> None:
+    """Print a file to start a study on a cluster with: ablate cluster slurm > study.sbatch."""
+    from ablations import cluster  # noqa: PLC0415
+
+    if name is None:
+        typer.echo("\n\n".join(template.summary for template in cluster.templates().values()))
+    else:
+        typer.echo(cluster.template(name).render(settings or ()), nl=False)
+
+
 @app.command("plugins")
 def plugins_command() -> None:
     """List every plugin of every family with its distribution."""
