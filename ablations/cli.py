@@ -272,7 +272,9 @@ def main() -> None:
     try:
         app()
     except UsageError as error:
-        for line in str(error).splitlines():
+        from ablations.printing import printable  # noqa: PLC0415
+
+        for line in map(printable, str(error).splitlines()):
             typer.echo(f"error: {line}", err=True)
         sys.exit(2)
 
