@@ -177,9 +177,13 @@ def _runs(rows: list[Any], path: Path) -> pd.DataFrame:
     return pd.DataFrame(taken).astype({"run_id": "str", "arm": "str", "seed": "int64"})
 
 
+_LONGEST_NAME = 1000
+"""Combinations of many factors have long names."""
+
+
 def _is_name(text: str) -> bool:
     """Tell whether a text can be shown on a terminal as it is: no control characters, none that turn its direction."""
-    return 0 < len(text.strip()) <= 100 and text.isprintable()
+    return 0 < len(text.strip()) <= _LONGEST_NAME and text.isprintable()
 
 
 def _check(plan: Plan, path: Path) -> None:
@@ -188,9 +192,12 @@ def _check(plan: Plan, path: Path) -> None:
     known = set(names)
     pairs = list(zip(plan.runs["arm"], plan.runs["seed"], strict=True))
     problems = [
-        (not _is_name(plan.name), "its name is no printable text of 1 to 100 characters"),
+        (not _is_name(plan.name), f"its name is no printable text of 1 to {_LONGEST_NAME:,} characters"),
         (len(known) < len(names), "two arms have the same name"),
-        (not all(_is_name(name) for name in names), "an arm's name is no printable text of 1 to 100 characters"),
+        (
+            not all(_is_name(name) for name in names),
+            f"an arm's name is no printable text of 1 to {_LONGEST_NAME:,} characters",
+        ),
         (not set(plan.runs["arm"]) <= known, "a run belongs to an arm that is not listed"),
         (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),
         (len(set(pairs)) < len(pairs), "an arm has two runs of the same seed"),
