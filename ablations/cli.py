@@ -223,6 +223,24 @@ def across_command(
     _console().print(found.sentence, markup=False, highlight=False)
 
 
+@app.command("cluster")
+def cluster_command(
+    name: Annotated[
+        str | None, typer.Argument(help="Which file; without it, all are listed.", show_default=False)
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set what is listed with it; repeatable.")
+    ] = None,
+) -> None:
+    """Print a file to start a study on a cluster with: ablate cluster slurm > study.sbatch."""
+    from ablations import cluster  # noqa: PLC0415
+
+    if name is None:
+        typer.echo("\n\n".join(template.summary for template in cluster.templates().values()))
+    else:
+        typer.echo(cluster.template(name).render(settings or ()), nl=False)
+
+
 @app.command("plugins")
 def plugins_command() -> None:
     """List every plugin of every family with its distribution."""
@@ -258,7 +276,9 @@ def main() -> None:
     try:
         app()
     except UsageError as error:
-        for line in str(error).splitlines():
+        from ablations.printing import printable  # noqa: PLC0415
+
+        for line in map(printable, str(error).splitlines()):
             typer.echo(f"error: {line}", err=True)
         sys.exit(2)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ablations import cluster_diagnosis
+
 State = Literal["ok", "note", "problem"]
 
 _GIB = 2**30
@@ -34,7 +36,7 @@ class Finding:
 
 
 def doctor(out: str | Path = "results", *, with_ray: bool = True) -> list[Finding]:
-    """Examine Python, libraries, devices, shared memory, disk, Ray and data; change nothing.
+    """Examine Python, libraries, devices, memory, disk, storage, who may connect to Ray, and data; change nothing.
 
     Parameters
     ----------
@@ -42,7 +44,17 @@ def doctor(out: str | Path = "results", *, with_ray: bool = True) -> list[Findin
     with_ray : start Ray for a moment, which takes some seconds.
     """
     findings: list[Finding] = []
-    for examine in (_python, _libraries, _devices, _shared_memory, lambda: _disk(Path(out)), _data):
+    for examine in (
+        _python,
+        _libraries,
+        _devices,
+        cluster_diagnosis.shared_memory,
+        lambda: _disk(Path(out)),
+        lambda: cluster_diagnosis.storage(Path(out)),
+        cluster_diagnosis.token,
+        cluster_diagnosis.exposure,
+        _data,
+    ):
         findings += list(_guarded(examine))
     if with_ray:
         findings += list(_guarded(_ray))
@@ -85,33 +97,11 @@ def _devices() -> Iterable[Finding]:
         yield Finding(f"GPU {number}", "ok", f"{name}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free")
 
 
-def _shared_memory() -> Iterable[Finding]:
-    path = Path("/dev/shm")  # noqa: S108 -- the place itself is examined
-    if not path.is_dir():
-        yield Finding("shared memory", "note", "no /dev/shm here; Ray uses the temporary folder instead")
-        return
-    free = shutil.disk_usage(path).free
-    if free < _GIB // 4:
-        remedy = "give the container more, e.g. docker run --shm-size=2g"
-        yield Finding(
-            "shared memory",
-            "note",
-            f"{free / 2**20:.0f} MiB free in {path}: Ray falls back to the disk",
-            remedy,
-        )
-    else:
-        yield Finding("shared memory", "ok", f"{free / _GIB:.1f} GiB free in {path}")
-
-
 def _disk(out: Path) -> Iterable[Finding]:
-    from ablations.store import ResultStore  # noqa: PLC0415 -- pyarrow
     from aimlib.datasets.locations import cache_folder  # noqa: PLC0415
 
     existing = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
-    with tempfile.TemporaryDirectory(dir=existing if os.access(existing, os.W_OK) else None) as folder:
-        writable = os.access(existing, os.W_OK)
-        ResultStore(Path(folder) / "probe")  # needs hard links and locks
-    if not writable:
+    if not os.access(existing, os.W_OK):
         yield Finding("results", "problem", f"{existing} cannot be written", "choose another folder with --out")
     for subject, place in (("results", out), ("prepared data", cache_folder())):
         place = next(parent for parent in (place.absolute(), *place.absolute().parents) if parent.exists())  # noqa: PLW2901

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from aimlib.registry import PluginInfo
 
 
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it: control characters, and marks that turn the direction of text."""
+
+
+def printable(text: str) -> str:
+    """Return a text of unknown origin as it may be printed: what a terminal would obey becomes a replacement sign."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def table(headings: Iterable[str], rows: Iterable[Iterable[Any]], right: Iterable[str] = ()) -> Table:
     """Return a plain table; cells are shown as they are, never read as markup."""
     shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
@@ -31,7 +41,7 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[Any]], right: Iterabl
     for heading in headings:
         shown.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        shown.add_row(*(cell if isinstance(cell, Text) else Text(printable(str(cell))) for cell in row))
     return shown
 
 

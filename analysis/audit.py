@@ -6,17 +6,18 @@ with the reason; nothing is passed over.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 
+from aimlib.errors import StoreError
 from analysis import numerals
 from analysis.claims import Claim
 from analysis.looks import FEWEST_PAIRS
 from analysis.options import written
 from analysis.results import Results
+from analysis.sheet import parsed
 from analysis.statistics.interval import t_interval
 from analysis.statistics.paired import OUTCOMES
 
@@ -90,11 +91,20 @@ def _column(row: Mapping[Any, Any], column: str) -> int:
     if column == "keras_parameters":
         return int(row["parameters"]) + int(row["running_statistics"])
     if column in ("readers", "static_readers"):
-        readers = json.loads(row["readers"])
+        readers = _list(row, "readers")
         return (
             sum(reader.get("memory") == "static" for reader in readers) if column == "static_readers" else len(readers)
         )
     return int(row[column])
+
+
+def _list(row: Mapping[Any, Any] | pd.Series[Any], column: str) -> list[Any]:
+    found = parsed(row[column], None)
+    if not isinstance(found, list):
+        raise StoreError(
+            f"models.parquet: {column} of arm {row['arm']!r} is no list; delete the file, run `ablate run`"
+        )
+    return found
 
 
 def _same(check: Mapping[str, Any], results: Results) -> _Line:
@@ -105,7 +115,7 @@ def _same(check: Mapping[str, Any], results: Results) -> _Line:
     below = tuple(check["below"])
     found = [
         f"{item['option']}: {written(item['baseline'])} against {written(item['value'])}"
-        for item in json.loads(rows["differences"].iloc[0])
+        for item in _list(rows.iloc[0], "differences")
         if any(item["option"] == path or item["option"].startswith(f"{path}.") for path in below)
     ]
     options = numerals.count(len(found), "option")

@@ -129,7 +129,7 @@ def read(directory: Path) -> Frozen | None:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: not readable as JSON ({error}); restore it from a copy") from None
     try:
         refuse_version(document["schema_version"], path)

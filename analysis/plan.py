@@ -84,7 +84,7 @@ def read_plan(directory: Path) -> Plan:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{directory}: {STUDY_FILE} is missing; give the directory that `ablate run` wrote") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: not readable as JSON ({error}); restore the file or run the study again") from None
     return plan_from(document, path)
 
@@ -179,17 +179,31 @@ def _runs(rows: list[Any], path: Path) -> pd.DataFrame:
     return pd.DataFrame(taken).astype({"run_id": "str", "arm": "str", "seed": "int64"})
 
 
+_LONGEST_NAME = 1000
+"""Combinations of many factors have long names."""
+
+
+def _is_name(text: str) -> bool:
+    """Tell whether a text can be shown on a terminal as it is: no control characters, none that turn its direction."""
+    return 0 < len(text.strip()) <= _LONGEST_NAME and text.isprintable()
+
+
 def _check(plan: Plan, path: Path) -> None:
     """Refuse plans that contradict themselves."""
     names = [arm.name for arm in plan.arms]
     known = set(names)
     pairs = list(zip(plan.runs["arm"], plan.runs["seed"], strict=True))
     problems = [
+        (not _is_name(plan.name), f"its name is no printable text of 1 to {_LONGEST_NAME:,} characters"),
         (len(known) < len(names), "two arms have the same name"),
+        (
+            not all(_is_name(name) for name in names),
+            f"an arm's name is no printable text of 1 to {_LONGEST_NAME:,} characters",
+        ),
         (not set(plan.runs["arm"]) <= known, "a run belongs to an arm that is not listed"),
         (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),
         (len(set(pairs)) < len(pairs), "an arm has two runs of the same seed"),
-        (not plan.delta_pp > 0, "delta_pp must be positive"),
+        (not 0 < plan.delta_pp <= 100, "delta_pp must be positive, and at most 100 percentage points"),
         (any(type(seed) is not int for seed in plan.seeds), "seeds must be integers"),
         (len(set(plan.seeds)) < len(plan.seeds), "a seed is listed twice"),
     ]

@@ -32,6 +32,7 @@ def write(findings: Findings, out: Path) -> Path:
     document = compose(findings)
     found = tables(findings)
     try:
+        _refuse_links(out)
         for folder in ("figures", "tables", "latex"):
             _emptied(out / folder)
         figures = {name: plate.figure for name, plate in document.plates.items() if plate.figure is not None}
@@ -52,6 +53,15 @@ def write(findings: Findings, out: Path) -> Path:
     except OSError as error:
         raise StoreError(f"{out}: the report cannot be written ({error}); give another directory as out") from None
     return page
+
+
+def _refuse_links(out: Path) -> None:
+    """Refuse a report that would be written through a link: who made the directory would choose what is replaced."""
+    places = [out / name for name in ("figures", "tables", "latex", "report.json", "report.md", "report.html")]
+    files = [path for folder in places[:3] if folder.is_dir() for path in folder.iterdir()]
+    for path in (*places, *files):
+        if path.is_symlink():
+            raise StoreError(f"{path}: is a link, and the report would be written where it leads; remove it")
 
 
 def _emptied(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from aimlib.errors import StoreError
 from analysis.load import load
 
 
@@ -27,4 +28,6 @@ def report(directory: str | Path, out: str | Path | None = None) -> Path:
     from analysis.study import examine  # noqa: PLC0415
 
     target = Path(out) if out is not None else Path(directory) / "report"
+    if out is None and target.is_symlink():
+        raise StoreError(f"{target}: is a link to another folder; remove it, or give that folder as out")
     return write(examine(load(directory)), target)

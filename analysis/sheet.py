@@ -30,5 +30,5 @@ def parsed(text: Any, otherwise: Any) -> Any:
         return otherwise
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return otherwise

@@ -21,8 +21,10 @@ from ablations.execution.capacity import Node, fitting, refuse_unfit
 from ablations.execution.endings import Listener
 from ablations.execution.queue import Queue
 from ablations.execution.stopping import Stop
+from ablations.loopback import on_loopback
 from ablations.resources import Resources
 from ablations.store import files
+from ablations.tokens import prepare_token
 from aimlib.errors import UsageError
 
 _PATIENCE = 10.0
@@ -65,14 +67,18 @@ class RayExecutor:
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
         refuse_deaf(self.address)
-        import ray  # noqa: PLC0415 -- seconds of start-up that only this needs
-
         options: dict[str, Any] = {"address": self.address}
+        place: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if self.address is None:
             options = {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+            place = on_loopback()
+            prepare_token()
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the listener tells what happens to runs
         try:
-            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+            with place:
+                import ray  # noqa: PLC0415 -- seconds of start-up that only this needs
+
+                ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"no Ray at {self.address or 'this machine'}: {error}; start one with `ray start --head`, and "

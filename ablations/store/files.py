@@ -32,6 +32,7 @@ _ADVICE = {
     errno.EACCES: "give yourself write permission or choose another directory",
     errno.EPERM: "give yourself write permission, or choose a file system with hard links",
     errno.ENOTSUP: "choose a file system with hard links and file locks",
+    errno.ELOOP: "remove the link: files of the store are never written through one",
     errno.ENOLCK: "choose a file system with file locks (NFS: start its lock service)",
 }
 

@@ -26,7 +26,8 @@ class FileLock:
 
     Parameters
     ----------
-    path : the lock file; created where missing, never removed.
+    path : the lock file; created where missing, never removed, never followed where it is a link: its holder
+        writes into it.
 
     Raises
     ------
@@ -37,7 +38,7 @@ class FileLock:
         self.path = path
         self._handle: int | None = None
         with explained(path, "locked"):
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         _open.add(self)
 
     def acquire(self, *, shared: bool = False, patience: float = 0.0) -> bool:

@@ -71,7 +71,7 @@ def _write(path: Path, text: str) -> None:
 def _load(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(
             f"{path}: cannot be read as JSON ({error}); restore it from a copy, or delete it to have it written again"
         ) from error

@@ -63,6 +63,11 @@ class ResultStore:
         with files.explained(self.directory, "created"):
             for name in (*_WRITTEN, LOCKS, CHECKPOINTS):
                 (self.directory / name).mkdir(parents=True, exist_ok=True)
+                if (self.directory / name).is_symlink():
+                    raise StoreError(
+                        f"{self.directory / name}: is a link to another folder, and files would be written and removed "
+                        f"there; put a folder in its place (the study directory itself may be a link)"
+                    )
         self._folder = LocalFolder(self.directory)
         self._settled = SettledRuns(self.directory)
         self._check()
@@ -297,7 +302,7 @@ class ResultStore:
 def read_mark(directory: Path) -> str:
     """Return the mark of a study directory; empty where it has none, or does not exist. Creates nothing."""
     try:
-        return (directory / MARK_FILE).read_text(encoding="ascii")
+        return (directory / MARK_FILE).read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
         return ""
 

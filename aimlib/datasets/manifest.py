@@ -78,7 +78,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """Return the manifest in `folder`, or None where there is none that this version can use."""
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
         return None
     try:
         manifest = Manifest.model_validate_json(text)

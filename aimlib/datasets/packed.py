@@ -163,7 +163,7 @@ def _open(folder: Path, content: str, stamp: str | None) -> Pack | None:
     try:
         index = _read_index(folder, manifest)
         pixels = {split: _mapped(folder / f"{split}.pixels") for split in manifest.splits}
-    except (OSError, ValueError):  # replaced by another process between two of these lines
+    except (OSError, ValueError, RecursionError):  # replaced by another process between two of these lines
         return None
     again = read_manifest(folder)
     if index is None or again is None or again.build != manifest.build:

@@ -18,6 +18,7 @@ from aimlib.errors import UsageError
 SURFACE = """\
 ablate across FIRST SECOND
 ablate check STUDY --set --timing/--no-timing
+ablate cluster NAME --set
 ablate data download NAME --root --base-url --set
 ablate data info NAME --root --size --set
 ablate data prepare NAME --root --size --set

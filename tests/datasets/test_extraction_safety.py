@@ -17,6 +17,12 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int =
     return info
 
 
+def extended(kind: bytes = tarfile.REGTYPE, **headers: str) -> tarfile.TarInfo:
+    info = member("harmless", kind)
+    info.pax_headers = headers
+    return info
+
+
 def archive(path: Path, *members: tarfile.TarInfo) -> Path:
     with tarfile.open(path, "w") as tar:
         for info in members:
@@ -42,6 +48,18 @@ HOSTILE = {
     "file then below it": [member("a"), member("a/b")],
     "folder then file": [member("a", tarfile.DIRTYPE), member("a")],
     "backslash": [member("..\\evil")],
+    "hard link outside": [member("evil", tarfile.LNKTYPE, "../../etc/passwd")],
+    "hard link to a link": [member("s", tarfile.SYMTYPE, "/etc"), member("evil", tarfile.LNKTYPE, "s/passwd")],
+    "sparse": [member("evil", tarfile.GNUTYPE_SPARSE)],
+    "unknown type": [member("evil", b"Z")],
+    "home": [member("~/../../evil")],
+    "drive": [member("C:\\evil")],
+    "path in an extended header": [extended(path="../../evil")],
+    "link in an extended header": [extended(path="evil", linkpath="/etc/passwd", kind=tarfile.SYMTYPE)],
+    "huge in an extended header": [extended(path="evil", size="99999999999")],
+    "sparse in an extended header": [
+        extended(path="evil", **{"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9999999999"})
+    ],
     "too many": [member(str(number)) for number in range(11)],
     "too large": [member("a", size=1001)],
 }

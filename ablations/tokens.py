@@ -1,0 +1,116 @@
+"""The token that Ray asks of whoever connects: there before Ray starts, and readable by its owner alone.
+
+Ray 2.60 turns token authentication on for a session that ``ray.init()`` starts on this machine, and writes the
+token to ``~/.ray/auth_token``, which everybody on the machine may read (mode 0644). Whoever reads it can run code as
+the user. ``ray start --head`` turns it on only where a token is found already.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import secrets
+import shutil
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+from aimlib.errors import UsageError
+
+MODE = "RAY_AUTH_MODE"
+TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105 -- the name of a variable
+TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"  # noqa: S105
+
+_PRIVATE = 0o600
+
+
+def prepare_token() -> None:
+    """Turn token authentication on and see to it that the token is private; call it before ``ray.init`` starts Ray.
+
+    What the user decided stays: a mode that is set, ``disabled`` too, and a token that is there. A token file of
+    the user's that others may read is closed to them. Where there is no token one is made in ``~/.ray/auth_token``,
+    or, where that cannot be written, in a private folder that goes with this process.
+
+    Raises
+    ------
+    UsageError: ``RAY_AUTH_TOKEN_PATH`` names no file with a token; Ray would abort the process.
+    """
+    if "ray" not in sys.modules:  # afterwards ray would not notice; from 2.59 on it is the default of a local session
+        os.environ.setdefault(MODE, "token")
+    if os.environ.get(MODE, "token").lower() != "token" or os.environ.get(TOKEN):
+        return
+    named = os.environ.get(TOKEN_PATH)
+    if named:
+        _refuse_missing(Path(named))
+        _close(Path(named))
+        return
+    path = default_path()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_unless_there(path)
+    except OSError:  # a home that is read-only, or none
+        path = _private_folder() / "auth_token"
+        _write_unless_there(path)
+        os.environ[TOKEN_PATH] = str(path)
+    _close(path)
+
+
+def token_file() -> Path | None:
+    """Return the file in which Ray looks for the token; None where the environment holds the token itself."""
+    if os.environ.get(TOKEN):
+        return None
+    return Path(os.environ.get(TOKEN_PATH) or default_path())
+
+
+def default_path() -> Path:
+    """Return the file that Ray uses where nothing else is said."""
+    return Path("~/.ray/auth_token").expanduser()
+
+
+def readable_by_others(path: Path) -> bool:
+    """Tell whether the group or all others may read or write a file."""
+    return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+def _refuse_missing(path: Path) -> None:
+    try:
+        found = bool(path.read_bytes().strip())
+    except OSError as error:
+        raise UsageError(f"{TOKEN_PATH}: {path} cannot be read ({error.strerror}); {_MAKE}") from error
+    if not found:
+        raise UsageError(f"{TOKEN_PATH}: {path} is empty; {_MAKE}")
+
+
+_MAKE = "copy the cluster's token there with mode 0600, or unset the variable and Ray uses ~/.ray/auth_token"
+
+
+def _write_unless_there(path: Path) -> None:
+    """Write a new token in one step; the token of another process that was quicker stays."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size:
+            return
+        path.unlink()  # Ray was killed while it wrote
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))  # 256 bits, as Ray's own
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+
+
+def _close(path: Path) -> None:
+    """Take away everybody else's permissions; a file of another owner, such as a mounted secret, stays as it is."""
+    with contextlib.suppress(PermissionError):
+        if readable_by_others(path):
+            path.chmod(_PRIVATE)
+
+
+def _private_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="ray-token-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

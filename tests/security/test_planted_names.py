@@ -1,0 +1,169 @@
+"""Names, links and paths in a study directory lead nowhere else, and say nothing to the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from victims import Victim
+
+from ablations.study import StudySpec
+from aimlib.errors import ConfigError, StoreError
+
+_HARMLESS = ("../../x", "<script>alert(1)</script>", "[bold]x[/bold]", "CON", "a'; drop table x", "{{7*7}}", "$(id)")
+_UNPRINTABLE = ("\x1b]0;title\x07", "a\u202eb", "a\x00b", "a\nb", "\u200b", " ", "", "x" * 5000, "a\x9bb")
+
+
+def rename_in_plan(victim: Victim, old: str, new: str) -> Path:
+    document = json.loads((victim.directory / "study.json").read_text())
+    for holder, key in [(document, "name"), *((arm, "name") for arm in document["arms"])]:
+        holder[key] = new if holder[key] == old else holder[key]
+    for run in document["runs"]:
+        run["arm"] = new if run["arm"] == old else run["arm"]
+    return victim.plant("study.json", json.dumps(document))
+
+
+def renamed(victim: Victim, old: str, new: str) -> None:
+    """Give an arm another name, in the plan and in its tables."""
+    rename_in_plan(victim, old, new)
+    for path in (victim.directory / "models.parquet", *victim.runs):
+        table = pq.ParquetFile(path).read()
+        names = [new if name == old else name for name in table["arm"].to_pylist()]
+        number = table.schema.get_field_index("arm")
+        pq.write_table(table.set_column(number, table.schema.field(number), pa.array(names)), path)
+    (victim.directory / "analysis_plan.json").unlink()
+
+
+def test_names_that_can_be_shown_stay_text(victim: Victim) -> None:
+    name = " ".join(_HARMLESS)[:100]
+    renamed(victim, "aim", name)
+    said = victim.read()
+    assert set(said.values()) == {"ok"}, said
+    victim.ablate("status", victim.directory)
+    assert "[bold]x[/bold]" in victim.printed
+    report = victim.directory / "report"
+    page = (report / "report.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert not re.search(r"(?<!\\)<script>alert", (report / "report.md").read_text())
+    assert all(re.fullmatch(r"[\w.-]+", path.name) for path in report.rglob("*")), "no name became a file's"
+
+
+@pytest.mark.parametrize("name", _UNPRINTABLE)
+@pytest.mark.parametrize("of", ["arm", "study"])
+def test_names_that_speak_to_the_terminal_are_refused(victim: Victim, name: str, of: str) -> None:
+    path = rename_in_plan(victim, "aim" if of == "arm" else "planted", name)
+    for message in victim.read(report=False).values():
+        assert str(path) in message
+        assert "name is no printable text" in message
+    arms = {"baseline": {}, "aim" if of == "study" else name: {}}
+    with pytest.raises(ConfigError, match="name"):
+        StudySpec.parse({"name": name if of == "study" else "x", "base": {}, "arms": arms})
+
+
+def test_what_a_row_says_is_shown_without_its_control_characters(victim: Victim) -> None:
+    path = victim.runs[0]
+    table = pq.ParquetFile(path).read()
+    for column, text in (("reason", "red \x1b[31mX\x1b]0;title\x07 \u202e"), ("host", "[bold]h[/bold]\x9b2J")):
+        number = table.schema.get_field_index(column)
+        table = table.set_column(number, table.schema.field(number), pa.array([text]))
+    pq.write_table(table, path)
+    victim.ablate("results", victim.directory, "--columns", "reason,host")
+    assert "red" in victim.printed
+    assert "[bold]h" in victim.printed
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", victim.printed)
+
+
+@pytest.mark.parametrize("run_id", ["../../../etc/passwd", "", "a/b", "x" * 3000, "0" * 20 + "\n", "ABCDEF"])
+def test_run_ids_that_are_none_lead_nowhere(victim: Victim, run_id: str) -> None:
+    from ablations.store import ResultStore
+
+    document = json.loads((victim.directory / "study.json").read_text())
+    document["runs"][0]["run_id"] = run_id
+    victim.plant("study.json", json.dumps(document))
+    victim.read(report=False)
+    store = ResultStore(victim.directory)
+    for use in (store.claim, store.holder, store.checkpoint_directory, store.discard_checkpoint):
+        with pytest.raises(StoreError, match="20 hexadecimal digits"):
+            use(run_id)
+
+
+# Links
+
+
+def test_a_linked_lock_is_not_written_through(victim: Victim) -> None:
+    run_id = victim.runs[0].stem
+    victim.runs[0].unlink()
+    lock = victim.directory / "locks" / f"{run_id}.lock"
+    lock.unlink()
+    lock.symlink_to(victim.outside / "precious")
+    said = victim.run()
+    assert str(lock) in said["run"]
+    assert "remove the link" in said["run"]
+    assert (victim.outside / "precious").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("segments", "failures", "images", "plans", "locks")),
+        "runs",
+        "checkpoints",
+    ],
+)
+def test_a_linked_folder_is_not_written_into(victim: Victim, folder: str) -> None:
+    moved = victim.outside / folder
+    (victim.directory / folder).rename(moved)
+    (victim.directory / folder).symlink_to(moved)
+    said = victim.run()
+    assert f"{victim.directory / folder}: is a link to another folder" in said["run"]
+
+
+@pytest.mark.parametrize("link", ["report", "report/report.html"])
+def test_a_report_is_not_written_through_a_link(victim: Victim, link: str) -> None:
+    path = victim.directory / link
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(victim.outside / "precious" if path.suffix else victim.outside)
+    said = victim.read()
+    assert str(path) in said["report"]
+    assert "is a link" in said["report"]
+    assert said["status"] == "ok"
+
+
+@pytest.mark.parametrize("name", ["study.json", "analysis_plan.json", "models.parquet", "run"])
+def test_a_link_to_a_secret_tells_nothing_of_it(victim: Victim, name: str) -> None:
+    secret = victim.outside / "key"
+    secret.write_text("SECRET-OF-ANOTHER-FILE\n" * 100)
+    path = victim.runs[0] if name == "run" else victim.directory / name
+    path.unlink()
+    path.symlink_to(secret)
+    said = victim.read(report=False)
+    if name != "models.parquet":
+        said |= victim.run()
+    assert any(message != "ok" for message in said.values())
+    assert not any("SECRET-OF" in message for message in said.values())
+    assert secret.read_text().startswith("SECRET")
+
+
+@pytest.mark.slow
+def test_a_hard_link_outside_is_replaced_and_not_written_into(victim: Victim) -> None:
+    other = victim.outside / "study.json"
+    for name in ("study.json", "models.parquet"):
+        os.link(victim.directory / name, victim.outside / name)
+    before = other.read_bytes()
+    victim.ablate("run", victim.study, "--out", victim.directory, "--executor", "inline", "--set", "delta_pp=0.5")
+    assert json.loads((victim.directory / "study.json").read_text())["delta_pp"] == 0.5
+    assert other.read_bytes() == before
+
+
+def test_a_study_directory_may_be_a_link_itself(victim: Victim, tmp_path: Path) -> None:
+    link = victim.folder / "link"
+    link.symlink_to(victim.directory)
+    victim.directory, before = link, victim.directory
+    assert set(victim.read(report=False).values()) == {"ok"}
+    assert before.is_dir()

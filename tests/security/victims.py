@@ -1,0 +1,137 @@
+"""A finished study to plant things into, and what must not happen when it is read."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+STUDY: dict[str, Any] = {
+    "name": "planted",
+    "base": {
+        "data": {"name": "digits", "size": 8, "train_images": 40},
+        "model": {"backbone": {"name": "small_resnet", "widths": [4, 4, 8]}},
+        "training": {
+            "epochs": 1,
+            "batch_size": 16,
+            "optimizer": {"name": "adam", "learning_rate": 2e-3},
+            "selection": "best_validation",
+            "validation_fraction": 0.25,
+        },
+    },
+    "arms": {"baseline": {}, "aim": {"model": {"memory": "conv_ones", "placement": "block_entry"}}},
+    "seeds": 1,
+    "looks": [5],
+}
+
+
+class Bomb:
+    """What executes when it is unpickled: it makes a folder."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.makedirs, (str(self.sentinel),)
+
+
+class Victim:
+    """A copy of a finished study, things beside it, and a sentinel that only a payload makes."""
+
+    def __init__(self, folder: Path, finished: Path) -> None:
+        self.folder = folder
+        self.study = folder / "study.yaml"
+        self.study.write_text(yaml.safe_dump(STUDY, sort_keys=False), encoding="utf-8")
+        self.directory = folder / "results"
+        shutil.copytree(finished, self.directory)
+        self.outside = folder / "outside"
+        self.outside.mkdir()
+        (self.outside / "precious").write_text("precious")
+        self.sentinel = folder / "sentinel"
+        self.bomb = pickle.dumps(Bomb(self.sentinel))
+
+    @property
+    def runs(self) -> list[Path]:
+        return sorted((self.directory / "runs").iterdir())
+
+    def plant(self, name: str, content: bytes | str | None = None) -> Path:
+        """Write a file of the study directory anew; a pickle that executes, where nothing else is said."""
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        content = self.bomb if content is None else content
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def state(self) -> dict[str, bytes | str | None]:
+        """Return everything below the folder but the study directory."""
+        found: dict[str, bytes | str | None] = {}
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_relative_to(self.directory) or "cache" in path.relative_to(self.folder).parts:
+                continue
+            name = str(path.relative_to(self.folder))
+            found[name] = str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        return found
+
+    def read(self, *, report: bool = True) -> dict[str, str]:
+        """Use every public entry that reads a study; return what each said: ``ok``, or its message.
+
+        Whatever is not a UsageError is raised.
+        """
+        import analysis
+
+        def tables() -> None:
+            results = analysis.load(self.directory)
+            for table in ("trials", "epochs", "predictions", "models"):
+                assert len(getattr(results, table).columns)
+
+        entries: dict[str, Callable[[], object]] = {
+            "load": tables,
+            "load several": lambda: analysis.load([self.directory]),
+            "examine": lambda: analysis.examine(analysis.load(self.directory)).headline,
+            "status": lambda: self.ablate("status", self.directory),
+            "results": lambda: self.ablate("results", self.directory, "--columns", "all"),
+            "results --csv": lambda: self.ablate("results", self.directory, "--csv", "-", "--table", "models"),
+        }
+        if report:
+            entries["report"] = lambda: self.ablate("report", self.directory)
+        return self._said(entries)
+
+    def run(self, *arguments: object) -> dict[str, str]:
+        """Run the study again in this process; return what it said."""
+        call = ("run", self.study, "--out", self.directory, "--executor", "inline", *arguments)
+        return self._said({"run": lambda: self.ablate(*call)})
+
+    def _said(self, entries: dict[str, Callable[[], object]]) -> dict[str, str]:
+        from aimlib.errors import UsageError
+
+        before = self.state()
+        said = {}
+        for name, entry in entries.items():
+            try:
+                entry()
+                said[name] = "ok"
+            except UsageError as error:
+                said[name] = str(error)
+        assert not self.sentinel.exists(), "a payload was executed"
+        assert self.state() == before, "something outside the study directory changed"
+        return said
+
+    def ablate(self, *arguments: object) -> str:
+        """Run the command line in this process, `UsageError` passed on; return what it printed."""
+        from typer.main import get_command
+
+        from ablations.cli import app
+
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), contextlib.suppress(SystemExit):
+            get_command(app).main([str(argument) for argument in arguments], prog_name="ablate")
+        self.printed = out.getvalue()
+        return self.printed
