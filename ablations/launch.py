@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from ablations import planning, progress
+from ablations import planning
 from ablations.executors import InlineExecutor, RayExecutor
 from ablations.planning import Plan
+from ablations.sight import Progress, Sight
 from ablations.store import ResultStore
 from ablations.study import read_study
 from ablations.trial import Task, failure, tasks
@@ -137,16 +138,17 @@ def _compute(
     planned = {run.run_id for run in plan.runs}
     settled = store.settled()
     desk = _Desk(plan, store, {task.run_id: task for task in waiting}, settled, console)
-    desk.progress.parallel = max(1, min(len(waiting), hands.parallel))
+    desk.sight.progress.parallel = max(1, min(len(waiting), hands.parallel))
     if waiting:
-        desk.view.start()
+        desk.sight.start()
     try:
         while waiting:
             desk.begin(waiting)
             hands.execute(waiting, desk)
             waiting = [] if desk.interrupted else desk.released()
     finally:
-        desk.view.stop()
+        if desk.tasks:
+            desk.sight.stop()
     store.compact()
     done = store.settled() & planned
     left = tuple(run.run_id for run in plan.runs if run.run_id not in done and run.run_id not in desk.failed)
@@ -161,9 +163,7 @@ class _Desk:
         self, plan: Plan, store: ResultStore, waiting: dict[str, Task], settled: set[str], console: Console
     ) -> None:
         self.store, self.tasks, self.console = store, waiting, console
-        self.progress = progress.Progress(plan, settled)
-        self.view = progress.view(self.progress, console)
-        self.labels = progress.labels(list(plan.runs))
+        self.sight = Sight(Progress(plan, settled), console)
         self.failed: dict[str, str] = {}
         self.held: set[str] = set()
         self._unheard: set[str] = set()
@@ -179,39 +179,29 @@ class _Desk:
         return bool(self._unheard)
 
     def began(self, run_id: str) -> None:
-        self.progress.began_run(run_id)
+        self.sight.began(run_id)
 
     def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
-        self.progress.epoch(run_id, row)
-        self.view.update(run_id)
+        self.sight.epoch(run_id, row)
 
     def ended(self, run_id: str, end: str) -> None:
         self._unheard.discard(run_id)
         if end == "held":
             self.held.add(run_id)
-            end = "waiting"
         elif end == "unshared" or (end in SETTLED and not self.store.is_settled(run_id)):
             self.died(run_id, _UNSHARED.format(directory=self.store.directory))
             return
         elif end == "failed":
-            self._failed(
-                run_id, f"why: ablate results {self.store.directory} --where status=failed --columns arm,seed,reason"
+            self.failed[run_id] = (
+                f"why: ablate results {self.store.directory} --where status=failed --columns arm,seed,reason"
             )
-        self.progress.ended(run_id, end)
-        self.view.update(run_id)
+        self.sight.ended(run_id, end)
 
     def died(self, run_id: str, reason: str) -> None:
         self._unheard.discard(run_id)
         self.store.record_failure(failure(self.tasks[run_id], reason))
-        self._failed(run_id, reason)
-        self.progress.ended(run_id, "failed")
-        self.view.update(run_id)
-
-    def _failed(self, run_id: str, reason: str) -> None:
         self.failed[run_id] = reason
-        self.console.print(
-            f"{self.labels[run_id]} ({run_id}) failed: {reason}", style="red", markup=False, emoji=False, soft_wrap=True
-        )
+        self.sight.died(run_id, reason)
 
     def released(self) -> list[Task]:
         """Return the tasks that another process had claimed and has not settled, once it lets go of one."""
@@ -227,7 +217,7 @@ class _Desk:
             for run_id in sorted(waiting):
                 if self.store.is_settled(run_id):
                     waiting.discard(run_id)
-                    self.progress.ended(run_id, "finished")
+                    self.sight.ended(run_id, "finished")
             free = [run_id for run_id in sorted(waiting) if self.store.holder(run_id) is None]
             if free:
                 return [self.tasks[run_id] for run_id in free]

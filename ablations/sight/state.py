@@ -1,0 +1,342 @@
+"""How far a study is: a plain state that is told of events, each at a constant cost, however many runs there are.
+
+Accuracies that are shown while a study runs are those on validation images: nobody should watch test accuracies of a
+study whose verdict is open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ablations.sight import pace
+from ablations.sight.forecast import makespan
+from ablations.sight.pace import Pace
+from ablations.sight.words import clean, duration
+
+if TYPE_CHECKING:
+    from ablations.planning import Plan
+
+ENDS = ("finished", "diverged", "pruned")
+"""States that are settled: never repeated."""
+STATES = ("waiting", "running", "again", "held", *ENDS, "failed", "paused", "stopped")
+_OVER = (*ENDS, "failed", "stopped")
+_MESSAGES = 50
+_UNSHARED = "its worker does not see the study's directory: put it on storage that all nodes share, and give --out"
+_FRESH = 2.0
+"""Seconds for which an estimate of the time left stands."""
+
+
+@dataclass(slots=True)
+class RunState:
+    """What is known of one run.
+
+    Attributes
+    ----------
+    epochs : planned; `epochs_done` of them are complete.
+    state : one of `STATES`. again: an attempt ended through infrastructure, and it is tried again in a while; held:
+        another driver computes it.
+    accuracy : validation accuracy of the last completed epoch, a fraction; None before, or without validation images.
+    attempts : how often a worker had it in this session.
+    where : the worker that had it last.
+    began, heard : clock at the start of this attempt, and at its last sign of life.
+    reason : why it failed or is tried again.
+    curve : validation accuracy by epoch as far as it was seen, while it runs.
+    measured : whether an epoch of this attempt was seen.
+    seen : last epoch whose accuracy its arm has.
+    """
+
+    arm: str
+    seed: int
+    epochs: int
+    state: str = "waiting"
+    epochs_done: int = 0
+    accuracy: float | None = None
+    attempts: int = 0
+    where: str = ""
+    began: float = 0.0
+    heard: float = 0.0
+    measured: bool = False
+    reason: str = ""
+    curve: list[float | None] = field(default_factory=list)
+    seen: int = 0
+
+
+class ArmState:
+    """What is known of one arm: counts, and the sum of validation accuracies after every epoch."""
+
+    def __init__(self, name: str, expected: float | None = None) -> None:
+        self.name = name
+        self.counts: Counter[str] = Counter()
+        self.runs = self.epochs = 0
+        self.epochs_done = 0
+        self.waiting_epochs = 0
+        self.pace = Pace(expected)
+        self._sums: list[float] = []
+        self._numbers: list[int] = []
+
+    def saw(self, epoch: int, accuracy: float | None) -> None:
+        """Take in the validation accuracy of one run after one epoch, from 1."""
+        if accuracy is None or accuracy != accuracy:  # noqa: PLR0124 -- NaN
+            return
+        while len(self._sums) < epoch:
+            self._sums.append(0.0)
+            self._numbers.append(0)
+        self._sums[epoch - 1] += accuracy
+        self._numbers[epoch - 1] += 1
+
+    @property
+    def deepest(self) -> int:
+        """The last epoch after which there is an accuracy; 0 where there is none."""
+        return len(self._sums)
+
+    def accuracy(self, epoch: int) -> tuple[float | None, int]:
+        """Return the mean validation accuracy after an epoch, and of how many runs; None of 0 where there is none."""
+        if not 1 <= epoch <= len(self._sums) or not self._numbers[epoch - 1]:
+            return None, 0
+        return self._sums[epoch - 1] / self._numbers[epoch - 1], self._numbers[epoch - 1]
+
+    def curve(self) -> list[float | None]:
+        """Return the mean validation accuracy after every epoch."""
+        return [self.accuracy(epoch)[0] for epoch in range(1, self.deepest + 1)]
+
+
+class Progress:
+    """State of a session: what was settled before, what is running, how long it will take.
+
+    Parameters
+    ----------
+    plan : of the study.
+    settled : ids of the runs that were settled before.
+    parallel : how many runs go at once.
+    resources : what one run takes, e.g. ``{"CPU": 4, "GPU": 0.5}``.
+    totals : what there is of it in all.
+    expected : seconds of one run of each arm, where `ablate check` has estimated them.
+    clock : seconds that never go back.
+
+    Attributes
+    ----------
+    runs, arms : by run id, and by name in the order of the plan.
+    active : ids of the runs that a worker has or that are tried again in a while, in the order of their start.
+    failures : ids of the runs that failed, the newest last.
+    messages : time (seconds since the epoch) and text, the newest last; bounded.
+    repeated : attempts that were repeated.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        settled: Iterable[str],
+        *,
+        parallel: int = 1,
+        resources: Mapping[str, float] | None = None,
+        totals: Mapping[str, float] | None = None,
+        expected: Mapping[str, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = plan.study.spec.name
+        self.parallel, self.resources, self.totals = parallel, dict(resources or {}), dict(totals or {})
+        self.clock, self.began = clock, clock()
+        self.arms: dict[str, ArmState] = {}
+        epochs = {arm.name: arm.config.training.epochs for arm in plan.arms}
+        for name, planned in epochs.items():
+            seconds = (expected or {}).get(name)
+            self.arms[name] = ArmState(name, None if seconds is None else seconds / planned)
+        self.runs: dict[str, RunState] = {}
+        self.counts: Counter[str] = Counter()
+        self.active: dict[str, None] = {}
+        self.failures: dict[str, float] = {}
+        self.messages: deque[tuple[float, str]] = deque(maxlen=_MESSAGES)
+        self.repeated = 0
+        self.heard: float | None = None
+        self._left: tuple[float, float | None] | None = None
+        for run in plan.runs:
+            self._plan(run.run_id, run.arm, run.seed, run.config.training.epochs)
+        self.before = 0
+        for run_id in settled:
+            if run_id in self.runs:
+                self.before += 1
+                self._move(run_id, "finished")
+
+    def _plan(self, run_id: str, arm: str, seed: int, epochs: int) -> None:
+        state = self.arms[arm]
+        self.runs[run_id] = RunState(arm, seed, epochs)
+        self.counts["waiting"] += 1
+        state.counts["waiting"] += 1
+        state.runs += 1
+        state.epochs += epochs
+        state.waiting_epochs += epochs
+
+    def recall(
+        self, run_id: str, status: str, curve: Sequence[float | None], seconds: float | None, epochs_run: int
+    ) -> None:
+        """Take note of a run that was settled before, from its row in the store; optional.
+
+        Parameters
+        ----------
+        status : finished, diverged or pruned.
+        curve : validation accuracy after each of its epochs.
+        seconds : of all its epochs.
+        """
+        if run_id not in self.runs:
+            return
+        arm = self.arms[self.runs[run_id].arm]
+        self._move(run_id, status)
+        for epoch, accuracy in enumerate(curve, 1):
+            arm.saw(epoch, accuracy)
+        arm.pace.ended_after(epochs_run)
+        if seconds is not None and epochs_run:
+            arm.pace.recalled.add(seconds / epochs_run)
+
+    def started(self, run_id: str, where: str = "") -> None:
+        """Take note that a worker has a run."""
+        run = self.runs[run_id]
+        run.attempts += 1
+        run.where, run.reason, run.measured = clean(where), "", False
+        run.began = run.heard = self.heard = self.clock()
+        self._move(run_id, "running")
+
+    def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
+        """Take note of a completed epoch."""
+        run = self.runs[run_id]
+        arm = self.arms[run.arm]
+        now = self.clock()
+        if run.state in _OVER:  # told late: how it ended counts
+            return
+        if run.state != "running":
+            self._move(run_id, "running")
+        number, accuracy, seconds = int(row["epoch"]), row.get("validation_accuracy"), float(row.get("seconds") or 0.0)
+        arm.epochs_done += number - run.epochs_done
+        if run.measured:  # by the clock: a worker's own seconds leave out what lies between epochs
+            arm.pace.epoch.add(now - run.heard if now > run.heard else seconds)
+        else:
+            arm.pace.epoch.add(seconds)
+            if run.attempts:
+                arm.pace.overhead.add(max(0.0, now - run.heard - seconds))
+        run.measured = True
+        if number > len(run.curve):
+            run.curve += [None] * (number - 1 - len(run.curve)) + [accuracy]
+        if number > run.seen:
+            run.seen = number
+            arm.saw(number, accuracy)
+        run.epochs_done, run.accuracy, run.heard = number, accuracy, now
+        self.heard = now
+
+    def ended(self, run_id: str, end: str) -> None:
+        """Take note of how an attempt ended: one of `STATES`, or unshared."""
+        run = self.runs[run_id]
+        self.heard = self.clock()
+        if end == "unshared":
+            self._fail(run_id, _UNSHARED)
+            return
+        if end in ENDS and run.attempts:
+            self.arms[run.arm].pace.ended_after(run.epochs_done)
+        if end == "failed":
+            self._fail(run_id, run.reason)
+            return
+        self._move(run_id, end)
+
+    def again(self, run_id: str, reason: str, seconds: float) -> None:
+        """Take note that an attempt ended through infrastructure and is repeated from its checkpoint."""
+        self.repeated += 1
+        self.heard = self.clock()
+        self._move(run_id, "again")
+        self.runs[run_id].reason = clean(reason)
+        wait = f" in {duration(seconds)}" if seconds >= 1 else ""
+        self.note(f"{self.label(run_id)}: tried again{wait}: {reason}")
+
+    def died(self, run_id: str, reason: str) -> None:
+        """Take note that a run was given up."""
+        self.heard = self.clock()
+        self._fail(run_id, reason)
+
+    def note(self, text: str) -> None:
+        """Keep a message for people."""
+        self.messages.append((time.time(), clean(text)))
+
+    def label(self, run_id: str) -> str:
+        """Return a name for people of a run: arm and seed."""
+        run = self.runs[run_id]
+        return f"{clean(run.arm)}, seed {run.seed}"
+
+    @property
+    def equal_epoch(self) -> int:
+        """The last epoch that every arm with any accuracy has reached: where arms can be looked at side by side."""
+        return min((arm.deepest for arm in self.arms.values() if arm.deepest), default=0)
+
+    @property
+    def in_use(self) -> dict[str, float]:
+        """What the running runs take of every resource."""
+        return {name: amount * self.counts["running"] for name, amount in self.resources.items()}
+
+    @property
+    def settled(self) -> int:
+        """Number of settled runs."""
+        return sum(self.counts[state] for state in ENDS)
+
+    def seconds_left(self) -> float | None:
+        """Return the expected seconds to the end of this session; None before anything is known of the pace."""
+        now = self.clock()
+        if self._left is None or now - self._left[0] >= _FRESH:
+            self._left = (now, self._seconds_left(now))
+        return self._left[1]
+
+    def _seconds_left(self, now: float) -> float | None:
+        if not self.active and not self.counts["waiting"]:
+            return 0.0
+        speeds = pace.seconds_per_epoch({name: arm.pace for name, arm in self.arms.items()})
+        if speeds is None:
+            return None
+        running = [self._run_left(self.runs[run_id], speeds[self.runs[run_id].arm], now) for run_id in self.active]
+        waiting = []
+        overheads = [arm.pace.overhead.value for arm in self.arms.values() if arm.pace.overhead.value is not None]
+        usual = sum(overheads) / len(overheads) if overheads else 0.0
+        for arm in self.arms.values():
+            if count := arm.counts["waiting"]:
+                overhead = usual if arm.pace.overhead.value is None else arm.pace.overhead.value
+                planned = round(arm.waiting_epochs / count)
+                waiting.append((arm.pace.epochs_left(planned, 0) * speeds[arm.name] + overhead, count))
+        return makespan(running, waiting, self.parallel)
+
+    def run_seconds_left(self, run_id: str, speeds: Mapping[str, float]) -> float:
+        """Return the expected seconds that a running run still has."""
+        run = self.runs[run_id]
+        return self._run_left(run, speeds[run.arm], self.clock())
+
+    def _run_left(self, run: RunState, speed: float, now: float) -> float:
+        arm = self.arms[run.arm]
+        left = arm.pace.epochs_left(run.epochs, run.epochs_done) * speed
+        return max(0.0, left - min(now - run.heard, speed)) if run.measured else left + (arm.pace.overhead.value or 0.0)
+
+    def _fail(self, run_id: str, reason: str) -> None:
+        self._move(run_id, "failed")
+        self.runs[run_id].reason = clean(reason)
+        self.failures[run_id] = time.time()
+
+    def _move(self, run_id: str, state: str) -> None:
+        """Put a run into another state, and every count with it."""
+        run = self.runs[run_id]
+        arm = self.arms[run.arm]
+        if run.state == "waiting":
+            arm.waiting_epochs -= run.epochs - run.epochs_done
+        self.failures.pop(run_id, None)
+        for counts in (self.counts, arm.counts):
+            counts[run.state] -= 1
+            counts[state] += 1
+        if state in ENDS:
+            arm.epochs_done += run.epochs - run.epochs_done
+            run.epochs_done = run.epochs
+        elif run.state in ENDS:  # told of anew, as by a repetition
+            arm.epochs_done -= run.epochs_done
+            run.epochs_done = 0
+        if state == "waiting":
+            arm.waiting_epochs += run.epochs - run.epochs_done
+        if state in ("running", "again"):
+            self.active[run_id] = None
+        else:
+            self.active.pop(run_id, None)
+            run.curve = []
+        run.state = state
