@@ -139,6 +139,34 @@ def status_command(directory: Directory) -> None:
     _conclude(directory, console)
 
 
+@app.command("watch")
+def watch_command(
+    directory: Directory,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="With --html: where the page goes; default: DIRECTORY/overview.html.", show_default=False),
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Keep an overview page for a browser, too.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show it once and exit, for scripts.")] = False,
+    interval: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds between looks.")] = 2.0,
+) -> None:
+    """Watch a study from another terminal or machine, until it is complete. Ctrl-C leaves the study alone."""
+    from ablations.sight.watching import watch  # noqa: PLC0415
+
+    if file is not None and not html:
+        raise UsageError(f"{file}: a file is for the page; give --html, too")
+    console = _console()
+    page = (file or directory / "overview.html") if html else None
+    if page is not None:
+        console.print(f"page: {page.absolute()}", soft_wrap=True, highlight=False, markup=False)
+    try:
+        shown = watch(directory, console, once=once, interval=interval, html=page)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    if shown.count("failed"):
+        raise typer.Exit(1)
+
+
 @app.command("results")
 def results_command(
     directory: Directory,

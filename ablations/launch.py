@@ -14,7 +14,7 @@ from rich.console import Console
 from ablations import planning
 from ablations.executors import InlineExecutor, RayExecutor
 from ablations.planning import Plan
-from ablations.sight import Progress, Sight
+from ablations.sight import Outline, Progress, Sight
 from ablations.store import ResultStore
 from ablations.study import read_study
 from ablations.trial import Task, failure, tasks
@@ -163,7 +163,7 @@ class _Desk:
         self, plan: Plan, store: ResultStore, waiting: dict[str, Task], settled: set[str], console: Console
     ) -> None:
         self.store, self.tasks, self.console = store, waiting, console
-        self.sight = Sight(Progress(plan, settled), console)
+        self.sight = Sight(Progress(Outline.of(plan), settled), console)
         self.failed: dict[str, str] = {}
         self.held: set[str] = set()
         self._unheard: set[str] = set()

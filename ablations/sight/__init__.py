@@ -2,7 +2,7 @@
 
 from ablations.sight.desk import Sight
 from ablations.sight.picture import snapshot
-from ablations.sight.state import Progress
+from ablations.sight.state import Outline, Progress
 from ablations.sight.words import duration
 
-__all__ = ["Progress", "Sight", "duration", "snapshot"]
+__all__ = ["Outline", "Progress", "Sight", "duration", "snapshot"]

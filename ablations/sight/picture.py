@@ -12,7 +12,7 @@ images):
 * ``arms``: a list, see `ArmPicture`; settled runs are only counted
 * ``running``: a list, see `RunPicture`, of at most `MOST_RUNNING`; those of state ``again`` are tried again in a while
 * ``failures``: a list of the newest, see `FailurePicture`; ``messages``: a list of ``at`` (seconds since the epoch) and
-  ``text``, the newest last
+  ``text``, the newest last; ``alerts``: texts, of who watches several sessions
 """
 
 from __future__ import annotations
@@ -133,6 +133,7 @@ class Picture(_Shown):
     running: tuple[RunPicture, ...] = ()
     failures: tuple[FailurePicture, ...] = ()
     messages: tuple[MessagePicture, ...] = ()
+    alerts: tuple[str, ...] = ()
 
     def count(self, state: str) -> int:
         """Return the number of runs in a state: runs, settled, running, waiting, failed, ... over all arms."""

@@ -16,6 +16,8 @@ from ablations.sight import pace
 from ablations.sight.forecast import makespan
 from ablations.sight.pace import Pace
 from ablations.sight.words import clean, duration
+from aimlib.errors import StoreError
+from aimlib.records import PLANS, STUDY_FILE
 
 if TYPE_CHECKING:
     from ablations.planning import Plan
@@ -104,12 +106,56 @@ class ArmState:
         return [self.accuracy(epoch)[0] for epoch in range(1, self.deepest + 1)]
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What is planned, as far as progress goes.
+
+    Attributes
+    ----------
+    name : of the study.
+    epochs : planned epochs of a run, by arm, in the order of the plan.
+    runs : run id, arm and seed of every run, in the order of the plan.
+    """
+
+    name: str
+    epochs: Mapping[str, int]
+    runs: tuple[tuple[str, str, int], ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Outline:
+        """Return the outline of a plan."""
+        return cls(
+            plan.study.spec.name,
+            {arm.name: arm.config.training.epochs for arm in plan.arms},
+            tuple((run.run_id, run.arm, run.seed) for run in plan.runs),
+        )
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Outline:
+        """Return the outline of a plan as it is stored, see `ablations.planning.document`.
+
+        Raises
+        ------
+        StoreError: it lacks something.
+        """
+        try:
+            return cls(
+                str(document["name"]),
+                {str(arm["name"]): int(arm["config"]["training"]["epochs"]) for arm in document["arms"]},
+                tuple((str(run["run_id"]), str(run["arm"]), int(run["seed"])) for run in document["runs"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{STUDY_FILE}: is no plan of a study ({error!r}); restore the newest of {PLANS}/*.json under this name"
+            ) from error
+
+
 class Progress:
     """State of a session: what was settled before, what is running, how long it will take.
 
     Parameters
     ----------
-    plan : of the study.
+    outline : of the study's plan.
     settled : ids of the runs that were settled before.
     parallel : how many runs go at once.
     resources : what one run takes, e.g. ``{"CPU": 4, "GPU": 0.5}``.
@@ -128,7 +174,7 @@ class Progress:
 
     def __init__(
         self,
-        plan: Plan,
+        outline: Outline,
         settled: Iterable[str],
         *,
         parallel: int = 1,
@@ -137,12 +183,11 @@ class Progress:
         expected: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name = plan.study.spec.name
+        self.name = outline.name
         self.parallel, self.resources, self.totals = parallel, dict(resources or {}), dict(totals or {})
         self.clock, self.began = clock, clock()
         self.arms: dict[str, ArmState] = {}
-        epochs = {arm.name: arm.config.training.epochs for arm in plan.arms}
-        for name, planned in epochs.items():
+        for name, planned in outline.epochs.items():
             seconds = (expected or {}).get(name)
             self.arms[name] = ArmState(name, None if seconds is None else seconds / planned)
         self.runs: dict[str, RunState] = {}
@@ -153,8 +198,8 @@ class Progress:
         self.repeated = 0
         self.heard: float | None = None
         self._left: tuple[float, float | None] | None = None
-        for run in plan.runs:
-            self._plan(run.run_id, run.arm, run.seed, run.config.training.epochs)
+        for run_id, arm, seed in outline.runs:
+            self._plan(run_id, arm, seed, outline.epochs[arm])
         self.before = 0
         for run_id in settled:
             if run_id in self.runs:
@@ -183,13 +228,50 @@ class Progress:
         """
         if run_id not in self.runs:
             return
-        arm = self.arms[self.runs[run_id].arm]
+        run = self.runs[run_id]
+        arm = self.arms[run.arm]
         self._move(run_id, status)
-        for epoch, accuracy in enumerate(curve, 1):
-            arm.saw(epoch, accuracy)
+        for epoch in range(run.seen + 1, len(curve) + 1):
+            arm.saw(epoch, curve[epoch - 1])
+        run.seen = max(run.seen, len(curve))
         arm.pace.ended_after(epochs_run)
         if seconds is not None and epochs_run:
             arm.pace.recalled.add(seconds / epochs_run)
+
+    def mirror(
+        self,
+        run_id: str,
+        state: str,
+        *,
+        epochs_done: int,
+        curve: Sequence[float | None],
+        accuracy: float | None,
+        attempts: int,
+        where: str,
+        reason: str,
+        began: float,
+        heard: float,
+    ) -> None:
+        """Put an active run as another session has told of it; `began` and `heard` by this clock."""
+        run = self.runs[run_id]
+        arm = self.arms[run.arm]
+        self._move(run_id, state)
+        arm.epochs_done += epochs_done - run.epochs_done
+        run.epochs_done, run.accuracy, run.attempts = epochs_done, accuracy, attempts
+        run.where, run.reason, run.began, run.heard = clean(where), clean(reason), began, heard
+        run.measured = epochs_done > 0
+        for epoch in range(run.seen + 1, len(curve) + 1):
+            arm.saw(epoch, curve[epoch - 1])
+        run.curve, run.seen = list(curve), max(run.seen, len(curve))
+        self.heard = heard if self.heard is None else max(self.heard, heard)
+
+    def put(self, run_id: str, state: str, reason: str = "", at: float = 0.0) -> None:
+        """Put a run into a state, as another session or the store has told; `at`: when it failed."""
+        if self.runs[run_id].state != state or state == "failed":
+            self._move(run_id, state)
+        if state == "failed":
+            self.runs[run_id].reason = clean(reason)
+            self.failures[run_id] = at
 
     def started(self, run_id: str, where: str = "") -> None:
         """Take note that a worker has a run."""

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ablations.sight.bars import PLAIN, Signs, bar
 from ablations.sight.picture import ArmPicture, FailurePicture, Picture, RunPicture
-from ablations.sight.words import abbreviated, clip, counted, duration, pace, padded, percent
+from ablations.sight.words import abbreviated, clean, clip, counted, duration, pace, padded, percent
 
 CAUTION = "accuracies are of validation images; those of test images wait for the verdict"
 _CAUTIONS = (CAUTION, "accuracies: validation images only", "validation accuracies")
@@ -138,7 +138,8 @@ def _head(picture: Picture, width: int, signs: Signs) -> list[Text]:
     whole = bar(
         width - cell_len(share), picture.count("epochs"), (("done", done), ("work", work), ("failed", failed)), signs
     )
-    return [first, whole + Text(share), *(Text(line) for line in wrapped(tally(picture), width))]
+    told = [Text(line, style="bold yellow") for alert in picture.alerts for line in folded(alert, width)]
+    return [first, whole + Text(share), *(Text(line) for line in wrapped(tally(picture), width)), *told]
 
 
 def _between(share: float) -> str:
@@ -172,6 +173,17 @@ def summary(picture: Picture) -> str:
     if picture.left is not None and not picture.complete:
         parts.append(f"about {duration(picture.left)} left")
     return ", ".join(parts)
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Return a sentence on lines of at most so many cells, broken between words."""
+    found: list[str] = []
+    for word in clean(text).split(" "):
+        if found and cell_len(found[-1]) + 1 + cell_len(word) <= width:
+            found[-1] += f" {word}"
+        else:
+            found.append(clip(word, width))
+    return found
 
 
 def wrapped(parts: Iterable[str], width: int) -> list[str]:

@@ -1,0 +1,123 @@
+"""`ablate watch`: the view of a study from another terminal or machine. It reads, and leaves the study alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from ablations.sight import page
+from ablations.sight.gathering import Gathering
+from ablations.sight.history import Store
+from ablations.sight.picture import Picture
+from ablations.sight.terminal import View, summary
+from ablations.sight.words import clean
+from aimlib.errors import StoreError
+from aimlib.records import STUDY_FILE
+
+_HEARTBEAT = 60.0
+
+
+def watch(
+    directory: str | Path,
+    console: Console,
+    *,
+    once: bool = False,
+    interval: float = 2.0,
+    html: str | Path | None = None,
+    store: Store | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Picture:
+    """Show a study until it is complete, or until the last driver that was seen at work has ended; return the end.
+
+    Parameters
+    ----------
+    directory : of the study.
+    once : show it once.
+    interval : seconds between looks.
+    html : file of an overview page, rewritten at every look.
+    store : of the same directory; None opens it.
+
+    Raises
+    ------
+    StoreError: no study directory, a broken file in it, or the page cannot be written.
+    """
+    gathering = _gathering(Path(directory), store)
+    target = None if html is None else Path(html)
+
+    def look() -> Picture:
+        shown = gathering.look()
+        if target is not None:
+            page.write(target, shown, gathering.history, Path(directory), interval, live=not once)
+        return shown
+
+    if once:
+        return _once(look(), console)
+    show = _drawn if console.is_terminal and not console.is_dumb_terminal else _printed
+    return show(gathering, look, console, interval, sleep)
+
+
+def _gathering(directory: Path, store: Store | None) -> Gathering:
+    from ablations.store import ResultStore  # noqa: PLC0415
+
+    if store is None and not (directory / STUDY_FILE).is_file():
+        within = [path.parent for path in sorted(directory.glob(f"*/{STUDY_FILE}"))]
+        several = f"; it holds the studies {', '.join(map(str, within))}: give one of them" if within else ""
+        raise StoreError(f"{directory}: {STUDY_FILE} is missing{several or '; give the directory that `ablate run` writes'}")
+    opened = ResultStore(directory)
+    document = opened.read_plan()
+    if document is None:
+        raise StoreError(f"{directory}: {STUDY_FILE} is missing; give the directory that `ablate run` writes")
+    return Gathering(directory, opened if store is None else store, document)  # type: ignore[arg-type]
+
+
+def _once(shown: Picture, console: Console) -> Picture:
+    if console.is_terminal:
+        console.print(View(shown))
+    else:  # a script's: nothing is cut to a height that nobody sees
+        console.print(View(shown, height=10_000))
+    return shown
+
+
+def _over(gathering: Gathering, shown: Picture) -> bool:
+    return shown.complete or (gathering.ended and not gathering.alive)
+
+
+def _drawn(
+    gathering: Gathering,
+    look: Callable[[], Picture],
+    console: Console,
+    interval: float,
+    sleep: Callable[[float], None],
+) -> Picture:
+    shown = look()
+    with Live(View(shown), console=console, auto_refresh=False, transient=False) as live:
+        while not _over(gathering, shown):
+            sleep(interval)
+            shown = look()
+            live.update(View(shown), refresh=True)
+    return shown
+
+
+def _printed(
+    gathering: Gathering,
+    look: Callable[[], Picture],
+    console: Console,
+    interval: float,
+    sleep: Callable[[float], None],
+) -> Picture:
+    """Print a line when a count or an alert has changed, and once a minute."""
+    said, at, before = "", float("-inf"), None
+    while True:
+        shown = look()
+        counts = [shown.count(state) for state in ("settled", "failed")], shown.alerts
+        if counts != before or time.monotonic() - at >= _HEARTBEAT:
+            said = "; ".join((summary(shown), *map(clean, shown.alerts)))
+            console.print(said, markup=False, highlight=False, soft_wrap=True)
+            before, at = counts, time.monotonic()
+        if _over(gathering, shown):
+            return shown
+        sleep(interval)
