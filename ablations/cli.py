@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -85,6 +85,14 @@ def run_command(
     executor: Annotated[
         Literal["ray", "inline"], typer.Option(help="inline: in this process, one run after the other.")
     ] = "ray",
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TRACKER",
+            help="Write every run to tensorboard, mlflow or wandb, too; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run what is missing of a study, then report. Run it again to go on after an interruption."""
     import analysis  # noqa: PLC0415
@@ -93,13 +101,14 @@ def run_command(
     from ablations.study import read_study  # noqa: PLC0415
 
     console = _console()
+    options: dict[str, Any] = {"address": address, "executor": executor, "console": console, "track": track or ()}
     try:
         if read_study(study, overrides or ()).spec.search is None:
-            session = run(study, out, overrides or (), address=address, executor=executor, console=console)
+            session = run(study, out, overrides or (), **options)
         else:
             from ablations import screening  # noqa: PLC0415
 
-            found = screening.run(study, out, overrides or (), address=address, executor=executor, console=console)
+            found = screening.run(study, out, overrides or (), **options)
             printing.trials(found.trials, console)
             session = found.session
             if not found.confirmed:

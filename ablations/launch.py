@@ -17,6 +17,8 @@ from ablations.planning import Plan
 from ablations.sight import Outline, Progress, Sight
 from ablations.store import ResultStore
 from ablations.study import read_study
+from ablations.trackers.tracker import refuse_unusable
+from ablations.trackers.tracking import Tracking, trackings
 from ablations.trial import Task, failure, tasks
 from aimlib.errors import UsageError
 from aimlib.records import ANALYSIS_PLAN, SETTLED
@@ -58,6 +60,7 @@ def run(
     address: str | None = None,
     executor: Literal["ray", "inline"] = "ray",
     console: Console | None = None,
+    track: Iterable[str] = (),
 ) -> Session:
     """Compute what is missing of a study.
 
@@ -69,6 +72,7 @@ def run(
     address : of a Ray cluster; None starts Ray on this machine.
     executor : ``inline`` computes in this process, one run after the other.
     console : where progress is shown; None is silent.
+    track : trackers that are told of every run, see `ablations.trackers`.
 
     Raises
     ------
@@ -77,6 +81,9 @@ def run(
     if address is not None and executor == "inline":
         raise UsageError("--address is of a Ray cluster; it goes with --executor ray")
     console = console or Console(quiet=True)
+    track = tuple(track)
+    for name in track:
+        refuse_unusable(name)
     file = read_study(study, overrides)
     if file.spec.search is not None:
         raise UsageError(f"{file.path}: search: this study searches first; run it with ablations.screening.run")
@@ -96,7 +103,7 @@ def run(
             hands.check()
         # Only now, when nothing speaks against running it, does the study take the place of an earlier version.
         _write_plan(plan, store, settled, console)
-        return _compute(plan, store, waiting, hands, console)
+        return _compute(plan, store, waiting, hands, console, track)
 
 
 def _refuse_another_study(store: ResultStore, plan: Plan) -> None:
@@ -133,22 +140,26 @@ def _write_plan(plan: Plan, store: ResultStore, settled: set[str], console: Cons
 
 
 def _compute(
-    plan: Plan, store: ResultStore, waiting: list[Task], hands: InlineExecutor | RayExecutor, console: Console
+    plan: Plan,
+    store: ResultStore,
+    waiting: list[Task],
+    hands: InlineExecutor | RayExecutor,
+    console: Console,
+    track: tuple[str, ...],
 ) -> Session:
     planned = {run.run_id for run in plan.runs}
     settled = store.settled()
-    desk = _Desk(plan, store, {task.run_id: task for task in waiting}, settled, console)
+    desk = _Desk(plan, store, {task.run_id: task for task in waiting}, settled, console, track)
     desk.sight.progress.parallel = max(1, min(len(waiting), hands.parallel))
     if waiting:
-        desk.sight.start()
+        desk.start()
     try:
         while waiting:
             desk.begin(waiting)
             hands.execute(waiting, desk)
             waiting = [] if desk.interrupted else desk.released()
     finally:
-        if desk.tasks:
-            desk.sight.stop()
+        desk.stop()
     store.compact()
     done = store.settled() & planned
     left = tuple(run.run_id for run in plan.runs if run.run_id not in done and run.run_id not in desk.failed)
@@ -160,13 +171,30 @@ class _Desk:
     """Keeps the books of a session: the executor's listener."""
 
     def __init__(
-        self, plan: Plan, store: ResultStore, waiting: dict[str, Task], settled: set[str], console: Console
+        self,
+        plan: Plan,
+        store: ResultStore,
+        waiting: dict[str, Task],
+        settled: set[str],
+        console: Console,
+        track: tuple[str, ...],
     ) -> None:
         self.store, self.tasks, self.console = store, waiting, console
         self.sight = Sight(Progress(Outline.of(plan), settled), console)
+        self.listeners: list[Tracking | Sight] = [*trackings(track, plan, store.directory, self.sight.note), self.sight]
         self.failed: dict[str, str] = {}
         self.held: set[str] = set()
         self._unheard: set[str] = set()
+
+    def start(self) -> None:
+        """Begin to tell the listeners."""
+        for listener in self.listeners:
+            listener.start()
+
+    def stop(self) -> None:
+        """Tell nobody any more."""
+        for listener in self.listeners if self.tasks else ():
+            listener.stop()
 
     def begin(self, waiting: list[Task]) -> None:
         """Take note of the tasks that are given to the executor."""
@@ -179,10 +207,12 @@ class _Desk:
         return bool(self._unheard)
 
     def began(self, run_id: str) -> None:
-        self.sight.began(run_id)
+        for listener in self.listeners:
+            listener.began(run_id)
 
     def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
-        self.sight.epoch(run_id, row)
+        for listener in self.listeners:
+            listener.epoch(run_id, row)
 
     def ended(self, run_id: str, end: str) -> None:
         self._unheard.discard(run_id)
@@ -195,13 +225,15 @@ class _Desk:
             self.failed[run_id] = (
                 f"why: ablate results {self.store.directory} --where status=failed --columns arm,seed,reason"
             )
-        self.sight.ended(run_id, end)
+        for listener in self.listeners:
+            listener.ended(run_id, end)
 
     def died(self, run_id: str, reason: str) -> None:
         self._unheard.discard(run_id)
         self.store.record_failure(failure(self.tasks[run_id], reason))
         self.failed[run_id] = reason
-        self.sight.died(run_id, reason)
+        for listener in self.listeners:
+            listener.died(run_id, reason)
 
     def released(self) -> list[Task]:
         """Return the tasks that another process had claimed and has not settled, once it lets go of one."""

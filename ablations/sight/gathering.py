@@ -119,7 +119,9 @@ class Gathering:
         for run_id in self._mirrored - seen.keys():
             if progress.runs[run_id].state not in ENDS:
                 progress.put(run_id, "waiting")
-        self._mirrored = {id for id in seen if id in progress.runs and progress.runs[id].state not in ENDS}
+        self._mirrored = {
+            run_id for run_id in seen if run_id in progress.runs and progress.runs[run_id].state not in ENDS
+        }
         for run_id in self._mirrored:
             run, age = seen[run_id]
             progress.mirror(
@@ -191,7 +193,9 @@ class Gathering:
         rows = self.history.failed
         newest = sorted(failures, key=lambda failure: -failure.at)[:MOST_FAILURES]
         return tuple(
-            failure.model_copy(update={"traceback": rows[failure.run_id].traceback}) if failure.run_id in rows else failure
+            failure.model_copy(update={"traceback": rows[failure.run_id].traceback})
+            if failure.run_id in rows
+            else failure
             for failure in newest
         )
 

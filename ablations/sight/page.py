@@ -76,29 +76,33 @@ def render(
     """
     now = time.time() if now is None else now
     script = _file("overview.js")
-    return _environment().get_template("overview.html.j2").render(
-        picture=picture,
-        headline=_headline(picture),
-        state=_STATES.get(picture.state, picture.state),
-        summary=summary(picture),
-        counts=_counts(picture),
-        whole=_bar(picture.count("epochs"), *_parts(picture)),
-        bar=lambda arm: _bar(arm.epochs, *_arm_parts(arm)),
-        progress=lambda run: _bar(run.epochs, 0.0, run.epochs_done, 0.0),
-        panels=_panels(picture, history),
-        overall=_overall(history, picture, now),
-        caution=CAUTION,
-        refresh=max(_LEAST_REFRESH, interval) if live and not picture.complete else 0,
-        report=report if picture.complete else None,
-        at=now,
-        clock=_clock(now),
-        rows=_ROWS,
-        shown_arms=_ARMS,
-        shown_failures=_FAILURES,
-        shown_panels=_PANELS,
-        style=Markup(_file("overview.css")),  # noqa: S704 -- ours
-        script=Markup(script),  # noqa: S704 -- ours
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return (
+        _environment()
+        .get_template("overview.html.j2")
+        .render(
+            picture=picture,
+            headline=_headline(picture),
+            state=_STATES.get(picture.state, picture.state),
+            summary=summary(picture),
+            counts=_counts(picture),
+            whole=_bar(picture.count("epochs"), *_parts(picture)),
+            bar=lambda arm: _bar(arm.epochs, *_arm_parts(arm)),
+            progress=lambda run: _bar(run.epochs, 0.0, run.epochs_done, 0.0),
+            panels=_panels(picture, history),
+            overall=_overall(history, picture, now),
+            caution=CAUTION,
+            refresh=max(_LEAST_REFRESH, interval) if live and not picture.complete else 0,
+            report=report if picture.complete else None,
+            at=now,
+            clock=_clock(now),
+            rows=_ROWS,
+            shown_arms=_ARMS,
+            shown_failures=_FAILURES,
+            shown_panels=_PANELS,
+            style=Markup(_file("overview.css")),  # noqa: S704 -- ours
+            script=Markup(script),  # noqa: S704 -- ours
+            digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
 
 
@@ -121,7 +125,9 @@ def _headline(picture: Picture) -> str:
         return f"All {counted(runs, 'run')} are settled."
     text = f"{settled:,} of {counted(runs, 'run')} settled"
     if picture.state == "running":
-        return f"{text}, {'time left not known yet' if picture.left is None else f'about {duration(picture.left)} left'}."
+        return (
+            f"{text}, {'time left not known yet' if picture.left is None else f'about {duration(picture.left)} left'}."
+        )
     return f"{text}; nothing is running."
 
 
@@ -248,5 +254,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clean": clean, "block": block, "percent": percent, "duration": duration, "pace": pace, "clock": _clock}
+    environment.filters |= {
+        "clean": clean,
+        "block": block,
+        "percent": percent,
+        "duration": duration,
+        "pace": pace,
+        "clock": _clock,
+    }
     return environment

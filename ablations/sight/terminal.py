@@ -79,7 +79,7 @@ class LiveView:
 def lines(picture: Picture, width: int, height: int, signs: Signs) -> list[Text]:
     """Return at most `height` lines of at most `width` cells each."""
     head = _head(picture, width, signs)
-    foot = _foot(picture, width, signs)
+    foot = _foot(picture, width)
     room = height - len(head) - len(foot)
     arms, runs = list(picture.arms), list(picture.running)
     shares = _shares(
@@ -199,7 +199,7 @@ def wrapped(parts: Iterable[str], width: int) -> list[str]:
     return found
 
 
-def _foot(picture: Picture, width: int, signs: Signs) -> list[Text]:
+def _foot(picture: Picture, width: int) -> list[Text]:
     parts = [
         f"{use.used:g} of {use.total:g} {name}s in use" if use.total else f"{use.used:g} {name}s in use"
         for name, use in picture.resources.items()

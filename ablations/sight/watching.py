@@ -66,7 +66,9 @@ def _gathering(directory: Path, store: Store | None) -> Gathering:
     if store is None and not (directory / STUDY_FILE).is_file():
         within = [path.parent for path in sorted(directory.glob(f"*/{STUDY_FILE}"))]
         several = f"; it holds the studies {', '.join(map(str, within))}: give one of them" if within else ""
-        raise StoreError(f"{directory}: {STUDY_FILE} is missing{several or '; give the directory that `ablate run` writes'}")
+        raise StoreError(
+            f"{directory}: {STUDY_FILE} is missing{several or '; give the directory that `ablate run` writes'}"
+        )
     opened = ResultStore(directory)
     document = opened.read_plan()
     if document is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from rich.cells import cell_len, set_cell_size
@@ -73,13 +72,19 @@ def abbreviated(names: list[str], width: int) -> list[str]:
     """Return names of which those that are too wide are without the beginning that they share, which tells nothing."""
     names = [clean(name) for name in names]
     wide = [name for name in names if cell_len(name) > width]
-    prefix = os.path.commonprefix(wide) if len(set(wide)) > 1 else ""
+    prefix = _shared(wide) if len(set(wide)) > 1 else ""
     cuts = sorted({i + len(sign) for sign in _JOINTS for i in range(len(prefix)) if prefix.startswith(sign, i)} - {1})
     if not cuts:
         return names
     longest = max(wide, key=cell_len)
     cut = next((cut for cut in cuts if cell_len(longest[cut:]) < width), cuts[-1])
     return [f"…{name[cut:]}" if cell_len(name) > width else name for name in names]
+
+
+def _shared(names: list[str]) -> str:
+    """Return the beginning that all names share: that of the first and the last in the alphabet."""
+    first, last = min(names), max(names)
+    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
 
 _JOINTS = (", ", "=", " ", "-", "_")
