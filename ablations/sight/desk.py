@@ -10,8 +10,11 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from ablations.sight.lines import LineView
-from ablations.sight.picture import Picture, picture, snapshot
-from ablations.sight.state import ENDS, Progress
+from ablations.sight.looking import picture
+from ablations.sight.parts import ENDS
+from ablations.sight.picture import Picture
+from ablations.sight.snapshot import snapshot
+from ablations.sight.state import Progress
 from ablations.sight.terminal import LiveView
 
 EVERY = 5.0

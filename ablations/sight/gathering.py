@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ablations.sight.history import History, Store
+from ablations.sight.looking import MOST_FAILURES, picture
+from ablations.sight.outline import Outline
+from ablations.sight.parts import ENDS
 from ablations.sight.picture import (
-    MOST_FAILURES,
     FailurePicture,
     MessagePicture,
     Picture,
     RunPicture,
     UsePicture,
-    picture,
-    read,
 )
-from ablations.sight.state import ENDS, Outline, Progress
+from ablations.sight.snapshot import read
+from ablations.sight.state import Progress
 from ablations.sight.words import clean, counted, duration
 
 LOST = 180.0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from ablations.sight.picture import Picture
-from ablations.sight.terminal import summary
+from ablations.sight.sentences import summary
 from ablations.sight.words import clean, counted
 
 SPACING = 3.0

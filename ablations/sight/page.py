@@ -21,7 +21,7 @@ from markupsafe import Markup
 from ablations.sight import drawing
 from ablations.sight.history import History, SettledRun
 from ablations.sight.picture import ArmPicture, Picture
-from ablations.sight.terminal import CAUTION, summary
+from ablations.sight.sentences import CAUTION, summary
 from ablations.sight.words import clean, counted, duration, pace, percent
 from aimlib.errors import StoreError
 

@@ -13,7 +13,8 @@ from ablations.sight import page
 from ablations.sight.gathering import Gathering
 from ablations.sight.history import Store
 from ablations.sight.picture import Picture
-from ablations.sight.terminal import View, summary
+from ablations.sight.sentences import summary
+from ablations.sight.terminal import View
 from ablations.sight.words import clean
 from aimlib.errors import StoreError
 from aimlib.records import STUDY_FILE

@@ -95,3 +95,27 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
     text = clip(text, width)
     space = " " * (width - cell_len(text))
     return space + text if right else text + space
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Return a sentence on lines of at most so many cells, broken between words."""
+    found: list[str] = []
+    for word in clean(text).split(" "):
+        if found and cell_len(found[-1]) + 1 + cell_len(word) <= width:
+            found[-1] += f" {word}"
+        else:
+            found.append(clip(word, width))
+    return found
+
+
+def wrapped(parts: Iterable[str], width: int) -> list[str]:
+    """Return parts, separated by commas, on as few lines as hold them."""
+    found: list[str] = []
+    for part in parts:
+        if found and cell_len(found[-1]) + 2 + cell_len(part) <= width:
+            found[-1] += f", {part}"
+        else:
+            if found and cell_len(found[-1]) < width:
+                found[-1] += ","
+            found.append(clip(part, width))
+    return found

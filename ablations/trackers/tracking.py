@@ -108,7 +108,7 @@ class Tracking:
             worker = _Worker(
                 tracker_class(self.name)(folder, self._study),
                 Ledger(self._folder / "epochs" / self.name),
-                lambda run_id: self._info(run_id),
+                self._info,
             )
             while not self._off.is_set() and (event := self._events.get()) is not None:
                 name, arguments = event
