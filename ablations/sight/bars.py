@@ -42,7 +42,7 @@ def bar(width: int, total: float, parts: Iterable[tuple[str, float]], signs: Sig
             cells = max(1, cells)
         if amount < total:
             cells = min(cells, width - 1)
-        cells = min(cells, left)
+        cells = max(0, min(cells, left))
         drawn.append(getattr(signs, kind) * cells, STYLES[kind])
         left -= cells
     return drawn.append(signs.left * left, STYLES["left"])

@@ -6,15 +6,15 @@ import heapq
 from collections.abc import Iterable
 
 
-def makespan(running: Iterable[float], waiting: Iterable[tuple[float, int]], slots: int) -> float:
-    """Return the seconds until the last run ends, where whoever is free takes the longest run that waits.
+def makespan(running: Iterable[float], waiting: Iterable[float], slots: int) -> float:
+    """Return the seconds until the last run ends, where whoever is free takes the next run that waits.
 
     A division of the work by the slots would be too low towards the end, when the last runs hold few of the slots.
 
     Parameters
     ----------
     running : seconds that each running run still has.
-    waiting : seconds of a run, and how many such runs wait.
+    waiting : seconds of each run that waits, in the order in which they are started.
     slots : runs at once; what runs already may be more.
     """
     slots = max(1, slots)
@@ -25,7 +25,6 @@ def makespan(running: Iterable[float], waiting: Iterable[tuple[float, int]], slo
     if extra > 0:
         free = free[extra:]
     heapq.heapify(free)
-    for seconds, count in sorted(waiting, reverse=True):
-        for _ in range(count):
-            heapq.heapreplace(free, free[0] + seconds)
+    for seconds in waiting:
+        heapq.heapreplace(free, free[0] + seconds)
     return max(ends, *free)

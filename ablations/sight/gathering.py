@@ -166,7 +166,7 @@ class Gathering:
         return row.reason if row else ""
 
     def _picture(self, living: Mapping[str, _Session], now: float) -> Picture:
-        base = picture(self._progress, curves=True)
+        base = picture(self._progress, arm_curves=True, run_curves=True)
         pictures = [session.picture for session in living.values()]
         left = None
         if len(pictures) == 1 and pictures[0].left is not None:

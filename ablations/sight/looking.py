@@ -12,12 +12,13 @@ from ablations.sight.state import Progress
 MOST_RUNNING, MOST_CURVES, MOST_FAILURES = 500, 64, 50
 
 
-def picture(progress: Progress, *, curves: bool = False) -> Picture:
+def picture(progress: Progress, *, arm_curves: bool = False, run_curves: bool = False) -> Picture:
     """Return what there is to see of a session; its cost grows with arms and running runs, not with all runs.
 
     Parameters
     ----------
-    curves : with validation accuracies by epoch, of arms and of the first `MOST_CURVES` running runs.
+    arm_curves, run_curves : with validation accuracies by epoch, of every arm, and of the first `MOST_CURVES` running
+        runs.
     """
     now = progress.clock()
     equal = progress.equal_epoch
@@ -35,9 +36,9 @@ def picture(progress: Progress, *, curves: bool = False) -> Picture:
         },
         repeated=progress.repeated,
         equal_epoch=equal,
-        arms=tuple(_arm(arm, equal, speeds, curves) for arm in progress.arms.values()),
+        arms=tuple(_arm(arm, equal, speeds, arm_curves) for arm in progress.arms.values()),
         running=tuple(
-            _run(progress, run_id, speeds, now, curve=curves and number < MOST_CURVES)
+            _run(progress, run_id, speeds, now, curve=run_curves and number < MOST_CURVES)
             for number, run_id in zip(range(MOST_RUNNING), progress.active, strict=False)
         ),
         failures=_failures(progress),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aimlib.errors import StoreError
@@ -22,11 +22,13 @@ class Outline:
     name : of the study.
     epochs : planned epochs of a run, by arm, in the order of the plan.
     runs : run id, arm and seed of every run, in the order of the plan.
+    weights : cost of an epoch by arm, in any unit: tells arms apart before they have run.
     """
 
     name: str
     epochs: Mapping[str, int]
     runs: tuple[tuple[str, str, int], ...]
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan) -> Outline:
@@ -35,6 +37,7 @@ class Outline:
             plan.study.spec.name,
             {arm.name: arm.config.training.epochs for arm in plan.arms},
             tuple((run.run_id, run.arm, run.seed) for run in plan.runs),
+            {name: float(summary.multiply_adds) for name, summary in plan.summaries.items()},
         )
 
     @classmethod

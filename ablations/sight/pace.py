@@ -1,8 +1,8 @@
-"""How fast an arm's runs go: seconds per epoch, what a run costs beside its epochs, and how long runs turn out."""
+"""How fast an arm's runs go: seconds per epoch, and what a run costs beside its epochs."""
 
 from __future__ import annotations
 
-from collections import Counter
+from ablations.sight.lengths import Lengths
 
 _MEMORY = 64
 """Epochs after which an old measurement counts for little: other runs come and go on the same machine."""
@@ -28,41 +28,32 @@ class Pace:
     Parameters
     ----------
     expected : seconds per epoch that were estimated before (`ablate check`); None where nothing was.
+    weight : cost of an epoch compared with that of other arms, in any unit, such as multiply-adds; 0 where unknown.
 
     Attributes
     ----------
+    lengths : how many epochs its runs turn out to have.
     epoch : seconds per epoch, as measured here.
     overhead : seconds of a run beside its epochs (start of a worker, data, building the network).
     recalled : seconds per epoch of runs that were settled before.
     """
 
-    def __init__(self, expected: float | None = None) -> None:
-        self.expected = expected
+    def __init__(self, expected: float | None = None, weight: float = 0.0) -> None:
+        self.expected, self.weight = expected, weight
         self.epoch, self.overhead, self.recalled = Mean(), Mean(), Mean()
-        self._lengths: Counter[int] = Counter()
+        self.lengths = Lengths()
 
     @property
     def prior(self) -> float | None:
         """Seconds per epoch from before this session: of settled runs, or else as estimated."""
         return self.expected if self.recalled.value is None else self.recalled.value
 
-    def ended_after(self, epochs: int) -> None:
-        """Take note of how many epochs a run had in all: early stopping and divergence make it fewer than planned."""
-        self._lengths[epochs] += 1
-
-    def epochs_left(self, planned: int, done: int) -> float:
-        """Return the expected number of epochs that a run still has: the mean of what longer runs had beyond `done`."""
-        longer = [(length - done, count) for length, count in self._lengths.items() if length > done]
-        if not longer:
-            return planned - done
-        return min(planned - done, sum(left * count for left, count in longer) / sum(count for _, count in longer))
-
 
 def seconds_per_epoch(paces: dict[str, Pace]) -> dict[str, float] | None:
     """Return the expected seconds per epoch of every arm; None where nothing is known of any.
 
     An arm that has not run goes by what was known of it before, scaled by how the arms that have run compare with what
-    was known of them; without that, by the mean of the others.
+    was known of them; without that, by how its weight compares with theirs, or by their mean.
     """
     measured = {arm: pace.epoch.value for arm, pace in paces.items() if pace.epoch.value is not None}
     priors = {arm: pace.prior for arm, pace in paces.items() if pace.prior}
@@ -72,4 +63,6 @@ def seconds_per_epoch(paces: dict[str, Pace]) -> dict[str, float] | None:
     if not known:
         return None
     mean = sum(known.values()) / len(known)
-    return {arm: known.get(arm, mean) for arm in paces}
+    weighed = [(known[arm], paces[arm].weight) for arm in known if paces[arm].weight > 0]
+    unit = sum(seconds for seconds, _ in weighed) / sum(weight for _, weight in weighed) if weighed else 0.0
+    return {arm: known[arm] if arm in known else pace.weight * unit or mean for arm, pace in paces.items()}

@@ -50,13 +50,12 @@ class RunState:
 class ArmState:
     """What is known of one arm: counts, and the sum of validation accuracies after every epoch."""
 
-    def __init__(self, name: str, expected: float | None = None) -> None:
+    def __init__(self, name: str, expected: float | None = None, weight: float = 0.0) -> None:
         self.name = name
         self.counts: Counter[str] = Counter()
         self.runs = self.epochs = 0
         self.epochs_done = 0
-        self.waiting_epochs = 0
-        self.pace = Pace(expected)
+        self.pace = Pace(expected, weight)
         self._sums: list[float] = []
         self._numbers: list[int] = []
 

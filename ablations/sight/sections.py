@@ -62,7 +62,7 @@ def foot(picture: Picture, width: int) -> list[Text]:
 def arms(picture: Picture, rows: int, width: int, signs: Signs) -> list[Text]:
     """Return the arms: as many rows as given, those that tell most where that is not all."""
     every = list(picture.arms)
-    kept = _most_telling(every, rows) if len(every) > rows else every
+    kept = _most_telling(every, rows - 1) if len(every) > rows else every
     hidden = [arm for arm in every if arm not in kept] if len(kept) < len(every) else []
     numbers = [
         Column("done", [f"{arm.settled}/{arm.runs}" for arm in kept]),
@@ -90,7 +90,7 @@ def arms(picture: Picture, rows: int, width: int, signs: Signs) -> list[Text]:
     if hidden:
         settled = sum(arm.settled == arm.runs for arm in hidden)
         rest = f"… and {counted(len(hidden), 'arm')} more, {settled} of them complete"
-        shown[-1] = Text(clip(rest, width), style="dim")
+        shown.append(Text(clip(rest, width), style="dim"))
     return shown
 
 
@@ -122,8 +122,8 @@ def _count(number: int) -> str:
 
 def runs(runs: Sequence[RunPicture], number: int, rows: int, width: int, signs: Signs) -> list[Text]:
     """Return running runs: as many rows as given; `number` run in all."""
-    cut = len(runs) > rows
-    kept = runs[:rows]
+    total = max(number, len(runs))
+    kept = runs[: rows if total <= rows else rows - 1]
     numbers = [Column("epochs", [f"{run.epochs_done}/{run.epochs}" for run in kept])]
     if width >= 60:
         numbers.append(Column("val. acc.", [percent(run.accuracy) for run in kept]))
@@ -141,8 +141,8 @@ def runs(runs: Sequence[RunPicture], number: int, rows: int, width: int, signs: 
         lambda i, cells: bar(cells, kept[i].epochs, (("work", kept[i].epochs_done),), signs),
         [f" {signs.dot} seed {run.seed}" if width >= 60 else f" {signs.dot} {run.seed}" for run in kept],
     )
-    if cut:
-        shown[-1] = Text(clip(f"… and {counted(max(number, len(runs)) - rows + 1, 'run')} more", width), style="dim")
+    if total > len(kept):
+        shown.append(Text(clip(f"… and {counted(total - len(kept), 'run')} more", width), style="dim"))
     return shown
 
 

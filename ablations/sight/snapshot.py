@@ -46,7 +46,7 @@ def snapshot(
     state : running, or ended.
     """
     now = time.time()
-    stamped = picture(progress, curves=True).model_copy(
+    stamped = picture(progress, run_curves=True).model_copy(
         update={
             "session": session,
             "host": socket.gethostname(),

@@ -11,9 +11,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ablations.sight import pace
 from ablations.sight.forecast import makespan
 from ablations.sight.outline import Outline
+from ablations.sight.pace import seconds_per_epoch
 from ablations.sight.parts import ENDS, ArmState, RunState
 from ablations.sight.words import clean, duration
 
@@ -35,6 +35,7 @@ class Progress:
     resources : what one run takes, e.g. ``{"CPU": 4, "GPU": 0.5}``.
     totals : what there is of it in all.
     expected : seconds of one run of each arm, where `ablate check` has estimated them.
+    longest_first : whether the longest runs are started first; else those first that the plan has first.
     clock : seconds that never go back.
 
     Attributes
@@ -55,23 +56,28 @@ class Progress:
         resources: Mapping[str, float] | None = None,
         totals: Mapping[str, float] | None = None,
         expected: Mapping[str, float] | None = None,
+        longest_first: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name = outline.name
+        self.name, self.outline, self.longest_first = outline.name, outline, longest_first
         self.parallel, self.resources, self.totals = parallel, dict(resources or {}), dict(totals or {})
         self.clock, self.began = clock, clock()
         self.arms: dict[str, ArmState] = {}
         for name, planned in outline.epochs.items():
             seconds = (expected or {}).get(name)
-            self.arms[name] = ArmState(name, None if seconds is None else seconds / planned)
+            self.arms[name] = ArmState(
+                name, None if seconds is None else seconds / planned, outline.weights.get(name, 0.0)
+            )
         self.runs: dict[str, RunState] = {}
         self.counts: Counter[str] = Counter()
         self.active: dict[str, None] = {}
+        self._waiting: dict[str, None] = {}
         self.failures: dict[str, float] = {}
         self.messages: deque[tuple[float, str]] = deque(maxlen=_MESSAGES)
         self.repeated = 0
         self.heard: float | None = None
         self._left: tuple[float, float | None] | None = None
+        self._epochs_left: dict[str, list[float]] = {}
         for run_id, arm, seed in outline.runs:
             self._plan(run_id, arm, seed, outline.epochs[arm])
         self.before = 0
@@ -87,7 +93,7 @@ class Progress:
         state.counts["waiting"] += 1
         state.runs += 1
         state.epochs += epochs
-        state.waiting_epochs += epochs
+        self._waiting[run_id] = None
 
     def recall(
         self, run_id: str, status: str, curve: Sequence[float | None], seconds: float | None, epochs_run: int
@@ -108,7 +114,7 @@ class Progress:
         for epoch in range(run.seen + 1, len(curve) + 1):
             arm.saw(epoch, curve[epoch - 1])
         run.seen = max(run.seen, len(curve))
-        arm.pace.ended_after(epochs_run)
+        arm.pace.lengths.add(epochs_run)
         if seconds is not None and epochs_run:
             arm.pace.recalled.add(seconds / epochs_run)
 
@@ -189,7 +195,7 @@ class Progress:
             self._fail(run_id, _UNSHARED)
             return
         if end in ENDS and run.attempts:
-            self.arms[run.arm].pace.ended_after(run.epochs_done)
+            self.arms[run.arm].pace.lengths.add(run.epochs_done)
         if end == "failed":
             self._fail(run_id, run.reason)
             return
@@ -236,36 +242,47 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Return the expected seconds to the end of this session; None before anything is known of the pace."""
         now = self.clock()
-        if self._left is None or now - self._left[0] >= _FRESH:
+        if self._left is None or self._left[1] is None or now - self._left[0] >= _FRESH:
             self._left = (now, self._seconds_left(now))
         return self._left[1]
 
     def _seconds_left(self, now: float) -> float | None:
-        if not self.active and not self.counts["waiting"]:
+        if not self.active and not self._waiting:
             return 0.0
-        speeds = pace.seconds_per_epoch({name: arm.pace for name, arm in self.arms.items()})
+        speeds = seconds_per_epoch({name: arm.pace for name, arm in self.arms.items()})
         if speeds is None:
             return None
-        running = [self._run_left(self.runs[run_id], speeds[self.runs[run_id].arm], now) for run_id in self.active]
-        waiting = []
+        self._epochs_left = self._expected_epochs()
         overheads = [arm.pace.overhead.value for arm in self.arms.values() if arm.pace.overhead.value is not None]
         usual = sum(overheads) / len(overheads) if overheads else 0.0
-        for arm in self.arms.values():
-            if count := arm.counts["waiting"]:
-                overhead = usual if arm.pace.overhead.value is None else arm.pace.overhead.value
-                planned = round(arm.waiting_epochs / count)
-                waiting.append((arm.pace.epochs_left(planned, 0) * speeds[arm.name] + overhead, count))
+        running = [self._run_left(self.runs[run_id], speeds, now) for run_id in self.active]
+        whole = {}
+        for name, arm in self.arms.items():
+            start = usual if arm.pace.overhead.value is None else arm.pace.overhead.value
+            whole[name] = [epochs * speeds[name] + start for epochs in self._epochs_left[name]]
+        waiting = [whole[run.arm][run.epochs_done] for run in map(self.runs.__getitem__, self._waiting)]
+        if self.longest_first:
+            waiting.sort(reverse=True)
         return makespan(running, waiting, self.parallel)
+
+    def _expected_epochs(self) -> dict[str, list[float]]:
+        """Return for every arm how many epochs a run still has after its first 0, 1, 2, ..."""
+        done: dict[str, list[int]] = {name: [] for name in self.arms}
+        for run_id in self.active:
+            done[self.runs[run_id].arm].append(self.runs[run_id].epochs_done)
+        return {name: arm.pace.lengths.left(self.outline.epochs[name], done[name]) for name, arm in self.arms.items()}
 
     def run_seconds_left(self, run_id: str, speeds: Mapping[str, float]) -> float:
         """Return the expected seconds that a running run still has."""
-        run = self.runs[run_id]
-        return self._run_left(run, speeds[run.arm], self.clock())
+        self.seconds_left()
+        return self._run_left(self.runs[run_id], speeds, self.clock())
 
-    def _run_left(self, run: RunState, speed: float, now: float) -> float:
-        arm = self.arms[run.arm]
-        left = arm.pace.epochs_left(run.epochs, run.epochs_done) * speed
-        return max(0.0, left - min(now - run.heard, speed)) if run.measured else left + (arm.pace.overhead.value or 0.0)
+    def _run_left(self, run: RunState, speeds: Mapping[str, float], now: float) -> float:
+        speed = speeds[run.arm]
+        left = self._epochs_left[run.arm][min(run.epochs_done, run.epochs)] * speed
+        if run.measured:
+            return max(0.0, left - min(now - run.heard, speed))
+        return left + (self.arms[run.arm].pace.overhead.value or 0.0)
 
     def _fail(self, run_id: str, reason: str) -> None:
         self._move(run_id, "failed")
@@ -276,8 +293,6 @@ class Progress:
         """Put a run into another state, and every count with it."""
         run = self.runs[run_id]
         arm = self.arms[run.arm]
-        if run.state == "waiting":
-            arm.waiting_epochs -= run.epochs - run.epochs_done
         self.failures.pop(run_id, None)
         for counts in (self.counts, arm.counts):
             counts[run.state] -= 1
@@ -289,7 +304,9 @@ class Progress:
             arm.epochs_done -= run.epochs_done
             run.epochs_done = 0
         if state == "waiting":
-            arm.waiting_epochs += run.epochs - run.epochs_done
+            self._waiting[run_id] = None
+        else:
+            self._waiting.pop(run_id, None)
         if state in ("running", "again"):
             self.active[run_id] = None
         else:

@@ -28,7 +28,11 @@ class View:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = self.height or max(3, console.size.height - 1)
         signs = PLAIN if options.ascii_only else Signs()
-        text = Text("\n").join(lines(self.picture, options.max_width, height, signs))
+        for text in lines(self.picture, options.max_width, height, signs):
+            yield from self._line(text, options)
+
+    @staticmethod
+    def _line(text: Text, options: ConsoleOptions) -> RenderResult:
         if options.ascii_only:
             plain = text.plain.translate({0x2026: "~", 0x2013: "-", 0xB7: "|"}).encode("ascii", "replace").decode()
             text.plain = plain
@@ -45,7 +49,7 @@ class LiveView:
     """
 
     def __init__(self, look: Callable[[], Picture], console: Console) -> None:
-        self._live = Live(get_renderable=lambda: View(look()), console=console, refresh_per_second=2, transient=False)
+        self._live = Live(get_renderable=lambda: View(look()), console=console, refresh_per_second=1, transient=False)
 
     def start(self) -> None:
         """Begin to draw."""

@@ -73,12 +73,16 @@ def abbreviated(names: list[str], width: int) -> list[str]:
     names = [clean(name) for name in names]
     wide = [name for name in names if cell_len(name) > width]
     prefix = _shared(wide) if len(set(wide)) > 1 else ""
-    cuts = sorted({i + len(sign) for sign in _JOINTS for i in range(len(prefix)) if prefix.startswith(sign, i)} - {1})
-    if not cuts:
-        return names
-    longest = max(wide, key=cell_len)
-    cut = next((cut for cut in cuts if cell_len(longest[cut:]) < width), cuts[-1])
-    return [f"…{name[cut:]}" if cell_len(name) > width else name for name in names]
+    longest = max(wide, key=cell_len, default="")
+    cut = 0
+    for sign in _JOINTS:  # from the strongest; the first place from which on all fits, or else the last there is
+        places = [i + len(sign) for i in range(1, len(prefix)) if prefix.startswith(sign, i)]
+        fitting = [place for place in places if cell_len(longest[place:]) < width]
+        cut = max([cut, *places])
+        if fitting:
+            cut = fitting[0]
+            break
+    return [f"…{name[cut:]}" if cut > 1 and cell_len(name) > width else name for name in names]
 
 
 def _shared(names: list[str]) -> str:
