@@ -72,7 +72,7 @@ class Gathering:
         self.history = History(directory, store, {run_id: arm for run_id, arm, _ in outline.runs})
         self._progress = Progress(outline, (), clock=clock)
         self._sessions: dict[str, _Session] = {}
-        self._mirrored: set[str] = set()
+        self._mirrored: dict[str, None] = {}
         self._unread = 0
         self.alive = 0
         self.ended = False
@@ -117,12 +117,12 @@ class Gathering:
         seen: dict[str, tuple[RunPicture, float]] = {}
         for session in sorted(living.values(), key=lambda s: -s.age(now)):  # the freshest has the last word
             seen |= {run.run_id: (run, session.age(now)) for run in session.picture.running}
-        for run_id in self._mirrored - seen.keys():
+        for run_id in self._mirrored.keys() - seen.keys():
             if progress.runs[run_id].state not in ENDS:
                 progress.put(run_id, "waiting")
-        self._mirrored = {
-            run_id for run_id in seen if run_id in progress.runs and progress.runs[run_id].state not in ENDS
-        }
+        self._mirrored = dict.fromkeys(
+            each for each in seen if each in progress.runs and progress.runs[each].state not in ENDS
+        )
         for run_id in self._mirrored:
             run, age = seen[run_id]
             progress.mirror(

@@ -62,7 +62,7 @@ def snapshot(
 
 
 def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def read(document: Mapping[str, Any]) -> Picture | None:

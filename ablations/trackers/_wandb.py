@@ -9,6 +9,7 @@ from typing import Any
 
 from ablations.trackers.tracker import RunInfo, Tracker
 
+_HOST = "(not shown)"
 _CODES = {"failed": 1, "stopped": 1}
 
 
@@ -34,6 +35,7 @@ class WeightsAndBiases(Tracker):
             disable_code=True,
             disable_git=True,
             disable_job_creation=True,
+            host=_HOST,
             silent=True,
             x_disable_machine_info=True,
             x_disable_meta=True,

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import heapq
+import json
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from ablations.sight import Outline, Progress
+from ablations.store import ResultStore
+from aimlib.records import EPOCHS, SCHEMA_VERSION, TRIALS, RunRecord
 
 
 class Clock:
@@ -158,3 +164,51 @@ def _division(shown: Progress) -> float:
     return sum((arm.epochs - arm.epochs_done) * (paces[name] or mean) for name, arm in shown.arms.items()) / (
         shown.parallel
     )
+
+
+class WatchedStore(ResultStore):
+    """A study directory with a plan, and with snapshots of sessions beside it.
+
+    The snapshots are kept as `ResultStore.write_live` keeps them, whatever store the package has.
+    """
+
+    def write_live(self, session: str, document: dict[str, Any]) -> None:
+        folder = self.directory / "live"
+        folder.mkdir(exist_ok=True)
+        temporary = folder / f".{session}.tmp"
+        temporary.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
+        temporary.replace(folder / f"{session}.json")
+
+    def live(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.directory.glob("live/*.json"))]
+
+
+def document(planned: Outline) -> dict[str, Any]:
+    """Return the plan as `study.json` holds it, as far as progress reads it."""
+    return {
+        "name": planned.name,
+        "arms": [{"name": arm, "config": {"training": {"epochs": n}}} for arm, n in planned.epochs.items()],
+        "runs": [{"run_id": each, "arm": arm, "seed": seed} for each, arm, seed in planned.runs],
+    }
+
+
+def record(each: str, status: str = "finished", curve: Iterable[float] = (0.1, 0.2), at: float = 1e9) -> RunRecord:
+    """Return a row: its test accuracies must never be seen."""
+    curve = list(curve)
+    empty: dict[str, Any] = {column.name: None for column in TRIALS}
+    failed = status == "failed"
+    trial = empty | {
+        "run_id": each,
+        "status": status,
+        "selected_epoch": 1,
+        "epochs_run": len(curve),
+        "seconds": 2.0 * len(curve),
+        "test_accuracy": 0.987654,
+        "finished_at": datetime.fromtimestamp(at, UTC),
+        "schema_version": SCHEMA_VERSION,
+        "reason": "RuntimeError: <b>boom</b>" if failed else None,
+        "traceback": 'Traceback:\n    in "<script>alert(1)</script>"\x1b[31m' if failed else None,
+    }
+    numbers = {column.name: 0.987654 for column in EPOCHS}
+    epochs = [numbers | {"epoch": i, "validation_accuracy": value} for i, value in enumerate(curve, 1)]
+    return RunRecord(trial, [] if failed else epochs, np.zeros((0, 0), dtype=np.uint8))
