@@ -77,8 +77,12 @@ class Gathering:
         self.alive = 0
         self.ended = False
 
-    def look(self) -> Picture:
+    def look(self, seconds: float = float("inf")) -> Picture:
         """Return the picture of this moment.
+
+        Parameters
+        ----------
+        seconds : for which rows of settled runs are read; the rest comes with the next looks.
 
         Raises
         ------
@@ -90,8 +94,10 @@ class Gathering:
         self.ended = self.ended or any(name not in living for name in getattr(self, "_lived", ()))
         self._lived = set(living)
         self.alive = len(living)
-        for row in self.history.look():
+        for row in self.history.look(seconds):
             self._progress.recall(row.run_id, row.status, row.curve, row.seconds, row.epochs_run)
+        for run_id in self.history.unread & self._progress.runs.keys():
+            self._progress.put(run_id, "finished")
         self._mirror(living, now)
         self._fail(living)
         return self._picture(living, now)
@@ -211,6 +217,8 @@ class Gathering:
 
     def _alerts(self, base: Picture, living: Mapping[str, _Session], now: float) -> list[str]:
         found = []
+        if unread := len(self.history.unread):
+            found.append(f"{counted(unread, 'settled run')} still to be read: their accuracies are not in yet")
         if self._unread:
             found.append(
                 f"{counted(self._unread, 'session')} left a snapshot that this version cannot read: watch with the "
@@ -227,7 +235,7 @@ class Gathering:
                 found.append(
                     f"no sign of life for {duration(age)}: {who} may be gone; `ablate run` again goes on from here"
                 )
-        if not living and not found and not base.complete:
+        if not living and not base.complete and not any("may be gone" in alert for alert in found):
             failed = base.count("failed")
             again = f": {counted(failed, 'failed run')} would be tried again" if failed else ""
             found.append(f"no driver is running; `ablate run` goes on from here{again}")

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from aimlib.records import RUNS
+from aimlib.records import RUNS, SEGMENTS
 
 _SETTLED = ["run_id", "status", "seconds", "epochs_run", "finished_at", "epochs.validation_accuracy"]
 _FAILED = ["run_id", "reason", "traceback", "finished_at"]
-_ONE_BY_ONE = 200
-"""More new rows than this are read at once."""
 
 
 class Store(Protocol):
@@ -63,6 +61,7 @@ class History:
     Attributes
     ----------
     settled : by run id, in the order in which they were read.
+    unread : ids of settled runs whose rows have not been read yet.
     failed : by run id, those that are not settled.
     """
 
@@ -70,6 +69,8 @@ class History:
         self._directory, self._store, self._arms = directory, store, arms
         self.settled: dict[str, SettledRun] = {}
         self.failed: Mapping[str, FailedRun] = {}
+        self.unread: set[str] = set()
+        self._segments_read: set[Path] = set()
         self._attempts: dict[str, int] = {}
         self._cost = 0.0
         self._read = float("-inf")
@@ -78,36 +79,53 @@ class History:
         """Return the arm of a run; None where the plan has no such run (any more)."""
         return self._arms.get(run_id)
 
-    def look(self) -> list[SettledRun]:
-        """Read what is new; return the runs that have been settled since the last look.
+    def look(self, seconds: float = float("inf")) -> list[SettledRun]:
+        """Read what is new; return the rows of runs that have been settled since the last look.
+
+        Parameters
+        ----------
+        seconds : after which the rest is left to the next look; `unread` holds it.
 
         Raises
         ------
         StoreError: a file is broken; its name and the remedy are in the message.
         """
         ids = self._store.settled()
-        fresh = [row for row in self._rows(ids - self.settled.keys()) if row.run_id not in self.settled]
-        self.settled |= {row.run_id: row for row in fresh}
+        self.unread = ids - self.settled.keys()
+        fresh = self._rows(time.monotonic() + seconds)
         attempts = {run_id: count for run_id, count in self._store.failures().items() if run_id not in ids}
         if attempts != self._attempts and time.monotonic() - self._read > 10 * self._cost:
             self._attempts, self.failed = attempts, self._failures(ids)
         return fresh
 
-    def _rows(self, new: set[str]) -> list[SettledRun]:
-        from analysis.files import read_settled, read_table  # noqa: PLC0415 -- pyarrow
+    def _rows(self, until: float) -> list[SettledRun]:
+        """Read rows until a moment: from run files, or from segments where they have been compacted."""
+        from analysis.files import read_table  # noqa: PLC0415 -- pyarrow
 
-        if not new:
-            return []
-        found: list[SettledRun] = []
-        if len(new) <= _ONE_BY_ONE:
+        fresh: list[SettledRun] = []
+        for run_id in sorted(self.unread):
+            if run_id not in self.unread:
+                continue
             try:
-                for run_id in sorted(new):
-                    found += _settled(read_table(self._directory / RUNS / f"{run_id}.parquet", _SETTLED).to_pylist())
-            except FileNotFoundError:  # compacted meanwhile, or not on a file system
-                found = []
-            else:
-                return found
-        return [row for row in _settled(read_settled(self._directory, _SETTLED).to_pylist()) if row.run_id in new]
+                rows = _settled(read_table(self._directory / RUNS / f"{run_id}.parquet", _SETTLED).to_pylist())
+            except FileNotFoundError:
+                rows = self._segments()
+            for row in rows:
+                if row.run_id in self.unread:
+                    self.unread.discard(row.run_id)
+                    self.settled[row.run_id] = row
+                    fresh.append(row)
+            if time.monotonic() > until:
+                break
+        return fresh
+
+    def _segments(self) -> list[SettledRun]:
+        from analysis.files import listed, read_table  # noqa: PLC0415
+
+        new = [path for path in listed(self._directory / SEGMENTS) if path not in self._segments_read]
+        rows = [row for path in new for row in _settled(read_table(path, _SETTLED).to_pylist())]
+        self._segments_read.update(new)
+        return rows
 
     def _failures(self, settled: set[str]) -> dict[str, FailedRun]:
         from analysis.files import read_failures  # noqa: PLC0415

@@ -20,6 +20,10 @@ from aimlib.errors import StoreError
 from aimlib.records import STUDY_FILE
 
 _HEARTBEAT = 60.0
+_READING = 1.0
+"""Seconds of a look in which rows of settled runs are read; at the start of a watch there may be thousands."""
+_PAGE = 4.0
+"""Seconds between two pages at least."""
 
 
 def watch(
@@ -39,7 +43,7 @@ def watch(
     directory : of the study.
     once : show it once.
     interval : seconds between looks.
-    html : file of an overview page, rewritten at every look.
+    html : file of an overview page, rewritten every few seconds.
     store : of the same directory; None opens it.
 
     Raises
@@ -48,11 +52,16 @@ def watch(
     """
     gathering = _gathering(Path(directory), store)
     target = None if html is None else Path(html)
+    every = max(interval, _PAGE)
+
+    written = float("-inf")
 
     def look() -> Picture:
-        shown = gathering.look()
-        if target is not None:
-            page.write(target, shown, gathering.history, Path(directory), interval, live=not once)
+        nonlocal written
+        shown = gathering.look() if once else gathering.look(_READING)
+        if target is not None and (_over(gathering, shown) or time.monotonic() - written >= every):
+            page.write(target, shown, gathering.history, Path(directory), every, live=not once)
+            written = time.monotonic()
         return shown
 
     if once:
@@ -96,12 +105,16 @@ def _drawn(
     interval: float,
     sleep: Callable[[float], None],
 ) -> Picture:
+    """Draw on a screen of its own, which a change of size does not spoil, and leave the last state behind."""
     shown = look()
-    with Live(View(shown), console=console, auto_refresh=False, transient=False) as live:
-        while not _over(gathering, shown):
-            sleep(interval)
-            shown = look()
-            live.update(View(shown), refresh=True)
+    try:
+        with Live(View(shown), console=console, auto_refresh=False, screen=True) as live:
+            while not _over(gathering, shown):
+                sleep(interval)
+                shown = look()
+                live.update(View(shown), refresh=True)
+    finally:
+        console.print(View(shown))
     return shown
 
 

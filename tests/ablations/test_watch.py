@@ -181,6 +181,19 @@ def test_rows_that_are_compacted_meanwhile_stay_known(store: WatchedStore) -> No
     assert len(watched.history.settled) == 5
 
 
+def test_many_rows_are_read_look_by_look_and_counted_at_once(store: WatchedStore) -> None:
+    for number in range(4):
+        store.commit(record(run_id(number), "diverged"))
+    watched, _ = looking(store)
+    seen = watched.look(seconds=0.0)
+    assert counts(seen, "settled", "diverged") == [4, 1]
+    assert seen.alerts[0] == "3 settled runs still to be read: their accuracies are not in yet"
+    for _ in range(3):
+        seen = watched.look(seconds=0.0)
+    assert counts(seen, "settled", "diverged") == [4, 4]
+    assert len(seen.alerts) == 1
+
+
 def shown(terminal: bool) -> tuple[Console, io.StringIO]:
     output = io.StringIO()
     return Console(file=output, width=100, height=30, force_terminal=terminal, color_system=None), output
