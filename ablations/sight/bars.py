@@ -14,7 +14,7 @@ class Signs:
 
     done: str = "━"
     work: str = "╍"
-    failed: str = "╳"
+    failed: str = "×"
     left: str = "─"
     dot: str = "·"
 

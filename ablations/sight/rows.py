@@ -39,15 +39,15 @@ def table(
     end = max(map(cell_len, ends), default=0)
     widths = [column.width for column in columns]
     left = width - sum(widths) - 2 * len(columns)
-    longest = max([cell_len(heading), *(cell_len(name) + end for name in names)])
-    least = 8 if left >= 24 else 4
-    name_width = max(min(longest, left - least - 2, max(left // 2, left - 42)), min(left, end + 3))
+    least = 14 if left >= 36 else 8 if left >= 24 else 4
+    room = max(left - least - 2, min(left, end + 3))
+    names = abbreviated(names, room - end)
+    name_width = min(room, max([cell_len(heading), *(cell_len(name) + end for name in names)]))
     bar_width = max(0, min(40, left - name_width - 2))
     first = Text(padded(heading, name_width) + " " * (bar_width + 2), style="bold")
     for column, cells in zip(columns, widths, strict=True):
         first.append("  " + padded(column.heading, cells, right=column.right))
     found = [first]
-    names = abbreviated(names, name_width - end)
     for i, (name, tail) in enumerate(zip(names, ends, strict=True)):
         row = Text(clip(name, name_width - cell_len(tail)) + tail)
         row.append(" " * (name_width - cell_len(row.plain) + 2))

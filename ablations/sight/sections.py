@@ -170,5 +170,5 @@ def messages(picture: Picture, rows: int, width: int) -> list[Text]:
     shown = [Text("messages", style="bold")]
     for message in picture.messages[-rows:]:
         at = datetime.fromtimestamp(message.at).astimezone().strftime("%H:%M ")
-        shown.append(Text(at, style="dim") + Text(clip(message.text, max(0, width - len(at)))))
+        shown.append(Text.assemble((at, "dim"), clip(message.text, max(0, width - len(at)))))
     return shown

@@ -66,7 +66,7 @@ def test_a_small_study_is_shown_whole() -> None:
     text = "\n".join(shown(picture(small()), 120, 40))
     for words in (
         r"1 of 4 runs settled, 1 running, 1 waiting, 1 failed, 3 s so far",
-        r"baseline +━+╳+ +1/2",
+        r"baseline +━+×+ +1/2",
         r"aim +╍+─+ +0/2 +1 +1",
         r"aim · seed 1|aim · seed 0 +╍+─+ +3/4 +51\.0 % +\d+ s +0 s +node-1, GPU 0",
         r"baseline, seed 1: RuntimeError: out of memory",
