@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from rich.cells import cell_len, set_cell_size
 
@@ -37,6 +38,11 @@ def counted(number: int, noun: str) -> str:
 def listed(parts: Iterable[str]) -> str:
     """Return the parts that say something, separated by commas."""
     return ", ".join(part for part in parts if part)
+
+
+def clock(at: float) -> str:
+    """Return a moment, in seconds since the epoch, in local time: 24 Nov 20:45:20."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%d %b %H:%M:%S").lstrip("0")
 
 
 def clean(text: str) -> str:

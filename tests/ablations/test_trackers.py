@@ -7,14 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sight_cases import run_id
-from tiny_study import TINY
+from tiny_study import TINY, numbers, planned
 
 from ablations.trackers import RunInfo, Tracker, Tracking, tracker
 from ablations.trackers.disclosure import HIDDEN, metrics, options
@@ -246,6 +246,20 @@ def test_tensorboard(tmp_path: Path) -> None:
         "learning_rate",
         "seconds",
     }
+
+
+def test_a_study_is_tracked(tmp_path: Path, study: Callable[..., Path]) -> None:
+    pytest.importorskip("tensorboardX", reason="needs the extra `tensorboard`")
+    from ablations.launch import run
+
+    file = study({"base.training.epochs": 1, "seeds": 1})
+    tracked = run(file, tmp_path / "tracked", executor="inline", track=["tensorboard", "tensorboard"])
+    assert sorted(numbers(tracked.directory)) == sorted(planned(tracked.directory))
+    folders = {path.parent.name for path in (tracked.directory / "tracking").rglob("events.out.*")}
+    assert folders == {f"seed0-{each}" for each in planned(tracked.directory)}
+    with pytest.raises(UsageError, match="unknown tracker 'nonsense'"):
+        run(file, tmp_path / "none", executor="inline", track=["nonsense"])
+    assert not (tmp_path / "none").exists()
 
 
 def test_mlflow(tmp_path: Path) -> None:
