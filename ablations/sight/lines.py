@@ -31,8 +31,7 @@ class LineView:
     ) -> None:
         self._look, self._console, self._clock = look, console, clock
         self._news: list[str] = []
-        self._settled = 0
-        self._first = ""
+        self._settled: list[str] = []
         self._printed = float("-inf")
         self._beaten = clock()
 
@@ -41,9 +40,8 @@ class LineView:
         self._beaten = self._clock()
 
     def settled(self, label: str, end: str) -> None:
-        """Take note of a run that is settled: of many, the first is named and the others are counted."""
-        self._settled += 1
-        self._first = self._first or f"{clean(label)}: {end}"
+        """Take note of a run that is settled: of many, the first are named and the others are counted."""
+        self._settled.append(f"{clean(label)}: {end}")
         self.tick()
 
     def news(self, text: str) -> None:
@@ -69,11 +67,11 @@ class LineView:
         parts = self._news[:_SHOWN]
         if (more := len(self._news) - _SHOWN) > 0:
             parts.append(f"{counted(more, 'more message')}")
-        if self._settled:
-            others = f" and {self._settled - 1:,} more" if self._settled > 1 else ""
-            parts.append(f"{self._first}{others}")
+        parts += self._settled[:_SHOWN]
+        if (others := len(self._settled) - _SHOWN) > 0:
+            parts[-1] += f" and {others:,} more"
         self._print("; ".join([*parts, summary(self._look())]))
-        self._news, self._settled, self._first, self._printed = [], 0, "", now
+        self._news, self._settled, self._printed = [], [], now
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -198,7 +198,7 @@ def test_run_status_results_report(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (code, err) == (0, "")
     assert len(numbers(directory)) == 3
     assert "3 computed" in out
-    assert "[red]aim[/red]: finished" in out
+    assert "[red]aim[/red], seed 0: finished" in out
     assert "test accurac" not in out.split("report:")[0].split("computed")[0], "no test accuracy while it runs"
     report = Path(out.split("report: ")[1].strip())
     assert report.is_file()

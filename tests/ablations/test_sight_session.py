@@ -59,7 +59,9 @@ def test_lines_are_few_and_leave_no_failure_out() -> None:
     clock.now += SPACING
     view.tick()
     lines = output.getvalue().splitlines()
-    assert lines[1].startswith("a, seed 11: failed: out of memory; a, seed 1: finished and 8 more; ")
+    assert lines[1].startswith(
+        "a, seed 11: failed: out of memory; a, seed 1: finished; a, seed 2: finished; a, seed 3: finished and 6 more; "
+    )
     clock.now += HEARTBEAT - 1
     view.tick()
     assert output.getvalue().count("\n") == 2
