@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from ablations.sight.terminal import LiveView
 EVERY = 5.0
 """Seconds between two snapshots."""
 _TICK = 1.0
+_PATIENCE = 10.0
 
 
 class LiveStore(Protocol):
@@ -59,7 +61,7 @@ class Sight:
         self._thread: threading.Thread | None = None
         self._beat = 0
         self._written = float("-inf")
-        self._trouble = ""
+        self._told: set[str] = set()
         self._lines: LineView | None = None
         self._live: LiveView | None = None
         if console.is_terminal and not console.is_dumb_terminal:
@@ -78,11 +80,15 @@ class Sight:
     def stop(self) -> None:
         """Show the last state, leave it standing, and leave a last snapshot that says that this session has ended."""
         self._over.set()
+        hangs = False
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_PATIENCE)  # storage that hangs must not keep the driver
+            hangs = self._thread.is_alive()
             self._thread = None
-        (self._live or self._shown).stop()  # not under the lock: drawing takes it in another thread
-        self._leave("ended")
+        with self._harmless("the view cannot be drawn"):
+            (self._live or self._shown).stop()  # not under the lock: drawing takes it in another thread
+        if not hangs:
+            self._leave("ended")
 
     def __enter__(self) -> Sight:
         self.start()
@@ -149,26 +155,33 @@ class Sight:
     def _keep_going(self) -> None:
         self._leave("running")
         while not self._over.wait(min(_TICK, self._every)):
-            with self._lock:
+            with self._harmless("no line can be printed"), self._lock:
                 if self._lines is not None:
                     self._lines.tick()
-                due = self.progress.clock() - self._written >= self._every
-            if due:
+            if self.progress.clock() - self._written >= self._every:
                 self._leave("running")
 
     def _leave(self, state: str) -> None:
-        """Write a snapshot. Whatever goes wrong with it is told once, and must not end the study."""
+        """Write a snapshot."""
         if self._store is None:
             return
-        with self._lock:
-            self._beat += 1
-            self._written = self.progress.clock()
-            document = snapshot(self.progress, session=self.session, beat=self._beat, every=self._every, state=state)
-        try:
+        with self._harmless("no snapshot for `ablate watch`"):
+            with self._lock:
+                self._beat += 1
+                self._written = self.progress.clock()
+                document = snapshot(
+                    self.progress, session=self.session, beat=self._beat, every=self._every, state=state
+                )
             self._store.write_live(self.session, document)
-        except Exception as error:  # noqa: BLE001 -- the study matters, this does not
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                self.note(f"no snapshot for `ablate watch`: {error}")
-        else:
-            self._trouble = ""
+
+    @contextmanager
+    def _harmless(self, trouble: str) -> Iterator[None]:
+        """Whatever goes wrong in here is told once and must not end the study: the study matters, this does not."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001
+            text = f"{trouble}: {error}"
+            if text not in self._told:
+                self._told.add(text)
+                with self._lock:
+                    self.progress.note(text)

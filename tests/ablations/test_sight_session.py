@@ -131,6 +131,19 @@ def test_a_snapshot_that_cannot_be_written_is_told_once_and_tried_again() -> Non
         until(lambda: store.found)
 
 
+def test_a_view_that_cannot_be_drawn_does_not_end_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    for terminal in (False, True):
+        sight = Sight(Progress(outline(["a"]), ()), plain(terminal=terminal)[0])
+        sight.start()
+        sight.note("hello")
+        monkeypatch.setattr("ablations.sight.desk.picture", lambda *_: 1 / 0)
+        sight.stop()
+        monkeypatch.undo()
+        assert sight.progress.messages[0][1] == "hello"
+        if terminal:
+            assert "the view cannot be drawn: division by zero" in sight.progress.messages[-1][1]
+
+
 def test_events_may_come_from_many_threads_while_it_is_drawn() -> None:
     console, _ = plain(terminal=True)
     store = Snapshots()
