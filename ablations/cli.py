@@ -165,7 +165,9 @@ def watch_command(
     if file is not None and not html:
         raise UsageError(f"{file}: a file is for the page; give --html, too")
     console = _console()
-    page = (file or directory / "overview.html") if html else None
+    if html and file is None and "://" in str(directory):
+        raise UsageError(f"{directory}: is no directory of this machine; give --html a file")
+    page = (file or Path(directory) / "overview.html") if html else None
     if page is not None:
         console.print(f"page: {page.absolute()}", soft_wrap=True, highlight=False, markup=False)
     try:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from ablations.sight.history import History, Store
@@ -61,7 +60,7 @@ class Gathering:
 
     def __init__(
         self,
-        directory: Path,
+        directory: Any,
         store: Store,
         document: Mapping[str, Any],
         clock: Callable[[], float] = time.monotonic,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from aimlib.records import RUNS, SEGMENTS
@@ -54,7 +53,7 @@ class History:
 
     Parameters
     ----------
-    directory : of the study.
+    directory : of the study: a path, or what object storage has in its place.
     store : the same, as a store.
     arms : arm of every planned run, by run id.
 
@@ -65,12 +64,12 @@ class History:
     failed : by run id, those that are not settled.
     """
 
-    def __init__(self, directory: Path, store: Store, arms: Mapping[str, str]) -> None:
+    def __init__(self, directory: Any, store: Store, arms: Mapping[str, str]) -> None:
         self._directory, self._store, self._arms = directory, store, arms
         self.settled: dict[str, SettledRun] = {}
         self.failed: Mapping[str, FailedRun] = {}
         self.unread: set[str] = set()
-        self._segments_read: set[Path] = set()
+        self._segments_read: set[Any] = set()
         self._attempts: dict[str, int] = {}
         self._cost = 0.0
         self._read = float("-inf")

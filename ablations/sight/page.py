@@ -10,6 +10,7 @@ import uuid
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,7 +28,7 @@ _LEAST_REFRESH = 3.0
 
 
 def write(
-    path: Path, picture: Picture, history: History, directory: Path, interval: float, *, live: bool = True
+    path: Path, picture: Picture, history: History, directory: Any, interval: float, *, live: bool = True
 ) -> None:
     """Write the page, in one step.
 
@@ -100,7 +101,9 @@ def render(
     )
 
 
-def _report(path: Path, directory: Path) -> str | None:
+def _report(path: Path, directory: Any) -> str | None:
+    if not isinstance(directory, Path):  # in object storage: no address that a page could link to
+        return None
     report = directory / "report" / "report.html"
     if not report.exists():
         return None

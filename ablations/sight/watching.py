@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -40,7 +41,7 @@ def watch(
 
     Parameters
     ----------
-    directory : of the study.
+    directory : of the study; or its URL, where the store knows object storage.
     once : show it once.
     interval : seconds between looks.
     html : file of an overview page, rewritten every few seconds.
@@ -50,7 +51,7 @@ def watch(
     ------
     StoreError: no study directory, a broken file in it, or the page cannot be written.
     """
-    gathering = _gathering(Path(directory), store)
+    gathering, place = _gathering(directory, store)
     target = None if html is None else Path(html)
     every = max(interval, _PAGE)
 
@@ -60,7 +61,7 @@ def watch(
         nonlocal written
         shown = gathering.look() if once else gathering.look(_READING)
         if target is not None and (_over(gathering, shown) or time.monotonic() - written >= every):
-            page.write(target, shown, gathering.history, Path(directory), every, live=not once)
+            page.write(target, shown, gathering.history, place, every, live=not once)
             written = time.monotonic()
         return shown
 
@@ -70,20 +71,30 @@ def watch(
     return show(gathering, look, console, interval, sleep)
 
 
-def _gathering(directory: Path, store: Store | None) -> Gathering:
+def _gathering(directory: str | Path, store: Store | None) -> tuple[Gathering, Any]:
+    """Return what looks at the study, and where the study is: a directory, or a folder in object storage."""
     from ablations.store import ResultStore  # noqa: PLC0415
 
-    if store is None and not (directory / STUDY_FILE).is_file():
-        within = [path.parent for path in sorted(directory.glob(f"*/{STUDY_FILE}"))]
-        several = f"; it holds the studies {', '.join(map(str, within))}: give one of them" if within else ""
-        raise StoreError(
-            f"{directory}: {STUDY_FILE} is missing{several or '; give the directory that `ablate run` writes'}"
-        )
-    opened = ResultStore(directory)
+    where: Any = directory if "://" in str(directory) else Path(directory)
+    if store is None and isinstance(where, Path):
+        _refuse_no_study(where)
+    opened: Any = ResultStore(where) if store is None else store
     document = opened.read_plan()
     if document is None:
         raise StoreError(f"{directory}: {STUDY_FILE} is missing; give the directory that `ablate run` writes")
-    return Gathering(directory, opened if store is None else store, document)  # type: ignore[arg-type]
+    place = getattr(opened, "place", opened.directory)
+    return Gathering(place, opened, document), place
+
+
+def _refuse_no_study(directory: Path) -> None:
+    """Refuse before a store is opened, which would make its folders."""
+    if (directory / STUDY_FILE).is_file():
+        return
+    within = [path.parent for path in sorted(directory.glob(f"*/{STUDY_FILE}"))]
+    advice = "give the directory that `ablate run` writes"
+    if within:
+        advice = f"it holds the studies {', '.join(map(str, within))}: give one of them"
+    raise StoreError(f"{directory}: {STUDY_FILE} is missing; {advice}")
 
 
 def _once(shown: Picture, console: Console) -> Picture:
