@@ -82,7 +82,7 @@ def _gathering(directory: str | Path, store: Store | None) -> tuple[Gathering, A
     document = opened.read_plan()
     if document is None:
         raise StoreError(f"{directory}: {STUDY_FILE} is missing; give the directory that `ablate run` writes")
-    place = getattr(opened, "place", opened.directory)
+    place = opened.place if hasattr(opened, "place") else opened.directory
     return Gathering(place, opened, document), place
 
 
