@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from ablations.sight.looking import MOST_FAILURES, picture
 from ablations.sight.outline import Outline
 from ablations.sight.parts import ENDS
 from ablations.sight.picture import (
+    ArmPicture,
     FailurePicture,
     MessagePicture,
     Picture,
@@ -142,8 +143,9 @@ class Gathering:
                 began=now - age - run.began,
                 heard=now - age - run.heard,
             )
+        told = _by_name([session.picture for session in living.values()])
         for name, arm in progress.arms.items():
-            paces = [a.pace for s in living.values() for a in s.picture.arms if a.name == name and a.pace]
+            paces = [other.pace for other in told.get(name, ()) if other.pace]
             arm.pace.epoch.value = sum(paces) / len(paces) if paces else None
         progress.parallel = max(1, sum(session.picture.parallel for session in living.values()))
 
@@ -173,6 +175,7 @@ class Gathering:
     def _picture(self, living: Mapping[str, _Session], now: float) -> Picture:
         base = picture(self._progress, arm_curves=True, run_curves=True)
         pictures = [session.picture for session in living.values()]
+        told = _by_name(pictures)
         left = None
         if len(pictures) == 1 and pictures[0].left is not None:
             left = max(0.0, pictures[0].left - next(iter(living.values())).age(now))
@@ -188,7 +191,7 @@ class Gathering:
                 "quiet": base.quiet if living else None,
                 "resources": _uses(pictures),
                 "repeated": sum(p.repeated for p in pictures),
-                "arms": tuple(_with_parked(arm, pictures) for arm in base.arms),
+                "arms": tuple(_with_parked(arm, told.get(arm.name, ())) for arm in base.arms),
                 "failures": self._with_tracebacks(base.failures),
                 "messages": self._messages(),
                 "alerts": tuple(self._alerts(base, living, now)),
@@ -257,9 +260,17 @@ def _uses(pictures: list[Picture]) -> dict[str, UsePicture]:
     }
 
 
-def _with_parked(arm: Any, pictures: list[Picture]) -> Any:
+def _by_name(pictures: list[Picture]) -> dict[str, list[ArmPicture]]:
+    """Return what each session tells of an arm, by the arm's name."""
+    found: dict[str, list[ArmPicture]] = {}
+    for shown in pictures:
+        for arm in shown.arms:
+            found.setdefault(arm.name, []).append(arm)
+    return found
+
+
+def _with_parked(arm: ArmPicture, told: Sequence[ArmPicture]) -> ArmPicture:
     """Return an arm with the runs that sessions have paused or stopped, which for the store only wait."""
-    told = [other for p in pictures for other in p.arms if other.name == arm.name]
     paused = min(arm.waiting, sum(other.paused for other in told))
     stopped = min(arm.waiting - paused, sum(other.stopped for other in told))
     if not paused and not stopped:
