@@ -88,6 +88,14 @@ def run_command(
     until_verdict: Annotated[
         bool, typer.Option("--until-verdict", help="Add the seeds of the next look until nothing is open.")
     ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TRACKER",
+            help="Write every run to tensorboard, mlflow or wandb, too; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run what is missing of a study, then report. Run it again to go on after an interruption."""
     import analysis  # noqa: PLC0415
@@ -96,19 +104,25 @@ def run_command(
     from ablations.study import read_study  # noqa: PLC0415
 
     console = _console()
-    options: dict[str, Any] = {"address": address, "executor": executor, "until_verdict": until_verdict}
+    options: dict[str, Any] = {
+        "address": address,
+        "executor": executor,
+        "until_verdict": until_verdict,
+        "track": track or (),
+        "console": console,
+    }
     try:
         if read_study(study, overrides or ()).spec.search is None:
-            session = run(study, out, overrides or (), console=console, **options)
+            session = run(study, out, overrides or (), **options)
         else:
             from ablations import screening  # noqa: PLC0415
 
-            found = screening.run(study, out, overrides or (), console=console, **options)
+            found = screening.run(study, out, overrides or (), **options)
             printing.trials(found.trials, console)
             session = found.session
             if not found.confirmed:
                 printing.session(session, console)
-                raise typer.Exit(130)
+                raise typer.Exit(session.code or 1)
     except KeyboardInterrupt:
         console.print("interrupted: the same command goes on from here")
         raise typer.Exit(130) from None
@@ -141,6 +155,36 @@ def status_command(directory: Directory) -> None:
     console = _console()
     printing.frame(counts.reset_index(), console)
     _conclude(directory, console)
+
+
+@app.command("watch")
+def watch_command(
+    directory: Directory,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="With --html: where the page goes; default: DIRECTORY/overview.html.", show_default=False),
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Keep an overview page for a browser, too.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show it once and exit, for scripts.")] = False,
+    interval: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds between looks.")] = 2.0,
+) -> None:
+    """Watch a study from another terminal or machine, until it is complete. Ctrl-C leaves the study alone."""
+    from ablations.sight.watching import watch  # noqa: PLC0415
+
+    if file is not None and not html:
+        raise UsageError(f"{file}: a file is for the page; give --html, too")
+    console = _console()
+    if html and file is None and "://" in str(directory):
+        raise UsageError(f"{directory}: is no directory of this machine; give --html a file")
+    page = (file or Path(directory) / "overview.html") if html else None
+    if page is not None:
+        console.print(f"page: {page.absolute()}", soft_wrap=True, highlight=False, markup=False)
+    try:
+        shown = watch(directory, console, once=once, interval=interval, html=page)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    if shown.count("failed"):
+        raise typer.Exit(1)
 
 
 @app.command("results")

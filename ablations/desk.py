@@ -31,7 +31,7 @@ _UNSHARED = (
 )
 
 
-class Sight(Protocol):
+class Watcher(Protocol):
     """Shows people, or a tracker, what happens to runs."""
 
     def began(self, run_id: str, where: str) -> None:
@@ -52,8 +52,11 @@ class Sight(Protocol):
     def note(self, text: str) -> None:
         """Something that concerns the whole session."""
 
-    def tick(self) -> None:
-        """Time passes."""
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End."""
 
 
 class Desk:
@@ -71,11 +74,11 @@ class Desk:
         tasks: Mapping[str, Task],
         queue: Queue,
         stop: Stop,
-        sights: Sequence[Sight],
+        watchers: Sequence[Watcher],
         console: Console,
         labels: Mapping[str, str],
     ) -> None:
-        self.store, self.tasks, self.queue, self.stop, self.sights = store, tasks, queue, stop, sights
+        self.store, self.tasks, self.queue, self.stop, self.watchers = store, tasks, queue, stop, watchers
         self.console, self.labels = console, labels
         self.failed: dict[str, str] = {}
         self.withheld: dict[str, str] = {}
@@ -86,14 +89,14 @@ class Desk:
 
     def began(self, run_id: str, where: str) -> None:
         """A worker has a run."""
-        for sight in self.sights:
-            sight.began(run_id, where)
+        for watcher in self.watchers:
+            watcher.began(run_id, where)
 
     def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
         """An epoch is complete."""
         self.queue.progressed(run_id)
-        for sight in self.sights:
-            sight.epoch(run_id, row)
+        for watcher in self.watchers:
+            watcher.epoch(run_id, row)
 
     def ended(self, run_id: str, ending: Ending) -> None:
         """An attempt ended: settle it, take it up again, or give it up."""
@@ -112,48 +115,45 @@ class Desk:
 
     def note(self, text: str) -> None:
         """Say something that concerns the whole session."""
-        for sight in self.sights:
-            sight.note(text)
+        for watcher in self.watchers:
+            watcher.note(text)
 
     def tick(self) -> None:
-        """Look after the storage, and let the views pass on what has happened."""
+        """Pass on that the session is to end, and look after the storage."""
         if self.stop.requested:
             self.queue.halt()
         if time.monotonic() - self._looked >= _ROOM:
             self._looked = time.monotonic()
             self._look_for_room()
-        for sight in self.sights:
-            sight.tick()
 
     def _follow(self, run_id: str, decision: Decision, traceback: str = "") -> None:
         if isinstance(decision, Again):
             if not self.stop.requested:
-                for sight in self.sights:
-                    sight.again(run_id, decision.reason, decision.seconds)
+                for watcher in self.watchers:
+                    watcher.again(run_id, decision.reason, decision.seconds)
             return
         if decision.state == "failed":
             self._give_up(run_id, decision.reason, traceback, record=decision.record)
         else:
-            for sight in self.sights:
-                sight.ended(run_id, "waiting" if decision.state == "held" else decision.state)
+            for watcher in self.watchers:
+                watcher.ended(run_id, decision.state)
         self._withhold(decision.withheld, decision.reason)
 
     def _give_up(self, run_id: str, reason: str, traceback: str, *, record: bool) -> None:
         self.failed[run_id] = reason
         if record:
             self.store.record_failure(failure(self.tasks[run_id], reason))
-        self._say(f"{self.labels[run_id]} ({run_id}) failed: {reason}")
+        for watcher in self.watchers:
+            watcher.died(run_id, reason)
         for line in traceback.splitlines()[-_SHOWN_LINES:]:
             self._say(f"    {line}")
-        for sight in self.sights:
-            sight.died(run_id, reason)
 
     def _withhold(self, run_ids: Sequence[str], reason: str) -> None:
         """Take note of runs that are not begun any more, because their arm fails with the same error every time."""
         for run_id in run_ids:
             self.withheld[run_id] = reason
-            for sight in self.sights:
-                sight.ended(run_id, "stopped")
+            for watcher in self.watchers:
+                watcher.ended(run_id, "stopped")
         if run_ids:
             arm = self.tasks[run_ids[0]].arm
             self._say(f"arm {arm}: the same error twice; its other {len(run_ids)} runs are not begun")
@@ -190,8 +190,8 @@ class Desk:
             for run_id in sorted(waiting):
                 if self.store.is_settled(run_id):
                     waiting.discard(run_id)
-                    for sight in self.sights:
-                        sight.ended(run_id, "finished")
+                    for watcher in self.watchers:
+                        watcher.ended(run_id, "finished")
             free = [run_id for run_id in sorted(waiting) if self.store.holder(run_id) is None]
             if free:
                 self.held = waiting - set(free)

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 
-from ablations import planning, progress, sequential
-from ablations.desk import Desk
+from ablations import planning, sequential
+from ablations.desk import Desk, Watcher
 from ablations.execution.capacity import accelerators, types_of_seeds
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.queue import Queue, in_order
 from ablations.execution.ray_executor import RayExecutor
 from ablations.execution.stopping import Stop
 from ablations.planning import Plan
+from ablations.registration import refuse_another_study, register
+from ablations.sight import Outline, Progress, Sight
 from ablations.store import ResultStore
 from ablations.study import StudyFile, read_study
+from ablations.trackers.tracker import refuse_unusable
+from ablations.trackers.tracking import trackings
 from ablations.trial import Task, paused_at, settle_as_pruned, tasks
 from aimlib.errors import UsageError
-from aimlib.records import ANALYSIS_PLAN
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def run(
     until: Mapping[str, int] | None = None,
     prune: Collection[str] = (),
     until_verdict: bool = False,
+    track: Collection[str] = (),
     console: Console | None = None,
 ) -> Session:
     """Compute what is missing of a study.
@@ -83,6 +86,7 @@ def run(
     until : number of epochs after which a run pauses, by run id; such runs are in `Session.paused`.
     prune : ids of paused runs that are settled as they are, with the status ``pruned``, instead of going on.
     until_verdict : after every look add the seeds of the next one, until nothing is open; see `ablations.sequential`.
+    track : trackers that every run is written to as well: tensorboard, mlflow, wandb.
     console : where progress is shown; None is silent.
 
     Raises
@@ -91,6 +95,8 @@ def run(
     """
     if address is not None and executor == "inline":
         raise UsageError("--address is of a Ray cluster; it goes with --executor ray")
+    for name in track:
+        refuse_unusable(name)
     console = console or Console(quiet=True)
     file = read_study(study, overrides)
     if file.spec.search is not None:
@@ -99,7 +105,7 @@ def run(
 
     def with_seeds(seeds: Sequence[int]) -> Session:
         wanted = StudyFile(file.spec.model_copy(update={"seeds": tuple(seeds)}), file.path)
-        return _session(wanted, directory, address, executor, until or {}, prune, console)
+        return _session(wanted, directory, address, executor, until or {}, prune, track, console)
 
     if not until_verdict:
         return with_seeds(file.spec.seeds)
@@ -114,13 +120,14 @@ def _session(
     executor: Literal["ray", "inline"],
     until: Mapping[str, int],
     prune: Collection[str],
+    track: Collection[str],
     console: Console,
 ) -> Session:
     """Compute what is missing of a study."""
     with console.status("checking the study, its networks and its data"):
         plan = planning.plan(file)
     store = ResultStore(directory)
-    _refuse_another_study(store, plan)
+    refuse_another_study(store, plan)
     settled = store.settled()
     session = uuid.uuid4().hex[:12]
     todo = {task.run_id: task for task in tasks(plan, store, list(plan.runs), session, until)}
@@ -137,9 +144,9 @@ def _session(
         if waiting:
             hands.check()
         # Only now, when nothing speaks against running it, does the study take the place of an earlier version.
-        _write_plan(plan, store, settled, console)
+        register(plan, store, settled, console)
         _prune(todo, prune, settled, store)
-        desk = _compute(plan, store, waiting, hands, session, console)
+        desk = _compute(plan, store, waiting, hands, session, track, console)
     store.compact()
     done, stop = store.settled() & set(todo), desk.stop
     paused = waiting_there if stop.requested else {**waiting_there, **desk.paused}
@@ -156,15 +163,6 @@ def _session(
         interrupted=stop.reason,
         code=stop.code,
     )
-
-
-def _refuse_another_study(store: ResultStore, plan: Plan) -> None:
-    before = store.read_plan()
-    if before is not None and before.get("name") != plan.study.spec.name:
-        raise UsageError(
-            f"{store.directory}: holds the study {before.get('name')!r}, not {plan.study.spec.name!r}; give "
-            f"another --out"
-        )
 
 
 def _paused_there(missing: Mapping[str, Task], store: ResultStore) -> dict[str, float | None]:
@@ -206,62 +204,27 @@ def _devices_before(kinds: Iterable[str], store: ResultStore) -> dict[int, str]:
     return {seed: kind for seed, kind in found.items() if kind}
 
 
-def _write_plan(plan: Plan, store: ResultStore, settled: set[str], console: Console) -> None:
-    """Write everything but results."""
-    store.clean()
-    before = store.read_plan()
-    document = planning.document(plan, before)
-    store.write_plan(document)
-    if not store.has_analysis_plan():
-        with console.status("freezing the analysis plan"):
-            sha256 = store.freeze_analysis_plan(planning.analysis_plan(document))
-        console.print(f"The analysis plan is frozen: {ANALYSIS_PLAN}, SHA-256 {sha256[:16]}…", highlight=False)
-    store.write_models(planning.model_rows(plan.arms, plan.summaries))
-    for data in {data.fingerprint: data for data in plan.data.values()}.values():
-        store.write_images(data.fingerprint, planning.image_rows(data))
-    planned = {run.run_id for run in plan.runs}
-    kept = len(settled & planned)
-    if kept:
-        console.print(f"{kept} of {len(planned)} runs are settled already and are not repeated.")
-    for line in _stale(settled - planned, before, document):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-
-
-def _stale(left: set[str], before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Iterable[str]:
-    """Say which settled runs are no longer part of the study, and why."""
-    if not left:
-        return
-    arms_before = {run["run_id"]: run["arm"] for run in (before or {}).get("runs", ())}
-    names = {arm["name"] for arm in now["arms"]}
-    counts = Counter(arms_before.get(run_id, "") for run_id in left)
-    for arm, count in sorted(counts.items()):
-        if not arm:
-            why = "belong to earlier versions of the study"
-        elif arm in names:
-            why = f"are stale: arm {arm} was changed, or has fewer seeds, and what it is now has runs of its own"
-        else:
-            why = f"are of arm {arm}, which the study no longer has"
-        yield f"{count} settled runs {why}; they stay there, and the report leaves them out."
-
-
 def _compute(
     plan: Plan,
     store: ResultStore,
     waiting: list[Task],
     hands: InlineExecutor | RayExecutor,
     session: str,
+    track: Collection[str],
     console: Console,
 ) -> Desk:
     queue = Queue(waiting, plan.study.spec.resources.max_retries)
-    state = progress.Progress(plan, store.settled())
-    state.parallel = max(1, min(len(waiting), hands.parallel))
-    sight = progress.Sight(state, console)
+    slots = max(1, min(len(waiting), hands.parallel))
+    state = Progress(Outline.of(plan), store.settled(), parallel=slots, resources=hands.takes, totals=hands.totals)
+    sight = Sight(state, console, store, session)
     stop = Stop(lambda reason: _ask_to_stop(reason, session, store, sight))
-    labels = progress.labels(list(plan.runs))
-    desk = Desk(store, {task.run_id: task for task in waiting}, queue, stop, [sight], console, labels)
+    labels = {run.run_id: f"{run.arm}, seed {run.seed}" for run in plan.runs}
+    watchers: list[Watcher] = [*trackings(track, plan, store.directory, sight.note), sight]
+    desk = Desk(store, {task.run_id: task for task in waiting}, queue, stop, watchers, console, labels)
     if not waiting:
         return desk
-    sight.start()
+    for each in watchers:
+        each.start()
     try:
         with stop.on_signals():
             while waiting and not stop.requested:
@@ -269,11 +232,13 @@ def _compute(
                 waiting = desk.released()
                 queue.add(waiting)
     finally:
-        sight.stop()
+        for each in watchers:
+            each.stop()
         store.forget_stop(session)
+        store.forget_live(session)
     return desk
 
 
-def _ask_to_stop(reason: str, session: str, store: ResultStore, sight: progress.Sight) -> None:
+def _ask_to_stop(reason: str, session: str, store: ResultStore, sight: Sight) -> None:
     store.request_stop(session)
     sight.note(f"{reason}: ending the session once every run has saved its state; once more to end it at once")

@@ -92,7 +92,7 @@ def _short(count: int) -> str:
 
 
 def _cost(result: Check, console: Console) -> None:
-    from ablations.progress import duration  # noqa: PLC0415
+    from ablations.sight import duration  # noqa: PLC0415
 
     cost = result.cost
     assert cost is not None

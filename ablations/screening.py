@@ -153,6 +153,7 @@ def run(
     address: str | None = None,
     executor: Literal["ray", "inline"] = "ray",
     console: Console | None = None,
+    track: Iterable[str] = (),
 ) -> Screening:
     """Read a study with a search, screen and confirm. Arguments and errors as in `ablations.launch.run`."""
     file = read_study(study, overrides)
@@ -160,7 +161,7 @@ def run(
     directory = Path(out) if out is not None else Path("results") / file.spec.name
 
     def runner(path: Path, folder: Path) -> Session:
-        return launch.run(path, folder, address=address, executor=executor, console=console)
+        return launch.run(path, folder, address=address, executor=executor, console=console, track=track)
 
     return screen(file, directory, runner)
 

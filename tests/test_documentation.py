@@ -20,6 +20,7 @@ PAGES = (
     "docs/verdict.md",
     "docs/query.md",
     "docs/cluster.md",
+    "docs/watching.md",
     "CONTRIBUTING.md",
     "examples/plugin_package/README.md",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from ablations.execution.endings import Listener
 from ablations.execution.queue import Queue
@@ -24,6 +25,8 @@ class InlineExecutor:
     """
 
     parallel = 1
+    takes: Mapping[str, float] = {"CPU": 1.0}
+    totals: Mapping[str, float] = {"CPU": 1.0}
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ablations.execution.capacity import Node, fitting, refuse_unfit
+from ablations.execution.capacity import Node, fitting, needed, refuse_unfit
 from ablations.execution.endings import Listener
 from ablations.execution.queue import Queue
 from ablations.execution.stopping import Stop
@@ -98,6 +98,16 @@ class RayExecutor:
         import ray  # noqa: PLC0415
 
         ray.shutdown()
+
+    @property
+    def takes(self) -> dict[str, float]:
+        """What the largest run takes."""
+        return {name: max(needed(wanted)[name] for wanted in self.resources) for name in ("CPU", "GPU")}
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """What there is of it on all nodes."""
+        return {name: sum(node.get(name, 0.0) for node in self.nodes) for name in ("CPU", "GPU")}
 
     def check(self) -> None:
         """Nothing is left to refuse: entering the context has compared the resources with the cluster's."""

@@ -28,8 +28,9 @@ ablate plan STUDY --set --results --price --timing/--no-timing --figure
 ablate plugins
 ablate report DIRECTORY --out
 ablate results DIRECTORY --where --columns --by --value --table --csv
-ablate run STUDY --out --set --address --executor
+ablate run STUDY --out --set --address --executor --track
 ablate status DIRECTORY
+ablate watch DIRECTORY FILE --html --once --interval
 """
 
 
@@ -198,7 +199,7 @@ def test_run_status_results_report(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (code, err) == (0, "")
     assert len(numbers(directory)) == 3
     assert "3 computed" in out
-    assert "[red]aim[/red]: finished" in out
+    assert "[red]aim[/red], seed 0: finished" in out
     assert "test accurac" not in out.split("report:")[0].split("computed")[0], "no test accuracy while it runs"
     report = Path(out.split("report: ")[1].strip())
     assert report.is_file()

@@ -1,0 +1,53 @@
+"""What of a run may leave it: no places of files, no test accuracies before the verdict, nothing that looks secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from aimlib.component import ComponentConfig, Frozen, is_local
+
+_SECRET = re.compile(r"(^|_)(token|password|passwd|secret|credentials?|api_?key|access_?key|private_?key)($|_)", re.I)
+_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
+HIDDEN = "(not shown)"
+_TEST = "test_"
+
+
+def options(config: Frozen) -> dict[str, Any]:
+    """Return every option of a configuration by key path, as plain values, but for those that are local."""
+    return dict(_flat("", _public(config)))
+
+
+def metrics(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of an epoch's row, but for those of test images: they wait for the verdict."""
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if isinstance(value, (int, float)) and name != "epoch" and not name.startswith(_TEST)
+    }
+
+
+def _public(value: Any) -> Any:
+    if isinstance(value, Frozen):
+        named = {"name": value.name} if isinstance(value, ComponentConfig) else {}
+        return named | {
+            name: HIDDEN if _SECRET.search(name) else _public(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if not is_local(field)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): HIDDEN if _SECRET.search(str(key)) else _public(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_public(item) for item in value]
+    return _LOGIN.sub("", value) if isinstance(value, str) else value
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _flat(f"{path}.{key}" if path else key, item)
+    elif isinstance(value, (bool, int, float, str)):
+        yield path, value
+    elif value is not None:
+        yield path, str(value)

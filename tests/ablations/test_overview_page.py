@@ -1,0 +1,196 @@
+"""The overview page: whole in one file, safe with any name, and silent about test accuracies."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from sight_cases import Clock, WatchedStore, document, large, outline, record, row, run_id
+
+from ablations.sight import Progress, drawing, page
+from ablations.sight.gathering import Gathering
+from ablations.sight.history import History
+from ablations.sight.looking import picture
+from ablations.sight.picture import Picture
+from ablations.sight.watching import watch
+from aimlib.errors import StoreError
+from analysis.figures import palette
+
+HOSTILE = '</script><img src=x onerror="alert(1)">&amp;\x1b[31m\u202e'
+
+
+class Page(HTMLParser):
+    """Elements, ids and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+class Settled(History):
+    """A history that is given."""
+
+    def __init__(self, arms: dict[str, str] | None = None) -> None:
+        self.settled, self.failed, self._arms = {}, {}, arms or {}
+
+
+def drawn(seen: Picture, history: History | None = None, report: str | None = None) -> tuple[str, Page]:
+    text = page.render(seen, history or Settled(), report, 5.0, now=1e9)
+    return text, Page(text)
+
+
+def hostile() -> Picture:
+    told = Progress(outline([HOSTILE, "aim"], name=HOSTILE), (), clock=Clock(), totals={HOSTILE: 1.0})
+    told.started(run_id(0), HOSTILE)
+    told.epoch(run_id(0), row(1))
+    told.died(run_id(1), HOSTILE)
+    told.note(HOSTILE)
+    told.started(run_id(2), HOSTILE)
+    told.again(run_id(2), HOSTILE, 3)
+    seen = picture(told, arm_curves=True, run_curves=True)
+    failures = tuple(failure.model_copy(update={"traceback": f"{HOSTILE}\n  {HOSTILE}"}) for failure in seen.failures)
+    return seen.model_copy(update={"failures": failures, "alerts": (HOSTILE,)})
+
+
+def test_names_are_text() -> None:
+    text, found = drawn(hostile())
+    assert [tag for tag, _ in found.tags].count("script") == 1
+    assert not found.all("img")
+    assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert found.text.count('<img src=x onerror="alert(1)">') >= 7, "shown as it is, wherever it is shown"
+
+
+def test_it_is_whole_in_one_file() -> None:
+    text, found = drawn(hostile())
+    for tag, attributes in found.tags:
+        for name in ("src", "href", "action", "data"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:")), (tag, value)
+    assert "url(" not in text
+    assert "@import" not in text
+    policy = next(meta["content"] for meta in found.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert script
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in str(policy)
+    assert "default-src 'none'" in str(policy)
+
+
+def test_it_can_be_read_by_keyboard_and_by_ear() -> None:
+    _, found = drawn(hostile())
+    ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    for link in found.all("a"):
+        assert str(link["href"])[1:] in ids
+    for figure in (attributes for _, attributes in found.tags if attributes.get("role") == "img"):
+        assert figure.get("aria-label")
+    assert all(svg.get("aria-hidden") == "true" for svg in found.all("svg"))
+    assert all(attributes.get("scope") for attributes in found.all("th"))
+    assert [name for name, _ in found.tags if re.fullmatch(r"h\d", name)][:2] == ["h1", "h2"]
+    assert found.all("html")[0]["lang"] == "en"
+    assert found.all("button")[0]["aria-pressed"] == "false", "what moves can be paused"
+
+
+def test_it_loads_itself_anew_until_the_study_is_complete() -> None:
+    told = Progress(outline(["a"]), (), clock=Clock())
+    _, found = drawn(picture(told))
+    assert found.all("body")[0]["data-refresh"] == "5.0"
+    assert {"http-equiv": "refresh", "content": "5"} in found.all("meta"), "without script, too"
+    for each in told.runs:
+        told.started(each)
+        told.ended(each, "finished")
+    _, found = drawn(picture(told).model_copy(update={"state": "complete"}), report="report/report.html")
+    assert found.all("body")[0]["data-refresh"] == "0"
+    assert not found.all("button")
+    assert "report/report.html" in [link["href"] for link in found.all("a")]
+    assert "All 2 runs are settled." in found.text
+
+
+def test_a_large_study_is_folded() -> None:
+    told, _ = large()
+    seen = picture(told, arm_curves=True, run_curves=True)
+    text, found = drawn(seen)
+    assert len(text) < 1_000_000
+    folds = {fold.get("id"): fold for fold in found.all("details")}
+    assert {"more-arms", "more-running", "more-curves", "more-failures"} <= folds.keys()
+    assert found.text.count("variant 079") >= 2, "folded is not left out"
+    assert re.search(r"1,5\d\d of 4,000 runs settled, about", found.text)
+
+
+def test_drawings_hold_what_they_are_given() -> None:
+    text = str(drawing.curves([[0.5, None, 1.0]], [0.5, 0.75, 1.0], 3, 1.0))
+    lines = re.findall(r'class="(run|mean)" d="M([^"]*)"', text)
+    assert [(kind, len(points.split("L"))) for kind, points in lines] == [("run", 2), ("mean", 3)]
+    assert lines[1][1].split("L")[-1] == "238.0 8.0", "the top right corner: epoch 3, 100 %"
+    text = str(drawing.done_over_time([0.0, 10.0], 4, 20.0))
+    assert "2.0 88.0L2.0 68.0L120.0 68.0L120.0 48.0L238.0 48.0" in text, "a quarter from 0, a half from 10, to 20"
+    bars, width, most = drawing.throughput([0.0, 1.0, 2.0, 23.0], 24.0)
+    assert (width, most, str(bars).count("<rect")) == (1.0, 1, 4)
+    assert drawing.throughput([], 1.0)[1:] == (0.0, 0)
+    assert "<circle" in str(drawing.curves([], [0.5], 3, 1.0)), "one point is a point"
+
+
+def test_its_colours_are_those_of_the_figures() -> None:
+    style = page._file("overview.css")
+    used = dict(re.findall(r"--(done|work|failed|ink|paper|muted|grid): (#\w+)", style.split("@media")[0]))
+    colours = {mark.colour for mark in palette.marks(list("abcdefg")).values()}
+    assert {used["done"], used["work"], used["failed"]} <= colours
+    assert (used["ink"], used["muted"], used["grid"], used["paper"]) == (
+        palette.INK,
+        palette.MUTED,
+        palette.GRID,
+        palette.PAPER,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> WatchedStore:
+    opened = WatchedStore(tmp_path / "a study")
+    opened.write_plan(document(outline(["baseline", "aim"], seeds=2)))
+    return opened
+
+
+def test_it_is_written_beside_what_it_shows(store: WatchedStore, tmp_path: Path) -> None:
+    for number in range(3):
+        store.commit(record(run_id(number), at=1e9 + 60 * number))
+    store.record_failure(record(run_id(3), "failed", at=1e9))
+    target = tmp_path / "page.html"
+    from rich.console import Console
+
+    watch(store.directory, Console(quiet=True), once=True, html=target, store=store)
+    text = target.read_text(encoding="utf-8")
+    found = Page(text)
+    for words in ("3 of 4 runs settled; nothing is running.", "RuntimeError: <b>boom</b>", "Over time", "20.0 %"):
+        assert words in found.text, words
+    assert '<script>alert(1)</script>"\ufffd[31m' in found.text, "the traceback, as text"
+    assert "98.7" not in text
+    assert "0.98" not in text
+    store.commit(record(run_id(3)))
+    (store.directory / "report").mkdir()
+    (store.directory / "report" / "report.html").write_text("")
+    watch(store.directory, Console(quiet=True), html=target, store=store)
+    assert 'href="a%20study/report/report.html"' in target.read_text(encoding="utf-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a study", "page.html"], "no temporary file stays"
+
+
+def test_a_page_that_cannot_be_written_is_told(store: WatchedStore, tmp_path: Path) -> None:
+    watched = Gathering(store.directory, store, document(outline(["baseline", "aim"], seeds=2)))
+    with pytest.raises(StoreError, match=r"--html .*cannot be written .*give another file"):
+        page.write(tmp_path / "nowhere" / "page.html", watched.look(), watched.history, store.directory, 2.0)

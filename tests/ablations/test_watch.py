@@ -1,0 +1,296 @@
+"""`ablate watch`: what is seen of a study from elsewhere, and that it leaves the study alone."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from sight_cases import Clock, WatchedStore, document, outline, record, row, run_id
+
+from ablations.sight import Outline, Progress, snapshot
+from ablations.sight.gathering import Gathering
+from ablations.sight.watching import watch
+from aimlib.errors import StoreError
+
+PLANNED = outline(["baseline", "aim"], seeds=3, epochs=4)
+WALL = 1_700_000_000.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> WatchedStore:
+    opened = WatchedStore(tmp_path / "study")
+    opened.write_plan(document(PLANNED))
+    return opened
+
+
+class Driver:
+    """A session that leaves snapshots when told to."""
+
+    def __init__(self, store: WatchedStore, session: str, planned: Outline = PLANNED, **options: Any) -> None:
+        self.store, self.session, self.beat = store, session, 0
+        self.progress = Progress(planned, store.settled(), clock=Clock(), **options)
+
+    def leave(self, state: str = "running", **changes: Any) -> None:
+        self.beat += 1
+        written = snapshot(self.progress, session=self.session, beat=self.beat, state=state)
+        self.store.write_live(self.session, written | changes)
+
+
+def looking(store: WatchedStore) -> tuple[Gathering, Clock]:
+    clock = Clock()
+    ages = [datetime.fromisoformat(snapshot["at"]).timestamp() for snapshot in store.live() if "at" in snapshot]
+    return Gathering(store.directory, store, document(PLANNED), clock, lambda: max(ages, default=WALL)), clock
+
+
+def counts(seen: Any, *states: str) -> list[int]:
+    return [seen.count(state) for state in states]
+
+
+def test_without_a_driver_the_store_tells_what_is_settled(store: WatchedStore) -> None:
+    store.commit(record(run_id(0), curve=(0.1, 0.3)))
+    store.commit(record(run_id(1), "diverged", curve=(0.2,)))
+    store.record_failure(record(run_id(2), "failed"))
+    seen = looking(store)[0].look()
+    assert (seen.state, seen.left) == ("idle", None)
+    assert counts(seen, "settled", "diverged", "failed", "waiting", "running") == [2, 1, 1, 3, 0]
+    assert seen.alerts == ("no driver is running; `ablate run` goes on from here: 1 failed run would be tried again",)
+    assert (seen.failures[0].reason, seen.failures[0].seed) == ("RuntimeError: <b>boom</b>", 1)
+    assert "script" in seen.failures[0].traceback
+    assert seen.equal_epoch == 1
+    assert [arm.accuracy for arm in seen.arms] == [0.1, 0.2]
+    assert "0.98" not in seen.model_dump_json()
+
+
+def test_a_driver_tells_what_is_running_and_the_store_what_is_settled(store: WatchedStore) -> None:
+    driver = Driver(store, "a" * 12, parallel=2, resources={"CPU": 4.0}, totals={"CPU": 8.0})
+    driver.progress.started(run_id(0), "node-1, GPU 0.5")
+    driver.progress.started(run_id(1))
+    for epoch, accuracy in ((1, 0.2), (2, 0.4)):
+        driver.progress.epoch(run_id(0), row(epoch, accuracy=accuracy))
+    driver.progress.note("hello")
+    driver.leave()
+    watched, clock = looking(store)
+    seen = watched.look()
+    assert (seen.state, seen.alerts) == ("running", ())
+    assert counts(seen, "running", "waiting", "settled") == [2, 4, 0]
+    first = seen.running[0]
+    assert (first.arm, first.epochs_done, first.where) == ("baseline", 2, "node-1, GPU 0.5")
+    assert seen.arms[0].curve == (0.2, 0.4)
+    assert (seen.resources["CPU"].used, seen.resources["CPU"].total) == (8.0, 8.0)
+    assert seen.messages[0].text == "hello"
+    assert seen.left == pytest.approx(driver.progress.seconds_left(), abs=2), "less what has passed since"
+
+    store.commit(record(run_id(0), curve=(0.2, 0.4, 0.5, 0.6)))  # the snapshot still calls it running
+    seen = watched.look()
+    assert counts(seen, "running", "waiting", "settled") == [1, 4, 1]
+    assert seen.arms[0].curve == (0.2, 0.4, 0.5, 0.6), "no epoch counts twice"
+    driver.progress.ended(run_id(0), "finished")
+    driver.progress.ended(run_id(1), "paused")
+    driver.progress.started(run_id(2))
+    driver.leave()
+    clock.now += 5
+    seen = watched.look()
+    assert counts(seen, "running", "paused", "waiting", "settled") == [1, 1, 3, 1]
+    driver.progress.died(run_id(2), "the node burnt down")
+    driver.leave()
+    seen = watched.look()
+    assert counts(seen, "running", "failed", "paused") == [0, 1, 1]
+    assert seen.failures[0].reason == "the node burnt down"
+
+
+def test_several_drivers_are_seen_as_one_study(store: WatchedStore) -> None:
+    for name, number in (("a" * 12, 0), ("b" * 12, 1)):
+        driver = Driver(store, name, parallel=3, resources={"GPU": 1.0}, totals={"GPU": 8.0})
+        driver.progress.started(run_id(number))
+        driver.progress.again(run_id(number), "why", 0)
+        driver.progress.started(run_id(number))
+        driver.leave(host=f"host-{name[0]}")
+    seen = looking(store)[0].look()
+    assert counts(seen, "running", "waiting") == [2, 4]
+    assert (seen.resources["GPU"].used, seen.resources["GPU"].total, seen.repeated) == (2.0, 8.0, 2)
+    assert {message.text.split(":")[0] for message in seen.messages} == {"host-a", "host-b"}
+
+
+def test_a_driver_that_is_silent_may_be_gone(store: WatchedStore) -> None:
+    driver = Driver(store, "a" * 12)
+    driver.progress.started(run_id(0))
+    driver.leave(host="head", process=4242)
+    watched, clock = looking(store)
+    assert watched.look().alerts == ()
+    clock.now += 60
+    seen = watched.look()
+    assert seen.alerts == ("no sign of life for 1 min of the driver on head (process 4242)",)
+    assert seen.count("running") == 1
+    clock.now += 140
+    seen = watched.look()
+    told = "no sign of life for 3 min 20 s: the driver on head (process 4242) may be gone; `ablate run` again goes on"
+    assert seen.alerts == (f"{told} from here",)
+    assert (seen.state, seen.left, *counts(seen, "running", "waiting")) == ("idle", None, 0, 6)
+    driver.leave(host="head", process=4242)
+    assert (watched.look().alerts, watched.look().count("running")) == ((), 1), "it lives after all"
+
+
+def test_a_driver_whose_clock_is_wrong_lives_as_long_as_its_heart_beats(store: WatchedStore) -> None:
+    watched, clock = looking(store)
+    driver = Driver(store, "a" * 12)
+    driver.leave(at="2020-01-01T00:00:00+00:00")
+    assert "may be gone" in watched.look().alerts[0]
+    clock.now += 5
+    driver.leave(at="2020-01-01T00:00:05+00:00")
+    assert watched.look().alerts == ()
+
+
+def test_a_driver_that_took_over_ends_the_alarm(store: WatchedStore) -> None:
+    Driver(store, "a" * 12).leave(at="2020-01-01T00:00:00+00:00")
+    Driver(store, "b" * 12).leave()
+    assert looking(store)[0].look().alerts == ()
+
+
+def test_a_snapshot_of_another_version_is_told_and_ignored(store: WatchedStore) -> None:
+    store.write_live("a" * 12, {"schema_version": 99, "study": "tiny"})
+    seen = looking(store)[0].look()
+    assert seen.alerts[0].startswith("1 session left a snapshot that this version cannot read")
+
+
+def test_failures_of_earlier_sessions_wait_while_a_driver_is_at_work(store: WatchedStore) -> None:
+    store.record_failure(record(run_id(2), "failed", at=time.time() - 3600))
+    driver = Driver(store, "a" * 12)
+    driver.leave()
+    watched, _ = looking(store)
+    assert counts(watched.look(), "failed", "waiting") == [0, 6]
+    driver.leave("ended")
+    assert counts(watched.look(), "failed", "waiting") == [1, 5]
+
+
+def test_rows_that_are_compacted_meanwhile_stay_known(store: WatchedStore) -> None:
+    watched, _ = looking(store)
+    for number in range(3):
+        store.commit(record(run_id(number)))
+    assert watched.look().count("settled") == 3
+    store.commit(record(run_id(3)))
+    assert store.compact(at_least=1) == 4
+    store.commit(record(run_id(4), "diverged"))
+    seen = watched.look()
+    assert counts(seen, "settled", "diverged") == [5, 1]
+    assert len(watched.history.settled) == 5
+
+
+def test_many_rows_are_read_look_by_look_and_counted_at_once(store: WatchedStore) -> None:
+    for number in range(4):
+        store.commit(record(run_id(number), "diverged"))
+    watched, _ = looking(store)
+    seen = watched.look(seconds=0.0)
+    assert counts(seen, "settled", "diverged") == [4, 1]
+    assert seen.alerts[0] == "3 settled runs still to be read: their accuracies are not in yet"
+    for _ in range(3):
+        seen = watched.look(seconds=0.0)
+    assert counts(seen, "settled", "diverged") == [4, 4]
+    assert len(seen.alerts) == 1
+
+
+def shown(terminal: bool) -> tuple[Console, io.StringIO]:
+    output = io.StringIO()
+    return Console(file=output, width=100, height=30, force_terminal=terminal, color_system=None), output
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_it_ends_when_the_study_is_complete(store: WatchedStore, terminal: bool) -> None:
+    left = list(range(6))
+
+    def sleep(seconds: float) -> None:
+        store.commit(record(run_id(left.pop(0))))
+
+    console, output = shown(terminal)
+    end = watch(store.directory, console, store=store, sleep=sleep)
+    assert (end.state, end.complete, left) == ("complete", True, [])
+    assert "6 of 6 runs settled" in output.getvalue()
+
+
+def test_it_ends_when_the_driver_that_it_saw_has_ended(store: WatchedStore) -> None:
+    driver = Driver(store, "a" * 12)
+    driver.leave()
+    looks = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            driver.leave("ended")
+
+    end = watch(store.directory, shown(False)[0], store=store, interval=7.0, sleep=sleep)
+    assert looks == [7.0, 7.0]
+    assert (end.state, end.complete) == ("idle", False)
+
+
+def test_lines_are_printed_when_something_has_changed(store: WatchedStore) -> None:
+    turns = iter(range(12))
+
+    def sleep(seconds: float) -> None:
+        if (turn := next(turns)) % 2:
+            store.commit(record(run_id(turn // 2)))
+
+    console, output = shown(False)
+    watch(store.directory, console, store=store, sleep=sleep)
+    assert [line[:6] for line in output.getvalue().splitlines()] == [f"{n} of 6" for n in range(7)]
+
+
+def ablate(*arguments: object) -> int:
+    from ablations.cli import main
+
+    argv, sys.argv = sys.argv, ["ablate", *map(str, arguments)]
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = argv
+    return 0
+
+
+@pytest.fixture
+def opened(store: WatchedStore, monkeypatch: pytest.MonkeyPatch) -> WatchedStore:
+    """Let the command open this store."""
+    monkeypatch.setattr("ablations.store.ResultStore", WatchedStore)
+    return store
+
+
+def test_exit_codes(opened: WatchedStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ablate("watch", opened.directory, "--once") == 0
+    assert "0 of 6 runs settled" in capsys.readouterr().out
+    opened.record_failure(record(run_id(0), "failed"))
+    assert ablate("watch", opened.directory, "--once") == 1
+    assert ablate("watch", tmp_path / "nowhere", "--once") == 2
+    assert "study.json is missing; give the directory that `ablate run` writes" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists(), "nothing is made where nothing is"
+    assert ablate("watch", tmp_path, "--once") == 2
+    assert f"it holds the studies {opened.directory}" in capsys.readouterr().err
+    assert ablate("watch", opened.directory, "page.html", "--once") == 2
+    assert "give --html, too" in capsys.readouterr().err
+
+
+def test_interrupted_it_leaves_the_study_alone(opened: WatchedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    Driver(opened, "a" * 12).leave()
+
+    def files() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in opened.directory.rglob("*") if path.is_file()}
+
+    before = files()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    monkeypatch.setattr(watch, "__kwdefaults__", (watch.__kwdefaults__ or {}) | {"sleep": interrupt})
+    assert ablate("watch", opened.directory) == 130
+    assert files() == before
+
+
+def test_a_plan_that_is_broken_is_told(store: WatchedStore) -> None:
+    store.write_plan({"name": "tiny"})
+    with pytest.raises(StoreError, match=r"study\.json: is no plan"):
+        watch(store.directory, shown(False)[0], store=store, once=True)
