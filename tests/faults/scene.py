@@ -57,9 +57,11 @@ class Scene:
     expected : what its runs compute when nothing happens, by run id.
     """
 
-    def __init__(self, study: Path, directory: Path, expected: dict[str, str], ground: Ground | None) -> None:
+    def __init__(
+        self, study: Path, directory: Path, expected: dict[str, str], ground: Ground | None, log: Path | None = None
+    ) -> None:
         self.study, self.directory, self.expected, self.ground = study, directory, expected, ground
-        self.log = directory.with_suffix(".log")
+        self.log = log or directory.with_suffix(".log")
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         """Start a driver."""
