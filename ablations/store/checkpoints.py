@@ -111,7 +111,7 @@ class RemoteCheckpoints:
 
     def _cache(self) -> Path:
         """Return the folder of this study, below one that is this user's alone."""
-        own = Path(tempfile.gettempdir()) / f"aim-ablations-{os.getuid()}"
+        own = Path(tempfile.gettempdir()) / f"aim-checkpoints-{os.getuid()}"
         with files.explained(own, "created"):
             own.mkdir(mode=0o700, exist_ok=True)
             found = own.lstat()

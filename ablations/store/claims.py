@@ -23,17 +23,18 @@ from aimlib.errors import StoreError
 _ATTEMPTS = 50
 
 
-class Fenced(StoreError):
+class Fenced(StoreError):  # noqa: N818 -- the field's word
     """A claim was lost: another process may hold it now, and what this one has must not be written."""
 
     def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
         super().__init__(
-            f"run {run_id}: the claim of this process was lost (it hung, or could not reach the storage, for too long); "
+            f"run {run_id}: this process lost its claim, because it hung or did not reach the storage for too long; "
             f"nothing was written, and whoever holds the run now goes on from its last checkpoint"
         )
 
     def __reduce__(self) -> tuple[type[Exception], tuple[str, ...]]:
-        return (StoreError, (str(self),))
+        return (Fenced, (self.run_id,))
 
 
 class Claim(Protocol):

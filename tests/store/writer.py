@@ -8,7 +8,6 @@ import os
 import random
 import sys
 import time
-from pathlib import Path
 
 from sample import identity, make_record
 
@@ -16,7 +15,7 @@ from ablations.store import ResultStore
 
 directory, log, runs, mode, seed = sys.argv[1:]
 chance = random.Random(int(seed))
-store = ResultStore(Path(directory))
+store = ResultStore(directory)
 record_line = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
