@@ -28,7 +28,9 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 Study = Annotated[str, typer.Argument(help="A study file, or the name of a shipped study.", show_default=False)]
-Directory = Annotated[Path, typer.Argument(help="A study directory, as `ablate run` writes it.", show_default=False)]
+Directory = Annotated[
+    str, typer.Argument(help="A study directory, as `ablate run` writes it, or s3://bucket/folder.", show_default=False)
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the study; repeatable."),
@@ -117,7 +119,7 @@ def run_command(
         raise typer.Exit(1)
 
 
-def _conclude(directory: Path, console: Console) -> None:
+def _conclude(directory: str | Path, console: Console) -> None:
     import analysis  # noqa: PLC0415
 
     headline = analysis.examine(analysis.load(directory)).headline
@@ -210,7 +212,7 @@ def report_command(
 @app.command("across")
 def across_command(
     first: Directory,
-    second: Annotated[Path, typer.Argument(help="Directory of the study on another backbone.", show_default=False)],
+    second: Annotated[str, typer.Argument(help="Directory of the study on another backbone.", show_default=False)],
 ) -> None:
     """Put two studies on different backbones together: a verdict each, their mean, their difference."""
     import analysis  # noqa: PLC0415
