@@ -270,7 +270,7 @@ def _now(answer: Mapping[str, Any]) -> float:
     return found.timestamp() if found is not None else time.time()
 
 
-@functools.lru_cache(maxsize=1)
+@functools.cache  # a child keeps its parent's client, too: to close that would unregister the parent's own connections
 def _client(process: int) -> Any:  # noqa: ARG001 -- the cache's key
     """Return the client of this process; a forked child makes its own."""
     try:

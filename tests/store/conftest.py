@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import pytest
 from ablations.store import ResultStore
 from aimlib.records import RunRecord
 
-from . import server
 from .sample import make_record
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -28,28 +25,6 @@ def record_of() -> Callable[..., RunRecord]:
 def store(tmp_path: Path) -> ResultStore:
     """Return an empty store."""
     return ResultStore(tmp_path / "study")
-
-
-@pytest.fixture(scope="session")
-def bucket() -> Iterator[str]:
-    """Return the URL of a bucket on a server of this machine, which this process and its children are set up for."""
-    if (reason := server.missing()) is not None:
-        pytest.skip(reason)
-    with server.running() as environment, pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        import s3fs
-
-        s3fs.S3FileSystem(skip_instance_cache=True).call_s3("create_bucket", Bucket=server.BUCKET)
-        yield f"s3://{server.BUCKET}"
-
-
-@pytest.fixture
-def remote(bucket: str) -> str:
-    """Return the URL of a folder in which nothing is."""
-    return f"{bucket}/{uuid.uuid4().hex}/study"
 
 
 @pytest.fixture(params=["directory", "bucket"])

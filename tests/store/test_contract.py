@@ -1,4 +1,4 @@
-"""What the store promises, wherever the study is kept: in a directory, and in a bucket of SeaweedFS (see `server`)."""
+"""What the store promises, wherever a study is kept: in a directory, or in a bucket of SeaweedFS (see `s3_server`)."""
 
 from __future__ import annotations
 
