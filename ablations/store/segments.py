@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ablations.store import tables
-from ablations.store.claims import Claim, Fenced
+from ablations.store.claims import Claim
 from ablations.store.files import Write
 from ablations.store.folders import Folder
 from aimlib.errors import StoreError
@@ -97,8 +97,10 @@ class SettledRuns:
             if len(fresh) >= max(at_least, 1):
                 try:
                     self._write_segment(fresh, claim)
-                except Fenced:  # another compaction is at it
-                    return 0
+                except StoreError:
+                    if claim.lost:  # another compaction is at it, and has removed what this one would read
+                        return 0
+                    raise
             moved = self._in_files() & self._in_segments()
             return self._remove(moved) if moved else 0
 
