@@ -1,6 +1,6 @@
 """Leases: claims on object storage, which has no locks and frees nothing when a holder dies.
 
-A lease is an object with a token, its holder and a number that grows with every renewal. It is acquired by a
+A lease is an object with a token, its holder, its term and a number that grows with every renewal. It is acquired by a
 conditional put (`If-None-Match`), and renewed, taken over and released by replacing exactly the version that was seen
 (`If-Match` on its ETag); so of two who try one succeeds. A daemon thread renews it every third of its term.
 
@@ -24,6 +24,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,6 +35,9 @@ from aimlib.objects import Address
 
 _MARGIN = 1.1
 """Terms that a watcher waits: clocks tick differently, and a holder needs a moment between looking and acting."""
+
+_LONGEST = 24 * 3600.0
+"""Seconds; nobody can want to wait for longer."""
 
 
 def since_boot() -> float:
@@ -48,7 +52,7 @@ class Terms:
 
     Attributes
     ----------
-    term : seconds without renewal after which a lease may be taken over; the same for all who share a study.
+    term : seconds without renewal after which a lease of this process may be taken over; it is written into the lease.
     clock : returns seconds; must never jump.
     sleep : waits for some seconds, while a lease is watched.
     """
@@ -100,7 +104,7 @@ class Lease:
                 return
             begun = self._terms.clock()
             self._content["renewals"] += 1
-            tag = objects.put(self._address, _encoded(self._content), match=self._tag)
+            tag = objects.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
             if tag is None:
                 self._taken = True
             else:
@@ -120,7 +124,7 @@ class Lease:
             if not self._taken and not self._ended.is_set():
                 self._content["released"] = True
                 with suppress(StoreError):  # it expires by itself, and the run's work is done
-                    objects.put(self._address, _encoded(self._content), match=self._tag)
+                    objects.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
             self._ended.set()
 
     def _keep(self) -> None:
@@ -142,12 +146,7 @@ class Lease:
 
 
 class Leases:
-    """The leases of a study, as one process sees them.
-
-    Parameters
-    ----------
-    terms : the same term for all who share the study.
-    """
+    """The leases of a study, as one process sees them."""
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
@@ -160,13 +159,13 @@ class Leases:
         """
         content = {"run": run_id, "token": uuid.uuid4().hex, "holder": signature(), "renewals": 0, "released": False}
         begun = self._terms.clock()
-        tag = objects.put(address, _encoded(content), create=True)
+        tag = objects.put(address, _encoded(content, self._terms.term), create=True)
         if tag is None:
             free = self._free(address)
             if free is None:
                 return None
             begun = self._terms.clock()
-            tag = objects.put(address, _encoded(content), match=free)
+            tag = objects.put(address, _encoded(content, self._terms.term), match=free)
         return None if tag is None else Lease(run_id, address, content, tag, begun, self._terms)
 
     def holder(self, address: Address) -> str | None:
@@ -175,10 +174,8 @@ class Leases:
             content, tag = objects.get(address)
         except FileNotFoundError:
             return None
-        document = _decoded(address, content)
-        if document["released"] or self._unchanged_for(address, tag) >= self._terms.term * _MARGIN:
-            return None
-        return str(document["holder"])
+        released, holder, term = _decoded(address, content)
+        return None if released or self._unchanged_for(address, tag) >= term * _MARGIN else holder
 
     def _free(self, address: Address) -> str | None:
         """Return the ETag at which a lease may be replaced; None while it is held."""
@@ -186,14 +183,14 @@ class Leases:
             content, tag = objects.get(address)
         except FileNotFoundError:
             return None  # cleaned away this very moment; the caller asks again when it likes
-        if _decoded(address, content)["released"]:
+        released, _, term = _decoded(address, content)
+        if released:
             return tag
-        patience = self._terms.term * _MARGIN
-        while self._unchanged_for(address, tag) < patience:
+        while self._unchanged_for(address, tag) < term * _MARGIN:
             there = objects.head(address)
-            if there is None or there.tag != tag or there.age < min(self._terms.term, patience):
+            if there is None or there.tag != tag or there.age < term:
                 return None
-            self._terms.sleep(self._terms.term / 10)
+            self._terms.sleep(term / 10)
         return tag
 
     def _unchanged_for(self, address: Address, tag: str) -> float:
@@ -206,13 +203,18 @@ class Leases:
         return now - since
 
 
-def _encoded(content: dict[str, Any]) -> bytes:
-    return json.dumps(content).encode()
+def _encoded(content: dict[str, Any], term: float) -> bytes:
+    expires = datetime.now(UTC) + timedelta(seconds=term)  # for people: no program reads it
+    return json.dumps({**content, "term": term, "expires": expires.isoformat(timespec="seconds")}, indent=1).encode()
 
 
-def _decoded(address: Address, content: bytes) -> dict[str, Any]:
+def _decoded(address: Address, content: bytes) -> tuple[bool, str, float]:
+    """Return whether a lease was released, who holds it, and its term."""
     try:
         document = json.loads(content)
-        return {"released": bool(document["released"]), "holder": str(document["holder"])}
+        released, holder, term = bool(document["released"]), str(document["holder"]), float(document["term"])
     except (ValueError, KeyError, TypeError):
-        raise StoreError(f"{address}: is no lease; delete it") from None
+        term = 0.0
+    if not 0 < term <= _LONGEST:
+        raise StoreError(f"{address}: is no lease; delete it")
+    return released, holder, term

@@ -49,7 +49,7 @@ class ResultStore:
     Parameters
     ----------
     where : the study directory, created where missing; or ``s3://bucket/folder`` (the bucket exists).
-    terms : how the leases of a study in object storage live; the same for all who share it.
+    terms : how this process's leases on a study in object storage live.
 
     Raises
     ------

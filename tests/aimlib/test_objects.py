@@ -187,6 +187,10 @@ def test_errors_say_what_to_do_and_no_secrets(remote: str) -> None:
     assert "pass-word" not in in_another_process(put, AWS_ENDPOINT_URL_S3="http://user:pass-word@127.0.0.1:1")
     nobody = in_another_process(put, AWS_ENDPOINT_URL_S3="http://127.0.0.1:1", AWS_MAX_ATTEMPTS="1")
     assert "check the network and AWS_ENDPOINT_URL_S3" in nobody
+    unknown = in_another_process(
+        f"import os; del os.environ['AWS_ACCESS_KEY_ID']; {put}", AWS_CONFIG_FILE="/", HOME="/"
+    )
+    assert "give credentials that may read and write there" in unknown
     with pytest.raises(StoreError, match=r"no-such-bucket/x: cannot be listed: NoSuchBucket: .*; create the bucket"):
         objects.listing(Address("no-such-bucket", "x"))
 

@@ -8,11 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from synthetic_study import ARMS
+from typer.testing import CliRunner
 
 import analysis
+from ablations.cli import app
 from aimlib import objects
 from aimlib.errors import StoreError
 from aimlib.places import place
+from analysis import rendering
 
 
 def copy(directory: Path, url: str) -> None:
@@ -41,13 +44,20 @@ def test_both_give_the_same_frames(make_study, remote: str, compacted: bool) -> 
 
 
 def test_the_report_goes_into_a_folder_of_this_machine(make_study, remote: str, tmp_path: Path, monkeypatch) -> None:
-    directory = make_study(seeds=5, arms=ARMS[:2])
-    copy(directory, remote)
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    page = analysis.report(remote)
-    assert page == Path("report-study/report.html")
-    assert "synthetic" in page.read_text()
+    copy(make_study(seeds=5, arms=ARMS[:2]), remote)
+    monkeypatch.setattr(rendering, "write", lambda findings, out: (findings.headline, out))
+    headline, out = analysis.report(remote)
+    assert out == Path("report-study")
+    assert analysis.report(remote, tmp_path / "given") == (headline, tmp_path / "given")
+
+
+def test_the_command_line_takes_a_url(make_study, remote: str, tmp_path: Path) -> None:
+    copy(make_study(seeds=5, arms=ARMS[:2]), remote)
+    table = tmp_path / "trials.csv"
+    for arguments in (["status", remote], ["results", remote, "--csv", str(table)]):
+        ended = CliRunner().invoke(app, arguments)
+        assert ended.exit_code == 0, ended.output
+    assert len(table.read_text().splitlines()) == 1 + 2 * 5
 
 
 def test_large_objects_are_read_by_ranges(make_study, remote: str, monkeypatch) -> None:

@@ -153,8 +153,9 @@ def test_a_claim_excludes_and_is_released(anywhere: str) -> None:
     claim.release()
 
 
-def test_of_many_threads_one_claims(anywhere: str) -> None:
-    store, barrier, got = ResultStore(anywhere), threading.Barrier(4), []
+def test_of_many_threads_one_claims(remote: str) -> None:
+    """`test_claims` does the same in a directory."""
+    store, barrier, got = ResultStore(remote), threading.Barrier(4), []
 
     def attempt() -> None:
         barrier.wait()
@@ -172,9 +173,10 @@ def test_of_many_threads_one_claims(anywhere: str) -> None:
         winners[0].release()
 
 
-def test_of_many_processes_one_wins(anywhere: str, start: Start) -> None:
-    ResultStore(anywhere)
-    racers = [start("racer.py", anywhere, RUN, f"racer-{number}", wait=False) for number in range(4)]
+def test_of_many_processes_one_wins(remote: str, start: Start) -> None:
+    """`test_races` does the same in a directory."""
+    ResultStore(remote)
+    racers = [start("racer.py", remote, RUN, f"racer-{number}", wait=False) for number in range(4)]
     for racer in racers:
         assert racer.stdout.readline() == "ready\n"
     for racer in racers:
@@ -182,26 +184,54 @@ def test_of_many_processes_one_wins(anywhere: str, start: Start) -> None:
         racer.stdin.flush()
     answers = [racer.stdout.readline().strip() for racer in racers]
     assert sorted(answers) == ["False"] * 3 + ["True"]
-    assert rows_in(anywhere) == {RUN: f"racer-{answers.index('True')}"}
+    assert rows_in(remote) == {RUN: f"racer-{answers.index('True')}"}
 
 
-def test_killed_writers_lose_and_double_nothing(anywhere: str, start: Start, tmp_path: Path) -> None:
-    """`test_kill` does the same for a directory with many more kills, and with claims."""
+def test_killed_writers_lose_and_double_nothing(remote: str, start: Start, tmp_path: Path) -> None:
+    """`test_kill` does the same in a directory."""
     log, runs, chance = tmp_path / "log", 30, random.Random(1)
-    store = ResultStore(anywhere)
-    writers = [start("writer.py", anywhere, log, runs, "fences", seed) for seed in range(2)]
+    store = ResultStore(remote)
+    writers = [start("writer.py", remote, log, runs, "fences", seed) for seed in range(2)]
     time.sleep(0.3)
     killed = chance.choice(writers)
     killed.kill()
     killed.wait()
     assert {run_id for run_id, _ in logged(log)} <= store.settled()
     assert [writer.wait(60) for writer in writers if writer is not killed] == [0]
-    kept = rows_in(anywhere)
+    kept = rows_in(remote)
     assert set(kept) == store.settled() == {identity(number) for number in range(runs)}
     assert max(Counter(run_id for run_id, _ in logged(log)).values()) == 1
     assert [run_id for run_id, mark in logged(log) if kept[run_id] != mark] == []
     store.compact(at_least=1)
-    assert rows_in(anywhere) == kept
-    assert files_in(anywhere, "runs") == []
+    assert rows_in(remote) == kept
+    assert files_in(remote, "runs") == []
     store.clean()
     assert store.failures() == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["claims", "fences"])
+def test_writers_killed_many_times_lose_and_double_nothing(
+    remote: str, start: Start, tmp_path: Path, mode: str
+) -> None:
+    chance, log, kills, runs, term = random.Random(mode), tmp_path / "log", 0, 0, 2.0
+    store = ResultStore(remote)
+    while kills < 4:
+        runs += 20
+        writers = [start("writer.py", remote, log, runs, mode, chance.getrandbits(30), term) for _ in range(2)]
+        time.sleep(chance.uniform(0.0, 1.0))
+        for writer in chance.sample(writers, k=chance.choice([1, 2, 2])):
+            kills += writer.poll() is None
+            writer.kill()
+            writer.wait()
+        assert {run_id for run_id, _ in logged(log)} <= store.settled()
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    last = [start("writer.py", remote, log, runs, mode, chance.getrandbits(30), term) for _ in range(2)]
+    assert [writer.wait(120) for writer in last] == [0, 0]
+    kept = rows_in(remote)
+    assert set(kept) == store.settled() == {identity(number) for number in range(runs)}
+    assert max(Counter(run_id for run_id, _ in logged(log)).values()) == 1
+    assert [run_id for run_id, mark in logged(log) if kept[run_id] != mark] == []
+    assert files_in(remote, "segments")

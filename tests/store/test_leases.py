@@ -107,6 +107,15 @@ def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, 
     assert not first.lost
 
 
+def test_the_term_that_counts_is_the_holders(store_of, clock: Clock, old, remote: str) -> None:
+    first = ResultStore(remote, Terms(300.0, clock, clock.sleep)).claim(RUN)
+    assert document(remote)["term"] == 300
+    second = store_of(clock).claim(RUN)
+    assert clock.now > 1000 + 300
+    assert first.lost
+    assert not second.lost
+
+
 def test_a_young_lease_is_not_even_watched(store_of, clock: Clock) -> None:
     first = store_of(clock).claim(RUN)
     assert store_of(clock).claim(RUN) is None
@@ -270,9 +279,12 @@ def test_a_forked_child_has_no_claim(remote: str) -> None:
     claim.release()
 
 
-def test_an_object_that_is_no_lease_is_named(remote: str) -> None:
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"released": false, "holder": "x", "term": 1e300}', b'{"term": NaN}']
+)
+def test_an_object_that_is_no_lease_is_named(remote: str, content: bytes) -> None:
     store = ResultStore(remote)
-    objects.put(place(remote) / "leases" / RUN, b"[]")
+    objects.put(place(remote) / "leases" / RUN, content)
     with pytest.raises(StoreError, match=f"leases/{RUN}: is no lease; delete it"):
         store.claim(RUN)
 
