@@ -216,7 +216,8 @@ class _explained:  # noqa: N801 -- a context manager
         response = _response(error)
         code = str(response.get("Error", {}).get("Code") or type(error).__name__)
         status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if status == 404 and code != "NoSuchBucket":
+        gone = status == 404 and code != "NoSuchBucket"
+        if gone or (isinstance(error, FileNotFoundError) and not response):
             raise FileNotFoundError(f"{self.address}: is not there") from None
         advice = _ADVICE.get(code, _PATIENCE)
         message = f"{self.address}: cannot be {self.doing}: {code}: {_without_secrets(str(error))}; {advice}"

@@ -21,8 +21,8 @@ from aimlib.records import Column as RecordColumn
 from analysis.plan import refuse_version
 
 Part = TypeVar("Part")
-_THREADS = {True: 4, False: 16}
-"""By whether files are on this machine: requests to object storage wait most of their time."""
+_THREADS = 4
+_REQUESTS = 16  # at a time to object storage: they wait most of their time
 _LISTINGS = 100
 
 
@@ -45,7 +45,7 @@ def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
         runs = listed(directory / RUNS)
         segments = listed(directory / SEGMENTS)
         unread = [path for path in (*segments, *runs) if path not in done]
-        with ThreadPoolExecutor(_THREADS[isinstance(directory, Path)]) as pool:
+        with ThreadPoolExecutor(_THREADS if isinstance(directory, Path) else _REQUESTS) as pool:
             parts = list(pool.map(lambda path: _or_vanished(read, path), unread))
         done |= {path: part for path, part in zip(unread, parts, strict=True) if part is not None}
         if all(part is not None for part in parts):

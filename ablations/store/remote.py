@@ -75,9 +75,7 @@ class ObjectFolder:
         was settled, because a compaction had just removed its object, sees the segment now, and its row does not count:
         the segment's does, and the next compaction removes this one. Unless it is this very row that was moved.
         """
-        if kept() is not None or not objects.put(self.root / name, self._content(write), create=True):
-            return False
-        return kept() is not False
+        return objects.put(self.root / name, self._content(write), create=True) is not None and kept() is not False
 
     def settling_ended(self) -> bool:
         """Nothing has to be waited for: `settle` looks again afterwards."""
