@@ -77,10 +77,10 @@ class FileClaim:
     def lost(self) -> bool:
         """Whether the lock file is closed, was replaced or removed, or was signed by another process since.
 
-        A lock excludes only those who open the same file. On NFS a server that restarts, or a client that was cut off
-        for longer than its lease, drops locks: NFSv4 then fails every access through the descriptor, and NFSv3 does
-        not tell, but whoever locks next signs the file. That is seen here as late as the client's attribute cache
-        allows (`acregmax`, 60 s unless mounted otherwise).
+        A lock excludes only those who open the same file, so its name must still lead to this one. And an NFS server
+        that restarts, or a client that is cut off for longer than the server's patience, can drop a lock without a word
+        to its holder; whoever locks next signs the file. Both are seen as late as the client's cache allows
+        (`acregmax`, 60 s unless mounted otherwise), and a dropped lock that nobody took is not seen at all.
         """
         return not self._lock.holds(self.token)
 

@@ -79,7 +79,7 @@ class FileLock:
         try:
             mine, named = os.fstat(self._handle), self.path.stat()
             signed = os.pread(self._handle, 1000, 0)
-        except OSError:  # removed; or NFS dropped the lock and fails whatever goes through it
+        except OSError:  # removed; or the server of an NFS mount no longer knows the file
             return False
         return (mine.st_dev, mine.st_ino) == (named.st_dev, named.st_ino) and signed.endswith(token.encode())
 

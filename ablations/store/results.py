@@ -1,10 +1,9 @@
 """`ResultStore`: one folder per study, written by any number of processes, readable at any moment.
 
 The folder is a directory of this machine or of NFS, or in object storage; all that differs is behind
-`ablations.store.folders`.
-Layout and columns are those of `aimlib.records`. Beside them it holds ``plans/<nnn>.json``, every
-plan the study ever had; ``locks``; ``checkpoints/<run_id>``, where an unfinished run keeps its state; and ``live``,
-what sessions tell each other.
+`ablations.store.folders`. Layout and columns are those of `aimlib.records`. Beside them it holds ``plans/<nnn>.json``,
+every plan the study ever had; ``locks`` or ``leases``; ``checkpoints/<run_id>``, where an unfinished run keeps its
+state; and ``live``, what sessions tell each other.
 """
 
 from __future__ import annotations
