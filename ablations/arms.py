@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from ablations import documents
 from ablations.factors import arm_specs
+from ablations.resources import Resources
 from ablations.study import ArmSpec, StudyFile, StudySpec
 from aimlib.config import ModelConfig, RunConfig
 from aimlib.controls.base import Control
@@ -28,6 +29,7 @@ class Arm:
     of : the arm that it is a control or a variation of; None where it starts from the base.
     config : the run of the study's first seed.
     levels : label of the level of every factor, by factor; empty for arms beside the factors.
+    resources : what its runs are given.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Arm:
     of: str | None
     config: RunConfig
     levels: Mapping[str, str] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
 
     def run(self, seed: int) -> RunConfig:
         """Return the arm's run of another seed."""
@@ -100,7 +103,18 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
         model = control.transform(config.model, shape_of(config))
         config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
     _build(config.model, shape_of(config))
-    return Arm(name, "", arm.of, config, arm.levels or {})
+    return Arm(name, "", arm.of, config, arm.levels or {}, _resources(name, specs, spec))
+
+
+def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Resources:
+    """Return what an arm's runs are given: the study's, then what the chain of `of` and the arm itself say."""
+    given = spec.resources
+    for ancestor in reversed(_lineage(name, specs)):
+        try:
+            given = given.with_changes(specs[ancestor].resources)
+        except ConfigError as error:
+            raise ConfigError(f"resources: {problem}" for problem in error.problems) from None
+    return given
 
 
 def _build(model: ModelConfig, shape: ImageShape) -> None:

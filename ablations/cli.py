@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -87,6 +87,9 @@ def run_command(
     executor: Annotated[
         Literal["ray", "inline"], typer.Option(help="inline: in this process, one run after the other.")
     ] = "ray",
+    until_verdict: Annotated[
+        bool, typer.Option("--until-verdict", help="Add the seeds of the next look until nothing is open.")
+    ] = False,
 ) -> None:
     """Run what is missing of a study, then report. Run it again to go on after an interruption."""
     import analysis  # noqa: PLC0415
@@ -95,13 +98,14 @@ def run_command(
     from ablations.study import read_study  # noqa: PLC0415
 
     console = _console()
+    options: dict[str, Any] = {"address": address, "executor": executor, "until_verdict": until_verdict}
     try:
         if read_study(study, overrides or ()).spec.search is None:
-            session = run(study, out, overrides or (), address=address, executor=executor, console=console)
+            session = run(study, out, overrides or (), console=console, **options)
         else:
             from ablations import screening  # noqa: PLC0415
 
-            found = screening.run(study, out, overrides or (), address=address, executor=executor, console=console)
+            found = screening.run(study, out, overrides or (), console=console, **options)
             printing.trials(found.trials, console)
             session = found.session
             if not found.confirmed:
@@ -111,11 +115,11 @@ def run_command(
         console.print("interrupted: the same command goes on from here")
         raise typer.Exit(130) from None
     printing.session(session, console)
+    if session.interrupted:  # whoever ended it may not wait for a report
+        raise typer.Exit(session.code)
     _conclude(session.directory, console)
     console.print(f"report: {analysis.report(session.directory)}", soft_wrap=True, highlight=False)
-    if session.open:
-        raise typer.Exit(130)
-    if session.failed:
+    if session.failed or session.open:
         raise typer.Exit(1)
 
 

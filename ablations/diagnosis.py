@@ -139,8 +139,8 @@ def _data() -> Iterable[Finding]:
 
 
 def _ray() -> Iterable[Finding]:
-    from ablations.executors import RayExecutor  # noqa: PLC0415
-    from ablations.study import Resources  # noqa: PLC0415
+    from ablations.execution.ray_executor import RayExecutor  # noqa: PLC0415
+    from ablations.resources import Resources  # noqa: PLC0415
 
-    with tempfile.TemporaryDirectory() as folder, RayExecutor(Resources(), Path(folder)) as executor:
+    with RayExecutor([Resources()]) as executor:
         yield Finding("Ray", "ok", f"starts here; {executor.parallel} runs of one CPU at once")

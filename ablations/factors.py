@@ -14,7 +14,9 @@ from ablations.study import ArmSpec, StudySpec
 def arm_specs(spec: StudySpec) -> dict[str, ArmSpec]:
     """Return every arm of a study, by name: those that it names, then the combinations of its factors."""
     named = {
-        name: arm if arm.levels is None else _at_levels(_combination(arm.levels, spec), spec, arm.role)
+        name: arm
+        if arm.levels is None
+        else _at_levels(_combination(arm.levels, spec), spec, arm.role).model_copy(update={"resources": arm.resources})
         for name, arm in spec.arms.items()
     }
     return {**named, **_factor_arms(spec)}

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping
+import uuid
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
-from ablations import planning, progress
-from ablations.executors import InlineExecutor, RayExecutor
+from ablations import planning, progress, sequential
+from ablations.desk import Desk
+from ablations.execution.capacity import accelerators, types_of_seeds
+from ablations.execution.inline import InlineExecutor
+from ablations.execution.queue import Queue, in_order
+from ablations.execution.ray_executor import RayExecutor
+from ablations.execution.stopping import Stop
 from ablations.planning import Plan
 from ablations.store import ResultStore
-from ablations.study import read_study
-from ablations.trial import Task, failure, tasks
+from ablations.study import StudyFile, read_study
+from ablations.trial import Task, paused_at, settle_as_pruned, tasks
 from aimlib.errors import UsageError
-from aimlib.records import ANALYSIS_PLAN, SETTLED
-
-_POLL = 2.0
-"""Seconds between looks at runs that another process computes."""
-
-_UNSHARED = (
-    "the worker does not see the study's directory {directory}: put it on storage that all nodes share and give that "
-    "with --out"
-)
+from aimlib.records import ANALYSIS_PLAN
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,12 @@ class Session:
     directory : the study directory.
     planned, settled_before, computed : numbers of runs.
     failed : ids of runs that failed in this session, each with its reason.
-    open : ids of runs that are not settled and have not failed: the session was interrupted.
+    open : ids of runs that are not settled and have neither failed nor paused: the session was interrupted, or no more
+        of their arm was begun.
+    paused : ids of runs that wait at the epoch they were to go to, each with its last validation accuracy.
+    withheld : ids of runs that were not begun because their arm fails with the same error every time.
+    interrupted : what ended the session before its time; empty where nothing did.
+    code : exit code of the command line where it was interrupted.
     """
 
     directory: Path
@@ -47,6 +50,10 @@ class Session:
     computed: int
     failed: Mapping[str, str]
     open: tuple[str, ...]
+    paused: Mapping[str, float | None] = field(default_factory=dict)
+    withheld: Mapping[str, str] = field(default_factory=dict)
+    interrupted: str = ""
+    code: int = 0
 
 
 def run(
@@ -56,9 +63,15 @@ def run(
     *,
     address: str | None = None,
     executor: Literal["ray", "inline"] = "ray",
+    until: Mapping[str, int] | None = None,
+    prune: Collection[str] = (),
+    until_verdict: bool = False,
     console: Console | None = None,
 ) -> Session:
     """Compute what is missing of a study.
+
+    Ctrl-C or SIGTERM ends the session after every run has saved its state; a second one ends it at once, with
+    KeyboardInterrupt.
 
     Parameters
     ----------
@@ -67,6 +80,9 @@ def run(
     overrides : ``key.path=value`` each, see `ablations.study.read_study`.
     address : of a Ray cluster; None starts Ray on this machine.
     executor : ``inline`` computes in this process, one run after the other.
+    until : number of epochs after which a run pauses, by run id; such runs are in `Session.paused`.
+    prune : ids of paused runs that are settled as they are, with the status ``pruned``, instead of going on.
+    until_verdict : after every look add the seeds of the next one, until nothing is open; see `ablations.sequential`.
     console : where progress is shown; None is silent.
 
     Raises
@@ -79,23 +95,67 @@ def run(
     file = read_study(study, overrides)
     if file.spec.search is not None:
         raise UsageError(f"{file.path}: search: this study searches first; run it with ablations.screening.run")
+    directory = Path(out) if out is not None else Path("results") / file.spec.name
+
+    def with_seeds(seeds: Sequence[int]) -> Session:
+        wanted = StudyFile(file.spec.model_copy(update={"seeds": tuple(seeds)}), file.path)
+        return _session(wanted, directory, address, executor, until or {}, prune, console)
+
+    if not until_verdict:
+        return with_seeds(file.spec.seeds)
+    before = ResultStore(directory).read_plan() or {}
+    return sequential.until_verdict(file, before.get("seeds", ()), with_seeds, console)
+
+
+def _session(
+    file: StudyFile,
+    directory: Path,
+    address: str | None,
+    executor: Literal["ray", "inline"],
+    until: Mapping[str, int],
+    prune: Collection[str],
+    console: Console,
+) -> Session:
+    """Compute what is missing of a study."""
     with console.status("checking the study, its networks and its data"):
         plan = planning.plan(file)
-    directory = Path(out) if out is not None else Path("results") / plan.study.spec.name
     store = ResultStore(directory)
     _refuse_another_study(store, plan)
     settled = store.settled()
-    waiting = [task for task in tasks(plan, store, list(plan.runs)) if task.run_id not in settled]
+    session = uuid.uuid4().hex[:12]
+    todo = {task.run_id: task for task in tasks(plan, store, list(plan.runs), session, until)}
+    missing = {run_id: task for run_id, task in todo.items() if run_id not in settled and run_id not in prune}
+    waiting_there = _paused_there(missing, store)
+    waiting = in_order(task for run_id, task in missing.items() if run_id not in waiting_there)
+    given = [arm.resources for arm in plan.arms]
     with ExitStack() as stack:
         hands: InlineExecutor | RayExecutor = InlineExecutor(plan.study.spec.resources)
         if waiting and executor == "ray":
             with console.status("starting Ray"):
-                hands = stack.enter_context(RayExecutor(plan.study.spec.resources, store.directory / "ray", address))
+                hands = stack.enter_context(RayExecutor(given, address))
+            waiting = _on_devices(waiting, hands, store)
         if waiting:
             hands.check()
         # Only now, when nothing speaks against running it, does the study take the place of an earlier version.
         _write_plan(plan, store, settled, console)
-        return _compute(plan, store, waiting, hands, console)
+        _prune(todo, prune, settled, store)
+        desk = _compute(plan, store, waiting, hands, session, console)
+    store.compact()
+    done, stop = store.settled() & set(todo), desk.stop
+    paused = waiting_there if stop.requested else {**waiting_there, **desk.paused}
+    over = done | set(desk.failed) | set(paused)
+    return Session(
+        directory=store.directory,
+        planned=len(plan.runs),
+        settled_before=len(settled & set(todo)),
+        computed=len(done - settled),
+        failed=desk.failed,
+        open=tuple(run_id for run_id in todo if run_id not in over),
+        paused=paused,
+        withheld=desk.withheld,
+        interrupted=stop.reason,
+        code=stop.code,
+    )
 
 
 def _refuse_another_study(store: ResultStore, plan: Plan) -> None:
@@ -107,10 +167,50 @@ def _refuse_another_study(store: ResultStore, plan: Plan) -> None:
         )
 
 
+def _paused_there(missing: Mapping[str, Task], store: ResultStore) -> dict[str, float | None]:
+    """Return the runs that are at the epoch they are to go to already."""
+    found = {}
+    for run_id, task in missing.items():
+        if task.until is not None:
+            epochs, accuracy = paused_at(task, store)
+            if epochs >= task.until:
+                found[run_id] = accuracy
+    return found
+
+
+def _prune(todo: Mapping[str, Task], run_ids: Collection[str], settled: set[str], store: ResultStore) -> None:
+    for run_id in run_ids:
+        if run_id not in todo:
+            raise UsageError(f"prune: {run_id} is no run of the study")
+        if run_id not in settled:
+            epochs, _ = paused_at(todo[run_id], store)
+            settle_as_pruned(todo[run_id], store, f"stopped after {epochs} epochs by the search")
+
+
+def _on_devices(waiting: list[Task], hands: RayExecutor, store: ResultStore) -> list[Task]:
+    """Return the tasks with the type of GPU that all runs of their seed have, where the cluster has several."""
+    seeds = list(dict.fromkeys(task.config["seed"] for task in waiting if task.device == "cuda"))
+    kinds = accelerators(hands.nodes)
+    types = types_of_seeds(seeds, kinds, _devices_before(kinds, store) if len(kinds) > 1 else None)
+    return [replace(task, accelerator=types.get(task.config["seed"], "")) for task in waiting]
+
+
+def _devices_before(kinds: Iterable[str], store: ResultStore) -> dict[int, str]:
+    """Return the type of GPU on which the settled runs of each seed were computed, of those that there are."""
+    import analysis  # noqa: PLC0415 -- pandas, and only a cluster with several types asks
+
+    rows = analysis.load(store.location).trials[["seed", "device_name"]].dropna()
+    names = dict(zip(rows["seed"], rows["device_name"], strict=True))
+    by_length = sorted(kinds, key=len, reverse=True)  # A100 before A10
+    found = {int(seed): next((kind for kind in by_length if kind in name), "") for seed, name in names.items()}
+    return {seed: kind for seed, kind in found.items() if kind}
+
+
 def _write_plan(plan: Plan, store: ResultStore, settled: set[str], console: Console) -> None:
     """Write everything but results."""
     store.clean()
-    document = planning.document(plan, store.read_plan())
+    before = store.read_plan()
+    document = planning.document(plan, before)
     store.write_plan(document)
     if not store.has_analysis_plan():
         with console.status("freezing the analysis plan"):
@@ -120,116 +220,60 @@ def _write_plan(plan: Plan, store: ResultStore, settled: set[str], console: Cons
     for data in {data.fingerprint: data for data in plan.data.values()}.values():
         store.write_images(data.fingerprint, planning.image_rows(data))
     planned = {run.run_id for run in plan.runs}
-    before = len(settled & planned)
-    if before:
-        console.print(f"{before} of {len(planned)} runs are settled already and are not repeated.")
-    if settled - planned:
-        console.print(
-            f"{len(settled - planned)} settled runs in {store.directory} are no longer part of the study: they stay "
-            f"there, and the report leaves them out.",
-            soft_wrap=True,
-        )
+    kept = len(settled & planned)
+    if kept:
+        console.print(f"{kept} of {len(planned)} runs are settled already and are not repeated.")
+    for line in _stale(settled - planned, before, document):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _stale(left: set[str], before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Iterable[str]:
+    """Say which settled runs are no longer part of the study, and why."""
+    if not left:
+        return
+    arms_before = {run["run_id"]: run["arm"] for run in (before or {}).get("runs", ())}
+    names = {arm["name"] for arm in now["arms"]}
+    counts = Counter(arms_before.get(run_id, "") for run_id in left)
+    for arm, count in sorted(counts.items()):
+        if not arm:
+            why = "belong to earlier versions of the study"
+        elif arm in names:
+            why = f"are stale: arm {arm} was changed, or has fewer seeds, and what it is now has runs of its own"
+        else:
+            why = f"are of arm {arm}, which the study no longer has"
+        yield f"{count} settled runs {why}; they stay there, and the report leaves them out."
 
 
 def _compute(
-    plan: Plan, store: ResultStore, waiting: list[Task], hands: InlineExecutor | RayExecutor, console: Console
-) -> Session:
-    planned = {run.run_id for run in plan.runs}
-    settled = store.settled()
-    desk = _Desk(plan, store, {task.run_id: task for task in waiting}, settled, console)
-    desk.progress.parallel = max(1, min(len(waiting), hands.parallel))
-    if waiting:
-        desk.view.start()
+    plan: Plan,
+    store: ResultStore,
+    waiting: list[Task],
+    hands: InlineExecutor | RayExecutor,
+    session: str,
+    console: Console,
+) -> Desk:
+    queue = Queue(waiting, plan.study.spec.resources.max_retries)
+    state = progress.Progress(plan, store.settled())
+    state.parallel = max(1, min(len(waiting), hands.parallel))
+    sight = progress.Sight(state, console)
+    stop = Stop(lambda reason: _ask_to_stop(reason, session, store, sight))
+    labels = progress.labels(list(plan.runs))
+    desk = Desk(store, {task.run_id: task for task in waiting}, queue, stop, [sight], console, labels)
+    if not waiting:
+        return desk
+    sight.start()
     try:
-        while waiting:
-            desk.begin(waiting)
-            hands.execute(waiting, desk)
-            waiting = [] if desk.interrupted else desk.released()
+        with stop.on_signals():
+            while waiting and not stop.requested:
+                hands.execute(queue, desk, stop)
+                waiting = desk.released()
+                queue.add(waiting)
     finally:
-        desk.view.stop()
-    store.compact()
-    done = store.settled() & planned
-    left = tuple(run.run_id for run in plan.runs if run.run_id not in done and run.run_id not in desk.failed)
-    before = len(settled & planned)
-    return Session(store.directory, len(plan.runs), before, len(done) - before, desk.failed, left)
+        sight.stop()
+        store.forget_stop(session)
+    return desk
 
 
-class _Desk:
-    """Keeps the books of a session: the executor's listener."""
-
-    def __init__(
-        self, plan: Plan, store: ResultStore, waiting: dict[str, Task], settled: set[str], console: Console
-    ) -> None:
-        self.store, self.tasks, self.console = store, waiting, console
-        self.progress = progress.Progress(plan, settled)
-        self.view = progress.view(self.progress, console)
-        self.labels = progress.labels(list(plan.runs))
-        self.failed: dict[str, str] = {}
-        self.held: set[str] = set()
-        self._unheard: set[str] = set()
-
-    def begin(self, waiting: list[Task]) -> None:
-        """Take note of the tasks that are given to the executor."""
-        self.held.clear()
-        self._unheard = {task.run_id for task in waiting}
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the executor came back without an end for every task."""
-        return bool(self._unheard)
-
-    def began(self, run_id: str) -> None:
-        self.progress.began_run(run_id)
-
-    def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
-        self.progress.epoch(run_id, row)
-        self.view.update(run_id)
-
-    def ended(self, run_id: str, end: str) -> None:
-        self._unheard.discard(run_id)
-        if end == "held":
-            self.held.add(run_id)
-            end = "waiting"
-        elif end == "unshared" or (end in SETTLED and not self.store.is_settled(run_id)):
-            self.died(run_id, _UNSHARED.format(directory=self.store.directory))
-            return
-        elif end == "failed":
-            self._failed(
-                run_id, f"why: ablate results {self.store.directory} --where status=failed --columns arm,seed,reason"
-            )
-        self.progress.ended(run_id, end)
-        self.view.update(run_id)
-
-    def died(self, run_id: str, reason: str) -> None:
-        self._unheard.discard(run_id)
-        self.store.record_failure(failure(self.tasks[run_id], reason))
-        self._failed(run_id, reason)
-        self.progress.ended(run_id, "failed")
-        self.view.update(run_id)
-
-    def _failed(self, run_id: str, reason: str) -> None:
-        self.failed[run_id] = reason
-        self.console.print(
-            f"{self.labels[run_id]} ({run_id}) failed: {reason}", style="red", markup=False, emoji=False, soft_wrap=True
-        )
-
-    def released(self) -> list[Task]:
-        """Return the tasks that another process had claimed and has not settled, once it lets go of one."""
-        waiting = set(self.held)
-        if waiting:
-            holders = sorted({self.store.holder(run_id) or "another process" for run_id in waiting})
-            self.console.print(
-                f"{len(waiting)} runs are being computed by {'; '.join(holders)}; waiting (Ctrl-C leaves them to it).",
-                markup=False,
-                soft_wrap=True,
-            )
-        while waiting:
-            for run_id in sorted(waiting):
-                if self.store.is_settled(run_id):
-                    waiting.discard(run_id)
-                    self.progress.ended(run_id, "finished")
-            free = [run_id for run_id in sorted(waiting) if self.store.holder(run_id) is None]
-            if free:
-                return [self.tasks[run_id] for run_id in free]
-            time.sleep(_POLL if waiting else 0)
-        return []
+def _ask_to_stop(reason: str, session: str, store: ResultStore, sight: progress.Sight) -> None:
+    store.request_stop(session)
+    sight.note(f"{reason}: ending the session once every run has saved its state; once more to end it at once")

@@ -96,6 +96,44 @@ class Progress:
         return left / max(1, self.parallel)
 
 
+class Sight:
+    """Takes events into the state and shows it."""
+
+    def __init__(self, state: Progress, console: Console) -> None:
+        self.state, self._console, self._view = state, console, view(state, console)
+        self.start, self.stop = self._view.start, self._view.stop
+
+    def began(self, run_id: str, where: str) -> None:
+        """A worker has a run."""
+        self.state.began_run(run_id)
+
+    def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
+        """An epoch is complete."""
+        self.state.epoch(run_id, row)
+        self._view.update(run_id)
+
+    def ended(self, run_id: str, end: str) -> None:
+        """Nothing more happens to a run."""
+        self.state.ended(run_id, end)
+        self._view.update(run_id)
+
+    def again(self, run_id: str, reason: str, seconds: float) -> None:
+        """A run goes on later."""
+        self.state.ended(run_id, "waiting")
+        self.note(f"{run_id}: {reason}; goes on in {seconds:g} s")
+
+    def died(self, run_id: str, reason: str) -> None:
+        """A run is given up."""
+        self.ended(run_id, "failed")
+
+    def note(self, text: str) -> None:
+        """Say something."""
+        self._console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    def tick(self) -> None:
+        """Nothing to do."""
+
+
 class View(Protocol):
     """What a session tells while it runs."""
 

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from ablations import documents
 from ablations.designs import DESIGNS, TWO_LEVELS
 from ablations.levels import RUN_KEYS, Factors, Labels, labels_of
+from ablations.resources import ArmResources, Resources
 from aimlib.component import Frozen, Names
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
 from aimlib.training.protocols import PROTOCOLS
@@ -60,29 +61,6 @@ LookNumbers = Annotated[tuple[int, ...], BeforeValidator(_looks)]
 Mapped = dict[str, Any]
 
 
-class Resources(Frozen):
-    """What one run is given. No part of a run's identity, but the number of CPUs decides the last bits."""
-
-    cpus: Annotated[int, Field(ge=1)] = 1
-    """CPUs of a run, and threads that torch uses for it."""
-    gpus: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs of a run; a fraction lets several runs share one."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: CUDA where the run has a GPU, else the CPU."""
-    max_retries: Annotated[int, Field(ge=0)] = 3
-    """How often a run is tried again when its process dies."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(f"gpus: {self.gpus}: above 1 only whole numbers can be given to a run")
-        if self.device == "cuda" and self.gpus == 0:
-            raise ValueError("device: cuda needs gpus: a run that is given none sees none")
-        if self.device == "cpu" and self.gpus > 0:
-            raise ValueError(f"gpus: {self.gpus:g} without effect: device is cpu")
-        return self
-
-
 class ArmSpec(Frozen):
     """One arm: what it changes over the base, or which control of which arm it is."""
 
@@ -95,6 +73,8 @@ class ArmSpec(Frozen):
     """Control that is applied to the arm `of`."""
     levels: Labels = None
     """The arm that is varied, at these levels of the factors and at the first level of the others."""
+    resources: ArmResources | None = None
+    """What its runs are given else than the study says; arms that start from it are given the same."""
     role: Literal["baseline", "aim", "other"] | None = None
     """Part in the verdict, where it does not follow from the configuration: the arms named first are taken."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import traceback
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ablations.execution.endings import Ending, ending_of
 from ablations.planning import Plan, PlannedRun
 from ablations.provenance import plugins_of, provenance
 from ablations.store import ResultStore, read_mark
@@ -22,14 +24,13 @@ from aimlib.datasets.base import DataSet
 from aimlib.errors import DataError, UsageError
 from aimlib.records import SCHEMA_VERSION, TRIALS, RunRecord
 from aimlib.registry import datasets, selections
-from aimlib.training.devices import device_name, pick_device
-from aimlib.training.loop import OnEpoch, Outcome, train
+from aimlib.training import checkpoints
+from aimlib.training.devices import device_name, is_out_of_memory, pick_device
+from aimlib.training.loop import OnEpoch, Paused, train
+from aimlib.training.outcomes import Outcome, outcome_so_far
 
-End = Literal["finished", "diverged", "failed", "held", "unshared"]
-"""How an attempt ended; `held`: another process is computing this run; `unshared`: this machine does not see the
-study's directory."""
-
-_TRACEBACK_LINES = 25
+_LOOK = 1.0
+"""Seconds between two looks at whether the session is to end."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Task:
     config : the RunConfig as JSON; validated again by the worker.
     costs : the trial columns that are known of the network before it is trained.
     device, threads : where it is trained.
+    gpus : GPUs that it is given; a fraction bounds the memory that it may take of one.
+    accelerator : type of GPU that it needs, so that the runs of a seed have the same; empty: any.
+    session : name of the session that computes it, which may be asked to stop; empty: none.
+    until : it pauses after so many epochs, its state kept; None: it goes to its end.
     """
 
     directory: str
@@ -55,27 +60,38 @@ class Task:
     costs: dict[str, int]
     device: Literal["cpu", "cuda"]
     threads: int
+    gpus: float = 0.0
+    accelerator: str = ""
+    session: str = ""
+    until: int | None = None
 
 
-def tasks(plan: Plan, store: ResultStore, runs: list[PlannedRun]) -> list[Task]:
+def tasks(
+    plan: Plan,
+    store: ResultStore,
+    runs: list[PlannedRun],
+    session: str = "",
+    until: Mapping[str, int] | None = None,
+) -> list[Task]:
     """Return the task of every given run."""
-    resources = plan.study.spec.resources
-    device = resources.device
-    if device == "auto":
-        device = "cuda" if resources.gpus > 0 else "cpu"
     costs = ("parameters", "trainable_parameters", "multiply_adds")
+    mark, until = store.mark(), until or {}
+    resources = {arm.name: arm.resources for arm in plan.arms}
     return [
         Task(
-            directory=str(store.directory),
-            mark=store.mark(),
+            directory=store.location,
+            mark=mark,
             study=plan.study.spec.name,
             arm=run.arm,
             run_id=run.run_id,
             fingerprint=run.fingerprint,
             config=_with_absolute_paths(run.config).model_dump(mode="json"),
             costs={name: getattr(plan.summaries[run.arm], name) for name in costs},
-            device=device,
-            threads=resources.cpus,
+            device=resources[run.arm].trained_on,
+            threads=resources[run.arm].cpus,
+            gpus=resources[run.arm].gpus,
+            session=session,
+            until=until.get(run.run_id),
         )
         for run in runs
     ]
@@ -89,35 +105,93 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"data": config.data.model_copy(update=places)})
 
 
-def execute(task: Task, on_epoch: OnEpoch | None = None) -> End:
+def execute(task: Task, on_epoch: OnEpoch | None = None, pause: Callable[[], bool] | None = None) -> Ending:
     """Compute a run and settle it in the store, going on from its checkpoint where there is one.
 
-    An exception becomes a row with the status ``failed``; only what ends the process is passed on.
+    An exception becomes a row with the status ``failed``, unless it is the machine's; only what ends the process is
+    passed on.
 
     Parameters
     ----------
     on_epoch : called after every epoch with the epoch's row.
+    pause : asked after every step; when true, the run saves its state and ends.
     """
     if read_mark(Path(task.directory)) != task.mark:
-        return "unshared"
+        return Ending("unshared")
     store = ResultStore(Path(task.directory))
     claim = store.claim(task.run_id)
     if claim is None:
-        return "held"
+        return Ending("held")
     with claim:
         if store.is_settled(task.run_id):
-            return "finished"
+            return Ending("finished")
+        watch = _Watch(task, store, on_epoch, pause)
         try:
-            record = _compute(task, store, on_epoch)
+            record = _compute(task, store, watch)
+            store.commit(record)
+        except Paused:
+            return watch.ending("paused")
         except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
-            store.record_failure(failure(task, _reason(error), _end_of_traceback(error)))
-            return "failed"
-        store.commit(record)
+            ending = ending_of(error, out_of_memory=is_out_of_memory(error))
+            if ending.end == "failed":
+                store.record_failure(failure(task, ending.reason, ending.traceback))
+            return ending
         store.discard_checkpoint(task.run_id)
-        return "diverged" if record.trial["status"] == "diverged" else "finished"
+        return watch.ending("diverged" if record.trial["status"] == "diverged" else "finished")
 
 
-def _compute(task: Task, store: ResultStore, on_epoch: OnEpoch | None) -> RunRecord:
+class _Watch:
+    """Knows how far a run is, and whether it is to pause."""
+
+    def __init__(
+        self, task: Task, store: ResultStore, on_epoch: OnEpoch | None, pause: Callable[[], bool] | None
+    ) -> None:
+        self._task, self._store, self._on_epoch, self._asked = task, store, on_epoch, pause
+        self._looked, self._stopping = 0.0, False
+        self.epochs, self.accuracy = 0, None
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Take note of a completed epoch and pass it on."""
+        self.epochs, self.accuracy = row["epoch"], row["validation_accuracy"]
+        if self._on_epoch is not None:
+            self._on_epoch(row)
+
+    def pause(self) -> bool:
+        """Tell the run whether to save its state and end."""
+        asked = self._asked is not None and self._asked()
+        until = self._task.until
+        return asked or self._session_stops() or (until is not None and self.epochs >= until)
+
+    def ending(self, end: Literal["finished", "diverged", "paused"]) -> Ending:
+        """Return how it ended."""
+        return Ending(end, epochs=self.epochs, accuracy=self.accuracy)
+
+    def _session_stops(self) -> bool:
+        now = time.monotonic()
+        if self._task.session and now - self._looked >= _LOOK:
+            self._looked = now
+            self._stopping = self._stopping or self._store.stop_requested(self._task.session)
+        return self._stopping
+
+
+def _compute(task: Task, store: ResultStore, watch: _Watch) -> RunRecord:
+    config, data = _prepared(task)
+    outcome = train(
+        config,
+        data,
+        device=pick_device(task.device),
+        threads=task.threads,
+        run_id=task.run_id,
+        checkpoint_directory=store.checkpoint_directory(task.run_id),
+        memory_share=task.gpus if 0 < task.gpus < 1 else None,
+        on_epoch=watch.epoch,
+        pause=watch.pause,
+    )
+    return _record(task, config, outcome, data)
+
+
+def _prepared(task: Task) -> tuple[RunConfig, DataSet]:
+    """Return the run's configuration, validated again, and its data, which must be those of the plan."""
     config = RunConfig.parse(task.config)
     data = _load(config.data.model_dump_json(), config)
     if data.fingerprint != task.fingerprint:
@@ -127,16 +201,34 @@ def _compute(task: Task, store: ResultStore, on_epoch: OnEpoch | None) -> RunRec
             f"`ablate data info {config.data.name}`"
         )
     assert config.run_id(data.fingerprint) == task.run_id, "driver and worker run different versions of this package"
-    outcome = train(
-        config,
-        data,
-        device=pick_device(task.device),
-        threads=task.threads,
-        run_id=task.run_id,
-        checkpoint_directory=store.checkpoint_directory(task.run_id),
-        on_epoch=on_epoch,
-    )
-    return _record(task, config, outcome, data)
+    return config, data
+
+
+def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
+    """Settle a paused run as it is, with the status ``pruned``; return False where another process has it.
+
+    Raises
+    ------
+    StoreError: it has no checkpoint at the end of an epoch.
+    """
+    claim = store.claim(task.run_id)
+    if claim is None:
+        return False
+    with claim:
+        if not store.is_settled(task.run_id):
+            config, data = _prepared(task)
+            outcome = outcome_so_far(config, data, store.checkpoint_directory(task.run_id), task.run_id, reason)
+            store.commit(_record(task, config, outcome, data))
+        store.discard_checkpoint(task.run_id)
+    return True
+
+
+def paused_at(task: Task, store: ResultStore) -> tuple[int, float | None]:
+    """Return the completed epochs of a run that is not settled, and the validation accuracy of the last; 0 before."""
+    found = checkpoints.load(store.checkpoint_directory(task.run_id), task.run_id)
+    if found is None or not found.epochs:
+        return 0, None
+    return len(found.epochs), found.epochs[-1]["validation_accuracy"]
 
 
 _loaded: dict[str, DataSet] = {}
@@ -213,15 +305,6 @@ def _components(config: RunConfig) -> dict[str, Any]:
 @functools.cache
 def _here() -> dict[str, Any]:
     return dict(provenance())
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _end_of_traceback(error: Exception) -> str:
-    lines = "".join(traceback.format_exception(error)).splitlines()
-    return "\n".join(lines[-_TRACEBACK_LINES:])
 
 
 def as_json(task: Task) -> dict[str, Any]:

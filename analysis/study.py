@@ -18,6 +18,7 @@ from analysis.results import Results
 from analysis.statistics import Comparison, Family, compare_all, decide, failure_table, outcomes
 from analysis.statistics.attribution import Attribution, attributions
 from analysis.statistics.sensitivity import check_row
+from analysis.statistics.verdict import OPEN
 
 _SEED = 20210301
 
@@ -103,6 +104,23 @@ class Findings:
             },
         ]
         return pd.concat([primary.checks, pd.DataFrame(more).astype(primary.checks.dtypes)], ignore_index=True)
+
+    @property
+    def unsettled(self) -> tuple[str, ...]:
+        """Names of the gated comparisons that are open and that further pairs may settle.
+
+        Those below a gate that is closed do not count. A comparison that is positive beyond any stopping row (outside
+        the claim's scope a gain above δ has none) is as settled as it can be.
+        """
+        found = []
+        for comparison in (c for c in self.family.comparisons if c.family == "gate"):
+            reachable = comparison.needed is None or comparison.needed.reachable
+            lower = comparison.interval.lower
+            if comparison.verdict.kind in OPEN and (reachable or not lower > 0):
+                found.append(comparison.name)
+            if not comparison.verdict.decided or not lower > 0:
+                break
+        return tuple(found)
 
     @property
     def headline(self) -> str:

@@ -1,19 +1,20 @@
-"""The state of a run after an epoch: enough to go on bit for bit, and nothing that executes code when read."""
+"""The state of a run after any of its steps: enough to go on bit for bit, and nothing that executes code when read."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from aimlib.errors import StoreError
 
-FORMAT = 1
+FORMAT = 2
 FILE = "checkpoint.pt"
+_TEMPORARY = f".{FILE}."
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Checkpoint:
     """What a run needs to go on.
 
     Random streams are addressed by epoch and image, and schedule and stopping rule are functions of the history,
-    so no generator and no schedule state is among it.
+    so no schedule state is among it, and generators only of an epoch under way.
 
     Attributes
     ----------
@@ -30,6 +31,7 @@ class Checkpoint:
     predictions : [epochs, test images].
     network, optimizer : state dicts.
     seconds, attempts, started_at : wall time so far, number of starts, ISO time of the first.
+    under_way : of the epoch that has begun, what `aimlib.training.epoch.Epoch.state` returns; None between epochs.
     """
 
     run_id: str
@@ -40,26 +42,60 @@ class Checkpoint:
     seconds: float
     attempts: int
     started_at: str
+    under_way: dict[str, Any] | None = None
 
 
-def save(checkpoint: Checkpoint, directory: Path) -> None:
-    """Replace the checkpoint in `directory` in one step: a reader sees the old one or the new one, whole."""
+def save(checkpoint: Checkpoint, directory: Path) -> Path:
+    """Replace the checkpoint in `directory` in one step: a reader sees the old one or the new one, whole.
+
+    A run has one writer at a time (in a study, the holder of its claim): temporary files of others are remains.
+
+    Returns
+    -------
+    the file.
+
+    Raises
+    ------
+    OSError: there is no space, or another fault of the disk; the old checkpoint is in place.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / f".{FILE}.{os.getpid()}"
-    with temporary.open("wb") as file:
-        torch.save({"format": FORMAT, **vars(checkpoint)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(directory / FILE)
+    _remove_remains(directory)
+    temporary = directory / f"{_TEMPORARY}{os.getpid()}"
+    try:
+        with temporary.open("wb") as file:
+            _write({"format": FORMAT, **vars(checkpoint)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary.replace(directory / FILE)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _write(state: dict[str, Any], file: BinaryIO) -> None:
+    """Write the state; torch says of a full disk only that its writer failed, so the cause is given instead."""
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
+def _remove_remains(directory: Path) -> None:
+    """Remove the temporary files of writers that were killed."""
+    for remains in directory.glob(f"{_TEMPORARY}*"):
+        remains.unlink(missing_ok=True)
 
 
 def load(directory: Path, run_id: str) -> Checkpoint | None:
-    """Return the checkpoint in `directory`, or None where there is none.
+    """Return the checkpoint in `directory`, or None where there is none; for the run's one writer.
 
     Raises
     ------
     StoreError: the file is damaged, of another run, or of an unknown format.
     """
+    _remove_remains(directory)
     path = directory / FILE
     if not path.exists():
         return None
@@ -69,6 +105,8 @@ def load(directory: Path, run_id: str) -> Checkpoint | None:
         raise StoreError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); delete it, and the run starts afresh"
         ) from error
+    if isinstance(state, dict) and state.get("format") == 1:  # the same but for epochs under way, which it lacks
+        state = {**state, "format": FORMAT, "under_way": None}
     parts = {"format", *(part.name for part in fields(Checkpoint))}
     if not isinstance(state, dict) or set(state) != parts or state.pop("format") != FORMAT or state["run_id"] != run_id:
         raise StoreError(f"{path}: not a checkpoint of run {run_id} in a known format; delete it to start afresh")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from aimlib.datasets.base import Images
 from aimlib.training.devices import autocast
 from aimlib.training.inputs import Scaling, load_batch
-from aimlib.training.splits import batches
+from aimlib.training.splits import Indices, batches
 
 _TOP = 5
 
@@ -37,42 +39,87 @@ class Evaluation:
     predictions: npt.NDArray[np.int64]
 
 
-@torch.inference_mode()
+class Tally:
+    """An evaluation under way: sums over the images that were seen, on the device, and their predictions.
+
+    Attributes
+    ----------
+    loss : sum of the cross-entropy, nats, float64.
+    near : number of images whose true class is among the five best.
+    predicted : class numbers, batch by batch.
+    seen, classes : number of images, and of classes as far as it is known.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.near = torch.zeros((), dtype=torch.int64, device=device)
+        self.predicted: list[Tensor] = []
+        self.seen = self.classes = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return everything as tensors and plain numbers."""
+        return dict(vars(self))
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        device = self.loss.device
+        self.loss, self.near = state["loss"].to(device), state["near"].to(device)
+        self.predicted = [part.to(device) for part in state["predicted"]]
+        self.seen, self.classes = state["seen"], state["classes"]
+
+    def add(self, logits: Tensor, labels: Tensor, counted: int) -> None:
+        """Take in a batch, of which the first `counted` images enter loss and accuracy."""
+        loss = functional.cross_entropy(logits[:counted].float(), labels[:counted], reduction="sum")
+        own = logits.gather(1, labels[:, None])
+        self.loss += loss.double()
+        self.near += ((logits > own).sum(dim=1) < _TOP)[:counted].sum()
+        self.predicted.append(logits.argmax(dim=1))
+        self.classes = logits.shape[1]
+        self.seen += len(labels)
+
+
 def evaluate(
     network: nn.Module,
     images: Images,
-    indices: npt.NDArray[np.int64],
+    indices: Indices,
     scaling: Scaling,
     *,
     batch_size: int,
     precision: str,
     counted: int | None = None,
+    tally: Tally | None = None,
+    between: Callable[[], None] | None = None,
 ) -> Evaluation:
     """Return the evaluation of `network`, put into evaluation mode, on the images `indices`.
 
     Parameters
     ----------
     counted : only so many images, the first ones, enter loss and accuracy; None: all. All are predicted.
+    tally : an evaluation of the same images that was left; it goes on from there.
+    between : called between two batches; what it raises leaves the evaluation, with `tally` up to date.
     """
     counted = len(indices) if counted is None else counted
+    tally = tally or Tally(scaling.mean.device)
     network.eval()
-    device = scaling.mean.device
-    loss = torch.zeros((), dtype=torch.float64, device=device)
-    near = torch.zeros((), dtype=torch.int64, device=device)
-    predicted: list[torch.Tensor] = []
-    seen = classes = 0
+    end = 0
     for batch in batches(indices, batch_size):
-        x_BCHW, labels = load_batch(images, batch, device)
-        with autocast(device, precision):
-            logits = network(scaling(x_BCHW))
-        share = max(0, min(len(batch), counted - seen))
-        loss += functional.cross_entropy(logits[:share].float(), labels[:share], reduction="sum").double()
-        own = logits.gather(1, labels[:, None])
-        near += ((logits > own).sum(dim=1) < _TOP)[:share].sum()
-        predicted.append(logits.argmax(dim=1))
-        classes = logits.shape[1]
-        seen += len(batch)
-    predictions = torch.cat(predicted).cpu().numpy()
+        end += len(batch)
+        if end <= tally.seen:
+            continue
+        _evaluate_batch(network, images, batch, scaling, precision, tally, counted)
+        if between is not None and end < len(indices):
+            between()
+    predictions = torch.cat(tally.predicted).cpu().numpy()
     accuracy = float((predictions == images.labels[indices])[:counted].mean())
-    top5 = int(near) / counted if classes > _TOP else None
-    return Evaluation(float(loss) / counted, accuracy, top5, predictions)
+    top5 = int(tally.near) / counted if tally.classes > _TOP else None
+    return Evaluation(float(tally.loss) / counted, accuracy, top5, predictions)
+
+
+@torch.inference_mode()
+def _evaluate_batch(
+    network: nn.Module, images: Images, batch: Indices, scaling: Scaling, precision: str, tally: Tally, counted: int
+) -> None:
+    x_BCHW, labels = load_batch(images, batch, scaling.mean.device)
+    with autocast(scaling.mean.device, precision):
+        logits = network(scaling(x_BCHW))
+    tally.add(logits, labels, max(0, min(len(batch), counted - tally.seen)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,18 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from aimlib.attachment import AimNetwork
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet, Images, ImageShape
 from aimlib.errors import DataError
 from aimlib.models import build
-from aimlib.registry import optimizers, schedules
-from aimlib.seeding import seed_for
+from aimlib.registry import schedules
 from aimlib.training import splits
 from aimlib.training.augmentation import augment, draws
 from aimlib.training.devices import autocast
-from aimlib.training.evaluation import Evaluation, evaluate
+from aimlib.training.epoch import AfterPart, Epoch
+from aimlib.training.evaluation import Evaluation, Tally, evaluate
 from aimlib.training.inputs import identity_scaling, load_batch, standardization, to_device
+from aimlib.training.optimizers.groups import build_optimizer
 from aimlib.training.schedules.base import Schedule
 from aimlib.training.stopping import should_stop
 
@@ -34,7 +33,7 @@ class Diverged(Exception):  # noqa: N818 -- an outcome, not an error
 
 
 class Run:
-    """A run under way. Everything that changes is in `network`, `optimizer`, `history` and `predictions`."""
+    """A run under way. Everything that changes is in `network`, `optimizer`, `history`, `predictions`, `under_way`."""
 
     def __init__(self, config: RunConfig, data: DataSet, device: torch.device) -> None:
         self.config, self.data, self.device = config, data, device
@@ -62,33 +61,14 @@ class Run:
         scaling = standardization(pixels, self.training) if standardise else identity_scaling(channels)
         self.scaling = scaling.to(device)
         self.network = self._initial_network()
-        self.optimizer = self._initial_optimizer()
+        self.optimizer = build_optimizer(self.options.optimizer, self.network)
         self.history: list[dict[str, Any]] = []
         self.predictions: list[npt.NDArray[Any]] = []
+        self.under_way: Epoch | None = None
 
     def _initial_network(self) -> torch.nn.Module:
         network = build(self.config.model, self.shape, self.seed)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-    def _initial_optimizer(self) -> torch.optim.Optimizer:
-        """Return the optimizer; memory sources with a learning rate of their own are groups of their own."""
-        scales: dict[int, float] = {}
-        if isinstance(self.network, AimNetwork):
-            scales = {
-                id(parameter): source.config.source_lr_scale
-                for source in self.network.sources()
-                for parameter in source.parameters()
-            }
-        groups: dict[float, list[torch.nn.Parameter]] = {1.0: []}
-        for parameter in self.network.parameters():
-            if parameter.requires_grad:
-                groups.setdefault(scales.get(id(parameter), 1.0), []).append(parameter)
-        optimizer: torch.optim.Optimizer = optimizers.create(self.options.optimizer).build(
-            [{"params": parameters, "lr_scale": scale} for scale, parameters in groups.items()]
-        )
-        for group in optimizer.param_groups:
-            group["lr"] *= group["lr_scale"]
-        return optimizer
 
     def _refuse_empty_evaluation(self) -> None:
         size = self.options.batch_size
@@ -121,24 +101,30 @@ class Run:
             schedule.after_epoch(self._monitored(row))
         return schedule
 
-    def epoch(self) -> None:
-        """Train and evaluate one epoch and add it to the history.
+    def epoch(self, after_part: AfterPart | None = None) -> None:
+        """Train and evaluate one epoch, or what is left of the one under way, and add it to the history.
+
+        Parameters
+        ----------
+        after_part : called after every training step and between the batches of evaluations; what it raises leaves
+            the epoch under way.
 
         Raises
         ------
         Diverged: a loss of the epoch is not finite.
         """
-        number, started = len(self.history) + 1, time.perf_counter()
-        torch.manual_seed(seed_for(self.seed, "layers", number))  # dropout
-        loss, accuracy = self._train_epoch(number)
-        validation, test = self.evaluate()
+        if self.under_way is None:
+            self.under_way = Epoch(len(self.history) + 1, self.seed, self.device)
+        under_way = self.under_way
+        loss, accuracy = self._train_epoch(under_way, after_part)
+        validation, test = self.evaluate(under_way, after_part)
         losses = (loss, test.loss, validation.loss if validation else 0.0)
         if not np.isfinite(losses).all():
-            raise Diverged(f"loss not finite in epoch {number}")
+            raise Diverged(f"loss not finite in epoch {under_way.number}")
         self.predictions.append(self._compact(test))
         self.history.append(
             {
-                "epoch": number,
+                "epoch": under_way.number,
                 "train_loss": loss,
                 "train_accuracy": accuracy,
                 "validation_loss": validation.loss if validation else None,
@@ -147,32 +133,32 @@ class Run:
                 "test_accuracy": test.accuracy,
                 "test_top5_accuracy": test.top5_accuracy,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "seconds": time.perf_counter() - started,
+                "seconds": under_way.seconds,
             }
         )
+        self.under_way = None
 
-    def _train_epoch(self, number: int) -> tuple[float, float]:
-        """Return mean loss and accuracy over the batches of the epoch."""
+    def _train_epoch(self, under_way: Epoch, after_part: AfterPart | None) -> tuple[float, float]:
+        """Take the steps that are left; return mean loss and accuracy over the batches of the epoch."""
         self.network.train()
+        number = under_way.number
         order = self._order(number)
         schedule = self.schedule()
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
         plan = list(splits.batches(order, self.options.batch_size, drop_last=self.options.drop_last))
         if not plan:
             raise DataError(
                 f"no full batch of {self.options.batch_size} in {len(order)} training images; lower "
                 f"training.batch_size or set training.drop_last to false"
             )
-        for step, batch in enumerate(plan):
+        for step in range(under_way.step, len(plan)):
             if schedule is not None:
                 for group in self.optimizer.param_groups:
                     group["lr"] = schedule.rate(number - 1 + step / len(plan)) * group["lr_scale"]
-            loss, hits = self.step(batch, number)
-            loss_sum += loss.double() * len(batch)
-            correct += hits
+            under_way.add(*self.step(plan[step], number), len(plan[step]))
+            if after_part is not None:
+                after_part()
         count = sum(len(batch) for batch in plan)
-        return float(loss_sum) / count, int(correct) / count
+        return float(under_way.loss) / count, int(under_way.hits) / count
 
     def _order(self, number: int) -> splits.Indices:
         if self.options.shuffle:
@@ -194,12 +180,27 @@ class Run:
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
 
-    def evaluate(self) -> tuple[Evaluation | None, Evaluation]:
-        """Return the evaluation on the validation images, if there are any, and on the test images."""
-        validation = self._evaluated(self.data.train, self._validation_order) if len(self.validation) else None
-        return validation, self._evaluated(self.data.test, self._test_order)
+    def evaluate(
+        self, under_way: Epoch | None = None, after_part: AfterPart | None = None
+    ) -> tuple[Evaluation | None, Evaluation]:
+        """Return the evaluation on the validation images, if there are any, and on the test images.
 
-    def _evaluated(self, images: Images, order: splits.Indices) -> Evaluation:
+        Parameters
+        ----------
+        under_way : the epoch whose evaluations these are; they go on from where it was left.
+        """
+        of_validation, of_test = (under_way.validation, under_way.test) if under_way else (None, None)
+        validation = None
+        if len(self.validation):
+            is_new = of_validation is None or of_validation.seen < len(self.validation)
+            validation = self._evaluated(self.data.train, self._validation_order, of_validation, after_part)
+            if is_new and after_part is not None:
+                after_part()
+        return validation, self._evaluated(self.data.test, self._test_order, of_test, after_part)
+
+    def _evaluated(
+        self, images: Images, order: splits.Indices, tally: Tally | None, between: AfterPart | None
+    ) -> Evaluation:
         """Evaluate in the fixed order; return predictions in the order of the images."""
         size = self.options.batch_size
         counted = len(order) // size * size if self.options.evaluation_drop_last else len(order)
@@ -211,6 +212,8 @@ class Run:
             batch_size=2 * size,
             precision=self.options.precision,
             counted=counted,
+            tally=tally,
+            between=between,
         )
         return replace(found, predictions=found.predictions[np.argsort(order)])
 

@@ -1,4 +1,4 @@
-"""How long a step takes, before a study is launched."""
+"""How long a step takes and how much memory, before a study is launched."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import torch
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet
 from aimlib.training import splits
-from aimlib.training.devices import reproducible
 from aimlib.training.evaluation import evaluate
+from aimlib.training.footprint import Footprint, on_cpu, on_gpu
+from aimlib.training.isolation import reproducible
 from aimlib.training.run import Run
 
 
 class StepTimer:
-    """Times training and evaluation of one configuration; what it trains is thrown away.
+    """Times training and evaluation of one configuration and measures their memory; what it trains is thrown away.
 
     Parameters
     ----------
@@ -26,7 +27,8 @@ class StepTimer:
 
     def __init__(self, config: RunConfig, data: DataSet, device: torch.device, threads: int | None) -> None:
         self._threads, self._tf32 = threads, config.training.tf32
-        self._run = Run(config.model_copy(update={"training": _timed(config.training)}), data, device)
+        with reproducible(threads=threads, tf32=self._tf32):
+            self._run = Run(config.model_copy(update={"training": _timed(config.training)}), data, device)
 
     def measure(self, seconds: float, most: int = 8) -> tuple[float, float]:
         """Return the median seconds of a training step and of evaluating a batch of the same size.
@@ -40,6 +42,22 @@ class StepTimer:
             train_seconds = _timed_calls(lambda: self._train(batch), run.device, seconds, most)
             evaluate_seconds = _timed_calls(lambda: self._evaluate(batch), run.device, seconds / 3, most)
         return train_seconds, evaluate_seconds
+
+    def memory(self) -> Footprint | None:
+        """Return the peak memory of a training step and of an evaluation, whichever takes more.
+
+        Takes three steps, the first of which lets the optimizer allocate its state. On the CPU None where torch cannot
+        tell; see `Footprint` for what is counted.
+        """
+        run = self._run
+        size = run.options.batch_size
+        batch, twice = run.training[:size], run.training[: 2 * size]  # runs evaluate batches of twice the size
+        with reproducible(threads=self._threads, tf32=self._tf32):
+            self._train(batch)
+            calls = [lambda: self._train(batch), lambda: self._evaluate(twice)]
+            if run.device.type == "cuda":
+                return on_gpu(calls, run.device)
+            return on_cpu(calls, run.network, run.optimizer)
 
     def _train(self, batch: splits.Indices) -> None:
         self._run.network.train()

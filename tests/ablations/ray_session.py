@@ -13,24 +13,38 @@ from pathlib import Path
 from typing import Any
 
 from ablations import planning
-from ablations.executors import RayExecutor
+from ablations.execution.endings import Blame, Ending
+from ablations.execution.queue import Queue
+from ablations.execution.ray_executor import RayExecutor
+from ablations.execution.stopping import Stop
 from ablations.store import ResultStore
 from ablations.study import read_study
 from ablations.trial import tasks
 
 
 class Printer:
-    def began(self, run_id: str) -> None:
-        print(json.dumps(["began", run_id, None]), flush=True)
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+
+    def began(self, run_id: str, where: str) -> None:
+        print(json.dumps(["began", run_id, where]), flush=True)
 
     def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
         print(json.dumps(["epoch", run_id, dict(row)]), flush=True)
 
-    def ended(self, run_id: str, end: str) -> None:
-        print(json.dumps(["ended", run_id, end]), flush=True)
+    def ended(self, run_id: str, ending: Ending) -> None:
+        print(json.dumps(["ended", run_id, ending.as_json()]), flush=True)
+        self.queue.ended(run_id, ending)
 
-    def died(self, run_id: str, reason: str) -> None:
-        print(json.dumps(["died", run_id, reason]), flush=True)
+    def died(self, run_id: str, cause: str, blame: Blame) -> None:
+        print(json.dumps(["died", run_id, cause]), flush=True)
+        self.queue.died(run_id, blame, cause)
+
+    def note(self, text: str) -> None:
+        print(json.dumps(["note", "", text]), flush=True)
+
+    def tick(self) -> None:
+        """Time passes."""
 
 
 plan = planning.plan(read_study(sys.argv[1]))
@@ -38,6 +52,7 @@ store = ResultStore(Path(sys.argv[2]))
 store.write_plan(planning.document(plan))
 todo = tasks(plan, store, list(plan.runs))
 todo[-1] = replace(todo[-1], fingerprint="0" * 20)
-with RayExecutor(plan.study.spec.resources, store.directory / "ray") as executor:
+queue = Queue(todo, retries=0)
+with RayExecutor([plan.study.spec.resources]) as executor:
     print(json.dumps(["parallel", executor.parallel]), flush=True)
-    executor.execute(todo, Printer())
+    executor.execute(queue, Printer(queue), Stop(lambda reason: None))

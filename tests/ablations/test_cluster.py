@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ablations.executors import RayExecutor
+from ablations.execution.ray_executor import RayExecutor
 from ablations.study import Resources
 from aimlib.errors import UsageError
 
@@ -42,9 +42,9 @@ def test_a_running_cluster_computes_the_study(tmp_path):
     assert json.loads(done.stdout.splitlines()[-1]) == [4, 4, [], []]
 
 
-def test_an_address_at_which_nobody_listens_is_refused_at_once(tmp_path):
+def test_an_address_at_which_nobody_listens_is_refused_at_once():
     with (
         pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: nobody answers there .*ray start --head"),
-        RayExecutor(Resources(), tmp_path, "127.0.0.1:1"),
+        RayExecutor([Resources()], "127.0.0.1:1"),
     ):
         pass

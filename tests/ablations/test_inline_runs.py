@@ -17,9 +17,10 @@ import torch
 from tiny_study import changed, failures, litter, numbers, planned, rows, write
 from torch import Tensor
 
+import ablations.desk
 import ablations.launch
 from ablations import planning
-from ablations.executors import InlineExecutor
+from ablations.execution.inline import InlineExecutor
 from ablations.launch import Session, run
 from ablations.store import ResultStore
 from ablations.study import read_study
@@ -270,7 +271,7 @@ def test_other_data_than_planned_is_a_failure(study: StudyMaker, tmp_path: Path)
     plan = planning.plan(read_study(study()))
     store = ResultStore(tmp_path / "out")
     task = tasks(plan, store, list(plan.runs[:1]))[0]
-    assert execute(replace(task, fingerprint="0" * 20)) == "failed"
+    assert execute(replace(task, fingerprint="0" * 20)).end == "failed"
     (row,) = failures(tmp_path / "out")
     assert row["reason"].startswith("DataError: the data on this machine differs from the data that the study was")
     assert f"fingerprint {task.fingerprint} instead of {'0' * 20}" in row["reason"]
@@ -284,7 +285,7 @@ def test_other_data_than_planned_is_a_failure(study: StudyMaker, tmp_path: Path)
 def test_runs_of_another_process_are_waited_for(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: Path
 ) -> None:
-    monkeypatch.setattr(ablations.launch, "_POLL", 0.05)
+    monkeypatch.setattr(ablations.desk, "_POLL", 0.05)
     directory = tmp_path / "out"
     plan = planning.plan(read_study(study()))
     store = ResultStore(directory)
@@ -301,7 +302,7 @@ def test_runs_of_another_process_are_waited_for(
 def test_a_run_that_another_process_settles_is_not_repeated(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: Path
 ) -> None:
-    monkeypatch.setattr(ablations.launch, "_POLL", 0.05)
+    monkeypatch.setattr(ablations.desk, "_POLL", 0.05)
     directory = tmp_path / "out"
     plan = planning.plan(read_study(study()))
     run_id = plan.runs[0].run_id
@@ -324,7 +325,7 @@ class Interrupting(InlineExecutor):
 
     after = 3
 
-    def execute(self, tasks: list[Any], listener: Any) -> None:
+    def execute(self, queue: Any, listener: Any, stop: Any) -> None:
         seen = 0
 
         def count(row: Any) -> None:
@@ -333,7 +334,7 @@ class Interrupting(InlineExecutor):
             if seen == self.after:
                 raise KeyboardInterrupt
 
-        for task in tasks:
+        while (task := queue.next()) is not None:
             listener.ended(task.run_id, execute(task, count))
 
 
@@ -358,13 +359,13 @@ def test_an_interrupted_study_goes_on_bit_by_bit(
         assert session is None
     settled = after // 4
     assert len(rows(tmp_path / "out")) == settled
-    assert len(list((tmp_path / "out").glob("checkpoints/*/checkpoint.pt"))) == 1
-    assert ResultStore(tmp_path / "out").holder(planned(tmp_path / "out")[settled]) is None, "the claim is given back"
+    (begun,) = [path.parent.name for path in (tmp_path / "out").glob("checkpoints/*/checkpoint.pt")]
+    assert ResultStore(tmp_path / "out").holder(begun) is None, "the claim is given back"
     session = compute(path, tmp_path / "out")
     assert (session.settled_before, session.computed) == (settled, 2 - settled)
     assert numbers(tmp_path / "out") == numbers(tmp_path / "calm")
     attempts = {row["run_id"]: row["attempts"] for row in rows(tmp_path / "out")}
-    assert attempts[planned(tmp_path / "out")[settled]] == 2, "it went on instead of starting afresh"
+    assert attempts[begun] == 2, "it went on instead of starting afresh"
     assert litter(tmp_path / "out") == []
 
 
@@ -397,7 +398,7 @@ def test_a_plugin_that_the_worker_lacks_is_a_failed_row_with_its_name(tmp_path: 
     store = ResultStore(tmp_path / "out")
     task = tasks(plan, store, list(plan.runs[:1]))[0]
     model = {**task.config["model"], "backbone": {"name": "only_on_the_driver"}}
-    assert execute(replace(task, config={**task.config, "model": model})) == "failed"
+    assert execute(replace(task, config={**task.config, "model": model})).end == "failed"
     (path,) = (store.directory / "failures").iterdir()
     row = pq.read_table(path).to_pylist()[0]
     assert "unknown backbone 'only_on_the_driver'" in row["reason"]

@@ -13,7 +13,8 @@ from tiny_study import changed, failures, write
 import ablations.launch
 from ablations import planning
 from ablations.arms import expand
-from ablations.executors import InlineExecutor
+from ablations.execution.inline import InlineExecutor
+from ablations.execution.queue import Queue
 from ablations.launch import run
 from ablations.store import ResultStore, read_mark
 from ablations.study import read_study
@@ -25,14 +26,22 @@ def test_a_worker_on_another_disk_is_told_from_the_first_run_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Elsewhere(InlineExecutor):
-        def execute(self, tasks: list[Task], listener: Any) -> None:
-            super().execute([replace(task, directory=str(tmp_path / "own disk")) for task in tasks], listener)
+        def execute(self, queue: Queue, listener: Any, stop: Any) -> None:
+            given = queue.next
+
+            def elsewhere() -> Task | None:
+                task = given()
+                return task and replace(task, directory=str(tmp_path / "own disk"))
+
+            queue.next = elsewhere  # type: ignore[method-assign]
+            super().execute(queue, listener, stop)
 
     monkeypatch.setattr(ablations.launch, "InlineExecutor", Elsewhere)
-    path = write(tmp_path, changed({}))
+    path = write(tmp_path, changed({"seeds": 3}))
     session = run(path, tmp_path / "out", executor="inline")
-    assert len(session.failed) == session.planned
-    assert session.open == ()
+    assert len(session.failed) == 4, "two of each arm: then no more of it is begun"
+    assert len(session.withheld) == session.planned - 4 == 2
+    assert set(session.open) == set(session.withheld)
     assert all("on storage that all nodes share" in row["reason"] for row in failures(tmp_path / "out"))
     assert not (tmp_path / "own disk").exists()
 
@@ -48,7 +57,7 @@ def test_a_worker_with_another_mark_computes_nothing(tmp_path: Path) -> None:
     plan = planning.plan(read_study(write(tmp_path, changed({}))))
     store = ResultStore(tmp_path / "out")
     task = tasks(plan, store, list(plan.runs[:1]))[0]
-    assert execute(replace(task, mark="another")) == "unshared"
+    assert execute(replace(task, mark="another")).end == "unshared"
     assert store.settled() == set()
 
 

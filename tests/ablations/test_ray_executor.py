@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,116 +20,112 @@ import pytest
 from drivers import HERE, ONE_THREAD, until
 from tiny_study import changed, failures, litter, numbers, planned, write
 
-from ablations.executors import RayExecutor, _callback
+from ablations.execution.endings import Ending
+from ablations.execution.feed import Relay, StopAll
+from ablations.execution.ray_executor import scratch
+from ablations.execution.stopping import Stop
 from ablations.launch import run
-from ablations.study import Resources
-from aimlib.errors import UsageError
-
-Node = dict[str, float]
 
 
-def fitting(nodes: list[Node], **resources: Any) -> int:
-    return RayExecutor(Resources(**resources), Path("unused"))._fitting(nodes)
-
-
-@pytest.mark.parametrize(
-    ("nodes", "resources", "parallel"),
-    [
-        ([{"CPU": 8}], {}, 8),
-        ([{"CPU": 8}], {"cpus": 3}, 2),
-        ([{"CPU": 2}, {"CPU": 5}], {"cpus": 2}, 3),
-        ([{"CPU": 8, "GPU": 2}], {"gpus": 1}, 2),
-        ([{"CPU": 1, "GPU": 2}], {"gpus": 1}, 1),
-        ([{"CPU": 8, "GPU": 2}], {"gpus": 0.5}, 4),
-        ([{"CPU": 8, "GPU": 1}], {"gpus": 0.1}, 8),
-        ([{"CPU": 80, "GPU": 1}], {"gpus": 0.1}, 10),
-        ([{"CPU": 8, "GPU": 2}], {"gpus": 0.4}, 4),
-        ([{"CPU": 4}, {"CPU": 8, "GPU": 4}], {"gpus": 2}, 2),
-        ([{"CPU": 64, "GPU": 8}, {"CPU": 64, "GPU": 8}], {"cpus": 8, "gpus": 1}, 16),
-    ],
-)
-def test_how_many_runs_fit(nodes: list[Node], resources: dict[str, Any], parallel: int) -> None:
-    assert fitting(nodes, **resources) == parallel
-
-
-@pytest.mark.parametrize(
-    ("nodes", "resources", "message"),
-    [
-        ([{"CPU": 2}], {"gpus": 1}, r"resources.gpus: a run asks for 1 GPUs, .* more than 0; .*--set resources.gpus="),
-        ([{"CPU": 2}], {"cpus": 999}, r"resources.cpus: a run asks for 999 CPUs, .* more than 2; lower it"),
-        ([{"CPU": 2}, {"CPU": 2}], {"cpus": 3}, r"resources.cpus: a run asks for 3 CPUs, .* more than 2;"),
-        (
-            [{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}],
-            {"gpus": 2},
-            r"resources.gpus: a run asks for 2 GPUs, .* more than 1;",
-        ),
-        ([{"CPU": 8}, {"CPU": 1, "GPU": 1}], {"cpus": 4, "gpus": 1}, r"resources: no node has 4 CPUs and 1 GPUs"),
-        ([], {}, r"resources.cpus: .* more than 0;"),
-    ],
-)
-def test_what_fits_nowhere_is_refused(nodes: list[Node], resources: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        fitting(nodes, **resources)
-
-
-class Events(list[tuple[str, ...]]):
+class Events(list[tuple[Any, ...]]):
     """A listener that remembers."""
 
-    def began(self, run_id: str) -> None:
-        self.append(("began", run_id))
+    def began(self, run_id: str, where: str) -> None:
+        self.append(("began", run_id, where))
 
     def epoch(self, run_id: str, row: Any) -> None:
         self.append(("epoch", run_id, row["epoch"]))
 
-    def ended(self, run_id: str, end: str) -> None:
-        self.append(("ended", run_id, end))
+    def ended(self, run_id: str, ending: Ending) -> None:
+        self.append(("ended", run_id, ending.end))
 
-    def died(self, run_id: str, reason: str) -> None:
-        self.append(("died", run_id, reason))
+    def died(self, run_id: str, cause: str, blame: str) -> None:
+        self.append(("died", run_id, cause, blame))
+
+    def note(self, text: str) -> None:
+        self.append(("note", text))
+
+    def tick(self) -> None:
+        """Time passes."""
 
 
-def test_what_killed_drivers_left_of_a_session_goes(tmp_path: Path) -> None:
+def test_what_killed_drivers_left_of_a_session_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ablations.store.files import host_name
 
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    executor = RayExecutor(Resources(), tmp_path / "ray")
-    dead = tmp_path / "ray" / f"session.{host_name()}.{ended.pid}.0"
-    living = tmp_path / "ray" / f"session.{host_name()}.{os.getppid()}.0"
-    elsewhere = tmp_path / "ray" / f"session.elsewhere.{ended.pid}.0"
+    parent = tmp_path / f"aim-ablations-{os.getuid()}" / "tune"
+    dead = parent / f"session.{host_name()}.{ended.pid}.0"
+    living = parent / f"session.{host_name()}.{os.getppid()}.0"
+    elsewhere = parent / f"session.elsewhere.{ended.pid}.0"
     for folder in (dead, living, elsewhere):
         folder.mkdir(parents=True)
-    with executor._session() as own:
-        assert set((tmp_path / "ray").iterdir()) == {own, living, elsewhere}
-    living.rmdir()
-    elsewhere.rmdir()
-    with executor._session():
-        pass
-    assert not (tmp_path / "ray").exists()
+    with scratch() as own:
+        assert set(parent.iterdir()) == {own, living, elsewhere}
+        assert own.stat().st_mode & 0o777 == 0o700
+    assert set(parent.iterdir()) == {living, elsewhere}
+
+
+def relay_of(events: Events, running: tuple[str, ...], **options: Any) -> tuple[Relay, Stop, StopAll]:
+    queue = SimpleNamespace(running=frozenset(running), halt=lambda: events.append(("halt",)))
+    stop, stopper = Stop(lambda reason: None), StopAll()
+    return Relay(queue, events, stop, stopper, **{"grace": 25.0, "stall": 60.0, **options}), stop, stopper  # type: ignore[arg-type]
+
+
+def trial_of(run_id: str, error_file: Path | None = None) -> SimpleNamespace:
+    return SimpleNamespace(config={"task": json.dumps({"run_id": run_id})}, error_file=error_file and str(error_file))
 
 
 def test_the_relay_passes_events_and_is_pickled_without_its_listener(tmp_path: Path) -> None:
     events = Events()
-    relay = _callback(events)
-    errors = tmp_path / "error.txt"
-    errors.write_text("Traceback\n  File x\nray.exceptions.ActorDiedError: The actor died\n\n")
-    trial = SimpleNamespace(config={"task": json.dumps({"run_id": "r1"})}, error_file=str(errors))
-    unknown = SimpleNamespace(config={"task": json.dumps({"run_id": "r2"})}, error_file=None)
-    relay.on_trial_result(1, [], trial, {"epoch_row": {"epoch": 1}})
-    relay.on_trial_result(2, [], trial, {"end": "finished"})
-    relay.on_trial_result(2, [], trial, {"done": True})
-    relay.on_trial_error(3, [], trial)
-    relay.on_trial_error(3, [], unknown)
-    again = "the process of this run died again and again"
+    relay, _, _ = relay_of(events, ("r1", "r2", "r3", "r4"))
+    died, raised = tmp_path / "died.txt", tmp_path / "raised.txt"
+    died.write_text("Traceback\nray.exceptions.ActorDiedError: x\nThe actor is dead. Worker exit detail: SIGTERM.\n\n")
+    raised.write_text("ray.exceptions.RayTaskError(KeyError)\nKeyError: 'x'\n")
+    ending = Ending("finished").as_json()
+    relay.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}, {"epoch": {"epoch": 1}}]})
+    relay.on_trial_result(2, [], trial_of("r1"), {"events": [{"alive": True}]})
+    relay.on_trial_result(2, [], trial_of("r1"), {"events": [{"epoch": {"epoch": 2}}, {"ended": ending}]})
+    relay.on_trial_result(2, [], trial_of("r1"), {"done": True})
+    relay.on_trial_error(3, [], trial_of("r2", died))
+    relay.on_trial_error(3, [], trial_of("r3", raised))
+    relay.on_trial_error(3, [], trial_of("r4"))
+    relay.on_trial_error(3, [], trial_of("r5", died))  # its run had ended: nothing to tell
     assert events == [
+        ("began", "r1", "here"),
         ("epoch", "r1", 1),
+        ("epoch", "r1", 2),
         ("ended", "r1", "finished"),
-        ("died", "r1", f"{again}: ray.exceptions.ActorDiedError: The actor died"),
-        ("died", "r2", f"{again}: Ray gave no reason"),
+        ("died", "r2", "SIGTERM.", "infrastructure"),
+        ("died", "r3", "KeyError: 'x'", "user"),
+        ("died", "r4", "Ray gave no reason", "infrastructure"),
     ]
     copied = pickle.loads(pickle.dumps(relay))
-    copied.on_trial_result(1, [], trial, {"end": "finished"})
-    assert len(events) == 5 - 1
+    copied.on_trial_result(1, [], trial_of("r1"), {"events": [{"ended": ending}]})
+    assert len(events) == 7
+
+
+def test_a_session_that_is_asked_to_stop_waits_for_those_that_save() -> None:
+    events = Events()
+    relay, stop, stopper = relay_of(events, ("r1", "r2"))
+    relay.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
+    stop.request("Ctrl-C", 130)
+    relay.watch()
+    assert events[-1] == ("halt",)
+    assert not stopper.stop_all(), "r1 saves its state"
+    relay.on_trial_result(2, [], trial_of("r1"), {"events": [{"ended": Ending("paused").as_json()}]})
+    relay.watch()
+    assert stopper.stop_all(), "r2 waits for a worker and has nothing to save"
+
+
+def test_after_the_grace_period_nobody_is_waited_for() -> None:
+    relay, stop, stopper = relay_of(Events(), ("r1",), grace=0.0)
+    relay.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
+    stop.request("SIGTERM", 143, urgent=True)
+    time.sleep(0.01)
+    relay.watch()
+    assert stopper.stop_all()
 
 
 # Real sessions, in processes of their own
@@ -185,7 +182,7 @@ def workers(process: int) -> list[int]:
     for pid in descendants(process):
         with contextlib.suppress(OSError):
             name = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if name.startswith(b"ray::ImplicitFunc"):
+            if name.startswith(b"ray::Worker"):
                 found.append(pid)
     return found
 
@@ -205,7 +202,7 @@ def assert_whole(directory: Path, expected: dict[str, str]) -> None:
     assert set(planned(directory)) == set(expected)
     assert failures(directory) == []
     assert litter(directory) == []
-    assert not (directory / "ray").exists(), "nothing of Ray stays"
+    assert not list(directory.rglob("*.pkl")), "nothing of Ray is there"
 
 
 def settled(directory: Path) -> int:
@@ -274,7 +271,7 @@ def test_a_run_whose_process_always_dies_fails_and_the_others_go_on(
     out, _ = driver.communicate(timeout=250)
     assert driver.returncode == 1, out
     (failed,) = failures(directory)
-    assert failed["reason"].startswith("the process of this run died")
+    assert failed["reason"].startswith("ended 1 times in a row without progress: ")
     assert "1 failed" in out
     assert len(numbers(directory)) == 1
 
@@ -293,14 +290,14 @@ def test_a_session_tells_its_listener_everything(tmp_path: Path) -> None:
     events = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("[")]
     assert events[0] == ["parallel", os.cpu_count()]
     ids = planned(directory)
-    ended = {run_id: end for kind, run_id, end in events[1:] if kind == "ended"}
+    ended = {run_id: end["end"] for kind, run_id, end in events[1:] if kind == "ended"}
     assert ended == dict.fromkeys(ids[:3], "finished") | {ids[3]: "failed"}
+    assert {run_id for kind, run_id, _ in events[1:] if kind == "began"} == set(ids)
     for run_id in ids[:3]:
         assert [row["epoch"] for kind, other, row in events[1:] if (kind, other) == ("epoch", run_id)] == [1, 2]
     (failed,) = failures(directory)
     assert (failed["run_id"], failed["status"]) == (ids[3], "failed")
     assert failed["reason"].startswith("DataError: the data on this machine differs")
-    assert not (directory / "ray").exists()
 
 
 @pytest.mark.slow

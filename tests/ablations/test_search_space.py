@@ -242,7 +242,9 @@ def test_screening_then_confirmation_and_nothing_twice(
     assert set(confirmed.trials["seed"]) == {0, 1}
     assert set(confirmed.trials["epochs_run"]) == {2}, "confirmed on the study's budget"
     assert not set(screened.trials["run_id"]) & set(confirmed.trials["run_id"])
-    monkeypatch.setattr("ablations.executors.InlineExecutor.execute", lambda *_: pytest.fail("nothing is left to run"))
+    monkeypatch.setattr(
+        "ablations.execution.inline.InlineExecutor.execute", lambda *_: pytest.fail("nothing is left to run")
+    )
     again = screening.run(path, out, executor="inline")
     assert [(trial.drawn, trial.value) for trial in again.trials] == [(t.drawn, t.value) for t in first.trials]
     assert again.session.computed == 0

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +20,7 @@ from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.errors import StoreError
 from aimlib.training import checkpoints
-from aimlib.training.loop import Outcome, train
+from aimlib.training.loop import Outcome, Paused, train
 
 EVERYTHING: dict[str, Any] = {
     "training__epochs": 4,
@@ -91,7 +97,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert without_clock(again) == without_clock(first)
     assert called == []
     assert again.started_at == first.started_at
-    assert again.seconds > first.seconds
+    assert again.seconds > sum(row["seconds"] for row in first.epochs)  # the last save itself is not in the file
 
 
 def test_predictions_beyond_256_classes_survive(tmp_path: Path) -> None:
@@ -191,3 +197,60 @@ def test_saving_replaces_the_file_in_one_step(saved: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="no space"):
         checkpoints.save(found, saved)
     assert (saved / checkpoints.FILE).read_bytes() == before
+
+
+@contextmanager
+def full_disk(free: int) -> Iterator[None]:
+    """Let no file grow beyond `free` bytes: writing fails half-way, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_a_save_that_fails_half_way_leaves_the_old_checkpoint_and_nothing_else(saved: Path, share: float) -> None:
+    before = (saved / checkpoints.FILE).read_bytes()
+    found = checkpoints.load(saved, "run")
+    assert found is not None
+    with full_disk(int(share * len(before))), pytest.raises(OSError, match="File too large"):
+        checkpoints.save(found, saved)
+    assert (saved / checkpoints.FILE).read_bytes() == before
+    assert [path.name for path in saved.iterdir()] == [checkpoints.FILE]
+    with pytest.raises(Paused):  # the run goes on from it once there is space again
+        train(run_config(), data_set(), run_id="run", checkpoint_directory=saved, pause=lambda: True)
+    assert (saved / checkpoints.FILE).read_bytes() != before
+
+
+@pytest.mark.parametrize("when", ["load", "save"])
+def test_temporary_files_of_killed_writers_are_removed(saved: Path, when: str) -> None:
+    found = checkpoints.load(saved, "run")
+    assert found is not None
+    remains = saved / f".{checkpoints.FILE}.4242"
+    remains.write_bytes(b"half of a checkp")
+    if when == "load":
+        checkpoints.load(saved, "run")
+    else:
+        checkpoints.save(found, saved)
+    assert [path.name for path in saved.iterdir()] == [checkpoints.FILE]
+
+
+def test_a_writer_that_is_killed_while_it_writes(saved: Path) -> None:
+    """A process is killed half-way through its save; the next attempt goes on and clears up."""
+    before = (saved / checkpoints.FILE).read_bytes()
+    writer = (
+        "import os, signal, sys, pathlib, torch\n"
+        "from aimlib.training import checkpoints\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "found = checkpoints.load(folder, 'run')\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "checkpoints.save(found, folder)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", writer, str(saved)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert len(list(saved.iterdir())) == 2
+    assert (saved / checkpoints.FILE).read_bytes() == before
+    assert without_clock(go(run_config(), data_set(), saved)) == without_clock(go(run_config(), data_set(), None))
+    assert [path.name for path in saved.iterdir()] == [checkpoints.FILE]

@@ -1,0 +1,201 @@
+"""The books of a session: what an ending means for the store, for the runs that are left, and for whoever watches."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from ablations.execution.endings import Blame, Ending
+from ablations.execution.queue import Again, Decision, Queue
+from ablations.execution.stopping import Stop
+from ablations.store import ResultStore
+from ablations.trial import Task, failure
+from aimlib.records import SETTLED
+
+_POLL = 2.0
+"""Seconds between looks at runs that another process computes."""
+_ROOM = 5.0
+"""Seconds between looks at how full the storage is."""
+_LOW_BYTES, _LOW_SHARE = 2**30, 0.05
+"""No run is begun while less than the smaller of both is free."""
+_SHOWN_LINES = 6
+"""So many lines of a traceback's end are shown."""
+_UNSHARED = (
+    "the worker does not see the study's directory {directory}: put it on storage that all nodes share and give that "
+    "with --out"
+)
+
+
+class Sight(Protocol):
+    """Shows people, or a tracker, what happens to runs."""
+
+    def began(self, run_id: str, where: str) -> None:
+        """A worker has a run."""
+
+    def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
+        """An epoch is complete."""
+
+    def ended(self, run_id: str, end: str) -> None:
+        """Nothing more happens to a run in this session, or another process has it."""
+
+    def again(self, run_id: str, reason: str, seconds: float) -> None:
+        """A run goes on from its checkpoint after some seconds."""
+
+    def died(self, run_id: str, reason: str) -> None:
+        """A run is given up."""
+
+    def note(self, text: str) -> None:
+        """Something that concerns the whole session."""
+
+    def tick(self) -> None:
+        """Time passes."""
+
+
+class Desk:
+    """Keeps the books of a session: the executor's listener.
+
+    Parameters
+    ----------
+    tasks : those of the session, by run id.
+    labels : a name for people of every run.
+    """
+
+    def __init__(
+        self,
+        store: ResultStore,
+        tasks: Mapping[str, Task],
+        queue: Queue,
+        stop: Stop,
+        sights: Sequence[Sight],
+        console: Console,
+        labels: Mapping[str, str],
+    ) -> None:
+        self.store, self.tasks, self.queue, self.stop, self.sights = store, tasks, queue, stop, sights
+        self.console, self.labels = console, labels
+        self.failed: dict[str, str] = {}
+        self.withheld: dict[str, str] = {}
+        self.paused: dict[str, float | None] = {}
+        self.held: set[str] = set()
+        self._looked = float("-inf")
+        self._low = False
+
+    def began(self, run_id: str, where: str) -> None:
+        """A worker has a run."""
+        for sight in self.sights:
+            sight.began(run_id, where)
+
+    def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
+        """An epoch is complete."""
+        self.queue.progressed(run_id)
+        for sight in self.sights:
+            sight.epoch(run_id, row)
+
+    def ended(self, run_id: str, ending: Ending) -> None:
+        """An attempt ended: settle it, take it up again, or give it up."""
+        if ending.end == "unshared" or (ending.end in SETTLED and not self.store.is_settled(run_id)):
+            ending = Ending("failed", _UNSHARED.format(directory=self.store.location), fault="unshared")
+            self.store.record_failure(failure(self.tasks[run_id], ending.reason))
+        if ending.end == "held":
+            self.held.add(run_id)
+        if ending.end == "paused":
+            self.paused[run_id] = ending.accuracy
+        self._follow(run_id, self.queue.ended(run_id, ending), ending.traceback)
+
+    def died(self, run_id: str, cause: str, blame: Blame) -> None:
+        """The process of an attempt is gone without a word."""
+        self._follow(run_id, self.queue.died(run_id, blame, cause))
+
+    def note(self, text: str) -> None:
+        """Say something that concerns the whole session."""
+        for sight in self.sights:
+            sight.note(text)
+
+    def tick(self) -> None:
+        """Look after the storage, and let the views pass on what has happened."""
+        if self.stop.requested:
+            self.queue.halt()
+        if time.monotonic() - self._looked >= _ROOM:
+            self._looked = time.monotonic()
+            self._look_for_room()
+        for sight in self.sights:
+            sight.tick()
+
+    def _follow(self, run_id: str, decision: Decision, traceback: str = "") -> None:
+        if isinstance(decision, Again):
+            if not self.stop.requested:
+                for sight in self.sights:
+                    sight.again(run_id, decision.reason, decision.seconds)
+            return
+        if decision.state == "failed":
+            self._give_up(run_id, decision.reason, traceback, record=decision.record)
+        else:
+            for sight in self.sights:
+                sight.ended(run_id, "waiting" if decision.state == "held" else decision.state)
+        self._withhold(decision.withheld, decision.reason)
+
+    def _give_up(self, run_id: str, reason: str, traceback: str, *, record: bool) -> None:
+        self.failed[run_id] = reason
+        if record:
+            self.store.record_failure(failure(self.tasks[run_id], reason))
+        self._say(f"{self.labels[run_id]} ({run_id}) failed: {reason}")
+        for line in traceback.splitlines()[-_SHOWN_LINES:]:
+            self._say(f"    {line}")
+        for sight in self.sights:
+            sight.died(run_id, reason)
+
+    def _withhold(self, run_ids: Sequence[str], reason: str) -> None:
+        """Take note of runs that are not begun any more, because their arm fails with the same error every time."""
+        for run_id in run_ids:
+            self.withheld[run_id] = reason
+            for sight in self.sights:
+                sight.ended(run_id, "stopped")
+        if run_ids:
+            arm = self.tasks[run_ids[0]].arm
+            self._say(f"arm {arm}: the same error twice; its other {len(run_ids)} runs are not begun")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    def _look_for_room(self) -> None:
+        free = self.store.room()
+        if free is None:
+            return
+        enough = min(_LOW_BYTES, _LOW_SHARE * shutil.disk_usage(Path(self.store.location)).total)
+        if free < enough and not self._low:
+            self.queue.hold_back()
+            self.note(
+                f"{self.store.location}: only {free / 2**20:.0f} MiB are free, fewer than {enough / 2**20:.0f}: no run "
+                f"is begun until there is room; make some, and the session goes on by itself"
+            )
+        elif free >= enough and self._low:
+            self.queue.go_on()
+            self.note(f"{self.store.location}: {free / 2**20:.0f} MiB are free again: going on")
+        self._low = free < enough
+
+    def released(self) -> list[Task]:
+        """Return the tasks that another process had claimed and has not settled, once it lets go of one."""
+        waiting = set(self.held)
+        self.held.clear()
+        if waiting:
+            holders = sorted({self.store.holder(run_id) or "another process" for run_id in waiting})
+            self.note(
+                f"{len(waiting)} runs are being computed by {'; '.join(holders)}; waiting (Ctrl-C leaves them to it)"
+            )
+        while waiting and not self.stop.requested:
+            for run_id in sorted(waiting):
+                if self.store.is_settled(run_id):
+                    waiting.discard(run_id)
+                    for sight in self.sights:
+                        sight.ended(run_id, "finished")
+            free = [run_id for run_id in sorted(waiting) if self.store.holder(run_id) is None]
+            if free:
+                self.held = waiting - set(free)
+                return [self.tasks[run_id] for run_id in free]
+            self.tick()
+            time.sleep(_POLL if waiting else 0)
+        return []

@@ -1,0 +1,88 @@
+"""How many runs fit on the nodes of a cluster, and on which type of GPU the runs of a seed are computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from ablations.resources import Resources
+from aimlib.errors import UsageError
+
+Node = Mapping[str, float]
+"""What Ray says a node has, by name of the resource."""
+_TYPE = "accelerator_type:"
+
+
+def needed(resources: Resources) -> dict[str, float]:
+    """Return what a run takes of a node, in Ray's names."""
+    return {"CPU": float(resources.cpus), "GPU": resources.gpus}
+
+
+def refuse_unfit(resources: Iterable[Resources], nodes: Sequence[Node]) -> None:
+    """Refuse what no node can meet.
+
+    Raises
+    ------
+    UsageError: says what is asked for and what there is.
+    """
+    for wanted in resources:
+        for name, amount in needed(wanted).items():
+            most = max((node.get(name, 0) for node in nodes), default=0)
+            if amount > most:
+                raise UsageError(
+                    f"resources.{name.lower()}s: a run asks for {amount:g} {name}s, and no node has more than "
+                    f"{most:g}; lower it in the study or with --set resources.{name.lower()}s=..."
+                )
+        if fitting(wanted, nodes) == 0:
+            raise UsageError(
+                f"resources: no node has {wanted.cpus} CPUs and {wanted.gpus:g} GPUs at once; lower one of them in the "
+                f"study or with --set"
+            )
+
+
+def fitting(resources: Resources, nodes: Iterable[Node]) -> int:
+    """Return how many runs fit at once; a run must fit on one node."""
+    wanted = {name: amount for name, amount in needed(resources).items() if amount > 0}
+    return sum(min(_times(node.get(name, 0), amount) for name, amount in wanted.items()) for node in nodes)
+
+
+def _times(available: float, amount: float) -> int:
+    """Return how often an amount fits; a fraction of a GPU never spans two."""
+    if amount < 1:
+        return math.floor(available) * math.floor(1 / amount + 1e-9)
+    return math.floor(available / amount + 1e-9)
+
+
+def accelerators(nodes: Iterable[Node]) -> dict[str, float]:
+    """Return the number of GPUs of each type."""
+    found: dict[str, float] = {}
+    for node in nodes:
+        for name in node:
+            if name.startswith(_TYPE) and node.get("GPU", 0) > 0:
+                kind = name.removeprefix(_TYPE)
+                found[kind] = found.get(kind, 0) + node["GPU"]
+    return found
+
+
+def types_of_seeds(
+    seeds: Sequence[int], types: Mapping[str, float], before: Mapping[int, str] | None = None
+) -> dict[int, str]:
+    """Return the type of GPU on which each seed is computed: all arms of a seed on the same, or pairs are none.
+
+    Parameters
+    ----------
+    types : number of GPUs of each type.
+    before : types on which runs of a seed were computed already, as far as the cluster has them.
+
+    Seeds are dealt out in proportion to the numbers of GPUs. With one type there is nothing to choose: empty.
+    """
+    if len(types) < 2:
+        return {}
+    chosen = {seed: kind for seed, kind in (before or {}).items() if seed in seeds and kind in types}
+    dealt = {kind: sum(other == kind for other in chosen.values()) for kind in types}
+    for seed in seeds:
+        if seed not in chosen:
+            kind = min(types, key=lambda kind: ((dealt[kind] + 1) / types[kind], kind))
+            chosen[seed] = kind
+            dealt[kind] += 1
+    return chosen

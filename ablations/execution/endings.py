@@ -1,0 +1,114 @@
+"""How an attempt at a run ended, and whose doing that was."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+from aimlib.errors import StoreError
+
+End = Literal["finished", "diverged", "pruned", "paused", "failed", "memory", "full", "stalled", "held", "unshared"]
+"""finished, diverged, pruned: settled. paused: stopped on request, its state kept. failed: an exception, which is the
+user's or the package's. memory: out of memory. full: the storage is. stalled: it hung. held: another process computes
+this run. unshared: the worker does not see the study's directory."""
+
+_TRACEBACK_LINES = 25
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended.
+
+    Attributes
+    ----------
+    reason : for people; empty where there is nothing to explain.
+    fault : what makes two errors the same one: type and place; empty unless it failed.
+    traceback : end of the traceback of an error.
+    epochs : completed epochs.
+    accuracy : validation accuracy of the last of them, a fraction; None where there is none.
+    """
+
+    end: End
+    reason: str = ""
+    fault: str = ""
+    traceback: str = ""
+    epochs: int = 0
+    accuracy: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain values, for the way from a worker."""
+        return asdict(self)
+
+
+def ending_of(error: BaseException, *, out_of_memory: bool) -> Ending:
+    """Return the ending of an attempt that raised."""
+    reason, end = f"{type(error).__name__}: {error}", "\n".join(_lines(error)[-_TRACEBACK_LINES:])
+    if out_of_memory:
+        return Ending("memory", reason, traceback=end)
+    if is_full(error):
+        return Ending("full", reason, traceback=end)
+    return Ending("failed", reason, fault_of(error), end)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Tell whether an error, or what caused it, is storage without room."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if isinstance(error, StoreError) and "free space" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def fault_of(error: BaseException) -> str:
+    """Return what two errors have in common that are the same one: type, and the place that raised.
+
+    Not the message, which may name a seed or an address.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__} at {place}"
+
+
+def _lines(error: BaseException) -> list[str]:
+    return "".join(traceback.format_exception(error)).splitlines()
+
+
+Blame = Literal["infrastructure", "memory", "user"]
+
+
+def blame_of_death(report: str) -> Blame:
+    """Return whose doing it was that a worker could not even report: the machine's, unless Python raised in it.
+
+    Parameters
+    ----------
+    report : all that Ray says of it; an exception in a worker is a RayTaskError there.
+    """
+    if "OutOfMemoryError" in report or "running low on memory" in report:
+        return "memory"
+    return "user" if "RayTaskError" in report else "infrastructure"
+
+
+class Listener(Protocol):
+    """Is told what happens to the runs of a session."""
+
+    def began(self, run_id: str, where: str) -> None:
+        """A worker has a run; `where` is its machine and device."""
+
+    def epoch(self, run_id: str, row: dict[str, Any]) -> None:
+        """An epoch of a run is complete."""
+
+    def ended(self, run_id: str, ending: Ending) -> None:
+        """An attempt ended and said how."""
+
+    def died(self, run_id: str, cause: str, blame: Blame) -> None:
+        """The process of an attempt is gone without a word; `cause` is what Ray knows, in one line."""
+
+    def note(self, text: str) -> None:
+        """Say something that concerns the whole session."""
+
+    def tick(self) -> None:
+        """Time passes; called often."""

@@ -1,0 +1,175 @@
+"""Between Tune and our queue: what Tune asks for next, and what it tells."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from ablations.execution.endings import Ending, Listener, blame_of_death
+from ablations.execution.queue import Queue
+from ablations.execution.stopping import Stop
+from ablations.trial import Task, as_json
+
+_NODES = 5.0
+"""Seconds between two looks at which nodes are alive."""
+_LONGEST = 300
+"""Characters of a cause that are shown."""
+_SLACK = 2.0
+"""A driver waits so many times longer than a worker before it takes a silent run for hanging."""
+
+
+class Feed(Searcher):  # type: ignore[misc]
+    """Gives Tune the tasks of the queue, one at a time, when it has room for one."""
+
+    def __init__(self, queue: Queue, relay: Relay, stall_seconds: float) -> None:
+        super().__init__(metric=None, mode=None)
+        self._queue, self._relay, self._stall = queue, relay, stall_seconds
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next task; None where none is ready; FINISHED where none will be."""
+        self._relay.watch()  # Tune sleeps in here while nothing is running
+        task = self._queue.next()
+        if task is not None:
+            content = json.dumps(as_json(task))
+            return {"task": content, "resources": json.dumps(_bundle(task)), "stall_seconds": self._stall}
+        return str(Searcher.FINISHED) if self._queue.exhausted else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: endings come through the relay."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is kept: the store is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing is restored."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default", **_: Any) -> None:
+        """Nothing is kept."""
+
+
+def _bundle(task: Task) -> dict[str, float]:
+    bundle = {"CPU": float(task.threads)} | ({"GPU": task.gpus} if task.gpus else {})
+    return bundle | ({f"accelerator_type:{task.accelerator}": 0.001} if task.accelerator else {})
+
+
+class StopAll(tune.Stopper):  # type: ignore[misc]
+    """Ends a session at once when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single run is ever stopped here."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Tell whether all is to end."""
+        return self.now
+
+
+class Relay(tune.Callback):  # type: ignore[misc]
+    """Passes on to a listener what Tune tells, and watches over nodes and workers.
+
+    Parameters
+    ----------
+    grace : seconds after an urgent request to stop in which runs may save their state.
+    stall : seconds of silence after which a worker itself takes its run for hanging.
+    """
+
+    def __init__(
+        self, queue: Queue, listener: Listener, stop: Stop, stopper: StopAll, *, grace: float, stall: float
+    ) -> None:
+        self._queue, self._listener, self._stop, self._stopper = queue, listener, stop, stopper
+        self._grace, self._stall = grace, stall
+        self._heard: dict[str, float] = {}
+        self._trials: dict[str, Any] = {}
+        self._looked = time.monotonic()
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """Pass on what a worker says."""
+        run_id = _run_id(trial)
+        self._heard[run_id], self._trials[run_id] = time.monotonic(), trial
+        for event in result.get("events", ()):
+            if "began" in event:
+                self._listener.began(run_id, event["began"])
+            elif "epoch" in event:
+                self._listener.epoch(run_id, event["epoch"])
+            elif "ended" in event:
+                self._forget(run_id)
+                self._listener.ended(run_id, Ending(**event["ended"]))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Pass on that a worker is gone; nothing where its run had ended before."""
+        run_id = _run_id(trial)
+        self._forget(run_id)
+        if run_id in self._queue.running:
+            report = report_of_death(trial)
+            self._listener.died(run_id, cause_of_death(report), blame_of_death(report))
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Watch."""
+        self.watch()
+
+    def watch(self) -> None:
+        """Let time pass: tick the listener, end what is to end, look after silent workers and dead nodes."""
+        self._listener.tick()
+        if self._stop.requested:
+            self._queue.halt()
+            late = self._stop.urgent and time.monotonic() - self._stop.since > self._grace
+            # Runs that wait for a worker have nothing to save.
+            if late or not any(run_id in self._heard for run_id in self._queue.running):
+                self._stopper.now = True
+        if time.monotonic() - self._looked >= _NODES:
+            self._looked = time.monotonic()
+            self._look_at_nodes()
+            self._look_at_workers()
+
+    def _look_at_nodes(self) -> None:
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        if ray.get_runtime_context().get_node_id() in alive or self._stopper.now:
+            return
+        self._stop.request("Ray's own process on this machine is gone; give the same command again to go on")
+        self._queue.halt()
+        self._stopper.now = True
+
+    def _look_at_workers(self) -> None:
+        """End workers of which nothing was heard for long: a whole machine may hang, workers included."""
+        limit = _SLACK * self._stall + 60
+        for run_id, heard in list(self._heard.items()):
+            if time.monotonic() - heard > limit:
+                actor = getattr(getattr(self._trials[run_id], "temporary_state", None), "ray_actor", None)
+                self._heard[run_id] = time.monotonic()
+                if actor is not None:
+                    ray.kill(actor)
+
+    def _forget(self, run_id: str) -> None:
+        self._heard.pop(run_id, None)
+        self._trials.pop(run_id, None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles callbacks into files for a restore, which is never asked for.
+        return (tune.Callback, ())
+
+
+def _run_id(trial: Any) -> str:
+    return str(json.loads(trial.config["task"])["run_id"])
+
+
+def report_of_death(trial: Any) -> str:
+    """Return all that Ray knows of why a worker is gone; empty where it knows nothing."""
+    try:
+        with open(trial.error_file, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 -- Tune's own path
+            return file.read()
+    except (OSError, TypeError):
+        return ""
+
+
+def cause_of_death(report: str) -> str:
+    """Return the gist of such a report in one line."""
+    lines = [line.strip() for line in report.splitlines() if line.strip()]
+    return lines[-1].rpartition("exit detail: ")[2][:_LONGEST] if lines else "Ray gave no reason"

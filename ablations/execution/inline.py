@@ -1,0 +1,62 @@
+"""Computing runs in this process, one after the other: for debugging, and where there is no Ray."""
+
+from __future__ import annotations
+
+import time
+
+from ablations.execution.endings import Listener
+from ablations.execution.queue import Queue
+from ablations.execution.stopping import Stop
+from ablations.study import Resources
+from ablations.trial import execute
+from aimlib.errors import UsageError
+
+_POLL = 0.2
+"""Seconds between two looks at a queue of which nothing is ready."""
+
+
+class InlineExecutor:
+    """Computes one run after the other in this process.
+
+    Parameters
+    ----------
+    resources : what runs are given; the CPUs are threads.
+    """
+
+    parallel = 1
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+
+    def check(self) -> None:
+        """Refuse a study that this process cannot compute.
+
+        Raises
+        ------
+        UsageError: runs ask for a GPU, and torch sees none here.
+        """
+        import torch  # noqa: PLC0415 -- whoever computes has it
+
+        if (self.resources.gpus or self.resources.device == "cuda") and not torch.cuda.is_available():
+            raise UsageError(
+                "resources.gpus: runs ask for a GPU, and this process sees none; give --set resources.gpus=0, or run "
+                "where one is"
+            )
+
+    def execute(self, queue: Queue, listener: Listener, stop: Stop) -> None:
+        """Compute what the queue gives out until it is exhausted."""
+
+        def pause() -> bool:
+            listener.tick()
+            return stop.requested
+
+        while not queue.exhausted:
+            listener.tick()
+            task = queue.next()
+            if task is None:
+                time.sleep(_POLL)
+                continue
+            run_id = task.run_id
+            listener.began(run_id, "this process")
+            ending = execute(task, lambda row, run_id=run_id: listener.epoch(run_id, dict(row)), pause)  # type: ignore[misc]
+            listener.ended(run_id, ending)

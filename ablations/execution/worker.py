@@ -1,0 +1,117 @@
+"""The side of a run that lives in a Ray worker: Tune's class trainable, whose main thread stays free to listen.
+
+The run itself is a thread. So a SIGTERM (Slurm, Kubernetes, a reclaimed node) is heard at once and answered with a
+checkpoint, and a run that hangs is noticed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from types import FrameType
+from typing import Any
+
+from ray import tune
+
+from ablations.execution.endings import Ending, ending_of
+from ablations.trial import Task, execute
+
+_BEAT = 20.0
+"""Seconds after which a sign of life is sent, where no epoch was completed."""
+_GRACE = 25.0
+"""Seconds that a run has to save its state after SIGTERM."""
+
+
+class Worker(tune.Trainable):  # type: ignore[misc]
+    """Computes one task after the other."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin the first task."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, self._terminate)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin the next task, in the same process."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Return what has happened since the last call, waiting for something to happen."""
+        events = [self._wait()]
+        while not self._events.empty():
+            events.append(self._events.get())
+        return {"events": events, "done": "ended" in events[-1]}
+
+    def cleanup(self) -> None:
+        """Let a run that is still under way save its state."""
+        self._pause.set()
+        self._thread.join(_GRACE)
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Return what a task needs."""
+        return tune.PlacementGroupFactory([json.loads(config["resources"])])
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._task = Task(**json.loads(config["task"]))
+        self._limit = float(config["stall_seconds"])
+        if self._task.device == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also where a cluster's nodes were started without our settings
+        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._pause = threading.Event()
+        self._alive = time.monotonic()
+        self._events.put({"began": _place(self._task)})
+        self._thread = threading.Thread(target=self._run, name=self._task.run_id, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            ending = execute(self._task, lambda row: self._events.put({"epoch": dict(row)}), self._paused)
+        except BaseException as error:  # noqa: BLE001 -- a thread that dies without a word would never end
+            ending = ending_of(error, out_of_memory=False)
+        self._events.put({"ended": ending.as_json()})
+
+    def _paused(self) -> bool:
+        """Tell the run whether to save its state and end; that it asks is its sign of life."""
+        self._alive = time.monotonic()
+        return self._pause.is_set()
+
+    def _wait(self) -> dict[str, Any]:
+        """Return the next event, or a sign of life; end the process where the run gives none."""
+        began = time.monotonic()
+        while time.monotonic() - began < _BEAT:
+            try:
+                return self._events.get(timeout=1.0)
+            except queue.Empty:
+                silent = time.monotonic() - self._alive
+                if silent > self._limit:
+                    return {"ended": self._stalled(silent).as_json()}
+        return {"alive": self._alive >= began}
+
+    def _stalled(self, silent: float) -> Ending:
+        """Return the ending of a run that hangs, with where it hangs; this process dies a moment later."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
+        threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return Ending("stalled", f"no step within {silent:.0f} s (resources.stall_minutes)", traceback=stack)
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        self._pause.set()
+        self._thread.join(_GRACE)
+        if callable(self._before):
+            self._before(number, frame)
+        sys.exit(128 + number)
+
+
+def _place(task: Task) -> str:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return socket.gethostname() + (f", GPU {visible}" if task.device == "cuda" and visible else "")

@@ -1,0 +1,70 @@
+"""What runs are given: processors, GPUs or shares of one, and how long they may be silent."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from aimlib.component import Frozen
+
+Device = Literal["cpu", "cuda"]
+
+
+class Resources(Frozen):
+    """What one run is given. No part of a run's identity, but the number of CPUs decides the last bits."""
+
+    cpus: Annotated[int, Field(ge=1)] = 1
+    """CPUs of a run, and threads that torch uses for it."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs of a run; a fraction lets several runs share one, each bounded to that share of its memory."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA where the run has a GPU, else the CPU."""
+    max_retries: Annotated[int, Field(ge=0)] = 3
+    """How often in a row a run is taken up again when its process died or hung and it made no progress."""
+    isolation: Literal["actor", "process"] = "actor"
+    """actor: worker processes compute one run after the other, with torch's state put back between them. process: every
+    run has a process of its own, which costs the imports each time."""
+    stall_minutes: Annotated[float, Field(gt=0)] = 30.0
+    """A run that takes no training step for so long is ended and taken up again from its checkpoint. Preparing data
+    counts: leave room for it."""
+    grace_seconds: Annotated[float, Field(ge=0)] = 25.0
+    """After SIGTERM runs have so long to save their state before they are ended."""
+
+    @property
+    def trained_on(self) -> Device:
+        """The type of device that a run is trained on."""
+        if self.device == "auto":
+            return "cuda" if self.gpus > 0 else "cpu"
+        return self.device
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus: {self.gpus}: above 1 only whole numbers can be given to a run")
+        if self.device == "cuda" and self.gpus == 0:
+            raise ValueError("device: cuda needs gpus: a run that is given none sees none")
+        if self.device == "cpu" and self.gpus > 0:
+            raise ValueError(f"gpus: {self.gpus:g} without effect: device is cpu")
+        return self
+
+    def with_changes(self, changes: ArmResources | None) -> Resources:
+        """Return what the runs of an arm are given.
+
+        Raises
+        ------
+        ConfigError: what the arm asks for does not go with the rest.
+        """
+        if changes is None:
+            return self
+        given: dict[str, Any] = changes.model_dump(exclude_none=True)
+        return Resources.parse({**self.model_dump(), **given})
+
+
+class ArmResources(Frozen):
+    """What the runs of one arm are given else than those of the study: a large network next to small ones."""
+
+    cpus: Annotated[int, Field(ge=1)] | None = None
+    """CPUs of a run. Arms with different numbers of threads differ in the last bits, too."""
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs of a run, or its share of one."""

@@ -1,0 +1,98 @@
+"""How much memory a run takes, and how many runs a device holds."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.profiler import profile
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Memory of a run at its peak, in bytes.
+
+    Counted is what torch allocates on the device: weights, buffers, gradients, optimizer state, activations, and what
+    operations need for themselves as far as they ask torch for it. Not counted: Python and the libraries (on a GPU the
+    context of CUDA, some hundred MiB per process), and on the host the images, which processes on one machine share
+    where they are mapped from a file.
+
+    Attributes
+    ----------
+    allocated : held in tensors.
+    reserved : taken from the GPU to hold them, gaps included: what a limit on the run's memory must allow for. None on
+        the CPU, whose allocator gives no such figure.
+    """
+
+    allocated: int
+    reserved: int | None
+
+
+def on_gpu(calls: list[Callable[[], None]], device: torch.device) -> Footprint:
+    """Return the peak over `calls`, with everything that this process holds on the GPU."""
+    torch.cuda.synchronize(device)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    for call in calls:
+        call()
+    torch.cuda.synchronize(device)
+    return Footprint(torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device))
+
+
+def on_cpu(calls: list[Callable[[], None]], network: nn.Module, optimizer: torch.optim.Optimizer) -> Footprint | None:
+    """Return the peak over `calls`: what network and optimizer hold, and the most that is allocated on top of it.
+
+    Each allocation of torch is accounted for by its profiler. The resident memory of the process would not do: it
+    depends on what was freed before and kept by the C library, and on which libraries were loaded already.
+
+    Returns
+    -------
+    None where this build of torch reports no allocations.
+    """
+    optimizer.zero_grad(set_to_none=True)  # gradients are allocated within the calls
+    peaks = [_peak_on_top(call, optimizer) for call in calls]
+    if not all(peaks):
+        return None
+    return Footprint(_held(network, optimizer) + max(peaks), reserved=None)
+
+
+def _held(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Return the bytes of weights, buffers and optimizer state; shared ones count once."""
+    states: Any = [state.values() for state in optimizer.state.values()]
+    tensors = itertools.chain(network.parameters(), network.buffers(), *states)
+    storages = [tensor.untyped_storage() for tensor in tensors if isinstance(tensor, Tensor)]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def _peak_on_top(call: Callable[[], None], optimizer: torch.optim.Optimizer) -> int:
+    """Return the most bytes that a call has allocated at once; 0 where allocations are not reported."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler reports on itself otherwise
+    with profile(use_cpu=True, profile_memory=True) as profiler:
+        call()
+        optimizer.zero_grad(set_to_none=True)
+    results: Any = profiler.kineto_results
+    found = [event for event in results.events() if event.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(found, key=lambda event: event.start_ns())]
+    return max(itertools.accumulate(changes), default=0)
+
+
+def runs_per_device(peak_bytes: int, total_bytes: int, headroom: float = 0.1) -> int:
+    """Return how many runs fit on a device at once by their memory.
+
+    A run alone may take the headroom, too: 1 where it fits without leaving that free, 0 where it does not fit at all.
+
+    Parameters
+    ----------
+    peak_bytes : of one run, with what its process takes on the device beside torch's allocations.
+    total_bytes : of the device.
+    headroom : share of the device to leave free.
+    """
+    if peak_bytes <= 0 or total_bytes < 0 or not 0 <= headroom < 1:
+        raise ValueError(f"no memory of a run on a device: {peak_bytes=}, {total_bytes=}, {headroom=}")
+    together = int(total_bytes * (1 - headroom) // peak_bytes)
+    return max(together, int(peak_bytes <= total_bytes))

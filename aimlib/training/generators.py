@@ -1,0 +1,43 @@
+"""The global random generators that a run may draw from: torch's, and NumPy's and Python's for plugins that use them.
+
+What this package draws is addressed by name (`aimlib.seeding`), but for what torch's layers draw in a forward pass.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+from aimlib.seeding import seed_for
+
+
+def seed(run_seed: int, epoch: int) -> None:
+    """Put all global generators to where they stand at the start of `epoch`; 0 is before the first one."""
+    torch.manual_seed(seed_for(run_seed, "layers", epoch))  # of the CPU and of every GPU
+    np.random.seed(seed_for(run_seed, "numpy", epoch) % 2**32)
+    random.seed(seed_for(run_seed, "python", epoch))
+
+
+def state(device: torch.device) -> dict[str, Any]:
+    """Return where all global generators stand, as tensors and plain values."""
+    numpy = np.random.get_state(legacy=False)
+    key = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "numpy": {**numpy, "state": {**numpy["state"], "key": key}},
+        "python": random.getstate(),
+    }
+
+
+def restore(before: dict[str, Any], device: torch.device) -> None:
+    """Put all global generators back to where `state` found them."""
+    torch.set_rng_state(before["cpu"])
+    if device.type == "cuda" and before["cuda"] is not None:
+        torch.cuda.set_rng_state(before["cuda"], device)
+    key = before["numpy"]["state"]["key"].numpy().astype(np.uint32)
+    np.random.set_state({**before["numpy"], "state": {**before["numpy"]["state"], "key": key}})
+    random.setstate(before["python"])

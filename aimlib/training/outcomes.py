@@ -1,0 +1,124 @@
+"""What came of a run: of one that was trained to its end, and of one that was paused and is given up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aimlib.component import ComponentConfig
+from aimlib.config import RunConfig
+from aimlib.datasets.base import DataSet
+from aimlib.errors import StoreError
+from aimlib.registry import selections
+from aimlib.training import checkpoints, splits
+from aimlib.training.keeper import Keeper
+from aimlib.training.run import Run
+
+_SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "test_top5_accuracy")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run. Units as in `aimlib.records`.
+
+    Attributes
+    ----------
+    status, reason : ``finished``, or ``diverged`` or ``pruned`` and why.
+    epochs : one mapping of `aimlib.records.EPOCHS` per completed epoch.
+    predictions : [epochs, test images]; one row for the network at its start where no epoch was completed.
+    selected_epoch : the epoch that the selection rule chose; 0 is the start.
+    selected : accuracies and losses of that epoch.
+    images : number of training, validation and test images.
+    seconds, attempts, started_at : wall time over all attempts, their number, ISO time of the first.
+    """
+
+    status: str
+    reason: str | None
+    epochs: list[dict[str, Any]]
+    predictions: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+    selected_epoch: int
+    selected: dict[str, float | None]
+    images: tuple[int, int, int]
+    seconds: float
+    attempts: int
+    started_at: str
+
+
+def outcome_of(run: Run, keeper: Keeper, diverged: str | None) -> Outcome:
+    """Return the outcome of a run that is done; of one without an epoch, that of its network at its start.
+
+    Parameters
+    ----------
+    diverged : why it diverged; None: it did not.
+    """
+    if run.history:
+        chosen, selected = _select(run.options.selection, run.history)
+    else:
+        chosen = 0
+        validation, test = run.restart()
+        values = (
+            *((validation.accuracy, validation.loss) if validation else (None, None)),
+            test.accuracy,
+            test.loss,
+            test.top5_accuracy,
+        )
+        selected = dict(zip(_SELECTED, values, strict=True))
+    return Outcome(
+        status="finished" if diverged is None else "diverged",
+        reason=diverged,
+        epochs=run.history,
+        predictions=np.stack(run.predictions),
+        selected_epoch=chosen,
+        selected=selected,
+        images=(len(run.training), len(run.validation), len(run.test)),
+        seconds=keeper.seconds,
+        attempts=keeper.attempts,
+        started_at=keeper.started_at,
+    )
+
+
+def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path, run_id: str, reason: str) -> Outcome:
+    """Return the outcome, with the status ``pruned``, of a paused run that is not gone on with; nothing is trained.
+
+    The selection rule is applied to the completed epochs. An epoch under way counts in the seconds alone.
+
+    Parameters
+    ----------
+    checkpoint_directory, run_id : as they were given to `train`.
+    reason : why the run is given up.
+
+    Raises
+    ------
+    StoreError: there is no checkpoint with a completed epoch, or it is not of this run.
+    """
+    found = checkpoints.load(checkpoint_directory, run_id)
+    if found is None or not found.epochs:
+        raise StoreError(
+            f"{checkpoint_directory / checkpoints.FILE}: no completed epoch of run {run_id} to report; pause a run "
+            f"after its first epoch or later, or train it to its end"
+        )
+    chosen, selected = _select(config.training.selection, found.epochs)
+    training, validation = splits.hold_out(data.train.labels, config.training.validation_fraction, config.seed)
+    return Outcome(
+        status="pruned",
+        reason=reason,
+        epochs=found.epochs,
+        predictions=found.predictions.numpy(),
+        selected_epoch=chosen,
+        selected=selected,
+        images=(len(training), len(validation), len(data.test.labels)),
+        seconds=found.seconds,
+        attempts=found.attempts,
+        started_at=found.started_at,
+    )
+
+
+def _select(rule: ComponentConfig, epochs: Sequence[dict[str, Any]]) -> tuple[int, dict[str, float | None]]:
+    """Return the number of the epoch that the rule chooses, and its accuracies and losses."""
+    chosen: int = selections.create(rule).select(epochs)
+    return chosen, {key: epochs[chosen - 1][key] for key in _SELECTED}

@@ -1,0 +1,90 @@
+"""How many runs fit on a cluster, what is refused, and on which type of GPU a seed is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.execution.capacity import accelerators, fitting, refuse_unfit, types_of_seeds
+from ablations.resources import Resources
+from aimlib.errors import UsageError
+
+Node = dict[str, float]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "parallel"),
+    [
+        ([{"CPU": 8}], {}, 8),
+        ([{"CPU": 8}], {"cpus": 3}, 2),
+        ([{"CPU": 2}, {"CPU": 5}], {"cpus": 2}, 3),
+        ([{"CPU": 8, "GPU": 2}], {"gpus": 1}, 2),
+        ([{"CPU": 1, "GPU": 2}], {"gpus": 1}, 1),
+        ([{"CPU": 8, "GPU": 2}], {"gpus": 0.5}, 4),
+        ([{"CPU": 8, "GPU": 1}], {"gpus": 0.1}, 8),
+        ([{"CPU": 80, "GPU": 1}], {"gpus": 0.1}, 10),
+        ([{"CPU": 8, "GPU": 2}], {"gpus": 0.4}, 4),
+        ([{"CPU": 4}, {"CPU": 8, "GPU": 4}], {"gpus": 2}, 2),
+        ([{"CPU": 64, "GPU": 8}, {"CPU": 64, "GPU": 8}], {"cpus": 8, "gpus": 1}, 16),
+    ],
+)
+def test_how_many_runs_fit(nodes: list[Node], resources: dict[str, Any], parallel: int) -> None:
+    assert fitting(Resources(**resources), nodes) == parallel
+    refuse_unfit([Resources(**resources)], nodes)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "message"),
+    [
+        ([{"CPU": 2}], {"gpus": 1}, r"resources.gpus: a run asks for 1 GPUs, .* more than 0; .*--set resources.gpus="),
+        ([{"CPU": 2}], {"cpus": 999}, r"resources.cpus: a run asks for 999 CPUs, .* more than 2; lower it"),
+        ([{"CPU": 2}, {"CPU": 2}], {"cpus": 3}, r"resources.cpus: a run asks for 3 CPUs, .* more than 2;"),
+        (
+            [{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}],
+            {"gpus": 2},
+            r"resources.gpus: a run asks for 2 GPUs, .* more than 1;",
+        ),
+        ([{"CPU": 8}, {"CPU": 1, "GPU": 1}], {"cpus": 4, "gpus": 1}, r"resources: no node has 4 CPUs and 1 GPUs"),
+        ([], {}, r"resources.cpus: .* more than 0;"),
+    ],
+)
+def test_what_fits_nowhere_is_refused(nodes: list[Node], resources: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        refuse_unfit([Resources(), Resources(**resources)], nodes)
+
+
+def test_gpus_are_counted_by_type() -> None:
+    nodes = [
+        {"CPU": 8.0, "GPU": 4.0, "accelerator_type:A100": 1.0},
+        {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A100": 1.0},
+        {"CPU": 8.0, "GPU": 1.0, "accelerator_type:T4": 1.0},
+        {"CPU": 8.0},
+    ]
+    assert accelerators(nodes) == {"A100": 6.0, "T4": 1.0}
+
+
+def test_one_type_of_gpu_leaves_nothing_to_choose() -> None:
+    assert types_of_seeds([0, 1], {"A100": 4.0}) == {}
+    assert types_of_seeds([0, 1], {}) == {}
+
+
+@given(
+    seeds=st.lists(st.integers(0, 1000), min_size=1, max_size=60, unique=True),
+    counts=st.lists(st.integers(1, 16), min_size=2, max_size=4),
+    known=st.data(),
+)
+def test_seeds_are_dealt_out_in_proportion_and_those_begun_stay(
+    seeds: list[int], counts: list[int], known: st.DataObject
+) -> None:
+    types = {f"T{number}": float(count) for number, count in enumerate(counts)}
+    before = known.draw(st.dictionaries(st.sampled_from(seeds), st.sampled_from([*types, "gone"]), max_size=3))
+    chosen = types_of_seeds(seeds, types, before)
+    assert set(chosen) == set(seeds)
+    assert all(chosen[seed] == kind for seed, kind in before.items() if kind in types)
+    if not before:
+        for kind, count in types.items():
+            share = len(seeds) * count / sum(types.values())
+            assert abs(sum(other == kind for other in chosen.values()) - share) < len(types)

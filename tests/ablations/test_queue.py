@@ -1,0 +1,245 @@
+"""What is computed next and what an ending means: nothing lost, nothing twice, each failure by its kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.execution.endings import Ending, blame_of_death, ending_of, fault_of, is_full
+from ablations.execution.queue import Again, Over, Queue, in_order
+from ablations.trial import Task
+from aimlib.errors import StoreError
+
+
+def task(run_id: str, arm: str = "aim", seed: int = 0, **options: Any) -> Task:
+    costs = {"multiply_adds": options.pop("work", 1)}
+    config = {"seed": seed, "training": {"epochs": options.pop("epochs", 1)}}
+    return Task("", "", "", arm, run_id, "", config, costs, options.pop("device", "cpu"), 1, **options)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def queue_of(*tasks: Task, retries: int = 3) -> tuple[Queue, Clock]:
+    clock = Clock()
+    return Queue(tasks, retries, clock), clock
+
+
+def names(queue: Queue) -> list[str]:
+    found = []
+    while (given_task := queue.next()) is not None:
+        found.append(given_task.run_id)
+    return found
+
+
+def test_tasks_come_in_order_and_the_queue_is_exhausted_when_all_have_ended() -> None:
+    queue, _ = queue_of(task("a"), task("b"))
+    assert names(queue) == ["a", "b"]
+    assert not queue.exhausted
+    assert queue.ended("a", Ending("finished")) == Over("finished")
+    assert queue.ended("b", Ending("diverged", "loss")) == Over("diverged", "loss")
+    assert queue.exhausted
+
+
+def test_a_dead_worker_is_replaced_after_a_growing_while_and_in_its_place() -> None:
+    queue, clock = queue_of(task("a"), task("b"), task("c"))
+    assert queue.next() is not None
+    for delay in (1.0, 2.0, 4.0):
+        assert queue.died("a", "infrastructure", "node gone") == Again(delay, "node gone")
+        assert not queue.exhausted
+        clock.now += delay / 2
+        assert [t.run_id for t in iter(queue.next, None)] in (["b", "c"], []), "the others need not wait"
+        clock.now += delay / 2
+        again = queue.next()
+        assert again is not None
+        assert again.run_id == "a"
+    over = queue.died("a", "infrastructure", "node gone")
+    assert over == Over("failed", "ended 4 times in a row without progress: node gone", record=True)
+
+
+def test_what_was_begun_is_ended_before_others_begin() -> None:
+    queue, clock = queue_of(task("a"), task("b"), task("c"))
+    queue.next()
+    queue.died("a", "infrastructure", "x")
+    clock.now = 10.0
+    assert names(queue) == ["a", "b", "c"]
+
+
+def test_progress_makes_deaths_count_anew() -> None:
+    queue, clock = queue_of(task("a"), retries=1)
+    for _ in range(20):
+        assert queue.next() is not None
+        queue.progressed("a")
+        assert isinstance(queue.died("a", "infrastructure", "preempted"), Again)
+        clock.now += 100
+    assert queue.next() is not None
+    assert isinstance(queue.ended("a", Ending("stalled", "no step")), Over)
+
+
+def test_out_of_memory_on_a_gpu_asks_for_a_larger_share_for_the_whole_arm() -> None:
+    options: dict[str, Any] = {"device": "cuda", "gpus": 0.25}
+    queue, _ = queue_of(task("a", **options), task("b", **options), task("c", "baseline", **options))
+    queue.next()
+    for share in (0.5, 1.0):
+        decision = queue.ended("a", Ending("memory", "CUDA out of memory"))
+        assert isinstance(decision, Again)
+        assert f"goes on with {share:g}" in decision.reason
+        again = queue.next()
+        assert again is not None
+        assert (again.run_id, again.gpus) == ("a", share)
+    assert {t.run_id: t.gpus for t in iter(queue.next, None)} == {"b": 1.0, "c": 0.25}
+    over = queue.ended("a", Ending("memory", "CUDA out of memory"))
+    assert isinstance(over, Over)
+    assert (over.state, over.record) == ("failed", True)
+    assert "does not fit on a whole GPU" in over.reason
+    assert "batch_size" in over.reason
+
+
+def test_out_of_memory_on_a_cpu_is_the_machines_and_is_tried_again() -> None:
+    queue, _ = queue_of(task("a"), retries=0)
+    queue.next()
+    assert isinstance(queue.died("a", "memory", "low on memory"), Over)
+    queue, _ = queue_of(task("a"), retries=1)
+    queue.next()
+    assert isinstance(queue.ended("a", Ending("memory", "x")), Again)
+
+
+def test_full_storage_is_waited_out_and_never_counts() -> None:
+    queue, clock = queue_of(task("a"), retries=0)
+    for _ in range(10):
+        assert queue.next() is not None
+        assert isinstance(queue.ended("a", Ending("full", "disk full")), Again)
+        clock.now += 100
+    queue.hold_back()
+    assert queue.next() is None
+    assert not queue.exhausted
+    queue.go_on()
+    assert queue.next() is not None
+
+
+def test_the_same_error_twice_stops_its_arm_alone() -> None:
+    seeds = range(4)
+    others = [task(f"b{seed}", "other", seed=seed) for seed in seeds]
+    queue, _ = queue_of(*(task(f"a{seed}", seed=seed) for seed in seeds), *others)
+    first, second = queue.next(), queue.next()
+    assert first is not None
+    assert second is not None
+    failed = Ending("failed", "KeyError: 'x'", fault="KeyError at plugin.py:3")
+    assert queue.ended("a0", failed) == Over("failed", "KeyError: 'x'")
+    assert queue.ended("a1", failed) == Over("failed", "KeyError: 'x'", withheld=("a2", "a3"))
+    assert names(queue) == ["b0", "b1", "b2", "b3"]
+
+
+def test_two_different_errors_stop_nothing() -> None:
+    queue, _ = queue_of(*(task(f"a{seed}", seed=seed) for seed in range(4)))
+    names_given = [queue.next(), queue.next()]
+    assert all(names_given)
+    queue.ended("a0", Ending("failed", "x", fault="KeyError at plugin.py:3"))
+    over = queue.ended("a1", Ending("failed", "y", fault="KeyError at plugin.py:9"))
+    assert isinstance(over, Over)
+    assert over.withheld == ()
+    assert names(queue) == ["a2", "a3"]
+
+
+def test_a_halted_queue_ends_with_what_is_running() -> None:
+    queue, _ = queue_of(task("a"), task("b"))
+    queue.next()
+    queue.halt()
+    assert queue.next() is None
+    assert not queue.exhausted
+    queue.ended("a", Ending("paused", epochs=3))
+    assert queue.exhausted
+
+
+ENDS = st.sampled_from(["finished", "diverged", "paused", "failed", "memory", "full", "stalled", "death", "crash"])
+
+
+@given(seeds=st.integers(1, 5), ends=st.lists(ENDS, max_size=200), workers=st.integers(1, 4), retries=st.integers(0, 3))
+def test_whatever_happens_every_run_is_over_once_and_none_runs_twice_at_a_time(
+    seeds: int, ends: list[str], workers: int, retries: int
+) -> None:
+    tasks = [
+        task(f"{arm}{seed}", arm, seed, device="cuda", gpus=0.5) for seed in range(seeds) for arm in ("aim", "baseline")
+    ]
+    queue, clock = queue_of(*tasks, retries=retries)
+    over: list[str] = []
+    script = iter(ends)
+    while not queue.exhausted:
+        while len(queue.running) < workers and (given_task := queue.next()) is not None:
+            assert given_task.run_id not in over
+            assert 0.5 <= given_task.gpus <= 1
+        clock.now += 61
+        if not queue.running:
+            continue
+        run_id = min(queue.running)
+        end = next(script, "finished")
+        if end == "death":
+            decision = queue.died(run_id, "infrastructure", "gone")
+        elif end == "crash":
+            decision = queue.died(run_id, "user", "ImportError")
+        else:
+            decision = queue.ended(run_id, Ending(end, fault="f" if end == "failed" else ""))  # type: ignore[arg-type]
+        if isinstance(decision, Over):
+            over += [run_id, *decision.withheld]
+        else:
+            assert 0 <= decision.seconds <= 60
+    assert sorted(over) == sorted(t.run_id for t in tasks)
+
+
+def test_seeds_in_their_order_and_the_longest_first_within_one() -> None:
+    tasks = [
+        task("b1", "b", 7, work=1),
+        task("v1", "v", 7, work=9),
+        task("a1", "a", 7, work=5),
+        task("b0", "b", 2, work=1, epochs=100),
+        task("v0", "v", 2, work=9),
+    ]
+    assert [t.run_id for t in in_order(tasks)] == ["v1", "a1", "b1", "b0", "v0"]
+
+
+@pytest.mark.parametrize(
+    ("report", "blame"),
+    [
+        ("ray.exceptions.ActorDiedError: The actor died unexpectedly", "infrastructure"),
+        ("The actor never ran - it was cancelled before it started running.", "infrastructure"),
+        ("", "infrastructure"),
+        ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.", "memory"),
+        ("ray.exceptions.RayTaskError(ModuleNotFoundError): ray::Worker.__init__()\nNo module named 'x'", "user"),
+    ],
+)
+def test_whose_doing_a_death_was(report: str, blame: str) -> None:
+    assert blame_of_death(report) == blame
+
+
+def raised(error: BaseException) -> BaseException:
+    with pytest.raises(type(error)) as caught:
+        raise error
+    return caught.value
+
+
+def test_two_errors_are_the_same_by_type_and_place_not_by_message() -> None:
+    one, other = raised(KeyError("seed 1")), raised(KeyError("seed 2"))
+    assert fault_of(one) == fault_of(other) != fault_of(raised(ValueError("seed 1")))
+    with pytest.raises(KeyError) as elsewhere:
+        raise KeyError("seed 1")
+    assert fault_of(elsewhere.value) != fault_of(one)
+
+
+def test_an_error_becomes_an_ending_of_its_kind() -> None:
+    full = StoreError("x: cannot be written: No space left on device; free space and run again")
+    assert ending_of(raised(full), out_of_memory=False).end == "full"
+    assert ending_of(raised(OSError(28, "No space left on device")), out_of_memory=False).end == "full"
+    assert ending_of(raised(MemoryError()), out_of_memory=True).end == "memory"
+    failed = ending_of(raised(ZeroDivisionError("x")), out_of_memory=False)
+    assert (failed.end, failed.reason) == ("failed", "ZeroDivisionError: x")
+    assert failed.traceback.splitlines()[-1] == "ZeroDivisionError: x"
+    assert "test_queue.py" in failed.fault
+    assert not is_full(OSError(2, "x"))
+    assert Ending(**failed.as_json()) == failed

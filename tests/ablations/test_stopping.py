@@ -1,0 +1,106 @@
+"""Ctrl-C, SIGTERM and a second one: asked to stop, never taken for success."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drivers import until
+from tiny_study import changed, litter, numbers, write
+
+import ablations.launch
+from ablations.execution.inline import InlineExecutor
+from ablations.execution.stopping import Stop
+from ablations.launch import run
+from ablations.trial import execute
+
+
+def test_a_signal_asks_once_and_a_second_one_interrupts() -> None:
+    asked: list[str] = []
+    stop = Stop(asked.append)
+    before = signal.getsignal(signal.SIGTERM)
+    with stop.on_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (asked, stop.reason, stop.code, stop.urgent) == (["SIGTERM"], "SIGTERM", 143, True)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert asked == ["SIGTERM"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_outside_the_main_thread_handlers_are_left_alone() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[Any] = []
+
+    def inside() -> None:
+        with Stop(seen.append).on_signals():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+class AtStep(InlineExecutor):
+    """Sends a signal to this process after a number of steps of all runs together."""
+
+    steps = 5
+
+    def execute(self, queue: Any, listener: Any, stop: Any) -> None:
+        seen = 0
+
+        def pause() -> bool:
+            nonlocal seen
+            seen += 1
+            if seen == self.steps:
+                os.kill(os.getpid(), signal.SIGINT)
+            listener.tick()
+            return bool(stop.requested)
+
+        while not queue.exhausted:
+            listener.tick()
+            if (task := queue.next()) is not None:
+                listener.ended(task.run_id, execute(task, None, pause))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 7, 9])
+def test_a_session_that_was_asked_to_stop_goes_on_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    path = write(tmp_path, changed({"seeds": 1, "base.data.size": 8}))
+    run(path, tmp_path / "calm", executor="inline")
+    with monkeypatch.context() as patch:
+        patch.setattr(ablations.launch, "InlineExecutor", type("Stopping", (AtStep,), {"steps": steps}))
+        session = run(path, tmp_path / "out", executor="inline")
+    assert (session.interrupted, session.code) == ("Ctrl-C", 130)
+    assert session.paused == {}
+    assert session.open != ()
+    assert session.failed == {}
+    assert list((tmp_path / "out").glob("checkpoints/*/checkpoint.pt")), "its state is kept, mid-epoch"
+    assert not list((tmp_path / "out" / "live").iterdir()), "nobody is asked to stop any more"
+    session = run(path, tmp_path / "out", executor="inline")
+    assert (session.interrupted, session.open) == ("", ())
+    assert numbers(tmp_path / "out") == numbers(tmp_path / "calm")
+    assert litter(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_command_line_saves_and_says_so(
+    study: Callable[..., Path], tmp_path: Path, command: Callable[..., Any], number: signal.Signals, code: int
+) -> None:
+    path = study({"base.training.epochs": 5000, "base.data.size": 8, "seeds": 1})
+    process = command("run", path, "--out", tmp_path / "out", "--executor", "inline")
+    until(lambda: list((tmp_path / "out").glob("checkpoints/*/checkpoint.pt")), 120)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err == ""
+    assert "ending the session once every run has saved its state" in out
+    assert "interrupted: the same command goes on from here" in out
+    assert "report:" not in out

@@ -1,0 +1,112 @@
+"""From look to look until nothing is open: seeds are added as the frozen plan says, and nothing is read in between."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tiny_study import numbers
+
+import analysis
+from ablations import sequential
+from ablations.launch import Session, run
+from ablations.sequential import extended
+from ablations.study import read_study
+
+StudyMaker = Callable[..., Path]
+
+
+def session(**changes: Any) -> Session:
+    given: dict[str, Any] = {"failed": {}, "open": (), "computed": 2} | changes
+    return Session(Path("x"), planned=10, settled_before=0, **given)
+
+
+def driven(
+    monkeypatch: pytest.MonkeyPatch,
+    study: Path,
+    looks: Sequence[tuple[str, ...]],
+    planned: Sequence[int] = (),
+    sessions: Sequence[Session] = (),
+) -> tuple[list[list[int]], Session, str]:
+    """Return the seeds that were run, the session and what was said, when the looks find these comparisons open."""
+    runs: list[list[int]] = []
+    found, given = iter(looks), iter(sessions)
+
+    def compute(seeds: Sequence[int]) -> Session:
+        runs.append(list(seeds))
+        return next(given, session())
+
+    def look(_: Path) -> Any:
+        return SimpleNamespace(unsettled=next(found), primary=None, headline="a headline")
+
+    monkeypatch.setattr(sequential, "_look", look)
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+    last = sequential.until_verdict(read_study(study), planned, compute, console)
+    return runs, last, said.getvalue()
+
+
+def test_seeds_are_added_from_look_to_look_until_nothing_is_open(
+    study: StudyMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, last, said = driven(monkeypatch, study({"seeds": 2}), [("aim − baseline",), ()])
+    assert runs == [list(range(5)), list(range(8))]
+    assert last.computed == 4
+    assert "look after 5 pairs: a headline" in said
+    assert "open: aim − baseline; adding 3 pairs for the next look" in said
+    assert "nothing is open that further pairs could settle" in said
+
+
+def test_it_ends_where_no_look_is_left(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_still = [("aim − baseline",)] * 4
+    runs, _, said = driven(monkeypatch, study({"seeds": [3, 9], "looks": [5, 6], "further_block": 2}), open_still)
+    assert runs == [[3, 9, 10, 11, 12], [3, 9, 10, 11, 12, 13], [3, 9, 10, 11, 12, 13, 14, 15]]
+    assert "no look is left" in said
+
+
+def test_a_study_that_was_extended_goes_on_from_there(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, _, _ = driven(monkeypatch, study({"seeds": 5}), [()], planned=range(8))
+    assert runs == [list(range(8))]
+    runs, _, _ = driven(monkeypatch, study({"seeds": 5}), [()], planned=[7, 8])
+    assert runs == [list(range(5))], "another study's seeds are none of this one's"
+
+
+@pytest.mark.parametrize(
+    "trouble", [{"failed": {"x": "why"}}, {"open": ("x",)}, {"interrupted": "Ctrl-C", "code": 130}]
+)
+def test_a_look_that_would_lack_a_pair_is_not_taken(
+    study: StudyMaker, monkeypatch: pytest.MonkeyPatch, trouble: dict[str, Any]
+) -> None:
+    runs, last, said = driven(monkeypatch, study(), [], sessions=[session(**trouble)])
+    assert (len(runs), said) == (1, "")
+    assert (last.failed, last.open, last.interrupted) == (
+        trouble.get("failed", {}),
+        trouble.get("open", ()),
+        trouble.get("interrupted", ""),
+    )
+
+
+def test_seeds_go_on_behind_the_largest() -> None:
+    assert extended([4, 1], 4) == [4, 1, 5, 6]
+    assert extended([0, 1, 2], 2) == [0, 1, 2]
+
+
+def test_a_real_study_goes_to_its_end_and_its_plan_stays_frozen(study: StudyMaker, tmp_path: Path) -> None:
+    path = study({"base.data.size": 8, "base.training.epochs": 1, "looks": [5, 6], "seeds": 3})
+    directory = tmp_path / "out"
+    found = run(path, directory, executor="inline", until_verdict=True)
+    assert found.open == ()
+    frozen = json.loads((directory / "analysis_plan.json").read_text())
+    assert frozen["content"]["seeds"] == [0, 1, 2, 3, 4]
+    findings = analysis.examine(analysis.load(directory))
+    pairs = len(numbers(directory)) // 2
+    assert pairs == 6 or (pairs == 5 and not findings.unsettled)
+    assert findings.deviations == ()
+    again = run(path, directory, executor="inline", until_verdict=True)
+    assert again.computed == 0
