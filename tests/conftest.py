@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,8 @@ def bucket() -> Iterator[str]:
 
 
 @pytest.fixture
-def remote(bucket: str) -> str:
-    """Return the URL of a folder in which nothing is."""
+def remote(bucket: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of a folder in which nothing is; copies of its checkpoints stay in the test's own folder."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("copies")))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     return f"{bucket}/{uuid.uuid4().hex}/study"

@@ -9,6 +9,8 @@ import shutil
 import stat
 import tempfile
 import uuid
+import weakref
+from contextlib import suppress
 from pathlib import Path
 
 from ablations.store import files
@@ -25,9 +27,10 @@ _ATTEMPTS = 5
 class RemoteCheckpoints:
     """One checkpoint file for each run, at ``checkpoints/<run_id>/<name>``, with a copy on this machine.
 
-    Every process has directories of its own, in a folder of the user's in the temporary folder: one that was thought
-    dead must not share files with its successor. A checkpoint replaces the very version that this process fetched or
-    wrote last; where another has written, the claim is confirmed first.
+    Every store has directories of its own, in a folder of the user's in the temporary folder: a process that was
+    thought dead must not share files with its successor. They go when the run is discarded, with the store, or, where
+    the process was killed, with the next store of this study on the machine. A checkpoint replaces the very version
+    that this store fetched or wrote last; where another has written, the claim is confirmed first.
 
     Parameters
     ----------
@@ -48,6 +51,7 @@ class RemoteCheckpoints:
             with files.explained(path, "created"):
                 path.mkdir(parents=True, mode=0o700)
             self._directories[run_id] = path
+            weakref.finalize(self, _remove, path, os.getpid())
             self._fetch(run_id, path)
         return self._directories[run_id]
 
@@ -100,7 +104,7 @@ class RemoteCheckpoints:
                 objects.delete(self._root / run_id / entry.name)
         self._tags.pop(run_id, None)
         if path := self._directories.pop(run_id, None):
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path, os.getpid())
 
     def clean(self) -> None:
         """Remove the copies of processes of this machine that are gone."""
@@ -121,3 +125,11 @@ class RemoteCheckpoints:
                 )
             (own / self._here).mkdir(mode=0o700, exist_ok=True)
         return own / self._here
+
+
+def _remove(path: Path, process: int) -> None:
+    """Remove a directory, and that of its study where it was the last; nothing in a forked child."""
+    if os.getpid() == process:
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            path.parent.rmdir()

@@ -163,7 +163,8 @@ class ResultStore:
     def checkpoint_directory(self, run_id: str) -> Path:
         """Return the directory of this machine for a run's checkpoint, created where missing; for the claim's holder.
 
-        What was kept of the run is in there. For object storage it is in the user's part of the temporary folder.
+        What was kept of the run is in there. For object storage it is in the user's part of the temporary folder, and
+        is there as long as this store.
         """
         return self._folder.checkpoint_directory(_checked(run_id))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import tempfile
 from pathlib import Path
 
@@ -134,6 +136,23 @@ def test_copies_of_checkpoints_are_private_and_go_with_their_process(remote: str
     folder.parent.parent.chmod(0o755)
     with pytest.raises(StoreError, match="is not a directory of yours alone; remove it, or set TMPDIR"):
         ResultStore(remote).checkpoint_directory(RUN)
+
+
+def test_copies_of_checkpoints_go_with_their_store(remote: str) -> None:
+    store = ResultStore(remote)
+    folder = store.checkpoint_directory(RUN)
+    other = ResultStore(remote).checkpoint_directory(identity(2))
+    gc.collect()
+    assert not other.exists()
+    child = os.fork()
+    if child == 0:
+        del store
+        gc.collect()
+        os._exit(0 if folder.exists() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    store.discard_checkpoint(RUN)
+    assert not folder.parent.exists()
+    del store
 
 
 def test_odd_names_beside_a_checkpoint_are_not_fetched(remote: str, monkeypatch, tmp_path: Path) -> None:
