@@ -18,6 +18,8 @@ from aimlib.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from aimlib.places import Place
+
 app = typer.Typer(
     name="ablate",
     help="Ablation studies that settle a claim: check, run, query and report.",
@@ -28,12 +30,17 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 Study = Annotated[str, typer.Argument(help="A study file, or the name of a shipped study.", show_default=False)]
-Directory = Annotated[Path, typer.Argument(help="A study directory, as `ablate run` writes it.", show_default=False)]
+Directory = Annotated[
+    str, typer.Argument(help="A study directory, as `ablate run` writes it, or s3://bucket/folder.", show_default=False)
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the study; repeatable."),
 ]
-Out = Annotated[Path | None, typer.Option(help="Study directory; default: results/<study>.", show_default=False)]
+Out = Annotated[
+    str | None,
+    typer.Option(help="Study directory, or s3://bucket/folder; default: results/<study>.", show_default=False),
+]
 
 
 @app.command("check")
@@ -135,7 +142,7 @@ def run_command(
         raise typer.Exit(1)
 
 
-def _conclude(directory: Path, console: Console) -> None:
+def _conclude(directory: str | Place, console: Console) -> None:
     import analysis  # noqa: PLC0415
 
     headline = analysis.examine(analysis.load(directory)).headline
@@ -258,7 +265,7 @@ def report_command(
 @app.command("across")
 def across_command(
     first: Directory,
-    second: Annotated[Path, typer.Argument(help="Directory of the study on another backbone.", show_default=False)],
+    second: Annotated[str, typer.Argument(help="Directory of the study on another backbone.", show_default=False)],
 ) -> None:
     """Put two studies on different backbones together: a verdict each, their mean, their difference."""
     import analysis  # noqa: PLC0415

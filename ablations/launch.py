@@ -27,6 +27,8 @@ from ablations.trackers.tracker import refuse_unusable
 from ablations.trackers.tracking import trackings
 from ablations.trial import Task, paused_at, settle_as_pruned, tasks
 from aimlib.errors import UsageError
+from aimlib.places import ObjectPath, Place, place
+from aimlib.records import STUDY_FILE
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Session:
     code : exit code of the command line where it was interrupted.
     """
 
-    directory: Path
+    directory: Place
     planned: int
     settled_before: int
     computed: int
@@ -79,7 +81,7 @@ def run(
     Parameters
     ----------
     study : path of a study file, or the name of a shipped study.
-    out : study directory; None is ``results/<name>``.
+    out : study directory, or the URL of one in object storage; None is ``results/<name>``.
     overrides : ``key.path=value`` each, see `ablations.study.read_study`.
     address : of a Ray cluster; None starts Ray on this machine.
     executor : ``inline`` computes in this process, one run after the other.
@@ -101,7 +103,7 @@ def run(
     file = read_study(study, overrides)
     if file.spec.search is not None:
         raise UsageError(f"{file.path}: search: this study searches first; run it with ablations.screening.run")
-    directory = Path(out) if out is not None else Path("results") / file.spec.name
+    directory = place(out if out is not None else Path("results") / file.spec.name)
 
     def with_seeds(seeds: Sequence[int]) -> Session:
         wanted = StudyFile(file.spec.model_copy(update={"seeds": tuple(seeds)}), file.path)
@@ -109,13 +111,13 @@ def run(
 
     if not until_verdict:
         return with_seeds(file.spec.seeds)
-    before = ResultStore(directory).read_plan() or {}
+    before = ResultStore(directory).read_plan() or {} if (directory / STUDY_FILE).exists() else {}
     return sequential.until_verdict(file, before.get("seeds", ()), with_seeds, console)
 
 
 def _session(
     file: StudyFile,
-    directory: Path,
+    directory: Place,
     address: str | None,
     executor: Literal["ray", "inline"],
     until: Mapping[str, int],
@@ -152,7 +154,7 @@ def _session(
     paused = waiting_there if stop.requested else {**waiting_there, **desk.paused}
     over = done | set(desk.failed) | set(paused)
     return Session(
-        directory=store.directory,
+        directory=store.place,
         planned=len(plan.runs),
         settled_before=len(settled & set(todo)),
         computed=len(done - settled),
@@ -197,7 +199,7 @@ def _devices_before(kinds: Iterable[str], store: ResultStore) -> dict[int, str]:
     """Return the type of GPU on which the settled runs of each seed were computed, of those that there are."""
     import analysis  # noqa: PLC0415 -- pandas, and only a cluster with several types asks
 
-    rows = analysis.load(store.location).trials[["seed", "device_name"]].dropna()
+    rows = analysis.load(store.place).trials[["seed", "device_name"]].dropna()
     names = dict(zip(rows["seed"], rows["device_name"], strict=True))
     by_length = sorted(kinds, key=len, reverse=True)  # A100 before A10
     found = {int(seed): next((kind for kind in by_length if kind in name), "") for seed, name in names.items()}
@@ -219,7 +221,7 @@ def _compute(
     sight = Sight(state, console, store, session)
     stop = Stop(lambda reason: _ask_to_stop(reason, session, store, sight))
     labels = {run.run_id: f"{run.arm}, seed {run.seed}" for run in plan.runs}
-    watchers: list[Watcher] = [*trackings(track, plan, store.directory, sight.note), sight]
+    watchers: list[Watcher] = [*trackings(track, plan, _tracking_place(store), sight.note), sight]
     desk = Desk(store, {task.run_id: task for task in waiting}, queue, stop, watchers, console, labels)
     if not waiting:
         return desk
@@ -237,6 +239,12 @@ def _compute(
         store.forget_stop(session)
         store.forget_live(session)
     return desk
+
+
+def _tracking_place(store: ResultStore) -> Path:
+    """Return where trackers write: the study directory, or, for a study in object storage, a folder here."""
+    where = store.place
+    return Path("results") / where.name if isinstance(where, ObjectPath) else where
 
 
 def _ask_to_stop(reason: str, session: str, store: ResultStore, sight: Sight) -> None:

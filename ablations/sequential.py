@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ablations.study import StudyFile
+from aimlib.places import Place
 from analysis.looks import Looks
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def extended(seeds: Sequence[int], number: int) -> list[int]:
     return [*seeds, *range(after, after + max(0, number - len(seeds)))]
 
 
-def _look(directory: Path) -> Findings:
+def _look(directory: Place) -> Findings:
     import analysis  # noqa: PLC0415 -- pandas and scipy, once a look
 
     return analysis.examine(analysis.load(directory))

@@ -17,7 +17,7 @@ import numpy as np
 from ablations.execution.endings import Ending, ending_of
 from ablations.planning import Plan, PlannedRun
 from ablations.provenance import plugins_of, provenance
-from ablations.store import ResultStore, read_mark
+from ablations.store import Claim, Fenced, ResultStore, read_mark
 from aimlib.component import is_local
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
@@ -116,37 +116,48 @@ def execute(task: Task, on_epoch: OnEpoch | None = None, pause: Callable[[], boo
     on_epoch : called after every epoch with the epoch's row.
     pause : asked after every step; when true, the run saves its state and ends.
     """
-    if read_mark(Path(task.directory)) != task.mark:
+    if read_mark(task.directory) != task.mark:
         return Ending("unshared")
-    store = ResultStore(Path(task.directory))
+    store = ResultStore(task.directory)
     claim = store.claim(task.run_id)
     if claim is None:
         return Ending("held")
     with claim:
         if store.is_settled(task.run_id):
             return Ending("finished")
-        watch = _Watch(task, store, on_epoch, pause)
-        try:
-            record = _compute(task, store, watch)
-            store.commit(record)
-        except Paused:
-            return watch.ending("paused")
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
-            ending = ending_of(error, out_of_memory=is_out_of_memory(error))
-            if ending.end == "failed":
-                store.record_failure(failure(task, ending.reason, ending.traceback))
-            return ending
-        store.discard_checkpoint(task.run_id)
-        return watch.ending("diverged" if record.trial["status"] == "diverged" else "finished")
+        return _attempt(task, store, claim, _Watch(task, store, claim, on_epoch, pause))
+
+
+def _attempt(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> Ending:
+    """Compute a run that is claimed, and settle it."""
+    try:
+        record = _compute(task, store, claim, watch)
+        store.commit(record, claim)
+    except Fenced:  # it was taken for dead, and another process goes on from its last checkpoint
+        return Ending("held")
+    except Paused:
+        return Ending("held") if claim.lost else watch.ending("paused")
+    except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
+        ending = ending_of(error, out_of_memory=is_out_of_memory(error))
+        if ending.end == "failed":
+            store.record_failure(failure(task, ending.reason, ending.traceback))
+        return ending
+    store.discard_checkpoint(task.run_id)
+    return watch.ending("diverged" if record.trial["status"] == "diverged" else "finished")
 
 
 class _Watch:
     """Knows how far a run is, and whether it is to pause."""
 
     def __init__(
-        self, task: Task, store: ResultStore, on_epoch: OnEpoch | None, pause: Callable[[], bool] | None
+        self,
+        task: Task,
+        store: ResultStore,
+        claim: Claim,
+        on_epoch: OnEpoch | None,
+        pause: Callable[[], bool] | None,
     ) -> None:
-        self._task, self._store, self._on_epoch, self._asked = task, store, on_epoch, pause
+        self._task, self._store, self._claim, self._on_epoch, self._asked = task, store, claim, on_epoch, pause
         self._looked, self._stopping = 0.0, False
         self.epochs, self.accuracy = 0, None
 
@@ -160,21 +171,24 @@ class _Watch:
         """Tell the run whether to save its state and end."""
         asked = self._asked is not None and self._asked()
         until = self._task.until
-        return asked or self._session_stops() or (until is not None and self.epochs >= until)
+        return asked or self._is_to_stop() or (until is not None and self.epochs >= until)
 
     def ending(self, end: Literal["finished", "diverged", "paused"]) -> Ending:
         """Return how it ended."""
         return Ending(end, epochs=self.epochs, accuracy=self.accuracy)
 
-    def _session_stops(self) -> bool:
+    def _is_to_stop(self) -> bool:
+        """Tell whether the session is to end, or the run is another process's by now; asks the storage now and then."""
         now = time.monotonic()
-        if self._task.session and now - self._looked >= _LOOK:
+        if now - self._looked >= _LOOK:
             self._looked = now
-            self._stopping = self._stopping or self._store.stop_requested(self._task.session)
+            session = self._task.session
+            stop = bool(session) and self._store.stop_requested(session)
+            self._stopping = self._stopping or stop or self._claim.lost
         return self._stopping
 
 
-def _compute(task: Task, store: ResultStore, watch: _Watch) -> RunRecord:
+def _compute(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> RunRecord:
     config, data = _prepared(task)
     outcome = train(
         config,
@@ -186,6 +200,7 @@ def _compute(task: Task, store: ResultStore, watch: _Watch) -> RunRecord:
         memory_share=task.gpus if 0 < task.gpus < 1 else None,
         on_epoch=watch.epoch,
         pause=watch.pause,
+        on_checkpoint=lambda _: store.keep_checkpoint(task.run_id, claim),
     )
     return _record(task, config, outcome, data)
 
@@ -218,7 +233,7 @@ def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
         if not store.is_settled(task.run_id):
             config, data = _prepared(task)
             outcome = outcome_so_far(config, data, store.checkpoint_directory(task.run_id), task.run_id, reason)
-            store.commit(_record(task, config, outcome, data))
+            store.commit(_record(task, config, outcome, data), claim)
         store.discard_checkpoint(task.run_id)
     return True
 

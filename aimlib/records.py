@@ -12,6 +12,7 @@ A study directory holds
 ``analysis_plan.json``                 what decides, frozen before the first run
 ``plans/<nnn>.json``                   every plan that the study ever had
 ``mark``                               random text: is this path the same directory on another machine?
+``live/<session>.json``                what a driver says is running; no result
 ``images/<data fingerprint>.parquet``  test images: number, name, label
 =====================================  =====================================================================
 

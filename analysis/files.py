@@ -1,4 +1,4 @@
-"""Reading the files of a study directory while the study may still be writing them.
+"""Reading the files of a study, in a directory or in object storage, while the study may still be writing them.
 
 Files are written once and appear whole. Compaction writes a segment and then removes the run files it holds,
 so runs are listed before segments, and whenever a listed file has vanished both are listed again: a row is
@@ -15,35 +15,37 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from aimlib.errors import StoreError
+from aimlib.places import Place, for_arrow
 from aimlib.records import FAILURES, RUNS, SEGMENTS, run_schema, table_schema
 from aimlib.records import Column as RecordColumn
 from analysis.plan import refuse_version
 
 Part = TypeVar("Part")
 _THREADS = 4
+_REQUESTS = 16  # at a time to object storage: they wait most of their time
 _LISTINGS = 100
 
 
-def read_settled(directory: Path, names: list[str]) -> pa.Table:
+def read_settled(directory: Place, names: list[str]) -> pa.Table:
     """Return the named columns of every settled run, one row per run id; segments win over run files."""
     parts = collect(directory, lambda path: read_table(path, names))
     table = pa.concat_tables([_select(run_schema().empty_table(), names), *parts])
     return table.take(pa.array(first_positions(table["run_id"].to_pylist()), type=pa.int64()))
 
 
-def collect(directory: Path, read: Callable[[Path], Part]) -> list[Part]:
+def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
     """Return what `read` makes of every segment and run file, segments first.
 
     Raises
     ------
     StoreError: files keep vanishing (somebody deletes results), or `read` raised it.
     """
-    done: dict[Path, Part] = {}
+    done: dict[Place, Part] = {}
     for _ in range(_LISTINGS):
         runs = listed(directory / RUNS)
         segments = listed(directory / SEGMENTS)
         unread = [path for path in (*segments, *runs) if path not in done]
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(_THREADS if isinstance(directory, Path) else _REQUESTS) as pool:
             parts = list(pool.map(lambda path: _or_vanished(read, path), unread))
         done |= {path: part for path, part in zip(unread, parts, strict=True) if part is not None}
         if all(part is not None for part in parts):
@@ -51,16 +53,16 @@ def collect(directory: Path, read: Callable[[Path], Part]) -> list[Part]:
     raise StoreError(f"{directory}: files vanish faster than they can be read; wait until nothing else writes there")
 
 
-def _or_vanished(read: Callable[[Path], Part], path: Path) -> Part | None:
+def _or_vanished(read: Callable[[Place], Part], path: Place) -> Part | None:
     try:
         return read(path)
     except FileNotFoundError:
         return None
 
 
-def read_failures(directory: Path, names: list[str], settled: set[str]) -> pa.Table:
+def read_failures(directory: Place, names: list[str], settled: set[str]) -> pa.Table:
     """Return the named columns of the last failed attempt of every run that is not settled."""
-    last: dict[str, Path] = {}
+    last: dict[str, Place] = {}
     for path in listed(directory / FAILURES):  # sorted, so a later attempt replaces an earlier one
         run_id, _, number = path.stem.rpartition(".")
         if not run_id or not number.isdigit():
@@ -71,16 +73,16 @@ def read_failures(directory: Path, names: list[str], settled: set[str]) -> pa.Ta
     return pa.concat_tables([_select(run_schema().empty_table(), names), *(part for part in parts if part is not None)])
 
 
-def listed(directory: Path) -> list[Path]:
-    """Return the Parquet files of a directory, sorted, without hidden ones; none where it is absent."""
+def listed(directory: Place) -> list[Place]:
+    """Return the Parquet files of a folder, sorted, without hidden ones; none where it is absent."""
     try:
-        paths = sorted(directory.iterdir())
+        paths: list[Place] = sorted(directory.iterdir())
     except FileNotFoundError:
         return []
     return [path for path in paths if path.suffix == ".parquet" and not path.name.startswith((".", "_"))]
 
 
-def read_table(path: Path, names: list[str]) -> pa.Table:
+def read_table(path: Place, names: list[str]) -> pa.Table:
     """Return columns of a run file, failure file or segment.
 
     Raises
@@ -91,17 +93,22 @@ def read_table(path: Path, names: list[str]) -> pa.Table:
     return _select(_opened(path, lambda file: file.read(columns=names, use_threads=False)), names)
 
 
-def read_batches(path: Path, names: list[str], convert: Callable[[pa.RecordBatch], Part]) -> list[Part]:
+def read_batches(path: Place, names: list[str], convert: Callable[[pa.RecordBatch], Part]) -> list[Part]:
     """Return `convert` of every batch of at most 64 runs: bounds the memory that predictions need at once."""
     return _opened(path, lambda file: [convert(batch) for batch in file.iter_batches(64, columns=names)])
 
 
-def read_plain(path: Path, columns: tuple[RecordColumn, ...]) -> pa.Table:
+def read_plain(path: Place, columns: tuple[RecordColumn, ...]) -> pa.Table:
     """Return `models.parquet` or a table of images, cast to its columns."""
     import pyarrow.parquet as pq  # noqa: PLC0415 -- `import analysis` stays as cheap as pandas
 
     try:
-        return pq.ParquetFile(path).read().select([column.name for column in columns]).cast(table_schema(columns))
+        return (
+            pq.ParquetFile(for_arrow(path))
+            .read()
+            .select([column.name for column in columns])
+            .cast(table_schema(columns))
+        )
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
@@ -110,11 +117,11 @@ def read_plain(path: Path, columns: tuple[RecordColumn, ...]) -> pa.Table:
         ) from None
 
 
-def _opened(path: Path, use: Callable[[Any], Part]) -> Part:
+def _opened(path: Place, use: Callable[[Any], Part]) -> Part:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(for_arrow(path), page_checksum_verification=True) as file:
             metadata = file.schema_arrow.metadata or {}
             refuse_version(_number(metadata.get(b"schema_version", b"none")), path)
             absent = [name for name in run_schema().names if name not in file.schema_arrow.names]
@@ -127,7 +134,7 @@ def _opened(path: Path, use: Callable[[Any], Part]) -> Part:
         raise StoreError(f"{path}: not a readable Parquet file ({_short(error)}); {_remedy(path)}") from None
 
 
-def _remedy(path: Path) -> str:
+def _remedy(path: Place) -> str:
     if path.parent.name == SEGMENTS:
         return "restore it from a copy, or delete it and run `ablate run` to repeat the runs it held"
     return "delete it and run `ablate run` to repeat this run"

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import StoreError
+from aimlib.places import Place
 from aimlib.records import ANALYSIS_PLAN, SCHEMA_VERSION, STUDY_FILE
 from analysis import numerals
 from analysis.plan import Plan, plan_from, refuse_version
@@ -119,7 +120,7 @@ def digest(at: str, runs_before: int, content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def read(directory: Path) -> Frozen | None:
+def read(directory: Place) -> Frozen | None:
     """Return the frozen plan of a study directory; None where there is none.
 
     StoreError where the file cannot be read, or does not have the hash that was written with it.

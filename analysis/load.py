@@ -1,9 +1,8 @@
-"""Load the results of a study directory; also while the study is running, and when only some rows exist."""
+"""Load the results of a study; also while the study is running, and when only some rows exist."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import overload
 
 import pandas as pd
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from aimlib import records
 from aimlib.errors import StoreError
+from aimlib.places import Place, place
 from analysis import frames
 from analysis.files import read_failures, read_settled
 from analysis.plan import Plan, read_plan
@@ -20,40 +20,40 @@ _COLUMNS = [column.name for column in records.TRIALS] + [f"epochs.{column.name}"
 
 
 @overload
-def load(source: str | Path) -> Results: ...  # type: ignore[overload-overlap]  # a text is one path
+def load(source: str | Place) -> Results: ...  # type: ignore[overload-overlap]  # a text is one path
 
 
 @overload
-def load(source: Iterable[str | Path]) -> Studies: ...
+def load(source: Iterable[str | Place]) -> Studies: ...
 
 
-def load(source: str | Path | Iterable[str | Path]) -> Results | Studies:
+def load(source: str | Place | Iterable[str | Place]) -> Results | Studies:
     """Return what a study directory holds at this moment; of several directories, all of them together.
 
     Parameters
     ----------
-    source : a directory as `ablate run` wrote it (layout in `aimlib.records`); or several, as a list, or as what
-        ``Path("results").glob("*")`` gives, of which only study directories count.
+    source : a directory as `ablate run` wrote it (layout in `aimlib.records`), or ``s3://bucket/folder``; or several,
+        as a list, or as what ``Path("results").glob("*")`` gives, of which only study directories count.
 
     Raises
     ------
     StoreError: no study directory, a broken file, or a schema version that this package does not know.
     """
-    if not isinstance(source, (str, Path)):
+    if not isinstance(source, (str, Place)):
         return Studies.of(_load(path) for path in _study_directories(source))
-    return _load(Path(source))
+    return _load(place(source))
 
 
-def _study_directories(sources: Iterable[str | Path]) -> list[Path]:
+def _study_directories(sources: Iterable[str | Place]) -> list[Place]:
     """Return the given directories, in order; StoreError where none of them is one of a study."""
-    paths = [Path(source) for source in sources]
+    paths = [place(source) for source in sources]
     found = [path for path in paths if (path / records.STUDY_FILE).exists()]
     if not found:
         raise StoreError(f"none of {len(paths)} paths is a study directory: {records.STUDY_FILE} is missing in each")
     return found
 
 
-def _load(directory: Path) -> Results:
+def _load(directory: Place) -> Results:
     plan = read_plan(directory)
     table = _rows(directory)
     try:
@@ -73,7 +73,7 @@ def _load(directory: Path) -> Results:
     )
 
 
-def _rows(directory: Path) -> pa.Table:
+def _rows(directory: Place) -> pa.Table:
     """Return one row per run: its settled row, or else its last failure."""
     settled = read_settled(directory, _COLUMNS)
     failed = read_failures(directory, _COLUMNS, set(settled["run_id"].to_pylist()))

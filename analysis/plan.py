@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import pandas as pd
 
 from aimlib.errors import StoreError
+from aimlib.places import Place
 from aimlib.records import SCHEMA_VERSION, STUDY_FILE
 from analysis.looks import Looks
 
@@ -77,7 +77,7 @@ class Plan:
         return {arm.name: arm for arm in self.arms}[name]
 
 
-def read_plan(directory: Path) -> Plan:
+def read_plan(directory: Place) -> Plan:
     """Return the plan of a study directory; StoreError names the file and what to do."""
     path = directory / STUDY_FILE
     try:
@@ -89,7 +89,7 @@ def read_plan(directory: Path) -> Plan:
     return plan_from(document, path)
 
 
-def plan_from(document: Any, path: Path) -> Plan:
+def plan_from(document: Any, path: Place) -> Plan:
     """Return the plan in a parsed `study.json`; StoreError names `path` and the key."""
     fields = _Fields(document, path)
     refuse_version(fields.take("schema_version", int), path)
@@ -116,7 +116,7 @@ def plan_from(document: Any, path: Path) -> Plan:
 _SCOPE_FIELDS = tuple(Scope.__dataclass_fields__)
 
 
-def refuse_version(version: Any, path: Path) -> None:
+def refuse_version(version: Any, path: Place) -> None:
     """Raise StoreError where a file's schema version is not the one this package knows."""
     if version != SCHEMA_VERSION:
         raise StoreError(
@@ -128,7 +128,7 @@ def refuse_version(version: Any, path: Path) -> None:
 class _Fields:
     """Typed access to a JSON object; every complaint names file and key."""
 
-    def __init__(self, data: Any, path: Path, where: str = "") -> None:
+    def __init__(self, data: Any, path: Place, where: str = "") -> None:
         if not isinstance(data, dict):
             raise StoreError(f"{path}: {where.rstrip('.') or 'the document'} must be an object; restore the file")
         self._data, self._path, self._where = data, path, where
@@ -146,7 +146,7 @@ class _Fields:
         return value
 
 
-def _arm(data: Any, path: Path, index: int) -> Arm:
+def _arm(data: Any, path: Place, index: int) -> Arm:
     fields = _Fields(data, path, f"arms[{index}].")
     role = fields.take("role", str)
     if role not in ROLES:
@@ -160,7 +160,7 @@ def _arm(data: Any, path: Path, index: int) -> Arm:
     )
 
 
-def _looks(fields: _Fields, path: Path) -> Looks:
+def _looks(fields: _Fields, path: Place) -> Looks:
     pairs, alpha = fields.take("looks", list), fields.take("alpha", float)
     try:
         return Looks(tuple(pairs), alpha, fields.take("further_block", int))
@@ -168,7 +168,7 @@ def _looks(fields: _Fields, path: Path) -> Looks:
         raise StoreError(f"{path}: {error}; restore the file, or run `ablate run` again to write it") from None
 
 
-def _runs(rows: list[Any], path: Path) -> pd.DataFrame:
+def _runs(rows: list[Any], path: Place) -> pd.DataFrame:
     taken: dict[str, list[Any]] = {"run_id": [], "arm": [], "seed": []}
     for index, row in enumerate(rows):
         fields = _Fields(row, path, f"runs[{index}].")
@@ -188,7 +188,7 @@ def _is_name(text: str) -> bool:
     return 0 < len(text.strip()) <= _LONGEST_NAME and text.isprintable()
 
 
-def _check(plan: Plan, path: Path) -> None:
+def _check(plan: Plan, path: Place) -> None:
     """Refuse plans that contradict themselves."""
     names = [arm.name for arm in plan.arms]
     known = set(names)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from aimlib.errors import StoreError
+from aimlib.places import Place
 from aimlib.records import PREDICTIONS, predictions_from
 from analysis import frames
 from analysis.files import collect, first_positions, read_batches
@@ -38,7 +38,7 @@ class _Block:
     classes: npt.NDArray[Any]
 
 
-def read(directory: Path, run_ids: pd.Series, images: pd.DataFrame, epoch: int | str) -> pd.DataFrame:
+def read(directory: Place, run_ids: pd.Series, images: pd.DataFrame, epoch: int | str) -> pd.DataFrame:
     """Return the long frame of `PREDICTIONS` for the given runs; see `Results.predictions_at`."""
     wanted = set(run_ids)
     parts = collect(directory, lambda path: read_batches(path, _COLUMNS, lambda batch: _blocks(batch, wanted, epoch)))
@@ -50,7 +50,7 @@ def read(directory: Path, run_ids: pd.Series, images: pd.DataFrame, epoch: int |
 
 
 def correct_selected(
-    directory: Path, run_ids: Sequence[str], images: pd.DataFrame
+    directory: Place, run_ids: Sequence[str], images: pd.DataFrame
 ) -> tuple[list[str], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
     """Return which test images each run's selected epoch got right.
 
@@ -95,7 +95,9 @@ def _blocks(batch: pa.RecordBatch, wanted: set[str], epoch: int | str) -> list[_
     return blocks
 
 
-def _labels(images: pd.DataFrame, fingerprints: set[str | None], directory: Path) -> dict[str | None, npt.NDArray[Any]]:
+def _labels(
+    images: pd.DataFrame, fingerprints: set[str | None], directory: Place
+) -> dict[str | None, npt.NDArray[Any]]:
     labels: dict[str | None, npt.NDArray[Any]] = {}
     for fingerprint in fingerprints:
         rows = images[images["data_fingerprint"] == fingerprint].sort_values("image")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from aimlib import records
 from aimlib.errors import StoreError, UsageError
+from aimlib.places import Place
 from analysis import frames, predictions
 from analysis.files import listed, read_plain
 from analysis.plan import Plan
@@ -35,7 +35,7 @@ class Results:
     missing : planned runs without any row: run_id, arm, seed.
     """
 
-    directory: Path
+    directory: Place
     plan: Plan
     trials: pd.DataFrame
     epochs: pd.DataFrame
@@ -133,7 +133,7 @@ class Studies:
         return ordered
 
 
-def _images(path: Path) -> pd.DataFrame:
+def _images(path: Place) -> pd.DataFrame:
     try:
         table = read_plain(path, records.TEST_IMAGES)
     except FileNotFoundError:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import s3_server
 
 PHOTOS = "AIM_STANFORD_DOGS"
 
@@ -18,3 +22,27 @@ def stanford_dogs_root() -> Path:
     if not (root / "Images").is_dir():
         pytest.skip(f"no photos of Stanford Dogs: {PHOTOS} names no tree with Images, and there is none at {beside}")
     return root
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """Return the URL of a bucket on a server of this machine, which this process and its children are set up for."""
+    if (reason := s3_server.missing()) is not None:
+        pytest.skip(reason)
+    with s3_server.running() as environment, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        import s3fs
+
+        s3fs.S3FileSystem(skip_instance_cache=True).call_s3("create_bucket", Bucket=s3_server.BUCKET)
+        yield f"s3://{s3_server.BUCKET}"
+
+
+@pytest.fixture
+def remote(bucket: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of a folder in which nothing is; copies of its checkpoints stay in the test's own folder."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("copies")))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return f"{bucket}/{uuid.uuid4().hex}/study"

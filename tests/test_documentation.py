@@ -21,6 +21,7 @@ PAGES = (
     "docs/query.md",
     "docs/cluster.md",
     "docs/watching.md",
+    "docs/object-storage.md",
     "CONTRIBUTING.md",
     "examples/plugin_package/README.md",
 )

@@ -73,6 +73,17 @@ class FileLock:
             os.ftruncate(self._descriptor(), 0)
             os.pwrite(self._descriptor(), text.encode(), 0)
 
+    def holds(self, token: str) -> bool:
+        """Tell whether the file is open, still bears its name, and ends with the token that was signed."""
+        if self._handle is None:
+            return False
+        try:
+            mine, named = os.fstat(self._handle), self.path.stat()
+            signed = os.pread(self._handle, 1000, 0)
+        except OSError:  # removed; or the server of an NFS mount no longer knows the file
+            return False
+        return (mine.st_dev, mine.st_ino) == (named.st_dev, named.st_ino) and signed.endswith(token.encode())
+
     def close(self) -> None:
         """Unlock and close; nothing where it is closed already."""
         if self._handle is not None:

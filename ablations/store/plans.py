@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from ablations.store import files, tables
+from ablations.store import tables
+from ablations.store.folders import Folder
 from aimlib.errors import StoreError
 from aimlib.records import ANALYSIS_PLAN, PLANS, SCHEMA_VERSION, STUDY_FILE
 
 _VERSION = "schema_version"
 
 
-def write(directory: Path, plan: dict[str, Any]) -> None:
+def write(folder: Folder, plan: dict[str, Any]) -> None:
     """Keep the plan under ``plans`` and make it the current one, in this order."""
     if _VERSION in plan:
         raise ValueError(f"plan: the key {_VERSION!r} is the store's own; leave it out")
@@ -22,35 +23,34 @@ def write(directory: Path, plan: dict[str, Any]) -> None:
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     content = json.loads(text)
     number = 0
-    while not _kept(directory / PLANS / f"{number:03d}.json", text, content):
+    while not _kept(folder, f"{PLANS}/{number:03d}.json", text, content):
         number += 1
-    files.replace(directory / STUDY_FILE, lambda path: _write(path, text))
+    folder.replace(STUDY_FILE, lambda path: _write(path, text))
 
 
-def _kept(path: Path, text: str, content: Any) -> bool:
-    """Tell whether `path` holds this plan, creating it where nothing does."""
-    if path.exists() or not files.create(path, lambda temporary: _write(temporary, text)):
-        return bool(_load(path) == content)
-    return True
+def _kept(folder: Folder, name: str, text: str, content: Any) -> bool:
+    """Tell whether a file holds this plan, creating it where there is none."""
+    if not folder.exists(name) and folder.create_first([name], lambda temporary: _write(temporary, text)):
+        return True
+    return bool(_load(folder, name) == content)
 
 
-def read(directory: Path) -> dict[str, Any] | None:
+def read(folder: Folder) -> dict[str, Any] | None:
     """Return the current plan, or None."""
-    path = directory / STUDY_FILE
-    if not path.exists():
+    path = folder.root / STUDY_FILE
+    if not folder.exists(STUDY_FILE):
         return None
-    plan = _load(path)
+    plan = _load(folder, STUDY_FILE)
     if not isinstance(plan, dict):
         raise StoreError(f"{path}: is no plan of a study; restore the newest of {PLANS}/*.json under this name")
     tables.check_version(path, plan.pop(_VERSION, None))
     return cast("dict[str, Any]", plan)
 
 
-def freeze(directory: Path, content: dict[str, Any], runs_before: int) -> str:
+def freeze(folder: Folder, content: dict[str, Any], runs_before: int) -> str:
     """Write the analysis plan with its hash and the time, unless one is there; return the hash of the one there."""
     from analysis.frozen import digest  # noqa: PLC0415 -- pandas, needed once in the life of a study
 
-    path = directory / ANALYSIS_PLAN
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     document = {
         _VERSION: SCHEMA_VERSION,
@@ -60,18 +60,19 @@ def freeze(directory: Path, content: dict[str, Any], runs_before: int) -> str:
         "content": content,
     }
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    files.create(path, lambda temporary: _write(temporary, text))
-    return str(_load(path)["sha256"])
+    folder.create_first([ANALYSIS_PLAN], lambda temporary: _write(temporary, text))
+    return str(_load(folder, ANALYSIS_PLAN)["sha256"])
 
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _load(path: Path) -> Any:
+def _load(folder: Folder, name: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(folder.read(name) or b"")
+    except (ValueError, RecursionError) as error:
         raise StoreError(
-            f"{path}: cannot be read as JSON ({error}); restore it from a copy, or delete it to have it written again"
+            f"{folder.root / name}: cannot be read as JSON ({error}); restore it from a copy, or delete it to have it "
+            "written again"
         ) from error

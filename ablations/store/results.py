@@ -1,35 +1,35 @@
-"""`ResultStore`: one directory per study, written by any number of processes, readable at any moment.
+"""`ResultStore`: one folder per study, written by any number of processes, readable at any moment.
 
-Layout and columns are those of `aimlib.records`. Beside them the directory holds ``plans/<nnn>.json``, every
-plan the study ever had; ``locks``; ``checkpoints/<run_id>``, where an unfinished run keeps its state; and ``live``,
-what sessions tell each other.
+The folder is a directory of this machine or of NFS, or in object storage; all that differs is behind
+`ablations.store.folders`. Layout and columns are those of `aimlib.records`. Beside them it holds ``plans/<nnn>.json``,
+every plan the study ever had; ``locks`` or ``leases``; ``checkpoints/<run_id>``, where an unfinished run keeps its
+state; and ``live``, what sessions tell each other.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import uuid
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ablations.store import claims, files, plans, sessions, tables
-from ablations.store.local import LocalFolder
+from ablations.store import plans, sessions, tables
+from ablations.store.claims import Claim
+from ablations.store.folders import folder_at
+from ablations.store.leases import Terms
 from ablations.store.segments import SettledRuns
 from aimlib.errors import StoreError
+from aimlib.places import Place, place
 from aimlib.records import (
     ANALYSIS_PLAN,
     CHECKPOINTS,
     FAILURES,
     IMAGES,
-    LOCKS,
     MODELS,
     MODELS_FILE,
-    PLANS,
-    RUNS,
-    SEGMENTS,
     SETTLED,
     TEST_IMAGES,
     RunRecord,
@@ -37,7 +37,6 @@ from aimlib.records import (
     write_table,
 )
 
-_WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, sessions.LIVE)
 MARK_FILE = "mark"
 _IDENTITY = re.compile(r"[0-9a-f]{20}")
 _FAILURE_FILE = re.compile(r"([0-9a-f]{20})\.([0-9]{3,})\.parquet")
@@ -48,56 +47,65 @@ class ResultStore:
 
     Parameters
     ----------
-    directory : the study directory; created where missing.
+    where : the study directory, created where missing; or ``s3://bucket/folder`` (the bucket exists).
+    terms : how this process's leases on a study in object storage live.
 
     Raises
     ------
-    StoreError: it is a file or cannot be written, the file system has no hard links or locks, or a newer
-        version wrote it.
+    StoreError: it is a file or cannot be written, the file system has no hard links or locks, the server no
+        conditional writes, or a newer version wrote it.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = Path(directory).resolve()
-        if self.directory.exists() and not self.directory.is_dir():
-            raise StoreError(f"{self.directory}: is a file; give a directory for the study's results")
-        with files.explained(self.directory, "created"):
-            for name in (*_WRITTEN, LOCKS, CHECKPOINTS):
-                (self.directory / name).mkdir(parents=True, exist_ok=True)
-                if (self.directory / name).is_symlink():
-                    raise StoreError(
-                        f"{self.directory / name}: is a link to another folder, and files would be written and removed "
-                        f"there; put a folder in its place (the study directory itself may be a link)"
-                    )
-        self._folder = LocalFolder(self.directory)
-        self._settled = SettledRuns(self.directory)
-        self._check()
+    def __init__(self, where: str | Place, terms: Terms | None = None) -> None:
+        self._folder = folder_at(place(where), terms or Terms())
+        self._folder.prepare()
+        self._settled = SettledRuns(self._folder)
+        plans.read(self._folder)
+        self._settled.check()
+
+    @property
+    def place(self) -> Place:
+        """Where the study is kept; ``place / name`` is a file of it."""
+        return self._folder.root
 
     @property
     def location(self) -> str:
-        """Where the study is kept, for messages and for workers: an absolute path."""
-        return self._folder.location
+        """The same for messages and for workers: an absolute path, or a URL."""
+        return str(self._folder.root)
+
+    @property
+    def directory(self) -> Path:
+        """The study directory; StoreError where the study is in object storage and has none."""
+        if not isinstance(self._folder.root, Path):
+            raise StoreError(f"{self.location}: is no directory of this machine; this can only be done in one")
+        return self._folder.root
 
     def room(self) -> int | None:
         """Return the bytes that are free where the study is kept; None where the storage knows no limit."""
         return self._folder.room()
 
     def mark(self) -> str:
-        """Return the random text that marks this very directory, made when it is first asked for.
+        """Return the random text that marks this very folder, made when it is first asked for.
 
         A worker compares it, because on a machine that does not share the directory the same path is another one.
         """
-        path = self.directory / MARK_FILE
-        if not path.exists():
-            files.create(path, lambda temporary: _write_text(temporary, uuid.uuid4().hex))
-        return read_mark(self.directory)
+        if not self._folder.exists(MARK_FILE):
+            mark = uuid.uuid4().hex
+            self._folder.create_first([MARK_FILE], lambda path: path.write_text(mark, encoding="ascii"))
+        return read_mark(self.place)
 
-    def commit(self, record: RunRecord) -> bool:
+    def commit(self, record: RunRecord, claim: Claim | None = None) -> bool:
         """Write the row of a settled run; return True if this row is the one that is kept.
 
         The first writer wins: where the run has a row already, nothing changes. On return the row is on disk.
 
+        Parameters
+        ----------
+        claim : under which the run was computed.
+
         Raises
         ------
+        Fenced: the claim was lost; the run is left to whoever holds it now.
         ValueError: the record is incomplete, or its run failed (see `record_failure`).
         StoreError: the file system refuses, for instance because it is full; nothing is visible then.
         """
@@ -105,16 +113,11 @@ class ResultStore:
         if status not in SETTLED:
             raise ValueError(f"run {run_id}: status {status!r} is not settled; one of {', '.join(SETTLED)}")
         table = to_table(record)
-        if run_id in self._settled:
-            return False
-        path = self._settled.path(run_id)
-        with (
-            files.staged(path, lambda temporary: write_table(table, temporary)) as temporary,
-            self._settled.commit_section(),
-        ):
-            return not self._settled.compacted(run_id) and files.publish(temporary, path)
+        if claim is not None:
+            _confirmed(claim, run_id)
+        return self._settled.add(run_id, table, lambda path: write_table(table, path))
 
-    def record_failure(self, record: RunRecord) -> Path:
+    def record_failure(self, record: RunRecord) -> Place:
         """Write one failed attempt under the next free number, from 000; return its file.
 
         Raises
@@ -127,12 +130,10 @@ class ResultStore:
             raise ValueError(f"run {run_id}: status {status!r} is no failure; commit it")
         table = to_table(record)
         taken = [int(match[2]) for match in self._failure_names() if match[1] == run_id]
-        number = max(taken, default=-1) + 1
-        folder = self.directory / FAILURES
-        with files.staged(folder / run_id, lambda temporary: write_table(table, temporary)) as temporary:
-            while not files.publish(temporary, path := folder / f"{run_id}.{number:03d}.parquet"):
-                number += 1
-        return path
+        names = _numbered(run_id, max(taken, default=-1) + 1)
+        name = self._folder.create_first(names, lambda path: write_table(table, path))
+        assert name is not None, "numbers do not end"
+        return self.place / name
 
     def settled(self) -> set[str]:
         """Return the ids of runs that are never repeated: finished, diverged and pruned ones."""
@@ -146,29 +147,47 @@ class ResultStore:
         """Return the number of failed attempts of every run that has any."""
         return dict(Counter(match[1] for match in self._failure_names()))
 
-    def claim(self, run_id: str) -> claims.Claim | None:
+    def claim(self, run_id: str) -> Claim | None:
         """Claim a run for this process; None while another claim on it is alive, here or in any process.
 
-        The claim ends with `Claim.release`, a `with` block, or the death of this process.
+        The claim ends with `Claim.release`, a `with` block, or the death of this process: at once in a directory; in
+        object storage when its lease has not been renewed for a term, and a claim that looks forsaken is watched for
+        one, in this call, before it is taken over.
         """
-        return claims.claim(run_id, self._lock(run_id))
+        return self._folder.claim(_checked(run_id))
 
     def holder(self, run_id: str) -> str | None:
         """Return host, process and start of the claim on a run, for people; None where nobody holds it."""
-        return claims.holder(self._lock(run_id))
+        return self._folder.holder(_checked(run_id))
 
     def checkpoint_directory(self, run_id: str) -> Path:
-        """Return the directory for a run's checkpoints, created where missing; for the claim's holder."""
-        path = self.directory / CHECKPOINTS / _checked(run_id)
-        with files.explained(path, "created"):
-            path.mkdir(parents=True, exist_ok=True)
-        return path
+        """Return the directory of this machine for a run's checkpoint, created where missing; for the claim's holder.
+
+        What was kept of the run is in there. For object storage it is in the user's part of the temporary folder, and
+        is there as long as this store.
+        """
+        return self._folder.checkpoint_directory(_checked(run_id))
+
+    def keep_checkpoint(self, run_id: str, claim: Claim | None = None) -> None:
+        """Keep the file in a run's checkpoint directory beyond the life of this machine; call it after each save.
+
+        In a directory it is kept already; in object storage this is one put. Nothing where there is no file yet.
+
+        Parameters
+        ----------
+        claim : under which the run is computed.
+
+        Raises
+        ------
+        Fenced: the claim was lost; the checkpoint of whoever holds the run now stays.
+        """
+        if claim is not None:
+            _confirmed(claim, run_id)
+        self._folder.keep_checkpoint(_checked(run_id), claim)
 
     def discard_checkpoint(self, run_id: str) -> None:
-        """Remove a run's checkpoints, if there are any."""
-        path = self.directory / CHECKPOINTS / _checked(run_id)
-        with files.explained(path, "removed"), suppress(FileNotFoundError):
-            shutil.rmtree(path)
+        """Remove a run's checkpoint, if there is one."""
+        self._folder.discard_checkpoint(_checked(run_id))
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Write ``study.json``, and keep every different plan as ``plans/<nnn>.json``.
@@ -181,7 +200,7 @@ class ResultStore:
         ------
         ValueError: the plan holds NaN, or a `schema_version` of its own.
         """
-        plans.write(self.directory, plan)
+        plans.write(self._folder, plan)
 
     def read_plan(self) -> dict[str, Any] | None:
         """Return the plan as it was given to `write_plan`; None where there is none.
@@ -190,22 +209,22 @@ class ResultStore:
         ------
         StoreError: the file is broken, or of a version that this package does not know.
         """
-        return plans.read(self.directory)
+        return plans.read(self._folder)
 
     def has_analysis_plan(self) -> bool:
         """Tell whether the analysis of this study is frozen."""
-        return (self.directory / ANALYSIS_PLAN).exists()
+        return self._folder.exists(ANALYSIS_PLAN)
 
     def freeze_analysis_plan(self, content: dict[str, Any]) -> str:
         """Write ``analysis_plan.json`` unless it is there; return the SHA-256 of the one that is there then.
 
         How many runs were settled by then is written with it: a plan that came after them is none.
         """
-        return plans.freeze(self.directory, content, len(self.settled()))
+        return plans.freeze(self._folder, content, len(self.settled()))
 
     def write_models(self, rows: list[dict[str, Any]]) -> None:
         """Write or replace ``models.parquet``: one row per arm, with the columns `MODELS`."""
-        files.replace(self.directory / MODELS_FILE, lambda path: tables.write_rows(rows, MODELS, path))
+        self._folder.replace(MODELS_FILE, lambda path: tables.write_rows(rows, MODELS, path))
 
     def write_images(self, fingerprint: str, rows: list[dict[str, Any]]) -> None:
         """Write ``images/<fingerprint>.parquet``, with the columns `TEST_IMAGES`, unless it is there.
@@ -215,9 +234,9 @@ class ResultStore:
         fingerprint : the data fingerprint, 20 hexadecimal digits.
         rows : one per test image.
         """
-        path = self.directory / IMAGES / f"{_checked(fingerprint, 'data fingerprint')}.parquet"
-        if not path.exists():
-            files.create(path, lambda temporary: tables.write_rows(rows, TEST_IMAGES, temporary))
+        name = f"{IMAGES}/{_checked(fingerprint, 'data fingerprint')}.parquet"
+        if not self._folder.exists(name):
+            self._folder.create_first([name], lambda path: tables.write_rows(rows, TEST_IMAGES, path))
 
     def request_stop(self, session: str) -> None:
         """Ask a session to stop, from any machine.
@@ -269,46 +288,41 @@ class ResultStore:
         """
         return self._settled.compact(at_least)
 
-    def clean(self) -> list[Path]:
+    def clean(self) -> list[Place]:
         """Remove what killed writers left: temporary files, which are returned, and checkpoints of settled runs.
 
         Files of living writers stay. What sessions left that have been silent for a day goes, too.
         """
         sessions.clean(self._folder)
-        folders = [self.directory, *(self.directory / name for name in _WRITTEN)]
-        leftover = [path for folder in folders for path in files.abandoned(folder)]
-        for path in leftover:
-            files.remove(path)
-        kept = files.names(self.directory / CHECKPOINTS, _IDENTITY)
-        for run_id in self.settled().intersection(kept) if kept else ():
+        settled = self.settled()
+        leftover = self._folder.clean(settled)
+        for run_id in settled.intersection(self._folder.names(CHECKPOINTS, _IDENTITY)):
             self.discard_checkpoint(run_id)
         return leftover
 
-    def _check(self) -> None:
-        """Refuse a directory that cannot be written or that holds what this package does not know."""
-        files.check_usable(self.directory)
-        with self._settled.commit_section():
-            plans.read(self.directory)
-        self._settled.check()
-
-    def _lock(self, run_id: str) -> Path:
-        return self.directory / LOCKS / f"{_checked(run_id)}.lock"
-
     def _failure_names(self) -> list[re.Match[str]]:
-        listed = files.names(self.directory / FAILURES, _FAILURE_FILE)
+        listed = self._folder.names(FAILURES, _FAILURE_FILE)
         return [match for name in listed if (match := _FAILURE_FILE.fullmatch(name))]
 
 
-def read_mark(directory: Path) -> str:
-    """Return the mark of a study directory; empty where it has none, or does not exist. Creates nothing."""
+def read_mark(where: str | Place) -> str:
+    """Return the mark of a study's folder; empty where it has none, or does not exist. Creates nothing."""
     try:
-        return (directory / MARK_FILE).read_text(encoding="ascii", errors="replace")
+        return (place(where) / MARK_FILE).read_bytes().decode("ascii", errors="replace")
     except FileNotFoundError:
         return ""
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="ascii")
+def _numbered(run_id: str, number: int) -> Iterator[str]:
+    """Yield the names of a run's failures from a number on."""
+    return (f"{FAILURES}/{run_id}.{following:03d}.parquet" for following in count(number))
+
+
+def _confirmed(claim: Claim, run_id: str) -> None:
+    """Raise Fenced where the claim was lost."""
+    if claim.run_id != run_id:
+        raise ValueError(f"run {run_id}: the claim is on run {claim.run_id}")
+    claim.confirm()
 
 
 def _checked(identity: object, what: str = "run id") -> str:

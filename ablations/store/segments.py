@@ -1,7 +1,9 @@
 """Settled runs: one file each at first, compacted into segments.
 
-A row moves in this order: segment written and on disk; every commit that may not have seen it has ended;
-run file removed. Killed at any point, a row is in one place or in both, and the next compaction carries on.
+A row moves in this order: segment written and on disk; every commit that may not have seen it has ended, or will look
+again (see `Folder.settle`); run file removed. Killed at any point, a row is in one place or in both, and the next
+compaction carries on. One compaction runs at a time: it claims the name ``compaction``, and where it lost that claim it
+writes no segment. Should one be stopped after that and written late, it repeats rows of another segment, identically.
 
 An NFS client sees a new segment late by up to its directory cache time (`acdirmax`, 60 s unless mounted
 otherwise). A commit of the same run from there within that time may report a second row as kept; readers drop
@@ -13,36 +15,32 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from ablations.store import files, tables
-from ablations.store.locks import locked
+import pyarrow as pa
+
+from ablations.store import tables
+from ablations.store.claims import Claim
+from ablations.store.files import Write
+from ablations.store.folders import Folder
 from aimlib.errors import StoreError
-from aimlib.records import LOCKS, RUNS, SEGMENTS
+from aimlib.places import Place
+from aimlib.records import RUNS, SEGMENTS
 
 _RUN_FILE = re.compile(r"[0-9a-f]{20}\.parquet")
-_PATIENCE = 10.0  # seconds
 
 
 class SettledRuns:
-    """The files of settled runs in a study directory.
+    """The files of settled runs in a study's folder.
 
     Parameters
     ----------
-    directory : the study directory; ``runs``, ``segments`` and ``locks`` exist in it.
+    folder : the study's.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._runs = directory / RUNS
-        self._segments = directory / SEGMENTS
-        self._compacting = directory / LOCKS / "compaction.lock"
-        self._committing = directory / LOCKS / "commits.lock"
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
         self._ids: dict[str, frozenset[str]] = {}
-
-    def path(self, run_id: str) -> Path:
-        """Return where a run is committed to."""
-        return self._runs / f"{run_id}.parquet"
 
     def ids(self) -> set[str]:
         """Return the ids of all settled runs."""
@@ -50,34 +48,35 @@ class SettledRuns:
         return self._in_files() | self._in_segments()
 
     def __contains__(self, run_id: str) -> bool:
-        return self.path(run_id).exists() or self.compacted(run_id)
+        return self._folder.exists(_name(run_id)) or self._segment_of(run_id) is not None
 
-    def compacted(self, run_id: str) -> bool:
-        """Tell whether a segment holds the run."""
-        return any(run_id in ids for ids in self._each_segment())
+    def add(self, run_id: str, row: pa.Table, write: Write) -> bool:
+        """Settle a run by a row that `write` writes; return whether it is the row that counts."""
+        if run_id in self:
+            return False
+
+        def kept() -> bool | None:
+            segment = self._segment_of(run_id)
+            return None if segment is None else tables.holds(self._place(segment), row)
+
+        return self._folder.settle(_name(run_id), write, kept)
+
+    def _segment_of(self, run_id: str) -> str | None:
+        """Return the name of a segment that holds the run."""
+        return next((name for name, ids in self._each_segment() if run_id in ids), None)
 
     def check(self) -> None:
         """Raise StoreError where segments or run files are of a version that this package does not know.
 
         Of the run files, one is opened: a study is not written by two versions at a time.
         """
-        for folder, limit in ((self._segments, None), (self._runs, 1)):
-            for name in files.names(folder, _RUN_FILE)[:limit]:
+        for folder, limit in ((SEGMENTS, None), (RUNS, 1)):
+            for name in self._folder.names(folder, _RUN_FILE)[:limit]:
                 try:
-                    tables.check_file(folder / name)
+                    tables.check_file(self._folder.root / folder / name)
                 except StoreError:
-                    if (folder / name).exists():  # and was not compacted meanwhile
+                    if self._folder.exists(f"{folder}/{name}"):  # and was not compacted meanwhile
                         raise
-
-    @contextmanager
-    def commit_section(self) -> Iterator[None]:
-        """While a commit is in here, no run file is removed that was compacted after it entered."""
-        with locked(self._committing, shared=True, patience=_PATIENCE) as entered:
-            if not entered:
-                raise StoreError(
-                    f"{self._committing}: locked for {_PATIENCE:.0f} s; end the process that hangs, run again"
-                )
-            yield
 
     def compact(self, at_least: int) -> int:
         """Move run files into a segment; return how many run files are gone.
@@ -88,42 +87,60 @@ class SettledRuns:
 
         Raises
         ------
-        StoreError: a run file is broken, or the file system refuses.
+        StoreError: a run file is broken, or the storage refuses.
         """
-        with locked(self._compacting) as alone:
-            if not alone:
-                return 0
+        claim = self._folder.claim("compaction")
+        if claim is None:
+            return 0
+        with claim:
             fresh = sorted(self._in_files() - self._in_segments())
             if len(fresh) >= max(at_least, 1):
-                self._write_segment(fresh)
+                try:
+                    self._write_segment(fresh, claim)
+                except StoreError:
+                    if claim.lost:  # another compaction is at it, and has removed what this one would read
+                        return 0
+                    raise
             moved = self._in_files() & self._in_segments()
             return self._remove(moved) if moved else 0
 
-    def _write_segment(self, run_ids: list[str]) -> None:
+    def _write_segment(self, run_ids: list[str], claim: Claim) -> None:
         digest = hashlib.sha256("\n".join(run_ids).encode()).hexdigest()[:20]
-        paths = [self.path(run_id) for run_id in run_ids]
-        files.create(self._segments / f"{digest}.parquet", lambda path: tables.write_segment(paths, path))
+        places = [self._folder.root / _name(run_id) for run_id in run_ids]
+
+        def write(path: Path) -> None:
+            tables.write_segment(places, path)
+            claim.confirm()  # after all run files were read: what is written now is what they held
+
+        self._folder.create_first([f"{SEGMENTS}/{digest}.parquet"], write)
 
     def _remove(self, moved: set[str]) -> int:
         """Remove run files that a segment holds, after every commit that looked before the segment was there.
 
         Where a commit does not end in time, rows stay in both places and the next compaction removes them.
         """
-        with locked(self._committing, patience=_PATIENCE) as ended:
-            if not ended:
-                return 0
+        if not self._folder.settling_ended():
+            return 0
         for run_id in moved:
-            files.remove(self.path(run_id))
+            self._folder.remove(_name(run_id))
         return len(moved)
 
     def _in_files(self) -> set[str]:
-        return {name.removesuffix(".parquet") for name in files.names(self._runs, _RUN_FILE)}
+        return {name.removesuffix(".parquet") for name in self._folder.names(RUNS, _RUN_FILE)}
 
     def _in_segments(self) -> set[str]:
-        return set().union(*self._each_segment())
+        return set().union(*(ids for _, ids in self._each_segment()))
 
-    def _each_segment(self) -> Iterator[frozenset[str]]:
-        for name in files.names(self._segments, _RUN_FILE):
+    def _each_segment(self) -> Iterator[tuple[str, frozenset[str]]]:
+        for name in self._folder.names(SEGMENTS, _RUN_FILE):
             if name not in self._ids:  # a segment never changes
-                self._ids[name] = tables.run_ids(self._segments / name)
-            yield self._ids[name]
+                self._ids[name] = tables.run_ids(self._place(name))
+            yield name, self._ids[name]
+
+    def _place(self, segment: str) -> Place:
+        return self._folder.root / SEGMENTS / segment
+
+
+def _name(run_id: str) -> str:
+    """Return where a run is committed to."""
+    return f"{RUNS}/{run_id}.parquet"

@@ -76,7 +76,7 @@ def _parsed(folder: Folder, name: str, content: bytes) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise StoreError(f"{folder.location}/{LIVE}/{name}: is no JSON object of a session; delete it")
+        raise StoreError(f"{folder.root / LIVE / name}: is no JSON object of a session; delete it")
     return {**document, "session": name.partition(".")[0]}
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aimlib.errors import StoreError
+from aimlib.places import Place, for_arrow
 from aimlib.records import SCHEMA_VERSION, Column, run_schema, table_schema, write_table
 
 _ROW_GROUP_BYTES = 64 * 2**20  # in memory, before compression
@@ -34,7 +36,7 @@ def write_rows(rows: list[dict[str, Any]], columns: tuple[Column, ...], path: Pa
     write_table(pa.Table.from_pylist(rows, schema=table_schema(columns)), path)
 
 
-def check_version(path: Path, version: object) -> None:
+def check_version(path: Place, version: object) -> None:
     """Raise StoreError unless this package knows the schema version found in `path`."""
     if version == SCHEMA_VERSION:
         return
@@ -49,19 +51,30 @@ def check_version(path: Path, version: object) -> None:
     )
 
 
-def run_ids(path: Path) -> frozenset[str]:
+def run_ids(path: Place) -> frozenset[str]:
     """Return the run ids in a run file or segment; reads that column alone."""
     with _opened(path) as file:
         return frozenset(file.read(columns=["run_id"], use_threads=False).column("run_id").to_pylist())
 
 
-def check_file(path: Path) -> pa.Schema:
+def holds(path: Place, run: pa.Table) -> bool:
+    """Tell whether a segment's row of a run is this very row."""
+    with _opened(path) as file:
+        for batch in file.iter_batches(64, use_threads=False):
+            rows = batch.filter(pc.equal(batch.column("run_id"), run.column("run_id")[0]))
+            if rows.num_rows:
+                # By their texts, because NaN does not equal itself.
+                return repr(rows.select(run.column_names).to_pylist()) == repr(run.to_pylist())
+    return False
+
+
+def check_file(path: Place) -> pa.Schema:
     """Return the schema of a run file or segment; raise StoreError where it is broken or unknown."""
     with _opened(path) as file:
         return file.schema_arrow
 
 
-def write_segment(paths: Iterable[Path], segment: Path) -> None:
+def write_segment(paths: Iterable[Place], segment: Path) -> None:
     """Write the rows of run files into one file, holding about 64 MB of them in memory at a time.
 
     Columns that another version of this package added are kept.
@@ -89,7 +102,7 @@ def _joined(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").combine_chunks()
 
 
-def _common_schema(paths: list[Path]) -> pa.Schema:
+def _common_schema(paths: list[Place]) -> pa.Schema:
     schema = run_schema()
     for path in paths:
         try:
@@ -99,7 +112,7 @@ def _common_schema(paths: list[Path]) -> pa.Schema:
     return schema
 
 
-def _read_run(path: Path) -> pa.Table:
+def _read_run(path: Place) -> pa.Table:
     with _opened(path) as file:
         table = file.read(use_threads=False)
     if table.column("run_id").to_pylist() != [path.stem]:
@@ -111,9 +124,9 @@ _MEND = "restore it from a copy, or delete it to have that run computed again"
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+def _opened(path: Place) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(for_arrow(path)) as file:
             metadata = file.schema_arrow.metadata or {}
             check_version(path, _number(metadata.get(b"schema_version")))
             yield file

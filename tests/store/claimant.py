@@ -7,12 +7,11 @@ child's number); ends with its input.
 import os
 import sys
 import time
-from pathlib import Path
 
 from ablations.store import ResultStore
 
 directory, child, *run_ids = sys.argv[1:]
-store = ResultStore(Path(directory))
+store = ResultStore(directory)
 claims = [claim for run_id in run_ids if (claim := store.claim(run_id))]
 if child == "fork":
     process = os.fork()

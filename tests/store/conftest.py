@@ -27,6 +27,12 @@ def store(tmp_path: Path) -> ResultStore:
     return ResultStore(tmp_path / "study")
 
 
+@pytest.fixture(params=["directory", "bucket"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return where a study may be kept, of either kind; nothing is there."""
+    return str(tmp_path / "study") if request.param == "directory" else request.getfixturevalue("remote")
+
+
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Return a function that starts a script of this directory and returns when that says it is ready."""

@@ -1,14 +1,13 @@
 """A process that waits for a line, commits one run and says the result: `racer.py DIRECTORY RUN_ID MARK`."""
 
 import sys
-from pathlib import Path
 
 from sample import make_record
 
 from ablations.store import ResultStore
 
 directory, run_id, mark = sys.argv[1:]
-store = ResultStore(Path(directory))
+store = ResultStore(directory)
 record = make_record(run_id, host=mark)
 print("ready", flush=True)
 sys.stdin.readline()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from aimlib.places import Place, for_arrow, place
 from aimlib.records import RUNS, SCHEMA_VERSION, SEGMENTS, TRIALS, RunRecord
 
 _VALUES: dict[str, Any] = {"text": "some text", "integer": 7, "number": 0.25, "boolean": False}
@@ -34,17 +35,23 @@ def make_record(
     return RunRecord(trial, [{"epoch": epoch, **curve} for epoch in range(1, epochs + 1)], predictions)
 
 
-def rows_in(directory: Path) -> dict[str, str]:
+def rows_in(directory: str | Place) -> dict[str, str]:
     """Return run id -> host of every settled row; a row in two places must be the same row."""
     found: dict[str, str] = {}
     for folder in (SEGMENTS, RUNS):
         seen: set[str] = set()
-        for path in sorted((directory / folder).glob("*.parquet")):
-            for row in pq.read_table(path).to_pylist():
+        for path in files_in(directory, folder):
+            for row in pq.read_table(for_arrow(path)).to_pylist():
                 assert row["run_id"] not in seen, "two rows of one run in one place"
                 seen.add(row["run_id"])
                 assert found.setdefault(row["run_id"], row["host"]) == row["host"]
     return found
+
+
+def files_in(directory: str | Place, folder: str) -> list[Place]:
+    """Return the Parquet files in a folder of a study."""
+    parent = place(directory) / folder
+    return [path for path in sorted(parent.iterdir()) if path.suffix == ".parquet" and not path.name.startswith(".")]
 
 
 def temporary_files(directory: Path) -> list[Path]:

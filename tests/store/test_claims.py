@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import threading
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ablations.store import ResultStore
+from ablations.store import Fenced, ResultStore
 from ablations.store.locks import FileLock
 
 from .conftest import Start
-from .sample import identity
+from .sample import identity, make_record
 
 RUN = identity(1)
 
@@ -128,3 +129,53 @@ def test_a_claim_that_cannot_sign_is_not_held(store: ResultStore, monkeypatch) -
         with pytest.raises(OSError, match="No space"):
             store.claim(RUN)
     assert store.claim(RUN) is not None
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "signed by another", "closed"])
+def test_a_claim_whose_lock_file_went_is_lost(store: ResultStore, how: str) -> None:
+    """A careless hand, or an NFS server that forgot its locks."""
+    claim = store.claim(RUN)
+    path = store.directory / "locks" / f"{RUN}.lock"
+    assert not claim.lost
+    claim.confirm()
+    if how == "removed":
+        path.unlink()
+    elif how == "replaced":
+        path.rename(path.with_suffix(".old"))
+        path.write_text(path.with_suffix(".old").read_text())
+    elif how == "signed by another":
+        path.write_text("somebody else process 1 since yesterday\nanother-token")
+    else:
+        claim.release()
+    assert claim.lost
+    for act in (
+        claim.confirm,
+        lambda: store.keep_checkpoint(RUN, claim),
+        lambda: store.commit(make_record(RUN), claim),
+    ):
+        with pytest.raises(Fenced, match=f"run {RUN}: this process lost its claim"):
+            act()
+    assert store.settled() == set()
+
+
+def test_tokens_are_not_shown(store: ResultStore) -> None:
+    with store.claim(RUN) as claim:
+        assert claim.token not in store.holder(RUN)
+        assert store.keep_checkpoint(RUN, claim) is None
+        assert store.commit(make_record(RUN), claim)
+
+
+def test_fenced_travels_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(Fenced(RUN)))
+    assert isinstance(error, Fenced)
+    assert str(error) == str(Fenced(RUN))
+
+
+def test_a_forked_child_has_lost_the_claim(store: ResultStore) -> None:
+    claim = store.claim(RUN)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if claim.lost else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not claim.lost
+    claim.release()

@@ -74,12 +74,12 @@ def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(store: Result
 
 def test_a_compaction_waits_for_a_commit_that_looked_before(store: ResultStore, monkeypatch) -> None:
     """Between a commit's look at the segments and its link no run file may vanish."""
-    from ablations.store import segments
+    from ablations.store import local
 
-    monkeypatch.setattr(segments, "_PATIENCE", 0.05)
+    monkeypatch.setattr(local, "_PATIENCE", 0.05)
     run_id = identity(1)
     store.commit(make_record(run_id, host="first"))
-    with store._settled.commit_section():
+    with store._folder.committing():
         assert store.compact(at_least=1) == 0
         assert list((store.directory / "segments").glob("*.parquet"))
         assert rows_in(store.directory) == {run_id: "first"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import analysis
-from ablations.store import ResultStore
+from ablations.store import ResultStore, sessions
 from aimlib.errors import StoreError
 
 from .sample import temporary_files
@@ -15,7 +15,8 @@ from .sample import temporary_files
 SESSION, OTHER = "0123456789ab", "ba9876543210"
 
 
-def test_a_stop_is_asked_for_and_forgotten(store: ResultStore) -> None:
+def test_a_stop_is_asked_for_and_forgotten(anywhere: str) -> None:
+    store = ResultStore(anywhere)
     assert not store.stop_requested(SESSION)
     store.request_stop(SESSION)
     store.request_stop(SESSION)
@@ -27,7 +28,8 @@ def test_a_stop_is_asked_for_and_forgotten(store: ResultStore) -> None:
     assert not store.stop_requested(SESSION)
 
 
-def test_sessions_say_what_they_do(store: ResultStore) -> None:
+def test_sessions_say_what_they_do(anywhere: str) -> None:
+    store = ResultStore(anywhere)
     assert store.live() == []
     store.write_live(OTHER, {"running": ["größe", "<b>"]})
     store.write_live(SESSION, {"running": [1]})
@@ -47,7 +49,8 @@ def test_sessions_say_what_they_do(store: ResultStore) -> None:
 
 
 @pytest.mark.parametrize("hostile", ["../../etc", "", "0" * 11, "A" * 12, "0" * 12 + "\n", None, "0" * 12 + "/x"])
-def test_hostile_session_names_never_become_paths(store: ResultStore, hostile: str) -> None:
+def test_hostile_session_names_never_become_paths(anywhere: str, hostile: str) -> None:
+    store = ResultStore(anywhere)
     for act in (store.request_stop, store.stop_requested, store.forget_stop, store.forget_live):
         with pytest.raises(StoreError, match="must be 12 hexadecimal digits"):
             act(hostile)
@@ -79,6 +82,23 @@ def test_clean_removes_what_dead_sessions_left(tmp_path: Path) -> None:
     assert store.stop_requested(OTHER), "its session is alive and may not have looked yet"
     assert not store.stop_requested(SESSION)
     assert temporary_files(tmp_path) == []
+
+
+def test_clean_removes_what_dead_sessions_left_in_a_bucket(remote: str, monkeypatch) -> None:
+    store = ResultStore(remote)
+    store.write_live(SESSION, {})
+    store.request_stop(OTHER)
+    store.clean()
+    assert store.stop_requested(OTHER)
+    assert len(store.live()) == 1
+    monkeypatch.setattr(sessions, "DEAD_AFTER", -10.0)
+    store.clean()
+    assert not store.stop_requested(OTHER)
+    assert store.live() == []
+
+
+def test_a_bucket_has_room(remote: str) -> None:
+    assert ResultStore(remote).room() is None
 
 
 def test_the_room_left_is_that_of_the_disk(store: ResultStore) -> None:

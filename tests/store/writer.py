@@ -1,4 +1,4 @@
-"""A writer process: settles every run of a shared list, `writer.py DIRECTORY LOG RUNS MODE SEED`.
+"""A writer process: settles every run of a shared list, `writer.py PLACE LOG RUNS MODE SEED [TERM]`.
 
 MODE `claims` claims each run first; `fences` commits without a claim, so that only the commit keeps order.
 Every row that `commit` reports as kept is logged as one line, run id and the row's own mark.
@@ -8,22 +8,22 @@ import os
 import random
 import sys
 import time
-from pathlib import Path
+from contextlib import suppress
 
 from sample import identity, make_record
 
-from ablations.store import ResultStore
+from ablations.store import Claim, Fenced, ResultStore, Terms
 
-directory, log, runs, mode, seed = sys.argv[1:]
+directory, log, runs, mode, seed, *term = sys.argv[1:]
 chance = random.Random(int(seed))
-store = ResultStore(Path(directory))
+store = ResultStore(directory, Terms(*map(float, term)))
 record_line = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
-def settle(run_id: str) -> None:
+def settle(run_id: str, claim: Claim | None = None) -> None:
     time.sleep(chance.uniform(0, 0.004))  # work
     mark = f"{os.getpid()}-{chance.getrandbits(64):x}"
-    if store.commit(make_record(run_id, host=mark)):
+    if store.commit(make_record(run_id, host=mark), claim):
         os.write(record_line, f"{run_id} {mark}\n".encode())
     if chance.random() < 0.1:
         store.compact(at_least=5)
@@ -39,5 +39,6 @@ while remaining := [run_id for run_id in ids if run_id not in store.settled()]:
         elif claim := store.claim(run_id):
             with claim:
                 if not store.is_settled(run_id):
-                    settle(run_id)
+                    with suppress(Fenced):  # it was slow
+                        settle(run_id, claim)
 print("done", flush=True)

@@ -1,0 +1,135 @@
+"""Checkpoints of runs whose study is in object storage: training writes to this machine, and each is put as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+import uuid
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+from ablations.store import files
+from ablations.store.claims import Claim
+from aimlib import objects
+from aimlib.errors import StoreError
+from aimlib.places import ObjectPath
+from aimlib.records import CHECKPOINTS
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_ATTEMPTS = 5
+
+
+class RemoteCheckpoints:
+    """One checkpoint file for each run, at ``checkpoints/<run_id>/<name>``, with a copy on this machine.
+
+    Every store has directories of its own, in a folder of the user's in the temporary folder: a process that was
+    thought dead must not share files with its successor. They go when the run is discarded, with the store, or, where
+    the process was killed, with the next store of this study on the machine. A checkpoint replaces the very version
+    that this store fetched or wrote last; where another has written, the claim is confirmed first.
+
+    Parameters
+    ----------
+    root : the study's folder.
+    """
+
+    def __init__(self, root: ObjectPath) -> None:
+        self._root = root / CHECKPOINTS
+        self._here = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+        self._directories: dict[str, Path] = {}
+        self._tags: dict[str, str | None] = {}
+
+    def directory(self, run_id: str) -> Path:
+        """Return the directory of this machine, with the kept checkpoint in it; the same until it is discarded."""
+        if run_id not in self._directories:
+            self.clean()
+            path = self._cache() / f"{run_id}.{files.host_name()}.{os.getpid()}.{uuid.uuid4().hex[:12]}"
+            with files.explained(path, "created"):
+                path.mkdir(parents=True, mode=0o700)
+            self._directories[run_id] = path
+            weakref.finalize(self, _remove, path, os.getpid())
+            self._fetch(run_id, path)
+        return self._directories[run_id]
+
+    def _fetch(self, run_id: str, path: Path) -> None:
+        for entry in objects.listing(self._root / run_id):
+            if entry.folder or not _NAME.fullmatch(entry.name):
+                continue
+            try:
+                content, self._tags[run_id] = objects.get(self._root / run_id / entry.name)
+            except FileNotFoundError:  # discarded meanwhile
+                continue
+            with files.explained(path / entry.name):
+                (path / entry.name).write_bytes(content)
+
+    def keep(self, run_id: str, claim: Claim | None) -> None:
+        """Put the checkpoint; nothing where there is none yet.
+
+        Raises
+        ------
+        Fenced: the claim was lost; the successor's checkpoint stays.
+        """
+        written = sorted(path for path in self.directory(run_id).iterdir() if _NAME.fullmatch(path.name))
+        if not written:
+            return
+        if len(written) > 1:
+            raise StoreError(
+                f"{self.directory(run_id)}: holds {len(written)} files; a checkpoint is one, put as a whole"
+            )
+        address = self._root / run_id / written[0].name
+        with files.explained(written[0], "read"):
+            content = written[0].read_bytes()
+        if claim is None:
+            self._tags[run_id] = objects.put(address, content)
+            return
+        for _ in range(_ATTEMPTS):
+            known = self._tags.get(run_id)
+            tag = objects.put(address, content, create=known is None, match=known)
+            if tag is not None:
+                self._tags[run_id] = tag
+                return
+            claim.confirm()  # the one who wrote had lost it, or this one has
+            there = objects.head(address)
+            self._tags[run_id] = there.tag if there is not None else None
+        raise StoreError(f"{address}: is written by others again and again; end the processes that compute this run")
+
+    def discard(self, run_id: str) -> None:
+        """Remove the checkpoint and its copy."""
+        for entry in objects.listing(self._root / run_id):
+            if not entry.folder:
+                objects.delete(self._root / run_id / entry.name)
+        self._tags.pop(run_id, None)
+        if path := self._directories.pop(run_id, None):
+            _remove(path, os.getpid())
+
+    def clean(self) -> None:
+        """Remove the copies of processes of this machine that are gone."""
+        for name in files.names(self._cache(), re.compile(r"[0-9a-f]{20}\.[\w-]+\.\d+\.[0-9a-f]{12}")):
+            _, host, process, _ = name.split(".")
+            if host == files.host_name() and not files.is_alive(int(process)):
+                shutil.rmtree(self._cache() / name, ignore_errors=True)
+
+    def _cache(self) -> Path:
+        """Return the folder of this study, below one that is this user's alone."""
+        own = Path(tempfile.gettempdir()) / f"aim-checkpoints-{os.getuid()}"
+        with files.explained(own, "created"):
+            own.mkdir(mode=0o700, exist_ok=True)
+            found = own.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+                raise StoreError(
+                    f"{own}: is not a directory of yours alone; remove it, or set TMPDIR to another folder"
+                )
+            (own / self._here).mkdir(mode=0o700, exist_ok=True)
+        return own / self._here
+
+
+def _remove(path: Path, process: int) -> None:
+    """Remove a directory, and that of its study where it was the last; nothing in a forked child."""
+    if os.getpid() == process:
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            path.parent.rmdir()

@@ -1,0 +1,220 @@
+"""Leases: claims on object storage, which has no locks and frees nothing when a holder dies.
+
+A lease is an object with a token, its holder, its term and a number that grows with every renewal. It is acquired by a
+conditional put (`If-None-Match`), and renewed, taken over and released by replacing exactly the version that was seen
+(`If-Match` on its ETag); so of two who try one succeeds. A daemon thread renews it every third of its term.
+
+When is a lease expired? Never by comparing timestamps of two machines: a wall clock may jump. Whoever wants it watches
+the object, and takes it over when it has not changed for longer than a term on the watcher's own monotonic clock. The
+holder counts its term from before its last renewal that succeeded, on a monotonic clock of its own, so it has given
+up before a watcher takes over. The clock goes on while a machine sleeps (`CLOCK_BOOTTIME`). A process that was stopped
+inside a request is caught where it matters, by the conditional put of what it writes.
+
+The age of the object, by the storage's clock alone, only decides whether watching is worth it: a lease that was written
+within its term is alive, and who asks for it is refused at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from ablations.store.claims import Fenced, signature
+from aimlib import objects
+from aimlib.errors import StoreError
+from aimlib.objects import Address
+
+_MARGIN = 1.1
+"""Terms that a watcher waits: clocks tick differently, and a holder needs a moment between looking and acting."""
+
+_LONGEST = 24 * 3600.0
+"""Seconds; nobody can want to wait for longer."""
+
+
+def since_boot() -> float:
+    """Return seconds on a clock that never jumps and goes on while the machine sleeps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
+    return time.clock_gettime(clock) if clock is not None else time.monotonic()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How leases live.
+
+    Attributes
+    ----------
+    term : seconds without renewal after which a lease of this process may be taken over; it is written into the lease.
+    clock : returns seconds; must never jump.
+    sleep : waits for some seconds, while a lease is watched.
+    """
+
+    term: float = 60.0
+    clock: Callable[[], float] = since_boot
+    sleep: Callable[[float], None] = time.sleep
+
+
+class Lease:
+    """A lease that this process holds. See `ablations.store.claims.Claim`.
+
+    Parameters
+    ----------
+    tag : ETag of the object as this process wrote it.
+    since : when that was begun, on the clock of `terms`.
+    """
+
+    def __init__(self, run_id: str, address: Address, content: dict[str, Any], tag: str, since: float, terms: Terms):
+        self.run_id, self.token = run_id, str(content["token"])
+        self._address, self._content, self._tag, self._terms = address, content, tag, terms
+        self._renewed = since
+        self._taken = False
+        self._ended = threading.Event()
+        self._process = os.getpid()
+        self._one_at_a_time = threading.Lock()
+        threading.Thread(target=self._keep, name=f"lease {run_id}", daemon=True).start()
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was released or taken over, or has not been renewed for a term.
+
+        An overdue lease that nobody took comes back with the next renewal that succeeds.
+        """
+        overdue = self._terms.clock() - self._renewed >= self._terms.term
+        return self._taken or self._ended.is_set() or overdue or os.getpid() != self._process
+
+    def renew(self) -> None:
+        """Write it again; note that it is lost where another process has written it.
+
+        Raises
+        ------
+        StoreError: the storage does not answer; the lease holds until its term is over.
+        """
+        if os.getpid() != self._process:  # forked: the lock may be held by a thread that is not here
+            return
+        with self._one_at_a_time:
+            if self._taken or self._ended.is_set():
+                return
+            begun = self._terms.clock()
+            self._content["renewals"] += 1
+            tag = objects.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
+            if tag is None:
+                self._taken = True
+            else:
+                self._tag, self._renewed = tag, begun
+
+    def confirm(self) -> None:
+        """Renew it, so that nobody can take it for a term; Fenced where somebody has."""
+        self.renew()
+        if self.lost:
+            raise Fenced(self.run_id)
+
+    def release(self) -> None:
+        """Let others claim the run; a lease that was lost is left to whoever has it."""
+        if os.getpid() != self._process:
+            return
+        with self._one_at_a_time:
+            if not self._taken and not self._ended.is_set():
+                self._content["released"] = True
+                with suppress(StoreError):  # it expires by itself, and the run's work is done
+                    objects.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
+            self._ended.set()
+
+    def _keep(self) -> None:
+        pause = self._terms.term / 3
+        while not self._ended.wait(pause) and not self._taken:
+            try:
+                self.renew()
+                pause = self._terms.term / 3
+            except StoreError:  # `lost` tells when that has lasted too long
+                pause = self._terms.term / 12
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Leases:
+    """The leases of a study, as one process sees them."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._seen: dict[Address, tuple[str, float]] = {}
+
+    def claim(self, run_id: str, address: Address) -> Lease | None:
+        """Return the lease on a run, or None while another process holds it.
+
+        Where the object looks forsaken it is watched for a term first, in this call.
+        """
+        content = {"run": run_id, "token": uuid.uuid4().hex, "holder": signature(), "renewals": 0, "released": False}
+        begun = self._terms.clock()
+        tag = objects.put(address, _encoded(content, self._terms.term), create=True)
+        if tag is None:
+            free = self._free(address)
+            if free is None:
+                return None
+            begun = self._terms.clock()
+            tag = objects.put(address, _encoded(content, self._terms.term), match=free)
+        return None if tag is None else Lease(run_id, address, content, tag, begun, self._terms)
+
+    def holder(self, address: Address) -> str | None:
+        """Return what the holder signed; None where nobody holds it, or it was seen not to change for a term."""
+        try:
+            content, tag = objects.get(address)
+        except FileNotFoundError:
+            return None
+        released, holder, term = _decoded(address, content)
+        return None if released or self._unchanged_for(address, tag) >= term * _MARGIN else holder
+
+    def _free(self, address: Address) -> str | None:
+        """Return the ETag at which a lease may be replaced; None while it is held."""
+        try:
+            content, tag = objects.get(address)
+        except FileNotFoundError:
+            return None  # cleaned away this very moment; the caller asks again when it likes
+        released, _, term = _decoded(address, content)
+        if released:
+            return tag
+        while self._unchanged_for(address, tag) < term * _MARGIN:
+            there = objects.head(address)
+            if there is None or there.tag != tag or there.age < term:
+                return None
+            self._terms.sleep(term / 10)
+        return tag
+
+    def _unchanged_for(self, address: Address, tag: str) -> float:
+        """Return for how long this process has seen the object with this ETag."""
+        now = self._terms.clock()
+        known, since = self._seen.get(address, ("", now))
+        if known != tag:
+            since = now
+            self._seen[address] = (tag, since)
+        return now - since
+
+
+def _encoded(content: dict[str, Any], term: float) -> bytes:
+    expires = datetime.now(UTC) + timedelta(seconds=term)  # for people: no program reads it
+    return json.dumps({**content, "term": term, "expires": expires.isoformat(timespec="seconds")}, indent=1).encode()
+
+
+def _decoded(address: Address, content: bytes) -> tuple[bool, str, float]:
+    """Return whether a lease was released, who holds it, and its term."""
+    try:
+        document = json.loads(content)
+        released, holder, term = bool(document["released"]), str(document["holder"]), float(document["term"])
+    except (ValueError, KeyError, TypeError):
+        term = 0.0
+    if not 0 < term <= _LONGEST:
+        raise StoreError(f"{address}: is no lease; delete it")
+    return released, holder, term

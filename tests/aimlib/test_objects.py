@@ -1,0 +1,220 @@
+"""Requests to object storage, and where they may go (against SeaweedFS, see `s3_server`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import s3_server
+
+from aimlib import objects
+from aimlib.errors import StoreError
+from aimlib.objects import Address
+from aimlib.places import ObjectPath, for_arrow, place
+
+
+def test_places_are_paths_or_urls(tmp_path: Path) -> None:
+    assert place("results/demo") == Path("results/demo")
+    assert place(tmp_path) == tmp_path
+    there = place("s3://bucket/a/b.parquet/")
+    assert there == ObjectPath("bucket", "a/b.parquet") == place(there)
+    assert (str(there), there.name, there.stem, there.suffix) == (
+        "s3://bucket/a/b.parquet",
+        "b.parquet",
+        "b",
+        ".parquet",
+    )
+    assert there.parent / "c" / "d" == place("s3://bucket/a") / "c/d" == ObjectPath("bucket", "a/c/d")
+    assert str(place("s3://bucket")) == "s3://bucket"
+    assert place("s3://bucket") / "x" == ObjectPath("bucket", "x")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("s3://KEY:SECRET@bucket/study", r"s3://\*\*\*@bucket/study: credentials do not belong into a URL"),
+        ("s3://SECRET@bucket/study", r"credentials do not belong into a URL; give them in the environment"),
+        ("https://SECRET@host/study", r"credentials do not belong"),
+        ("s3://bucket/study?X-Amz-Signature=SECRET", r"s3://bucket/study\.\.\.: a study's URL has neither '\?' nor"),
+        ("gs://bucket/study", r"in a directory or at s3://bucket/folder; gs:// is neither"),
+        ("s3://bucket/../study", r"has an empty part, '\.' or '\.\.' in it"),
+        ("s3://bucket/a//b", r"has an empty part"),
+        ("s3:///study", r"'' is no name of a bucket"),
+        (Path("s3://bucket/study"), r"a URL has two slashes; give it as a text"),
+    ],
+)
+def test_urls_that_are_refused(url: str | Path, message: str) -> None:
+    with pytest.raises(StoreError, match=message) as caught:
+        place(url)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_names_cannot_leave_their_folder() -> None:
+    for odd in ("..", "", "a/../b", "a//b", "\n", "a\\b"):
+        with pytest.raises(AssertionError, match="is no name in a folder"):
+            place("s3://bucket/a") / odd
+
+
+def test_an_object_comes_and_goes(remote: str) -> None:
+    there = place(remote) / "a"
+    assert objects.head(there) is None
+    assert not there.exists()
+    with pytest.raises(FileNotFoundError):
+        there.read_bytes()
+    tag = objects.put(there, b"one")
+    assert objects.get(there) == (b"one", tag)
+    version = objects.head(there)
+    assert version.tag == tag
+    assert -2 < version.age < 60
+    assert objects.put(there, b"two", create=True) is None
+    assert objects.put(there, b"two", match='"0"') is None
+    assert there.read_text() == "one"
+    assert objects.put(there, b"two", match=tag) not in {tag, None}
+    assert there.read_text() == "two"
+    assert there.parent.exists()
+    objects.delete(there)
+    objects.delete(there)
+    assert objects.put(there, b"three", match=tag) is None
+    assert not there.exists()
+    objects.put(there, b"")
+    assert for_arrow(there).read() == b""
+
+
+def test_long_listings_are_whole(remote: str, monkeypatch) -> None:
+    folder = place(remote)
+    for number in range(7):
+        objects.put(folder / f"{number}", b"")
+    objects.put(folder / "below" / "x", b"")
+    call = objects._call
+    pages = []
+
+    def small(*arguments: object, **options: object) -> object:
+        pages.append(options)
+        return call(*arguments, **options, MaxKeys=3)
+
+    monkeypatch.setattr(objects, "_call", small)
+    found = objects.listing(folder)
+    assert sorted((entry.name, entry.folder) for entry in found) == [
+        *((f"{n}", False) for n in range(7)),
+        ("below", True),
+    ]
+    assert len(pages) > 2
+
+
+@pytest.mark.parametrize("condition", ["create", "match"])
+def test_of_many_conditional_puts_one_succeeds(remote: str, condition: str) -> None:
+    """Those of threads; `test_contract` has processes. Contents differ, for an ETag is one of the content."""
+    there = place(remote) / "a"
+    tag = objects.put(there, b"seen by all")
+    if condition == "create":
+        objects.delete(there)
+    for turn in range(3):
+        answers, barrier = [], threading.Barrier(4)
+
+        def attempt(number: int, turn: int, options: dict, answers: list, barrier: threading.Barrier) -> None:
+            barrier.wait()
+            answers.append(objects.put(there, b"%d of %d" % (number, turn), **options))
+
+        options = {"create": True} if condition == "create" else {"match": tag}
+        threads = [
+            threading.Thread(target=attempt, args=(number, turn, options, answers, barrier)) for number in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len([answer for answer in answers if answer is not None]) == 1
+        tag = objects.get(there)[1]
+        assert tag in answers
+        if condition == "create":
+            objects.delete(there)
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_put_whose_answer_was_lost_counts(remote: str, monkeypatch, arrived: bool) -> None:
+    """The client repeats a request that got no answer, and the repeated one is refused for the sake of the first."""
+    there, call = place(remote) / "a", objects._call
+
+    def repeated(address: Address, request: str, **options: object) -> object:
+        if request == "put_object":
+            call(address, request, **(options if arrived else options | {"Metadata": {"writer": "another"}}))
+        return call(address, request, **options)
+
+    monkeypatch.setattr(objects, "_call", repeated)
+    assert (objects.put(there, b"one", create=True) is not None) is arrived
+
+
+def test_a_busy_storage_is_asked_again(remote: str, monkeypatch) -> None:
+    there, call, busy = place(remote) / "a", objects._call, [409, 409]
+
+    def conflicted(address: Address, request: str, **options: object) -> object:
+        if request == "put_object" and busy:
+            raise objects._Refused("conflict", busy.pop())
+        return call(address, request, **options)
+
+    monkeypatch.setattr(objects, "_call", conflicted)
+    monkeypatch.setattr(objects.time, "sleep", lambda seconds: None)
+    assert objects.put(there, b"one", create=True)
+    assert busy == []
+    busy += [409] * 100
+    with pytest.raises(StoreError, match="answered 20 times that it is busy"):
+        objects.put(there, b"one")
+
+
+def in_another_process(code: str, **environment: str) -> str:
+    """Return the message of the StoreError that the code ends with."""
+    code = f"from aimlib import objects, places\nfrom aimlib.errors import StoreError\n{code}"
+    env = os.environ | environment
+    ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert ended.returncode
+    assert s3_server.SECRET not in ended.stderr
+    assert "During handling" not in ended.stderr, "a cause holds the signed request"
+    assert "StoreError" in ended.stderr or "_Refused" in ended.stderr
+    return ended.stderr.splitlines()[-1]
+
+
+def test_errors_say_what_to_do_and_no_secrets(remote: str) -> None:
+    put = f"objects.put(places.place({remote!r}) / 'a', b'')"
+    refused = in_another_process(put, AWS_SECRET_ACCESS_KEY="another-secret", AWS_ACCESS_KEY_ID="another-key")
+    assert f"{remote}/a: cannot be written: InvalidAccessKeyId: " in refused
+    assert "give credentials that may read and write there: AWS_PROFILE" in refused
+    assert "another-secret" not in refused
+    assert "another-key" not in refused
+    assert "pass-word" not in in_another_process(put, AWS_ENDPOINT_URL_S3="http://user:pass-word@127.0.0.1:1")
+    nobody = in_another_process(put, AWS_ENDPOINT_URL_S3="http://127.0.0.1:1", AWS_MAX_ATTEMPTS="1")
+    assert "check the network and AWS_ENDPOINT_URL_S3" in nobody
+    unknown = in_another_process(
+        f"import os; del os.environ['AWS_ACCESS_KEY_ID']; {put}", AWS_CONFIG_FILE="/", HOME="/"
+    )
+    assert "give credentials that may read and write there" in unknown
+    with pytest.raises(StoreError, match=r"no-such-bucket/x: cannot be listed: NoSuchBucket: .*; create the bucket"):
+        objects.listing(Address("no-such-bucket", "x"))
+
+
+def test_a_missing_extra_is_named(bucket: str) -> None:
+    code = f"import sys; sys.modules['s3fs'] = None\nplaces.place({bucket!r}).exists()"
+    message = in_another_process(code)
+    assert "object storage needs the package s3fs" in message
+    assert "pip install 'aim-ablations[s3]'" in message
+
+
+def test_a_forked_child_has_a_client_of_its_own(remote: str) -> None:
+    there = place(remote) / "a"
+    objects.put(there, b"one")
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if objects.put(there, b"two") else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert there.read_bytes() == b"two"
+
+
+def test_places_import_nothing_heavy() -> None:
+    code = "import sys, aimlib.places; print({'s3fs', 'fsspec', 'pyarrow', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

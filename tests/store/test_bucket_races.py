@@ -1,0 +1,168 @@
+"""Commits and compactions that meet on object storage, where there is no lock to keep them apart (SeaweedFS)."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ablations.store import ResultStore, Terms, checkpoints, leases, tables
+from aimlib import objects
+from aimlib.errors import StoreError
+from aimlib.places import place
+
+from .sample import files_in, identity, make_record, rows_in
+
+RUN = identity(1)
+
+
+def between(monkeypatch, request: str, act: object, *, before: bool) -> None:
+    """Do something once, just before or after this process puts a run file."""
+    put = objects.put
+
+    def disturbed(address: objects.Address, content: bytes, **condition: object) -> str | None:
+        if f"/{request}/" not in str(address):
+            return put(address, content, **condition)
+        monkeypatch.setattr(objects, "put", put)
+        if before:
+            act()
+        tag = put(address, content, **condition)
+        if not before:
+            act()
+        return tag
+
+    monkeypatch.setattr(objects, "put", disturbed)
+
+
+def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(remote: str, monkeypatch) -> None:
+    store, late = ResultStore(remote), ResultStore(remote)
+
+    def first_and_compacted() -> None:
+        assert store.commit(make_record(RUN, host="first"))
+        assert store.compact(at_least=1) == 1
+
+    between(monkeypatch, "runs", first_and_compacted, before=True)
+    assert not late.commit(make_record(RUN, host="late"))
+    assert store.settled() == {RUN}
+    assert not store.commit(make_record(RUN, host="third"))
+    assert store.compact(at_least=1) == 1, "the late row, which counts for nothing, goes"
+    assert files_in(remote, "runs") == []
+    assert rows_in(remote) == {RUN: "first"}
+
+
+def test_a_row_that_is_compacted_at_once_is_kept(remote: str, monkeypatch) -> None:
+    store, other = ResultStore(remote), ResultStore(remote)
+    between(monkeypatch, "runs", lambda: other.compact(at_least=1), before=False)
+    assert store.commit(make_record(RUN, host="first"))
+    assert files_in(remote, "runs") == []
+    assert rows_in(remote) == {RUN: "first"}
+
+
+def test_two_compactions_do_not_meet(remote: str) -> None:
+    store = ResultStore(remote)
+    store.commit(make_record(RUN))
+    with store._folder.claim("compaction"):
+        assert ResultStore(remote).compact(at_least=1) == 0
+    assert store.compact(at_least=1) == 1
+
+
+def test_a_compaction_that_hung_writes_no_segment(remote: str, monkeypatch) -> None:
+    """It has read the run files, is stopped, and another compacts and may see late rows: it must not write any more."""
+    monkeypatch.setattr(leases.Lease, "_keep", lambda lease: None)
+    now = [0.0]
+    terms = Terms(60.0, lambda: now[0], lambda seconds: now.__setitem__(0, now[0] + seconds))
+    head = objects.head
+    monkeypatch.setattr(objects, "head", lambda a: (found := head(a)) and objects.Version(found.tag, 1e6, found.writer))
+    hung, other = ResultStore(remote, terms), ResultStore(remote, terms)
+    hung.commit(make_record(RUN, host="first"))
+    hung.commit(make_record(identity(2), host="first"))
+    write = tables.write_segment
+
+    def stopped(paths: object, segment: Path) -> None:
+        write(paths, segment)
+        monkeypatch.setattr(tables, "write_segment", write)
+        other.commit(make_record(identity(3), host="first"))
+        assert other.compact(at_least=1) == 3
+
+    monkeypatch.setattr(tables, "write_segment", stopped)
+    assert hung.compact(at_least=1) == 0
+    assert len(files_in(remote, "segments")) == 1
+    assert set(rows_in(remote)) == {identity(number) for number in (1, 2, 3)}
+
+
+def test_a_server_without_conditional_writes_is_refused(remote: str, monkeypatch) -> None:
+    call = objects._call
+
+    def deaf(address: objects.Address, request: str, **options: object) -> object:
+        for condition in ("IfNoneMatch", "IfMatch"):
+            options.pop(condition, None)
+        return call(address, request, **options)
+
+    monkeypatch.setattr(objects, "_call", deaf)
+    with pytest.raises(StoreError, match=r"does not honour conditional writes \(If-None-Match, If-Match\)"):
+        ResultStore(remote)
+    assert list(place(remote).iterdir()) == [], "the trial is removed"
+
+
+def test_opening_leaves_nothing_behind(remote: str) -> None:
+    ResultStore(remote)
+    assert list(place(remote).iterdir()) == []
+    with pytest.raises(StoreError, match="is no directory of this machine"):
+        _ = ResultStore(remote).directory
+
+
+def test_copies_of_checkpoints_are_private_and_go_with_their_process(remote: str, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = ResultStore(remote)
+    folder = store.checkpoint_directory(RUN)
+    assert tmp_path in folder.parents
+    for path in (folder, folder.parent, folder.parent.parent):
+        assert path.stat().st_mode & 0o077 == 0
+    dead = folder.with_name(folder.name.replace(f".{folder.name.split('.')[2]}.", f".{2**22 + 1}."))
+    dead.mkdir()
+    foreign = folder.with_name(f"{RUN}.another-machine.1.{'0' * 12}")
+    foreign.mkdir()
+    store.clean()
+    assert not dead.exists()
+    assert foreign.exists()
+    assert folder.exists()
+    (folder / "checkpoint.pt").write_bytes(b"")
+    (folder / "best.pt").write_bytes(b"")
+    with pytest.raises(StoreError, match="holds 2 files; a checkpoint is one"):
+        store.keep_checkpoint(RUN)
+    folder.parent.parent.chmod(0o755)
+    with pytest.raises(StoreError, match="is not a directory of yours alone; remove it, or set TMPDIR"):
+        ResultStore(remote).checkpoint_directory(RUN)
+
+
+def test_copies_of_checkpoints_go_with_their_store(remote: str) -> None:
+    store = ResultStore(remote)
+    folder = store.checkpoint_directory(RUN)
+    other = ResultStore(remote).checkpoint_directory(identity(2))
+    gc.collect()
+    assert not other.exists()
+    child = os.fork()
+    if child == 0:
+        del store
+        gc.collect()
+        os._exit(0 if folder.exists() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    store.discard_checkpoint(RUN)
+    assert not folder.parent.exists()
+    del store
+
+
+def test_odd_names_beside_a_checkpoint_are_not_fetched(remote: str, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = ("checkpoint.pt", ".hidden", "..", "../../escaped", "a b", "/etc/x")
+    monkeypatch.setattr(
+        checkpoints.objects, "listing", lambda address: [objects.Entry(name, 0.0, folder=False) for name in names]
+    )
+    monkeypatch.setattr(checkpoints.objects, "get", lambda address: (b"state", "tag"))
+    store = ResultStore(remote)
+    folder = store.checkpoint_directory(RUN)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["checkpoint.pt"]
+    assert (folder / "checkpoint.pt").read_bytes() == b"state"

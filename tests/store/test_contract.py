@@ -1,0 +1,239 @@
+"""What the store promises, wherever a study is kept: in a directory, or in a bucket of SeaweedFS (see `s3_server`)."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ablations.store import ResultStore, Terms, read_mark
+from aimlib.errors import StoreError
+from aimlib.places import for_arrow
+from aimlib.records import MODELS, SCHEMA_VERSION, TEST_IMAGES
+
+from .conftest import Start
+from .sample import files_in, identity, make_record, rows_in
+from .test_kill import logged
+from .test_store import HOSTILE, row_of
+
+RUN = identity(1)
+
+
+def test_the_first_row_stays(anywhere: str) -> None:
+    store = ResultStore(anywhere)
+    assert store.location == anywhere
+    assert store.commit(make_record(RUN, host="first"))
+    assert not store.commit(make_record(RUN, host="second"))
+    assert store.compact(at_least=1) == 1
+    assert not store.commit(make_record(RUN, host="third"))
+    assert not ResultStore(anywhere).commit(make_record(RUN, host="fourth"))
+    assert rows_in(anywhere) == {RUN: "first"}
+    assert store.settled() == {RUN}
+    assert store.is_settled(RUN)
+    assert not store.is_settled(identity(2))
+
+
+def test_failures_are_numbered(anywhere: str, monkeypatch) -> None:
+    store, failed = ResultStore(anywhere), make_record(RUN, status="failed")
+    names = [store.record_failure(failed).name for _ in range(2)]
+    with monkeypatch.context() as patch:  # another process took the number after this one had looked
+        patch.setattr(ResultStore, "_failure_names", lambda self: [])
+        names.append(store.record_failure(failed).name)
+    assert names == [f"{RUN}.{number:03d}.parquet" for number in range(3)]
+    assert store.failures() == {RUN: 3}
+    assert store.settled() == set()
+
+
+def test_plans_models_images_and_mark(anywhere: str) -> None:
+    store = ResultStore(anywhere)
+    assert read_mark(anywhere) == ""
+    assert store.mark() == store.mark() == read_mark(anywhere) == ResultStore(anywhere).mark() != ""
+    assert store.read_plan() is None
+    for plan in ({"arms": ["ä"]}, {"arms": []}, {"arms": ["ä"]}):
+        store.write_plan(plan)
+        assert ResultStore(anywhere).read_plan() == plan
+    kept = [json.loads(path.read_text()) for path in sorted((store.place / "plans").iterdir())]
+    assert kept == [{"schema_version": SCHEMA_VERSION, "arms": arms} for arms in (["ä"], [])]
+    store.write_models([row_of(MODELS)])
+    store.write_models([row_of(MODELS) | {"arm": "second"}])
+    assert pq.read_table(for_arrow(store.place / "models.parquet"))["arm"].to_pylist() == ["second"]
+    store.write_images(RUN, [row_of(TEST_IMAGES)])
+    store.write_images(RUN, [row_of(TEST_IMAGES)] * 2)
+    assert pq.read_table(for_arrow(store.place / "images" / f"{RUN}.parquet")).num_rows == 1
+
+
+def test_an_analysis_plan_is_frozen_once(anywhere: str) -> None:
+    store = ResultStore(anywhere)
+    assert not store.has_analysis_plan()
+    frozen = store.freeze_analysis_plan({"looks": [5]})
+    assert ResultStore(anywhere).freeze_analysis_plan({"looks": [3]}) == frozen
+    assert store.has_analysis_plan()
+    assert json.loads((store.place / "analysis_plan.json").read_text())["content"] == {"looks": [5]}
+
+
+def test_a_checkpoint_outlives_its_process(anywhere: str) -> None:
+    first, second = ResultStore(anywhere), ResultStore(anywhere)
+    folder = first.checkpoint_directory(RUN)
+    first.keep_checkpoint(RUN)
+    (folder / "checkpoint.pt").write_bytes(b"one")
+    with first.claim(RUN) as claim:
+        first.keep_checkpoint(RUN, claim)
+        (folder / "checkpoint.pt").write_bytes(b"two")
+        (folder / ".checkpoint.pt.7").write_bytes(b"half")
+        first.keep_checkpoint(RUN, claim)
+        assert first.checkpoint_directory(RUN) == folder
+    there = second.checkpoint_directory(RUN)
+    assert (there / "checkpoint.pt").read_bytes() == b"two"
+    (there / "checkpoint.pt").write_bytes(b"three")
+    with second.claim(RUN) as claim:
+        second.keep_checkpoint(RUN, claim)
+    second.discard_checkpoint(RUN)
+    second.discard_checkpoint(RUN)
+    assert not there.exists()
+    assert list(ResultStore(anywhere).checkpoint_directory(RUN).iterdir()) == []
+
+
+def test_clean_removes_checkpoints_of_settled_runs(anywhere: str) -> None:
+    store = ResultStore(anywhere)
+    for number in (1, 2):
+        (store.checkpoint_directory(identity(number)) / "checkpoint.pt").write_bytes(b"state")
+        store.keep_checkpoint(identity(number))
+    store.commit(make_record(RUN))
+    assert store.clean() == []
+    left = ResultStore(anywhere)
+    assert list(left.checkpoint_directory(RUN).iterdir()) == []
+    assert (left.checkpoint_directory(identity(2)) / "checkpoint.pt").read_bytes() == b"state"
+    left.discard_checkpoint(identity(2))
+    left.discard_checkpoint(RUN)
+    store.discard_checkpoint(identity(2))
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_names_never_become_paths(anywhere: str, hostile: str) -> None:
+    store = ResultStore(anywhere)
+    acts = (store.claim, store.holder, store.checkpoint_directory, store.keep_checkpoint, store.discard_checkpoint)
+    for act in (*acts, store.is_settled):
+        with pytest.raises(StoreError, match="must be 20 hexadecimal digits"):
+            act(hostile)
+
+
+def test_a_store_travels_to_a_worker(anywhere: str) -> None:
+    store = ResultStore(anywhere)
+    store.commit(make_record(RUN))
+    there = pickle.loads(pickle.dumps(store))
+    assert there.commit(make_record(identity(2)))
+    assert store.settled() == {RUN, identity(2)}
+    with there.claim(RUN):
+        assert store.claim(RUN) is None
+
+
+def test_a_claim_excludes_and_is_released(anywhere: str) -> None:
+    store = ResultStore(anywhere)
+    with store.claim(RUN) as claim:
+        assert claim.run_id == RUN
+        assert not claim.lost
+        assert store.claim(RUN) is None
+        assert ResultStore(anywhere).claim(RUN) is None
+        assert " process " in ResultStore(anywhere).holder(RUN)
+        with store.claim(identity(2)) as other:
+            assert other.token != claim.token
+    assert claim.lost
+    assert store.holder(RUN) is None
+    with store.claim(RUN) as again:
+        assert store.commit(make_record(RUN), again)
+    with pytest.raises(ValueError, match=f"the claim is on run {RUN}"):
+        store.commit(make_record(identity(2)), again)
+    claim.release()
+
+
+def test_of_many_threads_one_claims(remote: str) -> None:
+    """`test_claims` does the same in a directory."""
+    store, barrier, got = ResultStore(remote), threading.Barrier(4), []
+
+    def attempt() -> None:
+        barrier.wait()
+        got.append(store.claim(RUN))
+
+    for _ in range(3):
+        got.clear()
+        threads = [threading.Thread(target=attempt) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        winners = [claim for claim in got if claim is not None]
+        assert len(winners) == 1
+        winners[0].release()
+
+
+def test_of_many_processes_one_wins(remote: str, start: Start) -> None:
+    """`test_races` does the same in a directory."""
+    ResultStore(remote)
+    racers = [start("racer.py", remote, RUN, f"racer-{number}", wait=False) for number in range(3)]
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    answers = [racer.stdout.readline().strip() for racer in racers]
+    assert sorted(answers) == ["False"] * 2 + ["True"]
+    assert rows_in(remote) == {RUN: f"racer-{answers.index('True')}"}
+
+
+def test_killed_writers_lose_and_double_nothing(remote: str, start: Start, tmp_path: Path) -> None:
+    """`test_kill` does the same in a directory."""
+    log, runs, term, chance = tmp_path / "log", 12, 2.0, random.Random(1)
+    store = ResultStore(remote, Terms(term))
+    writers = [start("writer.py", remote, log, runs, "fences", seed, term) for seed in range(2)]
+    time.sleep(0.3)
+    killed = chance.choice(writers)
+    killed.kill()
+    killed.wait()
+    assert {run_id for run_id, _ in logged(log)} <= store.settled()
+    assert [writer.wait(60) for writer in writers if writer is not killed] == [0]
+    kept = rows_in(remote)
+    assert set(kept) == store.settled() == {identity(number) for number in range(runs)}
+    assert max(Counter(run_id for run_id, _ in logged(log)).values()) == 1
+    assert [run_id for run_id, mark in logged(log) if kept[run_id] != mark] == []
+    deadline = time.monotonic() + 30  # the killed one may hold the lease on compaction
+    while files_in(remote, "runs") and time.monotonic() < deadline:
+        store.compact(at_least=1)
+    assert files_in(remote, "runs") == []
+    assert rows_in(remote) == kept
+    store.clean()
+    assert store.failures() == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["claims", "fences"])
+def test_writers_killed_many_times_lose_and_double_nothing(
+    remote: str, start: Start, tmp_path: Path, mode: str
+) -> None:
+    chance, log, kills, runs, term = random.Random(mode), tmp_path / "log", 0, 0, 2.0
+    store = ResultStore(remote)
+    while kills < 4:
+        runs += 20
+        writers = [start("writer.py", remote, log, runs, mode, chance.getrandbits(30), term) for _ in range(2)]
+        time.sleep(chance.uniform(0.0, 1.0))
+        for writer in chance.sample(writers, k=chance.choice([1, 2, 2])):
+            kills += writer.poll() is None
+            writer.kill()
+            writer.wait()
+        assert {run_id for run_id, _ in logged(log)} <= store.settled()
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    last = [start("writer.py", remote, log, runs, mode, chance.getrandbits(30), term) for _ in range(2)]
+    assert [writer.wait(120) for writer in last] == [0, 0]
+    kept = rows_in(remote)
+    assert set(kept) == store.settled() == {identity(number) for number in range(runs)}
+    assert max(Counter(run_id for run_id, _ in logged(log)).values()) == 1
+    assert [run_id for run_id, mark in logged(log) if kept[run_id] != mark] == []
+    assert files_in(remote, "segments")

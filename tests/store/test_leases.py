@@ -1,0 +1,349 @@
+"""Leases: who holds a run on object storage, and who finds out that it does no more (against SeaweedFS)."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from ablations.store import Fenced, ResultStore, Terms, leases
+from aimlib import objects
+from aimlib.errors import StoreError
+from aimlib.places import place
+
+from .conftest import Start
+from .sample import identity, make_record, rows_in
+
+RUN = identity(1)
+TERM = 2.0
+
+
+class Clock:
+    """Goes on only when somebody sleeps by it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store_of(remote: str, monkeypatch) -> Callable[..., ResultStore]:
+    """Return a function that opens the same study with a clock; leases are renewed only by hand."""
+    monkeypatch.setattr(leases.Lease, "_keep", lambda lease: None)
+    return lambda clock: ResultStore(remote, Terms(60.0, clock, clock.sleep))
+
+
+@pytest.fixture
+def old(monkeypatch) -> None:
+    """Make every object look as old as the storage's clock can tell: it must decide nothing by itself."""
+    head = objects.head
+
+    def aged(address: objects.Address) -> objects.Version | None:
+        found = head(address)
+        return found and objects.Version(found.tag, 1e6, found.writer)
+
+    monkeypatch.setattr(leases.objects, "head", aged)
+
+
+def document(remote: str) -> dict:
+    return json.loads((place(remote) / "leases" / RUN).read_bytes())
+
+
+def test_a_lease_says_who_holds_it(remote: str) -> None:
+    store = ResultStore(remote)
+    with store.claim(RUN) as claim:
+        found = document(remote)
+        assert found["token"] == claim.token
+        assert found["holder"] == store.holder(RUN)
+        assert f" process {os.getpid()} since " in found["holder"]
+        assert not found["released"]
+    assert document(remote)["released"]
+
+
+def test_a_lease_that_does_not_change_for_a_term_is_taken_over(store_of, clock: Clock, old) -> None:
+    first = store_of(clock).claim(RUN)
+    assert not first.lost
+    second = store_of(clock).claim(RUN)
+    assert clock.now > 1000 + 60
+    assert first.lost
+    assert not second.lost
+    with pytest.raises(Fenced, match=f"run {RUN}: this process lost its claim"):
+        first.confirm()
+    first.release()
+    assert not second.lost
+    second.confirm()
+
+
+def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, remote: str) -> None:
+    """However old it looks: what counts is that it changes."""
+    first, watching = store_of(clock).claim(RUN), Clock()
+
+    def sleep(seconds: float) -> None:
+        watching.sleep(seconds)
+        clock.sleep(seconds)
+        if watching.now > 1050:
+            first.renew()
+
+    other = ResultStore(remote, Terms(60.0, watching, sleep))
+    assert other.claim(RUN) is None
+    assert watching.now < 1000 + 60
+    assert not first.lost
+
+
+def test_the_term_that_counts_is_the_holders(store_of, clock: Clock, old, remote: str) -> None:
+    first = ResultStore(remote, Terms(300.0, clock, clock.sleep)).claim(RUN)
+    assert document(remote)["term"] == 300
+    second = store_of(clock).claim(RUN)
+    assert clock.now > 1000 + 300
+    assert first.lost
+    assert not second.lost
+
+
+def test_a_young_lease_is_not_even_watched(store_of, clock: Clock) -> None:
+    first = store_of(clock).claim(RUN)
+    assert store_of(clock).claim(RUN) is None
+    assert clock.now == 1000
+    assert not first.lost
+
+
+def test_wall_clocks_decide_nothing(store_of, clock: Clock, monkeypatch) -> None:
+    store = store_of(clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: 0.0)
+        first = store.claim(RUN)
+    monkeypatch.setattr(time, "time", lambda: 1e12)
+    assert not first.lost
+    assert store_of(clock).claim(RUN) is None
+    first.confirm()
+
+
+def test_a_claim_that_is_overdue_is_lost_before_anybody_may_take_it(store_of, clock: Clock, old) -> None:
+    first = store_of(clock).claim(RUN)
+    watcher = store_of(clock)
+    assert watcher.holder(RUN)
+    clock.sleep(60)
+    assert first.lost
+    assert watcher.holder(RUN), "a watcher waits a little longer than a term"
+    clock.sleep(7)
+    assert watcher.holder(RUN) is None
+    first.confirm()  # nobody took it
+    assert not first.lost
+    assert watcher.holder(RUN)
+
+
+def test_a_storage_that_does_not_answer_costs_the_claim_after_a_term(store_of, clock: Clock, monkeypatch) -> None:
+    store = store_of(clock)
+    claim = store.claim(RUN)
+
+    def unreachable(*arguments: object, **options: object) -> None:
+        raise StoreError("no route")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "put", unreachable)
+        clock.sleep(59)
+        with pytest.raises(StoreError, match="no route"):
+            claim.confirm()
+        assert not claim.lost
+        clock.sleep(1)
+        assert claim.lost
+        claim.release()  # says nothing: it expires by itself
+
+
+def test_a_lost_claim_writes_nothing(store_of, clock: Clock, old, remote: str) -> None:
+    zombie, successor = store_of(clock), store_of(clock)
+    first = zombie.claim(RUN)
+    (zombie.checkpoint_directory(RUN) / "checkpoint.pt").write_text("zombie, before")
+    zombie.keep_checkpoint(RUN, first)
+    second = successor.claim(RUN)
+    found = successor.checkpoint_directory(RUN) / "checkpoint.pt"
+    assert found.read_text() == "zombie, before"
+    found.write_text("successor")
+    successor.keep_checkpoint(RUN, second)
+    (zombie.checkpoint_directory(RUN) / "checkpoint.pt").write_text("zombie, after")
+    for act in (
+        lambda: zombie.keep_checkpoint(RUN, first),
+        lambda: zombie.commit(make_record(RUN, host="zombie"), first),
+    ):
+        with pytest.raises(Fenced):
+            act()
+    assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
+    assert successor.settled() == set()
+    assert successor.commit(make_record(RUN, host="successor"), second)
+    assert rows_in(remote) == {RUN: "successor"}
+
+
+def test_a_zombie_that_wakes_inside_an_upload_is_fenced_by_the_storage(store_of, clock: Clock, old, remote) -> None:
+    """It confirmed its claim, was stopped, and goes on when another has the run and its own checkpoint."""
+    zombie, successor = store_of(clock), store_of(clock)
+    first = zombie.claim(RUN)
+    (zombie.checkpoint_directory(RUN) / "checkpoint.pt").write_text("zombie")
+    confirm = first.confirm
+
+    def stopped() -> None:
+        confirm()
+        second = successor.claim(RUN)
+        (successor.checkpoint_directory(RUN) / "checkpoint.pt").write_text("successor")
+        successor.keep_checkpoint(RUN, second)
+        first.confirm = confirm
+
+    first.confirm = stopped
+    with pytest.raises(Fenced):
+        zombie.keep_checkpoint(RUN, first)
+    assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
+
+
+def test_a_successor_replaces_what_a_zombie_wrote_late(store_of, clock: Clock, old, remote: str) -> None:
+    store = store_of(clock)
+    claim = store.claim(RUN)
+    folder = store.checkpoint_directory(RUN)
+    objects.put(place(remote) / "checkpoints" / RUN / "checkpoint.pt", b"zombie")
+    (folder / "checkpoint.pt").write_text("successor")
+    store.keep_checkpoint(RUN, claim)
+    assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
+
+
+def test_of_many_who_want_a_forsaken_lease_one_gets_it(store_of, clock: Clock, old) -> None:
+    first = store_of(clock).claim(RUN)
+    stores = [store_of(clock) for _ in range(4)]
+    assert all(store.holder(RUN) for store in stores)
+    clock.sleep(100)
+    got, barrier = [], threading.Barrier(4)
+
+    def attempt(store: ResultStore) -> None:
+        barrier.wait()
+        got.append(store.claim(RUN))
+
+    threads = [threading.Thread(target=attempt, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([claim for claim in got if claim is not None]) == 1
+    with pytest.raises(Fenced):
+        first.confirm()
+
+
+def test_what_was_seen_does_not_travel(store_of, clock: Clock, old) -> None:
+    """A clock of another machine says nothing about this one's."""
+    store_of(clock).claim(RUN)
+    store = store_of(clock)
+    store.holder(RUN)
+    clock.sleep(100)
+    monotonic = Clock()
+    store._folder._terms = Terms(60.0)
+    there = pickle.loads(pickle.dumps(store))
+    there._folder._leases._terms = Terms(60.0, monotonic, monotonic.sleep)
+    assert there.holder(RUN)
+
+
+def test_a_lease_renews_itself(remote: str) -> None:
+    store = ResultStore(remote, Terms(0.6))
+    with store.claim(RUN) as claim:
+        deadline = time.monotonic() + 10
+        while document(remote)["renewals"] < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert document(remote)["renewals"] >= 3
+        assert not claim.lost
+    while f"lease {RUN}" in {thread.name for thread in threading.enumerate()}:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_forked_child_has_no_claim(remote: str) -> None:
+    claim = ResultStore(remote).claim(RUN)
+    child = os.fork()
+    if child == 0:
+        lost = claim.lost
+        claim.release()
+        os._exit(0 if lost else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not claim.lost
+    claim.confirm()
+    claim.release()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"released": false, "holder": "x", "term": 1e300}', b'{"term": NaN}']
+)
+def test_an_object_that_is_no_lease_is_named(remote: str, content: bytes) -> None:
+    store = ResultStore(remote)
+    objects.put(place(remote) / "leases" / RUN, content)
+    with pytest.raises(StoreError, match=f"leases/{RUN}: is no lease; delete it"):
+        store.claim(RUN)
+
+
+def test_old_leases_of_settled_runs_are_cleaned(remote: str, monkeypatch) -> None:
+    store = ResultStore(remote)
+    for number in (1, 2):
+        store.claim(identity(number)).release()
+    store.commit(make_record(RUN))
+    store.clean()
+    assert (place(remote) / "leases" / RUN).exists()
+    from ablations.store import remote as module
+
+    monkeypatch.setattr(module, "_FORGOTTEN_AFTER", -10.0)
+    store.clean()
+    assert not (place(remote) / "leases" / RUN).exists()
+    assert (place(remote) / "leases" / identity(2)).exists()
+
+
+def tell(process: subprocess.Popen, mark: str) -> str:
+    process.stdin.write(f"{mark}\n")
+    process.stdin.flush()
+    return process.stdout.readline().strip()
+
+
+def claimed(store: ResultStore, patience: float = 30.0) -> object:
+    """Claim the run as soon as that is possible."""
+    deadline = time.monotonic() + patience
+    while (claim := store.claim(RUN)) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert claim is not None
+    return claim
+
+
+def test_a_killed_holder_is_succeeded(remote: str, start: Start) -> None:
+    store = ResultStore(remote, Terms(TERM))
+    holder = start("lessee.py", remote, RUN, TERM)
+    assert store.claim(RUN) is None
+    assert f" process {holder.pid} " in store.holder(RUN)
+    holder.kill()
+    holder.wait()
+    begun = time.monotonic()
+    with claimed(store) as claim:
+        assert time.monotonic() - begun > 0.6 * TERM, "it could have been alive"
+        assert store.commit(make_record(RUN, host="successor"), claim)
+
+
+def test_a_holder_that_hung_finds_itself_fenced(remote: str, start: Start) -> None:
+    store = ResultStore(remote, Terms(TERM))
+    zombie = start("lessee.py", remote, RUN, TERM)
+    assert tell(zombie, "before") == "False kept kept"
+    store._folder.remove(f"runs/{RUN}.parquet")  # as if it had only kept a checkpoint
+    os.kill(zombie.pid, signal.SIGSTOP)
+    with claimed(store) as claim:
+        assert (store.checkpoint_directory(RUN) / "checkpoint.pt").read_text() == "before"
+        os.kill(zombie.pid, signal.SIGCONT)
+        assert tell(zombie, "after") == "True fenced fenced"
+        assert not claim.lost
+        assert store.settled() == set()
+        assert store.commit(make_record(RUN, host="successor"), claim)
+    assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "before"
+    assert rows_in(remote) == {RUN: "successor"}
