@@ -191,7 +191,7 @@ SEARCH: dict[str, Any] = {
         ({"vary": "aims"}, "search.vary: unknown arm 'aims'; did you mean 'aim'"),
         ({"over": ["model.nothing"]}, "search.over: 'model.nothing' cannot be searched over"),
         ({"trials": 0}, "search.trials: .*greater than or equal to 1"),
-        ({"sampler": "cma"}, "search.sampler: must be 'tpe' or 'random'"),
+        ({"sampler": "cma"}, "search.sampler: must be 'tpe', 'random' or 'grid'"),
         ({"size": 3}, "search.size: unknown key"),
     ],
 )
@@ -237,8 +237,10 @@ def test_screening_then_confirmation_and_nothing_twice(
     best = sorted(tried, key=lambda trial: (-(trial.value or 0), trial.number))
     arms = [arm.name for arm in confirmed.plan.arms]
     assert arms[:2] == ["baseline", "aim"]
-    assert arms[2] == best[0].name
-    assert len(arms) == 4
+    assert arms[2:] == [trial.name for trial in best[1:3]], "the best takes the place of the arm"
+    aim = next(arm.config for arm in confirmed.plan.arms if arm.name == "aim")
+    rate = best[0].drawn["training.optimizer.learning_rate"]
+    assert aim["training"]["optimizer"]["learning_rate"] == rate
     assert set(confirmed.trials["seed"]) == {0, 1}
     assert set(confirmed.trials["epochs_run"]) == {2}, "confirmed on the study's budget"
     assert not set(screened.trials["run_id"]) & set(confirmed.trials["run_id"])
