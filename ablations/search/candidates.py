@@ -54,16 +54,16 @@ class Candidates:
         found, problem = built(self.study, arm, document)
         if problem:
             return Candidate(problem)
-        runs = self._runs(arm, document)
-        run_ids = tuple(run.run_id(self._fingerprint(run)) for run in runs)
-        return Candidate("", found, run_ids, runs[0].training.epochs)
+        run = self._screened(arm, document)
+        fingerprint = self._fingerprint(run)
+        seeds = [run.model_copy(update={"seed": seed}) for seed in self.spec.seeds]
+        return Candidate("", found, tuple(each.run_id(fingerprint) for each in seeds), run.training.epochs)
 
-    def _runs(self, arm: str, document: Document) -> list[RunConfig]:
-        screened = StudyFile(
-            StudySpec.parse(screening_document(self.study, self.spec, {arm: document})), self.study.path
-        )
-        said = arm_document(screened, arm)
-        return [RunConfig.parse({**said, "seed": seed}) for seed in self.spec.seeds]
+    def _screened(self, arm: str, document: Document) -> RunConfig:
+        """Return the run of a configuration's first seed, as the screening's study file says it."""
+        own = screening_document(self.study, self.spec, {arm: document})["arms"][arm]
+        said = self.study.spec.model_copy(update={"arms": {arm: ArmSpec.parse(own)}, "search": None})
+        return RunConfig.parse({**arm_document(StudyFile(said, self.study.path), arm), "seed": self.spec.seeds[0]})
 
     def _fingerprint(self, run: RunConfig) -> str:
         key = run.data.model_dump_json()
