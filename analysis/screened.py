@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from aimlib.errors import StoreError
+from analysis.results import Results
 
 RANKING = "ranking.csv"
 RANKING_COLUMNS: dict[str, str] = {
@@ -46,6 +47,30 @@ def read_ranking(directory: Path) -> pd.DataFrame | None:
     if list(frame) != list(RANKING_COLUMNS):
         raise StoreError(f"{path}: its columns are not those of a ranking; run the study again, which writes it anew")
     return frame
+
+
+def tried(screening: Results) -> pd.DataFrame:
+    """Return what a search tried, shaped like runs: searched, arm, status, validation_accuracy, a row per trial.
+
+    `searched` is the arm that was searched, `arm` the name under which the trial was confirmed, or its own. A trial
+    that was stopped early has the status pruned and the accuracy that it had reached then. Trials that failed, could
+    not be built, or repeat another are left out. A screening without a ranking (one that still searches) has its runs
+    as they are, of one search without a name.
+    """
+    ranking = read_ranking(screening.directory)
+    if ranking is None:
+        runs = screening.trials[["arm", "status", "validation_accuracy"]]
+        return runs.assign(searched=pd.Series("", index=runs.index, dtype="str"))
+    known = ranking[ranking["state"].isin(["complete", "pruned"]) & (ranking["repeats"] == "")]
+    whole = known["state"] == "complete"
+    return pd.DataFrame(
+        {
+            "searched": known["arm"],
+            "arm": known["confirmed_as"].where(known["confirmed_as"] != "", known["trial"]),
+            "status": whole.map({True: "finished", False: "pruned"}).astype("str"),
+            "validation_accuracy": known["validation_accuracy"].where(whole, known["reached"]),
+        }
+    ).reset_index(drop=True)
 
 
 def _numbers(text: list[str]) -> dict[str, list[str]]:

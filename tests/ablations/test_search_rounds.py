@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def _without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     """Return a function that makes a new folder, for tests that are repeated with other examples."""
     count = iter(range(10_000))
     root = tmp_path_factory.mktemp("searches")
@@ -52,7 +52,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], P
         folder.mkdir()
         return folder
 
-    yield make
+    return make
 
 
 def searched(path: Path, out: Path, launcher: FakeLauncher) -> screening.Screening:
@@ -316,7 +316,7 @@ def test_halving_without_a_launcher_that_pauses_is_told(study: StudyMaker, tmp_p
         session = FakeLauncher(failing=lambda arm, seed: False)(path, out, until=_["until"])
         return screening.Session(out, session.planned, 0, 0, {}, ())
 
-    with pytest.raises(UsageError, match="the launcher cannot pause runs; leave search.halving out"):
+    with pytest.raises(UsageError, match=r"the launcher cannot pause runs; leave search\.halving out"):
         screening.screen(read_study(study({"search": HALVED})), tmp_path / "out", deaf)
 
 
@@ -325,7 +325,7 @@ def test_halving_without_a_launcher_that_pauses_is_told(study: StudyMaker, tmp_p
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return what a search gives that nothing disturbs: the study's file, trials, ledger, ranking, numbers of epochs."""
+    """Return the study's file, and what a search gives that nothing disturbs: trials, ledger, ranking, epochs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablations.arms, "_build", lambda *_: None)
         made = {}
