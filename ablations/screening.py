@@ -155,7 +155,7 @@ class _Search:
             if waiting:
                 self._report(waiting)
                 self._watch()
-        self._watch()
+        self._watch(final=True)
         return None
 
     def _answer(self, batches: list[Batch]) -> Session | None:
@@ -243,9 +243,9 @@ class _Search:
         assert told is not None, "a batch that was just written"
         return {each.number: each.outcome for each in told}
 
-    def _watch(self) -> None:
+    def _watch(self, *, final: bool = False) -> None:
         for arm, search in self._searches.items():
-            self._watched.update(f"{self.study.spec.name}/{arm}", search.proposals.trials)
+            self._watched.update(f"{self.study.spec.name}/{arm}", search.proposals.trials, final=final)
 
     def _report(self, batches: list[Batch]) -> None:
         for batch in batches:

@@ -51,8 +51,12 @@ class Watched:
             except Exception as error:
                 raise UsageError(f"search.storage: {_shown(storage)} cannot be used: {_reason(error)}") from error
 
-    def update(self, name: str, trials: Sequence[FrozenTrial]) -> None:
-        """Make the study `name` of the storage equal to these trials.
+    def update(self, name: str, trials: Sequence[FrozenTrial], *, final: bool = False) -> None:
+        """Write these trials into the study `name` of the storage.
+
+        Parameters
+        ----------
+        final : whether these are all; else a copy that holds more is that of a search which is being resumed.
 
         Raises
         ------
@@ -63,7 +67,7 @@ class Watched:
         lock = FileLock(self._lock)  # freed by the system when its holder dies, unlike Optuna's own
         try:
             if lock.acquire(patience=_PATIENCE):
-                self._update(name, trials)
+                self._update(name, trials, final=final)
             else:
                 self._complain(f"another process writes it for more than {_PATIENCE:g} s")
         except UsageError:
@@ -81,17 +85,17 @@ class Watched:
             )
         self._complained = True
 
-    def _update(self, name: str, trials: Sequence[FrozenTrial]) -> None:
+    def _update(self, name: str, trials: Sequence[FrozenTrial], *, final: bool) -> None:
         if self._journal is None:
-            _copy(self._open(), name, trials, self._owner)
+            _copy(self._open(), name, trials, self._owner, final=final)
             return
         if _cut_off(self._journal):
             self._discard(self._journal, "it ends in the middle of a line")
         try:
-            _copy(self._open(), name, trials, self._owner)
+            _copy(self._open(), name, trials, self._owner, final=final)
         except Exception as error:  # noqa: BLE001 -- Optuna raises anything over a broken journal
             self._discard(self._journal, _reason(error))
-            _copy(self._open(), name, trials, self._owner)
+            _copy(self._open(), name, trials, self._owner, final=final)
 
     def _discard(self, journal: Path, reason: str) -> None:
         self._say(f"{journal}: broken ({reason}); it is only a copy, and is made anew")
@@ -120,11 +124,13 @@ class _Held:
         pass
 
 
-def _copy(storage: BaseStorage, name: str, trials: Sequence[FrozenTrial], owner: str) -> None:
-    """Write what the copy lacks; one that is further, as when a search is resumed, is left as it is."""
+def _copy(storage: BaseStorage, name: str, trials: Sequence[FrozenTrial], owner: str, *, final: bool) -> None:
+    """Write what the copy lacks; one that says something else, or in the end more, is made anew."""
     study = _study(storage, name, owner)
     there = storage.get_all_trials(study, deepcopy=False)
-    if not all(_same(old, new) for old, new in zip(there, trials, strict=False)):
+    if (final and len(there) > len(trials)) or not all(
+        _same(old, new) for old, new in zip(there, trials, strict=False)
+    ):
         storage.delete_study(study)
         study, there = _study(storage, name, owner), []
     for number, trial in enumerate(trials):

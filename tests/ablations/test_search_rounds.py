@@ -200,7 +200,7 @@ def test_an_incomplete_group_fails_and_a_divergence_is_an_outcome(study: StudyMa
 
 
 def test_what_was_told_stays_told_though_a_failed_run_is_repaired_later(study: StudyMaker, tmp_path: Path) -> None:
-    path = study({"search": {**BOTH, "sampler": "tpe", "trials": 14}})
+    path = study({"search": {**BOTH, "sampler": "tpe", "trials": 12, "batch": 4, "seeds": [90]}})
     first = searched(path, tmp_path / "out", FakeLauncher(failing=lambda arm, seed: arm == "aim_0002"))
     told = ledger(tmp_path / "out")
     again = searched(path, tmp_path / "out", FakeLauncher())
@@ -216,7 +216,8 @@ def test_no_accuracy_that_is_not_finite_reaches_optuna(study: StudyMaker, tmp_pa
         first.append(run_id)
         return value if run_id == first[0] else crossing_curve(run_id, epoch, epochs)
 
-    for name, search in (("whole", BOTH), ("halved", {**HALVED, "storage": "none"})):
+    halved = {**HALVED, "trials": 9, "seeds": [90], "storage": "none"}
+    for name, search in (("whole", {**BOTH, "trials": 3}), ("halved", halved)):
         first.clear()
         found = searched(study({"search": search}, f"{name}.yaml"), tmp_path / name, FakeLauncher(curve=curve))
         failed = [trial for trial in found.trials if trial.outcome.state == "failed"]
@@ -339,15 +340,34 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return made
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    name=st.sampled_from(["tpe", "halved"]),
-    lives=st.lists(st.integers(0, 90), max_size=4),
-    harm=st.lists(st.sampled_from(["none", "deleted", "cut", "garbage"]), min_size=4, max_size=4),
-    reverse=st.booleans(),
-    dying=st.sets(st.integers(0, 8), max_size=2),
-)
+_INTERRUPTIONS: dict[str, Any] = {
+    "name": st.sampled_from(["tpe", "halved"]),
+    "lives": st.lists(st.integers(0, 90), max_size=4),
+    "harm": st.lists(st.sampled_from(["none", "deleted", "cut", "garbage"]), min_size=4, max_size=4),
+    "reverse": st.booleans(),
+    "dying": st.sets(st.integers(0, 8), max_size=2),
+}
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(**_INTERRUPTIONS)
 def test_the_same_questions_and_each_run_once_wherever_it_is_killed(
+    undisturbed: Any, folders: Callable[[], Path], **drawn: Any
+) -> None:
+    """Killed after any epoch, or between being answered and writing it down; runs end in one order or the other."""
+    _killed_and_resumed(undisturbed, folders, **drawn)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(**_INTERRUPTIONS)
+def test_the_same_with_many_more_interruptions(undisturbed: Any, folders: Callable[[], Path], **drawn: Any) -> None:
+    """The same property, tried more often."""
+    _killed_and_resumed(undisturbed, folders, **drawn)
+
+
+def _killed_and_resumed(
     undisturbed: Any,
     folders: Callable[[], Path],
     name: str,
@@ -356,7 +376,6 @@ def test_the_same_questions_and_each_run_once_wherever_it_is_killed(
     reverse: bool,
     dying: set[int],
 ) -> None:
-    """Killed after any epoch, or between being answered and writing it down; runs end in one order or the other."""
     path, trials, told, ranking, computed = undisturbed[name]
     out = folders() / "out"
     journal = out / "screening" / "optuna.journal"
