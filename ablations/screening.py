@@ -20,9 +20,9 @@ from ablations.launch import Session
 from ablations.search import ranking
 from ablations.search.brackets import Brackets
 from ablations.search.candidates import Candidates, screening_document
-from ablations.search.checks import check, spaces_of, spec_of
+from ablations.search.checks import budgets_of, check, spaces_of, spec_of
 from ablations.search.confirmation import confirmation
-from ablations.search.ledger import Ledger
+from ablations.search.ledger import FOLDER, Ledger
 from ablations.search.outcomes import rows
 from ablations.search.rounds import ArmSearch, Batch
 from ablations.search.trials import Outcome, Trial
@@ -83,8 +83,10 @@ def run(
     UsageError: the study, its data or its directory cannot be used; or no trial has a result.
     """
     file = read_study(study, overrides)
-    check(file)
     directory = Path(out) if out is not None else Path("results") / file.spec.name
+    if not (directory / SCREENING / FOLDER).exists():  # every corner is built once, not again by every resumption
+        check(file)
+    budgets_of(file)
     common = {key: value for key, value in options.items() if key not in _OF_CONFIRMATION}
 
     def screening(path: Path, folder: Path, /, **more: Any) -> Session:

@@ -30,12 +30,22 @@ def check(study: StudyFile) -> list[str]:
         without test images.
     """
     spec = spec_of(study)
-    found = spaces_of(study)
-    budgets = {arm: _budget(study, spec, arm) for arm in spec.arms}
+    found, budgets = spaces_of(study), budgets_of(study)
     notes = []
     for arm, space in found.items():
         notes += _arm_notes(study, spec, arm, space, budgets[arm])
     return [*notes, *_unequal(study, spec, found, budgets)]
+
+
+def budgets_of(study: StudyFile) -> dict[str, int]:
+    """Return the epochs of every arm's trials.
+
+    Raises
+    ------
+    ConfigError: the trials could not be judged without test images, or have too few epochs for the rungs.
+    """
+    spec = spec_of(study)
+    return {arm: _budget(study, spec, arm) for arm in spec.arms}
 
 
 def spec_of(study: StudyFile) -> SearchSpec:
