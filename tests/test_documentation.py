@@ -19,6 +19,7 @@ PAGES = (
     "docs/claim.md",
     "docs/verdict.md",
     "docs/query.md",
+    "docs/screening.md",
     "CONTRIBUTING.md",
     "examples/plugin_package/README.md",
 )
