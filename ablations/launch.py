@@ -59,6 +59,16 @@ class Session:
     interrupted: str = ""
     code: int = 0
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether runs are left that would have been begun, had the session gone on."""
+        return not self.withheld.keys() >= set(self.open)
+
+    @property
+    def given_up(self) -> dict[str, str]:
+        """Ids of the runs that have no result and will get none by going on, each with its reason."""
+        return {**self.failed, **self.withheld}
+
 
 def run(
     study: str | Path,

@@ -1,61 +1,51 @@
-"""Screening: a search over the options of one arm, then confirmation of the best on fresh seeds.
+"""Screening: a search over the options of arms, then confirmation of the best on fresh seeds.
 
 The screening and the confirmation are studies of their own, below the study directory. So what has been trained is
-never trained again: an interrupted search asks the same questions again, finds the answers in its store, and goes on.
-Trials are judged by validation accuracy; test images have no part in what is chosen.
+never trained again: an interrupted search asks the same questions again, finds the answers in its ledger and its
+store, and goes on. Trials are judged by validation accuracy; test images have no part in what is chosen.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
 from rich.console import Console
 
-from ablations import documents, launch, search
-from ablations.arms import arm_document, buildable
+from ablations import launch
 from ablations.launch import Session
-from ablations.search import Parameter
-from ablations.study import SearchSpec, StudyFile, StudySpec, read_study
-from aimlib.config import RunConfig
-from aimlib.errors import ConfigError, UsageError
+from ablations.search import ranking
+from ablations.search.brackets import Brackets
+from ablations.search.candidates import Candidates, screening_document
+from ablations.search.checks import budgets_of, check, spaces_of, spec_of
+from ablations.search.confirmation import confirmation
+from ablations.search.ledger import FOLDER, Ledger
+from ablations.search.outcomes import rows
+from ablations.search.rounds import ArmSearch, Batch
+from ablations.search.trials import Outcome, Trial
+from ablations.search.watching import Watched
+from ablations.store import ResultStore, files
+from ablations.study import StudyFile, read_study
+from aimlib.errors import UsageError
+from aimlib.places import place
 
-_MOST_DRAWS = 20
-"""So many configurations are drawn for one that is wanted before a space is given up as one that cannot be built."""
-
-Runner = Callable[[Path, Path], Session]
-"""Runs a study file into a directory."""
+SCREENING, CONFIRMATION = "screening", "confirmation"
+_OF_CONFIRMATION = frozenset({"until_verdict"})
+"""Options of the launcher that mean nothing to a screening, which has no verdict."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One configuration that was tried.
+class Runner(Protocol):
+    """Runs a study file into a directory, as `ablations.launch.run` does."""
 
-    Attributes
-    ----------
-    number : from 0.
-    document : what it says of the arm: keys model and training.
-    value : mean validation accuracy over its seeds; None where a run of it failed, or where it cannot be built.
-    reason : why there is no value.
-    drawn : what the search chose, by the parameters' names.
-    buildable : whether such a network exists; what cannot be built is passed over and does not count as a trial.
-    """
+    def __call__(self, study: Path, out: Path, /, **options: Any) -> Session:
+        """Run.
 
-    number: int
-    document: Mapping[str, Any]
-    value: float | None
-    reason: str = ""
-
-    drawn: Mapping[str, Any] = field(default_factory=dict)
-    buildable: bool = True
-
-    @property
-    def name(self) -> str:
-        """Name of its arm."""
-        return f"trial_{self.number:04d}"
+        `until` and `prune` are given only where trials are stopped early: numbers of epochs by run id after which
+        runs pause, and ids of paused runs that are settled as they are.
+        """
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ class Screening:
 
     Attributes
     ----------
-    trials : all that were tried, in order.
+    trials : all that were tried and told, arm by arm in order.
     session : the session that confirmed the best; where the screening was interrupted, that one.
     confirmed : whether it came to that.
     """
@@ -74,226 +64,214 @@ class Screening:
     confirmed: bool
 
 
-def check(study: StudyFile) -> list[str]:
-    """Return notes on the search of a study, every corner of its space built on the meta device.
-
-    Raises
-    ------
-    ConfigError: the space cannot be laid out, or none of its corners can be built.
-    """
-    spec = _spec(study)
-    parameters = parameters_of(study)
-    arm, problems, corners = arm_document(study, spec.vary), [], 0
-    for name, drawn in search.corners(parameters):
-        corners += 1
-        if problem := buildable(study, search.merged(arm, drawn)):
-            problems.append(f"search: corner {name} cannot be built and is passed over where it is drawn: {problem}")
-    if len(problems) == corners:
-        raise ConfigError(f"{study.path}: {problem}" for problem in problems)
-    runs = spec.trials * len(spec.seeds)
-    notes = [
-        f"search: {len(parameters)} parameters over {', '.join(spec.over)}; {spec.trials} trials x {len(spec.seeds)} "
-        f"seeds = {runs} runs of arm {spec.vary!r}, not among those above; the best {spec.top} are confirmed beside "
-        f"the study's arms",
-        f"search: {corners} corners of the space checked, {corners - len(problems)} can be built",
-    ]
-    return [*notes, *(f"search: {search.described(parameter)}" for parameter in parameters), *problems]
-
-
-def parameters_of(study: StudyFile) -> list[Parameter]:
-    """Return the parameters of a study's search.
-
-    Raises
-    ------
-    ConfigError: a path that cannot be searched over.
-    """
-    spec = _spec(study)
-    try:
-        return search.space(spec.over, arm_document(study, spec.vary))
-    except ConfigError as error:
-        raise ConfigError(f"{study.path}: {problem}" for problem in error.problems) from None
-
-
-def screen(study: StudyFile, directory: Path, run: Runner) -> Screening:
-    """Search, then confirm.
-
-    Parameters
-    ----------
-    directory : of the whole; `screening` and `confirmation` are made in it.
-    run : runs a study file, e.g. `ablations.launch.run`.
-    """
-    spec = _spec(study)
-    folder = directory / "screening"
-    trials: list[Trial] = []
-    asked = _Proposals(study, spec, parameters_of(study))
-    while (left := spec.trials - sum(trial.buildable for trial in trials)) > 0:
-        if len(trials) > _MOST_DRAWS * spec.trials:
-            raise UsageError(
-                f"{study.path}: search: of {len(trials)} configurations that were drawn {spec.trials - left} can be "
-                f"built, e.g. {trials[-1].reason}; narrow search.over"
-            )
-        batch = asked.next(min(spec.batch, left))
-        fresh = [trial for trial in batch if trial.buildable and asked.first_with_its_configuration(trial)]
-        if fresh:
-            path = _write(folder, _screening_document(study, spec, [*asked.trained, *fresh]))
-            session = run(path, folder)
-            if session.open:
-                return Screening(tuple(trials), session, confirmed=False)
-        trials += asked.tell(batch, _values(folder, fresh))
-    best = _best(trials, spec.top)
-    path = _write(directory / "confirmation", _confirmation_document(study, best))
-    return Screening(tuple(trials), run(path, directory / "confirmation"), confirmed=True)
-
-
 def run(
     study: str | Path,
     out: str | Path | None = None,
     overrides: Iterable[str] = (),
     *,
-    address: str | None = None,
-    executor: Literal["ray", "inline"] = "ray",
     console: Console | None = None,
-    track: Iterable[str] = (),
+    **options: Any,
 ) -> Screening:
-    """Read a study with a search, screen and confirm. Arguments and errors as in `ablations.launch.run`."""
+    """Read a study with a search, screen, and confirm what was found on the study's own seeds.
+
+    Parameters
+    ----------
+    study, out, overrides, console, options : as in `ablations.launch.run`; those that are about a verdict are given
+        to the confirmation alone.
+
+    Raises
+    ------
+    UsageError: the study, its data or its directory cannot be used; or no trial has a result.
+    """
     file = read_study(study, overrides)
-    check(file)
-    directory = Path(out) if out is not None else Path("results") / file.spec.name
+    directory = place(out if out is not None else Path("results") / file.spec.name)
+    if not isinstance(directory, Path):
+        raise UsageError(f"--out {out}: a search keeps its records in a directory; give one of shared storage")
+    if not (directory / SCREENING / FOLDER).exists():  # every corner is built once, not again by every resumption
+        check(file)
+    budgets_of(file)
+    common = {key: value for key, value in options.items() if key not in _OF_CONFIRMATION}
 
-    def runner(path: Path, folder: Path) -> Session:
-        return launch.run(path, folder, address=address, executor=executor, console=console, track=track)
+    def screening(path: Path, folder: Path, /, **more: Any) -> Session:
+        return launch.run(path, folder, console=console, **common, **more)
 
-    return screen(file, directory, runner)
+    def confirming(path: Path, folder: Path, /, **more: Any) -> Session:
+        return launch.run(path, folder, console=console, **options, **more)
 
-
-def _spec(study: StudyFile) -> SearchSpec:
-    if study.spec.search is None:
-        raise UsageError(f"{study.path}: this study has no search")
-    return study.spec.search
-
-
-class _Proposals:
-    """Asks Optuna for configurations and tells it what became of them. Deterministic, so a new process goes on."""
-
-    def __init__(self, study: StudyFile, spec: SearchSpec, parameters: list[Parameter]) -> None:
-        import optuna  # noqa: PLC0415 -- takes a second, and only a search needs it
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = optuna.samplers.TPESampler if spec.sampler == "tpe" else optuna.samplers.RandomSampler
-        self._optuna = optuna.create_study(direction="maximize", sampler=sampler(seed=spec.seeds[0]))
-        self._failed = optuna.trial.TrialState.FAIL
-        self._study, self._parameters = study, parameters
-        self._arm = arm_document(study, spec.vary)
-        self._open: dict[int, Any] = {}
-        self._keys: dict[int, str] = {}
-        self._values: dict[str, float | None] = {}
-        self.trained: list[Trial] = []
-
-    def next(self, count: int) -> list[Trial]:
-        """Return so many new trials; one that cannot be built has its reason."""
-        batch = []
-        for _ in range(count):
-            asked = self._optuna.ask()
-            document = search.merged(self._arm, search.suggest(asked, self._parameters))
-            problem = buildable(self._study, document)
-            trial = Trial(asked.number, document, None, problem, dict(asked.params), buildable=not problem)
-            self._open[trial.number] = asked
-            self._keys[trial.number] = _identity(self._study, document) if not trial.reason else ""
-            batch.append(trial)
-        return batch
-
-    def first_with_its_configuration(self, trial: Trial) -> bool:
-        """Tell whether no trial before has the same configuration."""
-        key = self._keys[trial.number]
-        return key not in (self._keys[number] for number in range(trial.number))
-
-    def tell(self, batch: Iterable[Trial], values: Mapping[str, float | None]) -> list[Trial]:
-        """Tell what became of a batch; return it with values. A configuration that came before has its value."""
-        told = []
-        for trial in batch:
-            key = self._keys[trial.number]
-            if trial.name in values:
-                self._values[key] = values[trial.name]
-                self.trained.append(trial)
-            value = self._values.get(key)
-            reason = trial.reason or ("" if value is not None else "a run failed")
-            asked = self._open.pop(trial.number)
-            if value is None:
-                self._optuna.tell(asked, state=self._failed)
-            else:
-                self._optuna.tell(asked, value)
-            told.append(replace(trial, value=value, reason=reason))
-        return told
+    return screen(file, directory, screening, confirming, console=console)
 
 
-def _identity(study: StudyFile, document: Mapping[str, Any]) -> str:
-    config = RunConfig.parse({**documents.merge(document), "seed": study.spec.seeds[0]})
-    return json.dumps(config.identity(), sort_keys=True)
+def screen(
+    study: StudyFile,
+    directory: Path,
+    run: Runner,
+    confirm: Runner | None = None,
+    *,
+    console: Console | None = None,
+) -> Screening:
+    """Search, then confirm.
+
+    Parameters
+    ----------
+    directory : of the whole; `screening` and `confirmation` are made in it.
+    run, confirm : run the screening and the confirmation; None is the same for both.
+    """
+    searching = _Search(study, directory / SCREENING, run, console or Console(quiet=True))
+    interrupted = searching.run()
+    if interrupted is not None:
+        return Screening(searching.trials, interrupted, confirmed=False)
+    found = confirmation(study, searching.spec, searching.trials)
+    ranking.write_ranking(directory / SCREENING, searching.trials, found.places)
+    ranking.write_cost(directory / SCREENING, searching.trials)
+    folder = directory / CONFIRMATION
+    return Screening(searching.trials, (confirm or run)(_write(folder, found.document), folder), confirmed=True)
 
 
-def _values(folder: Path, trials: list[Trial]) -> dict[str, float | None]:
-    """Return the mean validation accuracy of each trial; None where not all of its runs are there."""
-    if not trials:
-        return {}
-    import analysis  # noqa: PLC0415 -- pandas
+class _Search:
+    """The searches of all arms, batch by batch side by side, so that runs of all arms are computed at once."""
 
-    results = analysis.load(folder)
-    rows = results.trials
-    settled = rows[rows["status"].isin(["finished", "diverged"])]
-    accuracies = settled.groupby("arm", observed=True)["validation_accuracy"]
-    means, counts = accuracies.mean(), accuracies.count()
-    seeds = len(results.plan.seeds)
-    return {t.name: float(means[t.name]) if counts.get(t.name, 0) == seeds else None for t in trials}
-
-
-def _best(trials: Iterable[Trial], top: int) -> list[Trial]:
-    """Return the trials of highest value, the first of equals, each configuration once."""
-    valued = sorted((trial for trial in trials if trial.value is not None), key=lambda t: (-(t.value or 0), t.number))
-    if not valued:
-        raise UsageError("the screening has no trial with a result: see its directory for why its runs failed")
-    kept: list[Trial] = []
-    for trial in valued:
-        if all(trial.document != other.document for other in kept):
-            kept.append(trial)
-    return kept[:top]
-
-
-def _screening_document(study: StudyFile, spec: SearchSpec, trials: list[Trial]) -> dict[str, Any]:
-    arms = {
-        trial.name: {
-            **{key: trial.document[key] for key in ("model", "data", "training") if key in trial.document},
-            "role": "other",
+    def __init__(self, study: StudyFile, directory: Path, run: Runner, console: Console) -> None:
+        self.study, self.spec, self.directory = study, spec_of(study), directory
+        self._run, self._console = run, console
+        self._store, self._ledger = ResultStore(directory), Ledger(directory)
+        candidates = Candidates(study, self.spec)
+        self._searches = {
+            arm: ArmSearch(study, self.spec, arm, space, candidates=candidates, ledger=self._ledger)
+            for arm, space in spaces_of(study).items()
         }
-        for trial in trials
-    }
-    for arm in arms.values():
-        arm["training"] = documents.merge(arm.get("training", {}), spec.training)
-    return {**_common(study), "name": f"{study.spec.name}-screening", "arms": arms, "seeds": list(spec.seeds)}
+        self._watched = Watched(self.spec.storage, directory, self._store.mark(), self._say)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        return tuple(trial for each in self._searches.values() for trial in each.trials)
+
+    def run(self) -> Session | None:
+        """Search to the end; return the session in which it was interrupted, or None."""
+        self._watch()
+        while batches := [batch for each in self._searches.values() if (batch := each.ask()) is not None]:
+            waiting = [batch for batch in batches if batch.recorded is None]
+            if waiting:
+                self._watch()
+                interrupted = self._answer(waiting)
+                if interrupted is not None:
+                    return interrupted
+            for batch in batches:
+                self._searches[batch.arm].tell(batch, self._recorded(batch))
+            if waiting:
+                self._report(waiting)
+                self._watch()
+        self._watch(final=True)
+        return None
+
+    def _answer(self, batches: list[Batch]) -> Session | None:
+        """Compute batches and record what became of them; return the session where it was interrupted."""
+        brackets = Brackets(self.spec, batches)
+        for number in range(brackets.rungs):
+            interrupted = self._rung(brackets, number)
+            if interrupted is not None:
+                return interrupted
+        failed: dict[str, str] = {}
+        wanted = {run_id for trial in brackets.planned for run_id in trial.run_ids}
+        if not self._store.settled().issuperset(wanted):
+            session = self._session(brackets, {})
+            if session.cut_off:
+                return session
+            failed = session.given_up
+        self._record(brackets, failed)
+        return None
+
+    def _rung(self, brackets: Brackets, number: int) -> Session | None:
+        """Bring all trials to a rung, unless the ledger says what it decided, and stop those that do not go on."""
+        missing = [b for b in brackets.batches if self._ledger.rung(b.arm, b.number, number) is None]
+        if any(brackets.going(batch.arm) for batch in missing):
+            # Paused runs of batches whose rung is recorded are named as well, or they would go on to their end.
+            session = self._session(brackets, brackets.until(number))
+            if session.cut_off:
+                return session
+            found, paused = rows(self.directory), session.paused
+            for batch in missing:
+                decided = brackets.decided(batch, number, found, paused, session.given_up)
+                self._ledger.write_rung(batch.arm, batch.number, number, decided)
+        for batch in brackets.batches:
+            recorded = self._ledger.rung(batch.arm, batch.number, number)
+            if recorded is not None:
+                brackets.apply(batch, recorded)
+                for trial_number, value in recorded.values.items():
+                    self._searches[batch.arm].proposals.reached(trial_number, recorded.epochs, value)
+        self._watch()
+        return None
+
+    def _session(self, brackets: Brackets, until: Mapping[str, int]) -> Session:
+        """Compute what the study of all trials so far lacks."""
+        told = [trial for trial in self.trials if trial.outcome.state in ("complete", "pruned") and not trial.repeats]
+        arms = {trial.name: trial.document for trial in (*told, *brackets.planned)}
+        path = _write(self.directory, screening_document(self.study, self.spec, arms))
+        settled = self._store.settled()
+        options: dict[str, Any] = {
+            "until": {run_id: epochs for run_id, epochs in until.items() if run_id not in settled},
+            "prune": [run_id for run_id in brackets.stopped() if run_id not in settled],
+        }
+        return self._run(path, self.directory, **{name: value for name, value in options.items() if value})
+
+    def _record(self, brackets: Brackets, failed: Mapping[str, str]) -> None:
+        fresh = [trial for batch in brackets.batches for trial in batch.fresh]
+        outcomes: dict[str, Outcome] = {}
+        if fresh:
+            found = rows(self.directory)
+            outcomes = {trial.name: brackets.outcome(trial, found, failed) for trial in fresh}
+        self._refuse_nothing_but_failures(outcomes)
+        for batch in brackets.batches:
+            told = [replace(trial, outcome=outcomes.get(trial.name, trial.outcome)) for trial in batch.trials]
+            self._ledger.write_round(batch.arm, batch.number, told)
+        for trial in fresh:
+            if outcomes[trial.name].state == "failed":  # its other seeds may have paused; nothing will go on from them
+                for run_id in trial.run_ids:
+                    self._store.discard_checkpoint(run_id)
+
+    def _refuse_nothing_but_failures(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Stop a search in which nothing works, so that a repaired machine can try the same trials again."""
+        if not outcomes or any(outcome.state != "failed" for outcome in outcomes.values()):
+            return
+        if len(outcomes) > 1 or not any(trial.value is not None for trial in self.trials):
+            name, first = next(iter(outcomes.items()))
+            raise UsageError(
+                f"{self.directory}: every trial of a batch failed, {name}: {first.reason}; nothing of it is recorded: "
+                f"see `ablate results {self.directory} --where status=failed --columns arm,seed,reason`, put it right "
+                f"and run the study again"
+            )
+
+    def _recorded(self, batch: Batch) -> Mapping[int, Outcome]:
+        """Return what was recorded of a batch; of two processes that search at once the first decides."""
+        if batch.recorded is not None:
+            return batch.recorded
+        told = self._ledger.round(batch.arm, batch.number)
+        assert told is not None, "a batch that was just written"
+        return {each.number: each.outcome for each in told}
+
+    def _watch(self, *, final: bool = False) -> None:
+        for arm, search in self._searches.items():
+            self._watched.update(f"{self.study.spec.name}/{arm}", search.proposals.trials, final=final)
+
+    def _report(self, batches: list[Batch]) -> None:
+        for batch in batches:
+            best = max(
+                (trial.value for trial in self.trials if trial.arm == batch.arm and trial.value is not None),
+                default=None,
+            )
+            known = f", the best {100 * best:.2f} % of validation images" if best is not None else ""
+            self._say(f"search: arm {batch.arm}: {self._searches[batch.arm].done} of {self.spec.trials} trials{known}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _confirmation_document(study: StudyFile, best: list[Trial]) -> dict[str, Any]:
-    own = {name: arm.model_dump(mode="json", exclude_defaults=True) for name, arm in study.spec.arms.items()}
-    found = {trial.name: {key: trial.document[key] for key in ("model", "data", "training")} for trial in best}
-    return {
-        **_common(study),
-        "name": study.spec.name,
-        "claim": study.spec.claim,
-        "delta_pp": study.spec.delta_pp,
-        "arms": {**own, **found},
-        "seeds": list(study.spec.seeds),
-    }
-
-
-def _common(study: StudyFile) -> dict[str, Any]:
-    spec: StudySpec = study.spec
-    content = {"base": spec.base, "resources": spec.resources.model_dump(mode="json")}
-    return {**content, **({"protocol": spec.protocol} if spec.protocol else {})}
-
-
-def _write(folder: Path, document: dict[str, Any]) -> Path:
+def _write(folder: Path, document: Mapping[str, Any]) -> Path:
     """Write a study file; JSON is YAML."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "study.yaml"
     content = {key: value for key, value in document.items() if value is not None}
-    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    files.replace(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1), encoding="utf-8"))
     return path
+
+
+__all__ = ["Screening", "Trial", "check", "run", "screen"]

@@ -15,21 +15,14 @@ from ablations import documents
 from ablations.designs import DESIGNS, TWO_LEVELS
 from ablations.levels import RUN_KEYS, Factors, Labels, labels_of
 from ablations.resources import ArmResources, Resources
-from aimlib.component import Frozen, Names
+from ablations.search.spec import HalvingSpec, SearchSpec
+from ablations.seeds import Seeds
+from aimlib.component import Frozen
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
 from aimlib.training.protocols import PROTOCOLS
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-_MOST_SEEDS = 10_000
-
-
-def _seeds(value: Any) -> Any:
-    """Read a number of seeds as 0, 1, 2, ...; leave the items of a list to the type check."""
-    if isinstance(value, (list, tuple)) and 1 <= len(value) <= _MOST_SEEDS:
-        return tuple(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_SEEDS:
-        return tuple(range(value))
-    raise ValueError(f"give how many (1 to {_MOST_SEEDS}: 0, 1, 2, ...) or a list of them, e.g. [0, 1, 2]")
+_LONGEST_SEARCHED = 80
 
 
 def _looks(value: Any) -> Any:
@@ -55,8 +48,6 @@ def _control(value: Any) -> Any:
     return value
 
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds)]
 LookNumbers = Annotated[tuple[int, ...], BeforeValidator(_looks)]
 Mapped = dict[str, Any]
 
@@ -87,29 +78,6 @@ class ArmSpec(Frozen):
                 "model.control is not set by hand: give 'of' and 'control' of the arm, which make the whole control"
             )
         return self
-
-
-class SearchSpec(Frozen):
-    """A screening: a search over options of the arm `vary`, judged on validation images and on seeds of its own.
-
-    The best trials are confirmed beside the study's arms, on the study's seeds.
-    """
-
-    vary: str
-    over: Names = ("model.memory", "model.placement", "model.update")
-    """Key paths that are searched: components (with the options that each choice has) and single options."""
-    trials: Annotated[int, Field(ge=1, le=100_000)]
-    """Configurations that are tried."""
-    seeds: Seeds = (1000, 1001)
-    """Seeds of every trial; none of the study's."""
-    sampler: Literal["tpe", "random"] = "tpe"
-    """tpe: tree-structured Parzen estimator (Bergstra et al., 2011)."""
-    batch: Annotated[int, Field(ge=1)] = 4
-    """Trials that are proposed at once, from what all before them gave."""
-    top: Annotated[int, Field(ge=1)] = 3
-    """Trials that are confirmed."""
-    training: Mapped = {}
-    """What the trials' training has else than the study's, e.g. fewer epochs."""
 
 
 class StudySpec(Frozen):
@@ -179,14 +147,26 @@ class StudySpec(Frozen):
         search = self.search
         if search is None:
             return
-        if search.vary not in self.arms:
-            yield f"search.vary: {unknown_name('arm', search.vary, self.arms)}"
-        elif self.arms[search.vary].control is not None or self.arms[search.vary].levels is not None:
-            yield f"search.vary: arm {search.vary!r} is made from others; search over an arm that says its own options"
+        for name in search.arms:
+            if name not in self.arms:
+                yield f"search.vary: {unknown_name('arm', name, self.arms)}"
+            elif self.arms[name].control is not None or self.arms[name].levels is not None:
+                yield f"search.vary: arm {name!r} is made from others; search over an arm that says its own options"
+            elif len(name) > _LONGEST_SEARCHED:
+                yield f"search.vary: {name!r}: trials are named after it; give it at most {_LONGEST_SEARCHED} letters"
+            elif taken := [other for other in self.arms if re.fullmatch(re.escape(name) + r"_\d{4,}", other)]:
+                yield f"arms.{taken[0]}: trials of arm {name!r} have such names; rename it"
         if shared := sorted(set(search.seeds) & set(self.seeds)):
             yield (
                 f"search.seeds: {', '.join(map(str, shared))} are seeds of the study, too: what is chosen on a seed is "
                 f"not confirmed on it; give other seeds"
+            )
+        most = self.looks[-1] + self.further_block
+        later = range(max(self.seeds) + 1, max(self.seeds) + 1 + max(0, most - len(self.seeds)))
+        if shared := sorted(set(search.seeds) & set(later)):
+            yield (
+                f"search.seeds: {', '.join(map(str, shared))} are seeds that the study may still come to: its looks go "
+                f"on to {most} pairs; give other seeds, e.g. {max(later) + 1000}"
             )
         if self.factors:
             yield "search: without factors; what is searched over is not laid out in levels, so put factors elsewhere"
@@ -335,4 +315,13 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
 
 
 assert set(DESIGNS) == {"full_factorial", "one_at_a_time", "ladder", "leave_one_out"}  # what StudySpec.design offers
-__all__ = ["ArmSpec", "Resources", "SearchSpec", "StudyFile", "StudySpec", "read_study", "shipped_studies"]
+__all__ = [
+    "ArmSpec",
+    "HalvingSpec",
+    "Resources",
+    "SearchSpec",
+    "StudyFile",
+    "StudySpec",
+    "read_study",
+    "shipped_studies",
+]

@@ -75,7 +75,7 @@ def won(findings: Findings) -> Sheet | None:
             numerals.decimal(row["confirmation"]),
             numerals.points(-row["shrinkage"]),
         )
-        for row in winners(findings.screening.trials, findings.results.trials).to_dict("records")
+        for row in winners(findings.tried, findings.results.trials).to_dict("records")
     )
     columns = ("Arm", "Screening, %", "Fresh seeds, %", "Change, pp")
     note = (

@@ -25,7 +25,6 @@ from analysis.figures import (
     winners,
 )
 from analysis.photos import Photos
-from analysis.results import Results
 from analysis.statistics import Comparison
 from analysis.study import Findings
 
@@ -60,7 +59,7 @@ def plates(findings: Findings) -> dict[str, Plate]:
     if findings.attributions:
         drawn.append(_waterfall(findings))
     if findings.screening is not None:
-        drawn += [_budget(findings.screening), _winners(findings.screening, findings)]
+        drawn += [_budget(findings), _winners(findings)]
     return {plate.name: plate for plate in drawn}
 
 
@@ -124,14 +123,14 @@ def _waterfall(findings: Findings) -> Plate:
     return Plate("waterfall", waterfall.TITLE, waterfall.caption(findings.attributions), figure, summary)
 
 
-def _budget(screening: Results) -> Plate:
-    summary = budget.summarise(screening.trials)
+def _budget(findings: Findings) -> Plate:
+    summary = budget.summarise(findings.tried)
     figure = budget.draw(summary) if len(summary) else None
     return Plate("budget", budget.TITLE, budget.caption(summary), figure, summary)
 
 
-def _winners(screening: Results, findings: Findings) -> Plate:
-    summary = winners.summarise(screening.trials, findings.results.trials)
+def _winners(findings: Findings) -> Plate:
+    summary = winners.summarise(findings.tried, findings.results.trials)
     figure = winners.draw(summary, marks(_arms(findings))) if len(summary) else None
     return Plate("winners", winners.TITLE, winners.caption(summary), figure, summary)
 

@@ -21,6 +21,9 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
 }
 _CONDITION = re.compile(r"\s*(?P<column>[^\s!<>=]+)\s*(?P<operator>>=|<=|!=|==|=|>|<)\s*(?P<value>.*?)\s*", re.DOTALL)
+_OF_SELECTED_EPOCH = frozenset(
+    f"{images}_{kind}" for images in ("validation", "test") for kind in ("accuracy", "loss", "top5_accuracy")
+)
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -101,6 +104,7 @@ def summarise(
 
     `runs` counts rows, `n` those that have the value; mean, sd and the ends of the 1 - alpha t interval are
     in the unit of the column. The interval is that of independent runs; differences of arms want `compare`.
+    Accuracies and losses of pruned runs are left out, but where runs are grouped by status: they are of fewer epochs.
 
     Raises
     ------
@@ -112,6 +116,8 @@ def summarise(
         raise UsageError(f"by: give at least one column; known: {', '.join(sorted(trials.columns))}")
     refuse_unknown(trials, [*by, value])
     _refuse_text(trials, value)
+    if value in _OF_SELECTED_EPOCH and "status" in trials and "status" not in by:
+        trials = trials.assign(**{value: trials[value].mask(trials["status"] == "pruned")})
     rows = []
     for key, group in trials.groupby(list(by), sort=False, dropna=False):
         found = t_interval(group[value].astype("Float64").dropna().astype("float64"), alpha)

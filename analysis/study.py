@@ -15,6 +15,7 @@ from analysis.frozen import Deviation, deviations
 from analysis.load import load
 from analysis.photos import Photos, photos
 from analysis.results import Results
+from analysis.screened import tried
 from analysis.statistics import Comparison, Family, compare_all, conclusion, decide, failure_table, outcomes
 from analysis.statistics.attribution import Attribution, attributions
 from analysis.statistics.comparison import PROXY
@@ -74,6 +75,13 @@ class Findings:
         if self.results.directory.absolute().name != "confirmation" or not (folder / STUDY_FILE).exists():
             return None
         return load(folder)
+
+    @cached_property
+    def tried(self) -> pd.DataFrame:
+        """What the screening tried, a row per trial, see `analysis.screened.tried`; no rows where there was none."""
+        if self.screening is None:
+            return pd.DataFrame({name: [] for name in ("searched", "arm", "status", "validation_accuracy")})
+        return tried(self.screening)
 
     @cached_property
     def audit(self) -> pd.DataFrame:

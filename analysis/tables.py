@@ -43,7 +43,7 @@ def _further(findings: Findings) -> dict[str, pd.DataFrame]:
     if findings.photos is not None:
         found["classes"] = findings.photos.classes
     if findings.screening is not None:
-        found["winners"] = winners(findings.screening.trials, findings.results.trials)
+        found["winners"] = winners(findings.tried, findings.results.trials)
     return found
 
 

@@ -6,49 +6,86 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis import numerals
-from analysis.figures.canvas import rule, sheet, styled, whole_numbers
-from analysis.figures.palette import INK
+from analysis.figures.canvas import labels, rule, sheet, styled, whole_numbers
+from analysis.figures.palette import marks
 from analysis.statistics.paired import OUTCOMES
 from analysis.statistics.searches import expected_best
 
 TITLE = "What a search of a given size finds"
-_TYPES: dict[str, Any] = {"trials": "int64", "expected": "float64"}
+_TYPES: dict[str, Any] = {"searched": "str", "trials": "int64", "expected": "float64", "stopped": "int64"}
 
 
-def summarise(screened: pd.DataFrame) -> pd.DataFrame:
-    """Return trials and expected (best validation accuracy, per cent) from the runs of a screening.
+def summarise(tried: pd.DataFrame) -> pd.DataFrame:
+    """Return searched, trials, expected (best validation accuracy, per cent) and stopped from what a search tried.
+
+    A trial that was stopped early counts with what it had reached: it would hardly have become worse, so the expected
+    best is not overstated, as it would be by those alone that went on. `stopped` is the number of such trials.
 
     Parameters
     ----------
-    screened : frame `trials` of the screening: an arm per trial, its value the mean over seeds.
+    tried : frame of `analysis.screened.tried`, or `trials` of a screening: an arm per trial, its value the mean.
     """
-    rows = screened[screened["status"].isin(OUTCOMES) & screened["validation_accuracy"].notna()]
-    values = 100 * rows.groupby("arm")["validation_accuracy"].mean()
-    found = expected_best(values.to_numpy())
-    return pd.DataFrame({"trials": range(1, len(found) + 1), "expected": found}).astype(_TYPES)
+    tried = tried if "searched" in tried else tried.assign(searched="")
+    rows = tried[tried["status"].isin((*OUTCOMES, "pruned")) & tried["validation_accuracy"].notna()]
+    parts = []
+    for searched, own in rows.groupby("searched", sort=False):
+        found = expected_best(100 * own.groupby("arm")["validation_accuracy"].mean().to_numpy())
+        stopped = own.loc[own["status"] == "pruned", "arm"].nunique()
+        columns = {"searched": searched, "trials": range(1, len(found) + 1), "expected": found, "stopped": stopped}
+        parts.append(pd.DataFrame(columns).astype(_TYPES))
+    empty = pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in _TYPES.items()})
+    return pd.concat(parts, ignore_index=True) if parts else empty
 
 
 @styled
 def draw(summary: pd.DataFrame) -> Figure:
-    """Return the figure of a summary that has rows."""
+    """Return the figure of a summary that has rows: a line per arm that was searched."""
     figure = sheet(2.5)
     axes = figure.subplots()
-    axes.plot(summary["trials"], summary["expected"], color=INK, linewidth=1.6, marker="o", markersize=3)
+    names = list(dict.fromkeys(summary["searched"]))
+    looks = marks(names)
+    for name, own in summary.groupby("searched", sort=False):
+        look = looks[str(name)]
+        axes.plot(
+            own["trials"],
+            own["expected"],
+            color=look.colour,
+            linewidth=1.6,
+            marker=look.marker,
+            markersize=3,
+            dashes=look.dashes or (1, 0),
+        )
     axes.set(xlabel="Trials", ylabel="Expected best\nvalidation accuracy, %")
     whole_numbers(axes)
     rule(axes, "y")
+    if len(names) > 1:
+        short = labels(names, 24)
+        handles = [Line2D([], [], color=looks[n].colour, marker=looks[n].marker, markersize=3) for n in names]
+        figure.legend(handles, [short[name] for name in names], loc="outside right upper")
     return figure
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return one sentence: what the first and the last trial are worth."""
+    """Return what the first and the last trial are worth, and how far arms were searched alike."""
     if summary.empty:
         return "The screening has no trial with a result."
-    first, last = summary["expected"].iloc[0], summary["expected"].iloc[-1]
-    return (
-        f"Expected best of so many of the {numerals.count(len(summary), 'trial')} of the screening (unbiased "
-        f"estimate): {numerals.decimal(first)} % with one, {numerals.decimal(last)} % with all; a baseline that was "
-        "not searched as long is to be read at one trial."
+    searches = {str(name): own for name, own in summary.groupby("searched", sort=False)}
+    each = "; ".join(
+        f"{f'{name}: ' if name else ''}{numerals.decimal(own['expected'].iloc[0])} % with one, "
+        f"{numerals.decimal(own['expected'].iloc[-1])} % with all"
+        for name, own in searches.items()
     )
+    count = numerals.count(int(summary.groupby("searched")["trials"].max().sum()), "trial")
+    text = f"Expected best of so many of the {count} of the screening (unbiased estimate): {each}"
+    if len(searches) > 1:
+        text += "; arms are to be compared at equal numbers of trials."
+    else:
+        text += "; a baseline that was not searched as long is to be read at one trial."
+    stopped = int(summary.groupby("searched")["stopped"].max().sum())
+    if stopped:
+        verb = "was stopped early and counts" if stopped == 1 else "were stopped early and count"
+        text += f" {numerals.count(stopped, 'trial')} of them {verb} with what had been reached: a lower bound."
+    return text

@@ -66,7 +66,9 @@ def _panel(
     runs = runs.assign(position=runs["arm"].map({arm: i for i, arm in enumerate(arms)})).sort_values(
         ["position", "run_id"]
     )
-    chosen = runs[(runs["epoch"] == runs["selected_epoch"]).fillna(False).astype(bool)].assign(kind="selected")
+    reporting = runs[runs["status"] != "pruned"]  # a run that was stopped early reports no epoch
+    chosen = reporting[(reporting["epoch"] == reporting["selected_epoch"]).fillna(False).astype(bool)]
+    chosen = chosen.assign(kind="selected")
     means = _means(runs[runs["status"] == "finished"], alpha).assign(panel=panel, kind="mean", run_id="")
     return pd.concat([frame[list(_TYPES)].astype(_TYPES) for frame in (runs, means, chosen)])
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import optuna
 import pytest
+from fake_launcher import FakeLauncher
+from tiny_study import numbers, rows
 
 import analysis
 from ablations import screening
 from ablations.checking import check
 from ablations.launch import run
 from ablations.search import Parameter, corners, described, merged, space, suggest
+from ablations.study import read_study
 from aimlib.config import ModelConfig
 from aimlib.dimensions import Categorical, Integer, Real
 from aimlib.errors import ConfigError, UsageError
 from aimlib.placements import Placement
 from aimlib.registry import FAMILIES, memories, placements, updates
+from aimlib.training.run import Run
 
 StudyMaker = Callable[..., Path]
 ARM: dict[str, Any] = {
@@ -191,7 +198,7 @@ SEARCH: dict[str, Any] = {
         ({"vary": "aims"}, "search.vary: unknown arm 'aims'; did you mean 'aim'"),
         ({"over": ["model.nothing"]}, "search.over: 'model.nothing' cannot be searched over"),
         ({"trials": 0}, "search.trials: .*greater than or equal to 1"),
-        ({"sampler": "cma"}, "search.sampler: must be 'tpe' or 'random'"),
+        ({"sampler": "cma"}, "search.sampler: must be 'tpe', 'random' or 'grid'"),
         ({"size": 3}, "search.size: unknown key"),
     ],
 )
@@ -218,67 +225,123 @@ def test_the_plain_run_does_not_ignore_a_search(study: StudyMaker, tmp_path: Pat
         run(study({"search": SEARCH}), tmp_path / "out", executor="inline")
 
 
+BOTH: dict[str, Any] = {**SEARCH, "vary": ["baseline", "aim"], "trials": 2, "top": 1}
+
+
 def test_screening_then_confirmation_and_nothing_twice(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, out = study({"search": SEARCH, "seeds": [0, 1]}), tmp_path / "out"
+    path, out = study({"search": BOTH, "seeds": [0, 1]}), tmp_path / "out"
     first = screening.run(path, out, executor="inline")
     assert first.confirmed
-    tried = [trial for trial in first.trials if trial.buildable]
-    assert len(tried) == 4
-    assert all(trial.value is not None for trial in tried)
     screened, confirmed = analysis.load(out / "screening"), analysis.load(out / "confirmation")
     assert set(screened.trials["seed"]) == {90}
     assert set(screened.trials["epochs_run"]) == {1}
     means = screened.trials.set_index("arm")["validation_accuracy"]
-    for trial in tried:
-        if trial.name in means.index:
-            assert trial.value == pytest.approx(means[trial.name])
-    best = sorted(tried, key=lambda trial: (-(trial.value or 0), trial.number))
-    arms = [arm.name for arm in confirmed.plan.arms]
-    assert arms[:2] == ["baseline", "aim"]
-    assert arms[2] == best[0].name
-    assert len(arms) == 4
+    assert {trial.name: trial.value for trial in first.trials if trial.buildable} == means.to_dict()
+    assert screened.trials["arm"].str.startswith("aim_").sum() == 2
+    assert screened.trials["arm"].str.startswith("baseline_").sum() == 2
+    plan = {arm.name: arm for arm in confirmed.plan.arms}
+    assert [(arm.name, arm.role) for arm in confirmed.plan.arms][:2] == [("baseline", "baseline"), ("aim", "aim")]
+    assert len(plan) == 4
+    for arm in ("baseline", "aim"):
+        tried = [trial for trial in first.trials if trial.arm == arm and trial.buildable]
+        best, other = sorted(tried, key=lambda trial: (-(trial.value or 0), trial.number))
+        rate = best.drawn["training.optimizer.learning_rate"]
+        assert plan[arm].config["training"]["optimizer"]["learning_rate"] == rate, "the best takes the arm's place"
+        assert other.name in plan
     assert set(confirmed.trials["seed"]) == {0, 1}
     assert set(confirmed.trials["epochs_run"]) == {2}, "confirmed on the study's budget"
     assert not set(screened.trials["run_id"]) & set(confirmed.trials["run_id"])
-    monkeypatch.setattr(
-        "ablations.execution.inline.InlineExecutor.execute", lambda *_: pytest.fail("nothing is left to run")
-    )
+    assert confirmed.frozen is not None
+    assert confirmed.frozen.runs_before == 0, "frozen before the first run of the confirmation"
+    inline = "ablations.execution.inline.InlineExecutor.execute"
+    monkeypatch.setattr(inline, lambda *_: pytest.fail("nothing is left to run"))
     again = screening.run(path, out, executor="inline")
-    assert [(trial.drawn, trial.value) for trial in again.trials] == [(t.drawn, t.value) for t in first.trials]
+    assert again.trials == first.trials
     assert again.session.computed == 0
+
+
+def test_options_of_the_launcher_are_passed_on(
+    study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def launched(path: Path, out: Path, **options: Any) -> Any:
+        seen.append(options)
+        return FakeLauncher()(path, out)
+
+    monkeypatch.setattr(screening.launch, "run", launched)
+    screening.run(study({"search": SEARCH}), tmp_path / "out", address="auto", executor="ray", until_verdict=True)
+    common = {"address": "auto", "executor": "ray", "console": None}
+    assert seen == [common, common, {**common, "until_verdict": True}], "only the confirmation has a verdict"
 
 
 def test_a_screening_goes_on_where_it_was_interrupted(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = study({"search": SEARCH, "seeds": [0]})
-    whole = screening.run(path, tmp_path / "whole", executor="inline")
-    real, calls = screening.launch.run, []
+    """Interrupted in the middle of a real run, in the search and in the confirmation."""
+    path = study({"search": {**BOTH, "training": {"epochs": 2}, "top": 0}, "seeds": [0]})
+    screening.run(path, tmp_path / "whole", executor="inline")
+    real, left = Run.epoch, [0]
 
-    def interrupted(*arguments: Any, **options: Any) -> Any:
-        calls.append(arguments)
-        if len(calls) == 2:
+    def epoch(run: Run) -> None:
+        if left[0] == 0:
             raise KeyboardInterrupt
-        return real(*arguments, **options)
+        left[0] -= 1
+        real(run)
 
-    monkeypatch.setattr(screening.launch, "run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        screening.run(path, tmp_path / "broken", executor="inline")
-    monkeypatch.setattr(screening.launch, "run", real)
-    resumed = screening.run(path, tmp_path / "broken", executor="inline")
-    assert [(trial.drawn, trial.value) for trial in resumed.trials] == [(t.drawn, t.value) for t in whole.trials]
+    monkeypatch.setattr(Run, "epoch", epoch)
+    for lived in (3, 4, 99):
+        left[0] = lived
+        with contextlib.suppress(KeyboardInterrupt):
+            screening.run(path, tmp_path / "broken", executor="inline")
+    ranking = [tmp_path / name / "screening" / "ranking.csv" for name in ("whole", "broken")]
+    assert ranking[0].read_bytes() == ranking[1].read_bytes()
+    for part in ("screening", "confirmation"):
+        assert numbers(tmp_path / "broken" / part) == numbers(tmp_path / "whole" / part)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_again_and_again_the_search_gives_the_same(
+    study: StudyMaker, tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """A driver in a process of its own, killed with -9 wherever it is; screening, freeze and confirmation by itself."""
+    search = {**BOTH, "trials": 3, "training": {"epochs": 8}, "top": 0}
+    path = study({"search": search, "seeds": [0, 1]})
+    run = ("run", path, "--executor", "inline", "--out")
+    assert command(*run, tmp_path / "whole").wait(600) == 0
+    rng = random.Random(1)
+    kills = 0
+    while True:
+        driver = command(*run, tmp_path / "broken")
+        settled = tmp_path / "broken" / ("confirmation" if kills % 3 == 2 else "screening")
+        before = len(rows(settled)) if settled.exists() else 0
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            for _ in range(3000):
+                if driver.poll() is not None or (settled.exists() and len(rows(settled)) > before):
+                    break
+                driver.wait(0.05)
+            driver.wait(rng.uniform(0, 1.5))
+        if driver.poll() is not None:
+            break
+        driver.kill()
+        driver.wait()
+        kills += 1
+    assert driver.returncode == 0
+    assert kills >= 3
+    ranking = [tmp_path / name / "screening" / "ranking.csv" for name in ("whole", "broken")]
+    assert ranking[0].read_bytes() == ranking[1].read_bytes()
+    for part in ("screening", "confirmation"):
+        assert numbers(tmp_path / "broken" / part) == numbers(tmp_path / "whole" / part)
 
 
 def test_what_cannot_be_built_is_passed_over(study: StudyMaker, tmp_path: Path) -> None:
     """`input_only` has no reader after an update; such a draw is no trial, and says why."""
     over = ["model.placement", "model.update"]
-    found = screening.run(
-        study({"search": {**SEARCH, "over": over, "trials": 5, "sampler": "random"}, "seeds": [0]}),
-        tmp_path / "out",
-        executor="inline",
-    )
+    path = study({"search": {**SEARCH, "over": over, "trials": 5, "sampler": "random"}, "seeds": [0]})
+    found = screening.screen(read_study(path), tmp_path / "out", FakeLauncher())
     refused = [trial for trial in found.trials if not trial.buildable]
     assert len([trial for trial in found.trials if trial.buildable]) == 5
     assert refused

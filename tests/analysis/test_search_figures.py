@@ -10,6 +10,9 @@ from test_report_figures import texts
 
 import analysis
 from analysis.document import compose
+from analysis.figures import budget, curves
+from analysis.screened import RANKING, RANKING_COLUMNS
+from analysis.statistics.searches import expected_best
 from analysis.table_columns import explained
 from analysis.tables import tables
 
@@ -62,3 +65,103 @@ def test_every_column_of_every_table_is_explained(confirmed, make_study):
     assert {"attribution", "interactions", "classes", "audit"} <= set(found["table"])
     with pytest.raises(KeyError):
         explained({"new": pd.DataFrame({"a column without a meaning": [1]})})
+
+
+# Several arms that were searched, trials that were stopped early
+
+RATES = {"baseline": 0.14, "aim": 0.15}
+SEARCHED = [FakeArm(f"{arm}_{i:04d}", "other", mean + 0.004 * i) for arm, mean in RATES.items() for i in range(6)]
+STOPPED = {(f"{arm}_{i:04d}", seed): "pruned" for arm in RATES for i in (0, 1) for seed in (1000, 1001)}
+
+
+def ranking_of(screened: analysis.Results) -> pd.DataFrame:
+    """Return the ranking that `ablate run` would have written: in each arm the last trial is the best."""
+    rows = []
+    means = screened.trials.groupby("arm")["validation_accuracy"].mean()
+    for trial, mean in means.items():
+        arm, number = str(trial).split("_")
+        stopped = number in ("0000", "0001")
+        row = dict.fromkeys(RANKING_COLUMNS, "") | {"arm": arm, "trial": trial, "epochs": 2, "drawn": "{}"}
+        row |= {"state": "pruned", "stopped_after": 1, "reached": mean} if stopped else {"state": "complete"}
+        row |= {} if stopped else {"validation_accuracy": mean, "place": 6 - int(number)}
+        rows.append(row | {"confirmed_as": {"0005": arm, "0004": trial}.get(number, "")})
+    failed = dict.fromkeys(RANKING_COLUMNS, "") | {"arm": "aim", "trial": "aim_0006", "state": "failed", "epochs": 0}
+    again = rows[-1] | {"trial": "aim_0007", "repeats": rows[-1]["trial"], "confirmed_as": ""}
+    return pd.DataFrame([*rows, failed, again], columns=list(RANKING_COLUMNS))
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """Findings of a confirmation of both arms, each searched alike, a third of the trials stopped early."""
+    root = tmp_path_factory.mktemp("tuned")
+    rng = np.random.default_rng(3)
+    write_study(root / "screening", FakeStudy(SEARCHED, [1000, 1001], spread=0.01, status=STOPPED), rng)
+    ranking = ranking_of(analysis.load(root / "screening"))
+    ranking.to_csv(root / "screening" / RANKING, index=False)
+    beside = [arm for arm in SEARCHED if arm.name.endswith("0004")]
+    write_study(root / "confirmation", FakeStudy([ARMS[0], ARMS[3], *beside], list(range(5))), rng)
+    return analysis.examine(analysis.load(root / "confirmation"))
+
+
+def test_winners_are_found_under_the_names_they_were_confirmed_as(tuned):
+    table = compose(tuned).plates["winners"].summary.set_index("arm")
+    assert set(table.index) == {"baseline", "aim", "baseline_0004", "aim_0004"}
+    screened = tuned.screening.trials.groupby("arm")["validation_accuracy"].mean()
+    for arm in RATES:
+        assert table.loc[arm, "screening"] == pytest.approx(100 * screened[f"{arm}_0005"])
+    confirmed = tuned.results.trials.groupby("arm")["validation_accuracy"].mean()
+    assert table.loc["aim", "confirmation"] == pytest.approx(100 * confirmed["aim"])
+
+
+def test_each_arm_has_its_own_expected_best_and_stopped_trials_count_with_what_they_reached(tuned):
+    plate = compose(tuned).plates["budget"]
+    screened = tuned.screening.trials.groupby("arm")["validation_accuracy"].mean()
+    for arm in RATES:
+        own = plate.summary[plate.summary["searched"] == arm]
+        values = 100 * screened[screened.index.str.startswith(arm)]
+        np.testing.assert_allclose(own["expected"], expected_best(values))
+        assert own["stopped"].tolist() == [2] * 6
+    assert "4 trials of them were stopped early and count with what had been reached: a lower bound" in plate.caption
+    assert "arms are to be compared at equal numbers of trials" in plate.caption
+    labelled = [text for text, _ in texts(plate.figure)]
+    assert {"baseline", "aim"} <= set(labelled)
+
+
+def test_a_search_with_nothing_but_failures_has_no_expected_best():
+    nothing = pd.DataFrame({"arm": ["a"], "status": ["failed"], "validation_accuracy": [np.nan]})
+    assert budget.summarise(nothing).empty
+    assert budget.caption(budget.summarise(nothing)) == "The screening has no trial with a result."
+
+
+def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study):
+    """An arm of nothing but pruned rows, and one pruned run of an arm that decides nothing."""
+    more = [FakeArm("cut", "other", 0.9), FakeArm("half", "other", 0.17)]
+    pruned = {("cut", seed): "pruned" for seed in range(6)} | {("half", 5): "pruned"}
+    whole, mixed = make_study([*ARMS, *more]), make_study([*ARMS, *more], status=pruned)
+    found = {name: analysis.examine(analysis.load(path)) for name, path in (("whole", whole), ("mixed", mixed))}
+    without = analysis.examine(analysis.load(make_study([*ARMS])))
+    assert found["mixed"].headline == without.headline
+    names = [c.name for c in without.family.comparisons]
+    table = tables(found["mixed"])["comparisons"].set_index("comparison")
+    pd.testing.assert_frame_equal(table.loc[names], tables(without)["comparisons"].set_index("comparison"))
+    arms = tables(found["mixed"])["arms"].set_index("arm")
+    assert arms.loc["cut", "n"] == 0
+    assert np.isnan(arms.loc["cut", "mean"])
+    assert arms.loc["half", "n"] == 5
+    counted = found["mixed"].failures.set_index("arm")
+    assert counted.loc["cut", "pruned"] == 6
+    assert counted.loc["half", "pruned"] == 1
+    assert counted.loc["cut", "judged"] == 0
+    results = found["mixed"].results
+    drawn = curves.summarise(results.trials, results.epochs, [arm.name for arm in results.plan.arms])
+    assert set(drawn.loc[drawn["arm"] == "cut", "kind"]) == {"run"}, "neither a mean nor a reported epoch"
+    mean = drawn[(drawn["arm"] == "half") & (drawn["kind"] == "mean")]
+    assert mean["n"].unique().tolist() == [5]
+    summary = analysis.summarise(results.trials, by=["arm"]).set_index("arm")
+    assert summary.loc["cut", "n"] == 0
+    assert summary.loc["half", "n"] == 5
+    assert summary.loc["half", "runs"] == 6
+    by_status = analysis.summarise(results.trials, by=["arm", "status"])
+    assert by_status.set_index(["arm", "status"]).loc[("cut", "pruned"), "n"] == 6
+    document = compose(found["mixed"])
+    assert "pruned" in str(document.sheets["outcomes"])

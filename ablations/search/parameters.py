@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations import documents
 from aimlib.config import CarryConfig, ModelConfig
-from aimlib.dimensions import Categorical, Dimension, Integer, Real
+from aimlib.dimensions import Categorical, Dimension, Integer
 from aimlib.errors import ConfigError, did_you_mean
 from aimlib.registry import Registry, backbones, memories, optimizers, placements, schedules, updates
 
@@ -32,7 +32,11 @@ COMPONENTS: Mapping[str, Registry] = {
 """What can be searched over by family; update and schedule may be none as well."""
 
 _MAY_BE_NONE = frozenset({"model.update", "training.schedule"})
-_NONE = "none"
+_OF_MEMORY = frozenset(
+    ("model", option) for option in ("memory", "placement", "update", "update_after", "routing", "carry", "read_init")
+)
+NONE = "none"
+"""Choice of a component that may be missing."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,10 @@ def space(over: Iterable[str], document: Mapping[str, Any]) -> list[Parameter]:
     """
     parameters: list[Parameter] = []
     problems: list[str] = []
+    over = tuple(over)
     for path in over:
         try:
-            parameters += _parameters(path, document, tuple(over))
+            parameters += _parameters(path, document, over)
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -80,10 +85,17 @@ def space(over: Iterable[str], document: Mapping[str, Any]) -> list[Parameter]:
 
 def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -> Iterator[Parameter]:
     keys = tuple(path.split("."))
+    if keys[:2] in _OF_MEMORY and not _has_memory(document):
+        raise ConfigError(
+            [
+                f"search.over: {path!r}: the varied arm has no memory, and a search must not give it one: it would no "
+                f"longer be the arm that others are compared with; leave the path out for this arm"
+            ]
+        )
     if path in COMPONENTS:
         yield from _component(path, COMPONENTS[path])
     elif path == "model.carry":
-        yield Parameter(path, keys, Categorical((_NONE, "with")))
+        yield Parameter(path, keys, Categorical((NONE, "with")))
         for option, dimension in CarryConfig.search_space.items():
             yield Parameter(f"{path}.{option}", (*keys, option), dimension, (path, "with"))
     elif keys[0] == "model" and len(keys) == 2 and keys[1] in ModelConfig.search_space:
@@ -106,12 +118,16 @@ def _component(path: str, family: Registry) -> Iterator[Parameter]:
     keys = tuple(path.split("."))
     # A plugin with an option that has no default (a list of layers) is no choice: nothing says what to draw for it.
     names = [name for name in family.names() if not _needs_options(family, name)]
-    choices = [_NONE, *names] if path in _MAY_BE_NONE else names
+    choices = [NONE, *names] if path in _MAY_BE_NONE else names
     if len(choices) > 1:
         yield Parameter(path, (*keys, "name"), Categorical(tuple(choices)))
     for name in names:
         for option, dimension in getattr(family.get(name), "search_space", {}).items():
             yield Parameter(f"{path}.{name}.{option}", (*keys, option), dimension, (path, name))
+
+
+def _has_memory(document: Mapping[str, Any]) -> bool:
+    return _memory(document).get("name") not in (None, NONE)
 
 
 def _needs_options(family: Registry, name: str) -> bool:
@@ -146,71 +162,34 @@ def suggest(trial: optuna.trial.BaseTrial, parameters: Iterable[Parameter]) -> d
     """Draw the parameters that apply and return them as a document, to be merged over the arm that is varied."""
     drawn: dict[str, Any] = {}
     for parameter in parameters:
-        if _applies(parameter, drawn):
+        if applies(parameter, drawn):
             drawn[parameter.name] = _draw(trial, parameter.name, parameter.dimension)
-    return _document(parameters, drawn)
+    return document_of(parameters, drawn)
 
 
-def _applies(parameter: Parameter, drawn: Mapping[str, Any]) -> bool:
+def applies(parameter: Parameter, drawn: Mapping[str, Any]) -> bool:
+    """Tell whether a parameter is asked for, given the values of those before it."""
     if parameter.only_if is None:
         return True
     name, value = parameter.only_if
     # A family of one plugin has no choice to draw: that one is chosen.
     chosen: Any = drawn.get(name, value)
-    return bool(chosen == value if value is not None else chosen != _NONE)
+    return bool(chosen == value if value is not None else chosen != NONE)
 
 
-def _document(parameters: Iterable[Parameter], drawn: Mapping[str, Any]) -> dict[str, Any]:
+def document_of(parameters: Iterable[Parameter], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of parameters, by their names, as a document to be merged over the arm that is varied."""
     document: dict[str, Any] = {}
     for parameter in parameters:
         if parameter.name not in drawn:
             continue
         value, path = drawn[parameter.name], list(parameter.path)
         if parameter.name == "model.carry":
-            value, path = (None if value == _NONE else {}), list(parameter.path)
-        elif path[-1] == "name" and value == _NONE:
-            value, path = _NONE, path[:-1]
+            value, path = (None if value == NONE else {}), list(parameter.path)
+        elif path[-1] == "name" and value == NONE:
+            value, path = NONE, path[:-1]
         documents.put(document, path, value)
     return document
-
-
-def corners(parameters: list[Parameter]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield what every choice and every end of every range makes, one at a time, each with a name.
-
-    Other parameters are at their first choice or lower end. Finite, so that a study's search can be built whole on
-    the meta device before anything is trained.
-    """
-    first = {parameter.name: _ends(parameter.dimension)[0] for parameter in parameters}
-    yielded: list[dict[str, Any]] = []
-    for parameter in parameters:
-        for end in _ends(parameter.dimension):
-            drawn: dict[str, Any] = {}
-            wanted = {**first, parameter.name: end}
-            if parameter.only_if is not None:
-                name, value = parameter.only_if
-                chosen = value if value is not None else _other_than_none(name, parameters)
-                wanted |= {name: chosen} if name in first and chosen is not None else {}
-            for other in parameters:
-                if _applies(other, drawn):
-                    drawn[other.name] = wanted[other.name]
-            document = _document(parameters, drawn)
-            if document not in yielded:
-                yielded.append(document)
-                yield f"{parameter.name}={end}", document
-
-
-def _other_than_none(name: str, parameters: Iterable[Parameter]) -> str | None:
-    for parameter in parameters:
-        if parameter.name == name and isinstance(parameter.dimension, Categorical):
-            return next(str(choice) for choice in parameter.dimension.choices if choice != _NONE)
-    return None
-
-
-def _ends(dimension: Dimension) -> tuple[Any, ...]:
-    if isinstance(dimension, Categorical):
-        return dimension.choices
-    assert isinstance(dimension, (Integer, Real))
-    return dimension.low, dimension.high
 
 
 def merged(arm: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,8 +204,8 @@ def merged(arm: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
         kept = {side: before[side] for side in ("rows", "columns") if side in before and side not in after}
         result["model"]["memory"] = after | kept
     model: dict[str, Any] = result.get("model", {})
-    if model.get("update") in (None, _NONE):
-        model.pop("update_after", None)
+    if model.get("update") in (None, NONE) and "update_after" in model:
+        model["update_after"] = "stage"  # which reads as nothing said, also over a base that says another place
     return result
 
 

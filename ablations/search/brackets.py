@@ -1,0 +1,120 @@
+"""The batches that are computed together, rung by rung: who still runs, to which epoch, and who is stopped.
+
+Every batch is a bracket of its own, so every arm stops as large a share of its trials, after the same fractions of its
+own epochs, and arms are never compared with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ablations.search import halving
+from ablations.search.ledger import Rung
+from ablations.search.outcomes import NO_ACCURACY, Rows, mean, outcome
+from ablations.search.rounds import Batch
+from ablations.search.spec import SearchSpec
+from ablations.search.trials import Outcome, Trial
+from aimlib.errors import UsageError
+
+
+class Brackets:
+    """The batches of one round, of every arm at most one.
+
+    Attributes
+    ----------
+    rungs : number of rungs after which trials are stopped; 0 without halving.
+    failed : why trials are given up, by their names.
+    """
+
+    def __init__(self, spec: SearchSpec, batches: Sequence[Batch]) -> None:
+        self._halving, self.batches = spec.halving, batches
+        self.rungs = spec.halving.rungs - 1 if spec.halving is not None else 0
+        self.failed: dict[str, str] = {}
+        self._alive = {batch.arm: batch.fresh for batch in batches}
+        self._stopped: list[Trial] = []
+        self._reached: dict[str, list[tuple[int, float]]] = {}
+
+    @property
+    def planned(self) -> list[Trial]:
+        """Trials whose runs are part of the next session."""
+        return [trial for batch in self.batches for trial in batch.fresh if trial.name not in self.failed]
+
+    def until(self, rung: int) -> dict[str, int]:
+        """Return the epochs after which the runs of a rung pause, by run id."""
+        return {
+            run_id: self._epochs(batch, rung)
+            for batch in self.batches
+            for trial in self._alive[batch.arm]
+            for run_id in trial.run_ids
+        }
+
+    def stopped(self) -> list[str]:
+        """Return the ids of runs that do not go on."""
+        return [run_id for trial in self._stopped for run_id in trial.run_ids]
+
+    def going(self, arm: str) -> list[Trial]:
+        """Return the trials of an arm that have neither been stopped nor failed."""
+        return list(self._alive[arm])
+
+    def decided(
+        self, batch: Batch, rung: int, found: Rows, paused: Mapping[str, float | None], failed: Mapping[str, str]
+    ) -> Rung:
+        """Return what a rung is worth for every trial of a batch that was in it.
+
+        Parameters
+        ----------
+        paused : validation accuracy after the last epoch of paused runs, by run id.
+        failed : why runs failed, by run id.
+        """
+        epochs = self._epochs(batch, rung)
+        values: dict[int, float] = {}
+        given_up: dict[int, str] = {}
+        for trial in self._alive[batch.arm]:
+            lost = [failed[run_id] for run_id in trial.run_ids if run_id in failed and run_id not in found.trials]
+            if lost:
+                given_up[trial.number] = f"a run failed: {lost[0]}"
+                continue
+            value = mean([_reached(run_id, epochs, found, paused) for run_id in trial.run_ids])
+            if value is None:
+                given_up[trial.number] = NO_ACCURACY
+            else:
+                values[trial.number] = value
+        return Rung(epochs, values, given_up)
+
+    def apply(self, batch: Batch, rung: Rung) -> None:
+        """Stop the trials of a batch that a rung does not let go on."""
+        assert self._halving is not None
+        kept = halving.kept(rung.values, self._halving.reduction_factor)
+        alive = self._alive[batch.arm]
+        for trial in alive:
+            if trial.number in rung.values:
+                self._reached.setdefault(trial.name, []).append((rung.epochs, rung.values[trial.number]))
+            else:
+                self.failed[trial.name] = rung.failed.get(trial.number, "no part of the rung that was recorded")
+        self._stopped += [trial for trial in alive if trial.number in rung.values and trial.number not in kept]
+        self._alive[batch.arm] = [trial for trial in alive if trial.number in kept]
+
+    def reached(self, trial: Trial) -> tuple[tuple[int, float], ...]:
+        """Return the rungs that a trial was in: their epochs, and its mean validation accuracy after them."""
+        return tuple(self._reached.get(trial.name, ()))
+
+    def outcome(self, trial: Trial, found: Rows, failed: Mapping[str, str]) -> Outcome:
+        """Return what became of a trial, after the last session."""
+        if reason := self.failed.get(trial.name):
+            return Outcome("failed", None, reason, self.reached(trial))
+        return outcome(trial.run_ids, found, failed, self.reached(trial))
+
+    def _epochs(self, batch: Batch, rung: int) -> int:
+        assert self._halving is not None
+        return self._halving.epochs(batch.budget)[rung]
+
+
+def _reached(run_id: str, epochs: int, found: Rows, paused: Mapping[str, float | None]) -> float | None:
+    if run_id in found.trials:
+        return found.reached(run_id, epochs)
+    if run_id not in paused:
+        raise UsageError(
+            f"search.halving: run {run_id} was neither settled nor paused after {epochs} epochs: the launcher cannot "
+            f"pause runs; leave search.halving out"
+        )
+    return paused[run_id]

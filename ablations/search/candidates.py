@@ -1,0 +1,149 @@
+"""From what was drawn for an arm to complete runs, and whether all that hangs on the arm can follow it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablations import documents
+from ablations.arms import arm_document, expand
+from ablations.search.spec import SearchSpec
+from ablations.study import ArmSpec, StudyFile, StudySpec
+from aimlib.config import RunConfig
+from aimlib.errors import UsageError
+from aimlib.registry import datasets
+
+Document = Mapping[str, Any]
+KEYS = ("model", "data", "training")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that was drawn.
+
+    Attributes
+    ----------
+    problem : why it cannot be run or confirmed; empty where it can.
+    identity : text that is equal for equal configurations, as they would be confirmed.
+    run_ids : its runs in the screening, seed by seed.
+    budget : their epochs.
+    """
+
+    problem: str
+    identity: str = ""
+    run_ids: tuple[str, ...] = ()
+    budget: int = 0
+
+
+class Candidates:
+    """Examines configurations for the arms of a study; data are loaded once, for their fingerprints."""
+
+    def __init__(self, study: StudyFile, spec: SearchSpec) -> None:
+        self.study, self.spec = study, spec
+        self._fingerprints: dict[str, str] = {}
+
+    def examine(self, arm: str, document: Document) -> Candidate:
+        """Return what a configuration is worth for an arm.
+
+        Parameters
+        ----------
+        document : what the arm would say, base and arm merged.
+        """
+        found, problem = built(self.study, arm, document)
+        if problem:
+            return Candidate(problem)
+        run = self._screened(arm, document)
+        fingerprint = self._fingerprint(run)
+        seeds = [run.model_copy(update={"seed": seed}) for seed in self.spec.seeds]
+        return Candidate("", found, tuple(each.run_id(fingerprint) for each in seeds), run.training.epochs)
+
+    def _screened(self, arm: str, document: Document) -> RunConfig:
+        """Return the run of a configuration's first seed, as the screening's study file says it."""
+        own = screening_document(self.study, self.spec, {arm: document})["arms"][arm]
+        said = self.study.spec.model_copy(update={"arms": {arm: ArmSpec.parse(own)}, "search": None})
+        return RunConfig.parse({**arm_document(StudyFile(said, self.study.path), arm), "seed": self.spec.seeds[0]})
+
+    def _fingerprint(self, run: RunConfig) -> str:
+        key = run.data.model_dump_json()
+        if key not in self._fingerprints:
+            self._fingerprints[key] = datasets.create(run.data).load().fingerprint
+        return self._fingerprints[key]
+
+
+def built(study: StudyFile, arm: str, document: Document) -> tuple[str, str]:
+    """Return the identity of an arm with another configuration, and why it cannot be confirmed; one of the two.
+
+    All arms that start from it are built with it: what its controls cannot follow could not be judged.
+    """
+    spec = study.spec
+    arms = {name: spec.arms[name] for name in kin(spec, arm)}
+    arms[arm] = replaced(spec.arms[arm], document)
+    try:
+        found = expand(StudyFile(spec.model_copy(update={"arms": arms, "search": None}), study.path))
+    except UsageError as error:
+        return "", " ".join(str(error).replace(f"{study.path}: ", "").split())
+    return identity(next(each.config for each in found if each.name == arm)), ""
+
+
+def kin(spec: StudySpec, arm: str) -> list[str]:
+    """Return an arm and those that start from it, in the order of the study."""
+    found = {arm}
+    while more := {name for name, each in spec.arms.items() if each.of in found} - found:
+        found |= more
+    return [name for name in spec.arms if name in found]
+
+
+def replaced(arm: ArmSpec, document: Document) -> ArmSpec:
+    """Return an arm with another configuration, which is whole: it starts from the base, and keeps its role."""
+    return ArmSpec.parse({**_own(document), "role": arm.role})
+
+
+def identity(config: RunConfig) -> str:
+    """Return text that is equal for equal configurations, whatever their seed."""
+    return json.dumps({**config.identity(), "seed": 0}, sort_keys=True)
+
+
+def screening_document(study: StudyFile, spec: SearchSpec, arms: Mapping[str, Document]) -> dict[str, Any]:
+    """Return the study file of a screening.
+
+    Parameters
+    ----------
+    arms : what each trial says, by its name.
+    """
+    content: dict[str, Any] = {
+        "name": screening_name(study),
+        "base": study.spec.base,
+        "resources": study.spec.resources.model_dump(mode="json"),
+        "arms": {name: {**_trained(spec, document), "role": "other"} for name, document in arms.items()},
+        "seeds": list(spec.seeds),
+    }
+    return {**content, **({"protocol": study.spec.protocol} if study.spec.protocol else {})}
+
+
+def screening_name(study: StudyFile) -> str:
+    """Return the name of a study's screening, which is a folder's."""
+    return f"{study.spec.name[:54]}-screening"
+
+
+def _trained(spec: SearchSpec, document: Document) -> dict[str, Any]:
+    return {**_own(document), "training": documents.merge(document.get("training", {}), spec.training)}
+
+
+def _own(document: Document) -> dict[str, Any]:
+    return {key: document[key] for key in KEYS if key in document}
+
+
+def role_of(study: StudyFile, arm: str) -> str:
+    """Return the part in the verdict that an arm that says its own options has; builds nothing."""
+    given = study.spec.arms[arm].role
+    if given is not None:
+        return given
+    run = RunConfig.parse({**arm_document(study, arm), "seed": study.spec.seeds[0]})
+    return "baseline" if run.model.memory is None else "aim"
+
+
+def own_arms(spec: StudySpec) -> Iterable[str]:
+    """Return the arms that say their own options, and are not made from others."""
+    return (name for name, arm in spec.arms.items() if arm.control is None and arm.levels is None)

@@ -1,0 +1,99 @@
+"""The confirmation: the study itself, the best trials in their arms' places or beside them, on fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.arms import expand
+from ablations.search.candidates import identity, kin, replaced
+from ablations.search.spec import SearchSpec
+from ablations.search.trials import Trial
+from ablations.study import ArmSpec, StudyFile, StudySpec
+from aimlib.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What is confirmed.
+
+    Attributes
+    ----------
+    document : content of its study file: everything of the study but the search.
+    places : name of the arm as which a trial is confirmed, by the trial's name.
+    """
+
+    document: Mapping[str, Any]
+    places: Mapping[str, str]
+
+
+def ranked(trials: Iterable[Trial], arm: str) -> list[Trial]:
+    """Return the complete trials of an arm, the best first, of equals the first; each configuration once."""
+    own = [trial for trial in trials if trial.arm == arm and trial.value is not None and not trial.repeats]
+    return sorted(own, key=lambda trial: (-(trial.value or 0.0), trial.number))
+
+
+def confirmation(study: StudyFile, spec: SearchSpec, trials: Sequence[Trial]) -> Confirmation:
+    """Return what is confirmed of the trials.
+
+    A trial that is what another arm of the study says already is passed over: it would be the same runs.
+
+    Raises
+    ------
+    UsageError: an arm has no trial that could be confirmed.
+    """
+    arms, places = dict(study.spec.arms), {}
+    best = {arm: ranked(trials, arm) for arm in spec.arms}
+    if spec.confirm == "in_place":
+        taken = _fixed(study, spec)
+        for arm in spec.arms:
+            winner = _first(best[arm], taken, arm, study)
+            taken.add(winner.identity)
+            arms[arm] = replaced(study.spec.arms[arm], winner.document)
+            places[winner.name] = arm
+    else:
+        for arm in spec.arms:
+            _first(best[arm], set(), arm, study)
+    taken = _identities(study, arms)
+    for arm in spec.arms:
+        others = [trial for trial in best[arm] if trial.identity not in taken][: spec.top]
+        for trial in others:
+            taken.add(trial.identity)
+            arms[trial.name] = replaced(ArmSpec(), trial.document)
+            places[trial.name] = trial.name
+    return Confirmation(_document(study.spec, arms), places)
+
+
+def _first(best: Sequence[Trial], taken: set[str], arm: str, study: StudyFile) -> Trial:
+    for trial in best:
+        if trial.identity not in taken:
+            return trial
+    if best:
+        raise UsageError(
+            f"{study.path}: search: all that was found for arm {arm!r} is what another arm says already; search more "
+            f"widely, or remove that arm"
+        )
+    raise UsageError(
+        f"{study.path}: search: arm {arm!r} has no trial with a result: see the screening's directory for why its runs "
+        f"failed"
+    )
+
+
+def _fixed(study: StudyFile, spec: SearchSpec) -> set[str]:
+    """Return the identities of the arms that no search changes."""
+    moving = {name for arm in spec.arms for name in kin(study.spec, arm)}
+    return _identities(study, {name: arm for name, arm in study.spec.arms.items() if name not in moving})
+
+
+def _identities(study: StudyFile, arms: Mapping[str, ArmSpec]) -> set[str]:
+    if not arms:
+        return set()
+    spec = study.spec.model_copy(update={"arms": dict(arms), "search": None})
+    return {identity(arm.config) for arm in expand(StudyFile(spec, study.path))}
+
+
+def _document(spec: StudySpec, arms: Mapping[str, ArmSpec]) -> dict[str, Any]:
+    """Return a study file that says all that the study says, but for its arms and the search."""
+    said = spec.model_dump(mode="json", exclude={"arms", "search"})
+    return said | {"arms": {name: arm.model_dump(mode="json", exclude_defaults=True) for name, arm in arms.items()}}

@@ -1,0 +1,148 @@
+"""What a search was told, written once: with it a new process asks the same questions.
+
+``rounds/<arm>.<nnn>.json`` holds a batch of trials of an arm with their outcomes, ``rounds/<arm>.<nnn>.<r>.json`` what
+a rung of it decided. Each is created exclusively, so of two processes that search at once the first decides for both.
+A failed run that a later session repairs changes nothing of what was told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations.search.trials import Outcome, Trial
+from ablations.store import files
+from aimlib.errors import StoreError
+
+FOLDER = "rounds"
+_SHORT = 40
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trial as it was recorded."""
+
+    number: int
+    drawn: Mapping[str, Any]
+    run_ids: tuple[str, ...]
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What a rung of a batch decided.
+
+    Attributes
+    ----------
+    epochs : after which it ended.
+    values : mean validation accuracy after as many epochs, by the numbers of the trials that were in it.
+    failed : numbers of trials of which a run failed, with the reason.
+    """
+
+    epochs: int
+    values: Mapping[int, float]
+    failed: Mapping[int, str]
+
+
+class Ledger:
+    """The records of a search.
+
+    Parameters
+    ----------
+    directory : of the screening.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.folder = directory / FOLDER
+        with files.explained(self.folder, "created"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def round(self, arm: str, number: int) -> tuple[Told, ...] | None:
+        """Return what was told of a batch; None where it has not been told."""
+        path = self._path(arm, number)
+        content = _read(path)
+        if content is None:
+            return None
+        try:
+            return tuple(_told(item) for item in content["trials"])
+        except (KeyError, TypeError) as error:
+            raise _broken(path, error) from None
+
+    def write_round(self, arm: str, number: int, trials: Sequence[Trial]) -> None:
+        """Record a batch, unless that has been done."""
+        items = [
+            {
+                "number": trial.number,
+                "drawn": dict(trial.drawn),
+                "run_ids": list(trial.run_ids),
+                "outcome": asdict(trial.outcome),
+            }
+            for trial in trials
+        ]
+        _create(self._path(arm, number), {"arm": arm, "trials": items})
+
+    def rung(self, arm: str, number: int, rung: int) -> Rung | None:
+        """Return what a rung of a batch decided; None where it has not."""
+        path = self._path(arm, number, rung)
+        content = _read(path)
+        if content is None:
+            return None
+        try:
+            values, failed = (
+                {int(key): value for key, value in content[name].items()} for name in ("values", "failed")
+            )
+            return Rung(content["epochs"], values, failed)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _broken(path, error) from None
+
+    def write_rung(self, arm: str, number: int, rung: int, decided: Rung) -> None:
+        """Record a rung, unless that has been done."""
+        content = {
+            "arm": arm,
+            "epochs": decided.epochs,
+            "values": {str(key): value for key, value in sorted(decided.values.items())},
+            "failed": {str(key): reason for key, reason in sorted(decided.failed.items())},
+        }
+        _create(self._path(arm, number, rung), content)
+
+    def _path(self, arm: str, number: int, rung: int | None = None) -> Path:
+        suffix = "" if rung is None else f".{rung}"
+        return self.folder / f"{_stem(arm)}.{number:03d}{suffix}.json"
+
+
+def _stem(arm: str) -> str:
+    """Return an arm's name as it can stand in a file's, different for different arms."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "-", arm)[:_SHORT]
+    return plain if plain == arm else f"{plain}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}"
+
+
+def _told(item: Mapping[str, Any]) -> Told:
+    outcome = item["outcome"]
+    rungs = tuple((epochs, value) for epochs, value in outcome["rungs"])
+    return Told(item["number"], item["drawn"], tuple(item["run_ids"]), Outcome(**{**outcome, "rungs": rungs}))
+
+
+def _create(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    files.create(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _broken(path, error) from None
+
+
+def _broken(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"{path}: no record of a search ({error!r}); restore it from a copy, or remove it and all later ones of this "
+        f"arm: what was trained is not trained again"
+    )

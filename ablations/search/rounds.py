@@ -1,0 +1,155 @@
+"""The search of one arm, batch by batch: asked, answered from the ledger or anew, told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ablations.arms import arm_document
+from ablations.search.candidates import Candidates
+from ablations.search.ledger import Ledger, Told
+from ablations.search.parameters import merged
+from ablations.search.proposals import Proposals, Question
+from ablations.search.spaces import Space
+from ablations.search.spec import SearchSpec
+from ablations.search.trials import Outcome, Trial, trial_name
+from ablations.study import StudyFile
+from aimlib.errors import StoreError, UsageError
+
+_MOST_DRAWS = 20
+"""So many configurations are drawn for one that is wanted before a space is given up as one that cannot be built."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Trials of an arm that are asked for at once.
+
+    Attributes
+    ----------
+    number : from 0, within the arm.
+    trials : in the order in which they were drawn; those that cannot be built have their outcome already.
+    recorded : what they were told before, by number; None where they have not been.
+    budget : epochs of their runs.
+    """
+
+    arm: str
+    number: int
+    trials: tuple[Trial, ...]
+    recorded: Mapping[int, Outcome] | None
+    budget: int
+
+    @property
+    def fresh(self) -> list[Trial]:
+        """Those that have runs of their own."""
+        return [trial for trial in self.trials if trial.run_ids and not trial.repeats]
+
+
+class ArmSearch:
+    """The search of one arm.
+
+    Attributes
+    ----------
+    trials : those that were told, in order.
+    """
+
+    def __init__(
+        self, study: StudyFile, spec: SearchSpec, arm: str, space: Space, *, candidates: Candidates, ledger: Ledger
+    ) -> None:
+        self.arm, self.trials = arm, list[Trial]()
+        self.proposals = Proposals(space, spec)
+        self._study, self._spec, self._candidates, self._ledger = study, spec, candidates, ledger
+        self._document = arm_document(study, arm)
+        self._firsts: dict[str, Trial] = {}
+        self._rounds = 0
+        self._draws = 0
+
+    @property
+    def done(self) -> int:
+        """How many trials have been told, of those that can be built."""
+        return sum(trial.buildable for trial in self.trials)
+
+    def ask(self) -> Batch | None:
+        """Return the next batch; None where all trials have been told.
+
+        Raises
+        ------
+        StoreError: the ledger holds answers to other questions.
+        UsageError: next to nothing of the space can be built.
+        """
+        left = self._spec.trials - self.done
+        told = self._ledger.round(self.arm, self._rounds) if left > 0 else None
+        wanted = min(self._spec.batch, left)
+        if told is not None:
+            wanted = min(sum(each.outcome.state != "unbuildable" for each in told), left)
+        trials: list[Trial] = []
+        budget = 0
+        while sum(bool(trial.run_ids) for trial in trials) < wanted and (question := self.proposals.ask()) is not None:
+            trial, epochs = self._examined(question)
+            budget = epochs or budget
+            trials.append(trial)
+        if not trials:
+            return None
+        recorded = self._compared(trials, told) if told is not None else None
+        return Batch(self.arm, self._rounds, tuple(trials), recorded, budget)
+
+    def _examined(self, question: Question) -> tuple[Trial, int]:
+        """Return the trial that a question makes, and the epochs of its runs."""
+        self._draws += 1
+        document = merged(self._document, question.document)
+        found = self._candidates.examine(self.arm, document)
+        first = self._firsts.get(found.identity)
+        trial = Trial(
+            self.arm,
+            question.number,
+            question.drawn,
+            document,
+            found.identity,
+            found.run_ids,
+            first.name if first else "",
+            Outcome("unbuildable", None, found.problem) if found.problem else Outcome("failed", None, "not computed"),
+        )
+        self.proposals.note(trial.number, {"arm": self.arm, "trial": trial.name, "run ids": list(trial.run_ids)})
+        if found.problem:
+            self._settle(trial)
+            if self._draws > _MOST_DRAWS * self._spec.trials:
+                raise UsageError(
+                    f"{self._study.path}: search: of {self._draws} configurations that were drawn for arm "
+                    f"{self.arm!r} {len(self._firsts)} can be built, e.g. {found.problem}; narrow search.over"
+                )
+        else:
+            self._firsts.setdefault(found.identity, trial)
+        return trial, found.budget
+
+    def _compared(self, trials: list[Trial], told: tuple[Told, ...]) -> dict[int, Outcome]:
+        recorded = {each.number: each for each in told}
+        for trial in trials:
+            was = recorded.get(trial.number)
+            if was is None or dict(was.drawn) != dict(trial.drawn) or was.run_ids != trial.run_ids:
+                raise StoreError(
+                    f"{self._ledger.folder}: holds the answers to another search: {trial_name(self.arm, trial.number)} "
+                    f"is another configuration now. search.over, the sampler, seeds, training or arm {self.arm!r} were "
+                    f"changed, or the version of Optuna or of this package; change them back, or give another --out"
+                )
+        return {number: each.outcome for number, each in recorded.items()}
+
+    def tell(self, batch: Batch, outcomes: Mapping[int, Outcome]) -> None:
+        """Tell what became of a batch. A configuration that came before has its outcome, and cost nothing."""
+        for trial in batch.trials:
+            if not trial.buildable:
+                self.trials.append(trial)
+                continue
+            if trial.repeats:
+                first = self._firsts[trial.identity].outcome
+                settled = replace(trial, outcome=replace(first, epochs=0, seconds=0.0))
+            else:
+                settled = replace(trial, outcome=outcomes[trial.number])
+                self._firsts[trial.identity] = settled
+            self._settle(settled)
+            self.trials.append(settled)
+        self._rounds += 1
+
+    def _settle(self, trial: Trial) -> None:
+        outcome = trial.outcome
+        said = {"epochs": outcome.epochs, "censored": trial.censored, "repeats": trial.repeats, "why": outcome.reason}
+        self.proposals.note(trial.number, {key: value for key, value in said.items() if value not in ("", None)})
+        self.proposals.tell(trial.number, outcome)

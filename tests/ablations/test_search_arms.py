@@ -1,0 +1,213 @@
+"""What a study says of its search, for one arm or several: what applies to which, grids, and what `check` tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations.checking import check
+from ablations.search.grids import grid
+from ablations.search.halving import epochs_of_bracket
+from ablations.search.parameters import Parameter, applies, space, suggest
+from ablations.search.spec import HalvingSpec
+from ablations.study import read_study
+from aimlib.dimensions import Categorical, Integer, Real
+from aimlib.errors import ConfigError
+
+StudyMaker = Callable[..., Path]
+RATE = "training.optimizer.learning_rate"
+SEARCH: dict[str, Any] = {
+    "vary": ["baseline", "aim"],
+    "over": ["model.placement", RATE],
+    "trials": 4,
+    "seeds": [90],
+    "training": {"epochs": 3},
+}
+
+
+def notes(path: Path) -> list[str]:
+    return list(check(path, timing=False).notes)
+
+
+def problem(study: StudyMaker, **changes: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check(study({"search": {**SEARCH, **changes}}), timing=False)
+    return str(caught.value)
+
+
+# What each arm gets
+
+
+def test_check_says_what_each_arm_gets(study: StudyMaker) -> None:
+    said = notes(study({"search": SEARCH}))
+    budget = "4 trials x 1 seeds = 4 runs of arm"
+    confirmed = "3 epochs each; the best is confirmed in the arm's place, 3 further ones beside it"
+    assert f"search: 1 parameters over {RATE}; {budget} 'baseline', not among those above; {confirmed}" in said
+    assert any(f"parameters over model.placement, {RATE}; {budget} 'aim'" in note for note in said)
+    assert "search: arm 'baseline' has no model.placement: not searched for it" in said
+    assert f"search: baseline: {RATE}: 1e-05 to 0.01, logarithmic" in said
+    assert not any("unequal" in note for note in said)
+
+
+def test_a_mapping_gives_every_arm_its_own_list(study: StudyMaker) -> None:
+    over = {"baseline": [RATE], "aim": ["model.update"]}
+    search = {key: value for key, value in SEARCH.items() if key != "vary"}
+    assert read_study(study({"search": {**search, "over": over}})).spec.search.arms == ("baseline", "aim")  # type: ignore[union-attr]
+    wrong = {"baseline": [RATE, "model.update"], "aim": ["model.update"]}
+    assert (
+        "search.over.baseline: 'model.update': the varied arm has no memory, and a search must not give it one"
+        in problem(study, over=wrong)
+    )
+    assert "names other arms than over does" in problem(study, over=over, vary=["aim"])
+
+
+def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
+    assert "'model.memories' cannot be searched over; did you mean" in problem(study, over=["model.memories", RATE])
+    assert "nothing of it applies to arm 'baseline'" in problem(study, over=["model.update"])
+    assert "has no memory" in problem(study, vary="baseline", over=["model.memory"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vary": []}, "vary: missing: the arms that are searched"),
+        ({"vary": ["aim", "aim"]}, "an arm is named twice"),
+        ({"over": "model.update"}, "give a list of key paths, or a mapping of arms to such lists"),
+        ({"seeds": [90, 90]}, "seeds: [90, 90]: a seed is given twice"),
+        ({"seeds": [7]}, "search.seeds: 7 are seeds that the study may still come to: its looks go on to 12 pairs"),
+        ({"confirm": "beside", "top": 0}, "top: 0 confirms nothing beside the arms"),
+        ({"levels": {RATE: 3}}, "levels: without effect: sampler tpe draws from the whole range"),
+        ({"halving": {}, "batch": 2}, "batch: 2 trials in a batch, and halving keeps one of 3; give a batch of 9"),
+        ({"halving": {}}, "search.halving: 3 epochs of arm 'baseline' have no 3 rungs with a factor of 3"),
+        ({"training": {"optimizer": {"learning_rate": 1e-3}}}, f"search.training: fixes {RATE}, which is searched"),
+        ({"training": {"select_on": "test"}}, "hold out no validation images, on which a search is judged"),
+        ({"training": {"selection": "best_test"}}, "choose epochs on test images, which must have no part"),
+        ({"training": {"epochs": "three"}}, "search: trials of arm 'baseline': training.epochs"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
+    assert message in problem(study, **changes)
+
+
+def test_names_that_trials_will_have_are_refused(study: StudyMaker) -> None:
+    path = study({"search": SEARCH, "arms.aim_0001": {"of": "aim", "model": {"update": "residual"}}})
+    with pytest.raises(ConfigError, match=r"arms\.aim_0001: trials of arm 'aim' have such names; rename it"):
+        read_study(path)
+
+
+# Unequal tuning
+
+
+def test_a_baseline_that_is_not_searched_is_a_warning(study: StudyMaker) -> None:
+    said = notes(study({"search": {**SEARCH, "vary": "aim"}}))
+    assert any(
+        note.startswith("search: unequal tuning: 'aim' searched and the baseline 'baseline' is not") for note in said
+    )
+
+
+def test_other_unequal_tuning_is_a_warning(study: StudyMaker) -> None:
+    said = notes(study({"search": {**SEARCH, "vary": "baseline", "over": [RATE]}}))
+    assert any("the baseline 'baseline' is searched, and no arm with memory is" in note for note in said)
+    search = {key: value for key, value in SEARCH.items() if key != "training"}
+    said = notes(study({"search": search, "arms.aim.training": {"epochs": 4}}))
+    assert any("trials have different numbers of epochs (baseline 2, aim 4)" in note for note in said)
+    levels = {RATE: 2, "model.placement": ["every_layer", "block_entry"]}
+    said = notes(study({"search": {**SEARCH, "sampler": "grid", "levels": levels}}))
+    assert any("the grids have different numbers of points (baseline 2, aim 4)" in note for note in said)
+
+
+def test_a_control_that_cannot_follow_makes_a_corner_one_that_is_passed_over(study: StudyMaker) -> None:
+    """Permuting a memory that no image changes does nothing; such a trial could not be judged by its control."""
+    permuted = {"arms.permuted": {"of": "aim", "control": "permuted_memory"}}
+    said = notes(study({"search": {**SEARCH, "vary": "aim", "over": ["model.update"]}, **permuted}))
+    assert any(note.startswith("search: corner model.update=none cannot be built") for note in said)
+
+
+# Grids
+
+
+def test_a_grid_has_every_point_that_applies_once() -> None:
+    parameters = [
+        Parameter("a", ("a",), Categorical(("none", "x", "y"))),
+        Parameter("a.x.n", ("n",), Integer(1, 3), ("a", "x")),
+        Parameter("b", ("b",), Real(0.001, 0.1, log=True), ("a", None)),
+    ]
+    points = grid(parameters, {"b": 3})
+    assert len(points) == 1 + 3 * 3 + 3
+    assert len({tuple(sorted(point.items())) for point in points}) == len(points)
+    assert sorted({point["b"] for point in points if "b" in point}) == pytest.approx([0.001, 0.01, 0.1])
+    assert {0.001, 0.1} <= {point.get("b") for point in points}, "the ends are exact"
+    for point in points:
+        assert set(point) == {p.name for p in parameters if applies(p, {k: point[k] for k in point if k != p.name})}
+
+
+@pytest.mark.parametrize(
+    ("dimension", "levels", "expected"),
+    [
+        (Real(0.0, 1.0), 1, (0.5,)),
+        (Real(1e-4, 1e-2, log=True), 1, (pytest.approx(1e-3),)),
+        (Real(0.0, 1.0), 5, (0.0, 0.25, 0.5, 0.75, 1.0)),
+        (Integer(16, 1024, log=True), 4, (16, 64, 256, 1024)),
+        (Integer(1, 3), 9, (1, 2, 3)),
+        (Integer(1, 3), None, (1, 2, 3)),
+        (Integer(1, 9), (2, 5), (2, 5)),
+        (Categorical(("a", "b", "c")), ("c", "a"), ("c", "a")),
+    ],
+)
+def test_levels_of_a_dimension(dimension: Any, levels: Any, expected: tuple[Any, ...]) -> None:
+    given = {} if levels is None else {"p": levels}
+    assert tuple(point["p"] for point in grid([Parameter("p", ("p",), dimension)], given)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, f"search: {RATE} is not finite, 1e-05 to 0.01: a grid needs search.levels.{RATE}, e.g. 3 or a list"),
+        ({"levels": {RATE: [0.5]}}, f"search.levels.{RATE}: 0.5 is not in the dimension, 1e-05 to 0.01"),
+        ({"levels": {RATE: [0.001, 0.001]}}, f"search.levels.{RATE}: a level is given twice"),
+        ({"levels": {RATE: 0}}, "give how many levels, or a list of them"),
+        ({"levels": {RATE: 2, "model.placment": 3}}, "search.levels.model.placment: unknown parameter"),
+        ({"levels": {RATE: 2, "model.placement": 3}}, "search.levels.model.placement: a choice has its own levels"),
+        (
+            {"levels": {RATE: 9}, "over": [RATE]},
+            "search.trials: the grid of arm 'baseline' has 9 points, more than 4 trials; raise trials to 9",
+        ),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused(study: StudyMaker, changes: dict[str, Any], message: str) -> None:
+    assert message in problem(study, sampler="grid", **changes)
+
+
+def test_a_grid_of_the_whole_space_is_drawn_by_optuna_as_it_is(study: StudyMaker) -> None:
+    """Every point is one that Optuna's distributions take, and comes back from it unchanged."""
+    import optuna
+
+    arm = {"model": {"memory": "conv_ones", "placement": "every_layer", "update": "none"}}
+    parameters = space(("model.memory", "model.update"), arm)
+    ranges = {p.name: 2 for p in parameters if not isinstance(p.dimension, Categorical)}
+    study_of_optuna = optuna.create_study()
+    for point in grid(parameters, ranges):
+        study_of_optuna.enqueue_trial(point)
+        trial = study_of_optuna.ask()
+        suggest(trial, parameters)
+        assert trial.params == point
+
+
+# Halving
+
+
+def test_rungs_are_fractions_of_a_budget_rounded_up() -> None:
+    assert HalvingSpec().epochs(90) == (10, 30, 90)
+    assert HalvingSpec(reduction_factor=2, rungs=4).epochs(30) == (4, 8, 15, 30)
+    assert epochs_of_bracket(9, 3, (10, 30, 90)) == 9 * 10 + 3 * 20 + 1 * 60
+    assert epochs_of_bracket(4, 3, (1, 3)) == 4 * 1 + 2 * 2
+
+
+def test_check_tells_what_halving_spares(study: StudyMaker) -> None:
+    search = {**SEARCH, "trials": 9, "batch": 9, "halving": {}, "training": {"epochs": 9}}
+    said = notes(study({"search": search}))
+    spared = "of every 9 trials one of 3 goes on after 1, 3 of 9 epochs: 21 epochs instead of 81"
+    assert sum(spared in note for note in said) == 2
