@@ -2,7 +2,7 @@
 
 Requests, one JSON list per line of standard input, and their answers:
 
-["run", study, directory]  process number of a driver that computes the study inline
+["run", study, directory]  process number of a driver that computes the study inline, its search first
 ["wait", process]          its exit code: 0 done, 1 failed or open runs, 2 an exception, -9 killed
 """
 
@@ -23,6 +23,8 @@ import ablations.launch
 import aimlib.backbones
 import aimlib.datasets
 import analysis.claims  # noqa: F401
+from ablations import screening
+from ablations.study import read_study
 from aimlib.training import optimizers, schedules, selections  # noqa: F401
 
 assert sklearn.datasets
@@ -33,7 +35,10 @@ assert aimlib.datasets
 def drive(study: str, directory: str) -> int:
     torch.set_num_threads(1)
     try:
-        session = ablations.launch.run(Path(study), Path(directory), executor="inline")
+        if read_study(study).spec.search is not None:
+            session = screening.run(study, directory, executor="inline").session
+        else:
+            session = ablations.launch.run(Path(study), Path(directory), executor="inline")
     except BaseException:
         traceback.print_exc()
         return 2

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import optuna
 import pytest
+from drivers import Farm
 from fake_launcher import FakeLauncher
-from tiny_study import numbers, rows
+from tiny_study import numbers
 
 import analysis
 from ablations import screening
@@ -304,32 +305,21 @@ def test_a_screening_goes_on_where_it_was_interrupted(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_killed_again_and_again_the_search_gives_the_same(
-    study: StudyMaker, tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
-) -> None:
-    """A driver in a process of its own, killed with -9 wherever it is; screening, freeze and confirmation by itself."""
+def test_killed_again_and_again_the_search_gives_the_same(study: StudyMaker, tmp_path: Path, farm: Farm) -> None:
+    """Drivers that are killed with -9 wherever they are; screening, freeze and confirmation follow by themselves."""
     search = {**BOTH, "trials": 3, "training": {"epochs": 8}, "top": 0}
     path = study({"search": search, "seeds": [0, 1]})
-    run = ("run", path, "--executor", "inline", "--out")
-    assert command(*run, tmp_path / "whole").wait(600) == 0
+    assert farm.wait(farm.run(path, tmp_path / "whole")) == 0
     rng = random.Random(1)
-    kills = 0
+    kills, patience = 0, 0.5
     while True:
-        driver = command(*run, tmp_path / "broken")
-        settled = tmp_path / "broken" / ("confirmation" if kills % 3 == 2 else "screening")
-        before = len(rows(settled)) if settled.exists() else 0
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            for _ in range(3000):
-                if driver.poll() is not None or (settled.exists() and len(rows(settled)) > before):
-                    break
-                driver.wait(0.05)
-            driver.wait(rng.uniform(0, 1.5))
-        if driver.poll() is not None:
+        driver = farm.run(path, tmp_path / "broken")
+        time.sleep(rng.uniform(0.5, 1.0) * patience)
+        if not farm.kill(driver):
             break
-        driver.kill()
-        driver.wait()
         kills += 1
-    assert driver.returncode == 0
+        patience *= 1.15  # a driver that is killed before its first epoch leaves nothing behind
+    assert farm.wait(farm.run(path, tmp_path / "broken")) == 0
     assert kills >= 3
     ranking = [tmp_path / name / "screening" / "ranking.csv" for name in ("whole", "broken")]
     assert ranking[0].read_bytes() == ranking[1].read_bytes()
