@@ -33,19 +33,20 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
 
     Returns
     -------
-    The last session; `computed` counts the runs of all. It ends early where runs failed, were stopped or interrupted: a
-    look that lacks a pair has no verdict.
+    The last session; `computed` counts the runs of all, `settled_before` those before the first. It ends early where
+    runs failed, were stopped or interrupted: a look that lacks a pair has no verdict.
     """
     numbers = Looks(study.spec.looks, further_block=study.spec.further_block).numbers
     seeds = list(study.spec.seeds)
     if list(planned[: len(seeds)]) == seeds:
         seeds = list(planned)
-    computed = 0
+    computed, before = 0, None
     while True:
         seeds = extended(seeds, next((number for number in numbers if number >= len(seeds)), len(seeds)))
         session = run(seeds)
         computed += session.computed
-        session = replace(session, computed=computed)
+        before = session.settled_before if before is None else before
+        session = replace(session, computed=computed, settled_before=before)
         if session.interrupted or session.failed or session.open:
             return session
         findings = _look(session.directory)

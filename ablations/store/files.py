@@ -13,7 +13,6 @@ import hashlib
 import os
 import re
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -120,16 +119,30 @@ def synchronise(path: Path) -> None:
 
 
 def abandoned(directory: Path) -> list[Path]:
-    """Return temporary files whose writer is dead: a process gone from this machine, or a file a day old."""
-    found = []
+    """Return temporary files whose writer is dead: a process gone from this machine, or a day old and from another.
+
+    Age is judged by the clock that dates the files, the file server's: this machine's may have jumped.
+    """
+    found: list[Path] = []
+    now: float | None = None
     for name in names(directory, re.compile(r"\.[0-9a-f]{32}\.[\w-]+\.\d+\.tmp")):
         path = directory / name
         _, _, host, process, _ = name.split(".")
         with suppress(FileNotFoundError):  # its writer finished meanwhile
-            old = time.time() - path.stat().st_mtime > _STALE_AFTER
-            if old or (host == host_name() and not is_alive(int(process))):
+            if host == host_name():
+                stale = not is_alive(int(process))
+            else:
+                now = _clock_of(directory) if now is None else now
+                stale = now - path.stat().st_mtime > _STALE_AFTER
+            if stale:
                 found.append(path)
     return found
+
+
+def _clock_of(directory: Path) -> float:
+    """Return the time at which a file that is written now is dated."""
+    with staged(directory / "clock", lambda path: path.write_bytes(b"")) as probe:
+        return probe.stat().st_mtime
 
 
 def _temporary_name() -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -344,3 +345,16 @@ def test_commits_are_on_disk_before_they_are_visible(store: ResultStore, monkeyp
 def test_the_store_imports_neither_torch_nor_ray() -> None:
     code = "import sys, ablations.store, ablations.provenance; print({'torch', 'ray'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_a_clock_that_jumps_makes_no_writer_look_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / f".{'0' * 32}.{files.host_name()}.{os.getpid()}.tmp"
+    fresh, old = (tmp_path / f".{digit * 32}.elsewhere-00000000.1.tmp" for digit in "12")
+    for path in (mine, fresh, old):
+        path.write_bytes(b"")
+    two_days = 2 * 24 * 3600
+    os.utime(old, (old.stat().st_atime - two_days,) * 2)
+    os.utime(mine, (mine.stat().st_atime - two_days,) * 2)
+    monkeypatch.setattr(time, "time", lambda: old.stat().st_mtime + 4 * two_days)
+    assert files.abandoned(tmp_path) == [old]
+    assert sorted(tmp_path.iterdir()) == sorted([mine, fresh, old]), "looking leaves nothing behind"

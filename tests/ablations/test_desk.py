@@ -1,0 +1,132 @@
+"""What an ending means for the store and for who watches: storage that fills, arms that fail, errors shown at once."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tiny_study import changed, failures, write
+
+import ablations.desk
+from ablations import planning
+from ablations.desk import Desk
+from ablations.execution.endings import Ending
+from ablations.execution.queue import Queue
+from ablations.execution.stopping import Stop
+from ablations.registration import stale
+from ablations.store import ResultStore
+from ablations.study import read_study
+from ablations.trial import tasks
+
+
+class Watcher(list[tuple[Any, ...]]):
+    """Remembers what it is told."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: self.append((name, *arguments))
+
+
+class Table:
+    """A desk with its queue, its watcher and what was printed."""
+
+    def __init__(self, folder: Path, seeds: int = 3) -> None:
+        plan = planning.plan(read_study(write(folder, changed({"seeds": seeds}))))
+        self.store = ResultStore(folder / "out")
+        self.tasks = {task.run_id: task for task in tasks(plan, self.store, list(plan.runs))}
+        self.watcher, self.said = Watcher(), io.StringIO()
+        self.queue = Queue(self.tasks.values(), retries=1)
+        self.stop = Stop(lambda reason: None)
+        labels = {run_id: f"{task.arm}, seed {task.config['seed']}" for run_id, task in self.tasks.items()}
+        console = Console(file=self.said, width=200)
+        self.desk = Desk(self.store, self.tasks, self.queue, self.stop, [self.watcher], console, labels)
+
+    def of(self, arm: str) -> list[str]:
+        return [run_id for run_id, task in self.tasks.items() if task.arm == arm]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    return Table(tmp_path)
+
+
+def test_an_arm_that_fails_twice_alike_is_not_begun_again_and_its_error_is_shown(table: Table) -> None:
+    failed = Ending("failed", "KeyError: 'x'", "KeyError at plugin.py:3", "  File plugin.py\n    x\nKeyError: 'x'")
+    first, second, third = table.of("aim")
+    while not {first, second} <= table.queue.running:
+        assert table.queue.next() is not None
+    for run_id in (first, second):
+        table.desk.ended(run_id, failed)
+    assert set(table.desk.failed) == {first, second}
+    assert set(table.desk.withheld) == {third}
+    assert ("died", first, "KeyError: 'x'") in table.watcher
+    assert ("ended", third, "stopped") in table.watcher
+    assert "    KeyError: 'x'" in table.said.getvalue()
+    assert "arm aim: the same error twice; its other 1 runs are not begun" in table.said.getvalue()
+
+
+def test_a_death_is_told_and_given_up_with_a_row_when_it_repeats(table: Table) -> None:
+    run_id = next(iter(table.tasks))
+    table.queue.next()
+    table.desk.died(run_id, "node gone", "infrastructure")
+    assert table.watcher[-1] == ("again", run_id, "node gone", 1.0)
+    assert failures(table.store.directory) == []
+    table.queue._entries[run_id].ready = 0.0
+    table.queue.next()
+    table.desk.died(run_id, "node gone", "infrastructure")
+    assert table.watcher[-1][0] == "died"
+    (row,) = failures(table.store.directory)
+    assert row["reason"] == "ended 2 times in a row without progress: node gone"
+
+
+def test_full_storage_holds_the_queue_back_until_there_is_room(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    free: Mapping[str, int] = {"bytes": 10**6}
+    monkeypatch.setattr(ablations.desk, "_ROOM", 0.0)
+    monkeypatch.setattr(table.store, "room", lambda: free["bytes"])
+    table.desk.tick()
+    assert table.queue.next() is None
+    assert "no run is begun until there is room" in table.watcher[-1][1]
+    table.desk.tick()
+    assert len(table.watcher) == 1, "said once"
+    free = {"bytes": 10**12}
+    table.desk.tick()
+    assert table.queue.next() is not None
+    assert "are free again: going on" in table.watcher[-1][1]
+
+
+def test_storage_without_a_limit_is_never_full(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table.store, "room", lambda: None)
+    table.desk.tick()
+    assert table.watcher == []
+    assert table.queue.next() is not None
+
+
+def test_a_row_that_the_driver_does_not_see_is_a_failure(table: Table) -> None:
+    run_id = next(iter(table.tasks))
+    table.queue.next()
+    table.desk.ended(run_id, Ending("finished"))
+    assert "storage that all nodes share" in table.desk.failed[run_id]
+    assert len(failures(table.store.directory)) == 1
+
+
+def test_a_request_to_stop_halts_the_queue(table: Table) -> None:
+    table.stop.request("Ctrl-C", 130)
+    table.desk.tick()
+    assert table.queue.next() is None
+    assert table.queue.exhausted
+
+
+def test_what_is_stale_is_told_by_its_cause() -> None:
+    before = {"runs": [{"run_id": f"r{n}", "arm": arm} for n, arm in enumerate(["aim", "aim", "gone"])]}
+    now = {"arms": [{"name": "aim"}, {"name": "baseline"}]}
+    assert list(stale({"r0", "r1", "r2", "r9"}, before, now)) == [
+        "stale: 1 settled runs of earlier versions of the study are left out of the report; they stay where they are",
+        "stale: 2 settled runs of arm aim, which was changed or has fewer seeds now, are left out of the report; they "
+        "stay where they are",
+        "stale: 1 settled runs of arm gone, which the study no longer has, are left out of the report; they stay where "
+        "they are",
+    ]
+    assert list(stale(set(), before, now)) == []
