@@ -112,6 +112,12 @@ class RayExecutor:
     def check(self) -> None:
         """Nothing is left to refuse: entering the context has compared the resources with the cluster's."""
 
+    def worker(self) -> type:
+        """Return Tune's trainable that computes tasks."""
+        from ablations.execution.worker import Worker  # noqa: PLC0415 -- imports Ray
+
+        return Worker
+
     def execute(self, queue: Queue, listener: Listener, stop: Stop) -> None:
         """Compute what the queue gives out, as much at once as fits; return when it is exhausted or the session ends.
 
@@ -120,14 +126,13 @@ class RayExecutor:
         from ray import tune  # noqa: PLC0415
 
         from ablations.execution.feed import Feed, Relay, StopAll  # noqa: PLC0415
-        from ablations.execution.worker import Worker  # noqa: PLC0415
 
         limits = self.resources[0]
         stopper = StopAll()
         relay = Relay(queue, listener, stop, stopper, grace=limits.grace_seconds, stall=limits.stall_minutes * 60)
         with scratch() as folder:
             tuner = tune.Tuner(
-                Worker,
+                self.worker(),
                 tune_config=tune.TuneConfig(
                     search_alg=Feed(queue, relay, stall_seconds=limits.stall_minutes * 60),
                     num_samples=-1,
@@ -141,6 +146,8 @@ class RayExecutor:
                     callbacks=[relay],
                     stop=stopper,
                     failure_config=tune.FailureConfig(max_failures=0),
+                    # Runs keep their own state; asked for another, a worker would die of it instead of going on.
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             )
             tuner.fit()

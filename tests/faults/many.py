@@ -1,0 +1,104 @@
+"""Thousands of runs that compute nothing: what is left is what a session costs per run. Prints a line of JSON.
+
+Argument: number of runs.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import threading
+import time
+from typing import Any
+
+from ablations.execution.endings import Blame, Ending
+from ablations.execution.queue import Queue
+from ablations.execution.ray_executor import RayExecutor
+from ablations.execution.stopping import Stop
+from ablations.resources import Resources
+from ablations.sight import Outline, Progress
+from ablations.trial import Task
+
+
+class Driver:
+    """The listener of the session: the state that people see, and the times."""
+
+    def __init__(self, queue: Queue, progress: Progress) -> None:
+        self.queue, self.progress = queue, progress
+        self.ends: dict[str, float] = {}
+        self.doubled: list[str] = []
+        self.resident: list[float] = []
+
+    def began(self, run_id: str, where: str) -> None:
+        self.progress.started(run_id, where)
+
+    def epoch(self, run_id: str, row: dict[str, Any]) -> None:
+        raise AssertionError("nothing is trained")
+
+    def ended(self, run_id: str, ending: Ending) -> None:
+        if run_id in self.ends:
+            self.doubled.append(run_id)
+        self.ends[run_id] = time.monotonic()
+        self.progress.ended(run_id, ending.end)
+        self.queue.ended(run_id, ending)
+        if len(self.ends) % 100 == 0:
+            with open("/proc/self/statm") as file:  # noqa: PTH123
+                self.resident.append(int(file.read().split()[1]) * resource.getpagesize() / 2**20)
+
+    def died(self, run_id: str, cause: str, blame: Blame) -> None:
+        self.queue.died(run_id, blame, cause)
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def tick(self) -> None:
+        """Time passes."""
+
+
+class Executor(RayExecutor):
+    def worker(self) -> type:
+        from ablations.execution.worker import Worker
+
+        class Nothing(Worker):
+            """Ends at once."""
+
+            def _run(self) -> None:
+                self._events.put({"ended": Ending("finished").as_json()})
+
+            def _begin(self, config: dict[str, Any]) -> None:
+                super()._begin(config)
+                assert isinstance(self._thread, threading.Thread)
+
+        return Nothing
+
+
+def task(number: int) -> Task:
+    config = {"seed": number, "training": {"epochs": 1}}
+    return Task("", "", "", f"arm{number % 8}", f"{number:020x}", "", config, {}, "cpu", 1)
+
+
+count = int(sys.argv[1])
+tasks = [task(number) for number in range(count)]
+queue = Queue(tasks, retries=0)
+outline = Outline("many", {f"arm{n}": 1 for n in range(8)}, tuple((t.run_id, t.arm, t.config["seed"]) for t in tasks))
+driver = Driver(queue, Progress(outline, ()))
+with Executor([Resources()]) as executor:
+    began = time.monotonic()
+    executor.execute(queue, driver, Stop(lambda reason: None))
+    seconds = time.monotonic() - began
+ends = sorted(driver.ends.values())
+tenth = len(ends) // 10
+costs = [1000 * (ends[(k + 1) * tenth - 1] - ends[k * tenth]) / (tenth - 1) for k in range(10)]
+print(
+    json.dumps(
+        {
+            "runs": count,
+            "ended": len(ends),
+            "doubled": len(driver.doubled),
+            "seconds": round(seconds, 1),
+            "ms_per_run_by_tenth": [round(cost, 1) for cost in costs],
+            "resident_mb": [round(size) for size in driver.resident],
+        }
+    )
+)
