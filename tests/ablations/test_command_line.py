@@ -28,7 +28,7 @@ ablate plan STUDY --set --results --price --timing/--no-timing --figure
 ablate plugins
 ablate report DIRECTORY --out
 ablate results DIRECTORY --where --columns --by --value --table --csv
-ablate run STUDY --out --set --address --executor --track
+ablate run STUDY --out --set --address --executor --until-verdict --track
 ablate status DIRECTORY
 ablate watch DIRECTORY FILE --html --once --interval
 """

@@ -286,11 +286,11 @@ def test_a_screening_goes_on_where_it_was_interrupted(
     screening.run(path, tmp_path / "whole", executor="inline")
     real, left = Run.epoch, [0]
 
-    def epoch(run: Run) -> None:
+    def epoch(run: Run, *arguments: Any) -> None:
         if left[0] == 0:
             raise KeyboardInterrupt
         left[0] -= 1
-        real(run)
+        real(run, *arguments)
 
     monkeypatch.setattr(Run, "epoch", epoch)
     for lived in (3, 4, 99):

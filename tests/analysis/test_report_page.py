@@ -20,7 +20,7 @@ from analysis.rendering import escape_markdown
 HOSTILE = [
     FakeArm("<script>alert('base')</script>", "baseline", 0.15),
     FakeArm(']]> --> " onload="alert(1)', "aim", 0.19),
-    FakeArm("../../etc/passwd | `x` [l](javascript:alert(1)) \x07", "other", 0.17),
+    FakeArm("../../etc/passwd | `x` [l](javascript:alert(1))", "other", 0.17),
 ]
 ORDER = (
     "aim scores",

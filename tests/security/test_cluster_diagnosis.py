@@ -86,8 +86,13 @@ def test_a_dashboard_that_the_network_reaches() -> None:
 def test_a_head_that_asks_for_no_token(said: str | None, state: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "RAY_AUTH_MODE"}
     environment |= {"RAY_AUTH_MODE": said} if said else {}
-    head = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment)
+    ready = "print(flush=True); input()"  # its environment can be read once it runs
+    head = subprocess.Popen(
+        [sys.executable, "-c", ready], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
     try:
+        assert head.stdout
+        head.stdout.readline()
         found = only(cluster_diagnosis.exposure([Listener("::", 6379, head.pid, "gcs_server")]))
     finally:
         head.communicate(b"\n")
