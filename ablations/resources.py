@@ -20,7 +20,7 @@ class Resources(Frozen):
     """GPUs of a run; a fraction lets several runs share one, each bounded to that share of its memory."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where the run has a GPU, else the CPU."""
-    max_retries: Annotated[int, Field(ge=0)] = 3
+    max_retries: Annotated[int, Field(ge=0)] = 10
     """How often in a row a run is taken up again when its process died or hung and it made no progress."""
     isolation: Literal["actor", "process"] = "actor"
     """actor: worker processes compute one run after the other, with torch's state put back between them. process: every

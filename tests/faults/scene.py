@@ -62,9 +62,11 @@ class Scene:
     ) -> None:
         self.study, self.directory, self.expected, self.ground = study, directory, expected, ground
         self.log = log or directory.with_suffix(".log")
+        self.before: set[int] = set()
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         """Start a driver."""
+        self.before = set(self.computing())  # workers of a driver that was killed live on for a while
         cluster = ["--address", self.ground.ask("address")] if self.ground else []
         with self.log.open("a") as log:
             return subprocess.Popen(
@@ -94,6 +96,10 @@ class Scene:
         inode = lock.stat().st_ino
         lines = Path("/proc/locks").read_text().splitlines()
         return {int(line.split()[4]) for line in lines if line.split()[5].endswith(f":{inode}")}
+
+    def at_work(self) -> bool:
+        """Tell whether workers of the driver that was started last compute."""
+        return bool(set(self.computing()) - self.before)
 
     def wait(self, condition: Callable[[], Any], driver: subprocess.Popen[str], seconds: float = 180.0) -> bool:
         """Wait until something is true; return False where the driver ends before."""

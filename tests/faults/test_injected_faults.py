@@ -23,7 +23,7 @@ def test_drivers_are_killed(scene: Scene) -> None:
     chance, kills, studies = random.Random(1), 0, 0
     while kills < KILLS:
         driver = scene.start()
-        if scene.wait(scene.computing, driver):
+        if scene.wait(scene.at_work, driver):
             time.sleep(chance.uniform(0.0, 4.0))
         kills += driver.poll() is None
         end(driver)
@@ -40,7 +40,7 @@ def test_workers_are_killed(scene: Scene) -> None:
     while kills < KILLS:
         driver = scene.start()
         while kills < KILLS and driver.poll() is None and scene.settled() < len(scene.expected) - 1:
-            if not scene.wait(scene.computing, driver):
+            if not scene.wait(scene.at_work, driver):
                 break
             time.sleep(chance.uniform(0.0, 2.0))
             if victims := scene.computing():
@@ -85,7 +85,7 @@ def test_sigterm(scene: Scene) -> None:
     seconds: list[float] = []
     while terms < TERMS:
         driver = scene.start()
-        if scene.wait(scene.computing, driver):
+        if scene.wait(scene.at_work, driver):
             time.sleep(chance.uniform(0.0, 3.0))
         if driver.poll() is None:
             driver.send_signal(signal.SIGTERM)

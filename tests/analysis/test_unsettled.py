@@ -1,0 +1,51 @@
+"""Which comparisons further pairs may still settle: what `ablate run --until-verdict` goes by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic_study import SCOPE, FakeArm
+
+import analysis
+
+NOISE = np.array([0.2, -0.4, 0.1, 0.5, -0.3, 0.0, -0.1, 0.0]) / 100
+BASE = 0.15 + np.array([0.1, 0.0, -0.2, 0.3, 0.1, -0.1, 0.2, -0.3]) / 100
+
+
+def arms(gain: float, matched: float, frozen: float, spread: float = 1.0) -> list[FakeArm]:
+    """Return four arms: aim above the baseline by `gain`, the controls by theirs, all in percentage points."""
+
+    def above(points: float, turn: int) -> list[float]:
+        return list(BASE + points / 100 + spread * np.roll(NOISE, turn))
+
+    return [
+        FakeArm("baseline", "baseline", accuracies=list(BASE)),
+        FakeArm("matched", "matched", accuracies=above(matched, 1), of="aim"),
+        FakeArm("frozen", "frozen", accuracies=above(frozen, 2), of="aim"),
+        FakeArm("aim", "aim", accuracies=above(gain, 3)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gains", "spread", "backbone", "unsettled"),
+    [
+        ((5.0, 0.1, 0.1), 0.5, "resnet50", ()),  # holds against all three
+        ((0.0, 0.0, 0.0), 0.3, "resnet50", ()),  # no material gain: the gates below are closed
+        ((0.5, 0.0, 0.0), 4.0, "resnet50", ("aim − baseline",)),  # open itself
+        ((5.0, 4.9, 0.1), 4.0, "resnet50", ("aim − matched",)),  # its control is open, what lies below is not reached
+        ((5.0, 0.1, 0.1), 0.5, "small_resnet", ()),  # a proxy: positive, and no row could stop it
+        ((5.0, 4.9, 0.1), 4.0, "small_resnet", ("aim − matched",)),
+    ],
+)
+def test_what_is_open_and_may_be_settled(make_study, gains, spread, backbone, unsettled) -> None:
+    directory = make_study(arms(*gains, spread), seeds=8, looks=[5, 8], scope={**SCOPE, "backbone": backbone})
+    findings = analysis.examine(analysis.load(directory))
+    assert findings.unsettled == unsettled, [(c.name, c.verdict.kind) for c in findings.family.comparisons]
+
+
+def test_what_is_withheld_is_not_settled_by_more_pairs(make_study) -> None:
+    directory = make_study(arms(0.5, 0.0, 0.0, 4.0), seeds=8, looks=[8], status={("aim", 3): "failed"})
+    findings = analysis.examine(analysis.load(directory))
+    assert findings.primary is not None
+    assert findings.primary.verdict.kind == "withheld"
+    assert findings.unsettled == ()

@@ -1,0 +1,95 @@
+"""Runs on four GPUs that are declared but not there: who sees which, and how many at a time. Prints JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import ray._private.services as services
+from ray.cluster_utils import Cluster
+
+from ablations.execution.endings import Blame, Ending
+from ablations.execution.queue import Queue
+from ablations.execution.ray_executor import RayExecutor
+from ablations.execution.stopping import Stop
+from ablations.resources import Resources
+from ablations.trial import Task
+from aimlib.errors import UsageError
+
+services.resolve_ip_for_localhost = lambda host: host
+SHARES = {"half": 0.5, "whole": 1.0, "none": 0.0}
+
+
+class Driver:
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+
+    def began(self, run_id: str, where: str) -> None:
+        """A worker has a run."""
+
+    def epoch(self, run_id: str, row: dict[str, Any]) -> None:
+        raise AssertionError("nothing is trained")
+
+    def ended(self, run_id: str, ending: Ending) -> None:
+        if ending.end == "finished":
+            print(json.dumps(json.loads(ending.reason)), flush=True)
+        self.queue.ended(run_id, ending)
+
+    def died(self, run_id: str, cause: str, blame: Blame) -> None:
+        print(json.dumps({"died": cause}), flush=True)
+        self.queue.died(run_id, blame, cause)
+
+    def note(self, text: str) -> None:
+        """Nothing is said."""
+
+    def tick(self) -> None:
+        """Time passes."""
+
+
+class Executor(RayExecutor):
+    def worker(self) -> type:
+        from ablations.execution.worker import Worker
+
+        class Looking(Worker):
+            """Looks for GPUs for a second; the first of the arm `half` is out of memory once."""
+
+            def _run(self) -> None:
+                began = time.time()
+                time.sleep(1.0)
+                task = self._task
+                if task.run_id == "half-0" and task.gpus == 0.5:
+                    self._events.put({"ended": Ending("memory", "CUDA out of memory").as_json()})
+                    return
+                visible = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
+                seen = {"run": task.run_id, "gpus": task.gpus, "sees": visible, "from": began, "to": time.time()}
+                self._events.put({"ended": Ending("finished", json.dumps(seen)).as_json()})
+
+        return Looking
+
+
+def task(arm: str, number: int) -> Task:
+    device: Any = "cuda" if SHARES[arm] else "cpu"
+    config = {"seed": number, "training": {"epochs": 1}}
+    return Task("", "", "", arm, f"{arm}-{number}", "", config, {}, device, 1, SHARES[arm])
+
+
+cluster = Cluster(
+    initialize_head=True,
+    head_node_args={"num_cpus": 16, "num_gpus": 4, "node_ip_address": "127.0.0.1", "include_dashboard": False},
+)
+try:
+    try:
+        with Executor([Resources(gpus=5)], cluster.address):
+            pass
+    except UsageError as error:
+        print(json.dumps({"refused": str(error)}), flush=True)
+    tasks = (
+        [task("half", n) for n in range(6)] + [task("whole", n) for n in range(3)] + [task("none", n) for n in range(3)]
+    )
+    queue = Queue(tasks, retries=0)
+    with Executor([Resources(gpus=share) for share in SHARES.values()], cluster.address) as executor:
+        executor.execute(queue, Driver(queue), Stop(lambda reason: None))
+finally:
+    cluster.shutdown()
