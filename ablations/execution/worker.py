@@ -25,6 +25,8 @@ from ablations.trial import Task, execute
 
 _BEAT = 20.0
 """Seconds after which a sign of life is sent, where no epoch was completed."""
+_LAST_WORDS = 2.0
+"""Seconds that a process has to say that its run hangs before it is killed."""
 _GRACE = 25.0
 """Seconds that a run has to save its state after SIGTERM."""
 
@@ -90,7 +92,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         began = time.monotonic()
         while time.monotonic() - began < _BEAT:
             try:
-                return self._events.get(timeout=1.0)
+                return self._events.get(timeout=min(1.0, _BEAT))
             except queue.Empty:
                 silent = time.monotonic() - self._alive
                 if silent > self._limit:
@@ -101,7 +103,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """Return the ending of a run that hangs, with where it hangs; this process dies a moment later."""
         frame = sys._current_frames().get(self._thread.ident or 0)
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
-        threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        threading.Timer(_LAST_WORDS, os.kill, (os.getpid(), signal.SIGKILL)).start()
         return Ending("stalled", f"no step within {silent:.0f} s (resources.stall_minutes)", traceback=stack)
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:

@@ -277,6 +277,19 @@ def test_a_run_whose_process_always_dies_fails_and_the_others_go_on(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("isolation", "processes"), [("process", {4}), ("actor", {1, 2})])
+def test_runs_have_processes_of_their_own_or_share_them(
+    tmp_path: Path, command: Callable[..., subprocess.Popen[str]], isolation: str, processes: set[int]
+) -> None:
+    path, directory = write(tmp_path, changed({})), tmp_path / "out"
+    driver = command("run", path, "--out", directory, "--set", f"resources.isolation={isolation}")
+    out, err = driver.communicate(timeout=250)
+    assert (driver.returncode, err) == (0, ""), out
+    signed = [(directory / "locks" / f"{run_id}.lock").read_text() for run_id in planned(directory)]
+    assert len({text.split(" process ")[1].split()[0] for text in signed}) in processes
+
+
+@pytest.mark.slow
 def test_a_session_tells_its_listener_everything(tmp_path: Path) -> None:
     directory = tmp_path / "out"
     process = subprocess.run(

@@ -1,0 +1,129 @@
+"""The side of a run that lives in a Ray worker: what it says, and how it ends when it is told to or hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ablations.execution import worker
+from ablations.execution.endings import Ending
+from ablations.trial import Task, as_json
+
+TASK = Task("", "", "", "aim", "0" * 20, "", {"seed": 0}, {}, "cpu", 1)
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., worker.Worker]]:
+    """Return a function that makes a worker in this process, whose run is a function of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(worker, "_BEAT", 0.3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+
+    def make(execute: Callable[..., Ending], stall: float = 60.0) -> worker.Worker:
+        monkeypatch.setattr(worker, "execute", execute)
+        task, bundle = json.dumps(as_json(TASK)), json.dumps({"CPU": 1.0})
+        return worker.Worker({"task": task, "resources": bundle, "stall_seconds": stall})
+
+    yield make
+    signal.signal(signal.SIGTERM, before)
+
+
+def events(found: worker.Worker) -> list[dict[str, Any]]:
+    """Return everything that it says until it has ended."""
+    said: list[dict[str, Any]] = []
+    while not said or "ended" not in said[-1]:
+        result = found.step()
+        said += result["events"]
+        assert result["done"] == ("ended" in said[-1])
+    return said
+
+
+def test_a_run_says_where_it_is_how_far_and_how_it_ended(make: Callable[..., worker.Worker]) -> None:
+    def execute(task: Task, on_epoch: Any, pause: Any) -> Ending:
+        on_epoch({"epoch": 1})
+        assert not pause()
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "a run without a GPU sees none"
+        return Ending("finished", epochs=1)
+
+    began, epoch, ended = events(make(execute))
+    assert isinstance(began["began"], str)
+    assert epoch == {"epoch": {"epoch": 1}}
+    assert Ending(**ended["ended"]) == Ending("finished", epochs=1)
+
+
+def test_a_worker_computes_one_run_after_the_other(make: Callable[..., worker.Worker]) -> None:
+    found = make(lambda *_: Ending("finished"))
+    events(found)
+    again = json.dumps({**as_json(TASK), "run_id": "1" * 20})
+    assert found.reset_config({"task": again, "resources": "{}", "stall_seconds": 60.0})
+    assert events(found)[-1]["ended"]["end"] == "finished"
+    assert found._task.run_id == "1" * 20
+
+
+def test_an_error_outside_the_run_is_an_ending_too(make: Callable[..., worker.Worker]) -> None:
+    def execute(*_: Any) -> Ending:
+        raise SystemExit("a plugin that leaves")
+
+    ended = events(make(execute))[-1]["ended"]
+    assert (ended["end"], ended["reason"]) == ("failed", "SystemExit: a plugin that leaves")
+
+
+def test_a_run_that_hangs_is_ended_with_the_place_where_it_hangs(
+    make: Callable[..., worker.Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(worker.os, "kill", lambda *arguments: killed.append(arguments))
+    monkeypatch.setattr(worker, "_LAST_WORDS", 0.01)
+    go_on = threading.Event()
+
+    def hangs_for_ever() -> None:
+        go_on.wait(30)
+
+    def execute(*_: Any) -> Ending:
+        hangs_for_ever()
+        return Ending("finished")
+
+    said = events(make(execute, stall=1.0))
+    assert {"alive": True} in said or {"alive": False} in said, "signs of life meanwhile"
+    ended = Ending(**said[-1]["ended"])
+    assert ended.end == "stalled"
+    assert "resources.stall_minutes" in ended.reason
+    assert "hangs_for_ever" in ended.traceback
+    deadline = time.monotonic() + 10
+    while not killed and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert killed == [(os.getpid(), signal.SIGKILL)], "nothing else frees a thread that hangs"
+    go_on.set()
+
+
+def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., worker.Worker]) -> None:
+    saved = threading.Event()
+
+    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool]) -> Ending:
+        while not pause():
+            time.sleep(0.01)
+        saved.set()
+        return Ending("paused", epochs=3)
+
+    found = make(execute)
+    before = found._before
+    found._before = None
+    with pytest.raises(SystemExit) as leaving:
+        signal.raise_signal(signal.SIGTERM)
+    found._before = before
+    assert saved.is_set()
+    assert leaving.value.code == 128 + signal.SIGTERM
+    assert events(found)[-1]["ended"]["end"] == "paused"
+
+
+def test_what_a_task_needs_is_asked_for() -> None:
+    wanted = {"CPU": 2.0, "GPU": 0.5, "accelerator_type:A100": 0.001}
+    request = worker.Worker.default_resource_request({"resources": json.dumps(wanted)})
+    assert request.required_resources == wanted
