@@ -202,7 +202,10 @@ def _on_devices(waiting: list[Task], hands: RayExecutor, store: ResultStore) -> 
     seeds = list(dict.fromkeys(task.config["seed"] for task in waiting if task.device == "cuda"))
     kinds = accelerators(hands.nodes)
     types = types_of_seeds(seeds, kinds, _devices_before(kinds, store) if len(kinds) > 1 else None)
-    return [replace(task, accelerator=types.get(task.config["seed"], "")) for task in waiting]
+    return [
+        replace(task, accelerator=types.get(task.config["seed"], "")) if task.device == "cuda" else task
+        for task in waiting
+    ]
 
 
 def _devices_before(kinds: Iterable[str], store: ResultStore) -> dict[int, str]:
@@ -247,7 +250,6 @@ def _compute(
         for each in watchers:
             each.stop()
         store.forget_stop(session)
-        store.forget_live(session)
     return desk
 
 

@@ -15,6 +15,7 @@ from ablations import planning
 from ablations.arms import expand
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.queue import Queue
+from ablations.execution.ray_executor import RayExecutor
 from ablations.launch import run
 from ablations.store import ResultStore, read_mark
 from ablations.study import read_study
@@ -80,3 +81,20 @@ def test_controlled_means_that_memory_is_the_only_difference(tmp_path: Path) -> 
     aim = json.loads(json.dumps(changed({})["arms"]["aim"]))
     aim["model"]["conv_init"] = "glorot_uniform"
     assert protocol({"arms.aim": aim}) == "custom"
+
+
+def test_all_runs_of_a_seed_are_given_the_same_type_of_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = changed({"seeds": 4, "resources": {"gpus": 1}, "arms.baseline": {"resources": {"gpus": 0}}})
+    plan = planning.plan(read_study(write(tmp_path, document)))
+    store = ResultStore(tmp_path / "out")
+    store.write_plan(planning.document(plan))
+    store.write_models(planning.model_rows(plan.arms, plan.summaries))
+    hands = RayExecutor([arm.resources for arm in plan.arms])
+    hands.nodes = [{"GPU": 1.0, "accelerator_type:A100": 1.0}, {"GPU": 1.0, "accelerator_type:A10": 1.0}]
+    given = ablations.launch._on_devices(tasks(plan, store, list(plan.runs)), hands, store)
+    assert {task.accelerator for task in given if task.arm == "baseline"} == {""}, "a run on a CPU needs none"
+    types = [task.accelerator for task in given if task.arm == "aim"]
+    assert sorted(types) == ["A10", "A10", "A100", "A100"], "dealt out in proportion"
+    monkeypatch.setattr(ablations.launch, "_devices_before", lambda *_: {0: "A10", 1: "A10", 2: "A10"})
+    given = ablations.launch._on_devices(tasks(plan, store, list(plan.runs)), hands, store)
+    assert [task.accelerator for task in given if task.arm == "aim"][:3] == ["A10"] * 3, "what was begun there stays"
