@@ -130,9 +130,9 @@ def run_command(
             if not found.confirmed:
                 printing.session(session, console)
                 raise typer.Exit(session.code or 1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         console.print("interrupted: the same command goes on from here")
-        raise typer.Exit(130) from None
+        raise typer.Exit(getattr(interruption, "code", 130)) from None
     printing.session(session, console)
     if session.interrupted:  # whoever ended it may not wait for a report
         raise typer.Exit(session.code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from ablations.execution.queue import Again, Decision, Queue
 from ablations.execution.stopping import Stop
 from ablations.store import ResultStore
 from ablations.trial import Task, failure
+from aimlib.errors import StoreError
 from aimlib.records import SETTLED
 
 _POLL = 2.0
@@ -65,7 +67,7 @@ class Desk:
     Parameters
     ----------
     tasks : those of the session, by run id.
-    labels : a name for people of every run.
+    session : its name, under which workers are asked to stop.
     """
 
     def __init__(
@@ -74,18 +76,19 @@ class Desk:
         tasks: Mapping[str, Task],
         queue: Queue,
         stop: Stop,
+        session: str,
         watchers: Sequence[Watcher],
         console: Console,
-        labels: Mapping[str, str],
     ) -> None:
         self.store, self.tasks, self.queue, self.stop, self.watchers = store, tasks, queue, stop, watchers
-        self.console, self.labels = console, labels
+        self.console, self.session = console, session
         self.failed: dict[str, str] = {}
         self.withheld: dict[str, str] = {}
         self.paused: dict[str, float | None] = {}
         self.held: set[str] = set()
         self._looked = float("-inf")
-        self._low = False
+        self._low = self._passed_on = False
+        self._unrecorded: dict[str, str] = {}
 
     def began(self, run_id: str, where: str) -> None:
         """A worker has a run."""
@@ -100,13 +103,15 @@ class Desk:
 
     def ended(self, run_id: str, ending: Ending) -> None:
         """An attempt ended: settle it, take it up again, or give it up."""
-        if ending.end == "unshared" or (ending.end in SETTLED and not self.store.is_settled(run_id)):
+        if ending.end == "unshared" or (ending.end in SETTLED and not self._sees(run_id)):
             ending = Ending("failed", _UNSHARED.format(directory=self.store.location), fault="unshared")
-            self.store.record_failure(failure(self.tasks[run_id], ending.reason))
+            self._record(run_id, ending.reason)
         if ending.end == "held":
             self.held.add(run_id)
         if ending.end == "paused":
             self.paused[run_id] = ending.accuracy
+            if self.tasks[run_id].until is None:  # not of this session's own accord
+                self.stop.request("asked to stop from elsewhere")
         self._follow(run_id, self.queue.ended(run_id, ending), ending.traceback)
 
     def died(self, run_id: str, cause: str, blame: Blame) -> None:
@@ -122,9 +127,13 @@ class Desk:
         """Pass on that the session is to end, and look after the storage."""
         if self.stop.requested:
             self.queue.halt()
+        if self.stop.requested and not self._passed_on:
+            self._pass_on_stop()
         if time.monotonic() - self._looked >= _ROOM:
             self._looked = time.monotonic()
             self._look_for_room()
+            for run_id, reason in list(self._unrecorded.items()):
+                self._record(run_id, reason)
 
     def _follow(self, run_id: str, decision: Decision, traceback: str = "") -> None:
         if isinstance(decision, Again):
@@ -142,7 +151,7 @@ class Desk:
     def _give_up(self, run_id: str, reason: str, traceback: str, *, record: bool) -> None:
         self.failed[run_id] = reason
         if record:
-            self.store.record_failure(failure(self.tasks[run_id], reason))
+            self._record(run_id, reason)
         for watcher in self.watchers:
             watcher.died(run_id, reason)
         for line in traceback.splitlines()[-_SHOWN_LINES:]:
@@ -161,8 +170,37 @@ class Desk:
     def _say(self, text: str) -> None:
         self.console.print(text, style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
+    def _sees(self, run_id: str) -> bool:
+        """Tell whether the row that a worker wrote is here; storage that does not answer is no reason to doubt it."""
+        try:
+            return self.store.is_settled(run_id)
+        except StoreError:
+            return True
+
+    def _record(self, run_id: str, reason: str) -> None:
+        """Write the row of a failure, now or when the storage takes it again."""
+        try:
+            self.store.record_failure(failure(self.tasks[run_id], reason))
+            self._unrecorded.pop(run_id, None)
+        except StoreError as error:
+            if run_id not in self._unrecorded:
+                self.note(f"the failure of {run_id} is not on record yet: {error}")
+            self._unrecorded[run_id] = reason
+
+    def _pass_on_stop(self) -> None:
+        """Ask the workers to stop, through the storage; where that fails, again at the next tick."""
+        with contextlib.suppress(StoreError):
+            self.store.request_stop(self.session)
+            self._passed_on = True
+            patience = "" if self.stop.code == 1 else "; once more to end it at once"
+            self.note(f"{self.stop.reason}: ending the session once every run has saved its state{patience}")
+
     def _look_for_room(self) -> None:
-        free = self.store.room()
+        try:
+            free = self.store.room()
+        except StoreError as error:
+            self.note(str(error))
+            return
         if free is None:
             return
         enough = min(_LOW_BYTES, _LOW_SHARE * shutil.disk_usage(Path(self.store.location)).total)

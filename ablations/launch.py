@@ -61,8 +61,8 @@ class Session:
 
     @property
     def cut_off(self) -> bool:
-        """Whether runs are left that would have been begun, had the session gone on."""
-        return not self.withheld.keys() >= set(self.open)
+        """Whether the session ended before its time, or runs are left that it would have begun."""
+        return bool(self.interrupted) or not self.withheld.keys() >= set(self.open)
 
     @property
     def given_up(self) -> dict[str, str]:
@@ -117,12 +117,14 @@ def run(
 
     def with_seeds(seeds: Sequence[int]) -> Session:
         wanted = StudyFile(file.spec.model_copy(update={"seeds": tuple(seeds)}), file.path)
-        return _session(wanted, directory, address, executor, until or {}, prune, track, console)
+        return _session(wanted, directory, address, executor, until or {}, prune, track, stop, console)
 
-    if not until_verdict:
-        return with_seeds(file.spec.seeds)
-    before = ResultStore(directory).read_plan() or {} if (directory / STUDY_FILE).exists() else {}
-    return sequential.until_verdict(file, before.get("seeds", ()), with_seeds, console)
+    stop = Stop()
+    with stop.on_signals():
+        if not until_verdict:
+            return with_seeds(file.spec.seeds)
+        before = ResultStore(directory).read_plan() or {} if (directory / STUDY_FILE).exists() else {}
+        return sequential.until_verdict(file, before.get("seeds", ()), with_seeds, console)
 
 
 def _session(
@@ -133,6 +135,7 @@ def _session(
     until: Mapping[str, int],
     prune: Collection[str],
     track: Collection[str],
+    stop: Stop,
     console: Console,
 ) -> Session:
     """Compute what is missing of a study."""
@@ -148,7 +151,7 @@ def _session(
     waiting = in_order(task for run_id, task in missing.items() if run_id not in waiting_there)
     given = [arm.resources for arm in plan.arms]
     with ExitStack() as stack:
-        hands: InlineExecutor | RayExecutor = InlineExecutor(plan.study.spec.resources)
+        hands: InlineExecutor | RayExecutor = InlineExecutor(given)
         if waiting and executor == "ray":
             with console.status("starting Ray"):
                 hands = stack.enter_context(RayExecutor(given, address))
@@ -158,9 +161,9 @@ def _session(
         # Only now, when nothing speaks against running it, does the study take the place of an earlier version.
         register(plan, store, settled, console)
         _prune(todo, prune, settled, store)
-        desk = _compute(plan, store, waiting, hands, session, track, console)
+        desk = _compute(plan, store, waiting, hands, session, track, stop, console)
     store.compact()
-    done, stop = store.settled() & set(todo), desk.stop
+    done = store.settled() & set(todo)
     paused = waiting_there if stop.requested else {**waiting_there, **desk.paused}
     over = done | set(desk.failed) | set(paused)
     return Session(
@@ -194,13 +197,14 @@ def _prune(todo: Mapping[str, Task], run_ids: Collection[str], settled: set[str]
             raise UsageError(f"prune: {run_id} is no run of the study")
         if run_id not in settled:
             epochs, _ = paused_at(todo[run_id], store)
-            settle_as_pruned(todo[run_id], store, f"stopped after {epochs} epochs by the search")
+            if not settle_as_pruned(todo[run_id], store, f"stopped after {epochs} epochs by the search"):
+                raise UsageError(f"run {run_id} is held by {store.holder(run_id)}; wait for it, or end it")
 
 
 def _on_devices(waiting: list[Task], hands: RayExecutor, store: ResultStore) -> list[Task]:
     """Return the tasks with the type of GPU that all runs of their seed have, where the cluster has several."""
     seeds = list(dict.fromkeys(task.config["seed"] for task in waiting if task.device == "cuda"))
-    kinds = accelerators(hands.nodes)
+    kinds = accelerators(hands.nodes, [wanted for wanted in hands.resources if wanted.gpus > 0])
     types = types_of_seeds(seeds, kinds, _devices_before(kinds, store) if len(kinds) > 1 else None)
     return [
         replace(task, accelerator=types.get(task.config["seed"], "")) if task.device == "cuda" else task
@@ -212,11 +216,15 @@ def _devices_before(kinds: Iterable[str], store: ResultStore) -> dict[int, str]:
     """Return the type of GPU on which the settled runs of each seed were computed, of those that there are."""
     import analysis  # noqa: PLC0415 -- pandas, and only a cluster with several types asks
 
+    if store.read_plan() is None:
+        return {}
     rows = analysis.load(store.place).trials[["seed", "device_name"]].dropna()
-    names = dict(zip(rows["seed"], rows["device_name"], strict=True))
     by_length = sorted(kinds, key=len, reverse=True)  # A100 before A10
-    found = {int(seed): next((kind for kind in by_length if kind in name), "") for seed, name in names.items()}
-    return {seed: kind for seed, kind in found.items() if kind}
+    found: dict[int, str] = {}
+    for seed, name in zip(rows["seed"], rows["device_name"], strict=True):
+        if kind := next((kind for kind in by_length if kind in name), ""):
+            found.setdefault(int(seed), kind)
+    return found
 
 
 def _compute(
@@ -226,22 +234,21 @@ def _compute(
     hands: InlineExecutor | RayExecutor,
     session: str,
     track: Collection[str],
+    stop: Stop,
     console: Console,
 ) -> Desk:
     queue = Queue(waiting, plan.study.spec.resources.max_retries)
     slots = max(1, min(len(waiting), hands.parallel))
     state = Progress(Outline.of(plan), store.settled(), parallel=slots, resources=hands.takes, totals=hands.totals)
     sight = Sight(state, console, store, session)
-    stop = Stop(lambda reason: _ask_to_stop(reason, session, store, sight))
-    labels = {run.run_id: f"{run.arm}, seed {run.seed}" for run in plan.runs}
     watchers: list[Watcher] = [*trackings(track, plan, _tracking_place(store), sight.note), sight]
-    desk = Desk(store, {task.run_id: task for task in waiting}, queue, stop, watchers, console, labels)
+    desk = Desk(store, {task.run_id: task for task in waiting}, queue, stop, session, watchers, console)
     if not waiting:
         return desk
-    for each in watchers:
-        each.start()
     try:
-        with stop.on_signals():
+        for each in watchers:
+            each.start()
+        with stop.gentle():
             while waiting and not stop.requested:
                 hands.execute(queue, desk, stop)
                 waiting = desk.released()
@@ -257,8 +264,3 @@ def _tracking_place(store: ResultStore) -> Path:
     """Return where trackers write: the study directory, or, for a study in object storage, a folder here."""
     where = store.place
     return Path("results") / where.name if isinstance(where, ObjectPath) else where
-
-
-def _ask_to_stop(reason: str, session: str, store: ResultStore, sight: Sight) -> None:
-    store.request_stop(session)
-    sight.note(f"{reason}: ending the session once every run has saved its state; once more to end it at once")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,9 @@ def session(result: Session, console: Console) -> None:
                 f"ablate results {result.directory} --where status=failed --columns arm,seed,reason"
             )
         )
-    if result.open:
+    for arm_reason, count in Counter(result.withheld.values()).items():
+        console.print(Text(f"not begun: {count} runs of an arm that failed twice with {arm_reason}"))
+    if result.cut_off:
         console.print("interrupted: the same command goes on from here")
 
 

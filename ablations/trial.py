@@ -21,7 +21,7 @@ from ablations.store import Claim, Fenced, ResultStore, read_mark
 from aimlib.component import is_local
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
-from aimlib.errors import DataError, UsageError
+from aimlib.errors import DataError, StoreError, UsageError
 from aimlib.records import SCHEMA_VERSION, TRIALS, RunRecord
 from aimlib.registry import datasets, selections
 from aimlib.training import checkpoints
@@ -116,6 +116,17 @@ def execute(task: Task, on_epoch: OnEpoch | None = None, pause: Callable[[], boo
     on_epoch : called after every epoch with the epoch's row.
     pause : asked after every step; when true, the run saves its state and ends.
     """
+    try:
+        return _execute(task, on_epoch, pause)
+    except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
+        ending = ending_of(error, out_of_memory=is_out_of_memory(error))
+        if ending.end == "failed":
+            with contextlib.suppress(StoreError):  # the driver says it all the same
+                ResultStore(task.directory).record_failure(failure(task, ending.reason, ending.traceback))
+        return ending
+
+
+def _execute(task: Task, on_epoch: OnEpoch | None, pause: Callable[[], bool] | None) -> Ending:
     if read_mark(task.directory) != task.mark:
         return Ending("unshared")
     store = ResultStore(task.directory)
@@ -125,6 +136,10 @@ def execute(task: Task, on_epoch: OnEpoch | None = None, pause: Callable[[], boo
     with claim:
         if store.is_settled(task.run_id):
             return Ending("finished")
+        if task.until is not None:
+            epochs, accuracy = paused_at(task, store)
+            if epochs >= task.until:  # it had come there, and nobody was told
+                return Ending("paused", epochs=epochs, accuracy=accuracy)
         return _attempt(task, store, claim, _Watch(task, store, claim, on_epoch, pause))
 
 
@@ -137,11 +152,6 @@ def _attempt(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> End
         return Ending("held")
     except Paused:
         return Ending("held") if claim.lost else watch.ending("paused")
-    except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
-        ending = ending_of(error, out_of_memory=is_out_of_memory(error))
-        if ending.end == "failed":
-            store.record_failure(failure(task, ending.reason, ending.traceback))
-        return ending
     store.discard_checkpoint(task.run_id)
     return watch.ending("diverged" if record.trial["status"] == "diverged" else "finished")
 
@@ -183,8 +193,9 @@ class _Watch:
         if now - self._looked >= _LOOK:
             self._looked = now
             session = self._task.session
-            stop = bool(session) and self._store.stop_requested(session)
-            self._stopping = self._stopping or stop or self._claim.lost
+            with contextlib.suppress(StoreError):  # storage that does not answer now is asked again in a second
+                stop = bool(session) and self._store.stop_requested(session)
+                self._stopping = self._stopping or stop or self._claim.lost
         return self._stopping
 
 
@@ -239,11 +250,15 @@ def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
 
 
 def paused_at(task: Task, store: ResultStore) -> tuple[int, float | None]:
-    """Return the completed epochs of a run that is not settled, and the validation accuracy of the last; 0 before."""
+    """Return the completed epochs of a run that is not settled, 0 before the first, and a validation accuracy.
+
+    That of the epoch it is to go to where it has come there, that of the last one otherwise.
+    """
     found = checkpoints.load(store.checkpoint_directory(task.run_id), task.run_id)
     if found is None or not found.epochs:
         return 0, None
-    return len(found.epochs), found.epochs[-1]["validation_accuracy"]
+    epochs = len(found.epochs)
+    return epochs, found.epochs[min(epochs, task.until or epochs) - 1]["validation_accuracy"]
 
 
 _loaded: dict[str, DataSet] = {}

@@ -53,15 +53,29 @@ def _times(available: float, amount: float) -> int:
     return math.floor(available / amount + 1e-9)
 
 
-def accelerators(nodes: Iterable[Node]) -> dict[str, float]:
-    """Return the number of GPUs of each type."""
-    found: dict[str, float] = {}
+def accelerators(nodes: Iterable[Node], resources: Iterable[Resources] = ()) -> dict[str, float]:
+    """Return the number of GPUs of each type whose nodes can hold a run of every kind.
+
+    Parameters
+    ----------
+    resources : what the runs on GPUs are given.
+    """
+    wanted = list(resources)
+    of_type: dict[str, list[Node]] = {}
     for node in nodes:
         for name in node:
             if name.startswith(_TYPE) and node.get("GPU", 0) > 0:
-                kind = name.removeprefix(_TYPE)
-                found[kind] = found.get(kind, 0) + node["GPU"]
-    return found
+                of_type.setdefault(name.removeprefix(_TYPE), []).append(node)
+    return {
+        kind: sum(node["GPU"] for node in those)
+        for kind, those in of_type.items()
+        if all(fitting(each, those) > 0 for each in wanted)
+    }
+
+
+def holds(node: Node, bundle: Mapping[str, float]) -> bool:
+    """Tell whether a node, were it free, could hold what a run needs."""
+    return all(node.get(name, 0) >= amount for name, amount in bundle.items())
 
 
 def types_of_seeds(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import traceback
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 from aimlib.errors import StoreError
 
-End = Literal["finished", "diverged", "pruned", "paused", "failed", "memory", "full", "stalled", "held", "unshared"]
+End = Literal[
+    "finished", "diverged", "pruned", "paused", "failed", "memory", "full", "machine", "stalled", "held", "unshared"
+]
 """finished, diverged, pruned: settled. paused: stopped on request, its state kept. failed: an exception, which is the
-user's or the package's. memory: out of memory. full: the storage is. stalled: it hung. held: another process computes
+user's or the package's. memory: out of the GPU's. full: the storage is. machine: the
+host is out of memory, or the storage does not answer. stalled: it hung. held: another process computes
 this run. unshared: the worker does not see the study's directory."""
 
 _TRACEBACK_LINES = 25
@@ -45,22 +49,39 @@ class Ending:
 def ending_of(error: BaseException, *, out_of_memory: bool) -> Ending:
     """Return the ending of an attempt that raised."""
     reason, end = f"{type(error).__name__}: {error}", "\n".join(_lines(error)[-_TRACEBACK_LINES:])
-    if out_of_memory:
-        return Ending("memory", reason, traceback=end)
     if is_full(error):
         return Ending("full", reason, traceback=end)
+    if is_the_machines(error):
+        return Ending("machine", reason, traceback=end)
+    if out_of_memory:
+        return Ending("memory", reason, traceback=end)
     return Ending("failed", reason, fault_of(error), end)
 
 
-def is_full(error: BaseException | None) -> bool:
+def is_full(error: BaseException) -> bool:
     """Tell whether an error, or what caused it, is storage without room."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if isinstance(error, StoreError) and "free space" in str(error):
-            return True
+    return any(
+        (isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT))
+        or (isinstance(each, StoreError) and "free space" in str(each))
+        for each in _chain(error)
+    )
+
+
+def is_the_machines(error: BaseException) -> bool:
+    """Tell whether an error is that of the host's memory, or of storage that does not answer as it should."""
+    chain = list(_chain(error))
+    if any(isinstance(each, MemoryError) or "DefaultCPUAllocator" in str(each) for each in chain):
+        return True
+    return isinstance(error, StoreError) and any(isinstance(each, OSError) for each in chain)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what caused it, the first cause last."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 def fault_of(error: BaseException) -> str:
@@ -77,7 +98,7 @@ def _lines(error: BaseException) -> list[str]:
     return "".join(traceback.format_exception(error)).splitlines()
 
 
-Blame = Literal["infrastructure", "memory", "user"]
+Blame = Literal["infrastructure", "user"]
 
 
 def blame_of_death(report: str) -> Blame:
@@ -87,8 +108,6 @@ def blame_of_death(report: str) -> Blame:
     ----------
     report : all that Ray says of it; an exception in a worker is a RayTaskError there.
     """
-    if "OutOfMemoryError" in report or "running low on memory" in report:
-        return "memory"
     return "user" if "RayTaskError" in report else "infrastructure"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from ablations.execution.capacity import holds
 from ablations.execution.endings import Ending, Listener, blame_of_death
 from ablations.execution.queue import Queue
 from ablations.execution.stopping import Stop
@@ -35,8 +37,9 @@ class Feed(Searcher):  # type: ignore[misc]
         self._relay.watch()  # Tune sleeps in here while nothing is running
         task = self._queue.next()
         if task is not None:
-            content = json.dumps(as_json(task))
-            return {"task": content, "resources": json.dumps(_bundle(task)), "stall_seconds": self._stall}
+            content, bundle = json.dumps(as_json(task)), _bundle(task)
+            self._relay.gave(task.run_id, bundle)
+            return {"task": content, "resources": json.dumps(bundle), "stall_seconds": self._stall}
         return str(Searcher.FINISHED) if self._queue.exhausted else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -87,6 +90,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
         self._queue, self._listener, self._stop, self._stopper = queue, listener, stop, stopper
         self._grace, self._stall = grace, stall
         self._heard: dict[str, float] = {}
+        self._given: dict[str, Mapping[str, float]] = {}
         self._trials: dict[str, Any] = {}
         self._looked = time.monotonic()
 
@@ -94,6 +98,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
         """Pass on what a worker says."""
         run_id = _run_id(trial)
         self._heard[run_id], self._trials[run_id] = time.monotonic(), trial
+        self._given.pop(run_id, None)
         for event in result.get("events", ()):
             if "began" in event:
                 self._listener.began(run_id, event["began"])
@@ -129,8 +134,18 @@ class Relay(tune.Callback):  # type: ignore[misc]
             self._look_at_nodes()
             self._look_at_workers()
 
+    def gave(self, run_id: str, bundle: Mapping[str, float]) -> None:
+        """Take note of a run that waits for a worker."""
+        self._given[run_id] = bundle
+
     def _look_at_nodes(self) -> None:
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        for run_id, bundle in list(self._given.items()):
+            if not any(holds(node["Resources"], bundle) for node in nodes):
+                del self._given[run_id]
+                needs = ", ".join(f"{amount:g} {name}" for name, amount in bundle.items())
+                self._listener.note(f"no node can hold {run_id} any more ({needs}): waiting for one that can")
+        alive = {node["NodeID"] for node in nodes}
         if ray.get_runtime_context().get_node_id() in alive or self._stopper.now:
             return
         self._stop.request("Ray's own process on this machine is gone; give the same command again to go on")
@@ -149,6 +164,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
 
     def _forget(self, run_id: str) -> None:
         self._heard.pop(run_id, None)
+        self._given.pop(run_id, None)
         self._trials.pop(run_id, None)
 
     def __reduce__(self) -> tuple[Any, ...]:

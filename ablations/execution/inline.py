@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ablations.execution.endings import Listener
 from ablations.execution.queue import Queue
@@ -21,15 +21,15 @@ class InlineExecutor:
 
     Parameters
     ----------
-    resources : what runs are given; the CPUs are threads.
+    resources : what the runs of each arm are given; the CPUs are threads.
     """
 
     parallel = 1
     takes: Mapping[str, float] = {"CPU": 1.0}
     totals: Mapping[str, float] = {"CPU": 1.0}
 
-    def __init__(self, resources: Resources) -> None:
-        self.resources = resources
+    def __init__(self, resources: Iterable[Resources]) -> None:
+        self.resources = tuple(resources)
 
     def check(self) -> None:
         """Refuse a study that this process cannot compute.
@@ -40,7 +40,7 @@ class InlineExecutor:
         """
         import torch  # noqa: PLC0415 -- whoever computes has it
 
-        if (self.resources.gpus or self.resources.device == "cuda") and not torch.cuda.is_available():
+        if any(wanted.trained_on == "cuda" for wanted in self.resources) and not torch.cuda.is_available():
             raise UsageError(
                 "resources.gpus: runs ask for a GPU, and this process sees none; give --set resources.gpus=0, or run "
                 "where one is"

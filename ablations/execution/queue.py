@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from ablations.execution.endings import Blame, Ending
 from ablations.trial import Task
 
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 60.0
 """Seconds before an attempt that infrastructure ended is repeated: doubled with every one in a row."""
+_STALL_DELAY = 5.0
+"""Seconds before a run that hung is taken up again: its process must be gone, or it is still claimed."""
 _ROOM_DELAY = 30.0
 """Seconds before a run is taken up again that full storage ended."""
 _SAME_ERROR = 2
@@ -43,7 +44,6 @@ class Over:
 
 
 Decision = Again | Over
-State = Literal["waiting", "running", "over"]
 
 
 @dataclass
@@ -52,7 +52,8 @@ class _Entry:
     place: int
     ready: float = 0.0
     deaths: int = 0
-    state: State = "waiting"
+    given: float = 0.0
+    """GPUs that its last attempt was given."""
 
 
 class Queue:
@@ -74,9 +75,6 @@ class Queue:
         self._share: dict[str, float] = {}
         self._frozen = self._halted = False
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     @property
     def running(self) -> frozenset[str]:
         """Runs that a worker has."""
@@ -97,9 +95,8 @@ class Queue:
             if entry.ready <= now:
                 del self._waiting[run_id]
                 self._running.add(run_id)
-                entry.state = "running"
-                share = max(entry.task.gpus, self._share.get(entry.task.arm, 0.0))
-                return replace(entry.task, gpus=share)
+                entry.given = max(entry.task.gpus, self._share.get(entry.task.arm, 0.0))
+                return replace(entry.task, gpus=entry.given)
         return None
 
     def progressed(self, run_id: str) -> None:
@@ -112,6 +109,8 @@ class Queue:
         if ending.end == "memory":
             return self._out_of_memory(run_id, ending.reason)
         if ending.end == "stalled":
+            return self._again(run_id, ending.reason, least=_STALL_DELAY)
+        if ending.end == "machine":
             return self._again(run_id, ending.reason)
         if ending.end == "full":
             return self._again(run_id, ending.reason, counts=False)
@@ -121,8 +120,6 @@ class Queue:
 
     def died(self, run_id: str, blame: Blame, cause: str) -> Decision:
         """Take note that the process of an attempt is gone and say what follows."""
-        if blame == "memory":
-            return self._out_of_memory(run_id, cause)
         if blame == "user":
             return self._failed(run_id, cause, cause, record=True)
         return self._again(run_id, cause)
@@ -140,24 +137,25 @@ class Queue:
         self._halted = True
 
     def add(self, tasks: Iterable[Task]) -> None:
-        """Queue tasks, also such that were over: another process had them and let go."""
+        """Queue tasks, also such that were over: another process had them and let go. Their deaths still count."""
         for task in tasks:
-            self._entries[task.run_id] = _Entry(task, len(self._entries))
+            self._entries.setdefault(task.run_id, _Entry(task, len(self._entries)))
             self._waiting[task.run_id] = None
 
-    def _again(self, run_id: str, reason: str, *, counts: bool = True) -> Decision:
+    def _again(self, run_id: str, reason: str, *, counts: bool = True, least: float = 0.0) -> Decision:
         entry = self._entries[run_id]
         entry.deaths += counts
         if entry.deaths > self._retries:
             text = f"ended {entry.deaths} times in a row without progress: {reason}"
             return self._over(run_id, Over("failed", text, record=True))
         delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** (entry.deaths - 1)) if counts else _ROOM_DELAY
+        delay = max(least, delay)
         self._requeue(entry, delay)
         return Again(delay, reason)
 
     def _requeue(self, entry: _Entry, delay: float) -> None:
         """Put a run back in its old place of the order: what was begun is ended first."""
-        entry.ready, entry.state = self._clock() + delay, "waiting"
+        entry.ready = self._clock() + delay
         self._running.discard(entry.task.run_id)
         later = [run_id for run_id in self._waiting if self._entries[run_id].place > entry.place]
         for run_id in later:
@@ -166,7 +164,7 @@ class Queue:
 
     def _out_of_memory(self, run_id: str, reason: str) -> Decision:
         entry = self._entries[run_id]
-        before = max(entry.task.gpus, self._share.get(entry.task.arm, 0.0))
+        before = entry.given
         if entry.task.device == "cpu" or before == 0:
             return self._again(run_id, reason)
         if before >= 1:
@@ -176,8 +174,8 @@ class Queue:
                 f"does not fit on a whole GPU: {reason}; lower training.batch_size",
                 record=True,
             )
-        share = min(1.0, 2 * before)
-        self._share[entry.task.arm] = share  # the arm's other runs are as large
+        arm = entry.task.arm  # its other runs are as large
+        share = self._share[arm] = max(self._share.get(arm, 0.0), min(1.0, 2 * before))
         self._requeue(entry, 0.0)
         return Again(0.0, f"out of memory with {before:g} of a GPU, goes on with {share:g}: {reason}")
 
@@ -189,13 +187,11 @@ class Queue:
             withheld = tuple(run_id for run_id in self._waiting if self._entries[run_id].task.arm == arm)
             for other in withheld:
                 del self._waiting[other]
-                self._entries[other].state = "over"
         return self._over(run_id, Over("failed", reason, record, withheld))
 
     def _over(self, run_id: str, over: Over) -> Over:
         self._running.discard(run_id)
         self._waiting.pop(run_id, None)
-        self._entries[run_id].state = "over"
         return over
 
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
-class Stop:
-    """Whether a session is to end.
+class Interrupted(KeyboardInterrupt):
+    """A signal ended everything at once.
 
-    Parameters
+    Attributes
     ----------
-    ask : called once, when the end is first asked for.
+    code : exit code of the command line.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.code = code
+
+
+class Stop:
+    """Whether a session is to end. What is asked for in a signal handler is only noted: somebody else must act on it.
 
     Attributes
     ----------
@@ -27,9 +36,9 @@ class Stop:
     urgent : whether the one who asks will not wait for ever: a scheduler that kills after its grace period.
     """
 
-    def __init__(self, ask: Callable[[str], None]) -> None:
-        self._ask = ask
+    def __init__(self) -> None:
         self.reason, self.code, self.since, self.urgent = "", 0, 0.0, False
+        self._gentle = False
 
     @property
     def requested(self) -> bool:
@@ -40,11 +49,20 @@ class Stop:
         """Ask for the end; nothing where that was done."""
         if not self.reason:
             self.reason, self.code, self.since, self.urgent = reason, code, time.monotonic(), urgent
-            self._ask(reason)
+
+    @contextmanager
+    def gentle(self) -> Iterator[None]:
+        """Within the block, where runs have a state to save, the first signal only asks for the end."""
+        self._gentle = True
+        self._install()  # Ray has put its own in the place of ours
+        try:
+            yield
+        finally:
+            self._gentle = False
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Within the block Ctrl-C and SIGTERM ask for the end, and a second one raises KeyboardInterrupt at once.
+        """Within the block Ctrl-C and SIGTERM are ours: they raise `Interrupted`, and within `gentle` the second does.
 
         Outside the main thread, where Python allows no handlers, nothing changes.
         """
@@ -52,16 +70,20 @@ class Stop:
             yield
             return
         before = {number: signal.getsignal(number) for number in _NAMES}
-
-        def handle(number: int, _: FrameType | None) -> None:
-            if self.requested:
-                raise KeyboardInterrupt
-            self.request(_NAMES[signal.Signals(number)], 128 + number, urgent=number == signal.SIGTERM)
-
-        for number in _NAMES:
-            signal.signal(number, handle)
+        self._install()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _install(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in _NAMES:
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        code = 128 + number
+        if self.requested or not self._gentle:
+            raise Interrupted(code)
+        self.request(_NAMES[signal.Signals(number)], code, urgent=number == signal.SIGTERM)

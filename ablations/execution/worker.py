@@ -36,13 +36,16 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the first task."""
+        self._hangs = False
         if threading.current_thread() is threading.main_thread():
             self._before = signal.getsignal(signal.SIGTERM)
             signal.signal(signal.SIGTERM, self._terminate)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin the next task, in the same process."""
+        """Begin the next task, in the same process; one in which a run hangs is good for nothing more."""
+        if self._hangs:
+            os.kill(os.getpid(), signal.SIGKILL)
         self._begin(new_config)
         return True
 
@@ -103,6 +106,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """Return the ending of a run that hangs, with where it hangs; this process dies a moment later."""
         frame = sys._current_frames().get(self._thread.ident or 0)
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
+        self._hangs = True
         threading.Timer(_LAST_WORDS, os.kill, (os.getpid(), signal.SIGKILL)).start()
         return Ending("stalled", f"no step within {silent:.0f} s (resources.stall_minutes)", traceback=stack)
 

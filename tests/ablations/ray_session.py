@@ -55,4 +55,4 @@ todo[-1] = replace(todo[-1], fingerprint="0" * 20)
 queue = Queue(todo, retries=0)
 with RayExecutor([plan.study.spec.resources]) as executor:
     print(json.dumps(["parallel", executor.parallel]), flush=True)
-    executor.execute(queue, Printer(queue), Stop(lambda reason: None))
+    executor.execute(queue, Printer(queue), Stop())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.execution.capacity import accelerators, fitting, refuse_unfit, types_of_seeds
+from ablations.execution.capacity import accelerators, fitting, holds, refuse_unfit, types_of_seeds
 from ablations.resources import Resources
 from aimlib.errors import UsageError
 
@@ -64,6 +64,9 @@ def test_gpus_are_counted_by_type() -> None:
         {"CPU": 8.0},
     ]
     assert accelerators(nodes) == {"A100": 6.0, "T4": 1.0}
+    assert accelerators(nodes, [Resources(gpus=2)]) == {"A100": 6.0}, "no T4 node can hold such a run"
+    assert holds(nodes[2], {"CPU": 8.0, "GPU": 1.0, "accelerator_type:T4": 0.001})
+    assert not holds(nodes[2], {"CPU": 1.0, "accelerator_type:A100": 0.001})
 
 
 def test_one_type_of_gpu_leaves_nothing_to_choose() -> None:

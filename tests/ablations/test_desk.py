@@ -21,6 +21,7 @@ from ablations.registration import stale
 from ablations.store import ResultStore
 from ablations.study import read_study
 from ablations.trial import tasks
+from aimlib.errors import StoreError
 
 
 class Watcher(list[tuple[Any, ...]]):
@@ -39,10 +40,9 @@ class Table:
         self.tasks = {task.run_id: task for task in tasks(plan, self.store, list(plan.runs))}
         self.watcher, self.said = Watcher(), io.StringIO()
         self.queue = Queue(self.tasks.values(), retries=1)
-        self.stop = Stop(lambda reason: None)
-        labels = {run_id: f"{task.arm}, seed {task.config['seed']}" for run_id, task in self.tasks.items()}
+        self.stop = Stop()
         console = Console(file=self.said, width=200)
-        self.desk = Desk(self.store, self.tasks, self.queue, self.stop, [self.watcher], console, labels)
+        self.desk = Desk(self.store, self.tasks, self.queue, self.stop, "0" * 12, [self.watcher], console)
 
     def of(self, arm: str) -> list[str]:
         return [run_id for run_id, task in self.tasks.items() if task.arm == arm]
@@ -112,11 +112,45 @@ def test_a_row_that_the_driver_does_not_see_is_a_failure(table: Table) -> None:
     assert len(failures(table.store.directory)) == 1
 
 
-def test_a_request_to_stop_halts_the_queue(table: Table) -> None:
+def test_a_request_to_stop_halts_the_queue_and_reaches_the_workers(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table.stop.request("Ctrl-C", 130)
+    with monkeypatch.context() as patch:
+        patch.setattr(table.store, "request_stop", lambda _: refuse())
+        table.desk.tick()
+    assert not table.store.stop_requested("0" * 12)
     table.desk.tick()
+    assert table.store.stop_requested("0" * 12), "asked again when the storage answers"
+    assert "Ctrl-C: ending the session once every run has saved its state; once more" in table.watcher[-1][1]
     assert table.queue.next() is None
     assert table.queue.exhausted
+
+
+def refuse() -> None:
+    raise StoreError("no answer")
+
+
+def test_a_failure_that_cannot_be_recorded_now_is_recorded_later(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablations.desk, "_ROOM", 0.0)
+    run_id = next(iter(table.tasks))
+    table.queue.next()
+    with monkeypatch.context() as patch:
+        patch.setattr(table.store, "record_failure", lambda _: refuse())
+        table.desk.died(run_id, "ImportError: x", "user")
+        table.desk.tick()
+    assert failures(table.store.directory) == []
+    table.desk.tick()
+    table.desk.tick()
+    (row,) = failures(table.store.directory)
+    assert row["reason"] == "ImportError: x"
+
+
+def test_who_is_paused_from_elsewhere_ends_the_session(table: Table) -> None:
+    run_id = next(iter(table.tasks))
+    table.queue.next()
+    table.desk.ended(run_id, Ending("paused", epochs=1))
+    assert table.stop.reason == "asked to stop from elsewhere"
 
 
 def test_what_is_stale_is_told_by_its_cause() -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import ablations.desk
 import ablations.launch
+import ablations.trial
 from ablations import planning
 from ablations.execution.inline import InlineExecutor
 from ablations.launch import Session, run
@@ -26,7 +27,7 @@ from ablations.store import ResultStore
 from ablations.study import read_study
 from ablations.trial import execute, tasks
 from aimlib.config import RunConfig
-from aimlib.errors import UsageError
+from aimlib.errors import StoreError, UsageError
 from aimlib.records import MODELS, TEST_IMAGES, TRIALS
 from aimlib.registry import updates
 from aimlib.updates.base import MemoryUpdate
@@ -403,3 +404,60 @@ def test_a_plugin_that_the_worker_lacks_is_a_failed_row_with_its_name(tmp_path: 
     row = pq.read_table(path).to_pylist()[0]
     assert "unknown backbone 'only_on_the_driver'" in row["reason"]
     assert (row["status"], row["seed"], row["plugins"]) == ("failed", task.config["seed"], None)
+
+
+# Pausing at an epoch, and settling what is paused
+
+
+def test_a_run_pauses_at_its_epoch_however_often_it_is_given_out(study: StudyMaker, tmp_path: Path) -> None:
+    plan = planning.plan(read_study(study({"base.training.epochs": 4})))
+    store = ResultStore(tmp_path / "out")
+    run_id = plan.runs[0].run_id
+    (task,) = tasks(plan, store, list(plan.runs[:1]), until={run_id: 2})
+    endings = [execute(task) for _ in range(3)]
+    assert [(ending.end, ending.epochs) for ending in endings] == [("paused", 2)] * 3
+    assert len({ending.accuracy for ending in endings}) == 1
+    assert execute(replace(task, until=None)).end == "finished"
+
+
+def test_runs_are_paused_pruned_and_go_on(study: StudyMaker, tmp_path: Path) -> None:
+    path = study({"base.training.epochs": 4})
+    run(path, tmp_path / "calm", executor="inline")
+    ids = planned_ids(path)
+    session = run(path, tmp_path / "out", executor="inline", until=dict.fromkeys(ids, 2))
+    assert set(session.paused) == set(ids)
+    assert (session.computed, session.open, session.cut_off) == (0, (), False)
+    again = run(path, tmp_path / "out", executor="inline", until=dict.fromkeys(ids, 2))
+    assert again.paused == session.paused, "not computed again"
+    session = run(path, tmp_path / "out", executor="inline", prune=ids[:1])
+    assert (session.computed, session.paused) == (len(ids), {})
+    calm, found = numbers(tmp_path / "calm"), {row["run_id"]: row for row in rows(tmp_path / "out")}
+    assert (found[ids[0]]["status"], found[ids[0]]["epochs_run"]) == ("pruned", 2)
+    assert found[ids[0]]["reason"] == "stopped after 2 epochs by the search"
+    assert {run_id: text for run_id, text in numbers(tmp_path / "out").items() if run_id != ids[0]} == {
+        run_id: text for run_id, text in calm.items() if run_id != ids[0]
+    }
+    assert litter(tmp_path / "out") == []
+
+
+def planned_ids(path: Path) -> list[str]:
+    return [each.run_id for each in planning.plan(read_study(path)).runs]
+
+
+def test_storage_that_does_not_answer_for_a_moment_costs_nothing(
+    study: StudyMaker, tmp_path: Path, calm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bool:
+        raise StoreError("no answer") from TimeoutError("timed out")
+
+    monkeypatch.setattr(ablations.trial, "_LOOK", 0.0)
+    monkeypatch.setattr(ResultStore, "stop_requested", refuse)
+    session = compute(study(), tmp_path / "out")
+    assert (session.failed, session.open) == ({}, ())
+    assert numbers(tmp_path / "out") == numbers(calm)
+
+
+def test_an_arm_on_a_gpu_is_refused_where_there_is_none(study: StudyMaker, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="this process sees none"):
+        compute(study({"arms.aim.resources": {"gpus": 1}}), tmp_path / "out")
+    assert rows(tmp_path / "out") == []

@@ -87,10 +87,8 @@ def test_all_runs_of_a_seed_are_given_the_same_type_of_gpu(tmp_path: Path, monke
     document = changed({"seeds": 4, "resources": {"gpus": 1}, "arms.baseline": {"resources": {"gpus": 0}}})
     plan = planning.plan(read_study(write(tmp_path, document)))
     store = ResultStore(tmp_path / "out")
-    store.write_plan(planning.document(plan))
-    store.write_models(planning.model_rows(plan.arms, plan.summaries))
     hands = RayExecutor([arm.resources for arm in plan.arms])
-    hands.nodes = [{"GPU": 1.0, "accelerator_type:A100": 1.0}, {"GPU": 1.0, "accelerator_type:A10": 1.0}]
+    hands.nodes = [{"CPU": 2.0, "GPU": 1.0, f"accelerator_type:{kind}": 1.0} for kind in ("A100", "A10")]
     given = ablations.launch._on_devices(tasks(plan, store, list(plan.runs)), hands, store)
     assert {task.accelerator for task in given if task.arm == "baseline"} == {""}, "a run on a CPU needs none"
     types = [task.accelerator for task in given if task.arm == "aim"]

@@ -105,10 +105,54 @@ def test_out_of_memory_on_a_gpu_asks_for_a_larger_share_for_the_whole_arm() -> N
 def test_out_of_memory_on_a_cpu_is_the_machines_and_is_tried_again() -> None:
     queue, _ = queue_of(task("a"), retries=0)
     queue.next()
-    assert isinstance(queue.died("a", "memory", "low on memory"), Over)
-    queue, _ = queue_of(task("a"), retries=1)
+    assert isinstance(queue.ended("a", Ending("memory", "x")), Over)
+    for end in ("memory", "machine", "stalled"):
+        queue, _ = queue_of(task("a"), retries=1)
+        queue.next()
+        assert isinstance(queue.ended("a", Ending(end, "x")), Again)  # type: ignore[arg-type]
+
+
+def test_the_hosts_memory_is_not_the_gpus() -> None:
+    queue, _ = queue_of(task("a", device="cuda", gpus=1.0))
     queue.next()
-    assert isinstance(queue.ended("a", Ending("memory", "x")), Again)
+    assert queue.ended("a", Ending("machine", "MemoryError")) == Again(1.0, "MemoryError")
+
+
+def test_runs_that_are_out_of_memory_together_all_go_on_with_more() -> None:
+    tasks = [task(name, device="cuda", gpus=0.25) for name in "abcd"]
+    queue, _ = queue_of(*tasks)
+    assert names(queue) == ["a", "b", "c", "d"]
+    for name in "abcd":
+        assert isinstance(queue.ended(name, Ending("memory", "CUDA out of memory")), Again)
+    assert {t.run_id: t.gpus for t in iter(queue.next, None)} == dict.fromkeys("abcd", 0.5)
+    assert isinstance(queue.ended("a", Ending("memory", "CUDA out of memory")), Again)
+    again = queue.next()
+    assert again is not None
+    assert again.gpus == 1.0
+
+
+def test_deaths_are_not_forgotten_while_another_process_holds_a_run() -> None:
+    queue, clock = queue_of(task("a"), retries=2)
+    decisions = []
+    for _ in range(3):
+        assert queue.next() is not None
+        decisions.append(queue.died("a", "infrastructure", "segfault"))
+        if isinstance(decisions[-1], Over):
+            break
+        clock.now += 100
+        assert queue.next() is not None
+        assert queue.ended("a", Ending("held")) == Over("held")
+        queue.add([task("a")])
+    assert isinstance(decisions[-1], Over)
+    assert len(decisions) == 3
+
+
+def test_a_run_that_hung_is_not_taken_up_before_its_process_is_gone() -> None:
+    queue, _ = queue_of(task("a"))
+    queue.next()
+    decision = queue.ended("a", Ending("stalled", "no step"))
+    assert isinstance(decision, Again)
+    assert decision.seconds >= 5
 
 
 def test_full_storage_is_waited_out_and_never_counts() -> None:
@@ -210,7 +254,7 @@ def test_seeds_in_their_order_and_the_longest_first_within_one() -> None:
         ("ray.exceptions.ActorDiedError: The actor died unexpectedly", "infrastructure"),
         ("The actor never ran - it was cancelled before it started running.", "infrastructure"),
         ("", "infrastructure"),
-        ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.", "memory"),
+        ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.", "infrastructure"),
         ("ray.exceptions.RayTaskError(ModuleNotFoundError): ray::Worker.__init__()\nNo module named 'x'", "user"),
     ],
 )
@@ -236,7 +280,12 @@ def test_an_error_becomes_an_ending_of_its_kind() -> None:
     full = StoreError("x: cannot be written: No space left on device; free space and run again")
     assert ending_of(raised(full), out_of_memory=False).end == "full"
     assert ending_of(raised(OSError(28, "No space left on device")), out_of_memory=False).end == "full"
-    assert ending_of(raised(MemoryError()), out_of_memory=True).end == "memory"
+    assert ending_of(raised(RuntimeError("CUDA out of memory")), out_of_memory=True).end == "memory"
+    assert ending_of(raised(MemoryError()), out_of_memory=True).end == "machine", "the host's, not the GPU's"
+    assert ending_of(raised(StoreError("x: damaged")), out_of_memory=False).end == "failed"
+    with pytest.raises(StoreError) as outage:
+        raise StoreError("s3: does not answer") from TimeoutError("timed out")
+    assert ending_of(outage.value, out_of_memory=False).end == "machine"
     failed = ending_of(raised(ZeroDivisionError("x")), out_of_memory=False)
     assert (failed.end, failed.reason) == ("failed", "ZeroDivisionError: x")
     assert failed.traceback.splitlines()[-1] == "ZeroDivisionError: x"

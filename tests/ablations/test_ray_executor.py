@@ -69,7 +69,7 @@ def test_what_killed_drivers_left_of_a_session_goes(tmp_path: Path, monkeypatch:
 
 def relay_of(events: Events, running: tuple[str, ...], **options: Any) -> tuple[Relay, Stop, StopAll]:
     queue = SimpleNamespace(running=frozenset(running), halt=lambda: events.append(("halt",)))
-    stop, stopper = Stop(lambda reason: None), StopAll()
+    stop, stopper = Stop(), StopAll()
     return Relay(queue, events, stop, stopper, **{"grace": 25.0, "stall": 60.0, **options}), stop, stopper  # type: ignore[arg-type]
 
 

@@ -15,21 +15,25 @@ from tiny_study import changed, litter, numbers, write
 
 import ablations.launch
 from ablations.execution.inline import InlineExecutor
-from ablations.execution.stopping import Stop
+from ablations.execution.stopping import Interrupted, Stop
 from ablations.launch import run
 from ablations.trial import execute
 
 
-def test_a_signal_asks_once_and_a_second_one_interrupts() -> None:
-    asked: list[str] = []
-    stop = Stop(asked.append)
+def test_the_first_signal_asks_where_there_is_something_to_save_and_the_second_interrupts() -> None:
     before = signal.getsignal(signal.SIGTERM)
+    stop = Stop()
     with stop.on_signals():
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert (asked, stop.reason, stop.code, stop.urgent) == (["SIGTERM"], "SIGTERM", 143, True)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-        assert asked == ["SIGTERM"]
+        with pytest.raises(Interrupted) as early:
+            signal.raise_signal(signal.SIGTERM)  # nothing has begun
+        assert (early.value.code, stop.requested) == (143, False)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray does with a handler of its own
+        with stop.gentle():
+            signal.raise_signal(signal.SIGTERM)
+            assert (stop.reason, stop.code, stop.urgent) == ("SIGTERM", 143, True)
+            with pytest.raises(Interrupted) as second:
+                signal.raise_signal(signal.SIGINT)
+            assert second.value.code == 130
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -38,7 +42,7 @@ def test_outside_the_main_thread_handlers_are_left_alone() -> None:
     seen: list[Any] = []
 
     def inside() -> None:
-        with Stop(seen.append).on_signals():
+        with Stop().on_signals():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=inside)

@@ -85,7 +85,7 @@ outline = Outline("many", {f"arm{n}": 1 for n in range(8)}, tuple((t.run_id, t.a
 driver = Driver(queue, Progress(outline, ()))
 with Executor([Resources()]) as executor:
     began = time.monotonic()
-    executor.execute(queue, driver, Stop(lambda reason: None))
+    executor.execute(queue, driver, Stop())
     seconds = time.monotonic() - began
 ends = sorted(driver.ends.values())
 tenth = len(ends) // 10
