@@ -125,7 +125,7 @@ def _waterfall(findings: Findings) -> Plate:
 
 def _budget(findings: Findings) -> Plate:
     summary = budget.summarise(findings.tried)
-    figure = budget.draw(summary) if len(summary) else None
+    figure = budget.draw(summary, marks(_arms(findings))) if len(summary) else None
     return Plate("budget", budget.TITLE, budget.caption(summary), figure, summary)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from analysis import numerals
 from analysis.figures.canvas import labels, rule, sheet, styled, whole_numbers
-from analysis.figures.palette import marks
+from analysis.figures.palette import Mark, marks
 from analysis.statistics.paired import OUTCOMES
 from analysis.statistics.searches import expected_best
 
@@ -41,12 +42,17 @@ def summarise(tried: pd.DataFrame) -> pd.DataFrame:
 
 
 @styled
-def draw(summary: pd.DataFrame) -> Figure:
-    """Return the figure of a summary that has rows: a line per arm that was searched."""
+def draw(summary: pd.DataFrame, known: Mapping[str, Mark] | None = None) -> Figure:
+    """Return the figure of a summary that has rows: a line per arm that was searched.
+
+    Parameters
+    ----------
+    known : how the arms of the study look; an arm that is not among them, or none, gets a look of its own.
+    """
     figure = sheet(2.5)
     axes = figure.subplots()
     names = list(dict.fromkeys(summary["searched"]))
-    looks = marks(names)
+    looks = marks(names) if not known or set(names) - set(known) else known
     for name, own in summary.groupby("searched", sort=False):
         look = looks[str(name)]
         axes.plot(

@@ -165,3 +165,22 @@ def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study
     assert by_status.set_index(["arm", "status"]).loc[("cut", "pruned"), "n"] == 6
     document = compose(found["mixed"])
     assert "pruned" in str(document.sheets["outcomes"])
+
+
+def test_an_arm_looks_in_the_search_as_it_looks_everywhere():
+    from analysis.figures import budget
+    from analysis.figures.palette import marks
+
+    arms = ["baseline", "matched", "frozen", "aim"]
+    accuracies = [0.1, 0.2, 0.3, 0.15, 0.25, 0.35]
+    tried = pd.DataFrame(
+        {
+            "searched": ["baseline"] * 3 + ["aim"] * 3,
+            "arm": [f"t{n}" for n in range(6)],
+            "status": "finished",
+            "validation_accuracy": accuracies,
+        }
+    )
+    figure = budget.draw(budget.summarise(tried), marks(arms))
+    colours = [line.get_color() for line in figure.axes[0].get_lines()]
+    assert colours == [marks(arms)[name].colour for name in ("baseline", "aim")]
