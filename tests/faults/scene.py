@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers import ONE_THREAD
-from tiny_study import failures, litter, numbers, planned
+from tiny_study import failures, litter, numbers, planned, rows
 
 HERE = Path(__file__).parent
 
@@ -63,6 +63,7 @@ class Scene:
         self.study, self.directory, self.expected, self.ground = study, directory, expected, ground
         self.log = log or directory.with_suffix(".log")
         self.before: set[int] = set()
+        self.counts = {"studies": 0, "runs": 0, "lost": 0, "doubled": 0}
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         """Start a driver."""
@@ -123,6 +124,11 @@ class Scene:
 
     def check(self) -> None:
         """Every run exactly once, bit for bit, and nothing left behind."""
+        ids = [row["run_id"] for row in rows(self.directory)]
+        self.counts["studies"] += 1
+        self.counts["runs"] += len(set(ids))
+        self.counts["lost"] += len(set(self.expected) - set(ids))
+        self.counts["doubled"] += len(ids) - len(set(ids))
         assert numbers(self.directory) == self.expected
         assert set(planned(self.directory)) == set(self.expected)
         assert failures(self.directory) == []

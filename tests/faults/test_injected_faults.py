@@ -15,8 +15,10 @@ KILLS, LOSSES, TERMS = 10, 5, 5
 
 
 def fresh(scene: Scene, number: int) -> Scene:
-    """Return the same study in another directory."""
-    return Scene(scene.study, scene.directory.with_name(f"study-{number}"), scene.expected, scene.ground)
+    """Return the same study in another directory; what is counted goes on."""
+    following = Scene(scene.study, scene.directory.with_name(f"study-{number}"), scene.expected, scene.ground)
+    following.counts = scene.counts
+    return following
 
 
 def test_drivers_are_killed(scene: Scene) -> None:
@@ -32,7 +34,7 @@ def test_drivers_are_killed(scene: Scene) -> None:
             studies += 1
             scene = fresh(scene, studies)
     scene.finish()
-    report("driver killed with -9", injected=kills, studies=studies + 1, lost=0, doubled=0)
+    report("driver killed with -9", injected=kills, **scene.counts)
 
 
 def test_workers_are_killed(scene: Scene) -> None:
@@ -51,7 +53,7 @@ def test_workers_are_killed(scene: Scene) -> None:
         scene.check()
         studies += 1
         scene = fresh(scene, studies)
-    report("worker killed with -9", injected=kills, studies=studies, lost=0, doubled=0)
+    report("worker killed with -9", injected=kills, **scene.counts)
 
 
 def test_nodes_are_lost(scene: Scene, ground: Ground) -> None:
@@ -68,7 +70,7 @@ def test_nodes_are_lost(scene: Scene, ground: Ground) -> None:
         scene.check()
         studies += 1
         scene = fresh(scene, studies)
-    report("node lost", injected=losses, studies=studies, lost=0, doubled=0)
+    report("node lost", injected=losses, **scene.counts)
 
 
 def test_the_head_is_restarted(scene: Scene, ground: Ground) -> None:
@@ -77,7 +79,7 @@ def test_the_head_is_restarted(scene: Scene, ground: Ground) -> None:
     ground.ask("restart")
     assert driver.wait(300) != 0, "a session without its cluster is no success"
     scene.finish()
-    report("head restarted", injected=1, studies=1, lost=0, doubled=0)
+    report("head restarted", injected=1, **scene.counts)
 
 
 def test_sigterm(scene: Scene) -> None:
@@ -101,11 +103,11 @@ def test_sigterm(scene: Scene) -> None:
             studies += 1
             scene = fresh(scene, studies)
     scene.finish()
-    report("SIGTERM to the driver", injected=terms, studies=studies + 1, lost=0, doubled=0, seconds_to_end=seconds)
+    report("SIGTERM to the driver", injected=terms, **scene.counts, seconds_to_end=seconds)
 
 
 def test_two_drivers_at_a_time(alone: Scene) -> None:
     drivers = [alone.start("--executor", "inline"), alone.start("--executor", "inline"), alone.start()]
     assert [driver.wait(900) for driver in drivers] == [0, 0, 0], alone.log.read_text()[-3000:]
     alone.check()
-    report("two more drivers on the same study", injected=2, studies=1, lost=0, doubled=0)
+    report("two more drivers on the same study", injected=2, **alone.counts)

@@ -45,7 +45,7 @@ def test_a_full_disk_is_waited_out(calm: tuple[Path, dict[str, str]], small_disk
     assert driver.wait(900) == 0, scene.log.read_text()[-3000:]
     assert "are free again: going on" in scene.log.read_text()
     scene.check()
-    report("storage full for 20 s", injected=1, studies=1, lost=0, doubled=0)
+    report("storage full for 20 s", injected=1, **scene.counts)
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_slow_storage_and_wrong_clocks(
     ends: list[Any] = [wrong.wait(900), right.wait(900)]
     assert ends == [0, 0], alone.log.read_text()[-3000:]
     alone.check()
-    report(fault, injected=1, studies=1, lost=0, doubled=0)
+    report(fault, injected=1, **alone.counts)
