@@ -68,11 +68,29 @@ def is_full(error: BaseException) -> bool:
 
 
 def is_the_machines(error: BaseException) -> bool:
-    """Tell whether an error is that of the host's memory, or of storage that does not answer as it should."""
+    """Tell whether an error is that of the host's memory, or of storage that does not answer for a while.
+
+    What the storage will say again the next time (no permission, no locks, a link) is not: that is for people.
+    """
     chain = list(_chain(error))
     if any(isinstance(each, MemoryError) or "DefaultCPUAllocator" in str(each) for each in chain):
         return True
-    return isinstance(error, StoreError) and any(isinstance(each, OSError) for each in chain)
+    return any(isinstance(each, StoreError) for each in chain) and any(_is_passing(each) for each in chain)
+
+
+def _is_passing(error: BaseException) -> bool:
+    if isinstance(error, (TimeoutError, ConnectionError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    return getattr(error, "status", None) in _BUSY
+
+
+_PASSING = frozenset(
+    {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH}
+)
+_BUSY = frozenset({0, 408, 429, 500, 502, 503, 504})
+"""Answers of object storage that ask for patience; 0 is none at all."""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from ablations.execution.endings import Ending, blame_of_death, ending_of, fault_of, is_full
 from ablations.execution.queue import Again, Over, Queue, in_order
+from ablations.store.files import explained
 from ablations.trial import Task
 from aimlib.errors import StoreError
 
@@ -286,6 +290,21 @@ def test_an_error_becomes_an_ending_of_its_kind() -> None:
     with pytest.raises(StoreError) as outage:
         raise StoreError("s3: does not answer") from TimeoutError("timed out")
     assert ending_of(outage.value, out_of_memory=False).end == "machine"
+    for number, end in ((errno.ESTALE, "machine"), (errno.EACCES, "failed"), (errno.ELOOP, "failed")):
+        with pytest.raises(StoreError) as refused, explained(Path("x")):
+            raise OSError(number, os.strerror(number))
+        assert ending_of(refused.value, out_of_memory=False).end == end
+    assert ending_of(raised(Answer(503)), out_of_memory=False).end == "machine"
+    assert ending_of(raised(Answer(403)), out_of_memory=False).end == "failed"
+
+
+class Answer(StoreError):
+    """What object storage says, with its status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
     failed = ending_of(raised(ZeroDivisionError("x")), out_of_memory=False)
     assert (failed.end, failed.reason) == ("failed", "ZeroDivisionError: x")
     assert failed.traceback.splitlines()[-1] == "ZeroDivisionError: x"
