@@ -89,6 +89,7 @@ class Desk:
         self._looked = float("-inf")
         self._low = self._passed_on = False
         self._unrecorded: dict[str, str] = {}
+        self._trouble = ""
 
     def began(self, run_id: str, where: str) -> None:
         """A worker has a run."""
@@ -199,8 +200,11 @@ class Desk:
         try:
             free = self.store.room()
         except StoreError as error:
-            self.note(str(error))
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self.note(self._trouble)
             return
+        self._trouble = ""
         if free is None:
             return
         enough = min(_LOW_BYTES, _LOW_SHARE * shutil.disk_usage(Path(self.store.location)).total)

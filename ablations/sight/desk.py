@@ -141,7 +141,7 @@ class Sight:
         with self._lock:
             self.progress.note(text)
             if self._lines is not None:
-                self._lines.news(text)
+                self._lines.note(text)
 
     @property
     def _shown(self) -> LineView:

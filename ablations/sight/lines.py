@@ -31,6 +31,7 @@ class LineView:
     ) -> None:
         self._look, self._console, self._clock = look, console, clock
         self._news: list[str] = []
+        self._notes: list[str] = []
         self._settled: list[str] = []
         self._printed = float("-inf")
         self._beaten = clock()
@@ -49,10 +50,15 @@ class LineView:
         self._news.append(clean(text))
         self.tick()
 
+    def note(self, text: str) -> None:
+        """Take note of what concerns the whole session: it is never left out for being one of many."""
+        self._notes.append(clean(text))
+        self.tick()
+
     def tick(self) -> None:
         """Print what has gathered, or a heartbeat, if it is time."""
         now = self._clock()
-        if (self._news or self._settled) and now - self._printed >= SPACING:
+        if (self._news or self._notes or self._settled) and now - self._printed >= SPACING:
             self._flush(now)
         elif now - max(self._beaten, self._printed) >= HEARTBEAT:
             self._beaten = now
@@ -60,18 +66,18 @@ class LineView:
 
     def stop(self) -> None:
         """Print what has not been told."""
-        if self._news or self._settled:
+        if self._news or self._notes or self._settled:
             self._flush(self._clock())
 
     def _flush(self, now: float) -> None:
-        parts = self._news[:_SHOWN]
+        parts = [*self._notes, *self._news[:_SHOWN]]
         if (more := len(self._news) - _SHOWN) > 0:
             parts.append(f"{counted(more, 'more message')}")
         parts += self._settled[:_SHOWN]
         if (others := len(self._settled) - _SHOWN) > 0:
             parts[-1] += f" and {others:,} more"
         self._print("; ".join([*parts, summary(self._look())]))
-        self._news, self._settled, self._printed = [], [], now
+        self._news, self._notes, self._settled, self._printed = [], [], [], now
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)

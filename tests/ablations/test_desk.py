@@ -97,6 +97,14 @@ def test_full_storage_holds_the_queue_back_until_there_is_room(table: Table, mon
     assert "are free again: going on" in table.watcher[-1][1]
 
 
+def test_storage_that_cannot_be_examined_is_told_once(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablations.desk, "_ROOM", 0.0)
+    monkeypatch.setattr(table.store, "room", refuse)
+    table.desk.tick()
+    table.desk.tick()
+    assert table.watcher == [("note", "no answer")]
+
+
 def test_storage_without_a_limit_is_never_full(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table.store, "room", lambda: None)
     table.desk.tick()

@@ -14,6 +14,7 @@ from sight_cases import Clock, large, outline, row, run_id
 
 from ablations.sight import Progress
 from ablations.sight.bars import PLAIN, Signs, bar
+from ablations.sight.lines import LineView
 from ablations.sight.looking import picture
 from ablations.sight.picture import Picture
 from ablations.sight.sentences import summary
@@ -162,3 +163,20 @@ def test_the_summary_is_one_line() -> None:
     for each in told.runs:
         told.ended(each, "finished")
     assert summary(picture(told)) == "4 of 4 runs settled, 0 running, 0 failed, 11 min 30 s so far"
+
+
+def test_a_note_is_not_left_out_for_being_one_of_many() -> None:
+    said = io.StringIO()
+    now = [0.0]
+    lines = LineView(lambda: picture(Progress(outline(["aim"]), ())), Console(file=said, width=500), clock=lambda: now[0])
+    lines.news("first")
+    for number in range(9):
+        lines.news(f"news {number}")
+    lines.note("the storage is full")
+    now[0] = 10.0
+    lines.tick()
+    last = said.getvalue().splitlines()[-1]
+    assert "the storage is full" in last
+    assert "6 more messages" in last
+    lines.stop()
+    assert said.getvalue().count("the storage is full") == 1
