@@ -168,7 +168,8 @@ def test_the_summary_is_one_line() -> None:
 def test_a_note_is_not_left_out_for_being_one_of_many() -> None:
     said = io.StringIO()
     now = [0.0]
-    lines = LineView(lambda: picture(Progress(outline(["aim"]), ())), Console(file=said, width=500), clock=lambda: now[0])
+    seen = picture(Progress(outline(["aim"]), ()))
+    lines = LineView(lambda: seen, Console(file=said, width=500), clock=lambda: now[0])
     lines.news("first")
     for number in range(9):
         lines.news(f"news {number}")
