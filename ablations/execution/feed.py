@@ -25,6 +25,9 @@ _SLACK = 2.0
 """A driver waits so many times longer than a worker before it takes a silent run for hanging."""
 
 
+_NOTHING: dict[str, Any] = {}
+
+
 class Feed(Searcher):  # type: ignore[misc]
     """Gives Tune the tasks of the queue, one at a time, when it has room for one."""
 
@@ -117,8 +120,9 @@ class Relay(tune.Callback):  # type: ignore[misc]
             self._listener.died(run_id, cause_of_death(report), blame_of_death(report))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Watch."""
+        """Watch, and keep Tune from holding on to all that has ended."""
         self.watch()
+        _let_go(trials)
 
     def watch(self) -> None:
         """Let time pass: tick the listener, end what is to end, look after silent workers and dead nodes."""
@@ -170,6 +174,23 @@ class Relay(tune.Callback):  # type: ignore[misc]
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune pickles callbacks into files for a restore, which is never asked for.
         return (tune.Callback, ())
+
+
+def _let_go(trials: list[Any]) -> None:
+    """Take trials that have ended off Tune's own list, and empty them: it looks through all of them at every step.
+
+    Tune gives callbacks the list that it works with. Its other records of ended trials cannot be reached from here, so
+    that each trial itself is emptied: of metrics that are averaged although nobody asks, of its configuration, of its
+    request for resources. Nothing is lost: what ended is in the store. The last one stays, as without any Tune would
+    read its own files in the end.
+    """
+    ended = [trial for trial in trials if trial.is_finished()]
+    for trial in ended[:-1]:
+        trials.remove(trial)
+        trial.run_metadata = type(trial.run_metadata)()
+        trial.temporary_state = trial.placement_group_factory = trial.storage = None
+        trial.config = trial.evaluated_params = trial.stopping_criterion = _NOTHING
+        vars(trial)["_Trial__unresolved_config"] = _NOTHING
 
 
 def _run_id(trial: Any) -> str:
