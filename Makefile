@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BENCH  := .venv-bench
+ASKED  := training_step step_memory training_loop input_pipeline shared_data launch resume startup check reports calibration
+ON_GPU := training_step step_memory training_loop input_pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check lint types contracts calibrate format clean
+.PHONY: help setup demo test test-all check lint types contracts calibrate bench bench-gpu format clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -44,9 +47,22 @@ contracts: $(STAMP)
 calibrate: $(STAMP) ## simulate what the statistics do when the truth is known, into docs/calibration.md
 	$(BIN)/python -m analysis.calibration docs/calibration.md
 
+$(BENCH)/.installed: pyproject.toml constraints.txt bench/rivals/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . -r bench/rivals/requirements.txt
+	@touch $@
+
+bench: $(BENCH)/.installed ## measure against what people would use instead, into bench/results and docs/performance.md
+	@set -e; for question in $(ASKED); do echo "== $$question"; $(BENCH)/bin/python -m bench.$$question; done
+	$(BENCH)/bin/python -m bench.summary
+
+bench-gpu: $(BENCH)/.installed ## the questions of training and input on a GPU, printed and kept beside the others
+	@set -e; for question in $(ON_GPU); do echo "== $$question"; $(BENCH)/bin/python -m bench.$$question --device cuda; done
+
 format: $(STAMP) ## format and fix what can be fixed by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:          ## remove .venv and caches (not results)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

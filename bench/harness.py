@@ -1,0 +1,283 @@
+"""Measuring fairly: rivals in turn in one run, medians over rounds, ratios round by round, and what was measured kept.
+
+A module of this folder answers one question. It has a docstring of four parts, each a paragraph that begins with
+``Question:``, ``Rivals:``, ``Measured:`` or ``Reached:``, and a function ``measure(asked) -> Answer``, which
+``main(__doc__, measure)`` makes a command. The answer goes to ``bench/results/<module>.json``, from which
+`bench.summary` writes docs/performance.md and the last two parts of the docstring.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "numpy", "scipy", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of a module.
+
+    Attributes
+    ----------
+    quick : one small round, to see that it works at all.
+    device : to train on, ``cpu`` or ``cuda``.
+    """
+
+    quick: bool = False
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of the table.
+
+    Attributes
+    ----------
+    case : what was done: "small_resnet, 64 px, float32".
+    subject : who did it: "aim", "Lightning".
+    figure : median over the rounds.
+    unit : "ms", "images/s", "MiB", "x" for a ratio, ...
+    low, high : least and most of the rounds.
+    rounds : how often.
+    """
+
+    case: str
+    subject: str
+    figure: float
+    unit: str
+    low: float
+    high: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was aimed at.
+
+    Attributes
+    ----------
+    text : "time of AiM / baseline, small_resnet 64 px float32: at most the ratio of multiply-adds + 0.05".
+    reached, limit : the two sides.
+    sense : "most": `reached` is to be at most `limit`; "least": at least.
+    why : where it is not met: what the limit is, in a sentence or two.
+    """
+
+    text: str
+    reached: float
+    limit: float
+    sense: Literal["most", "least"]
+    why: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.reached <= self.limit if self.sense == "most" else self.reached >= self.limit
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a module found. `versions` names packages beside the usual ones whose versions matter."""
+
+    rows: Sequence[Row]
+    goals: Sequence[Goal]
+    notes: Sequence[str] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def rounds_of(
+    subjects: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1, say: bool = True
+) -> dict[str, list[float]]:
+    """Call each subject once per round, in an order that turns from round to round; return what they returned.
+
+    The first `warm_up` rounds are thrown away.
+    """
+    names = list(subjects)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(warm_up + rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            gc.collect()
+            value = subjects[name]()
+            if number >= warm_up:
+                found[name].append(value)
+            if say:
+                print(f"  round {number + 1 - warm_up:>3} {name}: {value:.6g}", file=sys.stderr, flush=True)
+    return found
+
+
+def timed(call: Callable[[], Any], times: int = 1) -> Callable[[], float]:
+    """Return a function that calls `call` so many times and returns the seconds of one."""
+
+    def run() -> float:
+        began = time.perf_counter()
+        for _ in range(times):
+            call()
+        return (time.perf_counter() - began) / times
+
+    return run
+
+
+def row(case: str, subject: str, values: Sequence[float], unit: str) -> Row:
+    """Return the row of these rounds."""
+    return Row(case, subject, statistics.median(values), unit, min(values), max(values), len(values))
+
+
+def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
+    """Return ``of / to`` round by round: a machine that is slow for a while is slow for both."""
+    return [a / b for a, b in zip(of, to, strict=True)]
+
+
+def wall(command: Sequence[str], **options: Any) -> float:
+    """Return the wall seconds of a command that ends with 0; its output is in the error where it does not.
+
+    Raises
+    ------
+    RuntimeError: the command failed.
+    """
+    return process(command, **options)[0]
+
+
+def process(
+    command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> tuple[float, float]:
+    """Return wall seconds and peak resident MiB (of the largest process among it and its children) of a command.
+
+    Raises
+    ------
+    RuntimeError: the command failed.
+    """
+    measuring = (
+        "import resource, subprocess, sys, time; b = time.perf_counter(); "
+        "r = subprocess.run(sys.argv[1:], capture_output=True, text=True); s = time.perf_counter() - b; "
+        "print(r.returncode, s, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); "
+        "print(r.stdout[-3000:], r.stderr[-3000:], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", measuring, *command],
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(env or {}),
+        cwd=cwd,
+        check=True,
+    )
+    code, seconds, kib = done.stdout.split()
+    if int(code):
+        raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{done.stderr}")
+    return float(seconds), float(kib) * (1 if sys.platform == "linux" else 1 / 1024) / 1024
+
+
+@contextlib.contextmanager
+def peak_resident() -> Iterator[list[float]]:
+    """Yield a list that holds, at the end, by how many MiB this process's resident memory rose at most. Linux."""
+    page = resource.getpagesize()
+
+    def resident() -> float:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * page / 2**20
+
+    gc.collect()
+    before, most, over = resident(), [0.0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.002):
+            most[0] = max(most[0], resident() - before)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watcher.join()
+        most[0] = max(most[0], resident() - before)
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """Return what was measured on."""
+    found: dict[str, Any] = {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+    if device == "cuda":
+        import torch
+
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return platform.processor() or "unknown"
+
+
+def versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of those that are installed here."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def main(docstring: str, measure: Callable[[Asked], Answer]) -> None:
+    """Measure as a command: print the table and keep it."""
+    parser = argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one small round, kept nowhere")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where networks are trained")
+    asked = Asked(**vars(parser.parse_args()))
+    name = Path(sys.argv[0]).stem
+    load = os.getloadavg()[0]
+    began = time.time()
+    answer = measure(asked)
+    content = {
+        "question": name,
+        "when": time.strftime("%Y-%m-%d", time.gmtime(began)),
+        "seconds": round(time.time() - began),
+        "load_before": round(load, 2),
+        "machine": machine(asked.device),
+        "versions": versions() | dict(answer.versions),
+        "rows": [asdict(found) for found in answer.rows],
+        "goals": [asdict(goal) | {"met": goal.met} for goal in answer.goals],
+        "notes": list(answer.notes),
+    }
+    show(answer)
+    if not asked.quick:
+        RESULTS.mkdir(exist_ok=True)
+        target = RESULTS / f"{name}{'' if asked.device == 'cpu' else '.' + asked.device}.json"
+        target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def show(answer: Answer) -> None:
+    """Print the table."""
+    width = max((len(found.case) for found in answer.rows), default=0)
+    name = max((len(found.subject) for found in answer.rows), default=0)
+    for found in answer.rows:
+        spread = f"({found.low:.4g} to {found.high:.4g}, {found.rounds} rounds)"
+        print(f"{found.case:<{width}}  {found.subject:<{name}}  {found.figure:>10.4g} {found.unit:<9} {spread}")
+    for goal in answer.goals:
+        sign = "<=" if goal.sense == "most" else ">="
+        print(f"{'met    ' if goal.met else 'NOT MET'} {goal.text}: {goal.reached:.4g} {sign} {goal.limit:.4g}")
+        if goal.why:
+            print(f"        {goal.why}")
+    for note in answer.notes:
+        print(f"note: {note}")
