@@ -22,13 +22,14 @@ PAGES = (
     "docs/cluster.md",
     "docs/watching.md",
     "docs/object-storage.md",
+    "docs/performance.md",
     "docs/reliability.md",
     "docs/screening.md",
     "CONTRIBUTING.md",
     "examples/plugin_package/README.md",
 )
-_DOTTED = re.compile(r"`((?:aimlib|ablations|analysis)(?:\.\w+)+)`")
-_PATH = re.compile(r"`((?:aimlib|ablations|analysis|tests|docs|examples)/[\w./-]+)`")
+_DOTTED = re.compile(r"`((?:aimlib|ablations|analysis|bench)(?:\.\w+)+)`")
+_PATH = re.compile(r"`((?:aimlib|ablations|analysis|bench|tests|docs|examples)/[\w./-]+)`")
 _LINK = re.compile(r"\]\((?!https?:|#)([^)]+)\)")
 
 
