@@ -8,13 +8,10 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ablations import loopback, tokens
+from ablations.finding import Finding
 from aimlib.errors import StoreError
-
-if TYPE_CHECKING:
-    from ablations.diagnosis import Finding
 
 _GIB = 2**30
 _HEAD = ("gcs_server", "raylet", "dashboard.py")
@@ -25,8 +22,6 @@ _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "
 
 def token() -> Iterable[Finding]:
     """Tell who can read Ray's token; who can may run code as its owner."""
-    from ablations.diagnosis import Finding  # noqa: PLC0415 -- it imports this module
-
     subject = "Ray token"
     if os.environ.get(tokens.MODE, "token").lower() != "token":
         yield Finding(
@@ -65,8 +60,6 @@ def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
     ----------
     found : who listens; None asks the kernel.
     """
-    from ablations.diagnosis import Finding  # noqa: PLC0415
-
     listeners = loopback.listeners() if found is None else found
     rays = [listener for listener in listeners if any(name in listener.program for name in _HEAD)]
     open_to_all = [listener for listener in rays if listener.exposed]
@@ -111,7 +104,6 @@ def _mode_of(process: int, root: Path = Path("/proc")) -> str:
 
 def storage(out: Path, mounts: Path = Path("/proc/mounts")) -> Iterable[Finding]:
     """Tell whether a study directory can be at `out`, whether nodes share it, and whether their clocks agree."""
-    from ablations.diagnosis import Finding  # noqa: PLC0415
     from ablations.store import ResultStore  # noqa: PLC0415 -- pyarrow
 
     existing = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
@@ -171,8 +163,6 @@ def _skew(folder: Path) -> float:
 
 def shared_memory(path: Path = Path("/dev/shm")) -> Iterable[Finding]:  # noqa: S108 -- the place itself is examined
     """Tell whether Ray's object store fits into shared memory; Ray takes 30 % of the memory for it."""
-    from ablations.diagnosis import Finding  # noqa: PLC0415
-
     if not path.is_dir():
         yield Finding("shared memory", "note", f"no {path} here; Ray uses the temporary folder instead")
         return

@@ -7,31 +7,12 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ablations import cluster_diagnosis
-
-State = Literal["ok", "note", "problem"]
+from ablations.finding import Finding
 
 _GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes
-    ----------
-    state : ``ok``, ``note`` (works, with a limit), or ``problem`` (a study will not run).
-    remedy : what to do; empty where nothing is to be done.
-    """
-
-    subject: str
-    state: State
-    message: str
-    remedy: str = ""
 
 
 def doctor(out: str | Path = "results", *, with_ray: bool = True) -> list[Finding]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ablations.checking import Check
-    from ablations.diagnosis import Finding
+    from ablations.finding import Finding
     from ablations.launch import Session
     from ablations.prospects import Prospects
     from ablations.screening import Trial

@@ -43,7 +43,7 @@ STUDY_FILE = "study.json"
 RUNS, FAILURES, SEGMENTS, IMAGES = "runs", "failures", "segments", "images"
 MODELS_FILE = "models.parquet"
 ANALYSIS_PLAN = "analysis_plan.json"
-CHECKPOINTS, LOCKS, PLANS = "checkpoints", "locks", "plans"
+CHECKPOINTS, LOCKS, PLANS, LIVE = "checkpoints", "locks", "plans", "live"
 
 
 @dataclass(frozen=True)

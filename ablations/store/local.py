@@ -13,10 +13,9 @@ from ablations.store import claims, files
 from ablations.store.claims import Claim
 from ablations.store.files import Write
 from ablations.store.locks import locked
-from ablations.store.sessions import LIVE
 from aimlib.errors import StoreError
 from aimlib.places import Place
-from aimlib.records import CHECKPOINTS, FAILURES, IMAGES, LOCKS, PLANS, RUNS, SEGMENTS
+from aimlib.records import CHECKPOINTS, FAILURES, IMAGES, LIVE, LOCKS, PLANS, RUNS, SEGMENTS
 
 _WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, LIVE)
 _PATIENCE = 10.0  # seconds

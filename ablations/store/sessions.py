@@ -12,8 +12,8 @@ from typing import Any
 
 from ablations.store.folders import Folder
 from aimlib.errors import StoreError
+from aimlib.records import LIVE
 
-LIVE = "live"
 DEAD_AFTER = 24 * 3600.0
 """Seconds after which a session that has written nothing is dead."""
 

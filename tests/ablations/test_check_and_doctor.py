@@ -14,8 +14,9 @@ from tiny_study import changed, write
 import ablations.diagnosis
 from ablations.arms import expand
 from ablations.checking import check, differing
-from ablations.diagnosis import Finding, doctor
+from ablations.diagnosis import doctor
 from ablations.estimate import ArmCost, Cost, packing
+from ablations.finding import Finding
 from ablations.launch import run
 from ablations.study import read_study
 from aimlib.errors import ConfigError

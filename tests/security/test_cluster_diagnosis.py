@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from ablations import cluster_diagnosis
-from ablations.diagnosis import Finding, doctor
+from ablations.diagnosis import doctor
+from ablations.finding import Finding
 from ablations.loopback import Listener
 
 
