@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations import planning, screening
+from ablations import planning
 from ablations.arms import Arm, differences
 from ablations.estimate import Cost, estimate, packing
 from ablations.planning import Plan
@@ -46,6 +46,8 @@ def check(study: str | Path, overrides: Iterable[str] = (), *, timing: bool = Tr
     cost = estimate(plan, min(parallel_here(arm.resources) for arm in plan.arms)) if timing else None
     notes = list(_notes(plan))
     if file.spec.search is not None:
+        from ablations import screening  # noqa: PLC0415 -- imports optuna and the launcher
+
         notes += screening.check(file)
     if cost is not None:
         notes += packing(cost, {arm.name: arm.resources.gpus for arm in plan.arms})

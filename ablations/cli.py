@@ -6,7 +6,10 @@ used; 130 interrupted. Nothing heavy is imported before it is needed, so that --
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -334,5 +337,31 @@ def main() -> None:
         sys.exit(2)
 
 
+def command() -> None:
+    """Run the command line as a process of its own, which ends here."""
+    try:
+        main()
+    except SystemExit as ending:
+        if not isinstance(ending.code, int | None):
+            raise
+        _leave(ending.code or 0)
+
+
+def _leave(code: int) -> None:
+    """End as `sys.exit` does, but without taking every module down: with torch loaded that takes up to a second.
+
+    What was registered for the end is done, and output is written; where a thread still works, or nobody takes the
+    output, this ends in the usual way.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.current_thread()):
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    main()
+    command()

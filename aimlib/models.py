@@ -18,6 +18,7 @@ from aimlib.initialization import initialize
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import backbones, controls, memories, placements, updates
 from aimlib.seeding import seed_for
+from aimlib.shapes import quick_batch_norm
 from aimlib.updates.base import MemoryUpdate, UpdateFactory
 
 
@@ -129,7 +130,7 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
 
 
 def _multiply_adds(network: nn.Module, x_BCHW: Tensor) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), quick_batch_norm(network), FlopCounterMode(display=False) as counter:
         network.eval()(x_BCHW)
     return int(counter.get_total_flops()) // 2
 
@@ -146,6 +147,6 @@ def _activation_bytes(network: nn.Module, x_BCHW: Tensor) -> int:
             kept[storage] = tensor
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with quick_batch_norm(network), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network.train()(x_BCHW)
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aimlib.errors import UsageError, did_you_mean
+from aimlib.shapes import quick_batch_norm
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _forward_once(network: nn.Module, input_shape: tuple[int, int, int]) -> None
     first = next(network.parameters(), None)
     like: dict[str, Any] = {} if first is None else {"device": first.device, "dtype": first.dtype}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), quick_batch_norm(network):
             network(torch.zeros(1, *input_shape, **like))
     except (RuntimeError, ValueError) as error:
         channels, height, width = input_shape

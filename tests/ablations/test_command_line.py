@@ -255,3 +255,31 @@ def test_plugins_lists_every_family(capsys: pytest.CaptureFixture[str], monkeypa
             assert (family.family, name) in listed
     assert ("memories", "conv_ones") in listed
     assert len(FAMILIES) == 9
+
+
+def test_a_process_ends_in_order_though_quickly(tmp_path: Path) -> None:
+    """All output is written, what was registered for the end is done, the code is told."""
+    code = (
+        "import atexit, sys, tempfile\n"
+        "atexit.register(print, 'registered')\n"
+        "from ablations.cli import command\n"
+        "sys.argv = ['ablate', *sys.argv[1:]]\n"
+        "command()\n"
+    )
+    for arguments, expected in ((("plugins",), 0), (("check", "nothing_of_this_name"), 2)):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == expected, done.stderr
+        assert done.stdout.endswith("registered\n")
+        assert "small_resnet" in done.stdout or "no such file" in done.stderr
+
+
+def test_a_process_waits_for_threads_that_still_work() -> None:
+    code = (
+        "import sys, threading, time\n"
+        "from ablations.cli import command\n"
+        "threading.Thread(target=lambda: (time.sleep(1), print('worked', flush=True))).start()\n"
+        "sys.argv = ['ablate', '--help']\n"
+        "command()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("worked\n")
