@@ -23,7 +23,7 @@ def quick_batch_norm(network: nn.Module) -> Iterator[None]:
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     for layer in layers:
-        layer.forward = _forward(layer, layer.forward)  # type: ignore[method-assign]
+        layer.forward = _forward(layer, layer.forward)  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
