@@ -47,8 +47,8 @@ class Plate:
     summary: pd.DataFrame
 
 
-_ROWS = 60
-"""Of more arms than that a figure shows the gates' and the most unlike others: of hundreds none could be read."""
+_ROWS, _SHOWN = 60, 40
+"""Of more arms than the first a figure shows the second number, the gates' and the most unlike: nobody reads hundreds."""
 
 
 def plates(findings: Findings) -> dict[str, Plate]:
@@ -153,11 +153,10 @@ def _shown(findings: Findings) -> list[str]:
     gates = [c for c in findings.family.comparisons if c.family == "gate"]
     variants = [c for c in findings.family.comparisons if c.family == "variant" and c.interval.n]
     variants.sort(key=lambda c: c.interval.mean)
-    drawn = [findings.family.baseline, findings.family.aim, *(arm for c in gates for arm in (c.treatment, c.control))]
-    kept = {arm for arm in drawn if arm is not None}
-    for ends in zip(variants, reversed(variants), strict=True):
-        kept |= {arm for c in ends for arm in (c.treatment, c.control) if len(kept) < _ROWS - 20}
-    kept |= set(arms[: _ROWS - 20 - len(kept)])  # nothing to rank yet
+    ranked = [c for ends in zip(reversed(variants), variants, strict=True) for c in ends]
+    first = [findings.family.baseline, findings.family.aim]
+    first += [arm for c in (*gates, *ranked) for arm in (c.treatment, c.control)]
+    kept = set(list(dict.fromkeys([*(arm for arm in first if arm is not None), *arms]))[:_SHOWN])
     return [arm for arm in arms if arm in kept]
 
 
