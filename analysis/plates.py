@@ -48,7 +48,7 @@ class Plate:
 
 
 _ROWS, _SHOWN = 60, 40
-"""Of more arms than the first a figure shows the second number, the gates' and the most unlike: nobody reads hundreds."""
+"""Of more arms than the first a figure shows the second number, the gates' and the most unlike, as nobody reads 500."""
 
 
 def plates(findings: Findings) -> dict[str, Plate]:

@@ -22,12 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from analysis.looks import Looks
+from analysis.calibration import DELTA, LOOKS, REPORTED
 from analysis.statistics.simulation import Outcomes, normal_studies, simulate
 from bench.harness import Answer, Asked, Goal, main, ratios, rounds_of, row, timed
 
-DELTA, REPORTED = 1.0, 4.92
-LOOKS = Looks((5, 8, 12))
 _SCENARIOS = (
     (0.25, 0.5),
     (0.25, 0.8),
