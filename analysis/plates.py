@@ -70,7 +70,7 @@ def plates(findings: Findings) -> dict[str, Plate]:
 def _path(primary: Comparison, findings: Findings) -> Plate:
     summary = path.summarise(primary)
     gain = next(iter(findings.reported.values()), None)
-    mark = marks(_arms(findings))[primary.treatment]
+    mark = marks(_shown(findings))[primary.treatment]
     figure = path.draw(summary, mark, primary.delta, gain) if len(summary) else None
     return Plate("path", path.TITLE, path.caption(summary, primary), figure, summary)
 
@@ -78,7 +78,7 @@ def _path(primary: Comparison, findings: Findings) -> Plate:
 def _by_epoch(primary: Comparison, findings: Findings) -> Plate:
     seeds = primary.deciding_pairs["seed"].tolist()
     summary = by_epoch.summarise(findings.results.epochs, primary.treatment, primary.control, seeds, findings.alpha)
-    mark = marks(_arms(findings))[primary.treatment]
+    mark = marks(_shown(findings))[primary.treatment]
     figure = by_epoch.draw(summary, mark, primary.delta) if len(summary) else None
     return Plate("by_epoch", by_epoch.TITLE, by_epoch.caption(summary, primary.name, findings.alpha), figure, summary)
 
@@ -105,13 +105,13 @@ def _power(primary: Comparison, findings: Findings) -> Plate:
 
 def _variance(primary: Comparison, findings: Findings, photos: Photos) -> Plate:
     summary = variance.summarise(photos.crossed)
-    figure = variance.draw(summary, marks(_arms(findings))[primary.treatment])
+    figure = variance.draw(summary, marks(_shown(findings))[primary.treatment])
     return Plate("variance", variance.TITLE, variance.caption(summary, photos.crossed, primary.name), figure, summary)
 
 
 def _classes(primary: Comparison, findings: Findings) -> Plate:
     summary = findings.photos.classes if findings.photos is not None else pd.DataFrame()
-    figure = classes.draw(summary, marks(_arms(findings))[primary.treatment])
+    figure = classes.draw(summary, marks(_shown(findings))[primary.treatment])
     return Plate("classes", classes.TITLE, classes.caption(summary, primary.name), figure, summary)
 
 
