@@ -189,17 +189,19 @@ def _unequal(results: Results) -> list[str]:
     cautions = []
     trials = results.trials
     for column, what, of in _ALIKE:
+        if trials[column].nunique() < 2:
+            continue
         by_arm = (
             trials[trials[column].notna()].groupby("arm", sort=False)[column].agg(lambda values: sorted(set(values)))
         )
         if len({tuple(values) for values in by_arm}) > 1:
             each = "; ".join(f"{arm}: {numerals.listing([str(v) for v in values])}" for arm, values in by_arm.items())
             cautions.append(f"Arms differ in {what}{of}: {each}.")
-    for arm, rows in trials[trials["status"] == "finished"].groupby("arm", sort=False):
-        copies = rows[rows["test_loss"].notna() & rows.duplicated(["test_loss", "test_accuracy"], keep=False)]
-        if len(copies):
-            seeds = numerals.listing([str(seed) for seed in copies["seed"]])
-            cautions.append(f"{arm}: seeds {seeds} have the same accuracy and loss to the last digit: are they seeds?")
+    known = trials[(trials["status"] == "finished") & trials["test_loss"].notna()]
+    copies = known[known.duplicated(["arm", "test_loss", "test_accuracy"], keep=False)]
+    for arm, rows in copies.groupby("arm", sort=False):
+        seeds = numerals.listing([str(seed) for seed in rows["seed"]])
+        cautions.append(f"{arm}: seeds {seeds} have the same accuracy and loss to the last digit: are they seeds?")
     machines = results.trials[["device", "device_name", "threads"]].drop_duplicates()
     if len(machines) > 1:
         kinds = "; ".join(f"{row.device}, {row.device_name}, {row.threads} threads" for row in machines.itertuples())

@@ -7,7 +7,7 @@ then found in one place or both, never in neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,9 +93,24 @@ def read_table(path: Place, names: list[str]) -> pa.Table:
     return _select(_opened(path, lambda file: file.read(columns=names, use_threads=False)), names)
 
 
-def read_batches(path: Place, names: list[str], convert: Callable[[pa.RecordBatch], Part]) -> list[Part]:
-    """Return `convert` of every batch of at most 64 runs: bounds the memory that predictions need at once."""
-    return _opened(path, lambda file: [convert(batch) for batch in file.iter_batches(64, columns=names)])
+def read_batches(
+    path: Place, names: list[str], wanted: Collection[str], convert: Callable[[pa.RecordBatch], Part]
+) -> list[Part]:
+    """Return `convert` of every batch of at most 64 runs: bounds the memory that predictions need at once.
+
+    Groups of rows without a wanted run id are not read.
+    """
+    known = set(wanted)
+
+    def read(file: Any) -> list[Part]:
+        groups = [
+            number
+            for number in range(file.num_row_groups)
+            if not known.isdisjoint(file.read_row_group(number, columns=["run_id"])["run_id"].to_pylist())
+        ]
+        return [convert(batch) for batch in file.iter_batches(64, row_groups=groups, columns=names)] if groups else []
+
+    return _opened(path, read)
 
 
 def read_plain(path: Place, columns: tuple[RecordColumn, ...]) -> pa.Table:

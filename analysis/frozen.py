@@ -252,9 +252,11 @@ def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
     before = {arm["name"]: arm for arm in was["arms"]}
     ids = {(run["arm"], run["seed"]): run["run_id"] for run in was["runs"]}
     current = {(arm, seed): run_id for run_id, arm, seed in plan.runs.itertuples(index=False)}
+    keys: dict[str, list[tuple[str, int]]] = {}
+    for key in ids:
+        keys.setdefault(key[0], []).append(key)
     for arm in plan.arms:
-        old = before.pop(arm.name, None)
-        own = [key for key in ids if key[0] == arm.name]
+        old, own = before.pop(arm.name, None), keys.get(arm.name, [])
         if old is None:
             found.append(Deviation(f"arm {arm.name} was added after the freeze", frozenset([arm.name])))
         elif (old["role"], old["of"]) != (arm.role, arm.of):

@@ -78,7 +78,8 @@ class Looks:
         from analysis.statistics.sequential import overall_error  # noqa: PLC0415
 
         regular, further = p_values[: len(self.pairs)], p_values[len(self.pairs) :]
-        found = [overall_error(self.pairs, p) for p in regular if not math.isnan(p)]
+        known = [p for p in regular if not math.isnan(p)]
+        found = [overall_error(self.pairs, min(known))] if known else []  # it rises with the level
         found += [p for p in further if not math.isnan(p)]
         if not found:
             return math.nan

@@ -41,7 +41,9 @@ class _Block:
 def read(directory: Place, run_ids: pd.Series, images: pd.DataFrame, epoch: int | str) -> pd.DataFrame:
     """Return the long frame of `PREDICTIONS` for the given runs; see `Results.predictions_at`."""
     wanted = set(run_ids)
-    parts = collect(directory, lambda path: read_batches(path, _COLUMNS, lambda batch: _blocks(batch, wanted, epoch)))
+    parts = collect(
+        directory, lambda path: read_batches(path, _COLUMNS, wanted, lambda batch: _blocks(batch, wanted, epoch))
+    )
     found = [block for batches in parts for blocks in batches for block in blocks]
     kept = [found[i] for i in first_positions(block.run_id for block in found)]
     order = {run_id: position for position, run_id in enumerate(run_ids)}
@@ -65,7 +67,7 @@ def correct_selected(
     """
     wanted = set(run_ids)
     parts = collect(
-        directory, lambda path: read_batches(path, _COLUMNS, lambda batch: _blocks(batch, wanted, "selected"))
+        directory, lambda path: read_batches(path, _COLUMNS, wanted, lambda batch: _blocks(batch, wanted, "selected"))
     )
     found = {block.run_id: block for batches in parts for blocks in batches for block in blocks if block.classes.size}
     listed = set(images["data_fingerprint"])

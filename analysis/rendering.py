@@ -16,7 +16,7 @@ from markupsafe import Markup
 from aimlib.errors import StoreError
 from analysis import latex
 from analysis.document import Document, compose
-from analysis.figures import inline, png, svg
+from analysis.figures import arranged, inline, png, svg
 from analysis.statistics.verdict import RULES
 from analysis.study import Findings
 from analysis.table_columns import explained
@@ -35,7 +35,7 @@ def write(findings: Findings, out: Path) -> Path:
         _refuse_links(out)
         for folder in ("figures", "tables", "latex"):
             _emptied(out / folder)
-        figures = {name: plate.figure for name, plate in document.plates.items() if plate.figure is not None}
+        figures = {name: arranged(plate.figure) for name, plate in document.plates.items() if plate.figure is not None}
         drawings = {name: svg(figure, name) for name, figure in figures.items()}
         for name, figure in figures.items():
             _write(out / "figures" / f"{name}.svg", drawings[name])

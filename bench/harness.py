@@ -174,8 +174,10 @@ def process(
         text=True,
         env=os.environ | dict(env or {}),
         cwd=cwd,
-        check=True,
+        check=False,
     )
+    if done.returncode:  # it could not even be started
+        raise RuntimeError(f"{' '.join(command)}:\n{done.stderr}")
     code, seconds, kib = done.stdout.split()
     if int(code):
         raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{done.stderr}")

@@ -104,7 +104,9 @@ def rewritten(name: str, result: dict[str, Any]) -> str:
 
 
 def _wrapped(part: str, content: str) -> str:
-    return "\n".join(textwrap.wrap(f"{part}: {content}", 118, subsequent_indent="    ", break_long_words=False))
+    # Not at hyphens: lines are joined by spaces where the header is read.
+    whole: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(textwrap.wrap(f"{part}: {content}", 118, subsequent_indent="    ", **whole))
 
 
 def main() -> None:

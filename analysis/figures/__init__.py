@@ -19,11 +19,12 @@ from analysis.figures import (
     waterfall,
     winners,
 )
-from analysis.figures.canvas import inline, png, svg
+from analysis.figures.canvas import arranged, inline, png, svg
 from analysis.figures.palette import Mark, marks
 
 __all__ = [
     "Mark",
+    "arranged",
     "budget",
     "by_epoch",
     "capacity",

@@ -141,6 +141,14 @@ def name_line(axes: Axes, name: str, place: float) -> None:
     axes.annotate(name, (1, place), va="center", annotation_clip=False, **where)
 
 
+def arranged(figure: Figure) -> Figure:
+    """Lay a figure out for good and return it: each format would do so anew, twice."""
+    with mpl.rc_context(_SETTINGS):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """Return the figure as PNG, 200 dpi on white."""
     buffer = io.BytesIO()

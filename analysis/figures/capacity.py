@@ -32,10 +32,10 @@ def summarise(trials: pd.DataFrame, arms: Sequence[str], alpha: float = 0.05) ->
     Means over an arm's runs that have an accuracy; time is the wall time of a run over its epochs.
     """
     rows = trials[trials["status"].isin(OUTCOMES) & trials["test_accuracy"].notna()]
-    found = []
+    found, by_arm = [], dict(iter(rows[["arm", "test_accuracy", "epochs_run", *_PANELS]].groupby("arm")))
     for arm in arms:
-        own = rows[rows["arm"] == arm]
-        if len(own):
+        if arm in by_arm:
+            own = by_arm[arm]
             i = t_interval(100 * own["test_accuracy"].astype("float64"), alpha)
             ran = own["epochs_run"].astype("float64")
             pace = (own["seconds"] / ran.where(ran > 0)).mean()

@@ -21,6 +21,9 @@ from analysis.statistics.interval import t_interval
 TITLE = "Accuracy by epoch"
 _FEW = 6
 """With more arms the single runs recede."""
+_LINES = 400
+"""Of more runs than that there are no single curves and markers, which nobody could tell apart, but bands."""
+_SPREAD = (0.05, 0.95)
 _BAND = 3
 """The t interval of two runs is wider than any curve; from three on it is drawn."""
 _DOTS = ((1, 1.5), (4, 1.2, 1, 1.2), (6, 1.5))
@@ -42,7 +45,9 @@ def summarise(
     """Return panel, kind, arm, run_id, epoch, n, accuracy, lower, upper; accuracies in per cent.
 
     Kinds: ``run`` (one run's curve), ``mean`` (of an arm's finished runs with its t interval, at epochs that
-    all of them reached), ``selected`` (the epoch that each run reports), ``reported`` (test panel only).
+    all of them reached), ``selected`` (the epoch that each run reports), ``reported`` (test panel only). Of more than
+    400 runs there is instead of ``run`` and ``selected`` a ``spread`` by arm: median, 5 % and 95 % quantiles of its
+    runs at every epoch.
 
     Parameters
     ----------
@@ -70,13 +75,21 @@ def _panel(
     chosen = reporting[(reporting["epoch"] == reporting["selected_epoch"]).fillna(False).astype(bool)]
     chosen = chosen.assign(kind="selected")
     means = _means(runs[runs["status"] == "finished"], alpha).assign(panel=panel, kind="mean", run_id="")
+    if runs["run_id"].nunique() > _LINES:
+        runs, chosen = _spread(runs).assign(panel=panel, kind="spread", run_id=""), chosen[:0]
     return pd.concat([frame[list(_TYPES)].astype(_TYPES) for frame in (runs, means, chosen)])
+
+
+def _spread(runs: pd.DataFrame) -> pd.DataFrame:
+    groups = runs.groupby(["position", "arm", "epoch"])["accuracy"]
+    low, middle, high = (groups.quantile(share) for share in (_SPREAD[0], 0.5, _SPREAD[1]))
+    return pd.DataFrame({"n": groups.size(), "accuracy": middle, "lower": low, "upper": high}).reset_index()
 
 
 def _means(runs: pd.DataFrame, alpha: float) -> pd.DataFrame:
     rows = []
-    for (arm, epoch), group in runs.groupby(["arm", "epoch"], sort=False):
-        found = t_interval(group["accuracy"], alpha)
+    for (arm, epoch), accuracies in runs.groupby(["arm", "epoch"], sort=False)["accuracy"]:
+        found = t_interval(accuracies, alpha)
         rows.append((arm, epoch, found.n, found.mean, found.lower, found.upper))
     frame = pd.DataFrame(rows, columns=["arm", "epoch", "n", "accuracy", "lower", "upper"])
     everyone = frame.groupby("arm")["n"].transform("max")
@@ -112,7 +125,9 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
 
 def _limits(summary: pd.DataFrame) -> tuple[float, float]:
     """Return the range of the curves themselves, in per cent: a t interval of two runs would dwarf them."""
-    low, high = float(summary["accuracy"].min()), float(summary["accuracy"].max())
+    spread = summary[summary["kind"] == "spread"]
+    low = float(pd.concat([summary["accuracy"], spread["lower"]]).min())
+    high = float(pd.concat([summary["accuracy"], spread["upper"]]).max())
     margin = max(0.06 * (high - low), 0.5)
     return low - margin, high + margin
 
@@ -141,6 +156,8 @@ def _draw_panel(axes: Axes, summary: pd.DataFrame, marks: Mapping[str, Mark]) ->
         lines = np.split(rows[["epoch", "accuracy"]].to_numpy(dtype=float), ends)
         alpha = 0.3 if len(marks) <= _FEW else 0.15
         axes.add_collection(LineCollection(lines, colors=palette[str(arm)], alpha=alpha, linewidths=0.6))
+    for arm, rows in summary[summary["kind"] == "spread"].groupby("arm", sort=False):
+        axes.fill_between(rows["epoch"], rows["lower"], rows["upper"], color=palette[str(arm)], alpha=0.08, linewidth=0)
     axes.autoscale_view()
     for arm, rows in means[means["n"] >= _BAND].groupby("arm", sort=False):
         axes.fill_between(rows["epoch"], rows["lower"], rows["upper"], color=palette[str(arm)], alpha=0.15, linewidth=0)
@@ -164,18 +181,19 @@ def _reported(summary: pd.DataFrame) -> dict[str, Any]:
 def caption(summary: pd.DataFrame, alpha: float = 0.05) -> str:
     """Return one sentence: how many runs, what is drawn, and when the reported epochs came."""
     runs = summary.loc[summary["kind"] == "run", "run_id"].nunique()
-    if not runs:
+    spread = summary[summary["kind"] == "spread"]
+    if not runs and spread.empty:
         return "No run has completed an epoch yet."
     chosen = summary.loc[(summary["kind"] == "selected") & (summary["panel"] == "test"), "epoch"]
     low, high = _limits(summary)
-    banded = summary[summary["n"] >= _BAND]
+    banded = summary[(summary["kind"] == "mean") & (summary["n"] >= _BAND)]
     cut = bool((banded["lower"] < low).any() or (banded["upper"] > high).any())
     band = f" with its {numerals.level(alpha)} t interval" if len(banded) else ""
-    return (
-        f"{numerals.count(runs, 'run')} (thin), the mean of each arm's finished runs{band} "
-        f"at the epochs that all of them reached (thick), and the reported {_span(chosen)} (markers)"
-        f"{'; the axis cuts intervals that are wider than the range of the curves' if cut else ''}."
-    )
+    cuts = "; the axis cuts intervals that are wider than the range of the curves" if cut else ""
+    means = f"the mean of each arm's finished runs{band} at the epochs that all of them reached"
+    if len(spread):
+        return f"The middle 90 % of each arm's runs (pale), and {means} (line){cuts}."
+    return f"{numerals.count(runs, 'run')} (thin), {means} (thick), and the reported {_span(chosen)} (markers){cuts}."
 
 
 def _span(epochs: pd.Series) -> str:

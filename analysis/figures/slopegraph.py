@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from analysis import numerals
@@ -51,8 +51,10 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
 
 
 def _lines(axes: Axes, summary: pd.DataFrame, x: str, y: str) -> None:
-    style = {"color": INK, "alpha": 0.35, "linewidth": 0.8, "legend": False, "sort": False}
-    sns.lineplot(summary, x=x, y=y, units="seed", estimator=None, orient="x", ax=axes, **style)
+    rows = summary.sort_values("seed", kind="stable")
+    ends = np.flatnonzero(np.diff(rows["seed"])) + 1
+    lines = np.split(rows[[x, y]].to_numpy(dtype=float), ends)
+    axes.add_collection(LineCollection(lines, colors=INK, alpha=0.35, linewidths=0.8, capstyle="projecting"))
 
 
 def _points(axes: Axes, rows: pd.DataFrame, x: str, y: str, mark: Mark) -> None:

@@ -123,14 +123,12 @@ class Comparison:
 
 
 def compare_arms(
-    trials: pd.DataFrame,
-    epochs: pd.DataFrame,
-    judged: pd.DataFrame,
+    runs: pd.DataFrame,
+    pairs: pd.DataFrame,
     treatment: str,
     control: str,
     rng: np.random.Generator,
     *,
-    seeds: Sequence[int] = (),
     looks: Looks | None = None,
     alpha: float | None = None,
     delta: float = 1.0,
@@ -146,24 +144,20 @@ def compare_arms(
 
     Parameters
     ----------
-    trials, epochs : frames of `Results`.
-    judged : frame of `outcomes`.
-    seeds : planned seeds in the order of the plan; a planned pair that is incomplete makes the table of its look
-        unbalanced and withholds that look's verdict.
+    runs : frame of `readings` with the `outcome` of every run; those of other arms do not count.
+    pairs : of `ordered_pairs`; a planned pair that is incomplete makes the table of its look unbalanced and withholds
+        that look's verdict.
     looks : when the verdict is read; None: once, after all pairs.
     alpha : error of all looks together; None: that of `looks`.
     withhold : a further reason to withhold the verdict.
     """
-    trials, epochs = (frame[frame["arm"].isin([treatment, control])] for frame in (trials, epochs))
-    pairs = ordered_pairs(trials, treatment, control, seeds)
     looks = looks or Looks((max(len(pairs), FEWEST_PAIRS),))
     gain = next(iter((reported or {}).values()), None)
     taken = _looks_taken(pairs, looks, looks.alpha if alpha is None else alpha, delta, gain, withhold)
     deciding = next((look for look in taken if look.verdict.stops), taken[-1])
-    main, among = deciding.interval, trials[trials["seed"].isin(pairs["seed"][: deciding.pairs])]
-    trained = among[among["run_id"].isin(judged.loc[judged["outcome"] == "trained", "run_id"])]
-    surviving = paired_differences(trained, treatment, control)
-    survivors = t_interval(complete(surviving)["difference"], main.alpha)
+    main, among = deciding.interval, runs[runs["seed"].isin(pairs["seed"][: deciding.pairs])]
+    surviving = complete(paired_differences(among[among["outcome"] == "trained"], treatment, control))["difference"]
+    survivors = t_interval(surviving, main.alpha)
     kind = deciding.verdict.kind
     return Comparison(
         treatment=treatment,
@@ -182,7 +176,7 @@ def compare_arms(
         survivors_verdict=decide(survivors.lower, survivors.upper, survivors.sd, survivors.n, delta, gain),
         needed=seeds_needed(main, delta, gain) if kind in OPEN | {"screening only"} else None,
         checks=sensitivity(
-            among, epochs, surviving, pairs[: deciding.pairs], (treatment, control), delta, gain, rng, main.alpha
+            among, surviving, pairs[: deciding.pairs], (treatment, control), delta, gain, rng, main.alpha
         ),
         reported=reported or {},
     )

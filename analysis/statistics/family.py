@@ -15,6 +15,7 @@ from analysis.statistics.gates import Gate, gates
 from analysis.statistics.interval import compatible
 from analysis.statistics.multiplicity import holm, holm_levels
 from analysis.statistics.outcomes import baseline_trains, outcomes
+from analysis.statistics.sensitivity import readings
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,22 @@ class Family:
         if self.baseline is None or self.aim is None:
             return None
         return self.comparisons[0]
+
+
+class _RunsByArm:
+    """Rows of any two arms, in their order; a study of hundreds of arms is not searched for every comparison."""
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self._rows = rows
+        self._places = rows.groupby("arm", sort=False).indices
+
+    def of(self, pair: tuple[str, str]) -> pd.DataFrame:
+        places = [self._places[arm] for arm in dict.fromkeys(pair) if arm in self._places]
+        return self._rows.take(np.sort(np.concatenate([*places, np.zeros(0, dtype=np.intp)])))
+
+    def seeds(self, pair: tuple[str, str]) -> list[int]:
+        """Return the seeds of a pair of arms in the order of the plan: the looks count along it."""
+        return list(dict.fromkeys(self.of(pair)["seed"]))
 
 
 class _Test(NamedTuple):
@@ -67,18 +84,20 @@ def compare_all(
     withhold = _gate_on_baseline(judged, baseline)
     gated, varied = _planned(plan)
     looks = plan.looks
-    p_values = [_p_value(trials, plan, pair) for pair in varied]
+    runs = _RunsByArm(readings(trials, epochs).assign(outcome=judged["outcome"]))
+    planned = _RunsByArm(plan.runs)
+    own = {pair: runs.of(pair) for pair in (*gated, *varied)}
+    pairs = {pair: ordered_pairs(rows, *pair, planned.seeds(pair)) for pair, rows in own.items()}
+    p_values = [sequential_p(pairs[pair], looks) for pair in varied]
     levels, adjusted = holm_levels(p_values, looks.alpha), holm(p_values)
     tests = [_Test(pair, "gate", looks.alpha, np.nan) for pair in gated]
     tests += [_Test(pair, "variant", float(levels[i]), float(adjusted[i])) for i, pair in enumerate(varied)]
     comparisons = tuple(
         compare_arms(
-            trials,
-            epochs,
-            judged,
+            own[test.pair],
+            pairs[test.pair],
             *test.pair,
             rng,
-            seeds=_planned_seeds(plan, test.pair),
             looks=looks,
             alpha=test.alpha,
             delta=plan.delta_pp,
@@ -138,16 +157,6 @@ def _varied(plan: Plan, baseline: str | None, aim: str | None) -> list[tuple[str
         is_control = arm.role != "aim" and roles[reference] == "aim"
         pairs.append((reference, arm.name) if is_control else (arm.name, reference))
     return pairs
-
-
-def _p_value(trials: pd.DataFrame, plan: Plan, pair: tuple[str, str]) -> float:
-    """Return the p-value of a comparison over all looks."""
-    return sequential_p(ordered_pairs(trials, *pair, _planned_seeds(plan, pair)), plan.looks)
-
-
-def _planned_seeds(plan: Plan, pair: tuple[str, str]) -> list[int]:
-    """Return the seeds of a pair of arms in the order of the plan: the looks count along it."""
-    return list(dict.fromkeys(plan.runs.loc[plan.runs["arm"].isin(pair), "seed"]))
 
 
 def _gate_on_baseline(judged: pd.DataFrame, baseline: str | None) -> str:

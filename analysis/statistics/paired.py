@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from aimlib.records import SETTLED
@@ -40,29 +41,47 @@ def paired_differences(
     ValueError: an arm has two rows for one value of `by`.
     """
     sides = [_side(trials, arm, value, by) for arm in (treatment, control)]
-    index = pd.Index(sorted({*pairs, *sides[0].index, *sides[1].index}), name=by)
-    frame = pd.DataFrame(
+    index = pd.Index(sorted({*pairs, *sides[0][0], *sides[1][0]}), name=by)
+    # A key that a side lacks is at -1: what was appended to its values.
+    places = [keys.get_indexer(index) for keys, _, _ in sides]
+    values = [np.append(known, np.nan)[place] for (_, known, _), place in zip(sides, places, strict=True)]
+    statuses = [np.append(known, "missing")[place] for (_, _, known), place in zip(sides, places, strict=True)]
+    return pd.DataFrame(
         {
-            "treatment": sides[0]["value"].reindex(index),
-            "control": sides[1]["value"].reindex(index),
-            "treatment_status": _statuses(sides[0], index),
-            "control_status": _statuses(sides[1], index),
+            by: index,
+            "treatment": values[0],
+            "control": values[1],
+            "treatment_status": pd.Series(statuses[0], dtype="str"),
+            "control_status": pd.Series(statuses[1], dtype="str"),
+            "difference": 100 * (values[0] - values[1]),
         }
     )
-    frame["difference"] = 100 * (frame["treatment"] - frame["control"])
-    return frame.reset_index()
 
 
-def _side(trials: pd.DataFrame, arm: str, value: str, by: str) -> pd.DataFrame:
-    rows = trials.loc[trials["arm"] == arm, [by, "status", value]]
-    if rows[by].duplicated().any():
+def pairing(trials: pd.DataFrame, treatment: str, control: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the positions in `trials` of both runs of every pair of outcomes, in the order of their seeds.
+
+    For many columns at once; one is what `paired_differences` is for, which refuses two runs of one seed.
+    """
+    arms, seeds = trials["arm"].to_numpy(), trials["seed"].to_numpy()
+    counted = trials["status"].isin(OUTCOMES).to_numpy()
+    treated, held = (np.flatnonzero(counted & (arms == arm)) for arm in (treatment, control))
+    _, first, second = np.intersect1d(seeds[treated], seeds[held], assume_unique=True, return_indices=True)
+    return treated[first], held[second]
+
+
+def _side(
+    trials: pd.DataFrame, arm: str, value: str, by: str
+) -> tuple[pd.Index, npt.NDArray[np.float64], npt.NDArray[np.object_]]:
+    """Return the keys of an arm's runs, their values where they are outcomes, and their statuses."""
+    rows = np.flatnonzero((trials["arm"] == arm).to_numpy(dtype=bool))
+    keys = pd.Index(trials[by].take(rows).tolist())
+    if keys.has_duplicates:
         raise ValueError(f"arm {arm!r} has more than one run for some value of {by!r}")
-    values = rows[value].astype("float64").where(rows["status"].isin(OUTCOMES), np.nan)
-    return pd.DataFrame({"value": values.to_numpy(), "status": rows["status"].to_numpy()}, index=rows[by].tolist())
-
-
-def _statuses(side: pd.DataFrame, index: pd.Index) -> pd.Series:
-    return side["status"].reindex(index).astype("str").fillna("missing")
+    statuses = trials["status"].take(rows)
+    values = trials[value].take(rows).astype("float64").to_numpy()
+    counted = statuses.isin(OUTCOMES).to_numpy(dtype=bool)
+    return keys, np.where(counted, values, np.nan), statuses.fillna("missing").to_numpy(dtype=object)
 
 
 def complete(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -32,11 +32,14 @@ def replayed(
     full = trials[(trials["status"] == "finished") & (trials["epochs_run"] == trials["epochs_planned"])]
     rows = []
     known = epochs[epochs["run_id"].isin(full["run_id"]) & epochs["validation_accuracy"].notna()]
-    for run_id, history in known.sort_values("epoch").groupby("run_id", sort=False):
-        accuracies = history["validation_accuracy"].tolist()
-        stopped = stopping_epoch(accuracies, patience, min_delta) or len(accuracies)
-        chosen = int(np.argmax(accuracies[:stopped]))
-        rows.append((run_id, stopped, chosen + 1, float(history["test_accuracy"].iloc[chosen])))
+    codes, run_ids = pd.factorize(known["run_id"])
+    order = np.lexsort((known["epoch"], codes))
+    ends = np.flatnonzero(np.diff(codes[order])) + 1
+    histories = (np.split(known[name].to_numpy()[order], ends) for name in ("validation_accuracy", "test_accuracy"))
+    for run_id, validation, test in zip(run_ids, *histories, strict=False):  # without runs there is one empty history
+        stopped = stopping_epoch(validation.tolist(), patience, min_delta) or len(validation)
+        chosen = int(np.argmax(validation[:stopped]))
+        rows.append((run_id, stopped, chosen + 1, float(test[chosen])))
     found = pd.DataFrame(rows, columns=["run_id", "stopped", "selected_epoch", "test_accuracy"])
     found = found.astype({"run_id": "str", "stopped": "int64", "selected_epoch": "int64", "test_accuracy": "float64"})
     return full[["run_id", "arm", "seed", "status"]].merge(found, on="run_id")

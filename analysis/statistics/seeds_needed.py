@@ -8,8 +8,8 @@ import numpy as np
 from scipy import stats
 
 from analysis.looks import FEWEST_PAIRS
-from analysis.statistics.interval import Interval
-from analysis.statistics.verdict import decide
+from analysis.statistics.interval import IDENTICAL, Interval
+from analysis.statistics.verdict import STOPPING, rows
 
 CAP = 200
 
@@ -50,7 +50,8 @@ def seeds_needed(interval: Interval, delta: float, reported: float | None = None
     sd = interval.cautious_sd
     totals = np.arange(max(interval.n + 1, FEWEST_PAIRS), interval.n + CAP + 1)
     margins = stats.t.ppf(1 - interval.alpha / 2, totals - 1) * sd / np.sqrt(totals)
-    for total, margin in zip(totals, margins, strict=True):
-        if decide(interval.mean - margin, interval.mean + margin, sd, int(total), delta, reported).stops:
-            return SeedsNeeded(int(total) - interval.n)
-    return SeedsNeeded(None)
+    kinds = rows(interval.mean - margins, interval.mean + margins, delta, reported)
+    stopping = np.flatnonzero(np.isin(kinds, list(STOPPING)))
+    if sd < IDENTICAL or not len(stopping):  # arms that are identical stay so
+        return SeedsNeeded(None)
+    return SeedsNeeded(int(totals[stopping[0]]) - interval.n)

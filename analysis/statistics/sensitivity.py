@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.statistics.bootstrap import bca_interval, resampling_weights
 from analysis.statistics.interval import t_interval, t_p_value
-from analysis.statistics.paired import complete, paired_differences
+from analysis.statistics.paired import complete, pairing
 from analysis.statistics.replay import PATIENCE, replayed
 from analysis.statistics.verdict import decide
 
@@ -31,12 +31,17 @@ def sign_flip_p(values: npt.ArrayLike, rng: np.random.Generator) -> float:
     if n == 0:
         return float("nan")
     if n <= EXACT_PAIRS:
-        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        signs = _all_signs(n)
     else:
         signs = rng.choice([-1, 1], size=(_DRAWS, n))
         signs[0] = 1
     sums = np.abs(signs @ x)
     return float((sums >= abs(x.sum()) - 1e-9).mean())
+
+
+@lru_cache(maxsize=4)
+def _all_signs(n: int) -> npt.NDArray[np.int64]:
+    return np.asarray(1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1))
 
 
 _LATE = 5
@@ -46,16 +51,38 @@ _TYPES: dict[str, Any] = (
 )
 
 
-def with_accuracy(trials: pd.DataFrame, accuracies: pd.Series) -> pd.DataFrame:
-    """Return trials with other test accuracies, given by run id; a run that has none there keeps its own."""
-    found = trials["run_id"].map(accuracies).astype("float64")
-    return trials.assign(test_accuracy=found.fillna(trials["test_accuracy"].astype("float64")))
+def readings(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs as `sensitivity` takes them: run_id, arm, seed, status, test_accuracy and what else could count.
+
+    Test accuracies as fractions: `last` (of the last epoch), `late` (mean of the last five), `best` (of the epoch that
+    is best on test data), `early` (as early stopping would have had it, NaN where that cannot be replayed) and `top5`.
+    A run without epochs has its own in the first three.
+
+    Parameters
+    ----------
+    trials, epochs : frames of `Results`.
+    """
+    known = epochs.loc[epochs["run_id"].isin(trials["run_id"]), ["run_id", "epoch", "test_accuracy"]]
+    known = known.sort_values("epoch")
+    by_run = known.groupby("run_id")
+    own = trials["test_accuracy"].astype("float64")
+    found = {
+        "last": by_run["test_accuracy"].last(),
+        "late": by_run.tail(_LATE).groupby("run_id")["test_accuracy"].mean(),
+        "best": by_run["test_accuracy"].max(),
+    }
+    early = replayed(trials, epochs).set_index("run_id")["test_accuracy"]
+    return trials[["run_id", "arm", "seed", "status"]].assign(
+        test_accuracy=own,
+        **{name: trials["run_id"].map(values).astype("float64").fillna(own) for name, values in found.items()},
+        early=trials["run_id"].map(early).astype("float64"),
+        top5=trials["test_top5_accuracy"].astype("float64"),
+    )
 
 
 def sensitivity(
-    trials: pd.DataFrame,
-    epochs: pd.DataFrame,
-    survivors: pd.DataFrame,
+    runs: pd.DataFrame,
+    survivors: pd.Series,
     pairs: pd.DataFrame,
     names: tuple[str, str],
     delta: float,
@@ -69,20 +96,18 @@ def sensitivity(
 
     Parameters
     ----------
-    survivors, pairs : frames of `paired_differences`: pairs of which both runs trained, and all pairs.
+    runs : frame of `readings`, of the pairs that are checked.
+    survivors : paired differences in pp where both runs trained.
+    pairs : frame of `paired_differences`.
     names : treatment and control.
     """
     differences = complete(pairs)["difference"]
-    trials = trials[trials["arm"].isin(names)]
-    epochs = epochs[epochs["run_id"].isin(trials["run_id"])].sort_values("epoch")
-    accuracies = epochs.groupby("run_id")["test_accuracy"]
-    last, best = with_accuracy(trials, accuracies.last()), with_accuracy(trials, accuracies.max())
-    latest = epochs.groupby("run_id").tail(_LATE).groupby("run_id")["test_accuracy"]
-    late, stopped = with_accuracy(trials, latest.mean()), replayed(trials, epochs)
+    treated, control = pairing(runs, *names)
 
-    def judged(check: str, frame: pd.DataFrame, otherwise: str = "") -> dict[str, Any]:
-        found = complete(paired_differences(frame, *names))["difference"]
-        return check_row(check, found, delta, reported, alpha, otherwise)
+    def judged(check: str, column: str, otherwise: str = "") -> dict[str, Any]:
+        values = runs[column].to_numpy()
+        found = 100 * (values[treated] - values[control])
+        return check_row(check, found[~np.isnan(found)], delta, reported, alpha, otherwise)
 
     table = [
         {
@@ -95,16 +120,16 @@ def sensitivity(
             "verdict": "",
         },
         _bootstrap_row(differences, alpha),
-        judged("last epoch instead of the selected one", last),
-        judged(f"mean of the last {_LATE} epochs", late),
-        judged("epoch chosen on test data (oracle)", best),
+        judged("last epoch instead of the selected one", "last"),
+        judged(f"mean of the last {_LATE} epochs", "late"),
+        judged("epoch chosen on test data (oracle)", "best"),
         judged(
             f"early stopping with patience {PATIENCE}, replayed",
-            stopped,
+            "early",
             "not available: no run went its full budget with validation images",
         ),
-        check_row("survivors only", complete(survivors)["difference"], delta, reported, alpha),
-        {**judged("top-5 accuracy", trials.assign(test_accuracy=trials["test_top5_accuracy"])), "verdict": ""},
+        check_row("survivors only", survivors, delta, reported, alpha),
+        {**judged("top-5 accuracy", "top5"), "verdict": ""},
     ]
     return pd.DataFrame(table)[list(_TYPES)].astype(_TYPES)
 
@@ -125,7 +150,7 @@ def _weights(n: int) -> npt.NDArray[np.float64]:
 
 
 def check_row(
-    check: str, differences: pd.Series, delta: float, reported: float | None, alpha: float, otherwise: str = ""
+    check: str, differences: npt.ArrayLike, delta: float, reported: float | None, alpha: float, otherwise: str = ""
 ) -> dict[str, Any]:
     """Return a row of `sensitivity` from paired differences in pp; `otherwise` is said where there are none."""
     found = t_interval(differences, alpha)

@@ -58,6 +58,7 @@ class FakeStudy:
     delta_pp: float = 1.0
     looks: list[int] | None = None  # None: one look at all seeds
     further_block: int = 0
+    failure: str = "CUDA out of memory"  # why failed runs failed
     frozen: str = "2024-05-01T11:59:30+00:00"  # when; empty: never
 
 
@@ -74,7 +75,7 @@ def trial(study: FakeStudy, arm: int, seed: int, accuracy: float | None, status:
         "arm": study.arms[arm].name,
         "seed": seed,
         "status": status,
-        "reason": {"failed": "CUDA out of memory", "diverged": "loss is not finite in epoch 3"}.get(status),
+        "reason": {"failed": study.failure, "diverged": "loss is not finite in epoch 3"}.get(status),
         "traceback": "Traceback (most recent call last):\n  ...\nRuntimeError: boom" if status == "failed" else None,
         "epochs_planned": study.epochs,
         "selection": "best_validation",

@@ -109,7 +109,9 @@ def plain(tmp_path_factory):
 def hostile(tmp_path_factory):
     """A study whose names and title try to break out of the page, with its report."""
     status = {(HOSTILE[2].name, 1): "failed"}
-    study = FakeStudy(HOSTILE, list(range(5)), status=status, name="<img src=x onerror=alert(2)>")
+    study = FakeStudy(
+        HOSTILE, list(range(5)), status=status, name="<img src=x onerror=alert(2)>", failure="rings \x07 a bell"
+    )
     directory = write_study(tmp_path_factory.mktemp("hostile"), study, np.random.default_rng(0))
     analysis.report(directory)
     return directory
@@ -181,7 +183,8 @@ def test_hostile_names_and_reasons_stay_text(hostile):
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert "<script>alert('base')</script>" in page.text
     assert '" onload="alert(1)' in page.text
-    assert "\x07" not in read(directory)
+    assert "rings \ufffd a bell" in page.text
+    assert "\x07" not in read(directory), "names cannot hold one, but a reason for a failure can"
     markdown = (directory / "report" / "report.md").read_text(encoding="utf-8")
     assert "<script" not in markdown
     assert "<img" not in markdown

@@ -1,0 +1,58 @@
+"""What is counted, and the band it has to stay in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analysis.looks import Looks
+
+DELTA, REPORTED = 1.0, 4.92
+LOOKS = Looks((5, 8, 12))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One rate with the band it has to stay in.
+
+    Attributes
+    ----------
+    name : what was counted.
+    value : share of the repetitions.
+    repetitions : number of them.
+    low, high : the band without Monte Carlo error; a value outside of it by more than four standard errors is a fault.
+    """
+
+    name: str
+    value: float
+    repetitions: int
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def error(self) -> float:
+        """Monte Carlo standard error."""
+        return float(np.sqrt(max(self.value * (1 - self.value), 1 / self.repetitions) / self.repetitions))
+
+    @property
+    def holds(self) -> bool:
+        """Whether the rate is in its band."""
+        return self.low - 4 * self.error <= self.value <= self.high + 4 * self.error
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page.
+
+    Attributes
+    ----------
+    columns, rows : as texts.
+    rates : what is held to a band.
+    """
+
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    rates: tuple[Rate, ...] = field(default=())

@@ -1,0 +1,127 @@
+"""Several looks at one comparison: their levels, the verdicts they end in, and looking again and again."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from analysis.calibration.rates import DELTA, LOOKS, REPORTED, Rate, Table
+from analysis.looks import Looks
+from analysis.statistics.sequential import constant
+from analysis.statistics.simulation import normal_studies, pairs_for_power, simulate
+from analysis.statistics.verdict import READ
+
+
+def constants() -> Table:
+    """Return the level of every look, beside simulated ones."""
+    known = {(5, 8, 12): 0.0213, (5, 10, 15): 0.0206}
+    rows, rates = [], []
+    for looks in (*known, (5, 8), (10, 20, 30)):
+        value = constant(looks)
+        rows.append((", ".join(map(str, looks)), f"{value:.4f}", f"{known[looks]:.4f}" if looks in known else "–"))
+        if looks in known:
+            rates.append(Rate(f"constant of {looks}", value, 10**9, known[looks] - 1e-4, known[looks] + 1e-4))
+    note = (
+        "Level of every single look for an error of .05 of all looks; integrated, and beside it that of a "
+        "simulation of 200 million draws (5, 8, 12) and of 3 million (5, 10, 15)."
+    )
+    return Table(
+        "Constants of repeated looks", note, ("Looks at pairs", "Level", "Simulated"), tuple(rows), tuple(rates)
+    )
+
+
+_SCENARIOS = (
+    (0.25, 0.5),
+    (0.25, 0.8),
+    (0.5, 0),
+    (1, 0),
+    (1, 1),
+    (1, 2.46),
+    (0.5, 2.46),
+    (1, 4.92),
+    (1.5, 4.92),
+    (1, -2),
+)
+
+
+def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] | None) -> Table:
+    """Return how often each verdict is reached where the truth is known."""
+    rows, rates = [], []
+    for seed_sd, true in _SCENARIOS:
+        found = simulate(
+            normal_studies(rng, studies, LOOKS, true, np.sqrt(2) * seed_sd), LOOKS, DELTA, REPORTED, levels
+        )
+        shares = [found.rate(kind) for kind in READ]
+        rows.append((f"{seed_sd:g}", f"{true:g}", *(f"{share:.3f}" for share in shares), f"{found.pairs.mean():.1f}"))
+        for verdict, is_false in (
+            (("harmful",), true >= 0),
+            (("no material gain", "trivial gain"), true >= DELTA),
+            (("real, smaller than reported",), true <= DELTA or true >= REPORTED),
+            (("holds",), true <= REPORTED / 2),
+        ):
+            if is_false:
+                name = f"false “{' or '.join(verdict)}”, seed SD {seed_sd:g}, Δ {true:g}"
+                rates.append(Rate(name, found.rate(*verdict), studies, 0, 0.025))
+    # The error of the looks themselves, which every false verdict above rests on.
+    null = normal_studies(rng, studies, LOOKS, 0.0, 1.0)
+    rejected = np.zeros(studies, dtype=bool)
+    for n, level in zip(LOOKS.numbers, LOOKS.levels if levels is None else levels, strict=True):
+        rejected |= stats.ttest_1samp(null[:, :n], 0, axis=1).pvalue <= level
+    rates.append(Rate("any look rejects a true null hypothesis", float(rejected.mean()), studies, 0.05, 0.05))
+    columns = ("seed SD", "true Δ", *READ, "mean n")
+    note = (
+        f"Looks after 5, 8 and 12 pairs, δ = {DELTA:g} pp, r = {REPORTED:g} pp. Seed SD: of either arm, arms "
+        "independent, so that of a difference is √2 times that. A verdict is false where the truth contradicts it; "
+        "each may come at most .025 of the time. Any look rejects a true null hypothesis in "
+        f"{rejected.mean():.4f} of studies."
+    )
+    return Table("Verdicts, end to end", note, columns, tuple(rows), tuple(rates))
+
+
+def peeking(rng: np.random.Generator, repetitions: int) -> Table:
+    """Return the error of looking more often than was planned."""
+    x = rng.standard_normal((repetitions, 60 + 12))
+    naive = np.zeros(repetitions, dtype=bool)
+    for n in range(3, 16):
+        naive |= stats.ttest_1samp(x[:, :n], 0, axis=1).pvalue < 0.05
+    planned = np.zeros(repetitions, dtype=bool)
+    for n, level in zip(LOOKS.numbers, LOOKS.levels, strict=True):
+        planned |= stats.ttest_1samp(x[:, :n], 0, axis=1).pvalue <= level
+    split = Looks((5, 8, 12), further_block=12)
+    further = np.zeros(repetitions, dtype=bool)
+    for n, level in zip(split.numbers, split.levels, strict=True):
+        further |= stats.ttest_1samp(x[:, :n], 0, axis=1).pvalue <= level
+    repeated = planned.copy()
+    for n in range(24, 73, 12):
+        repeated |= stats.ttest_1samp(x[:, :n], 0, axis=1).pvalue <= LOOKS.levels[0]
+    found = {
+        "p < .05 after every pair from 3 to 15": naive,
+        "planned looks": planned,
+        "planned looks and one further block, α split beforehand": further,
+        "planned looks and five further blocks, nothing split": repeated,
+    }
+    rows = tuple((name, f"{rejected.mean():.3f}") for name, rejected in found.items())
+    rates = (
+        Rate("planned looks", float(planned.mean()), repetitions, 0.05, 0.05),
+        Rate("one further block", float(further.mean()), repetitions, 0.0, 0.05),
+        Rate("naive peeking is caught as wrong", float(naive.mean()), repetitions, 0.15),
+    )
+    note = "Share of studies without an effect in which some look calls one, in either direction."
+    return Table("Looking again and again", note, ("How", "error"), rows, rates)
+
+
+def power() -> Table:
+    """Return the pairs that are needed for 80 % power."""
+    rows = []
+    for effect in (4.92, 2.46, 1.0):
+        cells = []
+        for seed_sd in (0.5, 1, 1.5, 2.5):
+            sd = np.sqrt(2) * seed_sd
+            one, look = (pairs_for_power(effect, sd, alpha) for alpha in (0.05, LOOKS.levels[0]))
+            cells.append(f"{one}/{look}")
+        rows.append((f"{effect:g}", *cells))
+    note = (
+        f"Pairs for 80 % power of a single look at .05 / at {LOOKS.levels[0]:.4f}, by SD of either arm (arms "
+        "independent)."
+    )
+    return Table("Pairs that are needed", note, ("Δ, pp", "SD .5", "SD 1", "SD 1.5", "SD 2.5"), tuple(rows))
