@@ -41,8 +41,8 @@ def measure(asked: Asked) -> Answer:
             rows.append(row(str(case), f"{arm} / concatenated", [found[arm] / found[by_concatenation(arm)]], "×"))
             more = held[arm] - held[BASELINE]
             why = (
-                f"{found[arm] - found[BASELINE]:.1f} MiB more. Parameters of memory, readers and updates, their gradients "
-                f"and AdamW's two moments come to {more:.1f} MiB; what else is held is kept for the backward pass."
+                f"{found[arm] - found[BASELINE]:.1f} MiB more. Parameters of memory, readers, updates, with gradients "
+                f"and AdamW's two moments, come to {more:.1f} MiB; the backward pass keeps the rest."
             )
             goals.append(
                 Goal(

@@ -200,7 +200,7 @@ def _for_every_image(read_1CHW: Tensor, output_BCHW: Tensor) -> Tensor:
     """
     last = output_BCHW.is_contiguous(memory_format=torch.channels_last)
     read = read_1CHW.permute(0, 2, 3, 1) if last else read_1CHW
-    rows = read.flatten(1).expand(len(output_BCHW), -1).unflatten(1, read.shape[1:])
+    rows = read.flatten(1).expand(len(output_BCHW), -1).view(-1, *read.shape[1:])
     return rows.permute(0, 3, 1, 2) if last else rows
 
 

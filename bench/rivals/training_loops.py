@@ -45,7 +45,7 @@ def _flipped_array(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return channels first, as the arrays that timm's `fast_collate` takes."""
     if torch.rand(()) < 0.5:
         pixels = pixels[:, ::-1]
-    return pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _as_tensor(pixels: np.ndarray[Any, Any]) -> Tensor:
