@@ -28,7 +28,7 @@ _OVER_BASELINE, _OVER_RIVAL = 0.05, 0.92
 _WHY = {
     "resnet50": "At this batch the reading weights, several times the baseline's parameters, cost memory traffic that "
     "multiply-adds do not count: in a profile in float32 the optimizer alone took 30 % of a step of every_layer.",
-    "small_resnet": "Multiply-adds do not count passes over outputs and small operations, of which reading adds several.",
+    "small_resnet": "Multiply-adds do not count passes over outputs and small operations; reading adds several.",
 }
 
 
