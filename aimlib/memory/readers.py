@@ -68,7 +68,8 @@ class ConvReader(nn.Conv2d):
                 f"attached for"
             )
         output: Tensor = self._conv_forward(x_BCHW, self.weight, self.bias)
-        return output + self._read(memory.to(x_BCHW.dtype))
+        read = self._read(memory.to(x_BCHW.dtype))
+        return output.add_(read if len(read) == len(output) else _for_every_image(read, output))
 
     def read(self, height: int, width: int) -> Tensor:
         """Return what the memory adds to the output for maps of height x width: [1 or batch, out, height', width']."""
@@ -189,6 +190,18 @@ class LinearReader(nn.Linear):
 
 
 Reader = ConvReader | LinearReader
+
+
+def _for_every_image(read_1CHW: Tensor, output_BCHW: Tensor) -> Tensor:
+    """Return `read` expanded to the shape of `output`.
+
+    As rows in the order in which `output` lies in memory: the gradient is then summed over images along whole rows.
+    Left to broadcasting, torch sums maps that lie channels last position by position, up to sixty times as slowly.
+    """
+    last = output_BCHW.is_contiguous(memory_format=torch.channels_last)
+    read = read_1CHW.permute(0, 2, 3, 1) if last else read_1CHW
+    rows = read.flatten(1).expand(len(output_BCHW), -1).view(-1, *read.shape[1:])
+    return rows.permute(0, 3, 1, 2) if last else rows
 
 
 def _refuse_groups(conv: nn.Conv2d) -> None:

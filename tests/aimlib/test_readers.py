@@ -85,6 +85,25 @@ def test_convolution_equals_the_concatenated_one(
     assert_same(found, [x_grad, memory_grad, weight[:, :3], weight[:, 3:], *rest], dtype)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_memory_for_all_images_is_added_as_broadcasting_would(layout: torch.memory_format, dtype: torch.dtype) -> None:
+    """Bit for bit, gradients included, however the sum over images is taken."""
+    torch.manual_seed(0)
+    plain = nn.Conv2d(3, 16, 3, padding=1, dtype=dtype).to(memory_format=layout)
+    x = torch.randn(9, 3, 8, 8).to(dtype).contiguous(memory_format=layout)
+    memory = torch.randn(1, 8, 4, 4).to(dtype).requires_grad_()
+    reader = ConvReader(plain, channels_added(128, 8, 8), held(memory))
+    nn.init.normal_(reader.read_weight)
+    inputs = [memory, reader.weight, reader.read_weight]
+
+    ours, theirs = reader(x), reader.plain()(x) + reader.read(8, 8)
+    assert torch.equal(ours, theirs)
+    assert ours.stride() == theirs.stride()
+    for one, two in zip(gradients(ours, inputs), gradients(theirs, inputs), strict=True):
+        assert torch.equal(one, two)
+
+
 @quick
 @given(
     shape=st.sampled_from([(3,), (3, 4), (3, 2, 2)]),

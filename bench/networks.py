@@ -1,0 +1,119 @@
+"""The networks whose steps are measured: a baseline, AiM without and with an update, and both by concatenation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from aimlib.config import ModelConfig
+from aimlib.datasets.base import ImageShape
+from aimlib.models import build, summarize
+from aimlib.registry import optimizers
+from aimlib.training.devices import autocast
+from aimlib.training.optimizers.groups import build_optimizer
+from bench.rivals.concatenation import concatenating
+
+BASELINE = "baseline"
+ARMS = ("every_layer", "every_layer, conv_sigmoid")
+"""What is asked about: memory that no update rewrites, and the arm `aim` of the shipped studies."""
+
+
+def by_concatenation(arm: str) -> str:
+    """Return the name of the arm's rival."""
+    return f"{arm}, concatenated"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A backbone at an image size, with the memory, batch size and classes that studies give it.
+
+    ResNet50 has the batch of the protocols `as_run` and `as_described`; that of `controlled`, 64, takes minutes per
+    round on a CPU. The small ResNet is that of `controlled_small`.
+    """
+
+    name: str
+    size: int
+    batch: int
+    classes: int
+    backbone: dict[str, Any]
+    memory: dict[str, Any]
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.size} px, {self.precision}, batch {self.batch}"
+
+    @property
+    def shape(self) -> ImageShape:
+        return ImageShape(3, self.size, self.size, self.classes)
+
+    def model(self, subject: str) -> ModelConfig:
+        """Return the configuration of the baseline or of an arm."""
+        document: dict[str, Any] = {"backbone": self.backbone}
+        if subject != BASELINE:
+            document |= {"memory": self.memory, "placement": "every_layer"}
+        if subject == ARMS[1]:
+            document["update"] = "conv_sigmoid"
+        return ModelConfig.parse(document)
+
+    def multiply_adds(self, subject: str) -> int:
+        """Return what `ablate check` prints: multiply-adds per image of a batch."""
+        return summarize(self.model(subject), self.shape, self.batch).multiply_adds
+
+
+def cases(quick: bool) -> list[Case]:
+    """Return all cases; with `quick` of few images, and with a small memory."""
+    return [
+        Case(name, size, 2 if quick else batch, classes, backbone, memory, precision)
+        for name, size, batch, classes, backbone, memory in (
+            ("resnet50", 128, 16, 120, {"name": "resnet50"}, {"name": "conv_ones", "channels": 64 if quick else 1024}),
+            (
+                "small_resnet",
+                64,
+                32,
+                20,
+                {"name": "small_resnet", "widths": [8, 16, 32, 64], "blocks": [1, 1, 1, 1], "stem_stride": 2},
+                {"name": "conv_ones", "channels": 64, "rows": 4, "columns": 4},
+            ),
+        )
+        for precision in ("float32", "bfloat16")
+    ]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A network, its optimizer (AdamW as in the protocol `controlled`), and one training step of the two."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    take: Callable[[], None]
+
+
+def step(case: Case, subject: str, device: torch.device) -> Step:
+    """Return the step of the baseline, an arm or its rival, on images that are on the device already."""
+    arm = subject.removesuffix(", concatenated")
+    network = build(case.model(arm), case.shape, seed=0)
+    if subject != arm:
+        network = concatenating(network)
+    network = network.to(device, memory_format=torch.channels_last).train()
+    optimizer = build_optimizer(optimizers.parse({"name": "adamw", "weight_decay": 0.05}), network)
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(case.batch, 3, case.size, case.size, generator=draw)
+    labels = torch.randint(0, case.classes, (case.batch,), generator=draw).to(device)
+    x_BCHW = images.to(device, memory_format=torch.channels_last)
+
+    def take() -> None:
+        with autocast(device, case.precision):
+            logits = network(x_BCHW)
+        loss = functional.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return Step(network, optimizer, take)

@@ -1,0 +1,201 @@
+"""One epoch of training as others write it: timm, torchvision's reference recipe, Lightning.
+
+Each is made from images in memory as uint8 and trains an epoch per call: random horizontal flips, standardisation,
+forward, backward, AdamW, and the figures that its own loop takes.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from timm.data.loader import PrefetchLoader, fast_collate
+from timm.optim import create_optimizer_v2
+from timm.utils import AverageMeter
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from aimlib.datasets.base import Images
+from aimlib.training.devices import autocast
+
+RATE, DECAY = 1e-3, 0.05
+
+
+class _Photos(Dataset[tuple[Any, int]]):
+    """Images one by one, flipped at random: arrays of uint8 for timm, standardised tensors for the others."""
+
+    def __init__(self, images: Images, transform: Callable[[Any], Any]) -> None:
+        self.images, self.transform = images, transform
+
+    def __len__(self) -> int:
+        return len(self.images.labels)
+
+    def __getitem__(self, number: int) -> tuple[Any, int]:
+        return self.transform(self.images.pixels[number]), int(self.images.labels[number])
+
+
+def _flipped_array(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return channels first, as the arrays that timm's `fast_collate` takes."""
+    if torch.rand(()) < 0.5:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _as_tensor(pixels: np.ndarray[Any, Any]) -> Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _loader(images: Images, batch: int, workers: int, transform: Callable[[Any], Any], **options: Any) -> Any:
+    return DataLoader(
+        _Photos(images, transform),
+        batch,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        **options,
+    )
+
+
+def timm_epoch(
+    network: nn.Module,
+    images: Images,
+    statistics: tuple[Any, Any],
+    batch: int,
+    workers: int,
+    precision: str,
+    device: torch.device,
+) -> Callable[[], float]:
+    """Return timm's epoch.
+
+    The installed package has no `train_one_epoch`; this is that of its train.py, from the package's `fast_collate`,
+    `PrefetchLoader`, `create_optimizer_v2` and `AverageMeter`.
+    """
+    loader = PrefetchLoader(
+        _loader(images, batch, workers, _flipped_array, collate_fn=fast_collate), *statistics, device=device
+    )
+    optimizer = create_optimizer_v2(network, "adamw", lr=RATE, weight_decay=DECAY)
+
+    def epoch() -> float:
+        began = time.perf_counter()
+        losses = AverageMeter()
+        network.train()
+        optimizer.zero_grad()
+        for x, labels in loader:
+            x = x.contiguous(memory_format=torch.channels_last)  # noqa: PLW2901 -- as train.py has it
+            with autocast(device, precision):
+                output = network(x)
+                loss = functional.cross_entropy(output, labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.update(loss.item(), x.size(0))
+        return time.perf_counter() - began
+
+    return epoch
+
+
+def torchvision_epoch(
+    network: nn.Module,
+    images: Images,
+    statistics: tuple[Any, Any],
+    batch: int,
+    workers: int,
+    precision: str,
+    device: torch.device,
+) -> Callable[[], float]:
+    """Return the epoch of torchvision's references/classification/train.py, its log left out."""
+    loader = _loader(images, batch, workers, _reference_transform(statistics))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
+    criterion = nn.CrossEntropyLoss()
+
+    def epoch() -> float:
+        began = time.perf_counter()
+        network.train()
+        losses, right = AverageMeter(), AverageMeter()
+        for image, target in loader:
+            x = image.to(device, memory_format=torch.channels_last, non_blocking=True)
+            labels = target.to(device, non_blocking=True)
+            with autocast(device, precision):
+                output = network(x)
+                loss = criterion(output, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            hits = output.topk(5, dim=1).indices.eq(labels[:, None])
+            losses.update(loss.item(), len(x))
+            right.update(hits[:, 0].float().mean().item(), len(x))
+        return time.perf_counter() - began
+
+    return epoch
+
+
+def _reference_transform(statistics: tuple[Any, Any]) -> Callable[[Any], Any]:
+    """Return the reference's transforms on tensors, without the crop."""
+    return v2.Compose(
+        [_as_tensor, v2.RandomHorizontalFlip(0.5), v2.ToDtype(torch.float32, scale=True), v2.Normalize(*statistics)]
+    )
+
+
+class _Module(lightning.LightningModule):
+    """The classifier of Lightning's guide."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.began = self.seconds = 0.0
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _number: int) -> Tensor:
+        x, labels = batch
+        return functional.cross_entropy(self.network(x.contiguous(memory_format=torch.channels_last)), labels)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=RATE, weight_decay=DECAY)
+
+    def on_train_epoch_start(self) -> None:
+        self.began = time.perf_counter()
+
+    def on_train_epoch_end(self) -> None:
+        self.seconds = time.perf_counter() - self.began
+
+
+def lightning_epoch(
+    network: nn.Module,
+    images: Images,
+    statistics: tuple[Any, Any],
+    batch: int,
+    workers: int,
+    precision: str,
+    device: torch.device,
+) -> Callable[[], float]:
+    """Return an epoch of Lightning's Trainer, from its first hook to its last, without what `fit` does around it."""
+    module = _Module(network)
+    loader = _loader(images, batch, workers, _reference_transform(statistics))
+    warnings.filterwarnings("ignore", module="lightning")
+    trainer = lightning.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+        max_epochs=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+    def epoch() -> float:
+        trainer.fit_loop.max_epochs = (trainer.fit_loop.max_epochs or 0) + 1
+        trainer.fit(module, loader)
+        return module.seconds
+
+    return epoch
+
+
+RIVALS = {"timm": timm_epoch, "torchvision reference": torchvision_epoch, "Lightning": lightning_epoch}

@@ -1,0 +1,121 @@
+"""How many images a second does the training loop take?
+
+Question: How many images per second does this package's training loop take, from images in memory to weights: loading,
+    flips, standardisation, forward, backward, AdamW, loss and accuracy, without evaluation?
+
+Rivals: timm's `train_one_epoch` (from its package's loader, optimizer and meters: train.py is not in the package),
+    torchvision's reference recipe, and Lightning's Trainer, on the same baseline network, images, flips, precision and
+    threads; channels last, no logs, no checkpoints, persistent DataLoader workers, for each rival as many (0, 1 or 2)
+    as are best in a first epoch. All take turns in one process.
+
+Measured: not yet.
+
+Reached: nothing yet.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from aimlib.config import RunConfig
+from aimlib.datasets.base import DataSet, Images
+from aimlib.models import build
+from aimlib.training.epoch import Epoch
+from aimlib.training.run import Run
+from bench.harness import Answer, Asked, Goal, Row, main, ratios, rounds_of, row
+from bench.networks import BASELINE, Case, cases
+from bench.rivals.training_loops import DECAY, RATE, RIVALS
+
+OURS = "aim"
+
+
+def measure(asked: Asked) -> Answer:
+    """Time epochs of training, case by case."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    device = torch.device(asked.device)
+    rows: list[Row] = []
+    goals: list[Goal] = []
+    notes: list[str] = []
+    for case in cases(asked.quick):
+        batches = 2 if asked.quick else 6 if case.name == "resnet50" else 32
+        images = _images(case, batches * case.batch)
+        subjects: dict[str, Callable[[], float]] = {OURS: _ours(case, images, device)}
+        for name in RIVALS:
+            workers, subjects[name] = _best(name, case, images, device, (0,) if asked.quick else (0, 1, 2))
+            notes.append(f"{case}, {name}: best with {workers} DataLoader workers")
+        found = rounds_of(subjects, 1 if asked.quick else 5, warm_up=0 if asked.quick else 1)
+        rates = {name: [len(images.labels) / value for value in values] for name, values in found.items()}
+        rows += [row(str(case), name, values, "images/s") for name, values in rates.items()]
+        goals.append(_goal(case, rates))
+    versions = {name: importlib.metadata.version(name) for name in ("timm", "lightning")}
+    return Answer(rows, goals, notes, versions)
+
+
+def _goal(case: Case, rates: Mapping[str, Sequence[float]]) -> Goal:
+    best = max(RIVALS, key=lambda name: row("", "", rates[name], "").figure)
+    ratio = row("", "", ratios(rates[OURS], rates[best]), "×").figure
+    return Goal(f"images per second of {OURS} / the best rival ({best}), {case}", ratio, 1.0, "least")
+
+
+def _images(case: Case, count: int) -> Images:
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (count, case.size, case.size, 3), dtype=np.uint8)
+    return Images(pixels, np.arange(count, dtype=np.int64) % case.classes, tuple(map(str, range(count))))
+
+
+def _ours(case: Case, images: Images, device: torch.device) -> Callable[[], float]:
+    config = RunConfig.parse(
+        {
+            "model": {"backbone": case.backbone},
+            "data": "digits",  # only named: the images are given
+            "training": {
+                "epochs": 1,
+                "batch_size": case.batch,
+                "optimizer": {"name": "adamw", "learning_rate": RATE, "weight_decay": DECAY},
+                "selection": "last_epoch",
+                "validation_fraction": 0.0,
+                "augmentation": {"horizontal_flip": 0.5},
+                "precision": case.precision,
+            },
+            "seed": 0,
+        }
+    )
+    run = Run(config, DataSet(images, images, tuple(map(str, range(case.classes))), "0" * 20), device)
+
+    def epoch() -> float:
+        under_way = Epoch(1, 0, device)
+        run._train_epoch(under_way, None)
+        return under_way.seconds
+
+    return epoch
+
+
+def _best(
+    name: str, case: Case, images: Images, device: torch.device, choices: Sequence[int]
+) -> tuple[int, Callable[[], float]]:
+    """Return the rival with as many workers as were best, and their number."""
+    scaled = images.pixels.reshape(-1, 3) / 255
+    statistics = (tuple(scaled.mean(axis=0).tolist()), tuple(scaled.std(axis=0).tolist()))
+    tried = {}
+    for workers in choices:
+        epoch = RIVALS[name](_network(case, device), images, statistics, case.batch, workers, case.precision, device)
+        if len(choices) > 1:
+            epoch()  # starts the workers
+        tried[workers] = (epoch(), epoch)
+    best = min(tried, key=lambda workers: tried[workers][0])
+    return best, tried[best][1]
+
+
+def _network(case: Case, device: torch.device) -> nn.Module:
+    network = build(case.model(BASELINE), case.shape, seed=0)
+    return network.to(device, memory_format=torch.channels_last)
+
+
+if __name__ == "__main__":
+    main(__doc__, measure)

@@ -1,0 +1,58 @@
+"""The questions about networks and the training loop are answered, for every case."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CASES = [
+    f"{name}, {size} px, {p}"
+    for name, size in (("resnet50", 128), ("small_resnet", 64))
+    for p in ("float32", "bfloat16")
+]
+ARMS = ("every_layer", "every_layer, conv_sigmoid")
+STEPS = ("baseline", *ARMS, *(f"{arm}, concatenated" for arm in ARMS))
+
+
+def answer(module: str) -> list[str]:
+    """Return the lines that a quick measurement prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.{module}", "--quick"], cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def rows(lines: list[str], case: str, subject: str) -> list[str]:
+    return [line for line in lines if line.startswith(case) and f"  {subject}  " in line and "rounds)" in line]
+
+
+def goals(lines: list[str], case: str) -> list[str]:
+    return [line for line in lines if line.startswith(("met", "NOT MET")) and case in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "of_a_case"), [("training_step", 4), ("step_memory", 2)])
+def test_steps(module: str, of_a_case: int) -> None:
+    lines = answer(module)
+    for case in CASES:
+        assert all(len(rows(lines, case, subject)) == 1 for subject in STEPS)
+        assert len(goals(lines, case)) == of_a_case
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("timm", "lightning")),
+    reason="rivals are not installed here",
+)
+def test_loops() -> None:
+    lines = answer("training_loop")
+    for case in CASES:
+        for subject in ("aim", "timm", "torchvision reference", "Lightning"):
+            assert len(rows(lines, case, subject)) == 1
+        assert len(goals(lines, case)) == 1
