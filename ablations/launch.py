@@ -162,6 +162,8 @@ def _session(
         register(plan, store, settled, console)
         _prune(todo, prune, settled, store)
         desk = _compute(plan, store, waiting, hands, session, track, stop, console)
+    if waiting:
+        store.clean()  # of workers that were killed in this session
     store.compact()
     done = store.settled() & set(todo)
     paused = waiting_there if stop.requested else {**waiting_there, **desk.paused}

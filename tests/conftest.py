@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,23 @@ def remote(bucket: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: p
     monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("copies")))
     monkeypatch.setattr(tempfile, "tempdir", None)
     return f"{bucket}/{uuid.uuid4().hex}/study"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Return a function that makes a file system of a size, such as 1m; it skips where mounting is not allowed."""
+    mounted: list[str] = []
+
+    def make(size: str) -> Path:
+        disk = tmp_path / f"disk-{len(mounted)}"
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(disk)]
+        done = subprocess.run(command, capture_output=True)
+        if done.returncode:
+            pytest.skip(f"cannot mount a small file system: {done.stderr.decode().strip()}")
+        mounted.append(str(disk))
+        return disk
+
+    yield make
+    for disk in mounted:
+        subprocess.run(["umount", "-l", disk], check=True)

@@ -33,12 +33,13 @@ if [ -f "$study" ]; then
 fi
 
 # Every node installs the wheel beside what it has; torch and ray stay the node's own where their versions fit.
+# `ray job stop` gives the driver 60 s, not 3, for every run to save its state.
 cat >"$folder/runtime_env.json" <<EOF
 {
   "working_dir": "$folder/sent",
   "excludes": [".git/", ".venv/", "results/", "*.jpg", "*.pt"],
   "pip": ["\${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}/$(basename "${wheels[0]}")"],
-  "env_vars": {"RAY_USAGE_STATS_ENABLED": "0"}
+  "env_vars": {"RAY_USAGE_STATS_ENABLED": "0", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
 }
 EOF
 

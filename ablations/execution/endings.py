@@ -15,8 +15,8 @@ End = Literal[
 ]
 """finished, diverged, pruned: settled. paused: stopped on request, its state kept. failed: an exception, which is the
 user's or the package's. memory: out of the GPU's. full: the storage is. machine: the
-host is out of memory, or the storage does not answer. stalled: it hung. held: another process computes
-this run. unshared: the worker does not see the study's directory."""
+host is out of memory or about to be shut down, or the storage does not answer. stalled: it hung. held: another process
+computes this run. unshared: the worker does not see the study's directory."""
 
 _TRACEBACK_LINES = 25
 

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from ablations.execution.capacity import holds
 from ablations.execution.endings import Ending, Listener, blame_of_death
+from ablations.execution.leaving import is_draining
 from ablations.execution.queue import Queue
 from ablations.execution.stopping import Stop
 from ablations.trial import Task, as_json
@@ -149,6 +150,8 @@ class Relay(tune.Callback):  # type: ignore[misc]
                 del self._given[run_id]
                 needs = ", ".join(f"{amount:g} {name}" for name, amount in bundle.items())
                 self._listener.note(f"no node can hold {run_id} any more ({needs}): waiting for one that can")
+        if is_draining():
+            self._stop.request("Ray's node on this machine is being shut down", 143, urgent=True)
         alive = {node["NodeID"] for node in nodes}
         if ray.get_runtime_context().get_node_id() in alive or self._stopper.now:
             return

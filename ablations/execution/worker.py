@@ -1,7 +1,7 @@
 """The side of a run that lives in a Ray worker: Tune's class trainable, whose main thread stays free to listen.
 
 The run itself is a thread. So a SIGTERM (Slurm, Kubernetes, a reclaimed node) is heard at once and answered with a
-checkpoint, and a run that hangs is noticed.
+checkpoint, so is the end of the whole node where Ray announces it, and a run that hangs is noticed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from typing import Any
 from ray import tune
 
 from ablations.execution.endings import Ending, ending_of
+from ablations.execution.leaving import Leaving
 from ablations.trial import Task, execute
 
 _BEAT = 20.0
 """Seconds after which a sign of life is sent, where no epoch was completed."""
 _LAST_WORDS = 2.0
-"""Seconds that a process has to say that its run hangs before it is killed."""
+"""Seconds that a process which is good for nothing more has to say so before it is killed."""
 _GRACE = 25.0
 """Seconds that a run has to save its state after SIGTERM."""
+_LOOK = 2.0
+"""Seconds between two looks at whether the node is about to go: a cloud may give no more than 25 s."""
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -36,15 +39,16 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the first task."""
-        self._hangs = False
+        self._spent = False
+        self._leaving = Leaving(_LOOK)
         if threading.current_thread() is threading.main_thread():
             self._before = signal.getsignal(signal.SIGTERM)
             signal.signal(signal.SIGTERM, self._terminate)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin the next task, in the same process; one in which a run hangs is good for nothing more."""
-        if self._hangs:
+        """Begin the next task, in the same process; not where a run hangs in it, or its node is about to go."""
+        if self._spent:
             os.kill(os.getpid(), signal.SIGKILL)
         self._begin(new_config)
         return True
@@ -54,7 +58,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         events = [self._wait()]
         while not self._events.empty():
             events.append(self._events.get())
-        return {"events": events, "done": "ended" in events[-1]}
+        done = "ended" in events[-1]
+        if done and self._leaving.seen():
+            self._end_soon()
+        return {"events": events, "done": done}
 
     def cleanup(self) -> None:
         """Let a run that is still under way save its state."""
@@ -83,6 +90,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             ending = execute(self._task, lambda row: self._events.put({"epoch": dict(row)}), self._paused)
         except BaseException as error:  # noqa: BLE001 -- a thread that dies without a word would never end
             ending = ending_of(error, out_of_memory=False)
+        if ending.end == "paused" and self._leaving.seen():
+            ending = Ending("machine", "its node is being shut down; its state is saved")
         self._events.put({"ended": ending.as_json()})
 
     def _paused(self) -> bool:
@@ -94,6 +103,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """Return the next event, or a sign of life; end the process where the run gives none."""
         began = time.monotonic()
         while time.monotonic() - began < _BEAT:
+            if self._leaving.seen():
+                self._pause.set()
             try:
                 return self._events.get(timeout=min(1.0, _BEAT))
             except queue.Empty:
@@ -106,9 +117,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """Return the ending of a run that hangs, with where it hangs; this process dies a moment later."""
         frame = sys._current_frames().get(self._thread.ident or 0)
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
-        self._hangs = True
-        threading.Timer(_LAST_WORDS, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        self._end_soon()
         return Ending("stalled", f"no step within {silent:.0f} s (resources.stall_minutes)", traceback=stack)
+
+    def _end_soon(self) -> None:
+        """Let this process say its last words, and die."""
+        self._spent = True
+        threading.Timer(_LAST_WORDS, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         self._pause.set()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ablations.execution import worker
+from ablations.execution import leaving, worker
 from ablations.execution.endings import Ending
 from ablations.trial import Task, as_json
 
@@ -101,6 +101,36 @@ def test_a_run_that_hangs_is_ended_with_the_place_where_it_hangs(
         time.sleep(0.01)
     assert killed == [(os.getpid(), signal.SIGKILL)], "nothing else frees a thread that hangs"
     go_on.set()
+
+
+def test_a_run_on_a_node_that_is_about_to_go_saves_its_state_and_goes_on_elsewhere(
+    make: Callable[..., worker.Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = threading.Event()
+    monkeypatch.setattr(worker.os, "kill", lambda *_: killed.set())
+    monkeypatch.setattr(worker, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(worker, "_LOOK", 0.05)
+    going: list[bool] = []
+    monkeypatch.setattr(leaving, "is_draining", lambda: bool(going))
+
+    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool]) -> Ending:
+        on_epoch({"epoch": 1})
+        while not pause():
+            time.sleep(0.01)
+        return Ending("paused", epochs=1)
+
+    found = make(execute)
+    said = found.step()["events"]
+    assert {"ended"} not in [set(event) for event in said], "nothing ends on a node that stays"
+    going.append(True)
+    ended = Ending(**events(found)[-1]["ended"])
+    assert (ended.end, ended.reason) == ("machine", "its node is being shut down; its state is saved")
+    assert killed.wait(10), "no other run is begun in this process"
+
+
+def test_outside_a_cluster_no_node_is_about_to_go() -> None:
+    assert not leaving.is_draining()
+    assert not leaving.Leaving(0.0).seen()
 
 
 def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., worker.Worker]) -> None:

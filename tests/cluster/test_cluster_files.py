@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from ablations import cluster
+from ablations.resources import Resources
 from ablations.study import shipped_studies
 from aimlib.errors import ConfigError
 
@@ -241,6 +242,33 @@ def test_the_rayjob_ends_by_itself_and_starts_again() -> None:
     assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "6Gi"}} in pod["volumes"]
     assert {"name": "shm", "mountPath": "/dev/shm"} in pod["containers"][0]["volumeMounts"]
     assert ray["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0"}
+
+
+_TO_THE_END = 10
+"""Seconds that a driver takes after the last run has saved its state, and then some."""
+
+
+def test_kubernetes_gives_runs_the_time_to_save_their_state() -> None:
+    job, _ = rayjob()
+    grace = Resources().grace_seconds + _TO_THE_END
+    ray = job["spec"]["rayClusterSpec"]
+    for pod in (ray["headGroupSpec"]["template"]["spec"], ray["workerGroupSpecs"][0]["template"]["spec"]):
+        given = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
+        drain = float(given["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+        assert grace < drain < pod["terminationGracePeriodSeconds"] - _TO_THE_END
+        assert grace < float(given["RAY_JOB_STOP_WAIT_TIME_S"]) < pod["terminationGracePeriodSeconds"]
+
+
+def test_slurm_and_a_job_that_is_stopped_give_it_too() -> None:
+    slurm, job = rendered("slurm"), rendered("job")
+    grace = Resources().grace_seconds + _TO_THE_END
+    lead, guard = re.search(r"--signal=B:TERM@(\d+)", slurm), re.search(r"^  sleep (\d+) &$", slurm, re.MULTILINE)
+    stop = re.search(r'"RAY_JOB_STOP_WAIT_TIME_S": "(\d+)"', job)
+    assert lead
+    assert guard
+    assert stop
+    assert grace < int(guard[1]) < int(lead[1]) - _TO_THE_END
+    assert grace < int(stop[1])
 
 
 def test_every_pod_of_the_rayjob_is_confined() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 from scene import Ground, Scene
 from tiny_study import changed, numbers, write
@@ -35,23 +36,32 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
 
 
 @pytest.fixture
+def mark(tmp_path: Path) -> Iterator[str]:
+    """Return what marks the processes of a test; whichever a failing test leaves behind are ended."""
+    mark = str(tmp_path / "marked")
+    yield mark
+    processes.end_all(mark)
+
+
+@pytest.fixture
 def ground() -> Iterator[Ground]:
     """Return a cluster of three nodes."""
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # sockets have short names
         ground = Ground(Path(folder))
         yield ground
-        ground.end()
+        if ground.process.poll() is None:
+            ground.end()
 
 
 @pytest.fixture
-def scene(calm: tuple[Path, dict[str, str]], tmp_path: Path, ground: Ground) -> Scene:
+def scene(calm: tuple[Path, dict[str, str]], tmp_path: Path, ground: Ground, mark: str) -> Scene:
     """Return a study on the cluster that has not begun."""
     path, expected = calm
-    return Scene(path, tmp_path / "study", expected, ground)
+    return Scene(path, tmp_path / "study", expected, ground, mark)
 
 
 @pytest.fixture
-def alone(calm: tuple[Path, dict[str, str]], tmp_path: Path) -> Scene:
+def alone(calm: tuple[Path, dict[str, str]], tmp_path: Path, mark: str) -> Scene:
     """Return a study on this machine alone that has not begun."""
     path, expected = calm
-    return Scene(path, tmp_path / "study", expected, None)
+    return Scene(path, tmp_path / "study", expected, None, mark)

@@ -2,6 +2,8 @@
 
 ["nodes"]             process numbers of the nodes' raylets, the head's first
 ["lose", number]      end a node as a power cut would, and give the cluster a new one
+["replace", raylet]   give the cluster a new node for one whose raylet has ended
+["block"]             add a node by `ray start --block`, as KubeRay does; the number of that process
 ["restart"]           end the head and everything that hangs on it, and start a new cluster
 ["address"]           where the driver connects to
 """
@@ -10,20 +12,64 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import ray._private.services as services
 from ray.cluster_utils import Cluster
 
 services.resolve_ip_for_localhost = lambda host: host  # Ray would leave the loopback interface
+NODE: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
+
+
+class Commands:
+    """What can be asked for, by name."""
+
+    def __init__(self) -> None:
+        self.cluster = build()
+        self.blocking: list[subprocess.Popen[bytes]] = []
+
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+    def nodes(self) -> list[int]:
+        return [raylet(self.cluster.head_node), *map(raylet, self._others())]
+
+    def lose(self, number: int) -> None:
+        self.cluster.remove_node(self._others()[number], allow_graceful=False)
+        self.cluster.add_node(**NODE)
+
+    def replace(self, gone: int) -> None:
+        self.lose([raylet(node) for node in self._others()].index(gone))
+
+    def block(self) -> int:
+        command = ["start", "--address", self.address(), "--node-ip-address=127.0.0.1", "--num-cpus=1", "--block"]
+        script = str(Path(__file__).with_name("ray_cli.py"))
+        memory = f"--object-store-memory={NODE['object_store_memory']}"
+        self.blocking.append(subprocess.Popen([sys.executable, script, *command, memory]))
+        return self.blocking[-1].pid
+
+    def restart(self) -> None:
+        self.cluster.shutdown()
+        self.cluster = build()
+
+    def end(self) -> None:
+        for process in self.blocking:
+            process.terminate()
+        for process in self.blocking:
+            process.wait(60)
+        self.cluster.shutdown()
+
+    def _others(self) -> list[Any]:
+        return sorted(self.cluster.worker_nodes, key=raylet)
 
 
 def build() -> Cluster:
-    common = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={**common, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     for _ in range(2):
-        cluster.add_node(**common)
+        cluster.add_node(**NODE)
     return cluster
 
 
@@ -34,28 +80,12 @@ def raylet(node: Any) -> int:
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    cluster = build()
-
-    def answer(value: object) -> None:
-        print(json.dumps(value), file=answers, flush=True)
-
-    answer("ready")
+    commands = Commands()
+    print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:
         command, *arguments = json.loads(line)
-        nodes = sorted(cluster.worker_nodes, key=raylet)
-        if command == "address":
-            answer(cluster.address)
-        elif command == "nodes":
-            answer([raylet(cluster.head_node), *map(raylet, nodes)])
-        elif command == "lose":
-            cluster.remove_node(nodes[arguments[0]], allow_graceful=False)
-            cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", object_store_memory=100 * 2**20)
-            answer("lost")
-        elif command == "restart":
-            cluster.shutdown()
-            cluster = build()
-            answer("restarted")
-    cluster.shutdown()
+        print(json.dumps(getattr(commands, command)(*arguments)), file=answers, flush=True)
+    commands.end()
 
 
 main()

@@ -13,17 +13,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import processes
 from drivers import ONE_THREAD
 from tiny_study import failures, litter, numbers, planned, rows
 
 HERE = Path(__file__).parent
+_A_FEW_SECONDS = 15.0
 
 
 class Ground:
-    """A running cluster."""
+    """A running cluster, whose processes bear the folder's name as their mark."""
 
     def __init__(self, temporary: Path) -> None:
-        environment = os.environ | ONE_THREAD | {"RAY_TMPDIR": str(temporary)}
+        self.mark = str(temporary)
+        environment = os.environ | ONE_THREAD | {"RAY_TMPDIR": self.mark, processes.MARK: self.mark}
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "ground.py")],
             stdin=subprocess.PIPE,
@@ -43,10 +46,20 @@ class Ground:
         assert self.process.stdout
         return json.loads(self.process.stdout.readline())
 
+    def workers(self) -> dict[int, str]:
+        """Return the processes that were started for a driver, whether it is still there or not."""
+        return processes.of_jobs(self.mark)
+
     def end(self) -> None:
+        """Shut the cluster down; nothing of it is left, or it is killed and shown."""
         assert self.process.stdin
         self.process.stdin.close()
-        self.process.wait(60)
+        try:
+            self.process.wait(90)
+            left = processes.wait_for_none(lambda: processes.marked(self.mark), _A_FEW_SECONDS)
+        finally:
+            killed = processes.end_all(self.mark)
+        assert left == {}, f"left of a cluster that was shut down: {killed}"
 
 
 class Scene:
@@ -55,12 +68,20 @@ class Scene:
     Parameters
     ----------
     expected : what its runs compute when nothing happens, by run id.
+    mark : which its drivers and what these start bear; see `processes`.
     """
 
     def __init__(
-        self, study: Path, directory: Path, expected: dict[str, str], ground: Ground | None, log: Path | None = None
+        self,
+        study: Path,
+        directory: Path,
+        expected: dict[str, str],
+        ground: Ground | None,
+        mark: str,
+        log: Path | None = None,
     ) -> None:
         self.study, self.directory, self.expected, self.ground = study, directory, expected, ground
+        self.mark = mark
         self.log = log or directory.with_suffix(".log")
         self.before: set[int] = set()
         self.counts = {"studies": 0, "runs": 0, "lost": 0, "doubled": 0}
@@ -75,12 +96,16 @@ class Scene:
                 stdout=log,
                 stderr=log,
                 text=True,
-                env=os.environ | ONE_THREAD | {"COLUMNS": "160"},
+                env=os.environ | ONE_THREAD | {"COLUMNS": "160", processes.MARK: self.mark},
             )
 
     def settled(self) -> int:
         """Return the number of settled runs."""
         return len(list((self.directory / "runs").glob("*.parquet")))
+
+    def committing(self) -> list[int]:
+        """Return the processes that write the row of a run at this moment."""
+        return [int(path.name.split(".")[3]) for path in (self.directory / "runs").glob(".*.tmp")]
 
     def computing(self) -> list[int]:
         """Return the processes that hold the claim on a run at this moment, in any session."""
@@ -134,6 +159,16 @@ class Scene:
         assert failures(self.directory) == []
         assert litter(self.directory) == []
         assert not [path for path in (self.directory / "live").iterdir() if "stop" in path.name]
+        self.check_that_nothing_runs()
+
+    def check_that_nothing_runs(self) -> None:
+        """No driver, nothing that one started, and no worker of one on the cluster, once that had a few seconds."""
+
+        def left() -> dict[int, str]:
+            return processes.marked(self.mark) | (self.ground.workers() if self.ground else {})
+
+        running = processes.wait_for_none(left, _A_FEW_SECONDS)
+        assert running == {}, f"left running: {running}"
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -7,16 +7,20 @@ import random
 import signal
 import time
 
+import processes
 import pytest
-from scene import Ground, Scene, end, report
+from scene import HERE, Ground, Scene, end, report
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-KILLS, LOSSES, TERMS = 10, 5, 5
+KILLS, LOSSES, TERMS, NODES, SLEEPS = 10, 5, 5, 3, 2
+_NAP = 30.0
 
 
 def fresh(scene: Scene, number: int) -> Scene:
     """Return the same study in another directory; what is counted goes on."""
-    following = Scene(scene.study, scene.directory.with_name(f"study-{number}"), scene.expected, scene.ground)
+    following = Scene(
+        scene.study, scene.directory.with_name(f"study-{number}"), scene.expected, scene.ground, scene.mark
+    )
     following.counts = scene.counts
     return following
 
@@ -73,6 +77,94 @@ def test_nodes_are_lost(scene: Scene, ground: Ground) -> None:
     report("node lost", injected=losses, **scene.counts)
 
 
+def test_raylets_get_sigterm(scene: Scene, ground: Ground) -> None:
+    """As from `ray stop`: their workers are killed at once, and runs go on elsewhere from their last checkpoint."""
+    chance, terms, studies = random.Random(5), 0, 0
+    while terms < NODES:
+        driver = scene.start()
+        while terms < NODES and driver.poll() is None and scene.settled() < len(scene.expected) - 1:
+            nodes = ground.ask("nodes")[1:]
+
+            def victims(scene: Scene = scene, nodes: list[int] = nodes) -> list[int]:
+                return [raylet for run in scene.computing() if (raylet := processes.parent(run)) in nodes]
+
+            if not scene.wait(victims, driver):
+                break
+            time.sleep(chance.uniform(0.0, 2.0))
+            raylet = chance.choice(victims() or nodes)
+            os.kill(raylet, signal.SIGTERM)
+            ground.ask("replace", raylet)
+            terms += 1
+        assert driver.wait(900) == 0, scene.log.read_text()[-3000:]
+        scene.check()
+        studies += 1
+        scene = fresh(scene, studies)
+    report("SIGTERM to a raylet", injected=terms, **scene.counts)
+
+
+def test_nodes_get_sigterm(scene: Scene, ground: Ground) -> None:
+    """As when Kubernetes ends a pod: Ray drains the node, runs save their state and go on elsewhere."""
+    chance, terms, saved, studies = random.Random(6), 0, 0, 0
+    seconds: list[float] = []
+    while terms < NODES:
+        driver = scene.start()
+        while terms < NODES and driver.poll() is None and scene.settled() < len(scene.expected) - 1:
+            node = ground.ask("block")
+
+            def there(scene: Scene = scene, node: int = node) -> bool:
+                raylets = [processes.parent(run) for run in scene.computing()]
+                return node in [processes.parent(raylet) for raylet in raylets if raylet]
+
+            if not scene.wait(there, driver):
+                break
+            time.sleep(chance.uniform(0.0, 2.0))
+            if there():
+                os.kill(node, signal.SIGTERM)
+                began = time.monotonic()
+                assert scene.wait(lambda node=node: processes.parent(node) is None, driver, 60)
+                seconds.append(round(time.monotonic() - began, 1))
+                terms += 1
+        assert driver.wait(900) == 0, scene.log.read_text()[-3000:]
+        saved += scene.log.read_text().count("its node is being shut down; its state is saved")
+        scene.check()
+        studies += 1
+        scene = fresh(scene, studies)
+    assert saved >= terms
+    assert max(seconds) < 25, "without being told, Ray ends a node with all that it runs after 30 s"
+    report("SIGTERM to `ray start --block`", injected=terms, **scene.counts, seconds_to_end=seconds, saved=saved)
+
+
+@pytest.fixture
+def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every synchronisation and link take longer, so that commits can be met."""
+    monkeypatch.setenv("PYTHONPATH", str(HERE / "site"), prepend=":")
+    monkeypatch.setenv("FAULT_SLOW", "0.3")
+
+
+def test_nodes_are_killed_while_a_run_commits(slow_storage: None, scene: Scene, ground: Ground) -> None:
+    kills, studies = 0, 0
+    while kills < NODES:
+        driver = scene.start()
+        while kills < NODES and driver.poll() is None:
+            nodes = ground.ask("nodes")[1:]
+
+            def victims(scene: Scene = scene, nodes: list[int] = nodes) -> list[int]:
+                return [raylet for run in scene.committing() if (raylet := processes.parent(run)) in nodes]
+
+            if not scene.wait(victims, driver):
+                break
+            for raylet in victims()[:1]:
+                for process in (raylet, *processes.children(raylet)):
+                    os.kill(process, signal.SIGKILL)
+                ground.ask("replace", raylet)
+                kills += 1
+        assert driver.wait(900) == 0, scene.log.read_text()[-3000:]
+        scene.check()
+        studies += 1
+        scene = fresh(scene, studies)
+    report("node killed with -9 while its run commits", injected=kills, **scene.counts)
+
+
 def test_the_head_is_restarted(scene: Scene, ground: Ground) -> None:
     driver = scene.start()
     assert scene.wait(lambda: scene.settled() >= 1, driver)
@@ -111,3 +203,32 @@ def test_two_drivers_at_a_time(alone: Scene) -> None:
     assert [driver.wait(900) for driver in drivers] == [0, 0, 0], alone.log.read_text()[-3000:]
     alone.check()
     report("two more drivers on the same study", injected=2, **alone.counts)
+
+
+def test_a_driver_is_stopped_for_a_while(scene: Scene) -> None:
+    driver, naps = scene.start(), 0
+    while naps < SLEEPS and scene.wait(scene.at_work, driver):
+        driver.send_signal(signal.SIGSTOP)
+        time.sleep(_NAP)
+        driver.send_signal(signal.SIGCONT)
+        naps += 1
+        time.sleep(3.0)
+    assert driver.wait(900) == 0, scene.log.read_text()[-3000:]
+    scene.check()
+    assert naps
+    report("driver stopped for 30 s", injected=naps, **scene.counts)
+
+
+def test_a_machine_sleeps(alone: Scene) -> None:
+    """Driver, Ray and workers, all stopped for a while, as when a laptop is closed."""
+    driver = alone.start()
+    assert alone.wait(alone.at_work, driver)
+    sleeping = list(processes.marked(alone.mark))
+    for process in sleeping:
+        os.kill(process, signal.SIGSTOP)
+    time.sleep(_NAP)
+    for process in sleeping:
+        os.kill(process, signal.SIGCONT)
+    assert driver.wait(900) == 0, alone.log.read_text()[-3000:]
+    alone.check()
+    report("driver, Ray and workers stopped for 30 s", injected=1, **alone.counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,24 +15,15 @@ from aimlib.errors import StoreError
 
 from .sample import identity, make_record, rows_in, temporary_files
 
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a file system of 1 MB; skipped where mounting is not allowed."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+SmallDisk = Callable[[str], Path]
 
 
-def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
-    store = ResultStore(small_disk / "study")
+def test_a_full_disk_leaves_no_half_file(small_disk: SmallDisk) -> None:
+    disk = small_disk("1m")
+    store = ResultStore(disk / "study")
     store.write_plan({"arms": ["one"]})
     store.commit(make_record(identity(0)))
-    filler = small_disk / "filler"
+    filler = disk / "filler"
     filler.write_bytes(b"0" * 200_000)
     committed = {identity(0)}
 
@@ -73,10 +64,11 @@ def test_an_error_while_writing_is_explained(store: ResultStore, monkeypatch) ->
     assert store.commit(make_record(identity(1)))
 
 
-def test_a_read_only_file_system_is_refused_at_once(small_disk: Path) -> None:
-    ResultStore(small_disk / "study")
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+def test_a_read_only_file_system_is_refused_at_once(small_disk: SmallDisk) -> None:
+    disk = small_disk("1m")
+    ResultStore(disk / "study")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(StoreError, match="Read-only file system; choose a directory on a writable"):
-        ResultStore(small_disk / "study")
+        ResultStore(disk / "study")
     with pytest.raises(StoreError, match="Read-only file system"):
-        ResultStore(small_disk / "new")
+        ResultStore(disk / "new")

@@ -1,0 +1,31 @@
+"""What a worker that was killed in a session leaves is gone when the session ends, not only at the next one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import changed, litter, write
+
+from ablations import launch
+from ablations.store import files
+
+
+def test_temporary_files_of_killed_workers_go_with_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    out, left = tmp_path / "out", f".{uuid.uuid4().hex}.{files.host_name()}.{gone.pid}.tmp"
+    register = launch.register
+
+    def registered(*arguments: Any) -> None:
+        register(*arguments)
+        (out / "runs" / left).write_bytes(b"PAR1 and no more")
+
+    monkeypatch.setattr(launch, "register", registered)
+    path = write(tmp_path, changed({"base.data.size": 8, "base.training.epochs": 1, "seeds": 1}))
+    assert launch.run(path, out, executor="inline").open == ()
+    assert litter(out) == []
