@@ -46,7 +46,7 @@ ENLARGED = 500
 """Longer side of most photos of the official archive; those of a subset may have been made smaller."""
 SLOWEST = (
     "The recipe asks for two bilinear interpolations of floats with reflected borders: torch's grid_sample takes more "
-    "than half of the time at 224 px, and a cheaper map would change pixels. Small photos cost a rival little to decode: "
+    "than half of the time at 224 px, and a cheaper map would change pixels. Small photos are soon decoded: "
     "see the enlarged ones."
 )
 TRAINED = {
@@ -118,8 +118,9 @@ def _compare(
     goals.append(Goal(f"images/s, aim / ImageFolder, {case}", times.figure, 10.0, "least", SLOWEST))
     images = len(data.train.labels) + len(data.test.labels)
     ours, theirs = (float(np.median(found[name])) for name in ("aim", "ImageFolder"))
-    paid = packing / images / max(1 / theirs - 1 / ours, 1e-9)
-    notes.append(f"{case}: packing once took {packing:.2f} s for {images} photos, paid after {paid:.2g} epochs.")
+    gained = images * (1 / theirs - 1 / ours)
+    paid = f"paid after {packing / gained:.2g} epochs" if gained > 0 else "never paid"
+    notes.append(f"{case}: packing once took {packing:.2f} s for {images} photos, {paid}.")
 
 
 def _once(loader: loaders.Loader, device: torch.device) -> Callable[[], float]:

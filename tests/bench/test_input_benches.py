@@ -20,7 +20,6 @@ def asked(module: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
 def test_input_pipeline() -> None:
     lines = asked("input_pipeline").splitlines()
     there = [name for package, name in OTHERS.items() if importlib.util.find_spec(package)]
