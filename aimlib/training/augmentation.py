@@ -9,6 +9,7 @@ rotation and translation are resampled one after the other, as the layers of the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from aimlib.config import AugmentationConfig
-from aimlib.seeding import seed_for, uniforms
+from aimlib.seeding import seeds_for, uniforms
 
 _DRAWS = 6
 """Per pass: angle, shift in rows, shift in columns, horizontal flip, vertical flip, contrast."""
 _CROP_DRAWS = 4
 """Per pass, after these: the crop's area, its ratio of sides, its place in rows and in columns."""
+_FLOATS_IN_CACHE = 3 * 2**16
+"""How many values one thread takes at a time, unless an image has more: .75 MiB, so that two steps fit into a cache."""
+
+_Step = Callable[[Tensor, slice], Tensor]
+"""Returns a part of the batch changed, given the part and which images of the batch it holds."""
 
 
 def draws(seed: int, epoch: int, images: npt.NDArray[np.int64], config: AugmentationConfig) -> Tensor:
@@ -34,31 +40,47 @@ def draws(seed: int, epoch: int, images: npt.NDArray[np.int64], config: Augmenta
 
 
 def _stream(name: str, seed: int, epoch: int, images: npt.NDArray[np.int64], passes: int, count: int) -> Tensor:
-    seeds = np.array([seed_for(seed, name, epoch, int(image)) for image in images], dtype=np.uint64)
-    table = uniforms(seeds, count * passes).astype(np.float32)
+    table = uniforms(seeds_for(seed, name, epoch, numbers=images), count * passes).astype(np.float32)
     return torch.from_numpy(table).view(len(images), passes, count).transpose(0, 1)
 
 
 def augment(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig) -> Tensor:
-    """Return the augmented images.
+    """Return the augmented images, as floats; where nothing is asked for, the images as they are.
 
     Parameters
     ----------
-    x_BCHW : [batch, channels, height, width], float, pixel values.
+    x_BCHW : [batch, channels, height, width], pixel values, uint8 or float.
     draws_PBD : [passes, batch, 6 or 10], uniform in [0, 1), as `draws` returns them.
     """
-    for draws_BD in draws_PBD:
-        if config.resampling == "each":
-            x_BCHW = _resampled_each(x_BCHW, draws_BD, config)
-        elif _moves(config):
-            x_BCHW = _resampled(x_BCHW, draws_BD, config)
-        if config.contrast:
-            mean = x_BCHW.mean(dim=(2, 3), keepdim=True)
-            factor = 1 + config.contrast * (2 * draws_BD[:, 5] - 1)
-            if config.contrast_per == "batch":
-                factor = factor[:1]  # that of the batch's first image
-            x_BCHW = torch.lerp(mean, x_BCHW, factor.to(x_BCHW.dtype)[:, None, None, None])
-    return x_BCHW
+    height, width = x_BCHW.shape[2:]
+    base_HW3 = _base(height, width, x_BCHW.device)
+    steps = [step for draws_BD in draws_PBD for step in _steps(draws_BD, config, base_HW3)]
+    if not steps:
+        return x_BCHW
+    out_BCHW = torch.empty_like(
+        x_BCHW,
+        dtype=x_BCHW.dtype if x_BCHW.is_floating_point() else torch.float32,
+        memory_format=torch.contiguous_format if _resamples(config) else torch.preserve_format,
+    )
+    for piece in _pieces(x_BCHW):
+        part_BCHW = x_BCHW[piece].to(out_BCHW.dtype)
+        for step in steps:
+            part_BCHW = step(part_BCHW, piece)
+        out_BCHW[piece] = part_BCHW
+    return out_BCHW
+
+
+def _pieces(x_BCHW: Tensor) -> list[slice]:
+    """Return parts of a batch: on the CPU so small that what is between two steps stays in the cache, else the whole.
+
+    On the CPU a part has at least one image per thread. No pixel depends on the parts.
+    """
+    count, pixels = len(x_BCHW), x_BCHW[0].numel()
+    if x_BCHW.device.type != "cpu":
+        return [slice(0, count)]
+    least = torch.get_num_threads() * max(1, _FLOATS_IN_CACHE // pixels)
+    parts = max(1, count // least)
+    return [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
 
 
 def _moves(config: AugmentationConfig) -> bool:
@@ -66,24 +88,95 @@ def _moves(config: AugmentationConfig) -> bool:
     return bool(turned) or config.crop_scale < 1
 
 
-def _resampled(x_BCHW: Tensor, draws_BD: Tensor, config: AugmentationConfig) -> Tensor:
-    grid = functional.affine_grid(affine(draws_BD, config, *x_BCHW.shape[2:]), list(x_BCHW.shape), align_corners=False)
+def _resamples(config: AugmentationConfig) -> bool:
+    return bool(config.rotation or config.translation) or (config.resampling == "once" and _moves(config))
+
+
+def _steps(draws_BD: Tensor, config: AugmentationConfig, base_HW3: Tensor) -> Iterator[_Step]:
+    """Yield the steps of one pass; what is small is computed here, for the whole batch at once."""
+    height, width = base_HW3.shape[:2]
+    if config.resampling == "each":
+        yield from _separate_steps(draws_BD, config, base_HW3)
+    elif _moves(config):
+        yield _mapped(affine(draws_BD, config, height, width), base_HW3)
+    if config.contrast:
+        factor_B = 1 + config.contrast * (2 * draws_BD[:, 5] - 1)
+        if config.contrast_per == "batch":
+            factor_B = factor_B[:1].expand_as(factor_B)  # that of the batch's first image
+        yield _contrasted(factor_B)
+
+
+def _separate_steps(draws_BD: Tensor, config: AugmentationConfig, base_HW3: Tensor) -> Iterator[_Step]:
+    """Rotate, then translate, each with its own interpolation and its own border; then flip, exactly."""
+    height, width = base_HW3.shape[:2]
+    mirrored_x_B, mirrored_y_B = draws_BD[:, 3] < config.horizontal_flip, draws_BD[:, 4] < config.vertical_flip
+    flips = ((config.horizontal_flip, mirrored_x_B, 3), (config.vertical_flip, mirrored_y_B, 2))
+    if config.rotation:
+        yield _mapped(affine(draws_BD, AugmentationConfig(rotation=config.rotation), height, width), base_HW3)
+    if config.translation:
+        maps_B23 = affine(draws_BD, AugmentationConfig(translation=config.translation), height, width)
+        columns_BW = _mirrored(base_HW3[0, :, 0] + maps_B23[:, 0, 2:], mirrored_x_B, 1)
+        rows_BH = _mirrored(base_HW3[:, 0, 1] + maps_B23[:, 1, 2:], mirrored_y_B, 1)
+        yield _placed(columns_BW, rows_BH)
+        return
+    for chance, mirrored_B, axis in flips:
+        if chance:
+            yield _flipped(mirrored_B, axis)
+
+
+def _mapped(maps_B23: Tensor, base_HW3: Tensor) -> _Step:
+    """Resample by maps of positions; as `torch.nn.functional.affine_grid` does, which builds its base every time."""
+    height, width = base_HW3.shape[:2]
+
+    def step(x_BCHW: Tensor, piece: slice) -> Tensor:
+        maps_B32 = maps_B23[piece].transpose(1, 2)
+        grid = torch.bmm(base_HW3.view(1, height * width, 3).expand(len(maps_B32), -1, -1), maps_B32)
+        return _sampled(x_BCHW, grid.view(-1, height, width, 2))
+
+    return step
+
+
+def _placed(columns_BW: Tensor, rows_BH: Tensor) -> _Step:
+    """Resample at positions that have a column and a row of their own."""
+
+    def step(x_BCHW: Tensor, piece: slice) -> Tensor:
+        _, _, height, width = x_BCHW.shape
+        columns_BHW = columns_BW[piece, None, :].expand(-1, height, -1)
+        return _sampled(x_BCHW, torch.stack([columns_BHW, rows_BH[piece, :, None].expand(-1, -1, width)], dim=3))
+
+    return step
+
+
+def _flipped(mirrored_B: Tensor, axis: int) -> _Step:
+    return lambda x_BCHW, piece: _mirrored(x_BCHW, mirrored_B[piece], axis)
+
+
+def _contrasted(factor_B: Tensor) -> _Step:
+    def step(x_BCHW: Tensor, piece: slice) -> Tensor:
+        mean = x_BCHW.mean(dim=(2, 3), keepdim=True)
+        # Written out, as on the CPU torch.lerp is vectorised for one broadcast argument, not for two.
+        mean_BCHW = torch.empty_like(x_BCHW).copy_(mean)
+        return torch.lerp(mean_BCHW, x_BCHW, factor_B[piece].to(x_BCHW.dtype)[:, None, None, None], out=mean_BCHW)
+
+    return step
+
+
+def _mirrored(x: Tensor, mirrored_B: Tensor, axis: int) -> Tensor:
+    """Return `x` [batch, ...], reversed along `axis` where so said."""
+    return torch.where(mirrored_B.view(-1, *[1] * (x.ndim - 1)), x.flip(axis), x)
+
+
+def _sampled(x_BCHW: Tensor, grid_BHW2: Tensor) -> Tensor:
     return functional.grid_sample(
-        x_BCHW, grid.to(x_BCHW.dtype), mode="bilinear", padding_mode="reflection", align_corners=False
+        x_BCHW, grid_BHW2.to(x_BCHW.dtype), mode="bilinear", padding_mode="reflection", align_corners=False
     )
 
 
-def _resampled_each(x_BCHW: Tensor, draws_BD: Tensor, config: AugmentationConfig) -> Tensor:
-    """Rotate, then translate, each with its own interpolation and its own border; then flip, exactly."""
-    if config.rotation:
-        x_BCHW = _resampled(x_BCHW, draws_BD, AugmentationConfig(rotation=config.rotation))
-    if config.translation:
-        x_BCHW = _resampled(x_BCHW, draws_BD, AugmentationConfig(translation=config.translation))
-    for draw, chance, axis in ((3, config.horizontal_flip, 3), (4, config.vertical_flip, 2)):
-        if chance:
-            mirrored = (draws_BD[:, draw] < chance)[:, None, None, None]
-            x_BCHW = torch.where(mirrored, x_BCHW.flip(axis), x_BCHW)
-    return x_BCHW
+def _base(height: int, width: int, device: torch.device) -> Tensor:
+    """Return the homogeneous positions [height, width, 3] of an image's pixels: column, row, 1."""
+    identity = torch.eye(2, 3, device=device)[None]
+    grid_HW2 = functional.affine_grid(identity, [1, 1, height, width], align_corners=False)[0]
+    return functional.pad(grid_HW2, (0, 1), value=1.0)
 
 
 def affine(draws_BD: Tensor, config: AugmentationConfig, height: int, width: int) -> Tensor:

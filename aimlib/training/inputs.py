@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,23 +11,34 @@ from torch import Tensor
 
 from aimlib.datasets.base import Images
 
-_CHUNK = 1024
+_CHUNK = 128
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """How pixel values enter the network: ``(x - mean) / sd`` per channel, each of shape [1, channels, 1, 1]."""
+    """How pixel values enter the network: ``(x - mean) / sd`` per channel.
+
+    Attributes
+    ----------
+    mean, sd : of shape [1, channels, 1, 1].
+    identity : mean is 0 and sd is 1, so that there is nothing to compute.
+    """
 
     mean: Tensor
     sd: Tensor
+    identity: bool = False
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:
-        """Return the scaled images."""
-        return (x_BCHW - self.mean) / self.sd
+        """Return the scaled images; uint8 becomes float32."""
+        if self.identity:
+            return x_BCHW.float()
+        if x_BCHW.is_floating_point():
+            return (x_BCHW - self.mean).div_(self.sd)
+        return x_BCHW.float().sub_(self.mean).div_(self.sd)
 
     def to(self, device: torch.device) -> Scaling:
         """Return the same scaling on `device`."""
-        return Scaling(self.mean.to(device), self.sd.to(device))
+        return replace(self, mean=self.mean.to(device), sd=self.sd.to(device))
 
 
 def standardization(pixels: npt.NDArray[np.uint8], indices: npt.NDArray[np.int64]) -> Scaling:
@@ -40,7 +51,7 @@ def standardization(pixels: npt.NDArray[np.uint8], indices: npt.NDArray[np.int64
     for start in range(0, len(indices), _CHUNK):
         chunk = pixels[indices[start : start + _CHUNK]]
         for channel in range(channels):
-            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+            counts[channel] += _histogram(chunk[..., channel].ravel())
     values, total = np.arange(256), counts.sum(axis=1, keepdims=True)
     mean = (counts * values).sum(axis=1, keepdims=True) / total
     sd = np.sqrt((counts * (values - mean) ** 2).sum(axis=1, keepdims=True) / total)
@@ -52,19 +63,27 @@ def standardization(pixels: npt.NDArray[np.uint8], indices: npt.NDArray[np.int64
     )
 
 
+def _histogram(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Return how often each of 0 to 255 is among `values` [number]; counted in pairs, half as many."""
+    pairs = np.bincount(values[: len(values) // 2 * 2].view(np.uint16), minlength=2**16).reshape(256, 256)
+    counts: npt.NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
+    counts[values[len(values) // 2 * 2 :]] += 1
+    return counts
+
+
 def identity_scaling(channels: int) -> Scaling:
     """Return the scaling that leaves pixel values from 0 to 255 as they are."""
-    return Scaling(torch.zeros(1, channels, 1, 1), torch.ones(1, channels, 1, 1))
+    return Scaling(torch.zeros(1, channels, 1, 1), torch.ones(1, channels, 1, 1), identity=True)
 
 
 def load_batch(images: Images, indices: npt.NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return pixels [batch, channels, height, width] as float32 in channels-last memory, and labels [batch].
+    """Return pixels [batch, channels, height, width], uint8, in channels-last memory, and labels [batch].
 
-    Pixels travel to the device as uint8: a quarter of the bytes.
+    They stay uint8, a quarter of the bytes, until augmentation or scaling makes floats of them.
     """
     pixels = torch.from_numpy(images.pixels[indices])  # indexing copies, so a read-only map stays untouched
     labels = torch.from_numpy(images.labels[indices])
-    return to_device(pixels, device).permute(0, 3, 1, 2).float(), to_device(labels, device)
+    return to_device(pixels, device).permute(0, 3, 1, 2), to_device(labels, device)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from aimlib.config import AugmentationConfig
-from aimlib.training.augmentation import augment, draws
+from aimlib.training.augmentation import affine, augment, draws
 
 EVERYTHING = AugmentationConfig(
     rotation=0.15, translation=0.1, horizontal_flip=0.5, vertical_flip=0.5, contrast=0.1, passes=2
@@ -100,6 +101,41 @@ def test_passes_follow_one_another() -> None:
     table[1, :, MIRROR_Y] = 0.0
     config = AugmentationConfig(horizontal_flip=0.5, vertical_flip=0.5, passes=2)
     assert_pixels(augment(x, table, config), x.flip((2, 3)))
+
+
+def reference(x: Tensor, table: Tensor, config: AugmentationConfig) -> Tensor:
+    """Augment the whole batch at once by the plainest operations."""
+    for draws_BD in table:
+        parts = (
+            [AugmentationConfig(rotation=config.rotation), AugmentationConfig(translation=config.translation)]
+            if config.resampling == "each"
+            else [config]
+        )
+        for part in parts:
+            maps = affine(draws_BD, part, *x.shape[2:])
+            grid = functional.affine_grid(maps, list(x.shape), align_corners=False)
+            x = functional.grid_sample(x, grid, "bilinear", "reflection", align_corners=False)
+        if config.resampling == "each":
+            x = torch.where((draws_BD[:, MIRROR_X] < config.horizontal_flip)[:, None, None, None], x.flip(3), x)
+            x = torch.where((draws_BD[:, MIRROR_Y] < config.vertical_flip)[:, None, None, None], x.flip(2), x)
+        factor = 1 + config.contrast * (2 * draws_BD[:, CONTRAST] - 1)
+        factor = factor[:1] if config.contrast_per == "batch" else factor
+        x = torch.lerp(x.mean(dim=(2, 3), keepdim=True), x, factor[:, None, None, None])
+    return x
+
+
+@pytest.mark.parametrize("resampling", ["once", "each"])
+@pytest.mark.parametrize("per", ["image", "batch"])
+@pytest.mark.parametrize("shape", [(5, 224, 224, 3), (33, 64, 64, 3), (2, 33, 47, 1)])
+def test_parts_and_shared_positions_leave_every_bit_as_it_was(
+    resampling: str, per: str, shape: tuple[int, int, int, int]
+) -> None:
+    config = EVERYTHING.model_copy(update={"resampling": resampling, "contrast_per": per})
+    x = photos(*shape)
+    table = draws(1, 3, np.arange(len(x)), config)
+    expected = reference(x, table, config)
+    assert torch.equal(augment(x, table, config), expected)
+    assert torch.equal(augment(x.byte(), table, config), expected), "stored pixels as they are"
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_runs import quick
 
-from aimlib.seeding import seed_for, uniforms
+from aimlib.seeding import seed_for, seeds_for, uniforms
 
 names = st.lists(
     st.one_of(st.text(st.characters(exclude_characters="\x1f"), max_size=5), st.integers(-(10**6), 10**6)), max_size=3
@@ -85,3 +85,13 @@ def test_draws_are_about_uniform_and_uncorrelated() -> None:
 def test_the_separator_of_names_is_no_part_of_a_name() -> None:
     with pytest.raises(ValueError, match="separator"):
         seed_for(0, "a\x1fb")
+
+
+def test_seeds_of_many_numbers_are_those_of_each() -> None:
+    numbers = np.array([0, 7, -3, 12_000, 2**40, 7])
+    seeds = seeds_for(5, "augment", 2, numbers=numbers)
+    assert seeds.dtype == np.uint64
+    assert seeds.tolist() == [seed_for(5, "augment", 2, int(number)) for number in numbers]
+    assert len(seeds_for(5, "augment", numbers=numbers[:0])) == 0
+    with pytest.raises(TypeError, match="text and integers"):
+        seeds_for(5, 0.5, numbers=numbers)  # type: ignore[arg-type]

@@ -102,13 +102,33 @@ def test_standardization_gives_mean_0_and_sd_1_of_the_training_images_alone() ->
 def test_raw_scaling_leaves_pixels_alone() -> None:
     x = torch.arange(0.0, 256).view(1, 1, 16, 16)
     assert torch.equal(identity_scaling(1)(x), x)
+    assert torch.equal(identity_scaling(1)(x.byte()), x)
+
+
+def test_stored_pixels_are_scaled_as_their_floats_are_and_stay_as_they_were() -> None:
+    images = split(5, 2, 6, 3, 0)
+    scaling = standardization(images.pixels, np.arange(5))
+    x, _ = load_batch(images, np.arange(5), torch.device("cpu"))
+    floats = x.float()
+    expected = (floats - scaling.mean) / scaling.sd
+    assert torch.equal(scaling(x), expected)
+    assert torch.equal(scaling(floats), expected)
+    assert torch.equal(floats, x)
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_standardization_counts_every_pixel_of_an_odd_number(size: int) -> None:
+    pixels = np.random.default_rng(size).integers(0, 256, (131, size, size, 1), dtype=np.uint8)
+    scaling = standardization(pixels, np.arange(131))
+    assert scaling.mean.item() == pytest.approx(pixels.mean(), rel=1e-6)
+    assert scaling.sd.item() == pytest.approx(pixels.std(), rel=1e-6)
 
 
 def test_batches_hold_the_pixels_and_labels_of_their_images() -> None:
     images = data_set(channels=3).train
     images.pixels.setflags(write=False)
     x, labels = load_batch(images, np.array([4, 1]), torch.device("cpu"))
-    assert x.dtype == torch.float32
+    assert x.dtype == torch.uint8
     assert x.is_contiguous(memory_format=torch.channels_last)
     assert np.array_equal(x.permute(0, 2, 3, 1).numpy(), images.pixels[[4, 1]])
     assert labels.tolist() == images.labels[[4, 1]].tolist()

@@ -1,0 +1,212 @@
+"""How fast do augmented images arrive?
+
+Question: How many images per second come out as augmented float batches on the training device, with the post's
+    augmentation, and does training ever wait for them?
+
+Rivals: torchvision's ImageFolder, Hugging Face `datasets` and webdataset, each behind a DataLoader with as many
+    persistent workers as cores (better than one here), with Pillow's images (faster here than tensors), uint8 between
+    processes, and floats made on the device. They resize by averaging, fill borders with black and draw a contrast per
+    image, none of which is dearer than what the post did; they interpolate twice, as ours does. FFCV is no rival: pip
+    finds no wheel of it, and its source does not build where OpenCV is not installed. Training is compared with the
+    same steps on one batch that was prepared before.
+
+Measured: not yet.
+
+Reached: nothing yet.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+
+from aimlib.config import AugmentationConfig, RunConfig
+from aimlib.datasets.base import DataSet
+from aimlib.registry import datasets
+from aimlib.training.augmentation import augment, draws
+from aimlib.training.inputs import identity_scaling, load_batch, to_device
+from aimlib.training.protocols import PROTOCOLS
+from aimlib.training.run import Run
+from aimlib.training.splits import batches, epoch_order
+from bench.harness import Answer, Asked, Goal, Row, main, ratios, rounds_of, row, versions
+from bench.photos import Photos, photos
+from bench.rivals import loaders
+
+AUGMENTATION = AugmentationConfig.model_validate(PROTOCOLS["as_described"].common["training"]["augmentation"])
+SECONDS = 1.0
+"""How long our pipeline runs per round, at least; an epoch of it takes less."""
+ENLARGED = 500
+"""Longer side of most photos of the official archive; those of a subset may have been made smaller."""
+SLOWEST = (
+    "The recipe asks for two bilinear interpolations of floats with reflected borders: torch's grid_sample takes more "
+    "than half of the time at 224 px, and a cheaper map would change pixels. Small photos are soon decoded: "
+    "see the enlarged ones."
+)
+TRAINED = {
+    "small_resnet, 64 px": {
+        "model": {"backbone": {"name": "small_resnet", "stem_stride": 2}},
+        "training": {"batch_size": 64},
+        "size": 64,
+        "steps": 10,
+    },
+    "resnet50, 128 px": {
+        "model": {"backbone": "resnet50"},
+        "training": {"batch_size": 32},
+        "size": 128,
+        "steps": 1,
+    },
+}
+
+
+def measure(asked: Asked) -> Answer:
+    """Run all loaders in turn at each size, then the training steps."""
+    device = torch.device(asked.device)
+    rows: list[Row] = []
+    goals: list[Goal] = []
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        given = photos(Path(folder) / "given", 64 if asked.quick else 1000)
+        notes.append(f"Photos: {given.source}.")
+        for size in (64,) if asked.quick else (64, 128, 224):
+            _compare(given, size, f"{size} px", asked, device, rows, goals, notes)
+        if not asked.quick:
+            enlarged = photos(Path(folder) / "enlarged", 500, ENLARGED)
+            _compare(enlarged, 224, f"224 px, photos of {ENLARGED} px", asked, device, rows, goals, notes)
+        _training(given, asked, device, rows, goals)
+    return Answer(rows, goals, notes, versions(("datasets", "webdataset", "pillow")))
+
+
+def _packed(given: Photos, size: int) -> DataSet:
+    options = {"name": "image_folder", "root": str(given.root), "cache": str(given.root / "cache")}
+    return datasets.create(
+        datasets.parse({**options, "classes": given.classes, "size": size, "antialias": False})
+    ).load()
+
+
+def _compare(
+    given: Photos,
+    size: int,
+    case: str,
+    asked: Asked,
+    device: torch.device,
+    rows: list[Row],
+    goals: list[Goal],
+    notes: list[str],
+) -> None:
+    began = time.perf_counter()
+    data = _packed(given, size)
+    packing = time.perf_counter() - began
+    pinned = device.type == "cuda"
+    rivals = {"ImageFolder": loaders.image_folder(given, size, pinned)}
+    if importlib.util.find_spec("datasets"):
+        rivals["Hugging Face datasets"] = loaders.hugging_face(given, size, pinned)
+    if importlib.util.find_spec("webdataset"):
+        rivals["webdataset"] = loaders.web_dataset(given, size, pinned)
+    subjects = {"aim": lambda: _rate(_ours(data, device), device, 0.0 if asked.quick else SECONDS)}
+    subjects |= {name: _once(loader, device) for name, loader in rivals.items()}
+    found = rounds_of(subjects, 1 if asked.quick else 3)
+    rows += [row(case, name, values, "images/s") for name, values in found.items()]
+    times = row(case, "aim / ImageFolder", ratios(found["aim"], found["ImageFolder"]), "×")
+    rows.append(times)
+    goals.append(Goal(f"images/s, aim / ImageFolder, {case}", times.figure, 10.0, "least", SLOWEST))
+    images = len(data.train.labels) + len(data.test.labels)
+    ours, theirs = (float(np.median(found[name])) for name in ("aim", "ImageFolder"))
+    gained = images * (1 / theirs - 1 / ours)
+    paid = f"paid after {packing / gained:.2g} epochs" if gained > 0 else "never paid"
+    notes.append(f"{case}: packing once took {packing:.2f} s for {images} photos, {paid}.")
+
+
+def _once(loader: loaders.Loader, device: torch.device) -> Callable[[], float]:
+    return lambda: _rate(_theirs(loader, device), device, 0.0)
+
+
+def _rate(epochs: Iterator[Iterator[torch.Tensor]], device: torch.device, seconds: float) -> float:
+    """Return images per second of whole epochs, as many as take `seconds`, at least one."""
+    images, began = 0, time.perf_counter()
+    for epoch in epochs:
+        images += sum(len(x_BCHW) for x_BCHW in epoch)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if time.perf_counter() - began >= seconds:
+            break
+    return images / (time.perf_counter() - began)
+
+
+def _ours(data: DataSet, device: torch.device) -> Iterator[Iterator[torch.Tensor]]:
+    scaling = identity_scaling(3).to(device)
+    images = np.arange(len(data.train.labels), dtype=np.int64)
+
+    def batch(chosen: np.ndarray, epoch: int) -> torch.Tensor:
+        x_BCHW, _ = load_batch(data.train, chosen, device)
+        return scaling(augment(x_BCHW, to_device(draws(0, epoch, chosen, AUGMENTATION), device), AUGMENTATION))
+
+    epoch = 0
+    while True:
+        epoch += 1
+        yield (batch(chosen, epoch) for chosen in batches(epoch_order(images, 0, epoch), loaders.BATCH))
+
+
+def _theirs(loader: loaders.Loader, device: torch.device) -> Iterator[Iterator[torch.Tensor]]:
+    while True:
+        yield (x_BCHW.to(device, non_blocking=True).float() for x_BCHW, _ in loader)
+
+
+def _training(given: Photos, asked: Asked, device: torch.device, rows: list[Row], goals: list[Goal]) -> None:
+    for case, chosen in list(TRAINED.items())[: 1 if asked.quick else None]:
+        data = _packed(given, chosen["size"])
+        real, fixed = (_run(chosen, data, device, augmented) for augmented in (True, False))
+        steps = 1 if asked.quick else chosen["steps"]
+        found = rounds_of(
+            {
+                "aim": lambda run=real, steps=steps: _trained(run, steps),
+                "one batch prepared before": lambda run=fixed, steps=steps: _trained_on_one(run, steps),
+            },
+            1 if asked.quick else 5,
+        )
+        rows += [row(f"training, {case}", name, values, "images/s") for name, values in found.items()]
+        share = row(f"training, {case}", "aim / one batch", ratios(*found.values()), "×")
+        rows.append(share)
+        text = f"images/s of training on photos / on one batch prepared before, {case}"
+        goals.append(Goal(text, share.figure, 0.97, "least", "Reading and augmenting share the cores with the steps."))
+
+
+def _run(chosen: dict, data: DataSet, device: torch.device, augmented: bool) -> Run:
+    training = {**PROTOCOLS["controlled"].common["training"], "validation_fraction": 0.0, "selection": "last_epoch"}
+    training |= chosen["training"]
+    if not augmented:
+        training |= {"augmentation": None, "input_scaling": "raw"}
+    config = {"model": chosen["model"], "data": {"name": "digits"}, "training": training, "seed": 0}
+    return Run(RunConfig.parse(config), data, device)
+
+
+def _trained(run: Run, steps: int) -> float:
+    size = min(run.options.batch_size, len(run.training))
+    order = epoch_order(run.training, 0, 1)
+    run.network.train()
+    began = time.perf_counter()
+    for step in range(steps):
+        start = step * size % (len(order) - size + 1)
+        run.step(order[start : start + size], 1)
+    if run.device.type == "cuda":
+        torch.cuda.synchronize(run.device)
+    return steps * size / (time.perf_counter() - began)
+
+
+def _trained_on_one(run: Run, steps: int) -> float:
+    """Train by the same steps, each given the same floats."""
+    size = min(run.options.batch_size, len(run.training))
+    x_BCHW, labels = load_batch(run.data.train, run.training[:size], run.device)
+    ready = ((x_BCHW.float() - 128) / 64, labels)
+    with mock.patch("aimlib.training.run.load_batch", return_value=ready):
+        return _trained(run, steps)
+
+
+if __name__ == "__main__":
+    main(__doc__, measure)

@@ -1,0 +1,93 @@
+"""The photos that questions about input are asked of: real ones where there are some, else made up."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from aimlib.registry import datasets
+
+VARIABLE = "AIM_STANFORD_DOGS"
+SIDES = ((224, 168), (168, 224), (224, 224), (224, 149))
+"""Widths and heights of photos that are made up."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A folder per class below ``train`` and ``test``.
+
+    Attributes
+    ----------
+    root : of the folders.
+    source : what they are, for people.
+    longer : longest side among them, in pixels.
+    classes : how many.
+    """
+
+    root: Path
+    source: str
+    longer: int
+    classes: int
+
+    def files(self) -> list[tuple[Path, int]]:
+        """Return the training photos with the numbers of their classes, as torchvision's ImageFolder has them."""
+        folders = sorted(path for path in (self.root / "train").iterdir())
+        return [(path, label) for label, folder in enumerate(folders) for path in sorted(folder.iterdir())]
+
+
+def photos(root: Path, count: int, longer: int | None = None) -> Photos:
+    """Write about `count` training photos, and a test photo per class, below `root`.
+
+    Parameters
+    ----------
+    longer : longer side that they are enlarged to; None leaves them as they are.
+    """
+    given = os.environ.get(VARIABLE)
+    files = _of_dogs(given, count) if given else _made_up(count)
+    largest = 0
+    for number, (label, original) in enumerate(files):
+        content = _enlarged(original, longer) if longer else original
+        largest = max(largest, *Image.open(io.BytesIO(content)).size)
+        for split in ("train", "test"):
+            folder = root / split / f"{label:03d}"
+            if split == "train" or not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"{number:06d}.jpg").write_bytes(content)
+    kind = f"photos of a tree of Stanford Dogs ({VARIABLE})" if given else "JPEGs of smoothed noise"
+    enlarged = f", enlarged to {longer} px" if longer else f" of up to {largest} px"
+    return Photos(root, f"{len(files)} {kind}{enlarged}", largest, len({label for label, _ in files}))
+
+
+def _of_dogs(root: str, count: int) -> list[tuple[int, bytes]]:
+    classes = sum(path.is_dir() for path in (Path(root) / "Images").iterdir())
+    plugin = datasets.create(datasets.parse({"name": "stanford_dogs", "root": root, "classes": classes}))
+    listing = plugin.listing()
+    split = listing.splits["train"]
+    chosen = np.linspace(0, len(split.paths) - 1, min(count, len(split.paths))).astype(int)
+    return [(int(split.labels[n]), (listing.root / split.paths[n]).read_bytes()) for n in chosen]
+
+
+def _made_up(count: int) -> list[tuple[int, bytes]]:
+    random = np.random.default_rng(0)
+    made = []
+    for number in range(count):
+        coarse = Image.fromarray(random.integers(0, 256, (28, 28, 3), dtype=np.uint8))
+        made.append((number % 10, _jpeg(coarse.resize(SIDES[number % len(SIDES)], Image.Resampling.BICUBIC))))
+    return made
+
+
+def _enlarged(content: bytes, longer: int) -> bytes:
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    factor = longer / max(image.size)
+    return _jpeg(image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC))
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90)
+    return file.getvalue()

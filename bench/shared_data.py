@@ -1,0 +1,145 @@
+"""Do trials that run side by side share their data?
+
+Question: How much memory does the data take of four trials that train on it at once on one machine, against one?
+
+Rivals: as many processes with torchvision's ImageFolder behind a DataLoader of one or two workers.
+
+Measured: not yet.
+
+Reached: nothing yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.harness import ROOT, Answer, Asked, Goal, Row, main, ratios, row
+from bench.photos import Photos, photos
+
+TOGETHER = 4
+COUNTED = (
+    "Counted is proportional set size (Linux, /proc/PID/smaps): a page that several processes map counts once in all. "
+    "`packed pixels`: the pages of the pack, a mapped file. `all that input added`: what the processes, workers "
+    "included, hold in all after an epoch of augmented batches beyond what they held after importing torch. The page "
+    "cache of files that are read rather than mapped, as ImageFolder's are, is not counted."
+)
+TRIAL = "import sys; from bench.shared_data import trial; trial(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))"
+
+
+def measure(asked: Asked) -> Answer:
+    """Start trials together, let each go through the photos once, and read what they hold."""
+    size, count = (64, 48) if asked.quick else (224, 600)
+    rows: list[Row] = []
+    pack: dict[int, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        given = photos(Path(folder), count)
+        _packed(given, size)
+        for subject in ("aim", "ImageFolder, 1 worker each", "ImageFolder, 2 workers each"):
+            for trials in (1, TOGETHER):
+                mapped, added = zip(
+                    *[_held(given, subject, size, trials) for _ in range(1 if asked.quick else 2)], strict=True
+                )
+                case = f"{trials} trial{'s' if trials > 1 else ''}, {size} px, {count} photos"
+                rows.append(row(f"all that input added, {case}", subject, added, "MiB"))
+                if subject == "aim":
+                    rows.append(row(f"packed pixels, {case}", subject, mapped, "MiB"))
+                    pack[trials] = list(mapped)
+    times = row("packed pixels, 4 trials / 1 trial", "aim", ratios(pack[TOGETHER], pack[1]), "×")
+    goal = Goal("memory of the packed pixels, 4 trials / 1 trial", times.figure, 1.15, "most")
+    return Answer([*rows, times], [goal], [f"Photos: {given.source}.", COUNTED])
+
+
+def _packed(given: Photos, size: int) -> object:
+    from aimlib.registry import datasets
+
+    options = {"name": "image_folder", "root": str(given.root), "cache": str(given.root / "cache")}
+    return datasets.create(datasets.parse({**options, "classes": given.classes, "size": size})).load()
+
+
+def trial(root: str, subject: str, classes: int, size: int) -> None:
+    """Be a trial: say when torch is imported, wait; go through the photos, say so, and wait to be told to end."""
+    import torch
+
+    from bench import input_pipeline
+    from bench.rivals import loaders
+
+    given = Photos(Path(root), "", 0, classes)
+    torch.set_num_threads(1)
+    print("imported", flush=True)
+    sys.stdin.readline()
+    device = torch.device("cpu")
+    if subject == "aim":
+        epochs = input_pipeline._ours(_packed(given, size), device)
+    else:
+        workers = int(subject.split()[1])
+        epochs = input_pipeline._theirs(loaders.image_folder(given, size, False, workers), device)
+    for x_BCHW in next(epochs):
+        last = x_BCHW
+    print("through", last.shape, flush=True)
+    sys.stdin.readline()
+
+
+def _held(given: Photos, subject: str, size: int, trials: int) -> tuple[float, float]:
+    """Return the MiB of the mapped pack and the MiB that were added in all."""
+    command = [sys.executable, "-c", TRIAL, str(given.root), subject, str(given.classes), str(size)]
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(_started(command)) for _ in range(trials)]
+        for process in running:
+            process.stdout.readline()
+        before = sum(_pss(process.pid) for process in running)
+        for process in running:
+            _tell(process)
+        for process in running:
+            if not process.stdout.readline().startswith("through"):
+                raise RuntimeError(f"a trial of {subject} ended early")
+        after = sum(_pss(process.pid) for process in running)
+        mapped = sum(_mapped(process.pid) for process in running)
+        print(f"  {subject}, {trials}: {mapped:.1f} MiB mapped, {after - before:.1f} MiB added", file=sys.stderr)
+        for process in running:
+            _tell(process)
+    return mapped, after - before
+
+
+@contextlib.contextmanager
+def _started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        yield process
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _tell(process: subprocess.Popen[str]) -> None:
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def _pss(pid: int) -> float:
+    """Return the proportional set size in MiB of a process and its children."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    own = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own / 1024 + sum(_pss(int(child)) for child in children)
+
+
+def _mapped(pid: int) -> float:
+    """Return how much of that is of packed pixels."""
+    total, inside = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        name, *rest = line.split()
+        if not name.endswith(":"):
+            inside = bool(rest) and rest[-1].endswith(".pixels")
+        elif name == "Pss:" and inside:
+            total += int(rest[0])
+    return total / 1024
+
+
+if __name__ == "__main__":
+    main(__doc__, measure)

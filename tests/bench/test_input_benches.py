@@ -1,0 +1,41 @@
+"""The questions about input can be asked: one small round gives a row for every case and subject."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OTHERS = {"datasets": "Hugging Face datasets", "webdataset": "webdataset"}
+
+
+def asked(module: str) -> str:
+    command = [sys.executable, "-m", f"bench.{module}", "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=250)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_input_pipeline() -> None:
+    lines = asked("input_pipeline").splitlines()
+    there = [name for package, name in OTHERS.items() if importlib.util.find_spec(package)]
+    for subject in ("aim", "ImageFolder", *there, "aim / ImageFolder"):
+        assert any(line.split("  ")[0] == "64 px" and f"  {subject}  " in line for line in lines), subject
+    for subject in ("aim", "one batch prepared before", "aim / one batch"):
+        assert any(line.startswith("training, small_resnet") and f"  {subject}  " in line for line in lines), subject
+    assert sum("met" in line.split("images/s")[0].lower() for line in lines if "images/s" in line) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_shared_data() -> None:
+    lines = asked("shared_data").splitlines()
+    for trials in ("1 trial,", "4 trials,"):
+        assert any(line.startswith(f"packed pixels, {trials}") for line in lines)
+        for subject in ("aim", "ImageFolder, 1 worker each", "ImageFolder, 2 workers each"):
+            assert any(line.startswith(f"all that input added, {trials}") and subject in line for line in lines)
+    assert any(line.startswith("met ") and "packed pixels" in line for line in lines)
