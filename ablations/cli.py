@@ -6,6 +6,7 @@ used; 130 interrupted. Nothing heavy is imported before it is needed, so that --
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -28,6 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+
+_ALLOCATIONS = 100_000
+"""Objects between two collections of garbage: importing torch makes many that all stay."""
 
 Study = Annotated[str, typer.Argument(help="A study file, or the name of a shipped study.", show_default=False)]
 Directory = Annotated[
@@ -324,6 +328,7 @@ def _console() -> Console:
 
 def main() -> None:
     """Run the command line; a user's mistake ends with its message and code 2, never with a traceback."""
+    gc.set_threshold(_ALLOCATIONS)
     try:
         app()
     except UsageError as error:
