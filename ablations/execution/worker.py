@@ -25,8 +25,6 @@ from ablations.trial import Task, execute
 
 _BEAT = 20.0
 """Seconds after which a sign of life is sent, where no epoch was completed."""
-_TOGETHER = 0.05
-"""Seconds for which the first of several events waits for the others: each message costs the driver milliseconds."""
 _LAST_WORDS = 2.0
 """Seconds that a process has to say that its run hangs before it is killed."""
 _GRACE = 25.0
@@ -54,12 +52,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """Return what has happened since the last call, waiting for something to happen."""
         events = [self._wait()]
-        until = time.monotonic() + _TOGETHER
-        while "ended" not in events[-1]:
-            try:
-                events.append(self._events.get(timeout=max(0.0, until - time.monotonic())))
-            except queue.Empty:
-                break
+        while not self._events.empty():
+            events.append(self._events.get())
         return {"events": events, "done": "ended" in events[-1]}
 
     def cleanup(self) -> None:
