@@ -7,6 +7,7 @@ used; 130 interrupted. Nothing heavy is imported before it is needed, so that --
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 import threading
@@ -31,6 +32,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+
+_ALLOCATIONS = 100_000
+"""Objects between two collections of garbage: importing torch makes many that all stay."""
 
 Study = Annotated[str, typer.Argument(help="A study file, or the name of a shipped study.", show_default=False)]
 Directory = Annotated[
@@ -339,6 +343,7 @@ def main() -> None:
 
 def command() -> None:
     """Run the command line as a process of its own, which ends here."""
+    gc.set_threshold(_ALLOCATIONS)
     try:
         main()
     except SystemExit as ending:

@@ -38,23 +38,29 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     """Computes one task after the other."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin the first task."""
+        """Take the first task, which begins with the first step.
+
+        Tune drops a worker that was just set up where one that is there already becomes free for its task: nobody
+        would listen to this one, and the run would be under way twice.
+        """
         self._spent = False
         self._leaving = Leaving(_LOOK)
         if threading.current_thread() is threading.main_thread():
             self._before = signal.getsignal(signal.SIGTERM)
             signal.signal(signal.SIGTERM, self._terminate)
-        self._begin(config)
+        self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin the next task, in the same process; not where a run hangs in it, or its node is about to go."""
+        """Take the next task, in the same process; not where a run hangs in it, or its node is about to go."""
         if self._spent:
             os.kill(os.getpid(), signal.SIGKILL)
-        self._begin(new_config)
+        self._take(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
         """Return what has happened since the last call, waiting for something to happen."""
+        if self._thread is None:
+            self._begin()
         events = [self._wait()]
         while not self._events.empty():
             events.append(self._events.get())
@@ -65,21 +71,23 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def cleanup(self) -> None:
         """Let a run that is still under way save its state."""
-        self._pause.set()
-        self._thread.join(_GRACE)
+        self._let_save()
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """Return what a task needs."""
         return tune.PlacementGroupFactory([json.loads(config["resources"])])
 
-    def _begin(self, config: dict[str, Any]) -> None:
+    def _take(self, config: dict[str, Any]) -> None:
         self._task = Task(**json.loads(config["task"]))
         self._limit = float(config["stall_seconds"])
         if self._task.device == "cpu":
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also where a cluster's nodes were started without our settings
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._pause = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def _begin(self) -> None:
         self._alive = time.monotonic()
         self._events.put({"began": _place(self._task)})
         self._thread = threading.Thread(target=self._run, name=self._task.run_id, daemon=True)
@@ -115,7 +123,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def _stalled(self, silent: float) -> Ending:
         """Return the ending of a run that hangs, with where it hangs; this process dies a moment later."""
-        frame = sys._current_frames().get(self._thread.ident or 0)
+        frame = sys._current_frames().get((self._thread and self._thread.ident) or 0)
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
         self._end_soon()
         return Ending("stalled", f"no step within {silent:.0f} s (resources.stall_minutes)", traceback=stack)
@@ -125,9 +133,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._spent = True
         threading.Timer(_LAST_WORDS, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
-    def _terminate(self, number: int, frame: FrameType | None) -> None:
+    def _let_save(self) -> None:
         self._pause.set()
-        self._thread.join(_GRACE)
+        if self._thread is not None:
+            self._thread.join(_GRACE)
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        self._let_save()
         if callable(self._before):
             self._before(number, frame)
         sys.exit(128 + number)

@@ -67,6 +67,22 @@ def test_a_worker_computes_one_run_after_the_other(make: Callable[..., worker.Wo
     assert found._task.run_id == "1" * 20
 
 
+def test_a_worker_that_is_never_asked_computes_nothing(make: Callable[..., worker.Worker]) -> None:
+    """Tune sets up a worker for a run and then gives the run to another one that has become free."""
+    computed: list[Task] = []
+
+    def execute(task: Task, *_: Any) -> Ending:
+        computed.append(task)
+        return Ending("finished")
+
+    dropped = make(execute)
+    time.sleep(0.05)
+    dropped.stop()
+    assert not computed
+    events(make(execute))
+    assert len(computed) == 1
+
+
 def test_an_error_outside_the_run_is_an_ending_too(make: Callable[..., worker.Worker]) -> None:
     def execute(*_: Any) -> Ending:
         raise SystemExit("a plugin that leaves")
@@ -143,6 +159,7 @@ def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., worker.Worke
         return Ending("paused", epochs=3)
 
     found = make(execute)
+    assert "began" in found.step()["events"][0]
     before = found._before
     found._before = None
     with pytest.raises(SystemExit) as leaving:

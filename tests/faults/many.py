@@ -66,8 +66,8 @@ class Executor(RayExecutor):
             def _run(self) -> None:
                 self._events.put({"ended": Ending("finished").as_json()})
 
-            def _begin(self, config: dict[str, Any]) -> None:
-                super()._begin(config)
+            def _begin(self) -> None:
+                super()._begin()
                 assert isinstance(self._thread, threading.Thread)
 
         return Nothing

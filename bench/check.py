@@ -1,0 +1,57 @@
+"""How soon does a check answer?
+
+Question: How long does `ablate check demo --no-timing` take as a whole process, in units of `import torch`?
+
+Rivals: `python -c "import torch"`, which is the unit: a check builds the networks of all arms, and that takes torch.
+
+Measured: not yet.
+
+Reached: nothing yet.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.harness import Answer, Asked, Goal, main, ratios, rounds_of, row, wall
+from bench.resume import finished_study
+
+CODE = "import sys; from ablations.cli import main; sys.argv[0] = 'ablate'; main()"
+
+
+def measure(asked: Asked) -> Answer:
+    """Time whole processes, in turn."""
+    ablate = [sys.executable, "-c", CODE]
+    check = "ablate check demo --no-timing"
+    with tempfile.TemporaryDirectory() as folder:
+        study = str(Path(folder) / "study")
+        finished_study(Path(study), 20)
+        commands = {
+            "import torch": [sys.executable, "-c", "import torch"],
+            check: [*ablate, "check", "demo", "--no-timing"],
+            "ablate status": [*ablate, "status", study],
+            "ablate results": [*ablate, "results", study],
+            "ablate plugins": [*ablate, "plugins"],
+        }
+        found = rounds_of(
+            {name: lambda command=command: wall(command) for name, command in commands.items()},
+            1 if asked.quick else 5,
+        )
+    unit = found["import torch"]
+    rows = [row("whole process", name, values, "s") for name, values in found.items()]
+    rows.append(row("in units of import torch", check, ratios(found[check], unit), "×"))
+    more = row("more than import torch", check, [a - b for a, b in zip(found[check], unit, strict=True)], "s")
+    goal = Goal(f"`{check}`: seconds more than `import torch`", more.figure, 2.0, "most", _WHY)
+    return Answer([*rows, more], [goal])
+
+
+_WHY = (
+    "A batch norm on the meta device makes torch import its compiler, 0.8 s by `python -X importtime`; pandas, which "
+    "`analysis` imports, is another 0.5 s, and tracing the networks of four arms most of the rest."
+)
+
+
+if __name__ == "__main__":
+    main(__doc__, measure)

@@ -1,0 +1,122 @@
+"""What does the launcher cost?
+
+Question: How long until the first trial begins, and what does each of 100 trials that do nothing cost?
+
+Rivals: Ray Tune's function trainable on two CPUs, its loggers and output off, with reused actors and without, with
+    torch imported in the trial, as ours does, and without; Optuna in its own process; joblib with two processes (loky);
+    Hydra's basic sweeper. Ours: `ablations.launch.run` on the arms of the demo with claims, provenance, a checkpoint
+    and a row per trial on the local disk, on Ray and inline; and on Ray its executor alone. A trial's first own action
+    is to append the time to a file.
+
+Measured: not yet.
+
+Reached: nothing yet.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.harness import Answer, Asked, Goal, main, ratios, rounds_of, row, wall
+
+LONG = 60.0
+"""Seconds of a trial whose overhead is derived."""
+FEW = 8
+"""Trials of forms that start a process for each."""
+
+
+def measure(asked: Asked) -> Answer:
+    """Launch whole processes, in turn."""
+    count, rounds = (8, 1) if asked.quick else (100, 3)
+    few = 2 if asked.quick else FEW
+    own, rival = "bench.rivals.launch_own", "bench.rivals.launch"
+    often = {
+        "ours, Ray, with ledger": _launched(own, "ray", count),
+        "ours, Ray, scheduling only": _launched(own, "scheduling", count),
+        "ours, inline, with ledger": _launched(own, "inline", count),
+        "Ray Tune, reused actors": _launched(rival, "tune-reuse", count),
+        "Ray Tune, reused actors, torch": _launched(rival, "tune-reuse-torch", count),
+        "Optuna": _launched(rival, "optuna", count),
+        "joblib": _launched(rival, "joblib", count),
+    }
+    once = {
+        "Hydra": _launched(rival, "hydra", count),
+        f"Ray Tune, new actors, {few} trials": _launched(rival, "tune", few),
+        f"Ray Tune, new actors, torch, {few} trials": _launched(rival, "tune-torch", few),
+    }
+    starts, costs, wholes = _turns(often, rounds)
+    for found, more in zip((starts, costs, wholes), _turns(once, 1), strict=True):
+        found.update(more)
+    rows = [row("start of the first trial", name, values, "s") for name, values in starts.items()]
+    rows += [row("per trial", name, values, "ms") for name, values in costs.items()]
+    rows += [row(f"whole process, {count} trials", name, values, "s") for name, values in wholes.items()]
+    return Answer(rows, _goals(costs, starts), [_MODEL])
+
+
+_MODEL = (
+    "Start: from the start of the process to the first trial's own code. Per trial: from there to the last trial's, "
+    "divided by the trials in between; two run at once but inline and with Optuna and Hydra. The overhead on trials of "
+    "60 s is derived: 100 of them on two workers last 50 times 60 s, and beside that they cost the start and 100 times "
+    "the cost per trial."
+)
+
+
+def _launched(module: str, who: str, count: int) -> Callable[[], tuple[float, float, float]]:
+    def launch() -> tuple[float, float, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "began"
+            began = time.time()
+            whole = wall([sys.executable, "-m", module, who, str(count), str(file)])
+            times = sorted(float(line) for line in file.read_text(encoding="ascii").split())
+        if len(times) != count:
+            raise RuntimeError(f"{who}: {len(times)} of {count} trials began")
+        return times[0] - began, 1000 * (times[-1] - times[0]) / (count - 1), whole
+
+    return launch
+
+
+def _turns(
+    subjects: dict[str, Callable[[], tuple[float, float, float]]], rounds: int
+) -> tuple[dict[str, list[float]], ...]:
+    """Return start, cost per trial and whole time of every subject, round by round."""
+    found: tuple[dict[str, list[float]], ...] = tuple({name: [] for name in subjects} for _ in range(3))
+
+    def once(name: str) -> Callable[[], float]:
+        def call() -> float:
+            values = subjects[name]()
+            for kept, value in zip(found, values, strict=True):
+                kept[name].append(value)
+            return values[2]
+
+        return call
+
+    rounds_of({name: once(name) for name in subjects}, rounds, warm_up=0)
+    return found
+
+
+def _goals(costs: dict[str, list[float]], starts: dict[str, list[float]]) -> list[Goal]:
+    best = [
+        min(pair)
+        for pair in zip(costs["Ray Tune, reused actors"], costs["Ray Tune, reused actors, torch"], strict=True)
+    ]
+    goals = []
+    for name in ("scheduling only", "with ledger"):
+        ratio = row("", "", ratios(costs[f"ours, Ray, {name}"], best), "×").figure
+        goals.append(
+            Goal(f"cost per trial, {name} / the better form of Ray Tune with reused actors", ratio, 1.1, "most")
+        )
+    ours = "ours, Ray, with ledger"
+    shares = [
+        100 * (start + 100 * cost / 1000) / (50 * LONG) for start, cost in zip(starts[ours], costs[ours], strict=True)
+    ]
+    share = row("", "", shares, "%").figure
+    goals.append(Goal("overhead on 100 trials of 60 s on two workers, start included, %", share, 2.0, "most"))
+    return goals
+
+
+if __name__ == "__main__":
+    main(__doc__, measure)

@@ -1,0 +1,160 @@
+"""What does a long study's past cost when it is taken up again?
+
+Question: How many seconds more does it take to the start of the first unfinished run when 1,000 runs of the study are
+    finished?
+
+Rivals: the same study directory without a result, of a plan of as many runs, and the same study with as few runs as are
+    left: what a launcher costs that remembers nothing.
+
+Measured: not yet.
+
+Reached: nothing yet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.harness import Answer, Asked, Goal, main, rounds_of, row
+
+LEFT = 4
+"""Runs that are left: one seed of the demo's four arms."""
+CODE = (
+    "import sys, time; from pathlib import Path; from ablations import launch, trial\n"
+    "from ablations.execution.endings import Ending\n"
+    "def stop(*_, **__): print('BEGAN', time.time(), flush=True); import os; os._exit(0)\n"
+    "from ablations.execution import inline; inline.execute = stop\n"
+    "launch.run('demo', sys.argv[1], ['seeds=' + sys.argv[2]], executor='inline')\n"
+)
+
+
+def measure(asked: Asked) -> Answer:
+    """Take studies up again, in turn, and end the process where its first run begins."""
+    sizes = (20, 40) if asked.quick else (100, 1000, 4000)
+    with tempfile.TemporaryDirectory() as parent:
+        subjects: dict[str, Callable[[], float]] = {}
+        for size in sizes:
+            study = Path(parent) / f"finished-{size}"
+            finished_study(study, size)
+            subjects[f"{size} finished"] = lambda study=study, size=size: _start(study, size)
+            subjects[f"none of {size} finished"] = lambda size=size: _afresh(Path(parent) / f"empty-{size}", size)
+        subjects["none, 4 runs in all"] = lambda: _afresh(Path(parent) / "empty", 0)
+        found = rounds_of(subjects, 1 if asked.quick else 3, warm_up=0)
+    rows = [row("start of the first unfinished run", name, values, "s") for name, values in found.items()]
+    extra = {}
+    for size in sizes:
+        for name in (f"none of {size} finished", "none, 4 runs in all"):
+            pairs = zip(found[f"{size} finished"], found[name], strict=True)
+            more = row(f"more than {name}", f"{size} finished", [a - b for a, b in pairs], "s")
+            rows.append(more)
+            extra[size] = more.figure
+    slope, base = np.polyfit(list(sizes), [extra[size] for size in sizes], 1)
+    rows.append(row("per finished run, fitted", "against 4 runs in all", [1000 * float(slope)], "ms"))
+    middle = sizes[-2]
+    goals = [Goal(f"{middle:,} finished runs: seconds more than a study of 4 runs", extra[middle], 2.0, "most")]
+    if len(sizes) > 2:
+        steps = [(extra[b] - extra[a]) / (b - a) for a, b in itertools.pairwise(sizes)]
+        growth = steps[1] / steps[0]
+        goals.append(
+            Goal("cost of a further run, from 1,000 to 4,000 / from 100 to 1,000 (1 is linear)", growth, 1.5, "most")
+        )
+    return Answer(rows, goals, [f"The fit: {1000 * slope:.3g} ms a run and {base:.3g} s.", _HOW])
+
+
+_HOW = (
+    "Counted is all from the start of the process, Python's and torch's included, to the call that would compute the "
+    "first run; inline, as Ray's start is the same for every study. Finished rows were committed through the store and "
+    "compacted by it, as the end of a session does."
+)
+
+
+def _start(study: Path, finished: int) -> float:
+    began = time.time()
+    command = [sys.executable, "-c", CODE, str(study), str(finished // LEFT + 1)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    at = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("BEGAN")]
+    if not at:
+        raise RuntimeError(f"no run began:\n{done.stderr[-3000:]}")
+    return float(at[0]) - began
+
+
+def _afresh(study: Path, finished: int) -> float:
+    """Start a study of as many runs as if one had looked at it before: its plan is registered, and nothing finished."""
+    if not study.exists():
+        _start(study, finished)
+    return _start(study, finished)
+
+
+def finished_study(study: Path, finished: int) -> None:
+    """Register the demo with one seed more than `finished` runs take, and settle those through the store."""
+    from rich.console import Console
+
+    from ablations import planning
+    from ablations.registration import register
+    from ablations.store import ResultStore
+    from ablations.study import read_study
+
+    plan = planning.plan(read_study("demo", [f"seeds={finished // LEFT + 1}"]))
+    store = ResultStore(study)
+    register(plan, store, set(), Console(quiet=True))
+    for run in plan.runs[:finished]:
+        store.commit(_record(run, plan))
+    store.compact()
+
+
+def _record(run: Any, plan: Any) -> Any:
+    """Return the row of a run of 15 epochs whose numbers are drawn."""
+    from aimlib.records import SCHEMA_VERSION, TRIALS, RunRecord
+
+    drawn = np.random.default_rng(run.seed)
+    usual: dict[str, Any] = {
+        "text": "{}",
+        "integer": 1,
+        "number": 0.5,
+        "boolean": False,
+        "time": datetime(2026, 1, 2, tzinfo=UTC),
+    }
+    images = len(plan.data[run.arm].test.labels)
+    rates = ("train_accuracy", "validation_accuracy", "test_accuracy", "test_top5_accuracy")
+    curve = [
+        {
+            "epoch": epoch,
+            **{name: float(drawn.uniform()) for name in rates},
+            **dict.fromkeys(("train_loss", "validation_loss", "test_loss"), 1.0),
+            "learning_rate": 0.002,
+            "seconds": 0.1,
+        }
+        for epoch in range(1, 16)
+    ]
+    trial = {column.name: usual[column.type] for column in TRIALS} | {
+        "run_id": run.run_id,
+        "study": plan.study.spec.name,
+        "arm": run.arm,
+        "seed": run.seed,
+        "status": "finished",
+        "reason": None,
+        "traceback": None,
+        "epochs_run": 15,
+        "epochs_planned": 15,
+        "selected_epoch": 15,
+        "test_accuracy": curve[-1]["test_accuracy"],
+        "test_images": images,
+        "data_fingerprint": run.fingerprint,
+        "config": run.config.model_dump_json(),
+        "schema_version": SCHEMA_VERSION,
+    }
+    return RunRecord(trial, curve, drawn.integers(0, 10, (15, images), dtype=np.uint8))
+
+
+if __name__ == "__main__":
+    main(__doc__, measure)

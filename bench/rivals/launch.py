@@ -1,0 +1,91 @@
+"""Trials that do nothing, launched by others. Each appends the time to a file; see `bench.launch`.
+
+Arguments: who launches, number of trials, the file.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def note(file: str | Path) -> None:
+    """Append the time: a trial's own code has begun."""
+    with open(file, "a", encoding="ascii") as lines:
+        lines.write(f"{time.time()}\n")
+
+
+def tune(count: int, file: str, *, reuse: bool, with_torch: bool) -> None:
+    """Ray Tune's function trainable on two CPUs, without the loggers and the output that cost time."""
+    import os
+
+    os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    import ray
+    from ray import tune
+
+    def trial(_: dict[str, Any]) -> dict[str, float]:
+        if with_torch:
+            import torch  # noqa: F401
+        note(file)
+        return {"accuracy": 0.5}
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    tune.Tuner(
+        trial,
+        param_space={"number": tune.grid_search(list(range(count)))},
+        tune_config=tune.TuneConfig(reuse_actors=reuse),
+        run_config=tune.RunConfig(storage_path=str(Path(file).parent / "tune"), verbose=0),
+    ).fit()
+    ray.shutdown()
+
+
+def optuna(count: int, file: str) -> None:
+    """Optuna alone, in this process and in memory."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def trial(trial: optuna.Trial) -> float:
+        note(file)
+        return trial.suggest_float("number", 0, 1)
+
+    optuna.create_study().optimize(trial, n_trials=count)
+
+
+def joblib(count: int, file: str) -> None:
+    """Joblib's own processes (loky), two of them."""
+    from joblib import Parallel, delayed
+
+    Parallel(n_jobs=2)(delayed(note)(file) for _ in range(count))
+
+
+def hydra(count: int, file: str) -> None:
+    """Hydra's basic sweeper, one job after the other in this process."""
+    import hydra as package
+    from omegaconf import DictConfig
+
+    sys.argv[1:] = ["--multirun", f"+number=range(0,{count})", f"hydra.sweep.dir={Path(file).parent / 'hydra'}"]
+
+    @package.main(version_base=None)
+    def trial(config: DictConfig) -> float:
+        note(file)
+        return float(config.number)
+
+    trial()
+
+
+LAUNCHERS: dict[str, Callable[[int, str], None]] = {
+    "tune-reuse": lambda count, file: tune(count, file, reuse=True, with_torch=False),
+    "tune-reuse-torch": lambda count, file: tune(count, file, reuse=True, with_torch=True),
+    "tune": lambda count, file: tune(count, file, reuse=False, with_torch=False),
+    "tune-torch": lambda count, file: tune(count, file, reuse=False, with_torch=True),
+    "optuna": optuna,
+    "joblib": joblib,
+    "hydra": hydra,
+}
+
+if __name__ == "__main__":
+    LAUNCHERS[sys.argv[1]](int(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,139 @@
+"""The same trials that do nothing, launched by `ablations`; see `bench.launch`.
+
+Arguments: ``ray``, ``inline`` or ``scheduling``, number of trials, the file, where each notes the time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ablations.execution.ray_executor import RayExecutor
+from bench.rivals.launch import note
+
+FILE = "BENCH_LAUNCH_FILE"
+CURVE = {
+    "epoch": 1,
+    **dict.fromkeys(("train_loss", "validation_loss", "test_loss"), 1.0),
+    **dict.fromkeys(("train_accuracy", "validation_accuracy", "test_accuracy", "test_top5_accuracy"), 0.5),
+    "learning_rate": 0.1,
+    "seconds": 0.0,
+}
+
+
+def nothing(_: Any, data: Any, **options: Any) -> Any:
+    """Stand in the place of `aimlib.training.loop.train`: one epoch's row, one checkpoint, and nothing computed."""
+    import torch
+
+    from aimlib.training import checkpoints
+    from aimlib.training.outcomes import Outcome
+
+    note(os.environ[FILE])
+    now = datetime.now(UTC).isoformat()
+    predictions = np.zeros((1, len(data.test.labels)), dtype=np.uint8)
+    kept = checkpoints.Checkpoint(
+        options["run_id"], [CURVE], torch.from_numpy(predictions), {"weight": torch.zeros(1000)}, {}, 0.0, 1, now
+    )
+    options["on_checkpoint"](checkpoints.save(kept, options["checkpoint_directory"]))
+    options["on_epoch"](CURVE)
+    options["pause"]()
+    selected = {name: CURVE[name] for name in CURVE if name.startswith(("validation", "test"))}
+    return Outcome("finished", None, [CURVE], predictions, 1, selected, (160, 40, 1), 0.0, 1, now)
+
+
+class WithLedger(RayExecutor):
+    """Everything but the training: claim, checkpoint, row, provenance."""
+
+    def worker(self) -> type:
+        """Return a worker that trains nothing."""
+        from ablations import trial
+        from ablations.execution.worker import Worker
+
+        class Nothing(Worker):
+            def _run(self) -> None:
+                trial.train = nothing
+                super()._run()
+
+        return Nothing
+
+
+class Scheduling(RayExecutor):
+    """Nothing but the way to a worker and back."""
+
+    def worker(self) -> type:
+        """Return a worker whose runs end at once."""
+        from ablations.execution.endings import Ending
+        from ablations.execution.worker import Worker
+
+        class Nothing(Worker):
+            def _run(self) -> None:
+                note(os.environ[FILE])
+                self._events.put({"ended": Ending("finished").as_json()})
+
+        return Nothing
+
+
+class Listener:
+    """Tells the queue what ended, and nobody else anything."""
+
+    def __init__(self, queue: Any) -> None:
+        self.queue = queue
+
+    def ended(self, run_id: str, ending: Any) -> None:
+        """An attempt ended."""
+        self.queue.ended(run_id, ending)
+
+    def died(self, run_id: str, cause: str, blame: Any) -> None:
+        """A worker is gone."""
+        raise RuntimeError(cause)
+
+    def began(self, run_id: str, where: str) -> None:
+        """A worker has a run."""
+
+    def note(self, text: str) -> None:
+        """Nobody reads it."""
+
+    def tick(self) -> None:
+        """Time passes."""
+
+
+def schedule(count: int) -> None:
+    """Only the executor, on Ray."""
+    from ablations.execution.queue import Queue
+    from ablations.execution.stopping import Stop
+    from ablations.resources import Resources
+    from ablations.trial import Task
+
+    config = {"seed": 0, "training": {"epochs": 1}}
+    tasks = [Task("", "", "", "arm", f"{number:020x}", "", config, {}, "cpu", 1) for number in range(count)]
+    queue = Queue(tasks, retries=0)
+    with Scheduling([Resources()]) as executor:
+        executor.execute(queue, Listener(queue), Stop())
+
+
+def run(count: int, folder: Path, executor: Any) -> None:
+    """What `ablate run` calls, on the four arms of the demo, with everything that it keeps."""
+    from ablations import launch
+
+    if executor == "inline":
+        from ablations import trial
+
+        trial.train = nothing
+    launch.RayExecutor = WithLedger
+    session = launch.run("demo", folder / "study", [f"seeds={count // 4}"], executor=executor)
+    if session.computed != count:
+        raise RuntimeError(f"{session.computed} of {count} runs settled: {session}")
+
+
+if __name__ == "__main__":
+    kind, trials, file = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    os.environ[FILE] = file
+    if kind == "scheduling":
+        schedule(trials)
+    else:
+        run(trials, Path(file).parent, kind)

@@ -1,0 +1,67 @@
+"""What the launcher costs: the modules work, and have a row for every case and subject."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RIVALS = ("hydra", "joblib", "optuna", "ray")
+
+
+def quick(module: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.{module}", "--quick"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+def has(lines: list[str], case: str, subject: str) -> bool:
+    return any(line.startswith(case) and line[len(case) :].lstrip().startswith(subject) for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in RIVALS), reason="the rivals are not installed here"
+)
+def test_launchers_in_turn() -> None:
+    lines = quick("launch")
+    own = [f"ours, {which}" for which in ("Ray, with ledger", "Ray, scheduling only", "inline, with ledger")]
+    tune = [
+        f"Ray Tune, {form}"
+        for form in ("reused actors  ", "reused actors, torch", "new actors, 2", "new actors, torch")
+    ]
+    for case in ("start of the first trial", "per trial", "whole process, 8 trials"):
+        for subject in (*own, *tune, "Optuna", "joblib", "Hydra"):
+            assert has(lines, case, subject), (case, subject, lines)
+    assert sum(line.startswith(("met ", "NOT MET ")) for line in lines) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_studies_are_taken_up_again() -> None:
+    lines = quick("resume")
+    for subject in ("20 finished", "none of 20 finished", "40 finished", "none of 40 finished", "none, 4 runs in all"):
+        assert has(lines, "start of the first unfinished run", subject), (subject, lines)
+    assert has(lines, "per finished run, fitted", "against 4 runs in all")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_check_in_units_of_torch() -> None:
+    lines = quick("check")
+    for subject in ("import torch", "ablate check", "ablate status", "ablate results", "ablate plugins"):
+        assert has(lines, "whole process", subject), (subject, lines)
+    assert has(lines, "more than import torch", "ablate check")
