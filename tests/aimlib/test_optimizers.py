@@ -41,5 +41,29 @@ def test_steps_equal_those_of_torch(options, reference):
     assert not torch.equal(ours, torch.tensor([1.0, -2.0]))
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_fused_step_computes_the_same_but_for_rounding_and_goes_on_from_its_state(name: str) -> None:
+    torch.manual_seed(0)
+    start, gradients = torch.randn(1000), torch.randn(6, 1000)
+
+    def steps(fused: bool, *, interrupted: bool = False) -> torch.Tensor:
+        parameter = nn.Parameter(start.clone())
+        config = optimizers.parse({"name": name, "learning_rate": 0.03, "fused": fused})
+        optimizer = optimizers.create(config).build([parameter])
+        assert bool(optimizer.defaults["fused"]) is fused
+        for number, gradient in enumerate(gradients):
+            if interrupted and number == 3:
+                state = optimizer.state_dict()
+                optimizer = optimizers.create(config).build([parameter])
+                optimizer.load_state_dict(state)
+            parameter.grad = gradient.clone()
+            optimizer.step()
+        return parameter.detach()
+
+    fused = steps(True)
+    torch.testing.assert_close(fused, steps(False), rtol=1e-5, atol=1e-6)
+    assert torch.equal(fused, steps(True, interrupted=True))
+
+
 def test_every_optimizer_is_held_to_torch():
     assert optimizers.names() == ["adam", "adamw", "sgd"]

@@ -31,6 +31,9 @@ class Adam(OptimizerPlugin):
         epsilon_on: Literal["corrected", "uncorrected"] = "corrected"
         """Whether epsilon is added to the root of the second moment after the correction of its bias (torch) or before
         (Keras, hence as run; the "epsilon hat" of the paper's section 2)."""
+        fused: bool = False
+        """Whether a step is one pass over parameters, gradients and moments: the more parameters, the faster; rounded
+        otherwise, so that numbers differ in their last digits."""
 
     config: Config
     algorithm: ClassVar[type[torch.optim.Adam]] = torch.optim.Adam
@@ -44,6 +47,7 @@ class Adam(OptimizerPlugin):
             betas=(o.beta1, o.beta2),
             eps=o.epsilon,
             weight_decay=o.weight_decay,
+            fused=o.fused or None,
         )
         if o.epsilon_on == "uncorrected":
             optimizer.register_step_pre_hook(_Uncorrected(o.epsilon, o.beta2))

@@ -27,6 +27,8 @@ class Sgd(OptimizerPlugin):
         learning_rate: Positive = 0.1
         momentum: BelowOne = 0.9
         nesterov: bool = False
+        fused: bool = False
+        """Whether a step is one pass over parameters and gradients: faster, and possibly rounded otherwise."""
 
         @model_validator(mode="after")
         def _nesterov_has_momentum(self) -> Self:
@@ -45,4 +47,5 @@ class Sgd(OptimizerPlugin):
             momentum=o.momentum,
             nesterov=o.nesterov,
             weight_decay=o.weight_decay,
+            fused=o.fused or None,
         )
