@@ -43,14 +43,8 @@ def measure(asked: Asked) -> Answer:
     rows = [row("whole process", name, values, "s") for name, values in found.items()]
     rows.append(row("in units of import torch", check, ratios(found[check], unit), "×"))
     more = row("more than import torch", check, [a - b for a, b in zip(found[check], unit, strict=True)], "s")
-    goal = Goal(f"`{check}`: seconds more than `import torch`", more.figure, 2.0, "most", _WHY)
+    goal = Goal(f"`{check}`: seconds more than `import torch`", more.figure, 2.0, "most")
     return Answer([*rows, more], [goal])
-
-
-_WHY = (
-    "A batch norm on the meta device makes torch import its compiler, 0.8 s by `python -X importtime`; pandas, which "
-    "`analysis` imports, is another 0.5 s, and tracing the networks of four arms most of the rest."
-)
 
 
 if __name__ == "__main__":

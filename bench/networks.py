@@ -86,7 +86,7 @@ def cases(quick: bool) -> list[Case]:
 
 @dataclass(frozen=True)
 class Step:
-    """A network, its optimizer (AdamW as in the protocol `controlled`), and one training step of the two."""
+    """A network, its optimizer (AdamW as in the protocol `controlled`, in fused steps), and one training step."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -100,7 +100,7 @@ def step(case: Case, subject: str, device: torch.device) -> Step:
     if subject != arm:
         network = concatenating(network)
     network = network.to(device, memory_format=torch.channels_last).train()
-    optimizer = build_optimizer(optimizers.parse({"name": "adamw", "weight_decay": 0.05}), network)
+    optimizer = build_optimizer(optimizers.parse({"name": "adamw", "weight_decay": 0.05, "fused": True}), network)
     draw = torch.Generator().manual_seed(0)
     images = torch.randn(case.batch, 3, case.size, case.size, generator=draw)
     labels = torch.randint(0, case.classes, (case.batch,), generator=draw).to(device)

@@ -6,8 +6,9 @@ Question: How much longer is a training step (forward, backward, optimizer) of A
 
 Rivals: The same networks as the post describes them, in the same run: the memory, repeated for every image,
     concatenated to the input of every layer that reads and of every update block. The limit is the ratio of
-    multiply-adds per image that `ablate check` prints. Batches and memories are those of studies: ResNet50 16 images as
-    in `as_described`, the small ResNet 32 as in `controlled_small`; AdamW, channels last for all.
+    multiply-adds per image that `ablate check` prints. Batches and memories are those of studies: ResNet50 16 images
+    as in `as_described`, the small ResNet 32 as in `controlled_small`; AdamW in fused steps
+    (`training.optimizer.fused: true`), channels last for all.
 
 Measured: not yet.
 
