@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.harness import Answer, Asked, Goal, main, ratios, rounds_of, row, wall
 from bench.resume import finished_study
 
-CODE = "import sys; from ablations.cli import main; sys.argv[0] = 'ablate'; main()"
+CODE = "import sys; from ablations.cli import command; sys.argv[0] = 'ablate'; command()"
 
 
 def measure(asked: Asked) -> Answer:

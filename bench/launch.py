@@ -61,8 +61,8 @@ _WHY = {
     "scheduling only": "Tune asks for a worker per trial although workers are reused: in a profile of the driver the "
     "placement groups and look-ups of the trainable that come with that took most of its own time; ours adds a search "
     "algorithm, which Tune asks for one trial at a time.",
-    "with ledger": "Beside scheduling, a trial is claimed, saved and committed on the disk (the row of ours inline is what "
-    "that costs with one process), and it tells its beginning, its epoch and its end; plain Tune keeps nothing.",
+    "with ledger": "Beside scheduling, a trial is claimed, saved and committed on the disk (the row of ours inline is "
+    "what that costs with one process), and it tells its beginning, its epoch and its end; plain Tune keeps nothing.",
 }
 _MODEL = (
     "Start: from the start of the process to the first trial's own code. Per trial: from there to the last trial's, "
