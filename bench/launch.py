@@ -31,7 +31,7 @@ FEW = 8
 
 def measure(asked: Asked) -> Answer:
     """Launch whole processes, in turn."""
-    count, rounds = (8, 1) if asked.quick else (100, 3)
+    count, rounds = (8, 1) if asked.quick else (100, 2)
     few = 2 if asked.quick else FEW
     own, rival = "bench.rivals.launch_own", "bench.rivals.launch"
     often = {
