@@ -9,9 +9,11 @@ Rivals: a loop over studies as one writes it with scipy: at each look `scipy.sta
     the same number of pairs is asserted. Beside it the same tests over all studies at once (`axis=1`), as somebody
     writes it who has met numpy. The studies are those of docs/calibration.md, 2,000 of each of its ten scenarios.
 
-Measured: not yet.
+Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
+    torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
+    3.11.2; medians of 7 rounds, 10 s in all.
 
-Reached: nothing yet.
+Reached: time of a loop with scipy in units of `simulate`, the same verdicts: 1,707 (≥ 50).
 """
 
 from __future__ import annotations

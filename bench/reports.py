@@ -10,9 +10,12 @@ Rivals: pandas, which only reads the same runs and epochs (no predictions) from 
     processes, imports included. The parts are timed inside of the same processes. Of 500 arms figures show 40, so that
     they cost no more than those of 50.
 
-Measured: not yet.
+Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
+    torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
+    3.11.2; medians of 3 rounds, 222 s in all.
 
-Reached: nothing yet.
+Reached: time of a report on 10,000 runs in units of 1,000 runs: 2.15 (≤ 12); seconds of a report on 10,000 runs: 40.5
+    (≤ 60); peak memory of a report on 10,000 runs, MiB: 902 (≤ 2,048).
 """
 
 from __future__ import annotations

@@ -4,9 +4,11 @@ Question: How much memory does the data take of four trials that train on it at 
 
 Rivals: as many processes with torchvision's ImageFolder behind a DataLoader of one or two workers.
 
-Measured: not yet.
+Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
+    torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
+    3.11.2; medians of 2 rounds, 119 s in all.
 
-Reached: nothing yet.
+Reached: memory of the packed pixels, 4 trials / 1 trial: 1 (≤ 1.15).
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ Question: How long until `ablate --help` has answered and `import analysis` has 
 
 Rivals: `python -c "import pandas"`, which is the unit: who works in pandas has waited that long already.
 
-Measured: 2026-11-24, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
+Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
     3.11.2; medians of 15 rounds, 20 s in all.
 
-Reached: `ablate --help` in units of `import pandas`: 0.459 (≤ 1); `import analysis` in units of `import pandas`: 1.09
+Reached: `ablate --help` in units of `import pandas`: 0.36 (≤ 1); `import analysis` in units of `import pandas`: 1.05
     (≤ 1.3).
 """
 
