@@ -44,7 +44,11 @@ def draw(summary: pd.DataFrame, mark: Mark, delta: float, reported: float | None
     lines = {"0": 0.0, "δ": delta} | ({} if reported is None else {"r": reported})
     core = [*lines.values(), *summary["mean"]]
     span = max(max(core) - min(core), 1.0)
-    axes.set_ylim(min(core) - 1.2 * span, max(core) + 1.2 * span)
+    looks, others = summary[summary["look"]], summary[~summary["look"]]
+    # Intervals of very few pairs may leave the sheet; those that are read may not.
+    lowest = min([min(core) - 1.2 * span, *(looks["lower"] - 0.1 * span)])
+    highest = max([max(core) + 1.2 * span, *(looks["upper"] + 0.1 * span)])
+    axes.set_ylim(lowest, highest)
     for name, place in lines.items():
         solid = name == "0"
         style: Any = "-" if solid else (0, (3, 2))
@@ -53,7 +57,6 @@ def draw(summary: pd.DataFrame, mark: Mark, delta: float, reported: float | None
             name_line(axes, name, place)
     for row in summary.to_dict("records"):
         axes.vlines(row["pairs"], row["lower"], row["upper"], color=mark.colour, linewidth=3.0 if row["look"] else 0.9)
-    looks, others = summary[summary["look"]], summary[~summary["look"]]
     axes.plot(others["pairs"], others["mean"], linestyle="none", marker=mark.marker, markersize=3, color=mark.colour)
     axes.plot(looks["pairs"], looks["mean"], linestyle="none", marker=mark.marker, markersize=7, color=mark.colour)
     axes.set(xlabel="Pairs", ylabel="Difference, pp")

@@ -13,7 +13,7 @@ import pytest
 from synthetic_study import ARMS, FakeArm
 
 import analysis
-from analysis.figures import curves, forest, inline, marks, png, slopegraph, strip, svg
+from analysis.figures import curves, forest, inline, marks, path, png, slopegraph, strip, svg
 from analysis.figures.canvas import labels
 from analysis.plates import plates
 
@@ -258,3 +258,20 @@ def test_wide_intervals_do_not_dwarf_the_curves(make_study):
     assert low > summary["accuracy"].min() - 3
     assert high < summary["accuracy"].max() + 5
     assert curves.caption(summary).endswith("the axis cuts intervals that are wider than the range of the curves.")
+
+
+@pytest.mark.parametrize("looks", [(), (5,)])
+def test_an_interval_that_is_read_is_drawn_whole(looks):
+    summary = pd.DataFrame(
+        {
+            "pairs": range(2, 6),
+            "mean": [0.8, 0.7, -0.2, 0.4],
+            "lower": [-11.7, -1.2, -4.0, -2.9],
+            "upper": [13.4, 2.5, 3.6, 3.6],
+            "look": [number in looks for number in range(2, 6)],
+            "verdict": "inconclusive",
+        }
+    )
+    low, high = path.draw(summary, next(iter(marks(["aim"]).values())), 1.0).axes[0].get_ylim()
+    assert low > -11.7, "that of two pairs does not decide how the sheet is divided"
+    assert all(low < row.lower and row.upper < high for row in summary.itertuples() if row.look)
