@@ -41,4 +41,5 @@ while remaining := [run_id for run_id in ids if run_id not in store.settled()]:
                 if not store.is_settled(run_id):
                     with suppress(Fenced):  # it was slow
                         settle(run_id, claim)
+store.compact(at_least=5)  # as the end of a session does
 print("done", flush=True)
