@@ -113,4 +113,5 @@ def _ray() -> Iterable[Finding]:
     from ablations.resources import Resources  # noqa: PLC0415
 
     with RayExecutor([Resources()]) as executor:
+        executor.check()
         yield Finding("Ray", "ok", f"starts here; {executor.parallel} runs of one CPU at once")

@@ -19,7 +19,7 @@ from ablations.execution.queue import Queue, in_order
 from ablations.execution.ray_executor import RayExecutor
 from ablations.execution.stopping import Stop
 from ablations.planning import Plan
-from ablations.registration import refuse_another_study, register
+from ablations.registration import prepare, refuse_another_study, register
 from ablations.sight import Outline, Progress, Sight
 from ablations.store import ResultStore
 from ablations.study import StudyFile, read_study
@@ -139,27 +139,35 @@ def _session(
     console: Console,
 ) -> Session:
     """Compute what is missing of a study."""
-    with console.status("checking the study, its networks and its data"):
-        plan = planning.plan(file)
+    checking = console.status("checking the study, its networks and its data")
+    with checking:
+        arms = planning.arms_of(file)
     store = ResultStore(directory)
-    refuse_another_study(store, plan)
+    refuse_another_study(store, file.spec.name)
     settled = store.settled()
     session = uuid.uuid4().hex[:12]
-    todo = {task.run_id: task for task in tasks(plan, store, list(plan.runs), session, until)}
-    missing = {run_id: task for run_id, task in todo.items() if run_id not in settled and run_id not in prune}
-    waiting_there = _paused_there(missing, store)
-    waiting = in_order(task for run_id, task in missing.items() if run_id not in waiting_there)
-    given = [arm.resources for arm in plan.arms]
+    given = [arm.resources for arm in arms]
     with ExitStack() as stack:
         hands: InlineExecutor | RayExecutor = InlineExecutor(given)
-        if waiting and executor == "ray":
-            with console.status("starting Ray"):
-                hands = stack.enter_context(RayExecutor(given, address))
-            waiting = _on_devices(waiting, hands, store)
+        if executor == "ray":
+            hands = stack.enter_context(RayExecutor(given, address))
+        if len(settled) < len(arms) * len(file.spec.seeds):
+            hands.begin()  # to start, which takes time, while the rest is found out
+        with checking:
+            plan = planning.plan(file, arms)
+        todo = {task.run_id: task for task in tasks(plan, store, list(plan.runs), session, until)}
+        missing = {run_id: task for run_id, task in todo.items() if run_id not in settled and run_id not in prune}
+        waiting_there = _paused_there(missing, store)
+        waiting = in_order(task for run_id, task in missing.items() if run_id not in waiting_there)
+        with console.status("freezing the analysis plan"):
+            analysis_plan = prepare(plan, store)
         if waiting:
-            hands.check()
+            with console.status("starting Ray" if executor == "ray" else ""):
+                hands.check()
+            if isinstance(hands, RayExecutor):
+                waiting = _on_devices(waiting, hands, store)
         # Only now, when nothing speaks against running it, does the study take the place of an earlier version.
-        register(plan, store, settled, console)
+        register(plan, store, settled, console, analysis_plan)
         _prune(todo, prune, settled, store)
         desk = _compute(plan, store, waiting, hands, session, track, stop, console)
     if waiting:

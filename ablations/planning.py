@@ -55,16 +55,30 @@ class Plan:
     runs: tuple[PlannedRun, ...]
 
 
-def plan(study: StudyFile) -> Plan:
+def arms_of(study: StudyFile) -> list[Arm]:
+    """Return the arms of a study, their networks built without data or memory for weights.
+
+    Raises
+    ------
+    ConfigError: with one message per problem of the study.
+    """
+    _check_claim(study)
+    return expand(study)
+
+
+def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
     """Return the plan of a study, its data loaded (and prepared, where that had not been done).
+
+    Parameters
+    ----------
+    arms : as `arms_of` returns them; None has it asked.
 
     Raises
     ------
     ConfigError: with one message per problem of the study; those of its data, missing or not fitting, come only
         when there is no other.
     """
-    _check_claim(study)
-    arms = expand(study)
+    arms = arms_of(study) if arms is None else arms
     summaries = summaries_of(arms)
     data = _data(arms, study)
     runs = [

@@ -15,30 +15,39 @@ from aimlib.errors import UsageError
 from aimlib.records import ANALYSIS_PLAN
 
 
-def refuse_another_study(store: ResultStore, plan: Plan) -> None:
-    """Refuse a directory that holds the results of another study.
+def refuse_another_study(store: ResultStore, name: str) -> None:
+    """Refuse a directory that holds the results of a study of another name.
 
     Raises
     ------
     UsageError: it does.
     """
     before = store.read_plan()
-    if before is not None and before.get("name") != plan.study.spec.name:
-        raise UsageError(
-            f"{store.location}: holds the study {before.get('name')!r}, not {plan.study.spec.name!r}; give another "
-            f"--out"
-        )
+    if before is not None and before.get("name") != name:
+        raise UsageError(f"{store.location}: holds the study {before.get('name')!r}, not {name!r}; give another --out")
 
 
-def register(plan: Plan, store: ResultStore, settled: set[str], console: Console) -> None:
-    """Write everything but results, and say what of the results that are there is of use."""
+def prepare(plan: Plan, store: ResultStore) -> dict[str, Any] | None:
+    """Return the analysis plan for `register` to freeze, None where one is frozen; takes a second, writes nothing."""
+    return None if store.has_analysis_plan() else planning.analysis_plan(planning.document(plan))
+
+
+def register(
+    plan: Plan, store: ResultStore, settled: set[str], console: Console, analysis_plan: dict[str, Any] | None
+) -> None:
+    """Write everything but results, and say what of the results that are there is of use.
+
+    Parameters
+    ----------
+    settled : ids of all settled runs in the store.
+    analysis_plan : as `prepare` returned it.
+    """
     store.clean()
     before = store.read_plan()
     document = planning.document(plan, before)
     store.write_plan(document)
-    if not store.has_analysis_plan():
-        with console.status("freezing the analysis plan"):
-            sha256 = store.freeze_analysis_plan(planning.analysis_plan(document))
+    if analysis_plan is not None and not store.has_analysis_plan():
+        sha256 = store.freeze_analysis_plan(analysis_plan)
         console.print(f"The analysis plan is frozen: {ANALYSIS_PLAN}, SHA-256 {sha256[:16]}…", highlight=False)
     store.write_models(planning.model_rows(plan.arms, plan.summaries))
     for data in {data.fingerprint: data for data in plan.data.values()}.values():

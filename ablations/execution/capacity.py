@@ -46,6 +46,27 @@ def fitting(resources: Resources, nodes: Iterable[Node]) -> int:
     return sum(min(_times(node.get(name, 0), amount) for name, amount in wanted.items()) for node in nodes)
 
 
+class Room:
+    """How many runs Ray is given at once: so many that all workers start together, and none is asked for in vain.
+
+    Parameters
+    ----------
+    resources : what the runs of each arm are given; different kinds may run side by side.
+    nodes : as they are now.
+    spare : runs beyond that: what waits makes a cluster grow that can.
+    """
+
+    def __init__(self, resources: Iterable[Resources], nodes: Iterable[Node], spare: int = 0) -> None:
+        self._kinds = list({tuple(needed(wanted).items()): wanted for wanted in resources}.values())
+        self._spare = spare
+        self.look(nodes)
+
+    def look(self, nodes: Iterable[Node]) -> None:
+        """Take note of which nodes there are."""
+        there = list(nodes)
+        self.runs = self._spare + sum(fitting(wanted, there) for wanted in self._kinds)
+
+
 def _times(available: float, amount: float) -> int:
     """Return how often an amount fits; a fraction of a GPU never spans two."""
     if amount < 1:

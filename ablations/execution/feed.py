@@ -11,7 +11,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from ablations.execution.capacity import holds
+from ablations.execution.capacity import Room, holds
 from ablations.execution.endings import Ending, Listener, blame_of_death
 from ablations.execution.leaving import is_draining
 from ablations.execution.queue import Queue
@@ -32,14 +32,17 @@ _NOTHING: dict[str, Any] = {}
 class Feed(Searcher):  # type: ignore[misc]
     """Gives Tune the tasks of the queue, one at a time, when it has room for one."""
 
-    def __init__(self, queue: Queue, relay: Relay, stall_seconds: float) -> None:
+    def __init__(self, queue: Queue, relay: Relay, room: Room, stall_seconds: float) -> None:
         super().__init__(metric=None, mode=None)
-        self._queue, self._relay, self._stall = queue, relay, stall_seconds
+        self._queue, self._relay, self._room, self._stall = queue, relay, room, stall_seconds
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next task; None where none is ready; FINISHED where none will be."""
+        """Return the next task; None where none is ready or there is no room; FINISHED where none will be.
+
+        For a trial that it is given, Tune asks for a worker, also where one is about to become free.
+        """
         self._relay.watch()  # Tune sleeps in here while nothing is running
-        task = self._queue.next()
+        task = self._queue.next() if len(self._queue.running) < self._room.runs else None
         if task is not None:
             content, bundle = json.dumps(as_json(task)), _bundle(task)
             self._relay.gave(task.run_id, bundle)
@@ -84,14 +87,15 @@ class Relay(tune.Callback):  # type: ignore[misc]
 
     Parameters
     ----------
+    room : is told which nodes there are.
     grace : seconds after an urgent request to stop in which runs may save their state.
     stall : seconds of silence after which a worker itself takes its run for hanging.
     """
 
     def __init__(
-        self, queue: Queue, listener: Listener, stop: Stop, stopper: StopAll, *, grace: float, stall: float
+        self, queue: Queue, listener: Listener, stop: Stop, stopper: StopAll, room: Room, *, grace: float, stall: float
     ) -> None:
-        self._queue, self._listener, self._stop, self._stopper = queue, listener, stop, stopper
+        self._queue, self._listener, self._stop, self._stopper, self._room = queue, listener, stop, stopper, room
         self._grace, self._stall = grace, stall
         self._heard: dict[str, float] = {}
         self._given: dict[str, Mapping[str, float]] = {}
@@ -145,6 +149,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
 
     def _look_at_nodes(self) -> None:
         nodes = [node for node in ray.nodes() if node["Alive"]]
+        self._room.look(node["Resources"] for node in nodes)
         for run_id, bundle in list(self._given.items()):
             if not any(holds(node["Resources"], bundle) for node in nodes):
                 del self._given[run_id]

@@ -31,6 +31,9 @@ class InlineExecutor:
     def __init__(self, resources: Iterable[Resources]) -> None:
         self.resources = tuple(resources)
 
+    def begin(self) -> None:
+        """Nothing takes time to start."""
+
     def check(self) -> None:
         """Refuse a study that this process cannot compute.
 

@@ -26,6 +26,8 @@ from ablations.trial import Task, execute
 
 _BEAT = 20.0
 """Seconds after which a sign of life is sent, where no epoch was completed."""
+_GATHER = 0.05
+"""Seconds in which what happens is told together: a message to the driver costs as much as a short epoch."""
 _LAST_WORDS = 2.0
 """Seconds that a process which is good for nothing more has to say so before it is killed."""
 _GRACE = 25.0
@@ -62,8 +64,12 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         if self._thread is None:
             self._begin()
         events = [self._wait()]
-        while not self._events.empty():
-            events.append(self._events.get())
+        gathered = time.monotonic() + _GATHER
+        while "ended" not in events[-1]:
+            try:
+                events.append(self._events.get(timeout=max(0.0, gathered - time.monotonic())))
+            except queue.Empty:
+                break
         done = "ended" in events[-1]
         if done and self._leaving.seen():
             self._end_soon()

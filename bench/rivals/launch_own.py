@@ -113,6 +113,7 @@ def schedule(count: int) -> None:
     tasks = [Task("", "", "", "arm", f"{number:020x}", "", config, {}, "cpu", 1) for number in range(count)]
     queue = Queue(tasks, retries=0)
     with Scheduling([Resources()]) as executor:
+        executor.check()
         executor.execute(queue, Listener(queue), Stop())
 
 

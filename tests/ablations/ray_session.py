@@ -54,5 +54,6 @@ todo = tasks(plan, store, list(plan.runs))
 todo[-1] = replace(todo[-1], fingerprint="0" * 20)
 queue = Queue(todo, retries=0)
 with RayExecutor([plan.study.spec.resources]) as executor:
+    executor.check()
     print(json.dumps(["parallel", executor.parallel]), flush=True)
     executor.execute(queue, Printer(queue), Stop())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.execution.capacity import accelerators, fitting, holds, refuse_unfit, types_of_seeds
+from ablations.execution.capacity import Room, accelerators, fitting, holds, refuse_unfit, types_of_seeds
 from ablations.resources import Resources
 from aimlib.errors import UsageError
 
@@ -91,3 +91,14 @@ def test_seeds_are_dealt_out_in_proportion_and_those_begun_stay(
         for kind, count in types.items():
             share = len(seeds) * count / sum(types.values())
             assert abs(sum(other == kind for other in chosen.values()) - share) < len(types)
+
+
+def test_room_is_what_may_run_side_by_side() -> None:
+    gpus, cpus = Resources(gpus=1), Resources(cpus=4)
+    node = {"CPU": 8.0, "GPU": 4.0}
+    assert Room([gpus, gpus], [node]).runs == 4, "arms that are given the same share the room"
+    assert Room([gpus, cpus], [node]).runs == 4 + 2, "four on GPUs and one on the CPUs that are left fit at once"
+    room = Room([gpus], [node], spare=1)
+    assert room.runs == 5, "one more, which makes a cluster grow"
+    room.look([])
+    assert room.runs == 1

@@ -45,6 +45,6 @@ def test_a_running_cluster_computes_the_study(tmp_path):
 def test_an_address_at_which_nobody_listens_is_refused_at_once():
     with (
         pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: nobody answers there .*ray start --head"),
-        RayExecutor([Resources()], "127.0.0.1:1"),
+        RayExecutor([Resources()], "127.0.0.1:1") as executor,
     ):
-        pass
+        executor.check()

@@ -20,11 +20,16 @@ import pytest
 from drivers import HERE, ONE_THREAD, until
 from tiny_study import changed, failures, litter, numbers, planned, write
 
+from ablations.execution.capacity import Room
 from ablations.execution.endings import Ending
-from ablations.execution.feed import Relay, StopAll
+from ablations.execution.feed import Feed, Relay, StopAll
+from ablations.execution.queue import Queue
 from ablations.execution.ray_executor import scratch
 from ablations.execution.stopping import Stop
 from ablations.launch import run
+from ablations.resources import Resources
+from ablations.trial import Task
+from aimlib.errors import UsageError
 
 
 class Events(list[tuple[Any, ...]]):
@@ -70,7 +75,8 @@ def test_what_killed_drivers_left_of_a_session_goes(tmp_path: Path, monkeypatch:
 def relay_of(events: Events, running: tuple[str, ...], **options: Any) -> tuple[Relay, Stop, StopAll]:
     queue = SimpleNamespace(running=frozenset(running), halt=lambda: events.append(("halt",)))
     stop, stopper = Stop(), StopAll()
-    return Relay(queue, events, stop, stopper, **{"grace": 25.0, "stall": 60.0, **options}), stop, stopper  # type: ignore[arg-type]
+    room = Room([Resources()], [{"CPU": 2.0}])
+    return Relay(queue, events, stop, stopper, room, **{"grace": 25.0, "stall": 60.0, **options}), stop, stopper  # type: ignore[arg-type]
 
 
 def trial_of(run_id: str, error_file: Path | None = None) -> SimpleNamespace:
@@ -126,6 +132,30 @@ def test_after_the_grace_period_nobody_is_waited_for() -> None:
     time.sleep(0.01)
     relay.watch()
     assert stopper.stop_all()
+
+
+def test_ray_is_given_no_more_runs_than_there_is_room_for() -> None:
+    queue = Queue([task_of(f"r{number}") for number in range(4)], retries=0)
+    room = Room([Resources()], [{"CPU": 2.0}])
+    feed = Feed(queue, SimpleNamespace(watch=lambda: None, gave=lambda *_: None), room, stall_seconds=60.0)  # type: ignore[arg-type]
+    given = [feed.suggest(str(number)) for number in range(3)]
+    assert [json.loads(each["task"])["run_id"] if isinstance(each, dict) else each for each in given] == [
+        "r0",
+        "r1",
+        None,
+    ]
+    queue.ended("r0", Ending("finished"))
+    assert isinstance(feed.suggest("3"), dict)
+    room.look([{"CPU": 2.0}, {"CPU": 2.0}])  # a node has joined
+    assert isinstance(feed.suggest("4"), dict)
+    for run_id in ("r1", "r2", "r3"):
+        assert feed.suggest("5") is None
+        queue.ended(run_id, Ending("finished"))
+    assert feed.suggest("6") == "FINISHED"
+
+
+def task_of(run_id: str) -> Task:
+    return Task("", "", "", "arm", run_id, "", {}, {}, "cpu", 1)
 
 
 # Real sessions, in processes of their own
@@ -311,6 +341,35 @@ def test_a_session_tells_its_listener_everything(tmp_path: Path) -> None:
     (failed,) = failures(directory)
     assert (failed["run_id"], failed["status"]) == (ids[3], "failed")
     assert failed["reason"].startswith("DataError: the data on this machine differs")
+
+
+@pytest.mark.slow
+def test_a_ray_that_began_to_start_ends_when_the_data_are_found_to_be_missing(tmp_path: Path) -> None:
+    import ray
+
+    document = changed({"base.data": {"name": "image_folder", "root": str(tmp_path / "gone"), "classes": 2, "size": 8}})
+    with pytest.raises(UsageError, match="gone"):
+        run(write(tmp_path, document), tmp_path / "out")
+    assert not ray.is_initialized()
+    until(lambda: not descendants(os.getpid()), 20)
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_ray_starts_leaves_nothing(tmp_path: Path, command: Callable[..., subprocess.Popen[str]]) -> None:
+    path = write(tmp_path, changed(LONG))
+    driver = command("run", path, "--out", tmp_path / "out")
+    known: dict[int, str] = {}
+
+    def starts() -> bool:
+        known.update(descendants(driver.pid))
+        return bool(known)
+
+    until(starts, 60)
+    driver.send_signal(signal.SIGINT)
+    out, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130, out + err
+    assert "Traceback" not in err
+    until(lambda: not still_there(known), 20)
 
 
 @pytest.mark.slow

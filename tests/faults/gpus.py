@@ -90,6 +90,7 @@ try:
     )
     queue = Queue(tasks, retries=0)
     with Executor([Resources(gpus=share) for share in SHARES.values()], cluster.address) as executor:
+        executor.check()
         executor.execute(queue, Driver(queue), Stop())
 finally:
     cluster.shutdown()

@@ -84,6 +84,7 @@ queue = Queue(tasks, retries=0)
 outline = Outline("many", {f"arm{n}": 1 for n in range(8)}, tuple((t.run_id, t.arm, t.config["seed"]) for t in tasks))
 driver = Driver(queue, Progress(outline, ()))
 with Executor([Resources()]) as executor:
+    executor.check()
     began = time.monotonic()
     executor.execute(queue, driver, Stop())
     seconds = time.monotonic() - began
