@@ -129,7 +129,7 @@ def execute(task: Task, on_epoch: OnEpoch | None = None, pause: Callable[[], boo
 def _execute(task: Task, on_epoch: OnEpoch | None, pause: Callable[[], bool] | None) -> Ending:
     if read_mark(task.directory) != task.mark:
         return Ending("unshared")
-    store = ResultStore(task.directory)
+    store = _store(task.directory, task.mark)
     claim = store.claim(task.run_id)
     if claim is None:
         return Ending("held")
@@ -141,6 +141,12 @@ def _execute(task: Task, on_epoch: OnEpoch | None, pause: Callable[[], bool] | N
             if epochs >= task.until:  # it had come there, and nobody was told
                 return Ending("paused", epochs=epochs, accuracy=accuracy)
         return _attempt(task, store, claim, _Watch(task, store, claim, on_epoch, pause))
+
+
+@functools.lru_cache(maxsize=1)
+def _store(directory: str, _mark: str) -> ResultStore:
+    """Return the store of a study, opened once in a process: opening proves that files can be created and linked."""
+    return ResultStore(directory)
 
 
 def _attempt(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> Ending:

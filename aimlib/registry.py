@@ -14,7 +14,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -204,16 +204,23 @@ class Registry:
         return config.parse(options)
 
     def _builtin(self) -> Iterator[PluginInfo]:
-        # Not importlib.util.find_spec: it imports the parent packages, and those import torch.
-        folder = Path(__file__).parent.joinpath(*self.package.split(".")[1:])
-        for module in pkgutil.iter_modules([str(folder)]):
-            if module.name.startswith("_"):
-                yield PluginInfo(self.family, module.name[1:], DISTRIBUTION, f"{self.package}.{module.name}")
+        for module in _modules(self.package):
+            yield PluginInfo(self.family, module[1:], DISTRIBUTION, f"{self.package}.{module}")
 
     def _entry_points(self) -> Iterator[tuple[PluginInfo, importlib.metadata.EntryPoint]]:
         for entry in _installed(f"aimlib.{self.family}", tuple(sys.path)):
             distribution = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
             yield PluginInfo(self.family, entry.name, distribution, entry.module), entry
+
+
+@cache
+def _modules(package: str) -> tuple[str, ...]:
+    """Return the modules of our own package that hold a plugin; listing a folder takes time, and every option asks.
+
+    Not by importlib.util.find_spec: it imports the parent packages, and those import torch.
+    """
+    folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
+    return tuple(module.name for module in pkgutil.iter_modules([str(folder)]) if module.name.startswith("_"))
 
 
 @lru_cache(maxsize=64)
