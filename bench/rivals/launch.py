@@ -62,6 +62,28 @@ def joblib(count: int, file: str) -> None:
     Parallel(n_jobs=2)(delayed(note)(file) for _ in range(count))
 
 
+def disk(count: int, file: str) -> None:
+    """The same two processes, and what a run of ours synchronises: a checkpoint, a row, and the row's folder."""
+    from joblib import Parallel, delayed
+
+    Parallel(n_jobs=2)(delayed(_keep)(file, number) for number in range(count))
+
+
+def _keep(file: str, number: int) -> None:
+    import os
+
+    note(file)
+    folder = Path(file).parent
+    for kind in ("checkpoint", "row"):
+        with open(folder / f"{number}.{kind}", "wb") as kept:
+            kept.write(bytes(8192))
+            kept.flush()
+            os.fsync(kept.fileno())
+    handle = os.open(folder, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+
+
 def hydra(count: int, file: str) -> None:
     """Hydra's basic sweeper, one job after the other in this process."""
     import hydra as package
@@ -84,6 +106,7 @@ LAUNCHERS: dict[str, Callable[[int, str], None]] = {
     "tune-torch": lambda count, file: tune(count, file, reuse=False, with_torch=True),
     "optuna": optuna,
     "joblib": joblib,
+    "disk": disk,
     "hydra": hydra,
 }
 
