@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from ablations.checking import Check
     from ablations.finding import Finding
-    from ablations.launch import Session
     from ablations.prospects import Prospects
     from ablations.screening import Trial
+    from ablations.session import Session
     from aimlib.registry import PluginInfo
 
 

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from ablations import launch
-from ablations.launch import Session
 from ablations.search import ranking
 from ablations.search.brackets import Brackets
 from ablations.search.candidates import Candidates, screening_document
@@ -27,6 +26,7 @@ from ablations.search.outcomes import rows
 from ablations.search.rounds import ArmSearch, Batch
 from ablations.search.trials import Outcome, Trial
 from ablations.search.watching import Watched
+from ablations.session import Session
 from ablations.store import ResultStore, files
 from ablations.study import StudyFile, read_study
 from aimlib.errors import UsageError

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from ablations.session import Session
 from ablations.study import StudyFile
 from aimlib.places import Place
 from analysis.looks import Looks
 
 if TYPE_CHECKING:
-    from ablations.launch import Session
     from analysis.study import Findings
 
-RunSeeds = Callable[[Sequence[int]], "Session"]
+RunSeeds = Callable[[Sequence[int]], Session]
 """Computes what is missing of the study with these seeds."""
 
 

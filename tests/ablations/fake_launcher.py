@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ablations.arms import arm_document
-from ablations.launch import Session
+from ablations.session import Session
 from ablations.store import ResultStore
 from ablations.study import read_study
 from aimlib.config import RunConfig

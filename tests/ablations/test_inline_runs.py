@@ -22,7 +22,8 @@ import ablations.launch
 import ablations.trial
 from ablations import planning
 from ablations.execution.inline import InlineExecutor
-from ablations.launch import Session, run
+from ablations.launch import run
+from ablations.session import Session
 from ablations.store import ResultStore
 from ablations.study import read_study
 from ablations.trial import execute, tasks

@@ -15,8 +15,9 @@ from tiny_study import numbers
 
 import analysis
 from ablations import sequential
-from ablations.launch import Session, run
+from ablations.launch import run
 from ablations.sequential import extended
+from ablations.session import Session
 from ablations.study import read_study
 
 StudyMaker = Callable[..., Path]
