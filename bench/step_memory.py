@@ -5,7 +5,7 @@ Question: How much memory does a training step of AiM hold at its peak, in units
 Rivals: The same networks by concatenation, and the steps of `bench.training_step`. On a CPU counted is every allocation
     of torch in one step after a first one, with weights and optimizer state (`aimlib.training.footprint.on_cpu`); on a
     GPU it is `torch.cuda.max_memory_allocated`. Allocations repeat exactly, so one round is enough. What forward passes
-    keep is read off autograd's graph. Beside the arms: the shipped one with updates computed again by the backward pass.
+    keep is read off autograd's graph. Beside the arms: the shipped one with updates that backward passes compute again.
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
