@@ -212,8 +212,8 @@ def _why(found: _Found, arm: str, speed: float, large: _Found | None) -> str:
     base = 1000 * statistics.median(found.seconds(BASELINE))
     counted = (found.counted(arm) - 1) * base
     said = (
-        f"{sum(longer):.3g} ms more, {longer[0]:.3g} forwards, {longer[1]:.3g} backwards, {longer[2]:.3g} in the "
-        f"optimizer; the multiply-adds more come to {counted:.3g} at the baseline's rate."
+        f"{_ms(sum(longer))} ms more, {_ms(longer[0])} forwards, {_ms(longer[1])} backwards, {_ms(longer[2])} in the "
+        f"optimizer; the multiply-adds more come to {_ms(counted)} at the baseline's rate."
     )
     if found.case.name != "resnet50":
         return (
@@ -224,12 +224,16 @@ def _why(found: _Found, arm: str, speed: float, large: _Found | None) -> str:
     moved = 1000 * _PASSES * more * 2**20 / speed
     said += (
         f" They do not count that {more:.0f} MiB more of weights are moved {_PASSES} times per step, with gradients "
-        f"and moments, for one image as for 1,000: {moved:.3g} ms at the {speed / 1e9:.3g} GB/s of a copy here."
+        f"and moments, for one image as for 1,000: {_ms(moved)} ms at the {speed / 1e9:.3g} GB/s of a copy here."
     )
     if large is None or arm != ARMS[0] or found.case.precision != large.case.precision:
         return said
     ratio = statistics.median(large.ratio(arm, BASELINE))
     return f"{said} With {_MANY} images the ratio is {ratio:.3g}, that of multiply-adds {large.counted(arm):.3g}."
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _recomputing(rows: Sequence[Row], case: Case) -> str:
