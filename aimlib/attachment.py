@@ -250,7 +250,7 @@ def _width(layer: Layer, values: int) -> int:
 def _reader(module: nn.Module, layer: Layer, source: MemorySource, memory: CurrentMemory) -> Reader:
     reader: Reader
     if isinstance(module, nn.Conv2d):
-        reader = ConvReader(module, _width(layer, source.config.values), memory)
+        reader = ConvReader(module, _width(layer, source.config.values), memory, wide=source.config.wide)
     else:
         assert isinstance(module, nn.Linear)
         reader = LinearReader(module, source.config.values, memory)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from aimlib.config import ModelConfig
@@ -17,15 +18,20 @@ from aimlib.registry import optimizers
 from aimlib.training.devices import autocast
 from aimlib.training.optimizers.groups import build_optimizer
 from bench.rivals.concatenation import concatenating
+from bench.rivals.recomputation import recomputing
 
 BASELINE = "baseline"
 ARMS = ("every_layer", "every_layer, conv_sigmoid")
 """What is asked about: memory that no update rewrites, and the arm `aim` of the shipped studies."""
 
+_CONCATENATED, _RECOMPUTED = ", concatenated", ", recomputed"
+RECOMPUTED = ARMS[1] + _RECOMPUTED
+"""The shipped arm with updates that the backward pass computes again."""
+
 
 def by_concatenation(arm: str) -> str:
     """Return the name of the arm's rival."""
-    return f"{arm}, concatenated"
+    return arm + _CONCATENATED
 
 
 @dataclass(frozen=True)
@@ -86,19 +92,41 @@ def cases(quick: bool) -> list[Case]:
 
 @dataclass(frozen=True)
 class Step:
-    """A network, its optimizer (AdamW as in the protocol `controlled`, in fused steps), and one training step."""
+    """A network, its optimizer (AdamW as in the protocol `controlled`, in fused steps), and one training step.
+
+    Attributes
+    ----------
+    loss : computes the loss of the batch, forwards.
+    """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    take: Callable[[], None]
+    device: torch.device
+    loss: Callable[[], Tensor]
+
+    def take(self) -> tuple[float, float, float]:
+        """Take the step; return the seconds of forward pass, backward pass and optimizer."""
+        began = time.perf_counter()
+        loss = self.loss()
+        forward = self._now()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        backward = self._now()
+        self.optimizer.step()
+        return forward - began, backward - forward, self._now() - backward
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
 
 def step(case: Case, subject: str, device: torch.device) -> Step:
     """Return the step of the baseline, an arm or its rival, on images that are on the device already."""
-    arm = subject.removesuffix(", concatenated")
+    arm = subject.removesuffix(_CONCATENATED).removesuffix(_RECOMPUTED)
     network = build(case.model(arm), case.shape, seed=0)
     if subject != arm:
-        network = concatenating(network)
+        network = (concatenating if subject.endswith(_CONCATENATED) else recomputing)(network)
     network = network.to(device, memory_format=torch.channels_last).train()
     optimizer = build_optimizer(optimizers.parse({"name": "adamw", "weight_decay": 0.05, "fused": True}), network)
     draw = torch.Generator().manual_seed(0)
@@ -106,14 +134,9 @@ def step(case: Case, subject: str, device: torch.device) -> Step:
     labels = torch.randint(0, case.classes, (case.batch,), generator=draw).to(device)
     x_BCHW = images.to(device, memory_format=torch.channels_last)
 
-    def take() -> None:
+    def loss() -> Tensor:
         with autocast(device, case.precision):
             logits = network(x_BCHW)
-        loss = functional.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        return functional.cross_entropy(logits.float(), labels)
 
-    return Step(network, optimizer, take)
+    return Step(network, optimizer, device, loss)

@@ -2,8 +2,9 @@
 
 The post concatenates: ``conv([x; m])``. A convolution is linear in its input channels, so this equals
 ``conv_x(x) + conv_m(m)``, and nothing of the size of the concatenated input is ever allocated. While the memory
-is the same for every image, ``conv_m(m)`` is computed once per batch. `concatenated` and `from_concatenated`
-convert exactly to and from the layer that the post describes.
+is the same for every image, ``conv_m(m)`` is computed once per batch; where its weights are many and its positions
+few, as one product of matrices. `concatenated` and `from_concatenated` convert exactly to and from the layer that the
+post describes.
 
 A reader is a `Conv2d` (or `Linear`) whose `weight` and `bias` are those of the layer it replaces, under the same
 state-dict names; `read_weight` is added. So the state dict of a network with memory contains the baseline's.
@@ -21,6 +22,9 @@ from aimlib.errors import UsageError
 from aimlib.memory.current import MemoryView
 from aimlib.memory.shape_rule import flatten, lay_out
 
+_MANY_WEIGHTS = 2**19
+"""From how many weights on a wide memory is read by a product of matrices."""
+
 
 class ConvReader(nn.Conv2d):
     """A convolution over its input and the memory.
@@ -30,6 +34,7 @@ class ConvReader(nn.Conv2d):
     conv : the layer to replace; its parameters are taken over, not copied.
     channels_added : channels that the memory adds to its input.
     memory : the network's current memory.
+    wide : the memory is so, see `aimlib.memory.sources.base.MemoryConfig.wide`.
 
     Raises
     ------
@@ -39,7 +44,7 @@ class ConvReader(nn.Conv2d):
 
     read_weight: nn.Parameter
 
-    def __init__(self, conv: nn.Conv2d, channels_added: int, memory: MemoryView) -> None:
+    def __init__(self, conv: nn.Conv2d, channels_added: int, memory: MemoryView, *, wide: bool = False) -> None:
         _refuse_groups(conv)
         super().__init__(
             conv.in_channels,
@@ -57,6 +62,13 @@ class ConvReader(nn.Conv2d):
         self.read_weight = nn.Parameter(conv.weight.new_zeros(conv.out_channels, channels_added, rows, columns))
         self.memory = memory
         self.training = conv.training
+        self._by_product = (
+            wide
+            and self.read_weight.numel() >= _MANY_WEIGHTS
+            and conv.padding != "same"
+            and conv.padding_mode == "zeros"
+            and conv.dilation == (1, 1)
+        )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the output [batch, out channels, height', width'] for `x` [batch, in channels, height, width]."""
@@ -76,6 +88,8 @@ class ConvReader(nn.Conv2d):
         return self._read(lay_out(self.memory.read(), height, width))
 
     def _read(self, memory_NCHW: Tensor) -> Tensor:
+        if self._by_product and self._has_few_windows(memory_NCHW):
+            return self._product(memory_NCHW)
         if self.kernel_size != (1, 1) or self.padding not in ((0, 0), "valid", "same"):
             read: Tensor = self._conv_forward(memory_NCHW, self.read_weight, None)
             return read
@@ -84,6 +98,25 @@ class ConvReader(nn.Conv2d):
         # this place do not) writes past its workspace (github.com/uxlfoundation/oneDNN, issue 6035).
         rows, columns = cast("tuple[int, int]", self.stride)
         return functional.conv2d(memory_NCHW[:, :, ::rows, ::columns], self.read_weight)
+
+    def _has_few_windows(self, memory_NCHW: Tensor) -> bool:
+        """Tell whether there are no more windows than weights; the product needs a copy of them."""
+        rows, columns = cast("tuple[int, int]", self.stride)
+        images, _, height, width = memory_NCHW.shape
+        return images * -(-height // rows) * -(-width // columns) <= self.out_channels
+
+    def _product(self, memory_NCHW: Tensor) -> Tensor:
+        """Return the convolution as a product of the memory's windows, a row for each position, and the weights.
+
+        A convolution rearranges its weights, forwards and backwards, for many positions to gain by it. For few
+        positions and tens of MiB of weights, that takes longer than the product itself.
+        """
+        (height, width), (down, right) = cast("tuple[int, int]", self.kernel_size), cast("tuple[int, int]", self.stride)
+        above, left = (0, 0) if self.padding == "valid" else cast("tuple[int, int]", self.padding)
+        padded = functional.pad(memory_NCHW, (left, left, above, above)).permute(0, 2, 3, 1)
+        windows = padded.unfold(1, height, down).unfold(2, width, right).permute(0, 1, 2, 4, 5, 3).flatten(3)
+        read = functional.linear(windows, self.read_weight.permute(0, 2, 3, 1).flatten(1))
+        return read.permute(0, 3, 1, 2)
 
     def plain(self) -> nn.Conv2d:
         """Return the convolution without memory; it holds the same parameters."""

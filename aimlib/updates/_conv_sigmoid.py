@@ -24,7 +24,8 @@ class ConvSigmoid(MemoryUpdate):
     code; elsewhere it is the adaptive one, which is equal there. A map smaller than the memory is repeated.
 
     Cost: 9 (F + A) f1 + 9 f1 f2 + 9 f2 f3 + f3 C weights for F feature channels, A channels that the memory adds,
-    filters f1, f2, f3 and C memory channels; the first three act at the full resolution of the features.
+    filters f1, f2, f3 and C memory channels; the first three act at the full resolution of the features. Training keeps
+    2 (f1 + f2 + f3) maps of that size for the backward pass.
     """
 
     source = "github.com/Joy-Lunkad/AiM, commit 3d79d31: update block after the first block of a stage"
@@ -49,9 +50,9 @@ class ConvSigmoid(MemoryUpdate):
         self.read = nn.Conv2d(added, first, 3, padding=1, bias=False)
         for part in (self.see, self.read):
             declare(part, weight=Rule("he_normal", fan_in=9 * (channels + added)))
-        steps: list[nn.Module] = [self._norm(first), nn.Sigmoid()]
+        steps: list[nn.Module] = [self._norm(first), _SigmoidInPlace()]
         for before, filters in zip(config.filters, others, strict=False):
-            steps += [nn.Conv2d(before, filters, 3, padding=1), self._norm(filters), nn.Sigmoid()]
+            steps += [nn.Conv2d(before, filters, 3, padding=1), self._norm(filters), _SigmoidInPlace()]
         self.refine = nn.Sequential(*steps)
         self.write = nn.Conv2d(config.filters[-1], memory.channels, kernel_size=1)
         declare(self.write, weight=Rule("glorot_uniform"))
@@ -63,6 +64,14 @@ class ConvSigmoid(MemoryUpdate):
     def forward(self, features: Tensor, memory_NCHW: Tensor) -> Tensor:
         """Return the new memory [batch, channels, rows, columns] from features [batch, channels, height, width]."""
         read: Tensor = self.read(lay_out(memory_NCHW, features.shape[2], features.shape[3]).to(features.dtype))
-        seen = self.refine(self.see(features) + read)
+        seen = self.refine(self.see(features).add_(read))
         new: Tensor = self.write(pool_to(seen, self.memory_size.rows, self.memory_size.columns))
         return new
+
+
+class _SigmoidInPlace(nn.Module):
+    """The sigmoid of what no backward pass needs: of a batch norm's output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, changed."""
+        return x.sigmoid_()

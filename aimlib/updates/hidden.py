@@ -36,4 +36,4 @@ class Hidden(nn.Module):
         """Return [batch, hidden, rows, columns] for features [batch, F, ...] and a memory [1 or batch, C, ...]."""
         pooled = pool_to(as_map(features), self.memory_size.rows, self.memory_size.columns)
         read: Tensor = self.read(memory_NCHW.to(pooled.dtype))
-        return functional.relu(self.norm(self.see(pooled) + read))
+        return functional.relu(self.norm(self.see(pooled).add_(read)), inplace=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.autograd.profiler import profile
 
 from aimlib.registry import optimizers
 
@@ -39,6 +40,35 @@ def test_steps_equal_those_of_torch(options, reference):
             optimizer.step()
     assert torch.equal(ours, theirs)
     assert not torch.equal(ours, torch.tensor([1.0, -2.0]))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(("name", "theirs"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_weights_that_lie_channels_last_are_not_copied_and_get_the_same_bits(name, theirs, fused):
+    """Of odd numbers of weights, too, whose last ones torch computes apart."""
+
+    def steps(build):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 7, 3), nn.Conv2d(7, 5, 1), nn.Linear(3, 3))
+        network.to(memory_format=torch.channels_last)
+        parameters = list(network.parameters())
+        optimizer = build(parameters)
+        for _ in range(3):
+            for parameter in parameters:
+                parameter.grad = torch.empty_like(parameter).normal_()
+            with profile() as profiler:
+                optimizer.step()
+        assert parameters[0].shape == (7, 3, 3, 3)
+        states = [value for state in optimizer.state.values() for value in state.values()]
+        return [*parameters, *states], "aten::contiguous" in {event.name for event in profiler.function_events}
+
+    found, copies = steps(optimizers.create(optimizers.parse({"name": name, "fused": fused})).build)
+    decay = {"weight_decay": 0.01} if name == "adamw" else {}
+    expected, _ = steps(lambda parameters: theirs(parameters, lr=1e-3, fused=fused, **decay))
+    assert not copies
+    for one, two in zip(found, expected, strict=True):
+        assert torch.equal(one, two)
+        assert one.stride() == two.stride()
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])

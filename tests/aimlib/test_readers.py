@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_runs import quick
 from torch import Tensor, nn
+from torch.autograd.profiler import profile
 
 from aimlib.errors import UsageError
 from aimlib.memory import ConvReader, CurrentMemory, LinearReader, channels_added, read_map
@@ -102,6 +103,44 @@ def test_memory_for_all_images_is_added_as_broadcasting_would(layout: torch.memo
     assert ours.stride() == theirs.stride()
     for one, two in zip(gradients(ours, inputs), gradients(theirs, inputs), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [((1, 1), (1, 1), (0, 0)), ((1, 1), (2, 2), "valid"), ((3, 3), (1, 1), (1, 1)), ((3, 2), (2, 1), (1, 0))],
+)
+def test_a_wide_memory_is_read_by_a_product(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: str | tuple[int, int],
+    images: int,
+    layout: torch.memory_format,
+) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(3, 256, kernel, stride, padding, bias=False, dtype=torch.float64)
+    x = torch.randn(3, 3, 4, 4, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    memory = torch.randn(images, 2**11, 4, 4, dtype=torch.float64, requires_grad=True)
+    readers = [
+        ConvReader(plain, 2**11, held(memory), wide=wide).to(memory_format=layout)  # type: ignore[call-overload]
+        for wide in (True, False)
+    ]
+    nn.init.normal_(readers[0].read_weight)
+    readers[1].load_state_dict(readers[0].state_dict())
+
+    outputs = [reader(x) for reader in readers]
+    assert_same([outputs[0]], [outputs[1]], torch.float64)
+    assert outputs[0].stride() == outputs[1].stride()
+    found = [
+        gradients(output, [x, memory, reader.weight, reader.read_weight])
+        for output, reader in zip(outputs, readers, strict=True)
+    ]
+    assert_same(*found, torch.float64)
+    for reader, convolutions in zip(readers, (1, 2), strict=True):
+        with profile() as profiler:
+            reader(x)
+        assert [event.name for event in profiler.function_events].count("aten::convolution") == convolutions
 
 
 @quick

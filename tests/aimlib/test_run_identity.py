@@ -14,7 +14,7 @@ import aimlib.config
 from aimlib.component import ComponentConfig
 from aimlib.config import RunConfig
 from aimlib.placements.base import Placement
-from aimlib.registry import placements
+from aimlib.registry import memories, placements
 
 FINGERPRINT = "0123456789abcdef0123"
 GOLDEN = ("65e8ea4220e87fa7d4a2", "a1a963a9bc5090faf605")  # of schema version 2
@@ -139,3 +139,21 @@ def test_an_option_written_out_at_its_default_is_the_same_run(option: str, defau
     silent, written = (run_config(model=each) for each in (model, {**model, option: default}))
     assert silent == written
     assert silent.run_id(FINGERPRINT) == written.run_id(FINGERPRINT)
+
+
+def test_only_wide_memories_are_marked_by_how_they_are_read() -> None:
+    """Products round otherwise than convolutions did: runs of wide memories from before have other ids."""
+
+    def identity(**size: int) -> dict[str, Any]:
+        return memories.parse({"name": "conv_ones", **size}).identity()
+
+    assert identity() == {"name": "conv_ones", "version": 1, "read_by": "products"}
+    assert identity(channels=64, rows=4, columns=4) == {
+        "name": "conv_ones",
+        "version": 1,
+        "channels": 64,
+        "rows": 4,
+        "columns": 4,
+    }
+    assert identity(channels=2**9, rows=8, columns=8)["read_by"] == "products"
+    assert "read_by" not in identity(channels=2**9 - 1, rows=8, columns=8)

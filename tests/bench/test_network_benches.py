@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+
+from bench import networks
 
 ROOT = Path(__file__).parents[2]
 CASES = [
@@ -17,6 +21,10 @@ CASES = [
 ]
 ARMS = ("every_layer", "every_layer, conv_sigmoid")
 STEPS = ("baseline", *ARMS, *(f"{arm}, concatenated" for arm in ARMS))
+PARTS = {
+    "training_step": ("forward", "backward", "optimizer"),
+    "step_memory": ("weights, gradients, moments", "kept for the backward pass"),
+}
 
 
 def answer(module: str) -> list[str]:
@@ -43,6 +51,22 @@ def test_steps(module: str, of_a_case: int) -> None:
     for case in CASES:
         assert all(len(rows(lines, case, subject)) == 1 for subject in STEPS)
         assert len(goals(lines, case)) == of_a_case
+        for part in PARTS[module]:
+            assert all(len(rows(lines, case, f"{subject}: {part}")) == 1 for subject in ("baseline", *ARMS))
+
+
+def test_updates_that_are_computed_again_change_no_bit() -> None:
+    """Running statistics included, which must take in every batch once."""
+    case = replace(networks.cases(quick=True)[2], size=32)
+    found = []
+    for subject in (networks.ARMS[1], networks.RECOMPUTED):
+        step = networks.step(case, subject, torch.device("cpu"))
+        for _ in range(2):
+            assert min(step.take()) > 0
+        gradients = [parameter.grad for parameter in step.network.parameters()]
+        found.append([*step.network.state_dict().values(), *gradients])
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)
 
 
 @pytest.mark.slow

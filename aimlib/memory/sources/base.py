@@ -12,6 +12,9 @@ from aimlib.component import ComponentConfig
 
 Size = Annotated[int, Field(ge=1)]
 
+_WIDE = 2**15
+"""From how many values on a memory is wide; the post's has 50,176."""
+
 
 class MemoryConfig(ComponentConfig):
     """Size of a memory: channels x rows x columns values. The defaults are the post's 50,176.
@@ -52,6 +55,19 @@ class MemoryConfig(ComponentConfig):
     def values(self) -> int:
         """Number of values in the memory."""
         return self.channels * self.rows * self.columns
+
+    @property
+    def wide(self) -> bool:
+        """Whether convolutions read it by products of matrices where these are faster (`aimlib.memory.readers`)."""
+        return self.values >= _WIDE
+
+    def identity(self) -> dict[str, Any]:
+        """Return name, version and the options that differ from their defaults; of a wide memory, how it is read.
+
+        Products and convolutions round differently. Runs of wide memories from before there were products have other
+        ids therefore, and all other runs have the ids that they had.
+        """
+        return super().identity() | ({"read_by": "products"} if self.wide else {})
 
 
 class MemorySource(nn.Module, ABC):

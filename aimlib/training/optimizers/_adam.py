@@ -7,11 +7,37 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aimlib.dimensions import Dimension, Real
 from aimlib.registry import optimizers
 from aimlib.training.optimizers.base import BelowOne, OptimizerConfig, OptimizerPlugin, Positive
+
+
+class _AsTheyLie(torch.optim.Adam):
+    """Torch's Adam, whose fused step takes weights that lie channels last in memory in that order.
+
+    The numbers are the same. Left to itself, torch 2.14 copies the gradients of such weights on a CPU first, and takes
+    three times as long.
+    """
+
+    def _init_group(self, group: dict[str, Any], *gathered: list[Tensor]) -> bool:
+        has_complex: bool = super()._init_group(group, *gathered)  # type: ignore[no-untyped-call]
+        if group["fused"]:
+            alike = gathered[:4]  # parameters, gradients, both moments
+            for number, tensors in enumerate(zip(*alike, strict=True)):
+                if all(map(_lies_channels_last, tensors)):
+                    for of, tensor in zip(alike, tensors, strict=True):
+                        of[number] = tensor.permute(0, 2, 3, 1)
+        return has_complex
+
+
+class DecoupledAsTheyLie(_AsTheyLie, torch.optim.AdamW):
+    """The same of AdamW."""
+
+
+def _lies_channels_last(tensor: Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
 @optimizers.register("adam")
@@ -36,7 +62,7 @@ class Adam(OptimizerPlugin):
         otherwise, so that numbers differ in their last digits."""
 
     config: Config
-    algorithm: ClassVar[type[torch.optim.Adam]] = torch.optim.Adam
+    algorithm: ClassVar[type[torch.optim.Adam]] = _AsTheyLie
 
     def build(self, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
         """Return torch's optimizer."""

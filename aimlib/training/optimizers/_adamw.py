@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-
 from aimlib.dimensions import Dimension, Real
 from aimlib.registry import optimizers
-from aimlib.training.optimizers._adam import Adam
+from aimlib.training.optimizers._adam import Adam, DecoupledAsTheyLie
 from aimlib.training.optimizers.base import NonNegative
 
 
@@ -21,7 +19,7 @@ class AdamW(Adam):
         "learning_rate": Real(1e-5, 1e-2, log=True),
         "weight_decay": Real(1e-4, 0.3, log=True),
     }
-    algorithm = torch.optim.AdamW
+    algorithm = DecoupledAsTheyLie
 
     class Config(Adam.Config):
         """Defaults as in torch."""

@@ -1,0 +1,54 @@
+"""Updates of which nothing is kept for the backward pass but what goes into them: the pass computes the rest again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from aimlib.attachment import AimNetwork
+
+
+class _Recomputed(nn.Module):
+    """An update that is computed twice, with the same bits; running statistics take in the first time only."""
+
+    def __init__(self, update: nn.Module) -> None:
+        super().__init__()
+        self.update = update
+
+    def forward(self, features: Tensor, memory_NCHW: Tensor) -> Tensor:
+        return checkpoint(
+            self.update,
+            features,
+            memory_NCHW,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=lambda: (nullcontext(), _on_copies_of_statistics(self.update)),
+        )
+
+
+@contextmanager
+def _on_copies_of_statistics(of: nn.Module) -> Iterator[None]:
+    """Let batch norms write into copies of their buffers."""
+    norms = [module for module in of.modules() if isinstance(module, _BatchNorm)]
+    kept = [dict(norm._buffers) for norm in norms]
+    for norm, buffers in zip(norms, kept, strict=True):
+        norm._buffers.update({name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()})
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept, strict=True):
+            norm._buffers.update(buffers)
+
+
+def recomputing(network: AimNetwork) -> AimNetwork:
+    """Return the network, changed in place, with updates that are computed again. Its outputs are equal."""
+    for place, name in zip(network.updates, network.attachment.updates, strict=True):
+        update = _Recomputed(network.updates[place])
+        network.updates[place] = update
+        for hook in network.network.get_submodule(name)._forward_hooks.values():
+            hook.update = update
+    return network
