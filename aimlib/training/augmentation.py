@@ -26,8 +26,8 @@ _DRAWS = 6
 """Per pass: angle, shift in rows, shift in columns, horizontal flip, vertical flip, contrast."""
 _CROP_DRAWS = 4
 """Per pass, after these: the crop's area, its ratio of sides, its place in rows and in columns."""
-_FLOATS_IN_CACHE = 3 * 2**16
-"""How many values one thread takes at a time, unless an image has more: .75 MiB, so that two steps fit into a cache."""
+_FLOATS_IN_CACHE = 2**17
+"""How many values one thread takes at a time, unless an image has more: .5 MiB, so that two steps fit into a cache."""
 
 _Step = Callable[[Tensor, slice, Tensor], Tensor]
 """Returns a part of the batch changed, given the part, which images of the batch it holds, and a place for the result.
