@@ -260,7 +260,7 @@ class RunConfig(Frozen):
         """Return 20 hexadecimal digits that identify the experiment.
 
         Hashed are the schema version, every option that differs from its default, the version of every
-        component, and the fingerprint of the data; no path, machine, or resource.
+        component and of the augmentation, and the fingerprint of the data; no path, machine, or resource.
         """
         content = {"schema": SCHEMA_VERSION, "run": self.identity(), "data": data_fingerprint}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

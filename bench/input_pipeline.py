@@ -53,8 +53,8 @@ ENLARGED = 500
 """Longer side of most photos of the official archive; those of a subset may have been made smaller."""
 SLOWEST = (
     "At 224 px the rotation, one call of torch's grid_sample, takes 0.28 ms of a core per image, the walks over "
-    "positions and floats around it 0.35 ms, and batches above 32 MiB are mapped afresh, 0.13 ms; ten times ImageFolder on two "
-    "cores would be 0.43 ms in all. Small photos are soon decoded: see the enlarged ones."
+    "positions and floats around it 0.35 ms, and batches above 32 MiB are mapped afresh, 0.13 ms; ten times "
+    "ImageFolder on two cores would be 0.43 ms in all. Small photos are soon decoded: see the enlarged ones."
 )
 TRAINED = {
     "small_resnet, 64 px": {
