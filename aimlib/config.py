@@ -126,6 +126,9 @@ _OF_MEMORY = ("placement", "update", "update_after", "routing", "carry", "read_i
 class AugmentationConfig(Frozen):
     """Random changes of training images; each is drawn per image. The defaults change nothing."""
 
+    version: ClassVar[int] = 2
+    """Raised by whoever changes what is computed, be it a last bit: it enters the ids of runs that augment."""
+
     rotation: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Largest angle, as a fraction of a full turn, drawn from [-rotation, rotation]."""
     translation: Fraction = 0.0
@@ -147,6 +150,10 @@ class AugmentationConfig(Frozen):
     passes: Annotated[int, Field(ge=1, le=4)] = 1
     """How often the whole augmentation is applied, with fresh draws each time. As run: 2 in the control (the model
     was wrapped once too often), 1 in AiM."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return the version and the options that differ from their defaults."""
+        return {"version": type(self).version, **super().identity()}
 
     @model_validator(mode="after")
     def _crop_resampled_once(self) -> Self:
@@ -253,7 +260,7 @@ class RunConfig(Frozen):
         """Return 20 hexadecimal digits that identify the experiment.
 
         Hashed are the schema version, every option that differs from its default, the version of every
-        component, and the fingerprint of the data; no path, machine, or resource.
+        component and of the augmentation, and the fingerprint of the data; no path, machine, or resource.
         """
         content = {"schema": SCHEMA_VERSION, "run": self.identity(), "data": data_fingerprint}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

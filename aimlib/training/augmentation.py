@@ -1,15 +1,16 @@
-"""Augmentation of whole batches on the training device: one resampling and one contrast step.
+"""Augmentation of whole batches on the training device: as few walks over the pixels as its mathematics allow.
 
 Every image has its own draws, from ``seed_for(seed, "augment", epoch, image)``, so they do not depend on the
 batch size, the order, or the number of workers. Rotation, translation, flips and crop are one affine map, resampled
 once, bilinear, with half-sample reflection at the border (as the post's augmentation fills). With ``resampling: each``
-rotation and translation are resampled one after the other, as the layers of the post's augmentation do.
+rotation and translation are resampled one after the other, as the layers of the post's augmentation do. Flips alone
+move pixels and round nothing. Who changes what is computed here, be it a last bit, raises `AugmentationConfig.version`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +20,20 @@ from torch.nn import functional
 
 from aimlib.config import AugmentationConfig
 from aimlib.seeding import seeds_for, uniforms
+from aimlib.training.inputs import Scaling
 
 _DRAWS = 6
 """Per pass: angle, shift in rows, shift in columns, horizontal flip, vertical flip, contrast."""
 _CROP_DRAWS = 4
 """Per pass, after these: the crop's area, its ratio of sides, its place in rows and in columns."""
-_FLOATS_IN_CACHE = 3 * 2**16
-"""How many values one thread takes at a time, unless an image has more: .75 MiB, so that two steps fit into a cache."""
+_FLOATS_IN_CACHE = 2**17
+"""How many values one thread takes at a time, unless an image has more: .5 MiB, so that two steps fit into a cache."""
 
-_Step = Callable[[Tensor, slice], Tensor]
-"""Returns a part of the batch changed, given the part and which images of the batch it holds."""
+_Step = Callable[[Tensor, slice, Tensor], Tensor]
+"""Returns a part of the batch changed, given the part, which images of the batch it holds, and a place for the result.
+
+A step that would need new memory for its result takes the place; the part that it is given may be there already.
+"""
 
 
 def draws(seed: int, epoch: int, images: npt.NDArray[np.int64], config: AugmentationConfig) -> Tensor:
@@ -44,29 +49,29 @@ def _stream(name: str, seed: int, epoch: int, images: npt.NDArray[np.int64], pas
     return torch.from_numpy(table).view(len(images), passes, count).transpose(0, 1)
 
 
-def augment(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig) -> Tensor:
-    """Return the augmented images, as floats; where nothing is asked for, the images as they are.
+def augment(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig, scaling: Scaling | None = None) -> Tensor:
+    """Return the augmented images, as floats.
 
     Parameters
     ----------
     x_BCHW : [batch, channels, height, width], pixel values, uint8 or float.
     draws_PBD : [passes, batch, 6 or 10], uniform in [0, 1), as `draws` returns them.
+    scaling : what the augmented images go through; None leaves their values from 0 to 255.
     """
-    height, width = x_BCHW.shape[2:]
-    base_HW3 = _base(height, width, x_BCHW.device)
-    steps = [step for draws_BD in draws_PBD for step in _steps(draws_BD, config, base_HW3)]
+    dtype = x_BCHW.dtype if x_BCHW.is_floating_point() else torch.float32
+    layout = torch.preserve_format
+    if not _interpolates(config):
+        x_BCHW, layout = _flipped(x_BCHW, draws_PBD, config), torch.contiguous_format
+    steps = _steps(draws_PBD.to(dtype), config, scaling, x_BCHW.shape)
     if not steps:
-        return x_BCHW
-    out_BCHW = torch.empty_like(
-        x_BCHW,
-        dtype=x_BCHW.dtype if x_BCHW.is_floating_point() else torch.float32,
-        memory_format=torch.contiguous_format if _resamples(config) else torch.preserve_format,
-    )
+        return scaling(x_BCHW) if scaling else x_BCHW.to(dtype)
+    out_BCHW = x_BCHW.new_empty(x_BCHW.shape, dtype=dtype)
     for piece in _pieces(x_BCHW):
-        part_BCHW = x_BCHW[piece].to(out_BCHW.dtype)
+        part_BCHW, place_BCHW = x_BCHW[piece].to(dtype, memory_format=layout), out_BCHW[piece]
         for step in steps:
-            part_BCHW = step(part_BCHW, piece)
-        out_BCHW[piece] = part_BCHW
+            part_BCHW = step(part_BCHW, piece, place_BCHW)
+        if part_BCHW is not place_BCHW:
+            place_BCHW.copy_(part_BCHW)
     return out_BCHW
 
 
@@ -83,100 +88,116 @@ def _pieces(x_BCHW: Tensor) -> list[slice]:
     return [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
 
 
-def _moves(config: AugmentationConfig) -> bool:
-    turned = config.rotation or config.translation or config.horizontal_flip or config.vertical_flip
-    return bool(turned) or config.crop_scale < 1
+def _interpolates(config: AugmentationConfig) -> bool:
+    return bool(config.rotation or config.translation) or config.crop_scale < 1
 
 
-def _resamples(config: AugmentationConfig) -> bool:
-    return bool(config.rotation or config.translation) or (config.resampling == "once" and _moves(config))
-
-
-def _steps(draws_BD: Tensor, config: AugmentationConfig, base_HW3: Tensor) -> Iterator[_Step]:
-    """Yield the steps of one pass; what is small is computed here, for the whole batch at once."""
-    height, width = base_HW3.shape[:2]
-    if config.resampling == "each":
-        yield from _separate_steps(draws_BD, config, base_HW3)
-    elif _moves(config):
-        yield _mapped(affine(draws_BD, config, height, width), base_HW3)
-    if config.contrast:
-        factor_B = 1 + config.contrast * (2 * draws_BD[:, 5] - 1)
-        if config.contrast_per == "batch":
-            factor_B = factor_B[:1].expand_as(factor_B)  # that of the batch's first image
-        yield _contrasted(factor_B)
-
-
-def _separate_steps(draws_BD: Tensor, config: AugmentationConfig, base_HW3: Tensor) -> Iterator[_Step]:
-    """Rotate, then translate, each with its own interpolation and its own border; then flip, exactly."""
-    height, width = base_HW3.shape[:2]
-    mirrored_x_B, mirrored_y_B = draws_BD[:, 3] < config.horizontal_flip, draws_BD[:, 4] < config.vertical_flip
-    flips = ((config.horizontal_flip, mirrored_x_B, 3), (config.vertical_flip, mirrored_y_B, 2))
-    if config.rotation:
-        yield _mapped(affine(draws_BD, AugmentationConfig(rotation=config.rotation), height, width), base_HW3)
-    if config.translation:
-        maps_B23 = affine(draws_BD, AugmentationConfig(translation=config.translation), height, width)
-        columns_BW = _mirrored(base_HW3[0, :, 0] + maps_B23[:, 0, 2:], mirrored_x_B, 1)
-        rows_BH = _mirrored(base_HW3[:, 0, 1] + maps_B23[:, 1, 2:], mirrored_y_B, 1)
-        yield _placed(columns_BW, rows_BH)
-        return
-    for chance, mirrored_B, axis in flips:
+def _flipped(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig) -> Tensor:
+    """Return the images after the flips of all passes, in the type and memory that they have."""
+    for chance, draw, axis in ((config.horizontal_flip, 3, 3), (config.vertical_flip, 4, 2)):
         if chance:
-            yield _flipped(mirrored_B, axis)
+            mirrored_B = (draws_PBD[:, :, draw] < chance).sum(dim=0) % 2
+            both_BHWC = torch.cat([x_BCHW, x_BCHW.flip(axis)]).permute(0, 2, 3, 1)
+            chosen_B = torch.arange(len(x_BCHW), device=x_BCHW.device) + len(x_BCHW) * mirrored_B
+            x_BCHW = both_BHWC.index_select(0, chosen_B).permute(0, 3, 1, 2)  # torch.where takes byte after byte
+    return x_BCHW
 
 
-def _mapped(maps_B23: Tensor, base_HW3: Tensor) -> _Step:
-    """Resample by maps of positions; as `torch.nn.functional.affine_grid` does, which builds its base every time."""
-    height, width = base_HW3.shape[:2]
+def _steps(draws_PBD: Tensor, config: AugmentationConfig, scaling: Scaling | None, shape: torch.Size) -> list[_Step]:
+    """Return the steps of all passes but exact flips; what is small is computed here, for the whole batch at once."""
+    if scaling is not None and scaling.identity:
+        scaling = None
+    steps: list[_Step] = []
+    for number, draws_BD in enumerate(draws_PBD, 1):
+        if _interpolates(config):
+            steps.append(_resampled(draws_BD, config, *shape[2:]))
+        last = scaling if number == len(draws_PBD) else None
+        if config.contrast or (steps and last):
+            steps.append(_toned(draws_BD, config, last))
+    return steps
 
-    def step(x_BCHW: Tensor, piece: slice) -> Tensor:
-        maps_B32 = maps_B23[piece].transpose(1, 2)
-        grid = torch.bmm(base_HW3.view(1, height * width, 3).expand(len(maps_B32), -1, -1), maps_B32)
-        return _sampled(x_BCHW, grid.view(-1, height, width, 2))
+
+def _resampled(draws_BD: Tensor, config: AugmentationConfig, height: int, width: int) -> _Step:
+    """Interpolate at mapped positions; with `resampling: each` between these once more, where both steps have a map.
+
+    A translation moves all pixels by the same fraction of one. So what it interpolates between are the rotated images
+    at positions that are moved, reflected and flipped by whole pixels, one row and one column more than the image has.
+    """
+    twice = config.resampling == "each" and config.rotation > 0 and config.translation > 0
+    if twice:
+        maps_B23 = affine(draws_BD, AugmentationConfig(rotation=config.rotation), height, width)
+        shift_B2 = (2 * draws_BD[:, [2, 1]] - 1) * config.translation
+        columns_BW, right_B = _moved(shift_B2[:, 0], draws_BD[:, 3] < config.horizontal_flip, width)
+        rows_BH, below_B = _moved(shift_B2[:, 1], draws_BD[:, 4] < config.vertical_flip, height)
+        below_B111, right_B111 = below_B[:, None, None, None], right_B[:, None, None, None]
+    else:
+        maps_B23 = affine(draws_BD, config, height, width)
+        columns_BW, rows_BH = (_centres(side, draws_BD)[None] for side in (width, height))
+    across_B2W = maps_B23[:, :, 0, None] * columns_BW[:, None] + maps_B23[:, :, 2, None]
+    along_B2H = maps_B23[:, :, 1, None] * rows_BH[:, None]
+    reach = math.hypot(1, max(height / width, width / height)) if config.rotation else 1.0
+    reach += 0.0 if twice else 2 * config.translation
+    folds = math.ceil((reach - 1) / 2)
+
+    def step(x_BCHW: Tensor, piece: slice, place_BCHW: Tensor) -> Tensor:
+        grid_B2HW = across_B2W[piece, :, None, :] + along_B2H[piece, :, :, None]
+        for _ in range(folds):
+            grid_B2HW = _reflected(grid_B2HW)
+        sampled_BCHW = functional.grid_sample(
+            x_BCHW, grid_B2HW.permute(0, 2, 3, 1), mode="bilinear", padding_mode="border", align_corners=False
+        )
+        if not twice:
+            return sampled_BCHW
+        rows_BCHW = torch.lerp(sampled_BCHW[:, :, :-1], sampled_BCHW[:, :, 1:], below_B111[piece])
+        return torch.lerp(rows_BCHW[..., :-1], rows_BCHW[..., 1:], right_B111[piece], out=place_BCHW)
 
     return step
 
 
-def _placed(columns_BW: Tensor, rows_BH: Tensor) -> _Step:
-    """Resample at positions that have a column and a row of their own."""
+def _moved(shift_B: Tensor, mirrored_B: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return the positions [batch, side + 1] that a shift interpolates between, and the weight [batch] of the latter.
 
-    def step(x_BCHW: Tensor, piece: slice) -> Tensor:
-        _, _, height, width = x_BCHW.shape
-        columns_BHW = columns_BW[piece, None, :].expand(-1, height, -1)
-        return _sampled(x_BCHW, torch.stack([columns_BHW, rows_BH[piece, :, None].expand(-1, -1, width)], dim=3))
+    Parameters
+    ----------
+    shift_B : as a fraction of the side.
+    mirrored_B : where the images are flipped after they were shifted.
+    """
+    whole_B = (shift_B * side).floor()
+    fraction_B = shift_B * side - whole_B
+    numbers_S = torch.arange(side + 1, dtype=shift_B.dtype, device=shift_B.device)
+    numbers_BS = torch.where(mirrored_B[:, None], side - numbers_S, numbers_S) + whole_B[:, None]
+    return _reflected((2 * numbers_BS + 1) / side - 1), torch.where(mirrored_B, 1 - fraction_B, fraction_B)
+
+
+def _centres(side: int, like: Tensor) -> Tensor:
+    """Return the positions of pixels in the normalized coordinates of `grid_sample`, from -1 to 1."""
+    return (2 * torch.arange(side, dtype=like.dtype, device=like.device) + 1) / side - 1
+
+
+def _reflected(x: Tensor) -> Tensor:
+    """Return positions reflected at -1 and 1: those from -3 to 3 are then within, those farther out nearer by 2."""
+    return torch.lerp(x, x.clamp(-1, 1), 2.0)
+
+
+def _toned(draws_BD: Tensor, config: AugmentationConfig, scaling: Scaling | None) -> _Step:
+    """Change contrast and scale, by one factor and one addend for every image and channel."""
+    factor_B111 = (1 + config.contrast * (2 * draws_BD[:, 5] - 1))[:, None, None, None]
+    if config.contrast_per == "batch":
+        factor_B111 = factor_B111[:1].expand_as(factor_B111)  # that of the batch's first image
+    mean, sd = (scaling.mean, scaling.sd) if scaling else (0.0, 1.0)
+    gain_BC11, of_mean_BC11, constant = factor_B111 / sd, (1 - factor_B111) / sd, mean / sd
+
+    def step(x_BCHW: Tensor, piece: slice, place_BCHW: Tensor) -> Tensor:
+        addend = _means(x_BCHW) * of_mean_BC11[piece] - constant if config.contrast else -constant
+        return torch.mul(x_BCHW, gain_BC11[piece], out=place_BCHW).add_(addend)
 
     return step
 
 
-def _flipped(mirrored_B: Tensor, axis: int) -> _Step:
-    return lambda x_BCHW, piece: _mirrored(x_BCHW, mirrored_B[piece], axis)
-
-
-def _contrasted(factor_B: Tensor) -> _Step:
-    def step(x_BCHW: Tensor, piece: slice) -> Tensor:
-        mean = x_BCHW.mean(dim=(2, 3), keepdim=True)
-        # Written out, as on the CPU torch.lerp is vectorised for one broadcast argument, not for two.
-        mean_BCHW = torch.empty_like(x_BCHW).copy_(mean)
-        return torch.lerp(mean_BCHW, x_BCHW, factor_B[piece].to(x_BCHW.dtype)[:, None, None, None], out=mean_BCHW)
-
-    return step
-
-
-def _mirrored(x: Tensor, mirrored_B: Tensor, axis: int) -> Tensor:
-    """Return `x` [batch, ...], reversed along `axis` where so said."""
-    return torch.where(mirrored_B.view(-1, *[1] * (x.ndim - 1)), x.flip(axis), x)
-
-
-def _sampled(x_BCHW: Tensor, grid_BHW2: Tensor) -> Tensor:
-    return functional.grid_sample(
-        x_BCHW, grid_BHW2.to(x_BCHW.dtype), mode="bilinear", padding_mode="reflection", align_corners=False
-    )
-
-
-def _base(height: int, width: int, device: torch.device) -> Tensor:
-    """Return the homogeneous positions [height, width, 3] of an image's pixels: column, row, 1."""
-    identity = torch.eye(2, 3, device=device)[None]
-    grid_HW2 = functional.affine_grid(identity, [1, 1, height, width], align_corners=False)[0]
-    return functional.pad(grid_HW2, (0, 1), value=1.0)
+def _means(x_BCHW: Tensor) -> Tensor:
+    """Return the mean of each channel [batch, channels, 1, 1]; torch's threads share a single one, and round by it."""
+    at_least_2 = x_BCHW.expand(2, -1, -1, -1) if x_BCHW.shape[:2].numel() == 1 else x_BCHW
+    return at_least_2.mean(dim=(2, 3), keepdim=True)[: len(x_BCHW)]
 
 
 def affine(draws_BD: Tensor, config: AugmentationConfig, height: int, width: int) -> Tensor:

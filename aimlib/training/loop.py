@@ -12,6 +12,7 @@ from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.training import generators
 from aimlib.training.devices import limited_memory
+from aimlib.training.heap import kept_heap
 from aimlib.training.isolation import reproducible
 from aimlib.training.keeper import Keeper, OnCheckpoint, Pause, Paused
 from aimlib.training.outcomes import Outcome, outcome_of, outcome_so_far
@@ -65,7 +66,8 @@ def train(
     UsageError: data and configuration do not fit each other.
     """
     device = device or torch.device("cpu")
-    with reproducible(threads=threads, tf32=config.training.tf32), limited_memory(device, memory_share):
+    state = reproducible(threads=threads, tf32=config.training.tf32)
+    with state, limited_memory(device, memory_share), kept_heap(device):
         generators.seed(config.seed, 0)
         run = Run(config, data, device)
         keeper = Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint)

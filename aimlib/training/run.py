@@ -171,9 +171,11 @@ class Run:
         augmentation = self.options.augmentation
         if augmentation is not None:
             chance = to_device(draws(self.seed, epoch, batch, augmentation), self.device)
-            x_BCHW = augment(x_BCHW, chance, augmentation)
+            x_BCHW = augment(x_BCHW, chance, augmentation, self.scaling)
+        else:
+            x_BCHW = self.scaling(x_BCHW)
         with autocast(self.device, self.options.precision):
-            logits = self.network(self.scaling(x_BCHW))
+            logits = self.network(x_BCHW)
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.options.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

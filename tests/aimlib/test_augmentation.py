@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_runs import quick
 from torch import Tensor
 from torch.nn import functional
 
 from aimlib.config import AugmentationConfig
 from aimlib.training.augmentation import affine, augment, draws
+from aimlib.training.inputs import Scaling
 
 EVERYTHING = AugmentationConfig(
     rotation=0.15, translation=0.1, horizontal_flip=0.5, vertical_flip=0.5, contrast=0.1, passes=2
@@ -104,7 +110,8 @@ def test_passes_follow_one_another() -> None:
 
 
 def reference(x: Tensor, table: Tensor, config: AugmentationConfig) -> Tensor:
-    """Augment the whole batch at once by the plainest operations."""
+    """Augment the whole batch at once by the plainest operations, in float64."""
+    x, table = x.double(), table.double()
     for draws_BD in table:
         parts = (
             [AugmentationConfig(rotation=config.rotation), AugmentationConfig(translation=config.translation)]
@@ -124,31 +131,90 @@ def reference(x: Tensor, table: Tensor, config: AugmentationConfig) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("resampling", ["once", "each"])
-@pytest.mark.parametrize("per", ["image", "batch"])
-@pytest.mark.parametrize("shape", [(5, 224, 224, 3), (33, 64, 64, 3), (2, 33, 47, 1)])
-def test_parts_and_shared_positions_leave_every_bit_as_it_was(
-    resampling: str, per: str, shape: tuple[int, int, int, int]
+def of(chance: float, value: float) -> st.SearchStrategy[float]:
+    return st.sampled_from([0.0, chance, value])
+
+
+configs = st.builds(
+    AugmentationConfig,
+    rotation=of(0.15, 0.5),
+    translation=of(0.1, 0.9),
+    horizontal_flip=of(0.5, 1.0),
+    vertical_flip=of(0.5, 1.0),
+    contrast=of(0.1, 0.9),
+    contrast_per=st.sampled_from(["image", "batch"]),
+    passes=st.integers(1, 3),
+)
+each = configs.map(lambda config: config.model_copy(update={"resampling": "each"}))
+cropped = configs.map(lambda config: config.model_copy(update={"crop_scale": 0.25}))
+
+
+@settings(quick, max_examples=200)
+@given(
+    config=st.one_of(configs, each, cropped),
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 48), st.integers(1, 48), st.sampled_from([1, 3, 4])),
+    images=st.integers(0, 10**6),
+    scaled=st.booleans(),
+)
+def test_pixels_are_those_of_the_plainest_operations(
+    config: AugmentationConfig, shape: tuple[int, int, int, int], images: int, scaled: bool
 ) -> None:
-    config = EVERYTHING.model_copy(update={"resampling": resampling, "contrast_per": per})
-    x = photos(*shape)
-    table = draws(1, 3, np.arange(len(x)), config)
+    x = photos(*shape)  # in channels-last memory, as batches are
+    table = draws(1, 3, images + np.arange(len(x)), config)
+    scaling = Scaling(torch.full((1, x.shape[1], 1, 1), 117.0), torch.full((1, x.shape[1], 1, 1), 64.0))
     expected = reference(x, table, config)
-    assert torch.equal(augment(x, table, config), expected)
-    assert torch.equal(augment(x.byte(), table, config), expected), "stored pixels as they are"
+    expected = (expected - 117) / 64 if scaled else expected
+    # Positions, up to 3 half-axes, are rounded by 1e-7 of them a few times; neighbours differ by 255, by contrast more.
+    stretch = max(shape[1:3]) / min(shape[1:3])
+    tolerance = 1e-4 * max(shape[1:3]) * stretch * (1 + config.contrast) ** config.passes
+    found = augment(x, table, config, scaling if scaled else None)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance / (64 if scaled else 1))
+    for same in (x.byte(), x.byte().contiguous(), x.contiguous()):
+        assert torch.equal(augment(same, table, config, scaling if scaled else None), found)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_pixels_of_an_image_do_not_depend_on_its_batch(channels: int) -> None:
-    x, images = photos(32, 9, 7, channels), np.arange(100, 132)
-    whole = augment(x, draws(5, 2, images, EVERYTHING), EVERYTHING)
+@pytest.mark.parametrize(
+    "flips", [{"horizontal_flip": 0.5}, {"vertical_flip": 0.5}, {"horizontal_flip": 0.3, "vertical_flip": 0.6}]
+)
+@pytest.mark.parametrize("resampling", ["once", "each"])
+def test_flips_alone_move_stored_values_as_they_are(flips: dict[str, float], resampling: str) -> None:
+    config = AugmentationConfig(**flips, resampling=resampling, passes=2)
+    x = photos(16, 9, 10).byte()
+    table = draws(0, 1, np.arange(16), config)
+    out = augment(x, table, config)
+    assert out.dtype == torch.float32
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    for image, row, found in zip(x, table.unbind(1), out, strict=True):
+        expected = image
+        for MX, MY in row[:, [MIRROR_X, MIRROR_Y]] < torch.tensor([config.horizontal_flip, config.vertical_flip]):
+            expected = expected.flip([axis for axis, mirrored in ((2, MX), (1, MY)) if mirrored])
+        assert torch.equal(found, expected.float())
+
+
+@pytest.mark.parametrize("resampling", ["once", "each"])
+@pytest.mark.parametrize("shape", [(32, 9, 7, 1), (32, 9, 7, 3), (7, 190, 211, 1), (7, 65, 63, 3)])
+def test_pixels_of_an_image_depend_on_neither_its_batch_nor_threads(
+    shape: tuple[int, int, int, int], resampling: str, set_threads: Callable[[int], None]
+) -> None:
+    config = EVERYTHING.model_copy(update={"resampling": resampling})
+    x, images = photos(*shape), np.arange(100, 100 + shape[0])
+    set_threads(2)
+    whole = augment(x, draws(5, 2, images, config), config)
     assert not torch.equal(whole, x)
-    for size in (1, 7, 32):
+    for threads, size in ((1, 1), (2, 1), (3, 7), (1, 32)):
+        set_threads(threads)
         parts = [
-            augment(x[at : at + size], draws(5, 2, images[at : at + size], EVERYTHING), EVERYTHING)
-            for at in range(0, 32, size)
+            augment(x[at : at + size], draws(5, 2, images[at : at + size], config), config)
+            for at in range(0, len(x), size)
         ]
         assert torch.equal(torch.cat(parts), whole)
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 def test_draws_belong_to_seed_epoch_and_image() -> None:

@@ -188,6 +188,33 @@ def test_a_run_does_not_feel_the_state_that_it_finds(hostile: None) -> None:
     assert after == mode, "what was found is put back, strange as it is"
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_no_run_reads_memory_before_it_is_written(precision: str) -> None:
+    """Filling such memory with not-a-numbers changes nothing, so runs do without."""
+    with restored_registries():
+
+        @backbones.register("filling")
+        class Filling(backbones.get("small_resnet")):  # type: ignore[misc]
+            def build(self, shape: Any) -> nn.Module:
+                torch.utils.deterministic.fill_uninitialized_memory = True
+                return super().build(shape)
+
+        plain, filling = (
+            without_clock(
+                train(
+                    run_config(
+                        model={**VICTIM["model"], "backbone": {**AIM["backbone"], "name": name}},
+                        training__augmentation=VICTIM["training__augmentation"],
+                        training__precision=precision,
+                    ),
+                    data_set(channels=3),
+                )
+            )
+            for name in ("small_resnet", "filling")
+        )
+    assert filling == plain
+
+
 def test_a_run_that_ends_by_an_exception_leaves_nothing_either() -> None:
     before = state()
     torch.manual_seed(5)

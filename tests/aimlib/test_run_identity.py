@@ -12,7 +12,7 @@ from tiny_runs import AIM, document, quick, restored_registries, run_config
 
 import aimlib.config
 from aimlib.component import ComponentConfig
-from aimlib.config import RunConfig
+from aimlib.config import AugmentationConfig, RunConfig
 from aimlib.placements.base import Placement
 from aimlib.registry import memories, placements
 
@@ -51,6 +51,15 @@ def test_a_new_option_with_a_default_leaves_ids_as_they_were() -> None:
 
 def test_a_new_version_changes_the_id() -> None:
     assert with_placement(1, size=2) != with_placement(2, size=2)
+
+
+def test_a_new_version_of_augmentation_changes_the_ids_of_runs_that_augment(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, augmented = run_config(), run_config(training__augmentation={"horizontal_flip": 0.5})
+    before = augmented.run_id(FINGERPRINT)
+    assert before == "00eac4b97fca49273e83"  # of version 2
+    monkeypatch.setattr(AugmentationConfig, "version", 3)
+    assert augmented.run_id(FINGERPRINT) != before
+    assert plain.run_id(FINGERPRINT) == GOLDEN[0]
 
 
 def test_data_and_schema_change_the_id(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,19 @@ def test_stored_pixels_are_scaled_as_their_floats_are_and_stay_as_they_were() ->
     assert torch.equal(floats, x)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_scaling_gives_the_same_bits_in_any_memory(channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 7, 5, channels), dtype=np.uint8)
+    scaling = standardization(pixels, np.arange(4))
+    stored = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    expected = (stored.float() - scaling.mean) / scaling.sd
+    for x in (stored, stored.contiguous(), stored.float(), stored.contiguous().float()):
+        kept = x.clone()
+        assert torch.equal(scaling(x), expected)
+        assert scaling(x).stride() == x.stride()
+        assert torch.equal(x, kept)
+
+
 @pytest.mark.parametrize("size", [3, 4])
 def test_standardization_counts_every_pixel_of_an_odd_number(size: int) -> None:
     pixels = np.random.default_rng(size).integers(0, 256, (131, size, size, 1), dtype=np.uint8)
