@@ -9,12 +9,12 @@ Rivals: The same networks by concatenation, and the steps of `bench.training_ste
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
-    3.11.2; medians of 1 rounds, 92 s in all.
+    3.11.2; medians of 1 rounds, 132 s in all.
 
-Reached: NOT MET: peak memory of every_layer / baseline, resnet50, 128 px, float32, batch 16: 2.57 (≤ 1.05); NOT MET:
-    peak memory of every_layer, conv_sigmoid / baseline, resnet50, 128 px, float32, batch 16: 2.76 (≤ 1.05); NOT MET:
+Reached: NOT MET: peak memory of every_layer / baseline, resnet50, 128 px, float32, batch 16: 2.56 (≤ 1.05); NOT MET:
+    peak memory of every_layer, conv_sigmoid / baseline, resnet50, 128 px, float32, batch 16: 2.73 (≤ 1.05); NOT MET:
     peak memory of every_layer / baseline, resnet50, 128 px, bfloat16, batch 16: 3.14 (≤ 1.05); NOT MET: peak memory
-    of every_layer, conv_sigmoid / baseline, resnet50, 128 px, bfloat16, batch 16: 3.29 (≤ 1.05); peak memory of
+    of every_layer, conv_sigmoid / baseline, resnet50, 128 px, bfloat16, batch 16: 3.27 (≤ 1.05); peak memory of
     every_layer / baseline, small_resnet, 64 px, float32, batch 32: 1.02 (≤ 1.05); NOT MET: peak memory of
     every_layer, conv_sigmoid / baseline, small_resnet, 64 px, float32, batch 32: 1.6 (≤ 1.05); peak memory of
     every_layer / baseline, small_resnet, 64 px, bfloat16, batch 32: 1.04 (≤ 1.05); NOT MET: peak memory of

@@ -20,6 +20,10 @@ import numpy as np
 import torch
 from numpy.random import mtrand
 
+# Without it MKL, which multiplies matrices for torch, rounds by where in memory they lie, from process to process and
+# call to call (measured: in 14 of 24 processes, in the last bit). It is read at the first product.
+os.environ.setdefault("MKL_CBWR", "AUTO")
+
 
 class _Setting(NamedTuple):
     """Something global, how it is read and written, and its value in a run."""

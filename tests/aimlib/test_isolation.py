@@ -241,3 +241,27 @@ def test_within_a_run() -> None:
     with reproducible(threads=None, tf32=False):
         assert not torch.backends.cuda.matmul.allow_tf32
         assert not torch.backends.cudnn.allow_tf32
+
+
+def test_products_of_matrices_do_not_depend_on_the_process() -> None:
+    """MKL left to itself rounds by where in memory the matrices lie; the gradient of a memory's convolution is one."""
+    found = {
+        subprocess.run([sys.executable, "-c", _PRODUCT], capture_output=True, text=True, check=True).stdout
+        for _ in range(5)
+    }
+    assert len(found) == 1
+    assert len(set(found.pop().split())) == 1
+
+
+_PRODUCT = """
+import hashlib, os
+import torch
+import aimlib.training.isolation
+draw = torch.Generator().manual_seed(0)
+x = torch.randn(1, 1, 7, 7, generator=draw, requires_grad=True)
+weight = torch.randn(128, 1, 1, 1, generator=draw)
+gradient = torch.randn(1, 128, 7, 7, generator=draw)
+for _ in range(3):
+    (found,) = torch.autograd.grad(torch.nn.functional.conv2d(x, weight), x, gradient)
+    print(hashlib.sha256(found.numpy().tobytes()).hexdigest())
+"""
