@@ -101,22 +101,20 @@ def _session(
     console: Console,
 ) -> Session:
     """Compute what is missing of a study."""
-    checking = console.status("checking the study, its networks and its data")
-    with checking:
-        arms = planning.arms_of(file)
-    store = ResultStore(directory)
-    refuse_another_study(store, file.spec.name)
-    settled = store.settled()
     session = uuid.uuid4().hex[:12]
-    given = [arm.resources for arm in arms]
     with ExitStack() as stack:
-        hands: InlineExecutor | RayExecutor = InlineExecutor(given)
-        if executor == "ray":
-            hands = stack.enter_context(RayExecutor(given, address))
-        if len(settled) < len(arms) * len(file.spec.seeds):
-            hands.begin()  # to start, which takes time, while the rest is found out
-        with checking:
+        with console.status("checking the study, its networks and its data"):
+            arms = planning.arms_of(file)
+            given = [arm.resources for arm in arms]
+            hands: InlineExecutor | RayExecutor = InlineExecutor(given)
+            if executor == "ray":
+                hands = stack.enter_context(RayExecutor(given, address))
+            if _is_unfinished(directory, len(arms) * len(file.spec.seeds)):
+                hands.begin()  # to start, which takes time, while the rest is found out
             plan = planning.plan(file, arms)
+        store = ResultStore(directory)
+        refuse_another_study(store, file.spec.name)
+        settled = store.settled()
         todo = {task.run_id: task for task in tasks(plan, store, list(plan.runs), session, until)}
         missing = {run_id: task for run_id, task in todo.items() if run_id not in settled and run_id not in prune}
         waiting_there = _paused_there(missing, store)
@@ -150,6 +148,11 @@ def _session(
         interrupted=stop.reason,
         code=stop.code,
     )
+
+
+def _is_unfinished(directory: Place, planned: int) -> bool:
+    """Tell whether a study is sure to have runs without a result; creates nothing."""
+    return not (directory / STUDY_FILE).exists() or len(ResultStore(directory).settled()) < planned
 
 
 def _paused_there(missing: Mapping[str, Task], store: ResultStore) -> dict[str, float | None]:

@@ -81,8 +81,8 @@ cluster = Cluster(
 )
 try:
     try:
-        with Executor([Resources(gpus=5)], cluster.address):
-            pass
+        with Executor([Resources(gpus=5)], cluster.address) as executor:
+            executor.check()
     except UsageError as error:
         print(json.dumps({"refused": str(error)}), flush=True)
     tasks = (
