@@ -68,10 +68,7 @@ def measure(asked: Asked) -> Answer:
     return Answer(rows, goals, notes, versions)
 
 
-_WHY = (
-    "Network and optimizer, the same for all, take 95 % of a step and more; what is left to the loops is less than the "
-    "rounds differ by."
-)
+_WHY = "Network and optimizer are the same for all; what the loops differ by is less than what the rounds do."
 
 
 def _goal(case: Case, rates: Mapping[str, Sequence[float]]) -> Goal:
