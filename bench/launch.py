@@ -13,11 +13,11 @@ Rivals: Ray Tune's function trainable on two CPUs, its loggers and output off, w
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
-    3.11.2; medians of 1 to 2 rounds, 166 s in all.
+    3.11.2; medians of 1 to 4 rounds, 254 s in all.
 
-Reached: NOT MET: cost per trial, scheduling only / the better form of Ray Tune with reused actors: 2.05 (≤ 1.1); NOT
-    MET: cost per trial, with ledger / the better form of Ray Tune with reused actors: 5.42 (≤ 1.1); overhead on 100
-    trials of 60 s on two workers, start included, %: 0.512 (≤ 2).
+Reached: NOT MET: cost per trial, scheduling only / the better form of Ray Tune with reused actors: 2.57 (≤ 1.1); NOT
+    MET: cost per trial, with ledger / the better form of Ray Tune with reused actors: 2.39 (≤ 1.1); overhead on 100
+    trials of 60 s on two workers, start included, %: 0.364 (≤ 2).
 """
 
 from __future__ import annotations

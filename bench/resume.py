@@ -103,13 +103,13 @@ def finished_study(study: Path, finished: int) -> None:
     from rich.console import Console
 
     from ablations import planning
-    from ablations.registration import register
+    from ablations.registration import prepare, register
     from ablations.store import ResultStore
     from ablations.study import read_study
 
     plan = planning.plan(read_study("demo", [f"seeds={finished // LEFT + 1}"]))
     store = ResultStore(study)
-    register(plan, store, set(), Console(quiet=True))
+    register(plan, store, set(), Console(quiet=True), prepare(plan, store))
     for run in plan.runs[:finished]:
         store.commit(_record(run, plan))
     store.compact()
