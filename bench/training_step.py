@@ -49,6 +49,7 @@ from unittest import mock
 import torch
 from torch.autograd.profiler import profile
 
+from aimlib.training.heap import kept_heap
 from bench.harness import Answer, Asked, Goal, Row, main, ratios, rounds_of, row, timed
 from bench.networks import ARMS, BASELINE, RECOMPUTED, Case, Step, by_concatenation, cases, step
 
@@ -106,14 +107,19 @@ class _Found:
 
 
 def measure(asked: Asked) -> Answer:
-    """Time steps case by case; the subjects of a case take turns."""
+    """Time steps case by case, on the heap that a run has; the subjects of a case take turns."""
     device = torch.device(asked.device)
+    with kept_heap(device):
+        return _measured(asked, device)
+
+
+def _measured(asked: Asked, device: torch.device) -> Answer:
     asked_about = cases(asked.quick)
     speed = _bytes_per_second(device, asked.quick)
     rows = [row("memory", "copy", [value / 1e9 for value in speed], "GB/s")]
     large: _Found | None = None
     if not asked.quick:
-        large = _find(replace(asked_about[0], batch=_MANY), (BASELINE, ARMS[0]), device, rounds=3, steps=1)
+        large = _find(replace(asked_about[0], batch=_MANY), (BASELINE, ARMS[0]), device, rounds=5, steps=1, warm_up=5)
         rows += large.rows()
     goals: list[Goal] = []
     for case in asked_about:
@@ -130,7 +136,10 @@ def measure(asked: Asked) -> Answer:
     return Answer(rows, goals, notes)
 
 
-def _find(case: Case, subjects: Sequence[str], device: torch.device, rounds: int, steps: int) -> _Found:
+def _find(
+    case: Case, subjects: Sequence[str], device: torch.device, rounds: int, steps: int, warm_up: int = 1
+) -> _Found:
+    """Time steps, after `warm_up` rounds: a large batch's become shorter until its memory is mapped."""
     taken = {subject: step(case, subject, device) for subject in subjects}
     found: dict[str, list[Parts]] = {subject: [] for subject in subjects}
 
@@ -143,7 +152,7 @@ def _find(case: Case, subjects: Sequence[str], device: torch.device, rounds: int
         return call
 
     operators = {subject: _operators(taken[subject]) for subject in subjects}
-    rounds_of({subject: one(subject) for subject in subjects}, rounds, warm_up=int(rounds > 1))
+    rounds_of({subject: one(subject) for subject in subjects}, rounds, warm_up=warm_up if rounds > 1 else 0)
     weights = {
         subject: sum(p.numel() * p.element_size() for p in taken[subject].network.parameters()) / 2**20
         for subject in subjects
