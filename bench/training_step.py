@@ -14,25 +14,25 @@ Rivals: The same networks as the post describes them, in the same run: the memor
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
-    3.11.2; medians of 1 to 15 rounds, 417 s in all.
+    3.11.2; medians of 1 to 15 rounds, 454 s in all.
 
 Reached: NOT MET: time of every_layer / baseline, resnet50, 128 px, float32, batch 16: the ratio of multiply-adds +
-    0.05: 1.35 (≤ 1.17); time of every_layer / concatenated, resnet50, 128 px, float32, batch 16: 0.413 (≤ 0.92); time
+    0.05: 1.34 (≤ 1.17); time of every_layer / concatenated, resnet50, 128 px, float32, batch 16: 0.366 (≤ 0.92); time
     of every_layer, conv_sigmoid / baseline, resnet50, 128 px, float32, batch 16: the ratio of multiply-adds + 0.05:
-    2.59 (≤ 2.84); time of every_layer, conv_sigmoid / concatenated, resnet50, 128 px, float32, batch 16: 0.741 (≤
+    2.48 (≤ 2.84); time of every_layer, conv_sigmoid / concatenated, resnet50, 128 px, float32, batch 16: 0.75 (≤
     0.92); NOT MET: time of every_layer / baseline, resnet50, 128 px, bfloat16, batch 16: the ratio of multiply-adds +
-    0.05: 1.4 (≤ 1.17); time of every_layer / concatenated, resnet50, 128 px, bfloat16, batch 16: 0.448 (≤ 0.92); time
-    of every_layer, conv_sigmoid / baseline, resnet50, 128 px, bfloat16, batch 16: the ratio of multiply-adds + 0.05:
-    2.81 (≤ 2.84); time of every_layer, conv_sigmoid / concatenated, resnet50, 128 px, bfloat16, batch 16: 0.872 (≤
-    0.92); NOT MET: time of every_layer / baseline, small_resnet, 64 px, float32, batch 32: the ratio of multiply-adds
-    + 0.05: 1.2 (≤ 1.06); time of every_layer / concatenated, small_resnet, 64 px, float32, batch 32: 0.731 (≤ 0.92);
-    time of every_layer, conv_sigmoid / baseline, small_resnet, 64 px, float32, batch 32: the ratio of multiply-adds +
-    0.05: 2.25 (≤ 3.62); time of every_layer, conv_sigmoid / concatenated, small_resnet, 64 px, float32, batch 32:
-    0.911 (≤ 0.92); NOT MET: time of every_layer / baseline, small_resnet, 64 px, bfloat16, batch 32: the ratio of
-    multiply-adds + 0.05: 1.27 (≤ 1.06); time of every_layer / concatenated, small_resnet, 64 px, bfloat16, batch 32:
-    0.796 (≤ 0.92); time of every_layer, conv_sigmoid / baseline, small_resnet, 64 px, bfloat16, batch 32: the ratio
-    of multiply-adds + 0.05: 2.4 (≤ 3.62); time of every_layer, conv_sigmoid / concatenated, small_resnet, 64 px,
-    bfloat16, batch 32: 0.916 (≤ 0.92).
+    0.05: 1.37 (≤ 1.17); time of every_layer / concatenated, resnet50, 128 px, bfloat16, batch 16: 0.425 (≤ 0.92);
+    time of every_layer, conv_sigmoid / baseline, resnet50, 128 px, bfloat16, batch 16: the ratio of multiply-adds +
+    0.05: 2.71 (≤ 2.84); time of every_layer, conv_sigmoid / concatenated, resnet50, 128 px, bfloat16, batch 16: 0.893
+    (≤ 0.92); NOT MET: time of every_layer / baseline, small_resnet, 64 px, float32, batch 32: the ratio of
+    multiply-adds + 0.05: 1.2 (≤ 1.06); time of every_layer / concatenated, small_resnet, 64 px, float32, batch 32:
+    0.726 (≤ 0.92); time of every_layer, conv_sigmoid / baseline, small_resnet, 64 px, float32, batch 32: the ratio of
+    multiply-adds + 0.05: 2.2 (≤ 3.62); time of every_layer, conv_sigmoid / concatenated, small_resnet, 64 px,
+    float32, batch 32: 0.903 (≤ 0.92); NOT MET: time of every_layer / baseline, small_resnet, 64 px, bfloat16, batch
+    32: the ratio of multiply-adds + 0.05: 1.29 (≤ 1.06); time of every_layer / concatenated, small_resnet, 64 px,
+    bfloat16, batch 32: 0.796 (≤ 0.92); time of every_layer, conv_sigmoid / baseline, small_resnet, 64 px, bfloat16,
+    batch 32: the ratio of multiply-adds + 0.05: 2.43 (≤ 3.62); NOT MET: time of every_layer, conv_sigmoid /
+    concatenated, small_resnet, 64 px, bfloat16, batch 32: 0.927 (≤ 0.92).
 """
 
 from __future__ import annotations
