@@ -15,7 +15,8 @@ from ablations.execution.endings import Blame, Ending
 from ablations.execution.queue import Again, Decision, Queue
 from ablations.execution.stopping import Stop
 from ablations.store import ResultStore
-from ablations.trial import Task, failure
+from ablations.task import Task
+from ablations.trial import failure
 from aimlib.errors import StoreError
 from aimlib.records import SETTLED
 

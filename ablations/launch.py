@@ -24,9 +24,10 @@ from ablations.session import Session
 from ablations.sight import Outline, Progress, Sight
 from ablations.store import ResultStore
 from ablations.study import StudyFile, read_study
+from ablations.task import Task
 from ablations.trackers.tracker import refuse_unusable
 from ablations.trackers.tracking import trackings
-from ablations.trial import Task, paused_at, settle_as_pruned, tasks
+from ablations.trial import paused_at, settle_as_pruned, tasks
 from aimlib.errors import UsageError
 from aimlib.places import ObjectPath, Place, place
 from aimlib.records import STUDY_FILE

@@ -7,7 +7,6 @@ import functools
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from ablations.execution.endings import Ending, ending_of
 from ablations.planning import Plan, PlannedRun
 from ablations.provenance import plugins_of, provenance
 from ablations.store import Claim, Fenced, ResultStore, read_mark
+from ablations.task import Task
 from aimlib.component import is_local
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
@@ -31,39 +31,6 @@ from aimlib.training.outcomes import Outcome, outcome_so_far
 
 _LOOK = 1.0
 """Seconds between two looks at whether the session is to end."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """Everything that a worker needs to know of a run, as plain values.
-
-    Attributes
-    ----------
-    directory : the study directory.
-    mark : what marks it as the driver's own directory, see `ResultStore.mark`.
-    config : the RunConfig as JSON; validated again by the worker.
-    costs : the trial columns that are known of the network before it is trained.
-    device, threads : where it is trained.
-    gpus : GPUs that it is given; a fraction bounds the memory that it may take of one.
-    accelerator : type of GPU that it needs, so that the runs of a seed have the same; empty: any.
-    session : name of the session that computes it, which may be asked to stop; empty: none.
-    until : it pauses after so many epochs, its state kept; None: it goes to its end.
-    """
-
-    directory: str
-    mark: str
-    study: str
-    arm: str
-    run_id: str
-    fingerprint: str
-    config: dict[str, Any]
-    costs: dict[str, int]
-    device: Literal["cpu", "cuda"]
-    threads: int
-    gpus: float = 0.0
-    accelerator: str = ""
-    session: str = ""
-    until: int | None = None
 
 
 def tasks(
@@ -341,8 +308,3 @@ def _components(config: RunConfig) -> dict[str, Any]:
 @functools.cache
 def _here() -> dict[str, Any]:
     return dict(provenance())
-
-
-def as_json(task: Task) -> dict[str, Any]:
-    """Return the task as plain values, for the way to a worker."""
-    return asdict(task)

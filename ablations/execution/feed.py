@@ -16,7 +16,7 @@ from ablations.execution.endings import Ending, Listener, blame_of_death
 from ablations.execution.leaving import is_draining
 from ablations.execution.queue import Queue
 from ablations.execution.stopping import Stop
-from ablations.trial import Task, as_json
+from ablations.task import Task, as_json
 
 _NODES = 5.0
 """Seconds between two looks at which nodes are alive."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from ablations.execution.endings import Blame, Ending
-from ablations.trial import Task
+from ablations.task import Task
 
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 60.0
 """Seconds before an attempt that infrastructure ended is repeated: doubled with every one in a row."""

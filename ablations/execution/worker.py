@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -22,7 +23,7 @@ from ray import tune
 
 from ablations.execution.endings import Ending, ending_of
 from ablations.execution.leaving import Leaving
-from ablations.trial import Task, execute
+from ablations.task import Task
 
 _BEAT = 20.0
 """Seconds after which a sign of life is sent, where no epoch was completed."""
@@ -34,6 +35,17 @@ _GRACE = 25.0
 """Seconds that a run has to save its state after SIGTERM."""
 _LOOK = 2.0
 """Seconds between two looks at whether the node is about to go: a cloud may give no more than 25 s."""
+
+
+def execute(task: Task, on_epoch: Callable[[Mapping[str, Any]], None], pause: Callable[[], bool]) -> Ending:
+    """Compute a run: `ablations.trial.execute`, which is imported when a run begins.
+
+    Tune takes a worker for started when this module is imported. With torch that took seconds, in which the first
+    worker may end its run; Tune then gives it the run that waits for the second one, and drops the second.
+    """
+    from ablations import trial  # noqa: PLC0415
+
+    return trial.execute(task, on_epoch, pause)
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]

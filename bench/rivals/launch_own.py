@@ -107,7 +107,7 @@ def schedule(count: int) -> None:
     from ablations.execution.queue import Queue
     from ablations.execution.stopping import Stop
     from ablations.resources import Resources
-    from ablations.trial import Task
+    from ablations.task import Task
 
     config = {"seed": 0, "training": {"epochs": 1}}
     tasks = [Task("", "", "", "arm", f"{number:020x}", "", config, {}, "cpu", 1) for number in range(count)]

@@ -19,7 +19,8 @@ from ablations.execution.ray_executor import RayExecutor
 from ablations.launch import run
 from ablations.store import ResultStore, read_mark
 from ablations.study import read_study
-from ablations.trial import Task, execute, tasks
+from ablations.task import Task
+from ablations.trial import execute, tasks
 from aimlib.errors import UsageError
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ablations.execution.endings import Ending, blame_of_death, ending_of, fault_of, is_full
 from ablations.execution.queue import Again, Over, Queue, in_order
 from ablations.store.files import explained
-from ablations.trial import Task
+from ablations.task import Task
 from aimlib.errors import StoreError
 
 

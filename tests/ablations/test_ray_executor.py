@@ -28,7 +28,7 @@ from ablations.execution.ray_executor import scratch
 from ablations.execution.stopping import Stop
 from ablations.launch import run
 from ablations.resources import Resources
-from ablations.trial import Task
+from ablations.task import Task
 from aimlib.errors import UsageError
 
 

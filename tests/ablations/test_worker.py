@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ import pytest
 
 from ablations.execution import leaving, worker
 from ablations.execution.endings import Ending
-from ablations.trial import Task, as_json
+from ablations.task import Task, as_json
 
 TASK = Task("", "", "", "aim", "0" * 20, "", {"seed": 0}, {}, "cpu", 1)
 
@@ -174,3 +176,10 @@ def test_what_a_task_needs_is_asked_for() -> None:
     wanted = {"CPU": 2.0, "GPU": 0.5, "accelerator_type:A100": 0.001}
     request = worker.Worker.default_resource_request({"resources": json.dumps(wanted)})
     assert request.required_resources == wanted
+
+
+def test_a_worker_is_there_before_torch_is() -> None:
+    """While a worker imports torch, another one may end its run and be given the one that waits for it."""
+    code = "import sys; from ablations.execution.worker import Worker; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

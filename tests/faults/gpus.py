@@ -15,7 +15,7 @@ from ablations.execution.queue import Queue
 from ablations.execution.ray_executor import RayExecutor
 from ablations.execution.stopping import Stop
 from ablations.resources import Resources
-from ablations.trial import Task
+from ablations.task import Task
 from aimlib.errors import UsageError
 
 services.resolve_ip_for_localhost = lambda host: host

@@ -18,7 +18,7 @@ from ablations.execution.ray_executor import RayExecutor
 from ablations.execution.stopping import Stop
 from ablations.resources import Resources
 from ablations.sight import Outline, Progress
-from ablations.trial import Task
+from ablations.task import Task
 
 
 class Driver:
