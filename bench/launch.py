@@ -13,11 +13,11 @@ Rivals: Ray Tune's function trainable on two CPUs, its loggers and output off, w
 
 Measured: 2026-11-25, Intel(R) Xeon(R) Processor, 2 cores, 24 GiB, Linux 6.18.44-fc-v657, Python 3.11.7; torch 2.14.1,
     torchvision 0.29.1, ray 2.60.0, optuna 5.0.0, pandas 3.1.1, pyarrow 26.0.1, numpy 2.4.6, scipy 1.17.1, matplotlib
-    3.11.2; medians of 1 to 4 rounds, 254 s in all.
+    3.11.2; medians of 1 to 4 rounds, 246 s in all.
 
-Reached: NOT MET: cost per trial, scheduling only / the better form of Ray Tune with reused actors: 2.57 (≤ 1.1); NOT
+Reached: NOT MET: cost per trial, scheduling only / the better form of Ray Tune with reused actors: 2.32 (≤ 1.1); NOT
     MET: cost per trial, with ledger / the better form of Ray Tune with reused actors: 2.39 (≤ 1.1); overhead on 100
-    trials of 60 s on two workers, start included, %: 0.364 (≤ 2).
+    trials of 60 s on two workers, start included, %: 0.384 (≤ 2).
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def _whys(costs: dict[str, list[float]]) -> dict[str, str]:
     disk, inline, scheduling, whole = (row("", "", costs[name], "ms").figure for name in names)
     return {
         "scheduling only": "Trials that end at once end before a second worker is there: Tune gives the first one what "
-        "waits for the second, and one process computes all 100 (counted once); plain Tune has all trials beforehand and "
-        "starts its workers together. A trial that lasts longer than a worker takes to start, about 1 s, has both.",
+        "waits for the second, and one process computes all 100 (counted once); plain Tune knows all trials beforehand "
+        "and starts its workers together. A trial that lasts longer than a worker takes to start, about 1 s, has both.",
         "with ledger": "A trial is claimed, saved and committed, and tells its beginning, its epoch and its end; plain "
         f"Tune keeps nothing. Of {whole:.1f} ms the way to a worker and back takes {scheduling:.1f} ms; what is kept "
         f"takes {inline:.1f} ms in one process (the row of ours inline), of which the disk, asked by two processes, is "
