@@ -60,10 +60,12 @@ class Connection:
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
         _refuse_deaf(self.address)
+        place = contextlib.ExitStack()
         if self.address is None:
             prepare_token()
+            place.enter_context(on_loopback())  # before anybody can import ray, which reads it then
         # A daemon: whoever ends the process without ending the connection must not wait for it.
-        self._thread = threading.Thread(target=self._live, name="ray", daemon=True)
+        self._thread = threading.Thread(target=self._live, args=(place,), name="ray", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
@@ -89,9 +91,10 @@ class Connection:
         if self._thread is not None:
             self._thread.join()
 
-    def _live(self) -> None:
+    def _live(self, place: contextlib.AbstractContextManager[Any]) -> None:
         try:
-            self._connect()
+            with place:
+                self._connect()
         except BaseException as error:  # noqa: BLE001 -- raised where somebody waits
             self._error = error
         self._there.set()
@@ -103,18 +106,15 @@ class Connection:
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"address": self.address}
-        place: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if self.address is None:
             options = {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
             # Tune's workers have an environment of their own: those that Ray starts ahead, one per CPU, are never used.
             options |= {"_system_config": {"prestart_worker_first_driver": False}}
-            place = on_loopback()
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the listener tells what happens to runs
-        with place:
-            import ray  # noqa: PLC0415 -- seconds of start-up that only this needs
+        import ray  # noqa: PLC0415 -- seconds of start-up that only this needs
 
-            logging.getLogger("ray").setLevel(logging.ERROR)  # it warns of signals, which are ours here
-            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it warns of signals, which are ours here
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the listener tells what happens to runs
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         _hush()
 
 

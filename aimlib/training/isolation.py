@@ -2,7 +2,8 @@
 
 Worker processes are used for many runs, with plugins of third parties among them. Covered is what can be read and
 written back (`_settings`, `reproducible`). Not covered: replaced attributes of modules, hooks on all modules of torch,
-threads and files left open, and memory; who needs more than this gives every run a process.
+threads and files left open, and memory; how MKL rounds where the process multiplied matrices before this module was
+imported. Who needs more than this gives every run a process.
 """
 
 from __future__ import annotations

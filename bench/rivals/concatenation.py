@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -50,8 +52,13 @@ def concatenating(network: AimNetwork) -> AimNetwork:
     """Return the network, changed in place, with concatenations in place of sums. Its outputs are the same."""
     for reading, reader in zip(network.attachment.readers, list(network.readers()), strict=True):
         replace_module(network.network, reading.layer, _Layer(reader))
+    return with_updates(network, _Update)
+
+
+def with_updates(network: AimNetwork, changed: Callable[[nn.Module], nn.Module]) -> AimNetwork:
+    """Return the network, its updates replaced in place by what `changed` makes of them."""
     for place, name in zip(network.updates, network.attachment.updates, strict=True):
-        update = _Update(network.updates[place])
+        update = changed(network.updates[place])
         network.updates[place] = update
         for hook in network.network.get_submodule(name)._forward_hooks.values():
             hook.update = update

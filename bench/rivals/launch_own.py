@@ -51,11 +51,12 @@ class WithLedger(RayExecutor):
 
     def worker(self) -> type:
         """Return a worker that trains nothing."""
-        from ablations import trial
         from ablations.execution.worker import Worker
 
         class Nothing(Worker):
             def _run(self) -> None:
+                from ablations import trial  # here, as the worker itself does: torch must not delay its start
+
                 trial.train = nothing
                 super()._run()
 

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from aimlib.attachment import AimNetwork
+from bench.rivals.concatenation import with_updates
 
 
 class _Recomputed(nn.Module):
@@ -46,9 +47,4 @@ def _on_copies_of_statistics(of: nn.Module) -> Iterator[None]:
 
 def recomputing(network: AimNetwork) -> AimNetwork:
     """Return the network, changed in place, with updates that are computed again. Its outputs are equal."""
-    for place, name in zip(network.updates, network.attachment.updates, strict=True):
-        update = _Recomputed(network.updates[place])
-        network.updates[place] = update
-        for hook in network.network.get_submodule(name)._forward_hooks.values():
-            hook.update = update
-    return network
+    return with_updates(network, _Recomputed)

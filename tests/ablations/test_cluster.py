@@ -48,3 +48,17 @@ def test_an_address_at_which_nobody_listens_is_refused_at_once():
         RayExecutor([Resources()], "127.0.0.1:1") as executor,
     ):
         executor.check()
+
+
+def test_nobody_can_import_a_ray_that_listens_to_other_machines(monkeypatch):
+    switch = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    monkeypatch.delenv(switch, raising=False)
+    monkeypatch.setattr(connection, "prepare_token", lambda: None)
+    going = threading.Event()
+    monkeypatch.setattr(connection.Connection, "_connect", lambda _: going.wait(10))
+    found = connection.Connection()
+    found.begin()
+    assert os.environ[switch] == "0", "from the moment on at which it may be imported"
+    going.set()
+    found.end()
+    assert switch not in os.environ
