@@ -11,12 +11,23 @@ from typing import Any, Literal, Protocol
 from aimlib.errors import StoreError
 
 End = Literal[
-    "finished", "diverged", "pruned", "paused", "failed", "memory", "full", "machine", "stalled", "held", "unshared"
+    "finished",
+    "diverged",
+    "pruned",
+    "paused",
+    "failed",
+    "out_of_memory",
+    "device_error",
+    "full",
+    "machine",
+    "stalled",
+    "held",
+    "unshared",
 ]
 """finished, diverged, pruned: settled. paused: stopped on request, its state kept. failed: an exception, which is the
-user's or the package's. memory: out of the GPU's. full: the storage is. machine: the
-host is out of memory or about to be shut down, or the storage does not answer. stalled: it hung. held: another process
-computes this run. unshared: the worker does not see the study's directory."""
+user's or the package's. out_of_memory: the GPU is. device_error: the GPU or its driver failed. full: the storage is.
+machine: the host is out of memory or about to be shut down, or the storage does not answer. stalled: it hung. held:
+another process computes this run. unshared: the worker does not see the study's directory."""
 
 _TRACEBACK_LINES = 25
 
@@ -32,6 +43,8 @@ class Ending:
     traceback : end of the traceback of an error.
     epochs : completed epochs.
     accuracy : validation accuracy of the last of them, a fraction; None where there is none.
+    device : UUID of the GPU that it ran on; empty where it ran on none, or that is not known.
+    held_by_others : out of memory while others than this process held much of the GPU's memory.
     """
 
     end: End
@@ -40,6 +53,8 @@ class Ending:
     traceback: str = ""
     epochs: int = 0
     accuracy: float | None = None
+    device: str = ""
+    held_by_others: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain values, for the way from a worker."""
@@ -54,7 +69,7 @@ def ending_of(error: BaseException, *, out_of_memory: bool) -> Ending:
     if is_the_machines(error):
         return Ending("machine", reason, traceback=end)
     if out_of_memory:
-        return Ending("memory", reason, traceback=end)
+        return Ending("out_of_memory", reason, traceback=end)
     return Ending("failed", reason, fault_of(error), end)
 
 

@@ -106,7 +106,7 @@ class Queue:
 
     def ended(self, run_id: str, ending: Ending) -> Decision:
         """Take note of how an attempt ended and say what follows."""
-        if ending.end == "memory":
+        if ending.end == "out_of_memory":
             return self._out_of_memory(run_id, ending.reason)
         if ending.end == "stalled":
             return self._again(run_id, ending.reason, least=_STALL_DELAY)

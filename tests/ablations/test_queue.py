@@ -92,14 +92,14 @@ def test_out_of_memory_on_a_gpu_asks_for_a_larger_share_for_the_whole_arm() -> N
     queue, _ = queue_of(task("a", **options), task("b", **options), task("c", "baseline", **options))
     queue.next()
     for share in (0.5, 1.0):
-        decision = queue.ended("a", Ending("memory", "CUDA out of memory"))
+        decision = queue.ended("a", Ending("out_of_memory", "CUDA out of memory"))
         assert isinstance(decision, Again)
         assert f"goes on with {share:g}" in decision.reason
         again = queue.next()
         assert again is not None
         assert (again.run_id, again.gpus) == ("a", share)
     assert {t.run_id: t.gpus for t in iter(queue.next, None)} == {"b": 1.0, "c": 0.25}
-    over = queue.ended("a", Ending("memory", "CUDA out of memory"))
+    over = queue.ended("a", Ending("out_of_memory", "CUDA out of memory"))
     assert isinstance(over, Over)
     assert (over.state, over.record) == ("failed", True)
     assert "does not fit on a whole GPU" in over.reason
@@ -109,8 +109,8 @@ def test_out_of_memory_on_a_gpu_asks_for_a_larger_share_for_the_whole_arm() -> N
 def test_out_of_memory_on_a_cpu_is_the_machines_and_is_tried_again() -> None:
     queue, _ = queue_of(task("a"), retries=0)
     queue.next()
-    assert isinstance(queue.ended("a", Ending("memory", "x")), Over)
-    for end in ("memory", "machine", "stalled"):
+    assert isinstance(queue.ended("a", Ending("out_of_memory", "x")), Over)
+    for end in ("out_of_memory", "machine", "stalled"):
         queue, _ = queue_of(task("a"), retries=1)
         queue.next()
         assert isinstance(queue.ended("a", Ending(end, "x")), Again)  # type: ignore[arg-type]
@@ -127,9 +127,9 @@ def test_runs_that_are_out_of_memory_together_all_go_on_with_more() -> None:
     queue, _ = queue_of(*tasks)
     assert names(queue) == ["a", "b", "c", "d"]
     for name in "abcd":
-        assert isinstance(queue.ended(name, Ending("memory", "CUDA out of memory")), Again)
+        assert isinstance(queue.ended(name, Ending("out_of_memory", "CUDA out of memory")), Again)
     assert {t.run_id: t.gpus for t in iter(queue.next, None)} == dict.fromkeys("abcd", 0.5)
-    assert isinstance(queue.ended("a", Ending("memory", "CUDA out of memory")), Again)
+    assert isinstance(queue.ended("a", Ending("out_of_memory", "CUDA out of memory")), Again)
     again = queue.next()
     assert again is not None
     assert again.gpus == 1.0
@@ -206,7 +206,7 @@ def test_a_halted_queue_ends_with_what_is_running() -> None:
     assert queue.exhausted
 
 
-ENDS = st.sampled_from(["finished", "diverged", "paused", "failed", "memory", "full", "stalled", "death", "crash"])
+ENDS = st.sampled_from(["finished", "diverged", "paused", "failed", "out_of_memory", "full", "stalled", "death", "crash"])
 
 
 @given(seeds=st.integers(1, 5), ends=st.lists(ENDS, max_size=200), workers=st.integers(1, 4), retries=st.integers(0, 3))
@@ -284,7 +284,7 @@ def test_an_error_becomes_an_ending_of_its_kind() -> None:
     full = StoreError("x: cannot be written: No space left on device; free space and run again")
     assert ending_of(raised(full), out_of_memory=False).end == "full"
     assert ending_of(raised(OSError(28, "No space left on device")), out_of_memory=False).end == "full"
-    assert ending_of(raised(RuntimeError("CUDA out of memory")), out_of_memory=True).end == "memory"
+    assert ending_of(raised(RuntimeError("CUDA out of memory")), out_of_memory=True).end == "out_of_memory"
     assert ending_of(raised(MemoryError()), out_of_memory=True).end == "machine", "the host's, not the GPU's"
     assert ending_of(raised(StoreError("x: damaged")), out_of_memory=False).end == "failed"
     with pytest.raises(StoreError) as outage:

@@ -60,7 +60,7 @@ class Executor(RayExecutor):
                 time.sleep(1.0)
                 task = self._task
                 if task.run_id == "half-0" and task.gpus == 0.5:
-                    self._events.put({"ended": Ending("memory", "CUDA out of memory").as_json()})
+                    self._events.put({"ended": Ending("out_of_memory", "CUDA out of memory").as_json()})
                     return
                 visible = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
                 seen = {"run": task.run_id, "gpus": task.gpus, "sees": visible, "from": began, "to": time.time()}
