@@ -1,0 +1,94 @@
+"""`make gpu`: try on a GPU what cannot be tried without one, step by step, and keep what was found."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import harness
+from bench.gpu import about, page, results
+from bench.gpu.catalogue import STEPS, BadSteps, Step, chosen
+from bench.gpu.report import Outcome, as_goal, as_row
+from bench.gpu.runner import run
+
+_NO_FIGURES = "rehearsal on a CPU: the logic runs on small networks, and no figure says anything about a card"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Try the steps; return 0, 1 where one failed, 2 where the arguments are unusable."""
+    asked = _asked(arguments)
+    try:
+        steps = chosen(asked.steps)
+    except BadSteps as error:
+        print(error, file=sys.stderr)
+        return 2
+    folder = _folder(asked)
+    how = {"when": time.strftime("%Y-%m-%d", time.gmtime()), "command": _command(asked), "commit": about.commit()}
+    how["machine"] = harness.machine()
+    if asked.device == "cpu":
+        print(_NO_FIGURES)
+    outcomes = _tried(steps, asked, how, folder)
+    print(f"\n{results.table(outcomes)}\n\nkept in {folder}")
+    if asked.device != "cpu" and folder == harness.RESULTS:
+        page.write()
+    return int(any(each.status == "FAIL" for each in outcomes))
+
+
+def _asked(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", default="", help="which, e.g. 1-5 or 2,4,8; all where empty")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu rehearses without a card")
+    parser.add_argument("--results", default="", help="folder of the results; a rehearsal's is a temporary one by default")
+    parser.add_argument("--minutes", type=float, default=0.0, help="of all steps together; 0: 8 on a card, no limit on a CPU")
+    return parser.parse_args(arguments)
+
+
+def _folder(asked: argparse.Namespace) -> Path:
+    if asked.results:
+        return Path(asked.results).absolute()
+    return Path(tempfile.mkdtemp(prefix="gpu-rehearsal.")) if asked.device == "cpu" else harness.RESULTS
+
+
+def _command(asked: argparse.Namespace) -> str:
+    given = {"STEPS": asked.steps, "DEVICE": asked.device if asked.device == "cpu" else ""}
+    return " ".join(["make gpu", *(f"{name}={value}" for name, value in given.items() if value)])
+
+
+def _tried(steps: list[Step], asked: argparse.Namespace, how: dict[str, Any], folder: Path) -> list[Outcome]:
+    minutes = asked.minutes or (8.0 if asked.device == "cuda" else float("inf"))
+    ends, outcomes, fatal = time.monotonic() + 60 * minutes, [], ""
+    for step in steps:
+        print(f"\n== {step.number} {step.title}", flush=True)
+        if fatal:
+            outcome = Outcome(step.number, step.name, step.title, "SKIPPED", fatal, device=asked.device)
+        else:
+            outcome = run(step, asked.device, ends - time.monotonic())
+        if outcome.status == "FAIL" and step.fatal and asked.device == "cuda" and not outcome.card:
+            fatal = f"no usable device (step {step.number})"
+        outcomes.append(outcome)
+        results.keep(outcome, how, folder)
+        show(outcome)
+    return outcomes
+
+
+def show(outcome: Outcome) -> None:
+    """Print what a step found."""
+    rows, goals = [as_row(each) for each in outcome.rows], [as_goal(each) for each in outcome.goals]
+    harness.show(harness.Answer(rows, goals, outcome.notes))
+    for each in outcome.expected:
+        if each["holds"]:
+            print(f"holds   {each['text']}")
+    if outcome.log:
+        print(f"--- the end of its output\n{outcome.log}\n---")
+    print(f"{outcome.status} {outcome.reason} ({outcome.seconds:.1f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    if len(STEPS) and "COLUMNS" not in os.environ:
+        os.environ["COLUMNS"] = "120"
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""The steps of the acceptance, the cheap and fatal ones first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step.
+
+    Attributes
+    ----------
+    number, name, title : for people; results are kept as ``gpu-<name>.json``.
+    proves : what holds where it passes.
+    module : has a function ``check(report)``.
+    limit_s : seconds after which it is ended on a card.
+    rehearsal_s : the same in a rehearsal on a CPU.
+    needs : packages without which it is skipped.
+    least_s : seconds below which it is not begun.
+    fatal : where it fails on a card, no other step is tried.
+    """
+
+    number: int
+    name: str
+    title: str
+    proves: str
+    module: str
+    limit_s: float
+    rehearsal_s: float = 300.0
+    needs: tuple[str, ...] = ("torch", "torchvision", "pydantic")
+    least_s: float = 5.0
+    fatal: bool = False
+
+    def limit(self, device: str) -> float:
+        """Return the seconds after which it is ended."""
+        return self.rehearsal_s if device == "cpu" else self.limit_s
+
+
+def _step(number: int, name: str, title: str, proves: str, limit_s: float, *needs: str, fatal: bool = False) -> Step:
+    module = f"bench.gpu.steps.{name}"
+    return Step(number, name, title, proves, module, limit_s, needs=("torch", "torchvision", "pydantic", *needs), fatal=fatal)
+
+
+STEPS: tuple[Step, ...] = (
+    _step(
+        1,
+        "driver",
+        "driver, kernels, doctor",
+        "the driver suits torch, torch has kernels for the card, `ablate doctor` finds no fault of a device, and Ray counts "
+        "as many GPUs as torch can use",
+        40,
+        fatal=True,
+    ),
+    _step(
+        2,
+        "share",
+        "a share of .25 holds",
+        "a run that takes more than its share ends `out_of_memory`, and the next one in the same process finishes",
+        25,
+        "pandas",
+        "optuna",
+    ),
+    _step(
+        3,
+        "larger_share",
+        "out of memory on a share of .5",
+        "of two runs on one card the one that runs out of memory goes on with a larger share, and the other is left alone",
+        60,
+        "pandas",
+        "optuna",
+        "ray",
+    ),
+    _step(
+        4,
+        "device_assert",
+        "a device-side assert",
+        "the run that fails is a failure of the user's code, and the next run of the session succeeds in a new process",
+        60,
+        "pandas",
+        "optuna",
+        "ray",
+    ),
+    _step(
+        5,
+        "synchronisation",
+        "no step waits for the device",
+        "a training step and an evaluation of every arm of every full-size study under "
+        '`torch.cuda.set_sync_debug_mode("error")`',
+        60,
+        "pandas",
+    ),
+    _step(
+        6,
+        "determinism",
+        "every step is deterministic",
+        "the same under `torch.use_deterministic_algorithms(True)`: no operation is used that has no deterministic kernel",
+        60,
+        "pandas",
+    ),
+    _step(
+        7,
+        "same_bits",
+        "the same seed gives the same bits",
+        "twice the same seed, and a run that was killed in mid-epoch and resumed, have the same history, predictions, weights "
+        "and optimizer state, also with dropout and with noise as memory, in every step mode",
+        60,
+    ),
+    _step(
+        8,
+        "speed",
+        "images per second",
+        "what precision, memory format, batch size and step mode give, with the limit of the card beside it",
+        110,
+        "pandas",
+    ),
+    _step(
+        9,
+        "memory",
+        "memory of the device",
+        "a run reserves what `ablate check` says, and a worker that lives on holds at most 100 MiB after a run, good or bad",
+        40,
+        "pandas",
+    ),
+    _step(
+        10,
+        "agreement",
+        "device and CPU agree",
+        "augmented images, and the logits of one network from the same uint8 images, agree within rounding",
+        25,
+    ),
+    _step(
+        11,
+        "saving",
+        "seconds to save",
+        "how long a checkpoint of 1.9 GB takes, and eight at once, against the grace period after SIGTERM",
+        60,
+    ),
+    _step(
+        12,
+        "packing",
+        "runs side by side",
+        "runs per hour with 1, 2, 4 and 8 runs of `controlled_small` on one card, and whether MPS was running",
+        70,
+        "pandas",
+    ),
+    _step(
+        13,
+        "rivals",
+        "images per second against other loops",
+        "the training loop against timm's, torchvision's and a plain one, in the same precision and determinism",
+        60,
+        "timm",
+    ),
+    _step(14, "busy", "busy share of the device", "how much of an epoch of `controlled` in bfloat16 the device computes", 30, "pandas"),
+    _step(15, "first_step", "first step in a warm worker", "seconds from the start of a run to the end of its first step", 30, "pandas"),
+)
+
+
+class BadSteps(ValueError):
+    """STEPS names no steps."""
+
+
+def chosen(text: str, steps: Sequence[Step] = STEPS) -> list[Step]:
+    """Return the steps that ``1-5,8`` names, in their order; an empty text names all.
+
+    Raises
+    ------
+    BadSteps: not of that form, or a number that no step has.
+    """
+    known = {step.number: step for step in steps}
+    wanted: set[int] = set()
+    for part in filter(None, re.split(r"[,\s]+", text.strip())):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not found:
+            raise BadSteps(f"STEPS={text}: {part!r} is neither a number nor a range; give e.g. STEPS=1-5 or STEPS=2,4,8")
+        first, last = int(found[1]), int(found[2] or found[1])
+        outside = [number for number in (first, last) if number not in known]
+        if outside or last < first:
+            raise BadSteps(f"STEPS={text}: {part!r}: steps are numbered from {min(known)} to {max(known)}, upwards")
+        wanted |= set(range(first, last + 1))
+    return [step for number, step in sorted(known.items()) if number in wanted or not text.strip()]

@@ -1,0 +1,94 @@
+"""A training step and an evaluation of every arm of every full-size study, under conditions that are tried."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+
+from ablations.arms import shape_of
+from aimlib.datasets.base import DataSet, ImageShape
+from aimlib.training.epoch import Epoch
+from aimlib.training.evaluation import evaluate
+from aimlib.training.isolation import reproducible
+from aimlib.training.run import Run
+from bench.gpu.arms import Named, any_start, changed, every_arm, give_back, noise, wait_for
+from bench.gpu.report import Report
+
+_RESERVE_S = 4.0
+"""Seconds that are left for what must be said at the end."""
+
+Conditions = Callable[[Report], AbstractContextManager[None]]
+
+
+def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
+    """Try the arms one after the other, and name those for which no time is left."""
+    wanted, tried, broken = every_arm(told), 0, 0
+    data: dict[ImageShape, DataSet] = {}
+    for named in wanted:
+        if told.left() < _RESERVE_S:
+            break
+        tried += 1
+        try:
+            _try(told, named, data, conditions)
+        except Exception as error:
+            broken += 1
+            first = next(iter(str(error).strip().splitlines()), "")
+            told.expect(False, f"{text}, {named.name}", f"{type(error).__name__}: {first[:300]}")
+        give_back(told.device)
+    told.expect(broken == 0, f"{text}, in {tried} arms", f"not in {broken}")
+    left = [named.name for named in wanted[tried:]]
+    if left:
+        told.unmeasured(f"{len(left)} arms", f"no time was left: {', '.join(left)}")
+
+
+def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions: Conditions) -> None:
+    """Take two steps and evaluate a batch to warm up, then do both once more under the conditions."""
+    config = changed(named.arm.config, batch_size=told.choose(4, 2))
+    shape, device = shape_of(config), told.device
+    if shape not in data:
+        data.clear()  # those of one shape follow one another, but for the first arms
+        data[shape] = noise(shape, 16)
+    with any_start(), reproducible(threads=None, tf32=config.training.tf32):
+        run = Run(config, data[shape], device)
+        under_way = Epoch(1, 0, device)
+        size = config.training.batch_size
+        run.network.train()
+        for number in range(2):
+            _step(run, under_way, number * size, size)
+        _evaluate(run)
+        wait_for(device)
+        with conditions(told):
+            run.network.train()
+            _step(run, under_way, 2 * size, size)
+            _evaluate(run)
+        wait_for(device)
+        if not torch.isfinite(under_way.loss):
+            told.note(f"{named.name}: the loss is not finite; networks start as torch has them here")
+
+
+def _step(run: Run, under_way: Epoch, first: int, size: int) -> None:
+    under_way.add(*run.step(run.training[first : first + size], 1), size)
+
+
+class _Enough(Exception):  # noqa: N818 -- no error
+    """One batch is evaluated; the sums, for which the end of an evaluation waits, are not asked for."""
+
+
+def _evaluate(run: Run) -> None:
+    def leave() -> None:
+        raise _Enough
+
+    options = run.options
+    with contextlib.suppress(_Enough):
+        evaluate(
+            run.network,
+            run.data.train,
+            run.training[: 2 * options.batch_size],
+            run.scaling,
+            batch_size=options.batch_size,
+            precision=options.precision,
+            between=leave,
+        )

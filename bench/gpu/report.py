@@ -1,0 +1,133 @@
+"""What a step of the acceptance says while it runs: lines of JSON, so that all that was said before it died is kept."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.harness import Goal, Row, row
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Skipped(Exception):  # noqa: N818 -- an outcome, not an error
+    """The step cannot be tried here; the message says why."""
+
+
+class Report:
+    """What a step says, as it says it.
+
+    Parameters
+    ----------
+    path : the file that gets a line of JSON for everything that is said.
+    device : ``cuda``, or ``cpu`` for a rehearsal: the logic runs on small networks, and no figure means anything.
+    limit_s : seconds after which the step is ended.
+    scratch : an empty folder for its files.
+    """
+
+    def __init__(self, path: Path, device: str, limit_s: float, scratch: Path) -> None:
+        self._path, self._kind, self._ends = path, device, time.monotonic() + limit_s
+        self.scratch = scratch
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether there is no card."""
+        return self._kind == "cpu"
+
+    @property
+    def device(self) -> torch.device:
+        """The device, indexed where it is a card."""
+        import torch
+
+        return torch.device("cpu") if self.rehearsal else torch.device("cuda", torch.cuda.current_device())
+
+    def choose(self, card: Any, rehearsal: Any) -> Any:
+        """Return the first on a card, and the second in a rehearsal."""
+        return rehearsal if self.rehearsal else card
+
+    def left(self) -> float:
+        """Return the seconds until the step is ended."""
+        return self._ends - time.monotonic()
+
+    def say(self, kind: str, **content: Any) -> None:
+        """Write a line, and have it on the disk before anything else happens."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **content}) + "\n")
+
+    def row(self, case: str, subject: str, values: Sequence[float], unit: str) -> float:
+        """Keep a figure with its rounds; return the median."""
+        self.say("row", **asdict(row(case, subject, values, unit)))
+        return statistics.median(values)
+
+    def goal(self, goal: Goal) -> None:
+        """Keep what was aimed at; a goal that is not met fails nothing."""
+        self.say("goal", **asdict(goal), met=goal.met)
+
+    def expect(self, holds: bool, text: str, found: str = "") -> bool:
+        """Keep what must hold, and what was found where it does not; the step fails then, and goes on."""
+        self.say("expected", text=text, holds=bool(holds), found="" if holds else found)
+        return bool(holds)
+
+    def note(self, text: str) -> None:
+        """Keep a sentence."""
+        self.say("note", text=text)
+
+    def unmeasured(self, what: str, why: str) -> None:
+        """Keep what was left out, and why."""
+        self.note(f"not measured: {what}: {why}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a step.
+
+    Attributes
+    ----------
+    status : PASS, FAIL or SKIPPED.
+    reason : of a FAIL or a SKIPPED.
+    card : what the figures were taken on: name, uuid, driver, ...; empty for a rehearsal.
+    rows, goals, expected, notes : what it said.
+    log : the end of what it printed, where it failed.
+    """
+
+    number: int
+    name: str
+    title: str
+    status: str
+    reason: str = ""
+    seconds: float = 0.0
+    device: str = "cuda"
+    card: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    goals: list[dict[str, Any]] = field(default_factory=list)
+    expected: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    log: str = ""
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return what a step said; a last line that was cut off is left out."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def as_row(said: dict[str, Any]) -> Row:
+    """Return the row that was said."""
+    return Row(**{name: said[name] for name in Row.__dataclass_fields__})
+
+
+def as_goal(said: dict[str, Any]) -> Goal:
+    """Return the goal that was said."""
+    return Goal(**{name: said[name] for name in Goal.__dataclass_fields__})

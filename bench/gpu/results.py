@@ -1,0 +1,71 @@
+"""Keeping outcomes: ``bench/results/gpu-<step>.json``, and never a CPU's as a card's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.gpu.report import Outcome
+
+
+class NoCard(ValueError):
+    """Figures are to be kept, or shown, as a card's, and no card is named."""
+
+
+def file_of(name: str, device: str, folder: Path) -> Path:
+    """Return the file of a step's outcome; a rehearsal has one of its own."""
+    return folder / f"gpu-{name}{'.rehearsal' if device == 'cpu' else ''}.json"
+
+
+def keep(outcome: Outcome, how: dict[str, Any], folder: Path) -> Path:
+    """Write an outcome, whole or not at all.
+
+    Parameters
+    ----------
+    how : when, command, commit, machine.
+
+    Raises
+    ------
+    NoCard: there are figures, they are said to be a card's, and no card is named.
+    """
+    if outcome.device != "cpu" and (outcome.rows or outcome.goals) and not outcome.card.get("name"):
+        raise NoCard(f"{outcome.name}: figures of no named card are not kept")
+    target = file_of(outcome.name, outcome.device, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".tmp")
+    content = {"rehearsal": outcome.device == "cpu", **asdict(outcome), **how}
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(target)
+    return target
+
+
+def of_cards(folder: Path) -> list[dict[str, Any]]:
+    """Return what was kept of cards, in the order of the steps; rehearsals are not read.
+
+    Raises
+    ------
+    NoCard: a file that is named like a card's holds another's.
+    """
+    found = []
+    for path in sorted(folder.glob("gpu-*.json")):
+        if path.name.endswith(".rehearsal.json"):
+            continue
+        content = json.loads(path.read_text(encoding="utf-8"))
+        has_figures = content["rows"] or content["goals"]
+        if content["rehearsal"] or content["device"] == "cpu" or (has_figures and not content["card"].get("name")):
+            raise NoCard(f"{path}: is not of a named card; remove it")
+        found.append(content)
+    return sorted(found, key=lambda content: content["number"])
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Return the lines that close a call of `make gpu`."""
+    lines = []
+    for each in outcomes:
+        lines.append(f"{each.number:>3}  {each.status:<7}  {each.seconds:>6.1f} s  {each.title}")
+        if each.reason:
+            lines.append(f"     {'':<7}  {'':>6}    {each.reason}")
+    return "\n".join(lines)

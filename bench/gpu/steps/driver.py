@@ -1,0 +1,74 @@
+"""Does the driver suit torch, has torch kernels for the card, and does Ray see the GPUs that torch can use?"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+
+from bench.gpu import about
+from bench.gpu.report import Report
+
+
+def check(told: Report) -> None:
+    """Look, and multiply two matrices."""
+    _kernels(told)
+    _product(told)
+    if importlib.util.find_spec("pandas"):
+        _doctor(told)
+    else:
+        told.unmeasured("`ablate doctor`", "pandas is not installed")
+    if importlib.util.find_spec("ray"):
+        _ray(told)
+    else:
+        told.unmeasured("Ray's number of GPUs", "ray is not installed")
+
+
+def _kernels(told: Report) -> None:
+    if told.rehearsal:
+        told.note(f"torch {torch.__version__}, built for CUDA {torch.version.cuda}; no card is asked for")
+        return
+    major, minor = torch.cuda.get_device_capability(told.device)
+    kernels = torch.cuda.get_arch_list()
+    # Machine code of a major version runs on later minor ones; PTX (compute_) is translated for anything later.
+    own = [int(name.removeprefix("sm_").rstrip("af")) for name in kernels if name.startswith("sm_")]
+    ahead = [int(name.removeprefix("compute_").rstrip("af")) for name in kernels if name.startswith("compute_")]
+    capability = 10 * major + minor
+    suits = any(kind // 10 == major and kind <= capability for kind in own) or any(kind <= capability for kind in ahead)
+    told.expect(suits, f"torch has kernels for compute capability {major}.{minor}", f"it has {' '.join(kernels)}")
+    told.expect(about.driver_version() != "", "NVML or nvidia-smi says which driver there is")
+    told.note(f"driver {about.driver_version()}; torch {torch.__version__} for CUDA {torch.version.cuda}")
+
+
+def _product(told: Report) -> None:
+    a = torch.arange(64.0 * 64, device=told.device).view(64, 64) / 4096
+    found = (a @ a).cpu()
+    right = a.cpu().double() @ a.cpu().double()
+    told.expect(torch.allclose(found.double(), right, rtol=1e-2), "a product of two matrices is right")
+
+
+def _doctor(told: Report) -> None:
+    from ablations.diagnosis import doctor
+
+    for finding in doctor(told.scratch, with_ray=False):
+        if finding.state == "ok":
+            continue
+        text = f"ablate doctor: {finding.subject}: {finding.message} {finding.remedy}".strip()
+        about_a_device = any(word in finding.subject.lower() for word in ("gpu", "device", "cuda", "driver"))
+        if finding.state == "problem" and about_a_device and not told.rehearsal:
+            told.expect(False, "`ablate doctor` finds no fault of a device", text)
+        else:
+            told.note(text)
+
+
+def _ray(told: Report) -> None:
+    from ablations.execution.ray_executor import RayExecutor
+    from ablations.resources import Resources
+
+    with RayExecutor([Resources(gpus=0 if told.rehearsal else 1)]) as executor:
+        executor.check()
+        counted = int(executor.totals.get("GPU", 0))
+    usable = torch.cuda.device_count()
+    told.expect(
+        told.rehearsal or counted == usable, "Ray counts the GPUs that torch can use", f"Ray {counted}, torch {usable}"
+    )

@@ -1,0 +1,22 @@
+"""Does the one of two runs on a card that is out of memory go on with a larger share?"""
+
+from __future__ import annotations
+
+from bench.gpu import sessions
+from bench.gpu.report import Report
+
+
+def check(told: Report) -> None:
+    """Run two runs at .5, one of which takes .6 of the card."""
+    path = sessions.study(told, {"greedy": {"does": "takes_memory", "takes": 0.6}, "modest": {}}, gpus=0.5)
+    session = sessions.run(told, path)
+    ended = sessions.statuses(told)
+    tries = [each["does"] for each in sessions.attempts(told)]
+    told.expect(ended.get("modest") == "finished", "the modest run finishes", f"{ended}")
+    # On a CPU there is no larger share: there the run fails, and says so.
+    if told.rehearsal:
+        told.expect(len(session.failed) == 1, "in a rehearsal the greedy run fails", f"{session.failed}")
+    else:
+        told.expect(ended.get("greedy") == "finished", "the greedy run finishes on a larger share", f"{session.failed}")
+        told.expect(tries.count("takes_memory") == 2, "at its second attempt", f"{tries}")
+    told.expect(tries.count("nothing") == 1, "the modest run is begun once", f"{tries}")

@@ -1,0 +1,42 @@
+"""Is a run that takes more than its share of the card out of memory, and no other run with it?"""
+
+from __future__ import annotations
+
+import torch
+
+from ablations.planning import plan
+from ablations.store import ResultStore
+from ablations.study import read_study
+from ablations.trial import execute, tasks
+from bench.gpu import sessions
+from bench.gpu.report import Report
+
+
+def check(told: Report) -> None:
+    """Compute two runs in this process: one that takes .4 of the card on a share of .25, then a modest one."""
+    path = sessions.study(told, {"greedy": {"does": "takes_memory", "takes": 0.4}, "modest": {}}, gpus=0.25)
+    planned = plan(read_study(path))
+    store = ResultStore(str(told.scratch / "results"))
+    found = {task.arm: execute(task) for task in tasks(planned, store, list(planned.runs))}
+    for arm, end in (("greedy", "out_of_memory"), ("modest", "finished")):
+        ending = found[arm]
+        told.expect(ending.end == end, f"the run `{arm}` ends {end}", f"{ending.end}: {ending.reason}")
+    told.note(f"of the greedy run: {found['greedy'].reason.splitlines()[0]}")
+    _limit_is_lifted(told)
+
+
+def _limit_is_lifted(told: Report) -> None:
+    """What was a run's limit is none of this process's afterwards."""
+    if told.rehearsal:
+        return
+    free, total = torch.cuda.mem_get_info(told.device)
+    size = int(0.4 * total)
+    if free < size:
+        told.unmeasured("whether the limit is lifted after a run", f"only {free / 2**30:.1f} GiB are free")
+        return
+    try:
+        torch.empty(size, dtype=torch.uint8, device=told.device)
+    except torch.OutOfMemoryError as error:
+        told.expect(False, "the limit of a share is lifted after the run", str(error))
+    else:
+        told.expect(True, "the limit of a share is lifted after the run")
