@@ -40,9 +40,11 @@ from aimlib.training.isolation import reproducible
 from aimlib.training.run import Run
 from bench.harness import Answer, Asked, Goal, Row, main, ratios, rounds_of, row
 from bench.networks import BASELINE, Case, cases
-from bench.rivals.training_loops import DECAY, RATE, RIVALS
+from bench.rivals.lightning_loop import lightning_epoch
+from bench.rivals.training_loops import DECAY, LOOPS, RATE
 
 OURS = "aim"
+RIVALS = {**LOOPS, "Lightning": lightning_epoch}
 
 
 def measure(asked: Asked) -> Answer:

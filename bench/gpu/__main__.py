@@ -43,8 +43,12 @@ def _asked(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", default="", help="which, e.g. 1-5 or 2,4,8; all where empty")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu rehearses without a card")
-    parser.add_argument("--results", default="", help="folder of the results; a rehearsal's is a temporary one by default")
-    parser.add_argument("--minutes", type=float, default=0.0, help="of all steps together; 0: 8 on a card, no limit on a CPU")
+    parser.add_argument(
+        "--results", default="", help="folder of the results; a rehearsal's is a temporary one by default"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="of all steps together; 0: 8 on a card, no limit on a CPU"
+    )
     return parser.parse_args(arguments)
 
 

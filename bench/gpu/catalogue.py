@@ -41,7 +41,9 @@ class Step:
 
 def _step(number: int, name: str, title: str, proves: str, limit_s: float, *needs: str, fatal: bool = False) -> Step:
     module = f"bench.gpu.steps.{name}"
-    return Step(number, name, title, proves, module, limit_s, needs=("torch", "torchvision", "pydantic", *needs), fatal=fatal)
+    return Step(
+        number, name, title, proves, module, limit_s, needs=("torch", "torchvision", "pydantic", *needs), fatal=fatal
+    )
 
 
 STEPS: tuple[Step, ...] = (
@@ -49,8 +51,8 @@ STEPS: tuple[Step, ...] = (
         1,
         "driver",
         "driver, kernels, doctor",
-        "the driver suits torch, torch has kernels for the card, `ablate doctor` finds no fault of a device, and Ray counts "
-        "as many GPUs as torch can use",
+        "the driver suits torch, torch has kernels for the card, `ablate doctor` finds no fault of a device, and Ray "
+        "counts as many GPUs as torch can use",
         40,
         fatal=True,
     ),
@@ -67,7 +69,7 @@ STEPS: tuple[Step, ...] = (
         3,
         "larger_share",
         "out of memory on a share of .5",
-        "of two runs on one card the one that runs out of memory goes on with a larger share, and the other is left alone",
+        "of two runs on one card the one out of memory goes on with a larger share, and the other is left alone",
         60,
         "pandas",
         "optuna",
@@ -96,7 +98,7 @@ STEPS: tuple[Step, ...] = (
         6,
         "determinism",
         "every step is deterministic",
-        "the same under `torch.use_deterministic_algorithms(True)`: no operation is used that has no deterministic kernel",
+        "the same under `torch.use_deterministic_algorithms(True)`: every operation has a deterministic kernel",
         60,
         "pandas",
     ),
@@ -104,8 +106,8 @@ STEPS: tuple[Step, ...] = (
         7,
         "same_bits",
         "the same seed gives the same bits",
-        "twice the same seed, and a run that was killed in mid-epoch and resumed, have the same history, predictions, weights "
-        "and optimizer state, also with dropout and with noise as memory, in every step mode",
+        "twice the same seed, and a run that was killed in mid-epoch and resumed, have the same history, predictions, "
+        "weights and optimizer state, also with dropout and with noise as memory, in every step mode",
         60,
     ),
     _step(
@@ -120,7 +122,8 @@ STEPS: tuple[Step, ...] = (
         9,
         "memory",
         "memory of the device",
-        "a run reserves what `ablate check` says, and a worker that lives on holds at most 100 MiB after a run, good or bad",
+        "a run reserves what `ablate check` says, and after a run, good or bad, a worker that lives on holds at most "
+        "100 MiB",
         40,
         "pandas",
     ),
@@ -154,12 +157,26 @@ STEPS: tuple[Step, ...] = (
         60,
         "timm",
     ),
-    _step(14, "busy", "busy share of the device", "how much of an epoch of `controlled` in bfloat16 the device computes", 30, "pandas"),
-    _step(15, "first_step", "first step in a warm worker", "seconds from the start of a run to the end of its first step", 30, "pandas"),
+    _step(
+        14,
+        "busy",
+        "busy share of the device",
+        "how much of an epoch of `controlled` in bfloat16 the device computes",
+        30,
+        "pandas",
+    ),
+    _step(
+        15,
+        "first_step",
+        "first step in a warm worker",
+        "seconds from the start of a run to the end of its first step",
+        30,
+        "pandas",
+    ),
 )
 
 
-class BadSteps(ValueError):
+class BadSteps(ValueError):  # noqa: N818 -- of one argument
     """STEPS names no steps."""
 
 
@@ -175,7 +192,9 @@ def chosen(text: str, steps: Sequence[Step] = STEPS) -> list[Step]:
     for part in filter(None, re.split(r"[,\s]+", text.strip())):
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if not found:
-            raise BadSteps(f"STEPS={text}: {part!r} is neither a number nor a range; give e.g. STEPS=1-5 or STEPS=2,4,8")
+            raise BadSteps(
+                f"STEPS={text}: {part!r} is neither a number nor a range; give e.g. STEPS=1-5 or STEPS=2,4,8"
+            )
         first, last = int(found[1]), int(found[2] or found[1])
         outside = [number for number in (first, last) if number not in known]
         if outside or last < first:

@@ -28,7 +28,7 @@ def main(module: str, device: str, limit: str, said: str, scratch: str) -> int:
         importlib.import_module(module).check(told)
     except Skipped as why:
         told.say("skipped", why=str(why))
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 -- whatever it is, it is told
         traceback.print_exc()
         last = str(error).strip().splitlines() or [""]
         told.say("error", text=f"{type(error).__name__}: {last[0]}")

@@ -14,7 +14,7 @@ from typing import Any
 from bench.harness import ROOT
 
 
-class Died(RuntimeError):
+class Died(RuntimeError):  # noqa: N818 -- some are meant to
     """A process of the crew ended before it answered."""
 
 
@@ -27,7 +27,9 @@ class Crew:
     options : plain values, the same for all.
     """
 
-    def __init__(self, number: int, module: str, options: Mapping[str, Any], env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, number: int, module: str, options: Mapping[str, Any], env: Mapping[str, str] | None = None
+    ) -> None:
         command = [sys.executable, "-m", "bench.gpu.crew", module, json.dumps(dict(options))]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
         self.members = [subprocess.Popen(command, env=os.environ | dict(env or {}), **pipes) for _ in range(number)]
@@ -37,7 +39,9 @@ class Crew:
             self.answer(member)  # it is ready
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for process in self.members:
             process.kill()
         for process in self.members:

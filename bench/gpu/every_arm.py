@@ -33,7 +33,7 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
         tried += 1
         try:
             _try(told, named, data, conditions)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- the other arms are tried all the same
             broken += 1
             first = next(iter(str(error).strip().splitlines()), "")
             told.expect(False, f"{text}, {named.name}", f"{type(error).__name__}: {first[:300]}")
@@ -73,7 +73,7 @@ def _step(run: Run, under_way: Epoch, first: int, size: int) -> None:
     under_way.add(*run.step(run.training[first : first + size], 1), size)
 
 
-class _Enough(Exception):  # noqa: N818 -- no error
+class _Enough(Exception):
     """One batch is evaluated; the sums, for which the end of an evaluation waits, are not asked for."""
 
 

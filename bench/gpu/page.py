@@ -37,9 +37,8 @@ def _line(number: int, title: str, content: dict[str, Any] | None) -> str:
         return f"| {number} | {title} | | not tried yet | | |"
     card, reason = content["card"].get("name", "none"), content["reason"].replace("|", "\\|")
     result = f"{content['status']}{': ' if reason else ''}{reason}"
-    return (
-        f"| {number} | {title} | {card} | {result} | {content['seconds']:.0f} | {content['when']}, {content['commit']} |"
-    )
+    seconds, when = f"{content['seconds']:.0f}", f"{content['when']}, {content['commit']}"
+    return f"| {number} | {title} | {card} | {result} | {seconds} | {when} |"
 
 
 def section(content: dict[str, Any]) -> str:
@@ -50,7 +49,9 @@ def section(content: dict[str, Any]) -> str:
     if content["goals"]:
         lines += ["| goal | reached | limit | |", "|---|---:|---:|---|"]
         lines += [_goal(goal) for goal in content["goals"]] + [""]
-        lines += [f"Not met: {goal['text']}. {goal['why']}\n" for goal in content["goals"] if goal["why"] and not goal["met"]]
+        lines += [
+            f"Not met: {goal['text']}. {goal['why']}\n" for goal in content["goals"] if goal["why"] and not goal["met"]
+        ]
     if content["rows"]:
         lines += ["| case | what | median | lowest to highest | rounds |", "|---|---|---:|---:|---:|"]
         lines += [_row(row) for row in content["rows"]] + [""]

@@ -11,7 +11,7 @@ from typing import Any
 from bench.gpu.report import Outcome
 
 
-class NoCard(ValueError):
+class NoCard(ValueError):  # noqa: N818 -- says what is lacking
     """Figures are to be kept, or shown, as a card's, and no card is named."""
 
 

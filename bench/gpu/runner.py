@@ -68,7 +68,9 @@ def _outcome(
     step: Step, device: str, code: int | None, limit: float, seconds: float, said: list[dict[str, Any]], log: list[str]
 ) -> Outcome:
     def of(kind: str) -> list[dict[str, Any]]:
-        return [{name: value for name, value in each.items() if name != "kind"} for each in said if each["kind"] == kind]
+        return [
+            {name: value for name, value in each.items() if name != "kind"} for each in said if each["kind"] == kind
+        ]
 
     status, reason = _verdict(code, limit, said)
     about = of("about")[-1] if of("about") else {}

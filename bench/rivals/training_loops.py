@@ -1,4 +1,4 @@
-"""One epoch of training as others write it: timm, torchvision's reference recipe, Lightning.
+"""One epoch of training as others write it: timm, torchvision's reference recipe; Lightning's is beside this file.
 
 Each is made from images in memory as uint8 and trains an epoch per call: random horizontal flips, standardisation,
 forward, backward, AdamW, and the figures that its own loop takes.
@@ -7,11 +7,9 @@ forward, backward, AdamW, and the figures that its own loop takes.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from timm.data.loader import PrefetchLoader, fast_collate
@@ -52,7 +50,8 @@ def _as_tensor(pixels: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _loader(images: Images, batch: int, workers: int, transform: Callable[[Any], Any], **options: Any) -> Any:
+def loader_of(images: Images, batch: int, workers: int, transform: Callable[[Any], Any], **options: Any) -> Any:
+    """Return a loader of the images, shuffled."""
     return DataLoader(
         _Photos(images, transform),
         batch,
@@ -79,7 +78,7 @@ def timm_epoch(
     `PrefetchLoader`, `create_optimizer_v2` and `AverageMeter`.
     """
     loader = PrefetchLoader(
-        _loader(images, batch, workers, _flipped_array, collate_fn=fast_collate), *statistics, device=device
+        loader_of(images, batch, workers, _flipped_array, collate_fn=fast_collate), *statistics, device=device
     )
     optimizer = create_optimizer_v2(network, "adamw", lr=RATE, weight_decay=DECAY)
 
@@ -112,7 +111,7 @@ def torchvision_epoch(
     device: torch.device,
 ) -> Callable[[], float]:
     """Return the epoch of torchvision's references/classification/train.py, its log left out."""
-    loader = _loader(images, batch, workers, _reference_transform(statistics))
+    loader = loader_of(images, batch, workers, reference_transform(statistics))
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     criterion = nn.CrossEntropyLoss()
 
@@ -137,65 +136,11 @@ def torchvision_epoch(
     return epoch
 
 
-def _reference_transform(statistics: tuple[Any, Any]) -> Callable[[Any], Any]:
+def reference_transform(statistics: tuple[Any, Any]) -> Callable[[Any], Any]:
     """Return the reference's transforms on tensors, without the crop."""
     return v2.Compose(
         [_as_tensor, v2.RandomHorizontalFlip(0.5), v2.ToDtype(torch.float32, scale=True), v2.Normalize(*statistics)]
     )
 
 
-class _Module(lightning.LightningModule):
-    """The classifier of Lightning's guide."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.began = self.seconds = 0.0
-
-    def training_step(self, batch: tuple[Tensor, Tensor], _number: int) -> Tensor:
-        x, labels = batch
-        return functional.cross_entropy(self.network(x.contiguous(memory_format=torch.channels_last)), labels)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.parameters(), lr=RATE, weight_decay=DECAY)
-
-    def on_train_epoch_start(self) -> None:
-        self.began = time.perf_counter()
-
-    def on_train_epoch_end(self) -> None:
-        self.seconds = time.perf_counter() - self.began
-
-
-def lightning_epoch(
-    network: nn.Module,
-    images: Images,
-    statistics: tuple[Any, Any],
-    batch: int,
-    workers: int,
-    precision: str,
-    device: torch.device,
-) -> Callable[[], float]:
-    """Return an epoch of Lightning's Trainer, from its first hook to its last, without what `fit` does around it."""
-    module = _Module(network)
-    loader = _loader(images, batch, workers, _reference_transform(statistics))
-    warnings.filterwarnings("ignore", module="lightning")
-    trainer = lightning.Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
-        precision="bf16-mixed" if precision == "bfloat16" else "32-true",
-        max_epochs=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-    def epoch() -> float:
-        trainer.fit_loop.max_epochs = (trainer.fit_loop.max_epochs or 0) + 1
-        trainer.fit(module, loader)
-        return module.seconds
-
-    return epoch
-
-
-RIVALS = {"timm": timm_epoch, "torchvision reference": torchvision_epoch, "Lightning": lightning_epoch}
+LOOPS = {"timm": timm_epoch, "torchvision reference": torchvision_epoch}

@@ -28,8 +28,8 @@ CASES: dict[str, dict[str, Any]] = {
     "dropout": {"backbone": {"name": "torchvision", "architecture": "mobilenet_v3_small"}},
 }
 _BATCHES = 6
-_KILLED_AFTER = 3 + _BATCHES
-"""Steps after which a run is killed: in the middle of its second epoch."""
+_KILLED_AFTER = 3
+"""Steps of the second epoch after which a run is killed."""
 
 
 def config_of(model: dict[str, Any], step: str | None, size: int = 64) -> RunConfig:
@@ -55,15 +55,18 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     def carry_out(order: dict[str, Any]) -> dict[str, Any]:
         config, folder = RunConfig.parse(order["config"]), Path(order["folder"])
         data = noise(shape_of(config), _BATCHES * config.training.batch_size)
-        steps = [0]
+        asked = [0]  # how often since the end of the first epoch; the first time before the second one begins
 
         def pause() -> bool:
-            steps[0] += 1
-            return steps[0] == order.get("killed_after")
+            asked[0] += asked[0] > 0
+            return order["killed"] and asked[0] == _KILLED_AFTER + 2
 
         def saved(_file: Path) -> None:
-            if steps[0] == order.get("killed_after"):
+            if order["killed"] and asked[0] == _KILLED_AFTER + 2:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+        def after_epoch(_row: Any) -> None:
+            asked[0] = 1
 
         outcome = train(
             config,
@@ -72,6 +75,7 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
             threads=1,
             checkpoint_directory=folder,
             checkpoint_share=float("inf"),
+            on_epoch=after_epoch,
             pause=pause,
             on_checkpoint=saved,
         )
@@ -115,39 +119,40 @@ def _digest(state: Any) -> str:
 
 def check(told: Report) -> None:
     """Train every case twice, and once killed and resumed, in every step mode that is there."""
-    device = str(told.device)
-    modes = [None] if not has("step") else ["eager"] if told.rehearsal else ["eager", "graph"]
-    if modes == [None]:
+    modes: list[str | None] = [None]
+    if has("step"):
+        modes = ["eager"] if told.rehearsal else ["eager", "graph"]
+    else:
         told.unmeasured("captured graphs", "`training.step` is not there")
-    options = {"device": device}
-    with Crew(2, __name__, options) as crew:  # the second one is killed
-        for number, (case, mode) in enumerate((case, mode) for mode in modes for case in CASES):
+    cases = [(case, mode) for mode in modes for case in CASES]
+    # One process that stays, and one to be killed for every case: they start together.
+    with Crew(1 + len(cases), __name__, {"device": str(told.device)}) as crew:
+        for number, (case, mode) in enumerate(cases, start=1):
             name = case if mode in (None, "eager") else f"{case}, {mode}"
-            order = {"config": config_of(CASES[case], mode).model_dump(mode="json")}
-            folder = told.scratch / str(number)
+            config, folder = config_of(CASES[case], mode), told.scratch / str(number)
+            order = {"config": config.model_dump(mode="json"), "killed": False}
             first = crew.together([{**order, "folder": str(folder / "first")}])[0]
             second = crew.together([{**order, "folder": str(folder / "second")}])[0]
             _expect_same(told, f"{name}: the same seed twice", first, second)
-            crew = _kill(told, crew, {**order, "folder": str(folder / "killed")}, options)
+            _kill(told, crew, number, name, {**order, "killed": True, "folder": str(folder / "killed")})
             resumed = crew.together([{**order, "folder": str(folder / "killed")}])[0]
-            told.expect(resumed["attempts"] == 2, f"{name}: went on from its checkpoint", f"{resumed['attempts']} attempts")
+            told.expect(
+                resumed["attempts"] == 2, f"{name}: goes on from its checkpoint", f"{resumed['attempts']} attempts"
+            )
             _expect_same(told, f"{name}: killed in mid-epoch and resumed", first, resumed)
 
 
-def _kill(told: Report, crew: Crew, order: dict[str, Any], options: dict[str, Any]) -> Crew:
-    """Have a member killed after the save in the middle of an epoch; return the crew with another in its place."""
-    crew.order(1, {**order, "killed_after": _KILLED_AFTER})
+def _kill(told: Report, crew: Crew, number: int, name: str, order: dict[str, Any]) -> None:
+    """Have a run killed right after a save in the middle of an epoch."""
+    crew.order(number, order)
     try:
-        crew.answer(1)
+        found = f"it went on to its end: {crew.answer(number)['attempts']}"
     except Died as death:
-        told.expect("-9" in str(death), "a run is killed by SIGKILL right after a save in mid-epoch", str(death))
-    else:
-        told.expect(False, "a run is killed by SIGKILL right after a save in mid-epoch", "it went on to its end")
-    other = Crew(1, __name__, options)
-    crew.members[1].wait()
-    other.__enter__()
-    crew.members[1] = other.members[0]
-    return crew
+        found = str(death)
+    kept = checkpoints.load(Path(order["folder"]), "")
+    step = kept.under_way["step"] if kept is not None and kept.under_way is not None else 0
+    holds = "-9" in found and step == _KILLED_AFTER
+    told.expect(holds, f"{name}: killed right after a save in mid-epoch", f"{found}; saved after {step} steps")
 
 
 def _expect_same(told: Report, text: str, first: dict[str, Any], other: dict[str, Any]) -> None:

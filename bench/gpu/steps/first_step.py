@@ -1,0 +1,49 @@
+"""How many seconds pass in a warm worker from the start of a run to the end of its first step?"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from ablations.arms import shape_of
+from aimlib.config import RunConfig
+from aimlib.training.loop import Paused, train
+from bench.gpu.arms import arms_of_study, changed, noise, wait_for
+from bench.gpu.report import Report
+from bench.harness import Goal
+
+_GOAL_S = 3.0
+
+
+def check(told: Report) -> None:
+    """Begin a run of every arm of `controlled`, after one that warmed the process up, and then once more."""
+    arms = arms_of_study(told, "controlled")
+    configs = {name: changed(arm.run(0), epochs=1) for name, arm in arms.items()}
+    cold = _seconds(told, configs["baseline"])
+    told.row("controlled baseline", "first step in a cold worker", [cold], "s")
+    found = {}
+    for name, config in configs.items():
+        if told.left() < 3 * cold + 1:
+            told.unmeasured(name, "no time was left")
+            continue
+        found[name] = told.row(f"controlled {name}", "first step in a warm worker", [_seconds(told, config)], "s")
+    slowest = max(found, key=lambda name: found[name])
+    told.goal(
+        Goal(f"seconds to the first step in a warm worker, controlled {slowest}", found[slowest], _GOAL_S, "most")
+    )
+
+
+def _seconds(told: Report, config: RunConfig) -> float:
+    """Return the seconds from the call of `train` until its first step is done."""
+    data = noise(shape_of(config), 2 * config.training.batch_size)
+    done: list[float] = []
+
+    def pause() -> bool:
+        wait_for(told.device)
+        done.append(time.perf_counter())
+        return True
+
+    began = time.perf_counter()
+    with contextlib.suppress(Paused):
+        train(config, data, device=told.device, pause=pause)
+    return done[0] - began

@@ -1,0 +1,67 @@
+"""How long does a checkpoint of 1.9 GB take, and eight at once?"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ablations.resources import Resources
+from aimlib.training import checkpoints
+from aimlib.training.checkpoints import Checkpoint
+from bench.gpu.crew import Crew
+from bench.gpu.report import Report
+from bench.harness import Goal
+
+_TENSORS = 16
+
+
+def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Hold a state of so many bytes on the device; save it when told to, and answer with the seconds."""
+    device, each = torch.device(options["device"]), int(options["bytes"]) // 4 // _TENSORS
+    network = {f"weight_{number}": torch.zeros(each, device=device) for number in range(_TENSORS)}
+
+    def carry_out(order: dict[str, Any]) -> dict[str, Any]:
+        for tensor in network.values():
+            tensor.add_(1)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        began = time.time()
+        state = Checkpoint("0" * 20, [], torch.zeros(0, 0, dtype=torch.uint8), network, {}, 0.0, 1, "")
+        file = checkpoints.save(state, Path(order["folder"]))
+        return {"from": began, "to": time.time(), "bytes": file.stat().st_size}
+
+    return carry_out
+
+
+def check(told: Report) -> None:
+    """Save once alone, then as many at once as there are processes, where room and time allow it."""
+    size, number = told.choose((1_940_000_000, 8), (4_000_000, 2))
+    free = shutil.disk_usage(told.scratch).free
+    if not told.rehearsal:
+        number = min(number, int(torch.cuda.mem_get_info(told.device)[0] // (size + 600 * 2**20)))
+    if free < 3 * size * number:  # the old checkpoint stays until the new one is whole
+        size = max(free // (4 * number), 4_000_000)
+        told.note(f"{free / 1e9:.0f} GB are free on the disk: checkpoints of {size / 1e9:.2f} GB instead of 1.94")
+    with Crew(number, __name__, {"device": str(told.device), "bytes": size}) as crew:
+        alone = crew.together([{"folder": str(told.scratch / "0")}])[0]
+        seconds = alone["to"] - alone["from"]
+        told.row(f"{alone['bytes'] / 1e9:.2f} GB", "one alone", [seconds], "s")
+        told.row(f"{alone['bytes'] / 1e9:.2f} GB", "one alone", [alone["bytes"] / 1e6 / seconds], "MB/s")
+        if told.left() < 1.5 * seconds * number:
+            told.unmeasured(
+                f"{number} at once", f"they may take {seconds * number:.0f} s, and {told.left():.0f} s are left"
+            )
+            return
+        found = crew.together([{"folder": str(told.scratch / str(each))} for each in range(number)])
+    every = [each["to"] - each["from"] for each in found]
+    whole = max(each["to"] for each in found) - min(each["from"] for each in found)
+    case = f"{number} of {alone['bytes'] / 1e9:.2f} GB at once"
+    told.row(case, "each", every, "s")
+    told.row(case, "all", [whole], "s")
+    grace = Resources().grace_seconds
+    told.goal(Goal(f"seconds to save {case}: within the grace period", whole, grace, "most"))

@@ -1,0 +1,142 @@
+"""How many images a second, by precision, memory format, batch size and step mode, one thing varied at a time?"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablations.arms import shape_of
+from aimlib.config import RunConfig
+from aimlib.models import summarize
+from bench.gpu.arms import Trainer, arms_of_study, changed, give_back, has, limit
+from bench.gpu.report import Report
+from bench.harness import Goal
+
+_RESERVE_S = 6.0
+_BESIDE = 0.15
+"""Time that memory in every layer may take beside its multiply-adds, as a share of the baseline's."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An arm with what differs from the default: float32, channels last, batch 64, eager.
+
+    Attributes
+    ----------
+    arm : name of the arm.
+    training : options of training that are changed.
+    text : the same for people.
+    """
+
+    arm: str
+    text: str = "float32, channels last, batch 64, eager"
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> list[str]:
+        """Options that this package must have."""
+        return [name for name in ("step", "memory_format") if name in self.training]
+
+
+def variants(large: int, small: int) -> list[Variant]:
+    """Return what is measured, the default and what goals are about first, the compiled step last."""
+    eager = {"batch_size": large, **({"step": "eager"} if has("step") else {})}
+    arms = ("baseline", "every_layer", "aim")
+
+    def of(arm: str, text: str, **training: Any) -> Variant:
+        return Variant(arm, text, {**eager, **training})
+
+    found = [of(arm, f"float32, channels last, batch {large}, eager") for arm in arms]
+    found += [
+        of("as run", f"batch {small}, eager", batch_size=small),
+        of("as run", f"batch {small}, graph", batch_size=small, step="graph"),
+    ]
+    for arm in arms:
+        found += [
+            of(arm, f"bfloat16, batch {large}", precision="bfloat16"),
+            of(arm, f"TF32, batch {large}", tf32=True),
+            of(arm, f"graph, batch {large}", step="graph"),
+            of(arm, f"contiguous, batch {large}", memory_format="contiguous"),
+            of(arm, f"batch {small}", batch_size=small),
+        ]
+    return [*found, of("baseline", f"compiled, batch {large}", step="compiled")]
+
+
+def check(told: Report) -> None:
+    """Measure the variants one after the other, and compare with what was aimed at."""
+    large, small = told.choose((64, 16), (8, 4))
+    configs = _configs(told)
+    rates: dict[tuple[str, str], list[float]] = {}
+    counts: dict[str, int] = {}
+    for variant in variants(large, small):
+        what = f"{variant.arm}, {variant.text}"
+        lacking = [name for name in variant.needs if not has(name)]
+        if lacking:
+            told.unmeasured(what, f"`training.{lacking[0]}` is not there")
+            continue
+        if told.rehearsal and variant.training.get("step") == "graph":
+            told.unmeasured(what, "a graph is captured on a card alone")
+            continue
+        if told.left() < _RESERVE_S + (40 if variant.training.get("step") == "compiled" and not told.rehearsal else 0):
+            told.unmeasured(what, "no time was left")
+            continue
+        config = changed(configs[variant.arm], **variant.training)
+        found = _measured(told, what, config)
+        if found is None:
+            continue
+        rates[variant.arm, variant.text] = found
+        multiply_adds = summarize(config.model, shape_of(config), config.training.batch_size).multiply_adds
+        counts[variant.arm] = multiply_adds
+        told.row(variant.text, variant.arm, found, "images/s")
+        most = limit(told, multiply_adds, config.training.precision, config.training.tf32)
+        if not math.isnan(most):
+            told.row(variant.text, f"{variant.arm}: limit by multiply-adds", [most], "images/s")
+    _goals(told, rates, counts, large, small)
+
+
+def _configs(told: Report) -> dict[str, RunConfig]:
+    """Return the arms: the baseline of `controlled`, memory without an update, its arm `aim`, and `aim` as run."""
+    controlled = {name: arm.run(0) for name, arm in arms_of_study(told, "controlled").items()}
+    aim = controlled["aim"]
+    plain = aim.model_copy(update={"model": aim.model.model_copy(update={"update": None, "update_after": None})})
+    as_run = arms_of_study(told, "replication")["aim"].run(0)
+    return {"baseline": controlled["baseline"], "every_layer": plain, "aim": aim, "as run": as_run}
+
+
+def _measured(told: Report, what: str, config: RunConfig) -> list[float] | None:
+    """Return images per second of some epochs; None where it cannot be done, which fails the step but no other."""
+    batches = told.choose(4, 2) * (1 if config.training.batch_size > 32 else 3)
+    try:
+        return Trainer(config, told.device, batches).rates(rounds=told.choose(5, 1), warm_up=told.choose(2, 1))
+    except Exception as error:  # noqa: BLE001 -- the other variants are measured all the same
+        text = next(iter(str(error).strip().splitlines()), "")
+        told.expect(False, f"can be measured: {what}", f"{type(error).__name__}: {text[:300]}")
+        return None
+    finally:
+        give_back(told.device)
+
+
+def _goals(
+    told: Report, rates: dict[tuple[str, str], list[float]], counts: dict[str, int], large: int, small: int
+) -> None:
+    def median(arm: str, text: str) -> float | None:
+        found = rates.get((arm, text))
+        return None if found is None else statistics.median(found)
+
+    default = f"float32, channels last, batch {large}, eager"
+    baseline, memory = median("baseline", default), median("every_layer", default)
+    if baseline is not None and memory is not None:
+        bound = counts["every_layer"] / counts["baseline"] + _BESIDE
+        text = f"time of every_layer / baseline, float32, batch {large}: the ratio of multiply-adds + {_BESIDE}"
+        told.goal(Goal(text, baseline / memory, bound, "most"))
+    if baseline is not None:
+        most = limit(told, counts["baseline"], "float32", tf32=False)
+        if math.isnan(most):
+            told.unmeasured("the share of the card's limit", "its peak is not known here")
+        else:
+            told.goal(Goal(f"share of the limit, baseline, float32, batch {large}", baseline / most, 0.6, "least"))
+    eager, graph = median("as run", f"batch {small}, eager"), median("as run", f"batch {small}, graph")
+    if eager is not None and graph is not None:
+        told.goal(Goal(f"images/s of the as-run step at batch {small}, graph / eager", graph / eager, 1.5, "least"))
