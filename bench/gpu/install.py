@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Joins, verifies and installs what `make gpu-bundle` wrote: python3 1/install.py --target DIR 1 2
+
+Needs Python alone, and pip where there are wheels; no network. Below DIR are then: `site`, the packages; `source`;
+`photos`, where there are some. It prints how to go on.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+
+class Incomplete(Exception):  # noqa: N818 -- says what is lacking
+    """Pieces are missing or damaged; the message names them."""
+
+
+def manifest_of(folders):
+    """Return the manifest that all folders hold."""
+    found = {}
+    for folder in folders:
+        path = folder / "manifest.json"
+        if not path.is_file():
+            raise Incomplete(f"{folder}: no manifest.json: this is no folder of a bundle")
+        found[path.read_text(encoding="utf-8")] = folder
+    if len(found) > 1:
+        raise Incomplete(f"{' and '.join(map(str, found.values()))} are of different bundles; bring folders of one")
+    return json.loads(next(iter(found)))
+
+
+def joined(manifest, folders, target):
+    """Write every file of the bundle, whole and verified, to `target`; return the paths."""
+    problems, paths = [], []
+    for file in manifest["files"]:
+        pieces = [_piece(piece, folders, problems) for piece in file["pieces"]]
+        if all(piece is not None for piece in pieces):
+            path = target / file["name"]
+            path.write_bytes(b"".join(pieces))
+            if hashlib.sha256(path.read_bytes()).hexdigest() != file["sha256"]:
+                problems.append(f"{file['name']}: its pieces do not make up the file")
+            paths.append(path)
+    if problems:
+        raise Incomplete("\n".join(problems))
+    return paths
+
+
+def _piece(piece, folders, problems):
+    for folder in folders:
+        path = folder / piece["name"]
+        if path.is_file():
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() == piece["sha256"]:
+                return content
+            problems.append(f"{path}: damaged (another SHA-256); copy it again")
+            return None
+    problems.append(f"{piece['name']}: missing; it is in folder {piece['folder']} of the bundle")
+    return None
+
+
+def unpack(archive, target):
+    """Unpack an archive below `target`."""
+    target.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive) as content:
+        if hasattr(tarfile, "data_filter"):
+            content.extractall(target, filter="data")
+        else:
+            content.extractall(target)
+
+
+def install(wheels, target, python):
+    """Install wheels into a folder, without asking anybody for anything."""
+    here = "{}.{}".format(*sys.version_info[:2])
+    if here != python:
+        raise Incomplete(f"the wheels are for Python {python}, and this is {here}: run this script with python{python}")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
+    command += ["--no-cache-dir", "--disable-pip-version-check", "--upgrade", "--target", str(target)]
+    done = subprocess.run([*command, *map(str, wheels)], check=False)
+    if done.returncode:
+        raise Incomplete(f"pip ended with {done.returncode}; see above")
+
+
+def main():
+    """Do all of it; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, help="all folders of the bundle that hold pieces")
+    parser.add_argument("--target", required=True, type=Path, help="where it goes")
+    asked = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            manifest = manifest_of(asked.folders)
+            paths = joined(manifest, asked.folders, Path(scratch))
+            wheels = [path for path in paths if path.suffix == ".whl"]
+            if wheels:
+                install(wheels, asked.target / "site", manifest["python"])
+            for path in paths:
+                if path.name.startswith("source.tar"):
+                    unpack(path, asked.target)
+                elif path.name.startswith("photos.tar"):
+                    unpack(path, asked.target / "photos")
+    except Incomplete as error:
+        print(error, file=sys.stderr)
+        return 1
+    root = asked.target.resolve()
+    print(f"cd {root / 'source'} && PYTHONPATH={root / 'site'} make gpu PYTHON={sys.executable}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
