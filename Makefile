@@ -7,8 +7,18 @@ BENCH  := .venv-bench
 ASKED  := training_step step_memory training_loop input_pipeline shared_data launch resume startup check reports calibration
 ON_GPU := training_step step_memory training_loop input_pipeline
 
+# On a node without a network: PYTHON=python3 takes what is installed there, and no environment is made.
+ifeq ($(origin PYTHON),file)
+GPU_PYTHON := $(BIN)/python
+GPU_NEEDS  := $(STAMP)
+else
+GPU_PYTHON := $(PYTHON)
+GPU_NEEDS  :=
+endif
+gpu_option  = $(if $(2),--$(1) $(2))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check lint types contracts calibrate bench bench-gpu format clean
+.PHONY: help setup demo test test-all check lint types contracts calibrate bench bench-gpu gpu gpu-study gpu-bundle format clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -59,6 +69,15 @@ bench: $(BENCH)/.installed ## measure against what people would use instead, int
 
 bench-gpu: $(BENCH)/.installed ## the questions of training and input on a GPU, printed and kept beside the others
 	@set -e; for question in $(ON_GPU); do echo "== $$question"; $(BENCH)/bin/python -m bench.$$question --device cuda; done
+
+gpu: $(GPU_NEEDS) ## try on a GPU what needs one: STEPS=1-5, DEVICE=cpu rehearses, PYTHON=python3 installs nothing (docs/gpu.md)
+	$(GPU_PYTHON) -m bench.gpu $(call gpu_option,steps,$(STEPS)) $(call gpu_option,device,$(DEVICE)) $(call gpu_option,results,$(RESULTS)) $(call gpu_option,minutes,$(MINUTES))
+
+gpu-study: $(GPU_NEEDS) ## real studies on a GPU: PHOTOS=folder, MINUTES=10, DEVICE=cpu rehearses, PYTHON=python3 installs nothing
+	$(GPU_PYTHON) -m bench.gpu.study $(call gpu_option,photos,$(PHOTOS)) $(call gpu_option,breeds,$(BREEDS)) $(call gpu_option,share,$(SHARE)) $(call gpu_option,device,$(DEVICE)) $(call gpu_option,minutes,$(MINUTES)) $(call gpu_option,out,$(OUT))
+
+gpu-bundle: $(STAMP) ## what a node without a network needs for `make gpu`, in folders of at most 60 MiB: PHOTOS=, HAVE=, NODE_PYTHON=3.12
+	$(BIN)/python -m bench.gpu.bundle $(call gpu_option,photos,$(PHOTOS)) $(call gpu_option,have,$(HAVE)) $(call gpu_option,python,$(NODE_PYTHON)) $(call gpu_option,out,$(OUT)) $(call gpu_option,limit,$(LIMIT))
 
 format: $(STAMP) ## format and fix what can be fixed by itself
 	$(BIN)/ruff format .

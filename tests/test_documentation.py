@@ -22,6 +22,7 @@ PAGES = (
     "docs/cluster.md",
     "docs/watching.md",
     "docs/object-storage.md",
+    "docs/gpu.md",
     "docs/performance.md",
     "docs/reliability.md",
     "docs/screening.md",

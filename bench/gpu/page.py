@@ -29,6 +29,8 @@ def tables(found: Sequence[dict[str, Any]]) -> str:
     for step in STEPS:
         content = by_name.get(step.name)
         lines.append(_line(step.number, step.title, content))
+    beyond = [content for content in found if content["number"] > len(STEPS)]
+    lines += [_line(content["number"], content["title"], content) for content in beyond]
     return "\n".join([*lines, "", *(section(content) for content in found)]) + "\n"
 
 
