@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from unittest import mock
 
@@ -71,10 +72,11 @@ def has(option: str) -> bool:
     return option in TrainingConfig.model_fields
 
 
-def noise(shape: ImageShape, images: int, seed: int = 0) -> DataSet:
+@lru_cache(maxsize=2)
+def noise(shape: ImageShape, images: int) -> DataSet:
     """Return random images of a shape, as many to train on as to test on, at least two of every class."""
     count = max(images, 2 * shape.classes)
-    pixels = np.random.default_rng(seed).integers(
+    pixels = np.random.default_rng(0).integers(
         0, 256, (count, shape.height, shape.width, shape.channels), dtype=np.uint8
     )
     split = Images(pixels, np.arange(count, dtype=np.int64) % shape.classes, tuple(map(str, range(count))))
@@ -95,10 +97,11 @@ class Trainer:
     ----------
     config : of the run; see `changed`.
     batches : of an epoch; images are random.
+    threads : CPU threads; None leaves torch's setting.
     """
 
-    def __init__(self, config: RunConfig, device: torch.device, batches: int) -> None:
-        self.config, self.device = config, device
+    def __init__(self, config: RunConfig, device: torch.device, batches: int, threads: int | None = None) -> None:
+        self.config, self.device, self.threads = config, device, threads
         self.images = batches * config.training.batch_size
         shape = shape_of(config)
         data = noise(shape, self.images)
@@ -109,7 +112,7 @@ class Trainer:
 
     def conditions(self) -> contextlib.AbstractContextManager[None]:
         """Return what a run is trained under."""
-        return reproducible(threads=None, tf32=self.config.training.tf32)
+        return reproducible(threads=self.threads, tf32=self.config.training.tf32)
 
     def epoch(self) -> float:
         """Train an epoch; return its seconds."""

@@ -14,7 +14,7 @@ from aimlib.training.epoch import Epoch
 from aimlib.training.evaluation import evaluate
 from aimlib.training.isolation import reproducible
 from aimlib.training.run import Run
-from bench.gpu.arms import Named, any_start, changed, every_arm, give_back, noise, wait_for
+from bench.gpu.arms import Named, any_start, changed, every_arm, give_back, has, noise, wait_for
 from bench.gpu.report import Report
 
 _RESERVE_S = 4.0
@@ -46,7 +46,9 @@ def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
 
 def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions: Conditions) -> None:
     """Take two steps and evaluate a batch to warm up, then do both once more under the conditions."""
-    config = changed(named.arm.config, batch_size=told.choose(4, 2))
+    # Eager: what a graph does in a step was found when it was captured.
+    eager = {"step": "eager"} if has("step") else {}
+    config = changed(named.arm.config, batch_size=told.choose(4, 2), **eager)
     shape, device = shape_of(config), told.device
     if shape not in data:
         data.clear()  # those of one shape follow one another, but for the first arms

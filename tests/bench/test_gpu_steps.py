@@ -226,7 +226,7 @@ def test_a_cpus_figures_are_not_kept_as_a_cards(tmp_path):
 @pytest.fixture
 def own_page(tmp_path, monkeypatch):
     path = tmp_path / "gpu.md"
-    path.write_text(f"# A title\n\nBefore.\n\n{page.BEGIN}\nold\n{page.END}\nAfter.\n", encoding="utf-8")
+    path.write_text(f"# A title\n\nBefore.\n\n{page.BEGIN}\nstale\n{page.END}\nAfter.\n", encoding="utf-8")
     monkeypatch.setattr(page, "PAGE", path)
     return path
 
@@ -236,7 +236,7 @@ def test_the_page_names_the_card_beside_every_figure(own_page, tmp_path):
     folder.mkdir()
     empty = page.page(folder)
     assert empty.startswith("# GPUs: nothing of this project has run on a card yet\n\nBefore.\n")
-    assert "old" not in empty
+    assert "stale" not in empty
     assert "| 8 | images per second | | not tried yet | | |" in empty
     results.keep(outcome(), HOW, folder)
     results.keep(

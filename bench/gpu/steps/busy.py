@@ -23,7 +23,7 @@ def check(told: Report) -> None:
     """Train epochs of `controlled` in bfloat16, with its augmentation, and count the time in which a kernel runs."""
     for name in ("baseline", "aim"):
         config = changed(arms_of_study(told, "controlled")[name].run(0), precision="bfloat16")
-        trainer = Trainer(config, told.device, told.choose(60, 2))
+        trainer = Trainer(config, told.device, told.choose(30, 2))
         trainer.epoch()
         case = f"controlled {name}, bfloat16, batch {config.training.batch_size}"
         share = _by_profiler(told, trainer)

@@ -29,7 +29,7 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
     device = torch.device(options["device"])
     if options["share"] is not None:
         limit_memory(device, options["share"])
-    trainer = Trainer(RunConfig.parse(options["config"]), device, options["batches"])
+    trainer = Trainer(RunConfig.parse(options["config"]), device, options["batches"], threads=options["threads"])
     trainer.epoch()
 
     def carry_out(order: dict[str, Any]) -> dict[str, Any]:
@@ -72,9 +72,11 @@ def _measured(told: Report, name: str, env: dict[str, str]) -> dict[int, float]:
         "config": config.model_dump(mode="json"),
         "device": str(told.device),
         "batches": batches,
+        "threads": told.choose(2, 1),
         "share": None if told.rehearsal else 1 / max(counts),
     }
     images = run.training.epochs * 12_000  # of all breeds
+    told.note(f"runs/h: {images:,} images trained on, evaluation left out, for each run {options['threads']} threads")
     found: dict[int, float] = {}
     with Crew(max(counts), __name__, options, env) as crew:
         for count in counts:

@@ -23,7 +23,7 @@ from bench.harness import Goal, ratios, rounds_of, row
 from bench.rivals.training_loops import DECAY, LOOPS, RATE
 
 OURS, PLAIN = "aim", "plain loop"
-_ROUNDS, _BATCHES = 5, 12
+_ROUNDS, _BATCHES = 3, 12
 _RESERVE_S = 5.0
 
 
@@ -53,7 +53,7 @@ def _compare(told: Report, config: RunConfig, precision: str) -> None:
         subjects[name] = _under(epoch, lambda: reproducible(threads=None, tf32=False))
         subjects[f"{name}, its default"] = _under(epoch, _their_default)
     subjects = _in_time(told, subjects)
-    found = rounds_of(subjects, rounds, warm_up=told.choose(2, 0))
+    found = rounds_of(subjects, rounds, warm_up=told.choose(1, 0))
     rates = {
         name: [trainer.images / value if name == OURS else len(images.labels) / value for value in values]
         for name, values in found.items()

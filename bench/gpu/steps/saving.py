@@ -44,8 +44,8 @@ def check(told: Report) -> None:
     free = shutil.disk_usage(told.scratch).free
     if not told.rehearsal:
         number = min(number, int(torch.cuda.mem_get_info(told.device)[0] // (size + 600 * 2**20)))
-    if free < 3 * size * number:  # the old checkpoint stays until the new one is whole
-        size = max(free // (4 * number), 4_000_000)
+    if free < 1.5 * size * number:  # the old checkpoint stays until the new one is whole
+        size = max(free // (2 * number), 4_000_000)
         told.note(f"{free / 1e9:.0f} GB are free on the disk: checkpoints of {size / 1e9:.2f} GB instead of 1.94")
     with Crew(number, __name__, {"device": str(told.device), "bytes": size}) as crew:
         alone = crew.together([{"folder": str(told.scratch / "0")}])[0]

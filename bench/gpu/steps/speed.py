@@ -107,7 +107,7 @@ def _configs(told: Report) -> dict[str, RunConfig]:
 
 def _measured(told: Report, what: str, config: RunConfig) -> list[float] | None:
     """Return images per second of some epochs; None where it cannot be done, which fails the step but no other."""
-    batches = told.choose(4, 2) * (1 if config.training.batch_size > 32 else 3)
+    batches = told.choose(8, 2) * (1 if config.training.batch_size > 32 else 3)
     try:
         return Trainer(config, told.device, batches).rates(rounds=told.choose(5, 1), warm_up=told.choose(2, 1))
     except Exception as error:  # noqa: BLE001 -- the other variants are measured all the same
