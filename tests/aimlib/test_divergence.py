@@ -33,7 +33,7 @@ def explosion() -> Iterator[None]:
 
 def test_divergence_keeps_the_epochs_before_it(explosion: None) -> None:
     outcome = train(run_config(model=MLP, training__epochs=5, training__schedule="explosion"), data_set())
-    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 3")
+    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 3, step 2")
     assert [row["epoch"] for row in outcome.epochs] == [1, 2]
     assert outcome.predictions.shape == (2, 18)
     assert outcome.selected_epoch == 2
@@ -47,7 +47,7 @@ def test_divergence_in_the_first_epoch_reports_the_network_at_its_start() -> Non
     absurd = {"name": "sgd", "learning_rate": 1e30}
     called: list[Any] = []
     outcome = train(run_config(model=MLP, training__optimizer=absurd), data, on_epoch=called.append)
-    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 1")
+    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 1, step 2")
     assert outcome.epochs == called == []
     assert outcome.selected_epoch == 0
     assert outcome.predictions.shape == (1, 300)
