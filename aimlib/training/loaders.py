@@ -33,6 +33,9 @@ LARGEST_SHARE = 0.25
 """With ``data_on: auto`` images lie on the device where they take no more than this share of what the run may take of
 its memory. The other three quarters are for network, optimizer, activations and the gaps between them."""
 
+_PART_BYTES = 2**26
+"""How much is copied to the device at a time."""
+
 
 class Loader(ABC):
     """Gives batches of one split on a device."""
@@ -145,7 +148,7 @@ def resident_bytes(config: RunConfig, data: DataSet) -> int:
 def _whole(pixels_NHWC: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
     """Return all images on the device, copied in parts: the host never holds a second copy of a memory map."""
     whole_NHWC = torch.empty(pixels_NHWC.shape, dtype=torch.from_numpy(pixels_NHWC[:0]).dtype, device=device)
-    images = max(1, 2**26 // max(1, pixels_NHWC[:1].nbytes))
+    images = max(1, _PART_BYTES // max(1, pixels_NHWC[:1].nbytes))
     for start in range(0, len(pixels_NHWC), images):
         part = np.array(pixels_NHWC[start : start + images])
         whole_NHWC[start : start + images].copy_(torch.from_numpy(part))

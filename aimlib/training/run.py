@@ -46,6 +46,7 @@ class Run:
 
     Attributes
     ----------
+    computation : what its steps compute.
     step_kept : how the run took its steps before it was resumed (``eager``, ``graph`` or ``compiled``); None at a
         start.
     data_on : where its images lie, ``device`` or ``host``; on the CPU both are one.
@@ -87,9 +88,9 @@ class Run:
         self.scaling = scaling.to(device)
         self.network = self._initial_network()
         self.optimizer = build_optimizer(self.options.optimizer, self.network)
-        self._computation = self._computed()
+        self.computation = self._computed()
         self.step_kept: str | None = None
-        self._step = stated_step(config, self._computation)
+        self._step = stated_step(config, self.computation)
         self.data_on, self._loaders = self._placed(memory_share)
         self.history: list[dict[str, Any]] = []
         self.predictions: list[npt.NDArray[Any]] = []
@@ -229,7 +230,7 @@ class Run:
         ----------
         following : the batch after it, which is got ready meanwhile; None where there is none.
         """
-        inputs = self._inputs(batch, epoch, following)
+        inputs = self.inputs(batch, epoch, following)
         return self._step_for(inputs).take(inputs)
 
     @property
@@ -237,7 +238,7 @@ class Run:
         """How the run takes its steps: ``eager``, ``graph`` or ``compiled``."""
         return self._step.name if self._step is not None else self.step_kept or EagerStep.name
 
-    def _inputs(self, batch: splits.Indices, epoch: int, following: splits.Indices | None) -> Inputs:
+    def inputs(self, batch: splits.Indices, epoch: int, following: splits.Indices | None = None) -> Inputs:
         """Return a batch and its draws on the device."""
         x_BCHW, labels_B = self._loaders["train"].batch(batch, following)
         augmentation = self.options.augmentation
@@ -248,8 +249,8 @@ class Run:
         """Return how steps are taken; where that is open, it is decided at the first batch of full size."""
         if self._step is None:
             if len(inputs.labels_B) < self.options.batch_size:
-                return EagerStep(self._computation)
-            self._step = chosen_step(self.config, self._computation, inputs, self.step_kept, self._on_notice)
+                return EagerStep(self.computation)
+            self._step = chosen_step(self.config, self.computation, inputs, self.step_kept, self._on_notice)
         return self._step
 
     def evaluate(

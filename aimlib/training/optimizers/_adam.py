@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -37,6 +36,57 @@ class DecoupledAsTheyLie(_AsTheyLie, torch.optim.AdamW):
     """The same of AdamW."""
 
 
+class _UncorrectedOnDevice(_AsTheyLie):
+    """Adam with epsilon on the root of the uncorrected second moment, its count of steps and its rate on the device.
+
+    Torch's own takes an epsilon from Python, and this one, put into torch's formula, changes from step to step.
+    """
+
+    decoupled: ClassVar[bool] = False
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Change the parameters by their gradients; the first parameter's count of steps is everyone's."""
+        for group in self.param_groups:
+            gathered: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
+            self._init_group(group, *gathered)
+            if gathered[0]:
+                self._change(group, *gathered)
+
+    def _change(
+        self,
+        group: dict[str, Any],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        means: list[Tensor],
+        squares: list[Tensor],
+        _: list[Tensor],
+        steps: list[Tensor],
+    ) -> None:
+        rate, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
+        torch._foreach_add_(steps, 1)
+        if decay and self.decoupled:
+            torch._foreach_mul_(parameters, 1 - rate * decay)
+        elif decay:
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=decay))
+        torch._foreach_lerp_(means, gradients, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_add_(roots, group["eps"])
+        changes = torch._foreach_div(means, roots)
+        done = steps[0].double()
+        correction = torch.sqrt(1 - torch.pow(beta2, done)) / (1 - torch.pow(beta1, done))
+        torch._foreach_mul_(changes, (correction * rate).float())
+        torch._foreach_sub_(parameters, changes)
+
+
+class DecoupledUncorrectedOnDevice(_UncorrectedOnDevice, torch.optim.AdamW):
+    """The same of AdamW."""
+
+    decoupled = True
+
+
 def _lies_channels_last(tensor: Tensor) -> bool:
     return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
@@ -65,17 +115,18 @@ class Adam(OptimizerPlugin):
     on_device = True
     config: Config
     algorithm: ClassVar[type[torch.optim.Adam]] = _AsTheyLie
+    uncorrected_on_device: ClassVar[type[torch.optim.Adam]] = _UncorrectedOnDevice
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Return torch's optimizer; on a GPU its ``capturable`` one, which counts steps there.
 
-        There `fused` has no effect together with `epsilon_on: uncorrected`, whose epsilon changes from step to step:
-        torch's fused kernel takes a Python number.
+        There `fused` has no effect together with `epsilon_on: uncorrected`, which torch's fused kernel does not know.
         """
         o, parameters = self.config, list(parameters)
         on_device, uncorrected = lies_on_device(parameters), o.epsilon_on == "uncorrected"
         fused = o.fused and not (on_device and uncorrected)
-        optimizer = self.algorithm(
+        algorithm = self.uncorrected_on_device if on_device and uncorrected else self.algorithm
+        optimizer = algorithm(
             parameters,
             lr=o.learning_rate,
             betas=(o.beta1, o.beta2),
@@ -87,41 +138,26 @@ class Adam(OptimizerPlugin):
         )
         if on_device:
             zero_state(optimizer, "exp_avg", "exp_avg_sq", step=True)
-        if uncorrected:
-            before = _uncorrected_on_device if on_device else _uncorrected
-            optimizer.register_step_pre_hook(_Uncorrected(o.epsilon, o.beta2, before))
+        elif uncorrected:
+            optimizer.register_step_pre_hook(_Uncorrected(o.epsilon, o.beta2))
             optimizer.register_step_post_hook(_Plain(o.epsilon))
         return optimizer
-
-
-def _uncorrected(epsilon: float, beta2: float, group: dict[str, Any], optimizer: torch.optim.Optimizer) -> float:
-    """Return the epsilon of a group's next step; its count of steps lies on the host."""
-    done = next((int(optimizer.state[p]["step"]) for p in group["params"] if p in optimizer.state), 0)
-    return epsilon / math.sqrt(1 - beta2 ** (done + 1))
-
-
-def _uncorrected_on_device(
-    epsilon: float, beta2: float, group: dict[str, Any], optimizer: torch.optim.Optimizer
-) -> float | Tensor:
-    """Return the same as a tensor, computed where the count of steps lies: nothing is read from there."""
-    done = next((optimizer.state[p]["step"] for p in group["params"] if p.grad is not None), None)
-    if done is None:
-        return epsilon
-    return (epsilon / torch.sqrt(1 - torch.pow(beta2, done.double() + 1))).float()
 
 
 class _Uncorrected:
     """Before step t, sets the epsilon that torch's formula needs: epsilon hat / sqrt(1 - beta2^t).
 
     With it lr m / ((1 - b1^t) (sqrt(v / (1 - b2^t)) + eps)) equals lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + hat).
+    For the CPU, where counts of steps lie on the host.
     """
 
-    def __init__(self, epsilon: float, beta2: float, of: Callable[..., float | Tensor]) -> None:
-        self.epsilon, self.beta2, self.of = epsilon, beta2, of
+    def __init__(self, epsilon: float, beta2: float) -> None:
+        self.epsilon, self.beta2 = epsilon, beta2
 
     def __call__(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         for group in optimizer.param_groups:
-            group["eps"] = self.of(self.epsilon, self.beta2, group, optimizer)
+            done = next((int(optimizer.state[p]["step"]) for p in group["params"] if p in optimizer.state), 0)
+            group["eps"] = self.epsilon / math.sqrt(1 - self.beta2 ** (done + 1))
 
 
 class _Plain:

@@ -103,6 +103,14 @@ def obstacle(computation: Computation) -> str:
     return ""
 
 
+def is_capture_failure(error: BaseException) -> bool:
+    """Tell whether an error says that something in a step cannot be captured; other errors would end eager steps, too.
+
+    Torch's and CUDA's messages of that kind all speak of the capture, and have no type of their own.
+    """
+    return not isinstance(error, torch.OutOfMemoryError) and "captur" in str(error).lower()
+
+
 def _warm_up(computation: Computation, inputs: Inputs) -> None:
     """Take steps on a stream beside the current one, as a capture does."""
     stream = torch.cuda.Stream(computation.device)

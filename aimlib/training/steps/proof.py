@@ -26,7 +26,7 @@ from aimlib.training.devices import device_name
 from aimlib.training.numerics import numerics_of
 from aimlib.training.steps.base import Computation, Inputs, Step
 from aimlib.training.steps.eager import EagerStep
-from aimlib.training.steps.graph import GraphStep
+from aimlib.training.steps.graph import GraphStep, is_capture_failure
 from aimlib.training.steps.snapshot import Snapshot, same_bits
 
 _FORMAT = 1
@@ -118,6 +118,10 @@ def compare(computation: Computation, inputs: Inputs) -> tuple[Finding, GraphSte
     Parameters
     ----------
     inputs : a batch of full size.
+
+    Raises
+    ------
+    RuntimeError: something else than the capture failed, memory that is lacking (`torch.OutOfMemoryError`) included.
     """
     before = Snapshot(computation)
     try:
@@ -126,6 +130,8 @@ def compare(computation: Computation, inputs: Inputs) -> tuple[Finding, GraphSte
         graph_step = GraphStep(computation)
         graph = _taken(graph_step, inputs)
     except RuntimeError as error:
+        if not is_capture_failure(error):
+            raise
         return Finding(False, f"it could not be captured ({_short(error)})"), None
     finally:
         before.put_back()
