@@ -122,7 +122,7 @@ def test_the_step_is_named_after_a_pause(late_explosion: None, asked: int, tmp_p
 
 @pytest.mark.parametrize(
     ("asked", "reason"),
-    [(8, "loss not finite in epoch 2, step 4"), (10, "loss not finite in epoch 2")],
+    [(9, "loss not finite in epoch 2, step 4"), (11, "loss not finite in epoch 2")],
     ids=["before the step", "after it"],
 )
 def test_a_checkpoint_from_before_steps_were_counted(
@@ -131,7 +131,7 @@ def test_a_checkpoint_from_before_steps_were_counted(
     config, data, times = run_config(**LATE), data_set(), iter(range(1, 100))
     with pytest.raises(Paused) as paused:
         train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=lambda: next(times) == asked)
-    assert (paused.value.epochs, paused.value.step) == (1, asked - 6)
+    assert (paused.value.epochs, paused.value.step) == (1, asked - 7)
     file = tmp_path / checkpoints.FILE
     state = torch.load(file, weights_only=True)
     del state["under_way"]["finite_steps"]
