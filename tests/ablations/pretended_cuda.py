@@ -19,7 +19,7 @@ UUID = "11111111-2222-3333-4444-555555555555"
 
 
 class PretendedCuda:
-    """What torch's C functions would say of two GPUs, and what they were asked.
+    """What torch's C functions would say of two GPUs, and what they were asked: 1 of 80 GiB is the context's.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class PretendedCuda:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
-        self.free, self.total, self.reserved, self.refusals = 70 * GIB, 80 * GIB, 4 * GIB, 0
+        self.free, self.total, self.reserved, self.refusals = 75 * GIB, 80 * GIB, 4 * GIB, 0
         self.error: BaseException | None = None
         self.on_empty: Callable[[], None] = lambda: None
         self.current = 0
