@@ -115,7 +115,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         try:
             ending = execute(self._task, lambda row: self._events.put({"epoch": dict(row)}), self._paused)
         except BaseException as error:  # noqa: BLE001 -- a thread that dies without a word would never end
-            ending = ending_of(error, out_of_memory=False)
+            ending = ending_of(error)
         if ending.end == "paused" and self._leaving.seen():
             ending = Ending("machine", "its node is being shut down; its state is saved")
         self._events.put({"ended": ending.as_json()})

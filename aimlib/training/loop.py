@@ -11,7 +11,8 @@ import torch
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.training import generators
-from aimlib.training.devices import limited_memory
+from aimlib.training.device_memory import limited_memory
+from aimlib.training.devices import indexed
 from aimlib.training.heap import kept_heap
 from aimlib.training.isolation import reproducible
 from aimlib.training.keeper import Keeper, OnCheckpoint, Pause, Paused
@@ -70,15 +71,27 @@ def train(
     UsageError: data and configuration do not fit each other, or the device cannot run the steps that
         ``training.step`` states.
     """
-    device = device or torch.device("cpu")
+    device = indexed(device or torch.device("cpu"))
     state = reproducible(threads=threads, tf32=config.training.tf32)
-    with state, limited_memory(device, memory_share), kept_heap(device):
+
+    def begin() -> Run:
+        return Run(config, data, device, memory_share=memory_share, on_notice=on_notice)
+
+    def kept(run: Run) -> Keeper:
+        return Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint)
+
+    with state, kept_heap(device), limited_memory(device, memory_share):
         generators.seed(config.seed, 0)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        run = Run(config, data, device, memory_share=memory_share, on_notice=on_notice)
-        keeper = Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint)
-        return outcome_of(run, keeper, _epochs(run, keeper, on_epoch))
+        return _trained(begin, kept, on_epoch)
+
+
+def _trained(begin: Callable[[], Run], kept: Callable[[Run], Keeper], on_epoch: OnEpoch | None) -> Outcome:
+    """Train in a frame of its own: network and optimizer are gone when it is left."""
+    run = begin()
+    keeper = kept(run)
+    return outcome_of(run, keeper, _epochs(run, keeper, on_epoch))
 
 
 def _epochs(run: Run, keeper: Keeper, on_epoch: OnEpoch | None) -> str | None:
