@@ -138,6 +138,8 @@ class Desk:
                 self._record(run_id, reason)
 
     def _follow(self, run_id: str, decision: Decision, traceback: str = "") -> None:
+        for text in decision.notes:
+            self.note(text)
         if isinstance(decision, Again):
             if not self.stop.requested:
                 for watcher in self.watchers:
@@ -192,10 +194,17 @@ class Desk:
     def _pass_on_stop(self) -> None:
         """Ask the workers to stop, through the storage; where that fails, again at the next tick."""
         with contextlib.suppress(StoreError):
-            self.store.request_stop(self.session)
+            self.store.request_stop(self.session, self._time_left())
             self._passed_on = True
             patience = "" if self.stop.code == 1 else "; once more to end it at once"
             self.note(f"{self.stop.reason}: ending the session once every run has saved its state{patience}")
+
+    def _time_left(self) -> float | None:
+        """Return the seconds that runs have to save their state; None where nobody ends them."""
+        if not self.stop.urgent:
+            return None
+        grace = min((task.grace_seconds for task in self.tasks.values()), default=0.0)
+        return max(0.0, self.stop.since + grace - time.monotonic())
 
     def _look_for_room(self) -> None:
         try:

@@ -14,7 +14,7 @@ from aimlib.training import generators
 from aimlib.training.devices import limited_memory
 from aimlib.training.heap import kept_heap
 from aimlib.training.isolation import reproducible
-from aimlib.training.keeper import Keeper, OnCheckpoint, Pause, Paused
+from aimlib.training.keeper import Keeper, OnCheckpoint, Pause, Paused, Saving
 from aimlib.training.outcomes import Outcome, outcome_of, outcome_so_far
 from aimlib.training.run import Diverged, Run
 
@@ -38,6 +38,7 @@ def train(
     on_epoch: OnEpoch | None = None,
     pause: Pause | None = None,
     on_checkpoint: OnCheckpoint | None = None,
+    saving: Saving | None = None,
     memory_share: float | None = None,
 ) -> Outcome:
     """Train one run to its end, going on from its checkpoint where there is one.
@@ -58,6 +59,8 @@ def train(
         then gives the work up. The evaluation of a network at its start, after a divergence in the first epoch, is
         not left.
     on_checkpoint : called with the file after every save, to copy it elsewhere; what it raises ends the attempt.
+    saving : entered around the save of a run that `pause` ends: it may wait for others that save, and where it yields
+        False the run goes on from its last checkpoint the next time. None saves at once.
     memory_share : largest share of a GPU's memory that the run may take, see `limit_memory`; None sets no limit.
 
     Raises
@@ -70,7 +73,7 @@ def train(
     with state, limited_memory(device, memory_share), kept_heap(device):
         generators.seed(config.seed, 0)
         run = Run(config, data, device)
-        keeper = Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint)
+        keeper = Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint, saving)
         return outcome_of(run, keeper, _epochs(run, keeper, on_epoch))
 
 

@@ -206,7 +206,9 @@ def test_a_halted_queue_ends_with_what_is_running() -> None:
     assert queue.exhausted
 
 
-ENDS = st.sampled_from(["finished", "diverged", "paused", "failed", "out_of_memory", "full", "stalled", "death", "crash"])
+ENDS = st.sampled_from(
+    ["finished", "diverged", "paused", "failed", "out_of_memory", "full", "stalled", "death", "crash"]
+)
 
 
 @given(seeds=st.integers(1, 5), ends=st.lists(ENDS, max_size=200), workers=st.integers(1, 4), retries=st.integers(0, 3))

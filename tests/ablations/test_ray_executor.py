@@ -24,6 +24,8 @@ from ablations.execution.capacity import Room
 from ablations.execution.endings import Ending
 from ablations.execution.feed import Feed, Relay, StopAll
 from ablations.execution.queue import Queue
+from ablations.execution.ray.placeholders import Placeholders
+from ablations.execution.ray.usage import Usage
 from ablations.execution.ray_executor import scratch
 from ablations.execution.stopping import Stop
 from ablations.launch import run
@@ -73,10 +75,16 @@ def test_what_killed_drivers_left_of_a_session_goes(tmp_path: Path, monkeypatch:
 
 
 def relay_of(events: Events, running: tuple[str, ...], **options: Any) -> tuple[Relay, Stop, StopAll]:
-    queue = SimpleNamespace(running=frozenset(running), halt=lambda: events.append(("halt",)))
+    queue = SimpleNamespace(
+        running=frozenset(running),
+        halt=lambda: events.append(("halt",)),
+        stranded=lambda fit: [],
+        devices=SimpleNamespace(left_out={}),
+    )
     stop, stopper = Stop(), StopAll()
-    room = Room([Resources()], [{"CPU": 2.0}])
-    return Relay(queue, events, stop, stopper, room, **{"grace": 25.0, "stall": 60.0, **options}), stop, stopper  # type: ignore[arg-type]
+    room, usage = Room([Resources()], {"n": {"CPU": 2.0}}), Usage(Placeholders(1.0), {})
+    limits = {"grace": 25.0, "stall": 60.0, **options}
+    return Relay(queue, events, stop, stopper, room, usage, **limits), stop, stopper  # type: ignore[arg-type]
 
 
 def trial_of(run_id: str, error_file: Path | None = None) -> SimpleNamespace:
@@ -136,21 +144,28 @@ def test_after_the_grace_period_nobody_is_waited_for() -> None:
 
 def test_ray_is_given_no_more_runs_than_there_is_room_for() -> None:
     queue = Queue([task_of(f"r{number}") for number in range(4)], retries=0)
-    room = Room([Resources()], [{"CPU": 2.0}])
-    feed = Feed(queue, SimpleNamespace(watch=lambda: None, gave=lambda *_: None), room, stall_seconds=60.0)  # type: ignore[arg-type]
+    room, usage = Room([Resources()], {"n": {"CPU": 2.0}}), Usage(Placeholders(1.0), {})
+    relay = Relay(queue, Events(), Stop(), StopAll(), room, usage, grace=25.0, stall=60.0)
+    feed = Feed(queue, relay, stall_seconds=60.0)
+
+    def ends(run_id: str) -> None:
+        ended = {"events": [{"ended": Ending("finished").as_json()}]}
+        relay.on_trial_result(1, [], trial_of(run_id), ended)
+        queue.ended(run_id, Ending("finished"))
+
     given = [feed.suggest(str(number)) for number in range(3)]
     assert [json.loads(each["task"])["run_id"] if isinstance(each, dict) else each for each in given] == [
         "r0",
         "r1",
         None,
     ]
-    queue.ended("r0", Ending("finished"))
+    ends("r0")
     assert isinstance(feed.suggest("3"), dict)
-    room.look([{"CPU": 2.0}, {"CPU": 2.0}])  # a node has joined
+    room.look({"n": {"CPU": 2.0}, "m": {"CPU": 2.0}})  # a node has joined
     assert isinstance(feed.suggest("4"), dict)
     for run_id in ("r1", "r2", "r3"):
         assert feed.suggest("5") is None
-        queue.ended(run_id, Ending("finished"))
+        ends(run_id)
     assert feed.suggest("6") == "FINISHED"
 
 
