@@ -71,8 +71,10 @@ class SaveSlots:
         with self._ticket(progress) as ticket:
             while not self._is_too_late(seconds, deadline):
                 if not self._is_preceded(progress, ticket) and (lock := self._free_slot()) is not None:
-                    held.callback(lock.close)
-                    return not self._is_too_late(seconds * self._busy(), deadline)
+                    if not self._is_too_late(seconds * self._busy(), deadline):
+                        held.callback(lock.close)
+                        return True
+                    lock.close()  # alone it may still be over in time
                 time.sleep(_POLL_S)
         return False
 

@@ -125,14 +125,23 @@ def test_a_request_to_stop_halts_the_queue_and_reaches_the_workers(
 ) -> None:
     table.stop.request("Ctrl-C", 130)
     with monkeypatch.context() as patch:
-        patch.setattr(table.store, "request_stop", lambda _: refuse())
+        patch.setattr(table.store, "request_stop", lambda *_: refuse())
         table.desk.tick()
     assert not table.store.stop_requested("0" * 12)
     table.desk.tick()
     assert table.store.stop_requested("0" * 12), "asked again when the storage answers"
+    assert table.store.time_to_stop("0" * 12) is None, "they are waited for"
     assert "Ctrl-C: ending the session once every run has saved its state; once more" in table.watcher[-1][1]
     assert table.queue.next() is None
     assert table.queue.exhausted
+
+
+def test_workers_are_told_how_long_they_have_where_somebody_will_not_wait(table: Table) -> None:
+    table.stop.request("SIGTERM", 143, urgent=True)
+    table.desk.tick()
+    left = table.store.time_to_stop("0" * 12)
+    assert left is not None
+    assert 20.0 < left <= 25.0
 
 
 def refuse() -> None:

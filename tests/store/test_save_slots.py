@@ -65,14 +65,13 @@ def test_few_save_at_once_and_the_most_advanced_first(anywhere: str, start: Star
 
 
 def test_a_save_that_would_not_be_over_in_time_is_not_begun(anywhere: str, start: Start) -> None:
-    """Each takes .2 s alone, and .4 s beside another: in 1.1 s there is time for four to six of eight."""
+    """Each takes .2 s alone, and .4 s beside another: in 1.1 s there is time for a few of eight."""
     found = said(start("savers.py", anywhere, plan_of(RUNS, within=1.1)))
     saved = [each["run"] for each in found if each["granted"]]
     assert saved == most_advanced_first(RUNS)[: len(saved)]
     assert 2 <= len(saved) <= 6
     for run_id in RUNS:
         assert kept(anywhere, run_id) == (new(run_id) if run_id in saved else 1.0)
-    assert max(each["ended"] for each in found) - min(each["began"] for each in found) < 1.5
 
 
 def test_the_slot_of_one_that_is_killed_while_it_saves_is_free_and_its_old_checkpoint_whole(
@@ -147,8 +146,10 @@ def test_two_that_save_at_once_are_expected_to_take_twice_as_long(tmp_path: Path
             return granted
 
     assert asked()
+    began = time.monotonic()
     with slots.taken((2, 0), 0.0, lambda: None):
-        assert not asked()
+        assert not asked(), "it waited whether it would be alone in time"
+    assert time.monotonic() - began < 1.0
 
 
 def test_where_nobody_else_saves_it_costs_nothing(tmp_path: Path) -> None:
