@@ -176,7 +176,7 @@ class Queue:
         rules: dict[str, Callable[[], Decision]] = {
             "out_of_memory": lambda: self._out_of_memory(run_id, ending),
             "device_error": lambda: self._device_error(run_id, ending),
-            "not_begun": lambda: self._not_begun(run_id, reason),
+            "not_begun": lambda: self._not_begun(run_id, ending),
             "stalled": lambda: self._again(run_id, reason, least=_STALL_DELAY),
             "machine": lambda: self._again(run_id, reason),
             "full": lambda: self._again(run_id, reason, counts=False),
@@ -273,9 +273,10 @@ class Queue:
         again = [f"{device} is used again: only {run_id} failed there" for device in self.devices.forgive(run_id)]
         return replace(over, notes=(*notes, *again))
 
-    def _not_begun(self, run_id: str, reason: str) -> Decision:
-        self._requeue(self._entries[run_id], _DEVICE_DELAY)
-        return Again(_DEVICE_DELAY, reason)
+    def _not_begun(self, run_id: str, ending: Ending) -> Decision:
+        delay = _DEVICE_DELAY if ending.device else _FIRST_DELAY
+        self._requeue(self._entries[run_id], delay)
+        return Again(delay, ending.reason)
 
     def _failed(self, run_id: str, fault: str, reason: str, *, record: bool) -> Over:
         arm = self._entries[run_id].task.arm

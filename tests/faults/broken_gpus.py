@@ -156,7 +156,7 @@ def session(tasks: list[Task], kind: type[RayExecutor]) -> dict[str, Any]:
 
 def whole() -> dict[str, Any]:
     """One of two GPUs of a node fails, and there is one on another node."""
-    return session([task(number, 1.0) for number in range(8)], executor([(first, "0")]))
+    return session([task(number, 1.0) for number in range(16)], executor([(first, "0")], "", 2.0))
 
 
 def halves() -> dict[str, Any]:
