@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,8 @@ from aimlib.errors import DataError, StoreError, UsageError
 from aimlib.records import SCHEMA_VERSION, TRIALS, RunRecord
 from aimlib.registry import datasets, selections
 from aimlib.training import checkpoints
-from aimlib.training.devices import device_name, is_out_of_memory, pick_device
+from aimlib.training.device_errors import diagnose, failure_of
+from aimlib.training.devices import device_name, device_uuid, pick_device
 from aimlib.training.keeper import Save
 from aimlib.training.loop import OnEpoch, Paused, train
 from aimlib.training.outcomes import Outcome, outcome_so_far
@@ -83,8 +85,8 @@ def execute(
 ) -> Ending:
     """Compute a run and settle it in the store, going on from its checkpoint where there is one.
 
-    An exception becomes a row with the status ``failed``, unless it is the machine's; only what ends the process is
-    passed on.
+    An exception becomes a row with the status ``failed``, unless it is the machine's or the device's; only what ends
+    the process is passed on.
 
     Parameters
     ----------
@@ -92,14 +94,16 @@ def execute(
     pause : asked after every step; when true, the run saves its state and ends.
     deadline : asked while it waits to save: the monotonic time by which that must be over; None: nothing presses.
     """
+    device = pick_device(task.device)
+    uuid = device_uuid(device)  # a device that is lost is no longer listed
     try:
-        return _execute(task, on_epoch, pause, deadline)
+        ending = _execute(task, on_epoch, pause, deadline)
     except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
-        ending = ending_of(error, out_of_memory=is_out_of_memory(error))
+        ending = ending_of(error, failure_of(error) or diagnose(error, device, _share(task)))
         if ending.end == "failed":
             with contextlib.suppress(StoreError):  # the driver says it all the same
                 ResultStore(task.directory).record_failure(failure(task, ending.reason, ending.traceback))
-        return ending
+    return replace(ending, device=device_uuid(device) or uuid)
 
 
 def _execute(
@@ -213,13 +217,18 @@ def _compute(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> Run
         threads=task.threads,
         run_id=task.run_id,
         checkpoint_directory=store.checkpoint_directory(task.run_id),
-        memory_share=task.gpus if 0 < task.gpus < 1 else None,
+        memory_share=_share(task),
         on_epoch=watch.epoch,
         pause=watch.pause,
         on_checkpoint=lambda _: store.keep_checkpoint(task.run_id, claim),
         saving=watch.saving,
     )
     return _record(task, config, outcome, data)
+
+
+def _share(task: Task) -> float | None:
+    """Return the share of a GPU's memory that the run may take; None: all of it."""
+    return task.gpus if 0 < task.gpus < 1 else None
 
 
 def _prepared(task: Task) -> tuple[RunConfig, DataSet]:

@@ -6,9 +6,12 @@ import errno
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aimlib.errors import StoreError
+
+if TYPE_CHECKING:
+    from aimlib.training.device_errors import DeviceFailure  # imports torch, which takes seconds
 
 End = Literal[
     "finished",
@@ -48,7 +51,7 @@ class Ending:
     device : UUID of the GPU that it ran on; empty where it ran on none, or that is not known.
     host : machine of that GPU; empty where it ran on none.
     held_by_others : out of memory while others than this process held much of the GPU's memory.
-    process_spent : the process must not take another run: its context on the GPU is lost.
+    process_spent : the process must not take another run, as it can no longer use its GPU.
     """
 
     end: End
@@ -67,16 +70,33 @@ class Ending:
         return asdict(self)
 
 
-def ending_of(error: BaseException, *, out_of_memory: bool) -> Ending:
-    """Return the ending of an attempt that raised."""
+def ending_of(error: BaseException, failure: DeviceFailure | None = None) -> Ending:
+    """Return the ending of an attempt that raised.
+
+    Parameters
+    ----------
+    failure : what the error says of the device; None where that is nothing.
+    """
     reason, end = f"{type(error).__name__}: {error}", "\n".join(_lines(error)[-_TRACEBACK_LINES:])
+    kind = _kind_of(error, failure)
+    return Ending(
+        kind,
+        reason,
+        fault_of(error) if kind == "failed" else "",
+        end,
+        held_by_others=failure is not None and failure.held_by_others,
+        process_spent=failure is not None and failure.context_lost,
+    )
+
+
+def _kind_of(error: BaseException, failure: DeviceFailure | None) -> End:
     if is_full(error):
-        return Ending("full", reason, traceback=end)
+        return "full"
     if is_the_machines(error):
-        return Ending("machine", reason, traceback=end)
-    if out_of_memory:
-        return Ending("out_of_memory", reason, traceback=end)
-    return Ending("failed", reason, fault_of(error), end)
+        return "machine"
+    if failure is None or failure.kind == "device_assert":
+        return "failed"
+    return failure.kind
 
 
 def is_full(error: BaseException) -> bool:
@@ -94,9 +114,15 @@ def is_the_machines(error: BaseException) -> bool:
     What the storage will say again the next time (no permission, no locks, a link) is not: that is for people.
     """
     chain = list(_chain(error))
-    if any(isinstance(each, MemoryError) or "DefaultCPUAllocator" in str(each) for each in chain):
+    if any(_is_of_host_memory(each) for each in chain):
         return True
     return any(isinstance(each, StoreError) for each in chain) and any(_is_passing(each) for each in chain)
+
+
+def _is_of_host_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return "DefaultCPUAllocator" in str(error) or "HOST_ALLOCATION_FAILED" in str(error)
 
 
 def _is_passing(error: BaseException) -> bool:

@@ -128,7 +128,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         try:
             ending = self._on_devices(device_names(self._slots))
         except BaseException as error:  # noqa: BLE001 -- a thread that dies without a word would never end
-            ending = ending_of(error, out_of_memory=False)
+            ending = ending_of(error)
         if ending.end == "paused" and self._leaving.seen():
             ending = Ending("machine", "its node is being shut down; its state is saved")
         self._events.put({"ended": ending.as_json()})
@@ -214,10 +214,9 @@ def _uuid(number: int) -> str:
     """Return the UUID of a GPU that this process sees; empty where it cannot be found out."""
     import torch  # noqa: PLC0415 -- which the run needs
 
-    from aimlib.training import devices  # noqa: PLC0415 -- imports torch
+    from aimlib.training.devices import device_uuid  # noqa: PLC0415 -- imports torch
 
-    named = getattr(devices, "device_uuid", None)
-    return str(named(torch.device("cuda", number))) if named is not None else ""
+    return device_uuid(torch.device("cuda", number))
 
 
 def _place(task: Task) -> str:

@@ -1,39 +1,45 @@
-"""Devices: which one to train on, what it is, how much of its memory a run may take, and when it had too little."""
+"""Devices: which one to train on, what it is, and how many of the GPUs here torch can use."""
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import contextlib
+import os
+import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 
-from aimlib.errors import UsageError
-
-_NO_MEMORY = (
-    "out of memory",  # CUDA's and HIP's allocator; "CUDA error: out of memory" of the driver
-    "_STATUS_ALLOC_FAILED",  # cuBLAS, cuSOLVER, cuSPARSE, older cuDNN
-    "CUFFT_ALLOC_FAILED",
-    "HOST_ALLOCATION_FAILED",  # CUDNN_STATUS_INTERNAL_ERROR_..., cuDNN 9
-    "DEVICE_ALLOCATION_FAILED",
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",
-)
-"""What RuntimeErrors say that stem from a lack of memory."""
+from aimlib.training import nvml
 
 
 def pick_device(name: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
-    """Return the device to train on; ``auto`` takes CUDA where it is available."""
+    """Return the device to train on; ``auto`` takes CUDA where it is available, and there its current device.
+
+    CUDA is not initialised by this; the current device is the first one until then.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return indexed(torch.device(name))
+
+
+def indexed(device: torch.device) -> torch.device:
+    """Return the device with its index: that of the current device where a GPU has none."""
+    if device.type != "cuda" or device.index is not None:
+        return device
+    current = 0
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        with contextlib.suppress(RuntimeError):  # the context is lost: there is no better answer
+            current = torch.cuda.current_device()
+    return torch.device("cuda", current)
 
 
 def device_name(device: torch.device) -> str:
-    """Return the model of the device; unknown where it is on another machine."""
+    """Return the model of the device; unknown where it is on another machine or no longer answers."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device) if torch.cuda.is_available() else "unknown"
+        with contextlib.suppress(RuntimeError, AssertionError):
+            return torch.cuda.get_device_name(device) if torch.cuda.is_available() else "unknown"
+        return "unknown"
     return _cpu_model()
 
 
@@ -45,64 +51,120 @@ def _cpu_model() -> str:
         return "cpu"
 
 
+def device_uuid(device: torch.device) -> str:
+    """Return the UUID of a GPU as NVML writes it, ``GPU-...`` or ``MIG-...``; empty for a CPU, or where it is unknown.
+
+    No context is made for it, and none is needed. A GPU that NVML has lost, too, is known only to processes that used
+    it before: ask before a run begins.
+    """
+    if device.type != "cuda":
+        return ""
+    listed, index = os.environ.get("CUDA_VISIBLE_DEVICES"), device.index or 0
+    driver, known = nvml.driver(), _uuid_of_torch(index)
+    gpus = driver.gpus if driver is not None else ()
+    seen = nvml.visible(gpus, listed)
+    if known:
+        if any(gpu.uuid == f"MIG-{known}" for gpu in seen):
+            return f"MIG-{known}"
+        return f"GPU-{known}" if not gpus or any(gpu.uuid == f"GPU-{known}" for gpu in gpus) else f"MIG-{known}"
+    by_name = listed is not None and not listed.lstrip()[:1].isdecimal()
+    if index < len(seen) and (by_name or nvml.numbered_by_bus(gpus)):
+        return seen[index].uuid
+    return ""
+
+
+def _uuid_of_torch(index: int) -> str:
+    """Return what torch knows of a device since CUDA was initialised; empty before, and in older versions."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        with contextlib.suppress(RuntimeError, AssertionError):
+            return str(getattr(torch.cuda.get_device_properties(index), "uuid", ""))
+    return ""
+
+
+def usable_gpus() -> int:
+    """Return how many GPUs torch can use in this process. Its own count, as Ray's, may be NVML's, which lists more.
+
+    CUDA reads ``CUDA_VISIBLE_DEVICES`` when this is asked for the first time, and never again in this process.
+    """
+    counted = _counted_by_cuda()
+    driver = nvml.driver() if counted else None
+    if driver is None:
+        return counted
+    seen = nvml.visible(driver.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))[:counted]
+    return counted - sum(not has_kernels(gpu.capability) for gpu in seen)
+
+
+def why_unusable() -> str:
+    """Return why torch can use fewer GPUs here than NVML lists, and what to do; empty where it can use them all."""
+    driver = nvml.driver()
+    if driver is None:
+        return ""
+    seen = nvml.visible(driver.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    old = [gpu for gpu in seen if not has_kernels(gpu.capability)]
+    if usable_gpus() >= len(seen):
+        return ""
+    if torch.version.cuda is None:
+        return "this torch is built without CUDA: install one with CUDA"
+    if _counted_by_cuda() == 0 and driver.cuda[0] < int(torch.version.cuda.split(".")[0]):
+        return (
+            f"driver {driver.version} serves CUDA {driver.cuda[0]}.{driver.cuda[1]}, and this torch is built for CUDA "
+            f"{torch.version.cuda}: install a newer driver, or a torch for CUDA {driver.cuda[0]}"
+        )
+    if old:
+        names = ", ".join(f"{gpu.name} (compute capability {_written(gpu.capability)})" for gpu in old)
+        return f"this torch has no kernels for {names}, only for {_kernels()}: install one that has, or leave them out"
+    return _refusal() or f"CUDA shows {_counted_by_cuda()} of them: see what nvidia-smi and dmesg say of the others"
+
+
+def _counted_by_cuda() -> int:
+    if not hasattr(torch._C, "_cuda_getDeviceCount"):
+        return 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is none is no reason to warn
+        return int(torch._C._cuda_getDeviceCount())
+
+
+def _refusal() -> str:
+    """Return what CUDA answers where it shows no device at all."""
+    if _counted_by_cuda() == 0:
+        try:
+            torch.cuda.init()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            return f"CUDA answers: {str(error).splitlines()[0]}"
+    return ""
+
+
+def has_kernels(capability: tuple[int, int] | None) -> bool:
+    """Tell whether this torch runs on GPUs of a compute capability; where that is not known, yes.
+
+    Compiled kernels (``sm_80``) run on later GPUs of the same major number, those for one architecture (``sm_90a``)
+    on that alone; what is kept as PTX (``compute_80``) is compiled on all later ones.
+    """
+    return capability is None or any(_runs_on(kernel, capability) for kernel in _kernels().split())
+
+
+def _kernels() -> str:
+    flags: str | None = torch._C._cuda_getArchFlags() if hasattr(torch._C, "_cuda_getArchFlags") else None
+    return flags or ""
+
+
+def _runs_on(kernel: str, capability: tuple[int, int]) -> bool:
+    kind, _, number = kernel.partition("_")
+    digits = number.rstrip("af")
+    if not digits.isdecimal():
+        return False
+    built = int(digits[:-1]), int(digits[-1])
+    if number.endswith("a"):
+        return built == capability
+    return built <= capability if kind == "compute" else built[0] == capability[0] and built[1] <= capability[1]
+
+
+def _written(capability: tuple[int, int] | None) -> str:
+    return "unknown" if capability is None else f"{capability[0]}.{capability[1]}"
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """Return the context of a forward pass in `precision`."""
     if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
-
-
-def limit_memory(device: torch.device, share: float) -> None:
-    """Let this process allocate at most `share` of a GPU's memory, so that runs on one GPU do not crowd each other out.
-
-    What torch allocates is limited; the context of CUDA and of its libraries (some hundred MiB per process) is beside
-    it. A share of 1 lifts the limit. On the CPU nothing is limited.
-
-    Raises
-    ------
-    UsageError: the share is not in (0, 1].
-    """
-    if not 0 < share <= 1:
-        raise UsageError(f"memory_share={share}: not a share of a GPU's memory; give a number above 0 and up to 1")
-    if device.type == "cuda":
-        torch.cuda.set_per_process_memory_fraction(share, device)
-
-
-@contextmanager
-def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
-    """Limit a run's memory as `limit_memory` does, and lift the limit at its end; None sets none.
-
-    What torch keeps in reserve for this process's next run is given back, as other processes may need it.
-    """
-    if share is not None:
-        limit_memory(device, share)
-    try:
-        yield
-    finally:
-        if device.type == "cuda":
-            if share is not None:
-                limit_memory(device, 1.0)
-            torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether `error` stems from a lack of memory, of a GPU or the host: it, its causes, or what it came upon."""
-    seen: dict[int, BaseException] = {}
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        current = waiting.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen[id(current)] = current
-        if _lacks_memory(current):
-            return True
-        waiting += [current.__cause__, current.__context__, *getattr(current, "exceptions", ())]
-    return False
-
-
-def _lacks_memory(error: BaseException) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

@@ -15,23 +15,17 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
 
 import numpy as np
 import torch
 from numpy.random import mtrand
 
+from aimlib.training.library_settings import Setting, flag, kernel_settings, precision_settings
+
 # Without it MKL, which multiplies matrices for torch, rounds by where in memory they lie, from process to process and
 # call to call (measured: in 14 of 24 processes, in the last bit). It is read at the first product.
 os.environ.setdefault("MKL_CBWR", "AUTO")
-
-
-class _Setting(NamedTuple):
-    """Something global, how it is read and written, and its value in a run."""
-
-    get: Callable[[], Any]
-    put: Callable[[Any], Any]
-    wanted: Any
 
 
 @contextmanager
@@ -55,7 +49,7 @@ def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
         stack.enter_context(np.errstate(all="warn", under="ignore"))
         _keep_generators(stack)
         stack.enter_context(torch.inference_mode(mode=False))
-        settings = (*_settings(threads), *_precision(tf32))
+        settings = (*_settings(threads), *kernel_settings(), *precision_settings(tf32))
         for setting, before in [(setting, setting.get()) for setting in settings]:  # all are read before one is set
             stack.callback(setting.put, before)
             setting.put(setting.wanted)
@@ -70,8 +64,21 @@ def _keep_generators(stack: ExitStack) -> None:
     stack.callback(mtrand.set_bit_generator, mtrand.get_bit_generator())
     mtrand.set_bit_generator(np.random.MT19937(0))
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        stack.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
+        stack.push(_put_back_on_gpus(torch.cuda.get_rng_state_all()))
     stack.callback(torch.set_rng_state, torch.get_rng_state())
+
+
+def _put_back_on_gpus(states: list[torch.Tensor]) -> Callable[..., None]:
+    """Return what puts the generators of all GPUs back; where their context is lost, the error that said so goes on."""
+
+    def leave(_kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        try:
+            torch.cuda.set_rng_state_all(states)
+        except RuntimeError:
+            if error is None:
+                raise
+
+    return leave
 
 
 def _restore_environment(before: dict[str, str]) -> None:
@@ -80,75 +87,30 @@ def _restore_environment(before: dict[str, str]) -> None:
     os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
 
 
-def _settings(threads: int | None) -> Iterator[_Setting]:
-    """Yield what is one value each, but for precision."""
+def _settings(threads: int | None) -> Iterator[Setting]:
+    """Yield what is one value each, but for what `aimlib.training.library_settings` yields."""
     # Warn only: CUDA has no deterministic backward of grid_sample; nothing differentiates through it here.
-    yield _Setting(
+    yield Setting(
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
         (True, True),
     )
-    yield _Setting(torch.get_num_threads, torch.set_num_threads, threads or torch.get_num_threads())
-    yield _Setting(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
-    yield _Setting(torch.get_default_device, _set_default_device, torch.device("cpu"))
-    yield _Setting(torch.is_grad_enabled, torch.set_grad_enabled, True)
-    yield _Setting(
+    yield Setting(torch.get_num_threads, torch.set_num_threads, threads or torch.get_num_threads())
+    yield Setting(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
+    yield Setting(torch.get_default_device, _set_default_device, torch.device("cpu"))
+    yield Setting(torch.is_grad_enabled, torch.set_grad_enabled, True)
+    yield Setting(
         lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
         lambda value: torch.autograd.set_detect_anomaly(*value),
         (False, True),
     )
-    yield _Setting(_flushes_denormals, torch.set_flush_denormal, False)
-    yield _Setting(_autocast_nesting, _set_autocast_nesting, 0)
-    yield _Setting(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled, True)
+    yield Setting(_flushes_denormals, torch.set_flush_denormal, False)
+    yield Setting(_autocast_nesting, _set_autocast_nesting, 0)
+    yield Setting(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled, True)
     for kind in ("cpu", "cuda"):
         yield _autocast(kind)
     # Filling walks over every activation once more. Nothing reads what it would fill; a test compares.
-    yield _flag(torch.utils.deterministic, "fill_uninitialized_memory", False)
-    yield _flag(torch.backends.cudnn, "enabled", True)
-    yield _flag(torch.backends.cudnn, "benchmark", False)
-    yield _flag(torch.backends.cudnn, "deterministic", True)
-    yield _flag(torch.backends.mkldnn, "enabled", True)
-    yield _flag(torch.backends.mkldnn, "deterministic", False)
-    if torch.backends.opt_einsum.is_available():
-        yield _flag(torch.backends.opt_einsum, "enabled", True)
-        yield _flag(torch.backends.opt_einsum, "strategy", "auto")
-    cuda = torch.backends.cuda
-    yield _Setting(cuda.flash_sdp_enabled, cuda.enable_flash_sdp, True)
-    yield _Setting(cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp, True)
-    yield _Setting(cuda.math_sdp_enabled, cuda.enable_math_sdp, True)
-    yield _Setting(cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp, True)
-
-
-def _precision(tf32: bool) -> Iterator[_Setting]:
-    """Yield how float32 products are rounded: by operation where this torch knows that, and by the older switches.
-
-    Setting an older switch sets the newer ones, too, so at the start these come first, and last when all is put back.
-    """
-    backends: Any = torch.backends
-    if hasattr(backends.cudnn, "conv"):
-        yield _flag(backends, "fp32_precision", "none")
-        owners = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
-        for owner in (*owners, backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn):
-            yield _flag(owner, "fp32_precision", "none")
-    yield _older(_Setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"))
-    yield _older(_flag(backends.cuda.matmul, "allow_tf32", tf32))
-    yield _older(_flag(backends.cudnn, "allow_tf32", tf32))
-
-
-def _older(switch: _Setting) -> _Setting:
-    """Return a switch that torch refuses to read while it contradicts the newer ones; it is not put back then."""
-
-    def get() -> Any:
-        try:
-            return switch.get()
-        except RuntimeError:
-            return None
-
-    return _Setting(get, lambda value: None if value is None else switch.put(value), switch.wanted)
-
-
-def _flag(owner: Any, name: str, wanted: Any) -> _Setting:
-    return _Setting(lambda: getattr(owner, name), lambda value: setattr(owner, name, value), wanted)
+    yield flag(torch.utils.deterministic, "fill_uninitialized_memory", False)
 
 
 def _set_default_device(device: torch.device) -> None:
@@ -160,13 +122,13 @@ def _flushes_denormals() -> bool:
     return bool(torch.full((1,), 1e-310, dtype=torch.float64, device="cpu").mul(0.5).eq(0))
 
 
-def _autocast(kind: str) -> _Setting:
+def _autocast(kind: str) -> Setting:
     def put(value: tuple[bool, torch.dtype]) -> None:
         torch.set_autocast_enabled(kind, value[0])
         torch.set_autocast_dtype(kind, value[1])
 
     usual = torch.bfloat16 if kind == "cpu" else torch.float16
-    return _Setting(lambda: (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)), put, (False, usual))
+    return Setting(lambda: (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)), put, (False, usual))
 
 
 def _autocast_nesting() -> int:

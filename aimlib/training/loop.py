@@ -11,7 +11,8 @@ import torch
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.training import generators
-from aimlib.training.devices import limited_memory
+from aimlib.training.device_memory import limited_memory
+from aimlib.training.devices import indexed
 from aimlib.training.heap import kept_heap
 from aimlib.training.isolation import reproducible
 from aimlib.training.keeper import Keeper, OnCheckpoint, Pause, Paused, Saving
@@ -68,13 +69,28 @@ def train(
     Paused: `pause` said so.
     UsageError: data and configuration do not fit each other.
     """
-    device = device or torch.device("cpu")
+    device = indexed(device or torch.device("cpu"))
     state = reproducible(threads=threads, tf32=config.training.tf32)
-    with state, limited_memory(device, memory_share), kept_heap(device):
-        generators.seed(config.seed, 0)
-        run = Run(config, data, device)
-        keeper = Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint, saving)
-        return outcome_of(run, keeper, _epochs(run, keeper, on_epoch))
+
+    def kept(run: Run) -> Keeper:
+        return Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint, saving)
+
+    with state, kept_heap(device), limited_memory(device, memory_share):
+        return _trained(config, data, device, kept, on_epoch)
+
+
+def _trained(
+    config: RunConfig,
+    data: DataSet,
+    device: torch.device,
+    kept: Callable[[Run], Keeper],
+    on_epoch: OnEpoch | None,
+) -> Outcome:
+    """Train in a frame of its own: network and optimizer are gone when it is left."""
+    generators.seed(config.seed, 0)
+    run = Run(config, data, device)
+    keeper = kept(run)
+    return outcome_of(run, keeper, _epochs(run, keeper, on_epoch))
 
 
 def _epochs(run: Run, keeper: Keeper, on_epoch: OnEpoch | None) -> str | None:

@@ -16,6 +16,7 @@ from ablations.execution.queue import Again, Over, Queue, in_order
 from ablations.store.files import explained
 from ablations.task import Task
 from aimlib.errors import StoreError
+from aimlib.training.device_errors import DeviceFailure
 
 
 def task(run_id: str, arm: str = "aim", seed: int = 0, **options: Any) -> Task:
@@ -284,20 +285,56 @@ def test_two_errors_are_the_same_by_type_and_place_not_by_message() -> None:
 
 def test_an_error_becomes_an_ending_of_its_kind() -> None:
     full = StoreError("x: cannot be written: No space left on device; free space and run again")
-    assert ending_of(raised(full), out_of_memory=False).end == "full"
-    assert ending_of(raised(OSError(28, "No space left on device")), out_of_memory=False).end == "full"
-    assert ending_of(raised(RuntimeError("CUDA out of memory")), out_of_memory=True).end == "out_of_memory"
-    assert ending_of(raised(MemoryError()), out_of_memory=True).end == "machine", "the host's, not the GPU's"
-    assert ending_of(raised(StoreError("x: damaged")), out_of_memory=False).end == "failed"
+    assert ending_of(raised(full)).end == "full"
+    assert ending_of(raised(OSError(28, "No space left on device"))).end == "full"
+    assert ending_of(raised(StoreError("x: damaged"))).end == "failed"
     with pytest.raises(StoreError) as outage:
         raise StoreError("s3: does not answer") from TimeoutError("timed out")
-    assert ending_of(outage.value, out_of_memory=False).end == "machine"
+    assert ending_of(outage.value).end == "machine"
     for number, end in ((errno.ESTALE, "machine"), (errno.EACCES, "failed"), (errno.ELOOP, "failed")):
         with pytest.raises(StoreError) as refused, explained(Path("x")):
             raise OSError(number, os.strerror(number))
-        assert ending_of(refused.value, out_of_memory=False).end == end
-    assert ending_of(raised(Answer(503)), out_of_memory=False).end == "machine"
-    assert ending_of(raised(Answer(403)), out_of_memory=False).end == "failed"
+        assert ending_of(refused.value).end == end
+    assert ending_of(raised(Answer(503))).end == "machine"
+    assert ending_of(raised(Answer(403))).end == "failed"
+    failed = ending_of(raised(ZeroDivisionError("x")))
+    assert (failed.end, failed.reason) == ("failed", "ZeroDivisionError: x")
+    assert failed.traceback.splitlines()[-1] == "ZeroDivisionError: x"
+    assert "test_queue.py" in failed.fault
+    assert not is_full(OSError(2, "x"))
+    assert Ending(**failed.as_json()) == failed
+
+
+HOST: dict[str, BaseException] = {
+    "python": MemoryError(),
+    "system": OSError(errno.ENOMEM, "Cannot allocate memory"),
+    "torch": RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you"),
+    "cudnn": RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"),
+}
+
+
+@pytest.mark.parametrize("kind", HOST)
+def test_a_lack_of_the_hosts_memory_is_the_machines(kind: str) -> None:
+    assert ending_of(raised(HOST[kind]), DeviceFailure("out_of_memory")).end == "machine"
+
+
+@pytest.mark.parametrize(
+    ("failure", "end", "spent"),
+    [
+        (None, "failed", False),
+        (DeviceFailure("out_of_memory"), "out_of_memory", False),
+        (DeviceFailure("out_of_memory", held_by_others=True), "out_of_memory", False),
+        (DeviceFailure("device_error"), "device_error", True),
+        (DeviceFailure("device_assert"), "failed", True),
+    ],
+)
+def test_an_error_of_the_device(failure: DeviceFailure | None, end: str, spent: bool) -> None:
+    """A failed check within a kernel is the user's doing, but its process is of no more use either."""
+    ending = ending_of(raised(RuntimeError("CUDA error: x")), failure)
+    assert (ending.end, ending.process_spent) == (end, spent)
+    assert ending.held_by_others == (failure is not None and failure.held_by_others)
+    assert bool(ending.fault) == (end == "failed"), "only what fails counts against the arm"
+    assert Ending(**ending.as_json()) == ending
 
 
 class Answer(StoreError):
@@ -306,10 +343,3 @@ class Answer(StoreError):
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
         self.status = status
-
-    failed = ending_of(raised(ZeroDivisionError("x")), out_of_memory=False)
-    assert (failed.end, failed.reason) == ("failed", "ZeroDivisionError: x")
-    assert failed.traceback.splitlines()[-1] == "ZeroDivisionError: x"
-    assert "test_queue.py" in failed.fault
-    assert not is_full(OSError(2, "x"))
-    assert Ending(**failed.as_json()) == failed

@@ -1,130 +1,231 @@
-"""A run's share of a GPU's memory, and whether a failure was a lack of memory."""
+"""Which device a run gets, what it is called, and how many GPUs torch can use."""
 
 from __future__ import annotations
 
-import errno
-from typing import Any
+import sys
 
-import numpy as np
+import pynvml
 import pytest
 import torch
-from tiny_runs import data_set, run_config
+from pretended_cuda import UUID, PretendedCuda, accelerator_error
+from pretended_nvml import UUIDS, PretendedNvml
 
-from aimlib.errors import UsageError
-from aimlib.training.devices import is_out_of_memory, limit_memory, limited_memory
-from aimlib.training.loop import train
+from aimlib.training import nvml
+from aimlib.training.devices import (
+    device_name,
+    device_uuid,
+    has_kernels,
+    indexed,
+    pick_device,
+    usable_gpus,
+    why_unusable,
+)
 
-GPU, CPU = torch.device("cuda", 1), torch.device("cpu")
+GPU, SECOND, CPU = torch.device("cuda"), torch.device("cuda", 1), torch.device("cpu")
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Record what is asked of CUDA instead of asking it."""
-    made: list[Any] = []
-    monkeypatch.setattr(
-        torch.cuda, "set_per_process_memory_fraction", lambda share, device: made.append((share, device))
+def cuda(monkeypatch: pytest.MonkeyPatch) -> PretendedCuda:
+    pretended = PretendedCuda()
+    pretended.install(monkeypatch)
+    return pretended
+
+
+@pytest.fixture(autouse=True)
+def driver(monkeypatch: pytest.MonkeyPatch) -> PretendedNvml:
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(name, raising=False)
+    return PretendedNvml(monkeypatch)
+
+
+# Which device
+
+
+def test_a_gpu_has_an_index(cuda: PretendedCuda) -> None:
+    assert pick_device("cuda") == pick_device("auto") == torch.device("cuda", 0)
+    assert cuda.calls == [], "nothing initialises CUDA"
+    torch.cuda._lazy_init()
+    cuda.current = 1
+    assert pick_device("cuda") == indexed(GPU) == SECOND
+    assert indexed(torch.device("cuda", 0)) == torch.device("cuda", 0)
+    assert indexed(CPU) == pick_device("cpu") == CPU
+
+
+def test_a_gpu_has_an_index_where_there_is_no_driver_or_no_context(
+    cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.cuda._lazy_init()
+    cuda.error = accelerator_error(700, "an illegal memory access was encountered")
+    assert pick_device("cuda") == torch.device("cuda", 0)
+    monkeypatch.undo()
+    assert pick_device("cuda") == torch.device("cuda", 0)
+    assert pick_device("auto") == (pick_device("cuda") if torch.cuda.is_available() else CPU)
+
+
+def test_names(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert device_name(SECOND) == "Pretended H100"
+
+    def lost(_: int) -> None:
+        raise accelerator_error(214, "uncorrectable ECC error encountered")
+
+    monkeypatch.setattr(torch.cuda, "_get_device_properties", lost)
+    assert device_name(SECOND) == "unknown"
+    monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
+    assert device_name(SECOND) == "unknown"
+    assert device_name(CPU) not in ("", "unknown")
+
+
+# UUIDs
+
+
+def test_the_uuid_of_a_gpu_before_cuda_is_used(driver: PretendedNvml) -> None:
+    assert [device_uuid(torch.device("cuda", index)) for index in range(4)] == [*UUIDS, ""]
+    assert device_uuid(GPU) == UUIDS[0]
+    assert device_uuid(CPU) == ""
+    assert driver.opened == 0, "as often closed as opened"
+
+
+@pytest.mark.parametrize(
+    ("listed", "seen"),
+    [
+        ("2,0", (UUIDS[2], UUIDS[0])),
+        (" 1 ", (UUIDS[1],)),
+        ("", ()),
+        ("-1", ()),
+        ("1,-1,0", (UUIDS[1],)),
+        ("0,9,1", (UUIDS[0],)),
+        ("1,1", ()),
+        ("NoDevFiles", ()),
+        (f"{UUIDS[1]},{UUIDS[0]}", (UUIDS[1], UUIDS[0])),
+        ("GPU-cc", (UUIDS[2],)),
+        ("GPU-", ()),
+        ("MIG-aaaa,MIG-bbbb", ("MIG-aaaa", "MIG-bbbb")),
+    ],
+)
+def test_what_cuda_lets_a_process_see(listed: str, seen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    found = [device_uuid(torch.device("cuda", index)) for index in range(3)]
+    assert tuple(uuid for uuid in found if uuid) == seen
+
+
+def test_numbers_do_not_name_gpus_of_different_models(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA puts the fastest first, NVML goes by the bus: a healthy GPU would be left out for a broken one."""
+    driver.names[0] = "NVIDIA T4"
+    assert device_uuid(GPU) == ""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", UUIDS[2])
+    assert device_uuid(GPU) == UUIDS[2]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert device_uuid(GPU) == UUIDS[2]
+
+
+def test_torch_knows_the_uuid_once_cuda_is_used(
+    cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert device_uuid(GPU) == UUIDS[0]
+    torch.cuda._lazy_init()
+    driver.uuids = (UUIDS[0], f"GPU-{UUID}")
+    assert device_uuid(GPU) == f"GPU-{UUID}"
+    cuda.error = accelerator_error(214, "uncorrectable ECC error encountered")
+    assert device_uuid(GPU) == f"GPU-{UUID}"
+    driver.uuids = UUIDS
+    assert device_uuid(GPU) == f"MIG-{UUID}", "no GPU: part of one"
+    monkeypatch.setattr(pynvml, "nvmlLib", None)
+    monkeypatch.setattr(pynvml, "_LoadNvmlLibrary", missing_library)
+    assert device_uuid(GPU) == f"GPU-{UUID}"
+
+
+def missing_library() -> None:
+    pynvml._nvmlCheckReturn(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+
+def test_a_gpu_that_is_lost(cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have lost its number for CUDA, too, so that all that follow are numbered anew."""
+    driver.lost.add(0)
+    assert [device_uuid(torch.device("cuda", index)) for index in range(3)] == ["", "", ""]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", UUIDS[1])
+    assert device_uuid(GPU) == UUIDS[1]
+    torch.cuda._lazy_init()
+    driver.uuids = (UUIDS[0], f"GPU-{UUID}")
+    assert device_uuid(GPU) == f"GPU-{UUID}"
+
+
+def test_without_nvml(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pynvml", None)
+        assert nvml.driver() is None
+        assert device_uuid(GPU) == ""
+    monkeypatch.setattr(pynvml, "nvmlLib", None)
+    monkeypatch.setattr(pynvml, "_LoadNvmlLibrary", missing_library)
+    assert nvml.driver() is None
+    assert (device_uuid(GPU), why_unusable()) == ("", "")
+
+
+# How many torch can use
+
+
+@pytest.mark.parametrize(
+    ("capability", "runs"),
+    [
+        ((7, 5), False),  # before the first
+        ((8, 0), True),
+        ((8, 9), True),  # a later one of the same major number
+        ((9, 0), True),
+        ((10, 0), False),
+        ((12, 0), True),  # compiled from what is kept for 12.0
+        ((12, 1), True),
+        ((10, 3), True),  # for this alone
+        (None, True),
+    ],
+)
+def test_kernels(capability: tuple[int, int] | None, runs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch._C, "_cuda_getArchFlags", lambda: "sm_80 sm_90 sm_103a compute_120")
+    assert has_kernels(capability) == runs
+
+
+def test_all_gpus_are_usable(cuda: PretendedCuda, driver: PretendedNvml) -> None:
+    driver.uuids = UUIDS[:2]
+    assert (usable_gpus(), why_unusable()) == (2, "")
+
+
+def test_a_gpu_without_kernels(cuda: PretendedCuda, driver: PretendedNvml) -> None:
+    driver.uuids, driver.capabilities, driver.names = UUIDS[:2], [(9, 0), (7, 0)], ["NVIDIA H100", "Tesla V100"]
+    assert usable_gpus() == 1
+    assert why_unusable() == (
+        "this torch has no kernels for Tesla V100 (compute capability 7.0), only for sm_80 sm_90: install one that "
+        "has, or leave them out"
     )
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: made.append("emptied"))
-    return made
 
 
-def test_a_share_of_a_gpu(calls: list[Any]) -> None:
-    limit_memory(GPU, 0.25)
-    assert calls == [(0.25, GPU)]
+def test_a_driver_that_is_too_old(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own count is NVML's, which knows nothing of it."""
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
+    driver.cuda, driver.version = 12040, "550.54.15"
+    assert usable_gpus() == 0
+    assert why_unusable() == (
+        "driver 550.54.15 serves CUDA 12.4, and this torch is built for CUDA 13.0: install a newer driver, or a torch "
+        "for CUDA 12"
+    )
 
 
-def test_the_cpu_has_no_limit(calls: list[Any]) -> None:
-    limit_memory(CPU, 0.25)
-    with limited_memory(CPU, 0.5):
-        pass
-    assert calls == []
-    assert train(run_config(), data_set(), memory_share=0.5).status == "finished"
-    assert calls == []
+def test_cuda_that_cannot_start(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized\nmore")
+
+    monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
+    monkeypatch.setattr(torch._C, "_cuda_init", refuse)
+    assert why_unusable() == (
+        "CUDA answers: Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized"
+    )
 
 
-@pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan")])
-def test_shares_that_are_none(share: float, calls: list[Any]) -> None:
-    for device in (GPU, CPU):
-        with pytest.raises(UsageError, match="above 0 and up to 1"):
-            limit_memory(device, share)
-    with pytest.raises(UsageError, match="memory_share"):
-        train(run_config(), data_set(), memory_share=share)
-    assert calls == []
+def test_a_gpu_that_cuda_does_not_show(cuda: PretendedCuda) -> None:
+    assert usable_gpus() == 2
+    assert why_unusable() == "CUDA shows 2 of them: see what nvidia-smi and dmesg say of the others"
 
 
-def test_a_limit_ends_with_the_run(calls: list[Any]) -> None:
-    with limited_memory(GPU, 0.5):
-        assert calls == [(0.5, GPU)]
-    assert calls == [(0.5, GPU), (1.0, GPU), "emptied"]
-
-
-def test_a_limit_ends_with_a_run_that_fails(calls: list[Any]) -> None:
-    with pytest.raises(torch.OutOfMemoryError), limited_memory(GPU, 0.5):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-    assert calls == [(0.5, GPU), (1.0, GPU), "emptied"]
-
-
-def test_a_run_without_a_limit_touches_none(calls: list[Any]) -> None:
-    with limited_memory(GPU, None):
-        pass
-    assert calls == ["emptied"]
-
-
-LACKING: dict[str, BaseException] = {
-    "torch": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    "caching allocator of old": RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; ...)"),
-    "driver": RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
-    "cublas": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-    "cudnn 8": RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-    "cudnn 9": RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
-    "cusolver": RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED"),
-    "cpu": RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you"),
-    "python": MemoryError(),
-    "system": OSError(errno.ENOMEM, "Cannot allocate memory"),
-}
-OTHERS: dict[str, BaseException] = {
-    "shape": RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"),
-    "cudnn": RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
-    "disk": OSError(errno.ENOSPC, "No space left on device"),
-    "words of a user": ValueError("CUDA out of memory is what this message is about"),
-    "stop": KeyboardInterrupt(),
-}
-
-
-def raised(error: BaseException, *, by: BaseException, hidden: bool = False) -> BaseException:
-    """Return `error` as it is when it is raised while `by` is handled; hidden: ``from None``."""
-    error.__context__, error.__suppress_context__ = by, hidden
-    return error
-
-
-@pytest.mark.parametrize("kind", LACKING)
-def test_a_lack_of_memory(kind: str) -> None:
-    error = LACKING[kind]
-    assert is_out_of_memory(error)
-    outer = RuntimeError("the run failed")
-    outer.__cause__ = error
-    assert is_out_of_memory(outer)
-    assert is_out_of_memory(raised(ValueError("clearing up failed"), by=error))
-    assert is_out_of_memory(raised(ValueError("clearing up failed"), by=error, hidden=True))
-    assert is_out_of_memory(BaseExceptionGroup("both", [ValueError(), error]))
-
-
-@pytest.mark.parametrize("kind", OTHERS)
-def test_other_failures(kind: str) -> None:
-    assert not is_out_of_memory(OTHERS[kind])
-    assert not is_out_of_memory(raised(ValueError(), by=OTHERS[kind]))
-
-
-def test_a_chain_that_bites_its_tail() -> None:
-    first, second = ValueError(), RuntimeError()
-    first.__cause__, second.__context__ = second, first
-    assert not is_out_of_memory(first)
-
-
-def test_real_lacks_of_memory() -> None:
-    with pytest.raises(RuntimeError) as of_torch:
-        torch.empty(2**60, dtype=torch.uint8)
-    assert is_out_of_memory(of_torch.value)
-    with pytest.raises(MemoryError) as of_numpy:
-        np.ones(2**60, dtype=np.uint8)
-    assert is_out_of_memory(of_numpy.value)
+def test_a_torch_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.delattr(torch._C, "_cuda_getDeviceCount")
+    assert (usable_gpus(), why_unusable()) == (0, "this torch is built without CUDA: install one with CUDA")

@@ -107,12 +107,16 @@ def usable_in_this_process() -> tuple[int, str]:
     """Return the number of GPUs that torch can use, and why there are no more, if it says so."""
     import torch  # noqa: PLC0415 -- in a process of its own
 
-    driver: Any = torch.cuda
-    try:
-        driver.init()
-    except (RuntimeError, AssertionError) as error:
-        return 0, _gist(str(error).partition(". ")[0])
-    return int(torch.cuda.device_count()), ""
+    from aimlib.training.devices import usable_gpus, why_unusable  # noqa: PLC0415 -- imports torch
+
+    number, reason = usable_gpus(), why_unusable()
+    if not number and not reason:
+        driver: Any = torch.cuda
+        try:
+            driver.init()
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().partition(". ")[0].splitlines()[0]
+    return number, reason
 
 
 if __name__ == "__main__":

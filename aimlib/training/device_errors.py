@@ -1,0 +1,278 @@
+"""Failures of a GPU: which error is one, whose doing it is, and whether its process can go on.
+
+After most errors of a device the context of CUDA is lost: every further call fails with the same error, whatever it is,
+and only another process can use the device again. A lack of memory leaves the context as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Kind = Literal["out_of_memory", "device_error", "device_assert"]
+"""out_of_memory: the GPU's memory, or the process's share of it, did not suffice. device_error: the device, its driver
+or what lies between them failed. device_assert: a check within a kernel failed, as for a label out of range: the
+user's code at fault, but the context is lost all the same."""
+
+
+@dataclass(frozen=True)
+class DeviceFailure:
+    """What an error says of the device.
+
+    Attributes
+    ----------
+    held_by_others : out of memory, and the device had less free than this process was still entitled to, as other
+        processes held so much of it.
+    """
+
+    kind: Kind
+    held_by_others: bool = False
+
+    @property
+    def blame(self) -> Literal["device", "user"]:
+        """Whose doing it is. Of a lack of memory it is the user's, unless others held the memory."""
+        if self.kind == "out_of_memory":
+            return "device" if self.held_by_others else "user"
+        return "device" if self.kind == "device_error" else "user"
+
+    @property
+    def context_lost(self) -> bool:
+        """Whether this process can no longer use CUDA."""
+        return self.kind != "out_of_memory"
+
+
+_CONTEXT_BYTES = 2**30
+"""The most that CUDA and its libraries take for a process beside what torch allocates; usually half of it."""
+_LITTLE_BYTES, _LITTLE_SHARE = 2**30, 0.05
+"""Less memory than so many bytes, or than this share of the device where that is more, is little: libraries of CUDA ask
+for some hundred MiB at once, and for more on large devices."""
+
+_OUT_OF_MEMORY_CODE, _ASSERT_CODE = 2, 710
+_DEVICE_CODES = frozenset(
+    {
+        *(
+            3,
+            34,
+            35,
+            36,
+            46,
+            53,
+            100,
+            102,
+            201,
+            209,
+            214,
+            220,
+            226,
+            304,
+            700,
+            702,
+            709,
+            714,
+            715,
+            716,
+            717,
+            718,
+            719,
+            721,
+        ),
+        *(802, 803, 804, 805, 806, 807, 808, 809, 810, 911, 999),
+    }
+)
+"""Values of ``cudaError_t``; a test compares them with the texts below, as CUDA itself words them."""
+
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory"  # CUDA's and HIP's allocator; the driver
+    r"|_STATUS_ALLOC_FAILED"  # cuBLAS, cuSOLVER, cuSPARSE, older cuDNN
+    r"|CUFFT_ALLOC_FAILED"
+    r"|DEVICE_ALLOCATION_FAILED"  # CUDNN_STATUS_INTERNAL_ERROR_..., cuDNN 9
+)
+_PERHAPS_OUT_OF_MEMORY = re.compile(
+    r"unable to find an engine to execute this computation"  # of torch: GET, FIND
+    r"|Unable to find a valid cuDNN algorithm"
+    r"|(CUDNN|CUBLAS|CUSOLVER|CUSPARSE)_STATUS_(NOT_INITIALIZED|INTERNAL_ERROR|MAPPING_ERROR|INSUFFICIENT_RESOURCES)"
+    r"|CUDNN_STATUS_NOT_SUPPORTED"
+    r"|CUFFT_(INTERNAL_ERROR|SETUP_FAILED|EXEC_FAILED)"
+)
+_ASSERT = re.compile(r"device-side assert triggered")
+_DEVICE = re.compile(
+    r"uncorrectable (ECC|NVLink)|illegal memory access|misaligned address|unspecified launch failure"
+    r"|the launch timed out|illegal instruction|hardware stack error|invalid program counter"
+    r"|not supported on global/shared address space|context is destroyed|invalid device context"
+    r"|peer GPU memory over nvlink|tensor memory not completely freed|busy or unavailable|OS call failed"
+    r"|no CUDA-capable device|driver version is insufficient|driver is a stub"
+    r"|not supported in the installed CUDA driver|no kernel image is available|valid Grid license"
+    r"|initialization error|system not yet initialized|unsupported display driver|forward compatibility was attempted"
+    r"|\bMPS (client|server)|resources required to (support|create)|external entity outside of CUDA"
+    r"|(CUDA error: |CUDA )unknown error|GPU is lost"
+    # what torch says before CUDA says anything
+    r"|No CUDA GPUs are available|Found no NVIDIA driver|NVIDIA driver on your system is too old"
+    r"|CUDA driver initialization failed|Unexpected error from cudaGetDeviceCount",
+    re.IGNORECASE,
+)
+_OF_CUDA = re.compile(r"cuda|nvidia|triton|hip error", re.IGNORECASE)
+_WITHOUT_CUDA = "Torch not compiled with CUDA enabled"
+
+
+def diagnose(
+    error: BaseException, device: torch.device, share: float | None = None, refusals: int = 0
+) -> DeviceFailure | None:
+    """Return what an error, its causes, or what it came upon say of the device; None where that is nothing.
+
+    To be asked before memory is given back: some errors are a lack of memory only where little was left.
+
+    Parameters
+    ----------
+    device : that the run is on; on a CPU no error is a device's.
+    share : of the device's memory that the process may take; None is all.
+    refusals : what `refusals` returned before the run.
+    """
+    if device.type != "cuda":
+        return None
+    kinds = {_kind(each) for each in links(error)}
+    for lost in ("device_assert", "device_error"):
+        if lost in kinds:
+            return DeviceFailure(lost)
+    if "out_of_memory" not in kinds:
+        pending = _pending(device)
+        if pending in ("device_assert", "device_error"):
+            return DeviceFailure(pending)
+        if "perhaps" not in kinds or not (_refusals(device) > refusals or _is_scarce(device, share)):
+            return None
+    return DeviceFailure("out_of_memory", _is_held_by_others(device, share))
+
+
+def links(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, its causes and contexts, and the members of groups among them; each once."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        waiting += [current.__cause__, current.__context__, *getattr(current, "exceptions", ())]
+
+
+def _kind(error: BaseException) -> Kind | Literal["perhaps"] | None:
+    """Return what one error is; perhaps: a lack of memory where little is left."""
+    text, code = str(error), getattr(error, "error_code", None)
+    if isinstance(error, torch.OutOfMemoryError):
+        return "out_of_memory"
+    if isinstance(error, torch.AcceleratorError) and code is not None:
+        return _kind_of_code(code)
+    if isinstance(error, (RuntimeError, torch.cuda.DeferredCudaCallError)):
+        return _kind_of_text(text)
+    return "device_error" if isinstance(error, AssertionError) and text == _WITHOUT_CUDA else None
+
+
+def _kind_of_code(code: int) -> Kind | None:
+    if code == _ASSERT_CODE:
+        return "device_assert"
+    if code in _DEVICE_CODES:
+        return "device_error"
+    return "out_of_memory" if code == _OUT_OF_MEMORY_CODE else None
+
+
+def _kind_of_text(text: str) -> Kind | Literal["perhaps"] | None:
+    if "HOST_ALLOCATION_FAILED" in text or "DefaultCPUAllocator" in text:
+        return None
+    if _OF_CUDA.search(text):
+        if _ASSERT.search(text):
+            return "device_assert"
+        if _DEVICE.search(text):
+            return "device_error"
+    if _OUT_OF_MEMORY.search(text):
+        return "out_of_memory"
+    return "perhaps" if _PERHAPS_OUT_OF_MEMORY.search(text) else None
+
+
+def _pending(device: torch.device) -> Kind | Literal["perhaps"] | None:
+    """Return what the device says when it has done all it was told: errors of kernels come late."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return None
+    try:
+        torch.cuda.synchronize(device)
+    except (RuntimeError, AssertionError) as error:
+        return _kind(error)
+    return None
+
+
+def refusals(device: torch.device) -> int:
+    """Return how often torch's allocator has refused memory in this process."""
+    return _refusals(device) if device.type == "cuda" else 0
+
+
+def _refusals(device: torch.device) -> int:
+    with contextlib.suppress(RuntimeError, AssertionError):
+        return int(torch.cuda.memory_stats(device).get("num_ooms", 0))
+    return 0
+
+
+def _memory(device: torch.device) -> tuple[int, int] | None:
+    """Return the bytes that are free on the device, and all of them; None where the device does not say."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return None
+    with contextlib.suppress(RuntimeError, AssertionError):
+        free, total = torch.cuda.mem_get_info(device)
+        return int(free), int(total)
+    return None
+
+
+def _reserved(device: torch.device) -> int:
+    with contextlib.suppress(RuntimeError, AssertionError):
+        return int(torch.cuda.memory_reserved(device))
+    return 0
+
+
+def _little(total: int) -> int:
+    return max(_LITTLE_BYTES, int(_LITTLE_SHARE * total))
+
+
+def _is_scarce(device: torch.device, share: float | None) -> bool:
+    """Tell whether little memory is free, or little of the share is left."""
+    found = _memory(device)
+    if found is None:
+        return False
+    free, total = found
+    return min(free, int((share or 1.0) * total) - _reserved(device)) < _little(total)
+
+
+def _is_held_by_others(device: torch.device, share: float | None) -> bool:
+    found, reserved = _memory(device), _reserved(device)
+    if found is None:
+        return reserved == 0  # not even a context found room
+    free, total = found
+    others = total - free - reserved - _CONTEXT_BYTES
+    return others > _LITTLE_SHARE * total and free < int((share or 1.0) * total) - reserved
+
+
+def attach(error: BaseException, failure: DeviceFailure) -> None:
+    """Let an error tell what `failure_of` returns."""
+    with contextlib.suppress(AttributeError, TypeError):
+        error._device_failure = failure  # type: ignore[attr-defined]
+
+
+def failure_of(error: BaseException) -> DeviceFailure | None:
+    """Return what was attached to an error or to one that it stems from."""
+    for each in links(error):
+        found = getattr(each, "_device_failure", None)
+        if isinstance(found, DeviceFailure):
+            return found
+    return None
+
+
+def keep_for_ever(error: BaseException) -> None:
+    """Let an error, and through its traceback the tensors of its run, outlive everything.
+
+    Where the context is lost, freeing a tensor that was used on two streams aborts the process: torch records an
+    event for it, which fails within a destructor. The process is to be replaced, and first has to say why.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(error))

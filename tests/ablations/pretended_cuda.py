@@ -1,0 +1,125 @@
+"""A GPU that is not there: torch's own Python runs down to its C functions, and these are played.
+
+Tensors stay on the CPU: `PretendedCuda.placing` lets every function of torch that is told a CUDA device take the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+GIB = 2**30
+UUID = "11111111-2222-3333-4444-555555555555"
+
+
+class PretendedCuda:
+    """What torch's C functions would say of two GPUs, and what they were asked: 1 of 80 GiB is the context's.
+
+    Attributes
+    ----------
+    calls : name and arguments of what was asked of the device, in order.
+    free, total, reserved : bytes; reserved is what torch's allocator of this process holds.
+    refusals : how often that allocator has refused memory.
+    error : what every function that needs the context raises; None while the context is intact.
+    on_empty : called when the allocator is told to give back what it keeps.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.free, self.total, self.reserved, self.refusals = 75 * GIB, 80 * GIB, 4 * GIB, 0
+        self.error: BaseException | None = None
+        self.on_empty: Callable[[], None] = lambda: None
+        self.current = 0
+
+    def named(self, *names: str) -> list[tuple[Any, ...]]:
+        """Return the calls of these names."""
+        return [call for call in self.calls if call[0] in names]
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Take the place of the C functions and of `_lazy_init`."""
+        for module in (torch.cuda, torch.cuda.memory, torch.cuda.random):
+            patch.setattr(module, "_lazy_init", self._lazy_init)
+        patch.setattr(torch.cuda, "_initialized", False)
+        patch.setattr(torch.cuda, "_cached_device_count", None)
+        patch.setattr(torch.cuda, "_queued_calls", [])
+        patch.setattr(torch.cuda, "default_generators", (torch.Generator(), torch.Generator()))
+        patch.setattr(torch.cuda, "_exchange_device", self._exchange)
+        patch.setattr(torch.cuda, "_maybe_exchange_device", self._exchange)
+        patch.setattr(torch.cuda, "_get_device_properties", self._properties, raising=False)
+        patch.setattr(torch.cuda, "_cudart", SimpleNamespace(cudaMemGetInfo=self._memory_info))
+        own: dict[str, Callable[..., Any]] = {
+            "_cuda_getDeviceCount": lambda: 2,
+            "_cuda_getArchFlags": lambda: "sm_80 sm_90",
+            "_cuda_isCurrentStreamCapturing": lambda: False,
+            "_cuda_getDevice": lambda: self._ask("getDevice", answer=self.current),
+            "_cuda_synchronize": lambda: self._ask("synchronize"),
+            "_cuda_setMemoryFraction": lambda share, index: self._ask("setMemoryFraction", share, index),
+            "_cuda_emptyCache": self._empty,
+            "_cuda_clearCublasWorkspaces": lambda: self._ask("clearCublasWorkspaces"),
+            "_cuda_memoryStats": lambda _: {
+                "num_ooms": self.refusals,
+                "reserved_bytes": {"all": {"current": self.reserved}},
+            },
+        }
+        for name, function in own.items():
+            patch.setattr(torch._C, name, function)
+
+    @contextmanager
+    def placing(self) -> Iterator[None]:
+        """Let functions of torch that are told a CUDA device take the CPU."""
+        with _OnCpu():
+            yield
+
+    def _lazy_init(self) -> None:
+        torch.cuda._initialized = True
+
+    def _ask(self, name: str, *arguments: Any, answer: Any = None) -> Any:
+        self.calls.append((name, *arguments))
+        if self.error is not None:
+            raise self.error
+        return answer
+
+    def _exchange(self, index: int) -> int:
+        before, self.current = self.current, index
+        self._ask("exchangeDevice", index)
+        return before
+
+    def _empty(self) -> None:
+        self.on_empty()
+        self._ask("emptyCache")
+
+    def _memory_info(self, index: int) -> tuple[int, int]:
+        self._ask("memGetInfo", index)
+        return self.free, self.total
+
+    def _properties(self, index: int) -> Any:
+        return SimpleNamespace(name="Pretended H100", uuid=UUID, total_memory=self.total, major=9, minor=0)
+
+
+class _OnCpu(TorchFunctionMode):
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function is torch.Tensor.pin_memory:
+            return args[0]
+        return function(*map(_on_cpu, args), **{name: _on_cpu(value) for name, value in (kwargs or {}).items()})
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, torch.device) and value.type == "cuda":
+        torch.cuda._lazy_init()  # as torch does wherever it places something
+        return torch.device("cpu")
+    return value
+
+
+def accelerator_error(code: int, text: str) -> BaseException:
+    """Return the error that torch raises for a value of ``cudaError_t``."""
+    error = torch.AcceleratorError(f"CUDA error: {text}\nCUDA kernel errors might be asynchronously reported ...")
+    error.error_code = code  # type: ignore[attr-defined]
+    return error

@@ -1,0 +1,322 @@
+"""A run's share of a GPU's memory, and that all of it is given back at the run's end."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import torch
+from pretended_cuda import GIB, PretendedCuda, accelerator_error
+from tiny_runs import AIM, data_set, restored_registries, run_config, without_clock
+from torch import Tensor, nn
+
+import aimlib.training.loop
+from aimlib.errors import UsageError
+from aimlib.registry import backbones
+from aimlib.training.device_errors import failure_of
+from aimlib.training.device_memory import limit_memory
+from aimlib.training.loop import Paused, Run, train
+
+GPU, SECOND, CPU = torch.device("cuda"), torch.device("cuda", 1), torch.device("cpu")
+GIVEN_BACK = [("clearCublasWorkspaces",), ("emptyCache",)]
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedCuda]:
+    pretended = PretendedCuda()
+    pretended.install(monkeypatch)
+    with pretended.placing():
+        yield pretended
+
+
+# The share
+
+
+def test_a_run_on_a_share_of_a_gpu(cuda: PretendedCuda) -> None:
+    """The device as `pick_device` once gave it has no index."""
+    outcome = train(run_config(model=AIM), data_set(), device=GPU, memory_share=0.25)
+    assert cuda.calls == [("setMemoryFraction", 0.25, 0), ("setMemoryFraction", 1.0, 0), *GIVEN_BACK]
+    assert without_clock(outcome) == without_clock(train(run_config(model=AIM), data_set()))
+
+
+def test_the_share_is_that_of_the_device(cuda: PretendedCuda) -> None:
+    train(run_config(), data_set(), device=SECOND, memory_share=0.5)
+    torch.cuda._lazy_init()
+    cuda.current = 1
+    train(run_config(), data_set(), device=GPU, memory_share=0.5)
+    of_second = [("setMemoryFraction", 0.5, 1), ("setMemoryFraction", 1.0, 1)]
+    assert cuda.named("setMemoryFraction") == of_second * 2
+
+
+def test_a_run_without_a_share_touches_no_limit(cuda: PretendedCuda) -> None:
+    torch.cuda._lazy_init()
+    train(run_config(), data_set(), device=GPU)
+    assert cuda.calls == [("getDevice",), *GIVEN_BACK]
+
+
+def test_the_cpu_has_no_limit(cuda: PretendedCuda) -> None:
+    torch.cuda._lazy_init()
+    limit_memory(CPU, 0.25)
+    assert train(run_config(), data_set(), memory_share=0.5).status == "finished"
+    assert cuda.calls == []
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan")])
+def test_shares_that_are_none(share: float, cuda: PretendedCuda) -> None:
+    for device in (GPU, CPU):
+        with pytest.raises(UsageError, match="above 0 and up to 1"):
+            limit_memory(device, share)
+        with pytest.raises(UsageError, match="memory_share"):
+            train(run_config(), data_set(), device=device, memory_share=share)
+    assert cuda.calls == []
+
+
+def test_a_whole_number_is_a_share(cuda: PretendedCuda) -> None:
+    limit_memory(SECOND, 1)
+    assert cuda.calls == [("setMemoryFraction", 1.0, 1)]
+
+
+def test_a_share_where_there_is_no_driver() -> None:
+    """What torch raises here, on a machine without a GPU, is recognised as it is."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises((RuntimeError, AssertionError)) as caught:
+        train(run_config(), data_set(), device=GPU, memory_share=0.5)
+    found = failure_of(caught.value)
+    assert found is not None
+    assert (found.kind, found.blame, found.context_lost) == ("device_error", "device", True)
+
+
+# Giving it back
+
+
+class Witness:
+    """Knows what of a run is still alive."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.things: list[weakref.ref[Any]] = []
+        self.found: list[list[str]] = []
+        witness = self
+
+        class Watched(Run):
+            def __init__(self, *arguments: Any) -> None:
+                super().__init__(*arguments)
+                parameters = [weakref.ref(each) for each in self.network.parameters()]
+                witness.things += [weakref.ref(self), weakref.ref(self.network), weakref.ref(self.optimizer)]
+                witness.things += parameters
+
+            def step(self, *arguments: Any) -> tuple[Tensor, Tensor]:
+                taken = super().step(*arguments)
+                state = [value for values in self.optimizer.state.values() for value in values.values()]
+                gradients = [parameter.grad for parameter in self.network.parameters()]
+                witness.things += [weakref.ref(each) for each in (*state, *gradients) if isinstance(each, Tensor)]
+                return taken
+
+        monkeypatch.setattr(aimlib.training.loop, "Run", Watched)
+
+    def look(self) -> None:
+        self.found.append([type(thing()).__name__ for thing in self.things if thing() is not None])
+
+
+@pytest.fixture
+def witness(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
+    """Look when the allocator is told to give back what it keeps; nobody collects garbage before."""
+    found = Witness(monkeypatch)
+    cuda.on_empty = found.look
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
+    gc.disable()
+    yield found
+    gc.enable()
+
+
+def fail_with(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: Any) -> bool:
+        raise error
+
+    return fail
+
+
+MOMENTUM = {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9}
+ENDS: dict[str, tuple[dict[str, Any], type[BaseException] | None]] = {
+    "finished": ({}, None),
+    "paused": ({"pause": lambda: True}, Paused),
+    "an error of a step": ({"pause": fail_with(ValueError("x"))}, ValueError),
+    "an error of an epoch": ({"on_epoch": fail_with(KeyError("x"))}, KeyError),
+    "out of memory": ({"pause": fail_with(torch.OutOfMemoryError("CUDA out of memory"))}, torch.OutOfMemoryError),
+    "interrupted": ({"pause": fail_with(KeyboardInterrupt())}, KeyboardInterrupt),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_nothing_of_a_run_is_left_when_its_memory_is_given_back(
+    end: str, witness: Witness, cuda: PretendedCuda
+) -> None:
+    options, error = ENDS[end]
+    config = run_config(model=AIM, training__optimizer=MOMENTUM)
+    if error is None:
+        train(config, data_set(), device=GPU, **options)
+    else:
+        with pytest.raises(error) as caught:
+            train(config, data_set(), device=GPU, memory_share=0.5, **options)
+        assert "_train_epoch" in str(caught.getrepr(style="short")) or end == "an error of an epoch"
+    assert len(witness.things) > 20
+    assert witness.found == [[]]
+
+
+def test_nothing_of_a_run_that_diverged_is_left(witness: Witness) -> None:
+    config = run_config(model=AIM, training__optimizer={"name": "sgd", "learning_rate": 1e30})
+    assert train(config, data_set(), device=GPU).status == "diverged"
+    assert len(witness.things) > 20
+    assert witness.found == [[]]
+
+
+def test_nothing_of_a_network_that_fails_is_left(witness: Witness) -> None:
+    """Neither where the error itself holds the network, nor where others came upon it."""
+    with restored_registries():
+
+        class Failing(nn.Flatten):
+            def forward(self, x: Tensor) -> Tensor:
+                try:
+                    return self.mising(x)  # type: ignore[no-any-return]
+                except AttributeError as error:
+                    raise ExceptionGroup("both", [error, ValueError("other")]) from error
+
+        @backbones.register("failing")
+        class Backbone(backbones.get("mlp")):  # type: ignore[misc]
+            def build(self, shape: Any) -> nn.Module:
+                return nn.Sequential(super().build(shape), Failing())
+
+        with pytest.raises(ExceptionGroup) as caught:
+            train(run_config(model={"backbone": "failing"}), data_set(), device=GPU)
+    (error, _) = caught.value.exceptions
+    assert str(error) == "'Failing' object has no attribute 'mising'"
+    assert witness.things
+    assert witness.found == [[]]
+
+
+def test_a_network_that_holds_itself_is_collected(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    witness = Witness(monkeypatch)
+    cuda.on_empty = witness.look
+    with restored_registries():
+
+        @backbones.register("selfish")
+        class Selfish(backbones.get("mlp")):  # type: ignore[misc]
+            def build(self, shape: Any) -> nn.Module:
+                network: nn.Module = super().build(shape)
+                network.register_forward_hook(lambda *_: network and None)
+                return network
+
+        train(run_config(model={"backbone": "selfish"}), data_set(), device=GPU)
+    assert witness.things
+    assert witness.found == [[]]
+
+
+def test_variables_of_a_run_on_the_cpu_stay_for_a_debugger() -> None:
+    with pytest.raises(ValueError, match="x") as caught:
+        train(run_config(), data_set(), pause=fail_with(ValueError("x")))
+    frames = [entry.frame.f_locals for entry in caught.traceback]
+    assert any(isinstance(variables.get("run"), Run) for variables in frames)
+
+
+# A context that is lost
+
+
+class LosesTheContext:
+    """Fails in the second step, and everything that is asked of the device from then on."""
+
+    def __init__(self, cuda: PretendedCuda, error: BaseException) -> None:
+        self.cuda, self.error, self.steps = cuda, error, 0
+
+    def __call__(self) -> bool:
+        self.steps += 1
+        if self.steps == 2:
+            self.cuda.error = self.error
+            self.cuda.calls.clear()
+            raise self.error
+        return False
+
+
+def test_nothing_more_is_asked_of_a_context_that_is_lost(cuda: PretendedCuda, witness: Witness) -> None:
+    """To free a tensor of it can abort the process, which first has to say how its run ended."""
+    error = accelerator_error(700, "an illegal memory access was encountered")
+    with pytest.raises(torch.AcceleratorError) as caught:
+        train(run_config(), data_set(), device=GPU, memory_share=0.5, pause=LosesTheContext(cuda, error))
+    assert caught.value is error
+    found = failure_of(error)
+    assert found is not None
+    assert (found.kind, found.context_lost) == ("device_error", True)
+    assert cuda.calls == []
+    del caught, error
+    cuda.error = None
+    assert any(isinstance(thing(), nn.Module) for thing in witness.things), "kept for ever"
+
+
+def test_generators_that_cannot_be_put_back_hide_no_error(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a lost context even that fails. All else that a run found is put back."""
+    torch.cuda._lazy_init()
+    error = accelerator_error(710, "device-side assert triggered")
+    with pytest.raises(torch.AcceleratorError) as caught:
+        train(run_config(), data_set(), device=GPU, pause=BreaksGenerators(cuda, error, monkeypatch))
+    assert caught.value is error
+    found = failure_of(error)
+    assert found is not None
+    assert (found.kind, found.blame, found.context_lost) == ("device_assert", "user", True)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+class BreaksGenerators(LosesTheContext):
+    def __init__(self, cuda: PretendedCuda, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(cuda, error)
+        self.patch = monkeypatch
+
+    def __call__(self) -> bool:
+        error = self.error
+
+        class Broken:
+            def set_state(self, _: Tensor) -> None:
+                raise error.with_traceback(None) from None
+
+            get_state = manual_seed = set_state
+
+        self.patch.setattr(torch.cuda, "default_generators", (Broken(), Broken()))
+        return super().__call__()
+
+
+def test_a_fault_that_shows_when_a_run_is_done_spoils_nothing(cuda: PretendedCuda) -> None:
+    def lose() -> None:
+        cuda.error = accelerator_error(719, "unspecified launch failure")
+
+    cuda.on_empty = lose
+    assert train(run_config(), data_set(), device=GPU, memory_share=0.5).status == "finished"
+
+
+def test_others_hold_the_memory(cuda: PretendedCuda) -> None:
+    cuda.free, cuda.reserved = GIB, 10 * GIB
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        train(run_config(), data_set(), device=GPU, pause=fail_with(torch.OutOfMemoryError("CUDA out of memory")))
+    found = failure_of(caught.value)
+    assert found is not None
+    assert (found.kind, found.held_by_others, found.blame) == ("out_of_memory", True, "device")
+    assert not found.context_lost
+    assert cuda.calls[-2:] == GIVEN_BACK
+
+
+def test_memory_is_looked_at_before_it_is_given_back(cuda: PretendedCuda) -> None:
+    """An engine is not found for lack of memory, and there is plenty when the run is gone."""
+    error = RuntimeError("GET was unable to find an engine to execute this computation")
+    seen: list[Mapping[str, Any]] = []
+
+    def much() -> None:
+        cuda.free = 75 * GIB
+        seen.append({"free": cuda.free})
+
+    cuda.free, cuda.on_empty = GIB // 2, much
+    with pytest.raises(RuntimeError, match="GET was unable") as caught:
+        train(run_config(), data_set(), device=GPU, pause=fail_with(error))
+    found = failure_of(caught.value)
+    assert found is not None
+    assert found.kind == "out_of_memory"
+    assert seen
