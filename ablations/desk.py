@@ -14,6 +14,7 @@ from rich.console import Console
 from ablations.execution.endings import Blame, Ending
 from ablations.execution.queue import Again, Decision, Queue
 from ablations.execution.stopping import Stop
+from ablations.remembered_shares import remember
 from ablations.store import ResultStore
 from ablations.task import Task
 from ablations.trial import failure
@@ -110,11 +111,23 @@ class Desk:
             self._record(run_id, ending.reason)
         if ending.end == "held":
             self.held.add(run_id)
+        if ending.end == "out_of_memory":
+            self._out_of_memory(run_id, ending)
+            return
         if ending.end == "paused":
             self.paused[run_id] = ending.accuracy
             if self.tasks[run_id].until is None:  # not of this session's own accord
                 self.stop.request("asked to stop from elsewhere")
         self._follow(run_id, self.queue.ended(run_id, ending), ending.traceback)
+
+    def _out_of_memory(self, run_id: str, ending: Ending) -> None:
+        """Follow, and keep for the next session with how much of a GPU the arm goes on."""
+        task, before = self.tasks[run_id], dict(self.queue.shares)
+        self._follow(run_id, self.queue.ended(run_id, ending), ending.traceback)
+        enough = self.queue.shares.get(task.arm, 0.0)
+        if enough > before.get(task.arm, 0.0):
+            with contextlib.suppress(StoreError):  # it is a hint
+                remember(self.store, task, max(task.gpus, before.get(task.arm, 0.0)), enough)
 
     def died(self, run_id: str, cause: str, blame: Blame) -> None:
         """The process of an attempt is gone without a word."""

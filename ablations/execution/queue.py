@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -89,20 +89,28 @@ class Queue:
     tasks : in the order in which they are given out.
     retries : how often in a row infrastructure may end a run that makes no progress.
     clock : seconds that only rise.
+    shares : of a GPU, for arms whose runs were out of memory with less, by arm.
 
     Attributes
     ----------
     devices : the GPUs that failed.
+    shares : the same, with what was learned since.
     """
 
-    def __init__(self, tasks: Iterable[Task], retries: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        retries: int,
+        clock: Callable[[], float] = time.monotonic,
+        shares: Mapping[str, float] | None = None,
+    ) -> None:
         self.devices = DeviceFailures()
+        self.shares = dict(shares or {})
         self._entries = {task.run_id: _Entry(task, place) for place, task in enumerate(tasks)}
         self._waiting = dict.fromkeys(self._entries)
         self._running: set[str] = set()
         self._retries, self._clock = retries, clock
         self._errors: dict[tuple[str, str], int] = {}
-        self._share: dict[str, float] = {}
         self._frozen = self._halted = False
 
     @property
@@ -144,7 +152,7 @@ class Queue:
 
     def _given(self, entry: _Entry) -> Task:
         """Return the task with what its next attempt is given."""
-        share = max(entry.task.gpus, self._share.get(entry.task.arm, 0.0))
+        share = max(entry.task.gpus, self.shares.get(entry.task.arm, 0.0))
         return replace(entry.task, gpus=share, left_out=tuple(self.devices.left_out))
 
     def _give(self, entry: _Entry, task: Task) -> Task:
@@ -246,7 +254,7 @@ class Queue:
                 record=True,
             )
         arm = entry.task.arm  # its other runs are as large
-        share = self._share[arm] = max(self._share.get(arm, 0.0), larger(before))
+        share = self.shares[arm] = max(self.shares.get(arm, 0.0), larger(before))
         self._requeue(entry, 0.0)
         return Again(0.0, f"out of memory with {before:g} of a GPU, goes on with {share:g}: {reason}")
 

@@ -3,11 +3,13 @@
 The folder is a directory of this machine or of NFS, or in object storage; all that differs is behind
 `ablations.store.folders`. Layout and columns are those of `aimlib.records`. Beside them it holds ``plans/<nnn>.json``,
 every plan the study ever had; ``locks`` or ``leases``; ``checkpoints/<run_id>``, where an unfinished run keeps its
-state; and ``live``, what sessions tell each other.
+state; ``live``, what sessions tell each other; and ``shares.json``, with how much of a GPU arms go on that had too
+little.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections import Counter
@@ -40,6 +42,7 @@ from aimlib.records import (
 )
 
 MARK_FILE = "mark"
+SHARES_FILE = "shares.json"
 _IDENTITY = re.compile(r"[0-9a-f]{20}")
 _FAILURE_FILE = re.compile(r"([0-9a-f]{20})\.([0-9]{3,})\.parquet")
 
@@ -243,6 +246,15 @@ class ResultStore:
         name = f"{IMAGES}/{_checked(fingerprint, 'data fingerprint')}.parquet"
         if not self._folder.exists(name):
             self._folder.create_first([name], lambda path: tables.write_rows(rows, TEST_IMAGES, path))
+
+    def write_shares(self, shares: dict[str, Any]) -> None:
+        """Write or replace ``shares.json``. See `ablations.remembered_shares`."""
+        text = json.dumps(shares, indent=1, sort_keys=True)
+        self._folder.replace(SHARES_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def read_shares(self) -> bytes | None:
+        """Return what it holds; None where there is none."""
+        return self._folder.read(SHARES_FILE)
 
     def request_stop(self, session: str, within: float | None = None) -> None:
         """Ask a session to stop, from any machine.

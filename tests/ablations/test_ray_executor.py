@@ -169,8 +169,109 @@ def test_ray_is_given_no_more_runs_than_there_is_room_for() -> None:
     assert feed.suggest("6") == "FINISHED"
 
 
-def task_of(run_id: str) -> Task:
-    return Task("", "", "", "arm", run_id, "", {}, {}, "cpu", 1)
+def task_of(run_id: str, gpus: float = 0.0) -> Task:
+    return Task("", "", "", "arm", run_id, "", {}, {}, "cuda" if gpus else "cpu", 1, gpus)
+
+
+class Session:
+    """A queue with its feed and relay on a cluster of one node with GPUs, as the executor joins them."""
+
+    def __init__(self, gpus: int, *tasks: Task) -> None:
+        self.now = 0.0
+        self.queue, self.stop, self.stopper = Queue(tasks, 0, lambda: self.now), Stop(), StopAll()
+        self.events = Events()
+        self.events.ended = self._ended  # type: ignore[method-assign]
+        self.events.died = self._died  # type: ignore[method-assign]
+        self.room = Room([Resources(gpus=task.gpus) for task in tasks], {"n": {"CPU": 8.0, "GPU": float(gpus)}})
+        self.asked: list[tuple[str, float]] = []
+        self.usage = Usage(Placeholders(1.0, self._start), {})
+        self.relay = Relay(
+            self.queue, self.events, self.stop, self.stopper, self.room, self.usage, grace=25.0, stall=60.0
+        )
+        self.feed = Feed(self.queue, self.relay, stall_seconds=60.0)
+
+    def _start(self, node: str, amount: float) -> Any:
+        self.asked.append((node, amount))
+        return SimpleNamespace(landed=lambda: None, end=lambda: None)
+
+    def _ended(self, run_id: str, ending: Ending) -> None:
+        self.events.append(("ended", run_id, ending.end))
+        self.events += [("note", note) for note in self.queue.ended(run_id, ending).notes]
+
+    def _died(self, run_id: str, cause: str, blame: Any) -> None:
+        self.events.append(("died", run_id, cause, blame))
+        self.queue.died(run_id, blame, cause)
+
+    def give(self) -> Any:
+        found = self.feed.suggest("x")
+        return json.loads(found["task"])["run_id"] if isinstance(found, dict) else found
+
+    def fails_on(self, run_id: str, gpu: str) -> None:
+        self.now += 60.0
+        ending = Ending("device_error", "ECC", device=f"GPU-{gpu}", host="h", process_spent=True).as_json()
+        events = [{"began": "h", "slots": [["n", gpu]]}, {"ended": ending}]
+        self.relay.on_trial_result(1, [], trial_of(run_id), {"events": events})
+        self.now += 60.0
+
+
+def test_a_gpu_that_failed_twice_is_occupied_and_no_more_runs_are_given_than_fit_on_the_others() -> None:
+    session = Session(2, *(task_of(f"r{number}", 1.0) for number in range(4)))
+    assert [session.give() for _ in range(3)] == ["r0", "r1", None]
+    session.fails_on("r0", "0")
+    assert session.give() == "r0"
+    session.fails_on("r0", "0")
+    notes = [event[1] for event in session.events if event[0] == "note"]
+    assert notes == [
+        "GPU-0 on h failed twice and is left out: ECC",
+        "room for 1 run at once on what is left of the cluster",
+    ]
+    assert session.give() is None, "r1 has the other GPU"
+    assert session.asked == [("n", 1.0)], "a placeholder is asked for"
+    ended = {"events": [{"ended": Ending("finished").as_json()}]}
+    session.relay.on_trial_result(1, [], trial_of("r1"), ended)
+    config = session.feed.suggest("y")
+    assert isinstance(config, dict)
+    assert json.loads(config["left_out"]) == [["n", "0"]]
+    assert json.loads(config["task"])["left_out"] == ["GPU-0"]
+    assert not session.stop.requested
+
+
+def test_a_session_ends_with_the_names_of_the_gpus_when_none_is_left() -> None:
+    session = Session(1, task_of("r0", 1.0), task_of("r1", 1.0))
+    for _ in range(2):
+        assert session.give() == "r0"
+        session.fails_on("r0", "0")
+    assert session.give() == "FINISHED"
+    assert session.stop.code == 1
+    assert "every GPU that could hold the 2 runs left over failed twice: GPU-0 on h (ECC)" in session.stop.reason
+    assert "their faults by arm: arm 2" in session.stop.reason
+    assert session.stopper.stop_all()
+
+
+def test_a_gpu_whose_driver_forgets_its_name_stays_the_same() -> None:
+    session = Session(2, task_of("r0", 1.0))
+    assert session.give() == "r0"
+    session.fails_on("r0", "0")
+    assert session.give() == "r0"
+    nameless = Ending("device_error", "lost", device="GPU 0 of h (node n)", host="h", process_spent=True).as_json()
+    events = [{"began": "h", "slots": [["n", "0"]]}, {"ended": nameless}]
+    session.relay.on_trial_result(1, [], trial_of("r0"), {"events": events})
+    assert set(session.queue.devices.left_out) == {"GPU-0"}
+
+
+def test_a_run_that_a_spent_worker_was_given_does_not_count_its_death(tmp_path: Path) -> None:
+    """Tune gives a worker the next run before it hears that the worker is to end."""
+    report = tmp_path / "died.txt"
+    report.write_text("ray.exceptions.ActorDiedError: x\n")
+    session = Session(2, task_of("r0", 1.0), task_of("r1", 1.0))
+    assert [session.give(), session.give()] == ["r0", "r1"]
+    session.fails_on("r0", "0")
+    session.relay.on_trial_error(1, [], trial_of("r1", report))
+    assert session.events[-1] == ("ended", "r1", "not_begun")
+    session.now += 60.0
+    assert session.give() in ("r0", "r1")
+    session.relay.on_trial_error(1, [], trial_of("r0" if session.queue.running == {"r0"} else "r1", report))
+    assert session.events[-1][0] == "died", "once for each such worker"
 
 
 # Real sessions, in processes of their own
