@@ -156,12 +156,12 @@ def session(tasks: list[Task], kind: type[RayExecutor]) -> dict[str, Any]:
 
 def whole() -> dict[str, Any]:
     """One of two GPUs of a node fails, and there is one on another node."""
-    return session([task(number, 1.0) for number in range(16)], executor([(first, "0")], "", 2.0))
+    return session([task(number, 1.0) for number in range(7)], executor([(first, "0")], "", 10.0))
 
 
 def halves() -> dict[str, Any]:
     """The GPU of the other node fails, which two runs share."""
-    return session([task(number, 0.5) for number in range(12)], executor([(second, "0")]))
+    return session([task(number, 0.5) for number in range(9)], executor([(second, "0")], "", 10.0))
 
 
 def together() -> dict[str, Any]:
