@@ -14,6 +14,7 @@ from rich.console import Console
 from ablations.execution.endings import Blame, Ending
 from ablations.execution.queue import Again, Decision, Queue
 from ablations.execution.stopping import Stop
+from ablations.remembered_shares import remember
 from ablations.store import ResultStore
 from ablations.task import Task
 from ablations.trial import failure
@@ -110,11 +111,23 @@ class Desk:
             self._record(run_id, ending.reason)
         if ending.end == "held":
             self.held.add(run_id)
+        if ending.end == "out_of_memory":
+            self._out_of_memory(run_id, ending)
+            return
         if ending.end == "paused":
             self.paused[run_id] = ending.accuracy
             if self.tasks[run_id].until is None:  # not of this session's own accord
                 self.stop.request("asked to stop from elsewhere")
         self._follow(run_id, self.queue.ended(run_id, ending), ending.traceback)
+
+    def _out_of_memory(self, run_id: str, ending: Ending) -> None:
+        """Follow, and keep for the next session with how much of a GPU the arm goes on."""
+        task, before = self.tasks[run_id], dict(self.queue.shares)
+        self._follow(run_id, self.queue.ended(run_id, ending), ending.traceback)
+        enough = self.queue.shares.get(task.arm, 0.0)
+        if enough > before.get(task.arm, 0.0):
+            with contextlib.suppress(StoreError):  # it is a hint
+                remember(self.store, task, max(task.gpus, before.get(task.arm, 0.0)), enough)
 
     def died(self, run_id: str, cause: str, blame: Blame) -> None:
         """The process of an attempt is gone without a word."""
@@ -138,6 +151,8 @@ class Desk:
                 self._record(run_id, reason)
 
     def _follow(self, run_id: str, decision: Decision, traceback: str = "") -> None:
+        for text in decision.notes:
+            self.note(text)
         if isinstance(decision, Again):
             if not self.stop.requested:
                 for watcher in self.watchers:
@@ -192,10 +207,17 @@ class Desk:
     def _pass_on_stop(self) -> None:
         """Ask the workers to stop, through the storage; where that fails, again at the next tick."""
         with contextlib.suppress(StoreError):
-            self.store.request_stop(self.session)
+            self.store.request_stop(self.session, self._time_left())
             self._passed_on = True
             patience = "" if self.stop.code == 1 else "; once more to end it at once"
             self.note(f"{self.stop.reason}: ending the session once every run has saved its state{patience}")
+
+    def _time_left(self) -> float | None:
+        """Return the seconds that runs have to save their state; None where nobody ends them."""
+        if not self.stop.urgent:
+            return None
+        grace = min((task.grace_seconds for task in self.tasks.values()), default=0.0)
+        return max(0.0, self.stop.since + grace - time.monotonic())
 
     def _look_for_room(self) -> None:
         try:

@@ -20,6 +20,8 @@ from ablations.execution.ray_executor import RayExecutor
 from ablations.execution.stopping import Stop
 from ablations.planning import Plan
 from ablations.registration import prepare, refuse_another_study, register
+from ablations.remembered_shares import remembered
+from ablations.resources import Resources, idle_gpus
 from ablations.session import Session
 from ablations.sight import Outline, Progress, Sight
 from ablations.store import ResultStore
@@ -213,7 +215,7 @@ def _compute(
     stop: Stop,
     console: Console,
 ) -> Desk:
-    queue = Queue(waiting, plan.study.spec.resources.max_retries)
+    queue = Queue(waiting, plan.study.spec.resources.max_retries, shares=remembered(store, waiting))
     slots = max(1, min(len(waiting), hands.parallel))
     state = Progress(Outline.of(plan), store.settled(), parallel=slots, resources=hands.takes, totals=hands.totals)
     sight = Sight(state, console, store, session)
@@ -224,6 +226,8 @@ def _compute(
     try:
         for each in watchers:
             each.start()
+        for text in _to_know(hands.resources, queue):
+            desk.note(text)
         with stop.gentle():
             while waiting and not stop.requested:
                 hands.execute(queue, desk, stop)
@@ -234,6 +238,16 @@ def _compute(
             each.stop()
         store.forget_stop(session)
     return desk
+
+
+def _to_know(resources: Iterable[Resources], queue: Queue) -> list[str]:
+    """Return what is to be said of GPUs before runs begin."""
+    idle = dict.fromkeys(text for wanted in resources if (text := idle_gpus(wanted)) is not None)
+    grown = [
+        f"runs of {arm} begin with {share:g} of a GPU, as they were out of memory with less before"
+        for arm, share in queue.shares.items()
+    ]
+    return [*idle, *grown]
 
 
 def _tracking_place(store: ResultStore) -> Path:

@@ -21,6 +21,8 @@ class Task:
     accelerator : type of GPU that it needs, so that the runs of a seed have the same; empty: any.
     session : name of the session that computes it, which may be asked to stop; empty: none.
     until : it pauses after so many epochs, its state kept; None: it goes to its end.
+    grace_seconds : it has so long to save its state when its process or node is told to end.
+    left_out : names of GPUs on which nothing may begin, as they failed.
     """
 
     directory: str
@@ -37,6 +39,8 @@ class Task:
     accelerator: str = ""
     session: str = ""
     until: int | None = None
+    grace_seconds: float = 25.0
+    left_out: tuple[str, ...] = ()
 
 
 def as_json(task: Task) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from aimlib.registry import datasets, selections
 from aimlib.training import checkpoints
 from aimlib.training.device_errors import diagnose, failure_of
 from aimlib.training.devices import device_name, device_uuid, pick_device
+from aimlib.training.keeper import Save
 from aimlib.training.loop import OnEpoch, Paused, train
 from aimlib.training.outcomes import Outcome, outcome_so_far
 
@@ -62,6 +64,7 @@ def tasks(
             gpus=resources[run.arm].gpus,
             session=session,
             until=until.get(run.run_id),
+            grace_seconds=resources[run.arm].grace_seconds,
         )
         for run in runs
     ]
@@ -75,7 +78,12 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"data": config.data.model_copy(update=places)})
 
 
-def execute(task: Task, on_epoch: OnEpoch | None = None, pause: Callable[[], bool] | None = None) -> Ending:
+def execute(
+    task: Task,
+    on_epoch: OnEpoch | None = None,
+    pause: Callable[[], bool] | None = None,
+    deadline: Callable[[], float | None] | None = None,
+) -> Ending:
     """Compute a run and settle it in the store, going on from its checkpoint where there is one.
 
     An exception becomes a row with the status ``failed``, unless it is the machine's or the device's; only what ends
@@ -85,11 +93,12 @@ def execute(task: Task, on_epoch: OnEpoch | None = None, pause: Callable[[], boo
     ----------
     on_epoch : called after every epoch with the epoch's row.
     pause : asked after every step; when true, the run saves its state and ends.
+    deadline : asked while it waits to save: the monotonic time by which that must be over; None: nothing presses.
     """
     device = pick_device(task.device)
     uuid = device_uuid(device)  # a device that is lost is no longer listed
     try:
-        ending = _execute(task, on_epoch, pause)
+        ending = _execute(task, on_epoch, pause, deadline)
     except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
         ending = ending_of(error, failure_of(error) or diagnose(error, device, _share(task)))
         if ending.end == "failed":
@@ -98,7 +107,12 @@ def execute(task: Task, on_epoch: OnEpoch | None = None, pause: Callable[[], boo
     return replace(ending, device=device_uuid(device) or uuid)
 
 
-def _execute(task: Task, on_epoch: OnEpoch | None, pause: Callable[[], bool] | None) -> Ending:
+def _execute(
+    task: Task,
+    on_epoch: OnEpoch | None,
+    pause: Callable[[], bool] | None,
+    deadline: Callable[[], float | None] | None,
+) -> Ending:
     if read_mark(task.directory) != task.mark:
         return Ending("unshared")
     store = _store(task.directory, task.mark)
@@ -112,7 +126,7 @@ def _execute(task: Task, on_epoch: OnEpoch | None, pause: Callable[[], bool] | N
             epochs, accuracy = paused_at(task, store)
             if epochs >= task.until:  # it had come there, and nobody was told
                 return Ending("paused", epochs=epochs, accuracy=accuracy)
-        return _attempt(task, store, claim, _Watch(task, store, claim, on_epoch, pause))
+        return _attempt(task, store, claim, _Watch(task, store, claim, on_epoch, pause, deadline))
 
 
 @functools.lru_cache(maxsize=1)
@@ -144,9 +158,11 @@ class _Watch:
         claim: Claim,
         on_epoch: OnEpoch | None,
         pause: Callable[[], bool] | None,
+        deadline: Callable[[], float | None] | None = None,
     ) -> None:
         self._task, self._store, self._claim, self._on_epoch, self._asked = task, store, claim, on_epoch, pause
-        self._looked, self._stopping = 0.0, False
+        self._deadlines = [deadline] if deadline is not None else []
+        self._looked, self._stopping, self._told = 0.0, False, False
         self.epochs, self.accuracy = 0, None
 
     def epoch(self, row: Mapping[str, Any]) -> None:
@@ -161,6 +177,14 @@ class _Watch:
         until = self._task.until
         return asked or self._is_to_stop() or (until is not None and self.epochs >= until)
 
+    def saving(self, save: Save) -> AbstractContextManager[bool]:
+        """Wait until the run may save before it pauses. See `ResultStore.saving`."""
+        return self._store.saving((save.epochs, save.step), save.seconds, self._deadline)
+
+    def _deadline(self) -> float | None:
+        self._is_to_stop()  # somebody may ask only now
+        return min((until for each in self._deadlines if (until := each()) is not None), default=None)
+
     def ending(self, end: Literal["finished", "diverged", "paused"]) -> Ending:
         """Return how it ended."""
         return Ending(end, epochs=self.epochs, accuracy=self.accuracy)
@@ -173,8 +197,16 @@ class _Watch:
             session = self._task.session
             with contextlib.suppress(StoreError):  # storage that does not answer now is asked again in a second
                 stop = bool(session) and self._store.stop_requested(session)
+                if stop and not self._told:
+                    self._hear(now, self._store.time_to_stop(session))
+                    self._told = True
                 self._stopping = self._stopping or stop or self._claim.lost
         return self._stopping
+
+    def _hear(self, now: float, within: float | None) -> None:
+        """Take note of when all must be over; the request may be as old as the last look."""
+        if within is not None:
+            self._deadlines.append(lambda: now + within - _LOOK)
 
 
 def _compute(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> RunRecord:
@@ -190,6 +222,7 @@ def _compute(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> Run
         on_epoch=watch.epoch,
         pause=watch.pause,
         on_checkpoint=lambda _: store.keep_checkpoint(task.run_id, claim),
+        saving=watch.saving,
     )
     return _record(task, config, outcome, data)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from ablations.execution.packing import Bundle, Packing, Slot
+from ablations.execution.queue import Fit
 from ablations.resources import Resources
 from aimlib.errors import UsageError
 
@@ -47,24 +49,54 @@ def fitting(resources: Resources, nodes: Iterable[Node]) -> int:
 
 
 class Room:
-    """How many runs Ray is given at once: so many that all workers start together, and none is asked for in vain.
+    """Which runs Ray is given: so many that all workers start together, and none is asked for in vain.
 
     Parameters
     ----------
     resources : what the runs of each arm are given; different kinds may run side by side.
-    nodes : as they are now.
+    nodes : as they are now, by id.
     spare : runs beyond that: what waits makes a cluster grow that can.
+
+    Attributes
+    ----------
+    runs : the most that may be given at once.
     """
 
-    def __init__(self, resources: Iterable[Resources], nodes: Iterable[Node], spare: int = 0) -> None:
+    def __init__(self, resources: Iterable[Resources], nodes: Mapping[str, Node], spare: int = 0) -> None:
         self._kinds = list({tuple(needed(wanted).items()): wanted for wanted in resources}.values())
         self._spare = spare
+        self._left_out: frozenset[Slot] = frozenset()
         self.look(nodes)
 
-    def look(self, nodes: Iterable[Node]) -> None:
+    def look(self, nodes: Mapping[str, Node]) -> None:
         """Take note of which nodes there are."""
-        there = list(nodes)
+        self._nodes = dict(nodes)
+        there = [self._without_left_out(name) for name in self._nodes]
         self.runs = self._spare + sum(fitting(wanted, there) for wanted in self._kinds)
+
+    def leave_out(self, slots: Iterable[Slot]) -> None:
+        """Take note of the GPUs on which nothing more begins."""
+        self._left_out = frozenset(slots)
+        self.look(self._nodes)
+
+    def _without_left_out(self, name: str) -> Node:
+        node, gone = self._nodes[name], sum(slot.node == name for slot in self._left_out)
+        return {**node, "GPU": node["GPU"] - gone} if gone else node
+
+    def fit(self, bundle: Bundle, running: Iterable[tuple[Bundle, tuple[Slot, ...]]]) -> Fit:
+        """Tell whether a run fits beside those that were given already.
+
+        Parameters
+        ----------
+        running : what each of them takes, and the GPUs that it has, as far as is known.
+        """
+        if self._left_out and self._fits_empty(bundle, ()) and not self._fits_empty(bundle, self._left_out):
+            return "never"
+        packing = Packing(self._nodes, self._left_out, running)
+        return "now" if packing.place(bundle) or packing.unplaced < self._spare else "later"
+
+    def _fits_empty(self, bundle: Bundle, left_out: Collection[Slot]) -> bool:
+        return Packing(self._nodes, left_out).place(bundle)
 
 
 def _times(available: float, amount: float) -> int:

@@ -26,11 +26,13 @@ End = Literal[
     "stalled",
     "held",
     "unshared",
+    "not_begun",
 ]
 """finished, diverged, pruned: settled. paused: stopped on request, its state kept. failed: an exception, which is the
 user's or the package's. out_of_memory: the GPU is. device_error: the GPU or its driver failed. full: the storage is.
 machine: the host is out of memory or about to be shut down, or the storage does not answer. stalled: it hung. held:
-another process computes this run. unshared: the worker does not see the study's directory."""
+another process computes this run. unshared: the worker does not see the study's directory. not_begun: the worker was
+given a GPU that is left out, or its process must not take another run."""
 
 _TRACEBACK_LINES = 25
 
@@ -47,6 +49,7 @@ class Ending:
     epochs : completed epochs.
     accuracy : validation accuracy of the last of them, a fraction; None where there is none.
     device : UUID of the GPU that it ran on; empty where it ran on none, or that is not known.
+    host : machine of that GPU; empty where it ran on none.
     held_by_others : out of memory while others than this process held much of the GPU's memory.
     process_spent : the process must not take another run, as it can no longer use its GPU.
     """
@@ -58,6 +61,7 @@ class Ending:
     epochs: int = 0
     accuracy: float | None = None
     device: str = ""
+    host: str = ""
     held_by_others: bool = False
     process_spent: bool = False
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -14,8 +16,10 @@ from ray.tune.search import Searcher
 from ablations.execution.capacity import Room, holds
 from ablations.execution.endings import Ending, Listener, blame_of_death
 from ablations.execution.leaving import is_draining
-from ablations.execution.queue import Queue
+from ablations.execution.queue import Fit, Queue
+from ablations.execution.ray.usage import Usage
 from ablations.execution.stopping import Stop
+from ablations.sight.words import counted
 from ablations.task import Task, as_json
 
 _NODES = 5.0
@@ -32,9 +36,9 @@ _NOTHING: dict[str, Any] = {}
 class Feed(Searcher):  # type: ignore[misc]
     """Gives Tune the tasks of the queue, one at a time, when it has room for one."""
 
-    def __init__(self, queue: Queue, relay: Relay, room: Room, stall_seconds: float) -> None:
+    def __init__(self, queue: Queue, relay: Relay, stall_seconds: float) -> None:
         super().__init__(metric=None, mode=None)
-        self._queue, self._relay, self._room, self._stall = queue, relay, room, stall_seconds
+        self._queue, self._relay, self._stall = queue, relay, stall_seconds
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next task; None where none is ready or there is no room; FINISHED where none will be.
@@ -42,11 +46,12 @@ class Feed(Searcher):  # type: ignore[misc]
         For a trial that it is given, Tune asks for a worker, also where one is about to become free.
         """
         self._relay.watch()  # Tune sleeps in here while nothing is running
-        task = self._queue.next() if len(self._queue.running) < self._room.runs else None
+        task = self._queue.next(self._relay.fit)
         if task is not None:
-            content, bundle = json.dumps(as_json(task)), _bundle(task)
+            content, bundle = json.dumps(as_json(task)), bundle_of(task)
             self._relay.gave(task.run_id, bundle)
-            return {"task": content, "resources": json.dumps(bundle), "stall_seconds": self._stall}
+            given = {"task": content, "resources": json.dumps(bundle), "stall_seconds": self._stall}
+            return given | {"left_out": json.dumps(self._relay.left_out)}
         return str(Searcher.FINISHED) if self._queue.exhausted else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -62,7 +67,8 @@ class Feed(Searcher):  # type: ignore[misc]
         """Nothing is kept."""
 
 
-def _bundle(task: Task) -> dict[str, float]:
+def bundle_of(task: Task) -> dict[str, float]:
+    """Return what a task needs of a node, in Ray's names."""
     bundle = {"CPU": float(task.threads)} | ({"GPU": task.gpus} if task.gpus else {})
     return bundle | ({f"accelerator_type:{task.accelerator}": 0.001} if task.accelerator else {})
 
@@ -87,20 +93,34 @@ class Relay(tune.Callback):  # type: ignore[misc]
 
     Parameters
     ----------
-    room : is told which nodes there are.
+    room : is told which nodes there are, and which GPUs are left out.
+    usage : is told which GPUs runs have; occupies those that are left out.
     grace : seconds after an urgent request to stop in which runs may save their state.
     stall : seconds of silence after which a worker itself takes its run for hanging.
     """
 
     def __init__(
-        self, queue: Queue, listener: Listener, stop: Stop, stopper: StopAll, room: Room, *, grace: float, stall: float
+        self,
+        queue: Queue,
+        listener: Listener,
+        stop: Stop,
+        stopper: StopAll,
+        room: Room,
+        usage: Usage,
+        *,
+        grace: float,
+        stall: float,
     ) -> None:
         self._queue, self._listener, self._stop, self._stopper, self._room = queue, listener, stop, stopper, room
+        self._usage = usage
         self._grace, self._stall = grace, stall
         self._heard: dict[str, float] = {}
         self._given: dict[str, Mapping[str, float]] = {}
         self._trials: dict[str, Any] = {}
         self._looked = time.monotonic()
+        self._spent = 0
+        """Workers that were not to take another run, and may have been given one all the same."""
+        self._leave_out()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         """Pass on what a worker says."""
@@ -109,18 +129,23 @@ class Relay(tune.Callback):  # type: ignore[misc]
         self._given.pop(run_id, None)
         for event in result.get("events", ()):
             if "began" in event:
+                self._usage.has(run_id, event.get("slots", ()))
                 self._listener.began(run_id, event["began"])
             elif "epoch" in event:
                 self._listener.epoch(run_id, event["epoch"])
             elif "ended" in event:
-                self._forget(run_id)
-                self._listener.ended(run_id, Ending(**event["ended"]))
+                self._ended(run_id, Ending(**event["ended"]))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Pass on that a worker is gone; nothing where its run had ended before."""
         run_id = _run_id(trial)
+        was_heard = run_id in self._heard
         self._forget(run_id)
         if run_id in self._queue.running:
+            if not was_heard and self._spent:
+                self._spent -= 1
+                self._listener.ended(run_id, Ending("not_begun", "its worker was not to take another run"))
+                return
             report = report_of_death(trial)
             self._listener.died(run_id, cause_of_death(report), blame_of_death(report))
 
@@ -129,9 +154,36 @@ class Relay(tune.Callback):  # type: ignore[misc]
         self.watch()
         _let_go(trials)
 
+    def _ended(self, run_id: str, ending: Ending) -> None:
+        self._spent += ending.process_spent
+        ending = replace(ending, device=self._usage.named(run_id, ending.device))
+        self._forget(run_id)
+        self._listener.ended(run_id, ending)
+        if self._leave_out():
+            self._listener.note(f"room for {counted(self._room.runs, 'run')} at once on what is left of the cluster")
+
+    def _leave_out(self) -> bool:
+        """Have the GPUs occupied on which nothing more is to begin; return whether they are others than before."""
+        changed = self._usage.leave_out(self._queue.devices.left_out)
+        if changed:
+            self._room.leave_out(self._usage.left_out)
+        return changed
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """Node and number of every GPU on which nothing is to begin."""
+        return [(slot.node, slot.device) for slot in self._usage.left_out]
+
+    def fit(self, task: Task) -> Fit:
+        """Tell whether there is room for a task."""
+        return self._room.fit(bundle_of(task), self._usage.running())
+
     def watch(self) -> None:
         """Let time pass: tick the listener, end what is to end, look after silent workers and dead nodes."""
         self._listener.tick()
+        self._usage.tick()
+        if stranded := self._queue.stranded(self.fit):
+            self._stop.request(_why(stranded, self._queue))
         if self._stop.requested:
             self._queue.halt()
             late = self._stop.urgent and time.monotonic() - self._stop.since > self._grace
@@ -146,10 +198,11 @@ class Relay(tune.Callback):  # type: ignore[misc]
     def gave(self, run_id: str, bundle: Mapping[str, float]) -> None:
         """Take note of a run that waits for a worker."""
         self._given[run_id] = bundle
+        self._usage.gave(run_id, bundle)
 
     def _look_at_nodes(self) -> None:
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        self._room.look(node["Resources"] for node in nodes)
+        self._room.look({node["NodeID"]: node["Resources"] for node in nodes})
         for run_id, bundle in list(self._given.items()):
             if not any(holds(node["Resources"], bundle) for node in nodes):
                 del self._given[run_id]
@@ -178,10 +231,22 @@ class Relay(tune.Callback):  # type: ignore[misc]
         self._heard.pop(run_id, None)
         self._given.pop(run_id, None)
         self._trials.pop(run_id, None)
+        self._usage.forget(run_id)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune pickles callbacks into files for a restore, which is never asked for.
         return (tune.Callback, ())
+
+
+def _why(stranded: list[Task], queue: Queue) -> str:
+    """Return why a session ends whose runs fit nowhere but on GPUs that failed."""
+    arms = Counter(arm for run, number in queue.devices.runs().items() for arm in [queue.arm_of(run)] * number)
+    faults = ", ".join(f"{arm} {number}" for arm, number in arms.most_common())
+    return (
+        f"every GPU that could hold the {counted(len(stranded), 'run')} left over failed twice: "
+        f"{queue.devices.described()}; their faults by arm: {faults}. Reset or replace them (nvidia-smi -q -d ECC, "
+        f"dmesg), or look at the arm's code where all are of one; the same command goes on from here"
+    )
 
 
 def _let_go(trials: list[Any]) -> None:

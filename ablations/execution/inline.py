@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ablations.execution.endings import Listener
 from ablations.execution.queue import Queue
@@ -56,6 +58,9 @@ class InlineExecutor:
             listener.tick()
             return stop.requested
 
+        def deadline() -> float | None:
+            return stop.since + self.resources[0].grace_seconds if stop.requested and stop.urgent else None
+
         while not queue.exhausted:
             listener.tick()
             task = queue.next()
@@ -64,5 +69,12 @@ class InlineExecutor:
                 continue
             run_id = task.run_id
             listener.began(run_id, "this process")
-            ending = execute(task, lambda row, run_id=run_id: listener.epoch(run_id, dict(row)), pause)  # type: ignore[misc]
+            on_epoch = functools.partial(_tell, listener, run_id)
+            ending = execute(task, on_epoch, pause, deadline)
             listener.ended(run_id, ending)
+            if ending.process_spent:
+                stop.request(f"this process cannot use its GPU any more: {ending.reason}")
+
+
+def _tell(listener: Listener, run_id: str, row: Mapping[str, Any]) -> None:
+    listener.epoch(run_id, dict(row))

@@ -17,6 +17,7 @@ from pathlib import Path
 from ablations.execution.capacity import Node, Room, fitting, needed, refuse_unfit
 from ablations.execution.connection import Connection
 from ablations.execution.endings import Listener
+from ablations.execution.packing import Slot
 from ablations.execution.queue import Queue
 from ablations.execution.stopping import Stop
 from ablations.resources import Resources
@@ -36,6 +37,8 @@ class RayExecutor:
         self.resources, self.address = tuple(resources), address
         self.parallel = 0
         self.nodes: list[Node] = []
+        self._by_id: dict[str, Node] = {}
+        self._names: dict[Slot, str] = {}
         self._connection = Connection(address)
 
     def __enter__(self) -> RayExecutor:
@@ -65,9 +68,23 @@ class RayExecutor:
         self._connection.wait()
         import ray  # noqa: PLC0415
 
-        self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._by_id = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        self.nodes = list(self._by_id.values())
         refuse_unfit(self.resources, self.nodes)
+        if any(wanted.gpus > 0 for wanted in self.resources):
+            self.refuse_unusable_gpus()
         self.parallel = min(fitting(wanted, self.nodes) for wanted in self.resources)
+
+    def refuse_unusable_gpus(self) -> None:
+        """Refuse nodes on which torch can use fewer GPUs than Ray counts.
+
+        Raises
+        ------
+        UsageError: there is such a node; every run that Ray placed there would fail.
+        """
+        from ablations.execution.ray.usable_gpus import refuse_unusable  # noqa: PLC0415 -- where GPUs are asked for
+
+        refuse_unusable(self._by_id, here=self.address is None)
 
     @property
     def takes(self) -> dict[str, float]:
@@ -93,18 +110,23 @@ class RayExecutor:
         from ray import tune  # noqa: PLC0415
 
         from ablations.execution.feed import Feed, Relay, StopAll  # noqa: PLC0415
+        from ablations.execution.ray.placeholders import Placeholders  # noqa: PLC0415
+        from ablations.execution.ray.usage import Usage  # noqa: PLC0415
 
         limits = self.resources[0]
+        stall = limits.stall_minutes * 60
         stopper = StopAll()
-        room = Room(self.resources, self.nodes, spare=0 if self.address is None else 1)
+        room = Room(self.resources, self._by_id, spare=0 if self.address is None else 1)
+        placeholders = Placeholders(min((wanted.gpus for wanted in self.resources if wanted.gpus), default=1.0))
+        usage = Usage(placeholders, self._names)
         # Tune would start one worker after the other, each only when the one before has imported all it needs.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.runs)
-        relay = Relay(queue, listener, stop, stopper, room, grace=limits.grace_seconds, stall=limits.stall_minutes * 60)
-        with scratch() as folder:
+        relay = Relay(queue, listener, stop, stopper, room, usage, grace=limits.grace_seconds, stall=stall)
+        with scratch() as folder, contextlib.closing(placeholders):
             tuner = tune.Tuner(
                 self.worker(),
                 tune_config=tune.TuneConfig(
-                    search_alg=Feed(queue, relay, room, stall_seconds=limits.stall_minutes * 60),
+                    search_alg=Feed(queue, relay, stall_seconds=stall),
                     num_samples=-1,
                     reuse_actors=limits.isolation == "actor",
                     trial_dirname_creator=lambda trial: str(trial.trial_id),

@@ -16,6 +16,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,6 +25,8 @@ from ray import tune
 
 from ablations.execution.endings import Ending, ending_of
 from ablations.execution.leaving import Leaving
+from ablations.execution.packing import Slot
+from ablations.execution.ray.placeholders import own_slots
 from ablations.task import Task
 
 _BEAT = 20.0
@@ -31,13 +35,17 @@ _GATHER = 0.05
 """Seconds in which what happens is told together: a message to the driver costs as much as a short epoch."""
 _LAST_WORDS = 2.0
 """Seconds that a process which is good for nothing more has to say so before it is killed."""
-_GRACE = 25.0
-"""Seconds that a run has to save its state after SIGTERM."""
+_MPS = "/tmp/nvidia-mps"  # noqa: S108 -- the default of CUDA, see its documentation
 _LOOK = 2.0
 """Seconds between two looks at whether the node is about to go: a cloud may give no more than 25 s."""
 
 
-def execute(task: Task, on_epoch: Callable[[Mapping[str, Any]], None], pause: Callable[[], bool]) -> Ending:
+def execute(
+    task: Task,
+    on_epoch: Callable[[Mapping[str, Any]], None],
+    pause: Callable[[], bool],
+    deadline: Callable[[], float | None],
+) -> Ending:
     """Compute a run: `ablations.trial.execute`, which is imported when a run begins.
 
     Tune takes a worker for started when this module is imported. With torch that took seconds, in which the first
@@ -45,7 +53,7 @@ def execute(task: Task, on_epoch: Callable[[Mapping[str, Any]], None], pause: Ca
     """
     from ablations import trial  # noqa: PLC0415
 
-    return trial.execute(task, on_epoch, pause)
+    return trial.execute(task, on_epoch, pause, deadline)
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -82,8 +90,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]
                 events.append(self._events.get(timeout=max(0.0, gathered - time.monotonic())))
             except queue.Empty:
                 break
-        done = "ended" in events[-1]
-        if done and self._leaving.seen():
+        ended = events[-1].get("ended")
+        done = ended is not None
+        if ended is not None and (ended.get("process_spent") or self._leaving.seen()):
             self._end_soon()
         return {"events": events, "done": done}
 
@@ -99,26 +108,49 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def _take(self, config: dict[str, Any]) -> None:
         self._task = Task(**json.loads(config["task"]))
         self._limit = float(config["stall_seconds"])
+        self._left_out = {Slot(*slot) for slot in json.loads(config.get("left_out", "[]"))}
         if self._task.device == "cpu":
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also where a cluster's nodes were started without our settings
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._pause = threading.Event()
+        self._until: float | None = None
+        self._slots: tuple[Slot, ...] = ()
         self._thread: threading.Thread | None = None
 
     def _begin(self) -> None:
         self._alive = time.monotonic()
-        self._events.put({"began": _place(self._task)})
+        self._slots = own_slots() if self._task.device == "cuda" else ()
+        self._events.put({"began": _place(self._task), "slots": [(slot.node, slot.device) for slot in self._slots]})
         self._thread = threading.Thread(target=self._run, name=self._task.run_id, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            ending = execute(self._task, lambda row: self._events.put({"epoch": dict(row)}), self._paused)
+            ending = self._on_devices(device_names(self._slots))
         except BaseException as error:  # noqa: BLE001 -- a thread that dies without a word would never end
             ending = ending_of(error)
         if ending.end == "paused" and self._leaving.seen():
             ending = Ending("machine", "its node is being shut down; its state is saved")
         self._events.put({"ended": ending.as_json()})
+
+    def _on_devices(self, names: list[str]) -> Ending:
+        """Compute the task, but not on a GPU that is left out; say on which it was."""
+        given = zip(names, self._slots, strict=True)
+        left_out = [name for name, slot in given if name in self._task.left_out or slot in self._left_out]
+        if left_out:
+            reason = f"it was given {left_out[0]}, which is left out"
+            return Ending("not_begun", reason, device=left_out[0], host=socket.gethostname(), process_spent=True)
+        ending = self._compute()
+        if not names:
+            return ending
+        return replace(ending, device=ending.device or names[0], host=socket.gethostname())
+
+    def _compute(self) -> Ending:
+        return execute(self._task, lambda row: self._events.put({"epoch": dict(row)}), self._paused, self._deadline)
+
+    def _deadline(self) -> float | None:
+        """Return the monotonic time by which a state must be saved; None where nothing presses."""
+        return self._until
 
     def _paused(self) -> bool:
         """Tell the run whether to save its state and end; that it asks is its sign of life."""
@@ -130,7 +162,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         began = time.monotonic()
         while time.monotonic() - began < _BEAT:
             if self._leaving.seen():
-                self._pause.set()
+                self._press()
             try:
                 return self._events.get(timeout=min(1.0, _BEAT))
             except queue.Empty:
@@ -152,9 +184,15 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         threading.Timer(_LAST_WORDS, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     def _let_save(self) -> None:
-        self._pause.set()
+        self._press()
         if self._thread is not None:
-            self._thread.join(_GRACE)
+            self._thread.join(self._task.grace_seconds)
+
+    def _press(self) -> None:
+        """Have the run save its state within its grace period."""
+        if self._until is None:
+            self._until = time.monotonic() + self._task.grace_seconds
+        self._pause.set()
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         self._let_save()
@@ -163,6 +201,31 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         sys.exit(128 + number)
 
 
+def device_names(slots: tuple[Slot, ...]) -> list[str]:
+    """Return what tells each of the GPUs that this process was given from all others: its UUID where that is known."""
+    return [_uuid(number) or f"GPU {slot.device} of {_host_of(slot)}" for number, slot in enumerate(slots)]
+
+
+def _host_of(slot: Slot) -> str:
+    return f"{socket.gethostname()} (node {slot.node[:8]})"
+
+
+def _uuid(number: int) -> str:
+    """Return the UUID of a GPU that this process sees; empty where it cannot be found out."""
+    import torch  # noqa: PLC0415 -- which the run needs
+
+    from aimlib.training.devices import device_uuid  # noqa: PLC0415 -- imports torch
+
+    return device_uuid(torch.device("cuda", number))
+
+
 def _place(task: Task) -> str:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return socket.gethostname() + (f", GPU {visible}" if task.device == "cuda" and visible else "")
+    if task.device != "cuda" or not visible:
+        return socket.gethostname()
+    return f"{socket.gethostname()}, GPU {visible}" + (", MPS" if _uses_mps() else "")
+
+
+def _uses_mps() -> bool:
+    """Tell whether processes of this machine share GPUs through NVIDIA's Multi-Process Service, which is running."""
+    return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or _MPS) / "control").exists()

@@ -106,6 +106,11 @@ class RemoteCheckpoints:
         if path := self._directories.pop(run_id, None):
             _remove(path, os.getpid())
 
+    def save_slots(self) -> Path:
+        """Return a folder beside the copies, for the locks of those of this machine who save at the same time."""
+        copies = self._cache()
+        return copies.with_name(f"{copies.name}-saves")
+
     def clean(self) -> None:
         """Remove the copies of processes of this machine that are gone."""
         for name in files.names(self._cache(), re.compile(r"[0-9a-f]{20}\.[\w-]+\.\d+\.[0-9a-f]{12}")):

@@ -73,6 +73,9 @@ class Folder(Protocol):
     def keep_checkpoint(self, run_id: str, claim: Claim | None) -> None:
         """Keep what is in the checkpoint directory of a run beyond the life of this machine."""
 
+    def save_slots(self) -> Path:
+        """Return the folder of the locks by which those who save to this storage take turns."""
+
     def discard_checkpoint(self, run_id: str) -> None:
         """Remove a run's checkpoint wherever it is."""
 

@@ -148,6 +148,10 @@ class LocalFolder:
     def keep_checkpoint(self, run_id: str, claim: Claim | None) -> None:
         """Nothing is left to do."""
 
+    def save_slots(self) -> Path:
+        """Return a folder of the study, shared by all machines that compute it."""
+        return self.root / LOCKS / "saves"
+
     def discard_checkpoint(self, run_id: str) -> None:
         """Remove the directory."""
         path = self.root / CHECKPOINTS / run_id

@@ -136,6 +136,10 @@ class ObjectFolder:
         """Put the checkpoint."""
         self._checkpoints.keep(run_id, claim)
 
+    def save_slots(self) -> Path:
+        """Return a folder of this machine: what limits puts is its own way to the storage."""
+        return self._checkpoints.save_slots()
+
     def discard_checkpoint(self, run_id: str) -> None:
         """Delete the checkpoint here and there."""
         self._checkpoints.discard(run_id)

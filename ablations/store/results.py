@@ -3,15 +3,18 @@
 The folder is a directory of this machine or of NFS, or in object storage; all that differs is behind
 `ablations.store.folders`. Layout and columns are those of `aimlib.records`. Beside them it holds ``plans/<nnn>.json``,
 every plan the study ever had; ``locks`` or ``leases``; ``checkpoints/<run_id>``, where an unfinished run keeps its
-state; and ``live``, what sessions tell each other.
+state; ``live``, what sessions tell each other; and ``shares.json``, with how much of a GPU arms go on that had too
+little.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from ablations.store import plans, sessions, tables
 from ablations.store.claims import Claim
 from ablations.store.folders import folder_at
 from ablations.store.leases import Terms
+from ablations.store.save_slots import Deadline, SaveSlots
 from ablations.store.segments import SettledRuns
 from aimlib.errors import StoreError
 from aimlib.places import Place, place
@@ -38,6 +42,7 @@ from aimlib.records import (
 )
 
 MARK_FILE = "mark"
+SHARES_FILE = "shares.json"
 _IDENTITY = re.compile(r"[0-9a-f]{20}")
 _FAILURE_FILE = re.compile(r"([0-9a-f]{20})\.([0-9]{3,})\.parquet")
 
@@ -185,6 +190,10 @@ class ResultStore:
             _confirmed(claim, run_id)
         self._folder.keep_checkpoint(_checked(run_id), claim)
 
+    def saving(self, progress: tuple[int, int], seconds: float, deadline: Deadline) -> AbstractContextManager[bool]:
+        """Wait, for a block, until a run that is to pause may save; yield whether to. See `SaveSlots.taken`."""
+        return SaveSlots(self._folder.save_slots()).taken(progress, seconds, deadline)
+
     def discard_checkpoint(self, run_id: str) -> None:
         """Remove a run's checkpoint, if there is one."""
         self._folder.discard_checkpoint(_checked(run_id))
@@ -238,14 +247,28 @@ class ResultStore:
         if not self._folder.exists(name):
             self._folder.create_first([name], lambda path: tables.write_rows(rows, TEST_IMAGES, path))
 
-    def request_stop(self, session: str) -> None:
+    def write_shares(self, shares: dict[str, Any]) -> None:
+        """Write or replace ``shares.json``. See `ablations.remembered_shares`."""
+        text = json.dumps(shares, indent=1, sort_keys=True)
+        self._folder.replace(SHARES_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def read_shares(self) -> bytes | None:
+        """Return what it holds; None where there is none."""
+        return self._folder.read(SHARES_FILE)
+
+    def request_stop(self, session: str, within: float | None = None) -> None:
         """Ask a session to stop, from any machine.
 
         Parameters
         ----------
         session : its name, 12 hexadecimal digits; so for all methods about sessions.
+        within : seconds after which its runs are ended, saved or not; None: they are waited for.
         """
-        sessions.request_stop(self._folder, session)
+        sessions.request_stop(self._folder, session, within)
+
+    def time_to_stop(self, session: str) -> float | None:
+        """Return the seconds that the runs of a session had when it was asked to stop; None where nothing presses."""
+        return sessions.time_to_stop(self._folder, session)
 
     def stop_requested(self, session: str) -> bool:
         """Tell whether somebody asked the session to stop; cheap enough to ask every few seconds."""

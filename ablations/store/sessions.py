@@ -22,14 +22,23 @@ _LIVE_FILE = re.compile(r"[0-9a-f]{12}\.json")
 _ANY_FILE = re.compile(r"[0-9a-f]{12}\.(json|stop)")
 
 
-def request_stop(folder: Folder, session: str) -> None:
-    """Ask a session to stop, wherever it runs."""
-    folder.replace(_stop(session), lambda path: path.write_bytes(b""))
+def request_stop(folder: Folder, session: str, within: float | None = None) -> None:
+    """Ask a session to stop, wherever it runs; `within` so many seconds, or in its own time."""
+    text = "" if within is None else f"{within:.1f}"
+    folder.replace(_stop(session), lambda path: path.write_text(text, encoding="ascii"))
 
 
 def stop_requested(folder: Folder, session: str) -> bool:
     """Tell whether somebody asked the session to stop."""
     return folder.exists(_stop(session))
+
+
+def time_to_stop(folder: Folder, session: str) -> float | None:
+    """Return the seconds within which the session was to stop when that was asked; None: in its own time."""
+    try:
+        return float(folder.read(_stop(session)) or b"")
+    except ValueError:
+        return None
 
 
 def forget_stop(folder: Folder, session: str) -> None:

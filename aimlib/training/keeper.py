@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +20,25 @@ from aimlib.training.run import Run
 
 Pause = Callable[[], bool]
 OnCheckpoint = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Save:
+    """What a run that is to pause wants to save.
+
+    Attributes
+    ----------
+    epochs, step : how far it is, as in `Paused`.
+    seconds : that its last save took, with what `on_checkpoint` did; 0 where this attempt made none.
+    """
+
+    epochs: int
+    step: int
+    seconds: float
+
+
+Saving = Callable[[Save], AbstractContextManager[bool]]
+"""Entered around the save of a run that is to pause; what it yields tells whether to save."""
 
 
 class Paused(Exception):  # noqa: N818 -- an outcome, not an error
@@ -48,6 +69,7 @@ class Keeper:
     share : largest share of the time spent on saving after epochs.
     pause : asked whether to pause; None never does.
     on_checkpoint : called with the file after every save.
+    saving : entered around the save of a run that is to pause; it may wait, or say no.
 
     Raises
     ------
@@ -62,14 +84,16 @@ class Keeper:
         share: float,
         pause: Pause | None = None,
         on_checkpoint: OnCheckpoint | None = None,
+        saving: Saving | None = None,
     ) -> None:
+        self.saving = saving or (lambda _: nullcontext(enter_result=True))
         self.run, self.run_id, self.directory, self.share = run, run_id, directory, share
         self.pause, self.on_checkpoint = pause, on_checkpoint
         self.attempts, self.before = 1, 0.0
         self._peak_before: int | None = None
         self.started_at = datetime.now(UTC).isoformat()
         self.began = self.saved_at = time.perf_counter()
-        self.cost = 0.0
+        self.cost = self.lasted = 0.0
         self.saved_epochs: int | None = None
         found = checkpoints.load(directory, run_id) if directory else None
         if directory and found is not None:
@@ -115,14 +139,17 @@ class Keeper:
 
         Raises
         ------
-        Paused: the answer is yes; the run is saved.
+        Paused: the answer is yes; the run is saved, unless `saving` said no.
         """
         if self.pause is None or not self.pause():
             return
         under_way, epochs = self.run.under_way, len(self.run.history)
+        step = under_way.step if under_way is not None else 0
         if under_way is not None or self.saved_epochs != epochs:
-            self._save()
-        raise Paused(epochs, under_way.step if under_way is not None else 0)
+            with self.saving(Save(epochs, step, self.lasted)) as granted:
+                if granted:
+                    self._save()
+        raise Paused(epochs, step)
 
     def _save(self) -> None:
         if self.directory is None:
@@ -147,6 +174,7 @@ class Keeper:
         self.cost = self.saved_at - started
         if self.on_checkpoint is not None:
             self.on_checkpoint(file)
+        self.lasted = time.perf_counter() - started
 
 
 _NONE = np.zeros((0, 0), dtype=np.uint8)

@@ -15,7 +15,7 @@ from aimlib.training.device_memory import limited_memory
 from aimlib.training.devices import indexed
 from aimlib.training.heap import kept_heap
 from aimlib.training.isolation import reproducible
-from aimlib.training.keeper import Keeper, OnCheckpoint, Pause, Paused
+from aimlib.training.keeper import Keeper, OnCheckpoint, Pause, Paused, Saving
 from aimlib.training.outcomes import Outcome, outcome_of, outcome_so_far
 from aimlib.training.run import Diverged, Run
 from aimlib.training.steps.choice import OnNotice
@@ -40,6 +40,7 @@ def train(
     on_epoch: OnEpoch | None = None,
     pause: Pause | None = None,
     on_checkpoint: OnCheckpoint | None = None,
+    saving: Saving | None = None,
     memory_share: float | None = None,
     on_notice: OnNotice | None = None,
 ) -> Outcome:
@@ -61,6 +62,8 @@ def train(
         then gives the work up. The evaluation of a network at its start, after a divergence in the first epoch, is
         not left.
     on_checkpoint : called with the file after every save, to copy it elsewhere; what it raises ends the attempt.
+    saving : entered around the save of a run that `pause` ends: it may wait for others that save, and where it yields
+        False the run goes on from its last checkpoint the next time. None saves at once.
     memory_share : largest share of a GPU's memory that the run may take, see `limit_memory`; None sets no limit.
     on_notice : called with what a user should know of the run, a sentence at a time: why its steps are not captured as
         a graph, for example.
@@ -78,7 +81,7 @@ def train(
         return Run(config, data, device, memory_share=memory_share, on_notice=on_notice)
 
     def kept(run: Run) -> Keeper:
-        return Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint)
+        return Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint, saving)
 
     with state, kept_heap(device), limited_memory(device, memory_share):
         generators.seed(config.seed, 0)

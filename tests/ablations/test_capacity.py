@@ -96,9 +96,9 @@ def test_seeds_are_dealt_out_in_proportion_and_those_begun_stay(
 def test_room_is_what_may_run_side_by_side() -> None:
     gpus, cpus = Resources(gpus=1), Resources(cpus=4)
     node = {"CPU": 8.0, "GPU": 4.0}
-    assert Room([gpus, gpus], [node]).runs == 4, "arms that are given the same share the room"
-    assert Room([gpus, cpus], [node]).runs == 4 + 2, "four on GPUs and one on the CPUs that are left fit at once"
-    room = Room([gpus], [node], spare=1)
+    assert Room([gpus, gpus], {"n": node}).runs == 4, "arms that are given the same share the room"
+    assert Room([gpus, cpus], {"n": node}).runs == 4 + 2, "four on GPUs and one on the CPUs that are left fit at once"
+    room = Room([gpus], {"n": node}, spare=1)
     assert room.runs == 5, "one more, which makes a cluster grow"
-    room.look([])
+    room.look({})
     assert room.runs == 1

@@ -18,8 +18,10 @@ from ablations.execution.endings import Ending
 from ablations.execution.queue import Queue
 from ablations.execution.stopping import Stop
 from ablations.registration import stale
+from ablations.remembered_shares import remembered
 from ablations.store import ResultStore
 from ablations.study import read_study
+from ablations.task import Task
 from ablations.trial import tasks
 from aimlib.errors import StoreError
 
@@ -39,7 +41,8 @@ class Table:
         self.store = ResultStore(folder / "out")
         self.tasks = {task.run_id: task for task in tasks(plan, self.store, list(plan.runs))}
         self.watcher, self.said = Watcher(), io.StringIO()
-        self.queue = Queue(self.tasks.values(), retries=1)
+        self.now = 0.0
+        self.queue = Queue(self.tasks.values(), 1, lambda: self.now)
         self.stop = Stop()
         console = Console(file=self.said, width=200)
         self.desk = Desk(self.store, self.tasks, self.queue, self.stop, "0" * 12, [self.watcher], console)
@@ -125,14 +128,23 @@ def test_a_request_to_stop_halts_the_queue_and_reaches_the_workers(
 ) -> None:
     table.stop.request("Ctrl-C", 130)
     with monkeypatch.context() as patch:
-        patch.setattr(table.store, "request_stop", lambda _: refuse())
+        patch.setattr(table.store, "request_stop", lambda *_: refuse())
         table.desk.tick()
     assert not table.store.stop_requested("0" * 12)
     table.desk.tick()
     assert table.store.stop_requested("0" * 12), "asked again when the storage answers"
+    assert table.store.time_to_stop("0" * 12) is None, "they are waited for"
     assert "Ctrl-C: ending the session once every run has saved its state; once more" in table.watcher[-1][1]
     assert table.queue.next() is None
     assert table.queue.exhausted
+
+
+def test_workers_are_told_how_long_they_have_where_somebody_will_not_wait(table: Table) -> None:
+    table.stop.request("SIGTERM", 143, urgent=True)
+    table.desk.tick()
+    left = table.store.time_to_stop("0" * 12)
+    assert left is not None
+    assert 20.0 < left <= 25.0
 
 
 def refuse() -> None:
@@ -172,3 +184,26 @@ def test_what_is_stale_is_told_by_its_cause() -> None:
         "they are",
     ]
     assert list(stale(set(), before, now)) == []
+
+
+def test_a_share_that_was_too_little_is_kept_for_the_next_session(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "out")
+    task = Task("", "", "", "aim", "0" * 20, "", {"seed": 0}, {}, "cuda", 1, 0.25)
+    queue = Queue([task], retries=0)
+    desk = Desk(store, {task.run_id: task}, queue, Stop(), "0" * 12, [], Console(quiet=True))
+    for share in (0.25, 0.5):
+        given = queue.next()
+        assert given is not None
+        assert given.gpus == share
+        desk.ended(task.run_id, Ending("out_of_memory", "CUDA out of memory"))
+    assert remembered(ResultStore(tmp_path / "out"), [task]) == {"aim": 1.0}
+
+
+def test_what_a_device_error_means_for_the_session_is_said(table: Table) -> None:
+    run_id = next(iter(table.tasks))
+    for _ in range(2):
+        table.queue.next()
+        table.desk.ended(run_id, Ending("device_error", "ECC", device="GPU-1", host="h"))
+        table.now += 60.0
+    assert ("note", "GPU-1 on h failed twice and is left out: ECC") in table.watcher
+    assert table.desk.failed == {}

@@ -24,6 +24,8 @@ from ablations.execution.capacity import Room
 from ablations.execution.endings import Ending
 from ablations.execution.feed import Feed, Relay, StopAll
 from ablations.execution.queue import Queue
+from ablations.execution.ray.placeholders import Placeholders
+from ablations.execution.ray.usage import Usage
 from ablations.execution.ray_executor import scratch
 from ablations.execution.stopping import Stop
 from ablations.launch import run
@@ -73,10 +75,16 @@ def test_what_killed_drivers_left_of_a_session_goes(tmp_path: Path, monkeypatch:
 
 
 def relay_of(events: Events, running: tuple[str, ...], **options: Any) -> tuple[Relay, Stop, StopAll]:
-    queue = SimpleNamespace(running=frozenset(running), halt=lambda: events.append(("halt",)))
+    queue = SimpleNamespace(
+        running=frozenset(running),
+        halt=lambda: events.append(("halt",)),
+        stranded=lambda fit: [],
+        devices=SimpleNamespace(left_out={}),
+    )
     stop, stopper = Stop(), StopAll()
-    room = Room([Resources()], [{"CPU": 2.0}])
-    return Relay(queue, events, stop, stopper, room, **{"grace": 25.0, "stall": 60.0, **options}), stop, stopper  # type: ignore[arg-type]
+    room, usage = Room([Resources()], {"n": {"CPU": 2.0}}), Usage(Placeholders(1.0), {})
+    limits = {"grace": 25.0, "stall": 60.0, **options}
+    return Relay(queue, events, stop, stopper, room, usage, **limits), stop, stopper  # type: ignore[arg-type]
 
 
 def trial_of(run_id: str, error_file: Path | None = None) -> SimpleNamespace:
@@ -136,26 +144,134 @@ def test_after_the_grace_period_nobody_is_waited_for() -> None:
 
 def test_ray_is_given_no_more_runs_than_there_is_room_for() -> None:
     queue = Queue([task_of(f"r{number}") for number in range(4)], retries=0)
-    room = Room([Resources()], [{"CPU": 2.0}])
-    feed = Feed(queue, SimpleNamespace(watch=lambda: None, gave=lambda *_: None), room, stall_seconds=60.0)  # type: ignore[arg-type]
+    room, usage = Room([Resources()], {"n": {"CPU": 2.0}}), Usage(Placeholders(1.0), {})
+    relay = Relay(queue, Events(), Stop(), StopAll(), room, usage, grace=25.0, stall=60.0)
+    feed = Feed(queue, relay, stall_seconds=60.0)
+
+    def ends(run_id: str) -> None:
+        ended = {"events": [{"ended": Ending("finished").as_json()}]}
+        relay.on_trial_result(1, [], trial_of(run_id), ended)
+        queue.ended(run_id, Ending("finished"))
+
     given = [feed.suggest(str(number)) for number in range(3)]
     assert [json.loads(each["task"])["run_id"] if isinstance(each, dict) else each for each in given] == [
         "r0",
         "r1",
         None,
     ]
-    queue.ended("r0", Ending("finished"))
+    ends("r0")
     assert isinstance(feed.suggest("3"), dict)
-    room.look([{"CPU": 2.0}, {"CPU": 2.0}])  # a node has joined
+    room.look({"n": {"CPU": 2.0}, "m": {"CPU": 2.0}})  # a node has joined
     assert isinstance(feed.suggest("4"), dict)
     for run_id in ("r1", "r2", "r3"):
         assert feed.suggest("5") is None
-        queue.ended(run_id, Ending("finished"))
+        ends(run_id)
     assert feed.suggest("6") == "FINISHED"
 
 
-def task_of(run_id: str) -> Task:
-    return Task("", "", "", "arm", run_id, "", {}, {}, "cpu", 1)
+def task_of(run_id: str, gpus: float = 0.0) -> Task:
+    return Task("", "", "", "arm", run_id, "", {}, {}, "cuda" if gpus else "cpu", 1, gpus)
+
+
+class Session:
+    """A queue with its feed and relay on a cluster of one node with GPUs, as the executor joins them."""
+
+    def __init__(self, gpus: int, *tasks: Task) -> None:
+        self.now = 0.0
+        self.queue, self.stop, self.stopper = Queue(tasks, 0, lambda: self.now), Stop(), StopAll()
+        self.events = Events()
+        self.events.ended = self._ended  # type: ignore[method-assign]
+        self.events.died = self._died  # type: ignore[method-assign]
+        self.room = Room([Resources(gpus=task.gpus) for task in tasks], {"n": {"CPU": 8.0, "GPU": float(gpus)}})
+        self.asked: list[tuple[str, float]] = []
+        self.usage = Usage(Placeholders(1.0, self._start), {})
+        self.relay = Relay(
+            self.queue, self.events, self.stop, self.stopper, self.room, self.usage, grace=25.0, stall=60.0
+        )
+        self.feed = Feed(self.queue, self.relay, stall_seconds=60.0)
+
+    def _start(self, node: str, amount: float) -> Any:
+        self.asked.append((node, amount))
+        return SimpleNamespace(landed=lambda: None, end=lambda: None)
+
+    def _ended(self, run_id: str, ending: Ending) -> None:
+        self.events.append(("ended", run_id, ending.end))
+        self.events += [("note", note) for note in self.queue.ended(run_id, ending).notes]
+
+    def _died(self, run_id: str, cause: str, blame: Any) -> None:
+        self.events.append(("died", run_id, cause, blame))
+        self.queue.died(run_id, blame, cause)
+
+    def give(self) -> Any:
+        found = self.feed.suggest("x")
+        return json.loads(found["task"])["run_id"] if isinstance(found, dict) else found
+
+    def fails_on(self, run_id: str, gpu: str) -> None:
+        self.now += 60.0
+        ending = Ending("device_error", "ECC", device=f"GPU-{gpu}", host="h", process_spent=True).as_json()
+        events = [{"began": "h", "slots": [["n", gpu]]}, {"ended": ending}]
+        self.relay.on_trial_result(1, [], trial_of(run_id), {"events": events})
+        self.now += 60.0
+
+
+def test_a_gpu_that_failed_twice_is_occupied_and_no_more_runs_are_given_than_fit_on_the_others() -> None:
+    session = Session(2, *(task_of(f"r{number}", 1.0) for number in range(4)))
+    assert [session.give() for _ in range(3)] == ["r0", "r1", None]
+    session.fails_on("r0", "0")
+    assert session.give() == "r0"
+    session.fails_on("r0", "0")
+    notes = [event[1] for event in session.events if event[0] == "note"]
+    assert notes == [
+        "GPU-0 on h failed twice and is left out: ECC",
+        "room for 1 run at once on what is left of the cluster",
+    ]
+    assert session.give() is None, "r1 has the other GPU"
+    assert session.asked == [("n", 1.0)], "a placeholder is asked for"
+    ended = {"events": [{"ended": Ending("finished").as_json()}]}
+    session.relay.on_trial_result(1, [], trial_of("r1"), ended)
+    config = session.feed.suggest("y")
+    assert isinstance(config, dict)
+    assert json.loads(config["left_out"]) == [["n", "0"]]
+    assert json.loads(config["task"])["left_out"] == ["GPU-0"]
+    assert not session.stop.requested
+
+
+def test_a_session_ends_with_the_names_of_the_gpus_when_none_is_left() -> None:
+    session = Session(1, task_of("r0", 1.0), task_of("r1", 1.0))
+    for _ in range(2):
+        assert session.give() == "r0"
+        session.fails_on("r0", "0")
+    assert session.give() == "FINISHED"
+    assert session.stop.code == 1
+    assert "every GPU that could hold the 2 runs left over failed twice: GPU-0 on h (ECC)" in session.stop.reason
+    assert "their faults by arm: arm 2" in session.stop.reason
+    assert session.stopper.stop_all()
+
+
+def test_a_gpu_whose_driver_forgets_its_name_stays_the_same() -> None:
+    session = Session(2, task_of("r0", 1.0))
+    assert session.give() == "r0"
+    session.fails_on("r0", "0")
+    assert session.give() == "r0"
+    nameless = Ending("device_error", "lost", device="GPU 0 of h (node n)", host="h", process_spent=True).as_json()
+    events = [{"began": "h", "slots": [["n", "0"]]}, {"ended": nameless}]
+    session.relay.on_trial_result(1, [], trial_of("r0"), {"events": events})
+    assert set(session.queue.devices.left_out) == {"GPU-0"}
+
+
+def test_a_run_that_a_spent_worker_was_given_does_not_count_its_death(tmp_path: Path) -> None:
+    """Tune gives a worker the next run before it hears that the worker is to end."""
+    report = tmp_path / "died.txt"
+    report.write_text("ray.exceptions.ActorDiedError: x\n")
+    session = Session(2, task_of("r0", 1.0), task_of("r1", 1.0))
+    assert [session.give(), session.give()] == ["r0", "r1"]
+    session.fails_on("r0", "0")
+    session.relay.on_trial_error(1, [], trial_of("r1", report))
+    assert session.events[-1] == ("ended", "r1", "not_begun")
+    session.now += 60.0
+    assert session.give() in ("r0", "r1")
+    session.relay.on_trial_error(1, [], trial_of("r0" if session.queue.running == {"r0"} else "r1", report))
+    assert session.events[-1][0] == "died", "once for each such worker"
 
 
 # Real sessions, in processes of their own

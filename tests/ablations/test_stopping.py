@@ -13,11 +13,17 @@ import pytest
 from drivers import until
 from tiny_study import changed, litter, numbers, write
 
+import ablations.execution.inline
 import ablations.launch
+from ablations import planning
+from ablations.execution.endings import Ending
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.stopping import Interrupted, Stop
 from ablations.launch import run
-from ablations.trial import execute
+from ablations.store import ResultStore
+from ablations.study import read_study
+from ablations.trial import execute, tasks
+from aimlib.training import checkpoints
 
 
 def test_the_first_signal_asks_where_there_is_something_to_save_and_the_second_interrupts() -> None:
@@ -108,3 +114,47 @@ def test_the_command_line_saves_and_says_so(
     assert "ending the session once every run has saved its state" in out
     assert "interrupted: the same command goes on from here" in out
     assert "report:" not in out
+
+
+@pytest.mark.parametrize(("grace", "saved"), [(0.0, False), (25.0, True)])
+def test_a_run_that_cannot_save_in_time_goes_on_from_its_last_checkpoint_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grace: float, saved: bool
+) -> None:
+    options = {"seeds": 1, "base.data.size": 8, "base.training.epochs": 4, "resources": {"grace_seconds": grace}}
+    path = write(tmp_path, changed(options))
+    run(path, tmp_path / "calm", executor="inline")
+    seen = 0
+
+    def terminated(task: Any, on_epoch: Any, pause: Callable[[], bool], deadline: Any) -> Ending:
+        def asked() -> bool:
+            nonlocal seen
+            seen += 1
+            if seen == 30:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return pause()
+
+        return execute(task, on_epoch, asked, deadline)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ablations.execution.inline, "execute", terminated)
+        session = run(path, tmp_path / "out", executor="inline")
+    assert (session.interrupted, session.code) == ("SIGTERM", 143)
+    (file,) = (tmp_path / "out").glob("checkpoints/*/checkpoint.pt")
+    found = checkpoints.load(file.parent, file.parent.name)
+    assert found is not None
+    assert (found.under_way is not None) == saved, "that of the end of an epoch, or of this moment"
+    assert run(path, tmp_path / "out", executor="inline").open == ()
+    assert numbers(tmp_path / "out") == numbers(tmp_path / "calm")
+    assert litter(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(("within", "saved"), [(0.0, False), (60.0, True), (None, True)])
+def test_runs_that_are_asked_to_stop_from_elsewhere_are_told_how_long_they_have(
+    tmp_path: Path, within: float | None, saved: bool
+) -> None:
+    plan = planning.plan(read_study(write(tmp_path, changed({"base.data.size": 8}))))
+    store, session = ResultStore(tmp_path / "out"), "0" * 12
+    task = tasks(plan, store, list(plan.runs), session)[0]
+    ResultStore(tmp_path / "out").request_stop(session, within)
+    assert execute(task).end == "paused"
+    assert bool(list((tmp_path / "out").glob("checkpoints/*/checkpoint.pt"))) == saved

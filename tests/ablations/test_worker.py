@@ -5,20 +5,28 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ablations.execution import leaving, worker
 from ablations.execution.endings import Ending
+from ablations.execution.packing import Slot
 from ablations.task import Task, as_json
 
 TASK = Task("", "", "", "aim", "0" * 20, "", {"seed": 0}, {}, "cpu", 1)
+
+
+def given(task: Task, stall: float = 60.0, **others: Any) -> dict[str, Any]:
+    """Return what Tune gives to a worker."""
+    return {"task": json.dumps(as_json(task)), "resources": json.dumps({"CPU": 1.0}), "stall_seconds": stall, **others}
 
 
 @pytest.fixture
@@ -28,10 +36,9 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., worker.Worke
     monkeypatch.setattr(worker, "_BEAT", 0.3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
 
-    def make(execute: Callable[..., Ending], stall: float = 60.0) -> worker.Worker:
+    def make(execute: Callable[..., Ending], stall: float = 60.0, task: Task = TASK, **others: Any) -> worker.Worker:
         monkeypatch.setattr(worker, "execute", execute)
-        task, bundle = json.dumps(as_json(TASK)), json.dumps({"CPU": 1.0})
-        return worker.Worker({"task": task, "resources": bundle, "stall_seconds": stall})
+        return worker.Worker(given(task, stall, **others))
 
     yield make
     signal.signal(signal.SIGTERM, before)
@@ -48,7 +55,7 @@ def events(found: worker.Worker) -> list[dict[str, Any]]:
 
 
 def test_a_run_says_where_it_is_how_far_and_how_it_ended(make: Callable[..., worker.Worker]) -> None:
-    def execute(task: Task, on_epoch: Any, pause: Any) -> Ending:
+    def execute(task: Task, on_epoch: Any, pause: Any, deadline: Any) -> Ending:
         on_epoch({"epoch": 1})
         assert not pause()
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "a run without a GPU sees none"
@@ -131,7 +138,7 @@ def test_a_run_on_a_node_that_is_about_to_go_saves_its_state_and_goes_on_elsewhe
     going: list[bool] = []
     monkeypatch.setattr(leaving, "is_draining", lambda: bool(going))
 
-    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool]) -> Ending:
+    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any) -> Ending:
         on_epoch({"epoch": 1})
         while not pause():
             time.sleep(0.01)
@@ -146,6 +153,83 @@ def test_a_run_on_a_node_that_is_about_to_go_saves_its_state_and_goes_on_elsewhe
     assert killed.wait(10), "no other run is begun in this process"
 
 
+CUDA = replace(TASK, device="cuda", gpus=0.5)
+SLOT = Slot("f" * 56, "1")
+
+
+def test_a_run_that_is_given_a_gpu_that_is_left_out_does_not_begin(
+    make: Callable[..., worker.Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = threading.Event()
+    monkeypatch.setattr(worker.os, "kill", lambda *_: killed.set())
+    monkeypatch.setattr(worker, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(worker, "own_slots", lambda: (SLOT,))
+    computed: list[Task] = []
+
+    def execute(task: Task, *_: Any) -> Ending:
+        computed.append(task)
+        return Ending("finished")
+
+    (name,) = worker.device_names((SLOT,))
+    assert name.endswith("(node ffffffff)") or name.startswith("GPU-")
+    by_slot, by_name = json.dumps([[SLOT.node, SLOT.device]]), replace(CUDA, left_out=(name,))
+    for task, options in ((CUDA, {"left_out": by_slot}), (by_name, {})):
+        killed.clear()
+        began, ended = events(make(execute, task=task, **options))
+        assert began["slots"] == [(SLOT.node, SLOT.device)], "how the driver learns which GPU it is"
+        ending = Ending(**ended["ended"])
+        assert (ending.end, ending.device, ending.process_spent) == ("not_begun", name, True)
+        assert killed.wait(10), "Ray is to give the next run another GPU"
+    assert not computed
+
+
+def test_a_run_says_on_which_gpu_it_was_and_a_spent_process_takes_no_other_run(
+    make: Callable[..., worker.Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = threading.Event()
+    monkeypatch.setattr(worker.os, "kill", lambda *_: killed.set())
+    monkeypatch.setattr(worker, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(worker, "own_slots", lambda: (SLOT,))
+    endings = [Ending("finished"), Ending("device_error", "ECC", process_spent=True)]
+    found = make(lambda *_: endings.pop(0), task=CUDA)
+    first = Ending(**events(found)[-1]["ended"])
+    assert (first.device, first.host) == (worker.device_names((SLOT,))[0], socket.gethostname())
+    assert not killed.wait(0.3), "a process whose run ended well goes on"
+    assert found.reset_config(given(CUDA))
+    assert Ending(**events(found)[-1]["ended"]).device == first.device
+    assert killed.wait(10)
+
+
+def test_who_is_told_to_end_has_its_grace_period_to_save(make: Callable[..., worker.Worker]) -> None:
+    deadlines: list[float | None] = []
+
+    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Callable[[], float | None]) -> Ending:
+        deadlines.append(deadline())
+        while not pause():
+            time.sleep(0.01)
+        deadlines.append(deadline())
+        time.sleep(60 if task.run_id == "0" * 20 else 0)
+        return Ending("paused")
+
+    found = make(execute, task=replace(TASK, grace_seconds=0.5))
+    found.step()
+    began = time.monotonic()
+    found.cleanup()
+    assert 0.4 < time.monotonic() - began < 5, "a run that does not come to its end is not waited for any longer"
+    assert deadlines[0] is None
+    assert deadlines[1] is not None
+    assert 0.4 < deadlines[1] - began < 0.7
+
+
+def test_where_mps_runs_it_is_said(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    assert worker._place(CUDA) == f"{socket.gethostname()}, GPU 1"
+    (tmp_path / "control").touch()
+    assert worker._place(CUDA) == f"{socket.gethostname()}, GPU 1, MPS"
+    assert worker._place(TASK) == socket.gethostname()
+
+
 def test_outside_a_cluster_no_node_is_about_to_go() -> None:
     assert not leaving.is_draining()
     assert not leaving.Leaving(0.0).seen()
@@ -154,7 +238,7 @@ def test_outside_a_cluster_no_node_is_about_to_go() -> None:
 def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., worker.Worker]) -> None:
     saved = threading.Event()
 
-    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool]) -> Ending:
+    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any) -> Ending:
         while not pause():
             time.sleep(0.01)
         saved.set()

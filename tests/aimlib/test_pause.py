@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from aimlib.datasets.base import DataSet
 from aimlib.errors import StoreError
 from aimlib.registry import backbones
 from aimlib.training import checkpoints
+from aimlib.training.keeper import Save
 from aimlib.training.loop import Outcome, Paused, outcome_so_far, train
 
 VGG = {"name": "vgg16_bn", "widths": [2, 2, 2, 2, 2], "dense": [8, 8], "dropout": 0.5}
@@ -342,3 +344,33 @@ def test_nothing_so_far(tmp_path: Path) -> None:
         outcome_so_far(config, data, tmp_path, "run", "given up")
     with pytest.raises(StoreError, match="not a checkpoint of run other"):
         outcome_so_far(config, data, tmp_path, "other", "given up")
+
+
+def test_a_pause_whose_save_is_refused_costs_the_steps_since_the_last_one_and_no_bit(tmp_path: Path) -> None:
+    config, data = kind("momentum, cosine, augmentation, a batch of one joins another")
+    whole = without_clock(train(config, data))
+    asked: list[Save] = []
+
+    @contextmanager
+    def saving(save: Save) -> Iterator[bool]:
+        asked.append(save)
+        yield len(asked) % 2 == 0
+
+    pause, folder = At(2, 4, 7, 11), tmp_path / "run"
+    files = []
+
+    def attempt() -> Outcome:
+        return train(config, data, run_id="run", checkpoint_directory=folder, pause=pause, saving=saving)
+
+    for _ in range(4):
+        with pytest.raises(Paused) as paused:
+            attempt()
+        assert (paused.value.epochs, paused.value.step) == (asked[-1].epochs, asked[-1].step)
+        file = folder / checkpoints.FILE
+        files.append(file.read_bytes() if file.exists() else b"")
+    outcome = attempt()
+    assert len(asked) >= 3
+    assert files[0] == b"", "nothing was saved"
+    assert files[1] != b""
+    assert files[2] == files[1], "the old one is whole"
+    assert without_clock(outcome) == whole

@@ -49,6 +49,9 @@ class Driver:
 
 
 class Executor(RayExecutor):
+    def refuse_unusable_gpus(self) -> None:
+        """Declared GPUs are not there."""
+
     def worker(self) -> type:
         from ablations.execution.worker import Worker
 

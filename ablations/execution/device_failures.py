@@ -1,0 +1,85 @@
+"""Which GPUs failed, and which of them are left out for the rest of a session."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_SAME_FAULT_S = 5.0
+"""Failures of one GPU within so many seconds are one: under MPS the fault of one client ends all clients of the GPU."""
+_FAULTS = 2
+"""A GPU is left out after so many faults."""
+
+
+@dataclass
+class _Fault:
+    at: float
+    reason: str
+    runs: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Device:
+    """A GPU that failed.
+
+    Attributes
+    ----------
+    name : its UUID, or what else tells it apart.
+    host : its machine.
+    """
+
+    name: str
+    host: str
+    faults: list[_Fault] = field(default_factory=list)
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it failed so often that nothing more is begun on it."""
+        return len(self.faults) >= _FAULTS
+
+    def __str__(self) -> str:
+        where = f" on {self.host}" if self.host and self.host not in self.name else ""
+        return f"{self.name}{where}"
+
+
+class DeviceFailures:
+    """The GPUs on which attempts ended with a device error."""
+
+    def __init__(self) -> None:
+        self._devices: dict[str, Device] = {}
+
+    @property
+    def left_out(self) -> Mapping[str, Device]:
+        """GPUs on which nothing more is begun, by name."""
+        return {name: device for name, device in self._devices.items() if device.is_left_out}
+
+    def failed(self, name: str, host: str, run_id: str, reason: str, now: float) -> Device | None:
+        """Take note of a failure; return the GPU where it is left out from now on.
+
+        Parameters
+        ----------
+        now : monotonic seconds.
+        """
+        device = self._devices.setdefault(name, Device(name, host))
+        if device.faults and now - device.faults[-1].at < _SAME_FAULT_S:
+            device.faults[-1].runs.add(run_id)
+            return None
+        device.faults.append(_Fault(now, reason, {run_id}))
+        return device if len(device.faults) == _FAULTS else None
+
+    def forgive(self, run_id: str) -> list[Device]:
+        """Forget the faults that no other run met; return the GPUs that are used again."""
+        before = self.left_out
+        for device in self._devices.values():
+            device.faults = [fault for fault in device.faults if fault.runs != {run_id}]
+        return [device for device in before.values() if not device.is_left_out]
+
+    def runs(self) -> Counter[str]:
+        """Return how many faults of GPUs that are left out each run met."""
+        devices = self.left_out.values()
+        return Counter(run for device in devices for fault in device.faults for run in fault.runs)
+
+    def described(self) -> str:
+        """Return the GPUs that are left out with the reason of the last fault of each."""
+        return "; ".join(f"{device} ({device.faults[-1].reason})" for device in self.left_out.values())

@@ -1,0 +1,108 @@
+"""Which runs fit beside each other on nodes whose GPUs are shared, device by device."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+Bundle = Mapping[str, float]
+"""What a run takes of a node, or what a node has, by Ray's name of the resource."""
+_LITTLE = 1e-6
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A GPU as Ray knows it: a node, and the number that the node gives to it."""
+
+    node: str
+    device: str
+
+
+@dataclass
+class _Machine:
+    resources: Bundle
+    cpus: float
+    free: dict[str, float] = field(default_factory=dict)
+    """Shares that are free, by device; devices of which no number is known yet have names of their own."""
+
+    def named(self, device: str) -> str | None:
+        """Return a device's key, giving its number to one that has none; None where the node has no such device."""
+        if device not in self.free:
+            nameless = next((name for name in self.free if name.startswith("?")), None)
+            if nameless is None:
+                return None
+            self.free[device] = self.free.pop(nameless)
+        return device
+
+
+class Packing:
+    """What is free on nodes. A fraction of a GPU never spans two, and more than one is whole GPUs of one node.
+
+    Where a run is that has not said so yet is guessed as Ray chooses: on the GPU that it fills best.
+
+    Parameters
+    ----------
+    nodes : what each has, by its id.
+    left_out : GPUs that are given to nobody.
+    running : what each run takes, and the GPUs that it has, as far as is known.
+    """
+
+    def __init__(
+        self,
+        nodes: Mapping[str, Bundle],
+        left_out: Collection[Slot] = (),
+        running: Iterable[tuple[Bundle, tuple[Slot, ...]]] = (),
+    ) -> None:
+        self._machines = {
+            node: _Machine(has, has.get("CPU", 0.0), {f"?{n}": 1.0 for n in range(int(has.get("GPU", 0)))})
+            for node, has in nodes.items()
+        }
+        given = list(running)
+        for bundle, slots in given:
+            if slots:
+                self._take_known(bundle, slots)
+        for slot in left_out:
+            self._leave_out(slot)
+        self.unplaced = sum(not slots and not self.place(bundle) for bundle, slots in given)
+        """Runs that wait for room."""
+
+    def _take_known(self, bundle: Bundle, slots: tuple[Slot, ...]) -> None:
+        for number, slot in enumerate(slots):
+            machine = self._machines.get(slot.node)
+            if machine is None:
+                continue
+            machine.cpus -= bundle.get("CPU", 0.0) if number == 0 else 0.0
+            device = machine.named(slot.device)
+            if device is not None:
+                machine.free[device] -= min(1.0, bundle.get("GPU", 0.0))
+
+    def _leave_out(self, slot: Slot) -> None:
+        machine = self._machines.get(slot.node)
+        device = machine.named(slot.device) if machine is not None else None
+        if machine is not None and device is not None:
+            del machine.free[device]
+
+    def place(self, bundle: Bundle) -> bool:
+        """Take what a run needs where that fills a GPU best; return whether there is room."""
+        candidates = [found for machine in self._machines.values() if (found := _choice(machine, bundle)) is not None]
+        if not candidates:
+            return False
+        _, machine, devices = min(candidates, key=lambda found: found[0])
+        machine.cpus -= bundle.get("CPU", 0.0)
+        for device in devices:
+            machine.free[device] -= min(1.0, bundle.get("GPU", 0.0))
+        return True
+
+
+def _choice(machine: _Machine, bundle: Bundle) -> tuple[float, _Machine, list[str]] | None:
+    """Return how much stays free of the GPU that a run would fill best on a machine, and the GPUs; None: no room."""
+    others = (name for name in bundle if name not in ("CPU", "GPU"))
+    if machine.cpus < bundle.get("CPU", 0.0) - _LITTLE or any(name not in machine.resources for name in others):
+        return None
+    gpus = bundle.get("GPU", 0.0)
+    share = min(1.0, gpus)
+    fitting = sorted((free, device) for device, free in machine.free.items() if free >= share - _LITTLE)
+    wanted = fitting[: max(1, round(gpus))] if gpus else []
+    if len(wanted) < (max(1, round(gpus)) if gpus else 0):
+        return None
+    return (wanted[0][0] - share if wanted else 0.0), machine, [device for _, device in wanted]

@@ -1,0 +1,70 @@
+"""Which GPUs the runs of a session have, and which ones are left out and therefore occupied."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from ablations.execution.packing import Bundle, Slot
+from ablations.execution.ray.placeholders import Placeholders
+
+
+class Usage:
+    """Keeps account of the GPUs of the runs that were given out.
+
+    Parameters
+    ----------
+    placeholders : occupy the GPUs that are left out.
+    names : of Ray's GPUs, as runs called them first; what is learned is added.
+    """
+
+    def __init__(self, placeholders: Placeholders, names: dict[Slot, str]) -> None:
+        self._placeholders, self._names = placeholders, names
+        self._bundles: dict[str, Bundle] = {}
+        self._slots: dict[str, tuple[Slot, ...]] = {}
+        self.left_out: frozenset[Slot] = frozenset()
+
+    def gave(self, run_id: str, bundle: Bundle) -> None:
+        """Take note of a run that waits for a worker."""
+        self._bundles[run_id] = bundle
+
+    def has(self, run_id: str, slots: Iterable[Sequence[str]]) -> None:
+        """Take note of the GPUs that a run was given."""
+        self._slots[run_id] = tuple(Slot(*slot) for slot in slots)
+
+    def named(self, run_id: str, name: str) -> str:
+        """Return the name of the GPU that a run names: that by which it was called first, as its driver may forget it.
+
+        A run names the first GPU that it was given.
+        """
+        slots = self._slots.get(run_id)
+        return self._names.setdefault(slots[0], name) if slots and name else name
+
+    def forget(self, run_id: str) -> None:
+        """Take note that a run has ended."""
+        self._bundles.pop(run_id, None)
+        for slot in self._slots.pop(run_id, ()):
+            self._placeholders.freed(slot)
+
+    def running(self) -> list[tuple[Bundle, tuple[Slot, ...]]]:
+        """Return what every run takes, and the GPUs that it has, as far as is known."""
+        return [(bundle, self._slots.get(run_id, ())) for run_id, bundle in self._bundles.items()]
+
+    def leave_out(self, names: Collection[str]) -> bool:
+        """Occupy the GPUs of these names and no others; return whether that is a change."""
+        slots = frozenset(slot for slot, name in self._names.items() if name in names)
+        changed, self.left_out = slots != self.left_out, slots
+        if changed:
+            self._placeholders.occupy(slots)
+        return changed
+
+    def tick(self) -> None:
+        """Let time pass."""
+        self._placeholders.tick(self._used())
+
+    def _used(self) -> Mapping[Slot, float]:
+        used: defaultdict[Slot, float] = defaultdict(float)
+        for run_id, slots in self._slots.items():
+            for slot in slots:
+                used[slot] += min(1.0, self._bundles.get(run_id, {}).get("GPU", 0.0))
+        return used

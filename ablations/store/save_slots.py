@@ -1,0 +1,141 @@
+"""Who saves when many runs want to at once: few at a time, the most advanced first, and none that cannot finish.
+
+A session that is told to end has all of its runs save at once, tens of gigabytes to one storage within half a minute.
+Written side by side all of them end late, or none does. So a run takes one of few slots, which are locks on files that
+the operating system frees when their holder dies. Those who wait lock a ticket each, whose name says how far they are.
+
+On NFS a listing may be older than it should (`acdirmax`): the order is then not always kept, the number of slots is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from ablations.store import files
+from ablations.store.locks import FileLock, locked
+from aimlib.errors import StoreError
+
+SLOTS = 2
+"""So many save at once: one computes and copies while the other writes."""
+_POLL_S = 0.05
+_DEAD_AFTER_S = 60.0
+"""A ticket that nobody holds is removed after so long; before, its run may be about to lock it."""
+_TICKET = re.compile(r"(\d{6})-(\d{9})-[0-9a-f]{12}\.ticket")
+
+Deadline = Callable[[], float | None]
+"""The monotonic time by which a save must be over; None: nothing presses."""
+
+
+class SaveSlots:
+    """The slots of a storage.
+
+    Parameters
+    ----------
+    folder : of the locks and tickets; those who share it share the slots.
+    slots : how many save at once.
+    """
+
+    def __init__(self, folder: Path, slots: int = SLOTS) -> None:
+        self._folder, self._slots = folder, slots
+
+    @contextmanager
+    def taken(self, progress: tuple[int, int], seconds: float, deadline: Deadline) -> Iterator[bool]:
+        """Hold a slot for a block; yield whether to save.
+
+        Parameters
+        ----------
+        progress : completed epochs, and steps of the one under way.
+        seconds : that the last save of this run took; 0 where it made none.
+        deadline : asked while it waits. A run whose save would not be over by then leaves the slot to others.
+
+        Where the storage has no locks, or no room for a ticket, it is saved without waiting: that says more clearly
+        what is wrong with it.
+        """
+        with ExitStack() as held:
+            try:
+                granted = self._wait(held, progress, seconds, deadline)
+            except StoreError:
+                granted = True
+            yield granted
+
+    def _wait(self, held: ExitStack, progress: tuple[int, int], seconds: float, deadline: Deadline) -> bool:
+        with files.explained(self._folder, "created"):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        with self._ticket(progress) as ticket:
+            while not self._is_too_late(seconds, deadline):
+                if not self._is_preceded(progress, ticket) and (lock := self._free_slot()) is not None:
+                    if not self._is_too_late(seconds * self._busy(), deadline):
+                        held.callback(lock.close)
+                        return True
+                    lock.close()  # alone it may still be over in time
+                time.sleep(_POLL_S)
+        return False
+
+    @staticmethod
+    def _is_too_late(seconds: float, deadline: Deadline) -> bool:
+        until = deadline()
+        return until is not None and time.monotonic() + seconds > until
+
+    @contextmanager
+    def _ticket(self, progress: tuple[int, int]) -> Iterator[str]:
+        """Tell others how far this run is, for a block."""
+        epochs, step = progress
+        name = f"{epochs:06d}-{step:09d}-{uuid.uuid4().hex[:12]}.ticket"
+        with closing(FileLock(self._folder / name)) as lock:
+            lock.acquire(patience=1.0)  # others may look at it at this moment
+            try:
+                yield name
+            finally:
+                (self._folder / name).unlink(missing_ok=True)
+
+    def _is_preceded(self, progress: tuple[int, int], own: str) -> bool:
+        """Tell whether a run waits that is further than this one; of two that are as far, the later name gives way."""
+        for name in sorted(files.names(self._folder, _TICKET), reverse=True):
+            found = _TICKET.fullmatch(name)
+            assert found is not None
+            if (int(found[1]), int(found[2])) < progress or name == own:
+                return False
+            if self._is_held(name):
+                return True
+        return False
+
+    def _is_held(self, name: str) -> bool:
+        path = self._folder / name
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:  # gone since it was listed
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if time.time() - os.fstat(handle).st_mtime > _DEAD_AFTER_S:
+                path.unlink(missing_ok=True)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(handle)
+        return False
+
+    def _free_slot(self) -> FileLock | None:
+        for number in range(1, self._slots + 1):
+            lock = FileLock(self._folder / f"slot-{number}.lock")
+            if lock.acquire():
+                return lock
+            lock.close()
+        return None
+
+    def _busy(self) -> int:
+        """Return how many slots are held, this run's included: they share the storage."""
+        busy = 0
+        for number in range(1, self._slots + 1):
+            with locked(self._folder / f"slot-{number}.lock", shared=True) as free:
+                busy += not free
+        return max(1, busy)

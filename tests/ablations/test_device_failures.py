@@ -1,0 +1,228 @@
+"""Device errors: the run goes elsewhere, the GPU is left out, and neither is taken for the other's fault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.execution.device_failures import DeviceFailures
+from ablations.execution.endings import Ending
+from ablations.execution.queue import Again, Fit, Over, Queue
+from ablations.execution.shares import larger
+from ablations.task import Task
+
+ECC = "AcceleratorError: CUDA error: uncorrectable ECC error encountered"
+
+
+def task(run_id: str, arm: str = "aim", **options: Any) -> Task:
+    return Task("", "", "", arm, run_id, "", {"seed": 0, "training": {"epochs": 1}}, {}, "cuda", 1, 1.0, **options)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def queue_of(*run_ids: str, retries: int = 0) -> tuple[Queue, Clock]:
+    clock = Clock()
+    return Queue([task(run_id) for run_id in run_ids], retries, clock), clock
+
+
+def error(device: str) -> Ending:
+    return Ending("device_error", ECC, device=device, host="node7", process_spent=True)
+
+
+def lose(queue: Queue, clock: Clock, run_id: str, device: str) -> Again | Over:
+    """Give out the run, and let it end with a device error a while later."""
+    clock.now += 60.0
+    given = queue.next()
+    assert given is not None
+    assert given.run_id == run_id
+    return queue.ended(run_id, error(device))
+
+
+def test_a_run_goes_on_elsewhere_and_nothing_counts_against_it_or_its_arm() -> None:
+    queue, clock = queue_of("a", "b", "c", retries=0)
+    first = lose(queue, clock, "a", "GPU-1")
+    assert isinstance(first, Again)
+    assert (first.seconds, first.notes) == (5.0, ())
+    assert "goes on elsewhere" in first.reason
+    assert queue.next() is not None, "the others need not wait"
+    clock.now += 60
+    second = queue.ended("b", error("GPU-1"))
+    assert isinstance(second, Again)
+    assert second.notes == (f"GPU-1 on node7 failed twice and is left out: {ECC}",)
+    clock.now += 5
+    assert [given.run_id for given in iter(queue.next, None)] == ["a", "b", "c"], "the arm is not withheld"
+
+
+def test_what_is_left_out_is_told_to_workers() -> None:
+    queue, clock = queue_of("a", "b")
+    for _ in range(2):
+        lose(queue, clock, "a", "GPU-1")
+    clock.now += 60
+    assert [given.left_out for given in iter(queue.next, None)] == [("GPU-1",), ("GPU-1",)]
+
+
+def test_endings_at_one_moment_on_one_device_are_one_failure() -> None:
+    """Under MPS the fault of one client ends all clients of the GPU."""
+    queue, clock = queue_of(*"abcd")
+    assert len(list(iter(queue.next, None))) == 4
+    for run_id in "abcd":
+        decision = queue.ended(run_id, error("GPU-1"))
+        assert isinstance(decision, Again)
+        assert decision.notes == ()
+        clock.now += 1.0
+    assert not queue.devices.left_out
+    clock.now += 10.0
+    assert len(list(iter(queue.next, None))) == 4
+    notes = [note for run_id in "abcd" for note in queue.ended(run_id, error("GPU-1")).notes]
+    assert notes == [f"GPU-1 on node7 failed twice and is left out: {ECC}"], "said once"
+
+
+def test_a_run_that_loses_one_device_after_the_other_is_given_up_and_they_are_used_again() -> None:
+    queue, clock = queue_of("a", "b")
+    for device in ("GPU-1", "GPU-1", "GPU-2", "GPU-2"):
+        assert isinstance(lose(queue, clock, "a", device), Again)
+    assert set(queue.devices.left_out) == {"GPU-1", "GPU-2"}
+    over = lose(queue, clock, "a", "GPU-3")
+    assert isinstance(over, Over)
+    assert (over.state, over.record, over.withheld) == ("failed", True, ())
+    assert "device errors on 3 GPUs, one after the other (GPU-1, GPU-2, GPU-3)" in over.reason
+    assert "CUDA_LAUNCH_BLOCKING=1" in over.reason
+    assert [note.partition(" is")[0] for note in over.notes] == ["GPU-1 on node7", "GPU-2 on node7"]
+    assert not queue.devices.left_out
+
+
+def test_what_another_run_met_as_well_stays_left_out() -> None:
+    queue, clock = queue_of("a", "b")
+    lose(queue, clock, "a", "GPU-1")
+    clock.now += 60
+    assert len(list(iter(queue.next, None))) == 2
+    queue.ended("a", error("GPU-2"))
+    queue.ended("b", error("GPU-1"))
+    clock.now += 60
+    over = lose(queue, clock, "a", "GPU-3")
+    assert isinstance(over, Over)
+    assert "GPU-1" not in queue.devices.left_out, "one fault of its own is left, b's"
+    failures = DeviceFailures()
+    for run, now in (("a", 0.0), ("b", 100.0), ("c", 200.0)):
+        failures.failed("GPU-1", "", run, ECC, now)
+    assert failures.forgive("a") == []
+    assert set(failures.left_out) == {"GPU-1"}
+
+
+def test_progress_makes_devices_count_anew() -> None:
+    queue, clock = queue_of("a")
+    for number in range(10):
+        assert isinstance(lose(queue, clock, "a", f"GPU-{number}"), Again)
+        clock.now += 60
+        assert queue.next() is not None
+        queue.progressed("a")
+        queue.ended("a", Ending("not_begun", "x"))
+
+
+def test_a_worker_that_did_not_begin_counts_nowhere() -> None:
+    queue, clock = queue_of("a")
+    for _ in range(50):
+        assert queue.next() is not None
+        decision = queue.ended("a", Ending("not_begun", "it was given GPU-1, which is left out", device="GPU-1"))
+        assert isinstance(decision, Again)
+        assert decision.seconds >= 5.0, "nothing spins"
+        clock.now += decision.seconds
+    assert queue.next() is not None
+
+
+def test_a_device_side_assert_is_the_users() -> None:
+    queue, _ = queue_of("a", "b", "c")
+    asserted = Ending(
+        "failed", "device-side assert triggered", fault="AcceleratorError at plugin.py:3", process_spent=True
+    )
+    queue.next()
+    assert queue.ended("a", asserted) == Over("failed", "device-side assert triggered")
+    queue.next()
+    assert queue.ended("b", asserted) == Over("failed", "device-side assert triggered", withheld=("c",))
+
+
+def test_a_device_without_a_name_is_one_of_its_host() -> None:
+    queue, clock = queue_of("a")
+    lose(queue, clock, "a", "")
+    lose(queue, clock, "a", "")
+    assert set(queue.devices.left_out) == {"GPU of node7"}
+
+
+def test_a_session_is_stranded_when_what_is_left_fits_nowhere_without_the_devices() -> None:
+    queue, clock = queue_of("a", "b")
+    never: dict[str, Fit] = {"a": "never", "b": "later"}
+    assert queue.stranded(lambda _: "never") == [], "no device failed"
+    for _ in range(2):
+        lose(queue, clock, "a", "GPU-1")
+    assert queue.stranded(lambda given: never[given.run_id]) == [], "b waits for a node that may come"
+    assert [given.run_id for given in queue.stranded(lambda _: "never")] == ["a", "b"]
+    clock.now += 60
+    assert queue.next() is not None
+    assert queue.stranded(lambda _: "never") == [], "something is running"
+    assert queue.devices.described() == f"GPU-1 on node7 ({ECC})"
+    assert queue.devices.runs() == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(0.1, 0.25), (0.125, 0.25), (0.2, 0.5), (0.25, 0.5), (0.3, 0.5), (1 / 3, 0.5), (0.4, 1.0), (0.5, 1.0), (0.6, 1.0)],
+)
+def test_shares_grow_to_those_that_pack(before: float, after: float) -> None:
+    assert larger(before) == after
+
+
+@given(st.floats(0.01, 1.0))
+def test_a_share_never_grows_beyond_a_whole_gpu(share: float) -> None:
+    after = larger(share)
+    assert share <= after <= 1.0
+    assert 1 / after == round(1 / after)
+    assert after == 1.0 or after >= 1.49 * share
+
+
+def test_out_of_memory_on_a_whole_gpu_is_tried_once_more_where_others_held_it() -> None:
+    queue, clock = queue_of("a", "b")
+    queue.next()
+    decision = queue.ended("a", Ending("out_of_memory", "CUDA out of memory", held_by_others=True))
+    assert isinstance(decision, Again)
+    assert decision.seconds == 30.0
+    assert "while others held much" in decision.reason
+    clock.now += 30
+    assert queue.next() is not None
+    over = queue.ended("a", Ending("out_of_memory", "CUDA out of memory", held_by_others=True))
+    assert isinstance(over, Over)
+    assert "does not fit on a whole GPU" in over.reason
+    queue.next()
+    assert isinstance(queue.ended("b", Ending("out_of_memory", "CUDA out of memory")), Over), "its own doing"
+
+
+def test_the_first_that_waits_for_room_is_not_passed_by_its_kind() -> None:
+    tasks = [task("large"), task("small"), task("other type", accelerator="T4")]
+    queue = Queue(tasks, 0, Clock())
+    fits: dict[str, Fit] = {"large": "later", "small": "now", "other type": "now"}
+
+    def fit(given: Task) -> Fit:
+        return fits[given.run_id] if given.gpus else "now"
+
+    assert [given.run_id for given in iter(lambda: queue.next(fit), None)] == ["other type"]
+    fits["large"] = "now"
+    assert [given.run_id for given in iter(lambda: queue.next(fit), None)] == ["large", "small"]
+
+
+def test_one_that_lacks_processors_is_passed_by_nobody() -> None:
+    queue = Queue([task("large"), task("other type", accelerator="T4")], 0, Clock())
+    assert queue.next(lambda given: "now" if given.run_id == "other type" else "later") is None
+
+
+def test_one_that_fits_on_no_gpu_that_is_left_holds_up_nobody() -> None:
+    queue = Queue([task("large"), task("small")], 0, Clock())
+    given = queue.next(lambda given: "never" if given.run_id == "large" else "now")
+    assert given is not None
+    assert given.run_id == "small"

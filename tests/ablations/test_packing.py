@@ -1,0 +1,132 @@
+"""Runs of different shares side by side: never more on a GPU than it holds, and none waits for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.execution.capacity import Room
+from ablations.execution.endings import Ending
+from ablations.execution.packing import Packing, Slot
+from ablations.execution.queue import Queue
+from ablations.resources import Resources
+from ablations.task import Task
+
+NODES = {"a": {"CPU": 8.0, "GPU": 2.0}, "b": {"CPU": 2.0, "GPU": 1.0, "accelerator_type:T4": 1.0}}
+
+
+def bundle(gpus: float, cpus: float = 1.0, **others: float) -> dict[str, float]:
+    return {"CPU": cpus, **({"GPU": gpus} if gpus else {}), **others}
+
+
+def test_a_fraction_never_spans_two_gpus() -> None:
+    packing = Packing({"a": {"CPU": 8.0, "GPU": 2.0}})
+    assert packing.place(bundle(0.6))
+    assert packing.place(bundle(0.6))
+    assert not packing.place(bundle(0.6)), ".4 is free on each"
+    assert packing.place(bundle(0.4))
+    assert not packing.place(bundle(1.0))
+
+
+def test_halves_fill_a_gpu_before_they_break_another() -> None:
+    packing = Packing({"a": {"CPU": 8.0, "GPU": 2.0}})
+    assert packing.place(bundle(0.5))
+    assert packing.place(bundle(0.5))
+    assert packing.place(bundle(1.0))
+
+
+def test_processors_types_and_whole_gpus_of_one_node_count() -> None:
+    assert not Packing(NODES).place(bundle(1.0, cpus=16.0))
+    assert Packing(NODES).place(bundle(1.0, **{"accelerator_type:T4": 0.001}))
+    assert not Packing(NODES).place(bundle(1.0, cpus=4.0, **{"accelerator_type:T4": 0.001}))
+    assert Packing(NODES).place(bundle(2.0))
+    assert not Packing(NODES).place(bundle(3.0))
+    assert Packing(NODES).place(bundle(0.0, cpus=8.0))
+
+
+def test_where_a_run_is_decides_what_fits() -> None:
+    halves = [(bundle(0.5), (Slot("a", "0"),)), (bundle(0.5), (Slot("a", "1"),))]
+    assert Packing({"a": NODES["a"]}, running=halves).place(bundle(0.5))
+    assert not Packing({"a": NODES["a"]}, running=halves).place(bundle(1.0)), "a half is free on each"
+    assert Packing({"a": NODES["a"]}, running=[(each, ()) for each, _ in halves]).place(bundle(1.0))
+
+
+def test_a_gpu_that_is_left_out_holds_nothing_more_but_what_it_has() -> None:
+    running = [(bundle(0.5), (Slot("a", "1"),))]
+    room = Room([Resources(gpus=0.5)], NODES)
+    assert room.runs == 6
+    room.leave_out([Slot("a", "1")])
+    assert room.runs == 4
+    packing = Packing(NODES, [Slot("a", "1")], running)
+    assert [packing.place(bundle(0.5)) for _ in range(5)] == [True] * 4 + [False], "two on each of the others"
+
+
+def test_what_fits_only_on_what_is_left_out_fits_never() -> None:
+    room = Room([Resources(gpus=1, cpus=4), Resources(gpus=1)], NODES)
+    large, small = bundle(1.0, cpus=4.0), bundle(1.0)
+    assert room.fit(large, []) == "now"
+    room.leave_out([Slot("a", "0"), Slot("a", "1")])
+    assert (room.fit(large, []), room.fit(small, [])) == ("never", "now")
+    assert room.fit(small, [(small, (Slot("b", "0"),))]) == "later"
+    room.look({"b": NODES["b"]})
+    assert room.fit(large, []) == "later", "its node is gone, and another may come"
+    room.leave_out([])
+    room.look(NODES)
+    assert room.fit(large, []) == "now"
+
+
+def test_one_run_more_is_asked_for_where_a_cluster_may_grow() -> None:
+    room = Room([Resources(gpus=1)], {"b": NODES["b"]}, spare=1)
+    running: list[Any] = [(bundle(1.0), (Slot("b", "0"),))]
+    assert room.fit(bundle(1.0), running) == "now"
+    assert room.fit(bundle(1.0), [*running, (bundle(1.0), ())]) == "later"
+
+
+class Ray:
+    """Gives GPUs away as Ray does: a fraction goes where it leaves the least, whole ones in their order."""
+
+    def __init__(self, gpus: int) -> None:
+        self.free = dict.fromkeys(map(str, range(gpus)), 1.0)
+
+    def take(self, amount: float) -> str | None:
+        fitting = [device for device, free in self.free.items() if free >= amount - 1e-9]
+        if not fitting:
+            return None
+        device = min(fitting, key=lambda each: (self.free[each], each))
+        self.free[device] -= amount
+        return device
+
+
+@given(
+    shares=st.lists(st.sampled_from([0.125, 0.25, 0.3, 0.5, 1.0]), min_size=1, max_size=30),
+    gpus=st.integers(1, 4),
+    order=st.randoms(use_true_random=False),
+)
+def test_runs_of_any_shares_are_given_out_only_where_ray_has_room_and_all_come_to_their_end(
+    shares: list[float], gpus: int, order: Any
+) -> None:
+    tasks = [
+        Task("", "", "", f"arm{share}", str(number), "", {}, {}, "cuda", 1, share)
+        for number, share in enumerate(shares)
+    ]
+    queue, ray = Queue(tasks, 0), Ray(gpus)
+    room = Room([Resources(gpus=share) for share in shares], {"n": {"CPU": 1000.0, "GPU": float(gpus)}})
+    running: dict[str, tuple[float, str]] = {}
+    given_out: list[int] = []
+    while not queue.exhausted:
+        load = [(bundle(share), (Slot("n", device),)) for share, device in running.values()]
+        task = queue.next(lambda task, load=load: room.fit(bundle(task.gpus), load))  # type: ignore[misc]
+        if task is not None:
+            device = ray.take(task.gpus)
+            assert device is not None, "Ray has room for what it is given"
+            running[task.run_id] = (task.gpus, device)
+            given_out.append(int(task.run_id))
+            continue
+        assert running, "something fits where nothing runs"
+        run_id = order.choice(sorted(running))
+        share, device = running.pop(run_id)
+        ray.free[device] += share
+        queue.ended(run_id, Ending("finished"))
+    assert given_out == list(range(len(shares))), "in their order: none is passed for ever"

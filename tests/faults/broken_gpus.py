@@ -1,0 +1,213 @@
+"""Runs on declared GPUs of which some fail. Prints a line of JSON for every scenario named in the arguments.
+
+The cluster has a node with two GPUs and eight processors, and one with one GPU and two processors.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray._private.services as services
+from ray.cluster_utils import Cluster
+from tiny_study import changed, failures, write
+
+import ablations.launch
+from ablations.execution.endings import Blame, Ending
+from ablations.execution.packing import Slot
+from ablations.execution.queue import Over, Queue
+from ablations.execution.ray import placeholders
+from ablations.execution.ray_executor import RayExecutor
+from ablations.execution.stopping import Stop
+from ablations.resources import Resources
+from ablations.task import Task
+
+services.resolve_ip_for_localhost = lambda host: host
+FAULT = "AcceleratorError: CUDA error: uncorrectable ECC error encountered"
+
+
+class Driver:
+    """Does what the queue decides, and keeps what it was told."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.ends: list[Ending] = []
+        self.runs: list[dict[str, Any]] = []
+        self.over: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def began(self, run_id: str, where: str) -> None:
+        """A worker has a run."""
+
+    def epoch(self, run_id: str, row: dict[str, Any]) -> None:
+        raise AssertionError("nothing is trained")
+
+    def ended(self, run_id: str, ending: Ending) -> None:
+        self.ends.append(ending)
+        if ending.end == "finished":
+            self.runs.append(json.loads(ending.reason))
+        self._follow(run_id, self.queue.ended(run_id, ending))
+
+    def died(self, run_id: str, cause: str, blame: Blame) -> None:
+        self.notes.append(f"died: {cause}")
+        self._follow(run_id, self.queue.died(run_id, blame, cause))
+
+    def _follow(self, run_id: str, decision: Any) -> None:
+        self.notes += decision.notes
+        if isinstance(decision, Over):
+            self.over[run_id] = decision.state
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def tick(self) -> None:
+        """Time passes."""
+
+
+def executor(broken: Collection[tuple[str, str]], once: str = "", seconds: float = 1.0) -> type[RayExecutor]:
+    """Return an executor whose runs fail on broken GPUs.
+
+    Parameters
+    ----------
+    once : a folder; every run fails at its first attempt, all at one moment.
+    """
+
+    class Executor(RayExecutor):
+        def refuse_unusable_gpus(self) -> None:
+            """Declared GPUs are not there."""
+
+        def worker(self) -> type:
+            from ablations.execution.worker import Worker, execute
+
+            class Broken(Worker):
+                def _compute(self) -> Ending:
+                    began, slot = time.time(), self._slots[0]
+                    if (slot.node, slot.device) in broken:
+                        time.sleep(0.2)
+                        return Ending("device_error", FAULT, process_spent=True)
+                    if once and not (Path(once) / self._task.run_id).exists():
+                        (Path(once) / self._task.run_id).touch()
+                        while len(list(Path(once).iterdir())) < 4:
+                            time.sleep(0.05)
+                        return Ending("device_error", FAULT, process_spent=True)
+                    if self._task.directory:
+                        task = replace(self._task, device="cpu")
+                        return execute(task, lambda row: None, self._paused, self._deadline)
+                    time.sleep(seconds)
+                    said = {"run": self._task.run_id, "gpus": self._task.gpus, "node": slot.node, "gpu": slot.device}
+                    return Ending("finished", json.dumps({**said, "from": began, "to": time.time()}))
+
+            return Broken
+
+    return Executor
+
+
+def task(number: int, gpus: float, arm: str = "arm", cpus: int = 1) -> Task:
+    config = {"seed": number, "training": {"epochs": 1}}
+    return Task("", "", "", arm, f"{arm}-{number}", "", config, {}, "cuda", cpus, gpus)
+
+
+held: dict[Slot, float] = {}
+
+
+class Watched(placeholders.Placeholders):
+    """Keeps the largest share that was held of every GPU."""
+
+    def tick(self, used: Any) -> None:
+        super().tick(used)
+        for slot in self._wanted:
+            held[slot] = max(held.get(slot, 0.0), self.held(slot))
+
+
+placeholders.Placeholders = Watched  # type: ignore[misc]
+
+
+def session(tasks: list[Task], kind: type[RayExecutor]) -> dict[str, Any]:
+    held.clear()
+    queue, stop = Queue(tasks, retries=0), Stop()
+    driver = Driver(queue)
+    resources = {(each.gpus, each.threads): Resources(gpus=each.gpus, cpus=each.threads) for each in tasks}
+    with kind(resources.values(), cluster.address) as hands:
+        hands.check()
+        hands.execute(queue, driver, stop)
+        import ray
+
+        deadline = time.monotonic() + 20
+        while ray.available_resources().get("GPU") != 3.0 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        free = ray.available_resources().get("GPU")
+    return {
+        "ends": [ending.end for ending in driver.ends],
+        "devices": sorted({ending.device for ending in driver.ends if ending.end == "device_error"}),
+        "runs": driver.runs,
+        "over": driver.over,
+        "notes": driver.notes,
+        "held": {f"{slot.node} {slot.device}": share for slot, share in held.items()},
+        "stopped": stop.reason,
+        "free_afterwards": free,
+    }
+
+
+def whole() -> dict[str, Any]:
+    """One of two GPUs of a node fails, and there is one on another node."""
+    return session([task(number, 1.0) for number in range(7)], executor([(first, "0")], "", 10.0))
+
+
+def halves() -> dict[str, Any]:
+    """The GPU of the other node fails, which two runs share."""
+    return session([task(number, 0.5) for number in range(9)], executor([(second, "0")], "", 10.0))
+
+
+def together() -> dict[str, Any]:
+    """Four runs share a GPU, as under MPS, and the fault of one ends all of them."""
+    with tempfile.TemporaryDirectory() as once:
+        return session([task(number, 0.25) for number in range(4)], executor([], once))
+
+
+def narrow() -> dict[str, Any]:
+    """The GPUs fail that have enough processors beside them for one of two arms."""
+    tasks = [task(0, 1.0, "large", cpus=4), *(task(number, 1.0, "small") for number in range(4))]
+    return session(tasks, executor([(first, "0"), (first, "1")]))
+
+
+def shares() -> dict[str, Any]:
+    """Runs of three different shares side by side."""
+    sizes = [1.0, 0.5, 0.25, 0.5, 1.0, 0.25, 1.0, 0.5, 0.25, 1.0]
+    return session([task(number, share, f"arm{share:g}") for number, share in enumerate(sizes)], executor([], "", 0.5))
+
+
+def study() -> dict[str, Any]:
+    """Every GPU fails under a real study."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder), changed({"resources": {"gpus": 1.0, "max_retries": 0}}))
+        ablations.launch.RayExecutor = executor([(first, "0"), (first, "1"), (second, "0")])  # type: ignore[misc]
+        found = ablations.launch.run(path, Path(folder) / "out", address=cluster.address)
+        return {
+            "interrupted": found.interrupted,
+            "code": found.code,
+            "open": len(found.open),
+            "failed": dict(found.failed),
+            "rows": len(failures(Path(folder) / "out")),
+        }
+
+
+NODE: dict[str, Any] = {"node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
+cluster = Cluster(
+    initialize_head=True, head_node_args={**NODE, "num_cpus": 8, "num_gpus": 2, "include_dashboard": False}
+)
+try:
+    first = cluster.head_node.node_id
+    second = cluster.add_node(**NODE, num_cpus=2, num_gpus=1).node_id
+    for name in sys.argv[1:]:
+        began = time.monotonic()
+        found = globals()[name]()
+        nodes = {"first": first, "second": second, "seconds": time.monotonic() - began}
+        print(json.dumps({"scenario": name, **nodes, **found}), flush=True)
+finally:
+    cluster.shutdown()

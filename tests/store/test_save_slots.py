@@ -1,0 +1,169 @@
+"""Runs that all save at once take turns: the most advanced first, each whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ablations.store import ResultStore
+from ablations.store.save_slots import SLOTS, SaveSlots
+from aimlib.training import checkpoints
+
+from .conftest import Start
+from .sample import identity
+
+RUNS = [identity(number) for number in range(8)]
+PROGRESS = {run_id: divmod(3 * number + 1, 4) for number, run_id in enumerate(RUNS)}
+MB = 2**20
+
+
+def plan_of(runs: list[str], **changes: Any) -> str:
+    listed = [[run_id, 2 + PROGRESS[run_id][0], PROGRESS[run_id][1]] for run_id in runs]
+    return json.dumps({"runs": listed, "size": 4 * MB, "rate": 20 * MB, "within": None, "die": [], **changes})
+
+
+def said(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    """Let them go on; return what each said, in the order in which they began."""
+    out, _ = process.communicate("", timeout=120)
+    return sorted((json.loads(line) for line in out.splitlines()), key=lambda each: each["began"])
+
+
+def most_advanced_first(runs: list[str]) -> list[str]:
+    return sorted(runs, key=PROGRESS.__getitem__, reverse=True)
+
+
+def kept(where: str, run_id: str) -> float:
+    """Return the number that a whole checkpoint of a run is filled with: 1, or the epochs of the new one."""
+    store = ResultStore(where)  # whose copy of a bucket's checkpoint goes with it
+    found = checkpoints.load(store.checkpoint_directory(run_id), run_id)
+    assert found is not None
+    values = found.network["weights"].unique()
+    assert len(values) == 1, "the old one or the new one, whole"
+    return float(values[0])
+
+
+def new(run_id: str) -> float:
+    return 2.0 + PROGRESS[run_id][0]
+
+
+def test_few_save_at_once_and_the_most_advanced_first(anywhere: str, start: Start) -> None:
+    found = said(start("savers.py", anywhere, plan_of(RUNS)))
+    assert [each["run"] for each in found] == most_advanced_first(RUNS)
+    assert all(each["granted"] for each in found)
+    for each in found:
+        beside = [other for other in found if other["began"] <= each["began"] < other["ended"]]
+        assert len(beside) <= SLOTS
+    assert {run_id: kept(anywhere, run_id) for run_id in RUNS} == {run_id: new(run_id) for run_id in RUNS}
+
+
+def test_a_save_that_would_not_be_over_in_time_is_not_begun(anywhere: str, start: Start) -> None:
+    """Each takes .2 s alone, and .4 s beside another: in 1.1 s there is time for a few of eight."""
+    found = said(start("savers.py", anywhere, plan_of(RUNS, within=1.1)))
+    saved = [each["run"] for each in found if each["granted"]]
+    assert saved == most_advanced_first(RUNS)[: len(saved)]
+    assert 2 <= len(saved) <= 6
+    for run_id in RUNS:
+        assert kept(anywhere, run_id) == (new(run_id) if run_id in saved else 1.0)
+
+
+def test_the_slot_of_one_that_is_killed_while_it_saves_is_free_and_its_old_checkpoint_whole(
+    tmp_path: Path, start: Start
+) -> None:
+    first = most_advanced_first(RUNS)[0]
+    where = str(tmp_path / "study")
+    found = said(start("savers.py", where, plan_of(RUNS[:5] + RUNS[-1:], die=[first])))
+    assert {each["run"] for each in found} == {*RUNS[:5]}
+    assert kept(where, first) == 1.0
+    assert {kept(where, run_id) == new(run_id) for run_id in RUNS[:5]} == {True}
+    assert not list(Path(where).glob("checkpoints/*/.checkpoint*")), "what it left half written is gone"
+
+
+def waiter(slots: SaveSlots, progress: tuple[int, int], said: list[Any], deadline: Any = lambda: None) -> Any:
+    def wait() -> None:
+        with slots.taken(progress, 0.0, deadline) as granted:
+            said.append((progress, granted))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_one_that_is_killed_while_it_waits_holds_up_nobody(tmp_path: Path) -> None:
+    slots = SaveSlots(tmp_path, slots=1)
+    order: list[Any] = []
+    with slots.taken((0, 0), 0.0, lambda: None):
+        if (pid := os.fork()) == 0:
+            with slots.taken((9, 0), 0.0, lambda: None):
+                os._exit(1)
+        until(lambda: len(list(tmp_path.glob("*.ticket"))) == 1)
+        thread = waiter(slots, (3, 0), order)
+        until(lambda: len(list(tmp_path.glob("*.ticket"))) == 2)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    thread.join(20)
+    assert order == [((3, 0), True)]
+    (left,) = tmp_path.glob("*.ticket")
+    os.utime(left, (time.time() - 100, time.time() - 100))
+    with slots.taken((1, 0), 0.0, lambda: None) as granted:
+        assert granted
+    assert not list(tmp_path.glob("*.ticket")), "the ticket of the dead goes after a while"
+
+
+def test_a_deadline_that_comes_while_a_run_waits_is_heard(tmp_path: Path) -> None:
+    slots = SaveSlots(tmp_path, slots=1)
+    order: list[Any] = []
+    deadline: list[float] = []
+    with slots.taken((0, 0), 0.0, lambda: None):
+        thread = waiter(slots, (3, 0), order, lambda: deadline[0] if deadline else None)
+        time.sleep(0.2)
+        assert not order
+        deadline.append(time.monotonic())
+        thread.join(20)
+    assert order == [((3, 0), False)]
+
+
+def test_two_that_save_at_once_are_expected_to_take_twice_as_long(tmp_path: Path) -> None:
+    slots = SaveSlots(tmp_path)
+
+    def asked() -> bool:
+        soon = time.monotonic() + 1.5
+        with slots.taken((1, 0), 1.0, lambda: soon) as granted:
+            return granted
+
+    assert asked()
+    began = time.monotonic()
+    with slots.taken((2, 0), 0.0, lambda: None):
+        assert not asked(), "it waited whether it would be alone in time"
+    assert time.monotonic() - began < 1.0
+
+
+def test_where_nobody_else_saves_it_costs_nothing(tmp_path: Path) -> None:
+    slots = SaveSlots(tmp_path / "new")
+    times = []
+    for _ in range(50):
+        began = time.perf_counter()
+        with slots.taken((1, 0), 0.0, lambda: None) as granted:
+            times.append(time.perf_counter() - began)
+            assert granted
+    assert statistics.median(times) < 0.01
+
+
+def test_storage_without_locks_is_saved_to_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the place of a folder")
+    with SaveSlots(tmp_path / "file").taken((1, 0), 1.0, lambda: None) as granted:
+        assert granted
