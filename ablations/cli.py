@@ -50,17 +50,33 @@ Out = Annotated[
 ]
 
 
+TimedAt = Annotated[
+    str | None,
+    typer.Option(
+        help="Time on a worker of this Ray cluster ('auto': the running one); default: on this machine, or for GPUs "
+        "that it lacks, on the cluster that it belongs to.",
+        show_default=False,
+    ),
+]
+
+
 @app.command("check")
 def check_command(
     study: Study,
     overrides: Overrides = None,
     timing: Annotated[bool, typer.Option(help="Time a few steps of every arm and estimate the cost.")] = True,
+    address: TimedAt = None,
+    out: Out = None,
+    numerics: Annotated[
+        bool, typer.Option("--numerics", help="Time every precision and memory format, too, and propose one.")
+    ] = False,
 ) -> None:
     """Validate a study whole and show what it will run and cost."""
     from ablations import printing  # noqa: PLC0415
     from ablations.checking import check  # noqa: PLC0415
 
-    printing.check(check(study, overrides or (), timing=timing), _console())
+    found = check(study, overrides or (), timing=timing, address=address, out=out, try_numerics=numerics)
+    printing.check(found, _console())
 
 
 @app.command("plan")
@@ -71,8 +87,12 @@ def plan_command(
         Path | None,
         typer.Option(help="Plan with the spread seen in this study directory.", show_default=False),
     ] = None,
-    price: Annotated[float | None, typer.Option(help="Price of a device-hour.", show_default=False)] = None,
-    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm, for device-hours.")] = True,
+    price: Annotated[
+        float | None,
+        typer.Option(help="Price of an hour of a GPU (or CPU, where the study has none).", show_default=False),
+    ] = None,
+    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm, for GPU-hours or CPU-hours.")] = True,
+    address: TimedAt = None,
     figure: Annotated[
         Path | None, typer.Option(help="Write the power curves here, as .svg or .png.", show_default=False)
     ] = None,
@@ -81,7 +101,7 @@ def plan_command(
     from ablations import printing  # noqa: PLC0415
     from ablations.prospects import prospects  # noqa: PLC0415
 
-    found = prospects(study, overrides or (), results=results, price=price, timing=timing)
+    found = prospects(study, overrides or (), results=results, price=price, timing=timing, address=address)
     printing.prospects(found, _console())
     if figure is not None:
         printing.power_curves(found, figure)

@@ -66,6 +66,16 @@ class RayExecutor:
         import ray  # noqa: PLC0415
 
         self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self.give(self.resources)
+
+    def give(self, resources: Iterable[Resources]) -> None:
+        """Give the runs of each arm these resources from now on.
+
+        Raises
+        ------
+        UsageError: a run fits nowhere on the cluster.
+        """
+        self.resources = tuple(resources)
         refuse_unfit(self.resources, self.nodes)
         self.parallel = min(fitting(wanted, self.nodes) for wanted in self.resources)
 
