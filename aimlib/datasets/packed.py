@@ -26,6 +26,7 @@ from aimlib.datasets.packing import Progress, build, content_digest
 from aimlib.datasets.ragged import RaggedDataSet, RaggedImages
 from aimlib.datasets.recipe import Pixels, Recipe
 from aimlib.errors import DataError
+from aimlib.sharing import make_folder, share
 
 __all__ = [
     "Pack",
@@ -132,8 +133,11 @@ def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -
 def _pack_locked(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> Pack:
     from filelock import FileLock  # noqa: PLC0415 -- only what may build needs it
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
+    make_folder(folder.parent)
+    lock = folder.with_name(f"{folder.name}.lock")
+    lock.touch()
+    share(lock)
+    with FileLock(lock):
         content, stamp = listing.content(), listing.stamp()
         found = _open(folder, content, stamp) or _restamped(folder, listing, content, stamp)
         if found is not None:
