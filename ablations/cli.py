@@ -62,7 +62,12 @@ TimedAt = Annotated[
 
 @app.command("check")
 def check_command(
-    study: Study,
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            help="A study file, or the name of a shipped study; with --claim the name of a claim.", show_default=False
+        ),
+    ] = None,
     overrides: Overrides = None,
     timing: Annotated[bool, typer.Option(help="Time a few steps of every arm and estimate the cost.")] = True,
     address: TimedAt = None,
@@ -70,13 +75,28 @@ def check_command(
     numerics: Annotated[
         bool, typer.Option("--numerics", help="Time every precision and memory format, too, and propose one.")
     ] = False,
+    claim: Annotated[
+        bool, typer.Option("--claim", help="Show what it takes to test a claim at full size, all its studies together.")
+    ] = False,
 ) -> None:
     """Validate a study whole and show what it will run and cost."""
     from ablations import printing  # noqa: PLC0415
+
+    if claim:
+        from ablations.full_size import full_size  # noqa: PLC0415
+        from ablations.full_size_page import lines  # noqa: PLC0415
+
+        if overrides or out or numerics:
+            raise UsageError("--claim shows shipped studies as they are; it goes with --timing and --address alone")
+        found = full_size(study, timing=timing, address=address) if study else full_size(timing=timing, address=address)
+        typer.echo("\n".join(lines(found)))
+        return
+    if study is None:
+        raise UsageError("check: give a study file or the name of a shipped study, or --claim")
     from ablations.checking import check  # noqa: PLC0415
 
-    found = check(study, overrides or (), timing=timing, address=address, out=out, try_numerics=numerics)
-    printing.check(found, _console())
+    checked = check(study, overrides or (), timing=timing, address=address, out=out, try_numerics=numerics)
+    printing.check(checked, _console())
 
 
 @app.command("plan")
