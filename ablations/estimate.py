@@ -12,8 +12,8 @@ import torch
 from ablations.arms import Arm
 from ablations.execution.capacity import Node, fitting
 from ablations.execution.ray import measurement as cluster
+from ablations.gpu_shares import packed, runs_per_gpu, share
 from ablations.measurement import CONTEXT_BYTES, SECONDS, Measurement, Meter, resident_bytes
-from ablations.packing import packed, runs_per_gpu, share
 from ablations.planning import Plan
 from ablations.resources import Resources
 from aimlib.datasets.base import DataSet
@@ -34,7 +34,7 @@ class ArmCost:
         `aimlib.training.footprint`.
     context_bytes, data_bytes : what its process takes of a GPU beside that, and its copy of the images there.
     cpus : of a run.
-    fitting : how many runs share one GPU by what was measured, see `ablations.packing`; 1 on a CPU.
+    fitting : how many runs share one GPU by what was measured, see `ablations.gpu_shares`; 1 on a CPU.
     """
 
     step_seconds: float

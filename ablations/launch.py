@@ -184,7 +184,7 @@ def _with_shares(
     """Return plan and tasks with the shares of a GPU that were measured, where arms ask for ``gpus: auto``."""
     if not any(arm.resources.gpus_auto for arm in plan.arms):
         return plan, waiting
-    from ablations.packing import settle_shares  # noqa: PLC0415 -- the rest of training, needed by few studies
+    from ablations.gpu_shares import settle_shares  # noqa: PLC0415 -- the rest of training, needed by few studies
 
     plan = settle_shares(plan, hands.nodes, store, console)
     hands.give(arm.resources for arm in plan.arms)

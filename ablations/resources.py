@@ -29,7 +29,7 @@ class Resources(Frozen):
     """CPUs of a run, and threads that torch uses for it."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
     """GPUs of a run; a fraction lets several runs share one, each bounded to that share of its memory. auto: as many
-    runs share one as fit by what was measured, at most `ablations.packing.MOST_RUNS`."""
+    runs share one as fit by what was measured, at most `ablations.gpu_shares.MOST_RUNS`."""
     gpus_auto: bool = False
     """Whether `gpus` is auto; `gpus` is 1 until it was measured."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,7 @@ class ResultStore:
         """Return what was measured of the study's arms; a broken file is nothing, as it can be measured again."""
         return measurements.read(self._folder)
 
-    def keep_measurements(self, content: Mapping[str, Any]) -> None:
+    def keep_measurements(self, content: dict[str, Any]) -> None:
         """Keep what was measured, as plain JSON values, in place of what was kept before."""
         measurements.write(self._folder, content)
 

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from test_command_line import ablate
 
-from ablations import disk, numerics, packing, planning
+from ablations import disk, gpu_shares, numerics, planning
 from ablations.checking import check
 from ablations.execution.capacity import Node
 from ablations.execution.ray import measurement as cluster
@@ -276,7 +276,7 @@ def test_auto_is_a_whole_gpu_until_it_was_measured() -> None:
         (measured(2 * GB), 0, 1, 7),
         (measured(2 * GB, context=GB), 0, 1, 4),
         (measured(2 * GB, context=GB), 3 * GB, 1, 2),
-        (measured(GB // 10), 0, 1, packing.MOST_RUNS),
+        (measured(GB // 10), 0, 1, gpu_shares.MOST_RUNS),
         (measured(2 * GB), 0, 4, 4),
         (measured(2 * GB), 0, 99, 1),
         (measured(15 * GB), 0, 1, 1),
@@ -286,11 +286,13 @@ def test_auto_is_a_whole_gpu_until_it_was_measured() -> None:
 )
 def test_how_many_runs_share_a_gpu(found: Measurement, data_bytes: int, cpus: int, runs: int) -> None:
     nodes = [{"CPU": 64.0, "GPU": 4.0}]
-    assert packing.runs_per_gpu(found, data_bytes, Resources(cpus=cpus, gpus=1), nodes) == runs
-    together = packing.share(runs) * runs
+    assert gpu_shares.runs_per_gpu(found, data_bytes, Resources(cpus=cpus, gpus=1), nodes) == runs
+    together = gpu_shares.share(runs) * runs
     assert together <= 1
     if runs and found.peak_bytes is not None:
-        assert found.peak_bytes <= packing.share(runs) * found.total_bytes or runs == 1, "the limit on a run's memory"
+        assert found.peak_bytes <= gpu_shares.share(runs) * found.total_bytes or runs == 1, (
+            "the limit on a run's memory"
+        )
 
 
 class Worker:
@@ -314,21 +316,21 @@ def test_shares_are_measured_once_kept_and_told(
     store, nodes = ResultStore(tmp_path / "out"), [{"CPU": 16.0, "GPU": 2.0, "accelerator_type:T4": 1.0}]
     monkeypatch.setattr(cluster, "measure", worker := Worker(baseline=2 * GB, aim=4 * GB))
     console = Console(record=True, width=200)
-    packed = packing.settle_shares(plan, nodes, store, console)
+    packed = gpu_shares.settle_shares(plan, nodes, store, console)
     assert {arm.name: arm.resources.gpus for arm in packed.arms} == {"baseline": 0.142, "aim": 0.333, "stated": 0.5}
     assert {run.run_id for run in packed.runs} == before, "nothing that is chosen automatically enters an id"
     assert "arms.aim: gpus: auto: 3 runs per GPU (gpus: 0.333; 4.00 GB of 16.0 on T4)" in console.export_text()
-    again = packing.settle_shares(plan, nodes, ResultStore(tmp_path / "out"), Console(quiet=True))
+    again = gpu_shares.settle_shares(plan, nodes, ResultStore(tmp_path / "out"), Console(quiet=True))
     assert again.arms == packed.arms
     assert worker.asked == [("T4", ("baseline", "aim"))], "once"
     more_cpus = tuple(
         replace(arm, resources=arm.resources.model_copy(update={"cpus": 2})) if arm.name == "aim" else arm
         for arm in plan.arms
     )
-    packing.settle_shares(replace(plan, arms=more_cpus), nodes, store, Console(quiet=True))
+    gpu_shares.settle_shares(replace(plan, arms=more_cpus), nodes, store, Console(quiet=True))
     assert worker.asked[1:] == [("T4", ("aim",))], "only what was changed"
     (tmp_path / "out" / "measurements.json").write_text("{broken")
-    packing.settle_shares(plan, nodes, store, Console(quiet=True))
+    gpu_shares.settle_shares(plan, nodes, store, Console(quiet=True))
     assert worker.asked[2:] == [("T4", ("baseline", "aim"))]
 
 
@@ -341,7 +343,7 @@ def test_a_share_holds_on_every_kind_of_gpu(study: StudyMaker, tmp_path: Path, m
         return cluster.Answers({job.name: found for job in jobs}, {})
 
     monkeypatch.setattr(cluster, "measure", measure)
-    packed = packing.settle_shares(plan, nodes, ResultStore(tmp_path / "out"), Console(quiet=True))
+    packed = gpu_shares.settle_shares(plan, nodes, ResultStore(tmp_path / "out"), Console(quiet=True))
     assert {arm.resources.gpus for arm in packed.arms} == {0.333}
 
 
@@ -351,14 +353,14 @@ def test_auto_without_a_gpu_or_an_answer_says_to_state_it(
     plan = planning.plan(read_study(study({"resources": {"gpus": "auto"}})))
     store = ResultStore(tmp_path / "out")
     with pytest.raises(UsageError, match=r"resources\.gpus: auto: no GPU to measure on; .*--set resources\.gpus=1"):
-        packing.settle_shares(plan, [{"CPU": 4.0}], store, Console(quiet=True))
+        gpu_shares.settle_shares(plan, [{"CPU": 4.0}], store, Console(quiet=True))
     nodes = [{"CPU": 4.0, "GPU": 1.0}]
     monkeypatch.setattr(cluster, "measure", lambda *_: cluster.Answers({}, {"aim": "torch sees no usable GPU"}))
     with pytest.raises(UsageError, match=r"resources\.gpus: auto: arms\.aim: torch sees no usable GPU"):
-        packing.settle_shares(plan, nodes, store, Console(quiet=True))
+        gpu_shares.settle_shares(plan, nodes, store, Console(quiet=True))
     monkeypatch.setattr(cluster, "measure", Worker(baseline=GB, aim=99 * GB))
     with pytest.raises(UsageError, match=r"arms\.aim: a run fits on no GPU of the cluster; lower training\.batch_size"):
-        packing.settle_shares(plan, nodes, store, Console(quiet=True))
+        gpu_shares.settle_shares(plan, nodes, store, Console(quiet=True))
 
 
 @pytest.mark.slow
@@ -378,6 +380,7 @@ def execute(self, queue, listener, stop):
     self.parallel and given.append(["parallel", self.parallel])
     stop.request("seen enough", 143)
 RayExecutor.execute = execute
+RayExecutor.refuse_unusable_gpus = lambda self: None  # torch sees none of them
 session = launch.run(sys.argv[1], sys.argv[2], address=cluster.address, console=Console(file=sys.stderr))
 print(json.dumps(given))
 """

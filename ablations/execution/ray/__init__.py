@@ -1,1 +1,1 @@
-"""Everything that touches Ray."""
+"""What is done on a Ray cluster beside the runs themselves."""
