@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from ablations.execution.endings import Ending, ending_of
 from ablations.planning import Plan, PlannedRun
@@ -261,6 +262,10 @@ def _record(task: Task, config: RunConfig, outcome: Outcome, data: DataSet) -> R
         "test_images": tested,
         "seconds": outcome.seconds,
         "attempts": outcome.attempts,
+        "device_uuid": _device_uuid(task),
+        "step": outcome.step,
+        "data_on": outcome.data_on,
+        "peak_device_bytes": outcome.peak_device_bytes,
         "started_at": datetime.fromisoformat(outcome.started_at),
     }
     return RunRecord(trial, outcome.epochs, outcome.predictions)
@@ -297,6 +302,15 @@ def _origin(task: Task) -> dict[str, Any]:
             "schema_version": SCHEMA_VERSION,
         }
     )
+
+
+def _device_uuid(task: Task) -> str | None:
+    """Return the UUID of the GPU that a run of this process trains on; None on the CPU, and where none answers."""
+    device = pick_device(task.device)
+    if device.type == "cuda":
+        with contextlib.suppress(RuntimeError):
+            return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    return None
 
 
 def _components(config: RunConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from aimlib.component import ComponentConfig, Frozen, Names
+from aimlib.component import ComponentConfig, Frozen, Names, local
 from aimlib.dimensions import Categorical, Dimension, Real
 from aimlib.records import SCHEMA_VERSION
 from aimlib.registry import (
@@ -204,6 +204,24 @@ class TrainingConfig(Frozen):
     """bfloat16: autocast of the forward pass; parameters and optimizer stay float32."""
     tf32: bool = False
     """Let CUDA round float32 products to TensorFloat-32."""
+    memory_format: Literal["channels_last", "contiguous"] = "channels_last"
+    """In which order weights and maps lie in memory: the channels of a position beside each other, or the positions of
+    a channel. Which is faster depends on device and precision; sums are rounded otherwise."""
+    step: Literal["auto", "eager", "graph", "compiled"] = "auto"
+    """How a training step runs. eager: operation after operation. graph: captured once as a CUDA graph and replayed.
+    compiled: by torch.compile. auto: as a graph where that was shown to give the bits of eager steps, else eager; so
+    auto and eager are one experiment with one id, and the others have ids of their own."""
+    data_on: Literal["auto", "device", "host"] = local(
+        "auto",
+        "Where the images lie during training: in the memory of the device, or of the host, from where batches are "
+        "copied. auto: on the device where they take no more than a quarter of the run's share of its memory. No "
+        "number depends on it.",
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults; eager steps have the bits of the default."""
+        found = super().identity()
+        return {name: value for name, value in found.items() if (name, value) != ("step", "eager")}
 
     @model_validator(mode="before")
     @classmethod

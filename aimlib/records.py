@@ -111,6 +111,10 @@ TRIALS: tuple[Column, ...] = (
     Column("device", "text", "", "cpu or cuda"),
     Column("device_name", "text", "", "model of the device"),
     Column("threads", "integer", "", "CPU threads used by torch"),
+    Column("device_uuid", "text", "", "the GPU by its UUID, of the last attempt; null on the CPU"),
+    Column("peak_device_bytes", "integer", "bytes", "most that torch held of the GPU's memory; null on the CPU"),
+    Column("step", "text", "", "how training steps ran: eager, graph or compiled"),
+    Column("data_on", "text", "", "where the images lay: device or host"),
     Column("host", "text", "", "name of the machine"),
     Column("started_at", "time", "UTC", "start of the first attempt"),
     Column("finished_at", "time", "UTC", "when the row was written"),
@@ -122,6 +126,9 @@ TRIALS: tuple[Column, ...] = (
     Column("config", "text", "JSON", "the whole RunConfig"),
     Column("schema_version", "integer", "", "version of these columns"),
 )
+
+ADDED = frozenset({"device_uuid", "peak_device_bytes", "step", "data_on"})
+"""Columns that rows of earlier versions lack; they are null there."""
 
 EPOCHS: tuple[Column, ...] = (
     Column("epoch", "integer", "epochs", "number of the epoch, from 1"),

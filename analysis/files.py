@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from aimlib.errors import StoreError
 from aimlib.places import Place, for_arrow
-from aimlib.records import FAILURES, RUNS, SEGMENTS, run_schema, table_schema
+from aimlib.records import ADDED, FAILURES, RUNS, SEGMENTS, run_schema, table_schema
 from aimlib.records import Column as RecordColumn
 from analysis.plan import refuse_version
 
@@ -139,7 +139,7 @@ def _opened(path: Place, use: Callable[[Any], Part]) -> Part:
         with pq.ParquetFile(for_arrow(path), page_checksum_verification=True) as file:
             metadata = file.schema_arrow.metadata or {}
             refuse_version(_number(metadata.get(b"schema_version", b"none")), path)
-            absent = [name for name in run_schema().names if name not in file.schema_arrow.names]
+            absent = [name for name in run_schema().names if name not in {*file.schema_arrow.names, *ADDED}]
             if absent:
                 raise StoreError(f"{path}: lacks the columns {', '.join(absent)}; {_remedy(path)}")
             return use(file)
@@ -164,7 +164,10 @@ def _number(text: bytes) -> int | str:
 
 
 def _select(table: pa.Table, names: list[str]) -> pa.Table:
+    """Return the named columns in that order; those that were added since the table was written are null."""
     schema = pa.schema([run_schema().field(name) for name in names])
+    for name in [name for name in names if name in ADDED and name not in table.column_names]:
+        table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
     return table.select(names).cast(schema)
 
 

@@ -267,7 +267,7 @@ def _trained_on_one(run: Run, steps: int) -> float:
     size = min(run.options.batch_size, len(run.training))
     x_BCHW, labels = load_batch(run.data.train, run.training[:size], run.device)
     ready = ((x_BCHW.float() - 128) / 64, labels)
-    with mock.patch("aimlib.training.run.load_batch", return_value=ready):
+    with mock.patch.object(run._loaders["train"], "batch", return_value=ready):
         return _trained(run, steps)
 
 

@@ -63,9 +63,13 @@ def holds(path: Place, run: pa.Table) -> bool:
         for batch in file.iter_batches(64, use_threads=False):
             rows = batch.filter(pc.equal(batch.column("run_id"), run.column("run_id")[0]))
             if rows.num_rows:
-                # By their texts, because NaN does not equal itself.
-                return repr(rows.select(run.column_names).to_pylist()) == repr(run.to_pylist())
+                # By their texts, because NaN does not equal itself. A column that one of them lacks is null there.
+                return _texts(rows, run.column_names) == _texts(run, run.column_names)
     return False
+
+
+def _texts(rows: pa.Table | pa.RecordBatch, names: list[str]) -> list[list[str]]:
+    return [[repr(row.get(name)) for name in names] for row in rows.to_pylist()]
 
 
 def check_file(path: Place) -> pa.Schema:

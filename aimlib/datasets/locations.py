@@ -31,3 +31,11 @@ def cache_folder(cache: str | None = None) -> Path:
     """
     given = cache or os.environ.get(CACHE_VARIABLE)
     return Path(given or "~/.cache/aim-ablations/packed").expanduser()
+
+
+def cache_of(what: str) -> Path:
+    """Return the folder of something else that is kept only to save time: it may be deleted whenever nothing runs.
+
+    That is ``$AIM_CACHE_DIR/<what>``, else ``~/.cache/aim-ablations/<what>``.
+    """
+    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/aim-ablations").expanduser() / what

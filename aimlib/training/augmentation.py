@@ -21,6 +21,7 @@ from torch.nn import functional
 from aimlib.config import AugmentationConfig
 from aimlib.seeding import seeds_for, uniforms
 from aimlib.training.inputs import Scaling
+from aimlib.training.pixel_format import to_floats
 
 _DRAWS = 6
 """Per pass: angle, shift in rows, shift in columns, horizontal flip, vertical flip, contrast."""
@@ -64,10 +65,10 @@ def augment(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig, scali
         x_BCHW, layout = _flipped(x_BCHW, draws_PBD, config), torch.contiguous_format
     steps = _steps(draws_PBD.to(dtype), config, scaling, x_BCHW.shape)
     if not steps:
-        return scaling(x_BCHW) if scaling else x_BCHW.to(dtype)
+        return scaling(x_BCHW) if scaling else to_floats(x_BCHW, dtype)
     out_BCHW = x_BCHW.new_empty(x_BCHW.shape, dtype=dtype)
     for piece in _pieces(x_BCHW):
-        part_BCHW, place_BCHW = x_BCHW[piece].to(dtype, memory_format=layout), out_BCHW[piece]
+        part_BCHW, place_BCHW = to_floats(x_BCHW[piece], dtype, layout), out_BCHW[piece]
         for step in steps:
             part_BCHW = step(part_BCHW, piece, place_BCHW)
         if part_BCHW is not place_BCHW:
@@ -126,7 +127,7 @@ def _resampled(draws_BD: Tensor, config: AugmentationConfig, height: int, width:
     twice = config.resampling == "each" and config.rotation > 0 and config.translation > 0
     if twice:
         maps_B23 = affine(draws_BD, AugmentationConfig(rotation=config.rotation), height, width)
-        shift_B2 = (2 * draws_BD[:, [2, 1]] - 1) * config.translation
+        shift_B2 = (2 * draws_BD[:, 1:3].flip(1) - 1) * config.translation
         columns_BW, right_B = _moved(shift_B2[:, 0], draws_BD[:, 3] < config.horizontal_flip, width)
         rows_BH, below_B = _moved(shift_B2[:, 1], draws_BD[:, 4] < config.vertical_flip, height)
         below_B111, right_B111 = below_B[:, None, None, None], right_B[:, None, None, None]
@@ -224,6 +225,6 @@ def _cropped(maps_B23: Tensor, draws_BD: Tensor, config: AugmentationConfig) -> 
     area = config.crop_scale + (1 - config.crop_scale) * draws_BD[:, 0]
     ratio = torch.exp(math.log(config.crop_ratio) * (2 * draws_BD[:, 1] - 1))
     sides_B2 = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=1).clamp(max=1)  # columns, rows
-    centre_B2 = (1 - sides_B2) * (2 * draws_BD[:, [3, 2]] - 1)
+    centre_B2 = (1 - sides_B2) * (2 * draws_BD[:, 2:4].flip(1) - 1)
     inside = maps_B23 * sides_B2[:, :, None]
     return torch.cat([inside[:, :, :2], inside[:, :, 2:] + centre_B2[:, :, None]], dim=2)

@@ -13,9 +13,12 @@ from torch import Tensor
 from aimlib.errors import StoreError
 from aimlib.sharing import make_folder, share
 
-FORMAT = 2
+FORMAT = 3
 FILE = "checkpoint.pt"
 _TEMPORARY = f".{FILE}."
+_SINCE_3: dict[str, Any] = {"step": "eager", "data_on": None, "peak_device_bytes": None}
+_LACKING: dict[int, dict[str, Any]] = {1: {"under_way": None, **_SINCE_3}, 2: _SINCE_3}
+"""What checkpoints of earlier formats lack, and what it was in the runs that wrote them."""
 
 
 @dataclass
@@ -33,6 +36,9 @@ class Checkpoint:
     network, optimizer : state dicts.
     seconds, attempts, started_at : wall time so far, number of starts, ISO time of the first.
     under_way : of the epoch that has begun, what `aimlib.training.epoch.Epoch.state` returns; None between epochs.
+    step : how the run takes its steps; it goes on in that way.
+    data_on : where its images lay, ``device`` or ``host``; None where that is not known.
+    peak_device_bytes : the most that torch held of a GPU's memory so far; None on the CPU.
     """
 
     run_id: str
@@ -44,6 +50,9 @@ class Checkpoint:
     attempts: int
     started_at: str
     under_way: dict[str, Any] | None = None
+    step: str = "eager"
+    data_on: str | None = None
+    peak_device_bytes: int | None = None
 
 
 def save(checkpoint: Checkpoint, directory: Path) -> Path:
@@ -107,8 +116,8 @@ def load(directory: Path, run_id: str) -> Checkpoint | None:
         raise StoreError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); delete it, and the run starts afresh"
         ) from error
-    if isinstance(state, dict) and state.get("format") == 1:  # the same but for epochs under way, which it lacks
-        state = {**state, "format": FORMAT, "under_way": None}
+    if isinstance(state, dict) and state.get("format") in _LACKING:
+        state = {**state, **_LACKING[state["format"]], "format": FORMAT}
     parts = {"format", *(part.name for part in fields(Checkpoint))}
     if not isinstance(state, dict) or set(state) != parts or state.pop("format") != FORMAT or state["run_id"] != run_id:
         raise StoreError(f"{path}: not a checkpoint of run {run_id} in a known format; delete it to start afresh")

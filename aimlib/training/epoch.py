@@ -28,6 +28,7 @@ class Epoch:
     ----------
     step : training steps done.
     loss, hits : sums over the images trained on, on the device: loss in nats (float64), right answers.
+    finite_steps : steps before the first whose loss was not finite, on the device; all, where every loss was.
     validation, test : the evaluations.
     """
 
@@ -36,6 +37,7 @@ class Epoch:
         self.step = 0
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
         self.hits = torch.zeros((), dtype=torch.int64, device=device)
+        self.finite_steps = torch.zeros((), dtype=torch.int64, device=device)
         self.validation, self.test = Tally(device), Tally(device)
         self._before, self._began = 0.0, time.perf_counter()
         generators.seed(seed, number)
@@ -49,7 +51,13 @@ class Epoch:
         """Take in a training step: its mean loss and its number of right answers."""
         self.loss += loss.double() * images
         self.hits += hits
+        self.finite_steps += (self.loss - self.loss).eq(0)  # a sum that was not finite once never is again
         self.step += 1
+
+    def first_step_not_finite(self) -> int | None:
+        """Return the number, from 1, of the first step whose loss was not finite, or None; waits for the device."""
+        finite = int(self.finite_steps)
+        return finite + 1 if 0 <= finite < self.step else None
 
     def state(self) -> dict[str, Any]:
         """Return what it needs to go on, as tensors and plain values; the generators as they stand now."""
@@ -57,6 +65,7 @@ class Epoch:
             "step": self.step,
             "loss": self.loss,
             "hits": self.hits,
+            "finite_steps": self.finite_steps,
             "validation": self.validation.state(),
             "test": self.test.state(),
             "seconds": self.seconds,
@@ -67,6 +76,14 @@ class Epoch:
         """Go on from what `state` returned, on the same kind of device; the generators are put back, too."""
         self.step, self._before = state["step"], state["seconds"]
         self.loss, self.hits = state["loss"].to(self.device), state["hits"].to(self.device)
+        self.finite_steps = self._finite_steps(state).to(self.device)
         self.validation.resume(state["validation"])
         self.test.resume(state["test"])
         generators.restore(state["generators"], self.device)
+
+    def _finite_steps(self, state: dict[str, Any]) -> Tensor:
+        """Return what an older checkpoint lacks: all steps, or a number below 0 where one was not finite."""
+        given: Tensor | None = state.get("finite_steps")
+        if given is not None:
+            return given
+        return torch.tensor(self.step if bool(torch.isfinite(state["loss"])) else -(2**40))

@@ -14,8 +14,10 @@ from torch.nn import functional
 
 from aimlib.datasets.base import Images
 from aimlib.training.devices import autocast
-from aimlib.training.inputs import Scaling, load_batch
+from aimlib.training.inputs import Scaling
+from aimlib.training.loaders import HostLoader, Loader
 from aimlib.training.splits import Indices, batches
+from aimlib.training.steps.base import in_format
 
 _TOP = 5
 
@@ -89,6 +91,8 @@ def evaluate(
     counted: int | None = None,
     tally: Tally | None = None,
     between: Callable[[], None] | None = None,
+    loader: Loader | None = None,
+    memory_format: str = "channels_last",
 ) -> Evaluation:
     """Return the evaluation of `network`, put into evaluation mode, on the images `indices`.
 
@@ -97,16 +101,21 @@ def evaluate(
     counted : only so many images, the first ones, enter loss and accuracy; None: all. All are predicted.
     tally : an evaluation of the same images that was left; it goes on from there.
     between : called between two batches; what it raises leaves the evaluation, with `tally` up to date.
+    loader : of `images`; None gathers every batch on the host.
+    memory_format : the network's, as `training.memory_format` says it.
     """
     counted = len(indices) if counted is None else counted
     tally = tally or Tally(scaling.mean.device)
+    loader = loader or HostLoader(images, scaling.mean.device)
     network.eval()
     end = 0
-    for batch in batches(indices, batch_size):
+    plan = list(batches(indices, batch_size))
+    for number, batch in enumerate(plan, 1):
         end += len(batch)
         if end <= tally.seen:
             continue
-        _evaluate_batch(network, images, batch, scaling, precision, tally, counted)
+        x_BCHW, labels = loader.batch(batch, plan[number] if number < len(plan) else None)
+        _evaluate_batch(network, x_BCHW, labels, scaling, precision, tally, counted, memory_format)
         if between is not None and end < len(indices):
             between()
     predictions = torch.cat(tally.predicted).cpu().numpy()
@@ -117,9 +126,15 @@ def evaluate(
 
 @torch.inference_mode()
 def _evaluate_batch(
-    network: nn.Module, images: Images, batch: Indices, scaling: Scaling, precision: str, tally: Tally, counted: int
+    network: nn.Module,
+    x_BCHW: Tensor,
+    labels: Tensor,
+    scaling: Scaling,
+    precision: str,
+    tally: Tally,
+    counted: int,
+    memory_format: str,
 ) -> None:
-    x_BCHW, labels = load_batch(images, batch, scaling.mean.device)
     with autocast(scaling.mean.device, precision):
-        logits = network(scaling(x_BCHW))
-    tally.add(logits, labels, max(0, min(len(batch), counted - tally.seen)))
+        logits = network(in_format(scaling(x_BCHW), memory_format))
+    tally.add(logits, labels, max(0, min(len(labels), counted - tally.seen)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from aimlib.datasets.base import Images
+from aimlib.training.pixel_format import FINE, WHOLE, format_of, to_floats
 
 _CHUNK = 128
 
@@ -29,21 +31,21 @@ class Scaling:
     identity: bool = False
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:
-        """Return the scaled images; uint8 becomes float32."""
+        """Return the scaled images; stored pixels become float32."""
         if self.identity:
-            return x_BCHW.float()
+            return to_floats(x_BCHW)
         if x_BCHW.is_contiguous(memory_format=torch.channels_last):
             return self._by_rows(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         if x_BCHW.is_floating_point():
             return (x_BCHW - self.mean).div_(self.sd)
-        return x_BCHW.float().sub_(self.mean).div_(self.sd)
+        return to_floats(x_BCHW).sub_(self.mean).div_(self.sd)
 
     def _by_rows(self, x_BHWC: Tensor) -> Tensor:
         """Return the same, a row of pixels at a time: torch is slow where it has the few channels of a pixel."""
         width = x_BHWC.shape[2]
         mean, sd = (values.flatten().repeat(width) for values in (self.mean, self.sd))
         rows = x_BHWC.flatten(2)
-        floats = rows - mean if rows.is_floating_point() else rows.float().sub_(mean)
+        floats = rows - mean if rows.is_floating_point() else to_floats(rows).sub_(mean)
         return floats.div_(sd).view(x_BHWC.shape)
 
     def to(self, device: torch.device) -> Scaling:
@@ -56,13 +58,14 @@ def standardization(pixels: npt.NDArray[np.uint8], indices: npt.NDArray[np.int64
 
     A channel that is constant is only centred.
     """
-    channels = pixels.shape[3]
-    counts = np.zeros((channels, 256), dtype=np.int64)
+    channels, stored = pixels.shape[3], format_of(pixels)
+    counts = np.zeros((channels, stored.values), dtype=np.int64)
     for start in range(0, len(indices), _CHUNK):
         chunk = pixels[indices[start : start + _CHUNK]]
         for channel in range(channels):
             counts[channel] += _histogram(chunk[..., channel].ravel())
-    values, total = np.arange(256), counts.sum(axis=1, keepdims=True)
+    values = np.arange(stored.values) if stored == WHOLE else np.arange(stored.values) * stored.step
+    total = counts.sum(axis=1, keepdims=True)
     mean = (counts * values).sum(axis=1, keepdims=True) / total
     sd = np.sqrt((counts * (values - mean) ** 2).sum(axis=1, keepdims=True) / total)
     sd[sd == 0] = 1.0
@@ -73,8 +76,10 @@ def standardization(pixels: npt.NDArray[np.uint8], indices: npt.NDArray[np.int64
     )
 
 
-def _histogram(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Return how often each of 0 to 255 is among `values` [number]; counted in pairs, half as many."""
+def _histogram(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return how often each value that can be stored is among `values` [number]; bytes are counted in pairs."""
+    if values.dtype != WHOLE.stored:
+        return np.bincount(values, minlength=FINE.values)
     pairs = np.bincount(values[: len(values) // 2 * 2].view(np.uint16), minlength=2**16).reshape(256, 256)
     counts: npt.NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
     counts[values[len(values) // 2 * 2 :]] += 1
@@ -87,9 +92,9 @@ def identity_scaling(channels: int) -> Scaling:
 
 
 def load_batch(images: Images, indices: npt.NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return pixels [batch, channels, height, width], uint8, in channels-last memory, and labels [batch].
+    """Return pixels [batch, channels, height, width], as they are stored, in channels-last memory, and labels [batch].
 
-    They stay uint8, a quarter of the bytes, until augmentation or scaling makes floats of them.
+    They stay so, a quarter of the bytes, until augmentation or scaling makes floats of them.
     """
     pixels = torch.from_numpy(images.pixels[indices])  # indexing copies, so a read-only map stays untouched
     labels = torch.from_numpy(images.labels[indices])
@@ -97,5 +102,5 @@ def load_batch(images: Images, indices: npt.NDArray[np.int64], device: torch.dev
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return the tensor on `device`; to CUDA from pinned memory, without waiting for the copy."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    """Return the tensor on `device`; to any but the CPU from pinned memory, without waiting for the copy."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

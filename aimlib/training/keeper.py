@@ -66,6 +66,7 @@ class Keeper:
         self.run, self.run_id, self.directory, self.share = run, run_id, directory, share
         self.pause, self.on_checkpoint = pause, on_checkpoint
         self.attempts, self.before = 1, 0.0
+        self._peak_before: int | None = None
         self.started_at = datetime.now(UTC).isoformat()
         self.began = self.saved_at = time.perf_counter()
         self.cost = 0.0
@@ -77,6 +78,7 @@ class Keeper:
     def _resume(self, found: Checkpoint, directory: Path) -> None:
         run = self.run
         run.history, run.predictions = found.epochs, list(found.predictions.numpy())
+        run.step_kept = found.step
         try:
             run.network.load_state_dict(found.network)
             run.optimizer.load_state_dict(found.optimizer)
@@ -89,11 +91,19 @@ class Keeper:
                 f"new version?); delete it to start afresh"
             ) from error
         self.attempts, self.before, self.started_at = found.attempts + 1, found.seconds, found.started_at
+        self._peak_before = found.peak_device_bytes
 
     @property
     def seconds(self) -> float:
         """Wall time over all attempts so far."""
         return self.before + time.perf_counter() - self.began
+
+    @property
+    def peak_device_bytes(self) -> int | None:
+        """The most that torch held of a GPU's memory over all attempts so far, gaps included; None on the CPU."""
+        if self.run.device.type != "cuda":
+            return self._peak_before
+        return max(self._peak_before or 0, torch.cuda.max_memory_reserved(self.run.device))
 
     def keep(self) -> None:
         """Save the run after an epoch, unless saving would take more than its share of the time."""
@@ -128,6 +138,9 @@ class Keeper:
             attempts=self.attempts,
             started_at=self.started_at,
             under_way=run.under_way.state() if run.under_way is not None else None,
+            step=run.step_name,
+            data_on=run.data_on,
+            peak_device_bytes=self.peak_device_bytes,
         )
         file = checkpoints.save(state, self.directory)
         self.saved_at, self.saved_epochs = time.perf_counter(), len(run.history)

@@ -17,8 +17,9 @@ from aimlib.training.isolation import reproducible
 from aimlib.training.keeper import Keeper, OnCheckpoint, Pause, Paused
 from aimlib.training.outcomes import Outcome, outcome_of, outcome_so_far
 from aimlib.training.run import Diverged, Run
+from aimlib.training.steps.choice import OnNotice
 
-__all__ = ["OnCheckpoint", "OnEpoch", "Outcome", "Pause", "Paused", "outcome_so_far", "train"]
+__all__ = ["OnCheckpoint", "OnEpoch", "OnNotice", "Outcome", "Pause", "Paused", "outcome_so_far", "train"]
 
 _CHECKPOINT_SHARE = 0.05
 """Largest share of a run's time that goes into checkpoints: an epoch is not saved where saving would exceed it."""
@@ -39,6 +40,7 @@ def train(
     pause: Pause | None = None,
     on_checkpoint: OnCheckpoint | None = None,
     memory_share: float | None = None,
+    on_notice: OnNotice | None = None,
 ) -> Outcome:
     """Train one run to its end, going on from its checkpoint where there is one.
 
@@ -59,17 +61,22 @@ def train(
         not left.
     on_checkpoint : called with the file after every save, to copy it elsewhere; what it raises ends the attempt.
     memory_share : largest share of a GPU's memory that the run may take, see `limit_memory`; None sets no limit.
+    on_notice : called with what a user should know of the run, a sentence at a time: why its steps are not captured as
+        a graph, for example.
 
     Raises
     ------
     Paused: `pause` said so.
-    UsageError: data and configuration do not fit each other.
+    UsageError: data and configuration do not fit each other, or the device cannot run the steps that
+        ``training.step`` states.
     """
     device = device or torch.device("cpu")
     state = reproducible(threads=threads, tf32=config.training.tf32)
     with state, limited_memory(device, memory_share), kept_heap(device):
         generators.seed(config.seed, 0)
-        run = Run(config, data, device)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        run = Run(config, data, device, memory_share=memory_share, on_notice=on_notice)
         keeper = Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint)
         return outcome_of(run, keeper, _epochs(run, keeper, on_epoch))
 

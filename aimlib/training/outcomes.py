@@ -35,6 +35,9 @@ class Outcome:
     selected : accuracies and losses of that epoch.
     images : number of training, validation and test images.
     seconds, attempts, started_at : wall time over all attempts, their number, ISO time of the first.
+    step : how it took its steps, ``eager``, ``graph`` or ``compiled``.
+    data_on : where its images lay in the last attempt, ``device`` or ``host``; None where that is not known.
+    peak_device_bytes : the most that torch held of a GPU's memory, gaps included; None on the CPU.
     """
 
     status: str
@@ -47,6 +50,9 @@ class Outcome:
     seconds: float
     attempts: int
     started_at: str
+    step: str = "eager"
+    data_on: str | None = None
+    peak_device_bytes: int | None = None
 
 
 def outcome_of(run: Run, keeper: Keeper, diverged: str | None) -> Outcome:
@@ -79,6 +85,9 @@ def outcome_of(run: Run, keeper: Keeper, diverged: str | None) -> Outcome:
         seconds=keeper.seconds,
         attempts=keeper.attempts,
         started_at=keeper.started_at,
+        step=run.step_name,
+        data_on=run.data_on,
+        peak_device_bytes=keeper.peak_device_bytes,
     )
 
 
@@ -115,6 +124,9 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
         seconds=found.seconds,
         attempts=found.attempts,
         started_at=found.started_at,
+        step=found.step,
+        data_on=found.data_on,
+        peak_device_bytes=found.peak_device_bytes,
     )
 
 

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from aimlib.config import RunConfig
-from aimlib.datasets.base import DataSet, Images, ImageShape
+from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.errors import DataError
 from aimlib.models import build
-from aimlib.registry import schedules
+from aimlib.registry import optimizers, schedules
 from aimlib.training import splits
-from aimlib.training.augmentation import augment, draws
-from aimlib.training.devices import autocast
+from aimlib.training.augmentation import draws
 from aimlib.training.epoch import AfterPart, Epoch
 from aimlib.training.evaluation import Evaluation, Tally, evaluate
-from aimlib.training.inputs import identity_scaling, load_batch, standardization, to_device
+from aimlib.training.inputs import identity_scaling, to_device
+from aimlib.training.loaders import Loader, loader, place_of_data
 from aimlib.training.optimizers.groups import build_optimizer
+from aimlib.training.optimizers.on_device import Rates, runs_on_device
 from aimlib.training.schedules.base import Schedule
+from aimlib.training.standardization import standardization_of
+from aimlib.training.steps.base import MEMORY_FORMATS, Computation, Inputs, Step
+from aimlib.training.steps.choice import OnNotice, chosen_step, stated_step
+from aimlib.training.steps.eager import EagerStep
 from aimlib.training.stopping import should_stop
 
 
@@ -33,10 +37,32 @@ class Diverged(Exception):  # noqa: N818 -- an outcome, not an error
 
 
 class Run:
-    """A run under way. Everything that changes is in `network`, `optimizer`, `history`, `predictions`, `under_way`."""
+    """A run under way. Everything that changes is in `network`, `optimizer`, `history`, `predictions`, `under_way`.
 
-    def __init__(self, config: RunConfig, data: DataSet, device: torch.device) -> None:
+    Parameters
+    ----------
+    memory_share : the largest share of the device's memory that the run may take; None is all of it.
+    on_notice : called with what a user should know.
+
+    Attributes
+    ----------
+    computation : what its steps compute.
+    step_kept : how the run took its steps before it was resumed (``eager``, ``graph`` or ``compiled``); None at a
+        start.
+    data_on : where its images lie, ``device`` or ``host``; on the CPU both are one.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        data: DataSet,
+        device: torch.device,
+        *,
+        memory_share: float | None = None,
+        on_notice: OnNotice | None = None,
+    ) -> None:
         self.config, self.data, self.device = config, data, device
+        self._on_notice: OnNotice = on_notice or (lambda _: None)
         self.options = config.training
         self.seed = config.seed
         pixels = data.train.pixels
@@ -58,17 +84,40 @@ class Run:
         self._validation_order = splits.fixed_order(self.validation, data.train.names)
         self._refuse_empty_evaluation()
         standardise = self.options.input_scaling == "standardise"
-        scaling = standardization(pixels, self.training) if standardise else identity_scaling(channels)
+        scaling = standardization_of(data, self.training) if standardise else identity_scaling(channels)
         self.scaling = scaling.to(device)
         self.network = self._initial_network()
         self.optimizer = build_optimizer(self.options.optimizer, self.network)
+        self.computation = self._computed()
+        self.step_kept: str | None = None
+        self._step = stated_step(config, self.computation)
+        self.data_on, self._loaders = self._placed(memory_share)
         self.history: list[dict[str, Any]] = []
         self.predictions: list[npt.NDArray[Any]] = []
         self.under_way: Epoch | None = None
 
     def _initial_network(self) -> torch.nn.Module:
         network = build(self.config.model, self.shape, self.seed)
-        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        layout = MEMORY_FORMATS[self.options.memory_format]
+        return network.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
+
+    def _computed(self) -> Computation:
+        """Return what a step computes."""
+        plugin = optimizers.get(self.options.optimizer.name)
+        takes_tensors = bool(plugin.on_device) and runs_on_device(self.device)
+        rates = Rates(self.optimizer, self.device) if takes_tensors else None
+        return Computation(self.network, self.optimizer, self.scaling, self.options, self.device, rates)
+
+    def _placed(self, memory_share: float | None) -> tuple[str, dict[str, Loader]]:
+        """Return where the images lie, and the loader of each split."""
+        splits_of = {"train": self.data.train, "test": self.data.test}
+        place = place_of_data(self.config, self.data, self.device, memory_share)
+        try:
+            return place, {name: loader(images, self.device, place) for name, images in splits_of.items()}
+        except torch.OutOfMemoryError:
+            if self.options.data_on != "auto":
+                raise
+        return "host", {name: loader(images, self.device, "host") for name, images in splits_of.items()}
 
     def _refuse_empty_evaluation(self) -> None:
         size = self.options.batch_size
@@ -120,7 +169,7 @@ class Run:
         validation, test = self.evaluate(under_way, after_part)
         losses = (loss, test.loss, validation.loss if validation else 0.0)
         if not np.isfinite(losses).all():
-            raise Diverged(f"loss not finite in epoch {under_way.number}")
+            raise Diverged(self._reason(under_way))
         self.predictions.append(self._compact(test))
         self.history.append(
             {
@@ -138,6 +187,12 @@ class Run:
         )
         self.under_way = None
 
+    @staticmethod
+    def _reason(under_way: Epoch) -> str:
+        """Say in which epoch a loss was not finite, and in which of its steps if it was one of training."""
+        step = under_way.first_step_not_finite()
+        return f"loss not finite in epoch {under_way.number}" + (f", step {step}" if step is not None else "")
+
     def _train_epoch(self, under_way: Epoch, after_part: AfterPart | None) -> tuple[float, float]:
         """Take the steps that are left; return mean loss and accuracy over the batches of the epoch."""
         self.network.train()
@@ -154,7 +209,8 @@ class Run:
             if schedule is not None:
                 for group in self.optimizer.param_groups:
                     group["lr"] = schedule.rate(number - 1 + step / len(plan)) * group["lr_scale"]
-            under_way.add(*self.step(plan[step], number), len(plan[step]))
+            following = plan[step + 1] if step + 1 < len(plan) else None
+            under_way.add(*self.step(plan[step], number, following), len(plan[step]))
             if after_part is not None:
                 after_part()
         count = sum(len(batch) for batch in plan)
@@ -165,22 +221,37 @@ class Run:
             return splits.epoch_order(self.training, self.seed, number)
         return splits.fixed_order(self.training, self.data.train.names)
 
-    def step(self, batch: splits.Indices, epoch: int) -> tuple[Tensor, Tensor]:
-        """Train on one batch; return its mean loss and its number of right answers, on the device."""
-        x_BCHW, labels = load_batch(self.data.train, batch, self.device)
+    def step(self, batch: splits.Indices, epoch: int, following: splits.Indices | None = None) -> tuple[Tensor, Tensor]:
+        """Train on one batch; return its mean loss and its number of right answers, on the device.
+
+        Both may be overwritten by the next step.
+
+        Parameters
+        ----------
+        following : the batch after it, which is got ready meanwhile; None where there is none.
+        """
+        inputs = self.inputs(batch, epoch, following)
+        return self._step_for(inputs).take(inputs)
+
+    @property
+    def step_name(self) -> str:
+        """How the run takes its steps: ``eager``, ``graph`` or ``compiled``."""
+        return self._step.name if self._step is not None else self.step_kept or EagerStep.name
+
+    def inputs(self, batch: splits.Indices, epoch: int, following: splits.Indices | None = None) -> Inputs:
+        """Return a batch and its draws on the device."""
+        x_BCHW, labels_B = self._loaders["train"].batch(batch, following)
         augmentation = self.options.augmentation
-        if augmentation is not None:
-            chance = to_device(draws(self.seed, epoch, batch, augmentation), self.device)
-            x_BCHW = augment(x_BCHW, chance, augmentation, self.scaling)
-        else:
-            x_BCHW = self.scaling(x_BCHW)
-        with autocast(self.device, self.options.precision):
-            logits = self.network(x_BCHW)
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.options.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
+        chance = None if augmentation is None else draws(self.seed, epoch, batch, augmentation)
+        return Inputs(x_BCHW, labels_B, None if chance is None else to_device(chance, self.device))
+
+    def _step_for(self, inputs: Inputs) -> Step:
+        """Return how steps are taken; where that is open, it is decided at the first batch of full size."""
+        if self._step is None:
+            if len(inputs.labels_B) < self.options.batch_size:
+                return EagerStep(self.computation)
+            self._step = chosen_step(self.config, self.computation, inputs, self.step_kept, self._on_notice)
+        return self._step
 
     def evaluate(
         self, under_way: Epoch | None = None, after_part: AfterPart | None = None
@@ -195,20 +266,20 @@ class Run:
         validation = None
         if len(self.validation):
             is_new = of_validation is None or of_validation.seen < len(self.validation)
-            validation = self._evaluated(self.data.train, self._validation_order, of_validation, after_part)
+            validation = self._evaluated("train", self._validation_order, of_validation, after_part)
             if is_new and after_part is not None:
                 after_part()
-        return validation, self._evaluated(self.data.test, self._test_order, of_test, after_part)
+        return validation, self._evaluated("test", self._test_order, of_test, after_part)
 
     def _evaluated(
-        self, images: Images, order: splits.Indices, tally: Tally | None, between: AfterPart | None
+        self, split: Literal["train", "test"], order: splits.Indices, tally: Tally | None, between: AfterPart | None
     ) -> Evaluation:
         """Evaluate in the fixed order; return predictions in the order of the images."""
         size = self.options.batch_size
         counted = len(order) // size * size if self.options.evaluation_drop_last else len(order)
         found = evaluate(
             self.network,
-            images,
+            self.data.train if split == "train" else self.data.test,
             order,
             self.scaling,
             batch_size=2 * size,
@@ -216,6 +287,8 @@ class Run:
             counted=counted,
             tally=tally,
             between=between,
+            loader=self._loaders[split],
+            memory_format=self.options.memory_format,
         )
         return replace(found, predictions=found.predictions[np.argsort(order)])
 

@@ -72,6 +72,7 @@ class StepTimer:
             run.scaling,
             batch_size=len(batch),
             precision=run.options.precision,
+            memory_format=run.options.memory_format,
         )
 
 

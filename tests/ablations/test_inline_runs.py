@@ -63,7 +63,8 @@ def test_rows_are_complete(calm: Path) -> None:
     for row in found:
         assert {column.name for column in TRIALS} <= set(row)
         unknown = {column.name for column in TRIALS if row[column.name] is None}
-        assert unknown <= {"reason", "traceback", "git_commit", "git_dirty"}
+        assert unknown <= {"reason", "traceback", "git_commit", "git_dirty", "device_uuid", "peak_device_bytes"}
+        assert (row["step"], row["data_on"]) == ("eager", "host")
         assert (row["status"], row["epochs_run"], row["attempts"]) == ("finished", 2, 1)
         assert row["predictions.epochs"] == 2
         assert len(row["predictions"]) == 2 * 500

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_runs import data_set, restored_registries, run_config
 
 import aimlib.training.run
 from aimlib.registry import schedules
-from aimlib.training.loop import train
+from aimlib.training import checkpoints
+from aimlib.training.epoch import Epoch
+from aimlib.training.loop import Paused, train
 from aimlib.training.schedules.base import Schedule
 
 MLP = {"backbone": {"name": "mlp", "widths": [16]}}
@@ -33,7 +37,7 @@ def explosion() -> Iterator[None]:
 
 def test_divergence_keeps_the_epochs_before_it(explosion: None) -> None:
     outcome = train(run_config(model=MLP, training__epochs=5, training__schedule="explosion"), data_set())
-    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 3")
+    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 3, step 2")
     assert [row["epoch"] for row in outcome.epochs] == [1, 2]
     assert outcome.predictions.shape == (2, 18)
     assert outcome.selected_epoch == 2
@@ -47,7 +51,7 @@ def test_divergence_in_the_first_epoch_reports_the_network_at_its_start() -> Non
     absurd = {"name": "sgd", "learning_rate": 1e30}
     called: list[Any] = []
     outcome = train(run_config(model=MLP, training__optimizer=absurd), data, on_epoch=called.append)
-    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 1")
+    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 1, step 2")
     assert outcome.epochs == called == []
     assert outcome.selected_epoch == 0
     assert outcome.predictions.shape == (1, 300)
@@ -70,3 +74,66 @@ def test_loss_that_is_finite_in_training_alone_is_divergence(broken: int, monkey
     outcome = train(run_config(model=MLP, training__epochs=4), data_set())
     assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 2")
     assert len(outcome.epochs) == 1
+
+
+# In which step
+
+
+@pytest.fixture
+def late_explosion() -> Iterator[None]:
+    """The rate explodes at the start of the third of the four steps of the second epoch."""
+    with restored_registries():
+
+        @schedules.register("late_explosion")
+        class LateExplosion(Schedule):
+            def rate(self, time: float) -> float:
+                return 1e30 if time >= 1.5 else self.learning_rate
+
+        yield
+
+
+LATE: dict[str, Any] = {"model": MLP, "training__epochs": 4, "training__schedule": "late_explosion"}
+
+
+def test_the_first_step_that_was_not_finite_is_named(late_explosion: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses: list[float] = []
+    real = Epoch.add
+
+    def add(self: Epoch, loss: Any, hits: Any, images: int) -> None:
+        losses.append(float(loss))
+        real(self, loss, hits, images)
+
+    monkeypatch.setattr(Epoch, "add", add)
+    outcome = train(run_config(**LATE), data_set())
+    first = next(number for number, loss in enumerate(losses, 1) if not np.isfinite(loss))
+    assert first == 4 + 4, "the step after that which moved the weights"
+    assert (outcome.status, outcome.reason) == ("diverged", "loss not finite in epoch 2, step 4")
+
+
+@pytest.mark.parametrize("asked", [6, 7, 8, 9])
+def test_the_step_is_named_after_a_pause(late_explosion: None, asked: int, tmp_path: Path) -> None:
+    """Before, in and after the step, and in the evaluation."""
+    config, data, times = run_config(**LATE), data_set(), iter(range(1, 100))
+    with pytest.raises(Paused):
+        train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=lambda: next(times) == asked + 2)
+    outcome = train(config, data, run_id="run", checkpoint_directory=tmp_path)
+    assert outcome.reason == "loss not finite in epoch 2, step 4"
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [(8, "loss not finite in epoch 2, step 4"), (10, "loss not finite in epoch 2")],
+    ids=["before the step", "after it"],
+)
+def test_a_checkpoint_from_before_steps_were_counted(
+    late_explosion: None, asked: int, reason: str, tmp_path: Path
+) -> None:
+    config, data, times = run_config(**LATE), data_set(), iter(range(1, 100))
+    with pytest.raises(Paused) as paused:
+        train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=lambda: next(times) == asked)
+    assert (paused.value.epochs, paused.value.step) == (1, asked - 6)
+    file = tmp_path / checkpoints.FILE
+    state = torch.load(file, weights_only=True)
+    del state["under_way"]["finite_steps"]
+    torch.save(state, file)
+    assert train(config, data, run_id="run", checkpoint_directory=tmp_path).reason == reason

@@ -115,7 +115,9 @@ def test_without_validation_its_columns_are_empty() -> None:
 def test_bfloat16_trains_and_parameters_stay_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[Run] = []
     real = Run.__init__
-    monkeypatch.setattr(Run, "__init__", lambda self, *given: (real(self, *given), runs.append(self))[0])
+    monkeypatch.setattr(
+        Run, "__init__", lambda self, *given, **named: (real(self, *given, **named), runs.append(self))[0]
+    )
     half, full = (train(run_config(model=AIM, training__precision=p), data_set()) for p in ("bfloat16", "float32"))
     assert half.status == "finished"
     assert half.epochs[0]["train_loss"] != full.epochs[0]["train_loss"]
@@ -128,9 +130,9 @@ def test_order_of_training_images(shuffle: bool, monkeypatch: pytest.MonkeyPatch
     order: dict[int, list[int]] = {}
     real = Run.step
 
-    def step(self: Run, batch: Any, epoch: int) -> Any:
+    def step(self: Run, batch: Any, epoch: int, following: Any = None) -> Any:
         order.setdefault(epoch, []).extend(batch.tolist())
-        return real(self, batch, epoch)
+        return real(self, batch, epoch, following)
 
     monkeypatch.setattr(Run, "step", step)
     data = data_set()

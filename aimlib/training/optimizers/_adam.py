@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aimlib.dimensions import Dimension, Real
 from aimlib.registry import optimizers
 from aimlib.training.optimizers.base import BelowOne, OptimizerConfig, OptimizerPlugin, Positive
+from aimlib.training.optimizers.on_device import Parameters, lies_on_device, zero_state
 
 
 class _AsTheyLie(torch.optim.Adam):
@@ -34,6 +34,57 @@ class _AsTheyLie(torch.optim.Adam):
 
 class DecoupledAsTheyLie(_AsTheyLie, torch.optim.AdamW):
     """The same of AdamW."""
+
+
+class _UncorrectedOnDevice(_AsTheyLie):
+    """Adam with epsilon on the root of the uncorrected second moment, its count of steps and its rate on the device.
+
+    Torch's own takes an epsilon from Python, and this one, put into torch's formula, changes from step to step.
+    """
+
+    decoupled: ClassVar[bool] = False
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Change the parameters by their gradients; the first parameter's count of steps is everyone's."""
+        for group in self.param_groups:
+            gathered: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
+            self._init_group(group, *gathered)
+            if gathered[0]:
+                self._change(group, *gathered)
+
+    def _change(
+        self,
+        group: dict[str, Any],
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        means: list[Tensor],
+        squares: list[Tensor],
+        _: list[Tensor],
+        steps: list[Tensor],
+    ) -> None:
+        rate, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
+        torch._foreach_add_(steps, 1)
+        if decay and self.decoupled:
+            torch._foreach_mul_(parameters, 1 - rate * decay)
+        elif decay:
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=decay))
+        torch._foreach_lerp_(means, gradients, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_add_(roots, group["eps"])
+        changes = torch._foreach_div(means, roots)
+        done = steps[0].double()
+        correction = torch.sqrt(1 - torch.pow(beta2, done)) / (1 - torch.pow(beta1, done))
+        torch._foreach_mul_(changes, (correction * rate).float())
+        torch._foreach_sub_(parameters, changes)
+
+
+class DecoupledUncorrectedOnDevice(_UncorrectedOnDevice, torch.optim.AdamW):
+    """The same of AdamW."""
+
+    decoupled = True
 
 
 def _lies_channels_last(tensor: Tensor) -> bool:
@@ -61,21 +112,33 @@ class Adam(OptimizerPlugin):
         """Whether a step is one pass over parameters, gradients and moments: the more parameters, the faster; rounded
         otherwise, so that numbers differ in their last digits."""
 
+    on_device = True
     config: Config
     algorithm: ClassVar[type[torch.optim.Adam]] = _AsTheyLie
+    uncorrected_on_device: ClassVar[type[torch.optim.Adam]] = _UncorrectedOnDevice
 
-    def build(self, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
-        """Return torch's optimizer."""
-        o = self.config
-        optimizer = self.algorithm(
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """Return torch's optimizer; on a GPU its ``capturable`` one, which counts steps there.
+
+        There `fused` has no effect together with `epsilon_on: uncorrected`, which torch's fused kernel does not know.
+        """
+        o, parameters = self.config, list(parameters)
+        on_device, uncorrected = lies_on_device(parameters), o.epsilon_on == "uncorrected"
+        fused = o.fused and not (on_device and uncorrected)
+        algorithm = self.uncorrected_on_device if on_device and uncorrected else self.algorithm
+        optimizer = algorithm(
             parameters,
             lr=o.learning_rate,
             betas=(o.beta1, o.beta2),
             eps=o.epsilon,
             weight_decay=o.weight_decay,
-            fused=o.fused or None,
+            fused=fused or None,
+            foreach=True if on_device and not fused else None,
+            capturable=on_device,
         )
-        if o.epsilon_on == "uncorrected":
+        if on_device:
+            zero_state(optimizer, "exp_avg", "exp_avg_sq", step=True)
+        elif uncorrected:
             optimizer.register_step_pre_hook(_Uncorrected(o.epsilon, o.beta2))
             optimizer.register_step_post_hook(_Plain(o.epsilon))
         return optimizer
@@ -85,6 +148,7 @@ class _Uncorrected:
     """Before step t, sets the epsilon that torch's formula needs: epsilon hat / sqrt(1 - beta2^t).
 
     With it lr m / ((1 - b1^t) (sqrt(v / (1 - b2^t)) + eps)) equals lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + hat).
+    For the CPU, where counts of steps lie on the host.
     """
 
     def __init__(self, epsilon: float, beta2: float) -> None:

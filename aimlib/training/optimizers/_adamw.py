@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from aimlib.dimensions import Dimension, Real
 from aimlib.registry import optimizers
-from aimlib.training.optimizers._adam import Adam, DecoupledAsTheyLie
+from aimlib.training.optimizers._adam import Adam, DecoupledAsTheyLie, DecoupledUncorrectedOnDevice
 from aimlib.training.optimizers.base import NonNegative
 
 
@@ -20,6 +20,7 @@ class AdamW(Adam):
         "weight_decay": Real(1e-4, 0.3, log=True),
     }
     algorithm = DecoupledAsTheyLie
+    uncorrected_on_device = DecoupledUncorrectedOnDevice
 
     class Config(Adam.Config):
         """Defaults as in torch."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import model_validator
-from torch import nn
 
 from aimlib.dimensions import Dimension, Real
 from aimlib.registry import optimizers
 from aimlib.training.optimizers.base import BelowOne, OptimizerConfig, OptimizerPlugin, Positive
+from aimlib.training.optimizers.on_device import Parameters, lies_on_device, zero_state
 
 
 @optimizers.register("sgd")
@@ -36,16 +35,21 @@ class Sgd(OptimizerPlugin):
                 raise ValueError("nesterov: true needs momentum above 0; give momentum, or remove nesterov")
             return self
 
+    on_device = True
     config: Config
 
-    def build(self, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
-        """Return torch's SGD."""
-        o = self.config
-        return torch.optim.SGD(
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """Return torch's SGD; on a GPU always the fused one, as no other takes its learning rate from there."""
+        o, parameters = self.config, list(parameters)
+        on_device = lies_on_device(parameters)
+        optimizer = torch.optim.SGD(
             parameters,
             lr=o.learning_rate,
             momentum=o.momentum,
             nesterov=o.nesterov,
             weight_decay=o.weight_decay,
-            fused=o.fused or None,
+            fused=(o.fused or on_device) or None,
         )
+        if on_device and o.momentum:
+            zero_state(optimizer, "momentum_buffer", step=False)
+        return optimizer

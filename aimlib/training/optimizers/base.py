@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
 
 from aimlib.component import ComponentConfig
+from aimlib.training.optimizers.on_device import Parameters
 
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -25,13 +24,20 @@ class OptimizerConfig(ComponentConfig):
 
 
 class OptimizerPlugin(ABC):
-    """Base of the family `aimlib.optimizers`."""
+    """Base of the family `aimlib.optimizers`.
+
+    Attributes
+    ----------
+    on_device : on a GPU, its optimizers take their learning rate as a tensor there, have all their state from the start
+        and read nothing back. Steps of others are not captured as graphs.
+    """
 
     Config = OptimizerConfig
+    on_device: ClassVar[bool] = False
 
     def __init__(self, config: OptimizerConfig) -> None:
         self.config = config
 
     @abstractmethod
-    def build(self, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Return the optimizer over the trainable parameters, or over groups of them in torch's form."""

@@ -1,0 +1,192 @@
+"""A stand-in for CUDA graphs on the CPU: captures a step operation by operation and replays it on the same memory.
+
+It replaces the entry points into CUDA (graphs, streams, the current device) and nothing of torch above them: the
+context manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As there, a capture
+computes nothing that lasts; Python code runs at the capture alone, so that numbers of Python stay what they were then;
+a replay reads and writes the memory that the capture saw; generators must be registered and are advanced by replays;
+what would wait for the device fails. Not shown by it: whether cuDNN and cuBLAS choose the same kernels in a capture and
+outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from aimlib.testing.device_waits import WAITING, optimizers_on
+from aimlib.training.steps import graph
+
+_aten = torch.ops.aten
+
+
+class RecordedGraph:
+    """What `torch.cuda.CUDAGraph` is on a GPU."""
+
+    def __init__(self, keep_graph: bool = False) -> None:
+        self._generators: list[torch.Generator] = [torch.default_generator]
+        self._recorder: _Recorder | None = None
+        self.replays = 0
+
+    def register_generator_state(self, generator: torch.Generator) -> None:
+        """Let captured operations draw from `generator`; the default one is registered already, as on a GPU."""
+        self._generators.append(generator)
+
+    def capture_begin(self, *_: Any, **__: Any) -> None:
+        """Record operations from now on."""
+        self._recorder = _Recorder(self._generators)
+        self._recorder.__enter__()
+
+    def capture_end(self) -> None:
+        """Stop recording; take back what was computed meanwhile."""
+        assert self._recorder is not None
+        self._recorder.__exit__(None, None, None)
+        self._recorder.take_back()
+
+    def replay(self) -> None:
+        """Repeat the recorded operations on the recorded memory."""
+        assert self._recorder is not None
+        self.replays += 1
+        self._recorder.replay()
+
+    def reset(self) -> None:
+        """Forget what was recorded."""
+        self._recorder = None
+
+    def pool(self) -> tuple[int, int]:
+        """Return a name for its memory."""
+        return (0, id(self))
+
+
+@dataclass(frozen=True)
+class _Call:
+    """An operation, and what it was given and returned."""
+
+    operation: Any
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    returned: Any
+
+
+class _Recorder(TorchDispatchMode):
+    """Records operations, and keeps what the memory that they touch held before."""
+
+    def __init__(self, generators: list[torch.Generator]) -> None:
+        super().__init__()
+        self._generators = generators
+        self._calls: list[_Call] = []
+        self._own: set[int] = set()
+        self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+        self._drawn = torch.get_rng_state()
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
+    ) -> Any:
+        options = options or {}
+        self._refuse(operation, arguments, options)
+        given = _storages((arguments, options))
+        for key, storage in given.items():
+            if key not in self._own and key not in self._before:
+                self._before[key] = (storage, storage.clone())
+        returned = operation(*arguments, **options)
+        self._own |= set(_storages(returned)) - set(given)
+        self._calls.append(_Call(operation, arguments, options, returned))
+        return returned
+
+    def _refuse(self, operation: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        name = getattr(operation, "overloadpacket", operation)
+        by_truth = name is _aten.index and any(_is_truth(leaf) for leaf in tree_leaves(arguments[1:]))
+        if name in WAITING or by_truth:
+            raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({operation})")
+        generator = options.get("generator")
+        if generator is not None and generator not in self._generators:
+            raise RuntimeError("Attempt to increase offset for a CUDA generator not in capture mode.")
+
+    def take_back(self) -> None:
+        """Give memory and generator the values that they had before the capture."""
+        for storage, before in self._before.values():
+            storage.copy_(before)
+        self._before.clear()
+        torch.set_rng_state(self._drawn)
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for call in self._calls:
+            given = _storages((call.arguments, call.options))
+            again = call.operation(*call.arguments, **call.options)
+            for recorded, computed in zip(tree_leaves(call.returned), tree_leaves(again), strict=True):
+                if isinstance(recorded, Tensor) and recorded.untyped_storage()._cdata not in given:
+                    _put(computed, recorded)
+
+
+def _put(computed: Tensor, recorded: Tensor) -> None:
+    """Give a recorded tensor's memory what was computed."""
+    if computed.stride() == recorded.stride() and computed.untyped_storage().nbytes() == _bytes(recorded):
+        recorded.untyped_storage().copy_(computed.untyped_storage())
+    else:
+        recorded.copy_(computed)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.untyped_storage().nbytes()
+
+
+def _storages(values: Any) -> dict[int, torch.UntypedStorage]:
+    """Return the memory of all tensors among values."""
+    found = [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    return {storage._cdata: storage for storage in found}
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.bool
+
+
+class _Stream:
+    """A stream of a device that does one thing after the other."""
+
+    def __init__(self, device: Any = None, priority: int = 0) -> None:
+        self.device = device
+
+    def wait_stream(self, other: Any) -> None:
+        """Nothing to wait for."""
+
+    def wait_event(self, event: Any) -> None:
+        """Nothing to wait for."""
+
+    def record_event(self, event: Any = None) -> Any:
+        """Return what tells that all is done."""
+        return event
+
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
+
+
+@contextmanager
+def cuda_graphs_on_cpu() -> Iterator[None]:
+    """Let the CPU capture and replay steps, and let its optimizers take tensors, as on a GPU."""
+    current = _Stream()
+    with ExitStack() as stack:
+
+        def replace(owner: Any, name: str, by: Any, *, create: bool = False) -> None:
+            stack.enter_context(mock.patch.object(owner, name, by, create=create))
+
+        replace(torch.cuda, "CUDAGraph", RecordedGraph)
+        replace(torch.cuda, "Stream", _Stream)
+        replace(torch.cuda, "stream", lambda _: nullcontext())
+        replace(torch.cuda, "current_stream", lambda _=None: current)
+        replace(torch.cuda, "current_device", lambda: 0)
+        replace(torch.cuda, "default_generators", (torch.default_generator,))
+        replace(torch.cuda, "synchronize", lambda _=None: None)
+        replace(torch.cuda, "empty_cache", lambda: None)
+        replace(torch._C, "_host_emptyCache", lambda: None, create=True)
+        replace(torch.cuda.graph, "default_capture_stream", None)
+        stack.enter_context(optimizers_on("cpu"))
+        replace(graph, "DEVICES", graph.DEVICES | {"cpu"})
+        yield

@@ -1,0 +1,131 @@
+"""Does the host wait for the device in a step? Asked without one: tensors on the meta device stand for those on it.
+
+What makes a host wait for a GPU is known from the operations alone: reading a number from it, results whose size
+depends on values there (boolean indexing), and copies from memory that is not pinned, among them indices given as
+lists. On a card `torch.cuda.set_sync_debug_mode` tells the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from aimlib.training.optimizers import on_device
+
+DEVICE = torch.device("meta")
+"""Stands for a GPU: nothing on it can be read."""
+
+_aten = torch.ops.aten
+WAITING = frozenset(
+    {
+        _aten._local_scalar_dense,
+        _aten.nonzero,
+        _aten.masked_select,
+        _aten.equal,
+        _aten.is_nonzero,
+        _aten._unique2,
+        _aten.unique_dim,
+        _aten.unique_consecutive,
+    }
+)
+"""Operations whose result the host must read."""
+_INDEXING = frozenset({_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_})
+_COPYING = frozenset({_aten._to_copy, _aten.copy_})
+
+
+class DeviceWaits(TorchDispatchMode):
+    """Notes every operation that would make the host wait for the device.
+
+    Parameters
+    ----------
+    indices : tensors that lay on the device before and serve as indices.
+
+    Attributes
+    ----------
+    found : what was met, in words.
+    """
+
+    def __init__(self, *indices: Tensor) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self._pinned: dict[int, torch.UntypedStorage] = {}
+        self._seen = {index.untyped_storage()._cdata: index.untyped_storage() for index in indices}
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
+    ) -> Any:
+        options = options or {}
+        name = operation.overloadpacket
+        if name is _aten._pin_memory:
+            return self._pin(arguments[0])
+        if name is _aten.is_pinned:
+            return self._is_pinned(arguments[0])
+        reason = self._reason(name, arguments, options)
+        if reason:
+            self.found.append(f"{operation}: {reason}")
+        returned = operation(*arguments, **options)
+        storages = [leaf.untyped_storage() for leaf in tree_leaves(returned) if isinstance(leaf, Tensor)]
+        self._seen |= {storage._cdata: storage for storage in storages}
+        return returned
+
+    def _reason(self, name: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
+        tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+        if name in WAITING:
+            return "the host reads its result" if any(map(_is_there, tensors)) else ""
+        if name in _INDEXING and tensors and _is_there(tensors[0]):
+            indices = [leaf for leaf in tree_leaves(arguments[1]) if isinstance(leaf, Tensor)]
+            if any(index.dtype in {torch.bool, torch.uint8} for index in indices):
+                return "an index by truth values"
+            # Torch makes a tensor of a list, and copies it to the device, without any operation that could be seen.
+            made = all(_is_there(index) and index.untyped_storage()._cdata in self._seen for index in indices)
+            return "" if made else "an index that comes from the host"
+        if name in _COPYING:
+            return self._copy_waits(name, arguments, options)
+        return ""
+
+    def _copy_waits(self, name: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
+        """Return why a copy waits, or an empty string."""
+        source = arguments[1] if name is _aten.copy_ else arguments[0]
+        to = arguments[0].device if name is _aten.copy_ else torch.device(options.get("device") or source.device)
+        given = arguments[2] if name is _aten.copy_ and len(arguments) > 2 else options.get("non_blocking", False)
+        if _is_there(source):
+            return "" if to == DEVICE else "a copy to the host"
+        if to != DEVICE:
+            return ""
+        return "" if given and self._is_pinned(source) else "a copy from memory that is not pinned"
+
+    def _pin(self, tensor: Tensor) -> Tensor:
+        pinned = tensor.clone()
+        storage = pinned.untyped_storage()
+        self._pinned[storage._cdata] = storage
+        return pinned
+
+    def _is_pinned(self, tensor: Tensor) -> bool:
+        return not _is_there(tensor) and tensor.untyped_storage()._cdata in self._pinned
+
+
+@contextmanager
+def optimizers_on(*kinds: str) -> Iterator[None]:
+    """Let optimizers of parameters on these types of device take numbers that change as tensors, as on a GPU."""
+    import torch.optim.adam as module  # noqa: PLC0415 -- the package has a class of nearly that name
+
+    known = module._get_capturable_supported_devices  # type: ignore[attr-defined]
+
+    def extended(*given: Any, **named: Any) -> list[str]:
+        return [*known(*given, **named), *kinds]
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(module, "_get_capturable_supported_devices", extended))
+        stack.enter_context(mock.patch.object(on_device, "DEVICES", on_device.DEVICES | set(kinds)))
+        yield
+
+
+def _is_there(tensor: Tensor) -> bool:
+    return tensor.device.type == DEVICE.type

@@ -1,0 +1,162 @@
+"""Where the images of a run lie, and how a batch of them comes to the training device.
+
+* `ResidentLoader`: all images lie on the device as they are stored; a batch is gathered there.
+* `PrefetchingLoader`: they lie on the host; a thread gathers the next batch into pinned memory and copies it, on a
+  stream of its own, while the device trains on the one before.
+* `HostLoader`: they lie on the host, and the device is the CPU or the caller says nothing of the next batch.
+
+The bits of a batch are the same in all three. On the CPU the images lie on the host either way, in the memory map that
+all processes share.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from aimlib.config import RunConfig
+from aimlib.datasets.base import DataSet, Images
+from aimlib.training.inputs import load_batch, to_device
+
+Indices = npt.NDArray[np.int64]
+Batch = tuple[Tensor, Tensor]
+"""Stored pixels [batch, channels, height, width], channels last in memory, and labels [batch]."""
+
+LARGEST_SHARE = 0.25
+"""With ``data_on: auto`` images lie on the device where they take no more than this share of what the run may take of
+its memory. The other three quarters are for network, optimizer, activations and the gaps between them."""
+
+_PART_BYTES = 2**26
+"""How much is copied to the device at a time."""
+
+
+class Loader(ABC):
+    """Gives batches of one split on a device."""
+
+    @abstractmethod
+    def batch(self, indices: Indices, following: Indices | None = None) -> Batch:
+        """Return the images `indices`.
+
+        Parameters
+        ----------
+        following : the batch that will be asked for next, if it is known; it may be got ready meanwhile.
+        """
+
+
+class HostLoader(Loader):
+    """Gathers every batch on the host when it is asked for."""
+
+    def __init__(self, images: Images, device: torch.device) -> None:
+        self._images, self._device = images, device
+
+    def batch(self, indices: Indices, following: Indices | None = None) -> Batch:
+        """Return the images `indices`."""
+        return load_batch(self._images, indices, self._device)
+
+
+class ResidentLoader(Loader):
+    """Holds all images on the device."""
+
+    def __init__(self, images: Images, device: torch.device) -> None:
+        self._device = device
+        self._pixels_NHWC = _whole(images.pixels, device)
+        self._labels_N = torch.from_numpy(images.labels).to(device)
+
+    def batch(self, indices: Indices, following: Indices | None = None) -> Batch:
+        """Return the images `indices`."""
+        chosen_B = to_device(torch.from_numpy(indices), self._device)
+        pixels_BHWC = _gathered(self._pixels_NHWC, chosen_B)
+        return pixels_BHWC.permute(0, 3, 1, 2), self._labels_N.index_select(0, chosen_B)
+
+
+class PrefetchingLoader(Loader):
+    """Gets the next batch ready while the device works on the one before."""
+
+    def __init__(self, images: Images, device: torch.device) -> None:
+        self._images, self._device = images, device
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="next-batch")
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._next: tuple[Indices, Future[tuple[Batch, torch.cuda.Event | None]]] | None = None
+
+    def batch(self, indices: Indices, following: Indices | None = None) -> Batch:
+        """Return the images `indices`; get `following` ready."""
+        ready = self._next
+        if ready is None or not np.array_equal(ready[0], indices):
+            ready = (indices, self._thread.submit(self._load, indices))
+        batch, copied = ready[1].result()
+        self._next = None if following is None else (following, self._thread.submit(self._load, following))
+        if copied is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_event(copied)
+            for tensor in batch:  # allocated on the other stream, where its memory is free for the batch after next
+                tensor.record_stream(current)
+        return batch
+
+    def _load(self, indices: Indices) -> tuple[Batch, torch.cuda.Event | None]:
+        """Gather and copy a batch, on the thread; return it with what tells that it was copied."""
+        if self._stream is None:
+            with nullcontext():
+                return load_batch(self._images, indices, self._device), None
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            batch = load_batch(self._images, indices, self._device)
+            return batch, self._stream.record_event()
+
+
+def loader(images: Images, device: torch.device, place: Literal["device", "host"]) -> Loader:
+    """Return the loader of a split whose images lie in that place."""
+    if device.type == "cpu":
+        return HostLoader(images, device)
+    return ResidentLoader(images, device) if place == "device" else PrefetchingLoader(images, device)
+
+
+def place_of_data(
+    config: RunConfig, data: DataSet, device: torch.device, memory_share: float | None
+) -> Literal["device", "host"]:
+    """Return where the images of a run lie.
+
+    Parameters
+    ----------
+    memory_share : the largest share of the device's memory that the run may take; None is all of it.
+    """
+    stated = config.training.data_on
+    if stated != "auto":
+        return stated
+    if device.type != "cuda":
+        return "host"
+    free, total = torch.cuda.mem_get_info(device)
+    room = min(LARGEST_SHARE * total * (memory_share or 1.0), free / 2)
+    return "device" if resident_bytes(config, data) <= room else "host"
+
+
+def resident_bytes(config: RunConfig, data: DataSet) -> int:
+    """Return how much memory of the device the images of a run take where they lie there; 0 with ``data_on: host``.
+
+    Every process holds its own copy. Whether ``auto`` puts them there depends on the device: see `place_of_data`.
+    """
+    if config.training.data_on == "host":
+        return 0
+    return sum(images.pixels.nbytes + images.labels.nbytes for images in (data.train, data.test))
+
+
+def _whole(pixels_NHWC: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Return all images on the device, copied in parts: the host never holds a second copy of a memory map."""
+    whole_NHWC = torch.empty(pixels_NHWC.shape, dtype=torch.from_numpy(pixels_NHWC[:0]).dtype, device=device)
+    images = max(1, _PART_BYTES // max(1, pixels_NHWC[:1].nbytes))
+    for start in range(0, len(pixels_NHWC), images):
+        part = np.array(pixels_NHWC[start : start + images])
+        whole_NHWC[start : start + images].copy_(torch.from_numpy(part))
+    return whole_NHWC
+
+
+def _gathered(pixels_NHWC: Tensor, chosen_B: Tensor) -> Tensor:
+    """Return images; values of two bytes are moved as what torch can gather."""
+    if pixels_NHWC.dtype == torch.uint16:
+        return pixels_NHWC.view(torch.int16).index_select(0, chosen_B).view(torch.uint16)
+    return pixels_NHWC.index_select(0, chosen_B)

@@ -1,0 +1,18 @@
+"""What of a configuration decides how numbers are rounded, beside what is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aimlib.config import RunConfig
+
+_FIELDS = ("precision", "tf32", "memory_format", "step")
+
+
+def numerics_of(config: RunConfig) -> dict[str, Any]:
+    """Return precision, tf32, memory_format and step of a run; arms that differ in one compare more than their models.
+
+    ``auto`` steps have the bits of ``eager`` ones, and are called so here.
+    """
+    found = {name: getattr(config.training, name) for name in _FIELDS}
+    return {**found, "step": "eager" if found["step"] == "auto" else found["step"]}

@@ -1,0 +1,84 @@
+"""Optimizer steps that leave the host out: every number that changes from step to step is a tensor on the device.
+
+So no step waits for the device, and a captured graph of one step serves all of them. On the CPU optimizers take Python
+numbers, as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DEVICES: set[str] = {"cuda"}
+"""Types of device on which numbers that change are tensors. Stand-ins for a GPU add theirs."""
+
+Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+
+
+def runs_on_device(device: torch.device) -> bool:
+    """Tell whether optimizers of parameters on `device` take numbers that change as tensors."""
+    return device.type in DEVICES
+
+
+def lies_on_device(parameters: list[Any]) -> bool:
+    """Tell the same of parameters, or of groups of them in torch's form."""
+    groups = [entry["params"] if isinstance(entry, dict) else [entry] for entry in parameters]
+    return any(runs_on_device(parameter.device) for group in groups for parameter in group)
+
+
+class Rates:
+    """The learning rates of an optimizer's groups, as tensors on the device for the time of a step.
+
+    Between steps ``group["lr"]`` is a Python number, which schedules set and checkpoints hold.
+
+    Parameters
+    ----------
+    optimizer : of an `OptimizerPlugin` that is `on_device`.
+    device : of its parameters.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self._optimizer = optimizer
+        groups = optimizer.param_groups
+        self._tensors = [torch.zeros((), dtype=torch.float32, device=device) for _ in groups]
+        self._written: list[float | None] = [None for _ in groups]
+
+    def write(self) -> None:
+        """Bring the tensors up to the numbers; the host does not wait."""
+        for number, (group, tensor) in enumerate(zip(self._optimizer.param_groups, self._tensors, strict=True)):
+            if self._written[number] != group["lr"]:
+                tensor.fill_(group["lr"])
+                self._written[number] = group["lr"]
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Put the tensors in the place of the numbers, as they were last written, and the numbers back at the end."""
+        groups = self._optimizer.param_groups
+        numbers = [group["lr"] for group in groups]
+        for group, tensor in zip(groups, self._tensors, strict=True):
+            group["lr"] = tensor
+        try:
+            yield
+        finally:
+            for group, number in zip(groups, numbers, strict=True):
+                group["lr"] = number
+
+
+def zero_state(optimizer: torch.optim.Optimizer, *moments: str, step: bool) -> None:
+    """Give every parameter its state, zeros, before the first step: a captured step must find it in place.
+
+    Parameters
+    ----------
+    moments : names of state of the parameter's shape.
+    step : whether there is a count of steps, under torch's name ``step``.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state: dict[str, Tensor] = optimizer.state[parameter]
+            if step:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            state |= {name: torch.zeros_like(parameter, memory_format=torch.preserve_format) for name in moments}

@@ -1,0 +1,98 @@
+"""Means and standard deviations of the training images, computed once for each set of them.
+
+Every arm of a seed trains on the same images, so the statistics of one run serve the others: in the process, and from
+a file in the cache folder (`aimlib.datasets.locations.cache_of`, ``standardization``) where computing them takes long.
+They are the same bits wherever they come from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from aimlib.datasets.base import DataSet
+from aimlib.datasets.locations import cache_of
+from aimlib.training.inputs import Scaling, standardization
+
+_FORMAT = 1
+_LEAST_BYTES = 2**26
+"""From how many bytes of pixels on statistics are kept in a file: fewer are counted within a tenth of a second."""
+_PROBES = 8
+"""How many images enter the name of the statistics beside the fingerprint, in case it does not speak for the pixels."""
+_KEPT = 64
+"""How many sets of statistics a process keeps: more than seeds in a study, and a hundred bytes each."""
+
+_known: dict[str, Scaling] = {}
+
+
+def standardization_of(data: DataSet, indices: npt.NDArray[np.int64]) -> Scaling:
+    """Return the scaling to mean 0 and standard deviation 1 over the training images `indices`, per channel."""
+    key = _key(data, indices)
+    if key not in _known:
+        pixels = data.train.pixels
+        in_file = len(indices) * math.prod(pixels.shape[1:]) * pixels.itemsize >= _LEAST_BYTES
+        scaling = _read(_file(key), key, pixels.shape[3]) if in_file else None
+        if scaling is None:
+            scaling = standardization(pixels, indices)
+            if in_file:
+                _write(_file(key), key, scaling)
+        while len(_known) >= _KEPT:
+            del _known[next(iter(_known))]
+        _known[key] = scaling
+    return _known[key]
+
+
+def _key(data: DataSet, indices: npt.NDArray[np.int64]) -> str:
+    """Return the name of the statistics: of which pixels they are."""
+    pixels = data.train.pixels
+    content = hashlib.sha256(f"{_FORMAT} {data.fingerprint} {pixels.shape} {pixels.dtype}".encode())
+    content.update(np.ascontiguousarray(indices).tobytes())
+    for index in indices[:: max(1, len(indices) // _PROBES)]:
+        content.update(np.ascontiguousarray(pixels[index]).tobytes())
+    return content.hexdigest()[:32]
+
+
+def _file(key: str) -> Path:
+    return cache_of("standardization") / f"{key}.json"
+
+
+def _write(file: Path, key: str, scaling: Scaling) -> None:
+    """Write the statistics in one step, so that readers see all of them or none; a folder that refuses is no fault."""
+    values = {"mean": scaling.mean.flatten().tolist(), "sd": scaling.sd.flatten().tolist()}
+    content = {"format": _FORMAT, "key": key, **values, "digest": _digest(values)}
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        temporary.replace(file)
+
+
+def _read(file: Path, key: str, channels: int) -> Scaling | None:
+    """Return the statistics in a file; None where there is none, or it is damaged or another's."""
+    try:
+        content = json.loads(file.read_bytes())
+        values = {name: [float(value) for value in content[name]] for name in ("mean", "sd")}
+        as_expected = (content["format"], content["key"], content["digest"]) == (_FORMAT, key, _digest(values))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not as_expected or any(len(given) != channels for given in values.values()):
+        return None
+    return Scaling(_per_channel(values["mean"]), _per_channel(values["sd"]))
+
+
+def _per_channel(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

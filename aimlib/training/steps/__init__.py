@@ -1,0 +1,1 @@
+"""Ways to run a training step: as it is written, as a captured graph, or compiled."""

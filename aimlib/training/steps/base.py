@@ -1,0 +1,133 @@
+"""What a training step is given, what it computes, and the interface of the ways to run it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aimlib.config import TrainingConfig
+from aimlib.training.augmentation import augment
+from aimlib.training.devices import autocast
+from aimlib.training.inputs import Scaling
+from aimlib.training.optimizers.on_device import Rates
+
+MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+"""Torch's name of every `training.memory_format`."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch on the device.
+
+    Attributes
+    ----------
+    x_BCHW : stored pixels.
+    labels_B : class numbers.
+    draws_PBD : of the augmentation, as `aimlib.training.augmentation.draws` returns them; None without one.
+    """
+
+    x_BCHW: Tensor
+    labels_B: Tensor
+    draws_PBD: Tensor | None
+
+    def tensors(self) -> list[Tensor]:
+        """Return what there is, in a fixed order."""
+        return [tensor for tensor in (self.x_BCHW, self.labels_B, self.draws_PBD) if tensor is not None]
+
+
+class Computation:
+    """What a training step computes: loss and gradients of a batch, and the change of the network by them.
+
+    Parameters
+    ----------
+    network, optimizer, scaling : of the run.
+    options : how it is trained.
+    device : where all of them are.
+    rates : the optimizer's learning rates on the device; None where it takes Python numbers.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaling: Scaling,
+        options: TrainingConfig,
+        device: torch.device,
+        rates: Rates | None,
+    ) -> None:
+        self.network, self.optimizer, self.scaling = network, optimizer, scaling
+        self.options, self.device, self.rates = options, device, rates
+
+    def loss_of(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of a batch, and its logits [batch, classes]."""
+        x_BCHW = self._images(inputs)
+        with autocast(self.device, self.options.precision):
+            logits = self.network(x_BCHW)
+        loss = functional.cross_entropy(logits.float(), inputs.labels_B, label_smoothing=self.options.label_smoothing)
+        return loss, logits
+
+    def update(
+        self, inputs: Inputs, loss_of: Callable[[Inputs], tuple[Tensor, Tensor]] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Train on a batch; return its mean loss and its number of right answers.
+
+        Learning rates on the device are those that were last written there.
+        """
+        loss, logits = (loss_of or self.loss_of)(inputs)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        with self._rates_lent():
+            self.optimizer.step()
+        return loss.detach(), (logits.detach().argmax(dim=1) == inputs.labels_B).sum()
+
+    def write_rates(self) -> None:
+        """Bring the learning rates on the device up to the optimizer's."""
+        if self.rates is not None:
+            self.rates.write()
+
+    def _images(self, inputs: Inputs) -> Tensor:
+        """Return what enters the network."""
+        if inputs.draws_PBD is None or self.options.augmentation is None:
+            x_BCHW = self.scaling(inputs.x_BCHW)
+        else:
+            x_BCHW = augment(inputs.x_BCHW, inputs.draws_PBD, self.options.augmentation, self.scaling)
+        return in_format(x_BCHW, self.options.memory_format)
+
+    def _rates_lent(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.rates is None else self.rates.lent()
+
+
+def in_format(x_BCHW: Tensor, memory_format: str) -> Tensor:
+    """Return images as a network of that `training.memory_format` takes them.
+
+    One whose weights lie channels last gives its maps that order, whatever the order of the images.
+    """
+    return x_BCHW.contiguous() if memory_format == "contiguous" else x_BCHW
+
+
+class Step(ABC):
+    """A way to run training steps.
+
+    Attributes
+    ----------
+    name : of the way, as ``training.step`` and the column ``step`` of rows have it.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, computation: Computation) -> None:
+        self.computation = computation
+
+    @abstractmethod
+    def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Train on a batch; return its mean loss and its number of right answers, on the device.
+
+        Both may be overwritten by the next step.
+        """

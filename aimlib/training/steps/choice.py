@@ -1,0 +1,75 @@
+"""Which way a run takes its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from aimlib.config import RunConfig
+from aimlib.training.steps import proof
+from aimlib.training.steps.base import Computation, Inputs, Step
+from aimlib.training.steps.compiled import CompiledStep
+from aimlib.training.steps.eager import EagerStep
+from aimlib.training.steps.graph import GraphStep, is_capture_failure, obstacle
+
+OnNotice = Callable[[str], None]
+"""Called with what a user should know of a run, one sentence."""
+
+_STATED: dict[str, type[Step]] = {"eager": EagerStep, "graph": GraphStep, "compiled": CompiledStep}
+
+
+def stated_step(config: RunConfig, computation: Computation) -> Step | None:
+    """Return the step that the configuration states; None where it leaves the choice (``auto``).
+
+    Raises
+    ------
+    UsageError: the device or the optimizer cannot take such steps.
+    """
+    stated = config.training.step
+    return None if stated == "auto" else _STATED[stated](computation)
+
+
+def chosen_step(
+    config: RunConfig, computation: Computation, inputs: Inputs, kept: str | None, on_notice: OnNotice
+) -> Step:
+    """Return the step of a run that leaves the choice: a graph where that gives eager's bits, else eager.
+
+    Parameters
+    ----------
+    inputs : the first batch of full size.
+    kept : how the run took its steps so far; it goes on in that way.
+    """
+    if kept == "eager" or obstacle(computation):
+        return EagerStep(computation)
+    try:
+        return _proven(config, computation, inputs, on_notice) or EagerStep(computation)
+    except torch.OutOfMemoryError:
+        on_notice("training steps run eagerly: the device's memory does not hold a captured CUDA graph beside the run")
+        return EagerStep(computation)
+
+
+def _proven(config: RunConfig, computation: Computation, inputs: Inputs, on_notice: OnNotice) -> GraphStep | None:
+    """Return a captured step that has eager's bits; None, with a notice, where there is none."""
+    key = proof.key_of(config, computation.device, inputs)
+    finding, step = proof.known(key), None
+    if finding is None:
+        finding, step = proof.compare(computation, inputs)
+        proof.keep(key, finding)
+    if not finding.equal:
+        on_notice(f"training steps run eagerly, not as a CUDA graph: {finding.reason}")
+        return None
+    return step or _captured(computation, inputs, on_notice)
+
+
+def _captured(computation: Computation, inputs: Inputs, on_notice: OnNotice) -> GraphStep | None:
+    """Return a captured step; None, with a notice, where it cannot be captured this time."""
+    step = GraphStep(computation)
+    try:
+        step.capture(inputs)
+    except RuntimeError as error:
+        if not is_capture_failure(error):
+            raise
+        on_notice(f"training steps run eagerly: the step could not be captured as a CUDA graph ({error})")
+        return None
+    return step

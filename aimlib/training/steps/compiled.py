@@ -1,0 +1,71 @@
+"""A step whose forward pass, loss and gradients are compiled by torch.compile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aimlib.errors import UsageError
+from aimlib.training.steps.base import Computation, Inputs, Step
+from aimlib.training.steps.eager import EagerStep
+
+_OPTIONS: dict[str, Any] = {
+    "fallback_random": True,  # draw as eager layers do, from the generators that checkpoints hold
+    "triton.cudagraphs": False,  # they would keep the memory of every shape
+}
+
+
+class CompiledStep(Step):
+    """Compiled for batches of one size, that of the first batch; others are trained on as they are written.
+
+    Rounds otherwise than eager steps do, hence the id of its own. The optimizer is not compiled.
+
+    Raises
+    ------
+    UsageError: by `take`, where torch cannot compile the network.
+    """
+
+    name = "compiled"
+
+    def __init__(self, computation: Computation) -> None:
+        super().__init__(computation)
+        self._eager = EagerStep(computation)
+        self._loss_of: Any = None
+        self._shape: torch.Size | None = None
+        self._proven = False
+
+    def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Train on a batch; return its mean loss and its number of right answers."""
+        if self._loss_of is None:
+            torch.compiler.reset()  # what other runs of this process had compiled
+            self._loss_of = torch.compile(self.computation.loss_of, dynamic=False, options=_OPTIONS)
+            self._shape = inputs.x_BCHW.shape
+        if inputs.x_BCHW.shape != self._shape:
+            return self._eager.take(inputs)
+        self.computation.write_rates()
+        if self._proven:
+            return self.computation.update(inputs, self._loss_of)
+        try:
+            result = self.computation.update(inputs, self._loss_of)
+        except Exception as error:
+            if not _is_refusal(error):
+                raise
+            raise UsageError(
+                f"training.step: compiled: torch.compile refuses this network ({_first_line(error)}); set "
+                f"training.step to auto, or see that this machine has a C++ compiler (CPU) or Triton (GPU)"
+            ) from error
+        self._proven = True
+        return result
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Tell whether an error is the compiler's and not the network's own."""
+    modules = {type(part).__module__ for part in (error, error.__cause__) if part is not None}
+    return any(module.startswith(("torch._dynamo", "torch._inductor", "torch._functorch")) for module in modules)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

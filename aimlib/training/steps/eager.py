@@ -1,0 +1,18 @@
+"""Operation after operation, each launched by Python."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from aimlib.training.steps.base import Inputs, Step
+
+
+class EagerStep(Step):
+    """The step as it is written."""
+
+    name = "eager"
+
+    def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Train on a batch; return its mean loss and its number of right answers."""
+        self.computation.write_rates()
+        return self.computation.update(inputs)

@@ -1,0 +1,142 @@
+"""A step captured once as a CUDA graph and replayed: one launch in place of a thousand.
+
+A graph repeats the kernels of the step that was captured on the memory that they had then. So a batch is copied into
+fixed tensors before it is replayed; numbers that change from step to step (learning rates, counts of steps) are tensors
+on the device (`aimlib.training.optimizers.on_device`); generators are registered with the graph, which advances them as
+the step itself does; and what the steps before the capture changed is put back. A batch of another size is trained on
+without the graph, on the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from aimlib.errors import UsageError
+from aimlib.training.steps.base import Computation, Inputs, Step
+from aimlib.training.steps.eager import EagerStep
+from aimlib.training.steps.snapshot import Snapshot
+
+DEVICES: set[str] = {"cuda"}
+"""Types of device whose steps can be captured. A stand-in for CUDA graphs adds its own."""
+
+_WARM_UP = 3
+"""Steps before the capture, in which libraries choose their kernels and allocate their workspaces."""
+
+
+class GraphStep(Step):
+    """A captured step for batches of one size, that of the first batch it is given.
+
+    Parameters
+    ----------
+    computation : its optimizer takes its learning rates from the device.
+
+    Raises
+    ------
+    UsageError: the device or the optimizer cannot; see `obstacle`.
+    """
+
+    name = "graph"
+
+    def __init__(self, computation: Computation) -> None:
+        super().__init__(computation)
+        reason = obstacle(computation)
+        if reason:
+            raise UsageError(f"training.step: graph: {reason}; set training.step to auto or eager")
+        self._eager = EagerStep(computation)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._inputs: Inputs | None = None
+        self._outputs: tuple[Tensor, Tensor] | None = None
+
+    def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Train on a batch; return its mean loss and its number of right answers, which the next step overwrites."""
+        if self._graph is None:
+            self.capture(inputs)
+        assert self._graph is not None
+        assert self._inputs is not None
+        assert self._outputs is not None
+        if not _same_shapes(inputs, self._inputs):
+            return self._eager.take(inputs)
+        for fixed, given in zip(self._inputs.tensors(), inputs.tensors(), strict=True):
+            fixed.copy_(given, non_blocking=True)
+        self.computation.write_rates()
+        self._graph.replay()
+        return self._outputs
+
+    def capture(self, inputs: Inputs) -> None:
+        """Capture the step for batches like `inputs`; what the run has computed stays as it is.
+
+        Raises
+        ------
+        RuntimeError: something in the step cannot be captured; what the run has computed is as it was.
+        """
+        computation = self.computation
+        fixed = Inputs(*(None if tensor is None else tensor.clone() for tensor in vars(inputs).values()))  # type: ignore[arg-type]
+        before = Snapshot(computation)
+        computation.write_rates()
+        try:
+            with _without_autocast_cache():
+                _warm_up(computation, fixed)
+                before.put_back()
+                graph = torch.cuda.CUDAGraph()
+                _register_generators(graph, computation.device)
+                with torch.cuda.graph(graph):
+                    outputs = computation.update(fixed)
+        except BaseException:
+            before.put_back()
+            raise
+        self._graph, self._inputs, self._outputs = graph, fixed, outputs
+
+
+def obstacle(computation: Computation) -> str:
+    """Return why a step cannot be captured, or an empty string."""
+    if computation.device.type not in DEVICES:
+        return f"a {computation.device.type} device captures no CUDA graphs"
+    if computation.rates is None:
+        return (
+            f"optimizer {computation.options.optimizer.name!r} takes its learning rate from Python, so that a graph "
+            f"would keep the first one for ever"
+        )
+    return ""
+
+
+def is_capture_failure(error: BaseException) -> bool:
+    """Tell whether an error says that something in a step cannot be captured; other errors would end eager steps, too.
+
+    Torch's and CUDA's messages of that kind all speak of the capture, and have no type of their own.
+    """
+    return not isinstance(error, torch.OutOfMemoryError) and "captur" in str(error).lower()
+
+
+def _warm_up(computation: Computation, inputs: Inputs) -> None:
+    """Take steps on a stream beside the current one, as a capture does."""
+    stream = torch.cuda.Stream(computation.device)
+    stream.wait_stream(torch.cuda.current_stream(computation.device))
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UP):
+            computation.update(inputs)
+    torch.cuda.current_stream(computation.device).wait_stream(stream)
+
+
+def _register_generators(graph: torch.cuda.CUDAGraph, device: torch.device) -> None:
+    """Register the generator that layers draw from: every replay then goes on from where it stands."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    graph.register_generator_state(torch.cuda.default_generators[index])
+
+
+@contextmanager
+def _without_autocast_cache() -> Iterator[None]:
+    """Let autocast cast weights anew in every step: a cast kept from before would be captured as it was then."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+def _same_shapes(given: Inputs, fixed: Inputs) -> bool:
+    return [tensor.shape for tensor in given.tensors()] == [tensor.shape for tensor in fixed.tensors()]

@@ -1,0 +1,194 @@
+"""Does a captured graph give the bits of eager steps? Shown once per arm, kind of device and versions, and kept.
+
+The proof takes three steps both ways from one state, each with another batch and another learning rate, and compares
+every bit of parameters, buffers, optimizer, losses, right answers and generators. The finding is kept in the process
+and in the cache folder (`aimlib.datasets.locations.cache_of`, ``steps``): a run of the same arm on the same kind of
+device need not show it again. Deleting the folder costs a proof per arm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aimlib.config import RunConfig
+from aimlib.datasets.locations import cache_of
+from aimlib.training.devices import device_name
+from aimlib.training.numerics import numerics_of
+from aimlib.training.steps.base import Computation, Inputs, Step
+from aimlib.training.steps.eager import EagerStep
+from aimlib.training.steps.graph import GraphStep, is_capture_failure
+from aimlib.training.steps.snapshot import Snapshot, same_bits
+
+_FORMAT = 1
+_RATES = (1.0, 0.5, 0.25)
+"""Factors on the learning rates of the steps of a proof: a graph that keeps the first rate is found out."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a proof found.
+
+    Attributes
+    ----------
+    equal : the graph gives eager's bits.
+    reason : why not, or an empty string.
+    """
+
+    equal: bool
+    reason: str = ""
+
+
+_known: dict[str, Finding] = {}
+
+
+def key_of(config: RunConfig, device: torch.device, inputs: Inputs) -> str:
+    """Return what a finding holds for, as a hash: the arm without its seed, the batch, the device and the versions."""
+    content = {
+        "format": _FORMAT,
+        "model": config.model.identity(),
+        "training": config.training.identity(),
+        "numerics": numerics_of(config),
+        "inputs": [[str(tensor.dtype), list(tensor.shape)] for tensor in inputs.tensors()],
+        "device": [device.type, device_name(device)],
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
+        "driver": _driver(device),
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _driver(device: torch.device) -> str | None:
+    """Return the version of CUDA that the driver knows."""
+    return str(torch._C._cuda_getDriverVersion()) if device.type == "cuda" else None
+
+
+def known(key: str) -> Finding | None:
+    """Return what was found before, in this process or in another; None where nothing is known."""
+    if key not in _known:
+        found = _read(_file(key), key)
+        if found is None:
+            return None
+        _known[key] = found
+    return _known[key]
+
+
+def keep(key: str, finding: Finding) -> None:
+    """Keep a finding; where the cache folder cannot be written, in this process alone."""
+    _known[key] = finding
+    file = _file(key)
+    content = {"format": _FORMAT, "key": key, "equal": finding.equal, "reason": finding.reason}
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        temporary.replace(file)
+
+
+def _file(key: str) -> Path:
+    return cache_of("steps") / f"{key}.json"
+
+
+def _read(file: Path, key: str) -> Finding | None:
+    """Return the finding in a file; None where there is none, or it is damaged or another's."""
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or (content.get("format"), content.get("key")) != (_FORMAT, key):
+        return None
+    equal, reason = content.get("equal"), content.get("reason")
+    return Finding(equal, reason) if isinstance(equal, bool) and isinstance(reason, str) else None
+
+
+def compare(computation: Computation, inputs: Inputs) -> tuple[Finding, GraphStep | None]:
+    """Compare graph and eager steps; return the finding and the captured step. The run's state is as it was.
+
+    Parameters
+    ----------
+    inputs : a batch of full size.
+
+    Raises
+    ------
+    RuntimeError: something else than the capture failed, memory that is lacking (`torch.OutOfMemoryError`) included.
+    """
+    before = Snapshot(computation)
+    try:
+        eager = _taken(EagerStep(computation), inputs)
+        before.put_back()
+        graph_step = GraphStep(computation)
+        graph = _taken(graph_step, inputs)
+    except RuntimeError as error:
+        if not is_capture_failure(error):
+            raise
+        return Finding(False, f"it could not be captured ({_short(error)})"), None
+    finally:
+        before.put_back()
+    differing = eager.differences(graph)
+    if differing:
+        listed = ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
+        return Finding(False, f"it gives other bits than eager steps in {listed}"), None
+    return Finding(True), graph_step
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Where the steps of a proof led to, and what they returned."""
+
+    after: Snapshot
+    returned: list[Tensor]
+
+    def differences(self, other: _Taken) -> list[str]:
+        """Return the names of what differs."""
+        pairs = zip(self.returned, other.returned, strict=True)
+        returned = [] if all(same_bits(one, another) for one, another in pairs) else ["losses"]
+        return [*returned, *self.after.differences(other.after)]
+
+
+def _taken(step: Step, inputs: Inputs) -> _Taken:
+    """Take the steps of a proof."""
+    returned: list[Tensor] = []
+    with _learning_rates(step.computation) as rates:
+        for number, factor in enumerate(_RATES):
+            for group, rate in zip(step.computation.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            returned += [part.to("cpu", copy=True) for part in step.take(_turned(inputs, number))]
+    return _Taken(Snapshot(step.computation), returned)
+
+
+@contextlib.contextmanager
+def _learning_rates(computation: Computation) -> Iterator[list[Any]]:
+    """Give the learning rates of the groups, and put them back at the end."""
+    groups = computation.optimizer.param_groups
+    rates = [group["lr"] for group in groups]
+    try:
+        yield rates
+    finally:
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
+
+
+def _turned(inputs: Inputs, by: int) -> Inputs:
+    """Return the batch with its draws handed on to the next images: other inputs of the same sizes."""
+    draws_PBD = inputs.draws_PBD
+    return Inputs(
+        inputs.x_BCHW.flip(3) if by % 2 else inputs.x_BCHW,
+        inputs.labels_B.roll(by),
+        None if draws_PBD is None else draws_PBD.roll(by, dims=1),
+    )
+
+
+def _short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,115 @@
+"""What holds of a training step and of an evaluation on a device, for every arm of every shipped study."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from step_cases import STUDIES, arms_of, distinct, small_run
+
+import aimlib.training.run
+from ablations.arms import Arm
+from aimlib.config import ModelConfig
+from aimlib.datasets.base import ImageShape
+from aimlib.models import _controlled, skeleton
+from aimlib.testing.cuda_graphs import cuda_graphs_on_cpu
+from aimlib.testing.device_waits import DEVICE, DeviceWaits, optimizers_on
+from aimlib.training import augmentation
+from aimlib.training.epoch import Epoch
+from aimlib.training.evaluation import Tally, _evaluate_batch
+from aimlib.training.loaders import HostLoader, ResidentLoader
+from aimlib.training.optimizers._adam import Adam
+from aimlib.training.run import Run
+from aimlib.training.steps import proof
+
+SMALL = [name for name in STUDIES if name.endswith("_small") or name == "demo"]
+
+
+@pytest.fixture
+def without_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build networks on the meta device at once: names and shapes are theirs, and there are no values to draw."""
+
+    def build(model: ModelConfig, shape: ImageShape, seed: int) -> torch.nn.Module:
+        return _controlled(model, skeleton(model, shape))
+
+    monkeypatch.setattr(aimlib.training.run, "build", build)
+
+
+def waits(arm: Arm, **training: Any) -> list[str]:
+    """Return what would wait for the device in a step of an arm, from either place, and in a batch of an evaluation."""
+    config, data = small_run(arm, 4, **training)
+    with optimizers_on("meta"):
+        run = Run(config, data, DEVICE)
+        resident = ResidentLoader(data.train, DEVICE)
+        run._loaders = dict.fromkeys(run._loaders, HostLoader(data.train, DEVICE))  # what the thread beside it does
+        epoch, tally, batch = Epoch(1, 0, DEVICE), Tally(DEVICE), run.training[:4]
+        with DeviceWaits() as mode:
+            run.network.train()
+            epoch.add(*run.step(batch, 1), len(batch))
+            run.network.eval()
+            x_BCHW, labels = resident.batch(batch)
+            _evaluate_batch(run.network, x_BCHW, labels, run.scaling, run.options.precision, tally, 3, "channels_last")
+    return mode.found
+
+
+def of_every_size(studies: list[str]) -> list[Any]:
+    """Return the studies, those of full size as slow ones."""
+    return [pytest.param(name, marks=[] if name in SMALL else pytest.mark.slow) for name in studies]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("study", of_every_size(STUDIES))
+def test_no_step_of_a_shipped_study_waits_for_the_device(study: str, without_values: None) -> None:
+    own = [name for home, name in distinct(SMALL if study in SMALL else STUDIES) if home == study]
+    found = {name: waits(arms_of(study)[name]) for name in own}
+    assert {name: reasons for name, reasons in found.items() if reasons} == {}
+
+
+@pytest.mark.parametrize("name", ["baseline", "aim"])
+def test_no_step_as_run_with_a_fused_optimizer_waits_for_the_device(name: str, without_values: None) -> None:
+    arm = arms_of("replication_small")[name]
+    fused = arm.config.training.optimizer.model_copy(update={"fused": True})
+    assert waits(arm, optimizer=fused) == []
+
+
+def test_an_index_given_as_a_list_is_seen(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The augmentation as it was: shifts taken from the draws by a list."""
+    real = augmentation._resampled
+
+    def as_it_was(draws_BD: torch.Tensor, *given: Any) -> Any:
+        assert draws_BD[:, [2, 1]].shape[1] == 2
+        return real(draws_BD, *given)
+
+    monkeypatch.setattr(augmentation, "_resampled", as_it_was)
+    assert any("comes from the host" in reason for reason in waits(arms_of("replication_small")["aim"]))
+
+
+def test_a_count_of_steps_read_from_the_device_is_seen(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The optimizer as it was: the count of steps read before each."""
+    real = Adam.build
+
+    def as_it_was(self: Adam, parameters: Any) -> torch.optim.Optimizer:
+        def read(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+            for state in optimizer.state.values():
+                int(state["step"])
+
+        optimizer = real(self, parameters)
+        optimizer.register_step_pre_hook(read)
+        return optimizer
+
+    monkeypatch.setattr(Adam, "build", as_it_was)
+    with pytest.raises(RuntimeError, match="meta"):
+        waits(arms_of("demo")["aim"])
+
+
+@pytest.mark.parametrize("study", SMALL)
+def test_a_captured_step_of_a_shipped_study_has_eagers_bits(study: str) -> None:
+    for name in [name for home, name in distinct(SMALL) if home == study]:
+        config, data = small_run(arms_of(study)[name], 4)
+        with cuda_graphs_on_cpu():
+            run = Run(config, data, torch.device("cpu"))
+            run.network.train()
+            finding, step = proof.compare(run.computation, run.inputs(run.training[:4], 1, None))
+        assert finding == proof.Finding(True), name
+        assert step is not None

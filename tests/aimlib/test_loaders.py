@@ -1,0 +1,240 @@
+"""The same batches, wherever the images lie; and statistics of images that are computed once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import AIM, data_set, run_config, without_clock
+
+import aimlib.training.run
+from aimlib.datasets.base import DataSet, Images
+from aimlib.training import loaders, standardization
+from aimlib.training.inputs import Scaling, load_batch
+from aimlib.training.inputs import standardization as computed
+from aimlib.training.loaders import (
+    HostLoader,
+    Loader,
+    PrefetchingLoader,
+    ResidentLoader,
+    place_of_data,
+    resident_bytes,
+)
+from aimlib.training.loop import train
+from aimlib.training.pixel_format import FINE, WHOLE, format_of, to_floats
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+LOADERS = [HostLoader, ResidentLoader, PrefetchingLoader]
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_every_loader_gives_the_same_batch(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaders, "_PART_BYTES", 300)  # so that the images are copied in several parts
+    images = data_set(channels=3).train
+    loader, chosen = kind(images, CPU), [np.array(part) for part in ([3, 1, 30], [7, 7], [0], [35, 2, 9])]
+    for number, indices in enumerate(chosen):
+        following = chosen[number + 1] if number < 2 else None
+        x_BCHW, labels = loader.batch(indices, following)
+        expected = load_batch(images, indices, CPU)
+        assert torch.equal(x_BCHW, expected[0])
+        assert torch.equal(labels, expected[1])
+        assert (x_BCHW.dtype, x_BCHW.stride()) == (torch.uint8, expected[0].stride())
+
+
+def test_the_next_batch_is_gathered_ahead_and_another_one_is_not_mistaken_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images, gathered = data_set().train, []
+
+    def gather(images: Images, indices: Any, device: torch.device) -> Any:
+        gathered.append(indices.tolist())
+        return load_batch(images, indices, device)
+
+    monkeypatch.setattr(loaders, "load_batch", gather)
+    loader = PrefetchingLoader(images, CPU)
+    first, second, other = np.array([1, 2]), np.array([3, 4]), np.array([5])
+    loader.batch(first, second)
+    assert torch.equal(loader.batch(second, first)[1], torch.from_numpy(images.labels[second]))
+    assert torch.equal(loader.batch(other)[1], torch.from_numpy(images.labels[other]))
+    loader._thread.shutdown()
+    assert gathered == [[1, 2], [3, 4], [1, 2], [5]]
+
+
+def test_a_fault_while_gathering_ahead_is_raised_where_the_batch_is_asked_for() -> None:
+    loader = PrefetchingLoader(data_set().train, CPU)
+    loader.batch(np.array([0]), np.array([99]))
+    with pytest.raises(IndexError):
+        loader.batch(np.array([99]))
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.parametrize("augmentation", [None, {"rotation": 0.1, "horizontal_flip": 0.5, "contrast": 0.2}])
+def test_a_run_has_the_same_bits_wherever_its_images_lie(
+    kind: type[Any], augmentation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = run_config(model=AIM, training__augmentation=augmentation, training__batch_size=5)
+    whole = without_clock(train(config, data_set()))
+    made: list[Loader] = []
+
+    def loader(images: Images, device: torch.device, place: str) -> Loader:
+        made.append(kind(images, device))
+        return made[-1]
+
+    monkeypatch.setattr(aimlib.training.run, "loader", loader)
+    assert without_clock(train(config, data_set())) == whole
+    assert {type(used) for used in made} == {kind}
+
+
+def test_on_the_cpu_images_stay_where_they_are(tmp_path: Path) -> None:
+    """A memory map that all processes share: its pages are not copied into each of them."""
+    for place in ("device", "host"):
+        assert isinstance(loaders.loader(data_set().train, CPU, place), HostLoader)  # type: ignore[arg-type]
+    run = train(run_config(training__data_on="device"), data_set())
+    assert without_clock(run) == {**without_clock(train(run_config(), data_set())), "data_on": "device"}
+
+
+@pytest.mark.parametrize(
+    ("share", "free", "place"),
+    [
+        (None, 40_000, "device"),
+        (0.5, 40_000, "host"),
+        (0.6, 40_000, "device"),
+        (None, 7_000, "host"),
+    ],
+    ids=["a whole GPU", "half of it", "more of it", "another process has the rest"],
+)
+def test_images_lie_on_the_device_where_they_take_a_quarter_of_it(
+    share: float | None, free: int, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, data = run_config(), data_set()
+    assert resident_bytes(config, data) == (36 + 18) * (64 + 8) == 3888
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 30_000))
+    assert place_of_data(config, data, GPU, share) == place
+    assert place_of_data(config, data, CPU, share) == "host"
+    for stated in ("device", "host"):
+        assert place_of_data(run_config(training__data_on=stated), data, GPU, share) == stated
+    assert resident_bytes(run_config(training__data_on="host"), data) == 0
+
+
+def test_images_that_do_not_fit_after_all_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loader(images: Images, device: torch.device, place: str) -> Loader:
+        if place == "device":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return HostLoader(images, device)
+
+    monkeypatch.setattr(aimlib.training.run, "loader", loader)
+    monkeypatch.setattr(aimlib.training.run, "place_of_data", lambda *_: "device")
+    assert train(run_config(), data_set()).data_on == "host"
+    with pytest.raises(torch.OutOfMemoryError):
+        train(run_config(training__data_on="device"), data_set())
+
+
+# Pixels in finer steps than whole ones
+
+
+def test_pixels_in_steps_of_a_256th() -> None:
+    whole = data_set(channels=3).train
+    fine = Images(whole.pixels.astype(np.uint16) * 256, whole.labels, whole.names)  # type: ignore[arg-type]
+    assert (format_of(whole.pixels), format_of(fine.pixels)) == (WHOLE, FINE)
+    indices = np.array([3, 8, 20])
+    scaling = computed(whole.pixels, np.arange(36))
+    of_fine = computed(fine.pixels, np.arange(36))
+    torch.testing.assert_close(of_fine.mean, scaling.mean)
+    torch.testing.assert_close(of_fine.sd, scaling.sd)
+    for kind in LOADERS:
+        ours, theirs = (kind(images, CPU).batch(indices)[0] for images in (fine, whole))
+        assert ours.dtype == torch.uint16
+        assert torch.equal(to_floats(ours), to_floats(theirs))
+        assert torch.equal(scaling(ours), scaling(theirs))
+    half = to_floats(torch.tensor([128], dtype=torch.uint16))
+    assert half.item() == 0.5
+    with pytest.raises(TypeError, match="stored pixels are uint8, or uint16"):
+        format_of(np.zeros(1, dtype=np.float32))
+
+
+# Statistics of the training images
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(standardization, "_known", {})
+    monkeypatch.setattr(standardization, "_LEAST_BYTES", 0)
+    return tmp_path / "standardization"
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list that grows by one whenever statistics are computed."""
+    calls: list[Any] = []
+    monkeypatch.setattr(standardization, "standardization", lambda *given: (calls.append(given), computed(*given))[1])
+    return calls
+
+
+def bits(scaling: Scaling) -> tuple[list[int], list[int]]:
+    return tuple(part.flatten().view(torch.int32).tolist() for part in (scaling.mean, scaling.sd))  # type: ignore[return-value]
+
+
+def test_statistics_are_computed_once_for_all_runs_of_a_seed(cache: Path, counted: list[Any]) -> None:
+    data, indices = data_set(channels=3), np.arange(30)
+    expected = bits(computed(data.train.pixels, indices))
+    assert bits(standardization.standardization_of(data, indices)) == expected
+    standardization._known.clear()  # another process
+    found = standardization.standardization_of(data, indices)
+    assert bits(found) == expected
+    assert found.mean.shape == found.sd.shape == (1, 3, 1, 1)
+    assert not found.identity
+    assert len(counted) == 1
+    standardization.standardization_of(data, np.arange(29))
+    standardization.standardization_of(data_set(channels=3, seed=5), indices)
+    assert len(counted) == 3, "other images, or another set of them"
+    train(run_config(), data_set())
+    train(run_config(model=AIM), data_set())
+    assert len(counted) == 4, "both arms of a seed"
+    assert not [path for path in cache.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": [1.0, 2.0, 3.0]},
+        {"mean": [1.0]},
+        {"key": "another"},
+        {"format": 99},
+        {"digest": ""},
+        {"mean": "text"},
+    ],
+    ids=str,
+)
+def test_damaged_statistics_are_computed_anew(change: dict[str, Any], cache: Path, counted: list[Any]) -> None:
+    data, indices = data_set(channels=3), np.arange(30)
+    expected = bits(standardization.standardization_of(data, indices))
+    (file,) = cache.iterdir()
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    standardization._known.clear()
+    assert bits(standardization.standardization_of(data, indices)) == expected
+    file.write_bytes(b"\xff{")
+    standardization._known.clear()
+    assert bits(standardization.standardization_of(data, indices)) == expected
+    assert len(counted) == 3
+    standardization._known.clear()
+    assert bits(standardization.standardization_of(data, indices)) == expected
+    assert len(counted) == 3, "it was mended"
+
+
+def test_few_pixels_leave_no_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standardization, "_LEAST_BYTES", 2**26)
+    standardization.standardization_of(data_set(), np.arange(30))
+    assert not cache.exists()
+
+
+def test_a_process_keeps_a_bounded_number_of_statistics(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standardization, "_KEPT", 2)
+    data: DataSet = data_set()
+    for count in (10, 11, 12):
+        standardization.standardization_of(data, np.arange(count))
+    assert len(standardization._known) == 2

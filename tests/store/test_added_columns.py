@@ -1,0 +1,109 @@
+"""Rows of versions that knew fewer columns: read, compacted together with newer ones, and compared with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ablations.store import ResultStore, tables
+from aimlib import records
+from aimlib.errors import StoreError
+from aimlib.records import ADDED, RUNS, SEGMENTS, TRIALS, run_schema, to_table, write_table
+from analysis.files import read_failures, read_settled
+
+from .sample import files_in, identity, make_record, rows_in
+
+NAMES = [column.name for column in TRIALS]
+
+
+def old(table: pa.Table) -> pa.Table:
+    """Return a row as a version before the added columns wrote it."""
+    return table.drop_columns(sorted(ADDED))
+
+
+def put(directory: Path, number: int, *, as_old: bool) -> str:
+    """Write a settled run beside the store, as a worker of that version did."""
+    run_id = identity(number)
+    table = to_table(make_record(run_id))
+    folder = directory / RUNS
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(old(table) if as_old else table, folder / f"{run_id}.parquet")
+    return run_id
+
+
+def test_added_columns_are_columns_and_no_other_ones() -> None:
+    assert set(NAMES) >= ADDED
+    assert records.SCHEMA_VERSION == 2, "it is hashed in every run id"
+
+
+def test_old_and_new_rows_read_together(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    before, since = put(tmp_path, 1, as_old=True), put(tmp_path, 2, as_old=False)
+    for _ in ("as files", "in a segment"):
+        found = {row["run_id"]: row for row in read_settled(tmp_path, NAMES).to_pylist()}
+        assert set(found) == {before, since}
+        assert {name: found[before][name] for name in ADDED} == dict.fromkeys(ADDED)
+        assert all(found[since][name] is not None for name in ADDED)
+        assert found[before]["host"] == found[since]["host"] == "somewhere"
+        store.compact(1)
+    assert rows_in(tmp_path) == {before: "somewhere", since: "somewhere"}
+    assert not files_in(tmp_path, RUNS)
+
+
+def test_segments_of_old_rows_alone_read_as_null(tmp_path: Path) -> None:
+    """A segment that an old version wrote has none of the columns."""
+    run_id = identity(1)
+    (tmp_path / SEGMENTS).mkdir(parents=True)
+    write_table(old(to_table(make_record(run_id))), tmp_path / SEGMENTS / f"{identity(9)}.parquet")
+    (row,) = read_settled(tmp_path, NAMES).to_pylist()
+    assert row["run_id"] == run_id
+    assert {name: row[name] for name in ADDED} == dict.fromkeys(ADDED)
+
+
+def test_an_old_version_compacts_newer_rows_and_keeps_their_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session of the old code goes on beside one of this code: what it does not know, it keeps."""
+    store = ResultStore(tmp_path)
+    before, since = put(tmp_path, 1, as_old=True), put(tmp_path, 2, as_old=False)
+    known = pa.schema([field for field in run_schema() if field.name not in ADDED], metadata=run_schema().metadata)
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "run_schema", lambda: known)
+        assert store.compact(1) == 2
+    found = {row["run_id"]: row for row in read_settled(tmp_path, NAMES).to_pylist()}
+    assert found[before]["step"] is None
+    assert found[since]["step"] == "some text"
+
+
+def test_a_row_is_compared_with_one_in_an_old_segment(tmp_path: Path) -> None:
+    """A late commit of a run that an old session settled and compacted is another row, and no damage."""
+    segment = tmp_path / f"{identity(9)}.parquet"
+    new = to_table(make_record(identity(1)))
+    write_table(old(new), segment)
+    assert tables.holds(segment, old(new))
+    assert not tables.holds(segment, new)
+    nulls = {name: pa.nulls(1, new.schema.field(name).type) for name in ADDED}
+    same: Any = new
+    for name, column in nulls.items():
+        same = same.set_column(same.column_names.index(name), new.schema.field(name), column)
+    assert tables.holds(segment, same)
+
+
+def test_a_failure_of_an_old_version_reads(tmp_path: Path) -> None:
+    (tmp_path / "failures").mkdir()
+    run_id = identity(1)
+    write_table(old(to_table(make_record(run_id, status="failed"))), tmp_path / "failures" / f"{run_id}.000.parquet")
+    (row,) = read_failures(tmp_path, NAMES, set()).to_pylist()
+    assert (row["status"], row["step"]) == ("failed", None)
+
+
+def test_a_column_that_was_always_there_is_missed(tmp_path: Path) -> None:
+    run_id = put(tmp_path, 1, as_old=False)
+    path = tmp_path / RUNS / f"{run_id}.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["host"]), path)
+    with pytest.raises(StoreError, match="lacks the columns host"):
+        read_settled(tmp_path, NAMES)
