@@ -12,8 +12,8 @@ import torch
 from ablations.arms import Arm
 from ablations.execution.capacity import Node, fitting
 from ablations.execution.ray import measurement as cluster
-from ablations.gpu_shares import packed, runs_per_gpu, share
-from ablations.measurement import CONTEXT_BYTES, SECONDS, Measurement, Meter, resident_bytes
+from ablations.gpu_shares import packed, packed_runs, share
+from ablations.measurement import CONTEXT_BYTES, SECONDS, Measurement, Meter
 from ablations.planning import Plan
 from ablations.resources import Resources
 from aimlib.datasets.base import DataSet
@@ -206,16 +206,16 @@ def _arm_cost(arm: Arm, plan: Plan, found: Measurement, nodes: Sequence[Node]) -
     training, data = arm.config.training, plan.data[arm.name]
     train, evaluated = batches_of_epoch(arm, data)
     epoch = train * found.step_seconds + evaluated * found.evaluation_seconds
-    resident = resident_bytes(arm.config, data) if found.device == "cuda" else 0
+    runs, held = packed_runs(arm, found, data, nodes) if found.device == "cuda" else (1, 0)
     return ArmCost(
         found.step_seconds,
         epoch * training.epochs,
         len(plan.study.spec.seeds),
         found.peak_bytes,
         found.context_bytes,
-        resident,
+        held,
         arm.resources.cpus,
-        runs_per_gpu(found, resident, arm.resources, nodes) if found.device == "cuda" else 1,
+        runs,
     )
 
 

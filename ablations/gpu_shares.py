@@ -14,21 +14,18 @@ from rich.console import Console
 from ablations.arms import Arm
 from ablations.execution.capacity import Node, holds, needed
 from ablations.execution.ray import measurement as cluster
-from ablations.measurement import Measurement, resident_bytes, versions
+from ablations.measurement import Measurement, versions
 from ablations.planning import Plan
 from ablations.resources import Resources
 from ablations.store import ResultStore
 from aimlib.config import RunConfig
+from aimlib.datasets.base import DataSet
 from aimlib.errors import ConfigError, UsageError
 from aimlib.training.footprint import runs_per_device
+from aimlib.training.loaders import LARGEST_SHARE, resident_bytes
 
 MOST_RUNS = 8
 """Runs that share a GPU at most: beyond a few, their steps only wait for each other."""
-
-
-def bytes_of_run(found: Measurement, data_bytes: int) -> int | None:
-    """Return what a run takes of its GPU: its peak, its process, and its own copy of the images if they live there."""
-    return None if found.peak_bytes is None else found.peak_bytes + found.context_bytes + data_bytes
 
 
 def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, nodes: Iterable[Node]) -> int:
@@ -39,16 +36,29 @@ def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, node
 
     Parameters
     ----------
+    data_bytes : of the images that every process holds on its GPU.
     nodes : those with such GPUs.
     """
-    taken = bytes_of_run(found, data_bytes)
-    if taken is None:
+    if found.peak_bytes is None:
         return 1
-    fitting = runs_per_device(taken, found.total_bytes)
+    fitting = runs_per_device(found.peak_bytes + found.context_bytes + data_bytes, found.total_bytes)
     for node in nodes:
         fed = int(node.get("CPU", 0) / max(1.0, node.get("GPU", 0)) / resources.cpus)
         fitting = min(fitting, max(1, fed))
     return min(fitting, MOST_RUNS)
+
+
+def packed_runs(arm: Arm, found: Measurement, data: DataSet, nodes: Sequence[Node]) -> tuple[int, int]:
+    """Return how many runs of an arm share one GPU, and the bytes of images that each holds there.
+
+    With ``data_on: auto`` images live on the GPU where they take little of a run's share of it; elsewhere they do not
+    count.
+    """
+    held = resident_bytes(arm.config, data)
+    runs = runs_per_gpu(found, held, arm.resources, nodes)
+    if arm.config.training.data_on == "auto" and held > LARGEST_SHARE * found.total_bytes * share(runs):
+        return runs_per_gpu(found, 0, arm.resources, nodes), 0
+    return runs, held
 
 
 def share(runs: int) -> float:
@@ -94,9 +104,8 @@ _NO_GPU = "no GPU to measure on; state how much of a GPU a run is given, e.g. --
 
 
 def _share(arm: Arm, plan: Plan, measured: Mapping[tuple[str, str], Measurement], nodes: Sequence[Node]) -> float:
-    data = resident_bytes(arm.config, plan.data[arm.name])
     counts = {
-        kind: runs_per_gpu(found, data, arm.resources, cluster.of_kind(nodes, kind))
+        kind: packed_runs(arm, found, plan.data[arm.name], cluster.of_kind(nodes, kind))[0]
         for (name, kind), found in measured.items()
         if name == arm.name
     }

@@ -121,13 +121,6 @@ def noise(shape: ImageShape, batch_size: int) -> DataSet:
     return DataSet(images, images, tuple(map(str, range(shape.classes))), "0" * 20)
 
 
-def resident_bytes(config: RunConfig, data: DataSet) -> int:
-    """Return the bytes of the images that every process of a run holds on its GPU; 0 where they stay with the host."""
-    if getattr(config.training, "data_on", "host") == "host":
-        return 0
-    return int(data.train.pixels.nbytes + data.test.pixels.nbytes)
-
-
 def versions() -> dict[str, str]:
     """Return the versions on which a measurement depends."""
     return {"aim-ablations": aimlib.__version__, "torch": torch.__version__, "python": platform.python_version()}

@@ -11,24 +11,17 @@ from ablations.arms import Arm
 from ablations.estimate import Cost, estimate
 from ablations.planning import Plan
 from ablations.scope import reference
-from aimlib.config import RunConfig, TrainingConfig
+from aimlib.config import RunConfig
+from aimlib.training.numerics import numerics_of
 
-OPTIONS = ("precision", "tf32", "memory_format", "step")
-"""Options of the training that change how fast a run is, and its last digits, but not what is trained."""
 _SECONDS = 2.0
 """Time after which no further step of a variant is timed."""
 _WORTH_IT = 1.05
 """Faster by less than this is no reason to change a study."""
 
 
-def numerics_of(config: RunConfig) -> dict[str, Any]:
-    """Return the options of `OPTIONS` that this version has, with their values in a run."""
-    known = [name for name in OPTIONS if name in TrainingConfig.model_fields]
-    return {name: getattr(config.training, name) for name in known}
-
-
 def differing_notes(plan: Plan) -> Iterator[str]:
-    """Yield a note for every such option in which arms differ without that being what the study varies."""
+    """Yield a note for everything that decides on rounding in which arms differ, unless it is what the study varies."""
     for name in numerics_of(plan.arms[0].config):
         values = {arm.name: numerics_of(arm.config)[name] for arm in plan.arms}
         if len(set(values.values())) > 1 and not _is_factor(plan, name):
@@ -107,7 +100,7 @@ def _extremes(plan: Plan) -> list[Arm]:
 
 def _variants(arm: Arm) -> Iterator[tuple[str, RunConfig]]:
     """Yield every combination, the arm's own among them; TensorFloat-32 is CUDA's."""
-    known = numerics_of(arm.config)
+    known = {name: getattr(arm.config.training, name) for name in ("precision", "tf32", "memory_format")}
     rounding: Sequence[dict[str, Any]] = [
         {"precision": "float32", "tf32": False},
         *([{"precision": "float32", "tf32": True}] if arm.resources.trained_on == "cuda" else []),

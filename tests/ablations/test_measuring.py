@@ -21,7 +21,7 @@ from ablations import disk, gpu_shares, numerics, planning
 from ablations.checking import check
 from ablations.execution.capacity import Node
 from ablations.execution.ray import measurement as cluster
-from ablations.measurement import Measurement, Meter, resident_bytes
+from ablations.measurement import Measurement, Meter
 from ablations.prospects import prospects
 from ablations.resources import ArmResources, Resources, idle_gpus
 from ablations.store import ResultStore
@@ -241,17 +241,6 @@ def test_an_arm_is_measured_and_the_answer_survives_json(study: StudyMaker) -> N
             Measurement.parse(broken)
 
 
-def test_images_count_where_they_live_on_the_gpu(study: StudyMaker) -> None:
-    plan = planning.plan(read_study(study()))
-    arm = plan.arms[0]
-    held = resident_bytes(arm.config, plan.data[arm.name])
-    if "data_on" not in type(arm.config.training).model_fields:
-        assert held == 0
-        return
-    data = plan.data[arm.name]
-    assert held == data.train.pixels.nbytes + data.test.pixels.nbytes
-
-
 # Shares of a GPU
 
 
@@ -293,6 +282,23 @@ def test_how_many_runs_share_a_gpu(found: Measurement, data_bytes: int, cpus: in
         assert found.peak_bytes <= gpu_shares.share(runs) * found.total_bytes or runs == 1, (
             "the limit on a run's memory"
         )
+
+
+def test_images_count_where_they_live_on_the_gpu(study: StudyMaker) -> None:
+    nodes = [{"CPU": 64.0, "GPU": 4.0}]
+
+    def packed(data_on: str, times: int) -> tuple[int, bool]:
+        plan = planning.plan(read_study(study({"base.training.data_on": data_on})))
+        data = plan.data["aim"]
+        held = sum(images.pixels.nbytes + images.labels.nbytes for images in (data.train, data.test))
+        found = measured(times * held // 4, total=times * held)
+        runs, taken = gpu_shares.packed_runs(plan.arms[1], found, data, nodes)
+        assert taken in (0, held)
+        return runs, taken > 0
+
+    places = ("host", "auto", "device")
+    assert [packed(where, 6) for where in places] == [(3, False), (3, False), (2, True)], "large beside the GPU"
+    assert [packed(where, 1000) for where in places] == [(3, False), (3, True), (3, True)]
 
 
 class Worker:
