@@ -120,23 +120,29 @@ def estimate(plan: Plan, address: str | None = None, seconds: float = SECONDS) -
     here = {"cpu": address is None, "cuda": address is None and torch.cuda.is_available()}
     local = [arm for arm in plan.arms if here[arm.resources.trained_on]]
     elsewhere = [arm for arm in plan.arms if not here[arm.resources.trained_on]]
-    found = Estimate(_here(plan, local, seconds))
+    found = _here(plan, local, seconds)
     if not elsewhere:
         return found
     there = _on_cluster(plan, elsewhere, address, seconds)
-    return Estimate((*found.costs, *there.costs), there.untimed)
+    return Estimate((*found.costs, *there.costs), (*found.untimed, *there.untimed))
 
 
-def _here(plan: Plan, arms: Sequence[Arm], seconds: float) -> tuple[Cost, ...]:
+def _here(plan: Plan, arms: Sequence[Arm], seconds: float) -> Estimate:
     node = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
-    costs = []
+    costs: list[Cost] = []
+    untimed: list[str] = []
     for device in ("cuda", "cpu"):
-        chosen = [arm for arm in arms if arm.resources.trained_on == device]
-        if chosen:
-            meter = Meter(device)
-            measured = {arm.name: meter.measure(arm.config, arm.resources.cpus, seconds) for arm in chosen}
-            costs.append(_cost(plan, chosen, measured, [node], "this machine"))
-    return tuple(costs)
+        meter = Meter(device)
+        measured: dict[str, Measurement] = {}
+        for arm in arms:
+            if arm.resources.trained_on == device:
+                try:
+                    measured[arm.name] = meter.measure(arm.config, arm.resources.cpus, seconds)
+                except torch.OutOfMemoryError as error:
+                    untimed.append(f"{arm.name}: {str(error).partition('. ')[0]}; lower training.batch_size")
+        if timed := [arm for arm in arms if arm.name in measured]:
+            costs.append(_cost(plan, timed, measured, [node], "this machine"))
+    return Estimate(tuple(costs), tuple(untimed))
 
 
 _HOW = "give --address of a Ray cluster with such GPUs, or check on a machine that has one"

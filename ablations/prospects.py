@@ -88,9 +88,17 @@ def prospects(
     effects = (0.0, spec.delta_pp, *((gain / 2, gain) if gain is not None else (2 * spec.delta_pp, 5 * spec.delta_pp)))
     hours = found.cost.hours / len(spec.seeds) if found.cost is not None else float("nan")
     table = _table(looks, sds, effects, spec.delta_pp, gain, len(spec.seeds), hours, price)
-    warnings = (*_warnings(table, looks, found, gain), *(f"not timed: {reason}" for reason in found.untimed))
+    warnings = (*_warnings(table, looks, found, gain), *_kinds(found))
     unit = found.cost.unit if found.cost is not None else "GPU-hours"
     return Prospects(looks, table, _curves(looks, sds, effects), seen, warnings, unit)
+
+
+def _kinds(found: Check) -> Iterator[str]:
+    """Yield whose hours are told where there are several kinds of device, and what could not be timed."""
+    if len(found.costs) > 1:
+        first, *others = [cost.kind for cost in found.costs]
+        yield f"hours are those of {first}; `ablate check` tells those of {', '.join(others)}, too"
+    yield from (f"not timed: {reason}" for reason in found.untimed)
 
 
 def _seen(results: str | Path) -> float:

@@ -19,6 +19,7 @@ from test_command_line import ablate
 
 from ablations import disk, gpu_shares, numerics, planning
 from ablations.checking import check
+from ablations.estimate import estimate
 from ablations.execution.capacity import Node
 from ablations.execution.ray import measurement as cluster
 from ablations.measurement import Measurement, Meter
@@ -26,6 +27,7 @@ from ablations.prospects import prospects
 from ablations.resources import ArmResources, Resources, idle_gpus
 from ablations.store import ResultStore
 from ablations.study import read_study
+from aimlib.config import RunConfig
 from aimlib.errors import ConfigError, UsageError
 from aimlib.training.checkpoints import FILE
 from aimlib.training.loop import Paused, train
@@ -91,6 +93,26 @@ def test_hours_on_a_cpu_are_not_called_a_devices(study: StudyMaker, capsys: pyte
     assert "device-h" not in out
 
 
+def test_an_arm_that_a_gpu_of_this_machine_cannot_hold_is_told_and_the_others_are_timed(
+    study: StudyMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(_: Meter, config: RunConfig, *__: Any) -> Measurement:
+        if config.model.memory is not None:
+            raise torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 99 GiB. GPU 0 has a total capacity of 16"
+            )
+        return measured()
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(Meter, "measure", measure)
+    found = estimate(planning.plan(read_study(study({"resources": {"gpus": "auto"}}))))
+    (cost,) = found.costs
+    assert (list(cost.arms), cost.device, cost.kind, cost.unit) == (["baseline"], "cuda", "T4", "GPU-hours")
+    assert cost.parallel == 2 * max(1, os.cpu_count() // 2), "as many as the CPUs beside each GPU feed"
+    assert found.untimed == ("aim: CUDA out of memory; lower training.batch_size",)
+
+
 def test_an_address_where_nobody_listens_is_refused(study: StudyMaker) -> None:
     with pytest.raises(UsageError, match=r"--address 127\.0\.0\.1:1: nobody answers there"):
         check(study({"resources": {"gpus": 1}}), address="127.0.0.1:1")
@@ -153,7 +175,11 @@ gpu, cpu = sys.argv[1:]
 found = check(gpu, address=cluster.address)
 print(json.dumps([list(found.costs), list(found.untimed)]))
 
-found = check(cpu, address=cluster.address)
+import os
+os.environ["RAY_ADDRESS"] = cluster.address
+print(json.dumps(list(check(gpu).untimed)))
+
+found = check(cpu, address="auto")
 cost, = found.costs
 print(json.dumps([cost.device, cost.parallel, cost.where, sorted(cost.arms), cost.hours > 0, list(found.untimed)]))
 
@@ -166,12 +192,13 @@ with remote.connected(cluster.address) as nodes:
         print(json.dumps([kind, sorted(answers.measured), answers.errors,
                           answers.measured["aim"].model_dump(mode="json")]))
 """
-    refused, timed, *whole = on_a_cluster(script, gpu, cpu)
+    refused, own, timed, *whole = on_a_cluster(script, gpu, cpu)
     assert refused[0] == [], "torch sees no GPU where they are only declared"
     assert [why.partition(":")[0] for why in refused[1]] == ["baseline, aim on T4", "baseline, aim"]
     assert all("torch sees no usable GPU on" in why and "nvidia-smi" in why for why in refused[1])
+    assert own == refused[1], "the cluster that this machine belongs to is asked without its address"
     assert timed[:2] == ["cpu", 8], "2, 4 and 2 CPUs"
-    assert timed[2].startswith("the cluster at 127.0.0.1:")
+    assert timed[2] == "the cluster at auto"
     assert timed[3:] == [["aim", "baseline"], True, []]
     assert [kind for kind, *_ in whole] == ["T4", ""]
     for _, names, errors, aim in whole:
