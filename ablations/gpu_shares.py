@@ -127,11 +127,14 @@ def _notice(arm: Arm, found: float, measured: Mapping[tuple[str, str], Measureme
 def _measured(
     asking: Sequence[Arm], there: Sequence[str], nodes: Sequence[Node], store: ResultStore, console: Console
 ) -> dict[tuple[str, str], Measurement]:
-    """Return what is known of every arm on every kind of GPU, measuring what is not kept."""
+    """Return what is known of every arm on every kind of GPU, measuring what is not kept.
+
+    Of a kind without a name nothing is kept: it may be another next time.
+    """
     kept = store.measurements()
     found: dict[tuple[str, str], Measurement] = {}
     for kind in there:
-        known = {arm.name: _parsed(kept.get(key_of(arm, kind))) for arm in asking}
+        known = {arm.name: _parsed(kept.get(key_of(arm, kind))) if kind else None for arm in asking}
         missing = [arm for arm in asking if known[arm.name] is None and _holds(arm, nodes, kind)]
         if missing:
             with console.status(f"measuring {len(missing)} arms on a GPU ({kind or 'kind unknown'})"):
@@ -139,8 +142,9 @@ def _measured(
             for name, error in answers.errors.items():
                 raise UsageError(f"resources.gpus: auto: arms.{name}: {error}")
             known |= answers.measured
-            kept |= {key_of(arm, kind): answers.measured[arm.name].model_dump(mode="json") for arm in missing}
-            store.keep_measurements(kept)
+            if kind:
+                kept |= {key_of(arm, kind): answers.measured[arm.name].model_dump(mode="json") for arm in missing}
+                store.keep_measurements(kept)
         found |= {(name, kind): each for name, each in known.items() if each is not None}
     return found
 
