@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations import planning
+from ablations import disk, numerics, planning
 from ablations.arms import Arm, differences
-from ablations.estimate import Cost, estimate, packing
+from ablations.disk import Disk
+from ablations.estimate import Cost, Estimate, estimate, packing
+from ablations.numerics import Numerics
 from ablations.planning import Plan
-from ablations.resources import Resources
+from ablations.resources import idle_gpus
 from ablations.scope import reference
-from ablations.study import read_study
+from ablations.study import StudyFile, read_study
+from aimlib.places import place
 from analysis.looks import Looks
 from analysis.options import written
 
@@ -25,48 +27,75 @@ class Check:
     Attributes
     ----------
     plan : what will run.
-    cost : None where timing was not asked for.
+    costs : on every kind of device that was timed; empty where timing was not asked for, or not possible.
+    untimed : why something was not timed, and how to have it timed.
+    disk : what the study writes.
     notes : what is worth knowing and stops nothing.
+    numerics : what precision and memory format would bring on every kind of device, where that was asked for.
     """
 
     plan: Plan
-    cost: Cost | None
+    costs: tuple[Cost, ...]
+    untimed: tuple[str, ...]
+    disk: Disk
     notes: tuple[str, ...]
+    numerics: tuple[Numerics, ...] = ()
+
+    @property
+    def cost(self) -> Cost | None:
+        """The cost on the kind of device that there is most of; None where nothing was timed."""
+        return self.costs[0] if self.costs else None
 
 
-def check(study: str | Path, overrides: Iterable[str] = (), *, timing: bool = True) -> Check:
+def check(
+    study: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    timing: bool = True,
+    address: str | None = None,
+    out: str | Path | None = None,
+    try_numerics: bool = False,
+) -> Check:
     """Validate a study whole, without running it.
+
+    Parameters
+    ----------
+    timing : time a few steps of every arm, see `ablations.estimate.estimate`.
+    address : of a Ray cluster on whose devices they are timed; None: on this machine, or for a study on GPUs, where
+        there is none here, on the cluster that it belongs to.
+    out : study directory, whose storage runs save their state to; None is ``results/<name>``.
+    try_numerics : time precision and memory format, too.
 
     Raises
     ------
     ConfigError: with one message per problem; those of missing data come only when there is no other.
+    UsageError: there is no cluster at the address.
     """
     file = read_study(study, overrides)
     plan = planning.plan(file)
-    cost = estimate(plan, min(parallel_here(arm.resources) for arm in plan.arms)) if timing else None
+    found = estimate(plan, address) if timing else Estimate()
     notes = list(_notes(plan))
     if file.spec.search is not None:
         from ablations import screening  # noqa: PLC0415 -- imports optuna and the launcher
 
         notes += screening.check(file)
-    if cost is not None:
-        notes += packing(cost, {arm.name: arm.resources.gpus for arm in plan.arms})
-    if cost is not None and file.spec.resources.gpus > 0 and cost.device == "cpu":
-        notes.append("cost: timed on this machine's CPU, as it has no GPU; the study asks for one and will be faster")
-    return Check(plan, cost, tuple(notes))
+    resources = {arm.name: arm.resources for arm in plan.arms}
+    for cost in found.costs:
+        notes += packing(cost, resources)
+    written_bytes = disk.disk(plan, max((cost.parallel for cost in found.costs), default=None))
+    notes += disk.saving_notes(written_bytes, file.spec.resources.grace_seconds, place(out or _default(file)))
+    tried, untried = numerics.measure(plan, address) if try_numerics else ([], ())
+    untimed = tuple(dict.fromkeys((*found.untimed, *untried)))
+    return Check(plan, found.costs, untimed, written_bytes, tuple(notes), tuple(tried))
 
 
-def parallel_here(resources: Resources) -> int:
-    """Return how many runs this machine computes at once."""
-    fitting = (os.cpu_count() or 1) // resources.cpus
-    if resources.gpus > 0:
-        import torch  # noqa: PLC0415
-
-        fitting = min(fitting, int(torch.cuda.device_count() / resources.gpus + 1e-9))
-    return max(1, fitting)
+def _default(file: StudyFile) -> Path:
+    return Path("results") / file.spec.name
 
 
 def _notes(plan: Plan) -> Iterable[str]:
+    yield from dict.fromkeys(note for arm in plan.arms if (note := idle_gpus(arm.resources)))
+    yield from numerics.differing_notes(plan)
     for arm in plan.arms:
         attachment = plan.summaries[arm.name].attachment
         skipped = list(attachment.skipped.items())
@@ -81,8 +110,8 @@ def _notes(plan: Plan) -> Iterable[str]:
                 f"arms.{arm.name}: {static} of {len(attachment.readers)} reads are of the second memory, which no "
                 f"update reaches (routing: as_run)"
             )
-        for place in attachment.unread_updates:
-            yield f"arms.{arm.name}: no update after {place}: no later layer would read it"
+        for unread in attachment.unread_updates:
+            yield f"arms.{arm.name}: no update after {unread}: no later layer would read it"
         if _widened(arm, plan):
             yield f"arms.{arm.name}: widened, so its layers do not start as those of the other arms do"
     seeds, looks = len(plan.study.spec.seeds), Looks(plan.study.spec.looks, further_block=plan.study.spec.further_block)

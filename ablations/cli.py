@@ -50,17 +50,53 @@ Out = Annotated[
 ]
 
 
+TimedAt = Annotated[
+    str | None,
+    typer.Option(
+        help="Time on a worker of this Ray cluster ('auto': the running one); default: on this machine, or for GPUs "
+        "that it lacks, on the cluster that it belongs to.",
+        show_default=False,
+    ),
+]
+
+
 @app.command("check")
 def check_command(
-    study: Study,
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            help="A study file, or the name of a shipped study; with --claim the name of a claim.", show_default=False
+        ),
+    ] = None,
     overrides: Overrides = None,
     timing: Annotated[bool, typer.Option(help="Time a few steps of every arm and estimate the cost.")] = True,
+    address: TimedAt = None,
+    out: Out = None,
+    numerics: Annotated[
+        bool, typer.Option("--numerics", help="Time every precision and memory format, too, and propose one.")
+    ] = False,
+    claim: Annotated[
+        bool, typer.Option("--claim", help="Show what it takes to test a claim at full size, all its studies together.")
+    ] = False,
 ) -> None:
     """Validate a study whole and show what it will run and cost."""
     from ablations import printing  # noqa: PLC0415
+
+    if claim:
+        from ablations.full_size import full_size  # noqa: PLC0415
+        from ablations.full_size_page import lines  # noqa: PLC0415
+
+        if overrides or out or numerics:
+            raise UsageError("--claim shows shipped studies as they are; it goes with --timing and --address alone")
+        found = full_size(study, timing=timing, address=address) if study else full_size(timing=timing, address=address)
+        typer.echo("\n".join(lines(found)))
+        return
+    if study is None:
+        raise UsageError("check: give a study file or the name of a shipped study, or --claim")
     from ablations.checking import check  # noqa: PLC0415
 
-    printing.check(check(study, overrides or (), timing=timing), _console())
+    checked = check(study, overrides or (), timing=timing, address=address, out=out, try_numerics=numerics)
+    printing.check(checked, _console())
 
 
 @app.command("plan")
@@ -71,8 +107,12 @@ def plan_command(
         Path | None,
         typer.Option(help="Plan with the spread seen in this study directory.", show_default=False),
     ] = None,
-    price: Annotated[float | None, typer.Option(help="Price of a device-hour.", show_default=False)] = None,
-    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm, for device-hours.")] = True,
+    price: Annotated[
+        float | None,
+        typer.Option(help="Price of an hour of a GPU (or CPU, where the study has none).", show_default=False),
+    ] = None,
+    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm, for GPU-hours or CPU-hours.")] = True,
+    address: TimedAt = None,
     figure: Annotated[
         Path | None, typer.Option(help="Write the power curves here, as .svg or .png.", show_default=False)
     ] = None,
@@ -81,7 +121,7 @@ def plan_command(
     from ablations import printing  # noqa: PLC0415
     from ablations.prospects import prospects  # noqa: PLC0415
 
-    found = prospects(study, overrides or (), results=results, price=price, timing=timing)
+    found = prospects(study, overrides or (), results=results, price=price, timing=timing, address=address)
     printing.prospects(found, _console())
     if figure is not None:
         printing.power_curves(found, figure)

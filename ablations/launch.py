@@ -128,6 +128,7 @@ def _session(
             with console.status("starting Ray" if executor == "ray" else ""):
                 hands.check()
             if isinstance(hands, RayExecutor):
+                plan, waiting = _with_shares(plan, waiting, hands, store, console)
                 waiting = _on_devices(waiting, hands, store)
         # Only now, when nothing speaks against running it, does the study take the place of an earlier version.
         register(plan, store, settled, console, analysis_plan)
@@ -177,6 +178,20 @@ def _prune(todo: Mapping[str, Task], run_ids: Collection[str], settled: set[str]
             epochs, _ = paused_at(todo[run_id], store)
             if not settle_as_pruned(todo[run_id], store, f"stopped after {epochs} epochs by the search"):
                 raise UsageError(f"run {run_id} is held by {store.holder(run_id)}; wait for it, or end it")
+
+
+def _with_shares(
+    plan: Plan, waiting: list[Task], hands: RayExecutor, store: ResultStore, console: Console
+) -> tuple[Plan, list[Task]]:
+    """Return plan and tasks with the shares of a GPU that were measured, where arms ask for ``gpus: auto``."""
+    if not any(arm.resources.gpus_auto for arm in plan.arms):
+        return plan, waiting
+    from ablations.gpu_shares import settle_shares  # noqa: PLC0415 -- the rest of training, needed by few studies
+
+    plan = settle_shares(plan, hands.nodes, store, console)
+    hands.give(arm.resources for arm in plan.arms)
+    gpus = {arm.name: arm.resources.gpus for arm in plan.arms}
+    return plan, [replace(task, gpus=gpus[task.arm]) for task in waiting]
 
 
 def _on_devices(waiting: list[Task], hands: RayExecutor, store: ResultStore) -> list[Task]:

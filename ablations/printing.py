@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ablations.checking import Check
+    from ablations.estimate import ArmCost, Cost
     from ablations.finding import Finding
+    from ablations.numerics import Numerics
     from ablations.prospects import Prospects
     from ablations.screening import Trial
     from ablations.session import Session
@@ -58,27 +60,34 @@ def check(result: Check, console: Console) -> None:
         markup=False,
         highlight=False,
     )
-    numbers = ("parameters", "mult-adds", "memory", "free", "reads", "updates", "s/step", "s/run")
+    counts = ("parameters", "mult-adds", "memory", "free", "reads", "updates")
+    timed = tuple(f"s/{what}{_of(number, result)}" for number in range(len(result.costs)) for what in ("step", "run"))
+    numbers = (*counts, *(timed or ("s/step", "s/run")))
     rows = []
     for arm in plan.arms:
         s = plan.summaries[arm.name]
-        cost = result.cost.arms[arm.name] if result.cost else None
-        timed = (f"{cost.step_seconds:.3g}", f"{cost.run_seconds:.3g}") if cost else ("–", "–")
+        found = [cost.arms.get(arm.name) for cost in result.costs] or [None]
+        seconds = [text for each in found for text in _seconds(each)]
         costs = (
             f"{s.parameters:,}",
             _short(s.multiply_adds),
             _short(s.memory_values),
             _short(s.memory_degrees_of_freedom),
         )
-        rows.append((arm.name, arm.role, *costs, len(s.attachment.readers), len(s.attachment.updates), *timed))
+        rows.append((arm.name, arm.role, *costs, len(s.attachment.readers), len(s.attachment.updates), *seconds))
     console.print(table(("arm", "role", *numbers), rows, right=numbers))
     for name, changes in differing(plan).items():
         if changes:
             console.print(Text(f"{name} differs from the baseline in"), highlight=False)
             for change in changes:
                 console.print(Text(f"  {change}"), highlight=False)
-    if result.cost:
-        _cost(result, console)
+    for number, cost in enumerate(result.costs):
+        console.print(Text(f"cost{_of(number, result)}: {_cost(cost)}"), highlight=False, soft_wrap=True)
+    for reason in result.untimed:
+        console.print(Text(f"not timed: {reason}"), highlight=False, soft_wrap=True)
+    console.print(Text(f"disk: {_disk(result)}"), highlight=False, soft_wrap=True)
+    for tried in result.numerics:
+        _numerics(tried, console)
     for note in result.notes:
         console.print(Text(f"note: {note}"), highlight=False)
     console.print("no problems")
@@ -92,16 +101,52 @@ def _short(count: int) -> str:
     return str(count)
 
 
-def _cost(result: Check, console: Console) -> None:
+def _of(number: int, result: Check) -> str:
+    """Return which of several kinds of device is meant; nothing where there is one."""
+    return f" [{number + 1}]" if len(result.costs) > 1 else ""
+
+
+def _seconds(cost: ArmCost | None) -> tuple[str, str]:
+    return ("–", "–") if cost is None else (f"{cost.step_seconds:.3g}", f"{cost.run_seconds:.3g}")
+
+
+def _cost(cost: Cost) -> str:
     from ablations.sight import duration  # noqa: PLC0415
 
-    cost = result.cost
-    assert cost is not None
-    console.print(
-        f"cost: {cost.device_hours:.2g} {cost.device} device-hours; about {duration(cost.wall_seconds)} on this "
-        f"machine with {cost.parallel} runs at once (from timed steps; without start-up)",
-        highlight=False,
+    at_once = f"with {cost.parallel} {'run' if cost.parallel == 1 else 'runs'} at once"
+    return (
+        f"{cost.hours:.2g} {cost.unit} of {cost.kind or cost.device}; about {duration(cost.wall_seconds)} on "
+        f"{cost.where} {at_once} (from timed steps; without start-up)"
     )
+
+
+def _disk(result: Check) -> str:
+    found = result.disk
+    arms: dict[str, list[str]] = {}
+    for arm, size in found.checkpoints.items():
+        arms.setdefault(_bytes(size), []).append(arm)
+    each = ", ".join(f"{size} ({', '.join(names)})" for size, names in arms.items())
+    together = f"up to {_bytes(found.at_once)} at once" if found.at_once else "one of each run that is under way"
+    return f"checkpoints of {each}, {together}; predictions of {_bytes(found.predictions)} before compression"
+
+
+def _bytes(count: int) -> str:
+    """Return a number of bytes with three significant digits: 1.94 GB, 12.3 kB."""
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"
+
+
+def _numerics(tried: Numerics, console: Console) -> None:
+    arms = list(tried.seconds[tried.stated])
+    rows = [
+        (variant, *(f"{by_arm[arm]:.3g}" for arm in arms), f"{tried.gain(variant):.2f} ×")
+        for variant, by_arm in tried.seconds.items()
+    ]
+    headings = ("training", *(f"s/step {arm}" for arm in arms), "as fast")
+    console.print(table(headings, rows, right=headings[1:]))
+    console.print(Text(tried.proposal), highlight=False, soft_wrap=True)
 
 
 def prospects(found: Prospects, console: Console) -> None:
@@ -121,7 +166,7 @@ def prospects(found: Prospects, console: Console) -> None:
     )
     headings = ["seed SD", "true gain", "pairs, 80 %", "verdict", "finally", "shown", "mean pairs"]
     known = [name for name in ("device_hours", "price") if found.table[name].notna().any()]
-    headings += [name.replace("_", "-") for name in known]
+    headings += [found.unit if name == "device_hours" else name for name in known]
     rows = [
         [
             f"{row['seed_sd']:.2f}",

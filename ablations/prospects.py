@@ -37,12 +37,13 @@ class Prospects:
     looks : when its verdict is read.
     table : seed_sd, effect (pp), one row per pair of them: pairs_80 (pairs for 80 % power of one look; -1: more than
         10,000), verdict (chance of a stopping verdict with the planned seeds), finally (by the last look, if seeds are
-        added), shown (chance that the interval ends above 0 then), pairs (mean until then), device_hours and price
-        (mean; NaN where they are not known).
+        added), shown (chance that the interval ends above 0 then), pairs (mean until then), device_hours (of `unit`)
+        and price (mean; NaN where they are not known).
     curves : seed_sd, effect, pairs, power of one look.
     seen : SD of the differences to plan with, pp: upper end of the one-sided 80 % interval in the given results; None
         without.
-    warnings : why it may not reach a verdict.
+    warnings : why it may not reach a verdict, or why it could not be timed.
+    unit : what the column device_hours counts: ``CPU-hours``, or ``GPU-hours`` of the GPU that there is most of.
     """
 
     looks: Looks
@@ -50,6 +51,7 @@ class Prospects:
     curves: pd.DataFrame
     seen: float | None
     warnings: tuple[str, ...]
+    unit: str = "GPU-hours"
 
 
 def prospects(
@@ -59,14 +61,16 @@ def prospects(
     results: str | Path | None = None,
     price: float | None = None,
     timing: bool = True,
+    address: str | None = None,
 ) -> Prospects:
     """Return what a study can be expected to find out, by simulation of its looks and verdict table.
 
     Parameters
     ----------
     results : a study directory whose primary comparison tells the spread of the differences.
-    price : of a device-hour, in any currency.
-    timing : time a few steps of every arm, for device-hours.
+    price : of an hour of a GPU, or of a CPU where the study runs on CPUs, in any currency.
+    timing : time a few steps of every arm, for such hours.
+    address : of a Ray cluster on whose devices they are timed, see `ablations.checking.check`.
 
     Raises
     ------
@@ -75,16 +79,26 @@ def prospects(
     """
     if price is not None and price < 0:
         raise UsageError(f"--price {price:g}: a price per hour is not negative")
-    found = check(study, overrides, timing=timing or price is not None)
+    found = check(study, overrides, timing=timing or price is not None, address=address)
     spec = found.plan.study.spec
     looks = Looks(spec.looks, planning.ALPHA, spec.further_block)
     seen = _seen(results) if results is not None else None
     gain = _gain(found)
     sds = (seen / np.sqrt(2),) if seen is not None else SEED_SDS
     effects = (0.0, spec.delta_pp, *((gain / 2, gain) if gain is not None else (2 * spec.delta_pp, 5 * spec.delta_pp)))
-    hours = found.cost.device_hours / len(spec.seeds) if found.cost is not None else float("nan")
+    hours = found.cost.hours / len(spec.seeds) if found.cost is not None else float("nan")
     table = _table(looks, sds, effects, spec.delta_pp, gain, len(spec.seeds), hours, price)
-    return Prospects(looks, table, _curves(looks, sds, effects), seen, tuple(_warnings(table, looks, found, gain)))
+    warnings = (*_warnings(table, looks, found, gain), *_kinds(found))
+    unit = found.cost.unit if found.cost is not None else "GPU-hours"
+    return Prospects(looks, table, _curves(looks, sds, effects), seen, warnings, unit)
+
+
+def _kinds(found: Check) -> Iterator[str]:
+    """Yield whose hours are told where there are several kinds of device, and what could not be timed."""
+    if len(found.costs) > 1:
+        first, *others = [cost.kind for cost in found.costs]
+        yield f"hours are those of {first}; `ablate check` tells those of {', '.join(others)}, too"
+    yield from (f"not timed: {reason}" for reason in found.untimed)
 
 
 def _seen(results: str | Path) -> float:

@@ -11,13 +11,27 @@ from aimlib.component import Frozen
 Device = Literal["cpu", "cuda"]
 
 
+def _gpus_of(data: Any) -> Any:
+    """Read ``gpus: auto`` as a whole GPU that is shared once it was measured how many runs fit on one."""
+    if not isinstance(data, dict) or data.get("gpus") is None:
+        return data
+    if data["gpus"] == "auto":
+        return {**data, "gpus": 1.0, "gpus_auto": True}
+    if isinstance(data["gpus"], str):
+        raise ValueError(f"gpus: give a number, a share of a GPU such as 0.5, or auto; got {data['gpus']!r}")  # noqa: TRY004 -- pydantic turns ValueErrors into messages
+    return {"gpus_auto": False, **data}
+
+
 class Resources(Frozen):
     """What one run is given. No part of a run's identity, but the number of CPUs decides the last bits."""
 
     cpus: Annotated[int, Field(ge=1)] = 1
     """CPUs of a run, and threads that torch uses for it."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs of a run; a fraction lets several runs share one, each bounded to that share of its memory."""
+    """GPUs of a run; a fraction lets several runs share one, each bounded to that share of its memory. auto: as many
+    runs share one as fit by what was measured, at most `ablations.gpu_shares.MOST_RUNS`."""
+    gpus_auto: bool = False
+    """Whether `gpus` is auto; `gpus` is 1 until it was measured."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where the run has a GPU, else the CPU."""
     max_retries: Annotated[int, Field(ge=0)] = 10
@@ -38,6 +52,11 @@ class Resources(Frozen):
             return "cuda" if self.gpus > 0 else "cpu"
         return self.device
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_auto(cls, data: Any) -> Any:
+        return _gpus_of(data)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.gpus > 1 and self.gpus != int(self.gpus):
@@ -45,7 +64,8 @@ class Resources(Frozen):
         if self.device == "cuda" and self.gpus == 0:
             raise ValueError("device: cuda needs gpus: a run that is given none sees none")
         if self.device == "cpu" and self.gpus > 0:
-            raise ValueError(f"gpus: {self.gpus:g} without effect: device is cpu")
+            asked = "auto" if self.gpus_auto else f"{self.gpus:g}"
+            raise ValueError(f"gpus: {asked} without effect: device is cpu")
         return self
 
     def with_changes(self, changes: ArmResources | None) -> Resources:
@@ -67,7 +87,14 @@ class ArmResources(Frozen):
     cpus: Annotated[int, Field(ge=1)] | None = None
     """CPUs of a run. Arms with different numbers of threads differ in the last bits, too."""
     gpus: Annotated[float, Field(ge=0)] | None = None
-    """GPUs of a run, or its share of one."""
+    """GPUs of a run, its share of one, or auto."""
+    gpus_auto: bool | None = None
+    """Whether `gpus` is auto."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_auto(cls, data: Any) -> Any:
+        return _gpus_of(data)
 
 
 def idle_gpus(resources: Resources) -> str | None:

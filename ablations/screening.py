@@ -31,6 +31,7 @@ from ablations.store import ResultStore, files
 from ablations.study import StudyFile, read_study
 from aimlib.errors import UsageError
 from aimlib.places import place
+from aimlib.sharing import make_folder
 
 SCREENING, CONFIRMATION = "screening", "confirmation"
 _OF_CONFIRMATION = frozenset({"until_verdict"})
@@ -267,7 +268,7 @@ class _Search:
 
 def _write(folder: Path, document: Mapping[str, Any]) -> Path:
     """Write a study file; JSON is YAML."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / "study.yaml"
     content = {key: value for key, value in document.items() if value is not None}
     files.replace(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1), encoding="utf-8"))

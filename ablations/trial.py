@@ -235,7 +235,7 @@ def _share(task: Task) -> float | None:
 def _prepared(task: Task) -> tuple[RunConfig, DataSet]:
     """Return the run's configuration, validated again, and its data, which must be those of the plan."""
     config = RunConfig.parse(task.config)
-    data = _load(config.data.model_dump_json(), config)
+    data = _load(config, task.fingerprint)
     if data.fingerprint != task.fingerprint:
         raise DataError(
             f"the data on this machine differs from the data that the study was planned with (fingerprint "
@@ -277,14 +277,15 @@ def paused_at(task: Task, store: ResultStore) -> tuple[int, float | None]:
     return epochs, found.epochs[min(epochs, task.until or epochs) - 1]["validation_accuracy"]
 
 
-_loaded: dict[str, DataSet] = {}
+_loaded: dict[tuple[str, str], DataSet] = {}
 
 
-def _load(key: str, config: RunConfig) -> DataSet:
+def _load(config: RunConfig, fingerprint: str) -> DataSet:
     """Return the data, kept from run to run while consecutive runs of this process use the same."""
+    key = config.data.model_dump_json(), fingerprint
     if key not in _loaded:
         _loaded.clear()
-        _loaded[key] = datasets.create(config.data).load()
+        _loaded[key] = datasets.create(config.data).load_known(fingerprint)
     return _loaded[key]
 
 

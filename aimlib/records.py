@@ -43,6 +43,7 @@ STUDY_FILE = "study.json"
 RUNS, FAILURES, SEGMENTS, IMAGES = "runs", "failures", "segments", "images"
 MODELS_FILE = "models.parquet"
 ANALYSIS_PLAN = "analysis_plan.json"
+MEASUREMENTS_FILE = "measurements.json"
 CHECKPOINTS, LOCKS, PLANS, LIVE = "checkpoints", "locks", "plans", "live"
 
 

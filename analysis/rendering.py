@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from aimlib.errors import StoreError
+from aimlib.sharing import make_folder, share
 from analysis import latex
 from analysis.document import Document, compose
 from analysis.figures import arranged, inline, png, svg
@@ -40,8 +41,10 @@ def write(findings: Findings, out: Path) -> Path:
         for name, figure in figures.items():
             _write(out / "figures" / f"{name}.svg", drawings[name])
             (out / "figures" / f"{name}.png").write_bytes(png(figure))
+            share(out / "figures" / f"{name}.png")
         for name, frame in {**found, "columns": explained(found)}.items():
             frame.to_csv(out / "tables" / f"{name}.csv", index=False, lineterminator="\n")
+            share(out / "tables" / f"{name}.csv")
         for name in latex.NAMES:
             if name in document.sheets:
                 _write(out / "latex" / f"{name}.tex", latex.table(document.sheets[name], name))
@@ -66,14 +69,16 @@ def _refuse_links(out: Path) -> None:
 
 def _emptied(folder: Path) -> None:
     """Make a folder and remove what an earlier report left in it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for path in folder.iterdir():
         if path.suffix in (".svg", ".png", ".csv", ".tex"):
             path.unlink()
 
 
 def _write(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)  # it may be of another who may write in this folder
     path.write_text(text, encoding="utf-8", newline="\n")
+    share(path)
 
 
 def _html() -> Environment:

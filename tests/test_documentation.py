@@ -20,6 +20,7 @@ PAGES = (
     "docs/verdict.md",
     "docs/query.md",
     "docs/cluster.md",
+    "docs/full-size.md",
     "docs/watching.md",
     "docs/object-storage.md",
     "docs/gpu.md",

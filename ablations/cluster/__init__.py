@@ -22,6 +22,7 @@ _FILES = {
     "job": "job-submit.sh",
     "docker": "Dockerfile",
     "dockerignore": "dockerignore",
+    "apptainer": "aim-ablations.def",
 }
 _SETTING = re.compile(r"^#: (?P<key>\w+) = (?P<value>\S+)  +(?P<about>.+)$", re.MULTILINE)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@%+,~-]*|[/.~][A-Za-z0-9_.:/@%+,~-]*")

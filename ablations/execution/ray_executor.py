@@ -96,6 +96,17 @@ class RayExecutor:
         """What there is of it on all nodes."""
         return {name: sum(node.get(name, 0.0) for node in self.nodes) for name in ("CPU", "GPU")}
 
+    def give(self, resources: Iterable[Resources]) -> None:
+        """Give the runs of each arm these resources instead; `check` has been called.
+
+        Raises
+        ------
+        UsageError: a run fits nowhere on the cluster.
+        """
+        self.resources = tuple(resources)
+        refuse_unfit(self.resources, self.nodes)
+        self.parallel = min(fitting(wanted, self.nodes) for wanted in self.resources)
+
     def worker(self) -> type:
         """Return Tune's trainable that computes tasks."""
         from ablations.execution.worker import Worker  # noqa: PLC0415 -- imports Ray

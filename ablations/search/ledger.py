@@ -18,6 +18,7 @@ from typing import Any
 from ablations.search.trials import Outcome, Trial
 from ablations.store import files
 from aimlib.errors import StoreError
+from aimlib.sharing import make_folder
 
 FOLDER = "rounds"
 _SHORT = 40
@@ -60,7 +61,7 @@ class Ledger:
     def __init__(self, directory: Path) -> None:
         self.folder = directory / FOLDER
         with files.explained(self.folder, "created"):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
 
     def round(self, arm: str, number: int) -> tuple[Told, ...] | None:
         """Return what was told of a batch; None where it has not been told."""

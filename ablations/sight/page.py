@@ -22,6 +22,7 @@ from ablations.sight.picture import Picture
 from ablations.sight.sentences import CAUTION, summary
 from ablations.sight.words import clean, clock, duration, pace, percent
 from aimlib.errors import StoreError
+from aimlib.sharing import share
 
 _ARMS, _FAILURES, _ROWS = 24, 5, 24
 _LEAST_REFRESH = 3.0
@@ -47,6 +48,7 @@ def write(
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+        share(temporary)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aimlib.errors import StoreError
+from aimlib.sharing import share
 
 Write = Callable[[Path], object]
 """Writes a complete file to the path it is given."""
@@ -71,6 +72,7 @@ def staged(path: Path, write: Write) -> Iterator[Path]:
     try:
         with explained(path):
             write(temporary)
+            share(temporary)
             synchronise(temporary)
         yield temporary
     finally:

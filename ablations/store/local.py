@@ -16,6 +16,7 @@ from ablations.store.locks import locked
 from aimlib.errors import StoreError
 from aimlib.places import Place
 from aimlib.records import CHECKPOINTS, FAILURES, IMAGES, LIVE, LOCKS, PLANS, RUNS, SEGMENTS
+from aimlib.sharing import make_folder
 
 _WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, LIVE)
 _PATIENCE = 10.0  # seconds
@@ -39,7 +40,7 @@ class LocalFolder:
             raise StoreError(f"{self.root}: is a file; give a directory for the study's results")
         with files.explained(self.root, "created"):
             for name in (*_WRITTEN, LOCKS, CHECKPOINTS):
-                (self.root / name).mkdir(parents=True, exist_ok=True)
+                make_folder(self.root / name)
                 if (self.root / name).is_symlink():
                     raise StoreError(
                         f"{self.root / name}: is a link to another folder, and files would be written and removed "
@@ -142,7 +143,7 @@ class LocalFolder:
         """Return a directory in the study's own, which outlives the process that writes there."""
         path = self.root / CHECKPOINTS / run_id
         with files.explained(path, "created"):
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
         return path
 
     def keep_checkpoint(self, run_id: str, claim: Claim | None) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ablations.store.files import explained
+from aimlib.sharing import share_opened
 
 POLL = 0.002
 """Seconds between two attempts to get a lock."""
@@ -39,6 +40,7 @@ class FileLock:
         self._handle: int | None = None
         with explained(path, "locked"):
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            share_opened(self._handle, path)
         _open.add(self)
 
     def acquire(self, *, shared: bool = False, patience: float = 0.0) -> bool:

@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ablations.store import plans, sessions, tables
+from ablations.store import measurements, plans, sessions, tables
 from ablations.store.claims import Claim
 from ablations.store.folders import folder_at
 from ablations.store.leases import Terms
@@ -197,6 +197,14 @@ class ResultStore:
     def discard_checkpoint(self, run_id: str) -> None:
         """Remove a run's checkpoint, if there is one."""
         self._folder.discard_checkpoint(_checked(run_id))
+
+    def measurements(self) -> dict[str, Any]:
+        """Return what was measured of the study's arms; a broken file is nothing, as it can be measured again."""
+        return measurements.read(self._folder)
+
+    def keep_measurements(self, content: dict[str, Any]) -> None:
+        """Keep what was measured, as plain JSON values, in place of what was kept before."""
+        measurements.write(self._folder, content)
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Write ``study.json``, and keep every different plan as ``plans/<nnn>.json``.

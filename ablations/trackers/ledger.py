@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from aimlib.sharing import make_folder
+
 
 class Ledger:
     """The last epoch of every run that a tracker was told, on disk: a file per run, whichever driver computes it.
@@ -14,7 +16,7 @@ class Ledger:
     """
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
         self._directory = directory
 
     def last(self, run_id: str) -> int:

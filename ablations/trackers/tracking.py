@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.trackers.disclosure import metrics, options
 from ablations.trackers.ledger import Ledger
 from ablations.trackers.tracker import RunInfo, Tracker, refuse_unusable, tracker_class
+from aimlib.sharing import make_folder
 
 if TYPE_CHECKING:
     from ablations.planning import Plan
@@ -104,7 +105,7 @@ class Tracking:
     def _work(self) -> None:
         try:
             folder = self._folder / self.name
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             worker = _Worker(
                 tracker_class(self.name)(folder, self._study),
                 Ledger(self._folder / "epochs" / self.name),

@@ -42,9 +42,13 @@ class ImageFolder(PhotoPlugin):
 
     config: Config
 
+    def whereabouts(self) -> tuple[Path, str]:
+        """Return the root, and the folders of both splits."""
+        return data_folder("image_folder", self.config.root), f"{self.config.train}/{self.config.test}"
+
     def listing(self) -> PhotoListing:
         """Return the image files found."""
-        root = data_folder("image_folder", self.config.root)
+        root, variant = self.whereabouts()
         folders = {"train": self.config.train, "test": self.config.test}
         found = {split: _by_class(root, folder) for split, folder in folders.items()}
         classes = sorted({name for by_class in found.values() for name in by_class})
@@ -54,7 +58,6 @@ class ImageFolder(PhotoPlugin):
             pairs = sorted((path, number[name]) for name, paths in by_class.items() for path in paths)
             labels = np.array([label for _, label in pairs], dtype=np.int64)
             splits[split] = PhotoSplit(tuple(path for path, _ in pairs), labels)
-        variant = "/".join(folders.values())
         return PhotoListing(self.config.name, variant, root, tuple(folders.values()), tuple(classes), splits)
 
 

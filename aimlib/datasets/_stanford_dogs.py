@@ -48,16 +48,20 @@ class StanfordDogs(PhotoPlugin):
         """Return the folder that holds ``Images``, whether or not it is there."""
         return data_folder("stanford_dogs", self.config.root)
 
+    def whereabouts(self) -> tuple[Path, str]:
+        """Return the folder ``Images``, and the name of the lists."""
+        return self.root() / "Images", self.config.lists
+
     def listing(self) -> PhotoListing:
         """Return what the list files name."""
         root = self.root()
-        images, lists = root / "Images", root / self.config.lists
+        (images, variant), lists = self.whereabouts(), root / self.config.lists
         if not lists.is_dir() and self.config.lists == "lists" and (root / LISTS["train"]).is_file():
             lists = root
         missing = [path for path in (images, *(lists / name for name in LISTS.values())) if not path.exists()]
         if missing:
             raise DataError(self._missing_message(missing[0], root))
-        return read_listing(self.config.name, self.config.lists, images, lists)
+        return read_listing(self.config.name, variant, images, lists)
 
     def download(self, base_url: str | None = None, progress: Progress | None = None) -> Path:
         """Bring the data into its folder; see `aimlib.datasets.download.download_stanford_dogs`."""

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from aimlib.component import Frozen
+from aimlib.sharing import share
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -94,6 +95,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         file.write(manifest.model_dump_json(indent=1))
         file.flush()
         os.fsync(file.fileno())
+    share(temporary)
     temporary.replace(folder / MANIFEST)
 
 

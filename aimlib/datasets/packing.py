@@ -27,6 +27,7 @@ from aimlib.datasets.manifest import (
 from aimlib.datasets.parallel import ordered
 from aimlib.datasets.recipe import Pixels, Recipe
 from aimlib.errors import DataError
+from aimlib.sharing import share
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what is being done, how much is done, how much there is)."""
@@ -78,6 +79,7 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progres
     _check_space(folder.parent, listing, recipe)
     temporary = folder.with_name(f"{folder.name}{PENDING}{uuid.uuid4().hex[:8]}")
     temporary.mkdir()
+    share(temporary)
     try:
         _write(temporary, listing, recipe, stamp, progress)
         if listing.stamp() != stamp:
@@ -165,6 +167,7 @@ def _write_pixels(path: Path, photos: Iterator[Decoded], tally: Tally) -> tuple[
             shapes.append(list(photo.pixels.shape[:2]))
         file.flush()
         os.fsync(file.fileno())
+    share(path)
     return shapes, PackedFile(bytes=length, sha256=sha256.hexdigest())
 
 
@@ -173,6 +176,7 @@ def _write_index(path: Path, index: dict[str, Any]) -> PackedFile:
         json.dump(index, file, separators=(",", ":"))
         file.flush()
         os.fsync(file.fileno())
+    share(path)
     return PackedFile(bytes=path.stat().st_size, sha256=file_digest(path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,7 +11,7 @@ from pydantic import Field
 from aimlib.component import ComponentConfig, local
 from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
 from aimlib.datasets.listing import PhotoListing, check_listing
-from aimlib.datasets.packed import Pack, Progress, pack
+from aimlib.datasets.packed import Pack, Progress, folder_of, open_known, pack
 from aimlib.datasets.recipe import Recipe
 
 
@@ -45,6 +46,10 @@ class PhotoPlugin(DatasetPlugin):
         DataError: the data is not there or its lists are unreadable.
         """
 
+    def whereabouts(self) -> tuple[Path, str] | None:
+        """Return `root` and `variant` of the listing without listing anything; None where only the listing tells."""
+        return None
+
     def count_problems(self, listing: PhotoListing) -> list[str]:
         """Return how the numbers of photos differ from those known to be right; none are known here."""
         return []
@@ -71,3 +76,15 @@ class PhotoPlugin(DatasetPlugin):
     def load(self) -> DataSet:
         """Return the packed data, mapped read-only; the names are paths below the listing's root."""
         return self.pack().data_set()
+
+    def load_known(self, fingerprint: str) -> DataSet:
+        """Return the packed data of a fingerprint; no photo is looked at where it is packed here already.
+
+        The fingerprint covers every pixel, so that photos that were changed since do not matter to the caller.
+        """
+        where = self.whereabouts()
+        if where is not None:
+            folder = folder_of(self.config.name, *where, self.recipe(), self.config.cache)
+            if (found := open_known(folder, fingerprint)) is not None:
+                return found.data_set()
+        return self.load()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from aimlib.errors import StoreError
+from aimlib.sharing import make_folder, share
 
 FORMAT = 3
 FILE = "checkpoint.pt"
@@ -67,7 +68,7 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
     ------
     OSError: there is no space, or another fault of the disk; the old checkpoint is in place.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     _remove_remains(directory)
     temporary = directory / f"{_TEMPORARY}{os.getpid()}"
     try:
@@ -75,6 +76,7 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
             _write({"format": FORMAT, **vars(checkpoint)}, file)
             file.flush()
             os.fsync(file.fileno())
+        share(temporary)
         return temporary.replace(directory / FILE)
     except BaseException:
         temporary.unlink(missing_ok=True)

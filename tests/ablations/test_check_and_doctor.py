@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from test_command_line import ablate
@@ -18,6 +19,7 @@ from ablations.diagnosis import doctor
 from ablations.estimate import ArmCost, Cost, packing
 from ablations.finding import Finding
 from ablations.launch import run
+from ablations.resources import Resources
 from ablations.study import read_study
 from aimlib.errors import ConfigError
 
@@ -34,9 +36,16 @@ def test_the_cost_is_that_of_all_runs(study: StudyMaker) -> None:
         assert arm.run_seconds > arm.step_seconds * 2 * 30 / 16, "two epochs of 30 images, and their evaluation"
         assert arm.runs == 3
     total = sum(arm.run_seconds * arm.runs for arm in cost.arms.values())
-    assert cost.device_hours == pytest.approx(total / 3600)
+    assert cost.hours == pytest.approx(total / 3600)
     assert cost.wall_seconds == pytest.approx(total / cost.parallel)
-    assert (cost.device, cost.parallel >= 1) == ("cpu", True)
+    assert (cost.device, cost.unit, cost.parallel) == ("cpu", "CPU-hours", os.cpu_count())
+
+
+def test_hours_of_a_cpu_count_each_cpu_of_a_run_and_are_no_hours_of_a_device(study: StudyMaker) -> None:
+    arm = ArmCost(1.0, 1800.0, 2, cpus=4)
+    assert Cost({"aim": arm}, "cpu", 2).hours == pytest.approx(4)
+    assert Cost({"aim": arm}, "cpu", 2).wall_seconds == pytest.approx(1800)
+    assert (Cost({"aim": arm}, "cuda", 2).hours, Cost({"aim": arm}, "cuda", 2).unit) == (1, "GPU-hours")
 
 
 def test_notes_tell_what_is_worth_knowing(study: StudyMaker) -> None:
@@ -195,19 +204,24 @@ def test_widened_arms_are_told(study: StudyMaker, control: str, widened: bool) -
 
 
 def test_packing_is_proposed_from_the_memory_that_was_measured() -> None:
-    def cost(device: str, parallel: int, **peaks: int | None) -> Cost:
-        return Cost({arm: ArmCost(1, 1, 1, peak) for arm, peak in peaks.items()}, device, parallel, 16_000_000_000)
+    def cost(device: Literal["cpu", "cuda"], parallel: int, **found: tuple[int | None, int]) -> Cost:
+        arms = {arm: ArmCost(1, 1, 1, peak, fitting=fitting) for arm, (peak, fitting) in found.items()}
+        return Cost(arms, device, parallel, 16_000_000_000, "T4")
 
-    gpu = cost("cuda", 4, small=2_000_000_000, large=15_000_000_000, huge=40_000_000_000, unknown=None)
-    small, large, huge = packing(gpu, {"small": 1.0, "large": 0.5, "huge": 1.0, "unknown": 1.0})
-    assert small == (
-        "arms.small: a run takes 2.00 GB of 16.0 at its peak: 5 fit on one GPU by their memory: "
-        "arms.small.resources: {gpus: 0.2}"
+    def given(**gpus: float | str) -> dict[str, Resources]:
+        return {arm: Resources.parse({"gpus": each}) for arm, each in gpus.items()}
+
+    large = 5_000_000_000
+    gpu = cost("cuda", 4, small=(2_000_000_000, 5), large=(3 * large, 1), huge=(8 * large, 0), unknown=(None, 1))
+    notes = packing(gpu, given(small=1, large=0.5, huge=1, unknown=1))
+    assert notes[0] == (
+        "arms.small: a run takes 2.52 GB of 16.0 of T4: 5 fit on one GPU: arms.small.resources: {gpus: 0.2}"
     )
-    assert large.endswith("1 fit on one GPU by their memory: arms.large.resources: {gpus: 1}")
-    assert huge.endswith("it does not fit; lower training.batch_size")
-    assert packing(gpu, {"small": 0.2, "large": 1.0, "huge": 1.0, "unknown": 0.1}) == [huge]
-    (note,) = packing(cost("cpu", 4, small=1, large=5_000_000_000), {"small": 0.0, "large": 0.0})
+    assert notes[1].endswith("1 fit on one GPU: arms.large.resources: {gpus: 1}")
+    assert notes[2].endswith("it does not fit; lower training.batch_size")
+    assert packing(gpu, given(small=0.2, large=1, huge=1, unknown=0.1)) == notes[2:]
+    assert packing(gpu, given(small="auto", large=1, huge=1, unknown=1))[0].endswith("gpus: auto: 5 runs per GPU")
+    (note,) = packing(cost("cpu", 4, small=(1, 1), large=(large, 1)), given(small=0, large=0))
     assert note.startswith("arms.large: 4 runs at once take 20.0 GB, and this machine has 16.0;")
 
 

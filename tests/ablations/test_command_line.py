@@ -17,14 +17,14 @@ from aimlib.errors import UsageError
 
 SURFACE = """\
 ablate across FIRST SECOND
-ablate check STUDY --set --timing/--no-timing
+ablate check STUDY --set --timing/--no-timing --address --out --numerics --claim
 ablate cluster NAME --set
 ablate data download NAME --root --base-url --set
 ablate data info NAME --root --size --set
 ablate data prepare NAME --root --size --set
 ablate data verify NAME --root --set
 ablate doctor --out --ray/--no-ray
-ablate plan STUDY --set --results --price --timing/--no-timing --figure
+ablate plan STUDY --set --results --price --timing/--no-timing --address --figure
 ablate plugins
 ablate report DIRECTORY --out
 ablate results DIRECTORY --where --columns --by --value --table --csv
@@ -166,7 +166,7 @@ def test_unusable_input_ends_with_2(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("chek",), ("run",), ("run", "demo", "--executor", "threads"), ("check", "demo", "--out", "x")]
+    "arguments", [("chek",), ("run",), ("run", "demo", "--executor", "threads"), ("check", "demo", "--executor", "ray")]
 )
 def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = ablate(capsys, *arguments)

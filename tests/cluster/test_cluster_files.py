@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from programs import Programs
 
 from ablations import cluster
 from ablations.resources import Resources
@@ -23,7 +24,7 @@ from aimlib.errors import ConfigError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-NAMES = ["ray", "onpremise", "kuberay", "slurm", "job", "docker", "dockerignore"]
+NAMES = ["ray", "onpremise", "kuberay", "slurm", "job", "docker", "dockerignore", "apptainer"]
 
 
 def rendered(name: str, *overrides: str) -> str:
@@ -365,6 +366,67 @@ def test_the_image_is_pinned_and_runs_as_nobody_special() -> None:
     assert copied == allowed, "what is copied is what .dockerignore lets through"
     assert all((ROOT / name).exists() for name in copied)
     assert rendered("dockerignore").splitlines()[1] == "*"
+
+
+# The image for Apptainer
+
+
+def sections(text: str) -> dict[str, str]:
+    """Return the sections of a definition file by name; what stands before the first is the header."""
+    found = {"header": ""}
+    name = "header"
+    for line in text.splitlines():
+        if match := re.fullmatch(r"%(\w+)\s*", line):
+            name = match[1]
+            found[name] = ""
+        else:
+            found[name] += line + "\n"
+    return found
+
+
+def test_the_recipe_for_apptainer_has_the_sections_that_apptainer_knows() -> None:
+    found = sections(rendered("apptainer", "python=3.12"))
+    assert list(found) == ["header", "files", "post", "environment", "runscript", "test"]
+    header = [line for line in found["header"].splitlines() if line and not line.startswith("#")]
+    assert header == ["Bootstrap: docker", "From: python:3.12-slim-bookworm"]
+    for name in ("files", "post", "environment", "runscript", "test"):
+        assert all(line.startswith("    ") for line in found[name].splitlines() if line), f"%{name} is indented"
+
+
+def test_both_images_hold_the_same() -> None:
+    recipe = sections(rendered("apptainer"))
+    pairs = [line.split() for line in recipe["files"].splitlines() if line]
+    assert all(target == f"/opt/aim-ablations/{source}" for source, target in pairs)
+    assert {source for source, _ in pairs} == {line[1:] for line in rendered("dockerignore").split() if line[0] == "!"}
+    docker = rendered("docker").replace("\\\n", " ")
+    installs = [line.strip() for line in recipe["post"].splitlines() if line.strip().startswith("pip install")]
+    assert len(installs) == 2
+    assert all(line in re.sub(r" +", " ", docker) for line in installs)
+    assert "export RAY_AUTH_MODE=token" in recipe["environment"]
+
+
+@pytest.mark.parametrize("section", ["post", "environment", "runscript", "test"])
+def test_the_scripts_of_the_recipe_are_sound(section: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.sh"
+    script.write_text("#!/bin/sh\n" + sections(rendered("apptainer"))[section], encoding="utf-8")
+    done = subprocess.run([program("shellcheck"), "--shell=sh", str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_programs_of_the_image_stand_for_installed_ones(tmp_path: Path, programs: Programs) -> None:
+    programs.make("apptainer")
+    text = rendered("apptainer")
+    script = "\n".join(line.removeprefix("#> ") for line in text.splitlines() if line.startswith("#> "))
+    (tmp_path / "site").mkdir()
+    environment = programs.environment()
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path / "site", env=environment, check=True)
+    called = "source ./activate; ablate run demo --set 'name=a b'; ray symmetric-run --address x"
+    subprocess.run(["bash", "-euc", called], cwd=tmp_path / "site", env=environment, check=True)
+    image = f"exec --nv {tmp_path}/site/aim-ablations.sif"
+    assert programs.calls == [
+        f"apptainer {image} ablate run demo --set name=a b",
+        f"apptainer {image} ray symmetric-run --address x",
+    ]
 
 
 def test_files_travel_with_the_package() -> None:

@@ -1,0 +1,194 @@
+"""Measuring the arms of a study on a worker of a cluster: a head or login node has no GPU, and need not have one.
+
+One small task per kind of device is sent to Ray. It gets plain JSON and answers plain JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ablations.arms import Arm
+from ablations.execution.capacity import Node, accelerators
+from ablations.execution.connection import Connection
+from ablations.measurement import SECONDS, Measurement
+from aimlib.errors import UsageError
+
+_START_S = 120.0
+"""Seconds that a task has until its worker is there: Ray waits without a word where all GPUs are taken."""
+_ARM_S = 60.0
+"""Seconds that a task has for each arm, at most."""
+_TYPE = "accelerator_type:"
+
+
+@dataclass(frozen=True)
+class Job:
+    """An arm to measure.
+
+    Attributes
+    ----------
+    name : under which the answer comes.
+    config : the run as JSON.
+    threads : CPUs of a run.
+    seconds : after which no further step is begun.
+    """
+
+    name: str
+    config: dict[str, Any]
+    threads: int
+    seconds: float = SECONDS
+
+    @classmethod
+    def of(cls, arm: Arm, seconds: float = SECONDS) -> Job:
+        """Return the job of an arm."""
+        return cls(arm.name, arm.config.model_dump(mode="json"), arm.resources.cpus, seconds)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a worker found.
+
+    Attributes
+    ----------
+    measured : by name of the job.
+    errors : why a job could not be measured, by its name.
+    """
+
+    measured: dict[str, Measurement]
+    errors: dict[str, str]
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[list[Node]]:
+    """Connect to a cluster, yield what its nodes have, and end the connection.
+
+    Raises
+    ------
+    UsageError: there is no cluster at the address.
+    """
+    connection = Connection(address)
+    try:
+        connection.wait()
+        import ray  # noqa: PLC0415 -- seconds of start-up
+
+        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    finally:
+        connection.end()
+
+
+def running_cluster() -> str | None:
+    """Return the address of the cluster that this machine belongs to; None where there is none. Imports no Ray."""
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address
+    noted = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"  # noqa: S108 -- Ray's own
+    try:
+        return noted.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def kinds(nodes: Iterable[Node]) -> list[str]:
+    """Return the kinds of GPU of a cluster, the most frequent first; ``""``: those that Ray has no name of."""
+    there = list(nodes)
+    counts = accelerators(there)
+    nameless = sum(node.get("GPU", 0) for node in there if not any(name.startswith(_TYPE) for name in node))
+    found = {**counts, **({"": nameless} if nameless else {})}
+    return sorted(found, key=lambda kind: (-found[kind], kind))
+
+
+def of_kind(nodes: Iterable[Node], kind: str) -> list[Node]:
+    """Return the nodes with GPUs of a kind."""
+    return [
+        node
+        for node in nodes
+        if node.get("GPU", 0) > 0
+        and (_TYPE + kind in node if kind else not any(name.startswith(_TYPE) for name in node))
+    ]
+
+
+def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"] = "cuda") -> Answers:
+    """Measure arms on one worker of the cluster that this process is connected to, one after the other.
+
+    Parameters
+    ----------
+    kind : of GPU that the worker is given one of; ``""``: any; None: no GPU.
+    device : what the worker computes on: the GPU that it is given. Tests on declared GPUs say cpu.
+
+    Raises
+    ------
+    UsageError: no worker took the task, or it gave no answer in time, or died of it.
+    """
+    import ray  # noqa: PLC0415
+    from ray.exceptions import RayError  # noqa: PLC0415
+
+    limit = _START_S + _ARM_S * len(jobs)
+    where = "a CPU of the cluster" if kind is None else f"a GPU of the cluster ({kind or 'kind unknown'})"
+    wanted = json.dumps({"device": device, "jobs": [vars(job) for job in jobs]})
+    reference = _task(jobs, kind).remote(wanted)
+    ready, _ = ray.wait([reference], timeout=limit)
+    if not ready:
+        ray.cancel(reference, force=True)
+        raise UsageError(f"{where} gave no answer within {limit:.0f} s: all of them may be taken; try again later")
+    try:
+        answer = json.loads(ray.get(reference))
+    except RayError as error:
+        gist = str(error).strip().splitlines()[-1][:300]
+        raise UsageError(f"{where}: the worker could not measure: {gist}") from error
+    measured = {name: Measurement.parse(content) for name, content in answer["measured"].items()}
+    return Answers(measured, answer["errors"])
+
+
+def _task(jobs: Sequence[Job], kind: str | None) -> Any:
+    """Return Ray's remote function with what it is given; its process ends with it, and frees the GPU."""
+    import ray  # noqa: PLC0415
+
+    given: dict[str, Any] = {"num_cpus": max(job.threads for job in jobs), "num_gpus": 0 if kind is None else 1}
+    if kind:
+        given["resources"] = {_TYPE + kind: 0.001}
+    return ray.remote(max_calls=1, max_retries=0, **given)(carry_out)
+
+
+def carry_out(wanted: str) -> str:
+    """Measure on this machine; from JSON to JSON. Runs on a worker."""
+    task = json.loads(wanted)
+    measured: dict[str, Any] = {}
+    errors: dict[str, str] = {}
+    missing = _missing(task["device"])
+    if missing:
+        return json.dumps({"measured": {}, "errors": {job["name"]: missing for job in task["jobs"]}})
+    from ablations.measurement import Meter  # noqa: PLC0415
+
+    meter = Meter(task["device"])
+    for job in task["jobs"]:
+        try:
+            measured[job["name"]] = _measured(meter, job).model_dump(mode="json")
+        except Exception as error:  # noqa: BLE001 -- said where somebody waits, and the other arms go on
+            gist = (str(error).strip().splitlines() or [""])[0][:300]
+            errors[job["name"]] = f"{type(error).__name__}: {gist} (on {socket.gethostname()})"
+    return json.dumps({"measured": measured, "errors": errors})
+
+
+def _measured(meter: Any, job: dict[str, Any]) -> Measurement:
+    from aimlib.config import RunConfig  # noqa: PLC0415
+
+    found: Measurement = meter.measure(RunConfig.parse(job["config"]), job["threads"], job["seconds"])
+    return found
+
+
+def _missing(device: str) -> str:
+    """Return why a worker cannot compute on what it was given; empty where it can."""
+    import torch  # noqa: PLC0415
+
+    if device == "cpu" or torch.cuda.is_available():
+        return ""
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    return (
+        f"torch sees no usable GPU on {socket.gethostname()} (torch {torch.__version__}, {built}), though Ray has "
+        f"given it one: run `nvidia-smi` and `ablate doctor` there; an old driver needs an update or another torch"
+    )

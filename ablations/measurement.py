@@ -1,0 +1,126 @@
+"""What a run of an arm takes on a device: seconds of its steps, bytes at its peak; sent and kept as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import platform
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+import aimlib
+from aimlib.component import Frozen
+from aimlib.config import RunConfig
+from aimlib.datasets.base import DataSet, Images, ImageShape
+from aimlib.registry import datasets
+from aimlib.training.devices import device_name, pick_device
+from aimlib.training.timing import StepTimer
+
+SECONDS = 6.0
+"""Time after which no further step of an arm is timed."""
+CONTEXT_BYTES = 500 * 2**20
+"""What CUDA takes of a GPU for every process beside torch's allocations, where that cannot be measured."""
+_QUICK = 0.5
+"""Seconds of a step above which its memory is not measured on a CPU, where accounting for it takes several steps."""
+
+
+Bytes = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Measurement(Frozen):
+    """What a run of one arm takes on one kind of device."""
+
+    device: Literal["cpu", "cuda"]
+    device_name: str
+    """Its model."""
+    total_bytes: Bytes
+    """Memory of the device."""
+    step_seconds: Seconds
+    """One training step (a batch), median of the timed ones."""
+    evaluation_seconds: Seconds
+    """One evaluation of as many images."""
+    peak_bytes: Bytes | None = None
+    """Of the run at its peak, images left out; None where it was not measured. See `aimlib.training.footprint`."""
+    context_bytes: Bytes = 0
+    """What the process takes of a GPU beside that; 0 on a CPU."""
+
+
+class Meter:
+    """Measures arms on one device, one after the other. Create it before anything else uses the device.
+
+    Parameters
+    ----------
+    device : as a run would pick it.
+    """
+
+    def __init__(self, device: Literal["cpu", "cuda"]) -> None:
+        self.device = pick_device(device)
+        self._used_before = _used_by_others(self.device)
+
+    def measure(self, config: RunConfig, threads: int, seconds: float = SECONDS) -> Measurement:
+        """Time some steps of an arm on random images, and measure their memory; what is trained is thrown away.
+
+        Parameters
+        ----------
+        threads : of the CPU.
+        seconds : after which no further step is begun.
+        """
+        shape: ImageShape = datasets.create(config.data).shape()
+        timer = StepTimer(config, noise(shape, config.training.batch_size), self.device, threads)
+        step_seconds, evaluation_seconds = timer.measure(seconds)
+        on_gpu = self.device.type == "cuda"
+        footprint = timer.memory() if on_gpu or step_seconds < _QUICK else None
+        del timer
+        gc.collect()  # the next arm is measured in the memory that this one took
+        return Measurement(
+            device="cuda" if on_gpu else "cpu",
+            device_name=device_name(self.device),
+            total_bytes=memory_of(self.device),
+            step_seconds=step_seconds,
+            evaluation_seconds=evaluation_seconds,
+            peak_bytes=None if footprint is None else footprint.reserved or footprint.allocated,
+            context_bytes=self._context_bytes() if on_gpu else 0,
+        )
+
+    def _context_bytes(self) -> int:
+        """Return what this process takes of the GPU beside torch's allocations."""
+        if self._used_before is None:
+            return CONTEXT_BYTES
+        free, total = torch.cuda.mem_get_info(self.device)
+        return max(0, total - free - torch.cuda.memory_reserved(self.device) - self._used_before)
+
+
+def _used_by_others(device: torch.device) -> int | None:
+    """Return what is taken of a GPU before this process uses it; None where that cannot be told any more."""
+    if device.type != "cuda" or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return None
+    with contextlib.suppress(Exception):  # NVML is missing, or has errors of its own: none of them matters here
+        return int(torch.cuda.device_memory_used(device.index or 0))
+    return None
+
+
+def memory_of(device: torch.device) -> int:
+    """Return the bytes of memory of a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def noise(shape: ImageShape, batch_size: int) -> DataSet:
+    """Return random images of a shape: enough for timing, no file needed."""
+    generator = np.random.default_rng(0)
+    count = max(2 * batch_size, 2 * shape.classes)
+    pixels = generator.integers(0, 256, (count, shape.height, shape.width, shape.channels), dtype=np.uint8)
+    labels = np.arange(count, dtype=np.int64) % shape.classes
+    images = Images(pixels, labels, tuple(map(str, range(count))))
+    return DataSet(images, images, tuple(map(str, range(shape.classes))), "0" * 20)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions on which a measurement depends."""
+    return {"aim-ablations": aimlib.__version__, "torch": torch.__version__, "python": platform.python_version()}

@@ -1,0 +1,83 @@
+"""`ablate check --claim`: numbers that can be computed before there is a card, and the page that shows them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from test_command_line import ablate
+
+from ablations import full_size as module
+from ablations.full_size import PEAKS, FullSize, full_size
+from ablations.full_size_page import lines
+from aimlib.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- ablate check --claim --no-timing -->\n", "<!-- end -->"
+
+
+@pytest.fixture(scope="module")
+def replication() -> FullSize:
+    """Return the first of the studies alone; the others are as many networks again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "STUDIES", {"stanford_dogs_aim": ("replication",)})
+        return full_size(timing=False)
+
+
+def test_hours_are_those_of_the_arithmetic(replication: FullSize) -> None:
+    (part,) = replication.parts
+    images = 50 * (6 * 12_000 + 2 * 8_580)
+    multiply_adds = {arm.name: part.plan.summaries[arm.name].multiply_adds for arm in part.plan.arms}
+    assert multiply_adds["baseline"] == pytest.approx(3.86e9, rel=0.01)
+    assert multiply_adds["aim"] == pytest.approx(16.39e9, rel=0.01)
+    for card, peak in (("H100", 67e12), ("A100", 19.5e12)):
+        assert PEAKS[card][part.precision] == peak
+        assert part.hours(peak) == pytest.approx(5 * images * sum(multiply_adds.values()) / peak / 3600)
+        assert part.longest_hours(peak) == pytest.approx(images * multiply_adds["aim"] / peak / 3600)
+
+
+def test_disk_and_packs_are_those_of_the_photos(replication: FullSize) -> None:
+    (part,) = replication.parts
+    assert part.disk.predictions == 10 * 50 * 8_580
+    assert part.disk.at_once == 8 * max(part.disk.checkpoints.values())
+    assert part.disk.checkpoints["aim"] == pytest.approx(0.32e9, rel=0.02)
+    assert list(part.pack_bytes.values()) == [20_580 * 224 * 224 * 3]
+
+
+def test_nothing_is_said_to_be_measured_that_was_not(replication: FullSize) -> None:
+    text = "\n".join(lines(replication))
+    assert "lower bound, not measured" in text
+    assert "Measured: nothing yet." in text
+    assert "10 runs in all" in text
+    assert "`ablate run replication --out results/replication` (10 runs)" in text
+
+
+def test_an_unknown_claim_names_the_others() -> None:
+    with pytest.raises(ConfigError, match=r"--claim stanford_dog_aim: unknown claim .*'stanford_dogs_aim'"):
+        full_size("stanford_dog_aim")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("check", "--claim", "--numerics"), "--claim shows shipped studies as they are"),
+        (("check", "--claim", "--set", "seeds=3"), "--claim shows shipped studies as they are"),
+        (("check",), "give a study file or the name of a shipped study, or --claim"),
+    ],
+)
+def test_a_command_that_asks_for_both_or_neither_is_refused(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = ablate(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.slow
+def test_the_page_says_what_the_command_says(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = ablate(capsys, "check", "--claim", "--no-timing")
+    assert (code, err) == (0, "")
+    page = (ROOT / "docs" / "full-size.md").read_text(encoding="utf-8")
+    shown = page.partition(BEGIN)[2].partition(END)[0]
+    assert shown == out, f"put the output of `{Path(sys.executable).parent}/ablate check --claim --no-timing` there"
