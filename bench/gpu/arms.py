@@ -90,6 +90,15 @@ def any_start() -> Iterator[None]:
         yield
 
 
+def graphs(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Return where graphs can be captured: anywhere on a card, and on a CPU under a stand-in for CUDA's graphs."""
+    if device.type != "cpu" or not has("step"):
+        return contextlib.nullcontext()
+    from aimlib.testing.cuda_graphs import cuda_graphs_on_cpu
+
+    return cuda_graphs_on_cpu()
+
+
 class Trainer:
     """A run whose steps are timed.
 

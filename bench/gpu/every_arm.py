@@ -11,7 +11,6 @@ import torch
 from ablations.arms import shape_of
 from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.training.epoch import Epoch
-from aimlib.training.evaluation import evaluate
 from aimlib.training.isolation import reproducible
 from aimlib.training.run import Run
 from bench.gpu.arms import Named, any_start, changed, every_arm, give_back, has, noise, wait_for
@@ -83,14 +82,5 @@ def _evaluate(run: Run) -> None:
     def leave() -> None:
         raise _Enough
 
-    options = run.options
     with contextlib.suppress(_Enough):
-        evaluate(
-            run.network,
-            run.data.train,
-            run.training[: 2 * options.batch_size],
-            run.scaling,
-            batch_size=options.batch_size,
-            precision=options.precision,
-            between=leave,
-        )
+        run.evaluate(Epoch(1, 0, run.device), leave)

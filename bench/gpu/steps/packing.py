@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from aimlib.config import RunConfig
-from aimlib.training.devices import limit_memory
+from aimlib.training.device_memory import limit_memory
 from bench.gpu.arms import Trainer, changed
 from bench.gpu.crew import Crew
 from bench.gpu.report import Report

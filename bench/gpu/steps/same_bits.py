@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -15,7 +16,7 @@ from ablations.arms import shape_of
 from aimlib.config import RunConfig
 from aimlib.training import checkpoints
 from aimlib.training.loop import train
-from bench.gpu.arms import has, noise
+from bench.gpu.arms import graphs, has, noise
 from bench.gpu.crew import Crew, Died
 from bench.gpu.report import Report
 
@@ -68,17 +69,19 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
         def after_epoch(_row: Any) -> None:
             asked[0] = 1
 
-        outcome = train(
-            config,
-            data,
-            device=torch.device(options["device"]),
-            threads=1,
-            checkpoint_directory=folder,
-            checkpoint_share=float("inf"),
-            on_epoch=after_epoch,
-            pause=pause,
-            on_checkpoint=saved,
-        )
+        device = torch.device(options["device"])
+        with graphs(device) if order["step"] == "graph" else contextlib.nullcontext():
+            outcome = train(
+                config,
+                data,
+                device=device,
+                threads=1,
+                checkpoint_directory=folder,
+                checkpoint_share=float("inf"),
+                on_epoch=after_epoch,
+                pause=pause,
+                on_checkpoint=saved,
+            )
         return {"attempts": outcome.attempts, **_digests(folder, outcome)}
 
     return carry_out
@@ -121,7 +124,7 @@ def check(told: Report) -> None:
     """Train every case twice, and once killed and resumed, in every step mode that is there."""
     modes: list[str | None] = [None]
     if has("step"):
-        modes = ["eager"] if told.rehearsal else ["eager", "graph"]
+        modes = ["eager", "graph"]
     else:
         told.unmeasured("captured graphs", "`training.step` is not there")
     cases = [(case, mode) for mode in modes for case in CASES]
@@ -130,7 +133,7 @@ def check(told: Report) -> None:
         for number, (case, mode) in enumerate(cases, start=1):
             name = case if mode in (None, "eager") else f"{case}, {mode}"
             config, folder = config_of(CASES[case], mode), told.scratch / str(number)
-            order = {"config": config.model_dump(mode="json"), "killed": False}
+            order = {"config": config.model_dump(mode="json"), "killed": False, "step": mode}
             first = crew.together([{**order, "folder": str(folder / "first")}])[0]
             second = crew.together([{**order, "folder": str(folder / "second")}])[0]
             _expect_same(told, f"{name}: the same seed twice", first, second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from ablations.resources import Resources
+from ablations.store.save_slots import SLOTS, SaveSlots
 from aimlib.training import checkpoints
 from aimlib.training.checkpoints import Checkpoint
 from bench.gpu.crew import Crew
@@ -32,10 +34,19 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
             torch.cuda.synchronize(device)
         began = time.time()
         state = Checkpoint("0" * 20, [], torch.zeros(0, 0, dtype=torch.uint8), network, {}, 0.0, 1, "")
-        file = checkpoints.save(state, Path(order["folder"]))
+        with _turn(order) as may_save:
+            assert may_save
+            file = checkpoints.save(state, Path(order["folder"]))
         return {"from": began, "to": time.time(), "bytes": file.stat().st_size}
 
     return carry_out
+
+
+def _turn(order: dict[str, Any]) -> contextlib.AbstractContextManager[bool]:
+    """Return where a save waits for its turn, as those of runs do, or begins at once."""
+    if not order.get("slots"):
+        return contextlib.nullcontext(True)
+    return SaveSlots(Path(order["slots"])).taken((order["epochs"], 0), 0.0, lambda: None)
 
 
 def check(told: Report) -> None:
@@ -57,11 +68,25 @@ def check(told: Report) -> None:
                 f"{number} at once", f"they may take {seconds * number:.0f} s, and {told.left():.0f} s are left"
             )
             return
-        found = crew.together([{"folder": str(told.scratch / str(each))} for each in range(number)])
-    every = [each["to"] - each["from"] for each in found]
-    whole = max(each["to"] for each in found) - min(each["from"] for each in found)
-    case = f"{number} of {alone['bytes'] / 1e9:.2f} GB at once"
-    told.row(case, "each", every, "s")
-    told.row(case, "all", [whole], "s")
+        slots = told.scratch / "slots"
+        slots.mkdir()
+        case = f"{number} of {alone['bytes'] / 1e9:.2f} GB at once"
+        orders = [{"folder": str(told.scratch / str(each)), "epochs": each} for each in range(number)]
+        whole = _all(
+            told, case, f"in turn, {SLOTS} at a time", crew, [{**order, "slots": str(slots)} for order in orders]
+        )
+        if told.left() > 1.5 * whole:
+            _all(told, case, "side by side", crew, orders)
+        else:
+            told.unmeasured(f"{case}, side by side", "no time was left")
     grace = Resources().grace_seconds
-    told.goal(Goal(f"seconds to save {case}: within the grace period", whole, grace, "most"))
+    told.goal(Goal(f"seconds to save {case}, in turn: within the grace period", whole, grace, "most"))
+
+
+def _all(told: Report, case: str, how: str, crew: Crew, orders: list[dict[str, Any]]) -> float:
+    """Have all save; return the seconds until the last is done."""
+    found = crew.together(orders)
+    whole = max(each["to"] for each in found) - min(each["from"] for each in found)
+    told.row(case, f"{how}: until each is done", [each["to"] - each["from"] for each in found], "s")
+    told.row(case, f"{how}: until the last is done", [whole], "s")
+    return whole

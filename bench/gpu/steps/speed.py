@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 from ablations.arms import shape_of
 from aimlib.config import RunConfig
 from aimlib.models import summarize
-from bench.gpu.arms import Trainer, arms_of_study, changed, give_back, has, limit
+from bench.gpu.arms import Trainer, arms_of_study, changed, give_back, graphs, has, limit
 from bench.gpu.report import Report
 from bench.harness import Goal
 
@@ -76,9 +77,6 @@ def check(told: Report) -> None:
         if lacking:
             told.unmeasured(what, f"`training.{lacking[0]}` is not there")
             continue
-        if told.rehearsal and variant.training.get("step") == "graph":
-            told.unmeasured(what, "a graph is captured on a card alone")
-            continue
         if told.left() < _RESERVE_S + (40 if variant.training.get("step") == "compiled" and not told.rehearsal else 0):
             told.unmeasured(what, "no time was left")
             continue
@@ -109,7 +107,8 @@ def _measured(told: Report, what: str, config: RunConfig) -> list[float] | None:
     """Return images per second of some epochs; None where it cannot be done, which fails the step but no other."""
     batches = told.choose(8, 2) * (1 if config.training.batch_size > 32 else 3)
     try:
-        return Trainer(config, told.device, batches).rates(rounds=told.choose(5, 1), warm_up=told.choose(2, 1))
+        with graphs(told.device) if config.training.model_dump().get("step") == "graph" else contextlib.nullcontext():
+            return Trainer(config, told.device, batches).rates(rounds=told.choose(5, 1), warm_up=told.choose(2, 1))
     except Exception as error:  # noqa: BLE001 -- the other variants are measured all the same
         text = next(iter(str(error).strip().splitlines()), "")
         told.expect(False, f"can be measured: {what}", f"{type(error).__name__}: {text[:300]}")
