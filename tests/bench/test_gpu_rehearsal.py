@@ -1,0 +1,53 @@
+"""Everything that `make gpu` does on a card, on small networks on this CPU: no minute on a card is lost to a slip."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from bench.gpu.catalogue import STEPS
+from bench.harness import ROOT
+
+
+def make(*options, **env):
+    command = ["make", *options, "DEVICE=cpu", f"PYTHON={sys.executable}"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | env)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_a_step_goes_through_without_a_card(step, tmp_path):
+    done = make("gpu", f"STEPS={step.number}", f"RESULTS={tmp_path}")
+    found = json.loads((tmp_path / f"gpu-{step.name}.rehearsal.json").read_text())
+    missing = [name for name in step.needs if importlib.util.find_spec(name) is None]
+    wanted = ("SKIPPED", f"not installed: {', '.join(missing)}") if missing else ("PASS", "")
+    assert (found["status"], found["reason"]) == wanted, done.stdout
+    assert done.returncode == 0
+    assert (found["rehearsal"], found["card"]) == (True, {})
+    assert missing or found["expected"] or found["rows"], "it says something"
+    assert not (ROOT / "bench" / "results" / f"gpu-{step.name}.rehearsal.json").exists()
+
+
+def test_a_given_python_is_taken_as_it_is(tmp_path):
+    """No environment is made, nothing is installed: a compute node has no network."""
+    told = subprocess.run(
+        ["make", "-n", "gpu", "gpu-study", f"PYTHON={sys.executable}", "STEPS=1-2", "PHOTOS=here"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    lines = [line for line in told.splitlines() if line.strip()]
+    assert [re.match(rf"{re.escape(sys.executable)} -m bench\.gpu(\.study)? ", line) is not None for line in lines] == [
+        True
+    ] * 2
+    assert "--steps 1-2" in lines[0]
+    assert "--photos here" in lines[1]
+    assert "venv" not in told
