@@ -36,7 +36,7 @@ def run(step: Step, device: str, most_s: float = float("inf")) -> Outcome:
     limit = min(step.limit(device), most_s)
     if limit < step.least_s:
         return _ended(step, device, "SKIPPED", f"{max(0.0, most_s):.0f} s are left of the time of all steps")
-    with tempfile.TemporaryDirectory(prefix=f"gpu-{step.name}.") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"gpu-{step.name}.", ignore_cleanup_errors=True) as folder:
         said, log = Path(folder) / "said.jsonl", Path(folder) / "log"
         began = time.monotonic()
         code = _child(step, device, limit, said, log)

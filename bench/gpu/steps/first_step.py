@@ -16,21 +16,26 @@ _GOAL_S = 3.0
 
 
 def check(told: Report) -> None:
-    """Begin a run of every arm of `controlled`, after one that warmed the process up, and then once more."""
+    """Begin two runs of every arm of `controlled`, in a process that one run has warmed up.
+
+    The first of an arm may have to show that a captured graph has eager's bits; the others know it.
+    """
     arms = arms_of_study(told, "controlled")
-    configs = {name: changed(arm.run(0), epochs=1) for name, arm in arms.items()}
-    cold = _seconds(told, configs["baseline"])
+    cold = _seconds(told, changed(arms["baseline"].run(0), epochs=1))
     told.row("controlled baseline", "first step in a cold worker", [cold], "s")
     found = {}
-    for name, config in configs.items():
+    for name, arm in arms.items():
         if told.left() < 3 * cold + 1:
             told.unmeasured(name, "no time was left")
             continue
-        found[name] = told.row(f"controlled {name}", "first step in a warm worker", [_seconds(told, config)], "s")
-    slowest = max(found, key=lambda name: found[name])
-    told.goal(
-        Goal(f"seconds to the first step in a warm worker, controlled {slowest}", found[slowest], _GOAL_S, "most")
-    )
+        first, second = (_seconds(told, changed(arm.run(seed), epochs=1)) for seed in (1, 2))
+        if name != "baseline":  # the run in the cold worker was the first of its arm
+            told.row(f"controlled {name}", "first step in a warm worker, first run of the arm", [first], "s")
+        found[name] = told.row(f"controlled {name}", "first step in a warm worker", [second], "s")
+    if found:
+        slowest = max(found, key=lambda name: found[name])
+        text = f"seconds to the first step in a warm worker, controlled {slowest}"
+        told.goal(Goal(text, found[slowest], _GOAL_S, "most"))
 
 
 def _seconds(told: Report, config: RunConfig) -> float:
