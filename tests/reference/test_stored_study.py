@@ -1,7 +1,7 @@
 """A study directory of the first version: loaded, queried, gone on with, and its verdict.
 
 It was left in the middle: a screening that is complete, and of fifteen confirming runs seven settled, one failed, one
-paused in the middle of an epoch, six not begun.
+paused in the middle of an epoch, six not begun. Beside it lies what it came to, and the tables of that report.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny_study
 from environment import DATA, is_that_of, read
@@ -83,6 +84,38 @@ def test_it_is_gone_on_with_and_keeps_its_verdict(stored: Path) -> None:
             assert_near(numbers[run_id], text)
     attempts = results.trials.set_index("run_id")["attempts"]
     assert sorted(attempts)[-1] == 2, "the paused run went on from its checkpoint"
+
+
+TABLES = sorted(path.stem for path in (DATA / "tables").glob("*.csv"))
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the tables of the report on the same study when it was complete."""
+    folder = tmp_path_factory.mktemp("complete")
+    shutil.copytree(DATA / "complete", folder / "study")
+    analysis.report(folder / "study" / "confirmation", folder / "report")
+    return folder / "report" / "tables"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_complete_study_gives_the_same_tables(name: str, reported: Path) -> None:
+    """No run is computed, so they are equal on every machine; columns may be added."""
+    found, recorded = (pd.read_csv(folder / f"{name}.csv") for folder in (reported, DATA / "tables"))
+    assert set(recorded.columns) <= set(found.columns)
+    pd.testing.assert_frame_equal(found[recorded.columns], recorded, rtol=1e-9)
+
+
+def test_a_complete_study_keeps_its_verdict(tmp_path: Path) -> None:
+    shutil.copytree(DATA / "complete", tmp_path / "study")
+    findings = analysis.examine(analysis.load(tmp_path / "study" / "confirmation"))
+    primary = findings.primary
+    assert primary is not None
+    found = {key: getattr(primary.interval, key) for key in STUDY["interval"]}
+    assert found == pytest.approx(STUDY["interval"], rel=1e-9)
+    assert (primary.verdict.kind, primary.verdict.decided) == (STUDY["verdict"]["kind"], STUDY["verdict"]["decided"])
+    assert findings.deviations == ()
+    assert len(findings.tried) == 4, "what the search tried"
 
 
 def assert_near(found: str, recorded: str) -> None:
