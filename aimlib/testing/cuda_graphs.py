@@ -42,12 +42,12 @@ class RecordedGraph:
     def capture_begin(self, *_: Any, **__: Any) -> None:
         """Record operations from now on."""
         self._recorder = _Recorder(self._generators)
-        self._recorder.__enter__()
+        self._recorder.__enter__()  # type: ignore[no-untyped-call]
 
     def capture_end(self) -> None:
         """Stop recording; take back what was computed meanwhile."""
         assert self._recorder is not None
-        self._recorder.__exit__(None, None, None)
+        self._recorder.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self._recorder.take_back()
 
     def replay(self) -> None:
@@ -75,11 +75,11 @@ class _Call:
     returned: Any
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records operations, and keeps what the memory that they touch held before."""
 
     def __init__(self, generators: list[torch.Generator]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._generators = generators
         self._calls: list[_Call] = []
         self._own: set[int] = set()
@@ -94,7 +94,7 @@ class _Recorder(TorchDispatchMode):
         given = _storages((arguments, options))
         for key, storage in given.items():
             if key not in self._own and key not in self._before:
-                self._before[key] = (storage, storage.clone())
+                self._before[key] = (storage, storage.clone())  # type: ignore[no-untyped-call]
         returned = operation(*arguments, **options)
         self._own |= set(_storages(returned)) - set(given)
         self._calls.append(_Call(operation, arguments, options, returned))

@@ -7,7 +7,7 @@ lists. On a card `torch.cuda.set_sync_debug_mode` tells the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -37,10 +37,12 @@ WAITING = frozenset(
 )
 """Operations whose result the host must read."""
 _INDEXING = frozenset({_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_})
+_CHANGING = frozenset({_aten._fused_adam_, _aten._fused_adamw_, _aten._fused_sgd_})
+"""Operations that change what they are given, return nothing, and are not there for the meta device."""
 _COPYING = frozenset({_aten._to_copy, _aten.copy_})
 
 
-class DeviceWaits(TorchDispatchMode):
+class DeviceWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operation that would make the host wait for the device.
 
     Parameters
@@ -53,7 +55,7 @@ class DeviceWaits(TorchDispatchMode):
     """
 
     def __init__(self, *indices: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
         self._pinned: dict[int, torch.UntypedStorage] = {}
         self._seen = {index.untyped_storage()._cdata: index.untyped_storage() for index in indices}
@@ -67,6 +69,8 @@ class DeviceWaits(TorchDispatchMode):
             return self._pin(arguments[0])
         if name is _aten.is_pinned:
             return self._is_pinned(arguments[0])
+        if name in _CHANGING and any(_is_there(leaf) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)):
+            return None
         reason = self._reason(name, arguments, options)
         if reason:
             self.found.append(f"{operation}: {reason}")
@@ -114,17 +118,21 @@ class DeviceWaits(TorchDispatchMode):
 @contextmanager
 def optimizers_on(*kinds: str) -> Iterator[None]:
     """Let optimizers of parameters on these types of device take numbers that change as tensors, as on a GPU."""
-    import torch.optim.adam as module  # noqa: PLC0415 -- the package has a class of nearly that name
-
-    known = module._get_capturable_supported_devices  # type: ignore[attr-defined]
-
-    def extended(*given: Any, **named: Any) -> list[str]:
-        return [*known(*given, **named), *kinds]
+    import torch.optim.adam as adam  # noqa: PLC0415, PLR0402 -- the package has functions of these names
+    import torch.optim.optimizer as optimizer  # noqa: PLC0415, PLR0402
 
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(module, "_get_capturable_supported_devices", extended))
+        for owner, name in (
+            (adam, "_get_capturable_supported_devices"),
+            (optimizer, "_get_fused_kernels_supported_devices"),
+        ):
+            stack.enter_context(mock.patch.object(owner, name, _extended(getattr(owner, name), kinds)))
         stack.enter_context(mock.patch.object(on_device, "DEVICES", on_device.DEVICES | set(kinds)))
         yield
+
+
+def _extended(known: Callable[..., list[str]], kinds: tuple[str, ...]) -> Callable[..., list[str]]:
+    return lambda *given, **named: [*known(*given, **named), *kinds]
 
 
 def _is_there(tensor: Tensor) -> bool:

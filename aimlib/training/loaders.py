@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Literal
 
 import numpy as np
@@ -82,7 +81,7 @@ class PrefetchingLoader(Loader):
     def __init__(self, images: Images, device: torch.device) -> None:
         self._images, self._device = images, device
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="next-batch")
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._next: tuple[Indices, Future[tuple[Batch, torch.cuda.Event | None]]] | None = None
 
     def batch(self, indices: Indices, following: Indices | None = None) -> Batch:
@@ -102,8 +101,7 @@ class PrefetchingLoader(Loader):
     def _load(self, indices: Indices) -> tuple[Batch, torch.cuda.Event | None]:
         """Gather and copy a batch, on the thread; return it with what tells that it was copied."""
         if self._stream is None:
-            with nullcontext():
-                return load_batch(self._images, indices, self._device), None
+            return load_batch(self._images, indices, self._device), None
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             batch = load_batch(self._images, indices, self._device)
             return batch, self._stream.record_event()

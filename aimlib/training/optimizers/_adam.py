@@ -122,12 +122,12 @@ class Adam(OptimizerPlugin):
 
         There `fused` has no effect together with `epsilon_on: uncorrected`, which torch's fused kernel does not know.
         """
-        o, parameters = self.config, list(parameters)
-        on_device, uncorrected = lies_on_device(parameters), o.epsilon_on == "uncorrected"
+        o, trained = self.config, list(parameters)
+        on_device, uncorrected = lies_on_device(trained), o.epsilon_on == "uncorrected"
         fused = o.fused and not (on_device and uncorrected)
         algorithm = self.uncorrected_on_device if on_device and uncorrected else self.algorithm
         optimizer = algorithm(
-            parameters,
+            trained,
             lr=o.learning_rate,
             betas=(o.beta1, o.beta2),
             eps=o.epsilon,

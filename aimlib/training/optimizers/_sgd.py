@@ -40,10 +40,10 @@ class Sgd(OptimizerPlugin):
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Return torch's SGD; on a GPU always the fused one, as no other takes its learning rate from there."""
-        o, parameters = self.config, list(parameters)
-        on_device = lies_on_device(parameters)
+        o, trained = self.config, list(parameters)
+        on_device = lies_on_device(trained)
         optimizer = torch.optim.SGD(
-            parameters,
+            trained,
             lr=o.learning_rate,
             momentum=o.momentum,
             nesterov=o.nesterov,

@@ -113,7 +113,7 @@ def is_capture_failure(error: BaseException) -> bool:
 
 def _warm_up(computation: Computation, inputs: Inputs) -> None:
     """Take steps on a stream beside the current one, as a capture does."""
-    stream = torch.cuda.Stream(computation.device)
+    stream = torch.cuda.Stream(computation.device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(computation.device))
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UP):
@@ -123,8 +123,9 @@ def _warm_up(computation: Computation, inputs: Inputs) -> None:
 
 def _register_generators(graph: torch.cuda.CUDAGraph, device: torch.device) -> None:
     """Register the generator that layers draw from: every replay then goes on from where it stands."""
-    index = torch.cuda.current_device() if device.index is None else device.index
-    graph.register_generator_state(torch.cuda.default_generators[index])
+    index: int | None = device.index
+    number = torch.cuda.current_device() if index is None else index
+    graph.register_generator_state(torch.cuda.default_generators[number])
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def key_of(config: RunConfig, device: torch.device, inputs: Inputs) -> str:
         "device": [device.type, device_name(device)],
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
+        "cudnn": torch.backends.cudnn.version() if device.type == "cuda" else None,  # type: ignore[no-untyped-call]
         "driver": _driver(device),
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -71,7 +71,7 @@ def key_of(config: RunConfig, device: torch.device, inputs: Inputs) -> str:
 
 def _driver(device: torch.device) -> str | None:
     """Return the version of CUDA that the driver knows."""
-    return str(torch._C._cuda_getDriverVersion()) if device.type == "cuda" else None
+    return str(torch._C._cuda_getDriverVersion()) if device.type == "cuda" else None  # type: ignore[attr-defined]
 
 
 def known(key: str) -> Finding | None:

@@ -1,0 +1,134 @@
+"""A study directory of the first version: loaded, queried, gone on with, and its verdict.
+
+It was left in the middle: a screening that is complete, and of fifteen confirming runs seven settled, one failed, one
+paused in the middle of an epoch, six not begun. Beside it lies what it came to, and the tables of that report.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_study
+from environment import DATA, is_that_of, read
+
+import analysis
+from ablations import screening
+from analysis.query import select, summarise
+
+STUDY = read("study.json")
+FOLDERS = ("screening", "confirmation")
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DATA / "study", tmp_path / "study"))
+
+
+def test_it_is_loaded_as_it_is(stored: Path) -> None:
+    results = analysis.load(stored / "confirmation")
+    assert set(results.trials.loc[results.trials["status"] == "finished", "run_id"]) == set(STUDY["settled"])
+    failed = results.trials[results.trials["status"] == "failed"]
+    assert failed["run_id"].tolist() == STUDY["failed"]
+    assert failed["reason"].item() == "RuntimeError: an error that was recorded on purpose"
+    assert "in __call__" in failed["traceback"].item()
+    assert len(results.missing) == 7
+    assert len(results.trials) == 8
+    assert len(results.predictions) == 7 * 500
+    first = summarise(select(results.trials, ["status=finished"]), by=["arm"], value="test_accuracy")
+    assert first["arm"].tolist() == ["baseline", "aim", "aim_0004"]
+    assert results.frozen is not None
+    analysis.report(stored / "confirmation")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_is_settled_is_read_bit_for_bit(folder: str, stored: Path) -> None:
+    found = tiny_study.numbers(stored / folder)
+    assert found == {run_id: text for run_id, text in STUDY[folder].items() if run_id in found}
+    assert len(found) == {"screening": 4, "confirmation": 7}[folder]
+
+
+def test_it_is_gone_on_with_and_keeps_its_verdict(stored: Path) -> None:
+    settled = {path: content_of(path) for folder in FOLDERS for path in (stored / folder / "runs").iterdir()}
+    plan = content_of(stored / "confirmation" / "analysis_plan.json")
+    found = screening.run(DATA / "study.yaml", stored, executor="inline")
+    assert (found.session.failed, found.session.open) == ({}, ())
+    assert (found.session.settled_before, found.session.computed) == (7, 8), "nothing was computed again"
+    assert {path: content_of(path) for path in settled} == settled
+    assert content_of(stored / "confirmation" / "analysis_plan.json") == plan
+    assert len(list((stored / "screening" / "runs").iterdir())) == 4, "the search asked nothing new"
+    numbers = tiny_study.numbers(stored / "confirmation")
+    assert list(numbers) != []
+    assert set(numbers) == set(STUDY["confirmation"])
+    results = analysis.load(stored / "confirmation")
+    findings = analysis.examine(results)
+    assert [deviation.text for deviation in findings.deviations] == STUDY["deviations"] == []
+    primary = findings.primary
+    assert primary is not None
+    if is_that_of(STUDY):
+        assert numbers == STUDY["confirmation"]
+        interval = {key: getattr(primary.interval, key) for key in STUDY["interval"]}
+        assert interval == pytest.approx(STUDY["interval"], rel=1e-12)
+        assert (primary.verdict.kind, primary.verdict.decided) == (
+            STUDY["verdict"]["kind"],
+            STUDY["verdict"]["decided"],
+        )
+    else:
+        for run_id, text in STUDY["confirmation"].items():
+            assert_near(numbers[run_id], text)
+    attempts = results.trials.set_index("run_id")["attempts"]
+    assert sorted(attempts)[-1] == 2, "the paused run went on from its checkpoint"
+
+
+TABLES = sorted(path.stem for path in (DATA / "tables").glob("*.csv"))
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the tables of the report on the same study when it was complete."""
+    folder = tmp_path_factory.mktemp("complete")
+    shutil.copytree(DATA / "complete", folder / "study")
+    analysis.report(folder / "study" / "confirmation", folder / "report")
+    return folder / "report" / "tables"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_complete_study_gives_the_same_tables(name: str, reported: Path) -> None:
+    """No run is computed, so they are equal on every machine; columns may be added."""
+    found, recorded = (pd.read_csv(folder / f"{name}.csv") for folder in (reported, DATA / "tables"))
+    assert set(recorded.columns) <= set(found.columns)
+    pd.testing.assert_frame_equal(found[recorded.columns], recorded, rtol=1e-9)
+
+
+def test_a_complete_study_keeps_its_verdict(tmp_path: Path) -> None:
+    shutil.copytree(DATA / "complete", tmp_path / "study")
+    findings = analysis.examine(analysis.load(tmp_path / "study" / "confirmation"))
+    primary = findings.primary
+    assert primary is not None
+    found = {key: getattr(primary.interval, key) for key in STUDY["interval"]}
+    assert found == pytest.approx(STUDY["interval"], rel=1e-9)
+    assert (primary.verdict.kind, primary.verdict.decided) == (STUDY["verdict"]["kind"], STUDY["verdict"]["decided"])
+    assert findings.deviations == ()
+    assert len(findings.tried) == 4, "what the search tried"
+
+
+def assert_near(found: str, recorded: str) -> None:
+    """Compare the numbers of a run that was computed on another machine: what is exact, and the first epoch's loss."""
+    ours, theirs = (_values(text) for text in (found, recorded))
+    for name in ("status", "config", "data_fingerprint", "train_images"):
+        assert ours[name] == theirs[name]
+    np.testing.assert_allclose(ours["epochs.train_loss"][0], theirs["epochs.train_loss"][0], rtol=0.1)
+
+
+def _values(text: str) -> Any:
+    return ast.literal_eval(text)
+
+
+def content_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
