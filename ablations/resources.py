@@ -68,3 +68,15 @@ class ArmResources(Frozen):
     """CPUs of a run. Arms with different numbers of threads differ in the last bits, too."""
     gpus: Annotated[float, Field(ge=0)] | None = None
     """GPUs of a run, or its share of one."""
+
+
+def idle_gpus(resources: Resources) -> str | None:
+    """Return what to say of GPUs that a run is given and does not use; None where it uses what it is given."""
+    idle = int(resources.gpus) - 1
+    if idle < 1:
+        return None
+    others = "the other stays idle" if idle == 1 else f"the other {idle} stay idle"
+    return (
+        f"resources.gpus: {resources.gpus:g}: a run trains on one GPU, and {others} while it does; give gpus: 1, and "
+        f"runs side by side use them all"
+    )
