@@ -108,9 +108,9 @@ def _nondeterministic(plan: Plan) -> Iterable[str]:
         if arm.resources.trained_on == "cuda":
             for layer in plan.summaries[arm.name].nondeterministic_on_gpu:
                 yield (
-                    f"arms.{arm.name}: layer {layer}: CUDA has no deterministic backward pass of this pooling, so a run "
-                    f"that is repeated may differ in its last bits; choose a size of images at which it has nothing to "
-                    f"pool"
+                    f"arms.{arm.name}: layer {layer}: CUDA has no deterministic backward pass of this pooling, so a "
+                    f"run that is repeated may differ in its last bits; choose a size of images at which it has "
+                    f"nothing to pool"
                 )
 
 

@@ -152,7 +152,7 @@ def test_a_gpu_that_even_nvml_has_lost(
     def lose() -> None:
         cuda.error = error
         driver.lost.add(0)
-        monkeypatch.setattr(torch.cuda, "_get_device_properties", fail_with(error))
+        monkeypatch.setattr(torch.cuda, "_get_device_properties", lambda _: fail_with(error)())
 
     ending = attempt(fail_with(error, lose))
     assert (ending.end, ending.device) == ("device_error", f"GPU-{UUID}")
