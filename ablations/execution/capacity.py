@@ -83,6 +83,12 @@ class Room:
         node, gone = self._nodes[name], sum(slot.node == name for slot in self._left_out)
         return {**node, "GPU": node["GPU"] - gone} if gone else node
 
+    def gpus(self) -> str:
+        """Return how many GPUs are left, for people."""
+        all_of_them = sum(int(node.get("GPU", 0)) for node in self._nodes.values())
+        gone = sum(slot.node in self._nodes for slot in self._left_out)
+        return f"{all_of_them - gone} of {all_of_them} GPUs are used from now on"
+
     def fit(self, bundle: Bundle, running: Iterable[tuple[Bundle, tuple[Slot, ...]]]) -> Fit:
         """Tell whether a run fits beside those that were given already.
 

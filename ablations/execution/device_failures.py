@@ -68,6 +68,14 @@ class DeviceFailures:
         device.faults.append(_Fault(now, reason, {run_id}))
         return device if len(device.faults) == _FAULTS else None
 
+    def met_alone(self, run_id: str) -> list[str]:
+        """Return the GPUs on which this run failed, and no other."""
+        return [
+            name
+            for name, device in self._devices.items()
+            if device.faults and all(fault.runs == {run_id} for fault in device.faults)
+        ]
+
     def forgive(self, run_id: str) -> list[Device]:
         """Forget the faults that no other run met; return the GPUs that are used again."""
         before = self.left_out

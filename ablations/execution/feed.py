@@ -160,7 +160,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
         self._forget(run_id)
         self._listener.ended(run_id, ending)
         if self._leave_out():
-            self._listener.note(f"room for {counted(self._room.runs, 'run')} at once on what is left of the cluster")
+            self._listener.note(self._room.gpus())
 
     def _leave_out(self) -> bool:
         """Have the GPUs occupied on which nothing more is to begin; return whether they are others than before."""
@@ -181,7 +181,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
     def watch(self) -> None:
         """Let time pass: tick the listener, end what is to end, look after silent workers and dead nodes."""
         self._listener.tick()
-        self._usage.tick()
+        self._usage.tick(trapped=any(self._room.fit(bundle, ()) == "never" for bundle in self._given.values()))
         if stranded := self._queue.stranded(self.fit):
             self._stop.request(_why(stranded, self._queue))
         if self._stop.requested:

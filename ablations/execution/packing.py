@@ -24,6 +24,8 @@ class _Machine:
     cpus: float
     free: dict[str, float] = field(default_factory=dict)
     """Shares that are free, by device; devices of which no number is known yet have names of their own."""
+    left: float = 0.0
+    """Sum of the shares that are free."""
 
     def named(self, device: str) -> str | None:
         """Return a device's key, giving its number to one that has none; None where the node has no such device."""
@@ -63,6 +65,8 @@ class Packing:
                 self._take_known(bundle, slots)
         for slot in left_out:
             self._leave_out(slot)
+        for machine in self._machines.values():
+            machine.left = sum(machine.free.values())
         self.unplaced = sum(not slots and not self.place(bundle) for bundle, slots in given)
         """Runs that wait for room."""
 
@@ -84,25 +88,43 @@ class Packing:
 
     def place(self, bundle: Bundle) -> bool:
         """Take what a run needs where that fills a GPU best; return whether there is room."""
-        candidates = [found for machine in self._machines.values() if (found := _choice(machine, bundle)) is not None]
-        if not candidates:
+        cpus, gpus = bundle.get("CPU", 0.0), bundle.get("GPU", 0.0)
+        others = [name for name in bundle if name not in ("CPU", "GPU")]
+        machines = (
+            machine
+            for machine in self._machines.values()
+            if machine.cpus >= cpus - _LITTLE
+            and machine.left >= gpus - _LITTLE
+            and all(name in machine.resources for name in others)
+        )
+        machine, devices = _whole(machines, round(gpus)) if gpus > 1 else _best(machines, gpus)
+        if machine is None:
             return False
-        _, machine, devices = min(candidates, key=lambda found: found[0])
-        machine.cpus -= bundle.get("CPU", 0.0)
+        machine.cpus -= cpus
+        machine.left -= gpus
         for device in devices:
-            machine.free[device] -= min(1.0, bundle.get("GPU", 0.0))
+            machine.free[device] -= min(1.0, gpus)
         return True
 
 
-def _choice(machine: _Machine, bundle: Bundle) -> tuple[float, _Machine, list[str]] | None:
-    """Return how much stays free of the GPU that a run would fill best on a machine, and the GPUs; None: no room."""
-    others = (name for name in bundle if name not in ("CPU", "GPU"))
-    if machine.cpus < bundle.get("CPU", 0.0) - _LITTLE or any(name not in machine.resources for name in others):
-        return None
-    gpus = bundle.get("GPU", 0.0)
-    share = min(1.0, gpus)
-    fitting = sorted((free, device) for device, free in machine.free.items() if free >= share - _LITTLE)
-    wanted = fitting[: max(1, round(gpus))] if gpus else []
-    if len(wanted) < (max(1, round(gpus)) if gpus else 0):
-        return None
-    return (wanted[0][0] - share if wanted else 0.0), machine, [device for _, device in wanted]
+def _whole(machines: Iterable[_Machine], number: int) -> tuple[_Machine | None, list[str]]:
+    """Return the first machine with so many free GPUs, and these."""
+    for machine in machines:
+        free = [device for device, share in machine.free.items() if share >= 1.0 - _LITTLE]
+        if len(free) >= number:
+            return machine, free[:number]
+    return None, []
+
+
+def _best(machines: Iterable[_Machine], share: float) -> tuple[_Machine | None, list[str]]:
+    """Return the machine and the GPU of which a share leaves the least; no GPU where none is asked for."""
+    best: tuple[float, _Machine | None, list[str]] = (float("inf"), None, [])
+    for machine in machines:
+        if not share:
+            return machine, []
+        for device, free in machine.free.items():
+            if share - _LITTLE <= free < best[0]:
+                best = (free, machine, [device])
+        if best[0] <= share + _LITTLE:
+            break  # it could not be filled better
+    return best[1], best[2]

@@ -24,7 +24,8 @@ _DEVICE_DELAY = 5.0
 """Seconds before a run is taken up again that lost its GPU or was given one that is left out: its process must be gone,
 and a GPU that is left out is to be occupied before."""
 _DEVICES_PER_RUN = 3
-"""A run that met device errors on so many GPUs without progress in between is given up: its own code may cause them."""
+"""A run is given up that met device errors on so many GPUs on which no other run did, while others got on: its own code
+may cause them."""
 _NEIGHBOUR_DELAY = 30.0
 """Seconds before a run is taken up again that was out of memory because others held it."""
 
@@ -77,8 +78,10 @@ class _Entry:
     """GPUs that its last attempt was given."""
     waited: bool = False
     """Whether it was taken up again because others held the memory of its GPU."""
-    lost: dict[str, str] = field(default_factory=dict)
-    """GPUs on which it met a device error since its last progress, by name, with their hosts."""
+    lost: dict[str, float] = field(default_factory=dict)
+    """GPUs on which it met a device error since its last progress, by name, with when that was first."""
+    progressed: float = float("-inf")
+    """When it came further last."""
 
 
 class Queue:
@@ -175,8 +178,9 @@ class Queue:
     def progressed(self, run_id: str) -> None:
         """Take note that a run has come further: deaths from now on are counted anew."""
         if run_id in self._entries:
-            self._entries[run_id].deaths = 0
-            self._entries[run_id].lost.clear()
+            entry = self._entries[run_id]
+            entry.deaths, entry.progressed = 0, self._clock()
+            entry.lost.clear()
 
     def ended(self, run_id: str, ending: Ending) -> Decision:
         """Take note of how an attempt ended and say what follows."""
@@ -262,13 +266,20 @@ class Queue:
         """Put the run on another GPU; the fault is the GPU's, unless the run meets it on one GPU after the other."""
         entry = self._entries[run_id]
         name = ending.device or f"GPU of {ending.host or 'an unknown host'}"
-        entry.lost[name] = ending.host
+        entry.lost.setdefault(name, self._clock())
         left_out = self.devices.failed(name, ending.host, run_id, ending.reason, self._clock())
         notes = () if left_out is None else (f"{left_out} failed twice and is left out: {ending.reason}",)
-        if len(entry.lost) >= _DEVICES_PER_RUN:
+        if self._is_suspect(entry):
             return self._suspected(entry, ending.reason, notes)
         self._requeue(entry, _DEVICE_DELAY)
         return Again(_DEVICE_DELAY, f"device error on {name}, goes on elsewhere: {ending.reason}", notes)
+
+    def _is_suspect(self, entry: _Entry) -> bool:
+        alone = set(self.devices.met_alone(entry.task.run_id)).intersection(entry.lost)
+        if len(alone) < _DEVICES_PER_RUN:
+            return False
+        others = (each for each in self._entries.values() if each is not entry and each.task.device == "cuda")
+        return any(each.progressed > min(entry.lost.values()) for each in others)
 
     def _suspected(self, entry: _Entry, reason: str, notes: tuple[str, ...]) -> Over:
         """Give up a run that meets device errors wherever it goes, and use the GPUs again on which no other run did."""

@@ -149,7 +149,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return execute(self._task, lambda row: self._events.put({"epoch": dict(row)}), self._paused, self._deadline)
 
     def _deadline(self) -> float | None:
-        """Return the monotonic time by which a state must be saved; None where nothing presses."""
+        """Return the monotonic time by which a state must be saved, or None; that a run asks is its sign of life."""
+        self._alive = time.monotonic()
         return self._until
 
     def _paused(self) -> bool:

@@ -90,6 +90,7 @@ def test_a_run_that_loses_one_device_after_the_other_is_given_up_and_they_are_us
     for device in ("GPU-1", "GPU-1", "GPU-2", "GPU-2"):
         assert isinstance(lose(queue, clock, "a", device), Again)
     assert set(queue.devices.left_out) == {"GPU-1", "GPU-2"}
+    queue.progressed("b")
     over = lose(queue, clock, "a", "GPU-3")
     assert isinstance(over, Over)
     assert (over.state, over.record, over.withheld) == ("failed", True, ())
@@ -99,17 +100,21 @@ def test_a_run_that_loses_one_device_after_the_other_is_given_up_and_they_are_us
     assert not queue.devices.left_out
 
 
-def test_what_another_run_met_as_well_stays_left_out() -> None:
+@pytest.mark.parametrize("others", ["fail there, too", "stand still"])
+def test_a_run_is_not_suspected_where_every_gpu_may_be_broken(others: str) -> None:
     queue, clock = queue_of("a", "b")
-    lose(queue, clock, "a", "GPU-1")
-    clock.now += 60
-    assert len(list(iter(queue.next, None))) == 2
-    queue.ended("a", error("GPU-2"))
-    queue.ended("b", error("GPU-1"))
-    clock.now += 60
-    over = lose(queue, clock, "a", "GPU-3")
-    assert isinstance(over, Over)
-    assert "GPU-1" not in queue.devices.left_out, "one fault of its own is left, b's"
+    for device in ("GPU-1", "GPU-2", "GPU-3", "GPU-4"):
+        assert isinstance(lose(queue, clock, "a", device), Again)
+        if others == "fail there, too":
+            queue.progressed("b")
+            clock.now += 60.0
+            assert len(list(iter(queue.next, None))) == 2
+            assert isinstance(queue.ended("b", error(device)), Again)
+            queue.ended("a", Ending("not_begun", "x"))
+    assert len(queue.devices.left_out) == (4 if others == "fail there, too" else 0)
+
+
+def test_what_another_run_met_as_well_stays_left_out() -> None:
     failures = DeviceFailures()
     for run, now in (("a", 0.0), ("b", 100.0), ("c", 200.0)):
         failures.failed("GPU-1", "", run, ECC, now)

@@ -221,27 +221,35 @@ def test_whatever_happens_every_run_is_over_once_and_none_runs_twice_at_a_time(
     ]
     queue, clock = queue_of(*tasks, retries=retries)
     over: list[str] = []
+    said: list[str] = []
     script = iter(ends)
     while not queue.exhausted:
         while len(queue.running) < workers and (given_task := queue.next()) is not None:
             assert given_task.run_id not in over
             assert 0.5 <= given_task.gpus <= 1
+            assert set(given_task.left_out) == set(queue.devices.left_out)
         clock.now += 61
         if not queue.running:
             continue
         run_id = min(queue.running)
-        end = next(script, "finished")
+        end, _, device = next(script, "finished").partition(" ")
+        if end == "progress":
+            queue.progressed(run_id)
+            continue
         if end == "death":
             decision = queue.died(run_id, "infrastructure", "gone")
         elif end == "crash":
             decision = queue.died(run_id, "user", "ImportError")
         else:
-            decision = queue.ended(run_id, Ending(end, fault="f" if end == "failed" else ""))  # type: ignore[arg-type]
+            decision = queue.ended(run_id, Ending(end, fault="f" if end == "failed" else "", device=device))  # type: ignore[arg-type]
+        said += [note for note in decision.notes if "is left out" in note]
         if isinstance(decision, Over):
             over += [run_id, *decision.withheld]
         else:
             assert 0 <= decision.seconds <= 60
     assert sorted(over) == sorted(t.run_id for t in tasks)
+    assert {note.partition(" ")[0] for note in said} >= set(queue.devices.left_out)
+    assert len(said) == len(set(said)) or any(end == "progress" for end in ends), "said once, unless it was used again"
 
 
 def test_seeds_in_their_order_and_the_longest_first_within_one() -> None:

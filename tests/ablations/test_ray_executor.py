@@ -176,15 +176,16 @@ def task_of(run_id: str, gpus: float = 0.0) -> Task:
 class Session:
     """A queue with its feed and relay on a cluster of one node with GPUs, as the executor joins them."""
 
-    def __init__(self, gpus: int, *tasks: Task) -> None:
+    def __init__(self, gpus: int, *tasks: Task, spare: int = 0) -> None:
         self.now = 0.0
         self.queue, self.stop, self.stopper = Queue(tasks, 0, lambda: self.now), Stop(), StopAll()
         self.events = Events()
         self.events.ended = self._ended  # type: ignore[method-assign]
         self.events.died = self._died  # type: ignore[method-assign]
-        self.room = Room([Resources(gpus=task.gpus) for task in tasks], {"n": {"CPU": 8.0, "GPU": float(gpus)}})
+        kinds = [Resources(gpus=task.gpus) for task in tasks]
+        self.room = Room(kinds, {"n": {"CPU": 8.0, "GPU": float(gpus)}}, spare)
         self.asked: list[tuple[str, float]] = []
-        self.usage = Usage(Placeholders(1.0, self._start), {})
+        self.usage = Usage(Placeholders(1.0, self._start, lambda: self.now), {})
         self.relay = Relay(
             self.queue, self.events, self.stop, self.stopper, self.room, self.usage, grace=25.0, stall=60.0
         )
@@ -223,7 +224,7 @@ def test_a_gpu_that_failed_twice_is_occupied_and_no_more_runs_are_given_than_fit
     notes = [event[1] for event in session.events if event[0] == "note"]
     assert notes == [
         "GPU-0 on h failed twice and is left out: ECC",
-        "room for 1 run at once on what is left of the cluster",
+        "1 of 2 GPUs are used from now on",
     ]
     assert session.give() is None, "r1 has the other GPU"
     assert session.asked == [("n", 1.0)], "a placeholder is asked for"
@@ -246,6 +247,22 @@ def test_a_session_ends_with_the_names_of_the_gpus_when_none_is_left() -> None:
     assert "every GPU that could hold the 2 runs left over failed twice: GPU-0 on h (ECC)" in session.stop.reason
     assert "their faults by arm: arm 2" in session.stop.reason
     assert session.stopper.stop_all()
+
+
+def test_a_run_that_waits_for_what_is_left_out_is_let_there_to_be_had_back() -> None:
+    """Tune gives back no run that it was given, and would wait for ever for a GPU that is occupied."""
+    session = Session(1, task_of("r0", 1.0), task_of("r1", 1.0), spare=1)
+    assert [session.give(), session.give()] == ["r0", "r1"]
+    for _ in range(2):
+        session.fails_on("r0", "0")
+        if not session.queue.devices.left_out:
+            assert session.give() == "r0"
+    assert session.give() is None, "r0 fits nowhere"
+    assert session.asked == [], "no placeholder takes the place that r1 waits for"
+    assert not session.stop.requested
+    session.fails_on("r1", "0")
+    assert session.give() == "FINISHED"
+    assert "that could hold the 2 runs left over" in session.stop.reason
 
 
 def test_a_gpu_whose_driver_forgets_its_name_stays_the_same() -> None:

@@ -27,6 +27,7 @@ from ablations.execution.ray_executor import RayExecutor
 from ablations.execution.stopping import Stop
 from ablations.resources import Resources
 from ablations.task import Task
+from aimlib.errors import UsageError
 
 services.resolve_ip_for_localhost = lambda host: host
 FAULT = "AcceleratorError: CUDA error: uncorrectable ECC error encountered"
@@ -195,6 +196,16 @@ def study() -> dict[str, Any]:
             "failed": dict(found.failed),
             "rows": len(failures(Path(folder) / "out")),
         }
+
+
+def unusable() -> dict[str, Any]:
+    """Ray counts GPUs that torch cannot use: they are declared."""
+    try:
+        with RayExecutor([Resources(gpus=1.0)], cluster.address) as hands:
+            hands.check()
+    except UsageError as error:
+        return {"refused": str(error)}
+    return {"refused": ""}
 
 
 NODE: dict[str, Any] = {"node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}

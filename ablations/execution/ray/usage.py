@@ -51,15 +51,20 @@ class Usage:
         return [(bundle, self._slots.get(run_id, ())) for run_id, bundle in self._bundles.items()]
 
     def leave_out(self, names: Collection[str]) -> bool:
-        """Occupy the GPUs of these names and no others; return whether that is a change."""
+        """Leave out the GPUs of these names and no others; return whether that is a change."""
         slots = frozenset(slot for slot, name in self._names.items() if name in names)
         changed, self.left_out = slots != self.left_out, slots
-        if changed:
-            self._placeholders.occupy(slots)
         return changed
 
-    def tick(self) -> None:
-        """Let time pass."""
+    def tick(self, *, trapped: bool = False) -> None:
+        """Let time pass.
+
+        Parameters
+        ----------
+        trapped : a run waits for a worker that Ray can place nowhere else, and Tune does not give it back. It is let on
+            a GPU that is left out, where it ends at once, and is ours again.
+        """
+        self._placeholders.occupy(() if trapped else self.left_out)
         self._placeholders.tick(self._used())
 
     def _used(self) -> Mapping[Slot, float]:

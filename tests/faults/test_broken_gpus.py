@@ -1,0 +1,120 @@
+"""GPUs that fail in a session on a real cluster, whose GPUs are declared: who goes on where, and what is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import processes
+import pytest
+import torch
+from drivers import ONE_THREAD
+from scene import HERE
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
+
+
+@pytest.fixture
+def scenario(mark: str) -> Any:
+    """Return a function that carries out a scenario of `broken_gpus` and returns what it says."""
+
+    def carry_out(name: str) -> dict[str, Any]:
+        paths = [str(HERE.parents[1]), str(Path(__file__).parents[1] / "ablations")]
+        environment = os.environ | ONE_THREAD | {processes.MARK: mark, "PYTHONPATH": os.pathsep.join(paths)}
+        done = subprocess.run(
+            [sys.executable, str(HERE / "broken_gpus.py"), name],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=600,
+        )
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        assert len(lines) == 1, done.stderr[-3000:]
+        return dict(lines[0])
+
+    return carry_out
+
+
+def left_out(found: dict[str, Any]) -> list[str]:
+    return [note for note in found["notes"] if "is left out" in note]
+
+
+def assert_never_crowded(found: dict[str, Any]) -> None:
+    for run in found["runs"]:
+        beside = [
+            other["gpus"]
+            for other in found["runs"]
+            if (other["node"], other["gpu"]) == (run["node"], run["gpu"]) and other["from"] <= run["from"] < other["to"]
+        ]
+        assert sum(beside) <= 1.0, "no GPU is given away twice"
+
+
+def test_one_gpu_fails_and_the_others_of_its_node_and_of_another_go_on(scenario: Any) -> None:
+    found = scenario("whole")
+    assert set(found["over"].values()) == {"finished"}
+    assert len(found["over"]) == 7
+    broken = f"{found['first']} 0"
+    assert not [run for run in found["runs"] if f"{run['node']} {run['gpu']}" == broken]
+    assert {f"{run['node']} {run['gpu']}" for run in found["runs"]} == {f"{found['first']} 1", f"{found['second']} 0"}
+    assert found["ends"].count("device_error") == 2, "after two it is left out"
+    assert len(left_out(found)) == 1, "said once"
+    assert found["held"] == {broken: 1.0}, "the placeholder has it, and no other"
+    assert found["free_afterwards"] == 3.0, "placeholders end with the session"
+    assert not found["stopped"]
+    assert_never_crowded(found)
+
+
+def test_a_gpu_that_runs_share_is_held_as_a_whole(scenario: Any) -> None:
+    found = scenario("halves")
+    assert set(found["over"].values()) == {"finished"}
+    assert {run["node"] for run in found["runs"]} == {found["first"]}
+    assert len(left_out(found)) == 1
+    assert found["held"] == {f"{found['second']} 0": 1.0}
+    assert found["free_afterwards"] == 3.0
+    assert_never_crowded(found)
+
+
+def test_the_fault_of_one_client_that_ends_all_of_a_gpu_counts_once(scenario: Any) -> None:
+    found = scenario("together")
+    assert found["ends"].count("device_error") == 4
+    assert set(found["over"].values()) == {"finished"}
+    assert left_out(found) == []
+    assert found["held"] == {}
+
+
+def test_a_session_ends_when_only_gpus_failed_that_can_hold_what_is_left(scenario: Any) -> None:
+    found = scenario("narrow")
+    assert {run_id for run_id, state in found["over"].items() if state == "finished"} == {
+        f"small-{number}" for number in range(4)
+    }
+    assert "large-0" not in found["over"], "it failed through no fault of its own, and is open"
+    assert "every GPU that could hold the 1 run left over failed twice" in found["stopped"]
+    assert f"node {found['first'][:8]}" in found["stopped"]
+
+
+def test_runs_of_different_shares_are_packed_and_all_come_to_their_end(scenario: Any) -> None:
+    found = scenario("shares")
+    assert len(found["runs"]) == 10
+    assert set(found["over"].values()) == {"finished"}
+    assert_never_crowded(found)
+
+
+def test_a_study_whose_every_gpu_failed_stops_and_names_them(scenario: Any) -> None:
+    found = scenario("study")
+    assert (found["code"], found["open"], found["failed"], found["rows"]) == (1, 4, {}, 0)
+    for node, gpu in ((found["first"], 0), (found["first"], 1), (found["second"], 0)):
+        assert f"GPU {gpu} of " in found["interrupted"]
+        assert f"(node {node[:8]})" in found["interrupted"]
+    assert "uncorrectable ECC error" in found["interrupted"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU of this machine")
+def test_gpus_that_ray_counts_and_torch_cannot_use_are_refused_before_anything_starts(scenario: Any) -> None:
+    found = scenario("unusable")
+    assert "Ray counts 2, and torch can use 0" in found["refused"]
+    assert "Ray counts 1, and torch can use 0" in found["refused"]
+    assert "Update the driver" in found["refused"]
