@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,14 @@ class BundleError(RuntimeError):
     """The bundle cannot be made; the message says why."""
 
 
-def names(text: str) -> set[str]:
-    """Return the names of packages in a list, one a line, as indexes compare them; what follows a name is left out."""
-    lines = (line.partition("#")[0].strip() for line in text.splitlines())
-    return {normal(re.split(r"[=<>~! @\[;]", line, maxsplit=1)[0]) for line in lines if line}
+def packages(text: str) -> dict[str, str]:
+    """Return the packages in a list, one a line, with their versions; an empty one where the line gives only a name."""
+    found = {}
+    for line in text.splitlines():
+        name, _, version = line.partition("#")[0].strip().partition("==")
+        if name:
+            found[normal(re.split(r"[<>~! @\[;]", name, maxsplit=1)[0])] = version.strip()
+    return found
 
 
 def normal(name: str) -> str:
@@ -55,7 +59,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def wheels(python: str, have: set[str], folder: Path) -> list[Path]:
+def wheels(python: str, have: Mapping[str, str], folder: Path) -> list[Path]:
     """Download, for that Python, what this package needs, and what that needs in turn, beyond `have`.
 
     In the versions that the tests passed with, where constraints.txt says one.
@@ -71,7 +75,7 @@ def wheels(python: str, have: set[str], folder: Path) -> list[Path]:
     while waiting:
         wanted = waiting.pop()
         name = normal(wanted.name)
-        if name in have:
+        if _is_there(wanted, have.get(name)):
             continue
         if name not in found:
             found[name] = slim(_download(wanted, python, folder / name))
@@ -80,6 +84,22 @@ def wheels(python: str, have: set[str], folder: Path) -> list[Path]:
                 asked.add((name, extra))
                 waiting += _needs(found[name], extra, python)
     return sorted(found.values())
+
+
+def _is_there(wanted: Requirement, version: str | None) -> bool:
+    """Tell whether the node has a package that suffices; where its list says no version, it does.
+
+    Raises
+    ------
+    BundleError: it has a torch that does not suffice: nobody carries another.
+    """
+    if version is None:
+        return False
+    if not version or wanted.specifier.contains(version, prereleases=True):
+        return True
+    if normal(wanted.name) in ("torch", "torchvision"):
+        raise BundleError(f"HAVE: the node has {wanted.name} {version}, and {wanted} is needed")
+    return False
 
 
 def slim(wheel: Path) -> Path:
@@ -240,7 +260,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "gpu-bundle", help="folder of the folders")
     parser.add_argument("--python", default="3.12", help="version of Python on the node")
-    parser.add_argument("--have", type=Path, default=HAVE, help="names of the packages that the node has")
+    parser.add_argument(
+        "--have", type=Path, default=HAVE, help="the packages that the node has, a line each: name or name==version"
+    )
     parser.add_argument("--photos", type=Path, help="archive or tree of photos to take along")
     parser.add_argument("--limit", type=float, default=60.0, help="MiB of a folder at most")
     asked = parser.parse_args(arguments)
@@ -259,7 +281,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _bundle(asked: argparse.Namespace) -> list[Path]:
     if asked.out.exists() and any(asked.out.iterdir()) and not (asked.out / "1" / "manifest.json").exists():
         raise BundleError(f"{asked.out}: holds something else; give another folder as OUT")
-    have = names(asked.have.read_text(encoding="utf-8"))
+    have = packages(asked.have.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix="gpu-bundle.") as scratch:
         carried = wheels(asked.python, have, Path(scratch) / "wheels")
         print(f"not on the node: {', '.join(path.name for path in carried) or 'nothing'}")

@@ -162,13 +162,24 @@ def test_needs_are_those_of_the_node(tmp_path):
 
 def test_names_are_compared_as_indexes_do():
     text = "# a comment\nPyYAML==6.0\ntyping_extensions\nruamel.yaml >= 1  # why\n\nray[tune]\n"
-    assert bundle.names(text) == {"pyyaml", "typing-extensions", "ruamel-yaml", "ray"}
+    versions = {"pyyaml": "6.0", "typing-extensions": "", "ruamel-yaml": "", "ray": ""}
+    assert bundle.packages(text) == versions
+
+
+def test_what_the_node_has_in_too_old_a_version_is_carried(tmp_path):
+    wanted = bundle.Requirement("pandas>=3.0,<4")
+    assert bundle._is_there(wanted, "3.1.0")
+    assert bundle._is_there(wanted, ""), "a list without versions is believed"
+    assert not bundle._is_there(wanted, "2.2.3")
+    assert not bundle._is_there(wanted, None)
+    with pytest.raises(bundle.BundleError, match=r"torch 2\.5\.1, and torch>=2\.7 is needed"):
+        bundle._is_there(bundle.Requirement("torch>=2.7"), "2.5.1")
 
 
 def test_the_default_list_lacks_what_the_bundle_is_for():
-    have = bundle.names(bundle.HAVE.read_text(encoding="utf-8"))
-    assert {"torch", "torchvision", "numpy", "pandas", "pyarrow", "nvidia-ml-py", "timm"} <= have
-    assert not have & {"ray", "optuna", "pydantic", "pydantic-core", "alembic", "sqlalchemy", "jsonschema"}
+    have = bundle.packages(bundle.HAVE.read_text(encoding="utf-8"))
+    assert {"torch", "torchvision", "numpy", "pandas", "pyarrow", "nvidia-ml-py", "timm"} <= have.keys()
+    assert not have.keys() & {"ray", "optuna", "pydantic", "pydantic-core", "alembic", "sqlalchemy", "jsonschema"}
 
 
 def test_photos_are_a_sample_of_every_breed_that_fits(tmp_path):

@@ -16,6 +16,7 @@ from bench.gpu import catalogue, page, results, runner
 from bench.gpu.catalogue import STEPS, BadSteps, Step, chosen
 from bench.gpu.report import Outcome, Report, read
 from bench.gpu.steps.busy import covered
+from bench.gpu.steps.driver import unmet
 from bench.harness import ROOT, Goal
 
 CARD = {"name": "NVIDIA H100 80GB HBM3", "memory_gib": 79.2, "driver": "580.1", "cuda": "13.0", "cudnn": "91900"}
@@ -269,3 +270,13 @@ def test_covered_counts_what_overlaps_once():
 def test_goals_and_steps_have_texts():
     assert Goal("x", 1.0, 1.0, "least").met
     assert all(step.title and step.proves for step in catalogue.STEPS)
+
+
+def test_requirements_that_are_not_met_are_told(tmp_path):
+    project = tmp_path / "pyproject.toml"
+    project.write_text(
+        '[project]\ndependencies = ["pytest>=1", "pydantic<1", "no-such-package>=2"]\n', encoding="utf-8"
+    )
+    old, missing = unmet(project)
+    assert re.fullmatch(r"pydantic \S+ is installed; pydantic<1 is asked for", old)
+    assert missing == "no-such-package is not installed; no-such-package>=2 is asked for"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import tomllib
+from pathlib import Path
 
 import torch
 
 from bench.gpu import about
 from bench.gpu.report import Report
+from bench.harness import ROOT
 
 
 def check(told: Report) -> None:
     """Look, and multiply two matrices."""
+    if importlib.util.find_spec("packaging"):
+        for text in unmet(ROOT / "pyproject.toml"):
+            told.note(text)
     _kernels(told)
     _product(told)
     if importlib.util.find_spec("pandas"):
@@ -22,6 +29,24 @@ def check(told: Report) -> None:
         _ray(told)
     else:
         told.unmeasured("Ray's number of GPUs", "ray is not installed")
+
+
+def unmet(project: Path) -> list[str]:
+    """Return which requirements of this package are not met here, in a sentence each."""
+    from packaging.requirements import Requirement
+
+    with project.open("rb") as file:
+        wanted = [Requirement(text) for text in tomllib.load(file)["project"]["dependencies"]]
+    found = []
+    for each in wanted:
+        try:
+            version = importlib.metadata.version(each.name)
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"{each.name} is not installed; {each} is asked for")
+            continue
+        if not each.specifier.contains(version, prereleases=True):
+            found.append(f"{each.name} {version} is installed; {each} is asked for")
+    return found
 
 
 def _kernels(told: Report) -> None:
