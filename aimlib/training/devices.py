@@ -26,7 +26,8 @@ def pick_device(name: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
 
 def indexed(device: torch.device) -> torch.device:
     """Return the device with its index: that of the current device where a GPU has none."""
-    if device.type != "cuda" or device.index is not None:
+    index: int | None = device.index  # torch's annotation leaves None out
+    if device.type != "cuda" or index is not None:
         return device
     current = 0
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
