@@ -65,6 +65,8 @@ def train(
     ------
     Paused: `pause` said so.
     UsageError: data and configuration do not fit each other.
+
+    Errors of a GPU pass as torch raises them; `aimlib.training.device_errors.failure_of` tells what they mean.
     """
     device = indexed(device or torch.device("cpu"))
     state = reproducible(threads=threads, tf32=config.training.tf32)
