@@ -110,9 +110,6 @@ class Shortfall:
     reason: str
     remedy: str
 
-    def __str__(self) -> str:
-        return f"{self.listed} GPUs are listed here, and torch can use {self.usable}: {self.reason}; {self.remedy}"
-
 
 def shortfall() -> Shortfall | None:
     """Return why torch cannot use all GPUs here; None where it can, or NVML does not say how many there are."""
@@ -122,6 +119,12 @@ def shortfall() -> Shortfall | None:
     if driver is None or usable >= len(seen):
         return None
     return Shortfall(len(seen), usable, *_reason(driver, seen))
+
+
+def why_unusable() -> str:
+    """Return the reason of `shortfall`; empty where there is none."""
+    found = shortfall()
+    return "" if found is None else found.reason
 
 
 def _reason(driver: nvml.Driver, seen: tuple[nvml.Gpu, ...]) -> tuple[str, str]:
