@@ -44,7 +44,7 @@ def check(study: str | Path, overrides: Iterable[str] = (), *, timing: bool = Tr
     file = read_study(study, overrides)
     plan = planning.plan(file)
     cost = estimate(plan, min(parallel_here(arm.resources) for arm in plan.arms)) if timing else None
-    notes = list(_notes(plan))
+    notes = [*_notes(plan), *_nondeterministic(plan)]
     if file.spec.search is not None:
         from ablations import screening  # noqa: PLC0415 -- imports optuna and the launcher
 
@@ -101,6 +101,17 @@ def _notes(plan: Plan) -> Iterable[str]:
 
 _SHOWN = 3
 """So many layers that do not read are told with their reasons."""
+
+
+def _nondeterministic(plan: Plan) -> Iterable[str]:
+    for arm in plan.arms:
+        if arm.resources.trained_on == "cuda":
+            for layer in plan.summaries[arm.name].nondeterministic_on_gpu:
+                yield (
+                    f"arms.{arm.name}: layer {layer}: CUDA has no deterministic backward pass of this pooling, so a "
+                    f"run that is repeated may differ in its last bits; choose a size of images at which it has "
+                    f"nothing to pool"
+                )
 
 
 def _widened(arm: Arm, plan: Plan) -> bool:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ablations import cluster_diagnosis
+from ablations import cluster_diagnosis, gpu_diagnosis
 from ablations.finding import Finding
 
 _GIB = 2**30
@@ -27,7 +27,7 @@ def doctor(out: str | Path = "results", *, with_ray: bool = True) -> list[Findin
     for examine in (
         _python,
         _libraries,
-        _devices,
+        gpu_diagnosis.devices,
         cluster_diagnosis.shared_memory,
         lambda: _disk(Path(out)),
         lambda: cluster_diagnosis.storage(Path(out)),
@@ -60,21 +60,6 @@ def _libraries() -> Iterable[Finding]:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, "problem", "not installed", "run `make setup`, or pip install aim-ablations")
-
-
-def _devices() -> Iterable[Finding]:
-    import torch  # noqa: PLC0415 -- seconds of start-up
-
-    cpus = os.cpu_count() or 1
-    yield Finding("CPU", "ok", f"{cpus} logical processors, {torch.get_num_threads()} torch threads by default")
-    if not torch.cuda.is_available():
-        built = torch.version.cuda
-        remedy = "check the driver with nvidia-smi" if built and shutil.which("nvidia-smi") else ""
-        yield Finding("GPU", "note", "none: studies run on the CPU", remedy)
-    for number in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(number)
-        name = torch.cuda.get_device_name(number)
-        yield Finding(f"GPU {number}", "ok", f"{name}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free")
 
 
 def _disk(out: Path) -> Iterable[Finding]:
@@ -115,3 +100,4 @@ def _ray() -> Iterable[Finding]:
     with RayExecutor([Resources()]) as executor:
         executor.check()
         yield Finding("Ray", "ok", f"starts here; {executor.parallel} runs of one CPU at once")
+        yield from gpu_diagnosis.counted_by_ray(executor.totals["GPU"])

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aimlib.attachment import AimNetwork, Attachment, attach_memory
 from aimlib.backbones.base import Backbone
+from aimlib.backbones.pooling import nondeterministic_poolings
 from aimlib.component import ComponentConfig
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
@@ -88,7 +89,12 @@ def count_parameters(network: nn.Module, *, trainable: bool = False) -> int:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What a network costs and what its memory is. See `aimlib.records.MODELS` for units."""
+    """What a network costs and what its memory is. See `aimlib.records.MODELS` for units.
+
+    Attributes
+    ----------
+    nondeterministic_on_gpu : layers whose backward pass on CUDA does not give the same bits every time.
+    """
 
     parameters: int
     trainable_parameters: int
@@ -98,6 +104,7 @@ class ModelSummary:
     memory_values: int = 0
     memory_degrees_of_freedom: int = 0
     attachment: Attachment = field(default_factory=lambda: Attachment((), ()))
+    nondeterministic_on_gpu: tuple[str, ...] = ()
 
 
 def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSummary:
@@ -125,6 +132,7 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
         running_statistics=statistics,
         multiply_adds=_multiply_adds(network, x_BCHW) // batch_size,
         activation_bytes=_activation_bytes(network, x_BCHW) // batch_size,
+        nondeterministic_on_gpu=nondeterministic_poolings(network, (shape.channels, shape.height, shape.width)),
         **memory,
     )
 

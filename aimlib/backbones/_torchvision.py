@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from aimlib.backbones.base import Backbone
+from aimlib.backbones.pooling import leave_out_idle_pooling
 from aimlib.component import ComponentConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError, unknown_name
@@ -60,6 +61,7 @@ class TorchvisionBackbone(Backbone):
             network.to(torch.get_default_device())
         if shape.channels != 3:
             _take_channels(network, shape.channels)
+        leave_out_idle_pooling(network)
         self._input_shape = (shape.channels, shape.height, shape.width)
         return network
 

@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models.vgg import VGG, make_layers
 
 from aimlib.backbones.base import Backbone
+from aimlib.backbones.pooling import leave_out_idle_pooling
 from aimlib.component import ComponentConfig, Integers
 from aimlib.datasets.base import ImageShape
 from aimlib.memory.structure import Block, Layout
@@ -45,6 +46,7 @@ class Vgg16BnBackbone(Backbone):
         with torch.device("meta"):  # its dense layers, 0.5 GB at their usual size, are replaced below
             network: nn.Module = VGG(nn.Sequential(), num_classes=shape.classes, init_weights=False)
         network.features = features
+        leave_out_idle_pooling(network)
         first, second = options.dense
         network.classifier = nn.Sequential(
             nn.Linear(options.widths[-1] * 7 * 7, first),

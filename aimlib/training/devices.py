@@ -6,6 +6,7 @@ import contextlib
 import os
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -25,7 +26,8 @@ def pick_device(name: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
 
 def indexed(device: torch.device) -> torch.device:
     """Return the device with its index: that of the current device where a GPU has none."""
-    if device.type != "cuda" or device.index is not None:
+    index: int | None = device.index  # torch's annotation leaves None out
+    if device.type != "cuda" or index is not None:
         return device
     current = 0
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -94,26 +96,57 @@ def usable_gpus() -> int:
     return counted - sum(not has_kernels(gpu.capability) for gpu in seen)
 
 
-def why_unusable() -> str:
-    """Return why torch can use fewer GPUs here than NVML lists, and what to do; empty where it can use them all."""
+@dataclass(frozen=True)
+class Shortfall:
+    """That torch can use fewer GPUs than NVML lists for this process, and Ray therefore gives to runs.
+
+    Attributes
+    ----------
+    remedy : what to do.
+    """
+
+    listed: int
+    usable: int
+    reason: str
+    remedy: str
+
+
+def shortfall() -> Shortfall | None:
+    """Return why torch cannot use all GPUs here; None where it can, or NVML does not say how many there are."""
     driver = nvml.driver()
-    if driver is None:
-        return ""
-    seen = nvml.visible(driver.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    old = [gpu for gpu in seen if not has_kernels(gpu.capability)]
-    if usable_gpus() >= len(seen):
-        return ""
+    seen = nvml.visible(driver.gpus, os.environ.get("CUDA_VISIBLE_DEVICES")) if driver is not None else ()
+    usable = usable_gpus()
+    if driver is None or usable >= len(seen):
+        return None
+    return Shortfall(len(seen), usable, *_reason(driver, seen))
+
+
+def why_unusable() -> str:
+    """Return the reason of `shortfall`; empty where there is none."""
+    found = shortfall()
+    return "" if found is None else found.reason
+
+
+def _reason(driver: nvml.Driver, seen: tuple[nvml.Gpu, ...]) -> tuple[str, str]:
+    """Return a reason and a remedy."""
     if torch.version.cuda is None:
-        return "this torch is built without CUDA: install one with CUDA"
-    if _counted_by_cuda() == 0 and driver.cuda[0] < int(torch.version.cuda.split(".")[0]):
+        return "this torch is built without CUDA", "install one with CUDA"
+    shown = _counted_by_cuda()
+    if shown == 0 and driver.cuda[0] < int(torch.version.cuda.split(".")[0]):
         return (
             f"driver {driver.version} serves CUDA {driver.cuda[0]}.{driver.cuda[1]}, and this torch is built for CUDA "
-            f"{torch.version.cuda}: install a newer driver, or a torch for CUDA {driver.cuda[0]}"
+            f"{torch.version.cuda}",
+            f"install a newer driver, or a torch for CUDA {driver.cuda[0]}",
         )
+    old = [gpu for gpu in seen if not has_kernels(gpu.capability)]
     if old:
         names = ", ".join(f"{gpu.name} (compute capability {_written(gpu.capability)})" for gpu in old)
-        return f"this torch has no kernels for {names}, only for {_kernels()}: install one that has, or leave them out"
-    return _refusal() or f"CUDA shows {_counted_by_cuda()} of them: see what nvidia-smi and dmesg say of the others"
+        return (
+            f"this torch has kernels for {_kernels()}, and none for {names}",
+            "install a torch that has, or leave these GPUs out with CUDA_VISIBLE_DEVICES",
+        )
+    answer = _refusal() if shown == 0 else f"CUDA shows {shown} of them"
+    return answer, "see what nvidia-smi and dmesg say of the others"
 
 
 def _counted_by_cuda() -> int:
@@ -126,12 +159,11 @@ def _counted_by_cuda() -> int:
 
 def _refusal() -> str:
     """Return what CUDA answers where it shows no device at all."""
-    if _counted_by_cuda() == 0:
-        try:
-            torch.cuda.init()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            return f"CUDA answers: {str(error).splitlines()[0]}"
-    return ""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        return f"CUDA answers: {str(error).splitlines()[0]}"
+    return "CUDA shows none"
 
 
 def has_kernels(capability: tuple[int, int] | None) -> bool:

@@ -57,6 +57,8 @@ class PretendedCuda:
             "_cuda_getDeviceCount": lambda: 2,
             "_cuda_getArchFlags": lambda: "sm_80 sm_90",
             "_cuda_isCurrentStreamCapturing": lambda: False,
+            "_accelerator_getDeviceIndex": lambda: self.current,
+            "_accelerator_getStream": lambda _: SimpleNamespace(is_capturing=lambda: False),
             "_cuda_getDevice": lambda: self._ask("getDevice", answer=self.current),
             "_cuda_synchronize": lambda: self._ask("synchronize"),
             "_cuda_setMemoryFraction": lambda share, index: self._ask("setMemoryFraction", share, index),
@@ -68,7 +70,7 @@ class PretendedCuda:
             },
         }
         for name, function in own.items():
-            patch.setattr(torch._C, name, function)
+            patch.setattr(torch._C, name, function, raising=False)  # not all versions have all
 
     @contextmanager
     def placing(self) -> Iterator[None]:

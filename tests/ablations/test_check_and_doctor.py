@@ -11,7 +11,7 @@ import pytest
 from test_command_line import ablate
 from tiny_study import changed, write
 
-import ablations.diagnosis
+import ablations.gpu_diagnosis
 from ablations.arms import expand
 from ablations.checking import check, differing
 from ablations.diagnosis import doctor
@@ -132,7 +132,7 @@ def test_a_broken_examination_is_reported_and_the_others_go_on(
         yield Finding("CPU", "ok", "one")
         raise OSError("the driver is broken")
 
-    monkeypatch.setattr(ablations.diagnosis, "_devices", _devices)
+    monkeypatch.setattr(ablations.gpu_diagnosis, "devices", _devices)
     found = doctor(tmp_path, with_ray=False)
     (problem,) = [finding for finding in found if finding.state == "problem"]
     assert (problem.subject, problem.message) == ("devices", "OSError: the driver is broken")

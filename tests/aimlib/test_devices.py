@@ -12,11 +12,13 @@ from pretended_nvml import UUIDS, PretendedNvml
 
 from aimlib.training import nvml
 from aimlib.training.devices import (
+    Shortfall,
     device_name,
     device_uuid,
     has_kernels,
     indexed,
     pick_device,
+    shortfall,
     usable_gpus,
     why_unusable,
 )
@@ -158,7 +160,7 @@ def test_without_nvml(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(pynvml, "nvmlLib", None)
     monkeypatch.setattr(pynvml, "_LoadNvmlLibrary", missing_library)
     assert nvml.driver() is None
-    assert (device_uuid(GPU), why_unusable()) == ("", "")
+    assert (device_uuid(GPU), shortfall()) == ("", None)
 
 
 # How many torch can use
@@ -185,16 +187,20 @@ def test_kernels(capability: tuple[int, int] | None, runs: bool, monkeypatch: py
 
 def test_all_gpus_are_usable(cuda: PretendedCuda, driver: PretendedNvml) -> None:
     driver.uuids = UUIDS[:2]
-    assert (usable_gpus(), why_unusable()) == (2, "")
+    assert (usable_gpus(), shortfall(), why_unusable()) == (2, None, "")
 
 
 def test_a_gpu_without_kernels(cuda: PretendedCuda, driver: PretendedNvml) -> None:
     driver.uuids, driver.capabilities, driver.names = UUIDS[:2], [(9, 0), (7, 0)], ["NVIDIA H100", "Tesla V100"]
     assert usable_gpus() == 1
-    assert why_unusable() == (
-        "this torch has no kernels for Tesla V100 (compute capability 7.0), only for sm_80 sm_90: install one that "
-        "has, or leave them out"
+    found = Shortfall(
+        2,
+        1,
+        "this torch has kernels for sm_80 sm_90, and none for Tesla V100 (compute capability 7.0)",
+        "install a torch that has, or leave these GPUs out with CUDA_VISIBLE_DEVICES",
     )
+    assert shortfall() == found
+    assert why_unusable() == found.reason
 
 
 def test_a_driver_that_is_too_old(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,9 +209,11 @@ def test_a_driver_that_is_too_old(driver: PretendedNvml, monkeypatch: pytest.Mon
     monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
     driver.cuda, driver.version = 12040, "550.54.15"
     assert usable_gpus() == 0
-    assert why_unusable() == (
-        "driver 550.54.15 serves CUDA 12.4, and this torch is built for CUDA 13.0: install a newer driver, or a torch "
-        "for CUDA 12"
+    assert shortfall() == Shortfall(
+        3,
+        0,
+        "driver 550.54.15 serves CUDA 12.4, and this torch is built for CUDA 13.0",
+        "install a newer driver, or a torch for CUDA 12",
     )
 
 
@@ -213,19 +221,32 @@ def test_cuda_that_cannot_start(driver: PretendedNvml, monkeypatch: pytest.Monke
     def refuse() -> None:
         raise RuntimeError("Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized\nmore")
 
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
+    monkeypatch.setattr(torch._C, "_cuda_getArchFlags", lambda: "sm_90")
     monkeypatch.setattr(torch._C, "_cuda_init", refuse)
-    assert why_unusable() == (
+    found = shortfall()
+    assert found is not None
+    assert found.reason == (
         "CUDA answers: Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized"
     )
 
 
 def test_a_gpu_that_cuda_does_not_show(cuda: PretendedCuda) -> None:
-    assert usable_gpus() == 2
-    assert why_unusable() == "CUDA shows 2 of them: see what nvidia-smi and dmesg say of the others"
+    assert shortfall() == Shortfall(3, 2, "CUDA shows 2 of them", "see what nvidia-smi and dmesg say of the others")
+
+
+def test_gpus_that_are_hidden_from_a_process_are_not_missed(
+    cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    assert shortfall() is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", lambda: 0)
+    assert shortfall() is None
 
 
 def test_a_torch_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.delattr(torch._C, "_cuda_getDeviceCount")
-    assert (usable_gpus(), why_unusable()) == (0, "this torch is built without CUDA: install one with CUDA")
+    assert shortfall() == Shortfall(3, 0, "this torch is built without CUDA", "install one with CUDA")

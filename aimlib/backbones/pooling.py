@@ -1,0 +1,51 @@
+"""Pooling to a size that is given, as torchvision's networks end with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from aimlib.memory.structure import replace_module, trace
+
+
+class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
+    """Torch's adaptive average pooling, left out for maps that have its size already.
+
+    It would return them bit for bit, forward and backward. But on CUDA its backward pass adds up in an order that is
+    not the same every time, where it pools to more than one value per channel.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 -- torch's name
+        """Return maps [batch, channels, *output_size]."""
+        return input if tuple(input.shape[-2:]) == _size(self) else super().forward(input)
+
+
+def leave_out_idle_pooling(network: nn.Module) -> None:
+    """Let every adaptive average pooling of a network be left out where it has nothing to do. Names stay."""
+    for name, module in list(network.named_modules()):
+        if type(module) is nn.AdaptiveAvgPool2d:
+            replace_module(network, name, AdaptiveAveragePool(module.output_size))
+
+
+def nondeterministic_poolings(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[str, ...]:
+    """Return the names of the poolings whose backward pass on CUDA does not give the same bits every time.
+
+    Parameters
+    ----------
+    input_shape : channels, height, width.
+    """
+    poolings = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.AdaptiveAvgPool2d) and _size(module) != (1, 1)
+    }
+    if not poolings:
+        return ()
+    calls = [call for call in trace(network, input_shape) if call.name in poolings]
+    return tuple(call.name for call in calls if call.entering[-2:] != call.leaving[-2:])
+
+
+def _size(module: nn.AdaptiveAvgPool2d) -> tuple[int | None, ...]:
+    size: Any = module.output_size
+    return (size, size) if isinstance(size, int) else tuple(size)
