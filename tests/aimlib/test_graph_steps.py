@@ -166,12 +166,13 @@ def test_a_run_that_is_given_up_says_how_it_took_its_steps(tmp_path: Path) -> No
 
 
 def test_incomplete_batches_run_eagerly_and_full_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    replayed: list[int] = []
+    replayed: list[tuple[int, str]] = []
     real = RecordedGraph.replay
-    monkeypatch.setattr(RecordedGraph, "replay", lambda self: (replayed.append(1), real(self))[1])
+    monkeypatch.setattr(RecordedGraph, "replay", lambda self: (replayed.append((1, self.error_mode)), real(self))[1])
     config, data = kind("momentum, cosine with warm-up, carry, augmentation", training__step="graph")
     train(config, data)
-    assert len(replayed) == 3 * 4, "18 images: four batches of 4, and one of 2"
+    assert [number for number, _ in replayed] == [1] * 3 * 4, "18 images: four batches of 4, and one of 2"
+    assert {mode for _, mode in replayed} == {"thread_local"}, "a thread may be copying the next batch"
 
 
 # What only looks like eager steps is found out

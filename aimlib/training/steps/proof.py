@@ -9,7 +9,9 @@ device need not show it again. Deleting the folder costs a proof per arm.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import importlib.metadata
 import json
 import os
 from collections.abc import Iterator
@@ -51,15 +53,18 @@ class Finding:
 _known: dict[str, Finding] = {}
 
 
-def key_of(config: RunConfig, device: torch.device, inputs: Inputs) -> str:
+def key_of(config: RunConfig, computation: Computation, inputs: Inputs) -> str:
     """Return what a finding holds for, as a hash: the arm without its seed, the batch, the device and the versions."""
+    device = computation.device
     content = {
         "format": _FORMAT,
         "model": config.model.identity(),
         "training": config.training.identity(),
         "numerics": numerics_of(config),
+        "parameters": [list(parameter.shape) for parameter in computation.network.parameters()],
         "inputs": [[str(tensor.dtype), list(tensor.shape)] for tensor in inputs.tensors()],
         "device": [device.type, device_name(device)],
+        "package": _package_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if device.type == "cuda" else None,  # type: ignore[no-untyped-call]
@@ -67,6 +72,14 @@ def key_of(config: RunConfig, device: torch.device, inputs: Inputs) -> str:
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _package_version() -> str:
+    try:
+        return importlib.metadata.version("aim-ablations")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
 
 
 def _driver(device: torch.device) -> str | None:
