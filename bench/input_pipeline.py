@@ -139,11 +139,12 @@ def _compare(
 
 def _slowest(found: dict[str, list[float]]) -> str:
     """Return where our time goes, in milliseconds of all cores per image."""
-    ours, plain, alone, theirs = (1000 / float(np.median(found[name])) for name in ("aim", PLAIN, ALONE, "ImageFolder"))
+    names = ("aim", PLAIN, ALONE, "ImageFolder")
+    ours, plain, alone, theirs = (1000 / float(np.median(found[name])) for name in names)
     return (
         f"An image takes {ours:.3f} ms; {TIMES:.0f} times ImageFolder would be {theirs / TIMES:.3f}. Read, flipped, "
-        f"changed in contrast and made floats alone it takes {plain:.3f}; one call of torch's grid_sample, on floats and "
-        f"positions that are there, {alone:.3f}. Positions, their reflection and the second interpolation take the rest."
+        f"changed in contrast and made floats alone it takes {plain:.3f}; one call of torch's grid_sample, on floats "
+        f"and positions that are there, {alone:.3f}. Positions, their reflection and the second interpolation take the rest."
     )
 
 

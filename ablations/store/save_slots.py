@@ -21,6 +21,8 @@ from pathlib import Path
 from ablations.store import files
 from ablations.store.locks import FileLock, locked
 from aimlib.errors import StoreError
+from aimlib.sharing import make_folder
+from aimlib.sharing import make_folder
 
 SLOTS = 2
 """So many save at once: one computes and copies while the other writes."""
@@ -67,7 +69,7 @@ class SaveSlots:
 
     def _wait(self, held: ExitStack, progress: tuple[int, int], seconds: float, deadline: Deadline) -> bool:
         with files.explained(self._folder, "created"):
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
         with self._ticket(progress) as ticket:
             while not self._is_too_late(seconds, deadline):
                 if not self._is_preceded(progress, ticket) and (lock := self._free_slot()) is not None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from ablations.execution import connection
 from ablations.execution.ray_executor import RayExecutor
 from ablations.study import Resources
 from aimlib.errors import UsageError
