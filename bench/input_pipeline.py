@@ -144,7 +144,8 @@ def _slowest(found: dict[str, list[float]]) -> str:
     return (
         f"An image takes {ours:.3f} ms; {TIMES:.0f} times ImageFolder would be {theirs / TIMES:.3f}. Read, flipped, "
         f"changed in contrast and made floats alone it takes {plain:.3f}; one call of torch's grid_sample, on floats "
-        f"and positions that are there, {alone:.3f}. Positions, their reflection and the second interpolation take the rest."
+        f"and positions that are there, {alone:.3f}. Positions, their reflection and the second interpolation take "
+        "the rest."
     )
 
 

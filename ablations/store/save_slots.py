@@ -22,7 +22,6 @@ from ablations.store import files
 from ablations.store.locks import FileLock, locked
 from aimlib.errors import StoreError
 from aimlib.sharing import make_folder
-from aimlib.sharing import make_folder
 
 SLOTS = 2
 """So many save at once: one computes and copies while the other writes."""
