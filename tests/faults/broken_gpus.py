@@ -133,10 +133,9 @@ def session(tasks: list[Task], kind: type[RayExecutor], isolation: Literal["acto
     held.clear()
     queue, stop = Queue(tasks, retries=0), Stop()
     driver = Driver(queue)
-    resources = {
-        (each.gpus, each.threads): Resources(gpus=each.gpus, cpus=each.threads, isolation=isolation) for each in tasks
-    }
-    with kind(resources.values(), cluster.address) as hands:
+    sizes = {(each.gpus, each.threads) for each in tasks}
+    resources = [Resources(gpus=gpus, cpus=cpus, isolation=isolation) for gpus, cpus in sizes]
+    with kind(resources, cluster.address) as hands:
         hands.check()
         hands.execute(queue, driver, stop)
         import ray
@@ -160,7 +159,7 @@ def session(tasks: list[Task], kind: type[RayExecutor], isolation: Literal["acto
 def whole() -> dict[str, Any]:
     """One of two GPUs of a node fails, and there is one on another node.
 
-    Every run starts a process: a busy machine takes so long for that that, else, workers which are there would take all.
+    Every run starts a process: on a busy machine that takes so long that workers which are there would take all runs.
     """
     return session([task(number, 1.0) for number in range(9)], executor([(first, "0")], "", 8.0), "process")
 
