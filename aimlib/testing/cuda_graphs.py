@@ -34,13 +34,15 @@ class RecordedGraph:
         self._generators: list[torch.Generator] = [torch.default_generator]
         self._recorder: _Recorder | None = None
         self.replays = 0
+        self.error_mode = ""
 
     def register_generator_state(self, generator: torch.Generator) -> None:
         """Let captured operations draw from `generator`; the default one is registered already, as on a GPU."""
         self._generators.append(generator)
 
-    def capture_begin(self, *_: Any, **__: Any) -> None:
-        """Record operations from now on."""
+    def capture_begin(self, *_: Any, capture_error_mode: str = "global", **__: Any) -> None:
+        """Record operations from now on; `error_mode` is what the caller lets other threads do meanwhile."""
+        self.error_mode = capture_error_mode
         self._recorder = _Recorder(self._generators)
         self._recorder.__enter__()  # type: ignore[no-untyped-call]
 

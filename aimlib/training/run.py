@@ -104,7 +104,7 @@ class Run:
     def _computed(self) -> Computation:
         """Return what a step computes."""
         plugin = optimizers.get(self.options.optimizer.name)
-        takes_tensors = bool(plugin.on_device) and runs_on_device(self.device)
+        takes_tensors = bool(getattr(plugin, "on_device", False)) and runs_on_device(self.device)
         rates = Rates(self.optimizer, self.device) if takes_tensors else None
         return Computation(self.network, self.optimizer, self.scaling, self.options, self.device, rates)
 

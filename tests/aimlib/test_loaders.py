@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,73 @@ def test_the_next_batch_is_gathered_ahead_and_another_one_is_not_mistaken_for_it
     assert torch.equal(loader.batch(other)[1], torch.from_numpy(images.labels[other]))
     loader._thread.shutdown()
     assert gathered == [[1, 2], [3, 4], [1, 2], [5]]
+
+
+class _Copied:
+    """A tensor on a GPU that notes by which stream it is used."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def record_stream(self, stream: str) -> None:
+        self.log.append(f"used on {stream}")
+
+
+class _Streams:
+    """What there is of CUDA's streams, as a log of what was asked of them."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log, self.current = log, threading.local()
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        log, current = self.log, self.current
+
+        class Stream:
+            def __init__(self, device: Any) -> None:
+                log.append("a stream")
+
+            def record_event(self) -> str:
+                log.append("copied")
+                return "event"
+
+        class Main:
+            def wait_event(self, event: str) -> None:
+                log.append(f"main waits for {event}")
+
+            def __str__(self) -> str:
+                return "main"
+
+        @contextmanager
+        def stream(entered: Any) -> Iterator[None]:
+            current.stream = entered
+            yield
+            del current.stream
+
+        patch.setattr(torch.cuda, "Stream", Stream)
+        patch.setattr(torch.cuda, "stream", stream)
+        patch.setattr(torch.cuda, "device", lambda _: nullcontext())
+        patch.setattr(torch.cuda, "current_stream", lambda _: Main())
+
+
+def test_copies_run_on_a_stream_of_their_own_which_the_training_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    streams = _Streams(log)
+    streams.install(monkeypatch)
+
+    def copy(images: Images, indices: Any, device: torch.device) -> Any:
+        assert hasattr(streams.current, "stream"), "not on the stream that computes"
+        log.append(f"copy {indices.tolist()}")
+        return _Copied(log), _Copied(log)
+
+    monkeypatch.setattr(loaders, "load_batch", copy)
+    loader = PrefetchingLoader(data_set().train, GPU)
+    loader.batch(np.array([1]), np.array([2]))
+    loader._thread.submit(lambda: None).result()
+    used = ["main waits for event", "used on main", "used on main"]
+    assert log[:3] == ["a stream", "copy [1]", "copied"]
+    assert sorted(log[3:]) == sorted([*used, "copy [2]", "copied"]), "the next one is under way"
+    loader.batch(np.array([2]))
+    assert log[8:] == used, "it was there already"
 
 
 def test_a_fault_while_gathering_ahead_is_raised_where_the_batch_is_asked_for() -> None:

@@ -122,7 +122,8 @@ class Adam(OptimizerPlugin):
 
         There `fused` has no effect together with `epsilon_on: uncorrected`, which torch's fused kernel does not know.
         """
-        o, trained = self.config, list(parameters)
+        o = self.config
+        trained: list[Any] = list(parameters)
         on_device, uncorrected = lies_on_device(trained), o.epsilon_on == "uncorrected"
         fused = o.fused and not (on_device and uncorrected)
         algorithm = self.uncorrected_on_device if on_device and uncorrected else self.algorithm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import model_validator
@@ -40,7 +40,8 @@ class Sgd(OptimizerPlugin):
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Return torch's SGD; on a GPU always the fused one, as no other takes its learning rate from there."""
-        o, trained = self.config, list(parameters)
+        o = self.config
+        trained: list[Any] = list(parameters)
         on_device = lies_on_device(trained)
         optimizer = torch.optim.SGD(
             trained,

@@ -51,7 +51,7 @@ def chosen_step(
 
 def _proven(config: RunConfig, computation: Computation, inputs: Inputs, on_notice: OnNotice) -> GraphStep | None:
     """Return a captured step that has eager's bits; None, with a notice, where there is none."""
-    key = proof.key_of(config, computation.device, inputs)
+    key = proof.key_of(config, computation, inputs)
     finding, step = proof.known(key), None
     if finding is None:
         finding, step = proof.compare(computation, inputs)

@@ -83,7 +83,8 @@ class GraphStep(Step):
                 before.put_back()
                 graph = torch.cuda.CUDAGraph()
                 _register_generators(graph, computation.device)
-                with torch.cuda.graph(graph):
+                # What other threads do is no part of the capture: one may be copying the next batch to the device.
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                     outputs = computation.update(fixed)
         except BaseException:
             before.put_back()

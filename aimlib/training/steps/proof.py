@@ -9,7 +9,9 @@ device need not show it again. Deleting the folder costs a proof per arm.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import importlib.metadata
 import json
 import os
 from collections.abc import Iterator
@@ -51,15 +53,18 @@ class Finding:
 _known: dict[str, Finding] = {}
 
 
-def key_of(config: RunConfig, device: torch.device, inputs: Inputs) -> str:
+def key_of(config: RunConfig, computation: Computation, inputs: Inputs) -> str:
     """Return what a finding holds for, as a hash: the arm without its seed, the batch, the device and the versions."""
+    device = computation.device
     content = {
         "format": _FORMAT,
         "model": config.model.identity(),
         "training": config.training.identity(),
         "numerics": numerics_of(config),
+        "parameters": [list(parameter.shape) for parameter in computation.network.parameters()],
         "inputs": [[str(tensor.dtype), list(tensor.shape)] for tensor in inputs.tensors()],
         "device": [device.type, device_name(device)],
+        "package": _package_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if device.type == "cuda" else None,  # type: ignore[no-untyped-call]
@@ -67,6 +72,14 @@ def key_of(config: RunConfig, device: torch.device, inputs: Inputs) -> str:
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _package_version() -> str:
+    try:
+        return importlib.metadata.version("aim-ablations")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
 
 
 def _driver(device: torch.device) -> str | None:
@@ -125,46 +138,38 @@ def compare(computation: Computation, inputs: Inputs) -> tuple[Finding, GraphSte
     """
     before = Snapshot(computation)
     try:
-        eager = _taken(EagerStep(computation), inputs)
+        eagerly = _taken(EagerStep(computation), inputs)
+        after = Snapshot(computation)
         before.put_back()
         graph_step = GraphStep(computation)
-        graph = _taken(graph_step, inputs)
+        captured = _taken(graph_step, inputs)
+        differing = [*_differing(eagerly, captured), *after.differences()]
     except RuntimeError as error:
         if not is_capture_failure(error):
             raise
         return Finding(False, f"it could not be captured ({_short(error)})"), None
     finally:
         before.put_back()
-    differing = eager.differences(graph)
     if differing:
         listed = ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
         return Finding(False, f"it gives other bits than eager steps in {listed}"), None
     return Finding(True), graph_step
 
 
-@dataclass(frozen=True)
-class _Taken:
-    """Where the steps of a proof led to, and what they returned."""
-
-    after: Snapshot
-    returned: list[Tensor]
-
-    def differences(self, other: _Taken) -> list[str]:
-        """Return the names of what differs."""
-        pairs = zip(self.returned, other.returned, strict=True)
-        returned = [] if all(same_bits(one, another) for one, another in pairs) else ["losses"]
-        return [*returned, *self.after.differences(other.after)]
+def _differing(one: list[Tensor], other: list[Tensor]) -> list[str]:
+    """Return the name of what steps returned where it differs."""
+    return [] if all(same_bits(a, b) for a, b in zip(one, other, strict=True)) else ["losses"]
 
 
-def _taken(step: Step, inputs: Inputs) -> _Taken:
-    """Take the steps of a proof."""
+def _taken(step: Step, inputs: Inputs) -> list[Tensor]:
+    """Take the steps of a proof; return what they returned."""
     returned: list[Tensor] = []
     with _learning_rates(step.computation) as rates:
         for number, factor in enumerate(_RATES):
             for group, rate in zip(step.computation.optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
             returned += [part.to("cpu", copy=True) for part in step.take(_turned(inputs, number))]
-    return _Taken(Snapshot(step.computation), returned)
+    return returned
 
 
 @contextlib.contextmanager

@@ -50,14 +50,21 @@ class Snapshot:
         value = self._of.optimizer.state[_parameters(self._of.optimizer)[number]][name]
         return isinstance(value, Tensor) and f"optimizer.{number}.{name}" not in self._tensors
 
-    def differences(self, other: Snapshot) -> list[str]:
-        """Return the names of what differs in a bit, or is in one alone; ``generators`` for these together."""
-        names = list(self._tensors | other._tensors)
-        found = [name for name in names if not _same_bits(self._tensors.get(name), other._tensors.get(name))]
-        same = repr(self._generators) == repr(other._generators) and all(
-            _same_bits(self._generators[kind], other._generators[kind]) for kind in ("cpu", "cuda")
+    def differences(self) -> list[str]:
+        """Return the names of what is no longer as it was, to a bit; ``generators`` for these together.
+
+        Tensors are fetched from the device one at a time: no second snapshot is held.
+        """
+        names, found = set(self._tensors), []
+        for name, tensor in _tensors(self._of):
+            names.discard(name)
+            if not _same_bits(self._tensors.get(name), tensor.detach().cpu()):
+                found.append(name)
+        now = generators.state(self._of.device)
+        same = repr(self._generators) == repr(now) and all(
+            _same_bits(self._generators[kind], now[kind]) for kind in ("cpu", "cuda")
         )
-        return found if same else [*found, "generators"]
+        return [*found, *sorted(names)] if same else [*found, *sorted(names), "generators"]
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
