@@ -17,7 +17,7 @@ import aimlib.training.loop
 from aimlib.errors import UsageError
 from aimlib.registry import backbones
 from aimlib.training.device_errors import failure_of
-from aimlib.training.device_memory import limit_memory
+from aimlib.training.device_memory import limit_memory, limited_memory
 from aimlib.training.loop import Paused, Run, train
 
 GPU, SECOND, CPU = torch.device("cuda"), torch.device("cuda", 1), torch.device("cpu")
@@ -32,14 +32,28 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedCuda]:
         yield pretended
 
 
+def of_memory(cuda: PretendedCuda) -> list[tuple[Any, ...]]:
+    """Return what limited memory, and what gave it back."""
+    return cuda.named("setMemoryFraction", "clearCublasWorkspaces", "emptyCache")
+
+
 # The share
 
 
 def test_a_run_on_a_share_of_a_gpu(cuda: PretendedCuda) -> None:
     """The device as `pick_device` once gave it has no index."""
     outcome = train(run_config(model=AIM), data_set(), device=GPU, memory_share=0.25)
-    assert cuda.calls == [("setMemoryFraction", 0.25, 0), ("setMemoryFraction", 1.0, 0), *GIVEN_BACK]
+    assert of_memory(cuda) == [("setMemoryFraction", 0.25, 0), ("setMemoryFraction", 1.0, 0), *GIVEN_BACK]
     assert without_clock(outcome) == without_clock(train(run_config(model=AIM), data_set()))
+
+
+def test_cuda_is_initialised_when_a_run_begins(cuda: PretendedCuda) -> None:
+    """Torch's count of the peak of memory refuses every device until then."""
+    with pytest.raises(RuntimeError, match="Invalid device argument"):
+        torch.cuda.reset_peak_memory_stats(SECOND)
+    with limited_memory(SECOND, None):
+        torch.cuda.reset_peak_memory_stats(SECOND)
+    assert cuda.calls == [("resetPeakMemoryStats", 1), *GIVEN_BACK]
 
 
 def test_the_share_is_that_of_the_device(cuda: PretendedCuda) -> None:
@@ -54,7 +68,7 @@ def test_the_share_is_that_of_the_device(cuda: PretendedCuda) -> None:
 def test_a_run_without_a_share_touches_no_limit(cuda: PretendedCuda) -> None:
     torch.cuda._lazy_init()
     train(run_config(), data_set(), device=GPU)
-    assert cuda.calls == [("getDevice",), *GIVEN_BACK]
+    assert of_memory(cuda) == GIVEN_BACK
 
 
 def test_the_cpu_has_no_limit(cuda: PretendedCuda) -> None:
@@ -102,8 +116,8 @@ class Witness:
         witness = self
 
         class Watched(Run):
-            def __init__(self, *arguments: Any) -> None:
-                super().__init__(*arguments)
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                super().__init__(*arguments, **options)
                 parameters = [weakref.ref(each) for each in self.network.parameters()]
                 witness.things += [weakref.ref(self), weakref.ref(self.network), weakref.ref(self.optimizer)]
                 witness.things += parameters
