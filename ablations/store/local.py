@@ -19,6 +19,7 @@ from aimlib.records import CHECKPOINTS, FAILURES, IMAGES, LIVE, LOCKS, PLANS, RU
 from aimlib.sharing import make_folder
 
 _WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, LIVE)
+_SAVES = f"{LOCKS}/saves"
 _PATIENCE = 10.0  # seconds
 
 
@@ -39,7 +40,7 @@ class LocalFolder:
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root}: is a file; give a directory for the study's results")
         with files.explained(self.root, "created"):
-            for name in (*_WRITTEN, LOCKS, CHECKPOINTS):
+            for name in (*_WRITTEN, LOCKS, _SAVES, CHECKPOINTS):
                 make_folder(self.root / name)
                 if (self.root / name).is_symlink():
                     raise StoreError(
@@ -151,7 +152,7 @@ class LocalFolder:
 
     def save_slots(self) -> Path:
         """Return a folder of the study, shared by all machines that compute it."""
-        return self.root / LOCKS / "saves"
+        return self.root / _SAVES
 
     def discard_checkpoint(self, run_id: str) -> None:
         """Remove the directory."""

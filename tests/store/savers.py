@@ -30,6 +30,7 @@ CHUNK = 2**16
 where, plan = sys.argv[1], json.loads(sys.argv[2])
 line = Path(tempfile.mkdtemp()) / "line"  # the way to the storage, one at a time
 synchronise = os.fsync
+torch.set_num_threads(1)  # a forked process has no other
 
 
 def slowly(handle: int) -> None:
