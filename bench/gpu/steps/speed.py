@@ -10,6 +10,7 @@ from typing import Any
 
 from ablations.arms import shape_of
 from aimlib.config import RunConfig
+from aimlib.errors import UsageError
 from aimlib.models import summarize
 from bench.gpu.arms import Trainer, arms_of_study, changed, give_back, graphs, has, limit
 from bench.gpu.report import Report
@@ -109,6 +110,9 @@ def _measured(told: Report, what: str, config: RunConfig) -> list[float] | None:
     try:
         with graphs(told.device) if config.training.model_dump().get("step") == "graph" else contextlib.nullcontext():
             return Trainer(config, told.device, batches).rates(rounds=told.choose(5, 1), warm_up=told.choose(2, 1))
+    except UsageError as error:  # no compiler here, say
+        told.unmeasured(what, str(error))
+        return None
     except Exception as error:  # noqa: BLE001 -- the other variants are measured all the same
         text = next(iter(str(error).strip().splitlines()), "")
         told.expect(False, f"can be measured: {what}", f"{type(error).__name__}: {text[:300]}")
