@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.gpu.report import Report
 from bench.harness import Goal
 
 _RESERVE_S = 6.0
+ARMS = ("baseline", "every_layer", "aim")
 _BESIDE = 0.15
 """Time that memory in every layer may take beside its multiply-adds, as a share of the baseline's."""
 
@@ -42,20 +44,25 @@ class Variant:
         return [name for name in ("step", "memory_format") if name in self.training]
 
 
-def variants(large: int, small: int) -> list[Variant]:
-    """Return what is measured, the default and what goals are about first, the compiled step last."""
+def variants(large: int, small: int, varied: Sequence[str] = ARMS) -> list[Variant]:
+    """Return what is measured, the default and what goals are about first, the compiled step last.
+
+    Parameters
+    ----------
+    large, small : sizes of a batch.
+    varied : arms of which one thing at a time is varied.
+    """
     eager = {"batch_size": large, **({"step": "eager"} if has("step") else {})}
-    arms = ("baseline", "every_layer", "aim")
 
     def of(arm: str, text: str, **training: Any) -> Variant:
         return Variant(arm, text, {**eager, **training})
 
-    found = [of(arm, f"float32, channels last, batch {large}, eager") for arm in arms]
+    found = [of(arm, f"float32, channels last, batch {large}, eager") for arm in ARMS]
     found += [
         of("as run", f"batch {small}, eager", batch_size=small),
         of("as run", f"batch {small}, graph", batch_size=small, step="graph"),
     ]
-    for arm in arms:
+    for arm in varied:
         found += [
             of(arm, f"bfloat16, batch {large}", precision="bfloat16"),
             of(arm, f"TF32, batch {large}", tf32=True),
@@ -68,11 +75,11 @@ def variants(large: int, small: int) -> list[Variant]:
 
 def check(told: Report) -> None:
     """Measure the variants one after the other, and compare with what was aimed at."""
-    large, small = told.choose((64, 16), (8, 4))
+    large, small, varied = told.choose((64, 16, ARMS), (8, 4, ARMS[:1]))
     configs = _configs(told)
     rates: dict[tuple[str, str], list[float]] = {}
     counts: dict[str, int] = {}
-    for variant in variants(large, small):
+    for variant in variants(large, small, varied):
         what = f"{variant.arm}, {variant.text}"
         lacking = [name for name in variant.needs if not has(name)]
         if lacking:
