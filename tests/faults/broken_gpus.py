@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray._private.services as services
 from ray.cluster_utils import Cluster
@@ -129,12 +129,13 @@ class Watched(placeholders.Placeholders):
 placeholders.Placeholders = Watched  # type: ignore[misc]
 
 
-def session(tasks: list[Task], kind: type[RayExecutor]) -> dict[str, Any]:
+def session(tasks: list[Task], kind: type[RayExecutor], isolation: Literal["actor", "process"] = "actor") -> Any:
     held.clear()
     queue, stop = Queue(tasks, retries=0), Stop()
     driver = Driver(queue)
-    resources = {(each.gpus, each.threads): Resources(gpus=each.gpus, cpus=each.threads) for each in tasks}
-    with kind(resources.values(), cluster.address) as hands:
+    sizes = {(each.gpus, each.threads) for each in tasks}
+    resources = [Resources(gpus=gpus, cpus=cpus, isolation=isolation) for gpus, cpus in sizes]
+    with kind(resources, cluster.address) as hands:
         hands.check()
         hands.execute(queue, driver, stop)
         import ray
@@ -156,13 +157,16 @@ def session(tasks: list[Task], kind: type[RayExecutor]) -> dict[str, Any]:
 
 
 def whole() -> dict[str, Any]:
-    """One of two GPUs of a node fails, and there is one on another node."""
-    return session([task(number, 1.0) for number in range(7)], executor([(first, "0")], "", 10.0))
+    """One of two GPUs of a node fails, and there is one on another node.
+
+    Every run starts a process: on a busy machine that takes so long that workers which are there would take all runs.
+    """
+    return session([task(number, 1.0) for number in range(9)], executor([(first, "0")], "", 8.0), "process")
 
 
 def halves() -> dict[str, Any]:
     """The GPU of the other node fails, which two runs share."""
-    return session([task(number, 0.5) for number in range(9)], executor([(second, "0")], "", 10.0))
+    return session([task(number, 0.5) for number in range(12)], executor([(second, "0")], "", 8.0), "process")
 
 
 def together() -> dict[str, Any]:

@@ -56,7 +56,7 @@ def assert_never_crowded(found: dict[str, Any]) -> None:
 def test_one_gpu_fails_and_the_others_of_its_node_and_of_another_go_on(scenario: Any) -> None:
     found = scenario("whole")
     assert set(found["over"].values()) == {"finished"}
-    assert len(found["over"]) == 7
+    assert len(found["over"]) == 9
     broken = f"{found['first']} 0"
     assert not [run for run in found["runs"] if f"{run['node']} {run['gpu']}" == broken]
     assert {f"{run['node']} {run['gpu']}" for run in found["runs"]} == {f"{found['first']} 1", f"{found['second']} 0"}
