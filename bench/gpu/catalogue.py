@@ -29,7 +29,7 @@ class Step:
     proves: str
     module: str
     limit_s: float
-    rehearsal_s: float = 300.0
+    rehearsal_s: float = 600.0
     needs: tuple[str, ...] = ("torch", "torchvision", "pydantic")
     least_s: float = 5.0
     fatal: bool = False

@@ -78,6 +78,10 @@ class Report:
         """Keep a sentence."""
         self.say("note", text=text)
 
+    def given_up_without_time(self, what: str) -> None:
+        """Begin the last part of the step, which may take longer than there is time: that fails nothing."""
+        self.say("last_part", what=what)
+
     def unmeasured(self, what: str, why: str) -> None:
         """Keep what was left out, and why."""
         self.note(f"not measured: {what}: {why}")

@@ -72,6 +72,9 @@ def _outcome(
             {name: value for name, value in each.items() if name != "kind"} for each in said if each["kind"] == kind
         ]
 
+    if code is None and (given_up := [each["what"] for each in said if each["kind"] == "last_part"]):
+        said = [*said, {"kind": "note", "text": f"not measured: {given_up[-1]}: not done when the time was over"}]
+        said, code = [*said, {"kind": "done"}], 0
     status, reason = _verdict(code, limit, said)
     about = of("about")[-1] if of("about") else {}
     return Outcome(

@@ -78,6 +78,15 @@ def test_a_step_that_hangs_is_ended_and_says_where(step):
     assert "probe_module.py" in found.log, "the dump of its threads"
 
 
+def test_a_last_part_that_takes_too_long_fails_nothing(step):
+    code = "told.expect(True, 'well')\ntold.given_up_without_time('the compiled step')\ntime.sleep(600)"
+    found = runner.run(step(code, rehearsal_s=4.0, least_s=0.1), "cpu")
+    assert (found.status, found.reason) == ("PASS", "")
+    assert found.notes == ["not measured: the compiled step: not done when the time was over"]
+    code = "told.given_up_without_time('the compiled step')\nos.kill(os.getpid(), signal.SIGSEGV)"
+    assert runner.run(step(code, "crash"), "cpu").reason == "its process was ended by SIGSEGV"
+
+
 def test_what_a_hanging_step_started_ends_with_it(step, tmp_path):
     code = "import subprocess\np = subprocess.Popen(['sleep', '600'])\n"
     code += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid))\ntime.sleep(600)"

@@ -18,7 +18,8 @@ def check(told: Report) -> None:
     planned = plan(read_study(path))
     store = ResultStore(str(told.scratch / "results"))
     found = {task.arm: execute(task) for task in tasks(planned, store, list(planned.runs))}
-    for arm, end in (("greedy", "out_of_memory"), ("modest", "finished")):
+    # On a CPU no device is out of memory: the error that is rehearsed is like any other.
+    for arm, end in (("greedy", told.choose("out_of_memory", "failed")), ("modest", "finished")):
         ending = found[arm]
         told.expect(ending.end == end, f"the run `{arm}` ends {end}", f"{ending.end}: {ending.reason}")
     told.note(f"of the greedy run: {found['greedy'].reason.splitlines()[0]}")
