@@ -140,12 +140,19 @@ def _attempt(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> End
     try:
         record = _compute(task, store, claim, watch)
         store.commit(record, claim)
-    except Fenced:  # it was taken for dead, and another process goes on from its last checkpoint
-        return Ending("held")
-    except Paused:
-        return Ending("held") if claim.lost else watch.ending("paused")
+    except Fenced as fenced:  # it was taken for dead, and another process goes on from its last checkpoint
+        return Ending("held", process_spent=_is_spent(fenced))
+    except Paused as paused:
+        ending = Ending("held") if claim.lost else watch.ending("paused")
+        return replace(ending, process_spent=_is_spent(paused))
     store.discard_checkpoint(task.run_id)
     return watch.ending("diverged" if record.trial["status"] == "diverged" else "finished")
+
+
+def _is_spent(error: BaseException) -> bool:
+    """Tell whether the device was found to be lost when a run was left, whatever it was left for."""
+    failure = failure_of(error)
+    return failure is not None and failure.context_lost
 
 
 class _Watch:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from aimlib.memory.structure import replace_module, trace
@@ -45,5 +47,5 @@ def nondeterministic_poolings(network: nn.Module, input_shape: tuple[int, int, i
 
 
 def _size(module: nn.AdaptiveAvgPool2d) -> tuple[int | None, ...]:
-    size = module.output_size
+    size: Any = module.output_size
     return (size, size) if isinstance(size, int) else tuple(size)

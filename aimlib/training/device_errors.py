@@ -11,7 +11,7 @@ import ctypes
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -117,6 +117,7 @@ _DEVICE = re.compile(
     re.IGNORECASE,
 )
 _OF_CUDA = re.compile(r"cuda|nvidia|triton|hip error", re.IGNORECASE)
+_WITH_CODE: Any = getattr(torch, "AcceleratorError", ())  # from torch 2.8 on
 _WITHOUT_CUDA = "Torch not compiled with CUDA enabled"
 
 
@@ -166,7 +167,7 @@ def _kind(error: BaseException) -> Kind | Literal["perhaps"] | None:
     text, code = str(error), getattr(error, "error_code", None)
     if isinstance(error, torch.OutOfMemoryError):
         return "out_of_memory"
-    if isinstance(error, torch.AcceleratorError) and code is not None:
+    if isinstance(error, _WITH_CODE) and code is not None:
         return _kind_of_code(code)
     if isinstance(error, (RuntimeError, torch.cuda.DeferredCudaCallError)):
         return _kind_of_text(text)

@@ -26,7 +26,8 @@ def pick_device(name: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
 
 def indexed(device: torch.device) -> torch.device:
     """Return the device with its index: that of the current device where a GPU has none."""
-    if device.type != "cuda" or device.index is not None:
+    index: int | None = device.index  # torch's annotation leaves None out
+    if device.type != "cuda" or index is not None:
         return device
     current = 0
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -109,9 +110,6 @@ class Shortfall:
     reason: str
     remedy: str
 
-    def __str__(self) -> str:
-        return f"{self.listed} GPUs are listed here, and torch can use {self.usable}: {self.reason}; {self.remedy}"
-
 
 def shortfall() -> Shortfall | None:
     """Return why torch cannot use all GPUs here; None where it can, or NVML does not say how many there are."""
@@ -121,6 +119,12 @@ def shortfall() -> Shortfall | None:
     if driver is None or usable >= len(seen):
         return None
     return Shortfall(len(seen), usable, *_reason(driver, seen))
+
+
+def why_unusable() -> str:
+    """Return the reason of `shortfall`; empty where there is none."""
+    found = shortfall()
+    return "" if found is None else found.reason
 
 
 def _reason(driver: nvml.Driver, seen: tuple[nvml.Gpu, ...]) -> tuple[str, str]:

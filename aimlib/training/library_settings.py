@@ -38,7 +38,11 @@ def kernel_settings() -> Iterator[Setting]:
             yield _of_torch(getattr(torch._C, getter), getattr(torch._C, setter), wanted)
     for reset in ("_cuda_resetCublasWorkspaceSize", "_cuda_resetCublasLtWorkspaceSize"):
         if hasattr(torch._C, reset):  # reading it would initialise CUDA; a fresh process has none set
-            yield Setting(lambda: None, lambda _, reset=reset: getattr(torch._C, reset)(), None)
+            yield Setting(lambda: None, _calling(getattr(torch._C, reset)), None)
+
+
+def _calling(reset: Callable[[], Any]) -> Callable[[Any], Any]:
+    return lambda _: reset()
 
 
 _DEFAULTS: tuple[tuple[str, str, Any], ...] = (

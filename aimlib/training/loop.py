@@ -46,7 +46,8 @@ def train(
 ) -> Outcome:
     """Train one run to its end, going on from its checkpoint where there is one.
 
-    A run that was paused, however often and wherever, has the bits of one that was not.
+    A run that was paused, however often and wherever, has the bits of one that was not. Errors of a GPU pass as torch
+    raises them; `aimlib.training.device_errors.failure_of` tells what they mean.
 
     Parameters
     ----------

@@ -197,6 +197,17 @@ def test_a_pause_stays_a_pause(attempt: Callable[..., Ending], cuda: PretendedCu
     assert cuda.named("setMemoryFraction") == LIMIT
 
 
+def test_a_device_that_is_lost_when_a_run_is_paused(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
+    """The state is saved; the process is of no more use."""
+
+    def pause() -> bool:
+        cuda.error = accelerator_error(719, "unspecified launch failure")
+        return True
+
+    ending = attempt(pause)
+    assert (ending.end, ending.process_spent) == ("paused", True)
+
+
 def test_a_run_on_the_cpu_has_no_device(study: StudyMaker, tmp_path: Path) -> None:
     plan = planning.plan(read_study(study({"seeds": 1})))
     (task, *_) = tasks(plan, ResultStore(tmp_path / "out"), list(plan.runs))

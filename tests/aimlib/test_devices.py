@@ -20,6 +20,7 @@ from aimlib.training.devices import (
     pick_device,
     shortfall,
     usable_gpus,
+    why_unusable,
 )
 
 GPU, SECOND, CPU = torch.device("cuda"), torch.device("cuda", 1), torch.device("cpu")
@@ -186,16 +187,20 @@ def test_kernels(capability: tuple[int, int] | None, runs: bool, monkeypatch: py
 
 def test_all_gpus_are_usable(cuda: PretendedCuda, driver: PretendedNvml) -> None:
     driver.uuids = UUIDS[:2]
-    assert (usable_gpus(), shortfall()) == (2, None)
+    assert (usable_gpus(), shortfall(), why_unusable()) == (2, None, "")
 
 
 def test_a_gpu_without_kernels(cuda: PretendedCuda, driver: PretendedNvml) -> None:
     driver.uuids, driver.capabilities, driver.names = UUIDS[:2], [(9, 0), (7, 0)], ["NVIDIA H100", "Tesla V100"]
     assert usable_gpus() == 1
-    assert str(shortfall()) == (
-        "2 GPUs are listed here, and torch can use 1: this torch has kernels for sm_80 sm_90, and none for Tesla V100 "
-        "(compute capability 7.0); install a torch that has, or leave these GPUs out with CUDA_VISIBLE_DEVICES"
+    found = Shortfall(
+        2,
+        1,
+        "this torch has kernels for sm_80 sm_90, and none for Tesla V100 (compute capability 7.0)",
+        "install a torch that has, or leave these GPUs out with CUDA_VISIBLE_DEVICES",
     )
+    assert shortfall() == found
+    assert why_unusable() == found.reason
 
 
 def test_a_driver_that_is_too_old(driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
