@@ -45,6 +45,8 @@ def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
     try:
         if share is not None:
             limit_memory(device, share)
+        if device.type == "cuda":
+            torch.cuda.init()  # some of torch's functions refuse devices until then
         yield
     except BaseException as error:
         if device.type == "cuda":

@@ -64,6 +64,7 @@ class PretendedCuda:
             "_cuda_setMemoryFraction": lambda share, index: self._ask("setMemoryFraction", share, index),
             "_cuda_emptyCache": self._empty,
             "_cuda_clearCublasWorkspaces": lambda: self._ask("clearCublasWorkspaces"),
+            "_cuda_resetPeakMemoryStats": self._reset_peaks,
             "_cuda_memoryStats": lambda _: {
                 "num_ooms": self.refusals,
                 "reserved_bytes": {"all": {"current": self.reserved}},
@@ -91,6 +92,11 @@ class PretendedCuda:
         before, self.current = self.current, index
         self._ask("exchangeDevice", index)
         return before
+
+    def _reset_peaks(self, index: int) -> None:
+        if not torch.cuda._initialized:
+            raise RuntimeError("Invalid device argument ")  # as torch does
+        self._ask("resetPeakMemoryStats", index)
 
     def _empty(self) -> None:
         self.on_empty()

@@ -17,7 +17,7 @@ import aimlib.training.loop
 from aimlib.errors import UsageError
 from aimlib.registry import backbones
 from aimlib.training.device_errors import failure_of
-from aimlib.training.device_memory import limit_memory
+from aimlib.training.device_memory import limit_memory, limited_memory
 from aimlib.training.loop import Paused, Run, train
 
 GPU, SECOND, CPU = torch.device("cuda"), torch.device("cuda", 1), torch.device("cpu")
@@ -40,6 +40,15 @@ def test_a_run_on_a_share_of_a_gpu(cuda: PretendedCuda) -> None:
     outcome = train(run_config(model=AIM), data_set(), device=GPU, memory_share=0.25)
     assert cuda.calls == [("setMemoryFraction", 0.25, 0), ("setMemoryFraction", 1.0, 0), *GIVEN_BACK]
     assert without_clock(outcome) == without_clock(train(run_config(model=AIM), data_set()))
+
+
+def test_cuda_is_initialised_when_a_run_begins(cuda: PretendedCuda) -> None:
+    """Torch's count of the peak of memory refuses every device until then."""
+    with pytest.raises(RuntimeError, match="Invalid device argument"):
+        torch.cuda.reset_peak_memory_stats(SECOND)
+    with limited_memory(SECOND, None):
+        torch.cuda.reset_peak_memory_stats(SECOND)
+    assert cuda.calls == [("resetPeakMemoryStats", 1), *GIVEN_BACK]
 
 
 def test_the_share_is_that_of_the_device(cuda: PretendedCuda) -> None:
