@@ -46,7 +46,7 @@ def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
         if share is not None:
             limit_memory(device, share)
         if device.type == "cuda":
-            torch.cuda.init()  # some of torch's functions refuse devices until then
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # some of torch's functions refuse devices until then
         yield
     except BaseException as error:
         if device.type == "cuda":

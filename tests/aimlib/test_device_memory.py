@@ -111,8 +111,8 @@ class Witness:
         witness = self
 
         class Watched(Run):
-            def __init__(self, *arguments: Any) -> None:
-                super().__init__(*arguments)
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                super().__init__(*arguments, **options)
                 parameters = [weakref.ref(each) for each in self.network.parameters()]
                 witness.things += [weakref.ref(self), weakref.ref(self.network), weakref.ref(self.optimizer)]
                 witness.things += parameters
