@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 from pretended_cuda import GIB, PretendedCuda, accelerator_error
-from tiny_runs import AIM, data_set, restored_registries, run_config, without_clock
+from tiny_runs import AIM, data_set, restored_registries, without_clock
+from tiny_runs import run_config as any_config
 from torch import Tensor, nn
 
 import aimlib.training.loop
+from aimlib.config import RunConfig
 from aimlib.errors import UsageError
 from aimlib.registry import backbones
 from aimlib.training.device_errors import failure_of
@@ -21,6 +23,13 @@ from aimlib.training.device_memory import limit_memory, limited_memory
 from aimlib.training.loop import Paused, Run, train
 
 GPU, SECOND, CPU = torch.device("cuda"), torch.device("cuda", 1), torch.device("cpu")
+
+
+def run_config(**changes: Any) -> RunConfig:
+    """Return a run whose steps are not captured: there are no graphs here."""
+    return any_config(**{"training__step": "eager", **changes})
+
+
 GIVEN_BACK = [("clearCublasWorkspaces",), ("emptyCache",)]
 
 
