@@ -103,8 +103,10 @@ def test_out_of_memory(attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_
 
 
 def test_memory_that_others_hold(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
-    cuda.free, cuda.reserved = 0, 2 * GIB
-    ending = attempt(fail_with(torch.OutOfMemoryError("CUDA out of memory")))
+    def fill() -> None:
+        cuda.free, cuda.reserved = 0, 2 * GIB
+
+    ending = attempt(fail_with(torch.OutOfMemoryError("CUDA out of memory"), fill))
     assert (ending.end, ending.held_by_others) == ("out_of_memory", True)
 
 
