@@ -70,7 +70,9 @@ def fail_with(error: BaseException, before: Callable[[], None] = lambda: None) -
 
 def test_a_study_on_a_share_of_a_gpu(study: StudyMaker, tmp_path: Path, cuda: PretendedCuda) -> None:
     """Each of its runs was once over before it began."""
-    session = run(study({"base.training.step": "eager", "resources": {"gpus": 0.25}}), tmp_path / "out", (), executor="inline")
+    session = run(
+        study({"base.training.step": "eager", "resources": {"gpus": 0.25}}), tmp_path / "out", (), executor="inline"
+    )
     assert (session.computed, session.failed) == (4, {})
     assert cuda.named("setMemoryFraction") == LIMIT * 4
     assert len(cuda.named("emptyCache")) == 4
