@@ -46,7 +46,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch, driver: PretendedNvml) -> Iterator[Pre
 @pytest.fixture
 def attempt(study: StudyMaker, tmp_path: Path) -> Callable[..., Ending]:
     """Return a function that computes the first run of the study on a quarter of a GPU, as a worker does."""
-    file = read_study(study({"resources": {"gpus": 0.25}, "seeds": 1}))
+    file = read_study(study({"base.training.step": "eager", "resources": {"gpus": 0.25}, "seeds": 1}))
     plan = planning.plan(file)
     store = ResultStore(tmp_path / "out")
     (task, *_) = tasks(plan, store, list(plan.runs))
@@ -70,7 +70,9 @@ def fail_with(error: BaseException, before: Callable[[], None] = lambda: None) -
 
 def test_a_study_on_a_share_of_a_gpu(study: StudyMaker, tmp_path: Path, cuda: PretendedCuda) -> None:
     """Each of its runs was once over before it began."""
-    session = run(study({"resources": {"gpus": 0.25}}), tmp_path / "out", (), executor="inline")
+    session = run(
+        study({"base.training.step": "eager", "resources": {"gpus": 0.25}}), tmp_path / "out", (), executor="inline"
+    )
     assert (session.computed, session.failed) == (4, {})
     assert cuda.named("setMemoryFraction") == LIMIT * 4
     assert len(cuda.named("emptyCache")) == 4

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from aimlib.config import RunConfig
 from aimlib.datasets.locations import cache_of
+from aimlib.training import nvml
 from aimlib.training.devices import device_name
 from aimlib.training.numerics import numerics_of
 from aimlib.training.steps.base import Computation, Inputs, Step
@@ -83,8 +84,9 @@ def _package_version() -> str:
 
 
 def _driver(device: torch.device) -> str | None:
-    """Return the version of CUDA that the driver knows."""
-    return str(torch._C._cuda_getDriverVersion()) if device.type == "cuda" else None  # type: ignore[attr-defined]
+    """Return the version of the driver; None where it is not known."""
+    found = nvml.driver() if device.type == "cuda" else None
+    return found.version if found is not None else None
 
 
 def known(key: str) -> Finding | None:
