@@ -88,6 +88,7 @@ class Desk:
         self.withheld: dict[str, str] = {}
         self.paused: dict[str, float | None] = {}
         self.held: set[str] = set()
+        self._noticed: set[str] = set()
         self._looked = float("-inf")
         self._low = self._passed_on = False
         self._unrecorded: dict[str, str] = {}
@@ -132,6 +133,13 @@ class Desk:
     def died(self, run_id: str, cause: str, blame: Blame) -> None:
         """The process of an attempt is gone without a word."""
         self._follow(run_id, self.queue.died(run_id, blame, cause))
+
+    def notice(self, run_id: str, text: str) -> None:
+        """Say what a run tells, once for all runs of its arm."""
+        said = f"arm {self.tasks[run_id].arm}: {text}"
+        if said not in self._noticed:
+            self._noticed.add(said)
+            self.note(said)
 
     def note(self, text: str) -> None:
         """Say something that concerns the whole session."""

@@ -8,13 +8,12 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from ablations.execution.endings import Ending, ending_of
 from ablations.planning import Plan, PlannedRun
@@ -31,7 +30,7 @@ from aimlib.training import checkpoints
 from aimlib.training.device_errors import diagnose, failure_of
 from aimlib.training.devices import device_name, device_uuid, pick_device
 from aimlib.training.keeper import Save
-from aimlib.training.loop import OnEpoch, Paused, train
+from aimlib.training.loop import OnEpoch, OnNotice, Paused, train
 from aimlib.training.outcomes import Outcome, outcome_so_far
 
 _LOOK = 1.0
@@ -83,6 +82,7 @@ def execute(
     on_epoch: OnEpoch | None = None,
     pause: Callable[[], bool] | None = None,
     deadline: Callable[[], float | None] | None = None,
+    on_notice: OnNotice | None = None,
 ) -> Ending:
     """Compute a run and settle it in the store, going on from its checkpoint where there is one.
 
@@ -94,11 +94,12 @@ def execute(
     on_epoch : called after every epoch with the epoch's row.
     pause : asked after every step; when true, the run saves its state and ends.
     deadline : asked while it waits to save: the monotonic time by which that must be over; None: nothing presses.
+    on_notice : called with what a user should know of the run, a sentence at a time.
     """
     device = pick_device(task.device)
     uuid = device_uuid(device)  # a device that is lost is no longer listed
     try:
-        ending = _execute(task, on_epoch, pause, deadline)
+        ending = _execute(task, _Listeners(on_epoch, pause, deadline, on_notice))
     except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
         ending = ending_of(error, failure_of(error) or diagnose(error, device, _share(task)))
         if ending.end == "failed":
@@ -107,12 +108,17 @@ def execute(
     return replace(ending, device=device_uuid(device) or uuid)
 
 
-def _execute(
-    task: Task,
-    on_epoch: OnEpoch | None,
-    pause: Callable[[], bool] | None,
-    deadline: Callable[[], float | None] | None,
-) -> Ending:
+@dataclass(frozen=True)
+class _Listeners:
+    """Who is told of a run, and asked about it; None: nobody. See `execute`."""
+
+    on_epoch: OnEpoch | None = None
+    pause: Callable[[], bool] | None = None
+    deadline: Callable[[], float | None] | None = None
+    on_notice: OnNotice | None = None
+
+
+def _execute(task: Task, listeners: _Listeners) -> Ending:
     if read_mark(task.directory) != task.mark:
         return Ending("unshared")
     store = _store(task.directory, task.mark)
@@ -126,7 +132,7 @@ def _execute(
             epochs, accuracy = paused_at(task, store)
             if epochs >= task.until:  # it had come there, and nobody was told
                 return Ending("paused", epochs=epochs, accuracy=accuracy)
-        return _attempt(task, store, claim, _Watch(task, store, claim, on_epoch, pause, deadline))
+        return _attempt(task, store, claim, _Watch(task, store, claim, listeners))
 
 
 @functools.lru_cache(maxsize=1)
@@ -158,17 +164,10 @@ def _is_spent(error: BaseException) -> bool:
 class _Watch:
     """Knows how far a run is, and whether it is to pause."""
 
-    def __init__(
-        self,
-        task: Task,
-        store: ResultStore,
-        claim: Claim,
-        on_epoch: OnEpoch | None,
-        pause: Callable[[], bool] | None,
-        deadline: Callable[[], float | None] | None = None,
-    ) -> None:
-        self._task, self._store, self._claim, self._on_epoch, self._asked = task, store, claim, on_epoch, pause
-        self._deadlines = [deadline] if deadline is not None else []
+    def __init__(self, task: Task, store: ResultStore, claim: Claim, listeners: _Listeners) -> None:
+        self._task, self._store, self._claim, self._on_epoch = task, store, claim, listeners.on_epoch
+        self._asked, self.on_notice = listeners.pause, listeners.on_notice
+        self._deadlines = [listeners.deadline] if listeners.deadline is not None else []
         self._looked, self._stopping, self._told = 0.0, False, False
         self.epochs, self.accuracy = 0, None
 
@@ -230,6 +229,7 @@ def _compute(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> Run
         pause=watch.pause,
         on_checkpoint=lambda _: store.keep_checkpoint(task.run_id, claim),
         saving=watch.saving,
+        on_notice=watch.on_notice,
     )
     return _record(task, config, outcome, data)
 
@@ -311,7 +311,7 @@ def _record(task: Task, config: RunConfig, outcome: Outcome, data: DataSet) -> R
         "test_images": tested,
         "seconds": outcome.seconds,
         "attempts": outcome.attempts,
-        "device_uuid": _device_uuid(task),
+        "device_uuid": device_uuid(pick_device(task.device)) or None,
         "step": outcome.step,
         "data_on": outcome.data_on,
         "peak_device_bytes": outcome.peak_device_bytes,
@@ -351,15 +351,6 @@ def _origin(task: Task) -> dict[str, Any]:
             "schema_version": SCHEMA_VERSION,
         }
     )
-
-
-def _device_uuid(task: Task) -> str | None:
-    """Return the UUID of the GPU that a run of this process trains on; None on the CPU, and where none answers."""
-    device = pick_device(task.device)
-    if device.type == "cuda":
-        with contextlib.suppress(RuntimeError):
-            return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-    return None
 
 
 def _components(config: RunConfig) -> dict[str, Any]:

@@ -191,6 +191,9 @@ class Listener(Protocol):
     def died(self, run_id: str, cause: str, blame: Blame) -> None:
         """The process of an attempt is gone without a word; `cause` is what Ray knows, in one line."""
 
+    def notice(self, run_id: str, text: str) -> None:
+        """Say something that a user should know of a run, and of others that are like it."""
+
     def note(self, text: str) -> None:
         """Say something that concerns the whole session."""
 

@@ -133,6 +133,8 @@ class Relay(tune.Callback):  # type: ignore[misc]
                 self._listener.began(run_id, event["began"])
             elif "epoch" in event:
                 self._listener.epoch(run_id, event["epoch"])
+            elif "notice" in event:
+                self._listener.notice(run_id, event["notice"])
             elif "ended" in event:
                 self._ended(run_id, Ending(**event["ended"]))
 

@@ -70,7 +70,7 @@ class InlineExecutor:
             run_id = task.run_id
             listener.began(run_id, "this process")
             on_epoch = functools.partial(_tell, listener, run_id)
-            ending = execute(task, on_epoch, pause, deadline)
+            ending = execute(task, on_epoch, pause, deadline, functools.partial(listener.notice, run_id))
             listener.ended(run_id, ending)
             if ending.process_spent:
                 stop.request(f"this process cannot use its GPU any more: {ending.reason}")

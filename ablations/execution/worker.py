@@ -45,6 +45,7 @@ def execute(
     on_epoch: Callable[[Mapping[str, Any]], None],
     pause: Callable[[], bool],
     deadline: Callable[[], float | None],
+    on_notice: Callable[[str], None],
 ) -> Ending:
     """Compute a run: `ablations.trial.execute`, which is imported when a run begins.
 
@@ -53,7 +54,7 @@ def execute(
     """
     from ablations import trial  # noqa: PLC0415
 
-    return trial.execute(task, on_epoch, pause, deadline)
+    return trial.execute(task, on_epoch, pause, deadline, on_notice)
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -146,7 +147,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return replace(ending, device=ending.device or names[0], host=socket.gethostname())
 
     def _compute(self) -> Ending:
-        return execute(self._task, lambda row: self._events.put({"epoch": dict(row)}), self._paused, self._deadline)
+        return execute(
+            self._task,
+            lambda row: self._events.put({"epoch": dict(row)}),
+            self._paused,
+            self._deadline,
+            lambda text: self._events.put({"notice": text}),
+        )
 
     def _deadline(self) -> float | None:
         """Return the monotonic time by which a state must be saved, or None; that a run asks is its sign of life."""

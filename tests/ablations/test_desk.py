@@ -56,6 +56,18 @@ def table(tmp_path: Path) -> Table:
     return Table(tmp_path)
 
 
+def test_what_the_runs_of_an_arm_tell_is_said_once(table: Table) -> None:
+    (first, second, _), (other, *_) = table.of("aim"), table.of("baseline")
+    for run_id in (first, second, other, first):
+        table.desk.notice(run_id, "training steps run eagerly")
+    table.desk.notice(first, "something else")
+    assert table.watcher == [
+        ("note", "arm aim: training steps run eagerly"),
+        ("note", "arm baseline: training steps run eagerly"),
+        ("note", "arm aim: something else"),
+    ]
+
+
 def test_an_arm_that_fails_twice_alike_is_not_begun_again_and_its_error_is_shown(table: Table) -> None:
     failed = Ending("failed", "KeyError: 'x'", "KeyError at plugin.py:3", "  File plugin.py\n    x\nKeyError: 'x'")
     first, second, third = table.of("aim")

@@ -49,6 +49,9 @@ class Events(list[tuple[Any, ...]]):
     def died(self, run_id: str, cause: str, blame: str) -> None:
         self.append(("died", run_id, cause, blame))
 
+    def notice(self, run_id: str, text: str) -> None:
+        self.append(("notice", run_id, text))
+
     def note(self, text: str) -> None:
         self.append(("note", text))
 
@@ -99,6 +102,7 @@ def test_the_relay_passes_events_and_is_pickled_without_its_listener(tmp_path: P
     raised.write_text("ray.exceptions.RayTaskError(KeyError)\nKeyError: 'x'\n")
     ending = Ending("finished").as_json()
     relay.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}, {"epoch": {"epoch": 1}}]})
+    relay.on_trial_result(1, [], trial_of("r1"), {"events": [{"notice": "steps run eagerly"}]})
     relay.on_trial_result(2, [], trial_of("r1"), {"events": [{"alive": True}]})
     relay.on_trial_result(2, [], trial_of("r1"), {"events": [{"epoch": {"epoch": 2}}, {"ended": ending}]})
     relay.on_trial_result(2, [], trial_of("r1"), {"done": True})
@@ -109,6 +113,7 @@ def test_the_relay_passes_events_and_is_pickled_without_its_listener(tmp_path: P
     assert events == [
         ("began", "r1", "here"),
         ("epoch", "r1", 1),
+        ("notice", "r1", "steps run eagerly"),
         ("epoch", "r1", 2),
         ("ended", "r1", "finished"),
         ("died", "r2", "SIGTERM.", "infrastructure"),
@@ -117,7 +122,7 @@ def test_the_relay_passes_events_and_is_pickled_without_its_listener(tmp_path: P
     ]
     copied = pickle.loads(pickle.dumps(relay))
     copied.on_trial_result(1, [], trial_of("r1"), {"events": [{"ended": ending}]})
-    assert len(events) == 7
+    assert len(events) == 8
 
 
 def test_a_session_that_is_asked_to_stop_waits_for_those_that_save() -> None:

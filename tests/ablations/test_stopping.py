@@ -125,7 +125,7 @@ def test_a_run_that_cannot_save_in_time_goes_on_from_its_last_checkpoint_bit_by_
     run(path, tmp_path / "calm", executor="inline")
     seen = 0
 
-    def terminated(task: Any, on_epoch: Any, pause: Callable[[], bool], deadline: Any) -> Ending:
+    def terminated(task: Any, on_epoch: Any, pause: Callable[[], bool], *others: Any) -> Ending:
         def asked() -> bool:
             nonlocal seen
             seen += 1
@@ -133,7 +133,7 @@ def test_a_run_that_cannot_save_in_time_goes_on_from_its_last_checkpoint_bit_by_
                 os.kill(os.getpid(), signal.SIGTERM)
             return pause()
 
-        return execute(task, on_epoch, asked, deadline)
+        return execute(task, on_epoch, asked, *others)
 
     with monkeypatch.context() as patch:
         patch.setattr(ablations.execution.inline, "execute", terminated)

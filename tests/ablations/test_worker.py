@@ -55,13 +55,15 @@ def events(found: worker.Worker) -> list[dict[str, Any]]:
 
 
 def test_a_run_says_where_it_is_how_far_and_how_it_ended(make: Callable[..., worker.Worker]) -> None:
-    def execute(task: Task, on_epoch: Any, pause: Any, deadline: Any) -> Ending:
+    def execute(task: Task, on_epoch: Any, pause: Any, deadline: Any, on_notice: Any) -> Ending:
+        on_notice("steps run eagerly")
         on_epoch({"epoch": 1})
         assert not pause()
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "a run without a GPU sees none"
         return Ending("finished", epochs=1)
 
-    began, epoch, ended = events(make(execute))
+    began, notice, epoch, ended = events(make(execute))
+    assert notice == {"notice": "steps run eagerly"}
     assert isinstance(began["began"], str)
     assert epoch == {"epoch": {"epoch": 1}}
     assert Ending(**ended["ended"]) == Ending("finished", epochs=1)
@@ -138,7 +140,7 @@ def test_a_run_on_a_node_that_is_about_to_go_saves_its_state_and_goes_on_elsewhe
     going: list[bool] = []
     monkeypatch.setattr(leaving, "is_draining", lambda: bool(going))
 
-    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any) -> Ending:
+    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any, on_notice: Any) -> Ending:
         on_epoch({"epoch": 1})
         while not pause():
             time.sleep(0.01)
@@ -238,7 +240,7 @@ def test_outside_a_cluster_no_node_is_about_to_go() -> None:
 def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., worker.Worker]) -> None:
     saved = threading.Event()
 
-    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any) -> Ending:
+    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any, on_notice: Any) -> Ending:
         while not pause():
             time.sleep(0.01)
         saved.set()

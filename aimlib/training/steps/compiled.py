@@ -18,7 +18,7 @@ _OPTIONS: dict[str, Any] = {
 
 
 class CompiledStep(Step):
-    """Compiled for batches of one size, that of the first batch; others are trained on as they are written.
+    """Compiled for batches of full size; others are trained on as they are written.
 
     Rounds otherwise than eager steps do, hence the id of its own. The optimizer is not compiled.
 
@@ -33,17 +33,15 @@ class CompiledStep(Step):
         super().__init__(computation)
         self._eager = EagerStep(computation)
         self._loss_of: Any = None
-        self._shape: torch.Size | None = None
         self._proven = False
 
     def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Train on a batch; return its mean loss and its number of right answers."""
+        if len(inputs.labels_B) != self.computation.options.batch_size:  # also as the first one after a pause
+            return self._eager.take(inputs)
         if self._loss_of is None:
             torch.compiler.reset()  # what other runs of this process had compiled
             self._loss_of = torch.compile(self.computation.loss_of, dynamic=False, options=_OPTIONS)
-            self._shape = inputs.x_BCHW.shape
-        if inputs.x_BCHW.shape != self._shape:
-            return self._eager.take(inputs)
         self.computation.write_rates()
         if self._proven:
             return self.computation.update(inputs, self._loss_of)

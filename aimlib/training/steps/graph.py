@@ -28,7 +28,7 @@ _WARM_UP = 3
 
 
 class GraphStep(Step):
-    """A captured step for batches of one size, that of the first batch it is given.
+    """A captured step for batches of full size.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ class GraphStep(Step):
     def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Train on a batch; return its mean loss and its number of right answers, which the next step overwrites."""
         if self._graph is None:
+            if len(inputs.labels_B) != self.computation.options.batch_size:  # the first one after a pause
+                return self._eager.take(inputs)
             self.capture(inputs)
         assert self._graph is not None
         assert self._inputs is not None
