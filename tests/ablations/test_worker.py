@@ -205,7 +205,9 @@ def test_a_run_says_on_which_gpu_it_was_and_a_spent_process_takes_no_other_run(
 def test_who_is_told_to_end_has_its_grace_period_to_save(make: Callable[..., worker.Worker]) -> None:
     deadlines: list[float | None] = []
 
-    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Callable[[], float | None]) -> Ending:
+    def execute(
+        task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Callable[[], float | None], *_: Any
+    ) -> Ending:
         deadlines.append(deadline())
         while not pause():
             time.sleep(0.01)
