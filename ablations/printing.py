@@ -250,12 +250,13 @@ def _drawn(value: Any) -> str:
 def frame(data: pd.DataFrame, console: Console) -> None:
     """Print a frame as a table; fractions and other numbers with four significant digits."""
     right = [str(name) for name in data.columns if data[name].dtype.kind in "iuf"]
-    rows = ([_cell(value) for value in row] for row in data.itertuples(index=False))
+    shown = data.astype(object).where(data.notna(), None)  # NA, NaN and NaT alike
+    rows = ([_cell(value) for value in row] for row in shown.itertuples(index=False))
     console.print(table(map(str, data.columns), rows, right=right))
 
 
 def _cell(value: Any) -> str:
-    if value is None or value != value:  # noqa: PLR0124 -- NaN, NaT
+    if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

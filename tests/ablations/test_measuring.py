@@ -428,7 +428,7 @@ def test_more_gpus_than_a_run_uses_are_told(study: StudyMaker) -> None:
     assert idle_gpus(Resources(gpus=1)) is None
     assert idle_gpus(Resources(gpus=0.5)) is None
     (note,) = [note for note in check(study({"resources": {"gpus": 2}}), timing=False).notes if "idle" in note]
-    assert "resources.gpus: a run is trained on one GPU" in note
+    assert "resources.gpus: 2: a run trains on one GPU" in note
 
 
 # Disk
