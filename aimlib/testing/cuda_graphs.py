@@ -11,7 +11,7 @@ outside.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -33,6 +33,7 @@ class RecordedGraph:
     def __init__(self, keep_graph: bool = False) -> None:
         self._generators: list[torch.Generator] = [torch.default_generator]
         self._recorder: _Recorder | None = None
+        self._pool: tuple[int, int] = (0, id(self))
         self.replays = 0
         self.error_mode = ""
 
@@ -40,17 +41,29 @@ class RecordedGraph:
         """Let captured operations draw from `generator`; the default one is registered already, as on a GPU."""
         self._generators.append(generator)
 
-    def capture_begin(self, *_: Any, capture_error_mode: str = "global", **__: Any) -> None:
+    def capture_begin(self, pool: tuple[int, int] | None = None, capture_error_mode: str = "global", **_: Any) -> None:
         """Record operations from now on; `error_mode` is what the caller lets other threads do meanwhile."""
         self.error_mode = capture_error_mode
+        self._pool = pool or self._pool
+        under_way.pools.add(self._pool)
+        under_way.holds_generators = True
         self._recorder = _Recorder(self._generators)
         self._recorder.__enter__()  # type: ignore[no-untyped-call]
 
     def capture_end(self) -> None:
-        """Stop recording; take back what was computed meanwhile."""
+        """Stop recording; take back what was computed meanwhile.
+
+        Raises
+        ------
+        RuntimeError: something was not permitted, and to torch the capture stays under way.
+        """
         assert self._recorder is not None
         self._recorder.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self._recorder.take_back()
+        if self._recorder.is_invalid:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        under_way.pools.discard(self._pool)
+        under_way.holds_generators = False
 
     def replay(self) -> None:
         """Repeat the recorded operations on the recorded memory."""
@@ -64,7 +77,40 @@ class RecordedGraph:
 
     def pool(self) -> tuple[int, int]:
         """Return a name for its memory."""
-        return (0, id(self))
+        return self._pool
+
+
+class UnderWay:
+    """What torch takes for under way: captures that failed, too, up to version 2.13.
+
+    Attributes
+    ----------
+    pools : of captures; as long as there is one, torch gives no memory back.
+    holds_generators : whether they refuse to draw outside of a capture, as those of 2.11 do.
+    """
+
+    def __init__(self) -> None:
+        self.pools: set[tuple[int, int]] = set()
+        self.holds_generators = False
+
+    def forget(self) -> None:
+        """Be as in a new process."""
+        self.pools.clear()
+        self.holds_generators = False
+
+    def end(self, _: int, pool: tuple[int, int]) -> None:
+        """What `torch._C._cuda_endAllocateToPool` does."""
+        if pool not in self.pools:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.pools.remove(pool)
+
+    def empty_cache(self) -> None:
+        """What `torch.cuda.empty_cache` does."""
+        if self.pools:
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+
+under_way = UnderWay()
 
 
 @dataclass(frozen=True)
@@ -87,6 +133,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._own: set[int] = set()
         self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
         self._drawn = torch.get_rng_state()
+        self.is_invalid = False
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
@@ -106,6 +153,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = getattr(operation, "overloadpacket", operation)
         by_truth = name is _aten.index and any(_is_truth(leaf) for leaf in tree_leaves(arguments[1:]))
         if name in WAITING or by_truth:
+            self.is_invalid = True
             raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({operation})")
         generator = options.get("generator")
         if generator is not None and generator not in self._generators:
@@ -154,7 +202,7 @@ class _Stream:
     """A stream of a device that does one thing after the other."""
 
     def __init__(self, device: Any = None, priority: int = 0) -> None:
-        self.device = device
+        self.device, self.priority = device, priority
 
     def wait_stream(self, other: Any) -> None:
         """Nothing to wait for."""
@@ -170,10 +218,35 @@ class _Stream:
         """Nothing to wait for."""
 
 
+class _Current:
+    """Knows which stream is current."""
+
+    def __init__(self) -> None:
+        self.stream = _Stream()
+
+    def on(self, stream: _Stream) -> _On:
+        """Return what `torch.cuda.stream` does."""
+        return _On(self, stream)
+
+
+class _On:
+    """Makes a stream current; a capture that cannot be ended leaves this context without its end, as torch does."""
+
+    def __init__(self, current: _Current, stream: _Stream) -> None:
+        self._current, self._stream, self._before = current, stream, current.stream
+
+    def __enter__(self) -> None:
+        self._before, self._current.stream = self._current.stream, self._stream
+
+    def __exit__(self, *_: object) -> None:
+        self._current.stream = self._before
+
+
 @contextmanager
 def cuda_graphs_on_cpu() -> Iterator[None]:
     """Let the CPU capture and replay steps, and let its optimizers take tensors, as on a GPU."""
-    current = _Stream()
+    current = _Current()
+    under_way.forget()
     with ExitStack() as stack:
 
         def replace(owner: Any, name: str, by: Any, *, create: bool = False) -> None:
@@ -181,12 +254,14 @@ def cuda_graphs_on_cpu() -> Iterator[None]:
 
         replace(torch.cuda, "CUDAGraph", RecordedGraph)
         replace(torch.cuda, "Stream", _Stream)
-        replace(torch.cuda, "stream", lambda _: nullcontext())
-        replace(torch.cuda, "current_stream", lambda _=None: current)
+        replace(torch.cuda, "stream", current.on)
+        replace(torch.cuda, "current_stream", lambda _=None: current.stream)
         replace(torch.cuda, "current_device", lambda: 0)
         replace(torch.cuda, "default_generators", (torch.default_generator,))
         replace(torch.cuda, "synchronize", lambda _=None: None)
-        replace(torch.cuda, "empty_cache", lambda: None)
+        replace(torch.cuda, "empty_cache", under_way.empty_cache)
+        replace(torch._C, "_cuda_endAllocateToPool", under_way.end, create=True)
+        replace(torch._C, "_cuda_releasePool", lambda *_: None, create=True)
         replace(torch._C, "_host_emptyCache", lambda: None, create=True)
         replace(torch.cuda.graph, "default_capture_stream", None)
         stack.enter_context(optimizers_on("cpu"))

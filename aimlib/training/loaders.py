@@ -81,7 +81,7 @@ class PrefetchingLoader(Loader):
     def __init__(self, images: Images, device: torch.device) -> None:
         self._images, self._device = images, device
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="next-batch")
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._stream = _stream_of_its_own(device) if device.type == "cuda" else None
         self._next: tuple[Indices, Future[tuple[Batch, torch.cuda.Event | None]]] | None = None
 
     def batch(self, indices: Indices, following: Indices | None = None) -> Batch:
@@ -105,6 +105,14 @@ class PrefetchingLoader(Loader):
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             batch = load_batch(self._images, indices, self._device)
             return batch, self._stream.record_event()
+
+
+def _stream_of_its_own(device: torch.device) -> torch.cuda.Stream:
+    """Return a stream on which no step is captured, or copies of batches would become a part of the captured step.
+
+    Torch has 32 streams of every priority, and gives them out over and over again; steps have some of the usual one.
+    """
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 
 def loader(images: Images, device: torch.device, place: Literal["device", "host"]) -> Loader:

@@ -87,8 +87,8 @@ class _Streams:
         log, current = self.log, self.current
 
         class Stream:
-            def __init__(self, device: Any) -> None:
-                log.append("a stream")
+            def __init__(self, device: Any, priority: int = 0) -> None:
+                log.append(f"a stream of priority {priority}")
 
             def record_event(self) -> str:
                 log.append("copied")
@@ -128,7 +128,7 @@ def test_copies_run_on_a_stream_of_their_own_which_the_training_waits_for(monkey
     loader.batch(np.array([1]), np.array([2]))
     loader._thread.submit(lambda: None).result()
     used = ["main waits for event", "used on main", "used on main"]
-    assert log[:3] == ["a stream", "copy [1]", "copied"]
+    assert log[:3] == ["a stream of priority -1", "copy [1]", "copied"]
     assert sorted(log[3:]) == sorted([*used, "copy [2]", "copied"]), "the next one is under way"
     loader.batch(np.array([2]))
     assert log[8:] == used, "it was there already"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from aimlib.config import RunConfig
 from aimlib.training.steps import proof
 from aimlib.training.steps.base import Computation, Inputs, Step
 from aimlib.training.steps.compiled import CompiledStep
 from aimlib.training.steps.eager import EagerStep
-from aimlib.training.steps.graph import GraphStep, is_capture_failure, obstacle
+from aimlib.training.steps.graph import GraphStep, is_capture_failure, is_out_of_memory, obstacle
 
 OnNotice = Callable[[str], None]
 """Called with what a user should know of a run, one sentence."""
@@ -44,7 +42,9 @@ def chosen_step(
         return EagerStep(computation)
     try:
         return _proven(config, computation, inputs, on_notice) or EagerStep(computation)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         on_notice("training steps run eagerly: the device's memory does not hold a captured CUDA graph beside the run")
         return EagerStep(computation)
 

@@ -9,8 +9,9 @@ without the graph, on the same state.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import torch
 from torch import Tensor
@@ -80,13 +81,13 @@ class GraphStep(Step):
         before = Snapshot(computation)
         computation.write_rates()
         try:
-            with _without_autocast_cache():
-                _warm_up(computation, fixed)
+            with _without_autocast_cache(), _made_current(computation.device):
+                stream = torch.cuda.Stream(computation.device)  # type: ignore[no-untyped-call]
+                _warm_up(computation, fixed, stream)
                 before.put_back()
                 graph = torch.cuda.CUDAGraph()
                 _register_generators(graph, computation.device)
-                # What other threads do is no part of the capture: one may be copying the next batch to the device.
-                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                with _capturing(graph, stream, computation.device):
                     outputs = computation.update(fixed)
         except BaseException:
             before.put_back()
@@ -111,17 +112,65 @@ def is_capture_failure(error: BaseException) -> bool:
 
     Torch's and CUDA's messages of that kind all speak of the capture, and have no type of their own.
     """
-    return not isinstance(error, torch.OutOfMemoryError) and "captur" in str(error).lower()
+    return not is_out_of_memory(error) and "captur" in str(error).lower()
 
 
-def _warm_up(computation: Computation, inputs: Inputs) -> None:
-    """Take steps on a stream beside the current one, as a capture does."""
-    stream = torch.cuda.Stream(computation.device)  # type: ignore[no-untyped-call]
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory was lacking: torch's allocator says so, or CUDA where it makes a graph of the capture."""
+    return isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error)
+
+
+def _made_current(device: torch.device) -> AbstractContextManager[None]:
+    """Let torch capture on this device, whichever is current."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()  # type: ignore[no-untyped-call]
+
+
+def _warm_up(computation: Computation, inputs: Inputs, stream: torch.cuda.Stream) -> None:
+    """Take steps on the stream of the capture."""
     stream.wait_stream(torch.cuda.current_stream(computation.device))
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UP):
             computation.update(inputs)
     torch.cuda.current_stream(computation.device).wait_stream(stream)
+
+
+@contextmanager
+def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, device: torch.device) -> Iterator[None]:
+    """Capture what is launched meanwhile; where that fails, leave torch as it was and raise what went wrong first.
+
+    What other threads do is no part of the capture: one may be copying the next batch to the device.
+    """
+    pool, first = torch.cuda.graph_pool_handle(), None
+    try:
+        # Where a capture fails, torch stays on its stream: hence that context around it.
+        with torch.cuda.stream(stream), torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
+            try:
+                yield
+            except BaseException as error:
+                first = error
+                raise
+    except BaseException:
+        _forget(graph, pool, stream, device.index or 0)
+        if first is not None:
+            raise first from None
+        raise
+
+
+def _forget(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], stream: torch.cuda.Stream, device: int) -> None:
+    """Let torch forget a capture that failed, as 2.14 does by itself.
+
+    To earlier versions it stays under way: their allocator gives no memory back in this process any more, and the
+    generator of 2.11 refuses to draw until the end of another capture, here of nothing.
+    """
+    graph.reset()
+    with suppress(RuntimeError):
+        torch._C._cuda_endAllocateToPool(device, pool)  # raises where it is forgotten already
+        torch._C._cuda_releasePool(device, pool)
+        with warnings.catch_warnings(), torch.cuda.stream(stream):
+            warnings.simplefilter("ignore")  # the graph is empty
+            nothing = torch.cuda.CUDAGraph()
+            nothing.capture_begin(capture_error_mode="thread_local")
+            nothing.capture_end()
 
 
 def _register_generators(graph: torch.cuda.CUDAGraph, device: torch.device) -> None:

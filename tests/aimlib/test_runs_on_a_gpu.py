@@ -1,0 +1,81 @@
+"""Whole runs on a GPU that is not there: torch's Python down to C functions, with captured steps and copies ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pretended_cuda import PretendedCuda
+from tiny_runs import AIM, data_set, run_config, without_clock
+
+from aimlib.testing.cuda_graphs import RecordedGraph, cuda_graphs_on_cpu
+from aimlib.training.loaders import PrefetchingLoader
+from aimlib.training.loop import Outcome, train
+from aimlib.training.steps import proof
+
+GPU, SECOND, CPU = torch.device("cuda"), torch.device("cuda", 1), torch.device("cpu")
+KINDS: dict[str, dict[str, Any]] = {
+    "adam": {"model": AIM},
+    "as run": {
+        "training__optimizer": {"name": "adam", "epsilon_on": "uncorrected", "epsilon": 1e-7},
+        "training__augmentation": {"rotation": 0.1, "horizontal_flip": 0.5, "contrast": 0.1},
+    },
+    "sgd": {"model": {**AIM, "carry": {}}, "training__optimizer": "sgd", "training__precision": "bfloat16"},
+}
+
+
+@pytest.fixture
+def cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedCuda]:
+    """Two GPUs on which graphs can be captured; the thread that copies ahead takes them for there, too."""
+    monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(proof, "_known", {})
+    pretended, real = PretendedCuda(), PrefetchingLoader._load
+    pretended.install(monkeypatch)
+
+    def load(self: PrefetchingLoader, indices: Any) -> Any:
+        with pretended.placing():
+            return real(self, indices)
+
+    monkeypatch.setattr(PrefetchingLoader, "_load", load)
+    with cuda_graphs_on_cpu():
+        monkeypatch.setattr(torch.cuda, "default_generators", (torch.default_generator,) * 2)
+        yield pretended
+
+
+def trained(cuda: PretendedCuda, name: str, device: torch.device, **training: Any) -> tuple[Outcome, list[str]]:
+    notices: list[str] = []
+    config = run_config(**{"training__batch_size": 4, "training__epochs": 2, **KINDS[name], **training})
+    with cuda.placing():
+        return train(config, data_set(train=24, test=9), device=device, on_notice=notices.append), notices
+
+
+def numbers(outcome: Outcome) -> dict[str, Any]:
+    """Return what must not depend on where images lie, and on how steps are taken."""
+    aside = ("step", "data_on", "peak_device_bytes")
+    return {name: value for name, value in without_clock(outcome).items() if name not in aside}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_run_is_captured_wherever_its_images_lie(name: str, cuda: PretendedCuda) -> None:
+    on_device, notices = trained(cuda, name, GPU)
+    assert (on_device.step, on_device.data_on, notices) == ("graph", "device", [])
+    on_host, notices = trained(cuda, name, GPU, training__data_on="host")
+    assert (on_host.step, on_host.data_on, notices) == ("graph", "host", [])
+    eager, _ = trained(cuda, name, GPU, training__step="eager")
+    assert numbers(on_device) == numbers(on_host) == numbers(eager)
+
+
+def test_a_step_is_captured_on_the_device_of_its_run(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch captures what runs on the current device: on another one it would capture nothing, and replay nothing."""
+    current: list[int] = []
+    real = RecordedGraph.capture_begin
+    monkeypatch.setattr(
+        RecordedGraph,
+        "capture_begin",
+        lambda self, *of, **how: (current.append(cuda.current), real(self, *of, **how))[1],
+    )
+    outcome, _ = trained(cuda, "adam", SECOND, training__step="graph")
+    assert (outcome.step, current, cuda.current) == ("graph", [1], 0)
