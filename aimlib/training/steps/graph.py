@@ -122,7 +122,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _made_current(device: torch.device) -> AbstractContextManager[None]:
     """Let torch capture on this device, whichever is current."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()  # type: ignore[no-untyped-call]
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _warm_up(computation: Computation, inputs: Inputs, stream: torch.cuda.Stream) -> None:
