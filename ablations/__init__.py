@@ -10,13 +10,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ablations.checking import check
-    from ablations.diagnosis import doctor
-    from ablations.launch import run
+    from ablations.commands.check import check
+    from ablations.commands.doctor.machine import doctor
+    from ablations.sessions.launch import run
 
 __all__ = ["check", "doctor", "run"]
 
-_HOME = {"check": "ablations.checking", "doctor": "ablations.diagnosis", "run": "ablations.launch"}
+_HOME = {
+    "check": "ablations.commands.check",
+    "doctor": "ablations.commands.doctor.machine",
+    "run": "ablations.sessions.launch",
+}
 
 
 def __getattr__(name: str) -> Any:

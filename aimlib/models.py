@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from aimlib.attachment import AimNetwork, Attachment, attach_memory
 from aimlib.backbones.base import Backbone
 from aimlib.backbones.pooling import nondeterministic_poolings
 from aimlib.component import ComponentConfig
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
-from aimlib.initialization import initialize
+from aimlib.memory.attach import AimNetwork, Attachment, attach_memory
+from aimlib.memory.initialization import initialize
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import backbones, controls, memories, placements, updates
 from aimlib.seeding import seed_for

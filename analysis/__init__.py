@@ -15,24 +15,24 @@ from analysis.load import load
 from analysis.report import report
 
 if TYPE_CHECKING:
-    from analysis.frames import columns
-    from analysis.pair_of_backbones import across
+    from analysis.findings.study import Findings, examine
+    from analysis.findings.two_backbones import across
     from analysis.plan import Arm, Plan, Scope
     from analysis.query import compare, select, summarise
+    from analysis.reading.frames import columns
     from analysis.results import Results, Studies
-    from analysis.study import Findings, examine
 
 _HOME = {
     "Arm": "analysis.plan",
-    "Findings": "analysis.study",
+    "Findings": "analysis.findings.study",
     "Plan": "analysis.plan",
     "Results": "analysis.results",
     "Scope": "analysis.plan",
     "Studies": "analysis.results",
-    "across": "analysis.pair_of_backbones",
-    "columns": "analysis.frames",
+    "across": "analysis.findings.two_backbones",
+    "columns": "analysis.reading.frames",
     "compare": "analysis.query",
-    "examine": "analysis.study",
+    "examine": "analysis.findings.study",
     "select": "analysis.query",
     "summarise": "analysis.query",
 }

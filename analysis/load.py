@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from aimlib import records
 from aimlib.errors import StoreError
-from aimlib.places import Place, place
-from analysis import frames
-from analysis.files import read_failures, read_settled
+from aimlib.paths import Place, place
 from analysis.plan import Plan, read_plan
+from analysis.reading import frames
+from analysis.reading.files import read_failures, read_settled
 from analysis.results import Results, Studies
 
 _COLUMNS = [column.name for column in records.TRIALS] + [f"epochs.{column.name}" for column in records.EPOCHS]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from analysis import numerals
+from analysis import number_format
 
 FEWEST_PAIRS = 5
 """Below so many pairs there is no verdict."""
@@ -57,9 +57,11 @@ class Looks:
     @property
     def text(self) -> str:
         """When the verdict is read, and at which level: ``after 5, 8 and 12 pairs, each at the 97.87 % level``."""
-        first, last = numerals.level(self.levels[0]), numerals.level(self.levels[-1])
+        first, last = number_format.level(self.levels[0]), number_format.level(self.levels[-1])
         each = "each " if len(self.pairs) > 1 else ""
-        said = f"after {numerals.listing([str(number) for number in self.pairs])} pairs, {each}at the {first} level"
+        said = (
+            f"after {number_format.listing([str(number) for number in self.pairs])} pairs, {each}at the {first} level"
+        )
         if self.further_block:
             said += f", and once more after {self.numbers[-1]}, with the further block, at the {last} level"
         return said

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import pandas as pd
 
 from aimlib.errors import StoreError
-from aimlib.places import Place
+from aimlib.paths import Place
 from aimlib.records import SCHEMA_VERSION, STUDY_FILE
 from analysis.looks import Looks
 

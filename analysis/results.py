@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from aimlib import records
 from aimlib.errors import StoreError, UsageError
-from aimlib.places import Place
-from analysis import frames, predictions
-from analysis.files import listed, read_plain
+from aimlib.paths import Place
 from analysis.plan import Plan
+from analysis.reading import frames, predictions
+from analysis.reading.files import listed, read_plain
 
 if TYPE_CHECKING:
-    from analysis.frozen import Frozen
+    from analysis.analysis_plan import Frozen
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Results:
 
         StoreError where the file is broken or was changed.
         """
-        from analysis import frozen  # noqa: PLC0415 -- scipy only where the plan is asked for
+        from analysis import analysis_plan  # noqa: PLC0415 -- scipy only where the plan is asked for
 
-        return frozen.read(self.directory)
+        return analysis_plan.read(self.directory)
 
     @cached_property
     def models(self) -> pd.DataFrame:

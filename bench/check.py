@@ -20,7 +20,7 @@ from pathlib import Path
 from bench.harness import Answer, Asked, Goal, main, ratios, rounds_of, row, wall
 from bench.resume import finished_study
 
-CODE = "import sys; from ablations.cli import command; sys.argv[0] = 'ablate'; command()"
+CODE = "import sys; from ablations.commands.app import command; sys.argv[0] = 'ablate'; command()"
 
 
 def measure(asked: Asked) -> Answer:

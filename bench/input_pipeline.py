@@ -39,8 +39,8 @@ from aimlib.registry import datasets
 from aimlib.training.augmentation import augment, draws
 from aimlib.training.heap import kept_heap
 from aimlib.training.inputs import identity_scaling, load_batch, to_device
-from aimlib.training.isolation import reproducible
 from aimlib.training.protocols import PROTOCOLS
+from aimlib.training.reproducibility import reproducible
 from aimlib.training.run import Run
 from aimlib.training.splits import batches, epoch_order
 from bench.harness import Answer, Asked, Goal, Row, main, ratios, rounds_of, row, versions

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from aimlib import records
 from aimlib.config import RunConfig
-from analysis import frozen
+from analysis import analysis_plan
 from analysis.claims import read_claim
 from analysis.looks import Looks
 
@@ -136,13 +136,13 @@ def _plan(arms: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _freeze(path: Path, plan: dict[str, Any]) -> None:
     claim = read_claim(plan["claim"])
-    content = frozen.content_of(plan, claim.gains_pp, Looks(LOOKS).levels, claim.scope)
+    content = analysis_plan.content_of(plan, claim.gains_pp, Looks(LOOKS).levels, claim.scope)
     at = (_START + timedelta(seconds=30)).isoformat()
     document = {
         "schema_version": records.SCHEMA_VERSION,
         "frozen_at": at,
         "runs_before": 0,
-        "sha256": frozen.digest(at, 0, content),
+        "sha256": analysis_plan.digest(at, 0, content),
         "content": content,
     }
     path.write_text(json.dumps(document), encoding="utf-8")

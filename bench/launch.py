@@ -4,7 +4,7 @@ Question: How long until the first trial begins, and what does each of 100 trial
 
 Rivals: Ray Tune's function trainable on two CPUs, its loggers and output off, with reused actors and without, with
     torch imported in the trial, as ours does, and without; Optuna in its own process; joblib with two processes (loky);
-    Hydra's basic sweeper. Ours: `ablations.launch.run` on the arms of the demo with claims, provenance, a checkpoint
+    Hydra's basic sweeper. Ours: `ablations.run` on the arms of the demo with claims, provenance, a checkpoint
     and a row per trial on the local disk, on Ray and inline; and on Ray its executor alone. `the disk alone` is joblib
     with the files that such a trial synchronises, two and a folder: no ledger that survives a power cut is cheaper. A
     trial's first own action is to append the time to a file. ABLATOR is no rival: its 0.0.1b3 wants Python 3.10 and

@@ -52,11 +52,11 @@ def report_of(directory: str, out: str) -> None:
     spent: dict[str, float] = defaultdict(float)
     with _clock(spent, "imports"):
         import analysis
-        from analysis import document, rendering
+        from analysis.report import content, rendering
 
     within = {
-        "figures": [(document, "plates"), (rendering, "arranged"), (rendering, "svg"), (rendering, "png")],
-        "tables": [(document, "sheets"), (rendering, "tables")],
+        "figures": [(content, "plates"), (rendering, "arranged"), (rendering, "svg"), (rendering, "png")],
+        "tables": [(content, "sheets"), (rendering, "tables")],
     }
     with _clock(spent, "load"):
         results = analysis.load(directory)

@@ -34,7 +34,7 @@ LEFT = 4
 """Runs that are left: one seed of the demo's four arms."""
 CODE = (
     "import sys, time; from pathlib import Path; from ablations import launch, trial\n"
-    "from ablations.execution.endings import Ending\n"
+    "from ablations.execution.attempts import Ending\n"
     "def stop(*_, **__): print('BEGAN', time.time(), flush=True); import os; os._exit(0)\n"
     "from ablations.execution import inline; inline.execute = stop\n"
     "launch.run('demo', sys.argv[1], ['seeds=' + sys.argv[2]], executor='inline')\n"
@@ -102,10 +102,10 @@ def finished_study(study: Path, finished: int) -> None:
     """Register the demo with one seed more than `finished` runs take, and settle those through the store."""
     from rich.console import Console
 
-    from ablations import planning
-    from ablations.registration import prepare, register
+    from ablations.planning import plan as planning
+    from ablations.sessions.registration import prepare, register
+    from ablations.spec.study import read_study
     from ablations.store import ResultStore
-    from ablations.study import read_study
 
     plan = planning.plan(read_study("demo", [f"seeds={finished // LEFT + 1}"]))
     store = ResultStore(study)

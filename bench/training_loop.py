@@ -36,7 +36,7 @@ from aimlib.datasets.base import DataSet, Images
 from aimlib.models import build
 from aimlib.training.epoch import Epoch
 from aimlib.training.heap import kept_heap
-from aimlib.training.isolation import reproducible
+from aimlib.training.reproducibility import reproducible
 from aimlib.training.run import Run
 from bench.harness import Answer, Asked, Goal, Row, main, ratios, rounds_of, row
 from bench.networks import BASELINE, Case, cases

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.study import shipped_studies
+from ablations.spec.study import shipped_studies
 from aimlib.config import AugmentationConfig, ModelConfig, TrainingConfig
 from aimlib.registry import backbones, controls, memories
 from aimlib.training.protocols import PROTOCOLS

@@ -6,8 +6,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ablations.execution.packing import Bundle, Packing, Slot
-from ablations.execution.queue import Fit
-from ablations.resources import Resources
+from ablations.execution.scheduler import Fit
+from ablations.spec.resources import Resources
 from aimlib.errors import UsageError
 
 Node = Mapping[str, float]

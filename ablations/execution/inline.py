@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ablations.execution.endings import Listener
-from ablations.execution.queue import Queue
-from ablations.execution.stopping import Stop
-from ablations.study import Resources
-from ablations.trial import execute
+from ablations.execution.attempts import Listener
+from ablations.execution.run_task import execute
+from ablations.execution.scheduler import Queue
+from ablations.execution.signals import Stop
+from ablations.spec.study import Resources
 from aimlib.errors import UsageError
 
 _POLL = 0.2

@@ -19,7 +19,7 @@
 Importing any of them imports neither torch nor Optuna.
 """
 
-from ablations.search.extremes import corners
-from ablations.search.parameters import Parameter, described, merged, space, suggest
+from ablations.search.corners import corners
+from ablations.search.space import Parameter, described, merged, space, suggest
 
 __all__ = ["Parameter", "corners", "described", "merged", "space", "suggest"]

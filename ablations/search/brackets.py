@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ablations.search import halving
-from ablations.search.ledger import Rung
+from ablations.search.journal import Rung
 from ablations.search.outcomes import NO_ACCURACY, Rows, mean, outcome
 from ablations.search.rounds import Batch
-from ablations.search.spec import SearchSpec
 from ablations.search.trials import Outcome, Trial
+from ablations.spec.search import SearchSpec
 from aimlib.errors import UsageError
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ablations import documents
-from ablations.arms import arm_document, expand
-from ablations.search.spec import SearchSpec
-from ablations.study import ArmSpec, StudyFile, StudySpec
+from ablations.planning.arms import arm_document, expand
+from ablations.spec import yaml_documents
+from ablations.spec.search import SearchSpec
+from ablations.spec.study import ArmSpec, StudyFile, StudySpec
 from aimlib.config import RunConfig
 from aimlib.errors import UsageError
 from aimlib.registry import datasets
@@ -128,7 +128,7 @@ def screening_name(study: StudyFile) -> str:
 
 
 def _trained(spec: SearchSpec, document: Document) -> dict[str, Any]:
-    return {**_own(document), "training": documents.merge(document.get("training", {}), spec.training)}
+    return {**_own(document), "training": yaml_documents.merge(document.get("training", {}), spec.training)}
 
 
 def _own(document: Document) -> dict[str, Any]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ablations import documents
-from ablations.arms import arm_document
+from ablations.planning.arms import arm_document
+from ablations.search.arm_spaces import Space, spaces
 from ablations.search.candidates import built, own_arms, role_of
-from ablations.search.extremes import corners
+from ablations.search.corners import corners
 from ablations.search.grids import unknown_levels
 from ablations.search.halving import epochs_of_bracket
-from ablations.search.parameters import described, merged
-from ablations.search.proposals import shuffled_grid
-from ablations.search.spaces import Space, spaces
-from ablations.search.spec import SearchSpec
-from ablations.study import StudyFile
+from ablations.search.sampling import shuffled_grid
+from ablations.search.space import described, merged
+from ablations.spec import yaml_documents
+from ablations.spec.search import SearchSpec
+from ablations.spec.study import StudyFile
 from aimlib.config import RunConfig
 from aimlib.errors import ConfigError, UsageError
 from aimlib.registry import selections
@@ -60,7 +60,7 @@ def spaces_of(study: StudyFile) -> dict[str, Space]:
 
     Raises
     ------
-    ConfigError: see `ablations.search.spaces.spaces`; a grid that is not finite, or larger than the trials.
+    ConfigError: see `ablations.search.arm_spaces.spaces`; a grid that is not finite, or larger than the trials.
     """
     spec = spec_of(study)
     try:
@@ -93,7 +93,7 @@ def _grid_problems(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
 def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
     """Return the epochs of an arm's trials, after making sure that validation images can judge them."""
     document = arm_document(study, arm)
-    training = documents.merge(document.get("training", {}), spec.training)
+    training = yaml_documents.merge(document.get("training", {}), spec.training)
     try:
         run = RunConfig.parse({**document, "training": training, "seed": spec.seeds[0]}).training
     except ConfigError as error:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablations.arms import expand
+from ablations.planning.arms import expand
 from ablations.search.candidates import identity, kin, replaced
-from ablations.search.spec import SearchSpec
 from ablations.search.trials import Trial
-from ablations.study import ArmSpec, StudyFile, StudySpec
+from ablations.spec.search import SearchSpec
+from ablations.spec.study import ArmSpec, StudyFile, StudySpec
 from aimlib.errors import UsageError
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ablations.search.parameters import Parameter, applies
+from ablations.search.space import Parameter, applies
 from aimlib.dimensions import Categorical, Dimension, Integer, Real
 from aimlib.errors import ConfigError, unknown_name
 

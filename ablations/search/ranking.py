@@ -12,7 +12,7 @@ from typing import Any
 from ablations.search.confirmation import ranked
 from ablations.search.trials import Trial
 from ablations.store import files
-from analysis.screened import RANKING, RANKING_COLUMNS
+from analysis.findings.searches import RANKING, RANKING_COLUMNS
 
 COST = "cost.json"
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ablations.arms import arm_document
+from ablations.planning.arms import arm_document
+from ablations.search.arm_spaces import Space
 from ablations.search.candidates import Candidates
-from ablations.search.ledger import Ledger, Told
-from ablations.search.parameters import merged
-from ablations.search.proposals import Proposals, Question
-from ablations.search.spaces import Space
-from ablations.search.spec import SearchSpec
+from ablations.search.journal import Ledger, Told
+from ablations.search.sampling import Proposals, Question
+from ablations.search.space import merged
 from ablations.search.trials import Outcome, Trial, trial_name
-from ablations.study import StudyFile
+from ablations.spec.search import SearchSpec
+from ablations.spec.study import StudyFile
 from aimlib.errors import StoreError, UsageError
 
 _MOST_DRAWS = 20

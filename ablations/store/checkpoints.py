@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from ablations.store import files
-from ablations.store.claims import Claim
-from aimlib import objects
+from ablations.store.run_locks import Claim
+from aimlib import object_store
 from aimlib.errors import StoreError
-from aimlib.places import ObjectPath
+from aimlib.paths import ObjectPath
 from aimlib.records import CHECKPOINTS
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -56,11 +56,11 @@ class RemoteCheckpoints:
         return self._directories[run_id]
 
     def _fetch(self, run_id: str, path: Path) -> None:
-        for entry in objects.listing(self._root / run_id):
+        for entry in object_store.listing(self._root / run_id):
             if entry.folder or not _NAME.fullmatch(entry.name):
                 continue
             try:
-                content, self._tags[run_id] = objects.get(self._root / run_id / entry.name)
+                content, self._tags[run_id] = object_store.get(self._root / run_id / entry.name)
             except FileNotFoundError:  # discarded meanwhile
                 continue
             with files.explained(path / entry.name):
@@ -84,24 +84,24 @@ class RemoteCheckpoints:
         with files.explained(written[0], "read"):
             content = written[0].read_bytes()
         if claim is None:
-            self._tags[run_id] = objects.put(address, content)
+            self._tags[run_id] = object_store.put(address, content)
             return
         for _ in range(_ATTEMPTS):
             known = self._tags.get(run_id)
-            tag = objects.put(address, content, create=known is None, match=known)
+            tag = object_store.put(address, content, create=known is None, match=known)
             if tag is not None:
                 self._tags[run_id] = tag
                 return
             claim.confirm()  # the one who wrote had lost it, or this one has
-            there = objects.head(address)
+            there = object_store.head(address)
             self._tags[run_id] = there.tag if there is not None else None
         raise StoreError(f"{address}: is written by others again and again; end the processes that compute this run")
 
     def discard(self, run_id: str) -> None:
         """Remove the checkpoint and its copy."""
-        for entry in objects.listing(self._root / run_id):
+        for entry in object_store.listing(self._root / run_id):
             if not entry.folder:
-                objects.delete(self._root / run_id / entry.name)
+                object_store.delete(self._root / run_id / entry.name)
         self._tags.pop(run_id, None)
         if path := self._directories.pop(run_id, None):
             _remove(path, os.getpid())

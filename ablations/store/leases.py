@@ -28,10 +28,10 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from ablations.store.claims import Fenced, signature
-from aimlib import objects
+from ablations.store.run_locks import Fenced, signature
+from aimlib import object_store
 from aimlib.errors import StoreError
-from aimlib.objects import Address
+from aimlib.object_store import Address
 
 _MARGIN = 1.1
 """Terms that a watcher waits: clocks tick differently, and a holder needs a moment between looking and acting."""
@@ -63,7 +63,7 @@ class Terms:
 
 
 class Lease:
-    """A lease that this process holds. See `ablations.store.claims.Claim`.
+    """A lease that this process holds. See `ablations.store.run_locks.Claim`.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class Lease:
                 return
             begun = self._terms.clock()
             self._content["renewals"] += 1
-            tag = objects.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
+            tag = object_store.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
             if tag is None:
                 self._taken = True
             else:
@@ -124,7 +124,7 @@ class Lease:
             if not self._taken and not self._ended.is_set():
                 self._content["released"] = True
                 with suppress(StoreError):  # it expires by itself, and the run's work is done
-                    objects.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
+                    object_store.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
             self._ended.set()
 
     def _keep(self) -> None:
@@ -159,19 +159,19 @@ class Leases:
         """
         content = {"run": run_id, "token": uuid.uuid4().hex, "holder": signature(), "renewals": 0, "released": False}
         begun = self._terms.clock()
-        tag = objects.put(address, _encoded(content, self._terms.term), create=True)
+        tag = object_store.put(address, _encoded(content, self._terms.term), create=True)
         if tag is None:
             free = self._free(address)
             if free is None:
                 return None
             begun = self._terms.clock()
-            tag = objects.put(address, _encoded(content, self._terms.term), match=free)
+            tag = object_store.put(address, _encoded(content, self._terms.term), match=free)
         return None if tag is None else Lease(run_id, address, content, tag, begun, self._terms)
 
     def holder(self, address: Address) -> str | None:
         """Return what the holder signed; None where nobody holds it, or it was seen not to change for a term."""
         try:
-            content, tag = objects.get(address)
+            content, tag = object_store.get(address)
         except FileNotFoundError:
             return None
         released, holder, term = _decoded(address, content)
@@ -180,14 +180,14 @@ class Leases:
     def _free(self, address: Address) -> str | None:
         """Return the ETag at which a lease may be replaced; None while it is held."""
         try:
-            content, tag = objects.get(address)
+            content, tag = object_store.get(address)
         except FileNotFoundError:
             return None  # cleaned away this very moment; the caller asks again when it likes
         released, _, term = _decoded(address, content)
         if released:
             return tag
         while self._unchanged_for(address, tag) < term * _MARGIN:
-            there = objects.head(address)
+            there = object_store.head(address)
             if there is None or there.tag != tag or there.age < term:
                 return None
             self._terms.sleep(term / 10)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ablations.store.folders import Folder
+from ablations.store.folder import Folder
 from aimlib.records import MEASUREMENTS_FILE
 
 

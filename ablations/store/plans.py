@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from ablations.store import tables
-from ablations.store.folders import Folder
+from ablations.store import parquet_files
+from ablations.store.folder import Folder
 from aimlib.errors import StoreError
 from aimlib.records import ANALYSIS_PLAN, PLANS, SCHEMA_VERSION, STUDY_FILE
 
@@ -43,13 +43,13 @@ def read(folder: Folder) -> dict[str, Any] | None:
     plan = _load(folder, STUDY_FILE)
     if not isinstance(plan, dict):
         raise StoreError(f"{path}: is no plan of a study; restore the newest of {PLANS}/*.json under this name")
-    tables.check_version(path, plan.pop(_VERSION, None))
+    parquet_files.check_version(path, plan.pop(_VERSION, None))
     return cast("dict[str, Any]", plan)
 
 
 def freeze(folder: Folder, content: dict[str, Any], runs_before: int) -> str:
     """Write the analysis plan with its hash and the time, unless one is there; return the hash of the one there."""
-    from analysis.frozen import digest  # noqa: PLC0415 -- pandas, needed once in the life of a study
+    from analysis.analysis_plan import digest  # noqa: PLC0415 -- pandas, needed once in the life of a study
 
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     document = {

@@ -19,7 +19,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from ablations.store import files
-from ablations.store.locks import FileLock, locked
+from ablations.store.file_locks import FileLock, locked
 from aimlib.errors import StoreError
 from aimlib.sharing import make_folder
 

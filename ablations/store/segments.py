@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ablations.store import tables
-from ablations.store.claims import Claim
+from ablations.store import parquet_files
 from ablations.store.files import Write
-from ablations.store.folders import Folder
+from ablations.store.folder import Folder
+from ablations.store.run_locks import Claim
 from aimlib.errors import StoreError
-from aimlib.places import Place
+from aimlib.paths import Place
 from aimlib.records import RUNS, SEGMENTS
 
 _RUN_FILE = re.compile(r"[0-9a-f]{20}\.parquet")
@@ -57,7 +57,7 @@ class SettledRuns:
 
         def kept() -> bool | None:
             segment = self._segment_of(run_id)
-            return None if segment is None else tables.holds(self._place(segment), row)
+            return None if segment is None else parquet_files.holds(self._place(segment), row)
 
         return self._folder.settle(_name(run_id), write, kept)
 
@@ -73,7 +73,7 @@ class SettledRuns:
         for folder, limit in ((SEGMENTS, None), (RUNS, 1)):
             for name in self._folder.names(folder, _RUN_FILE)[:limit]:
                 try:
-                    tables.check_file(self._folder.root / folder / name)
+                    parquet_files.check_file(self._folder.root / folder / name)
                 except StoreError:
                     if self._folder.exists(f"{folder}/{name}"):  # and was not compacted meanwhile
                         raise
@@ -109,7 +109,7 @@ class SettledRuns:
         places = [self._folder.root / _name(run_id) for run_id in run_ids]
 
         def write(path: Path) -> None:
-            tables.write_segment(places, path)
+            parquet_files.write_segment(places, path)
             claim.confirm()  # after all run files were read: what is written now is what they held
 
         self._folder.create_first([f"{SEGMENTS}/{digest}.parquet"], write)
@@ -134,7 +134,7 @@ class SettledRuns:
     def _each_segment(self) -> Iterator[tuple[str, frozenset[str]]]:
         for name in self._folder.names(SEGMENTS, _RUN_FILE):
             if name not in self._ids:  # a segment never changes
-                self._ids[name] = tables.run_ids(self._place(name))
+                self._ids[name] = parquet_files.run_ids(self._place(name))
             yield name, self._ids[name]
 
     def _place(self, segment: str) -> Place:

@@ -3,7 +3,7 @@
 The store stays the truth: no verdict reads a tracker, and a tracker that fails is switched off and never hurts a study.
 """
 
-from ablations.trackers.tracker import TRACKERS, RunInfo, Tracker
-from ablations.trackers.tracking import Tracking
+from ablations.trackers.base import TRACKERS, RunInfo, Tracker
+from ablations.trackers.subscriber import Tracking
 
 __all__ = ["TRACKERS", "RunInfo", "Tracker", "Tracking"]

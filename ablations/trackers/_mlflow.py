@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.trackers.tracker import RunInfo, Tracker
+from ablations.trackers.base import RunInfo, Tracker
 
 _TAG = "ablate.run_id"
 _STATES = {

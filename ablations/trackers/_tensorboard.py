@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.trackers.tracker import RunInfo, Tracker
+from ablations.trackers.base import RunInfo, Tracker
 
 
 class TensorBoard(Tracker):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.trackers.tracker import RunInfo, Tracker
+from ablations.trackers.base import RunInfo, Tracker
 
 _HOST = "(not shown)"
 _CODES = {"failed": 1, "stopped": 1}

@@ -22,8 +22,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from aimlib.attachment import AimNetwork
 from aimlib.errors import UsageError
+from aimlib.memory.attach import AimNetwork
 from aimlib.memory.readers import ConvReader
 from aimlib.updates._conv_sigmoid import ConvSigmoid
 

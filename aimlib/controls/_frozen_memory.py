@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch import nn
 
-from aimlib.attachment import AimNetwork
 from aimlib.config import ModelConfig
 from aimlib.controls.base import Control
 from aimlib.datasets.base import ImageShape
+from aimlib.memory.attach import AimNetwork
 from aimlib.registry import controls
 
 

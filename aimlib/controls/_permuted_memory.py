@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from aimlib.attachment import AimNetwork
 from aimlib.config import ModelConfig
 from aimlib.controls.base import Control
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError
+from aimlib.memory.attach import AimNetwork
 from aimlib.memory.current import MemoryView
 from aimlib.registry import controls
 

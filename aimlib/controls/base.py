@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from torch import nn
 
-from aimlib.attachment import AimNetwork
 from aimlib.component import ComponentConfig
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError
+from aimlib.memory.attach import AimNetwork
 
 
 class Control(ABC):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aimlib.datasets.decode import DecodeError, decode
+from aimlib.datasets.decoding import DecodeError, decode
 from aimlib.datasets.fingerprint import fingerprint, split_digest
 from aimlib.datasets.listing import PhotoListing, PhotoSplit, named
 from aimlib.datasets.manifest import (

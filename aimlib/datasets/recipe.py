@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from aimlib.datasets.decode import DECODE_VERSION
+from aimlib.datasets.decoding import DECODE_VERSION
 from aimlib.datasets.resize import bilinear, to_uint8
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from aimlib.datasets.base import DataSet, DatasetPlugin, Images
-from aimlib.datasets.decode import DecodeError, decode
+from aimlib.datasets.decoding import DecodeError, decode
 from aimlib.datasets.fingerprint import with_fingerprint
 from aimlib.datasets.listing import PhotoListing
 from aimlib.datasets.manifest import read_manifest

@@ -1,6 +1,6 @@
 """Memory, precisely: the shape rule, the layers that read, and a network's structure as placements see it.
 
-`aimlib.attachment.attach_memory` puts them into a network.
+`aimlib.memory.attach.attach_memory` puts them into a network.
 """
 
 from aimlib.memory.current import CurrentMemory

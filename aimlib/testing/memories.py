@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 
 from aimlib.errors import ConfigError
-from aimlib.initialization import initialize
 from aimlib.memory.current import CurrentMemory
+from aimlib.memory.initialization import initialize
 from aimlib.memory.readers import ConvReader
 from aimlib.memory.sources.base import MemoryConfig, MemorySource
 from aimlib.registry import memories
@@ -93,7 +93,7 @@ class MemorySourceConformance(Conformance):
         assert 0 <= source.degrees_of_freedom <= source.config.values
 
     def test_every_parameter_declares_its_start(self) -> None:
-        """`aimlib.initialization.initialize` covers all parameters, so the start depends on seed and name alone."""
+        """`initialize` covers all parameters, so the start depends on seed and name alone."""
         source: MemorySource = memories.create(self.config())
         assert initialize(source, 0) == []
 

@@ -7,8 +7,8 @@ from functools import cache
 import torch
 from torch import nn
 
-from aimlib.attachment import attach_memory
 from aimlib.datasets.base import ImageShape
+from aimlib.memory.attach import attach_memory
 from aimlib.memory.structure import Layer, Layout, layers, trace
 from aimlib.placements.base import Placement
 from aimlib.registry import backbones, memories, placements

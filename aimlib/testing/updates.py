@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from aimlib.initialization import initialize
+from aimlib.memory.initialization import initialize
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import updates
 from aimlib.testing.conformance import (
@@ -116,7 +116,7 @@ class UpdateConformance(Conformance):
         assert all(torch.equal(value, before[name]) for name, value in update.state_dict().items())
 
     def test_every_parameter_has_a_rule_for_its_start(self) -> None:
-        """`aimlib.initialization.initialize` covers all parameters."""
+        """`aimlib.memory.initialization.initialize` covers all parameters."""
         update: MemoryUpdate = updates.get(self.name)(self.config(), self.features[0], self.memory, "layer1")
         assert initialize(update, 0) == []
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aimlib.training import generators
+from aimlib.training import rng_state
 from aimlib.training.evaluation import Tally
 
 AfterPart = Callable[[], None]
@@ -40,7 +40,7 @@ class Epoch:
         self.finite_steps = torch.zeros((), dtype=torch.int64, device=device)
         self.validation, self.test = Tally(device), Tally(device)
         self._before, self._began = 0.0, time.perf_counter()
-        generators.seed(seed, number)
+        rng_state.seed(seed, number)
 
     @property
     def seconds(self) -> float:
@@ -69,7 +69,7 @@ class Epoch:
             "validation": self.validation.state(),
             "test": self.test.state(),
             "seconds": self.seconds,
-            "generators": generators.state(self.device),
+            "generators": rng_state.state(self.device),
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ class Epoch:
         self.finite_steps = self._finite_steps(state).to(self.device)
         self.validation.resume(state["validation"])
         self.test.resume(state["test"])
-        generators.restore(state["generators"], self.device)
+        rng_state.restore(state["generators"], self.device)
 
     def _finite_steps(self, state: dict[str, Any]) -> Tensor:
         """Return what an older checkpoint lacks: all steps, or a number below 0 where one was not finite."""

@@ -10,13 +10,13 @@ import torch
 
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
-from aimlib.training import generators
+from aimlib.training import rng_state
+from aimlib.training.checkpoint_manager import Keeper, OnCheckpoint, Pause, Paused, Saving
 from aimlib.training.device_memory import limited_memory
 from aimlib.training.devices import indexed
 from aimlib.training.heap import kept_heap
-from aimlib.training.isolation import reproducible
-from aimlib.training.keeper import Keeper, OnCheckpoint, Pause, Paused, Saving
 from aimlib.training.outcomes import Outcome, outcome_of, outcome_so_far
+from aimlib.training.reproducibility import reproducible
 from aimlib.training.run import Diverged, Run
 from aimlib.training.steps.choice import OnNotice
 
@@ -85,7 +85,7 @@ def train(
         return Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint, saving)
 
     with state, kept_heap(device), limited_memory(device, memory_share):
-        generators.seed(config.seed, 0)
+        rng_state.seed(config.seed, 0)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         return _trained(begin, kept, on_epoch)

@@ -15,8 +15,8 @@ from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.errors import StoreError
 from aimlib.registry import selections
-from aimlib.training import checkpoints, splits
-from aimlib.training.keeper import Keeper
+from aimlib.training import checkpointing, splits
+from aimlib.training.checkpoint_manager import Keeper
 from aimlib.training.run import Run
 
 _SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "test_top5_accuracy")
@@ -105,10 +105,10 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
     ------
     StoreError: there is no checkpoint with a completed epoch, or it is not of this run.
     """
-    found = checkpoints.load(checkpoint_directory, run_id)
+    found = checkpointing.load(checkpoint_directory, run_id)
     if found is None or not found.epochs:
         raise StoreError(
-            f"{checkpoint_directory / checkpoints.FILE}: no completed epoch of run {run_id} to report; pause a run "
+            f"{checkpoint_directory / checkpointing.FILE}: no completed epoch of run {run_id} to report; pause a run "
             f"after its first epoch or later, or train it to its end"
         )
     chosen, selected = _select(config.training.selection, found.epochs)

@@ -18,6 +18,7 @@ from aimlib.models import build
 from aimlib.registry import optimizers, schedules
 from aimlib.training import splits
 from aimlib.training.augmentation import draws
+from aimlib.training.early_stopping import should_stop
 from aimlib.training.epoch import AfterPart, Epoch
 from aimlib.training.evaluation import Evaluation, Tally, evaluate
 from aimlib.training.inputs import identity_scaling, to_device
@@ -29,7 +30,6 @@ from aimlib.training.standardization import standardization_of
 from aimlib.training.steps.base import MEMORY_FORMATS, Computation, Inputs, Step
 from aimlib.training.steps.choice import OnNotice, chosen_step, stated_step
 from aimlib.training.steps.eager import EagerStep
-from aimlib.training.stopping import should_stop
 
 
 class Diverged(Exception):  # noqa: N818 -- an outcome, not an error

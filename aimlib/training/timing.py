@@ -13,7 +13,7 @@ from aimlib.datasets.base import DataSet
 from aimlib.training import splits
 from aimlib.training.evaluation import evaluate
 from aimlib.training.footprint import Footprint, on_cpu, on_gpu
-from aimlib.training.isolation import reproducible
+from aimlib.training.reproducibility import reproducible
 from aimlib.training.run import Run
 
 

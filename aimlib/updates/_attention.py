@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from aimlib.component import ComponentConfig
 from aimlib.dimensions import Categorical, Dimension
-from aimlib.initialization import Rule, declare
+from aimlib.memory.initialization import Rule, declare
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import updates
 from aimlib.updates.base import MemoryUpdate, as_map, channels_of, pool_to

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aimlib.component import ComponentConfig, Integers
-from aimlib.initialization import Rule, declare
+from aimlib.memory.initialization import Rule, declare
 from aimlib.memory.shape_rule import channels_added, lay_out
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import updates

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from aimlib.component import ComponentConfig
 from aimlib.dimensions import Dimension, Integer
-from aimlib.initialization import Rule, declare
+from aimlib.memory.initialization import Rule, declare
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import updates
 from aimlib.updates.base import MemoryUpdate, channels_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aimlib.initialization import Rule, declare
+from aimlib.memory.initialization import Rule, declare
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.updates.base import as_map, pool_to
 

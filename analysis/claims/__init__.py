@@ -139,7 +139,7 @@ class Statement:
     Attributes
     ----------
     says : in our words; `source` says whose it is.
-    check : how it is checked: key `kind`, and what that kind needs; see `analysis.audit`.
+    check : how it is checked: key `kind`, and what that kind needs; see `analysis.claims.audit`.
     protocols : protocols or patterns under which a study's networks and runs can check it: what somebody did is not
         checked by a study that does something else.
     """
@@ -166,7 +166,7 @@ class Claim:
     accuracies : (baseline, treatment) as fractions, by source.
     delta_pp : smallest effect of interest in pp.
     scope : for each field of a plan's scope the values or patterns that qualify.
-    statements : what is said, sentence by sentence, for `analysis.audit`.
+    statements : what is said, sentence by sentence, for `analysis.claims.audit`.
     curves : the reported runs epoch by epoch (columns of `reported_runs.csv`); empty where there are none.
     """
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import labels, rule, sheet, styled, whole_numbers
 from analysis.figures.palette import Mark, marks
 from analysis.statistics.paired import OUTCOMES
@@ -27,7 +27,8 @@ def summarise(tried: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    tried : frame of `analysis.screened.tried`, or `trials` of a screening: an arm per trial, its value the mean.
+    tried : frame of `analysis.findings.searches.tried`, or `trials` of a screening: an arm per
+        trial, its value the mean.
     """
     tried = tried if "searched" in tried else tried.assign(searched="")
     rows = tried[tried["status"].isin((*OUTCOMES, "pruned")) & tried["validation_accuracy"].notna()]
@@ -80,11 +81,11 @@ def caption(summary: pd.DataFrame) -> str:
         return "The screening has no trial with a result."
     searches = {str(name): own for name, own in summary.groupby("searched", sort=False)}
     each = "; ".join(
-        f"{f'{name}: ' if name else ''}{numerals.decimal(own['expected'].iloc[0])} % with one, "
-        f"{numerals.decimal(own['expected'].iloc[-1])} % with all"
+        f"{f'{name}: ' if name else ''}{number_format.decimal(own['expected'].iloc[0])} % with one, "
+        f"{number_format.decimal(own['expected'].iloc[-1])} % with all"
         for name, own in searches.items()
     )
-    count = numerals.count(int(summary.groupby("searched")["trials"].max().sum()), "trial")
+    count = number_format.count(int(summary.groupby("searched")["trials"].max().sum()), "trial")
     text = f"Expected best of so many of the {count} of the screening (unbiased estimate): {each}"
     if len(searches) > 1:
         text += "; arms are to be compared at equal numbers of trials."
@@ -93,5 +94,5 @@ def caption(summary: pd.DataFrame) -> str:
     stopped = int(summary.groupby("searched")["stopped"].max().sum())
     if stopped:
         verb = "was stopped early and counts" if stopped == 1 else "were stopped early and count"
-        text += f" {numerals.count(stopped, 'trial')} of them {verb} with what had been reached: a lower bound."
+        text += f" {number_format.count(stopped, 'trial')} of them {verb} with what had been reached: a lower bound."
     return text

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import name_line, rule, sheet, styled, whole_numbers
 from analysis.figures.palette import INK, MUTED, Mark
 from analysis.statistics.interval import t_interval
@@ -68,12 +68,12 @@ def caption(summary: pd.DataFrame, name: str, alpha: float = 0.05) -> str:
     if summary.empty:
         return f"No epoch of {name} is on record in both arms of a pair."
     late = summary[summary["epoch"] > summary["epoch"].max() / 2]
-    span = f"{numerals.points(late['mean'].min())} and {numerals.points(late['mean'].max())}"
+    span = f"{number_format.points(late['mean'].min())} and {number_format.points(late['mean'].max())}"
     above = int((late["lower"] > 0).sum())
     few, many = int(summary["n"].min()), int(summary["n"].max())
-    pairs = numerals.count(many, "pair") if few == many else f"{few} to {many} pairs"
+    pairs = number_format.count(many, "pair") if few == many else f"{few} to {many} pairs"
     return (
-        f"Mean of {name} over {pairs} with the {numerals.level(alpha)} t "
+        f"Mean of {name} over {pairs} with the {number_format.level(alpha)} t "
         f"interval of each epoch: in the second half between {span} pp, above 0 with its whole interval in {above} of "
-        f"{numerals.count(len(late), 'epoch')}."
+        f"{number_format.count(len(late), 'epoch')}."
     )

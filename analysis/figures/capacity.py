@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import labels, rule, sheet, styled
 from analysis.figures.palette import Mark
 from analysis.statistics.interval import t_interval
@@ -79,8 +79,8 @@ def caption(summary: pd.DataFrame) -> str:
         return "No run has an accuracy yet."
     best = summary.to_dict("records")[int(summary["accuracy"].to_numpy().argmax())]
     ratios = {words: float(best[name]) / float(summary[name].min()) for name, words in _TIMES.items()}
-    known = [f"{numerals.decimal(ratio)} times the {words}" for words, ratio in ratios.items() if ratio == ratio]  # noqa: PLR0124
+    known = [f"{number_format.decimal(ratio)} times the {words}" for words, ratio in ratios.items() if ratio == ratio]  # noqa: PLR0124
     return (
-        f"Means of {numerals.count(len(summary), 'arm')}; the most accurate, {best['arm']}, has "
-        f"{numerals.listing(known)} of the smallest of each."
+        f"Means of {number_format.count(len(summary), 'arm')}; the most accurate, {best['arm']}, has "
+        f"{number_format.listing(known)} of the smallest of each."
     )

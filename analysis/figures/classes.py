@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import labels, rule, sheet, styled
 from analysis.figures.palette import INK, MUTED, Mark
 
@@ -43,11 +43,11 @@ def caption(summary: pd.DataFrame, name: str) -> str:
     shown = summary["shrunken"].abs() > 1.96 * summary["posterior_sd"]
     clear = shown & (summary["posterior_sd"] > 0)
     up, down = (int((clear & (sign * summary["shrunken"] > 0)).sum()) for sign in (1, -1))
-    span = numerals.interval(summary["shrunken"].iloc[0], summary["shrunken"].iloc[-1])
+    span = number_format.interval(summary["shrunken"].iloc[0], summary["shrunken"].iloc[-1])
     told = f"its 95 % posterior interval lies above 0 in {up} and below in {down}"
     if not (summary["posterior_sd"] > 0).any():
         told = "classes differ no more than noise does, so each has the mean of all"
     return (
-        f"{name} in {numerals.count(len(summary), 'class', 'classes')}, {span} pp once shrunken towards the mean "
+        f"{name} in {number_format.count(len(summary), 'class', 'classes')}, {span} pp once shrunken towards the mean "
         f"of all (coloured; raw: grey); {told}."
     )

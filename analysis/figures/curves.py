@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import labels, rule, sheet, styled, whole_numbers
 from analysis.figures.palette import MUTED, PAPER, Mark
 from analysis.statistics.interval import t_interval
@@ -188,12 +188,14 @@ def caption(summary: pd.DataFrame, alpha: float = 0.05) -> str:
     low, high = _limits(summary)
     banded = summary[(summary["kind"] == "mean") & (summary["n"] >= _BAND)]
     cut = bool((banded["lower"] < low).any() or (banded["upper"] > high).any())
-    band = f" with its {numerals.level(alpha)} t interval" if len(banded) else ""
+    band = f" with its {number_format.level(alpha)} t interval" if len(banded) else ""
     cuts = "; the axis cuts intervals that are wider than the range of the curves" if cut else ""
     means = f"the mean of each arm's finished runs{band} at the epochs that all of them reached"
     if len(spread):
         return f"The middle 90 % of each arm's runs (pale), and {means} (line){cuts}."
-    return f"{numerals.count(runs, 'run')} (thin), {means} (thick), and the reported {_span(chosen)} (markers){cuts}."
+    return (
+        f"{number_format.count(runs, 'run')} (thin), {means} (thick), and the reported {_span(chosen)} (markers){cuts}."
+    )
 
 
 def _span(epochs: pd.Series) -> str:

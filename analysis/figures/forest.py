@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import SMALL, labels, rule, sheet, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
 from analysis.statistics.comparison import Comparison
@@ -100,7 +100,7 @@ def _segment(
 def _name_rows(axes: Axes, summary: pd.DataFrame, arms: Sequence[str]) -> None:
     rows = summary.to_dict("records")
     short = labels(arms, 26, 1)
-    names = [f"{short[row['treatment']]}\n{numerals.MINUS} {short[row['control']]}" for row in rows]
+    names = [f"{short[row['treatment']]}\n{number_format.MINUS} {short[row['control']]}" for row in rows]
     axes.set_yticks(range(len(summary)), names)
     axes.set_ylim(max(len(summary), 1) - 0.4, -0.6)
     rule(axes)
@@ -114,8 +114,8 @@ def _name_rows(axes: Axes, summary: pd.DataFrame, arms: Sequence[str]) -> None:
 
 
 def _numbers(row: Mapping[Any, Any]) -> str:
-    ends = numerals.interval(row["lower"], row["upper"])
-    return f"{numerals.points(row['mean'])}   n = {row['n']}\n{ends}"
+    ends = number_format.interval(row["lower"], row["upper"])
+    return f"{number_format.points(row['mean'])}   n = {row['n']}\n{ends}"
 
 
 def _draw_references(axes: Axes, references: Mapping[str, float]) -> None:
@@ -151,10 +151,12 @@ def caption(comparisons: Sequence[Comparison]) -> str:
     first = comparisons[0]
     above = sum(c.interval.lower > 0 for c in known)
     material = sum(c.interval.lower >= c.delta for c in known)
-    gain = next((f", r = {numerals.decimal(r)} pp" for c in comparisons for r in list(c.reported.values())[:1]), "")
-    shown = numerals.count(len(known), "difference")
+    gain = next(
+        (f", r = {number_format.decimal(r)} pp" for c in comparisons for r in list(c.reported.values())[:1]), ""
+    )
+    shown = number_format.count(len(known), "difference")
     return (
         f"Of {shown} with an interval (thick; thin: prediction interval of a further pair), {above} "
         f"{'lies' if above == 1 else 'lie'} above 0 and {material} above δ = "
-        f"{numerals.decimal(first.delta)} pp{gain}."
+        f"{number_format.decimal(first.delta)} pp{gain}."
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import name_line, rule, sheet, styled, whole_numbers
 from analysis.figures.palette import INK, MUTED, Mark
 from analysis.statistics.comparison import Comparison
@@ -71,8 +71,9 @@ def caption(summary: pd.DataFrame, comparison: Comparison) -> str:
         return f"{comparison.name} has fewer than two complete pairs."
     looks = summary[summary["look"]]
     said = [f"after {row['pairs']} pairs “{row['verdict']}”" for row in looks.to_dict("records")]
-    taken = numerals.listing(said) if said else "no look is complete yet"
+    taken = number_format.listing(said) if said else "no look is complete yet"
     return (
-        f"{comparison.name} with the {numerals.level(comparison.interval.alpha)} interval after each further pair; "
+        f"{comparison.name} with the {number_format.level(comparison.interval.alpha)} interval after each further "
+        f"pair; "
         f"only at the planned looks (thick) is it read: {taken}."
     )

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import labels, rule, sheet, styled
 from analysis.figures.palette import INK, PAPER, Mark
 from analysis.statistics.replay import PATIENCE, replayed
@@ -68,8 +68,9 @@ def caption(summary: pd.DataFrame) -> str:
     changed = int((summary["full"] != summary["early"]).sum())
     lost = summary["full"] - summary["early"]
     return (
-        f"A patience of {PATIENCE} epochs, replayed on {numerals.count(len(summary), 'run')}: the reported epoch would "
-        f"be another in {changed}, and the accuracy {numerals.decimal(abs(lost.mean()))} pp "
+        f"A patience of {PATIENCE} epochs, replayed on {number_format.count(len(summary), 'run')}: the reported "
+        f"epoch would "
+        f"be another in {changed}, and the accuracy {number_format.decimal(abs(lost.mean()))} pp "
         f"{'lower' if lost.mean() >= 0 else 'higher'} on average (largest change "
-        f"{numerals.decimal(lost.abs().max())} pp)."
+        f"{number_format.decimal(lost.abs().max())} pp)."
     )

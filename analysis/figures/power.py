@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import rule, sheet, styled
 from analysis.figures.palette import INK, MUTED, Mark, marks
 from analysis.statistics.simulation import pairs_for_power, power_of
@@ -87,8 +87,10 @@ def caption(sd: float, effects: Sequence[float], level: float, planned: int) -> 
     needed = {effect: pairs_for_power(effect, sd, level) for effect in effects}
     words = [f"{n if n is not None else 'more than 10,000'} for {effect:g} pp" for effect, n in needed.items()]
     return (
-        f"With differences that vary between seeds by {numerals.decimal(sd)} pp (upper 80 % end of the SD), a look at "
-        f"{numerals.level(level)} "
-        f"finds a gain with 80 % power (dashed) from this many pairs: {numerals.listing(words)}; {planned} are planned "
+        f"With differences that vary between seeds by {number_format.decimal(sd)} pp (upper 80 % end of the SD), a "
+        f"look at "
+        f"{number_format.level(level)} "
+        f"finds a gain with 80 % power (dashed) from this many pairs: {number_format.listing(words)}; {planned} are "
+        f"planned "
         "(line)."
     )

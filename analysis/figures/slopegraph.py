@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import labels, rule, sheet, styled
 from analysis.figures.palette import INK, PAPER, Mark
 from analysis.statistics.paired import OUTCOMES
@@ -99,10 +99,10 @@ def caption(summary: pd.DataFrame, treatment: str | None, control: str | None) -
         return "No run has an accuracy yet."
     table = summary.pivot_table(index="seed", columns="arm", values="accuracy")
     if treatment not in table or control not in table:
-        arms = numerals.count(summary["arm"].nunique(), "arm")
-        return f"{arms}, {numerals.count(summary['seed'].nunique(), 'seed')}: one line per seed, bars are means."
+        arms = number_format.count(summary["arm"].nunique(), "arm")
+        return f"{arms}, {number_format.count(summary['seed'].nunique(), 'seed')}: one line per seed, bars are means."
     difference = (table[treatment] - table[control]).dropna()
-    pairs = numerals.count(len(difference), "pair")
+    pairs = number_format.count(len(difference), "pair")
     return (
         f"{treatment} is ahead of {control} in {int((difference > 0).sum())} of {pairs}; one line per seed, "
         "bars are means, hollow markers diverged."

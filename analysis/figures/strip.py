@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import labels, rule, sheet, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
 from analysis.statistics.outcomes import KINDS
@@ -109,5 +109,5 @@ def _legend(summary: pd.DataFrame) -> tuple[list[Line2D], list[str]]:
 def caption(summary: pd.DataFrame) -> str:
     """Return one sentence: how many runs were planned and what became of them."""
     counts = [(int((summary["outcome"] == kind).sum()), kind) for kind in KINDS]
-    found = numerals.listing([f"{number} {kind}" for number, kind in counts if number])
-    return f"Of {numerals.count(len(summary), 'planned run')}: {found or 'none'}."
+    found = number_format.listing([f"{number} {kind}" for number, kind in counts if number])
+    return f"Of {number_format.count(len(summary), 'planned run')}: {found or 'none'}."

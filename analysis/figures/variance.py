@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import rule, sheet, styled
 from analysis.figures.palette import Mark
 from analysis.statistics.images import Crossed
@@ -35,7 +35,7 @@ def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
     rule(axes)
     twin = axes.twinx()
     twin.set_ylim(axes.get_ylim())
-    twin.set_yticks(range(len(summary)), [f"± {numerals.decimal(error)} pp" for error in summary["error"]])
+    twin.set_yticks(range(len(summary)), [f"± {number_format.decimal(error)} pp" for error in summary["error"]])
     twin.tick_params(length=0)
     twin.spines[:].set_visible(False)
     return figure
@@ -44,10 +44,11 @@ def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
 def caption(summary: pd.DataFrame, found: Crossed, name: str) -> str:
     """Return one sentence: the largest source, and the interval for new photos."""
     largest = summary.to_dict("records")[int(summary["share"].to_numpy().argmax())]
-    ends = numerals.interval(found.interval.lower, found.interval.upper)
+    ends = number_format.interval(found.interval.lower, found.interval.upper)
     return (
-        f"Of the variance of {name} over {numerals.count(found.seeds, 'seed')} and {numerals.whole(found.images)} test "
+        f"Of the variance of {name} over {number_format.count(found.seeds, 'seed')} and "
+        f"{number_format.whole(found.images)} test "
         f"images, {100 * largest['share']:.0f} % is due to {largest['source']}; for new seeds and new photos of the "
-        f"kind the {numerals.level(found.interval.alpha)} interval is {ends} pp "
-        f"({numerals.decimal(found.degrees_of_freedom, 1)} degrees of freedom)."
+        f"kind the {number_format.level(found.interval.alpha)} interval is {ends} pp "
+        f"({number_format.decimal(found.degrees_of_freedom, 1)} degrees of freedom)."
     )

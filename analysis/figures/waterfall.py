@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import labels, rule, sheet, styled
 from analysis.figures.palette import INK, MUTED, marks
 from analysis.statistics.attribution import Attribution
@@ -58,7 +58,7 @@ def draw(summary: pd.DataFrame) -> Figure:
         rule(axes)
         twin = axes.twinx()
         twin.set_ylim(axes.get_ylim())
-        twin.set_yticks(range(len(own)), [numerals.points(value) for value in own["mean"]])
+        twin.set_yticks(range(len(own)), [number_format.points(value) for value in own["mean"]])
         twin.tick_params(length=0)
         twin.spines[:].set_visible(False)
         axes.spines["left"].set_visible(False)
@@ -74,11 +74,14 @@ def caption(found: Sequence[Attribution]) -> str:
     words = []
     for each in found:
         largest = max(each.parts, key=lambda part: abs(part.interval.mean))
-        words.append(f"{largest.switch} {numerals.points(largest.interval.mean)} pp ({each.method}, n = {each.gap.n})")
-    ends = numerals.interval(a.gap.lower, a.gap.upper)
+        words.append(
+            f"{largest.switch} {number_format.points(largest.interval.mean)} pp ({each.method}, n = {each.gap.n})"
+        )
+    ends = number_format.interval(a.gap.lower, a.gap.upper)
     return (
-        f"From {a.start} to {a.end}: {numerals.points(a.gap.mean)} pp ({numerals.level(a.gap.alpha)} interval {ends}, "
-        f"{numerals.count(a.gap.n, 'seed')}), split among the switches over the seeds that have all arms, "
+        f"From {a.start} to {a.end}: {number_format.points(a.gap.mean)} pp ({number_format.level(a.gap.alpha)} "
+        f"interval {ends}, "
+        f"{number_format.count(a.gap.n, 'seed')}), split among the switches over the seeds that have all arms, "
         "unadjusted for looks; the largest part has "
-        f"{numerals.listing(words)}."
+        f"{number_format.listing(words)}."
     )

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import numerals
+from analysis import number_format
 from analysis.figures.canvas import labels, rule, sheet, styled
 from analysis.figures.palette import MUTED, Mark
 from analysis.statistics.searches import winners
@@ -57,7 +57,8 @@ def caption(summary: pd.DataFrame) -> str:
         return "No arm was both screened and confirmed."
     lost = summary["shrinkage"].mean()
     return (
-        f"{numerals.count(len(summary), 'winner')} of the search on seeds that had no part in it: "
-        f"{numerals.decimal(abs(lost))} pp {'lower' if lost >= 0 else 'higher'} on average; on the dashed line nothing "
+        f"{number_format.count(len(summary), 'winner')} of the search on seeds that had no part in it: "
+        f"{number_format.decimal(abs(lost))} pp {'lower' if lost >= 0 else 'higher'} on average; on the dashed line "
+        f"nothing "
         "would have been luck."
     )

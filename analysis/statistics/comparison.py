@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis import numerals
+from analysis import number_format
 from analysis.looks import FEWEST_PAIRS, Looks
 from analysis.statistics.interval import Interval, t_interval, t_p_value
 from analysis.statistics.paired import complete, paired_differences
@@ -78,7 +78,7 @@ class Comparison:
     @property
     def name(self) -> str:
         """``treatment − control``."""
-        return f"{self.treatment} {numerals.MINUS} {self.control}"
+        return f"{self.treatment} {number_format.MINUS} {self.control}"
 
     @property
     def deciding_pairs(self) -> pd.DataFrame:
@@ -103,11 +103,11 @@ class Comparison:
         if found.n == 0:
             return f"{prefix}No verdict on {self.name}: no seed has a result in both."
         side = "higher" if found.mean >= 0 else "lower"
-        mean = numerals.decimal(abs(found.mean))
-        seeds = numerals.count(found.n, "paired seed")
+        mean = number_format.decimal(abs(found.mean))
+        seeds = number_format.count(found.n, "paired seed")
         if found.n > 1:
-            ends = numerals.interval(found.lower, found.upper)
-            seeds = f"{numerals.level(found.alpha)} interval {ends} pp, {seeds}"
+            ends = number_format.interval(found.lower, found.upper)
+            seeds = f"{number_format.level(found.alpha)} interval {ends} pp, {seeds}"
         gain = f"{self.treatment} scores {mean} pp {side} than {self.control} on average"
         return f"{prefix}{gain} ({seeds}): {self._ruling()}."
 
@@ -217,7 +217,7 @@ def _looks_taken(
         found = t_interval(complete(rows)["difference"], levels.get(number, levels[looks.numbers[0]]))
         reason = withhold
         if not reason and (absent := _absent(rows)):
-            reason = f"unbalanced: {absent} of {numerals.count(number, 'pair')} incomplete"
+            reason = f"unbalanced: {absent} of {number_format.count(number, 'pair')} incomplete"
             last = next((look for look in reversed(taken) if look.verdict.decided), None)
             reason += f"; after {last.pairs} pairs: {last.verdict.text}" if last is not None else ""
         # Below the first look there is no verdict, however many pairs there are; at one, a lost pair withholds it.

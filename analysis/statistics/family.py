@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import numerals
+from analysis import number_format
 from analysis.plan import Arm, Plan
 from analysis.statistics.comparison import Comparison, FamilyName, compare_arms, ordered_pairs, sequential_p
 from analysis.statistics.gates import Gate, gates
@@ -203,7 +203,7 @@ def _row(c: Comparison) -> dict[str, Any]:
         "p_negligible": found.probability_above(-c.delta) - found.probability_above(c.delta),
         "verdict": c.verdict.text,
         "stops": c.verdict.stops,
-        "seeds_needed": c.needed.text if c.needed else numerals.NOTHING,
+        "seeds_needed": c.needed.text if c.needed else number_format.NOTHING,
         "survivors_n": c.survivors.n,
         "survivors_mean": c.survivors.mean,
         "survivors_lower": c.survivors.lower,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from aimlib.training.stopping import stopping_epoch
+from aimlib.training.early_stopping import stopping_epoch
 
 PATIENCE, MIN_DELTA = 7, 1e-3
 """As the author's runs had them."""

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from analysis import numerals
+from analysis import number_format
 from analysis.looks import FEWEST_PAIRS
 from analysis.statistics.interval import IDENTICAL
 
@@ -131,7 +131,7 @@ def decide(
     if not lower <= upper or not sd >= 0:
         raise ValueError(f"lower <= upper and sd >= 0 are required; got {lower!r}, {upper!r}, sd {sd!r}")
     if sd < IDENTICAL:
-        same = f"no seed differs from another, all by {numerals.points((lower + upper) / 2)} pp"
+        same = f"no seed differs from another, all by {number_format.points((lower + upper) / 2)} pp"
         return Verdict("identical", same if abs(lower + upper) / 2 >= IDENTICAL else "")
     kind = cast("Kind", str(rows(lower, upper, delta, reported)))
     return Verdict(kind, larger_than_reported=kind == "holds" and reported is not None and lower > reported)

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 import aimlib.models
-from ablations.arms import Arm, shape_of
-from ablations.planning import arms_of
-from ablations.study import read_study, shipped_studies
+from ablations.planning.arms import Arm, shape_of
+from ablations.planning.plan import arms_of
+from ablations.spec.study import read_study, shipped_studies
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet, Images, ImageShape
 from aimlib.training.epoch import Epoch
-from aimlib.training.isolation import reproducible
+from aimlib.training.reproducibility import reproducible
 from aimlib.training.run import Run
 from bench.gpu.report import Report
 

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from ablations.arms import shape_of
+from ablations.planning.arms import shape_of
 from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.training.epoch import Epoch
-from aimlib.training.isolation import reproducible
+from aimlib.training.reproducibility import reproducible
 from aimlib.training.run import Run
 from bench.gpu.arms import Named, any_start, changed, every_arm, give_back, has, noise, wait_for
 from bench.gpu.report import Report

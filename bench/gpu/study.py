@@ -85,7 +85,7 @@ class Session:
     @classmethod
     def begin(cls, study: Study, directory: Path, log: Path) -> Session:
         """Start it."""
-        command = [sys.executable, "-c", "from ablations.cli import command; command()", "run", study.file]
+        command = [sys.executable, "-c", "from ablations.commands.app import command; command()", "run", study.file]
         command += ["--out", str(directory), *(part for each in study.overrides for part in ("--set", each))]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "120"}

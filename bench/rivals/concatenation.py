@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from aimlib.attachment import AimNetwork
+from aimlib.memory.attach import AimNetwork
 from aimlib.memory.readers import LinearReader, Reader
 from aimlib.memory.shape_rule import flatten, read_map
 from aimlib.memory.structure import replace_module

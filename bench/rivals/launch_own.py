@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ablations.execution.ray_executor import RayExecutor
+from ablations.execution.ray.executor import RayExecutor
 from bench.rivals.launch import note
 
 FILE = "BENCH_LAUNCH_FILE"
@@ -30,16 +30,16 @@ def nothing(_: Any, data: Any, **options: Any) -> Any:
     """Stand in the place of `aimlib.training.loop.train`: one epoch's row, one checkpoint, and nothing computed."""
     import torch
 
-    from aimlib.training import checkpoints
+    from aimlib.training import checkpointing
     from aimlib.training.outcomes import Outcome
 
     note(os.environ[FILE])
     now = datetime.now(UTC).isoformat()
     predictions = np.zeros((1, len(data.test.labels)), dtype=np.uint8)
-    kept = checkpoints.Checkpoint(
+    kept = checkpointing.Checkpoint(
         options["run_id"], [CURVE], torch.from_numpy(predictions), {"weight": torch.zeros(1000)}, {}, 0.0, 1, now
     )
-    options["on_checkpoint"](checkpoints.save(kept, options["checkpoint_directory"]))
+    options["on_checkpoint"](checkpointing.save(kept, options["checkpoint_directory"]))
     options["on_epoch"](CURVE)
     options["pause"]()
     selected = {name: CURVE[name] for name in CURVE if name.startswith(("validation", "test"))}
@@ -51,13 +51,15 @@ class WithLedger(RayExecutor):
 
     def worker(self) -> type:
         """Return a worker that trains nothing."""
-        from ablations.execution.worker import Worker
+        from ablations.execution.ray.trainable import Worker
 
         class Nothing(Worker):
             def _run(self) -> None:
-                from ablations import trial  # here, as the worker itself does: torch must not delay its start
+                from ablations.execution import (
+                    run_task,  # here, as the worker itself does: torch must not delay its start
+                )
 
-                trial.train = nothing
+                run_task.train = nothing
                 super()._run()
 
         return Nothing
@@ -68,8 +70,8 @@ class Scheduling(RayExecutor):
 
     def worker(self) -> type:
         """Return a worker whose runs end at once."""
-        from ablations.execution.endings import Ending
-        from ablations.execution.worker import Worker
+        from ablations.execution.attempts import Ending
+        from ablations.execution.ray.trainable import Worker
 
         class Nothing(Worker):
             def _run(self) -> None:
@@ -105,10 +107,10 @@ class Listener:
 
 def schedule(count: int) -> None:
     """Only the executor, on Ray."""
-    from ablations.execution.queue import Queue
-    from ablations.execution.stopping import Stop
-    from ablations.resources import Resources
-    from ablations.task import Task
+    from ablations.execution.scheduler import Queue
+    from ablations.execution.signals import Stop
+    from ablations.execution.task import Task
+    from ablations.spec.resources import Resources
 
     config = {"seed": 0, "training": {"epochs": 1}}
     tasks = [Task("", "", "", "arm", f"{number:020x}", "", config, {}, "cpu", 1) for number in range(count)]
@@ -120,12 +122,12 @@ def schedule(count: int) -> None:
 
 def run(count: int, folder: Path, executor: Any) -> None:
     """What `ablate run` calls, on the four arms of the demo, with everything that it keeps."""
-    from ablations import launch
+    from ablations.sessions import launch
 
     if executor == "inline":
-        from ablations import trial
+        from ablations.execution import run_task
 
-        trial.train = nothing
+        run_task.train = nothing
     launch.RayExecutor = WithLedger
     session = launch.run("demo", folder / "study", [f"seeds={count // 4}"], executor=executor)
     if session.computed != count:

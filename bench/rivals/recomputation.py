@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from aimlib.attachment import AimNetwork
+from aimlib.memory.attach import AimNetwork
 from bench.rivals.concatenation import with_updates
 
 

@@ -42,12 +42,12 @@ def farm() -> Iterator[Farm]:
 
 @pytest.fixture
 def command() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Return a function that starts ``python -m ablations.cli`` with arguments, in a process of its own."""
+    """Return a function that starts ``python -m ablations.commands.app`` with arguments, in a process of its own."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ablations.cli", *map(str, arguments)],
+            [sys.executable, "-m", "ablations.commands.app", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -19,12 +19,12 @@ import sklearn.datasets
 import torch
 import torchvision  # noqa: F401 -- children shall find it imported
 
-import ablations.launch
+import ablations.sessions.launch
 import aimlib.backbones
 import aimlib.datasets
 import analysis.claims  # noqa: F401
-from ablations import screening
-from ablations.study import read_study
+from ablations.sessions import screening
+from ablations.spec.study import read_study
 from aimlib.training import optimizers, schedules, selections  # noqa: F401
 
 assert sklearn.datasets
@@ -38,7 +38,7 @@ def drive(study: str, directory: str) -> int:
         if read_study(study).spec.search is not None:
             session = screening.run(study, directory, executor="inline").session
         else:
-            session = ablations.launch.run(Path(study), Path(directory), executor="inline")
+            session = ablations.sessions.launch.run(Path(study), Path(directory), executor="inline")
     except BaseException:
         traceback.print_exc()
         return 2

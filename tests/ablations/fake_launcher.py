@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ablations.arms import arm_document
-from ablations.session import Session
+from ablations.planning.arms import arm_document
+from ablations.sessions.result import Session
+from ablations.spec.study import read_study
 from ablations.store import ResultStore
-from ablations.study import read_study
 from aimlib.config import RunConfig
 from aimlib.records import EPOCHS, SCHEMA_VERSION, TRIALS, RunRecord
 from aimlib.registry import datasets
@@ -51,7 +51,7 @@ def crossing_curve(run_id: str, epoch: int, epochs: int) -> float:
 
 @dataclass
 class FakeLauncher:
-    """Called like `ablations.launch.run`.
+    """Called like `ablations.sessions.launch.run`.
 
     Attributes
     ----------

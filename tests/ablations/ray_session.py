@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ablations import planning
-from ablations.execution.endings import Blame, Ending
-from ablations.execution.queue import Queue
-from ablations.execution.ray_executor import RayExecutor
-from ablations.execution.stopping import Stop
+from ablations.execution.attempts import Blame, Ending
+from ablations.execution.ray.executor import RayExecutor
+from ablations.execution.run_task import tasks
+from ablations.execution.scheduler import Queue
+from ablations.execution.signals import Stop
+from ablations.planning import plan as planning
+from ablations.spec.study import read_study
 from ablations.store import ResultStore
-from ablations.study import read_study
-from ablations.trial import tasks
 
 
 class Printer:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ablations.sight import Outline, Progress
+from ablations.progress import Outline, Progress
 from ablations.store import ResultStore
 from aimlib.records import EPOCHS, SCHEMA_VERSION, TRIALS, RunRecord
 

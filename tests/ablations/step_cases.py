@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from ablations.arms import Arm, expand, shape_of
-from ablations.study import read_study, shipped_studies
+from ablations.planning.arms import Arm, expand, shape_of
+from ablations.spec.study import read_study, shipped_studies
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet, Images, ImageShape
 

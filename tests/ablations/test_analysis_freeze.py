@@ -7,8 +7,8 @@ import json
 import pytest
 
 import analysis
-from ablations import launch
-from ablations.study import read_study
+from ablations.sessions import launch
+from ablations.spec.study import read_study
 from aimlib.errors import ConfigError
 from aimlib.records import ANALYSIS_PLAN
 

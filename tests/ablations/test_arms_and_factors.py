@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_study import changed, write
 
-from ablations import planning
-from ablations.arms import Arm, differences, expand
-from ablations.designs import full_factorial, label, one_at_a_time
-from ablations.study import read_study
+from ablations.planning import plan as planning
+from ablations.planning.arms import Arm, differences, expand
+from ablations.spec.designs import full_factorial, label, one_at_a_time
+from ablations.spec.study import read_study
 from aimlib.errors import ConfigError
 
 StudyMaker = Callable[..., Path]

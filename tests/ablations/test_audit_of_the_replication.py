@@ -8,16 +8,16 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from ablations import planning
-from ablations.arms import expand
-from ablations.scope import protocol
-from ablations.study import read_study
+from ablations.planning import plan as planning
+from ablations.planning.arms import expand
+from ablations.planning.protocol import protocol
+from ablations.spec.study import read_study
 from aimlib import records
-from analysis import frames
-from analysis.audit import audit
 from analysis.claims import read_claim
+from analysis.claims.audit import audit
 from analysis.looks import Looks
 from analysis.plan import Arm
+from analysis.reading import frames
 
 
 @pytest.fixture(scope="module")

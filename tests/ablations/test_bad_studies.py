@@ -10,8 +10,8 @@ import pytest
 from test_command_line import ablate
 from tiny_study import REMOVED, changed, write
 
-from ablations.checking import check
-from ablations.study import read_study
+from ablations.commands.check import check
+from ablations.spec.study import read_study
 from aimlib.errors import ConfigError
 
 MEMORY = {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2}

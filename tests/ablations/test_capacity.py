@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations.execution.capacity import Room, accelerators, fitting, holds, refuse_unfit, types_of_seeds
-from ablations.resources import Resources
+from ablations.spec.resources import Resources
 from aimlib.errors import UsageError
 
 Node = dict[str, float]

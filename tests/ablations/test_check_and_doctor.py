@@ -12,15 +12,15 @@ import pytest
 from test_command_line import ablate
 from tiny_study import changed, write
 
-import ablations.gpu_diagnosis
-from ablations.arms import expand
-from ablations.checking import check, differing
-from ablations.diagnosis import doctor
-from ablations.estimate import ArmCost, Cost, packing
-from ablations.finding import Finding
-from ablations.launch import run
-from ablations.resources import Resources
-from ablations.study import read_study
+import ablations.commands.doctor.gpus
+from ablations.commands.check import check, differing
+from ablations.commands.doctor.finding import Finding
+from ablations.commands.doctor.machine import doctor
+from ablations.estimation.estimate import ArmCost, Cost, packing
+from ablations.planning.arms import expand
+from ablations.sessions.launch import run
+from ablations.spec.resources import Resources
+from ablations.spec.study import read_study
 from aimlib.errors import ConfigError
 
 StudyMaker = Callable[..., Path]
@@ -131,7 +131,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("ablations.loopback.listeners", list)
+    monkeypatch.setattr("ablations.execution.ray.loopback.listeners", list)
 
 
 def test_a_broken_examination_is_reported_and_the_others_go_on(
@@ -141,7 +141,7 @@ def test_a_broken_examination_is_reported_and_the_others_go_on(
         yield Finding("CPU", "ok", "one")
         raise OSError("the driver is broken")
 
-    monkeypatch.setattr(ablations.gpu_diagnosis, "devices", _devices)
+    monkeypatch.setattr(ablations.commands.doctor.gpus, "devices", _devices)
     found = doctor(tmp_path, with_ray=False)
     (problem,) = [finding for finding in found if finding.state == "problem"]
     assert (problem.subject, problem.message) == ("devices", "OSError: the driver is broken")

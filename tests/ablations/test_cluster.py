@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
-from ablations.execution import connection
-from ablations.execution.ray_executor import RayExecutor
-from ablations.study import Resources
+from ablations.execution.ray import connection
+from ablations.execution.ray.executor import RayExecutor
+from ablations.spec.study import Resources
 from aimlib.errors import UsageError
 
 _DRIVER = """
@@ -26,7 +26,7 @@ cluster = Cluster(
 )
 cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
 try:
-    from ablations.launch import run
+    from ablations.sessions.launch import run
 
     overrides = ["seeds=1", "training.epochs=1", "data.train_images=60"]
     session = run("demo", sys.argv[1], overrides, address=cluster.address)

@@ -36,7 +36,7 @@ ablate watch DIRECTORY FILE --html --once --interval
 
 def ablate(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     """Run the command line in this process; return exit code, output and error output."""
-    from ablations.cli import main
+    from ablations.commands.app import main
 
     argv, sys.argv = sys.argv, ["ablate", *map(str, arguments)]
     code: Any = 0
@@ -65,7 +65,7 @@ def surface(command: Any, path: str = "ablate") -> list[str]:
 def test_names_of_commands_and_options_stay() -> None:
     import typer
 
-    from ablations.cli import app
+    from ablations.commands.app import app
 
     assert "\n".join(sorted(surface(typer.main.get_command(app)))) + "\n" == SURFACE
 
@@ -73,7 +73,7 @@ def test_names_of_commands_and_options_stay() -> None:
 HELP_OF_ALL = """
 import json, sys, time
 began = time.perf_counter()
-from ablations.cli import main
+from ablations.commands.app import main
 answers = {}
 for words in json.loads(sys.argv[1]):
     sys.argv = ["ablate", *words, "--help"]
@@ -117,7 +117,10 @@ def test_help_is_quick(command: Callable[..., Any]) -> None:
     assert best < 2.5
 
 
-@pytest.mark.parametrize("module", ["analysis", "ablations", "ablations.cli", "ablations.study", "ablations.documents"])
+@pytest.mark.parametrize(
+    "module",
+    ["analysis", "ablations", "ablations.commands.app", "ablations.spec.study", "ablations.spec.yaml_documents"],
+)
 def test_what_reads_loads_no_torch_and_no_ray(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'ray', 'optuna', 'matplotlib') if m in sys.modules])"
     began = time.monotonic()
@@ -127,13 +130,13 @@ def test_what_reads_loads_no_torch_and_no_ray(module: str) -> None:
 
 
 def test_the_light_test_can_fail() -> None:
-    code = "import sys, ablations.planning; print('torch' in sys.modules)"
+    code = "import sys, ablations.planning.plan; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
 
 
 def test_commands_are_functions_of_the_package_again_and_again() -> None:
     code = (
-        "import ablations, ablations.checking, ablations.launch, ablations.diagnosis\n"
+        "import ablations, ablations.commands.check, ablations.sessions.launch, ablations.commands.doctor.machine\n"
         "print([callable(getattr(ablations, name)) for name in ablations.__all__ for _ in range(2)])"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -181,7 +184,7 @@ def test_a_fault_of_the_package_keeps_its_traceback(
     def broken(*_: object, **__: object) -> None:
         raise ValueError("a fault, not a user's mistake")
 
-    monkeypatch.setattr("ablations.diagnosis.doctor", broken)
+    monkeypatch.setattr("ablations.commands.doctor.machine.doctor", broken)
     with pytest.raises(ValueError, match="a fault") as fault:
         ablate(capsys, "doctor")
     assert not isinstance(fault.value, UsageError)
@@ -230,7 +233,7 @@ def test_run_status_results_report(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_status_counts_what_is_missing(
     study: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ablations.launch import run
+    from ablations.sessions.launch import run
 
     run(study({"seeds": 1}), tmp_path / "out", executor="inline")
     for path in sorted((tmp_path / "out" / "runs").iterdir())[:1]:
@@ -262,7 +265,7 @@ def test_a_process_ends_in_order_though_quickly(tmp_path: Path) -> None:
     code = (
         "import atexit, sys, tempfile\n"
         "atexit.register(print, 'registered')\n"
-        "from ablations.cli import command\n"
+        "from ablations.commands.app import command\n"
         "sys.argv = ['ablate', *sys.argv[1:]]\n"
         "command()\n"
     )
@@ -276,7 +279,7 @@ def test_a_process_ends_in_order_though_quickly(tmp_path: Path) -> None:
 def test_a_process_waits_for_threads_that_still_work() -> None:
     code = (
         "import sys, threading, time\n"
-        "from ablations.cli import command\n"
+        "from ablations.commands.app import command\n"
         "threading.Thread(target=lambda: (time.sleep(1), print('worked', flush=True))).start()\n"
         "sys.argv = ['ablate', '--help']\n"
         "command()\n"

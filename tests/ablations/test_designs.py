@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_study import TINY
 
-from ablations import planning
-from ablations.arms import Arm, expand
-from ablations.designs import full_factorial, ladder, leave_one_out
-from ablations.study import read_study
+from ablations.planning import plan as planning
+from ablations.planning.arms import Arm, expand
+from ablations.spec.designs import full_factorial, ladder, leave_one_out
+from ablations.spec.study import read_study
 from aimlib.errors import ConfigError
 
 StudyMaker = Callable[..., Path]

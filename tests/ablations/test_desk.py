@@ -11,18 +11,18 @@ import pytest
 from rich.console import Console
 from tiny_study import changed, failures, write
 
-import ablations.desk
-from ablations import planning
-from ablations.desk import Desk
-from ablations.execution.endings import Ending
-from ablations.execution.queue import Queue
-from ablations.execution.stopping import Stop
-from ablations.registration import stale
-from ablations.remembered_shares import remembered
+import ablations.sessions.coordinator
+from ablations.execution.attempts import Ending
+from ablations.execution.run_task import tasks
+from ablations.execution.scheduler import Queue
+from ablations.execution.signals import Stop
+from ablations.execution.task import Task
+from ablations.planning import plan as planning
+from ablations.sessions.coordinator import Desk
+from ablations.sessions.registration import stale
+from ablations.sessions.remembered_shares import remembered
+from ablations.spec.study import read_study
 from ablations.store import ResultStore
-from ablations.study import read_study
-from ablations.task import Task
-from ablations.trial import tasks
 from aimlib.errors import StoreError
 
 
@@ -99,7 +99,7 @@ def test_a_death_is_told_and_given_up_with_a_row_when_it_repeats(table: Table) -
 
 def test_full_storage_holds_the_queue_back_until_there_is_room(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     free: Mapping[str, int] = {"bytes": 10**6}
-    monkeypatch.setattr(ablations.desk, "_ROOM", 0.0)
+    monkeypatch.setattr(ablations.sessions.coordinator, "_ROOM", 0.0)
     monkeypatch.setattr(table.store, "room", lambda: free["bytes"])
     table.desk.tick()
     assert table.queue.next() is None
@@ -113,7 +113,7 @@ def test_full_storage_holds_the_queue_back_until_there_is_room(table: Table, mon
 
 
 def test_storage_that_cannot_be_examined_is_told_once(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablations.desk, "_ROOM", 0.0)
+    monkeypatch.setattr(ablations.sessions.coordinator, "_ROOM", 0.0)
     monkeypatch.setattr(table.store, "room", refuse)
     table.desk.tick()
     table.desk.tick()
@@ -164,7 +164,7 @@ def refuse() -> None:
 
 
 def test_a_failure_that_cannot_be_recorded_now_is_recorded_later(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablations.desk, "_ROOM", 0.0)
+    monkeypatch.setattr(ablations.sessions.coordinator, "_ROOM", 0.0)
     run_id = next(iter(table.tasks))
     table.queue.next()
     with monkeypatch.context() as patch:

@@ -13,16 +13,16 @@ from pretended_cuda import GIB, UUID, PretendedCuda, accelerator_error
 from pretended_nvml import UUIDS, PretendedNvml
 from tiny_study import failures, rows
 
-import ablations.trial
-from ablations import planning
-from ablations.checking import check
-from ablations.execution.endings import Ending
-from ablations.gpu_diagnosis import counted_by_ray, devices
-from ablations.launch import run
-from ablations.resources import Resources, idle_gpus
+import ablations.execution.run_task
+from ablations.commands.check import check
+from ablations.commands.doctor.gpus import counted_by_ray, devices
+from ablations.execution.attempts import Ending
+from ablations.execution.run_task import execute, tasks
+from ablations.planning import plan as planning
+from ablations.sessions.launch import run
+from ablations.spec.resources import Resources, idle_gpus
+from ablations.spec.study import read_study
 from ablations.store import ResultStore
-from ablations.study import read_study
-from ablations.trial import execute, tasks
 
 StudyMaker = Callable[..., Path]
 LIMIT = [("setMemoryFraction", 0.25, 0), ("setMemoryFraction", 1.0, 0)]
@@ -218,7 +218,7 @@ def test_a_run_on_the_cpu_has_no_device(study: StudyMaker, tmp_path: Path) -> No
     plan = planning.plan(read_study(study({"seeds": 1})))
     (task, *_) = tasks(plan, ResultStore(tmp_path / "out"), list(plan.runs))
     assert execute(task).device == ""
-    assert ablations.trial.execute is execute
+    assert ablations.execution.run_task.execute is execute
 
 
 # What is said before

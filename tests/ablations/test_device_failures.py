@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ablations.execution.attempts import Ending
 from ablations.execution.device_failures import DeviceFailures
-from ablations.execution.endings import Ending
-from ablations.execution.queue import Again, Fit, Over, Queue
+from ablations.execution.scheduler import Again, Fit, Over, Queue
 from ablations.execution.shares import larger
-from ablations.task import Task
+from ablations.execution.task import Task
 
 ECC = "AcceleratorError: CUDA error: uncorrectable ECC error encountered"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from test_command_line import ablate
 
-from ablations import full_size as module
-from ablations.full_size import PEAKS, FullSize, full_size
-from ablations.full_size_page import lines
+from ablations.commands.full_size_page import lines
+from ablations.estimation import full_size as module
+from ablations.estimation.full_size import PEAKS, FullSize, full_size
 from aimlib.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,16 +17,16 @@ import torch
 from tiny_study import changed, failures, litter, numbers, planned, rows, write
 from torch import Tensor
 
-import ablations.desk
-import ablations.launch
-import ablations.trial
-from ablations import planning
+import ablations.execution.run_task
+import ablations.sessions.coordinator
+import ablations.sessions.launch
 from ablations.execution.inline import InlineExecutor
-from ablations.launch import run
-from ablations.session import Session
+from ablations.execution.run_task import execute, tasks
+from ablations.planning import plan as planning
+from ablations.sessions.launch import run
+from ablations.sessions.result import Session
+from ablations.spec.study import read_study
 from ablations.store import ResultStore
-from ablations.study import read_study
-from ablations.trial import execute, tasks
 from aimlib.config import RunConfig
 from aimlib.errors import StoreError, UsageError
 from aimlib.records import MODELS, TEST_IMAGES, TRIALS
@@ -288,7 +288,7 @@ def test_other_data_than_planned_is_a_failure(study: StudyMaker, tmp_path: Path)
 def test_runs_of_another_process_are_waited_for(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: Path
 ) -> None:
-    monkeypatch.setattr(ablations.desk, "_POLL", 0.05)
+    monkeypatch.setattr(ablations.sessions.coordinator, "_POLL", 0.05)
     directory = tmp_path / "out"
     plan = planning.plan(read_study(study()))
     store = ResultStore(directory)
@@ -305,7 +305,7 @@ def test_runs_of_another_process_are_waited_for(
 def test_a_run_that_another_process_settles_is_not_repeated(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: Path
 ) -> None:
-    monkeypatch.setattr(ablations.desk, "_POLL", 0.05)
+    monkeypatch.setattr(ablations.sessions.coordinator, "_POLL", 0.05)
     directory = tmp_path / "out"
     plan = planning.plan(read_study(study()))
     run_id = plan.runs[0].run_id
@@ -355,7 +355,7 @@ def test_an_interrupted_study_goes_on_bit_by_bit(
     path = study(LONGER | {"base.training.augmentation": augmentation})
     compute(path, tmp_path / "calm")
     with monkeypatch.context() as patch:
-        patch.setattr(ablations.launch, "InlineExecutor", type("Stop", (Interrupting,), {"after": after}))
+        patch.setattr(ablations.sessions.launch, "InlineExecutor", type("Stop", (Interrupting,), {"after": after}))
         session = None
         with pytest.raises(KeyboardInterrupt):
             session = compute(path, tmp_path / "out")
@@ -452,7 +452,7 @@ def test_storage_that_does_not_answer_for_a_moment_costs_nothing(
     def refuse(*_: object) -> bool:
         raise StoreError("no answer") from TimeoutError("timed out")
 
-    monkeypatch.setattr(ablations.trial, "_LOOK", 0.0)
+    monkeypatch.setattr(ablations.execution.run_task, "_LOOK", 0.0)
     monkeypatch.setattr(ResultStore, "stop_requested", refuse)
     session = compute(study(), tmp_path / "out")
     assert (session.failed, session.open) == ({}, ())

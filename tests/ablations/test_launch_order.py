@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from tiny_study import changed, failures, write
 
-import ablations.launch
-from ablations import planning
-from ablations.arms import expand
+import ablations.sessions.launch
 from ablations.execution.inline import InlineExecutor
-from ablations.execution.queue import Queue
-from ablations.execution.ray_executor import RayExecutor
-from ablations.launch import run
+from ablations.execution.ray.executor import RayExecutor
+from ablations.execution.run_task import execute, tasks
+from ablations.execution.scheduler import Queue
+from ablations.execution.task import Task
+from ablations.planning import plan as planning
+from ablations.planning.arms import expand
+from ablations.sessions.launch import run
+from ablations.spec.study import read_study
 from ablations.store import ResultStore, read_mark
-from ablations.study import read_study
-from ablations.task import Task
-from ablations.trial import execute, tasks
 from aimlib.errors import UsageError
 
 
@@ -38,7 +38,7 @@ def test_a_worker_on_another_disk_is_told_from_the_first_run_on(
             queue.next = elsewhere  # type: ignore[method-assign]
             super().execute(queue, listener, stop)
 
-    monkeypatch.setattr(ablations.launch, "InlineExecutor", Elsewhere)
+    monkeypatch.setattr(ablations.sessions.launch, "InlineExecutor", Elsewhere)
     path = write(tmp_path, changed({"seeds": 3}))
     session = run(path, tmp_path / "out", executor="inline")
     assert len(session.failed) == 4, "two of each arm: then no more of it is begun"
@@ -90,10 +90,10 @@ def test_all_runs_of_a_seed_are_given_the_same_type_of_gpu(tmp_path: Path, monke
     store = ResultStore(tmp_path / "out")
     hands = RayExecutor([arm.resources for arm in plan.arms])
     hands.nodes = [{"CPU": 2.0, "GPU": 1.0, f"accelerator_type:{kind}": 1.0} for kind in ("A100", "A10")]
-    given = ablations.launch._on_devices(tasks(plan, store, list(plan.runs)), hands, store)
+    given = ablations.sessions.launch._on_devices(tasks(plan, store, list(plan.runs)), hands, store)
     assert {task.accelerator for task in given if task.arm == "baseline"} == {""}, "a run on a CPU needs none"
     types = [task.accelerator for task in given if task.arm == "aim"]
     assert sorted(types) == ["A10", "A10", "A100", "A100"], "dealt out in proportion"
-    monkeypatch.setattr(ablations.launch, "_devices_before", lambda *_: {0: "A10", 1: "A10", 2: "A10"})
-    given = ablations.launch._on_devices(tasks(plan, store, list(plan.runs)), hands, store)
+    monkeypatch.setattr(ablations.sessions.launch, "_devices_before", lambda *_: {0: "A10", 1: "A10", 2: "A10"})
+    given = ablations.sessions.launch._on_devices(tasks(plan, store, list(plan.runs)), hands, store)
     assert [task.accelerator for task in given if task.arm == "aim"][:3] == ["A10"] * 3, "what was begun there stays"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tiny_study import changed, litter, write
 
-from ablations import launch
+from ablations.sessions import launch
 from ablations.store import files
 
 

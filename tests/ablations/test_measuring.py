@@ -17,19 +17,20 @@ import torch
 from rich.console import Console
 from test_command_line import ablate
 
-from ablations import disk, gpu_shares, numerics, planning
-from ablations.checking import check
-from ablations.estimate import estimate
+from ablations.commands.check import check
+from ablations.commands.plan import prospects
+from ablations.estimation import disk, gpu_shares, numerics
+from ablations.estimation.estimate import estimate
 from ablations.execution.capacity import Node
+from ablations.execution.measurement import Measurement, Meter
 from ablations.execution.ray import measurement as cluster
-from ablations.measurement import Measurement, Meter
-from ablations.prospects import prospects
-from ablations.resources import ArmResources, Resources, idle_gpus
+from ablations.planning import plan as planning
+from ablations.spec.resources import ArmResources, Resources, idle_gpus
+from ablations.spec.study import read_study
 from ablations.store import ResultStore
-from ablations.study import read_study
 from aimlib.config import RunConfig
 from aimlib.errors import ConfigError, UsageError
-from aimlib.training.checkpoints import FILE
+from aimlib.training.checkpointing import FILE
 from aimlib.training.loop import Paused, train
 
 StudyMaker = Callable[..., Path]
@@ -167,9 +168,9 @@ def test_arms_are_measured_on_workers_one_task_per_kind_of_gpu(study: StudyMaker
     cpu = study({"seeds": 1}, "cpu.yaml")
     script = """
 from ablations import planning
-from ablations.checking import check
+from ablations.commands.check import check
 from ablations.execution.ray import measurement as remote
-from ablations.study import read_study
+from ablations.spec.study import read_study
 gpu, cpu = sys.argv[1:]
 
 found = check(gpu, address=cluster.address)
@@ -215,7 +216,7 @@ def test_a_task_that_finds_no_room_or_dies_is_explained(study: StudyMaker) -> No
 import os, ray
 from ablations import planning
 from ablations.execution.ray import measurement as remote
-from ablations.study import read_study
+from ablations.spec.study import read_study
 from aimlib.errors import UsageError
 remote._START_S, remote._ARM_S = 8.0, 0.0
 jobs = [remote.Job.of(arm, 0.2) for arm in planning.arms_of(read_study(sys.argv[1]))]
@@ -402,7 +403,7 @@ def test_a_session_measures_before_anything_starts_and_runs_at_the_share(study: 
     script = """
 from ablations import launch
 from ablations.execution.ray import measurement as remote
-from ablations.execution.ray_executor import RayExecutor
+from ablations.execution.ray.executor import RayExecutor
 from rich.console import Console
 measure = remote.measure
 remote.measure = lambda jobs, kind: measure(jobs, kind, "cpu")  # GPUs are only declared here
@@ -475,7 +476,7 @@ def test_a_check_warns_where_saving_takes_longer_than_the_grace_period(
 
 
 def test_a_bucket_is_not_measured_and_that_is_said() -> None:
-    from aimlib.places import place
+    from aimlib.paths import place
 
     (note,) = disk.saving_notes(disk.Disk({"aim": 2 * GB}, 8, 0), 25.0, place("s3://bucket/study"))
     assert "is not measured" in note

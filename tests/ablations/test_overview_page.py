@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from sight_cases import Clock, WatchedStore, document, large, outline, record, row, run_id
 
-from ablations.sight import Progress, drawing, page
-from ablations.sight.gathering import Gathering
-from ablations.sight.history import History
-from ablations.sight.looking import picture
-from ablations.sight.picture import Picture
-from ablations.sight.watching import watch
+from ablations.progress import Progress
+from ablations.progress.gathering import Gathering
+from ablations.progress.history import History
+from ablations.progress.looking import picture
+from ablations.progress.monitor import watch
+from ablations.progress.picture import Picture
+from ablations.progress.views import drawing, html
 from aimlib.errors import StoreError
 from analysis.figures import palette
 
@@ -50,7 +51,7 @@ class Settled(History):
 
 
 def drawn(seen: Picture, history: History | None = None, report: str | None = None) -> tuple[str, Page]:
-    text = page.render(seen, history or Settled(), report, 5.0, now=1e9)
+    text = html.render(seen, history or Settled(), report, 5.0, now=1e9)
     return text, Page(text)
 
 
@@ -148,7 +149,7 @@ def test_drawings_hold_what_they_are_given() -> None:
 
 
 def test_its_colours_are_those_of_the_figures() -> None:
-    style = page._file("overview.css")
+    style = html._file("overview.css")
     used = dict(re.findall(r"--(done|work|failed|ink|paper|muted|grid): (#\w+)", style.split("@media")[0]))
     colours = {mark.colour for mark in palette.marks(list("abcdefg")).values()}
     assert {used["done"], used["work"], used["failed"]} <= colours
@@ -193,4 +194,4 @@ def test_it_is_written_beside_what_it_shows(store: WatchedStore, tmp_path: Path)
 def test_a_page_that_cannot_be_written_is_told(store: WatchedStore, tmp_path: Path) -> None:
     watched = Gathering(store.directory, store, document(outline(["baseline", "aim"], seeds=2)))
     with pytest.raises(StoreError, match=r"--html .*cannot be written .*give another file"):
-        page.write(tmp_path / "nowhere" / "page.html", watched.look(), watched.history, store.directory, 2.0)
+        html.write(tmp_path / "nowhere" / "page.html", watched.look(), watched.history, store.directory, 2.0)

@@ -7,12 +7,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ablations.execution.attempts import Ending
 from ablations.execution.capacity import Room
-from ablations.execution.endings import Ending
 from ablations.execution.packing import Packing, Slot
-from ablations.execution.queue import Queue
-from ablations.resources import Resources
-from ablations.task import Task
+from ablations.execution.scheduler import Queue
+from ablations.execution.task import Task
+from ablations.spec.resources import Resources
 
 NODES = {"a": {"CPU": 8.0, "GPU": 2.0}, "b": {"CPU": 2.0, "GPU": 1.0, "accelerator_type:T4": 1.0}}
 

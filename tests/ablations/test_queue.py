@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.execution.endings import Ending, blame_of_death, ending_of, fault_of, is_full
-from ablations.execution.queue import Again, Over, Queue, in_order
+from ablations.execution.attempts import Ending, blame_of_death, ending_of, fault_of, is_full
+from ablations.execution.scheduler import Again, Over, Queue, in_order
+from ablations.execution.task import Task
 from ablations.store.files import explained
-from ablations.task import Task
 from aimlib.errors import StoreError
 from aimlib.training.device_errors import DeviceFailure
 

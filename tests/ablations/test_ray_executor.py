@@ -20,17 +20,17 @@ import pytest
 from drivers import HERE, ONE_THREAD, until
 from tiny_study import changed, failures, litter, numbers, planned, write
 
+from ablations.execution.attempts import Ending
 from ablations.execution.capacity import Room
-from ablations.execution.endings import Ending
-from ablations.execution.feed import Feed, Relay, StopAll
-from ablations.execution.queue import Queue
+from ablations.execution.ray.executor import scratch
+from ablations.execution.ray.gpu_usage import Usage
 from ablations.execution.ray.placeholders import Placeholders
-from ablations.execution.ray.usage import Usage
-from ablations.execution.ray_executor import scratch
-from ablations.execution.stopping import Stop
-from ablations.launch import run
-from ablations.resources import Resources
-from ablations.task import Task
+from ablations.execution.ray.tune_adapter import Feed, Relay, StopAll
+from ablations.execution.scheduler import Queue
+from ablations.execution.signals import Stop
+from ablations.execution.task import Task
+from ablations.sessions.launch import run
+from ablations.spec.resources import Resources
 from aimlib.errors import UsageError
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from ablations.checking import check
+from ablations.commands.check import check
 from ablations.search.grids import grid
 from ablations.search.halving import epochs_of_bracket
-from ablations.search.parameters import Parameter, applies, space, suggest
-from ablations.search.spec import HalvingSpec
-from ablations.study import read_study
+from ablations.search.space import Parameter, applies, space, suggest
+from ablations.spec.search import HalvingSpec
+from ablations.spec.study import read_study
 from aimlib.dimensions import Categorical, Integer, Real
 from aimlib.errors import ConfigError
 

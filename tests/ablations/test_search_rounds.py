@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_study import changed, rows, write
 
-import ablations.arms
-from ablations import screening
+import ablations.planning.arms
 from ablations.search.halving import epochs_of_bracket, kept
-from ablations.study import read_study
+from ablations.sessions import screening
+from ablations.spec.study import read_study
 from aimlib.errors import StoreError, UsageError
 
 StudyMaker = Callable[..., Path]
@@ -38,7 +38,7 @@ HALVED = {**BOTH, "trials": 12, "batch": 9, "halving": {"reduction_factor": 3, "
 @pytest.fixture(autouse=True)
 def _without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Say of every configuration that parses that it can be built: building takes longer than all that is tested."""
-    monkeypatch.setattr(ablations.arms, "_build", lambda *_: None)
+    monkeypatch.setattr(ablations.planning.arms, "_build", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_the_best_take_the_places_of_their_arms_and_controls_follow(study: Study
     arms = {"arms.frozen": {"of": "aim", "control": "frozen_memory"}}
     found = searched(study({"search": BOTH, **arms}), tmp_path / "out", FakeLauncher())
     file = read_study(tmp_path / "out" / "confirmation" / "study.yaml")
-    plan = {arm.name: arm for arm in ablations.arms.expand(file)}
+    plan = {arm.name: arm for arm in ablations.planning.arms.expand(file)}
     best = {
         arm: max((t for t in found.trials if t.arm == arm), key=lambda t: (t.value or 0, -t.number))
         for arm in ("baseline", "aim")
@@ -328,7 +328,7 @@ def test_halving_without_a_launcher_that_pauses_is_told(study: StudyMaker, tmp_p
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return the study's file, and what a search gives that nothing disturbs: trials, ledger, ranking, epochs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablations.arms, "_build", lambda *_: None)
+        patch.setattr(ablations.planning.arms, "_build", lambda *_: None)
         made = {}
         tpe = {**BOTH, "sampler": "tpe", "trials": 12, "batch": 4, "seeds": [90]}
         for name, search in (("tpe", tpe), ("halved", {**HALVED, "trials": 10, "seeds": [90]})):

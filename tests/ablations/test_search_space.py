@@ -17,11 +17,11 @@ from fake_launcher import FakeLauncher
 from tiny_study import numbers
 
 import analysis
-from ablations import screening
-from ablations.checking import check
-from ablations.launch import run
+from ablations.commands.check import check
 from ablations.search import Parameter, corners, described, merged, space, suggest
-from ablations.study import read_study
+from ablations.sessions import screening
+from ablations.sessions.launch import run
+from ablations.spec.study import read_study
 from aimlib.config import ModelConfig
 from aimlib.dimensions import Categorical, Integer, Real
 from aimlib.errors import ConfigError, UsageError

@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 from rich.console import Console
 from tiny_study import rows
 
-import ablations.arms
-from ablations import screening
-from ablations.search.watching import Watched
-from ablations.study import read_study
+import ablations.planning.arms
+from ablations.search.dashboard import Watched
+from ablations.sessions import screening
+from ablations.spec.study import read_study
 from aimlib.errors import ConfigError, UsageError
 
 StudyMaker = Callable[..., Path]
@@ -37,7 +37,7 @@ SEARCH: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablations.arms, "_build", lambda *_: None)
+    monkeypatch.setattr(ablations.planning.arms, "_build", lambda *_: None)
 
 
 def searched(path: Path, out: Path, **options: Any) -> screening.Screening:

@@ -137,7 +137,7 @@ def lab() -> Iterator[Lab]:
 HALF = """
 import sys
 from ablations import launch, planning
-from ablations.study import read_study
+from ablations.spec.study import read_study
 plan = planning.plan(read_study(sys.argv[1]))
 session = launch.run(sys.argv[1], sys.argv[2], executor="inline", until={plan.runs[-1].run_id: 1})
 print(session.computed, len(session.paused), len(session.failed))
@@ -170,7 +170,7 @@ def test_what_one_has_begun_another_of_the_group_finishes(lab: Lab, umask: int, 
     for path in out.rglob("*"):
         assert path.stat().st_gid == GROUP, path
         assert mode(path) & 0o060 == 0o060, f"{path} {mode(path):o}"
-    from ablations import launch
+    from ablations.sessions import launch
 
     alone = launch.run(write(tmp_path, changed({"seeds": 3})), tmp_path / "alone", executor="inline")
     assert alone.computed == 6

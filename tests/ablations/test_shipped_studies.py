@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ablations import planning
-from ablations.arms import Arm, expand
-from ablations.checking import check
-from ablations.scope import protocol
-from ablations.study import read_study, shipped_studies
+from ablations.commands.check import check
+from ablations.planning import plan as planning
+from ablations.planning.arms import Arm, expand
+from ablations.planning.protocol import protocol
+from ablations.spec.study import read_study, shipped_studies
 from aimlib.errors import ConfigError
 
 FULL = {

@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 from sight_cases import Clock, large, outline, row, run_id
 
-from ablations.sight import Progress, Sight
-from ablations.sight.lines import HEARTBEAT, SPACING, LineView
-from ablations.sight.looking import picture
-from ablations.sight.snapshot import read, snapshot
+from ablations.progress import Progress, Sight
+from ablations.progress.looking import picture
+from ablations.progress.snapshot import read, snapshot
+from ablations.progress.views.log import HEARTBEAT, SPACING, LineView
 
 
 class Snapshots:
@@ -136,7 +136,7 @@ def test_a_view_that_cannot_be_drawn_does_not_end_the_study(monkeypatch: pytest.
         sight = Sight(Progress(outline(["a"]), ()), plain(terminal=terminal)[0])
         sight.start()
         sight.note("hello")
-        monkeypatch.setattr("ablations.sight.desk.picture", lambda *_: 1 / 0)
+        monkeypatch.setattr("ablations.progress.reporter.picture", lambda *_: 1 / 0)
         sight.stop()
         monkeypatch.undo()
         assert sight.progress.messages[0][1] == "hello"

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sight_cases import Clock, large, outline, row, run_id
 
-from ablations.sight import Outline, Progress, duration
-from ablations.sight.looking import picture
-from ablations.sight.parts import STATES
+from ablations.progress import Outline, Progress, duration
+from ablations.progress.looking import picture
+from ablations.progress.parts import STATES
 from aimlib.errors import StoreError
 
 

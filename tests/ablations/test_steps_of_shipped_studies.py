@@ -9,7 +9,7 @@ import torch
 from step_cases import STUDIES, arms_of, distinct, small_run
 
 import aimlib.training.run
-from ablations.arms import Arm
+from ablations.planning.arms import Arm
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.models import _controlled, skeleton

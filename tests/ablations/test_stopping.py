@@ -14,16 +14,16 @@ from drivers import until
 from tiny_study import changed, litter, numbers, write
 
 import ablations.execution.inline
-import ablations.launch
-from ablations import planning
-from ablations.execution.endings import Ending
+import ablations.sessions.launch
+from ablations.execution.attempts import Ending
 from ablations.execution.inline import InlineExecutor
-from ablations.execution.stopping import Interrupted, Stop
-from ablations.launch import run
+from ablations.execution.run_task import execute, tasks
+from ablations.execution.signals import Interrupted, Stop
+from ablations.planning import plan as planning
+from ablations.sessions.launch import run
+from ablations.spec.study import read_study
 from ablations.store import ResultStore
-from ablations.study import read_study
-from ablations.trial import execute, tasks
-from aimlib.training import checkpoints
+from aimlib.training import checkpointing
 
 
 def test_the_first_signal_asks_where_there_is_something_to_save_and_the_second_interrupts() -> None:
@@ -86,7 +86,7 @@ def test_a_session_that_was_asked_to_stop_goes_on_bit_by_bit(
     path = write(tmp_path, changed({"seeds": 1, "base.data.size": 8}))
     run(path, tmp_path / "calm", executor="inline")
     with monkeypatch.context() as patch:
-        patch.setattr(ablations.launch, "InlineExecutor", type("Stopping", (AtStep,), {"steps": steps}))
+        patch.setattr(ablations.sessions.launch, "InlineExecutor", type("Stopping", (AtStep,), {"steps": steps}))
         session = run(path, tmp_path / "out", executor="inline")
     assert (session.interrupted, session.code) == ("Ctrl-C", 130)
     assert session.paused == {}
@@ -140,7 +140,7 @@ def test_a_run_that_cannot_save_in_time_goes_on_from_its_last_checkpoint_bit_by_
         session = run(path, tmp_path / "out", executor="inline")
     assert (session.interrupted, session.code) == ("SIGTERM", 143)
     (file,) = (tmp_path / "out").glob("checkpoints/*/checkpoint.pt")
-    found = checkpoints.load(file.parent, file.parent.name)
+    found = checkpointing.load(file.parent, file.parent.name)
     assert found is not None
     assert (found.under_way is not None) == saved, "that of the end of an epoch, or of this moment"
     assert run(path, tmp_path / "out", executor="inline").open == ()

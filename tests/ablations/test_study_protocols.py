@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from tiny_study import REMOVED
 
-from ablations import documents
-from ablations.arms import Arm, expand
-from ablations.scope import protocol
-from ablations.study import read_study
+from ablations.planning.arms import Arm, expand
+from ablations.planning.protocol import protocol
+from ablations.spec import yaml_documents
+from ablations.spec.study import read_study
 from aimlib.errors import ConfigError
 from aimlib.training.protocols import PROTOCOLS
 
@@ -68,9 +68,9 @@ def test_the_shipped_replication_is_the_two_sides_of_as_run() -> None:
     baseline, aim = arms_of("replication")
     sides = PROTOCOLS["as_run"]
     for arm, side in ((baseline, sides.baseline), (aim, sides.aim)):
-        said = documents.merge(sides.common, side)
+        said = yaml_documents.merge(sides.common, side)
         dumped = arm.config.model_dump(mode="json")
-        assert documents.merge(dumped, said) == dumped
+        assert yaml_documents.merge(dumped, said) == dumped
     assert protocol((baseline, aim)) == "as_run"
 
 

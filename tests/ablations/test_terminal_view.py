@@ -12,14 +12,14 @@ from rich.cells import cell_len
 from rich.console import Console
 from sight_cases import Clock, large, outline, row, run_id
 
-from ablations.sight import Progress
-from ablations.sight.bars import PLAIN, Signs, bar
-from ablations.sight.lines import LineView
-from ablations.sight.looking import picture
-from ablations.sight.picture import Picture
-from ablations.sight.sentences import summary
-from ablations.sight.terminal import View
-from ablations.sight.words import abbreviated, clip
+from ablations.progress import Progress
+from ablations.progress.formatting import abbreviated, clip
+from ablations.progress.looking import picture
+from ablations.progress.picture import Picture
+from ablations.progress.sentences import summary
+from ablations.progress.views.bars import PLAIN, Signs, bar
+from ablations.progress.views.log import LineView
+from ablations.progress.views.terminal import View
 
 SIZES = [(40, 12), (40, 24), (80, 24), (120, 40), (200, 60)]
 LARGE = picture(large()[0])

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sight_cases import Clock, Schedule, errors, outline, row, run_id
 
-from ablations.sight import Progress
-from ablations.sight.forecast import makespan
-from ablations.sight.lengths import Lengths
+from ablations.progress import Progress
+from ablations.progress.forecast import makespan
+from ablations.progress.lengths import Lengths
 
 ARMS = {"baseline": 10.0, "matched": 12.0, "frozen": 18.0, "aim": 20.0}
 

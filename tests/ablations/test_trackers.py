@@ -16,9 +16,9 @@ import pytest
 from sight_cases import run_id
 from tiny_study import TINY, numbers, planned
 
-from ablations.trackers import RunInfo, Tracker, Tracking, tracker
+from ablations.trackers import RunInfo, Tracker, Tracking, base
 from ablations.trackers.disclosure import HIDDEN, metrics, options
-from ablations.trackers.tracking import trackings
+from ablations.trackers.subscriber import trackings
 from aimlib.component import Frozen, local
 from aimlib.config import RunConfig
 from aimlib.errors import UsageError
@@ -78,8 +78,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
     class Fresh(Recorder):
         told = []
 
-    monkeypatch.setitem(tracker.TRACKERS, "recorder", ("of.this:Test", ()))  # type: ignore[misc]
-    monkeypatch.setattr("ablations.trackers.tracking.tracker_class", lambda name: Fresh)
+    monkeypatch.setitem(base.TRACKERS, "recorder", ("of.this:Test", ()))  # type: ignore[misc]
+    monkeypatch.setattr("ablations.trackers.subscriber.tracker_class", lambda name: Fresh)
     return Fresh
 
 
@@ -141,8 +141,8 @@ def test_what_raises_is_told_once_and_switched_off(tmp_path: Path, recorder: typ
 def test_a_tracker_that_hangs_holds_up_nothing(
     tmp_path: Path, recorder: type[Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ablations.trackers.tracking._PATIENCE", 0.05)
-    monkeypatch.setattr("ablations.trackers.tracking._MOST_WAITING", 50)
+    monkeypatch.setattr("ablations.trackers.subscriber._PATIENCE", 0.05)
+    monkeypatch.setattr("ablations.trackers.subscriber._MOST_WAITING", 50)
     recorder.hold = threading.Event()
     began = time.monotonic()
     notes = session(tmp_path, *[("epoch", run_id(0), row(epoch)) for epoch in range(1, 200)])
@@ -181,7 +181,7 @@ def test_places_secrets_and_test_accuracies_stay_here() -> None:
 def test_names_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"--track unknown tracker 'tensorbord'; did you mean 'tensorboard'\?"):
         trackings(["tensorbord"], plan(), tmp_path, print)
-    monkeypatch.setitem(tracker.TRACKERS, "mlflow", ("nowhere:None", ("no_such_module",)))  # type: ignore[misc]
+    monkeypatch.setitem(base.TRACKERS, "mlflow", ("nowhere:None", ("no_such_module",)))  # type: ignore[misc]
     with pytest.raises(
         UsageError, match=r"--track mlflow: no_such_module is not installed; pip install 'aim-ablations\[mlf"
     ):
@@ -192,8 +192,8 @@ def test_names_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_nothing_of_them_is_imported_without_the_option() -> None:
     code = (
-        "import sys; import ablations.cli, ablations.sight.watching, ablations.trackers\n"
-        "from ablations.trackers.tracking import trackings\n"
+        "import sys; import ablations.commands.app, ablations.progress.monitor, ablations.trackers\n"
+        "from ablations.trackers.subscriber import trackings\n"
         "assert trackings([], None, None, print) == []\n"
         "print([m for m in ('tensorboard', 'tensorboardX', 'mlflow', 'wandb') if m in sys.modules])"
     )
@@ -250,7 +250,7 @@ def test_tensorboard(tmp_path: Path) -> None:
 
 def test_a_study_is_tracked(tmp_path: Path, study: Callable[..., Path]) -> None:
     pytest.importorskip("tensorboardX", reason="needs the extra `tensorboard`")
-    from ablations.launch import run
+    from ablations.sessions.launch import run
 
     file = study({"base.training.epochs": 1, "seeds": 1})
     tracked = run(file, tmp_path / "tracked", executor="inline", track=["tensorboard", "tensorboard"])

@@ -14,11 +14,11 @@ from rich.console import Console
 from tiny_study import numbers
 
 import analysis
-from ablations import sequential
-from ablations.launch import run
-from ablations.sequential import extended
-from ablations.session import Session
-from ablations.study import read_study
+from ablations.sessions import sequential_looks
+from ablations.sessions.launch import run
+from ablations.sessions.result import Session
+from ablations.sessions.sequential_looks import extended
+from ablations.spec.study import read_study
 
 StudyMaker = Callable[..., Path]
 
@@ -46,10 +46,10 @@ def driven(
     def look(_: Path) -> Any:
         return SimpleNamespace(unsettled=next(found), primary=None, headline="a headline")
 
-    monkeypatch.setattr(sequential, "_look", look)
+    monkeypatch.setattr(sequential_looks, "_look", look)
     said = io.StringIO()
     console = Console(file=said, width=200)
-    last = sequential.until_verdict(read_study(study), planned, compute, console)
+    last = sequential_looks.until_verdict(read_study(study), planned, compute, console)
     return runs, last, said.getvalue()
 
 

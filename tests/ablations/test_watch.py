@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 from sight_cases import Clock, WatchedStore, document, outline, record, row, run_id
 
-from ablations.sight import Outline, Progress, snapshot
-from ablations.sight.gathering import Gathering
-from ablations.sight.watching import watch
+from ablations.progress import Outline, Progress, snapshot
+from ablations.progress.gathering import Gathering
+from ablations.progress.monitor import watch
 from aimlib.errors import StoreError
 
 PLANNED = outline(["baseline", "aim"], seeds=3, epochs=4)
@@ -240,7 +240,7 @@ def test_lines_are_printed_when_something_has_changed(store: WatchedStore) -> No
 
 
 def ablate(*arguments: object) -> int:
-    from ablations.cli import main
+    from ablations.commands.app import main
 
     argv, sys.argv = sys.argv, ["ablate", *map(str, arguments)]
     try:

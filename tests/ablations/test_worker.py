@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from ablations.execution import leaving, worker
-from ablations.execution.endings import Ending
+from ablations.execution.attempts import Ending
 from ablations.execution.packing import Slot
-from ablations.task import Task, as_json
+from ablations.execution.ray import draining as leaving
+from ablations.execution.ray import trainable
+from ablations.execution.task import Task, as_json
 
 TASK = Task("", "", "", "aim", "0" * 20, "", {"seed": 0}, {}, "cpu", 1)
 
@@ -30,21 +31,21 @@ def given(task: Task, stall: float = 60.0, **others: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., worker.Worker]]:
+def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., trainable.Worker]]:
     """Return a function that makes a worker in this process, whose run is a function of its own."""
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(worker, "_BEAT", 0.3)
+    monkeypatch.setattr(trainable, "_BEAT", 0.3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
 
-    def make(execute: Callable[..., Ending], stall: float = 60.0, task: Task = TASK, **others: Any) -> worker.Worker:
-        monkeypatch.setattr(worker, "execute", execute)
-        return worker.Worker(given(task, stall, **others))
+    def make(execute: Callable[..., Ending], stall: float = 60.0, task: Task = TASK, **others: Any) -> trainable.Worker:
+        monkeypatch.setattr(trainable, "execute", execute)
+        return trainable.Worker(given(task, stall, **others))
 
     yield make
     signal.signal(signal.SIGTERM, before)
 
 
-def events(found: worker.Worker) -> list[dict[str, Any]]:
+def events(found: trainable.Worker) -> list[dict[str, Any]]:
     """Return everything that it says until it has ended."""
     said: list[dict[str, Any]] = []
     while not said or "ended" not in said[-1]:
@@ -54,7 +55,7 @@ def events(found: worker.Worker) -> list[dict[str, Any]]:
     return said
 
 
-def test_a_run_says_where_it_is_how_far_and_how_it_ended(make: Callable[..., worker.Worker]) -> None:
+def test_a_run_says_where_it_is_how_far_and_how_it_ended(make: Callable[..., trainable.Worker]) -> None:
     def execute(task: Task, on_epoch: Any, pause: Any, deadline: Any, on_notice: Any) -> Ending:
         on_notice("steps run eagerly")
         on_epoch({"epoch": 1})
@@ -69,7 +70,7 @@ def test_a_run_says_where_it_is_how_far_and_how_it_ended(make: Callable[..., wor
     assert Ending(**ended["ended"]) == Ending("finished", epochs=1)
 
 
-def test_a_worker_computes_one_run_after_the_other(make: Callable[..., worker.Worker]) -> None:
+def test_a_worker_computes_one_run_after_the_other(make: Callable[..., trainable.Worker]) -> None:
     found = make(lambda *_: Ending("finished"))
     events(found)
     again = json.dumps({**as_json(TASK), "run_id": "1" * 20})
@@ -78,7 +79,7 @@ def test_a_worker_computes_one_run_after_the_other(make: Callable[..., worker.Wo
     assert found._task.run_id == "1" * 20
 
 
-def test_a_worker_that_is_never_asked_computes_nothing(make: Callable[..., worker.Worker]) -> None:
+def test_a_worker_that_is_never_asked_computes_nothing(make: Callable[..., trainable.Worker]) -> None:
     """Tune sets up a worker for a run and then gives the run to another one that has become free."""
     computed: list[Task] = []
 
@@ -94,7 +95,7 @@ def test_a_worker_that_is_never_asked_computes_nothing(make: Callable[..., worke
     assert len(computed) == 1
 
 
-def test_an_error_outside_the_run_is_an_ending_too(make: Callable[..., worker.Worker]) -> None:
+def test_an_error_outside_the_run_is_an_ending_too(make: Callable[..., trainable.Worker]) -> None:
     def execute(*_: Any) -> Ending:
         raise SystemExit("a plugin that leaves")
 
@@ -103,11 +104,11 @@ def test_an_error_outside_the_run_is_an_ending_too(make: Callable[..., worker.Wo
 
 
 def test_a_run_that_hangs_is_ended_with_the_place_where_it_hangs(
-    make: Callable[..., worker.Worker], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed: list[tuple[int, int]] = []
-    monkeypatch.setattr(worker.os, "kill", lambda *arguments: killed.append(arguments))
-    monkeypatch.setattr(worker, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(trainable.os, "kill", lambda *arguments: killed.append(arguments))
+    monkeypatch.setattr(trainable, "_LAST_WORDS", 0.01)
     go_on = threading.Event()
 
     def hangs_for_ever() -> None:
@@ -131,12 +132,12 @@ def test_a_run_that_hangs_is_ended_with_the_place_where_it_hangs(
 
 
 def test_a_run_on_a_node_that_is_about_to_go_saves_its_state_and_goes_on_elsewhere(
-    make: Callable[..., worker.Worker], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = threading.Event()
-    monkeypatch.setattr(worker.os, "kill", lambda *_: killed.set())
-    monkeypatch.setattr(worker, "_LAST_WORDS", 0.01)
-    monkeypatch.setattr(worker, "_LOOK", 0.05)
+    monkeypatch.setattr(trainable.os, "kill", lambda *_: killed.set())
+    monkeypatch.setattr(trainable, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(trainable, "_LOOK", 0.05)
     going: list[bool] = []
     monkeypatch.setattr(leaving, "is_draining", lambda: bool(going))
 
@@ -160,19 +161,19 @@ SLOT = Slot("f" * 56, "1")
 
 
 def test_a_run_that_is_given_a_gpu_that_is_left_out_does_not_begin(
-    make: Callable[..., worker.Worker], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = threading.Event()
-    monkeypatch.setattr(worker.os, "kill", lambda *_: killed.set())
-    monkeypatch.setattr(worker, "_LAST_WORDS", 0.01)
-    monkeypatch.setattr(worker, "own_slots", lambda: (SLOT,))
+    monkeypatch.setattr(trainable.os, "kill", lambda *_: killed.set())
+    monkeypatch.setattr(trainable, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(trainable, "own_slots", lambda: (SLOT,))
     computed: list[Task] = []
 
     def execute(task: Task, *_: Any) -> Ending:
         computed.append(task)
         return Ending("finished")
 
-    (name,) = worker.device_names((SLOT,))
+    (name,) = trainable.device_names((SLOT,))
     assert name.endswith("(node ffffffff)") or name.startswith("GPU-")
     by_slot, by_name = json.dumps([[SLOT.node, SLOT.device]]), replace(CUDA, left_out=(name,))
     for task, options in ((CUDA, {"left_out": by_slot}), (by_name, {})):
@@ -186,23 +187,23 @@ def test_a_run_that_is_given_a_gpu_that_is_left_out_does_not_begin(
 
 
 def test_a_run_says_on_which_gpu_it_was_and_a_spent_process_takes_no_other_run(
-    make: Callable[..., worker.Worker], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = threading.Event()
-    monkeypatch.setattr(worker.os, "kill", lambda *_: killed.set())
-    monkeypatch.setattr(worker, "_LAST_WORDS", 0.01)
-    monkeypatch.setattr(worker, "own_slots", lambda: (SLOT,))
+    monkeypatch.setattr(trainable.os, "kill", lambda *_: killed.set())
+    monkeypatch.setattr(trainable, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(trainable, "own_slots", lambda: (SLOT,))
     endings = [Ending("finished"), Ending("device_error", "ECC", process_spent=True)]
     found = make(lambda *_: endings.pop(0), task=CUDA)
     first = Ending(**events(found)[-1]["ended"])
-    assert (first.device, first.host) == (worker.device_names((SLOT,))[0], socket.gethostname())
+    assert (first.device, first.host) == (trainable.device_names((SLOT,))[0], socket.gethostname())
     assert not killed.wait(0.3), "a process whose run ended well goes on"
     assert found.reset_config(given(CUDA))
     assert Ending(**events(found)[-1]["ended"]).device == first.device
     assert killed.wait(10)
 
 
-def test_who_is_told_to_end_has_its_grace_period_to_save(make: Callable[..., worker.Worker]) -> None:
+def test_who_is_told_to_end_has_its_grace_period_to_save(make: Callable[..., trainable.Worker]) -> None:
     deadlines: list[float | None] = []
 
     def execute(
@@ -228,10 +229,10 @@ def test_who_is_told_to_end_has_its_grace_period_to_save(make: Callable[..., wor
 def test_where_mps_runs_it_is_said(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
-    assert worker._place(CUDA) == f"{socket.gethostname()}, GPU 1"
+    assert trainable._place(CUDA) == f"{socket.gethostname()}, GPU 1"
     (tmp_path / "control").touch()
-    assert worker._place(CUDA) == f"{socket.gethostname()}, GPU 1, MPS"
-    assert worker._place(TASK) == socket.gethostname()
+    assert trainable._place(CUDA) == f"{socket.gethostname()}, GPU 1, MPS"
+    assert trainable._place(TASK) == socket.gethostname()
 
 
 def test_outside_a_cluster_no_node_is_about_to_go() -> None:
@@ -239,7 +240,7 @@ def test_outside_a_cluster_no_node_is_about_to_go() -> None:
     assert not leaving.Leaving(0.0).seen()
 
 
-def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., worker.Worker]) -> None:
+def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., trainable.Worker]) -> None:
     saved = threading.Event()
 
     def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any, on_notice: Any) -> Ending:
@@ -262,12 +263,12 @@ def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., worker.Worke
 
 def test_what_a_task_needs_is_asked_for() -> None:
     wanted = {"CPU": 2.0, "GPU": 0.5, "accelerator_type:A100": 0.001}
-    request = worker.Worker.default_resource_request({"resources": json.dumps(wanted)})
+    request = trainable.Worker.default_resource_request({"resources": json.dumps(wanted)})
     assert request.required_resources == wanted
 
 
 def test_a_worker_is_there_before_torch_is() -> None:
     """While a worker imports torch, another one may end its run and be given the one that waits for it."""
-    code = "import sys; from ablations.execution.worker import Worker; print('torch' in sys.modules)"
+    code = "import sys; from ablations.execution.ray.trainable import Worker; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations import documents
-from ablations.study import read_study
+from ablations.spec import yaml_documents
+from ablations.spec.study import read_study
 from aimlib.errors import ConfigError
 
 
@@ -58,13 +58,13 @@ from aimlib.errors import ConfigError
     ],
 )
 def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
-    read = documents.parse(f"a: {text}" if text != "-" else "a:\n-", "f")["a"]
+    read = yaml_documents.parse(f"a: {text}" if text != "-" else "a:\n-", "f")["a"]
     assert read == value
     assert type(read) is type(value)
 
 
 def test_nan_is_a_number_that_no_option_takes() -> None:
-    assert math.isnan(documents.parse("a: .nan", "f")["a"])
+    assert math.isnan(yaml_documents.parse("a: .nan", "f")["a"])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_what_is_no_study_is_refused_with_its_place(tmp_path: Path, text: str, w
     path = tmp_path / "study.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as refusal:
-        documents.read(path)
+        yaml_documents.read(path)
     (problem,) = refusal.value.problems
     assert problem.startswith(f"{path}{where}: ")
     assert what in problem
@@ -106,10 +106,10 @@ def test_what_is_no_study_is_refused_with_its_place(tmp_path: Path, text: str, w
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     with pytest.raises(ConfigError, match=r"study.yaml: cannot be read: .*No such file"):
-        documents.read(path)
+        yaml_documents.read(path)
     path.write_bytes(b"name: \xff\xfe")
     with pytest.raises(ConfigError, match=r"study.yaml: cannot be read: .*utf-8"):
-        documents.read(path)
+        yaml_documents.read(path)
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
@@ -117,27 +117,27 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(10**11)  # a hole: takes no space, and no memory can hold it
     with pytest.raises(ConfigError, match="larger than 1000 kB: not a study file"):
-        documents.read(path)
+        yaml_documents.read(path)
 
 
 @pytest.mark.parametrize("text", ["[" * 50_000, "[" * 3_000 + "]" * 3_000, "{a: " * 3_000 + "1" + "}" * 3_000])
 def test_deep_nesting_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"f: not a study: its values are nested too deeply"):
-        documents.parse(text, "f")
+        yaml_documents.parse(text, "f")
 
 
 def test_aliases_that_multiply_without_end_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     with pytest.raises(ConfigError, match="with its aliases written out it has more than 100000 values"):
-        documents.parse("\n".join(lines), "f")
+        yaml_documents.parse("\n".join(lines), "f")
     for endless in ("a: &a [*a]", "base: &b {model: *b}"):
         with pytest.raises(ConfigError, match="with its aliases written out"):
-            documents.parse(endless, "f")
+            yaml_documents.parse(endless, "f")
 
 
 def test_anchors_and_merge_keys_save_writing() -> None:
-    read = documents.parse("x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\nz: [*x]\n", "f")
+    read = yaml_documents.parse("x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\nz: [*x]\n", "f")
     assert read == {"x": {"a": 1, "b": 2}, "y": {"a": 1, "b": 3}, "z": [{"a": 1, "b": 2}]}
 
 
@@ -183,7 +183,7 @@ MERGES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("below", "above", "merged"), [case[1:] for case in MERGES], ids=[case[0] for case in MERGES])
 def test_merging(below: dict[str, Any], above: dict[str, Any], merged: dict[str, Any]) -> None:
-    assert documents.merge(below, above) == merged
+    assert yaml_documents.merge(below, above) == merged
 
 
 KEYS = st.sampled_from(["memory", "optimizer", "name", "a", "b"])
@@ -212,22 +212,22 @@ def without_sharing(value: Any) -> bool:
 @given(DOCUMENTS, st.lists(DOCUMENTS, max_size=3))
 def test_merging_changes_and_shares_nothing(base: dict[str, Any], layers: list[dict[str, Any]]) -> None:
     before = copy.deepcopy((base, layers))
-    merged = documents.merge(base, *layers)
+    merged = yaml_documents.merge(base, *layers)
     assert (base, layers) == before
     assert without_sharing([merged, base, layers])
     assert set(merged) == set(base).union(*layers)
-    assert documents.merge(merged) == merged
+    assert yaml_documents.merge(merged) == merged
     again = base
     for layer in layers:
-        again = documents.merge(again, layer)
+        again = yaml_documents.merge(again, layer)
     assert again == merged, "all at once or one after the other"
 
 
 @given(DOCUMENTS, st.lists(KEYS, min_size=1, max_size=3), VALUES)
 def test_what_is_put_is_there_and_is_a_copy(document: dict[str, Any], path: list[str], value: Any) -> None:
     given_value = copy.deepcopy(value)
-    documents.put(document, path, value)
-    assert documents.has(document, path)
+    yaml_documents.put(document, path, value)
+    assert yaml_documents.has(document, path)
     inner: Any = document
     for key in path:
         inner = inner[key]
@@ -250,7 +250,7 @@ def test_what_is_put_is_there_and_is_a_copy(document: dict[str, Any], path: list
     ],
 )
 def test_assignments(text: str, path: list[str], value: object) -> None:
-    assert documents.assignment(text) == (path, value)
+    assert yaml_documents.assignment(text) == (path, value)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_assignments(text: str, path: list[str], value: object) -> None:
 )
 def test_assignments_that_are_none(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as refusal:
-        documents.assignment(text)
+        yaml_documents.assignment(text)
     assert str(refusal.value).startswith(message)
 
 

@@ -13,10 +13,10 @@ import torchvision
 from tiny_runs import AIM, MEMORY, SHAPE, SMALL, model
 from torch import Tensor, nn
 
-from aimlib.attachment import AimNetwork, attach_memory
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError
 from aimlib.memory import Block, ConvReader, Layout, LinearReader
+from aimlib.memory.attach import AimNetwork, attach_memory
 from aimlib.models import build, skeleton
 from aimlib.registry import memories, placements, updates
 

@@ -10,9 +10,9 @@ import torch
 from tiny_runs import AIM, SHAPE, data_set, model, run_config
 from torch import Tensor
 
-from aimlib.attachment import AimNetwork
 from aimlib.config import CarryConfig
 from aimlib.errors import ConfigError
+from aimlib.memory.attach import AimNetwork
 from aimlib.memory.carry import Carry
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.models import build, summarize

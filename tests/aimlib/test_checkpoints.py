@@ -19,7 +19,7 @@ from tiny_runs import AIM, data_set, run_config, without_clock
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.errors import StoreError
-from aimlib.training import checkpoints
+from aimlib.training import checkpointing
 from aimlib.training.loop import Outcome, Paused, train
 
 EVERYTHING: dict[str, Any] = {
@@ -114,11 +114,11 @@ def test_predictions_beyond_256_classes_survive(tmp_path: Path) -> None:
 def test_a_share_of_zero_saves_once_and_no_directory_saves_nothing(tmp_path: Path) -> None:
     config, data = run_config(training__epochs=3), data_set()
     train(config, data, run_id="run", checkpoint_directory=tmp_path, checkpoint_share=0.0)
-    found = checkpoints.load(tmp_path, "run")
+    found = checkpointing.load(tmp_path, "run")
     assert found is not None
     assert len(found.epochs) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoints.FILE]
-    assert checkpoints.load(tmp_path / "nowhere", "run") is None
+    assert [path.name for path in tmp_path.iterdir()] == [checkpointing.FILE]
+    assert checkpointing.load(tmp_path / "nowhere", "run") is None
 
 
 @pytest.fixture
@@ -133,29 +133,29 @@ def refused(folder: Path, message: str, config: RunConfig | None = None, run_id:
     with pytest.raises(StoreError, match=message) as caught:
         go(config or run_config(), data_set(), folder, run_id=run_id)
     assert "delete it" in str(caught.value)
-    assert str(folder / checkpoints.FILE) in str(caught.value)
+    assert str(folder / checkpointing.FILE) in str(caught.value)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"rubbish" * 50])
 def test_damaged_checkpoint(saved: Path, damage: Any) -> None:
-    path = saved / checkpoints.FILE
+    path = saved / checkpointing.FILE
     path.write_bytes(damage(path.read_bytes()))
     refused(saved, "not a readable checkpoint")
 
 
 def test_checkpoint_of_another_run_or_format(saved: Path) -> None:
     refused(saved, "not a checkpoint of run other", run_id="other")
-    state = torch.load(saved / checkpoints.FILE, weights_only=True)
-    torch.save({**state, "format": 99}, saved / checkpoints.FILE)
+    state = torch.load(saved / checkpointing.FILE, weights_only=True)
+    torch.save({**state, "format": 99}, saved / checkpointing.FILE)
     refused(saved, "known format")
-    torch.save([1, 2], saved / checkpoints.FILE)
+    torch.save([1, 2], saved / checkpointing.FILE)
     refused(saved, "known format")
 
 
 def test_checkpoint_with_parts_missing(saved: Path) -> None:
-    state = torch.load(saved / checkpoints.FILE, weights_only=True)
+    state = torch.load(saved / checkpointing.FILE, weights_only=True)
     del state["optimizer"]
-    torch.save(state, saved / checkpoints.FILE)
+    torch.save(state, saved / checkpointing.FILE)
     refused(saved, "known format")
 
 
@@ -177,17 +177,17 @@ class Hostile:
 
 def test_hostile_checkpoint_executes_nothing(saved: Path, tmp_path: Path) -> None:
     target = tmp_path / "pwned"
-    torch.save({"format": 1, "run_id": "run", "epochs": Hostile(target)}, saved / checkpoints.FILE)
+    torch.save({"format": 1, "run_id": "run", "epochs": Hostile(target)}, saved / checkpointing.FILE)
     with pytest.raises(StoreError, match="not a readable checkpoint"):
         go(run_config(), data_set(), saved)
     assert not target.exists()
-    torch.load(saved / checkpoints.FILE, weights_only=False)  # it is hostile indeed
+    torch.load(saved / checkpointing.FILE, weights_only=False)  # it is hostile indeed
     assert target.exists()
 
 
 def test_saving_replaces_the_file_in_one_step(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = (saved / checkpoints.FILE).read_bytes()
-    found = checkpoints.load(saved, "run")
+    before = (saved / checkpointing.FILE).read_bytes()
+    found = checkpointing.load(saved, "run")
     assert found is not None
 
     def fail(*_: Any) -> None:
@@ -195,8 +195,8 @@ def test_saving_replaces_the_file_in_one_step(saved: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="no space"):
-        checkpoints.save(found, saved)
-    assert (saved / checkpoints.FILE).read_bytes() == before
+        checkpointing.save(found, saved)
+    assert (saved / checkpointing.FILE).read_bytes() == before
 
 
 @contextmanager
@@ -212,34 +212,34 @@ def full_disk(free: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
 def test_a_save_that_fails_half_way_leaves_the_old_checkpoint_and_nothing_else(saved: Path, share: float) -> None:
-    before = (saved / checkpoints.FILE).read_bytes()
-    found = checkpoints.load(saved, "run")
+    before = (saved / checkpointing.FILE).read_bytes()
+    found = checkpointing.load(saved, "run")
     assert found is not None
     with full_disk(int(share * len(before))), pytest.raises(OSError, match="File too large"):
-        checkpoints.save(found, saved)
-    assert (saved / checkpoints.FILE).read_bytes() == before
-    assert [path.name for path in saved.iterdir()] == [checkpoints.FILE]
+        checkpointing.save(found, saved)
+    assert (saved / checkpointing.FILE).read_bytes() == before
+    assert [path.name for path in saved.iterdir()] == [checkpointing.FILE]
     with pytest.raises(Paused):  # the run goes on from it once there is space again
         train(run_config(), data_set(), run_id="run", checkpoint_directory=saved, pause=lambda: True)
-    assert (saved / checkpoints.FILE).read_bytes() != before
+    assert (saved / checkpointing.FILE).read_bytes() != before
 
 
 @pytest.mark.parametrize("when", ["load", "save"])
 def test_temporary_files_of_killed_writers_are_removed(saved: Path, when: str) -> None:
-    found = checkpoints.load(saved, "run")
+    found = checkpointing.load(saved, "run")
     assert found is not None
-    remains = saved / f".{checkpoints.FILE}.4242"
+    remains = saved / f".{checkpointing.FILE}.4242"
     remains.write_bytes(b"half of a checkp")
     if when == "load":
-        checkpoints.load(saved, "run")
+        checkpointing.load(saved, "run")
     else:
-        checkpoints.save(found, saved)
-    assert [path.name for path in saved.iterdir()] == [checkpoints.FILE]
+        checkpointing.save(found, saved)
+    assert [path.name for path in saved.iterdir()] == [checkpointing.FILE]
 
 
 def test_a_writer_that_is_killed_while_it_writes(saved: Path) -> None:
     """A process is killed half-way through its save; the next attempt goes on and clears up."""
-    before = (saved / checkpoints.FILE).read_bytes()
+    before = (saved / checkpointing.FILE).read_bytes()
     writer = (
         "import os, signal, sys, pathlib, torch\n"
         "from aimlib.training import checkpoints\n"
@@ -251,6 +251,6 @@ def test_a_writer_that_is_killed_while_it_writes(saved: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", writer, str(saved)], check=False)
     assert ended.returncode == -signal.SIGKILL
     assert len(list(saved.iterdir())) == 2
-    assert (saved / checkpoints.FILE).read_bytes() == before
+    assert (saved / checkpointing.FILE).read_bytes() == before
     assert without_clock(go(run_config(), data_set(), saved)) == without_clock(go(run_config(), data_set(), None))
-    assert [path.name for path in saved.iterdir()] == [checkpoints.FILE]
+    assert [path.name for path in saved.iterdir()] == [checkpointing.FILE]

@@ -14,7 +14,7 @@ from tiny_runs import data_set, restored_registries, run_config
 
 import aimlib.training.run
 from aimlib.registry import schedules
-from aimlib.training import checkpoints
+from aimlib.training import checkpointing
 from aimlib.training.epoch import Epoch
 from aimlib.training.loop import Paused, train
 from aimlib.training.schedules.base import Schedule
@@ -132,7 +132,7 @@ def test_a_checkpoint_from_before_steps_were_counted(
     with pytest.raises(Paused) as paused:
         train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=lambda: next(times) == asked)
     assert (paused.value.epochs, paused.value.step) == (1, asked - 7)
-    file = tmp_path / checkpoints.FILE
+    file = tmp_path / checkpointing.FILE
     state = torch.load(file, weights_only=True)
     del state["under_way"]["finite_steps"]
     torch.save(state, file)

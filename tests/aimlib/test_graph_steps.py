@@ -20,7 +20,7 @@ from aimlib.errors import UsageError
 from aimlib.registry import optimizers
 from aimlib.testing.cuda_graphs import RecordedGraph, _Recorder, cuda_graphs_on_cpu, under_way
 from aimlib.testing.device_waits import optimizers_on
-from aimlib.training import checkpoints
+from aimlib.training import checkpointing
 from aimlib.training.loaders import _stream_of_its_own
 from aimlib.training.loop import Outcome, Paused, outcome_so_far, train
 from aimlib.training.optimizers.base import OptimizerConfig, OptimizerPlugin
@@ -140,7 +140,7 @@ def test_a_run_goes_on_in_the_way_that_it_began(tmp_path: Path) -> None:
     config, data = kind(name)
     with pytest.raises(Paused):
         train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=At(3))
-    file = tmp_path / checkpoints.FILE
+    file = tmp_path / checkpointing.FILE
     state = torch.load(file, weights_only=True)
     assert (state["step"], state["format"]) == ("graph", 3)
     eager = {key: value for key, value in state.items() if key not in {"step", "data_on", "peak_device_bytes"}}

@@ -10,10 +10,10 @@ import torch
 from tiny_runs import AIM, MEMORY, SHAPE, model
 from torch import Tensor, nn
 
-from aimlib.attachment import attach_memory
 from aimlib.datasets.base import ImageShape
-from aimlib.initialization import Rule, declare, draw, initialize
 from aimlib.memory import ConvReader, CurrentMemory
+from aimlib.memory.attach import attach_memory
+from aimlib.memory.initialization import Rule, declare, draw, initialize
 from aimlib.models import build, skeleton, summarize
 from aimlib.registry import memories, placements
 

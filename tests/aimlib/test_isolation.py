@@ -21,8 +21,8 @@ from tiny_runs import AIM, data_set, restored_registries, run_config, without_cl
 from torch import nn
 
 from aimlib.registry import backbones
-from aimlib.training.isolation import reproducible
 from aimlib.training.loop import Paused, train
+from aimlib.training.reproducibility import reproducible
 
 VICTIM: dict[str, Any] = {
     "model": {**AIM, "update": {"name": "attention"}},
@@ -256,7 +256,7 @@ def test_products_of_matrices_do_not_depend_on_the_process() -> None:
 _PRODUCT = """
 import hashlib, os
 import torch
-import aimlib.training.isolation
+import aimlib.training.reproducibility
 draw = torch.Generator().manual_seed(0)
 x = torch.randn(1, 1, 7, 7, generator=draw, requires_grad=True)
 weight = torch.randn(128, 1, 1, 1, generator=draw)

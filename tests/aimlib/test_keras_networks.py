@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from aimlib.attachment import AimNetwork
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
+from aimlib.memory.attach import AimNetwork
 from aimlib.memory.structure import trace
 from aimlib.models import build, count_parameters, skeleton, summarize
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_runs import quick
 
-from aimlib.training.isolation import reproducible
 from aimlib.training.library_settings import _DEFAULTS
+from aimlib.training.reproducibility import reproducible
 
 C: Any = torch._C
 OPERATIONS = [
@@ -43,8 +43,8 @@ ELSEWHERE = {
     "_set_fp32_precision_setter": "the precision of float32, by operation",
     "_set_mkldnn_enabled": "of torch.backends.mkldnn",
     "_set_mkldnn_deterministic": "of torch.backends.mkldnn",
-    "_set_deterministic_algorithms": "by aimlib.training.isolation",
-    "_set_deterministic_fill_uninitialized_memory": "by aimlib.training.isolation",
+    "_set_deterministic_algorithms": "by aimlib.training.reproducibility",
+    "_set_deterministic_fill_uninitialized_memory": "by aimlib.training.reproducibility",
     "_set_onednn_allow_tf32": "for Intel's GPUs alone, which no run uses",
     "_set_sdp_priority_order": "only the order in which equals are asked; all but one are ruled out by determinism",
     "_cuda_setCublasWorkspaceSize": "reset for every run",

@@ -14,7 +14,7 @@ from tiny_runs import quick
 from torch import Tensor
 from torch.nn import functional
 
-from aimlib.initialization import initialize
+from aimlib.memory.initialization import initialize
 from aimlib.memory.shape_rule import flatten
 from aimlib.memory.sources.base import MemorySource
 from aimlib.registry import memories

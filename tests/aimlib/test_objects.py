@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import s3_server
 
-from aimlib import objects
+from aimlib import object_store
 from aimlib.errors import StoreError
-from aimlib.objects import Address
-from aimlib.places import ObjectPath, for_arrow, place
+from aimlib.object_store import Address
+from aimlib.paths import ObjectPath, for_arrow, place
 
 
 def test_places_are_paths_or_urls(tmp_path: Path) -> None:
@@ -61,43 +61,43 @@ def test_names_cannot_leave_their_folder() -> None:
 
 def test_an_object_comes_and_goes(remote: str) -> None:
     there = place(remote) / "a"
-    assert objects.head(there) is None
+    assert object_store.head(there) is None
     assert not there.exists()
     with pytest.raises(FileNotFoundError):
         there.read_bytes()
-    tag = objects.put(there, b"one")
-    assert objects.get(there) == (b"one", tag)
-    version = objects.head(there)
+    tag = object_store.put(there, b"one")
+    assert object_store.get(there) == (b"one", tag)
+    version = object_store.head(there)
     assert version.tag == tag
     assert -2 < version.age < 60
-    assert objects.put(there, b"two", create=True) is None
-    assert objects.put(there, b"two", match='"0"') is None
+    assert object_store.put(there, b"two", create=True) is None
+    assert object_store.put(there, b"two", match='"0"') is None
     assert there.read_text() == "one"
-    assert objects.put(there, b"two", match=tag) not in {tag, None}
+    assert object_store.put(there, b"two", match=tag) not in {tag, None}
     assert there.read_text() == "two"
     assert there.parent.exists()
-    objects.delete(there)
-    objects.delete(there)
-    assert objects.put(there, b"three", match=tag) is None
+    object_store.delete(there)
+    object_store.delete(there)
+    assert object_store.put(there, b"three", match=tag) is None
     assert not there.exists()
-    objects.put(there, b"")
+    object_store.put(there, b"")
     assert for_arrow(there).read() == b""
 
 
 def test_long_listings_are_whole(remote: str, monkeypatch) -> None:
     folder = place(remote)
     for number in range(7):
-        objects.put(folder / f"{number}", b"")
-    objects.put(folder / "below" / "x", b"")
-    call = objects._call
+        object_store.put(folder / f"{number}", b"")
+    object_store.put(folder / "below" / "x", b"")
+    call = object_store._call
     pages = []
 
     def small(*arguments: object, **options: object) -> object:
         pages.append(options)
         return call(*arguments, **options, MaxKeys=3)
 
-    monkeypatch.setattr(objects, "_call", small)
-    found = objects.listing(folder)
+    monkeypatch.setattr(object_store, "_call", small)
+    found = object_store.listing(folder)
     assert sorted((entry.name, entry.folder) for entry in found) == [
         *((f"{n}", False) for n in range(7)),
         ("below", True),
@@ -109,15 +109,15 @@ def test_long_listings_are_whole(remote: str, monkeypatch) -> None:
 def test_of_many_conditional_puts_one_succeeds(remote: str, condition: str) -> None:
     """Those of threads; `test_contract` has processes. Contents differ, for an ETag is one of the content."""
     there = place(remote) / "a"
-    tag = objects.put(there, b"seen by all")
+    tag = object_store.put(there, b"seen by all")
     if condition == "create":
-        objects.delete(there)
+        object_store.delete(there)
     for turn in range(3):
         answers, barrier = [], threading.Barrier(4)
 
         def attempt(number: int, turn: int, options: dict, answers: list, barrier: threading.Barrier) -> None:
             barrier.wait()
-            answers.append(objects.put(there, b"%d of %d" % (number, turn), **options))
+            answers.append(object_store.put(there, b"%d of %d" % (number, turn), **options))
 
         options = {"create": True} if condition == "create" else {"match": tag}
         threads = [
@@ -128,41 +128,41 @@ def test_of_many_conditional_puts_one_succeeds(remote: str, condition: str) -> N
         for thread in threads:
             thread.join()
         assert len([answer for answer in answers if answer is not None]) == 1
-        tag = objects.get(there)[1]
+        tag = object_store.get(there)[1]
         assert tag in answers
         if condition == "create":
-            objects.delete(there)
+            object_store.delete(there)
 
 
 @pytest.mark.parametrize("arrived", [True, False])
 def test_a_put_whose_answer_was_lost_counts(remote: str, monkeypatch, arrived: bool) -> None:
     """The client repeats a request that got no answer, and the repeated one is refused for the sake of the first."""
-    there, call = place(remote) / "a", objects._call
+    there, call = place(remote) / "a", object_store._call
 
     def repeated(address: Address, request: str, **options: object) -> object:
         if request == "put_object":
             call(address, request, **(options if arrived else options | {"Metadata": {"writer": "another"}}))
         return call(address, request, **options)
 
-    monkeypatch.setattr(objects, "_call", repeated)
-    assert (objects.put(there, b"one", create=True) is not None) is arrived
+    monkeypatch.setattr(object_store, "_call", repeated)
+    assert (object_store.put(there, b"one", create=True) is not None) is arrived
 
 
 def test_a_busy_storage_is_asked_again(remote: str, monkeypatch) -> None:
-    there, call, busy = place(remote) / "a", objects._call, [409, 409]
+    there, call, busy = place(remote) / "a", object_store._call, [409, 409]
 
     def conflicted(address: Address, request: str, **options: object) -> object:
         if request == "put_object" and busy:
-            raise objects._Refused("conflict", busy.pop())
+            raise object_store._Refused("conflict", busy.pop())
         return call(address, request, **options)
 
-    monkeypatch.setattr(objects, "_call", conflicted)
-    monkeypatch.setattr(objects.time, "sleep", lambda seconds: None)
-    assert objects.put(there, b"one", create=True)
+    monkeypatch.setattr(object_store, "_call", conflicted)
+    monkeypatch.setattr(object_store.time, "sleep", lambda seconds: None)
+    assert object_store.put(there, b"one", create=True)
     assert busy == []
     busy += [409] * 100
     with pytest.raises(StoreError, match="answered 20 times that it is busy"):
-        objects.put(there, b"one")
+        object_store.put(there, b"one")
 
 
 def in_another_process(code: str, **environment: str) -> str:
@@ -192,7 +192,7 @@ def test_errors_say_what_to_do_and_no_secrets(remote: str) -> None:
     )
     assert "give credentials that may read and write there" in unknown
     with pytest.raises(StoreError, match=r"no-such-bucket/x: cannot be listed: NoSuchBucket: .*; create the bucket"):
-        objects.listing(Address("no-such-bucket", "x"))
+        object_store.listing(Address("no-such-bucket", "x"))
 
 
 def test_a_missing_extra_is_named(bucket: str) -> None:
@@ -204,11 +204,11 @@ def test_a_missing_extra_is_named(bucket: str) -> None:
 
 def test_a_forked_child_has_a_client_of_its_own(remote: str) -> None:
     there = place(remote) / "a"
-    objects.put(there, b"one")
+    object_store.put(there, b"one")
     child = os.fork()
     if child == 0:
         try:
-            os._exit(0 if objects.put(there, b"two") else 1)
+            os._exit(0 if object_store.put(there, b"two") else 1)
         finally:
             os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
@@ -216,5 +216,5 @@ def test_a_forked_child_has_a_client_of_its_own(remote: str) -> None:
 
 
 def test_places_import_nothing_heavy() -> None:
-    code = "import sys, aimlib.places; print({'s3fs', 'fsspec', 'pyarrow', 'torch'} & set(sys.modules))"
+    code = "import sys, aimlib.paths; print({'s3fs', 'fsspec', 'pyarrow', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -21,8 +21,8 @@ from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.errors import StoreError
 from aimlib.registry import backbones
-from aimlib.training import checkpoints
-from aimlib.training.keeper import Save
+from aimlib.training import checkpointing
+from aimlib.training.checkpoint_manager import Save
 from aimlib.training.loop import Outcome, Paused, outcome_so_far, train
 
 VGG = {"name": "vgg16_bn", "widths": [2, 2, 2, 2, 2], "dense": [8, 8], "dropout": 0.5}
@@ -165,7 +165,7 @@ def test_where_it_may_pause(tmp_path: Path) -> None:
     for _ in range(11):
         with pytest.raises(Paused) as caught:
             train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=lambda: True)
-        found = checkpoints.load(tmp_path, "run")
+        found = checkpointing.load(tmp_path, "run")
         assert found is not None
         state = found.under_way or {"validation": {"seen": 0}, "test": {"seen": 0}, "step": 0}
         assert (caught.value.epochs, caught.value.step) == (len(found.epochs), state["step"])
@@ -194,7 +194,7 @@ def test_stopping_at_a_number_of_epochs_and_going_on(tmp_path: Path) -> None:
             )
         assert (caught.value.epochs, caught.value.step) == (budget, 0)
         assert done == list(range(1, budget + 1))
-        found = checkpoints.load(tmp_path, "run")
+        found = checkpointing.load(tmp_path, "run")
         assert found is not None
         assert found.under_way is None
         assert len(found.epochs) == budget
@@ -223,7 +223,7 @@ def test_every_save_is_told_and_a_pause_saves_once(tmp_path: Path) -> None:
     keep: dict[str, Any] = {"run_id": "run", "checkpoint_directory": tmp_path, "on_checkpoint": saved.append}
     with pytest.raises(Paused):  # after an epoch that was saved already
         train(config, data, **keep, checkpoint_share=np.inf, on_epoch=done.append, pause=lambda: len(done) == 2)
-    assert saved == [tmp_path / checkpoints.FILE] * 2
+    assert saved == [tmp_path / checkpointing.FILE] * 2
     with pytest.raises(Paused):  # in the middle of an epoch, whatever the share says
         train(config, data, **keep, checkpoint_share=0.0, pause=At(2))
     assert len(saved) == 3
@@ -279,7 +279,7 @@ def test_a_checkpoint_of_an_earlier_format_is_gone_on_with(number: int, tmp_path
     whole = without_clock(train(config, data))
     with pytest.raises(Paused):
         train(config, data, run_id="run", checkpoint_directory=tmp_path, on_epoch=done.append, pause=lambda: bool(done))
-    path = tmp_path / checkpoints.FILE
+    path = tmp_path / checkpointing.FILE
     state = torch.load(path, weights_only=True)
     assert (state["format"], state["under_way"]) == (3, None)
     lacking = {"step", "data_on", "peak_device_bytes"} | ({"under_way"} if number == 1 else set())
@@ -292,7 +292,7 @@ def test_an_epoch_under_way_that_is_damaged(damage: dict[str, Any], tmp_path: Pa
     config, data = run_config(model=MLP), data_set()
     with pytest.raises(Paused):
         train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=At(2))
-    path = tmp_path / checkpoints.FILE
+    path = tmp_path / checkpointing.FILE
     state = torch.load(path, weights_only=True)
     torch.save({**state, "under_way": {**state["under_way"], **damage}}, path)
     with pytest.raises(StoreError, match=r"does not fit.*delete it"):
@@ -319,7 +319,7 @@ def test_a_paused_run_that_is_given_up(selection: str, tmp_path: Path) -> None:
     assert without_clock(pruned) == {**short, "status": pruned.status, "reason": pruned.reason}
     assert pruned.seconds > sum(row["seconds"] for row in pruned.epochs)
     assert pruned.attempts == 1
-    assert (tmp_path / checkpoints.FILE).exists(), "it can still be gone on with"
+    assert (tmp_path / checkpointing.FILE).exists(), "it can still be gone on with"
 
 
 def test_an_epoch_under_way_is_not_in_the_outcome_so_far(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_an_epoch_under_way_is_not_in_the_outcome_so_far(tmp_path: Path) -> None
         with pytest.raises(Paused):
             train(config, data, run_id="run", checkpoint_directory=tmp_path, pause=At(times))
         assert len(outcome_so_far(config, data, tmp_path, "run", "given up").epochs) == epochs
-    found = checkpoints.load(tmp_path, "run")
+    found = checkpointing.load(tmp_path, "run")
     assert found is not None
     assert found.under_way is not None
 
@@ -366,7 +366,7 @@ def test_a_pause_whose_save_is_refused_costs_the_steps_since_the_last_one_and_no
         with pytest.raises(Paused) as paused:
             attempt()
         assert (paused.value.epochs, paused.value.step) == (asked[-1].epochs, asked[-1].step)
-        file = folder / checkpoints.FILE
+        file = folder / checkpointing.FILE
         files.append(file.read_bytes() if file.exists() else b"")
     outcome = attempt()
     assert len(asked) >= 3

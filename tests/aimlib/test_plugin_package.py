@@ -38,7 +38,7 @@ def run(environment: dict[str, str], *arguments: str, folder: Path | None = None
 
 
 def test_plugins_are_listed_with_their_distribution(installed: dict[str, str]) -> None:
-    listed = run(installed, "-c", "from ablations.cli import app; app(['plugins'])")
+    listed = run(installed, "-c", "from ablations.commands.app import app; app(['plugins'])")
     for name in ("every_nth", "smoothing"):
         assert any(name in line and "aim-extras 0.1.0" in line for line in listed.splitlines()), listed
 

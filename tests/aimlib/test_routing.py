@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny_runs import AIM, SHAPE, SMALL, model
 
-from aimlib.attachment import AimNetwork
 from aimlib.errors import UsageError
+from aimlib.memory.attach import AimNetwork
 from aimlib.models import build, skeleton
 
 TWO_BLOCKS = {**SMALL, "blocks": [2, 2]}

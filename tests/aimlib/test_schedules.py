@@ -15,9 +15,9 @@ import analysis.claims
 from aimlib.config import EarlyStoppingConfig
 from aimlib.errors import ConfigError
 from aimlib.registry import schedules, selections
+from aimlib.training.early_stopping import should_stop
 from aimlib.training.schedules.base import Schedule
 from aimlib.training.selections.base import first_best
-from aimlib.training.stopping import should_stop
 
 
 def schedule(rate: float, epochs: int, **options: Any) -> Schedule:

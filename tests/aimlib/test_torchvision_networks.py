@@ -9,10 +9,10 @@ import torch
 import torchvision
 from torch import nn
 
-from aimlib.attachment import AimNetwork, attach_memory
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError
+from aimlib.memory.attach import AimNetwork, attach_memory
 from aimlib.memory.inference import infer_layout
 from aimlib.memory.structure import Layout, trace
 from aimlib.models import build, skeleton

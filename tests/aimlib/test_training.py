@@ -15,8 +15,8 @@ from aimlib.errors import DataError
 from aimlib.models import build
 from aimlib.records import EPOCHS
 from aimlib.training.devices import device_name, pick_device
-from aimlib.training.isolation import reproducible
 from aimlib.training.loop import train
+from aimlib.training.reproducibility import reproducible
 from aimlib.training.run import Run
 from aimlib.training.splits import fixed_order
 from aimlib.training.timing import StepTimer

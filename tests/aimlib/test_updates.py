@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from aimlib.errors import ConfigError
-from aimlib.initialization import initialize
+from aimlib.memory.initialization import initialize
 from aimlib.memory.shape_rule import channels_added
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.models import count_parameters

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from aimlib.attachment import AimNetwork
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError
 from aimlib.memory import ConvReader, LinearReader
+from aimlib.memory.attach import AimNetwork
 from aimlib.models import build, skeleton, summarize
 
 SHAPE = ImageShape(3, 32, 64, 5)

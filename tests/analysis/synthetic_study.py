@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from aimlib import records
-from analysis import frozen
+from analysis import analysis_plan as frozen
 from analysis.claims import read_claim
 
 FINGERPRINT = "fingerprint0"

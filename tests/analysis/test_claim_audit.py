@@ -12,10 +12,10 @@ from synthetic_study import ARMS, SCOPE, FakeArm
 import analysis
 from aimlib import records
 from aimlib.errors import ConfigError
-from analysis import latex
 from analysis.claims import read_claim
-from analysis.document import compose
-from analysis.sheet import Sheet
+from analysis.report import latex
+from analysis.report.content import compose
+from analysis.report.tables.table import Sheet
 
 AS_RUN = {**SCOPE, "protocol": "as_run"}
 PAIR = [FakeArm("baseline", "baseline", 0.1526), FakeArm("aim", "aim", 0.2)]

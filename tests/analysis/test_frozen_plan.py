@@ -9,8 +9,8 @@ from synthetic_study import ARMS, FakeArm, freeze
 
 import analysis
 from aimlib.errors import StoreError
-from analysis import frozen
-from analysis.document import compose
+from analysis import analysis_plan
+from analysis.report.content import compose
 
 BEFORE, AFTER = "2024-05-01T11:59:00+00:00", "2024-05-01T14:30:00+00:00"
 
@@ -79,10 +79,10 @@ def test_an_arm_that_came_later_makes_its_own_comparisons_exploratory_alone(make
 
 def test_a_changed_configuration_of_an_arm_is_found_by_its_run_ids(make_study):
     directory = make_study()
-    path = directory / frozen.ANALYSIS_PLAN
+    path = directory / analysis_plan.ANALYSIS_PLAN
     document = json.loads(path.read_text())
     document["content"]["runs"][0]["run_id"] = "f" * 20
-    document["sha256"] = frozen.digest(document["frozen_at"], 0, document["content"])
+    document["sha256"] = analysis_plan.digest(document["frozen_at"], 0, document["content"])
     path.write_text(json.dumps(document))
     assert examine(directory).exploratory("baseline") == ("the configuration of arm baseline was changed",)
 
@@ -98,7 +98,7 @@ def test_a_changed_configuration_of_an_arm_is_found_by_its_run_ids(make_study):
 )
 def test_a_frozen_plan_that_was_tampered_with_is_refused(make_study, change, said):
     directory = make_study()
-    path = directory / frozen.ANALYSIS_PLAN
+    path = directory / analysis_plan.ANALYSIS_PLAN
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))

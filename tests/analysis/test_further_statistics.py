@@ -15,8 +15,8 @@ from synthetic_study import SCOPE, FakeArm
 
 import analysis
 from aimlib.errors import UsageError
-from aimlib.training.stopping import stopping_epoch
-from analysis.document import compose
+from aimlib.training.early_stopping import stopping_epoch
+from analysis.report.content import compose
 from analysis.statistics.backbones import two_backbones
 from analysis.statistics.bootstrap import bca_interval, percentile_interval, resampling_weights
 from analysis.statistics.classes import class_differences

@@ -12,8 +12,8 @@ from synthetic_study import FakeArm, FakeStudy, record, run_id, write_study
 import analysis
 from aimlib import records
 from analysis.figures import curves, marks, png
-from analysis.files import read_batches
-from analysis.plates import plates
+from analysis.reading.files import read_batches
+from analysis.report.figures import plates
 from analysis.statistics.interval import t_interval
 from analysis.statistics.paired import complete, paired_differences, pairing
 from analysis.statistics.seeds_needed import CAP, seeds_needed

@@ -20,7 +20,7 @@ def test_import_is_light():
 
 
 def test_the_report_needs_no_network():
-    modules = loaded("import analysis.rendering, analysis.study")
+    modules = loaded("import analysis.report.rendering, analysis.findings.study")
     assert modules.isdisjoint({"torch", "ray", "optuna", "ablations"})
     assert {"scipy", "matplotlib", "seaborn"} <= modules, "this test can tell"
 

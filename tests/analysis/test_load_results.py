@@ -16,7 +16,7 @@ from synthetic_study import ARMS, FINGERPRINT, FakeArm, run_id
 import analysis
 from aimlib import records
 from aimlib.errors import StoreError, UsageError
-from analysis import files, frames
+from analysis.reading import files, frames
 
 
 @pytest.fixture

@@ -11,18 +11,18 @@ from synthetic_study import ARMS
 from typer.testing import CliRunner
 
 import analysis
-from ablations.cli import app
-from aimlib import objects
+from ablations.commands.app import app
+from aimlib import object_store
 from aimlib.errors import StoreError
-from aimlib.places import place
-from analysis import rendering
+from aimlib.paths import place
+from analysis.report import rendering
 
 
 def copy(directory: Path, url: str) -> None:
     """Put every file of a study at the URL, as any tool for copying would."""
     for path in directory.rglob("*"):
         if path.is_file():
-            objects.put(place(url) / str(path.relative_to(directory)), path.read_bytes())
+            object_store.put(place(url) / str(path.relative_to(directory)), path.read_bytes())
 
 
 @pytest.mark.parametrize("compacted", [True, False])
@@ -61,11 +61,11 @@ def test_the_command_line_takes_a_url(make_study, remote: str, tmp_path: Path) -
 
 
 def test_large_objects_are_read_by_ranges(make_study, remote: str, monkeypatch) -> None:
-    from aimlib import places
+    from aimlib import paths
 
     directory = make_study(seeds=5)
     copy(directory, remote)
-    monkeypatch.setattr(places, "_WHOLE", 1000)
+    monkeypatch.setattr(paths, "_WHOLE", 1000)
     pd.testing.assert_frame_equal(analysis.load(remote).trials, analysis.load(directory).trials)
 
 
@@ -73,9 +73,9 @@ def test_odd_names_in_a_listing_are_no_files(make_study, remote: str, monkeypatc
     """SeaweedFS refuses to store them; others may not."""
     directory = make_study(seeds=5)
     copy(directory, remote)
-    call = objects._call
+    call = object_store._call
 
-    def odd(address: objects.Address, request: str, **options: object) -> object:
+    def odd(address: object_store.Address, request: str, **options: object) -> object:
         answer = call(address, request, **options)
         if request == "list_objects_v2":
             item = {"LastModified": datetime.now(UTC)}
@@ -84,7 +84,7 @@ def test_odd_names_in_a_listing_are_no_files(make_study, remote: str, monkeypatc
             answer = {**answer, "Contents": [*answer.get("Contents", []), *more]}
         return answer
 
-    monkeypatch.setattr(objects, "_call", odd)
+    monkeypatch.setattr(object_store, "_call", odd)
     assert {path.name for path in (place(remote) / "images").iterdir()} == {"fingerprint0.parquet"}
     assert len(analysis.load(remote).trials) == len(analysis.load(directory).trials)
 
@@ -97,6 +97,6 @@ def test_what_is_wrong_is_said_with_the_url(make_study, remote: str) -> None:
     directory = make_study(seeds=5)
     copy(directory, remote)
     broken = next((place(remote) / "segments").iterdir())
-    objects.put(broken, b"PAR1")
+    object_store.put(broken, b"PAR1")
     with pytest.raises(StoreError, match=f"{broken}: not a readable Parquet file"):
         analysis.load(remote)

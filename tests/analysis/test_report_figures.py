@@ -15,7 +15,7 @@ from synthetic_study import ARMS, FakeArm
 import analysis
 from analysis.figures import curves, forest, inline, marks, path, png, slopegraph, strip, svg
 from analysis.figures.canvas import labels
-from analysis.plates import plates
+from analysis.report.figures import plates
 
 LONG = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.17)] + [
     FakeArm(f"a rather long name of a variant, the one with number {i} at its end", "aim", 0.15 + 0.004 * i)

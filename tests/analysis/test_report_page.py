@@ -14,8 +14,8 @@ from synthetic_study import ARMS, SCOPE, FakeArm, FakeStudy, write_study
 
 import analysis
 from aimlib.errors import StoreError, UsageError
-from analysis.document import compose
-from analysis.rendering import escape_markdown
+from analysis.report.content import compose
+from analysis.report.rendering import escape_markdown
 
 HOSTILE = [
     FakeArm("<script>alert('base')</script>", "baseline", 0.15),

@@ -8,7 +8,7 @@ import numpy as np
 from synthetic_study import FakeArm
 
 import analysis
-from analysis.document import compose
+from analysis.report.content import compose
 
 
 def examine(directory):

@@ -9,12 +9,12 @@ from synthetic_study import ARMS, FakeArm, FakeStudy, write_study
 from test_report_figures import texts
 
 import analysis
-from analysis.document import compose
 from analysis.figures import budget, curves
-from analysis.screened import RANKING, RANKING_COLUMNS
+from analysis.findings.searches import RANKING, RANKING_COLUMNS
+from analysis.report.content import compose
+from analysis.report.tables.columns import explained
+from analysis.report.tables.frames import tables
 from analysis.statistics.searches import expected_best
-from analysis.table_columns import explained
-from analysis.tables import tables
 
 TRIALS = [FakeArm(f"trial_{i:04d}", "other", 0.14 + 0.004 * i) for i in range(12)]
 SWITCHES = [

@@ -18,8 +18,8 @@ import yaml
 from programs import Programs
 
 from ablations import cluster
-from ablations.resources import Resources
-from ablations.study import shipped_studies
+from ablations.spec.resources import Resources
+from ablations.spec.study import shipped_studies
 from aimlib.errors import ConfigError
 
 HERE = Path(__file__).parent
@@ -104,7 +104,7 @@ def test_an_unknown_file_names_the_others() -> None:
 
 
 def test_the_command_prints_and_lists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from ablations.cli import main
+    from ablations.commands.app import main
 
     monkeypatch.setattr(sys, "argv", ["ablate", "cluster", "slurm", "--set", "nodes=3"])
     with pytest.raises(SystemExit) as end:

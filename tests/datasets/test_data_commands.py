@@ -23,7 +23,7 @@ def options(dogs: Any) -> list[str]:
 
 
 def test_import_and_help_are_light() -> None:
-    code = f"import sys, ablations.data_cli\nheavy = set({HEAVY}) & set(sys.modules)\nassert not heavy, heavy"
+    code = f"import sys, ablations.commands.data\nheavy = set({HEAVY}) & set(sys.modules)\nassert not heavy, heavy"
     subprocess.run([sys.executable, "-c", code], check=True)
     result = run("--help")
     assert result.exit_code == 0

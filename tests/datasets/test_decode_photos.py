@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aimlib.datasets.decode import DecodeError, decode
+from aimlib.datasets.decoding import DecodeError, decode
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from aimlib.datasets import packing
-from aimlib.datasets.decode import decode
+from aimlib.datasets.decoding import decode
 from aimlib.datasets.fingerprint import with_fingerprint
 from aimlib.datasets.packed import find_pack, pack, pack_folder
 from aimlib.datasets.recipe import Recipe

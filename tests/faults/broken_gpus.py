@@ -18,15 +18,15 @@ import ray._private.services as services
 from ray.cluster_utils import Cluster
 from tiny_study import changed, failures, write
 
-import ablations.launch
-from ablations.execution.endings import Blame, Ending
+import ablations.sessions.launch
+from ablations.execution.attempts import Blame, Ending
 from ablations.execution.packing import Slot
-from ablations.execution.queue import Over, Queue
 from ablations.execution.ray import placeholders
-from ablations.execution.ray_executor import RayExecutor
-from ablations.execution.stopping import Stop
-from ablations.resources import Resources
-from ablations.task import Task
+from ablations.execution.ray.executor import RayExecutor
+from ablations.execution.scheduler import Over, Queue
+from ablations.execution.signals import Stop
+from ablations.execution.task import Task
+from ablations.spec.resources import Resources
 from aimlib.errors import UsageError
 
 services.resolve_ip_for_localhost = lambda host: host
@@ -84,7 +84,7 @@ def executor(broken: Collection[tuple[str, str]], once: str = "", seconds: float
             """Declared GPUs are not there."""
 
         def worker(self) -> type:
-            from ablations.execution.worker import Worker, execute
+            from ablations.execution.ray.trainable import Worker, execute
 
             class Broken(Worker):
                 def _compute(self) -> Ending:
@@ -191,8 +191,8 @@ def study() -> dict[str, Any]:
     """Every GPU fails under a real study."""
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), changed({"resources": {"gpus": 1.0, "max_retries": 0}}))
-        ablations.launch.RayExecutor = executor([(first, "0"), (first, "1"), (second, "0")])  # type: ignore[misc]
-        found = ablations.launch.run(path, Path(folder) / "out", address=cluster.address)
+        ablations.sessions.launch.RayExecutor = executor([(first, "0"), (first, "1"), (second, "0")])  # type: ignore[misc]
+        found = ablations.sessions.launch.run(path, Path(folder) / "out", address=cluster.address)
         return {
             "interrupted": found.interrupted,
             "code": found.code,

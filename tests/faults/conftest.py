@@ -12,7 +12,7 @@ import pytest
 from scene import Ground, Scene
 from tiny_study import changed, numbers, write
 
-from ablations.launch import run
+from ablations.sessions.launch import run
 
 LONG: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 120, "seeds": 3}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ray._private.services as services
 
-from ablations.cli import main
+from ablations.commands.app import main
 
 services.resolve_ip_for_localhost = lambda host: host
 main()

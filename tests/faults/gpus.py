@@ -10,12 +10,12 @@ from typing import Any
 import ray._private.services as services
 from ray.cluster_utils import Cluster
 
-from ablations.execution.endings import Blame, Ending
-from ablations.execution.queue import Queue
-from ablations.execution.ray_executor import RayExecutor
-from ablations.execution.stopping import Stop
-from ablations.resources import Resources
-from ablations.task import Task
+from ablations.execution.attempts import Blame, Ending
+from ablations.execution.ray.executor import RayExecutor
+from ablations.execution.scheduler import Queue
+from ablations.execution.signals import Stop
+from ablations.execution.task import Task
+from ablations.spec.resources import Resources
 from aimlib.errors import UsageError
 
 services.resolve_ip_for_localhost = lambda host: host
@@ -53,7 +53,7 @@ class Executor(RayExecutor):
         """Declared GPUs are not there."""
 
     def worker(self) -> type:
-        from ablations.execution.worker import Worker
+        from ablations.execution.ray.trainable import Worker
 
         class Looking(Worker):
             """Looks for GPUs for a second; the first of the arm `half` is out of memory once."""

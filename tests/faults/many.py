@@ -12,13 +12,13 @@ import threading
 import time
 from typing import Any
 
-from ablations.execution.endings import Blame, Ending
-from ablations.execution.queue import Queue
-from ablations.execution.ray_executor import RayExecutor
-from ablations.execution.stopping import Stop
-from ablations.resources import Resources
-from ablations.sight import Outline, Progress
-from ablations.task import Task
+from ablations.execution.attempts import Blame, Ending
+from ablations.execution.ray.executor import RayExecutor
+from ablations.execution.scheduler import Queue
+from ablations.execution.signals import Stop
+from ablations.execution.task import Task
+from ablations.progress import Outline, Progress
+from ablations.spec.resources import Resources
 
 
 class Driver:
@@ -58,7 +58,7 @@ class Driver:
 
 class Executor(RayExecutor):
     def worker(self) -> type:
-        from ablations.execution.worker import Worker
+        from ablations.execution.ray.trainable import Worker
 
         class Nothing(Worker):
             """Ends at once."""

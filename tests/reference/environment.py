@@ -18,8 +18,8 @@ from torch import Tensor
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet, Images
 from aimlib.datasets.fingerprint import with_fingerprint
-from aimlib.training import checkpoints
-from aimlib.training.checkpoints import Checkpoint
+from aimlib.training import checkpointing
+from aimlib.training.checkpointing import Checkpoint
 from aimlib.training.devices import device_name
 from aimlib.training.loop import Paused, train
 
@@ -96,7 +96,7 @@ def after_steps(config: RunConfig, data: DataSet, steps: int, folder: Path) -> C
             checkpoint_directory=folder,
             pause=lambda: next(asked) == steps,
         )
-    state = checkpoints.load(folder, "")
+    state = checkpointing.load(folder, "")
     assert state is not None
     assert state.under_way is not None
     assert state.under_way["step"] == steps

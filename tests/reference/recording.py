@@ -24,15 +24,16 @@ from environment import DATA, after_steps, data_set, digest, digest_of, environm
 
 import aimlib
 import analysis
-from ablations import screening, trial
-from ablations.arms import expand
-from ablations.study import read_study, shipped_studies
+from ablations.execution import run_task
+from ablations.planning.arms import expand
+from ablations.sessions import screening
+from ablations.spec.study import read_study, shipped_studies
 from aimlib.config import AugmentationConfig, RunConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.models import build
 from aimlib.registry import datasets
 from aimlib.seeding import seed_for
-from aimlib.training import generators, splits
+from aimlib.training import rng_state, splits
 from aimlib.training.augmentation import draws
 from aimlib.training.loop import train
 
@@ -147,7 +148,7 @@ def record_streams() -> None:
     all_images = np.arange(40, dtype=np.int64)
     cropped = AugmentationConfig(crop_scale=0.5, passes=2)
     training, held_out = splits.hold_out(labels, 0.25, SEED)
-    generators.seed(SEED, 3)
+    rng_state.seed(SEED, 3)
     write(
         "streams.json",
         {
@@ -205,7 +206,7 @@ def record_study() -> None:
         file = folder / "reference.yaml"
         file.write_text(yaml.safe_dump(recipes.STUDY, sort_keys=False), encoding="utf-8")
         out = folder / "study"
-        with mock.patch.object(trial, "train", Interrupted()):
+        with mock.patch.object(run_task, "train", Interrupted()):
             found = screening.run(file, out, executor="inline")
         print(found.session)
         assert found.session.failed

@@ -37,7 +37,7 @@ from aimlib.datasets.base import ImageShape
 from aimlib.models import build
 from aimlib.registry import FAMILIES, datasets
 from aimlib.seeding import seed_for
-from aimlib.training import generators, splits
+from aimlib.training import rng_state, splits
 from aimlib.training.augmentation import draws
 from aimlib.training.loop import train
 
@@ -155,7 +155,7 @@ def test_streams_of_random_numbers_keep_their_names_and_numbers() -> None:
 def test_the_global_generators_start_where_they_did() -> None:
     with torch.random.fork_rng(devices=[]):
         before = np.random.get_state()
-        generators.seed(7, 3)
+        rng_state.seed(7, 3)
         assert torch.rand(3).tolist() == STREAMS["after seeding"]["torch"]
         assert np.random.random(3).tolist() == STREAMS["after seeding"]["numpy"]
         np.random.set_state(before)

@@ -21,7 +21,7 @@ from environment import DATA, is_that_of, read
 from test_studies import lost
 
 import analysis
-from ablations import screening
+from ablations.sessions import screening
 from analysis.query import select, summarise
 
 STUDY = read("study.json")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from environment import DATA, read
 
-from ablations.arms import Arm, expand
-from ablations.study import read_study
+from ablations.planning.arms import Arm, expand
+from ablations.spec.study import read_study
 from aimlib.config import RunConfig
 
 STUDIES = sorted(path.stem for path in (DATA / "studies").glob("*.yaml"))

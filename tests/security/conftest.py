@@ -14,7 +14,7 @@ from victims import STUDY, Victim
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of a study that has run."""
-    from ablations.launch import run
+    from ablations.sessions.launch import run
 
     folder = tmp_path_factory.mktemp("finished")
     path = folder / "study.yaml"

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from ablations import cluster_diagnosis
-from ablations.diagnosis import doctor
-from ablations.finding import Finding
-from ablations.loopback import Listener
+from ablations.commands.doctor import cluster
+from ablations.commands.doctor.finding import Finding
+from ablations.commands.doctor.machine import doctor
+from ablations.execution.ray.loopback import Listener
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_the_mode_of_the_token(home: Path, mode: int, state: str) -> None:
     path.parent.mkdir()
     path.write_text("secret-token")
     path.chmod(mode)
-    found = only(cluster_diagnosis.token())
+    found = only(cluster.token())
     assert found.state == state
     assert "secret-token" not in found.message + found.remedy
     if state == "problem":
@@ -51,33 +51,33 @@ def test_the_mode_of_the_token(home: Path, mode: int, state: str) -> None:
 
 
 def test_where_the_token_may_be_otherwise(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert only(cluster_diagnosis.token()).state == "ok"
+    assert only(cluster.token()).state == "ok"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "nowhere"))
-    missing = only(cluster_diagnosis.token())
+    missing = only(cluster.token())
     assert (missing.state, str(home / "nowhere") in missing.remedy) == ("problem", True)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret-token")
-    inherited = only(cluster_diagnosis.token())
+    inherited = only(cluster.token())
     assert inherited.state == "note"
     assert "secret-token" not in inherited.message + inherited.remedy
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    assert only(cluster_diagnosis.token()).state == "problem"
+    assert only(cluster.token()).state == "problem"
 
 
 # Who listens
 
 
 def test_no_ray_and_a_ray_on_the_loopback_interface() -> None:
-    assert only(cluster_diagnosis.exposure([Listener("0.0.0.0", 22, 1, "sshd")])).message == "no Ray is running here"
-    found = only(cluster_diagnosis.exposure([Listener("127.0.0.1", 6379, 1, "gcs_server")]))
+    assert only(cluster.exposure([Listener("0.0.0.0", 22, 1, "sshd")])).message == "no Ray is running here"
+    found = only(cluster.exposure([Listener("127.0.0.1", 6379, 1, "gcs_server")]))
     assert (found.state, found.message) == ("ok", "1, on the loopback interface only")
 
 
 def test_a_dashboard_that_the_network_reaches() -> None:
-    found = only(cluster_diagnosis.exposure([Listener("0.0.0.0", 8265, 1, "dashboard.py")]))
+    found = only(cluster.exposure([Listener("0.0.0.0", 8265, 1, "dashboard.py")]))
     assert (found.subject, found.state) == ("Ray dashboard", "problem")
     assert "CVE-2023-48022" in found.message
     assert "--dashboard-host=127.0.0.1" in found.remedy
-    assert only(cluster_diagnosis.exposure([Listener("127.0.0.1", 8265, 1, "dashboard.py")])).state == "ok"
+    assert only(cluster.exposure([Listener("127.0.0.1", 8265, 1, "dashboard.py")])).state == "ok"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -94,7 +94,7 @@ def test_a_head_that_asks_for_no_token(said: str | None, state: str) -> None:
     try:
         assert head.stdout
         head.stdout.readline()
-        found = only(cluster_diagnosis.exposure([Listener("::", 6379, head.pid, "gcs_server")]))
+        found = only(cluster.exposure([Listener("::", 6379, head.pid, "gcs_server")]))
     finally:
         head.communicate(b"\n")
     assert (found.subject, found.state) == ("Ray head", state)
@@ -115,7 +115,7 @@ def mounts(tmp_path: Path, kind: str) -> Path:
 @pytest.mark.parametrize(("kind", "state"), [("nfs4", "ok"), ("fuse.gcsfuse", "ok"), ("ext4", "note"), ("xfs", "note")])
 def test_whether_nodes_share_the_directory(tmp_path: Path, kind: str, state: str) -> None:
     out = tmp_path / "results"
-    shared, clock = cluster_diagnosis.storage(out, mounts(tmp_path, kind))
+    shared, clock = cluster.storage(out, mounts(tmp_path, kind))
     assert (shared.subject, shared.state) == ("study storage", state)
     assert f"{kind} at {tmp_path}" in shared.message
     assert ("all nodes mount" in shared.remedy) == (state == "note")
@@ -134,7 +134,7 @@ def test_storage_without_links_or_locks(
         raise OSError(errno.ENOTSUP if call == "link" else errno.ENOLCK, "not supported")
 
     monkeypatch.setattr("os.link" if call == "link" else "fcntl.flock", refuse)
-    found = only(cluster_diagnosis.storage(tmp_path, mounts(tmp_path, "fuse.s3fs")))
+    found = only(cluster.storage(tmp_path, mounts(tmp_path, "fuse.s3fs")))
     assert found.state == "problem"
     assert "fuse.s3fs" in found.message
     assert advice in found.message
@@ -143,10 +143,10 @@ def test_storage_without_links_or_locks(
 
 @pytest.mark.parametrize(("offset", "word"), [(60.0, "60 s behind the"), (-3600.0, "3600 s ahead of the")])
 def test_clocks_that_disagree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: float, word: str) -> None:
-    now = cluster_diagnosis.time.time
+    now = cluster.time.time
     # The server's stamps are right, so this machine's clock is moved the other way.
-    monkeypatch.setattr(cluster_diagnosis, "time", SimpleNamespace(time=lambda: now() - offset))
-    _, clock = cluster_diagnosis.storage(tmp_path, mounts(tmp_path, "nfs4"))
+    monkeypatch.setattr(cluster, "time", SimpleNamespace(time=lambda: now() - offset))
+    _, clock = cluster.storage(tmp_path, mounts(tmp_path, "nfs4"))
     assert clock.state == "problem"
     assert word in clock.message
     assert "chrony" in clock.remedy
@@ -154,14 +154,14 @@ def test_clocks_that_disagree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, o
 
 def test_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(total=64 * 2**20, free=60 * 2**20)
-    monkeypatch.setattr(cluster_diagnosis.shutil, "disk_usage", lambda _: usage)
-    small = only(cluster_diagnosis.shared_memory(tmp_path))
+    monkeypatch.setattr(cluster.shutil, "disk_usage", lambda _: usage)
+    small = only(cluster.shared_memory(tmp_path))
     assert (small.state, "60 of 64 MiB" in small.message) == ("note", True)
     assert "--shm-size" in small.remedy
     assert "emptyDir" in small.remedy
     usage.free = usage.total = 8 * 2**30
-    assert only(cluster_diagnosis.shared_memory(tmp_path)).state == "ok"
-    assert only(cluster_diagnosis.shared_memory(tmp_path / "none")).state == "note"
+    assert only(cluster.shared_memory(tmp_path)).state == "ok"
+    assert only(cluster.shared_memory(tmp_path / "none")).state == "note"
 
 
 def test_the_doctor_asks_all_of_them(tmp_path: Path) -> None:

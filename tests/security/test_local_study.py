@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from victims import Victim
 
-from ablations.loopback import Listener, listeners
+from ablations.execution.ray.loopback import Listener, listeners
 
 
 def below(process: int) -> set[int]:
@@ -39,7 +39,7 @@ def test_a_local_study_listens_on_the_loopback_interface_alone(victim: Victim, t
     home = tmp_path / "home"
     home.mkdir()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH")}
-    command = [sys.executable, "-m", "ablations.cli", "run", str(victim.study), "--out", str(victim.directory)]
+    command = [sys.executable, "-m", "ablations.commands.app", "run", str(victim.study), "--out", str(victim.directory)]
     driver = subprocess.Popen(
         [*command, "--set", "training.epochs=3"],
         env=environment | {"HOME": str(home)},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.loopback import Listener, listeners, on_loopback
+from ablations.execution.ray.loopback import Listener, listeners, on_loopback
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from victims import Bomb, Victim
 
-from ablations.study import read_study
+from ablations.spec.study import read_study
 from aimlib.errors import ConfigError, UsageError
 
 READS = ("load", "load several", "examine", "status", "results", "results --csv", "report")
@@ -162,7 +162,7 @@ def forms(victim: Victim, run_id: str) -> dict[str, bytes]:
     "form", [*(pytest.param(form, marks=pytest.mark.slow) for form in ("pickle", "archive")), "state"]
 )
 def test_a_checkpoint_is_never_unpickled(victim: Victim, form: str) -> None:
-    from aimlib.training.checkpoints import FILE
+    from aimlib.training.checkpointing import FILE
 
     run_id = victim.runs[0].stem
     victim.runs[0].unlink()

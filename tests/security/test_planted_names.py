@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from victims import Victim
 
-from ablations.study import StudySpec
+from ablations.spec.study import StudySpec
 from aimlib.errors import ConfigError, StoreError
 
 _HARMLESS = ("../../x", "<script>alert(1)</script>", "[bold]x[/bold]", "CON", "a'; drop table x", "{{7*7}}", "$(id)")

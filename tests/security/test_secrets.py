@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from victims import Victim
 
-from ablations.provenance import checkout_state, provenance
+from ablations.execution.provenance import checkout_state, provenance
 from aimlib.errors import UsageError
 
 SECRETS = {
@@ -73,11 +73,11 @@ def test_the_environment_is_not_in_rows_plans_reports_or_messages(
 
 _SESSION = """
 import os, sys
-from ablations.loopback import on_loopback
-from ablations.tokens import prepare_token
+from ablations.execution.ray.loopback import on_loopback
+from ablations.execution.ray.auth import prepare_token
 prepare_token()
 with on_loopback():
-    from ablations.cli import main
+    from ablations.commands.app import main
     sys.argv = ["ablate", "run", sys.argv[1], "--out", sys.argv[2]]
     main()
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.tokens import default_path, prepare_token, readable_by_others, token_file
+from ablations.execution.ray.auth import default_path, prepare_token, readable_by_others, token_file
 from aimlib.errors import UsageError
 
 
@@ -138,8 +138,8 @@ def test_the_mode_is_set_only_where_ray_will_notice(monkeypatch: pytest.MonkeyPa
 
 _SESSION = """
 import json, os, sys
-from ablations.loopback import listeners, on_loopback
-from ablations.tokens import prepare_token, token_file
+from ablations.execution.ray.loopback import listeners, on_loopback
+from ablations.execution.ray.auth import prepare_token, token_file
 
 
 if sys.argv[1] == "before":

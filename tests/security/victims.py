@@ -128,7 +128,7 @@ class Victim:
         """Run the command line in this process, `UsageError` passed on; return what it printed."""
         from typer.main import get_command
 
-        from ablations.cli import app
+        from ablations.commands.app import app
 
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), contextlib.suppress(SystemExit):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from aimlib.places import Place, for_arrow, place
+from aimlib.paths import Place, for_arrow, place
 from aimlib.records import RUNS, SCHEMA_VERSION, SEGMENTS, TRIALS, RunRecord
 
 _VALUES: dict[str, Any] = {"text": "some text", "integer": 7, "number": 0.25, "boolean": False}

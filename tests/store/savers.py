@@ -24,7 +24,7 @@ import torch
 
 from ablations.store import ResultStore
 from ablations.store.save_slots import SLOTS, SaveSlots
-from aimlib.training import checkpoints
+from aimlib.training import checkpointing
 
 CHUNK = 2**16
 where, plan = sys.argv[1], json.loads(sys.argv[2])
@@ -44,13 +44,13 @@ def slowly(handle: int) -> None:
     synchronise(handle)
 
 
-def state(run_id: str, epochs: int) -> checkpoints.Checkpoint:
+def state(run_id: str, epochs: int) -> checkpointing.Checkpoint:
     weights = torch.full((plan["size"] // 4,), float(epochs))
-    return checkpoints.Checkpoint(run_id, [], torch.zeros(0), {"weights": weights}, {}, 1.0, 1, "")
+    return checkpointing.Checkpoint(run_id, [], torch.zeros(0), {"weights": weights}, {}, 1.0, 1, "")
 
 
 def save(store: ResultStore, run_id: str, epochs: int) -> None:
-    checkpoints.save(state(run_id, epochs), store.checkpoint_directory(run_id))
+    checkpointing.save(state(run_id, epochs), store.checkpoint_directory(run_id))
     store.keep_checkpoint(run_id)
 
 

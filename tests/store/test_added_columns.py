@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ablations.store import ResultStore, tables
+from ablations.store import ResultStore, parquet_files
 from aimlib import records
 from aimlib.errors import StoreError
 from aimlib.records import ADDED, RUNS, SEGMENTS, TRIALS, run_schema, to_table, write_table
-from analysis.files import read_failures, read_settled
+from analysis.reading.files import read_failures, read_settled
 
 from .sample import files_in, identity, make_record, rows_in
 
@@ -72,7 +72,7 @@ def test_an_old_version_compacts_newer_rows_and_keeps_their_columns(
     before, since = put(tmp_path, 1, as_old=True), put(tmp_path, 2, as_old=False)
     known = pa.schema([field for field in run_schema() if field.name not in ADDED], metadata=run_schema().metadata)
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "run_schema", lambda: known)
+        patch.setattr(parquet_files, "run_schema", lambda: known)
         assert store.compact(1) == 2
     found = {row["run_id"]: row for row in read_settled(tmp_path, NAMES).to_pylist()}
     assert found[before]["step"] is None
@@ -84,13 +84,13 @@ def test_a_row_is_compared_with_one_in_an_old_segment(tmp_path: Path) -> None:
     segment = tmp_path / f"{identity(9)}.parquet"
     new = to_table(make_record(identity(1)))
     write_table(old(new), segment)
-    assert tables.holds(segment, old(new))
-    assert not tables.holds(segment, new)
+    assert parquet_files.holds(segment, old(new))
+    assert not parquet_files.holds(segment, new)
     nulls = {name: pa.nulls(1, new.schema.field(name).type) for name in ADDED}
     same: Any = new
     for name, column in nulls.items():
         same = same.set_column(same.column_names.index(name), new.schema.field(name), column)
-    assert tables.holds(segment, same)
+    assert parquet_files.holds(segment, same)
 
 
 def test_a_failure_of_an_old_version_reads(tmp_path: Path) -> None:

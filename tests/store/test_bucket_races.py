@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ablations.store import ResultStore, Terms, checkpoints, leases, tables
-from aimlib import objects
+from ablations.store import ResultStore, Terms, checkpoints, leases, parquet_files
+from aimlib import object_store
 from aimlib.errors import StoreError
-from aimlib.places import place
+from aimlib.paths import place
 
 from .sample import files_in, identity, make_record, rows_in
 
@@ -21,12 +21,12 @@ RUN = identity(1)
 
 def between(monkeypatch, request: str, act: object, *, before: bool) -> None:
     """Do something once, just before or after this process puts a run file."""
-    put = objects.put
+    put = object_store.put
 
-    def disturbed(address: objects.Address, content: bytes, **condition: object) -> str | None:
+    def disturbed(address: object_store.Address, content: bytes, **condition: object) -> str | None:
         if f"/{request}/" not in str(address):
             return put(address, content, **condition)
-        monkeypatch.setattr(objects, "put", put)
+        monkeypatch.setattr(object_store, "put", put)
         if before:
             act()
         tag = put(address, content, **condition)
@@ -34,7 +34,7 @@ def between(monkeypatch, request: str, act: object, *, before: bool) -> None:
             act()
         return tag
 
-    monkeypatch.setattr(objects, "put", disturbed)
+    monkeypatch.setattr(object_store, "put", disturbed)
 
 
 def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(remote: str, monkeypatch) -> None:
@@ -74,34 +74,36 @@ def test_a_compaction_that_hung_writes_no_segment(remote: str, monkeypatch) -> N
     monkeypatch.setattr(leases.Lease, "_keep", lambda lease: None)
     now = [0.0]
     terms = Terms(60.0, lambda: now[0], lambda seconds: now.__setitem__(0, now[0] + seconds))
-    head = objects.head
-    monkeypatch.setattr(objects, "head", lambda a: (found := head(a)) and objects.Version(found.tag, 1e6, found.writer))
+    head = object_store.head
+    monkeypatch.setattr(
+        object_store, "head", lambda a: (found := head(a)) and object_store.Version(found.tag, 1e6, found.writer)
+    )
     hung, other = ResultStore(remote, terms), ResultStore(remote, terms)
     hung.commit(make_record(RUN, host="first"))
     hung.commit(make_record(identity(2), host="first"))
-    write = tables.write_segment
+    write = parquet_files.write_segment
 
     def stopped(paths: object, segment: Path) -> None:
         write(paths, segment)
-        monkeypatch.setattr(tables, "write_segment", write)
+        monkeypatch.setattr(parquet_files, "write_segment", write)
         other.commit(make_record(identity(3), host="first"))
         assert other.compact(at_least=1) == 3
 
-    monkeypatch.setattr(tables, "write_segment", stopped)
+    monkeypatch.setattr(parquet_files, "write_segment", stopped)
     assert hung.compact(at_least=1) == 0
     assert len(files_in(remote, "segments")) == 1
     assert set(rows_in(remote)) == {identity(number) for number in (1, 2, 3)}
 
 
 def test_a_server_without_conditional_writes_is_refused(remote: str, monkeypatch) -> None:
-    call = objects._call
+    call = object_store._call
 
-    def deaf(address: objects.Address, request: str, **options: object) -> object:
+    def deaf(address: object_store.Address, request: str, **options: object) -> object:
         for condition in ("IfNoneMatch", "IfMatch"):
             options.pop(condition, None)
         return call(address, request, **options)
 
-    monkeypatch.setattr(objects, "_call", deaf)
+    monkeypatch.setattr(object_store, "_call", deaf)
     with pytest.raises(StoreError, match=r"does not honour conditional writes \(If-None-Match, If-Match\)"):
         ResultStore(remote)
     assert list(place(remote).iterdir()) == [], "the trial is removed"
@@ -159,7 +161,7 @@ def test_odd_names_beside_a_checkpoint_are_not_fetched(remote: str, monkeypatch,
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     names = ("checkpoint.pt", ".hidden", "..", "../../escaped", "a b", "/etc/x")
     monkeypatch.setattr(
-        checkpoints.objects, "listing", lambda address: [objects.Entry(name, 0.0, folder=False) for name in names]
+        checkpoints.objects, "listing", lambda address: [object_store.Entry(name, 0.0, folder=False) for name in names]
     )
     monkeypatch.setattr(checkpoints.objects, "get", lambda address: (b"state", "tag"))
     store = ResultStore(remote)

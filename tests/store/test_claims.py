@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ablations.store import Fenced, ResultStore
-from ablations.store.locks import FileLock
+from ablations.store.file_locks import FileLock
 
 from .conftest import Start
 from .sample import identity, make_record

@@ -15,7 +15,7 @@ import pytest
 
 from ablations.store import ResultStore, Terms, read_mark
 from aimlib.errors import StoreError
-from aimlib.places import for_arrow
+from aimlib.paths import for_arrow
 from aimlib.records import MODELS, SCHEMA_VERSION, TEST_IMAGES
 
 from .conftest import Start

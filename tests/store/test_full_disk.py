@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.store import ResultStore, results
+from ablations.store import ResultStore, result_store
 from aimlib.errors import StoreError
 
 from .sample import identity, make_record, rows_in, temporary_files
@@ -53,7 +53,7 @@ def test_an_error_while_writing_is_explained(store: ResultStore, monkeypatch) ->
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(results, "write_table", half)
+        patch.setattr(result_store, "write_table", half)
         with pytest.raises(StoreError, match=f"{identity(1)}.parquet: cannot be written: No space left"):
             store.commit(make_record(identity(1)))
         with pytest.raises(StoreError, match="free space"):

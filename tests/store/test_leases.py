@@ -14,9 +14,9 @@ from collections.abc import Callable
 import pytest
 
 from ablations.store import Fenced, ResultStore, Terms, leases
-from aimlib import objects
+from aimlib import object_store
 from aimlib.errors import StoreError
-from aimlib.places import place
+from aimlib.paths import place
 
 from .conftest import Start
 from .sample import identity, make_record, rows_in
@@ -53,11 +53,11 @@ def store_of(remote: str, monkeypatch) -> Callable[..., ResultStore]:
 @pytest.fixture
 def old(monkeypatch) -> None:
     """Make every object look as old as the storage's clock can tell: it must decide nothing by itself."""
-    head = objects.head
+    head = object_store.head
 
-    def aged(address: objects.Address) -> objects.Version | None:
+    def aged(address: object_store.Address) -> object_store.Version | None:
         found = head(address)
-        return found and objects.Version(found.tag, 1e6, found.writer)
+        return found and object_store.Version(found.tag, 1e6, found.writer)
 
     monkeypatch.setattr(leases.objects, "head", aged)
 
@@ -156,7 +156,7 @@ def test_a_storage_that_does_not_answer_costs_the_claim_after_a_term(store_of, c
         raise StoreError("no route")
 
     with monkeypatch.context() as patch:
-        patch.setattr(objects, "put", unreachable)
+        patch.setattr(object_store, "put", unreachable)
         clock.sleep(59)
         with pytest.raises(StoreError, match="no route"):
             claim.confirm()
@@ -213,7 +213,7 @@ def test_a_successor_replaces_what_a_zombie_wrote_late(store_of, clock: Clock, o
     store = store_of(clock)
     claim = store.claim(RUN)
     folder = store.checkpoint_directory(RUN)
-    objects.put(place(remote) / "checkpoints" / RUN / "checkpoint.pt", b"zombie")
+    object_store.put(place(remote) / "checkpoints" / RUN / "checkpoint.pt", b"zombie")
     (folder / "checkpoint.pt").write_text("successor")
     store.keep_checkpoint(RUN, claim)
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
@@ -284,7 +284,7 @@ def test_a_forked_child_has_no_claim(remote: str) -> None:
 )
 def test_an_object_that_is_no_lease_is_named(remote: str, content: bytes) -> None:
     store = ResultStore(remote)
-    objects.put(place(remote) / "leases" / RUN, content)
+    object_store.put(place(remote) / "leases" / RUN, content)
     with pytest.raises(StoreError, match=f"leases/{RUN}: is no lease; delete it"):
         store.claim(RUN)
 
@@ -296,7 +296,7 @@ def test_old_leases_of_settled_runs_are_cleaned(remote: str, monkeypatch) -> Non
     store.commit(make_record(RUN))
     store.clean()
     assert (place(remote) / "leases" / RUN).exists()
-    from ablations.store import remote as module
+    from ablations.store import bucket_folder as module
 
     monkeypatch.setattr(module, "_FORGOTTEN_AFTER", -10.0)
     store.clean()

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import pytest
 
-from ablations import provenance as module
-from ablations.provenance import checkout_state, plugins_of, provenance
+from ablations.execution import provenance as module
+from ablations.execution.provenance import checkout_state, plugins_of, provenance
 from aimlib.component import ComponentConfig, Frozen
 from aimlib.records import TRIALS
 from aimlib.registry import ComponentOf, PluginInfo, Registry

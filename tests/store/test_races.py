@@ -74,9 +74,9 @@ def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(store: Result
 
 def test_a_compaction_waits_for_a_commit_that_looked_before(store: ResultStore, monkeypatch) -> None:
     """Between a commit's look at the segments and its link no run file may vanish."""
-    from ablations.store import local
+    from ablations.store import local_folder
 
-    monkeypatch.setattr(local, "_PATIENCE", 0.05)
+    monkeypatch.setattr(local_folder, "_PATIENCE", 0.05)
     run_id = identity(1)
     store.commit(make_record(run_id, host="first"))
     with store._folder.committing():
@@ -88,7 +88,7 @@ def test_a_compaction_waits_for_a_commit_that_looked_before(store: ResultStore, 
 
 
 def test_two_compactions_do_not_meet(store: ResultStore) -> None:
-    from ablations.store.locks import locked
+    from ablations.store.file_locks import locked
 
     store.commit(make_record(identity(1)))
     with locked(store.directory / "locks" / "compaction.lock") as alone:

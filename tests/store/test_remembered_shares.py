@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ablations.execution.queue import Queue
-from ablations.remembered_shares import remember, remembered
+from ablations.execution.scheduler import Queue
+from ablations.execution.task import Task
+from ablations.sessions.remembered_shares import remember, remembered
 from ablations.store import ResultStore
-from ablations.task import Task
 
 
 def small(arm: str = "aim", share: float = 0.25, **config: Any) -> Task:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ablations.store import ResultStore
 from ablations.store.save_slots import SLOTS, SaveSlots
-from aimlib.training import checkpoints
+from aimlib.training import checkpointing
 
 from .conftest import Start
 from .sample import identity
@@ -43,7 +43,7 @@ def most_advanced_first(runs: list[str]) -> list[str]:
 def kept(where: str, run_id: str) -> float:
     """Return the number that a whole checkpoint of a run is filled with: 1, or the epochs of the new one."""
     store = ResultStore(where)  # whose copy of a bucket's checkpoint goes with it
-    found = checkpoints.load(store.checkpoint_directory(run_id), run_id)
+    found = checkpointing.load(store.checkpoint_directory(run_id), run_id)
     assert found is not None
     values = found.network["weights"].unique()
     assert len(values) == 1, "the old one or the new one, whole"

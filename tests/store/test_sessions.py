@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import analysis
-from ablations.store import ResultStore, sessions
+from ablations.store import ResultStore, session_signals
 from aimlib.errors import StoreError
 
 from .sample import temporary_files
@@ -91,7 +91,7 @@ def test_clean_removes_what_dead_sessions_left_in_a_bucket(remote: str, monkeypa
     store.clean()
     assert store.stop_requested(OTHER)
     assert len(store.live()) == 1
-    monkeypatch.setattr(sessions, "DEAD_AFTER", -10.0)
+    monkeypatch.setattr(session_signals, "DEAD_AFTER", -10.0)
     store.clean()
     assert not store.stop_requested(OTHER)
     assert store.live() == []

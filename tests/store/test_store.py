@@ -274,9 +274,9 @@ def test_compaction_leaves_few_files_alone(store: ResultStore) -> None:
 
 
 def test_row_groups_are_bounded(store: ResultStore, monkeypatch) -> None:
-    from ablations.store import tables
+    from ablations.store import parquet_files
 
-    monkeypatch.setattr(tables, "_ROW_GROUP_BYTES", 5000)
+    monkeypatch.setattr(parquet_files, "_ROW_GROUP_BYTES", 5000)
     for number in range(6):
         store.commit(make_record(identity(number), images=1000))
     store.compact(at_least=1)
@@ -343,7 +343,7 @@ def test_commits_are_on_disk_before_they_are_visible(store: ResultStore, monkeyp
 
 
 def test_the_store_imports_neither_torch_nor_ray() -> None:
-    code = "import sys, ablations.store, ablations.provenance; print({'torch', 'ray'} & set(sys.modules))"
+    code = "import sys, ablations.store, ablations.execution.provenance; print({'torch', 'ray'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 

@@ -1,1 +1,1 @@
-"""What is done on a Ray cluster beside the runs themselves."""
+"""Everything that knows Ray: computing runs with Ray Tune, and what its clusters need."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ablations.arms import Arm
 from ablations.execution.capacity import Node, accelerators
-from ablations.execution.connection import Connection
-from ablations.measurement import SECONDS, Measurement
+from ablations.execution.measurement import SECONDS, Measurement
+from ablations.execution.ray.connection import Connection
+from ablations.planning.arms import Arm
 from aimlib.errors import UsageError
 
 _START_S = 120.0
@@ -162,7 +162,7 @@ def carry_out(wanted: str) -> str:
     missing = _missing(task["device"])
     if missing:
         return json.dumps({"measured": {}, "errors": {job["name"]: missing for job in task["jobs"]}})
-    from ablations.measurement import Meter  # noqa: PLC0415
+    from ablations.execution.measurement import Meter  # noqa: PLC0415
 
     meter = Meter(task["device"])
     for job in task["jobs"]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aimlib.dimensions import Categorical, Dimension, Integer, Real
-from aimlib.initialization import Rule, declare
+from aimlib.memory.initialization import Rule, declare
 from aimlib.memory.sources.base import MemoryConfig, MemorySource
 from aimlib.registry import memories
 

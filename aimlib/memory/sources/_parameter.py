@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from aimlib.dimensions import Dimension, Integer, Real
-from aimlib.initialization import Rule, declare
+from aimlib.memory.initialization import Rule, declare
 from aimlib.memory.sources.base import MemoryConfig, MemorySource
 from aimlib.registry import memories
 

@@ -73,7 +73,7 @@ class MemoryConfig(ComponentConfig):
 class MemorySource(nn.Module, ABC):
     """Base of the family `aimlib.memories`: a module without input whose output is the memory.
 
-    A subclass declares its initial values with `aimlib.initialization.declare`.
+    A subclass declares its initial values with `aimlib.memory.initialization.declare`.
     """
 
     Config = MemoryConfig

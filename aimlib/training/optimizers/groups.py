@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from aimlib.attachment import AimNetwork
 from aimlib.component import ComponentConfig
+from aimlib.memory.attach import AimNetwork
 from aimlib.registry import optimizers
 
 

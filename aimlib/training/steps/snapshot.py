@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aimlib.training import generators
+from aimlib.training import rng_state
 from aimlib.training.steps.base import Computation
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -26,7 +26,7 @@ class Snapshot:
         self._of = computation
         self._tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in _tensors(computation)}
         self._groups = [_options(group) for group in computation.optimizer.param_groups]
-        self._generators = generators.state(computation.device)
+        self._generators = rng_state.state(computation.device)
 
     @torch.no_grad()
     def put_back(self) -> None:
@@ -44,7 +44,7 @@ class Snapshot:
                 del optimizer.state[parameter]
         for group, options in zip(optimizer.param_groups, self._groups, strict=True):
             group.update(options)
-        generators.restore(self._generators, self._of.device)
+        rng_state.restore(self._generators, self._of.device)
 
     def _is_new(self, number: int, name: str) -> bool:
         value = self._of.optimizer.state[_parameters(self._of.optimizer)[number]][name]
@@ -60,7 +60,7 @@ class Snapshot:
             names.discard(name)
             if not _same_bits(self._tensors.get(name), tensor.detach().cpu()):
                 found.append(name)
-        now = generators.state(self._of.device)
+        now = rng_state.state(self._of.device)
         same = repr(self._generators) == repr(now) and all(
             _same_bits(self._generators[kind], now[kind]) for kind in ("cpu", "cuda")
         )

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ablations.arms import shape_of
+from ablations.planning.arms import shape_of
 from aimlib.config import RunConfig
 from aimlib.models import build
 from aimlib.training.augmentation import augment, draws
 from aimlib.training.inputs import identity_scaling, load_batch, standardization, to_device
-from aimlib.training.isolation import reproducible
 from aimlib.training.protocols import PROTOCOLS
+from aimlib.training.reproducibility import reproducible
 from bench.gpu.arms import arms_of_study, changed, noise
 from bench.gpu.report import Report
 

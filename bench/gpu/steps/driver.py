@@ -73,7 +73,7 @@ def _product(told: Report) -> None:
 
 
 def _doctor(told: Report) -> None:
-    from ablations.diagnosis import doctor
+    from ablations.commands.doctor.machine import doctor
 
     for finding in doctor(told.scratch, with_ray=False):
         if finding.state == "ok":
@@ -87,8 +87,8 @@ def _doctor(told: Report) -> None:
 
 
 def _ray(told: Report) -> None:
-    from ablations.execution.ray_executor import RayExecutor
-    from ablations.resources import Resources
+    from ablations.execution.ray.executor import RayExecutor
+    from ablations.spec.resources import Resources
 
     with RayExecutor([Resources(gpus=0 if told.rehearsal else 1)]) as executor:
         executor.check()

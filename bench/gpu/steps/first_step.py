@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 
-from ablations.arms import shape_of
+from ablations.planning.arms import shape_of
 from aimlib.config import RunConfig
 from aimlib.training.loop import Paused, train
 from bench.gpu.arms import arms_of_study, changed, noise, wait_for

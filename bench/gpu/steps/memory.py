@@ -6,7 +6,7 @@ import gc
 
 import torch
 
-from ablations.arms import Arm, shape_of
+from ablations.planning.arms import Arm, shape_of
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.training.loop import train

@@ -60,8 +60,8 @@ def check(told: Report) -> None:
 
 def _measured(told: Report, name: str, env: dict[str, str]) -> dict[int, float]:
     """Return runs per hour by how many train at once."""
-    from ablations.planning import arms_of
-    from ablations.study import read_study
+    from ablations.planning.plan import arms_of
+    from ablations.spec.study import read_study
 
     counts = told.choose(_AT_ONCE, (1, 2))
     study = {arm.name: arm for arm in arms_of(read_study("controlled_small", ["data.classes=120"]))}

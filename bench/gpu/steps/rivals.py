@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ablations.arms import shape_of
+from ablations.planning.arms import shape_of
 from aimlib.config import RunConfig
 from aimlib.datasets.base import Images
 from aimlib.models import build
 from aimlib.training.devices import autocast
-from aimlib.training.isolation import reproducible
+from aimlib.training.reproducibility import reproducible
 from bench.gpu.arms import Trainer, any_start, arms_of_study, changed, noise, wait_for
 from bench.gpu.report import Report
 from bench.harness import Goal, ratios, rounds_of, row

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from ablations.arms import shape_of
+from ablations.planning.arms import shape_of
 from aimlib.config import RunConfig
-from aimlib.training import checkpoints
+from aimlib.training import checkpointing
 from aimlib.training.loop import train
 from bench.gpu.arms import graphs, has, noise
 from bench.gpu.crew import Crew, Died
@@ -88,7 +88,7 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
 
 def _digests(folder: Path, outcome: Any) -> dict[str, str]:
-    kept = checkpoints.load(folder, "")
+    kept = checkpointing.load(folder, "")
     assert kept is not None
     history = [{name: value for name, value in row.items() if name != "seconds"} for row in outcome.epochs]
     return {
@@ -152,7 +152,7 @@ def _kill(told: Report, crew: Crew, number: int, name: str, order: dict[str, Any
         found = f"it went on to its end: {crew.answer(number)['attempts']}"
     except Died as death:
         found = str(death)
-    kept = checkpoints.load(Path(order["folder"]), "")
+    kept = checkpointing.load(Path(order["folder"]), "")
     step = kept.under_way["step"] if kept is not None and kept.under_way is not None else 0
     holds = "-9" in found and step == _KILLED_AFTER
     told.expect(holds, f"{name}: killed right after a save in mid-epoch", f"{found}; saved after {step} steps")

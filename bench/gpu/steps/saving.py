@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from ablations.resources import Resources
+from ablations.spec.resources import Resources
 from ablations.store.save_slots import SLOTS, SaveSlots
-from aimlib.training import checkpoints
-from aimlib.training.checkpoints import Checkpoint
+from aimlib.training import checkpointing
+from aimlib.training.checkpointing import Checkpoint
 from bench.gpu.crew import Crew
 from bench.gpu.report import Report
 from bench.harness import Goal
@@ -36,7 +36,7 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
         state = Checkpoint("0" * 20, [], torch.zeros(0, 0, dtype=torch.uint8), network, {}, 0.0, 1, "")
         with _turn(order) as may_save:
             assert may_save
-            file = checkpoints.save(state, Path(order["folder"]))
+            file = checkpointing.save(state, Path(order["folder"]))
         return {"from": began, "to": time.time(), "bytes": file.stat().st_size}
 
     return carry_out

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from ablations.planning import plan
+from ablations.execution.run_task import execute, tasks
+from ablations.planning.plan import plan
+from ablations.spec.study import read_study
 from ablations.store import ResultStore
-from ablations.study import read_study
-from ablations.trial import execute, tasks
 from bench.gpu import sessions
 from bench.gpu.report import Report
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablations.arms import shape_of
+from ablations.planning.arms import shape_of
 from aimlib.config import RunConfig
 from aimlib.errors import UsageError
 from aimlib.models import summarize

@@ -1,0 +1,215 @@
+"""`ablate data`: fetch, check, pack and look at data sets.
+
+Each command is a Python function of the same name and arguments here; the commands only print.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aimlib.errors import UsageError
+
+if TYPE_CHECKING:
+    from aimlib.datasets.base import DatasetPlugin
+    from aimlib.datasets.packing import Progress
+    from aimlib.datasets.summary import DataSummary
+    from aimlib.datasets.verify import Finding
+
+app = typer.Typer(help="Fetch, check, pack and look at data sets.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The data set, e.g. digits or stanford_dogs.", show_default=False)]
+Root = Annotated[str | None, typer.Option(help="Folder of the data; default: $AIM_DATA_ROOT/<name>.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="An option of the data set; repeatable."),
+]
+Size = Annotated[int | None, typer.Option(help="Height and width in pixels.")]
+BaseUrl = Annotated[str | None, typer.Option(help="Where the archives are, if not at their home page.")]
+
+
+def download(
+    name: str,
+    root: str | None = None,
+    base_url: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Fetch the data set `name` into its folder and return that folder.
+
+    Raises
+    ------
+    UsageError: it cannot be fetched by this program, or fetching failed.
+    """
+    plugin = create(name, settings, root=root)
+    fetch = getattr(plugin, "download", None)
+    if fetch is None:
+        source = getattr(plugin, "source", "")
+        raise UsageError(
+            f"{name}: nothing here fetches it"
+            + (f"; its source is {source}" if source else "")
+            + f"; `ablate data info {name}` says what is there"
+        )
+    folder: Path = fetch(base_url, progress)
+    return folder
+
+
+def verify(
+    name: str,
+    root: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> list[Finding]:
+    """Return everything found wrong with the data set `name`; see `aimlib.datasets.verify.verify`."""
+    from aimlib.datasets import verify as verification  # noqa: PLC0415 -- numpy
+
+    return verification.verify(create(name, settings, root=root), progress)
+
+
+def prepare(
+    name: str,
+    root: str | None = None,
+    size: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> DataSummary:
+    """Pack the photos of the data set `name` unless they are packed already; return its summary.
+
+    Raises
+    ------
+    DataError: the data is missing or unusable.
+    """
+    from aimlib.datasets.photos import PhotoPlugin  # noqa: PLC0415 -- numpy
+    from aimlib.datasets.summary import summarise  # noqa: PLC0415
+
+    plugin = create(name, settings, root=root, size=size)
+    if isinstance(plugin, PhotoPlugin):
+        plugin.pack(progress)
+    return summarise(plugin)
+
+
+def info(
+    name: str, root: str | None = None, size: int | None = None, settings: Mapping[str, Any] | None = None
+) -> DataSummary:
+    """Return the summary of the data set `name`, packing nothing.
+
+    Raises
+    ------
+    DataError: the data is missing or unusable.
+    """
+    from aimlib.datasets.summary import summarise  # noqa: PLC0415 -- numpy
+
+    return summarise(create(name, settings, root=root, size=size))
+
+
+def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any) -> DatasetPlugin:
+    """Return the data set `name` with these options; those that are None are left at their defaults.
+
+    Raises
+    ------
+    ConfigError: unknown name or options.
+    """
+    from aimlib.registry import datasets  # noqa: PLC0415 -- --help answers without it
+
+    given = {key: value for key, value in options.items() if value is not None}
+    plugin: DatasetPlugin = datasets.create(datasets.parse({**(settings or {}), **given, "name": plugin_name(name)}))
+    return plugin
+
+
+def plugin_name(name: str) -> str:
+    """Return a data set's name as the registry has it: ``stanford-dogs`` is ``stanford_dogs``."""
+    return name.replace("-", "_")
+
+
+def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
+    """Turn ``["size=64", ...]`` into ``{"size": 64, ...}``; values are YAML.
+
+    Raises
+    ------
+    UsageError: no ``=``, a key given twice, or a value that is no YAML.
+    """
+    from ablations.spec import yaml_documents  # noqa: PLC0415 -- --help answers without it
+
+    settings: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--set {pair}: give KEY=VALUE, e.g. --set size=64")
+        if key in settings:
+            raise UsageError(f"--set {pair}: {key} is given twice")
+        settings[key] = yaml_documents.parse(value, f"--set {key}")
+    return settings
+
+
+@app.command("download")
+def _download(name: Name, root: Root = None, base_url: BaseUrl = None, settings: Settings = None) -> None:
+    """Fetch a data set into its folder; an interrupted download goes on where it broke off."""
+    with _bars() as progress:
+        folder = download(name, root, base_url, parse_settings(settings), progress)
+    typer.echo(f"{name} is in {folder}; check it with `ablate data verify {name} --root {folder}`")
+
+
+@app.command("verify")
+def _verify(name: Name, root: Root = None, settings: Settings = None) -> None:
+    """Check every file of a data set; exits with 1 if anything is wrong."""
+    with _bars() as progress:
+        findings = verify(name, root, parse_settings(settings), progress)
+    for finding in findings:
+        typer.echo(f"{finding.kind}: {finding.file}: {finding.message}")
+    typer.echo(f"{name}: {len(findings)} findings" if findings else f"{name}: nothing wrong")
+    if findings:
+        raise typer.Exit(1)
+
+
+@app.command("prepare")
+def _prepare(name: Name, root: Root = None, size: Size = None, settings: Settings = None) -> None:
+    """Decode and resize all photos once, so that training starts at once."""
+    with _bars() as progress:
+        summary = prepare(name, root, size, parse_settings(settings), progress)
+    _print_head(summary)
+
+
+@app.command("info")
+def _info(name: Name, root: Root = None, size: Size = None, settings: Settings = None) -> None:
+    """Show shape, splits, images per class, fingerprint and where the data is packed."""
+    summary = info(name, root, size, parse_settings(settings))
+    _print_head(summary)
+    width = max(len(row.name) for row in summary.classes)
+    typer.echo(f"\n{'class':{width}}  train   test")
+    for row in summary.classes:
+        typer.echo(f"{row.name:{width}}  {row.train:5}  {row.test:5}")
+
+
+def _print_head(summary: DataSummary) -> None:
+    shape = summary.shape
+    typer.echo(f"{summary.name}: {summary.train:,} training and {summary.test:,} test images")
+    typer.echo(f"shape        {shape.height} x {shape.width} x {shape.channels}, {shape.classes} classes")
+    typer.echo(f"fingerprint  {summary.fingerprint or f'none yet: ablate data prepare {summary.name}'}")
+    if summary.cache is not None:
+        typer.echo(f"cache        {summary.cache}")
+
+
+@contextmanager
+def _bars() -> Iterator[Progress | None]:
+    """Give a callback that draws progress bars on the terminal, or None where there is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415 -- only for terminals
+    from rich.progress import Progress as Bars  # noqa: PLC0415
+    from rich.progress import TaskID  # noqa: PLC0415
+
+    tasks: dict[str, TaskID] = {}
+    with Bars(console=Console(stderr=True)) as bars:
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield progress

@@ -1,0 +1,103 @@
+"""`ablate doctor`: is this machine fit to run a study, and what to do where it is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ablations.commands.doctor import cluster, gpus
+from ablations.commands.doctor.finding import Finding
+
+_GIB = 2**30
+
+
+def doctor(out: str | Path = "results", *, with_ray: bool = True) -> list[Finding]:
+    """Examine Python, libraries, devices, memory, disk, storage, who may connect to Ray, and data; change nothing.
+
+    Parameters
+    ----------
+    out : where results will go.
+    with_ray : start Ray for a moment, which takes some seconds.
+    """
+    findings: list[Finding] = []
+    for examine in (
+        _python,
+        _libraries,
+        gpus.devices,
+        cluster.shared_memory,
+        lambda: _disk(Path(out)),
+        lambda: cluster.storage(Path(out)),
+        cluster.token,
+        cluster.exposure,
+        _data,
+    ):
+        findings += list(_guarded(examine))
+    if with_ray:
+        findings += list(_guarded(_ray))
+    return findings
+
+
+def _guarded(examine: Callable[[], Iterable[Finding]]) -> Iterable[Finding]:
+    name = getattr(examine, "__name__", "examination").strip("_<>").replace("_", " ")
+    try:
+        yield from examine()
+    except Exception as error:  # noqa: BLE001 -- a doctor reports what it stumbles over
+        yield Finding(name, "problem", f"{type(error).__name__}: {error}", "see the message")
+
+
+def _python() -> Iterable[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("Python", "ok", version)  # an older one cannot import this
+
+
+def _libraries() -> Iterable[Finding]:
+    for name in ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "scipy", "seaborn"):
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "problem", "not installed", "run `make setup`, or pip install aim-ablations")
+
+
+def _disk(out: Path) -> Iterable[Finding]:
+    from aimlib.datasets.locations import cache_folder  # noqa: PLC0415
+
+    existing = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
+    if not os.access(existing, os.W_OK):
+        yield Finding("results", "problem", f"{existing} cannot be written", "choose another folder with --out")
+    for subject, place in (("results", out), ("prepared data", cache_folder())):
+        place = next(parent for parent in (place.absolute(), *place.absolute().parents) if parent.exists())  # noqa: PLW2901
+        free = shutil.disk_usage(place).free / _GIB
+        remedy = "" if free > 5 else "free some space: checkpoints and prepared data need several GiB"
+        yield Finding(subject, "ok" if free > 5 else "note", f"{free:.1f} GiB free at {place}", remedy)
+
+
+def _data() -> Iterable[Finding]:
+    from aimlib.datasets.summary import summarise  # noqa: PLC0415
+    from aimlib.errors import UsageError  # noqa: PLC0415
+    from aimlib.registry import datasets  # noqa: PLC0415
+
+    for name in datasets.names():
+        needed = [key for key, field in datasets.get(name).Config.model_fields.items() if field.is_required()]
+        if needed:
+            yield Finding(f"data {name}", "ok", f"a study says where and what it is ({', '.join(needed)})")
+            continue
+        try:
+            summary = summarise(datasets.create(datasets.parse(name)))
+        except UsageError as error:
+            yield Finding(f"data {name}", "note", "not here; only studies on it need it", str(error))
+        else:
+            yield Finding(f"data {name}", "ok", f"{summary.train:,} training and {summary.test:,} test images")
+
+
+def _ray() -> Iterable[Finding]:
+    from ablations.execution.ray.executor import RayExecutor  # noqa: PLC0415
+    from ablations.spec.resources import Resources  # noqa: PLC0415
+
+    with RayExecutor([Resources()]) as executor:
+        executor.check()
+        yield Finding("Ray", "ok", f"starts here; {executor.parallel} runs of one CPU at once")
+        yield from gpus.counted_by_ray(executor.totals["GPU"])

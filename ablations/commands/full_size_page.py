@@ -1,0 +1,178 @@
+"""What `ablate check --claim` shows, as Markdown: for a terminal, and for `docs/full-size.md`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from ablations.commands.plan import SEED_SDS
+from ablations.estimation.full_size import GPUS, PEAKS, FullSize, Part
+from ablations.planning import plan as planning
+from analysis.claims import Claim
+from analysis.looks import Looks
+from analysis.statistics.simulation import pairs_for_power
+
+_PHOTOS_BYTES = 0.8e9
+"""The photos of Stanford Dogs, as downloaded."""
+_LAST = 10
+"""Epochs at the end of a reported run whose spread is told."""
+
+
+def lines(found: FullSize) -> Iterator[str]:
+    """Yield what was found, line by line."""
+    yield f"**{found.claim.statement}**"
+    yield ""
+    yield from _runs_table(found.parts)
+    yield ""
+    yield from _hours_table(found)
+    yield ""
+    yield from _disk_lines(found.parts)
+    yield ""
+    yield from _pairs_lines(found)
+    yield ""
+    yield from _order_lines(found.parts)
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    rule = ["---:" if rows[0][column][:1] in "≥>0123456789" else "---" for column in range(len(headings))]
+    for cells in (headings, rule, *rows):
+        yield f"| {' | '.join(cells)} |"
+
+
+def _runs_table(parts: Sequence[Part]) -> Iterator[str]:
+    rows = []
+    for part in parts:
+        for arm in part.plan.arms:
+            summary, training = part.plan.summaries[arm.name], arm.config.training
+            rows.append(
+                (
+                    part.name,
+                    arm.name,
+                    str(part.seeds),
+                    f"{training.epochs}",
+                    f"{training.batch_size}",
+                    f"{summary.parameters / 1e6:.1f} M",
+                    f"{summary.multiply_adds / 1e9:.2f} G",
+                )
+            )
+    yield from _table(("study", "arm", "runs", "epochs", "batch", "parameters", "multiply-adds per image"), rows)
+    total = sum(part.seeds * len(part.plan.arms) for part in parts)
+    yield ""
+    yield f"{total} runs in all. Epochs are those of the budget; runs that stop early take fewer."
+
+
+def _hours_table(found: FullSize) -> Iterator[str]:
+    columns = [(card, precision) for card, peaks in PEAKS.items() for precision in peaks]
+    rows = []
+    for part in found.parts:
+        bounds = [f"≥ {_hours(part.hours(PEAKS[card][precision]))}" for card, precision in columns]
+        rows.append((part.name, *bounds, part.precision))
+    yield (
+        "Hours of one card for the whole budget of epochs, lower bound, not measured: 6 × multiply-adds × images / "
+        "peak, 2 × for evaluation. Plan with twice that until it was measured."
+    )
+    yield ""
+    yield from _table(("study", *(f"{card} {precision}" for card, precision in columns), "stated"), rows)
+    yield ""
+    yield f"Hours of a node with {GPUS} such cards, in the precision that the study states, lower bound, not measured."
+    yield ""
+    rows = [
+        (part.name, *(f"≥ {_hours(_on_node(part, peaks[part.precision]))}" for peaks in PEAKS.values()))
+        for part in found.parts
+    ]
+    yield from _table(("study", *PEAKS), rows)
+    yield ""
+    yield from _measured(found)
+
+
+def _on_node(part: Part, peak: float) -> float:
+    return max(part.hours(peak) / GPUS, part.longest_hours(peak))
+
+
+def _measured(found: FullSize) -> Iterator[str]:
+    costs = [(part, cost) for part in found.parts for cost in part.costs]
+    if not costs:
+        yield "Measured: nothing yet."
+    for part, cost in costs:
+        share = f"{_hours(cost.hours)} {cost.unit} of {cost.kind}"
+        yield f"Measured: {part.name}: {share}, {_hours(cost.wall_seconds / 3600)} h on {cost.where}."
+    for why in found.untimed:
+        yield f"Not timed: {why}."
+
+
+def _disk_lines(parts: Sequence[Part]) -> Iterator[str]:
+    packs: dict[str, int] = {}
+    for part in parts:
+        packs |= part.pack_bytes
+    yield (
+        f"Disk: photos {_gigabytes(_PHOTOS_BYTES)}, twice while they are unpacked, on storage that all nodes see; "
+        f"packed photos {_gigabytes(sum(packs.values()))} ({len(packs)} ways of resizing) on every node."
+    )
+    yield ""
+    rows = [
+        (
+            part.name,
+            _gigabytes(max(part.disk.checkpoints.values())),
+            _gigabytes(part.disk.at_once or 0),
+            f"{part.disk.predictions / 1e6:.0f} MB",
+        )
+        for part in parts
+    ]
+    yield from _table(("study", "largest checkpoint", f"{GPUS} runs at once", "predictions before compression"), rows)
+
+
+def _pairs_lines(found: FullSize) -> Iterator[str]:
+    spec = found.parts[0].plan.study.spec
+    looks, gain = Looks(spec.looks, planning.ALPHA, spec.further_block), next(iter(found.claim.gains_pp.values()))
+    yield (
+        f"Spread between seeds: unknown, as one run of each arm was reported. From epoch to epoch, over the last "
+        f"{_LAST}, the reported runs vary by {' and '.join(_spread(found.claim))} percentage points (SD)."
+    )
+    yield f"Verdicts are read {looks.text}. Pairs for 80 % power of one look:"
+    yield ""
+    effects = (spec.delta_pp, gain / 2, gain)
+    rows = [
+        (f"{sd:g} pp", *(_pairs(pairs_for_power(effect, math.sqrt(2) * sd, looks.levels[0])) for effect in effects))
+        for sd in SEED_SDS
+    ]
+    yield from _table(("SD between seeds of either arm", *(f"true gain {effect:.2f} pp" for effect in effects)), rows)
+
+
+_WHY = {
+    "replication": "does the number come back, and how far do seeds spread? The others are worth their hours then",
+    "controlled": "does memory cause a gain? It needs the baseline, as many parameters, and memory that never learns",
+    "confounds": "what earns the gap, switch by switch? Worth its hours where `replication` has found a gap",
+}
+"""Why a study stands where it does in the order."""
+
+
+def _order_lines(parts: Sequence[Part]) -> Iterator[str]:
+    yield f"Order, with the runs to the first look ({parts[0].plan.study.spec.looks[0]} seeds):"
+    yield ""
+    for number, part in enumerate(parts, 1):
+        runs = part.seeds * len(part.plan.arms)
+        yield f"{number}. `ablate run {part.name} --out results/{part.name}` ({runs} runs): {_WHY[part.name]}."
+    yield ""
+    yield (
+        "The same command goes on after whatever has ended it. Look first at `ablate status DIR` (failed runs), then "
+        "at the spread between seeds: `ablate plan STUDY --results DIR` says how many pairs it asks for, and "
+        "`--until-verdict` adds them look by look."
+    )
+
+
+def _spread(claim: Claim) -> Iterator[str]:
+    for arm, rows in claim.curves.groupby("arm", sort=False):
+        last = rows.sort_values("epoch")["val_accuracy"].tail(_LAST)
+        yield f"{100 * last.std(ddof=1):.2f} ({arm})"
+
+
+def _pairs(count: int | None) -> str:
+    return "> 10,000" if count is None else f"{count:,}"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.0f}" if hours >= 10 else f"{hours:.1f}"
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.2f} GB"

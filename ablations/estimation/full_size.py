@@ -1,0 +1,153 @@
+"""`ablate check --claim`: what it takes to test a claim at full size, study by study, before anybody rents a card.
+
+What can be computed is computed from the studies themselves: runs, hours, disk, pairs. Hours are measured where there
+is a card; otherwise they are bounds from arithmetic, which no run on that card can be below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ablations.estimation.disk import Disk, disk
+from ablations.estimation.estimate import Cost, Estimate, batches_of_epoch, estimate
+from ablations.planning import plan as planning
+from ablations.planning.arms import Arm
+from ablations.planning.plan import Plan
+from ablations.spec.study import read_study
+from aimlib.datasets._stanford_dogs import BREEDS, TEST_PHOTOS, TRAIN_PER_BREED
+from aimlib.datasets.base import DataSet, Images, ImageShape
+from aimlib.errors import ConfigError, unknown_name
+from aimlib.registry import datasets
+from analysis.claims import Claim, read_claim
+
+STUDIES: Mapping[str, tuple[str, ...]] = {"stanford_dogs_aim": ("replication", "controlled", "confounds")}
+"""Studies that test a claim at full size, in the order in which they are worth running."""
+PEAKS: Mapping[str, Mapping[str, float]] = {
+    "H100": {"float32": 67e12, "tf32": 494e12, "bfloat16": 989e12},
+    "A100": {"float32": 19.5e12, "tf32": 156e12, "bfloat16": 312e12},
+}
+"""Operations per second of dense products by card and precision, as NVIDIA states them; a multiply-add is two."""
+GPUS = 8
+"""GPUs of the node that hours and disk are told for."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One study at full size.
+
+    Attributes
+    ----------
+    plan : its arms and networks; its data are images of the right number and size without content.
+    operations : of all training and evaluation of a run of each arm, all its epochs.
+    disk : what it writes.
+    costs : measured, per kind of card; empty where no card was there.
+    """
+
+    plan: Plan
+    operations: Mapping[str, float]
+    disk: Disk
+    costs: tuple[Cost, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.plan.study.spec.name
+
+    @property
+    def seeds(self) -> int:
+        """Seeds, hence runs of each arm."""
+        return len(self.plan.study.spec.seeds)
+
+    def hours(self, peak: float) -> float:
+        """Return the least hours of one card with such a peak for all runs."""
+        return self.seeds * sum(self.operations.values()) / peak / 3600
+
+    def longest_hours(self, peak: float) -> float:
+        """Return the least hours of the longest run, which no number of cards shortens."""
+        return max(self.operations.values()) / peak / 3600
+
+    @property
+    def precision(self) -> str:
+        """What the study states: a key of `PEAKS`."""
+        training = self.plan.arms[0].config.training
+        return training.precision if training.precision != "float32" else "tf32" if training.tf32 else "float32"
+
+    @property
+    def pack_bytes(self) -> dict[str, int]:
+        """Bytes of the packed photos that the arms read, by how they are resized."""
+        return {
+            arm.config.data.model_dump_json(exclude={"root", "cache"}): _bytes_of(self.plan.data[arm.name])
+            for arm in self.plan.arms
+        }
+
+
+@dataclass(frozen=True)
+class FullSize:
+    """What it takes to test a claim.
+
+    Attributes
+    ----------
+    claim : the claim.
+    parts : its studies, in order.
+    untimed : why hours were not measured; empty where they were, or nobody asked.
+    """
+
+    claim: Claim
+    parts: tuple[Part, ...]
+    untimed: tuple[str, ...]
+
+
+def full_size(claim: str = "stanford_dogs_aim", *, timing: bool = True, address: str | None = None) -> FullSize:
+    """Return what it takes to test a claim at full size; needs no photo.
+
+    Parameters
+    ----------
+    timing : measure hours where there is a card, here or on the cluster, see `ablations.estimation.estimate.estimate`.
+    address : of a Ray cluster.
+
+    Raises
+    ------
+    ConfigError: no studies are shipped for such a claim.
+    UsageError: there is no cluster at the address.
+    """
+    if claim not in STUDIES:
+        raise ConfigError([f"--claim {claim}: {unknown_name('claim', claim, STUDIES)}"])
+    plans = [_plan(name) for name in STUDIES[claim]]
+    found = [estimate(plan, address) if timing else Estimate() for plan in plans]
+    parts = tuple(
+        Part(plan, {arm.name: _operations(arm, plan) for arm in plan.arms}, disk(plan, GPUS), each.costs)
+        for plan, each in zip(plans, found, strict=True)
+    )
+    return FullSize(read_claim(claim), parts, tuple(dict.fromkeys(why for each in found for why in each.untimed)))
+
+
+def _plan(name: str) -> Plan:
+    study = read_study(name)
+    arms = planning.arms_of(study)
+    data = {arm.name: _empty(arm) for arm in arms}
+    return Plan(study, tuple(arms), planning.summaries_of(arms), data, ())
+
+
+def _empty(arm: Arm) -> DataSet:
+    """Return Stanford Dogs without its content: as many images, of the arm's size."""
+    shape: ImageShape = datasets.create(arm.config.data).shape()
+
+    def images(count: int) -> Images:
+        pixels = np.broadcast_to(np.uint8(0), (count, shape.height, shape.width, shape.channels))
+        return Images(pixels, np.arange(count, dtype=np.int64) % BREEDS, ())
+
+    return DataSet(images(TRAIN_PER_BREED * BREEDS), images(TEST_PHOTOS), (), "")
+
+
+def _operations(arm: Arm, plan: Plan) -> float:
+    """Return the operations of a run: 6 for a multiply-add and image that is trained on, 2 where it is evaluated."""
+    trained, evaluated = batches_of_epoch(arm, plan.data[arm.name])
+    training, multiply_adds = arm.config.training, plan.summaries[arm.name].multiply_adds
+    return multiply_adds * (6 * trained + 2 * evaluated) * training.batch_size * training.epochs
+
+
+def _bytes_of(data: DataSet) -> int:
+    return data.train.pixels.nbytes + data.test.pixels.nbytes

@@ -1,0 +1,171 @@
+"""How many runs share a GPU: as many as fit by what was measured of their memory. For ``resources: {gpus: auto}``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+
+from ablations.execution.capacity import Node, holds, needed
+from ablations.execution.measurement import Measurement, versions
+from ablations.execution.ray import measurement as cluster
+from ablations.planning.arms import Arm
+from ablations.planning.plan import Plan
+from ablations.spec.resources import Resources
+from ablations.store import ResultStore
+from aimlib.config import RunConfig
+from aimlib.datasets.base import DataSet
+from aimlib.errors import ConfigError, UsageError
+from aimlib.training.footprint import runs_per_device
+from aimlib.training.loaders import LARGEST_SHARE, resident_bytes
+
+MOST_RUNS = 8
+"""Runs that share a GPU at most: beyond a few, their steps only wait for each other."""
+
+
+def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, nodes: Iterable[Node]) -> int:
+    """Return how many runs of an arm share one GPU; 0 where not even one fits.
+
+    Bounded by the memory, by `MOST_RUNS`, and by the CPUs that a node has for each of its GPUs: a smaller share would
+    leave memory unused.
+
+    Parameters
+    ----------
+    data_bytes : of the images that every process holds on its GPU.
+    nodes : those with such GPUs.
+    """
+    if found.peak_bytes is None:
+        return 1
+    fitting = runs_per_device(found.peak_bytes + found.context_bytes + data_bytes, found.total_bytes)
+    for node in nodes:
+        fed = int(node.get("CPU", 0) / max(1.0, node.get("GPU", 0)) / resources.cpus)
+        fitting = min(fitting, max(1, fed))
+    return min(fitting, MOST_RUNS)
+
+
+def packed_runs(arm: Arm, found: Measurement, data: DataSet, nodes: Sequence[Node]) -> tuple[int, int]:
+    """Return how many runs of an arm share one GPU, and the bytes of images that each holds there.
+
+    With ``data_on: auto`` images live on the GPU where they take little of a run's share of it; elsewhere they do not
+    count.
+    """
+    held = resident_bytes(arm.config, data)
+    runs = runs_per_gpu(found, held, arm.resources, nodes)
+    if arm.config.training.data_on == "auto" and held > LARGEST_SHARE * found.total_bytes * share(runs):
+        return runs_per_gpu(found, 0, arm.resources, nodes), 0
+    return runs, held
+
+
+def share(runs: int) -> float:
+    """Return the share of a GPU of one of so many runs, rounded down, so that all of them fit."""
+    return 1.0 if runs <= 1 else math.floor(1000 / runs) / 1000
+
+
+def packed(arms: Sequence[Arm], shares: Mapping[str, float]) -> tuple[Arm, ...]:
+    """Return the arms with the shares that were found for those that asked for auto."""
+    return tuple(
+        replace(arm, resources=arm.resources.model_copy(update={"gpus": shares[arm.name]}))
+        if arm.resources.gpus_auto and arm.name in shares
+        else arm
+        for arm in arms
+    )
+
+
+def settle_shares(plan: Plan, nodes: Sequence[Node], store: ResultStore, console: Console) -> Plan:
+    """Return the plan in which every arm that asks for ``gpus: auto`` has its share of a GPU.
+
+    What was measured before, of the same configuration on the same kind of device and versions, is taken from the
+    study directory; the rest is measured on the cluster that this process is connected to, and kept. A share holds on
+    every kind of GPU that there is: it is that of the kind on which the fewest runs fit.
+
+    Raises
+    ------
+    UsageError: there is no GPU to measure on, or an arm fits on none.
+    """
+    asking = [arm for arm in plan.arms if arm.resources.gpus_auto]
+    if not asking:
+        return plan
+    there = cluster.kinds(nodes)
+    if not there:
+        raise UsageError(f"resources.gpus: auto: {_NO_GPU}")
+    measured = _measured(asking, there, nodes, store, console)
+    shares = {arm.name: _share(arm, plan, measured, nodes) for arm in asking}
+    for arm in asking:
+        console.print(_notice(arm, shares[arm.name], measured), soft_wrap=True, markup=False, highlight=False)
+    return replace(plan, arms=packed(plan.arms, shares))
+
+
+_NO_GPU = "no GPU to measure on; state how much of a GPU a run is given, e.g. --set resources.gpus=1"
+
+
+def _share(arm: Arm, plan: Plan, measured: Mapping[tuple[str, str], Measurement], nodes: Sequence[Node]) -> float:
+    counts = {
+        kind: packed_runs(arm, found, plan.data[arm.name], cluster.of_kind(nodes, kind))[0]
+        for (name, kind), found in measured.items()
+        if name == arm.name
+    }
+    if not any(counts.values()):
+        raise UsageError(f"arms.{arm.name}: a run fits on no GPU of the cluster; lower training.batch_size")
+    return share(min(count for count in counts.values() if count))
+
+
+def _notice(arm: Arm, found: float, measured: Mapping[tuple[str, str], Measurement]) -> str:
+    taken = ", ".join(
+        f"{each.peak_bytes / 1e9:.2f} GB of {each.total_bytes / 1e9:.1f} on {each.device_name}"
+        for (name, _), each in measured.items()
+        if name == arm.name and each.peak_bytes is not None
+    )
+    runs = math.floor(1 / found + 1e-9)
+    return f"arms.{arm.name}: gpus: auto: {runs} {'run' if runs == 1 else 'runs'} per GPU (gpus: {found:g}; {taken})"
+
+
+def _measured(
+    asking: Sequence[Arm], there: Sequence[str], nodes: Sequence[Node], store: ResultStore, console: Console
+) -> dict[tuple[str, str], Measurement]:
+    """Return what is known of every arm on every kind of GPU, measuring what is not kept.
+
+    Of a kind without a name nothing is kept: it may be another next time.
+    """
+    kept = store.measurements()
+    found: dict[tuple[str, str], Measurement] = {}
+    for kind in there:
+        known = {arm.name: _parsed(kept.get(key_of(arm, kind))) if kind else None for arm in asking}
+        missing = [arm for arm in asking if known[arm.name] is None and _holds(arm, nodes, kind)]
+        if missing:
+            with console.status(f"measuring {len(missing)} arms on a GPU ({kind or 'kind unknown'})"):
+                answers = cluster.measure([cluster.Job.of(arm) for arm in missing], kind)
+            for name, error in answers.errors.items():
+                raise UsageError(f"resources.gpus: auto: arms.{name}: {error}")
+            known |= answers.measured
+            if kind:
+                kept |= {key_of(arm, kind): answers.measured[arm.name].model_dump(mode="json") for arm in missing}
+                store.keep_measurements(kept)
+        found |= {(name, kind): each for name, each in known.items() if each is not None}
+    return found
+
+
+def _holds(arm: Arm, nodes: Sequence[Node], kind: str) -> bool:
+    return any(holds(node, needed(arm.resources)) for node in cluster.of_kind(nodes, kind))
+
+
+def key_of(arm: Arm, kind: str) -> str:
+    """Return under what an arm's measurement on a kind of GPU is kept: all that it depends on, the seed left out."""
+    content = {"run": _without_seed(arm.config), "cpus": arm.resources.cpus, "kind": kind, **versions()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _without_seed(config: RunConfig) -> dict[str, Any]:
+    document = config.model_dump(mode="json")
+    return {"model": document["model"], "training": document["training"], "data": config.data.identity()}
+
+
+def _parsed(content: Any) -> Measurement | None:
+    try:
+        return Measurement.parse(content)
+    except ConfigError:  # nothing is kept, or by another version
+        return None

@@ -1,0 +1,130 @@
+"""How products are rounded and images lie in memory: the study says so for all its arms; it is measured when asked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ablations.estimation.estimate import Cost, estimate
+from ablations.planning.arms import Arm
+from ablations.planning.plan import Plan
+from ablations.planning.protocol import reference
+from aimlib.config import RunConfig
+from aimlib.training.numerics import numerics_of
+
+_SECONDS = 2.0
+"""Time after which no further step of a variant is timed."""
+_WORTH_IT = 1.05
+"""Faster by less than this is no reason to change a study."""
+
+
+def differing_notes(plan: Plan) -> Iterator[str]:
+    """Yield a note for everything that decides on rounding in which arms differ, unless it is what the study varies."""
+    for name in numerics_of(plan.arms[0].config):
+        values = {arm.name: numerics_of(arm.config)[name] for arm in plan.arms}
+        if len(set(values.values())) > 1 and not _is_factor(plan, name):
+            told = ", ".join(f"{arm}: {value}" for arm, value in values.items())
+            yield (
+                f"training.{name} differs between arms ({told}) and is no factor of the study: their difference is in "
+                f"part that of the rounding; set it below base"
+            )
+
+
+def _is_factor(plan: Plan, name: str) -> bool:
+    for path, levels in plan.study.spec.factors.items():
+        if path == f"training.{name}":
+            return True
+        if isinstance(levels, Mapping) and any(name in (level.get("training") or {}) for level in levels.values()):
+            return True
+    return False
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """What precision and memory format would bring on one kind of device.
+
+    Attributes
+    ----------
+    kind : the device.
+    seconds : per step, by variant and by arm.
+    stated : what the study says, as a variant.
+    """
+
+    kind: str
+    seconds: Mapping[str, Mapping[str, float]]
+    stated: str
+
+    @property
+    def best(self) -> str:
+        """The variant in which one step of every arm takes the least time together."""
+        return min(self.seconds, key=lambda variant: sum(self.seconds[variant].values()))
+
+    def gain(self, variant: str) -> float:
+        """Return how many times as fast as what the study states a variant is."""
+        return sum(self.seconds[self.stated].values()) / sum(self.seconds[variant].values())
+
+    @property
+    def proposal(self) -> str:
+        """What to state, in a sentence."""
+        if self.best == self.stated or self.gain(self.best) < _WORTH_IT:
+            return f"numerics on {self.kind}: nothing is much faster than what the study states ({self.stated})"
+        settings = " ".join(f"--set training.{each}" for each in self.best.split() if each not in self.stated.split())
+        return (
+            f"numerics on {self.kind}: {self.gain(self.best):.2f} × as fast as {self.stated}: {settings}; for all arms "
+            f"alike; runs get other ids"
+        )
+
+
+def measure(plan: Plan, address: str | None = None) -> tuple[list[Numerics], tuple[str, ...]]:
+    """Time the reference arm and the one with the most multiply-adds in every precision and memory format.
+
+    Returns
+    -------
+    what was found on each kind of device, and why something was not timed.
+    """
+    chosen = _extremes(plan)
+    variants = {f"{arm.name}\n{label}": (arm, label, config) for arm in chosen for label, config in _variants(arm)}
+    arms = tuple(replace(arm, name=name, config=config) for name, (arm, _, config) in variants.items())
+    data = {name: plan.data[arm.name] for name, (arm, _, _) in variants.items()}
+    found = estimate(replace(plan, arms=arms, data=data), address, _SECONDS)
+    stated = _label(numerics_of(chosen[0].config))
+    return [_numerics(cost, stated) for cost in found.costs], tuple(each.replace("\n", " ") for each in found.untimed)
+
+
+def _extremes(plan: Plan) -> list[Arm]:
+    largest = max(plan.arms, key=lambda arm: plan.summaries[arm.name].multiply_adds)
+    return list({arm.name: arm for arm in (reference(plan.arms), largest)}.values())
+
+
+def _variants(arm: Arm) -> Iterator[tuple[str, RunConfig]]:
+    """Yield every combination, the arm's own among them; TensorFloat-32 is CUDA's."""
+    known = {name: getattr(arm.config.training, name) for name in ("precision", "tf32", "memory_format")}
+    rounding: Sequence[dict[str, Any]] = [
+        {"precision": "float32", "tf32": False},
+        *([{"precision": "float32", "tf32": True}] if arm.resources.trained_on == "cuda" else []),
+        {"precision": "bfloat16", "tf32": known["tf32"]},
+    ]
+    formats = (
+        [{"memory_format": each} for each in ("channels_last", "contiguous")] if "memory_format" in known else [{}]
+    )
+    for changes in itertools.chain(([known]), ({**a, **b} for a, b in itertools.product(rounding, formats))):
+        training = arm.config.training.model_copy(update=changes)
+        config = arm.config.model_copy(update={"training": training})
+        yield _label(numerics_of(config)), config
+
+
+def _label(options: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={str(value).lower()}" for name, value in options.items() if name != "step")
+
+
+def _numerics(cost: Cost, stated: str) -> Numerics:
+    seconds: dict[str, dict[str, float]] = {}
+    for name, found in cost.arms.items():
+        arm, _, label = name.partition("\n")
+        seconds.setdefault(label, {})[arm] = found.step_seconds
+    whole = max(len(by_arm) for by_arm in seconds.values())
+    return Numerics(
+        cost.kind or cost.device, {key: each for key, each in seconds.items() if len(each) == whole}, stated
+    )

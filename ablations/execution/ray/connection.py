@@ -1,0 +1,140 @@
+"""Connecting to Ray, or starting one on this machine, while something else is done: it takes seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+from typing import Any
+
+from ablations.execution.ray.auth import prepare_token
+from ablations.execution.ray.loopback import on_loopback
+from aimlib.errors import UsageError
+
+_PATIENCE = 10.0
+"""Seconds to wait for a cluster's first answer."""
+_SETTINGS = {
+    # Loggers write files that nobody reads, and TensorBoard's imports torch into the driver.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Runs without a GPU must not see any.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    # Snapshots for a restore that is never asked for grow with the number of runs.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "30",
+}
+
+
+class Connection:
+    """A connection to Ray, made and ended by a thread of its own.
+
+    On Linux the processes of a Ray that is started here end with the thread that started them, so that a killed driver
+    leaves none behind. The thread therefore stays until the connection is ended.
+
+    Parameters
+    ----------
+    address : of a running Ray cluster; None starts Ray on this machine, on the loopback interface.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address
+        self._there, self._over = threading.Event(), threading.Event()
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Begin to connect; nothing where that was done.
+
+        Raises
+        ------
+        UsageError: nobody answers at the address.
+        """
+        if self._thread is not None:
+            return
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
+        _refuse_deaf(self.address)
+        place = contextlib.ExitStack()
+        if self.address is None:
+            prepare_token()
+            place.enter_context(on_loopback())  # before anybody can import ray, which reads it then
+        # A daemon: whoever ends the process without ending the connection must not wait for it.
+        self._thread = threading.Thread(target=self._live, args=(place,), name="ray", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until Ray is there.
+
+        Raises
+        ------
+        UsageError: it is not.
+        """
+        self.begin()
+        self._there.wait()
+        if isinstance(self._error, (ConnectionError, ValueError, RuntimeError)):
+            raise UsageError(
+                f"no Ray at {self.address or 'this machine'}: {self._error}; start one with `ray start --head`, and "
+                f"give driver and nodes the same token (RAY_AUTH_TOKEN_PATH) where it asks for one"
+            ) from self._error
+        if self._error is not None:
+            raise self._error
+
+    def end(self) -> None:
+        """End the connection, and a Ray that was started here with it; nothing where none was begun."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _live(self, place: contextlib.AbstractContextManager[Any]) -> None:
+        try:
+            with place:
+                self._connect()
+        except BaseException as error:  # noqa: BLE001 -- raised where somebody waits
+            self._error = error
+        self._there.set()
+        if self._error is None:
+            self._over.wait()
+            import ray  # noqa: PLC0415
+
+            ray.shutdown()
+
+    def _connect(self) -> None:
+        options: dict[str, Any] = {"address": self.address}
+        if self.address is None:
+            options = {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+            # Tune's workers have an environment of their own: those that Ray starts ahead, one per CPU, are never used.
+            options |= {"_system_config": {"prestart_worker_first_driver": False}}
+        import ray  # noqa: PLC0415 -- seconds of start-up that only this needs
+
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it warns of signals, which are ours here
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the listener tells what happens to runs
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        _hush()
+
+
+def _hush() -> None:
+    """Keep Ray from printing pages about every worker that dies: the listener says it in a line."""
+    with contextlib.suppress(ImportError):
+        from ray._private import worker  # noqa: PLC0415
+
+        worker.print_to_stdstream = lambda *_, **__: None
+
+
+def _refuse_deaf(address: str | None) -> None:
+    """Refuse an address at which nobody listens: Ray itself would knock there for ten minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise UsageError(
+            f"--address {address}: nobody answers there ({error}); start Ray with `ray start --head` on that machine, "
+            f"or give the address that it printed"
+        ) from error

@@ -1,0 +1,175 @@
+"""Computing runs with Ray Tune, on this machine or on a cluster.
+
+Tune is the executor of one session and no more: which runs there are, which are settled and which are tried again is
+decided by our own queue and store, and nothing of Ray's own state is ever read back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ablations.execution.attempts import Listener
+from ablations.execution.capacity import Node, Room, fitting, needed, refuse_unfit
+from ablations.execution.packing import Slot
+from ablations.execution.ray.connection import Connection
+from ablations.execution.scheduler import Queue
+from ablations.execution.signals import Stop
+from ablations.spec.resources import Resources
+from ablations.store import files
+
+
+class RayExecutor:
+    """Computes runs with Ray Tune. A context manager, which ends what `begin` began; `check` waits until Ray is there.
+
+    Parameters
+    ----------
+    resources : what the runs of each arm are given.
+    address : of a running Ray cluster; None starts Ray on this machine, on the loopback interface.
+    """
+
+    def __init__(self, resources: Iterable[Resources], address: str | None = None) -> None:
+        self.resources, self.address = tuple(resources), address
+        self.parallel = 0
+        self.nodes: list[Node] = []
+        self._by_id: dict[str, Node] = {}
+        self._names: dict[Slot, str] = {}
+        self._connection = Connection(address)
+
+    def __enter__(self) -> RayExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.end()
+
+    def begin(self) -> None:
+        """Begin to connect, or to start Ray; returns at once.
+
+        Raises
+        ------
+        UsageError: nobody answers at the address.
+        """
+        self._connection.begin()
+
+    def check(self) -> None:
+        """Wait for Ray, and compare the resources with its own.
+
+        Raises
+        ------
+        UsageError: there is no Ray, or a run fits nowhere on the cluster; Ray would wait for ever without a word.
+        """
+        self._connection.begin()
+        self.worker()  # imports Tune while Ray starts
+        self._connection.wait()
+        import ray  # noqa: PLC0415
+
+        self._by_id = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        self.nodes = list(self._by_id.values())
+        refuse_unfit(self.resources, self.nodes)
+        if any(wanted.gpus > 0 for wanted in self.resources):
+            self.refuse_unusable_gpus()
+        self.parallel = min(fitting(wanted, self.nodes) for wanted in self.resources)
+
+    def refuse_unusable_gpus(self) -> None:
+        """Refuse nodes on which torch can use fewer GPUs than Ray counts.
+
+        Raises
+        ------
+        UsageError: there is such a node; every run that Ray placed there would fail.
+        """
+        from ablations.execution.ray.usable_gpus import refuse_unusable  # noqa: PLC0415 -- where GPUs are asked for
+
+        refuse_unusable(self._by_id, here=self.address is None)
+
+    @property
+    def takes(self) -> dict[str, float]:
+        """What the largest run takes."""
+        return {name: max(needed(wanted)[name] for wanted in self.resources) for name in ("CPU", "GPU")}
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """What there is of it on all nodes."""
+        return {name: sum(node.get(name, 0.0) for node in self.nodes) for name in ("CPU", "GPU")}
+
+    def give(self, resources: Iterable[Resources]) -> None:
+        """Give the runs of each arm these resources instead; `check` has been called.
+
+        Raises
+        ------
+        UsageError: a run fits nowhere on the cluster.
+        """
+        self.resources = tuple(resources)
+        refuse_unfit(self.resources, self.nodes)
+        self.parallel = min(fitting(wanted, self.nodes) for wanted in self.resources)
+
+    def worker(self) -> type:
+        """Return Tune's trainable that computes tasks."""
+        from ablations.execution.ray.trainable import Worker  # noqa: PLC0415 -- imports Ray
+
+        return Worker
+
+    def execute(self, queue: Queue, listener: Listener, stop: Stop) -> None:
+        """Compute what the queue gives out, as much at once as fits; return when it is exhausted or the session ends.
+
+        Runs that are left unheard of were cut off: the nodes are gone, or a grace period is over.
+        """
+        from ray import tune  # noqa: PLC0415
+
+        from ablations.execution.ray.gpu_usage import Usage  # noqa: PLC0415
+        from ablations.execution.ray.placeholders import Placeholders  # noqa: PLC0415
+        from ablations.execution.ray.tune_adapter import Feed, Relay, StopAll  # noqa: PLC0415
+
+        limits = self.resources[0]
+        stall = limits.stall_minutes * 60
+        stopper = StopAll()
+        room = Room(self.resources, self._by_id, spare=0 if self.address is None else 1)
+        placeholders = Placeholders(min((wanted.gpus for wanted in self.resources if wanted.gpus), default=1.0))
+        usage = Usage(placeholders, self._names)
+        # Tune would start one worker after the other, each only when the one before has imported all it needs.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.runs)
+        relay = Relay(queue, listener, stop, stopper, room, usage, grace=limits.grace_seconds, stall=stall)
+        with scratch() as folder, contextlib.closing(placeholders):
+            tuner = tune.Tuner(
+                self.worker(),
+                tune_config=tune.TuneConfig(
+                    search_alg=Feed(queue, relay, stall_seconds=stall),
+                    num_samples=-1,
+                    reuse_actors=limits.isolation == "actor",
+                    trial_dirname_creator=lambda trial: str(trial.trial_id),
+                ),
+                run_config=tune.RunConfig(
+                    name=folder.name,
+                    storage_path=str(folder.parent),
+                    verbose=0,
+                    callbacks=[relay],
+                    stop=stopper,
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    # Runs keep their own state; asked for another, a worker would die of it instead of going on.
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
+            )
+            tuner.fit()
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """Yield a folder for the files that Tune insists on; those of sessions whose driver was killed go, too.
+
+    Outside the study directory: Tune's files are pickles.
+    """
+    parent = Path(tempfile.gettempdir()) / f"aim-ablations-{os.getuid()}" / "tune"
+    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for left in parent.glob(f"session.{files.host_name()}.*"):
+        if not files.is_alive(int(left.name.split(".")[2])):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = parent / f"session.{files.host_name()}.{os.getpid()}.{uuid.uuid4().hex[:12]}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,239 @@
+"""The side of a run that lives in a Ray worker: Tune's class trainable, whose main thread stays free to listen.
+
+The run itself is a thread. So a SIGTERM (Slurm, Kubernetes, a reclaimed node) is heard at once and answered with a
+checkpoint, so is the end of the whole node where Ray announces it, and a run that hangs is noticed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ray import tune
+
+from ablations.execution.attempts import Ending, ending_of
+from ablations.execution.packing import Slot
+from ablations.execution.ray.draining import Leaving
+from ablations.execution.ray.placeholders import own_slots
+from ablations.execution.task import Task
+
+_BEAT = 20.0
+"""Seconds after which a sign of life is sent, where no epoch was completed."""
+_GATHER = 0.05
+"""Seconds in which what happens is told together: a message to the driver costs as much as a short epoch."""
+_LAST_WORDS = 2.0
+"""Seconds that a process which is good for nothing more has to say so before it is killed."""
+_MPS = "/tmp/nvidia-mps"  # noqa: S108 -- the default of CUDA, see its documentation
+_LOOK = 2.0
+"""Seconds between two looks at whether the node is about to go: a cloud may give no more than 25 s."""
+
+
+def execute(
+    task: Task,
+    on_epoch: Callable[[Mapping[str, Any]], None],
+    pause: Callable[[], bool],
+    deadline: Callable[[], float | None],
+    on_notice: Callable[[str], None],
+) -> Ending:
+    """Compute a run: `ablations.execution.run_task.execute`, which is imported when a run begins.
+
+    Tune takes a worker for started when this module is imported. With torch that took seconds, in which the first
+    worker may end its run; Tune then gives it the run that waits for the second one, and drops the second.
+    """
+    from ablations.execution import run_task  # noqa: PLC0415
+
+    return run_task.execute(task, on_epoch, pause, deadline, on_notice)
+
+
+class Worker(tune.Trainable):  # type: ignore[misc]
+    """Computes one task after the other."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first task, which begins with the first step.
+
+        Tune drops a worker that was just set up where one that is there already becomes free for its task: nobody
+        would listen to this one, and the run would be under way twice.
+        """
+        self._spent = False
+        self._leaving = Leaving(_LOOK)
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, self._terminate)
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next task, in the same process; not where a run hangs in it, or its node is about to go."""
+        if self._spent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._take(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Return what has happened since the last call, waiting for something to happen."""
+        if self._thread is None:
+            self._begin()
+        events = [self._wait()]
+        gathered = time.monotonic() + _GATHER
+        while "ended" not in events[-1]:
+            try:
+                events.append(self._events.get(timeout=max(0.0, gathered - time.monotonic())))
+            except queue.Empty:
+                break
+        ended = events[-1].get("ended")
+        done = ended is not None
+        if ended is not None and (ended.get("process_spent") or self._leaving.seen()):
+            self._end_soon()
+        return {"events": events, "done": done}
+
+    def cleanup(self) -> None:
+        """Let a run that is still under way save its state."""
+        self._let_save()
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Return what a task needs."""
+        return tune.PlacementGroupFactory([json.loads(config["resources"])])
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self._task = Task(**json.loads(config["task"]))
+        self._limit = float(config["stall_seconds"])
+        self._left_out = {Slot(*slot) for slot in json.loads(config.get("left_out", "[]"))}
+        if self._task.device == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also where a cluster's nodes were started without our settings
+        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._pause = threading.Event()
+        self._until: float | None = None
+        self._slots: tuple[Slot, ...] = ()
+        self._thread: threading.Thread | None = None
+
+    def _begin(self) -> None:
+        self._alive = time.monotonic()
+        self._slots = own_slots() if self._task.device == "cuda" else ()
+        self._events.put({"began": _place(self._task), "slots": [(slot.node, slot.device) for slot in self._slots]})
+        self._thread = threading.Thread(target=self._run, name=self._task.run_id, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            ending = self._on_devices(device_names(self._slots))
+        except BaseException as error:  # noqa: BLE001 -- a thread that dies without a word would never end
+            ending = ending_of(error)
+        if ending.end == "paused" and self._leaving.seen():
+            ending = Ending("machine", "its node is being shut down; its state is saved")
+        self._events.put({"ended": ending.as_json()})
+
+    def _on_devices(self, names: list[str]) -> Ending:
+        """Compute the task, but not on a GPU that is left out; say on which it was."""
+        given = zip(names, self._slots, strict=True)
+        left_out = [name for name, slot in given if name in self._task.left_out or slot in self._left_out]
+        if left_out:
+            reason = f"it was given {left_out[0]}, which is left out"
+            return Ending("not_begun", reason, device=left_out[0], host=socket.gethostname(), process_spent=True)
+        ending = self._compute()
+        if not names:
+            return ending
+        return replace(ending, device=ending.device or names[0], host=socket.gethostname())
+
+    def _compute(self) -> Ending:
+        return execute(
+            self._task,
+            lambda row: self._events.put({"epoch": dict(row)}),
+            self._paused,
+            self._deadline,
+            lambda text: self._events.put({"notice": text}),
+        )
+
+    def _deadline(self) -> float | None:
+        """Return the monotonic time by which a state must be saved, or None; that a run asks is its sign of life."""
+        self._alive = time.monotonic()
+        return self._until
+
+    def _paused(self) -> bool:
+        """Tell the run whether to save its state and end; that it asks is its sign of life."""
+        self._alive = time.monotonic()
+        return self._pause.is_set()
+
+    def _wait(self) -> dict[str, Any]:
+        """Return the next event, or a sign of life; end the process where the run gives none."""
+        began = time.monotonic()
+        while time.monotonic() - began < _BEAT:
+            if self._leaving.seen():
+                self._press()
+            try:
+                return self._events.get(timeout=min(1.0, _BEAT))
+            except queue.Empty:
+                silent = time.monotonic() - self._alive
+                if silent > self._limit:
+                    return {"ended": self._stalled(silent).as_json()}
+        return {"alive": self._alive >= began}
+
+    def _stalled(self, silent: float) -> Ending:
+        """Return the ending of a run that hangs, with where it hangs; this process dies a moment later."""
+        frame = sys._current_frames().get((self._thread and self._thread.ident) or 0)
+        stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
+        self._end_soon()
+        return Ending("stalled", f"no step within {silent:.0f} s (resources.stall_minutes)", traceback=stack)
+
+    def _end_soon(self) -> None:
+        """Let this process say its last words, and die."""
+        self._spent = True
+        threading.Timer(_LAST_WORDS, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+    def _let_save(self) -> None:
+        self._press()
+        if self._thread is not None:
+            self._thread.join(self._task.grace_seconds)
+
+    def _press(self) -> None:
+        """Have the run save its state within its grace period."""
+        if self._until is None:
+            self._until = time.monotonic() + self._task.grace_seconds
+        self._pause.set()
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        self._let_save()
+        if callable(self._before):
+            self._before(number, frame)
+        sys.exit(128 + number)
+
+
+def device_names(slots: tuple[Slot, ...]) -> list[str]:
+    """Return what tells each of the GPUs that this process was given from all others: its UUID where that is known."""
+    return [_uuid(number) or f"GPU {slot.device} of {_host_of(slot)}" for number, slot in enumerate(slots)]
+
+
+def _host_of(slot: Slot) -> str:
+    return f"{socket.gethostname()} (node {slot.node[:8]})"
+
+
+def _uuid(number: int) -> str:
+    """Return the UUID of a GPU that this process sees; empty where it cannot be found out."""
+    import torch  # noqa: PLC0415 -- which the run needs
+
+    from aimlib.training.devices import device_uuid  # noqa: PLC0415 -- imports torch
+
+    return device_uuid(torch.device("cuda", number))
+
+
+def _place(task: Task) -> str:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if task.device != "cuda" or not visible:
+        return socket.gethostname()
+    return f"{socket.gethostname()}, GPU {visible}" + (", MPS" if _uses_mps() else "")
+
+
+def _uses_mps() -> bool:
+    """Tell whether processes of this machine share GPUs through NVIDIA's Multi-Process Service, which is running."""
+    return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or _MPS) / "control").exists()

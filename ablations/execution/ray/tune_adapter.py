@@ -1,0 +1,287 @@
+"""Between Tune and our queue: what Tune asks for next, and what it tells."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from ablations.execution.attempts import Ending, Listener, blame_of_death
+from ablations.execution.capacity import Room, holds
+from ablations.execution.ray.draining import is_draining
+from ablations.execution.ray.gpu_usage import Usage
+from ablations.execution.scheduler import Fit, Queue
+from ablations.execution.signals import Stop
+from ablations.execution.task import Task, as_json
+from ablations.progress.formatting import counted
+
+_NODES = 5.0
+"""Seconds between two looks at which nodes are alive."""
+_LONGEST = 300
+"""Characters of a cause that are shown."""
+_SLACK = 2.0
+"""A driver waits so many times longer than a worker before it takes a silent run for hanging."""
+
+
+_NOTHING: dict[str, Any] = {}
+
+
+class Feed(Searcher):  # type: ignore[misc]
+    """Gives Tune the tasks of the queue, one at a time, when it has room for one."""
+
+    def __init__(self, queue: Queue, relay: Relay, stall_seconds: float) -> None:
+        super().__init__(metric=None, mode=None)
+        self._queue, self._relay, self._stall = queue, relay, stall_seconds
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next task; None where none is ready or there is no room; FINISHED where none will be.
+
+        For a trial that it is given, Tune asks for a worker, also where one is about to become free.
+        """
+        self._relay.watch()  # Tune sleeps in here while nothing is running
+        task = self._queue.next(self._relay.fit)
+        if task is not None:
+            content, bundle = json.dumps(as_json(task)), bundle_of(task)
+            self._relay.gave(task.run_id, bundle)
+            given = {"task": content, "resources": json.dumps(bundle), "stall_seconds": self._stall}
+            return given | {"left_out": json.dumps(self._relay.left_out)}
+        return str(Searcher.FINISHED) if self._queue.exhausted else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: endings come through the relay."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is kept: the store is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing is restored."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default", **_: Any) -> None:
+        """Nothing is kept."""
+
+
+def bundle_of(task: Task) -> dict[str, float]:
+    """Return what a task needs of a node, in Ray's names."""
+    bundle = {"CPU": float(task.threads)} | ({"GPU": task.gpus} if task.gpus else {})
+    return bundle | ({f"accelerator_type:{task.accelerator}": 0.001} if task.accelerator else {})
+
+
+class StopAll(tune.Stopper):  # type: ignore[misc]
+    """Ends a session at once when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single run is ever stopped here."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Tell whether all is to end."""
+        return self.now
+
+
+class Relay(tune.Callback):  # type: ignore[misc]
+    """Passes on to a listener what Tune tells, and watches over nodes and workers.
+
+    Parameters
+    ----------
+    room : is told which nodes there are, and which GPUs are left out.
+    usage : is told which GPUs runs have; occupies those that are left out.
+    grace : seconds after an urgent request to stop in which runs may save their state.
+    stall : seconds of silence after which a worker itself takes its run for hanging.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        listener: Listener,
+        stop: Stop,
+        stopper: StopAll,
+        room: Room,
+        usage: Usage,
+        *,
+        grace: float,
+        stall: float,
+    ) -> None:
+        self._queue, self._listener, self._stop, self._stopper, self._room = queue, listener, stop, stopper, room
+        self._usage = usage
+        self._grace, self._stall = grace, stall
+        self._heard: dict[str, float] = {}
+        self._given: dict[str, Mapping[str, float]] = {}
+        self._trials: dict[str, Any] = {}
+        self._looked = time.monotonic()
+        self._spent = 0
+        """Workers that were not to take another run, and may have been given one all the same."""
+        self._leave_out()
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """Pass on what a worker says."""
+        run_id = _run_id(trial)
+        self._heard[run_id], self._trials[run_id] = time.monotonic(), trial
+        self._given.pop(run_id, None)
+        for event in result.get("events", ()):
+            if "began" in event:
+                self._usage.has(run_id, event.get("slots", ()))
+                self._listener.began(run_id, event["began"])
+            elif "epoch" in event:
+                self._listener.epoch(run_id, event["epoch"])
+            elif "notice" in event:
+                self._listener.notice(run_id, event["notice"])
+            elif "ended" in event:
+                self._ended(run_id, Ending(**event["ended"]))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Pass on that a worker is gone; nothing where its run had ended before."""
+        run_id = _run_id(trial)
+        was_heard = run_id in self._heard
+        self._forget(run_id)
+        if run_id in self._queue.running:
+            if not was_heard and self._spent:
+                self._spent -= 1
+                self._listener.ended(run_id, Ending("not_begun", "its worker was not to take another run"))
+                return
+            report = report_of_death(trial)
+            self._listener.died(run_id, cause_of_death(report), blame_of_death(report))
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Watch, and keep Tune from holding on to all that has ended."""
+        self.watch()
+        _let_go(trials)
+
+    def _ended(self, run_id: str, ending: Ending) -> None:
+        self._spent += ending.process_spent
+        ending = replace(ending, device=self._usage.named(run_id, ending.device))
+        self._forget(run_id)
+        self._listener.ended(run_id, ending)
+        if self._leave_out():
+            self._listener.note(self._room.gpus())
+
+    def _leave_out(self) -> bool:
+        """Have the GPUs occupied on which nothing more is to begin; return whether they are others than before."""
+        changed = self._usage.leave_out(self._queue.devices.left_out)
+        if changed:
+            self._room.leave_out(self._usage.left_out)
+        return changed
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """Node and number of every GPU on which nothing is to begin."""
+        return [(slot.node, slot.device) for slot in self._usage.left_out]
+
+    def fit(self, task: Task) -> Fit:
+        """Tell whether there is room for a task."""
+        return self._room.fit(bundle_of(task), self._usage.running())
+
+    def watch(self) -> None:
+        """Let time pass: tick the listener, end what is to end, look after silent workers and dead nodes."""
+        self._listener.tick()
+        self._usage.tick(trapped=any(self._room.fit(bundle, ()) == "never" for bundle in self._given.values()))
+        if stranded := self._queue.stranded(self.fit):
+            self._stop.request(_why(stranded, self._queue))
+        if self._stop.requested:
+            self._queue.halt()
+            late = self._stop.urgent and time.monotonic() - self._stop.since > self._grace
+            # Runs that wait for a worker have nothing to save.
+            if late or not any(run_id in self._heard for run_id in self._queue.running):
+                self._stopper.now = True
+        if time.monotonic() - self._looked >= _NODES:
+            self._looked = time.monotonic()
+            self._look_at_nodes()
+            self._look_at_workers()
+
+    def gave(self, run_id: str, bundle: Mapping[str, float]) -> None:
+        """Take note of a run that waits for a worker."""
+        self._given[run_id] = bundle
+        self._usage.gave(run_id, bundle)
+
+    def _look_at_nodes(self) -> None:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        self._room.look({node["NodeID"]: node["Resources"] for node in nodes})
+        for run_id, bundle in list(self._given.items()):
+            if not any(holds(node["Resources"], bundle) for node in nodes):
+                del self._given[run_id]
+                needs = ", ".join(f"{amount:g} {name}" for name, amount in bundle.items())
+                self._listener.note(f"no node can hold {run_id} any more ({needs}): waiting for one that can")
+        if is_draining():
+            self._stop.request("Ray's node on this machine is being shut down", 143, urgent=True)
+        alive = {node["NodeID"] for node in nodes}
+        if ray.get_runtime_context().get_node_id() in alive or self._stopper.now:
+            return
+        self._stop.request("Ray's own process on this machine is gone; give the same command again to go on")
+        self._queue.halt()
+        self._stopper.now = True
+
+    def _look_at_workers(self) -> None:
+        """End workers of which nothing was heard for long: a whole machine may hang, workers included."""
+        limit = _SLACK * self._stall + 60
+        for run_id, heard in list(self._heard.items()):
+            if time.monotonic() - heard > limit:
+                actor = getattr(getattr(self._trials[run_id], "temporary_state", None), "ray_actor", None)
+                self._heard[run_id] = time.monotonic()
+                if actor is not None:
+                    ray.kill(actor)
+
+    def _forget(self, run_id: str) -> None:
+        self._heard.pop(run_id, None)
+        self._given.pop(run_id, None)
+        self._trials.pop(run_id, None)
+        self._usage.forget(run_id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles callbacks into files for a restore, which is never asked for.
+        return (tune.Callback, ())
+
+
+def _why(stranded: list[Task], queue: Queue) -> str:
+    """Return why a session ends whose runs fit nowhere but on GPUs that failed."""
+    arms = Counter(arm for run, number in queue.devices.runs().items() for arm in [queue.arm_of(run)] * number)
+    faults = ", ".join(f"{arm} {number}" for arm, number in arms.most_common())
+    return (
+        f"every GPU that could hold the {counted(len(stranded), 'run')} left over failed twice: "
+        f"{queue.devices.described()}; their faults by arm: {faults}. Reset or replace them (nvidia-smi -q -d ECC, "
+        f"dmesg), or look at the arm's code where all are of one; the same command goes on from here"
+    )
+
+
+def _let_go(trials: list[Any]) -> None:
+    """Take trials that have ended off Tune's own list, and empty them: it looks through all of them at every step.
+
+    Tune gives callbacks the list that it works with. Its other records of ended trials cannot be reached from here, so
+    that each trial itself is emptied: of metrics that are averaged although nobody asks, of its configuration, of its
+    request for resources. Nothing is lost: what ended is in the store. The last one stays, as without any Tune would
+    read its own files in the end.
+    """
+    ended = [trial for trial in trials if trial.is_finished()]
+    for trial in ended[:-1]:
+        trials.remove(trial)
+        trial.run_metadata = type(trial.run_metadata)()
+        trial.temporary_state = trial.placement_group_factory = trial.storage = None
+        trial.config = trial.evaluated_params = trial.stopping_criterion = _NOTHING
+        vars(trial)["_Trial__unresolved_config"] = _NOTHING
+
+
+def _run_id(trial: Any) -> str:
+    return str(json.loads(trial.config["task"])["run_id"])
+
+
+def report_of_death(trial: Any) -> str:
+    """Return all that Ray knows of why a worker is gone; empty where it knows nothing."""
+    try:
+        with open(trial.error_file, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 -- Tune's own path
+            return file.read()
+    except (OSError, TypeError):
+        return ""
+
+
+def cause_of_death(report: str) -> str:
+    """Return the gist of such a report in one line."""
+    lines = [line.strip() for line in report.splitlines() if line.strip()]
+    return lines[-1].rpartition("exit detail: ")[2][:_LONGEST] if lines else "Ray gave no reason"

@@ -1,0 +1,1 @@
+"""From a study to its runs: factors, arms, the protocol they follow, and the plan."""

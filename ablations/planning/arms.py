@@ -1,0 +1,278 @@
+"""From a study to its arms: complete configurations, checked against each other, with their part in the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from ablations.planning.factors import arm_specs
+from ablations.spec import yaml_documents
+from ablations.spec.resources import Resources
+from ablations.spec.study import ArmSpec, StudyFile, StudySpec
+from aimlib.config import ModelConfig, RunConfig
+from aimlib.controls.base import Control
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import ConfigError, PluginError, UsageError
+from aimlib.registry import controls, datasets
+from aimlib.training.protocols import PROTOCOLS
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of a study.
+
+    Attributes
+    ----------
+    name : unique in the study.
+    role : ``baseline``, ``aim``, ``matched``, ``frozen``, ``permuted`` or ``other``.
+    of : the arm that it is a control or a variation of; None where it starts from the base.
+    config : the run of the study's first seed.
+    levels : label of the level of every factor, by factor; empty for arms beside the factors.
+    resources : what its runs are given.
+    """
+
+    name: str
+    role: str
+    of: str | None
+    config: RunConfig
+    levels: Mapping[str, str] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+
+    def run(self, seed: int) -> RunConfig:
+        """Return the arm's run of another seed."""
+        return self.config.model_copy(update={"seed": seed})
+
+
+def expand(study: StudyFile) -> list[Arm]:
+    """Return the arms of a study, each complete and buildable.
+
+    Raises
+    ------
+    ConfigError: with one message per problem.
+    """
+    spec = study.spec
+    problems: list[str] = []
+    arms: dict[str, Arm] = {}
+    specs = arm_specs(spec)
+    for name in specs:
+        try:
+            arms[name] = _complete(name, specs, spec)
+        except ConfigError as error:
+            problems += [located(problem, name, spec) for problem in error.problems]
+        except UsageError as error:
+            problems.append(f"arms.{name}: {error}")
+    varied = [name for name in specs if name not in spec.arms and name in arms]
+    kept = _without_repeats(arms, set(varied), problems)
+    if problems:
+        raise ConfigError(f"{study.path}: {problem}" for problem in dict.fromkeys(problems))
+    return _with_roles(kept, specs)
+
+
+def shape_of(config: RunConfig) -> ImageShape:
+    """Return the shape of the images that a run trains on; reads no file."""
+    shape: ImageShape = datasets.create(config.data).shape()
+    return shape
+
+
+def arm_document(study: StudyFile, name: str) -> dict[str, Any]:
+    """Return what a study says of an arm: protocol, base and the arm itself, merged; not yet validated."""
+    return _layers(name, arm_specs(study.spec), study.spec)
+
+
+def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
+    """Return why an arm that is given as a merged document cannot be run; empty where it can."""
+    try:
+        config = RunConfig.parse({**document, "seed": study.spec.seeds[0]})
+        _build(config.model, shape_of(config))
+    except UsageError as error:
+        return " ".join(str(error).split())
+    return "; ".join(_idle(config))
+
+
+def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
+    arm = specs[name]
+    merged = _layers(name, specs, spec)
+    config = RunConfig.parse({**merged, "seed": spec.seeds[0]})
+    if idle := _idle(config):
+        raise ConfigError(idle)
+    if arm.control is not None:
+        control = _control(arm.control)
+        if config.model.memory is None:
+            raise UsageError(f"control {control.config.name!r} is of an arm with memory, and {arm.of!r} has none")
+        model = control.transform(config.model, shape_of(config))
+        config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
+    _build(config.model, shape_of(config))
+    return Arm(name, "", arm.of, config, arm.levels or {}, _resources(name, specs, spec))
+
+
+def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Resources:
+    """Return what an arm's runs are given: the study's, then what the chain of `of` and the arm itself say."""
+    given = spec.resources
+    for ancestor in reversed(_lineage(name, specs)):
+        try:
+            given = given.with_changes(specs[ancestor].resources)
+        except ConfigError as error:
+            raise ConfigError(f"resources: {problem}" for problem in error.problems) from None
+    return given
+
+
+def _build(model: ModelConfig, shape: ImageShape) -> None:
+    from aimlib.memory.structure import trace  # noqa: PLC0415 -- torch only once the document is known to be sound
+    from aimlib.models import skeleton  # noqa: PLC0415
+
+    try:
+        network = skeleton(model, shape)
+        if model.memory is None:  # attaching a memory has traced the network already
+            trace(network, (shape.channels, shape.height, shape.width))
+    except (RuntimeError, OverflowError) as error:
+        raise UsageError(f"this network cannot be built: {error}") from error
+
+
+def _idle(config: RunConfig) -> list[str]:
+    """Return what a run's options say without effect."""
+    problems = []
+    training = config.training
+    augmentation = training.augmentation
+    changing = ("rotation", "translation", "horizontal_flip", "vertical_flip", "contrast")
+    moved = augmentation is None or augmentation.crop_scale < 1 or any(getattr(augmentation, name) for name in changing)
+    if not moved:
+        problems.append(
+            f"training.augmentation: without effect: set one of {', '.join(changing)}, crop_scale, or remove it"
+        )
+    stopping = training.early_stopping
+    if stopping is not None and stopping.patience >= training.epochs:
+        problems.append(
+            f"training.early_stopping: without effect: patience {stopping.patience} is not below the "
+            f"{training.epochs} epochs of the budget"
+        )
+    return problems
+
+
+def _control(value: str | dict[str, Any]) -> Control:
+    try:
+        return cast("Control", controls.create(controls.parse(value)))
+    except ConfigError as error:
+        raise ConfigError(f"control.{problem}" for problem in error.problems) from None
+
+
+def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> dict[str, Any]:
+    """Return the protocol, then the base, then the chain of `of`, then the arm itself, merged."""
+    chain: list[dict[str, Any]] = []
+    seen: list[str] = []
+    following: str | None = name
+    while following is not None:
+        if following in seen:
+            raise ConfigError([f"of: the arms {' -> '.join((*seen, following))} start from each other"])
+        seen.append(following)
+        arm = specs[following]
+        chain.append(arm.model_dump(include={"model", "data", "training"}, exclude_defaults=True))
+        following = arm.of
+    merged = yaml_documents.merge(spec.base, *chain[::-1])
+    if spec.protocol is None:
+        return merged
+    common = PROTOCOLS[spec.protocol].common
+    return yaml_documents.merge({**common, "data": _fitting(common.get("data", {}), merged.get("data"))}, merged)
+
+
+def _fitting(options: Mapping[str, Any], data: Any) -> dict[str, Any]:
+    """Return a protocol's options of the data, as far as the arm's data set has them: digits are not decoded."""
+    name = data.get("name") if isinstance(data, dict) else data
+    if not isinstance(name, str):
+        return {}
+    try:
+        known = datasets.get(name).Config.model_fields
+    except PluginError:  # said where the configuration is read
+        known = {}
+    return {"name": name, **{key: value for key, value in options.items() if key in known}}
+
+
+def located(problem: str, name: str, spec: StudySpec) -> str:
+    """Put before a problem of an arm where it stands: in it, in a factor, in an arm it starts from, or in the base.
+
+    Parameters
+    ----------
+    problem : message that starts with a key path, e.g. ``training.epochs: ...``.
+    """
+    specs = arm_specs(spec)
+    path = problem.partition(":")[0].split(".")
+    if path[0] not in {"model", "data", "training"}:
+        return f"arms.{name}.{problem}"
+    depths = {arm: _depth(specs[arm], path) for arm in _lineage(name, specs)}
+    owner = max(depths, key=lambda arm: depths[arm])  # the first of several: the arm itself
+    if depths[owner] < min(2, len(path)):
+        return f"base.{problem}"
+    factor = next((factor for factor in spec.factors if path == factor.split(".")[: len(path)]), None)
+    if owner not in spec.arms and factor is not None:
+        return f"factors.{factor}{problem.removeprefix('.'.join(path))}"
+    return f"arms.{owner}.{problem}"
+
+
+def _lineage(name: str, specs: Mapping[str, ArmSpec]) -> list[str]:
+    """Return the arm and those that it starts from."""
+    lineage: list[str] = []
+    following: str | None = name
+    while following is not None and following not in lineage:
+        lineage.append(following)
+        following = specs[following].of
+    return lineage
+
+
+def _depth(arm: ArmSpec, path: list[str]) -> int:
+    """Return how much of a key path stands in the arm itself."""
+    own = arm.model_dump(include={"model", "data", "training"}, exclude_defaults=True)
+    return max((length for length in range(len(path) + 1) if yaml_documents.has(own, path[:length])), default=0)
+
+
+def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]) -> list[Arm]:
+    """Drop combinations of factors that are an arm already; two named arms that are equal are a problem."""
+    kept: list[Arm] = []
+    for arm in arms.values():
+        equal = next((other for other in kept if other.config.identity() == arm.config.identity()), None)
+        if equal is None:
+            kept.append(arm)
+        elif arm.name in varied:  # the arm that is there already is this combination
+            kept[kept.index(equal)] = replace(equal, levels=equal.levels or arm.levels)
+        else:
+            problems.append(
+                f"arms.{arm.name}: identical to arms.{equal.name}: every option is the same, so it would be the same "
+                f"runs; change one of them or remove it"
+            )
+    return kept
+
+
+def _with_roles(arms: list[Arm], specs: Mapping[str, ArmSpec]) -> list[Arm]:
+    taken: set[str] = set()
+    result: list[Arm] = []
+    for arm in sorted(arms, key=lambda arm: specs[arm.name].role is None):  # stable: roles that are given come first
+        role = _role(arm, specs[arm.name])
+        if role == "baseline" and role in taken:
+            role = "other"
+        taken.add(role)
+        result.append(replace(arm, role=role))
+    order = {arm.name: place for place, arm in enumerate(arms)}
+    return sorted(result, key=lambda arm: order[arm.name])
+
+
+def _role(arm: Arm, spec: ArmSpec) -> str:
+    if spec.role is not None:
+        return spec.role
+    if spec.control is not None:
+        return _control(spec.control).role
+    return "baseline" if arm.config.model.memory is None else "aim"
+
+
+def differences(arm: Arm, baseline: Arm) -> list[dict[str, Any]]:
+    """Return the options in which an arm differs from the baseline: key path, the baseline's value, its own.
+
+    A component that the baseline lacks, or has by another name, is one difference: the whole component.
+    """
+    return list(_differing("", baseline.config.model_dump(mode="json"), arm.config.model_dump(mode="json")))
+
+
+def _differing(path: str, theirs: Any, ours: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(theirs, dict) and isinstance(ours, dict) and theirs.get("name") == ours.get("name"):
+        for key in dict.fromkeys([*theirs, *ours]):
+            yield from _differing(f"{path}.{key}" if path else key, theirs.get(key), ours.get(key))
+    elif theirs != ours:
+        yield {"option": path, "baseline": theirs, "value": ours}

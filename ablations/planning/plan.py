@@ -1,0 +1,258 @@
+"""From a study to what will run: every run with its identity, the plan as it is stored, the arms as tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aimlib
+from ablations.planning.arms import Arm, differences, expand, located, shape_of
+from ablations.planning.protocol import protocol, reference
+from ablations.spec.study import StudyFile
+from aimlib.config import RunConfig, TrainingConfig
+from aimlib.datasets.base import DataSet
+from aimlib.errors import ConfigError, DataError, UsageError
+from aimlib.models import ModelSummary, summarize
+from aimlib.registry import datasets
+from aimlib.training.splits import hold_out
+
+ALPHA = 0.05
+"""Error of all looks of a comparison together."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of the plan."""
+
+    run_id: str
+    arm: str
+    seed: int
+    config: RunConfig
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study will run.
+
+    Attributes
+    ----------
+    study : the validated file.
+    arms : in the order of the file.
+    summaries : what each arm's network costs, by arm.
+    data : the data of each arm, by arm.
+    runs : seed by seed, so that an unfinished study holds complete pairs.
+    """
+
+    study: StudyFile
+    arms: tuple[Arm, ...]
+    summaries: Mapping[str, ModelSummary]
+    data: Mapping[str, DataSet]
+    runs: tuple[PlannedRun, ...]
+
+
+def arms_of(study: StudyFile) -> list[Arm]:
+    """Return the arms of a study, their networks built without data or memory for weights.
+
+    Raises
+    ------
+    ConfigError: with one message per problem of the study.
+    """
+    _check_claim(study)
+    return expand(study)
+
+
+def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
+    """Return the plan of a study, its data loaded (and prepared, where that had not been done).
+
+    Parameters
+    ----------
+    arms : as `arms_of` returns them; None has it asked.
+
+    Raises
+    ------
+    ConfigError: with one message per problem of the study; those of its data, missing or not fitting, come only
+        when there is no other.
+    """
+    arms = arms_of(study) if arms is None else arms
+    summaries = summaries_of(arms)
+    data = _data(arms, study)
+    runs = [
+        PlannedRun(config.run_id(data[arm.name].fingerprint), arm.name, seed, config, data[arm.name].fingerprint)
+        for seed in study.spec.seeds
+        for arm in arms
+        for config in [arm.run(seed)]
+    ]
+    return Plan(study, tuple(arms), summaries, data, tuple(runs))
+
+
+def summaries_of(arms: list[Arm]) -> dict[str, ModelSummary]:
+    """Return the summary of every arm's network; needs no data."""
+    return {arm.name: summarize(arm.config.model, shape_of(arm.config), arm.config.training.batch_size) for arm in arms}
+
+
+def _check_claim(study: StudyFile) -> None:
+    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas, needed by nothing else here
+
+    if study.spec.claim is not None:
+        try:
+            read_claim(study.spec.claim)
+        except UsageError as error:
+            raise ConfigError([f"{study.path}: claim: {error}"]) from error
+
+
+def _data(arms: list[Arm], study: StudyFile) -> dict[str, DataSet]:
+    loaded: dict[str, DataSet] = {}
+    found: dict[str, DataSet] = {}
+    problems: list[str] = []
+    for arm in arms:
+        key = arm.config.data.model_dump_json()
+        try:
+            if key not in loaded:
+                loaded[key] = datasets.create(arm.config.data).load()
+            _check_shape(arm, loaded[key])
+        except DataError as error:
+            problems.append(located(f"data: {error}", arm.name, study.spec))
+            continue
+        found[arm.name] = loaded[key]
+        problems += [located(problem, arm.name, study.spec) for problem in _unfit(arm.config.training, loaded[key])]
+    if problems:
+        raise ConfigError(f"{study.path}: {problem}" for problem in dict.fromkeys(problems))
+    return found
+
+
+def _check_shape(arm: Arm, data: DataSet) -> None:
+    _, height, width, channels = data.train.pixels.shape
+    shape = shape_of(arm.config)
+    if (channels, height, width, len(data.classes)) != (
+        shape.channels,
+        shape.height,
+        shape.width,
+        shape.classes,
+    ):
+        raise DataError(
+            f"{arm.config.data.name!r} holds {len(data.classes)} classes of {channels} x {height} x {width} images, "
+            f"and the configuration says {shape}; a fault of that data set's plugin"
+        )
+
+
+def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
+    """Return what a training asks of its data in vain, which would fail every run."""
+    images, size, fraction = len(data.train.labels), training.batch_size, training.validation_fraction
+    if size > images:
+        return [f"training.batch_size: {size} is larger than the {images} training images; lower it"]
+    trained, held_out = map(len, hold_out(data.train.labels, fraction, seed=0))  # as many for every seed
+    if fraction > 0 and held_out == 0:
+        return [
+            f"training.validation_fraction: {fraction} of each class of {images} training images is not one image; "
+            f"raise it, or set it to 0"
+        ]
+    if trained < 2:
+        return [f"training.validation_fraction: {fraction} leaves {trained} of {images} images to train on; lower it"]
+    if training.drop_last and size > trained:
+        return [
+            f"training.drop_last: no batch of {size} is full with {trained} training images; lower batch_size or set "
+            f"drop_last to false"
+        ]
+    return []
+
+
+def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the plan as it is stored in the study directory.
+
+    Parameters
+    ----------
+    before : the plan that is stored already; an equal one keeps its date.
+    """
+    spec = plan.study.spec
+    baseline = reference(plan.arms)
+    data = plan.data[baseline.name]
+    content: dict[str, Any] = {
+        "name": spec.name,
+        "claim": _found_from_anywhere(spec.claim),
+        "package_version": aimlib.__version__,
+        "scope": {
+            "dataset": baseline.config.data.name,
+            "classes": len(data.classes),
+            "image_size": int(data.train.pixels.shape[1]),
+            "backbone": baseline.config.model.backbone.name,
+            "protocol": protocol(plan.arms),
+            "data_fingerprint": data.fingerprint,
+        },
+        "delta_pp": spec.delta_pp,
+        "alpha": ALPHA,
+        "looks": list(spec.looks),
+        "further_block": spec.further_block,
+        "arms": [
+            {
+                "name": arm.name,
+                "role": arm.role,
+                "of": arm.of,
+                "levels": dict(arm.levels),
+                "config": arm.config.model_dump(mode="json"),
+            }
+            for arm in plan.arms
+        ],
+        "seeds": list(spec.seeds),
+        "runs": [{"run_id": run.run_id, "arm": run.arm, "seed": run.seed} for run in plan.runs],
+    }
+    if before is not None and {key: before.get(key) for key in content} == content:
+        return dict(before)
+    return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), **content}
+
+
+def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is frozen of a stored plan: see `analysis.analysis_plan`. Takes a second."""
+    from analysis.analysis_plan import content_of  # noqa: PLC0415
+    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas and scipy, needed once in the life of a study
+    from analysis.looks import Looks  # noqa: PLC0415
+
+    looks = Looks(tuple(document["looks"]), document["alpha"], document["further_block"])
+    claim = read_claim(document["claim"]) if document["claim"] else None
+    return content_of(document, claim.gains_pp if claim else {}, looks.levels, claim.scope if claim else None)
+
+
+def _found_from_anywhere(claim: str | None) -> str | None:
+    """Return the claim's name, or its file as an absolute path: a report may be written from another folder."""
+    return str(Path(claim).absolute()) if claim is not None and Path(claim).is_file() else claim
+
+
+def model_rows(arms: tuple[Arm, ...], summaries: Mapping[str, ModelSummary]) -> list[dict[str, Any]]:
+    """Return one row of `aimlib.records.MODELS` per arm."""
+    baseline = reference(arms)
+    return [
+        {
+            "arm": arm.name,
+            "role": arm.role,
+            **{name: getattr(summaries[arm.name], name) for name in _COSTS},
+            "readers": json.dumps([vars(reading) for reading in summaries[arm.name].attachment.readers]),
+            "updates": json.dumps(summaries[arm.name].attachment.updates),
+            "skipped": json.dumps(summaries[arm.name].attachment.skipped),
+            "differences": json.dumps(differences(arm, baseline)),
+            "config": arm.config.model_dump_json(),
+        }
+        for arm in arms
+    ]
+
+
+_COSTS = (
+    "parameters",
+    "trainable_parameters",
+    "running_statistics",
+    "multiply_adds",
+    "activation_bytes",
+    "memory_values",
+    "memory_degrees_of_freedom",
+)
+
+
+def image_rows(data: DataSet) -> list[dict[str, Any]]:
+    """Return one row of `aimlib.records.TEST_IMAGES` per test image."""
+    return [
+        {"image": number, "image_name": name, "label": int(label), "class_name": data.classes[label]}
+        for number, (name, label) in enumerate(zip(data.test.names, data.test.labels, strict=True))
+    ]

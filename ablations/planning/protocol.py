@@ -1,0 +1,67 @@
+"""Which protocol the arms of a study follow: part of whether a study tests a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ablations.planning.arms import Arm, differences
+from ablations.spec import yaml_documents
+from aimlib.config import RunConfig
+from aimlib.errors import ConfigError
+from aimlib.registry import selections
+from aimlib.training.protocols import PROTOCOLS
+
+_MEMORY = tuple(
+    f"model.{option}" for option in ("memory", "placement", "update", "update_after", "routing", "carry", "read_init")
+)
+
+
+def protocol(arms: tuple[Arm, ...]) -> str:
+    """Return the protocol that the baseline and the first AiM arm follow, whatever the study file calls it.
+
+    ``as_run`` and ``as_described``: both arms are what the protocol's documents say of their side.
+    ``controlled``: all arms but those of role other are trained alike and no test image has a say. Alike means: equal
+    in everything under `training` and `data`, and AiM arms differ from the baseline in nothing but their memory. No
+    say: the epoch is chosen on held-out images, or it is the last one; nothing stops a run early or lowers its learning
+    rate on test accuracy. Anything else is ``custom``.
+    """
+    baseline = reference(arms)
+    aims = [arm for arm in arms if arm.role == "aim"]
+    if aims and baseline.config.model.memory is None:
+        for name in ("as_run", "as_described"):
+            sides = PROTOCOLS[name]
+            if _follows(baseline, sides.common, sides.baseline) and _follows(aims[0], sides.common, sides.aim):
+                return name
+    compared = [arm for arm in arms if arm.role != "other"]
+    alike = len({(arm.config.training, arm.config.data) for arm in compared}) == 1
+    memory_alone = all(item["option"].startswith(_MEMORY) for arm in aims for item in differences(arm, baseline))
+    clean = all(
+        not selections.get(arm.config.training.selection.name).oracle
+        and arm.config.training.early_stopping is None
+        and arm.config.training.monitor == "validation"
+        for arm in compared
+    )
+    return "controlled" if alike and clean and memory_alone else "custom"
+
+
+def _follows(arm: Arm, common: Mapping[str, Any], side: Mapping[str, Any]) -> bool:
+    """Tell whether an arm is what a protocol's side says: model and training whole, data in what it names."""
+    said = yaml_documents.merge(common, side)
+    own = arm.config.model_dump(mode="json")
+    expected_document = {
+        "model": yaml_documents.merge({"backbone": {"name": arm.config.model.backbone.name}}, said["model"]),
+        "data": yaml_documents.merge({"data": own["data"]}, {"data": said["data"]})["data"],
+        "training": said["training"],
+        "seed": arm.config.seed,
+    }
+    try:
+        expected = RunConfig.parse(expected_document)
+    except ConfigError:  # a data set or backbone that lacks what the protocol is about
+        return False
+    return expected == arm.config
+
+
+def reference(arms: tuple[Arm, ...]) -> Arm:
+    """Return the baseline; the first arm where there is none."""
+    return next((arm for arm in arms if arm.role == "baseline"), arms[0])

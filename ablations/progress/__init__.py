@@ -1,0 +1,9 @@
+"""Seeing a running study: its state, the time left, views of it, and what another terminal can see of it."""
+
+from ablations.progress.formatting import duration
+from ablations.progress.outline import Outline
+from ablations.progress.reporter import Sight
+from ablations.progress.snapshot import snapshot
+from ablations.progress.state import Progress
+
+__all__ = ["Outline", "Progress", "Sight", "duration", "snapshot"]

@@ -1,0 +1,155 @@
+"""What the store says is settled, has failed, and when: read once per run, as a settled row never changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aimlib.records import RUNS, SEGMENTS
+
+_SETTLED = ["run_id", "status", "seconds", "epochs_run", "finished_at", "epochs.validation_accuracy"]
+_FAILED = ["run_id", "reason", "traceback", "finished_at"]
+
+
+class Store(Protocol):
+    """What is read of a study: see `ablations.store.ResultStore`."""
+
+    def settled(self) -> set[str]:
+        """Return the ids of settled runs."""
+
+    def failures(self) -> dict[str, int]:
+        """Return the number of failed attempts of every run that has any."""
+
+    def live(self) -> list[dict[str, Any]]:
+        """Return the last snapshot of every session."""
+
+
+@dataclass(frozen=True)
+class SettledRun:
+    """A settled run: `finished_at` in seconds since the epoch, `curve` the validation accuracy after each epoch."""
+
+    run_id: str
+    status: str
+    seconds: float | None
+    epochs_run: int
+    finished_at: float
+    curve: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """The last failed attempt of a run that is not settled; `at` in seconds since the epoch."""
+
+    run_id: str
+    reason: str
+    traceback: str
+    at: float
+
+
+class History:
+    """Rows of a study directory, kept from look to look.
+
+    Parameters
+    ----------
+    directory : of the study: a path, or what object storage has in its place.
+    store : the same, as a store.
+    arms : arm of every planned run, by run id.
+
+    Attributes
+    ----------
+    settled : by run id, in the order in which they were read.
+    unread : ids of settled runs whose rows have not been read yet.
+    failed : by run id, those that are not settled.
+    """
+
+    def __init__(self, directory: Any, store: Store, arms: Mapping[str, str]) -> None:
+        self._directory, self._store, self._arms = directory, store, arms
+        self.settled: dict[str, SettledRun] = {}
+        self.failed: Mapping[str, FailedRun] = {}
+        self.unread: set[str] = set()
+        self._segments_read: set[Any] = set()
+        self._attempts: dict[str, int] = {}
+        self._cost = 0.0
+        self._read = float("-inf")
+
+    def arm(self, run_id: str) -> str | None:
+        """Return the arm of a run; None where the plan has no such run (any more)."""
+        return self._arms.get(run_id)
+
+    def look(self, seconds: float = float("inf")) -> list[SettledRun]:
+        """Read what is new; return the rows of runs that have been settled since the last look.
+
+        Parameters
+        ----------
+        seconds : after which the rest is left to the next look; `unread` holds it.
+
+        Raises
+        ------
+        StoreError: a file is broken; its name and the remedy are in the message.
+        """
+        ids = self._store.settled()
+        self.unread = ids - self.settled.keys()
+        fresh = self._rows(time.monotonic() + seconds)
+        attempts = {run_id: count for run_id, count in self._store.failures().items() if run_id not in ids}
+        if attempts != self._attempts and time.monotonic() - self._read > 10 * self._cost:
+            self._attempts, self.failed = attempts, self._failures(ids)
+        return fresh
+
+    def _rows(self, until: float) -> list[SettledRun]:
+        """Read rows until a moment: from run files, or from segments where they have been compacted."""
+        from analysis.reading.files import read_table  # noqa: PLC0415 -- pyarrow
+
+        fresh: list[SettledRun] = []
+        for run_id in sorted(self.unread):
+            if run_id not in self.unread:
+                continue
+            try:
+                rows = _settled(read_table(self._directory / RUNS / f"{run_id}.parquet", _SETTLED).to_pylist())
+            except FileNotFoundError:
+                rows = self._segments()
+            for row in rows:
+                if row.run_id in self.unread:
+                    self.unread.discard(row.run_id)
+                    self.settled[row.run_id] = row
+                    fresh.append(row)
+            if time.monotonic() > until:
+                break
+        return fresh
+
+    def _segments(self) -> list[SettledRun]:
+        from analysis.reading.files import listed, read_table  # noqa: PLC0415
+
+        new = [path for path in listed(self._directory / SEGMENTS) if path not in self._segments_read]
+        rows = [row for path in new for row in _settled(read_table(path, _SETTLED).to_pylist())]
+        self._segments_read.update(new)
+        return rows
+
+    def _failures(self, settled: set[str]) -> dict[str, FailedRun]:
+        from analysis.reading.files import read_failures  # noqa: PLC0415
+
+        began = time.monotonic()
+        rows = read_failures(self._directory, _FAILED, settled).to_pylist()
+        self._read = time.monotonic()
+        self._cost = self._read - began
+        return {
+            row["run_id"]: FailedRun(
+                row["run_id"], row["reason"] or "", row["traceback"] or "", row["finished_at"].timestamp()
+            )
+            for row in rows
+        }
+
+
+def _settled(rows: list[dict[str, Any]]) -> list[SettledRun]:
+    return [
+        SettledRun(
+            row["run_id"],
+            row["status"],
+            row["seconds"],
+            int(row["epochs_run"] or 0),
+            row["finished_at"].timestamp(),
+            tuple(row["epochs.validation_accuracy"] or ()),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,147 @@
+"""The overview page: one self-contained HTML file that loads itself anew, for a browser on any machine."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import time
+import uuid
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ablations.progress.formatting import clean, clock, duration, pace, percent
+from ablations.progress.history import History
+from ablations.progress.picture import Picture
+from ablations.progress.sentences import CAUTION, summary
+from ablations.progress.views import html_content
+from aimlib.errors import StoreError
+from aimlib.sharing import share
+
+_ARMS, _FAILURES, _ROWS = 24, 5, 24
+_LEAST_REFRESH = 3.0
+
+
+def write(
+    path: Path, picture: Picture, history: History, directory: Any, interval: float, *, live: bool = True
+) -> None:
+    """Write the page, in one step.
+
+    Parameters
+    ----------
+    path : of the page.
+    directory : of the study, for the link to its report.
+    interval : seconds until it is written again.
+    live : whether it will be written again.
+
+    Raises
+    ------
+    StoreError: it cannot be written.
+    """
+    text = render(picture, history, _report(path, directory), interval, live=live)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        share(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"--html {path}: cannot be written ({error}); give another file") from error
+
+
+def render(
+    picture: Picture,
+    history: History,
+    report: str | None,
+    interval: float,
+    *,
+    live: bool = True,
+    now: float | None = None,
+) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    report : address of the report, relative to the page; None where there is none.
+    now : seconds since the epoch.
+    """
+    now = time.time() if now is None else now
+    script = _file("overview.js")
+    return (
+        _environment()
+        .get_template("overview.html.j2")
+        .render(
+            picture=picture,
+            headline=html_content.headline(picture),
+            state=html_content.STATES.get(picture.state, picture.state),
+            summary=summary(picture),
+            counts=html_content.counts(picture),
+            whole=html_content.bar(picture.count("epochs"), *html_content.parts(picture)),
+            bar=lambda arm: html_content.bar(arm.epochs, *html_content.arm_parts(arm)),
+            progress=lambda run: html_content.bar(run.epochs, 0.0, run.epochs_done, 0.0),
+            panels=html_content.panels(picture, history),
+            overall=html_content.overall(history, picture, now),
+            caution=CAUTION,
+            refresh=max(_LEAST_REFRESH, interval) if live and not picture.complete else 0,
+            report=report if picture.complete else None,
+            at=now,
+            clock=clock(now),
+            rows=_ROWS,
+            shown_arms=_ARMS,
+            shown_failures=_FAILURES,
+            shown_panels=html_content.PANELS,
+            style=Markup(_file("overview.css")),  # noqa: S704 -- ours
+            script=Markup(script),  # noqa: S704 -- ours
+            digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def _report(path: Path, directory: Any) -> str | None:
+    if not isinstance(directory, Path):  # in object storage: no address that a page could link to
+        return None
+    report = directory / "report" / "report.html"
+    if not report.exists():
+        return None
+    try:
+        return quote(os.path.relpath(report.resolve(), path.resolve().parent).replace(os.sep, "/"))
+    except ValueError:  # on another drive
+        return None
+
+
+def block(text: str) -> str:
+    """Return text of several lines without what is neither printable nor a line's end."""
+    return "\n".join(
+        "".join(sign if sign.isprintable() else "\ufffd" for sign in line.expandtabs(4)) for line in text.splitlines()
+    )
+
+
+@cache
+def _file(name: str) -> str:
+    return (resources.files("ablations.progress.views") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("ablations.progress.views"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "clean": clean,
+        "block": block,
+        "percent": percent,
+        "duration": duration,
+        "pace": pace,
+        "clock": clock,
+    }
+    return environment

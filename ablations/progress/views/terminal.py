@@ -1,0 +1,109 @@
+"""The view on a terminal: as much as fits its width and height, the same for 4 runs and for 4,000."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+from ablations.progress.picture import Picture
+from ablations.progress.views import sections
+from ablations.progress.views.bars import PLAIN, Signs
+
+
+class View:
+    """A renderable of a picture that fits whatever console it is printed on.
+
+    Parameters
+    ----------
+    picture : what is shown.
+    height : lines; None takes the console's, less one for the cursor.
+    """
+
+    def __init__(self, picture: Picture, height: int | None = None) -> None:
+        self.picture, self.height = picture, height
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        height = self.height or max(3, console.size.height - 1)
+        signs = PLAIN if options.ascii_only else Signs()
+        for text in lines(self.picture, options.max_width, height, signs):
+            yield from self._line(text, options)
+
+    @staticmethod
+    def _line(text: Text, options: ConsoleOptions) -> RenderResult:
+        if options.ascii_only:
+            plain = text.plain.translate({0x2026: "~", 0x2013: "-", 0xB7: "|"}).encode("ascii", "replace").decode()
+            text.plain = plain
+        text.no_wrap, text.overflow = True, "crop"
+        yield text
+
+
+class LiveView:
+    """A view that is redrawn in place.
+
+    Parameters
+    ----------
+    look : returns the picture of this moment.
+    """
+
+    def __init__(self, look: Callable[[], Picture], console: Console) -> None:
+        self._live = Live(get_renderable=lambda: View(look()), console=console, refresh_per_second=1, transient=False)
+
+    def start(self) -> None:
+        """Begin to draw."""
+        self._live.start()
+
+    def stop(self) -> None:
+        """Draw the last state and leave it standing."""
+        self._live.stop()
+
+
+def lines(picture: Picture, width: int, height: int, signs: Signs) -> list[Text]:
+    """Return at most `height` lines of at most `width` cells each."""
+    head = sections.head(picture, width, signs)
+    foot = sections.foot(picture, width)
+    room = height - len(head) - len(foot)
+    shares = _shares(
+        room,
+        {
+            "failures": len(picture.failures),
+            "messages": len(picture.messages),
+            "runs": len(picture.running),
+            "arms": len(picture.arms),
+        },
+    )
+    body: list[Text] = []
+    if shares["arms"]:
+        body += [Text(), *sections.arms(picture, shares["arms"], width, signs)]
+    if shares["runs"]:
+        body += [Text(), *sections.runs(picture.running, picture.count("running"), shares["runs"], width, signs)]
+    if shares["failures"]:
+        body += [Text(), *sections.failures(picture.failures, picture.count("failed"), shares["failures"], width)]
+    if shares["messages"]:
+        body += [Text(), *sections.messages(picture, shares["messages"], width)]
+    return [*head, *body, *foot][:height]
+
+
+def _shares(room: int, wanted: dict[str, int]) -> dict[str, int]:
+    """Return how many rows each section gets, without its heading and the empty line above it.
+
+    The first sections are promised little and get it first; what the last ones leave is shared evenly.
+    """
+    promised = {"failures": 3, "messages": 2, "runs": 4, "arms": 4}
+    given = dict.fromkeys(wanted, 0)
+    for name in ("arms", "runs", "failures", "messages"):
+        rows = min(wanted[name], promised[name], room - 2)
+        if rows > 0:
+            given[name] = rows
+            room -= rows + 2
+    while room > 0:
+        short = [name for name in ("arms", "runs") if 0 < given[name] < wanted[name]]
+        short = short or [name for name in ("failures", "messages") if 0 < given[name] < wanted[name]]
+        if not short:
+            break
+        least = min(short, key=lambda name: given[name])
+        given[least] += 1
+        room -= 1
+    return given

@@ -1,0 +1,75 @@
+"""Which part of a study's search space applies to which of its arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.search.space import Parameter, space
+from ablations.spec import yaml_documents
+from ablations.spec.search import SearchSpec
+from aimlib.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched of one arm.
+
+    Attributes
+    ----------
+    over : key paths of `SearchSpec.over` that apply.
+    left_out : those that do not, with the reason.
+    """
+
+    parameters: tuple[Parameter, ...]
+    over: tuple[str, ...]
+    left_out: Mapping[str, str]
+
+
+def spaces(spec: SearchSpec, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Space]:
+    """Return the space of every arm that is searched.
+
+    Parameters
+    ----------
+    arms : what each says, base and arm merged.
+
+    Raises
+    ------
+    ConfigError: a path that applies to no arm, or to none but others than it is given for; an arm of which nothing
+        can be searched; a path that `SearchSpec.training` fixes.
+    """
+    own = isinstance(spec.over, dict)
+    found = {name: _space(_paths(spec, name), arms[name]) for name in spec.arms}
+    problems: list[str] = []
+    for name, each in found.items():
+        for path, reason in each.left_out.items():
+            if own or all(path in other.left_out for other in found.values()):
+                problems.append(reason if not own else reason.replace("search.over", f"search.over.{name}", 1))
+        if not each.parameters and not problems:
+            problems.append(f"search.over: nothing of it applies to arm {name!r}; name an option that it has")
+    fixed = {
+        parameter.name
+        for each in found.values()
+        for parameter in each.parameters
+        if parameter.path[0] == "training" and yaml_documents.has(spec.training, parameter.path[1:])
+    }
+    problems += [f"search.training: fixes {name}, which is searched; remove it from one of them" for name in fixed]
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return found
+
+
+def _paths(spec: SearchSpec, arm: str) -> tuple[str, ...]:
+    return spec.over[arm] if isinstance(spec.over, dict) else spec.over
+
+
+def _space(paths: tuple[str, ...], document: Mapping[str, Any]) -> Space:
+    left_out: dict[str, str] = {}
+    for path in paths:
+        try:
+            space((path,), document)
+        except ConfigError as error:
+            left_out[path] = "; ".join(error.problems)
+    over = tuple(path for path in paths if path not in left_out)
+    return Space(tuple(space(over, document)), over, left_out)

@@ -1,0 +1,48 @@
+"""The corners of a search space: finitely many networks that hold every choice and both ends of every range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ablations.search.space import NONE, Parameter, applies, document_of
+from aimlib.dimensions import Categorical, Dimension, Integer, Real
+
+
+def corners(parameters: list[Parameter]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what every choice and every end of every range makes, one at a time, each with a name.
+
+    Other parameters are at their first choice or lower end. Finite, so that a study's search can be built whole on
+    the meta device before anything is trained.
+    """
+    first = {parameter.name: _ends(parameter.dimension)[0] for parameter in parameters}
+    yielded: list[dict[str, Any]] = []
+    for parameter in parameters:
+        for end in _ends(parameter.dimension):
+            drawn: dict[str, Any] = {}
+            wanted = {**first, parameter.name: end}
+            if parameter.only_if is not None:
+                name, value = parameter.only_if
+                chosen = value if value is not None else _other_than_none(name, parameters)
+                wanted |= {name: chosen} if name in first and chosen is not None else {}
+            for other in parameters:
+                if applies(other, drawn):
+                    drawn[other.name] = wanted[other.name]
+            document = document_of(parameters, drawn)
+            if document not in yielded:
+                yielded.append(document)
+                yield f"{parameter.name}={end}", document
+
+
+def _other_than_none(name: str, parameters: Iterable[Parameter]) -> str | None:
+    for parameter in parameters:
+        if parameter.name == name and isinstance(parameter.dimension, Categorical):
+            return next(str(choice) for choice in parameter.dimension.choices if choice != NONE)
+    return None
+
+
+def _ends(dimension: Dimension) -> tuple[Any, ...]:
+    if isinstance(dimension, Categorical):
+        return dimension.choices
+    assert isinstance(dimension, (Integer, Real))
+    return dimension.low, dimension.high

@@ -1,0 +1,204 @@
+"""A copy of a search that optuna-dashboard can show: a journal in the study directory, or a database.
+
+It is written and never believed. What was asked follows from the ledger; a copy that is gone, cut off, or that says
+something else is made anew, and a search goes on where it cannot be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ablations.store.file_locks import FileLock
+from aimlib.errors import UsageError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+JOURNAL = "optuna.journal"
+_LOCK = "optuna.lock"
+_PATIENCE = 60.0
+_OWNER = "study directory"
+
+
+class Watched:
+    """The copy of a search.
+
+    Parameters
+    ----------
+    storage : see `ablations.spec.search.SearchSpec.storage`.
+    directory : of the screening.
+    owner : marks studies in a database as copies of this very search.
+    say : takes a line for the user.
+
+    Raises
+    ------
+    UsageError: the database cannot be reached, or lacks its driver.
+    """
+
+    def __init__(self, storage: str, directory: Path, owner: str, say: Callable[[str], None]) -> None:
+        self._url = storage
+        self._journal = directory / JOURNAL if storage == "journal" else None
+        self._lock = directory / _LOCK
+        self._owner, self._say = owner, say
+        self._complained = False
+        if storage not in ("journal", "none"):
+            try:
+                self._open()
+            except Exception as error:
+                raise UsageError(f"search.storage: {_shown(storage)} cannot be used: {_reason(error)}") from error
+
+    def update(self, name: str, trials: Sequence[FrozenTrial], *, final: bool = False) -> None:
+        """Write these trials into the study `name` of the storage.
+
+        Parameters
+        ----------
+        final : whether these are all; else a copy that holds more is that of a search which is being resumed.
+
+        Raises
+        ------
+        UsageError: the database has a study of that name that is no copy of this search.
+        """
+        if self._url == "none":
+            return
+        lock = FileLock(self._lock)  # freed by the system when its holder dies, unlike Optuna's own
+        try:
+            if lock.acquire(patience=_PATIENCE):
+                self._update(name, trials, final=final)
+            else:
+                self._complain(f"another process writes it for more than {_PATIENCE:g} s")
+        except UsageError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever a database raises: the search goes on
+            self._complain(_reason(error))
+        finally:
+            lock.close()
+
+    def _complain(self, reason: str) -> None:
+        if not self._complained:
+            self._say(
+                f"the copy of the search for optuna-dashboard cannot be written ({reason}); the search goes on, and "
+                f"the copy is made up for as soon as it can be"
+            )
+        self._complained = True
+
+    def _update(self, name: str, trials: Sequence[FrozenTrial], *, final: bool) -> None:
+        if self._journal is None:
+            _copy(self._open(), name, trials, self._owner, final=final)
+            return
+        if _cut_off(self._journal):
+            self._discard(self._journal, "it ends in the middle of a line")
+        try:
+            _copy(self._open(), name, trials, self._owner, final=final)
+        except Exception as error:  # noqa: BLE001 -- Optuna raises anything over a broken journal
+            self._discard(self._journal, _reason(error))
+            _copy(self._open(), name, trials, self._owner, final=final)
+
+    def _discard(self, journal: Path, reason: str) -> None:
+        self._say(f"{journal}: broken ({reason}); it is only a copy, and is made anew")
+        journal.unlink(missing_ok=True)
+
+    def _open(self) -> BaseStorage:
+        import optuna  # noqa: PLC0415
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        if self._journal is not None:
+            from optuna.storages import JournalStorage  # noqa: PLC0415
+            from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
+
+            backend = JournalFileBackend(str(self._journal), lock_obj=_Held())
+            return cast("BaseStorage", JournalStorage(backend))
+        return cast("BaseStorage", optuna.storages.get_storage(self._url))
+
+
+class _Held:
+    """The lock of a journal whose writer holds one already."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def _copy(storage: BaseStorage, name: str, trials: Sequence[FrozenTrial], owner: str, *, final: bool) -> None:
+    """Write what the copy lacks; one that says something else, or in the end more, is made anew."""
+    study = _study(storage, name, owner)
+    there = storage.get_all_trials(study, deepcopy=False)
+    if (final and len(there) > len(trials)) or not all(
+        _same(old, new) for old, new in zip(there, trials, strict=False)
+    ):
+        storage.delete_study(study)
+        study, there = _study(storage, name, owner), []
+    for number, trial in enumerate(trials):
+        if number >= len(there):
+            storage.create_new_trial(study, template_trial=trial)
+        elif not there[number].state.is_finished():
+            _settle(storage, there[number], trial)
+
+
+def _study(storage: BaseStorage, name: str, owner: str) -> int:
+    from optuna.exceptions import DuplicatedStudyError  # noqa: PLC0415
+    from optuna.study import StudyDirection  # noqa: PLC0415
+
+    with suppress(DuplicatedStudyError):
+        study: int = storage.create_new_study([StudyDirection.MAXIMIZE], name)
+        storage.set_study_user_attr(study, _OWNER, owner)
+        return study
+    study = storage.get_study_id_from_name(name)
+    attributes = storage.get_study_user_attrs(study)
+    if not attributes and not storage.get_n_trials(study):  # a copy whose writer was killed in between
+        storage.set_study_user_attr(study, _OWNER, owner)
+    elif attributes.get(_OWNER) != owner:
+        raise UsageError(
+            f"search.storage: the database has a study {name!r} that is not of this directory's search; give another "
+            f"database or another name of the study, or remove that one (optuna delete-study --study-name)"
+        )
+    return study
+
+
+def _same(old: FrozenTrial, new: FrozenTrial) -> bool:
+    """Tell whether a trial of the copy is this one, earlier or later in its life."""
+    steps = old.intermediate_values.keys() & new.intermediate_values.keys()
+    if old.params != new.params or any(old.intermediate_values[n] != new.intermediate_values[n] for n in steps):
+        return False
+    if not (old.state.is_finished() and new.state.is_finished()):
+        return True
+    return bool(old.state == new.state and old.values == new.values and old.user_attrs == new.user_attrs)
+
+
+def _settle(storage: BaseStorage, old: FrozenTrial, new: FrozenTrial) -> None:
+    for key, value in new.user_attrs.items():
+        if old.user_attrs.get(key) != value:
+            storage.set_trial_user_attr(old._trial_id, key, value)
+    for step, value in new.intermediate_values.items():
+        if step not in old.intermediate_values:
+            storage.set_trial_intermediate_value(old._trial_id, step, value)
+    if new.state.is_finished():
+        storage.set_trial_state_values(old._trial_id, new.state, new.values)
+
+
+def _cut_off(journal: Path) -> bool:
+    """Tell whether the last line of a journal is not whole, so that what follows would be lost with it."""
+    try:
+        with journal.open("rb") as file:
+            if file.seek(0, 2) == 0:
+                return False
+            file.seek(-1, 2)
+            return file.read(1) != b"\n"
+    except FileNotFoundError:
+        return False
+
+
+def _shown(url: str) -> str:
+    """Return a URL without the user's name: nothing of a login is printed."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

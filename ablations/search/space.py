@@ -1,0 +1,229 @@
+"""The search space of a study, from the dimensions that the registered plugins themselves bring.
+
+A component that is searched over is a choice among its family's plugins; each choice has that plugin's dimensions, so
+an option is asked for only where its plugin was chosen. Third parties' plugins and dimensions appear by themselves.
+Parameters are named by key paths: ``model.memory`` is the choice, ``model.memory.conv_ones.channels`` an option of it.
+Nothing here imports Optuna: a trial is whatever has its `suggest_...` methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ablations.spec import yaml_documents
+from aimlib.config import CarryConfig, ModelConfig
+from aimlib.dimensions import Categorical, Dimension, Integer
+from aimlib.errors import ConfigError, did_you_mean
+from aimlib.registry import Registry, backbones, memories, optimizers, placements, schedules, updates
+
+if TYPE_CHECKING:
+    import optuna
+
+COMPONENTS: Mapping[str, Registry] = {
+    "model.backbone": backbones,
+    "model.memory": memories,
+    "model.placement": placements,
+    "model.update": updates,
+    "training.optimizer": optimizers,
+    "training.schedule": schedules,
+}
+"""What can be searched over by family; update and schedule may be none as well."""
+
+_MAY_BE_NONE = frozenset({"model.update", "training.schedule"})
+_OF_MEMORY = frozenset(
+    ("model", option) for option in ("memory", "placement", "update", "update_after", "routing", "carry", "read_init")
+)
+NONE = "none"
+"""Choice of a component that may be missing."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of the search.
+
+    Attributes
+    ----------
+    name : key path, options of a component with its choice in it.
+    path : where its value goes in a document.
+    dimension : what it may be.
+    only_if : name and value of the parameter that it depends on; None where it is always asked for. The value None
+        stands for anything but none.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    dimension: Dimension
+    only_if: tuple[str, str | None] | None = None
+
+
+def space(over: Iterable[str], document: Mapping[str, Any]) -> list[Parameter]:
+    """Return the parameters of a search, in the order in which they are asked for.
+
+    Parameters
+    ----------
+    over : key paths, see `ablations.spec.study.SearchSpec.over`.
+    document : what the arm that is varied says (base and arm merged): decides whose options single paths are.
+
+    Raises
+    ------
+    ConfigError: with one message per path that nothing is known of.
+    """
+    parameters: list[Parameter] = []
+    problems: list[str] = []
+    over = tuple(over)
+    for path in over:
+        try:
+            parameters += _parameters(path, document, over)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return sorted(parameters, key=lambda parameter: parameter.only_if is not None)  # stable: choices first
+
+
+def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -> Iterator[Parameter]:
+    keys = tuple(path.split("."))
+    if keys[:2] in _OF_MEMORY and not _has_memory(document):
+        raise ConfigError(
+            [
+                f"search.over: {path!r}: the varied arm has no memory, and a search must not give it one: it would no "
+                f"longer be the arm that others are compared with; leave the path out for this arm"
+            ]
+        )
+    if path in COMPONENTS:
+        yield from _component(path, COMPONENTS[path])
+    elif path == "model.carry":
+        yield Parameter(path, keys, Categorical((NONE, "with")))
+        for option, dimension in CarryConfig.search_space.items():
+            yield Parameter(f"{path}.{option}", (*keys, option), dimension, (path, "with"))
+    elif keys[0] == "model" and len(keys) == 2 and keys[1] in ModelConfig.search_space:
+        needs_update = ("model.update", None) if keys[1] == "update_after" and "model.update" in over else None
+        yield Parameter(path, keys, ModelConfig.search_space[keys[1]], needs_update)
+    elif (owner := ".".join(keys[:-1])) in COMPONENTS:
+        yield _single(path, owner, document)
+    else:
+        known = [*COMPONENTS, "model.carry", *(f"model.{option}" for option in ModelConfig.search_space)]
+        raise ConfigError(
+            [
+                f"search.over: {path!r} cannot be searched over; {did_you_mean(path, known)}known: {', '.join(known)}, "
+                f"or an option of a component that the arm has, e.g. training.optimizer.learning_rate"
+            ]
+        )
+
+
+def _component(path: str, family: Registry) -> Iterator[Parameter]:
+    """Yield the choice among a family's plugins, and every plugin's own dimensions."""
+    keys = tuple(path.split("."))
+    # A plugin with an option that has no default (a list of layers) is no choice: nothing says what to draw for it.
+    names = [name for name in family.names() if not _needs_options(family, name)]
+    choices = [NONE, *names] if path in _MAY_BE_NONE else names
+    if len(choices) > 1:
+        yield Parameter(path, (*keys, "name"), Categorical(tuple(choices)))
+    for name in names:
+        for option, dimension in getattr(family.get(name), "search_space", {}).items():
+            yield Parameter(f"{path}.{name}.{option}", (*keys, option), dimension, (path, name))
+
+
+def _has_memory(document: Mapping[str, Any]) -> bool:
+    return _memory(document).get("name") not in (None, NONE)
+
+
+def _needs_options(family: Registry, name: str) -> bool:
+    return any(field.is_required() for field in family.get(name).Config.model_fields.values())
+
+
+def _single(path: str, owner: str, document: Mapping[str, Any]) -> Parameter:
+    """Return one option of the component that the arm has."""
+    component: Any = document
+    for key in owner.split("."):
+        component = component.get(key) if isinstance(component, Mapping) else None
+    name = component.get("name") if isinstance(component, Mapping) else component
+    option = path.rpartition(".")[2]
+    dimensions = getattr(COMPONENTS[owner].get(name), "search_space", {}) if isinstance(name, str) else {}
+    if option not in dimensions:
+        listed = ", ".join(dimensions) or "none"
+        raise ConfigError(
+            [f"search.over: {path!r}: {owner} of the varied arm, {name!r}, has no such dimension; it has: {listed}"]
+        )
+    return Parameter(path, tuple(path.split(".")), dimensions[option])
+
+
+def _draw(trial: optuna.trial.BaseTrial, name: str, dimension: Dimension) -> Any:
+    if isinstance(dimension, Categorical):
+        return trial.suggest_categorical(name, dimension.choices)
+    if isinstance(dimension, Integer):
+        return trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log)
+    return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+
+
+def suggest(trial: optuna.trial.BaseTrial, parameters: Iterable[Parameter]) -> dict[str, Any]:
+    """Draw the parameters that apply and return them as a document, to be merged over the arm that is varied."""
+    drawn: dict[str, Any] = {}
+    for parameter in parameters:
+        if applies(parameter, drawn):
+            drawn[parameter.name] = _draw(trial, parameter.name, parameter.dimension)
+    return document_of(parameters, drawn)
+
+
+def applies(parameter: Parameter, drawn: Mapping[str, Any]) -> bool:
+    """Tell whether a parameter is asked for, given the values of those before it."""
+    if parameter.only_if is None:
+        return True
+    name, value = parameter.only_if
+    # A family of one plugin has no choice to draw: that one is chosen.
+    chosen: Any = drawn.get(name, value)
+    return bool(chosen == value if value is not None else chosen != NONE)
+
+
+def document_of(parameters: Iterable[Parameter], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of parameters, by their names, as a document to be merged over the arm that is varied."""
+    document: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.name not in drawn:
+            continue
+        value, path = drawn[parameter.name], list(parameter.path)
+        if parameter.name == "model.carry":
+            value, path = (None if value == NONE else {}), list(parameter.path)
+        elif path[-1] == "name" and value == NONE:
+            value, path = NONE, path[:-1]
+        yaml_documents.put(document, path, value)
+    return document
+
+
+def merged(arm: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arm that is varied with what was drawn laid over it.
+
+    A memory of another source keeps the rows and columns of the arm's, unless they were drawn; without an update there
+    is no place for one.
+    """
+    result = yaml_documents.merge(arm, drawn)
+    before, after = _memory(arm), _memory(result)
+    if before and after and before.get("name") != after.get("name"):
+        kept = {side: before[side] for side in ("rows", "columns") if side in before and side not in after}
+        result["model"]["memory"] = after | kept
+    model: dict[str, Any] = result.get("model", {})
+    if model.get("update") in (None, NONE) and "update_after" in model:
+        model["update_after"] = "stage"  # which reads as nothing said, also over a base that says another place
+    return result
+
+
+def _memory(document: Mapping[str, Any]) -> dict[str, Any]:
+    memory: Any = document.get("model", {}).get("memory")
+    if isinstance(memory, dict):
+        return dict(memory)
+    return {} if memory is None else {"name": memory}
+
+
+def described(parameter: Parameter) -> str:
+    """Return a parameter in words: name, range, and what it depends on."""
+    dimension = parameter.dimension
+    if isinstance(dimension, Categorical):
+        values = "one of " + ", ".join(map(str, dimension.choices))
+    else:
+        values = f"{dimension.low:g} to {dimension.high:g}{', logarithmic' if dimension.log else ''}"
+    if parameter.only_if is None:
+        return f"{parameter.name}: {values}"
+    name, value = parameter.only_if
+    return f"{parameter.name}: {values}, where {name} is {value if value is not None else 'not none'}"

@@ -1,0 +1,57 @@
+"""Shares of a GPU that were too little for an arm, kept from session to session.
+
+``shares.json`` in a study's folder says with which share of a GPU the runs of an arm did not fit, and with which they
+went on. It is a hint: without it, or where an arm was changed, runs find out again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ablations.execution.task import Task
+from ablations.store import ResultStore
+
+
+def remembered(store: ResultStore, tasks: Iterable[Task]) -> dict[str, float]:
+    """Return the share of a GPU, by arm, for arms that are given no more than what did not suffice before."""
+    known = _read(store)
+    found = {}
+    for task in {task.arm: task for task in tasks if 0 < task.gpus < 1}.values():
+        entry = known.get(_key(task))
+        if isinstance(entry, Mapping) and _is_share(entry.get("too_little")) and _is_share(entry.get("enough")):
+            too_little, enough = float(entry["too_little"]), float(entry["enough"])
+            if task.gpus <= too_little < enough:
+                found[task.arm] = enough
+    return found
+
+
+def remember(store: ResultStore, task: Task, too_little: float, enough: float) -> None:
+    """Keep that a run was out of memory with a share, and with which its arm goes on.
+
+    Raises
+    ------
+    StoreError: the storage refuses.
+    """
+    known = {**_read(store), _key(task): {"arm": task.arm, "too_little": too_little, "enough": enough}}
+    store.write_shares(known)
+
+
+def _read(store: ResultStore) -> dict[str, Any]:
+    try:
+        found = json.loads(store.read_shares() or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value <= 1
+
+
+def _key(task: Task) -> str:
+    """Return what the runs of an arm have in common."""
+    common = {name: value for name, value in task.config.items() if name != "seed"}
+    return hashlib.sha256(json.dumps([task.arm, common], sort_keys=True).encode()).hexdigest()[:20]

@@ -1,0 +1,278 @@
+"""Screening: a search over the options of arms, then confirmation of the best on fresh seeds.
+
+The screening and the confirmation are studies of their own, below the study directory. So what has been trained is
+never trained again: an interrupted search asks the same questions again, finds the answers in its ledger and its
+store, and goes on. Trials are judged by validation accuracy; test images have no part in what is chosen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from ablations.search import ranking
+from ablations.search.brackets import Brackets
+from ablations.search.candidates import Candidates, screening_document
+from ablations.search.checks import budgets_of, check, spaces_of, spec_of
+from ablations.search.confirmation import confirmation
+from ablations.search.dashboard import Watched
+from ablations.search.journal import FOLDER, Ledger
+from ablations.search.outcomes import rows
+from ablations.search.rounds import ArmSearch, Batch
+from ablations.search.trials import Outcome, Trial
+from ablations.sessions import launch
+from ablations.sessions.result import Session
+from ablations.spec.study import StudyFile, read_study
+from ablations.store import ResultStore, files
+from aimlib.errors import UsageError
+from aimlib.paths import place
+from aimlib.sharing import make_folder
+
+SCREENING, CONFIRMATION = "screening", "confirmation"
+_OF_CONFIRMATION = frozenset({"until_verdict"})
+"""Options of the launcher that mean nothing to a screening, which has no verdict."""
+
+
+class Runner(Protocol):
+    """Runs a study file into a directory, as `ablations.sessions.launch.run` does."""
+
+    def __call__(self, study: Path, out: Path, /, **options: Any) -> Session:
+        """Run.
+
+        `until` and `prune` are given only where trials are stopped early: numbers of epochs by run id after which
+        runs pause, and ids of paused runs that are settled as they are.
+        """
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What came of a screening.
+
+    Attributes
+    ----------
+    trials : all that were tried and told, arm by arm in order.
+    session : the session that confirmed the best; where the screening was interrupted, that one.
+    confirmed : whether it came to that.
+    """
+
+    trials: tuple[Trial, ...]
+    session: Session
+    confirmed: bool
+
+
+def run(
+    study: str | Path,
+    out: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    console: Console | None = None,
+    **options: Any,
+) -> Screening:
+    """Read a study with a search, screen, and confirm what was found on the study's own seeds.
+
+    Parameters
+    ----------
+    study, out, overrides, console, options : as in `ablations.sessions.launch.run`; those that are about a
+        verdict are given to the confirmation alone.
+
+    Raises
+    ------
+    UsageError: the study, its data or its directory cannot be used; or no trial has a result.
+    """
+    file = read_study(study, overrides)
+    directory = place(out if out is not None else Path("results") / file.spec.name)
+    if not isinstance(directory, Path):
+        raise UsageError(f"--out {out}: a search keeps its records in a directory; give one of shared storage")
+    if not (directory / SCREENING / FOLDER).exists():  # every corner is built once, not again by every resumption
+        check(file)
+    budgets_of(file)
+    common = {key: value for key, value in options.items() if key not in _OF_CONFIRMATION}
+
+    def screening(path: Path, folder: Path, /, **more: Any) -> Session:
+        return launch.run(path, folder, console=console, **common, **more)
+
+    def confirming(path: Path, folder: Path, /, **more: Any) -> Session:
+        return launch.run(path, folder, console=console, **options, **more)
+
+    return screen(file, directory, screening, confirming, console=console)
+
+
+def screen(
+    study: StudyFile,
+    directory: Path,
+    run: Runner,
+    confirm: Runner | None = None,
+    *,
+    console: Console | None = None,
+) -> Screening:
+    """Search, then confirm.
+
+    Parameters
+    ----------
+    directory : of the whole; `screening` and `confirmation` are made in it.
+    run, confirm : run the screening and the confirmation; None is the same for both.
+    """
+    searching = _Search(study, directory / SCREENING, run, console or Console(quiet=True))
+    interrupted = searching.run()
+    if interrupted is not None:
+        return Screening(searching.trials, interrupted, confirmed=False)
+    found = confirmation(study, searching.spec, searching.trials)
+    ranking.write_ranking(directory / SCREENING, searching.trials, found.places)
+    ranking.write_cost(directory / SCREENING, searching.trials)
+    folder = directory / CONFIRMATION
+    return Screening(searching.trials, (confirm or run)(_write(folder, found.document), folder), confirmed=True)
+
+
+class _Search:
+    """The searches of all arms, batch by batch side by side, so that runs of all arms are computed at once."""
+
+    def __init__(self, study: StudyFile, directory: Path, run: Runner, console: Console) -> None:
+        self.study, self.spec, self.directory = study, spec_of(study), directory
+        self._run, self._console = run, console
+        self._store, self._ledger = ResultStore(directory), Ledger(directory)
+        candidates = Candidates(study, self.spec)
+        self._searches = {
+            arm: ArmSearch(study, self.spec, arm, space, candidates=candidates, ledger=self._ledger)
+            for arm, space in spaces_of(study).items()
+        }
+        self._watched = Watched(self.spec.storage, directory, self._store.mark(), self._say)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        return tuple(trial for each in self._searches.values() for trial in each.trials)
+
+    def run(self) -> Session | None:
+        """Search to the end; return the session in which it was interrupted, or None."""
+        self._watch()
+        while batches := [batch for each in self._searches.values() if (batch := each.ask()) is not None]:
+            waiting = [batch for batch in batches if batch.recorded is None]
+            if waiting:
+                self._watch()
+                interrupted = self._answer(waiting)
+                if interrupted is not None:
+                    return interrupted
+            for batch in batches:
+                self._searches[batch.arm].tell(batch, self._recorded(batch))
+            if waiting:
+                self._report(waiting)
+                self._watch()
+        self._watch(final=True)
+        return None
+
+    def _answer(self, batches: list[Batch]) -> Session | None:
+        """Compute batches and record what became of them; return the session where it was interrupted."""
+        brackets = Brackets(self.spec, batches)
+        for number in range(brackets.rungs):
+            interrupted = self._rung(brackets, number)
+            if interrupted is not None:
+                return interrupted
+        failed: dict[str, str] = {}
+        wanted = {run_id for trial in brackets.planned for run_id in trial.run_ids}
+        if not self._store.settled().issuperset(wanted):
+            session = self._session(brackets, {})
+            if session.cut_off:
+                return session
+            failed = session.given_up
+        self._record(brackets, failed)
+        return None
+
+    def _rung(self, brackets: Brackets, number: int) -> Session | None:
+        """Bring all trials to a rung, unless the ledger says what it decided, and stop those that do not go on."""
+        missing = [b for b in brackets.batches if self._ledger.rung(b.arm, b.number, number) is None]
+        if any(brackets.going(batch.arm) for batch in missing):
+            # Paused runs of batches whose rung is recorded are named as well, or they would go on to their end.
+            session = self._session(brackets, brackets.until(number))
+            if session.cut_off:
+                return session
+            found, paused = rows(self.directory), session.paused
+            for batch in missing:
+                decided = brackets.decided(batch, number, found, paused, session.given_up)
+                self._ledger.write_rung(batch.arm, batch.number, number, decided)
+        for batch in brackets.batches:
+            recorded = self._ledger.rung(batch.arm, batch.number, number)
+            if recorded is not None:
+                brackets.apply(batch, recorded)
+                for trial_number, value in recorded.values.items():
+                    self._searches[batch.arm].proposals.reached(trial_number, recorded.epochs, value)
+        self._watch()
+        return None
+
+    def _session(self, brackets: Brackets, until: Mapping[str, int]) -> Session:
+        """Compute what the study of all trials so far lacks."""
+        told = [trial for trial in self.trials if trial.outcome.state in ("complete", "pruned") and not trial.repeats]
+        arms = {trial.name: trial.document for trial in (*told, *brackets.planned)}
+        path = _write(self.directory, screening_document(self.study, self.spec, arms))
+        settled = self._store.settled()
+        options: dict[str, Any] = {
+            "until": {run_id: epochs for run_id, epochs in until.items() if run_id not in settled},
+            "prune": [run_id for run_id in brackets.stopped() if run_id not in settled],
+        }
+        return self._run(path, self.directory, **{name: value for name, value in options.items() if value})
+
+    def _record(self, brackets: Brackets, failed: Mapping[str, str]) -> None:
+        fresh = [trial for batch in brackets.batches for trial in batch.fresh]
+        outcomes: dict[str, Outcome] = {}
+        if fresh:
+            found = rows(self.directory)
+            outcomes = {trial.name: brackets.outcome(trial, found, failed) for trial in fresh}
+        self._refuse_nothing_but_failures(outcomes)
+        for batch in brackets.batches:
+            told = [replace(trial, outcome=outcomes.get(trial.name, trial.outcome)) for trial in batch.trials]
+            self._ledger.write_round(batch.arm, batch.number, told)
+        for trial in fresh:
+            if outcomes[trial.name].state == "failed":  # its other seeds may have paused; nothing will go on from them
+                for run_id in trial.run_ids:
+                    self._store.discard_checkpoint(run_id)
+
+    def _refuse_nothing_but_failures(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Stop a search in which nothing works, so that a repaired machine can try the same trials again."""
+        if not outcomes or any(outcome.state != "failed" for outcome in outcomes.values()):
+            return
+        if len(outcomes) > 1 or not any(trial.value is not None for trial in self.trials):
+            name, first = next(iter(outcomes.items()))
+            raise UsageError(
+                f"{self.directory}: every trial of a batch failed, {name}: {first.reason}; nothing of it is recorded: "
+                f"see `ablate results {self.directory} --where status=failed --columns arm,seed,reason`, put it right "
+                f"and run the study again"
+            )
+
+    def _recorded(self, batch: Batch) -> Mapping[int, Outcome]:
+        """Return what was recorded of a batch; of two processes that search at once the first decides."""
+        if batch.recorded is not None:
+            return batch.recorded
+        told = self._ledger.round(batch.arm, batch.number)
+        assert told is not None, "a batch that was just written"
+        return {each.number: each.outcome for each in told}
+
+    def _watch(self, *, final: bool = False) -> None:
+        for arm, search in self._searches.items():
+            self._watched.update(f"{self.study.spec.name}/{arm}", search.proposals.trials, final=final)
+
+    def _report(self, batches: list[Batch]) -> None:
+        for batch in batches:
+            best = max(
+                (trial.value for trial in self.trials if trial.arm == batch.arm and trial.value is not None),
+                default=None,
+            )
+            known = f", the best {100 * best:.2f} % of validation images" if best is not None else ""
+            self._say(f"search: arm {batch.arm}: {self._searches[batch.arm].done} of {self.spec.trials} trials{known}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _write(folder: Path, document: Mapping[str, Any]) -> Path:
+    """Write a study file; JSON is YAML."""
+    make_folder(folder)
+    path = folder / "study.yaml"
+    content = {key: value for key, value in document.items() if value is not None}
+    files.replace(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1), encoding="utf-8"))
+    return path
+
+
+__all__ = ["Screening", "Trial", "check", "run", "screen"]

@@ -1,0 +1,84 @@
+"""Running a study until its verdict: after every planned look the analysis is asked, and seeds are added if it is open.
+
+Nothing is looked at between the looks, so the error of all of them together stays what the plan says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from ablations.sessions.result import Session
+from ablations.spec.study import StudyFile
+from aimlib.paths import Place
+from analysis.looks import Looks
+
+if TYPE_CHECKING:
+    from analysis.findings.study import Findings
+
+RunSeeds = Callable[[Sequence[int]], Session]
+"""Computes what is missing of the study with these seeds."""
+
+
+def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, console: Console) -> Session:
+    """Run to the first look, then from look to look, until nothing is open or no look is left.
+
+    Parameters
+    ----------
+    planned : seeds that the study directory has already; a study that was extended goes on from there.
+    run : computes a study with the given seeds.
+
+    Returns
+    -------
+    The last session; `computed` counts the runs of all, `settled_before` those before the first. It ends early where
+    runs failed, were stopped or interrupted: a look that lacks a pair has no verdict.
+    """
+    numbers = Looks(study.spec.looks, further_block=study.spec.further_block).numbers
+    seeds = list(study.spec.seeds)
+    if list(planned[: len(seeds)]) == seeds:
+        seeds = list(planned)
+    computed, before = 0, None
+    while True:
+        seeds = extended(seeds, next((number for number in numbers if number >= len(seeds)), len(seeds)))
+        session = run(seeds)
+        computed += session.computed
+        before = session.settled_before if before is None else before
+        session = replace(session, computed=computed, settled_before=before)
+        if session.interrupted or session.failed or session.open:
+            return session
+        findings = _look(session.directory)
+        text, following = _reading(findings), next((number for number in numbers if number > len(seeds)), None)
+        open_still = findings.unsettled
+        _say(f"look after {len(seeds)} pairs: {text}", console)
+        if not open_still:
+            _say("nothing is open that further pairs could settle", console)
+            return session
+        if following is None:
+            _say(f"open: {', '.join(open_still)}; no look is left", console)
+            return session
+        _say(f"open: {', '.join(open_still)}; adding {following - len(seeds)} pairs for the next look", console)
+        seeds = extended(seeds, following)
+
+
+def extended(seeds: Sequence[int], number: int) -> list[int]:
+    """Return so many seeds: those given, then the integers after the largest, as the frozen plan says."""
+    after = max(seeds) + 1
+    return [*seeds, *range(after, after + max(0, number - len(seeds)))]
+
+
+def _look(directory: Place) -> Findings:
+    import analysis  # noqa: PLC0415 -- pandas and scipy, once a look
+
+    return analysis.examine(analysis.load(directory))
+
+
+def _reading(findings: Findings) -> str:
+    primary = findings.primary
+    return primary.verdict.text if primary is not None else findings.headline
+
+
+def _say(text: str, console: Console) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,140 @@
+"""What a study file says of its search."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ablations.spec.seeds import Seed, Seeds
+from aimlib.component import Frozen
+
+
+def _one_or_more(value: Any) -> Any:
+    """Read one name as a list of one."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _over(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    if isinstance(value, dict) and value and all(isinstance(paths, (list, tuple)) for paths in value.values()):
+        return {arm: tuple(paths) for arm, paths in value.items()}
+    raise ValueError(
+        f"give a list of key paths, or a mapping of arms to such lists, e.g. {{aim: [model.update]}}; got {value!r}"
+    )
+
+
+def _levels(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    if isinstance(value, (list, tuple)) and value and not any(isinstance(item, (list, dict)) for item in value):
+        return tuple(value)
+    raise ValueError(f"give how many levels, or a list of them, e.g. [0.0001, 0.001]; got {value!r}")
+
+
+class HalvingSpec(Frozen):
+    """Successive halving (Jamieson and Talwalkar, 2016): of every batch of trials the best go on, rung by rung."""
+
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """Of so many trials of a rung one goes on; and so many times longer is the next rung. Often called eta."""
+    rungs: Annotated[int, Field(ge=2, le=10)] = 3
+    """Rungs, the last of them the whole budget: 3 rungs and a factor of 3 stop at 1/9 and 1/3 of it."""
+
+    def epochs(self, budget: int) -> tuple[int, ...]:
+        """Return the epochs after which each rung ends, the last the budget itself, rounded up."""
+        return tuple(-(-budget // self.reduction_factor**left) for left in range(self.rungs - 1, -1, -1))
+
+
+class SearchSpec(Frozen):
+    """A screening: a search over options of arms, judged on validation images and on seeds of its own.
+
+    Every arm that is searched has as many trials, seeds and epochs as the others. The best of each is confirmed in the
+    arm's place, on the study's seeds; controls of it follow.
+    """
+
+    vary: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
+    """Arms that are searched, or one; where `over` is a mapping, its keys."""
+    over: Annotated[tuple[str, ...] | dict[str, tuple[str, ...]], BeforeValidator(_over)] = (
+        "model.memory",
+        "model.placement",
+        "model.update",
+    )
+    """Key paths that are searched: components (with the options that each choice has) and single options. One list for
+    all arms, of which an arm leaves out what it does not have; or a list for every arm."""
+    trials: Annotated[int, Field(ge=1, le=100_000)]
+    """Configurations that are tried, for every arm."""
+    seeds: Seeds = (1000, 1001)
+    """Seeds of every trial; none of the study's."""
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    """tpe: tree-structured Parzen estimator (Bergstra et al., 2011); grid: every point of a finite space, once."""
+    sampler_seed: Seed | None = None
+    """Seed of the sampler; None is the first of `seeds`."""
+    levels: dict[str, Annotated[Any, BeforeValidator(_levels)]] = {}
+    """Levels of ranges in a grid: by the parameter's name how many, evenly spaced, or a list of them."""
+    batch: Annotated[int, Field(ge=1)] = 4
+    """Trials that are proposed at once, from what all before them gave."""
+    halving: HalvingSpec | None = None
+    """Stop trials early, within each batch; None trains all of them to the end."""
+    confirm: Literal["in_place", "beside"] = "in_place"
+    """in_place: the best of an arm takes the arm's place, and `top` further ones are beside it; beside: the arm stays
+    as it is written, and the `top` best are beside it."""
+    top: Annotated[int, Field(ge=0)] = 3
+    """Trials of every arm that are confirmed beside it."""
+    training: dict[str, Any] = {}
+    """What the trials' training has else than the study's, e.g. fewer epochs."""
+    storage: str = "journal"
+    """What optuna-dashboard can watch, a copy: journal, a file in the study directory; a database as sqlite:///... or
+    postgresql://...; or none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for problem in self._problems():
+            raise ValueError(problem)
+        return self
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms that are searched."""
+        return self.vary or tuple(self.over if isinstance(self.over, dict) else ())
+
+    def _problems(self) -> Iterable[str]:
+        if not self.arms:
+            yield "vary: missing: the arms that are searched, e.g. [baseline, aim]"
+        if len(set(self.arms)) < len(self.arms):
+            yield f"vary: {', '.join(self.arms)}: an arm is named twice"
+        if isinstance(self.over, dict) and self.vary and set(self.vary) != set(self.over):
+            yield "vary: names other arms than over does; name the same, or leave vary out"
+        if len(set(self.seeds)) < len(self.seeds):
+            yield f"seeds: {list(self.seeds)}: a seed is given twice"
+        if self.confirm == "beside" and self.top == 0:
+            yield "top: 0 confirms nothing beside the arms, and confirm: beside nothing in their place"
+        if self.levels and self.sampler != "grid":
+            yield f"levels: without effect: sampler {self.sampler} draws from the whole range; give sampler: grid"
+        if self.halving is not None and self.batch < self.halving.reduction_factor:
+            yield (
+                f"batch: {self.batch} trials in a batch, and halving keeps one of {self.halving.reduction_factor}; "
+                f"give a batch of {self.halving.reduction_factor ** (self.halving.rungs - 1)}"
+            )
+        yield from _storage_problems(self.storage)
+
+
+def _storage_problems(storage: str) -> Iterable[str]:
+    kind, found, rest = storage.partition("://")
+    if not found:
+        if storage not in ("journal", "none"):
+            yield f"storage: {storage!r}: give journal, none, or the URL of a database, e.g. sqlite:///search.db"
+        return
+    place = urlsplit(storage)
+    if place.password is not None or re.search(r"(^|[?&])(password|passwd|sslpassword)=", f"?{place.query}"):
+        yield (
+            f"storage: {kind}://...: a password does not belong into a study file; leave it out of the URL and give it "
+            f"to the database's client (PostgreSQL: PGPASSWORD or ~/.pgpass)"
+        )
+    elif not rest:
+        yield f"storage: {storage!r}: names no database, e.g. sqlite:///search.db"

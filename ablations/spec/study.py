@@ -1,0 +1,327 @@
+"""A study: arms (or factors) x seeds, from a few lines of YAML to a list of complete runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ablations.spec import yaml_documents
+from ablations.spec.designs import DESIGNS, TWO_LEVELS
+from ablations.spec.levels import RUN_KEYS, Factors, Labels, labels_of
+from ablations.spec.resources import ArmResources, Resources
+from ablations.spec.search import HalvingSpec, SearchSpec
+from ablations.spec.seeds import Seeds
+from aimlib.component import Frozen
+from aimlib.errors import ConfigError, did_you_mean, unknown_name
+from aimlib.training.protocols import PROTOCOLS
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+_LONGEST_SEARCHED = 80
+
+
+def _looks(value: Any) -> Any:
+    """Read one number of pairs as a single look."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    raise ValueError("give numbers of pairs, e.g. [5, 8, 12], or one number for a single look")
+
+
+def _arm(value: Any) -> Any:
+    if not isinstance(value, (dict, ArmSpec)):
+        raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
+            f"give what it changes over the base as a mapping, {{}} where that is nothing; got {value!r}"
+        )
+    return value
+
+
+def _control(value: Any) -> Any:
+    if value is not None and not isinstance(value, (str, dict)):
+        raise ValueError(f"give the name of a control, or a mapping of name and options; got {value!r}")
+    return value
+
+
+LookNumbers = Annotated[tuple[int, ...], BeforeValidator(_looks)]
+Mapped = dict[str, Any]
+
+
+class ArmSpec(Frozen):
+    """One arm: what it changes over the base, or which control of which arm it is."""
+
+    model: Mapped = {}
+    data: Mapped = {}
+    training: Mapped = {}
+    of: str | None = None
+    """Name of the arm that this one starts from; without it, the base."""
+    control: Annotated[Any, BeforeValidator(_control)] = None
+    """Control that is applied to the arm `of`."""
+    levels: Labels = None
+    """The arm that is varied, at these levels of the factors and at the first level of the others."""
+    resources: ArmResources | None = None
+    """What its runs are given else than the study says; arms that start from it are given the same."""
+    role: Literal["baseline", "aim", "other"] | None = None
+    """Part in the verdict, where it does not follow from the configuration: the arms named first are taken."""
+
+    @model_validator(mode="after")
+    def _control_of_an_arm(self) -> Self:
+        if self.control is not None and self.of is None:
+            raise ValueError("a control needs 'of': the name of the arm that it controls")
+        if self.model.get("control") is not None:
+            raise ValueError(
+                "model.control is not set by hand: give 'of' and 'control' of the arm, which make the whole control"
+            )
+        return self
+
+
+class StudySpec(Frozen):
+    """The content of a study file."""
+
+    name: str
+    base: Mapped
+    arms: dict[str, Annotated[ArmSpec, BeforeValidator(_arm)]]
+    description: str = ""
+    claim: str | None = None
+    """Name of a claim of `analysis.claims`, or path of a claim file, from the study's folder or the current one."""
+    delta_pp: Annotated[float, Field(gt=0)] = 1.0
+    """Smallest effect of interest, in percentage points of test accuracy."""
+    seeds: Seeds = (0, 1, 2, 3, 4)
+    looks: LookNumbers = (5, 8, 12)
+    """After how many pairs the verdict is read, at a level that keeps the error of all looks at 5 %. Seeds beyond the
+    last look that they reach decide nothing."""
+    further_block: Annotated[int, Field(ge=0)] = 0
+    """Pairs of one more block that may follow the last look; the error is split beforehand, half for it."""
+    protocol: str | None = None
+    """Name of a protocol of `aimlib.training.protocols`; what all its arms share lies below `base`."""
+    factors: Factors = {}
+    """What is varied: by key path a list of levels, or by a name of its own a mapping of labels to what each level
+    changes, which may be several options at once. Combinations become arms."""
+    design: Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out"] | None = None
+    """Which combinations, see `ablations.spec.designs`; None is full_factorial where there are factors."""
+    vary: str | None = None
+    """Arm over which the factors are laid."""
+    search: SearchSpec | None = None
+    """A screening before the study's own runs; its best trials become arms."""
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for problem in self._problems():
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> Iterable[str]:
+        if not _NAME.fullmatch(self.name):
+            yield f"name: {self.name!r}: use letters, digits, '.', '_' and '-', at most 64, as it becomes a folder"
+        if not self.arms:
+            yield "arms: none are given; a study compares at least two"
+        if len(set(self.seeds)) < len(self.seeds):
+            yield f"seeds: {list(self.seeds)}: a seed is given twice"
+        for key in self.base:
+            if key not in RUN_KEYS:
+                yield f"base.{key}: unknown key; {did_you_mean(key, RUN_KEYS)}known keys: {', '.join(RUN_KEYS)}"
+        if yaml_documents.has(self.base, ("model", "control")):
+            yield "base.model.control: a control is of one arm; give 'of' and 'control' of that arm"
+        if self.protocol is not None and self.protocol not in PROTOCOLS:
+            yield f"protocol: {unknown_name('protocol', self.protocol, PROTOCOLS)}"
+        yield from self._look_problems()
+        yield from self._factor_problems()
+        yield from self._arm_problems()
+        yield from self._search_problems()
+
+    def _look_problems(self) -> Iterable[str]:
+        from analysis.looks import Looks  # noqa: PLC0415 -- pandas comes with the package
+
+        try:
+            Looks(self.looks, further_block=self.further_block)
+        except ValueError as error:
+            yield f"looks: {error}"
+
+    def _search_problems(self) -> Iterable[str]:
+        search = self.search
+        if search is None:
+            return
+        for name in search.arms:
+            if name not in self.arms:
+                yield f"search.vary: {unknown_name('arm', name, self.arms)}"
+            elif self.arms[name].control is not None or self.arms[name].levels is not None:
+                yield f"search.vary: arm {name!r} is made from others; search over an arm that says its own options"
+            elif len(name) > _LONGEST_SEARCHED:
+                yield f"search.vary: {name!r}: trials are named after it; give it at most {_LONGEST_SEARCHED} letters"
+            elif taken := [other for other in self.arms if re.fullmatch(re.escape(name) + r"_\d{4,}", other)]:
+                yield f"arms.{taken[0]}: trials of arm {name!r} have such names; rename it"
+        if shared := sorted(set(search.seeds) & set(self.seeds)):
+            yield (
+                f"search.seeds: {', '.join(map(str, shared))} are seeds of the study, too: what is chosen on a seed is "
+                f"not confirmed on it; give other seeds"
+            )
+        most = self.looks[-1] + self.further_block
+        later = range(max(self.seeds) + 1, max(self.seeds) + 1 + max(0, most - len(self.seeds)))
+        if shared := sorted(set(search.seeds) & set(later)):
+            yield (
+                f"search.seeds: {', '.join(map(str, shared))} are seeds that the study may still come to: its looks go "
+                f"on to {most} pairs; give other seeds, e.g. {max(later) + 1000}"
+            )
+        if self.factors:
+            yield "search: without factors; what is searched over is not laid out in levels, so put factors elsewhere"
+
+    def _arm_problems(self) -> Iterable[str]:
+        for name, arm in self.arms.items():
+            if not name.strip() or not name.isprintable() or len(name) > 100:
+                yield f"arms.{name!r}: a name is printable text of at most 100 characters"
+            if arm.of is not None and (arm.of not in self.arms or arm.of == name):
+                yield f"arms.{name}.of: {unknown_name('arm', arm.of, set(self.arms) - {name})}"
+            elif arm.of is not None and self.arms[arm.of].control is not None:
+                yield f"arms.{name}.of: {self._is_control(arm.of)}"
+
+            yield from self._level_problems(name, arm)
+
+    def _level_problems(self, name: str, arm: ArmSpec) -> Iterable[str]:
+        if arm.levels is None:
+            return
+        if arm.of is not None or arm.model or arm.data or arm.training:
+            yield f"arms.{name}.levels: an arm at levels of the factors says nothing else; remove the rest, or levels"
+        for factor, label in arm.levels.items():
+            known = labels_of(self.factors.get(factor, ()))
+            if factor not in self.factors:
+                yield f"arms.{name}.levels.{factor}: {unknown_name('factor', factor, self.factors)}"
+            elif label not in known:
+                yield f"arms.{name}.levels.{factor}: {unknown_name('level', label, known)}"
+
+    def _is_control(self, name: str) -> str:
+        return (
+            f"arm {name!r} is a control, and its control would not be taken over; start from the arm that it "
+            f"controls, {self.arms[name].of!r}, and give the control again"
+        )
+
+    def _factor_problems(self) -> Iterable[str]:
+        if not self.factors and (self.design or self.vary):
+            yield f"{'design' if self.design else 'vary'} without effect: this study has no factors"
+        if self.factors and self.vary not in self.arms:
+            named = (
+                unknown_name("arm", self.vary, self.arms) if self.vary else f"missing: one of {', '.join(self.arms)}"
+            )
+            yield f"vary: {named}"
+        elif self.vary and self.arms[self.vary].control is not None:
+            yield f"vary: {self._is_control(self.vary)}"
+        if self.vary in self.arms and self.arms[str(self.vary)].levels is not None:
+            yield f"vary: arm {self.vary!r} is itself a combination of levels; vary the arm that they are laid over"
+        for name, levels in self.factors.items():
+            is_path = name.split(".")[0] in RUN_KEYS and name.count(".") > 0 and all(name.split("."))
+            if isinstance(levels, tuple) and not is_path:
+                yield f"factors.{name}: a key path below {', '.join(RUN_KEYS)}, e.g. model.placement"
+            if isinstance(levels, dict) and (name.split(".")[0] in RUN_KEYS or not name.isprintable()):
+                yield f"factors.{name}: levels with labels have a name of their own, not a key path, e.g. memory"
+            if len(set(labels_of(levels))) < len(levels):
+                yield f"factors.{name}: a level is given twice"
+            if self.design in TWO_LEVELS and len(levels) != 2:
+                yield (
+                    f"factors.{name}: design {self.design} goes from a first level to a last one; give two, not "
+                    f"{len(levels)}"
+                )
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A validated study, and where it came from.
+
+    Attributes
+    ----------
+    spec : its content, overrides applied.
+    path : the file.
+    """
+
+    spec: StudySpec
+    path: Path
+
+
+def shipped_studies() -> dict[str, Path]:
+    """Return the studies that come with the package, by name."""
+    folder = Path(str(resources.files("ablations"))) / "studies"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_study(source: str | Path, overrides: Iterable[str] = ()) -> StudyFile:
+    """Return a study.
+
+    Parameters
+    ----------
+    source : path of a study file, or the name of a shipped study.
+    overrides : ``key.path=value`` each; a path that starts with model, data or training is meant below `base`,
+        and also replaces what single arms say at that path.
+
+    Raises
+    ------
+    ConfigError: with one message per problem: file, key path, what is wrong, nearest valid name.
+    """
+    path = _find(source)
+    document = yaml_documents.read(path)
+    for override in overrides:
+        _override(document, *yaml_documents.assignment(override))
+    beside = path.parent / str(document.get("claim"))
+    if beside.is_file():
+        document["claim"] = str(beside.absolute())
+    try:
+        return StudyFile(StudySpec.parse(document), path)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {problem}" for problem in error.problems) from None
+
+
+def _find(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = shipped_studies()
+    if str(source) in shipped:
+        return shipped[str(source)]
+    raise ConfigError(
+        [
+            f"{source}: no such file, and no shipped study; {did_you_mean(str(source), shipped)}shipped: "
+            f"{', '.join(shipped)}"
+        ]
+    )
+
+
+def _override(document: dict[str, Any], path: list[str], value: Any) -> None:
+    if path[0] not in RUN_KEYS:
+        yaml_documents.put(document, path, value)
+        return
+    base = document.setdefault("base", {})
+    levels = [level for factor in _mappings(document.get("factors")) for level in _mappings(factor)]
+    layers = [layer for layer in (base, *_mappings(document.get("arms")), *levels) if _takes(layer, path)]
+    for layer in layers or [base]:
+        if isinstance(layer, dict):
+            yaml_documents.put(layer, path, value)
+
+
+def _takes(layer: Any, path: list[str]) -> bool:
+    """Tell whether a base or an arm says something at `path`, or has the component that it is an option of."""
+    if yaml_documents.has(layer, path):
+        return True
+    component = layer
+    for key in path[:-1]:
+        component = component.get(key) if isinstance(component, dict) else None
+    return yaml_documents.is_option(path) and component not in (None, "none", {"name": "none"})
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value.values() if isinstance(item, dict)] if isinstance(value, Mapping) else []
+
+
+assert set(DESIGNS) == {"full_factorial", "one_at_a_time", "ladder", "leave_one_out"}  # what StudySpec.design offers
+__all__ = [
+    "ArmSpec",
+    "HalvingSpec",
+    "Resources",
+    "SearchSpec",
+    "StudyFile",
+    "StudySpec",
+    "read_study",
+    "shipped_studies",
+]

@@ -1,0 +1,155 @@
+"""A study's folder in object storage. See `ablations.store.folder.Folder`.
+
+The layout is that of a directory, so a copy made with any tool can be read as one. A put is atomic and, with
+``If-None-Match: *``, exclusive; what was put is seen by every later request (AWS S3, MinIO and SeaweedFS promise that).
+``leases/<name>`` are what ``locks`` are in a directory.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ablations.store import files
+from ablations.store.checkpoints import RemoteCheckpoints
+from ablations.store.files import Write
+from ablations.store.leases import Leases, Terms
+from ablations.store.run_locks import Claim
+from aimlib import object_store
+from aimlib.errors import StoreError
+from aimlib.paths import ObjectPath, Place
+
+LEASES = "leases"
+_FORGOTTEN_AFTER = 24 * 3600.0
+"""Seconds after which the lease of a settled run is removed."""
+_LEASE = re.compile(r"[0-9a-f]{20}")
+
+
+class ObjectFolder:
+    """A folder in a bucket.
+
+    Parameters
+    ----------
+    root : where it is.
+    terms : of the leases.
+    """
+
+    def __init__(self, root: ObjectPath, terms: Terms) -> None:
+        self.root = root
+        self._terms = terms
+        self._leases = Leases(terms)
+        self._checkpoints = RemoteCheckpoints(root)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (ObjectFolder, (self.root, self._terms))  # what was seen was seen on a clock of this machine
+
+    def prepare(self) -> None:
+        """Refuse a server that ignores the conditions of a put: there, results would be overwritten."""
+        trial = self.root / f"trial-{uuid.uuid4().hex}"
+        try:
+            first = object_store.put(trial, b"1", create=True)
+            again = object_store.put(trial, b"2", create=True)
+            astray = object_store.put(trial, b"3", match='"00000000000000000000000000000000"')
+            renewed = object_store.put(trial, b"4", match=first) if first else None
+        finally:
+            object_store.delete(trial)
+        if first is None or renewed is None or again is not None or astray is not None:
+            raise StoreError(
+                f"{self.root}: the server does not honour conditional writes (If-None-Match, If-Match), so two workers "
+                f"could overwrite each other's results; use one that does (AWS S3, MinIO, SeaweedFS), or a directory"
+            )
+
+    def create_first(self, names: Iterable[str], write: Write) -> str | None:
+        """Put an object where none is."""
+        content = self._content(write)
+        return next((name for name in names if object_store.put(self.root / name, content, create=True)), None)
+
+    def settle(self, name: str, write: Write, kept: Callable[[], bool | None]) -> bool:
+        """Put the object, then look whether a compaction had moved this run before.
+
+        A segment is there before the run objects that it holds are removed. So a put that succeeded although the run
+        was settled, because a compaction had just removed its object, sees the segment now, and its row does not count:
+        the segment's does, and the next compaction removes this one. Unless it is this very row that was moved.
+        """
+        return object_store.put(self.root / name, self._content(write), create=True) is not None and kept() is not False
+
+    def settling_ended(self) -> bool:
+        """Nothing has to be waited for: `settle` looks again afterwards."""
+        return True
+
+    def replace(self, name: str, write: Write) -> None:
+        """Put an object."""
+        object_store.put(self.root / name, self._content(write))
+
+    def read(self, name: str) -> bytes | None:
+        """Get an object."""
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def exists(self, name: str) -> bool:
+        """Ask for an object's head."""
+        return object_store.head(self.root / name) is not None
+
+    def names(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
+        """Return the matching names in a folder; one request for a thousand."""
+        return [entry.name for entry in object_store.listing(self.root / folder) if pattern.fullmatch(entry.name)]
+
+    def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
+        """Return the seconds since each matching object was written, by the storage's clock."""
+        return {
+            entry.name: entry.age for entry in object_store.listing(self.root / folder) if pattern.fullmatch(entry.name)
+        }
+
+    def remove(self, name: str) -> None:
+        """Delete an object."""
+        object_store.delete(self.root / name)
+
+    def clean(self, settled: set[str]) -> list[Place]:
+        """Remove old leases of settled runs; a put that was killed leaves nothing that is seen."""
+        self._checkpoints.clean()
+        for run_id, age in self.ages(LEASES, _LEASE).items():
+            if age > _FORGOTTEN_AFTER and run_id in settled:
+                self.remove(f"{LEASES}/{run_id}")
+        return []
+
+    def room(self) -> int | None:
+        """Return None: a bucket is never full."""
+        return None
+
+    def claim(self, name: str) -> Claim | None:
+        """Claim a name by a lease."""
+        return self._leases.claim(name, self.root / LEASES / name)
+
+    def holder(self, name: str) -> str | None:
+        """Return what the holder signed."""
+        return self._leases.holder(self.root / LEASES / name)
+
+    def checkpoint_directory(self, run_id: str) -> Path:
+        """Return a directory of this machine into which what was kept has been fetched."""
+        return self._checkpoints.directory(run_id)
+
+    def keep_checkpoint(self, run_id: str, claim: Claim | None) -> None:
+        """Put the checkpoint."""
+        self._checkpoints.keep(run_id, claim)
+
+    def save_slots(self) -> Path:
+        """Return a folder of this machine: what limits puts is its own way to the storage."""
+        return self._checkpoints.save_slots()
+
+    def discard_checkpoint(self, run_id: str) -> None:
+        """Delete the checkpoint here and there."""
+        self._checkpoints.discard(run_id)
+
+    def _content(self, write: Write) -> bytes:
+        """Return what `write` writes, by way of a file in the temporary folder."""
+        with tempfile.TemporaryDirectory(prefix="aim-ablations-") as folder:
+            path = Path(folder) / "content"
+            with files.explained(path):
+                write(path)
+                return path.read_bytes()

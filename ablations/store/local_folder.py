@@ -1,0 +1,161 @@
+"""A study's folder on a POSIX file system: a disk of this machine, or NFS. See `ablations.store.folder.Folder`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ablations.store import files, run_locks
+from ablations.store.file_locks import locked
+from ablations.store.files import Write
+from ablations.store.run_locks import Claim
+from aimlib.errors import StoreError
+from aimlib.paths import Place
+from aimlib.records import CHECKPOINTS, FAILURES, IMAGES, LIVE, LOCKS, PLANS, RUNS, SEGMENTS
+from aimlib.sharing import make_folder
+
+_WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, LIVE)
+_SAVES = f"{LOCKS}/saves"
+_PATIENCE = 10.0  # seconds
+
+
+class LocalFolder:
+    """A directory.
+
+    Parameters
+    ----------
+    root : its path.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self._committing = self.root / LOCKS / "commits.lock"
+
+    def prepare(self) -> None:
+        """Create the directory; refuse a file, and a file system without hard links or locks."""
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"{self.root}: is a file; give a directory for the study's results")
+        with files.explained(self.root, "created"):
+            for name in (*_WRITTEN, LOCKS, _SAVES, CHECKPOINTS):
+                make_folder(self.root / name)
+                if (self.root / name).is_symlink():
+                    raise StoreError(
+                        f"{self.root / name}: is a link to another folder, and files would be written and removed "
+                        f"there; put a folder in its place (the study directory itself may be a link)"
+                    )
+        files.check_usable(self.root)
+        with self.committing():
+            pass
+
+    def create_first(self, names: Iterable[str], write: Write) -> str | None:
+        """Create a file exclusively: written under a temporary name, then linked."""
+        names = iter(names)
+        name = next(names)
+        with files.staged(self.root / name, write) as temporary:
+            while not files.publish(temporary, self.root / name):
+                if (following := next(names, None)) is None:
+                    return None
+                name = following
+        return name
+
+    def settle(self, name: str, write: Write, kept: Callable[[], bool | None]) -> bool:
+        """Create the file while no compaction removes what it has moved."""
+        path = self.root / name
+        with files.staged(path, write) as temporary, self.committing():
+            return kept() is None and files.publish(temporary, path)
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """While a commit is in here, no run file is removed that was compacted after it entered."""
+        with locked(self._committing, shared=True, patience=_PATIENCE) as entered:
+            if not entered:
+                raise StoreError(
+                    f"{self._committing}: locked for {_PATIENCE:.0f} s; end the process that hangs, run again"
+                )
+            yield
+
+    def settling_ended(self) -> bool:
+        """Wait until every commit has left `committing` once."""
+        with locked(self._committing, patience=_PATIENCE) as ended:
+            return ended
+
+    def replace(self, name: str, write: Write) -> None:
+        """Replace a file by renaming."""
+        files.replace(self.root / name, write)
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file."""
+        path = self.root / name
+        with files.explained(path, "read"):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def exists(self, name: str) -> bool:
+        """Tell whether a file exists."""
+        return (self.root / name).exists()
+
+    def names(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
+        """Return the matching names in a folder."""
+        return files.names(self.root / folder, pattern)
+
+    def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
+        """Return the seconds since each matching file was written."""
+        found = {}
+        for name in self.names(folder, pattern):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                found[name] = time.time() - (self.root / folder / name).stat().st_mtime
+        return found
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        files.remove(self.root / name)
+
+    def clean(self, settled: set[str]) -> list[Place]:
+        """Remove temporary files whose writer is dead."""
+        folders = [self.root, *(self.root / name for name in _WRITTEN)]
+        leftover = [path for folder in folders for path in files.abandoned(folder)]
+        for path in leftover:
+            files.remove(path)
+        return list(leftover)
+
+    def room(self) -> int | None:
+        """Return the free bytes of the disk."""
+        with files.explained(self.root, "examined"):
+            return shutil.disk_usage(self.root).free
+
+    def claim(self, name: str) -> Claim | None:
+        """Claim a name by a lock on a file."""
+        return run_locks.claim(name, self._lock(name))
+
+    def holder(self, name: str) -> str | None:
+        """Return what the holder signed."""
+        return run_locks.holder(self._lock(name))
+
+    def _lock(self, name: str) -> Path:
+        return self.root / LOCKS / f"{name}.lock"
+
+    def checkpoint_directory(self, run_id: str) -> Path:
+        """Return a directory in the study's own, which outlives the process that writes there."""
+        path = self.root / CHECKPOINTS / run_id
+        with files.explained(path, "created"):
+            make_folder(path)
+        return path
+
+    def keep_checkpoint(self, run_id: str, claim: Claim | None) -> None:
+        """Nothing is left to do."""
+
+    def save_slots(self) -> Path:
+        """Return a folder of the study, shared by all machines that compute it."""
+        return self.root / _SAVES
+
+    def discard_checkpoint(self, run_id: str) -> None:
+        """Remove the directory."""
+        path = self.root / CHECKPOINTS / run_id
+        with files.explained(path, "removed"), suppress(FileNotFoundError):
+            shutil.rmtree(path)

@@ -1,0 +1,147 @@
+"""Parquet files of the store: writing rows, reading run files and segments, checking their schema version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from aimlib.errors import StoreError
+from aimlib.paths import Place, for_arrow
+from aimlib.records import SCHEMA_VERSION, Column, run_schema, table_schema, write_table
+
+_ROW_GROUP_BYTES = 64 * 2**20  # in memory, before compression
+
+
+def write_rows(rows: list[dict[str, Any]], columns: tuple[Column, ...], path: Path) -> None:
+    """Write plain rows as a table with exactly these columns.
+
+    Raises
+    ------
+    ValueError: a row lacks or invents columns.
+    """
+    expected = {column.name for column in columns}
+    for number, row in enumerate(rows):
+        if set(row) != expected:
+            raise ValueError(
+                f"row {number}: missing columns {sorted(expected - set(row))}, "
+                f"unknown columns {sorted(set(row) - expected)}"
+            )
+    write_table(pa.Table.from_pylist(rows, schema=table_schema(columns)), path)
+
+
+def check_version(path: Place, version: object) -> None:
+    """Raise StoreError unless this package knows the schema version found in `path`."""
+    if version == SCHEMA_VERSION:
+        return
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: written with schema version {version}, newer than {SCHEMA_VERSION}, which this package "
+            "knows; update aim-ablations"
+        )
+    raise StoreError(
+        f"{path}: schema version {version!r} is not {SCHEMA_VERSION}; it is no result of this package, or of "
+        "a version too old to continue: use another directory"
+    )
+
+
+def run_ids(path: Place) -> frozenset[str]:
+    """Return the run ids in a run file or segment; reads that column alone."""
+    with _opened(path) as file:
+        return frozenset(file.read(columns=["run_id"], use_threads=False).column("run_id").to_pylist())
+
+
+def holds(path: Place, run: pa.Table) -> bool:
+    """Tell whether a segment's row of a run is this very row."""
+    with _opened(path) as file:
+        for batch in file.iter_batches(64, use_threads=False):
+            rows = batch.filter(pc.equal(batch.column("run_id"), run.column("run_id")[0]))
+            if rows.num_rows:
+                # By their texts, because NaN does not equal itself. A column that one of them lacks is null there.
+                return _texts(rows, run.column_names) == _texts(run, run.column_names)
+    return False
+
+
+def _texts(rows: pa.Table | pa.RecordBatch, names: list[str]) -> list[list[str]]:
+    return [[repr(row.get(name)) for name in names] for row in rows.to_pylist()]
+
+
+def check_file(path: Place) -> pa.Schema:
+    """Return the schema of a run file or segment; raise StoreError where it is broken or unknown."""
+    with _opened(path) as file:
+        return file.schema_arrow
+
+
+def write_segment(paths: Iterable[Place], segment: Path) -> None:
+    """Write the rows of run files into one file, holding about 64 MB of them in memory at a time.
+
+    Columns that another version of this package added are kept.
+
+    Raises
+    ------
+    StoreError: a run file is broken, or holds another run than its name says.
+    """
+    paths = list(paths)
+    schema = _common_schema(paths)
+    with pq.ParquetWriter(segment, schema, compression="zstd", write_page_checksum=True) as writer:
+        group: list[pa.Table] = []
+        bytes_held = 0
+        for path in paths:
+            group.append(_read_run(path))
+            bytes_held += group[-1].nbytes
+            if bytes_held >= _ROW_GROUP_BYTES:
+                writer.write_table(_joined(group, schema))
+                group, bytes_held = [], 0
+        if group:
+            writer.write_table(_joined(group, schema))
+
+
+def _joined(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    return pa.concat_tables([schema.empty_table(), *tables], promote_options="default").combine_chunks()
+
+
+def _common_schema(paths: list[Place]) -> pa.Schema:
+    schema = run_schema()
+    for path in paths:
+        try:
+            schema = pa.unify_schemas([schema, check_file(path)])
+        except pa.ArrowException as error:
+            raise StoreError(f"{path}: columns of another type than the other runs': {error}; {_MEND}") from error
+    return schema
+
+
+def _read_run(path: Place) -> pa.Table:
+    with _opened(path) as file:
+        table = file.read(use_threads=False)
+    if table.column("run_id").to_pylist() != [path.stem]:
+        raise StoreError(f"{path}: holds other runs than its name says; {_MEND}")
+    return table
+
+
+_MEND = "restore it from a copy, or delete it to have that run computed again"
+
+
+@contextmanager
+def _opened(path: Place) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(for_arrow(path)) as file:
+            metadata = file.schema_arrow.metadata or {}
+            check_version(path, _number(metadata.get(b"schema_version")))
+            yield file
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise StoreError(
+            f"{path}: cannot be read as Parquet, it is damaged or incomplete ({error}); {_MEND}"
+        ) from error
+
+
+def _number(text: bytes | None) -> object:
+    try:
+        return json.loads(text) if text is not None else None
+    except ValueError:
+        return text

@@ -1,0 +1,363 @@
+"""`ResultStore`: one folder per study, written by any number of processes, readable at any moment.
+
+The folder is a directory of this machine or of NFS, or in object storage; all that differs is behind
+`ablations.store.folder`. Layout and columns are those of `aimlib.records`. Beside them it holds ``plans/<nnn>.json``,
+every plan the study ever had; ``locks`` or ``leases``; ``checkpoints/<run_id>``, where an unfinished run keeps its
+state; ``live``, what sessions tell each other; and ``shares.json``, with how much of a GPU arms go on that had too
+little.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ablations.store import measurements, parquet_files, plans, session_signals
+from ablations.store.folder import folder_at
+from ablations.store.leases import Terms
+from ablations.store.run_locks import Claim
+from ablations.store.save_slots import Deadline, SaveSlots
+from ablations.store.segments import SettledRuns
+from aimlib.errors import StoreError
+from aimlib.paths import Place, place
+from aimlib.records import (
+    ANALYSIS_PLAN,
+    CHECKPOINTS,
+    FAILURES,
+    IMAGES,
+    MODELS,
+    MODELS_FILE,
+    SETTLED,
+    TEST_IMAGES,
+    RunRecord,
+    to_table,
+    write_table,
+)
+
+MARK_FILE = "mark"
+SHARES_FILE = "shares.json"
+_IDENTITY = re.compile(r"[0-9a-f]{20}")
+_FAILURE_FILE = re.compile(r"([0-9a-f]{20})\.([0-9]{3,})\.parquet")
+
+
+class ResultStore:
+    """The results of one study.
+
+    Parameters
+    ----------
+    where : the study directory, created where missing; or ``s3://bucket/folder`` (the bucket exists).
+    terms : how this process's leases on a study in object storage live.
+
+    Raises
+    ------
+    StoreError: it is a file or cannot be written, the file system has no hard links or locks, the server no
+        conditional writes, or a newer version wrote it.
+    """
+
+    def __init__(self, where: str | Place, terms: Terms | None = None) -> None:
+        self._folder = folder_at(place(where), terms or Terms())
+        self._folder.prepare()
+        self._settled = SettledRuns(self._folder)
+        plans.read(self._folder)
+        self._settled.check()
+
+    @property
+    def place(self) -> Place:
+        """Where the study is kept; ``place / name`` is a file of it."""
+        return self._folder.root
+
+    @property
+    def location(self) -> str:
+        """The same for messages and for workers: an absolute path, or a URL."""
+        return str(self._folder.root)
+
+    @property
+    def directory(self) -> Path:
+        """The study directory; StoreError where the study is in object storage and has none."""
+        if not isinstance(self._folder.root, Path):
+            raise StoreError(f"{self.location}: is no directory of this machine; this can only be done in one")
+        return self._folder.root
+
+    def room(self) -> int | None:
+        """Return the bytes that are free where the study is kept; None where the storage knows no limit."""
+        return self._folder.room()
+
+    def mark(self) -> str:
+        """Return the random text that marks this very folder, made when it is first asked for.
+
+        A worker compares it, because on a machine that does not share the directory the same path is another one.
+        """
+        if not self._folder.exists(MARK_FILE):
+            mark = uuid.uuid4().hex
+            self._folder.create_first([MARK_FILE], lambda path: path.write_text(mark, encoding="ascii"))
+        return read_mark(self.place)
+
+    def commit(self, record: RunRecord, claim: Claim | None = None) -> bool:
+        """Write the row of a settled run; return True if this row is the one that is kept.
+
+        The first writer wins: where the run has a row already, nothing changes. On return the row is on disk.
+
+        Parameters
+        ----------
+        claim : under which the run was computed.
+
+        Raises
+        ------
+        Fenced: the claim was lost; the run is left to whoever holds it now.
+        ValueError: the record is incomplete, or its run failed (see `record_failure`).
+        StoreError: the file system refuses, for instance because it is full; nothing is visible then.
+        """
+        run_id, status = _checked(record.trial["run_id"]), record.trial["status"]
+        if status not in SETTLED:
+            raise ValueError(f"run {run_id}: status {status!r} is not settled; one of {', '.join(SETTLED)}")
+        table = to_table(record)
+        if claim is not None:
+            _confirmed(claim, run_id)
+        return self._settled.add(run_id, table, lambda path: write_table(table, path))
+
+    def record_failure(self, record: RunRecord) -> Place:
+        """Write one failed attempt under the next free number, from 000; return its file.
+
+        Raises
+        ------
+        ValueError: the record is incomplete, or its run did not fail.
+        StoreError: the file system refuses.
+        """
+        run_id, status = _checked(record.trial["run_id"]), record.trial["status"]
+        if status != "failed":
+            raise ValueError(f"run {run_id}: status {status!r} is no failure; commit it")
+        table = to_table(record)
+        taken = [int(match[2]) for match in self._failure_names() if match[1] == run_id]
+        names = _numbered(run_id, max(taken, default=-1) + 1)
+        name = self._folder.create_first(names, lambda path: write_table(table, path))
+        assert name is not None, "numbers do not end"
+        return self.place / name
+
+    def settled(self) -> set[str]:
+        """Return the ids of runs that are never repeated: finished, diverged and pruned ones."""
+        return self._settled.ids()
+
+    def is_settled(self, run_id: str) -> bool:
+        """Tell whether a run is settled; ask again after claiming it, another process may have settled it."""
+        return _checked(run_id) in self._settled
+
+    def failures(self) -> dict[str, int]:
+        """Return the number of failed attempts of every run that has any."""
+        return dict(Counter(match[1] for match in self._failure_names()))
+
+    def claim(self, run_id: str) -> Claim | None:
+        """Claim a run for this process; None while another claim on it is alive, here or in any process.
+
+        The claim ends with `Claim.release`, a `with` block, or the death of this process: at once in a directory; in
+        object storage when its lease has not been renewed for a term, and a claim that looks forsaken is watched for
+        one, in this call, before it is taken over.
+        """
+        return self._folder.claim(_checked(run_id))
+
+    def holder(self, run_id: str) -> str | None:
+        """Return host, process and start of the claim on a run, for people; None where nobody holds it."""
+        return self._folder.holder(_checked(run_id))
+
+    def checkpoint_directory(self, run_id: str) -> Path:
+        """Return the directory of this machine for a run's checkpoint, created where missing; for the claim's holder.
+
+        What was kept of the run is in there. For object storage it is in the user's part of the temporary folder, and
+        is there as long as this store.
+        """
+        return self._folder.checkpoint_directory(_checked(run_id))
+
+    def keep_checkpoint(self, run_id: str, claim: Claim | None = None) -> None:
+        """Keep the file in a run's checkpoint directory beyond the life of this machine; call it after each save.
+
+        In a directory it is kept already; in object storage this is one put. Nothing where there is no file yet.
+
+        Parameters
+        ----------
+        claim : under which the run is computed.
+
+        Raises
+        ------
+        Fenced: the claim was lost; the checkpoint of whoever holds the run now stays.
+        """
+        if claim is not None:
+            _confirmed(claim, run_id)
+        self._folder.keep_checkpoint(_checked(run_id), claim)
+
+    def saving(self, progress: tuple[int, int], seconds: float, deadline: Deadline) -> AbstractContextManager[bool]:
+        """Wait, for a block, until a run that is to pause may save; yield whether to. See `SaveSlots.taken`."""
+        return SaveSlots(self._folder.save_slots()).taken(progress, seconds, deadline)
+
+    def discard_checkpoint(self, run_id: str) -> None:
+        """Remove a run's checkpoint, if there is one."""
+        self._folder.discard_checkpoint(_checked(run_id))
+
+    def measurements(self) -> dict[str, Any]:
+        """Return what was measured of the study's arms; a broken file is nothing, as it can be measured again."""
+        return measurements.read(self._folder)
+
+    def keep_measurements(self, content: dict[str, Any]) -> None:
+        """Keep what was measured, as plain JSON values, in place of what was kept before."""
+        measurements.write(self._folder, content)
+
+    def write_plan(self, plan: dict[str, Any]) -> None:
+        """Write ``study.json``, and keep every different plan as ``plans/<nnn>.json``.
+
+        Parameters
+        ----------
+        plan : plain JSON values; the store adds the key `schema_version` to the file.
+
+        Raises
+        ------
+        ValueError: the plan holds NaN, or a `schema_version` of its own.
+        """
+        plans.write(self._folder, plan)
+
+    def read_plan(self) -> dict[str, Any] | None:
+        """Return the plan as it was given to `write_plan`; None where there is none.
+
+        Raises
+        ------
+        StoreError: the file is broken, or of a version that this package does not know.
+        """
+        return plans.read(self._folder)
+
+    def has_analysis_plan(self) -> bool:
+        """Tell whether the analysis of this study is frozen."""
+        return self._folder.exists(ANALYSIS_PLAN)
+
+    def freeze_analysis_plan(self, content: dict[str, Any]) -> str:
+        """Write ``analysis_plan.json`` unless it is there; return the SHA-256 of the one that is there then.
+
+        How many runs were settled by then is written with it: a plan that came after them is none.
+        """
+        return plans.freeze(self._folder, content, len(self.settled()))
+
+    def write_models(self, rows: list[dict[str, Any]]) -> None:
+        """Write or replace ``models.parquet``: one row per arm, with the columns `MODELS`."""
+        self._folder.replace(MODELS_FILE, lambda path: parquet_files.write_rows(rows, MODELS, path))
+
+    def write_images(self, fingerprint: str, rows: list[dict[str, Any]]) -> None:
+        """Write ``images/<fingerprint>.parquet``, with the columns `TEST_IMAGES`, unless it is there.
+
+        Parameters
+        ----------
+        fingerprint : the data fingerprint, 20 hexadecimal digits.
+        rows : one per test image.
+        """
+        name = f"{IMAGES}/{_checked(fingerprint, 'data fingerprint')}.parquet"
+        if not self._folder.exists(name):
+            self._folder.create_first([name], lambda path: parquet_files.write_rows(rows, TEST_IMAGES, path))
+
+    def write_shares(self, shares: dict[str, Any]) -> None:
+        """Write or replace ``shares.json``. See `ablations.sessions.remembered_shares`."""
+        text = json.dumps(shares, indent=1, sort_keys=True)
+        self._folder.replace(SHARES_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def read_shares(self) -> bytes | None:
+        """Return what it holds; None where there is none."""
+        return self._folder.read(SHARES_FILE)
+
+    def request_stop(self, session: str, within: float | None = None) -> None:
+        """Ask a session to stop, from any machine.
+
+        Parameters
+        ----------
+        session : its name, 12 hexadecimal digits; so for all methods about sessions.
+        within : seconds after which its runs are ended, saved or not; None: they are waited for.
+        """
+        session_signals.request_stop(self._folder, session, within)
+
+    def time_to_stop(self, session: str) -> float | None:
+        """Return the seconds that the runs of a session had when it was asked to stop; None where nothing presses."""
+        return session_signals.time_to_stop(self._folder, session)
+
+    def stop_requested(self, session: str) -> bool:
+        """Tell whether somebody asked the session to stop; cheap enough to ask every few seconds."""
+        return session_signals.stop_requested(self._folder, session)
+
+    def forget_stop(self, session: str) -> None:
+        """Remove the request to stop, if there is one."""
+        session_signals.forget_stop(self._folder, session)
+
+    def write_live(self, session: str, document: dict[str, Any]) -> None:
+        """Say what the session is doing, in place of what it said before; once a day at least, or it counts as dead.
+
+        Parameters
+        ----------
+        document : plain JSON values; the store adds the key `session`.
+
+        Raises
+        ------
+        ValueError: the document holds NaN.
+        """
+        session_signals.write_live(self._folder, session, document)
+
+    def live(self) -> list[dict[str, Any]]:
+        """Return what every session said last, each with its name as `session`, in the order of names."""
+        return session_signals.live(self._folder)
+
+    def forget_live(self, session: str) -> None:
+        """Remove what the session said, if it said anything."""
+        session_signals.forget_live(self._folder, session)
+
+    def compact(self, at_least: int = 256) -> int:
+        """Move run files into a segment where there are `at_least` that many; return how many files are gone.
+
+        Safe at any time beside readers, writers and other compactions, and when killed: for a while a row may
+        be in both places, and then the segment's counts.
+
+        Raises
+        ------
+        StoreError: a run file is broken; its name and the remedy are in the message.
+        """
+        return self._settled.compact(at_least)
+
+    def clean(self) -> list[Place]:
+        """Remove what killed writers left: temporary files, which are returned, and checkpoints of settled runs.
+
+        Files of living writers stay. What sessions left that have been silent for a day goes, too.
+        """
+        session_signals.clean(self._folder)
+        settled = self.settled()
+        leftover = self._folder.clean(settled)
+        for run_id in settled.intersection(self._folder.names(CHECKPOINTS, _IDENTITY)):
+            self.discard_checkpoint(run_id)
+        return leftover
+
+    def _failure_names(self) -> list[re.Match[str]]:
+        listed = self._folder.names(FAILURES, _FAILURE_FILE)
+        return [match for name in listed if (match := _FAILURE_FILE.fullmatch(name))]
+
+
+def read_mark(where: str | Place) -> str:
+    """Return the mark of a study's folder; empty where it has none, or does not exist. Creates nothing."""
+    try:
+        return (place(where) / MARK_FILE).read_bytes().decode("ascii", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _numbered(run_id: str, number: int) -> Iterator[str]:
+    """Yield the names of a run's failures from a number on."""
+    return (f"{FAILURES}/{run_id}.{following:03d}.parquet" for following in count(number))
+
+
+def _confirmed(claim: Claim, run_id: str) -> None:
+    """Raise Fenced where the claim was lost."""
+    if claim.run_id != run_id:
+        raise ValueError(f"run {run_id}: the claim is on run {claim.run_id}")
+    claim.confirm()
+
+
+def _checked(identity: object, what: str = "run id") -> str:
+    """Return the identity; raise StoreError where it is not what may become a file name."""
+    if not isinstance(identity, str) or not _IDENTITY.fullmatch(identity):
+        raise StoreError(f"{what} {identity!r}: must be 20 hexadecimal digits in lower case")
+    return identity

@@ -1,0 +1,104 @@
+"""Signals between a session on shared storage and whoever watches or stops it from another machine.
+
+``live/<session>.json`` is what a driver says is running; ``live/<session>.stop`` asks it to stop. Neither is part of
+the results. A session that has said nothing for a day is dead, and `clean` removes what it left.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ablations.store.folder import Folder
+from aimlib.errors import StoreError
+from aimlib.records import LIVE
+
+DEAD_AFTER = 24 * 3600.0
+"""Seconds after which a session that has written nothing is dead."""
+
+_SESSION = re.compile(r"[0-9a-f]{12}")
+_LIVE_FILE = re.compile(r"[0-9a-f]{12}\.json")
+_ANY_FILE = re.compile(r"[0-9a-f]{12}\.(json|stop)")
+
+
+def request_stop(folder: Folder, session: str, within: float | None = None) -> None:
+    """Ask a session to stop, wherever it runs; `within` so many seconds, or in its own time."""
+    text = "" if within is None else f"{within:.1f}"
+    folder.replace(_stop(session), lambda path: path.write_text(text, encoding="ascii"))
+
+
+def stop_requested(folder: Folder, session: str) -> bool:
+    """Tell whether somebody asked the session to stop."""
+    return folder.exists(_stop(session))
+
+
+def time_to_stop(folder: Folder, session: str) -> float | None:
+    """Return the seconds within which the session was to stop when that was asked; None: in its own time."""
+    try:
+        return float(folder.read(_stop(session)) or b"")
+    except ValueError:
+        return None
+
+
+def forget_stop(folder: Folder, session: str) -> None:
+    """Take the request back, or note that it was obeyed."""
+    folder.remove(_stop(session))
+
+
+def write_live(folder: Folder, session: str, document: dict[str, Any]) -> None:
+    """Say what a session is doing, in place of what it said before."""
+    text = json.dumps({**document, "session": _checked(session)}, ensure_ascii=False, allow_nan=False)
+    folder.replace(_live(session), lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def live(folder: Folder) -> list[dict[str, Any]]:
+    """Return what every session said last, by its name."""
+    found = []
+    for name in sorted(folder.names(LIVE, _LIVE_FILE)):
+        content = folder.read(f"{LIVE}/{name}")
+        if content is not None:  # None: the session ended after the listing
+            found.append(_parsed(folder, name, content))
+    return found
+
+
+def forget_live(folder: Folder, session: str) -> None:
+    """Remove what a session said."""
+    folder.remove(_live(session))
+
+
+def clean(folder: Folder) -> None:
+    """Remove what dead sessions left: those of which every file is older than a day."""
+    ages = folder.ages(LIVE, _ANY_FILE)
+    youngest: dict[str, float] = {}
+    for name, age in ages.items():
+        session = name.partition(".")[0]
+        youngest[session] = min(age, youngest.get(session, age))
+    for name in ages:
+        if youngest[name.partition(".")[0]] > DEAD_AFTER:
+            folder.remove(f"{LIVE}/{name}")
+
+
+def _parsed(folder: Folder, name: str, content: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(content)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise StoreError(f"{folder.root / LIVE / name}: is no JSON object of a session; delete it")
+    return {**document, "session": name.partition(".")[0]}
+
+
+def _live(session: str) -> str:
+    return f"{LIVE}/{_checked(session)}.json"
+
+
+def _stop(session: str) -> str:
+    return f"{LIVE}/{_checked(session)}.stop"
+
+
+def _checked(session: object) -> str:
+    """Return the session's name; raise StoreError where it is not what may become a file name."""
+    if not isinstance(session, str) or not _SESSION.fullmatch(session):
+        raise StoreError(f"session {session!r}: must be 12 hexadecimal digits in lower case")
+    return session

@@ -1,0 +1,258 @@
+"""Giving memory to a network that is taken as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from aimlib.config import CarryConfig, UpdatePlaces
+from aimlib.errors import UsageError, did_you_mean
+from aimlib.memory.carry import Carry
+from aimlib.memory.current import CurrentMemory
+from aimlib.memory.inference import infer_layout
+from aimlib.memory.initialization import declare, declared
+from aimlib.memory.readers import ConvReader, LinearReader, Reader
+from aimlib.memory.shape_rule import channels_added
+from aimlib.memory.sources.base import MemorySource
+from aimlib.memory.structure import Call, Layer, Layout, layers, replace_module, trace
+from aimlib.memory.update_points import read_points, static_readers, wanted_points
+from aimlib.placements.base import Placement
+from aimlib.updates.base import MemoryUpdate, UpdateFactory
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One layer that reads: its name, the map that enters it, and the channels (or features) that memory adds.
+
+    `memory` is ``current``, or ``static`` where the layer reads the second memory of the routing ``as_run``.
+    """
+
+    layer: str
+    height: int
+    width: int
+    channels_added: int
+    memory: Literal["current", "static"] = "current"
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """What `attach_memory` did, for reports.
+
+    Attributes
+    ----------
+    readers : the layers that read, in the order of the forward pass.
+    updates : modules after which the memory is updated, in that order.
+    skipped : layers that the placement asked for and that cannot read, with the reason.
+    unread_updates : places where an update would have run, had any later layer read its result.
+    """
+
+    readers: tuple[Reading, ...]
+    updates: tuple[str, ...]
+    skipped: dict[str, str] = field(default_factory=dict)
+    unread_updates: tuple[str, ...] = ()
+
+
+class AimNetwork(nn.Module):
+    """A network whose chosen layers read a memory. Made by `attach_memory`.
+
+    Attributes
+    ----------
+    network : the network that was given, its chosen layers replaced by readers.
+    source : where the memory starts in every forward pass.
+    static_source : gives the second memory of the routing ``as_run``, which no update touches; None otherwise.
+    updates : the update after each module named in `attachment.updates`, by that name with / for every dot.
+    carry : the running memory across batches; None where batches pass on nothing.
+    attachment : what reads and what updates.
+    """
+
+    baseline_prefix: ClassVar[str] = "network."
+    """Before the names of the given network's parameters, see `aimlib.memory.initialization.initialize`."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        source: MemorySource,
+        updates: list[MemoryUpdate],
+        attachment: Attachment,
+        memory: CurrentMemory,
+        *,
+        static: tuple[MemorySource, CurrentMemory] | None = None,
+        carry: Carry | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.source = source
+        self.static_source: MemorySource | None = None
+        self.static_memory: CurrentMemory | None = None
+        if static is not None:
+            self.static_source, self.static_memory = static
+        names = [name.replace(".", "/") for name in attachment.updates]  # by place: the same place, the same start
+        self.updates = nn.ModuleDict(dict(zip(names, updates, strict=True)))
+        self.carry = carry
+        self.attachment = attachment
+        self.memory = memory
+        for name, update in zip(attachment.updates, updates, strict=True):
+            network.get_submodule(name).register_forward_hook(_UpdateHook(update, memory))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the network's output for images [batch, channels, height, width]."""
+        start = self.source(len(x_BCHW))
+        self.memory.write(start if self.carry is None else self.carry.mix(start))
+        if self.static_source is not None and self.static_memory is not None:
+            self.static_memory.write(self.static_source(len(x_BCHW)))
+        try:
+            output: Tensor = self.network(x_BCHW)
+            if self.carry is not None:
+                self.carry.keep(self.memory.read())
+        finally:
+            self.memory.clear()
+            if self.static_memory is not None:
+                self.static_memory.clear()
+        return output
+
+    def readers(self) -> Iterable[Reader]:
+        """Yield the layers that read."""
+        for reading in self.attachment.readers:
+            module = self.network.get_submodule(reading.layer)
+            assert isinstance(module, (ConvReader, LinearReader))
+            yield module
+
+    def sources(self) -> Iterable[MemorySource]:
+        """Yield the memory source and, with the routing ``as_run``, the second one."""
+        yield self.source
+        if self.static_source is not None:
+            yield self.static_source
+
+
+class _UpdateHook:
+    """Runs one update after a module's forward pass. A class, not a closure, so that networks can be copied."""
+
+    def __init__(self, update: MemoryUpdate, memory: CurrentMemory) -> None:
+        self.update = update
+        self.memory = memory
+
+    def __call__(self, _module: nn.Module, _arguments: Any, features: Tensor) -> None:
+        self.memory.write(self.update(features, self.memory.read()))
+
+
+def attach_memory(
+    network: nn.Module,
+    source: MemorySource,
+    placement: Placement,
+    update: UpdateFactory | None = None,
+    *,
+    input_shape: tuple[int, int, int],
+    layout: Layout | None = None,
+    update_after: UpdatePlaces | tuple[str, ...] = "stage",
+    static_source: MemorySource | None = None,
+    carry: CarryConfig | None = None,
+) -> AimNetwork:
+    """Let the layers that `placement` chooses read a memory, and let `update` rewrite it on the way.
+
+    The network's own layers keep their parameters, under the same names; `network` itself is changed and held
+    by the result.
+
+    Parameters
+    ----------
+    network : any network of convolutions and dense layers.
+    source : gives the memory at the start of every forward pass.
+    placement : chooses the layers that read.
+    update : makes the update for a module's features; None: the memory stays as the source gives it.
+    input_shape : channels, height, width of the images; other sizes are refused afterwards.
+    layout : stages and blocks, which some placements and all updates but those after named modules go by; None
+        infers them, see `aimlib.memory.inference`.
+    update_after : where the updates run, see `aimlib.config.ModelConfig.update_after`. An update whose result
+        no later layer, and with `carry` no later batch, reads is not built.
+    static_source : gives a second memory, of the same size, to the layers outside the first block of each stage: the
+        routing ``as_run``, see `aimlib.config.ModelConfig.routing`.
+    carry : passes a running memory on from batch to batch.
+
+    Raises
+    ------
+    UsageError: no layer reads, no update has a reader, or no layer would read the second memory.
+    """
+    calls = trace(network, input_shape)
+    layout = infer_layout(network, calls) if layout is None else layout
+    chosen, skipped = _choose(layers(network, layout, calls), placement)
+    memory, static_memory = CurrentMemory(), CurrentMemory()
+    static = set() if static_source is None else static_readers(chosen)
+    points, unread = (
+        read_points(
+            wanted_points(layout, update_after, calls),
+            {call.name: call.order for call in calls},
+            [layer for layer in chosen if layer.name not in static],
+            carried=carry is not None,
+        )
+        if update
+        else ([], [])
+    )
+    updates = [_build_update(update, calls, name, source) for name in points] if update else []
+    for layer in chosen:
+        seen = static_memory if layer.name in static else memory
+        replace_module(network, layer.name, _reader(network.get_submodule(layer.name), layer, source, seen))
+    attachment = Attachment(_readings(chosen, static, source), tuple(points), skipped, tuple(unread))
+    return AimNetwork(
+        network,
+        source,
+        updates,
+        attachment,
+        memory,
+        static=None if static_source is None else (static_source, static_memory),
+        carry=None if carry is None else Carry(carry, source.config),
+    )
+
+
+def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict[str, str]]:
+    names = {layer.name for layer in found}
+    wanted = list(placement.reads(found))
+    for name in wanted:
+        if name not in names:
+            raise UsageError(
+                f"placement {placement.config.name!r} names a layer {name!r} that the network does not have; "
+                f"{did_you_mean(name, names)}"
+            )
+    skipped = {layer.name: layer.obstacle for layer in found if layer.name in wanted and layer.obstacle}
+    chosen = [layer for layer in found if layer.name in wanted and not layer.obstacle]
+    if not chosen:
+        why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items()) or "it selects none of them"
+        raise UsageError(
+            f"placement {placement.config.name!r} lets no layer of this network read the memory ({why}); "
+            f"layers: {', '.join(layer.name for layer in found)}"
+        )
+    return chosen, skipped
+
+
+def _build_update(update: UpdateFactory, calls: list[Call], name: str, source: MemorySource) -> MemoryUpdate:
+    leaving = next(call.leaving for call in calls if call.name == name)
+    return update(leaving[1:], source.config, name)
+
+
+def _readings(chosen: list[Layer], static: set[str], source: MemorySource) -> tuple[Reading, ...]:
+    return tuple(
+        Reading(
+            layer.name,
+            layer.height,
+            layer.width,
+            _width(layer, source.config.values),
+            "static" if layer.name in static else "current",
+        )
+        for layer in chosen
+    )
+
+
+def _width(layer: Layer, values: int) -> int:
+    return channels_added(values, layer.height, layer.width) if layer.kind == "conv" else values
+
+
+def _reader(module: nn.Module, layer: Layer, source: MemorySource, memory: CurrentMemory) -> Reader:
+    reader: Reader
+    if isinstance(module, nn.Conv2d):
+        reader = ConvReader(module, _width(layer, source.config.values), memory, wide=source.config.wide)
+    else:
+        assert isinstance(module, nn.Linear)
+        reader = LinearReader(module, source.config.values, memory)
+    declare(reader, **declared(module))
+    return reader

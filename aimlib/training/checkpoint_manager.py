@@ -1,0 +1,181 @@
+"""Keeps the checkpoint of a run under way, and pauses the run where its caller wants so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aimlib.errors import StoreError
+from aimlib.training import checkpointing
+from aimlib.training.checkpointing import Checkpoint
+from aimlib.training.epoch import Epoch
+from aimlib.training.run import Run
+
+Pause = Callable[[], bool]
+OnCheckpoint = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Save:
+    """What a run that is to pause wants to save.
+
+    Attributes
+    ----------
+    epochs, step : how far it is, as in `Paused`.
+    seconds : that its last save took, with what `on_checkpoint` did; 0 where this attempt made none.
+    """
+
+    epochs: int
+    step: int
+    seconds: float
+
+
+Saving = Callable[[Save], AbstractContextManager[bool]]
+"""Entered around the save of a run that is to pause; what it yields tells whether to save."""
+
+
+class Paused(Exception):  # noqa: N818 -- an outcome, not an error
+    """The run was left where its caller wanted so; training it again goes on from there, bit for bit.
+
+    Attributes
+    ----------
+    epochs : completed epochs.
+    step : training steps done of the epoch under way; 0 between epochs.
+    """
+
+    def __init__(self, epochs: int, step: int) -> None:
+        super().__init__(epochs, step)
+        self.epochs, self.step = epochs, step
+
+    def __str__(self) -> str:
+        return f"paused after {self.epochs} epochs and {self.step} steps"
+
+
+class Keeper:
+    """Keeps the checkpoint of a run, and its wall time over all attempts.
+
+    Parameters
+    ----------
+    run : at its start; where there is a checkpoint, it is brought to where that stands.
+    run_id : guards the checkpoint against another run's.
+    directory : of the checkpoint; None keeps none.
+    share : largest share of the time spent on saving after epochs.
+    pause : asked whether to pause; None never does.
+    on_checkpoint : called with the file after every save.
+    saving : entered around the save of a run that is to pause; it may wait, or say no.
+
+    Raises
+    ------
+    StoreError: the checkpoint is damaged, of another run or network, or of an unknown format.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        run_id: str,
+        directory: Path | None,
+        share: float,
+        pause: Pause | None = None,
+        on_checkpoint: OnCheckpoint | None = None,
+        saving: Saving | None = None,
+    ) -> None:
+        self.saving = saving or (lambda _: nullcontext(enter_result=True))
+        self.run, self.run_id, self.directory, self.share = run, run_id, directory, share
+        self.pause, self.on_checkpoint = pause, on_checkpoint
+        self.attempts, self.before = 1, 0.0
+        self._peak_before: int | None = None
+        self.started_at = datetime.now(UTC).isoformat()
+        self.began = self.saved_at = time.perf_counter()
+        self.cost = self.lasted = 0.0
+        self.saved_epochs: int | None = None
+        found = checkpointing.load(directory, run_id) if directory else None
+        if directory and found is not None:
+            self._resume(found, directory)
+
+    def _resume(self, found: Checkpoint, directory: Path) -> None:
+        run = self.run
+        run.history, run.predictions = found.epochs, list(found.predictions.numpy())
+        run.step_kept = found.step
+        try:
+            run.network.load_state_dict(found.network)
+            run.optimizer.load_state_dict(found.optimizer)
+            if found.under_way is not None:
+                run.under_way = Epoch(len(run.history) + 1, run.seed, run.device)
+                run.under_way.resume(found.under_way)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{directory / checkpointing.FILE}: does not fit the network of this run (a component changed "
+                f"without a "
+                f"new version?); delete it to start afresh"
+            ) from error
+        self.attempts, self.before, self.started_at = found.attempts + 1, found.seconds, found.started_at
+        self._peak_before = found.peak_device_bytes
+
+    @property
+    def seconds(self) -> float:
+        """Wall time over all attempts so far."""
+        return self.before + time.perf_counter() - self.began
+
+    @property
+    def peak_device_bytes(self) -> int | None:
+        """The most that torch held of a GPU's memory over all attempts so far, gaps included; None on the CPU."""
+        if self.run.device.type != "cuda":
+            return self._peak_before
+        return max(self._peak_before or 0, torch.cuda.max_memory_reserved(self.run.device))
+
+    def keep(self) -> None:
+        """Save the run after an epoch, unless saving would take more than its share of the time."""
+        if self.cost <= self.share * (time.perf_counter() - self.saved_at):
+            self._save()
+
+    def ask(self) -> None:
+        """Ask whether to pause.
+
+        Raises
+        ------
+        Paused: the answer is yes; the run is saved, unless `saving` said no.
+        """
+        if self.pause is None or not self.pause():
+            return
+        under_way, epochs = self.run.under_way, len(self.run.history)
+        step = under_way.step if under_way is not None else 0
+        if under_way is not None or self.saved_epochs != epochs:
+            with self.saving(Save(epochs, step, self.lasted)) as granted:
+                if granted:
+                    self._save()
+        raise Paused(epochs, step)
+
+    def _save(self) -> None:
+        if self.directory is None:
+            return
+        started, run = time.perf_counter(), self.run
+        state = Checkpoint(
+            run_id=self.run_id,
+            epochs=run.history,
+            predictions=torch.from_numpy(np.stack(run.predictions) if run.predictions else _NONE),
+            network=run.network.state_dict(),
+            optimizer=run.optimizer.state_dict(),
+            seconds=self.seconds,
+            attempts=self.attempts,
+            started_at=self.started_at,
+            under_way=run.under_way.state() if run.under_way is not None else None,
+            step=run.step_name,
+            data_on=run.data_on,
+            peak_device_bytes=self.peak_device_bytes,
+        )
+        file = checkpointing.save(state, self.directory)
+        self.saved_at, self.saved_epochs = time.perf_counter(), len(run.history)
+        self.cost = self.saved_at - started
+        if self.on_checkpoint is not None:
+            self.on_checkpoint(file)
+        self.lasted = time.perf_counter() - started
+
+
+_NONE = np.zeros((0, 0), dtype=np.uint8)

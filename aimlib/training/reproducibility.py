@@ -1,0 +1,145 @@
+"""What of the process's global state a run depends on: set for the run, and put back afterwards.
+
+Worker processes are used for many runs, with plugins of third parties among them. Covered is what can be read and
+written back (`_settings`, `reproducible`). Not covered: replaced attributes of modules, hooks on all modules of torch,
+threads and files left open, and memory; how MKL rounds where the process multiplied matrices before this module was
+imported. Who needs more than this gives every run a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+from numpy.random import mtrand
+
+from aimlib.training.library_settings import Setting, flag, kernel_settings, precision_settings
+
+# Without it MKL, which multiplies matrices for torch, rounds by where in memory they lie, from process to process and
+# call to call (measured: in 14 of 24 processes, in the last bit). It is read at the first product.
+os.environ.setdefault("MKL_CBWR", "AUTO")
+
+
+@contextmanager
+def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
+    """Give a run the global state of a fresh process, with deterministic algorithms, and put the old one back.
+
+    Covered: torch's threads, defaults (dtype, device), precision and determinism, backends, modes (grad, inference,
+    autocast, anomaly, denormals) and generators; NumPy's and Python's generators, NumPy's treatment of errors;
+    warning filters, environment, working directory. Generators are not seeded: see `aimlib.training.rng_state`.
+
+    Parameters
+    ----------
+    threads : of the CPU; None leaves them as they are.
+    tf32 : whether CUDA may round float32 products to TensorFloat-32.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        stack.callback(_restore_environment, dict(os.environ))
+        with contextlib.suppress(OSError):  # the working directory may be gone
+            stack.callback(os.chdir, Path.cwd())
+        stack.enter_context(np.errstate(all="warn", under="ignore"))
+        _keep_generators(stack)
+        stack.enter_context(torch.inference_mode(mode=False))
+        settings = (*_settings(threads), *kernel_settings(), *precision_settings(tf32))
+        for setting, before in [(setting, setting.get()) for setting in settings]:  # all are read before one is set
+            stack.callback(setting.put, before)
+            setting.put(setting.wanted)
+        # Without it cuBLAS is not deterministic; it is read when CUDA is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        yield
+
+
+def _keep_generators(stack: ExitStack) -> None:
+    """Put the generators back at the end; NumPy draws from another one until then."""
+    stack.callback(random.setstate, random.getstate())
+    stack.callback(mtrand.set_bit_generator, mtrand.get_bit_generator())
+    mtrand.set_bit_generator(np.random.MT19937(0))
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        stack.push(_put_back_on_gpus(torch.cuda.get_rng_state_all()))
+    stack.callback(torch.set_rng_state, torch.get_rng_state())
+
+
+def _put_back_on_gpus(states: list[torch.Tensor]) -> Callable[..., None]:
+    """Return what puts the generators of all GPUs back; where their context is lost, the error that said so goes on."""
+
+    def leave(_kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
+        try:
+            torch.cuda.set_rng_state_all(states)
+        except RuntimeError:
+            if error is None:
+                raise
+
+    return leave
+
+
+def _restore_environment(before: dict[str, str]) -> None:
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+
+
+def _settings(threads: int | None) -> Iterator[Setting]:
+    """Yield what is one value each, but for what `aimlib.training.library_settings` yields."""
+    # Warn only: CUDA has no deterministic backward of grid_sample; nothing differentiates through it here.
+    yield Setting(
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
+        (True, True),
+    )
+    yield Setting(torch.get_num_threads, torch.set_num_threads, threads or torch.get_num_threads())
+    yield Setting(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
+    yield Setting(torch.get_default_device, _set_default_device, torch.device("cpu"))
+    yield Setting(torch.is_grad_enabled, torch.set_grad_enabled, True)
+    yield Setting(
+        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        lambda value: torch.autograd.set_detect_anomaly(*value),
+        (False, True),
+    )
+    yield Setting(_flushes_denormals, torch.set_flush_denormal, False)
+    yield Setting(_autocast_nesting, _set_autocast_nesting, 0)
+    yield Setting(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled, True)
+    for kind in ("cpu", "cuda"):
+        yield _autocast(kind)
+    # Filling walks over every activation once more. Nothing reads what it would fill; a test compares.
+    yield flag(torch.utils.deterministic, "fill_uninitialized_memory", False)
+
+
+def _set_default_device(device: torch.device) -> None:
+    torch.set_default_device(None if device.type == "cpu" else device)  # a set one slows every call of torch
+
+
+def _flushes_denormals() -> bool:
+    """Tell whether numbers below the normal range count as zero; torch has no call for it."""
+    return bool(torch.full((1,), 1e-310, dtype=torch.float64, device="cpu").mul(0.5).eq(0))
+
+
+def _autocast(kind: str) -> Setting:
+    def put(value: tuple[bool, torch.dtype]) -> None:
+        torch.set_autocast_enabled(kind, value[0])
+        torch.set_autocast_dtype(kind, value[1])
+
+    usual = torch.bfloat16 if kind == "cpu" else torch.float16
+    return Setting(lambda: (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)), put, (False, usual))
+
+
+def _autocast_nesting() -> int:
+    """Return how many autocast contexts are open: weights cast in one are forgotten when the last one is left."""
+    torch.autocast_increment_nesting()
+    return int(torch.autocast_decrement_nesting())
+
+
+def _set_autocast_nesting(wanted: int) -> None:
+    torch.clear_autocast_cache()
+    for _ in range(_autocast_nesting(), wanted):
+        torch.autocast_increment_nesting()
+    for _ in range(wanted, _autocast_nesting()):
+        torch.autocast_decrement_nesting()

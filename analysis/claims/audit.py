@@ -1,0 +1,178 @@
+"""Statement by statement: what a claim says, what is found, and whether the two agree.
+
+Statements are data (`analysis/claims/*.yaml`), each with the kind of its check. What a study cannot check is listed
+with the reason; nothing is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from aimlib.errors import StoreError
+from analysis import number_format
+from analysis.claims import Claim
+from analysis.looks import FEWEST_PAIRS
+from analysis.report.options import written
+from analysis.report.tables.table import parsed
+from analysis.results import Results
+from analysis.statistics.interval import t_interval
+from analysis.statistics.paired import OUTCOMES
+
+AGREES, COMPATIBLE, CONTRADICTED, UNCHECKED = "agrees", "compatible", "contradicted", "not checked"
+_WIDEST_PP = 10.0
+"""A prediction interval wider than this is compatible with too much to count."""
+_TYPES = dict.fromkeys(("statement", "source", "said", "found", "verdict", "evidence"), "str")
+_Line = tuple[str, str, str, str]
+"""said, found, verdict, evidence"""
+
+
+def audit(claim: Claim, results: Results, outside: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Return statement, source, said, found, verdict, evidence: one row per statement of the claim, in its order.
+
+    Parameters
+    ----------
+    outside : why the study lies outside the scope of the claim; statements about networks and runs are not checked
+        then, those about the claim's own logs are.
+    """
+    rows = []
+    for statement in claim.statements:
+        check = statement.check
+        if check["kind"] == "none":
+            line: _Line = ("", "", UNCHECKED, str(check["why"]))
+        elif check["kind"] == "curve":
+            line = _curve(check, claim)
+        elif outside:
+            line = (_said(check), "", UNCHECKED, f"this study is outside the scope: {outside[0]}")
+        elif not statement.fits(protocol := results.plan.scope.protocol):
+            wanted = " or ".join(statement.protocols)
+            line = (_said(check), "", UNCHECKED, f"is about protocol {wanted}; this study follows {protocol}")
+        else:
+            line = _CHECKS[str(check["kind"])](check, results)
+        rows.append((statement.says, statement.source, *line))
+    return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
+
+
+def _said(check: Mapping[str, Any]) -> str:
+    if "equals" not in check:
+        return ""
+    if check["kind"] == "accuracy" or check.get("statistic") == "best":
+        return f"{number_format.percent(check['equals'])} %"
+    return number_format.whole(check["equals"])
+
+
+def _arm(results: Results, role: str) -> str | None:
+    return next((arm.name for arm in results.plan.arms if arm.role == role), None)
+
+
+def _model(check: Mapping[str, Any], results: Results) -> _Line:
+    arm, said = _arm(results, check["role"]), _said(check)
+    rows = results.models[results.models["arm"] == arm]
+    if arm is None or rows.empty:
+        return said, "", UNCHECKED, f"the study has no {check['role']} arm with a record of its network"
+    value = _column(rows.to_dict("records")[0], str(check["column"]))
+    agrees = abs(value - check["equals"]) <= check["within"]
+    words = _COLUMN_WORDS[str(check["column"])]
+    return said, number_format.whole(value), AGREES if agrees else CONTRADICTED, f"{words} of arm {arm}"
+
+
+_COLUMN_WORDS = {
+    "keras_parameters": "parameters and running statistics",
+    "memory_values": "numbers in the memory",
+    "memory_degrees_of_freedom": "distinct values that the source can hold",
+    "readers": "layers that read",
+    "static_readers": "layers that read a memory which no update reaches",
+}
+
+
+def _column(row: Mapping[Any, Any], column: str) -> int:
+    if column == "keras_parameters":
+        return int(row["parameters"]) + int(row["running_statistics"])
+    if column in ("readers", "static_readers"):
+        readers = _list(row, "readers")
+        return (
+            sum(reader.get("memory") == "static" for reader in readers) if column == "static_readers" else len(readers)
+        )
+    return int(row[column])
+
+
+def _list(row: Mapping[Any, Any] | pd.Series[Any], column: str) -> list[Any]:
+    found = parsed(row[column], None)
+    if not isinstance(found, list):
+        raise StoreError(
+            f"models.parquet: {column} of arm {row['arm']!r} is no list; delete the file, run `ablate run`"
+        )
+    return found
+
+
+def _same(check: Mapping[str, Any], results: Results) -> _Line:
+    arm, said = _arm(results, "aim"), "nothing differs"
+    rows = results.models[results.models["arm"] == arm]
+    if arm is None or rows.empty or _arm(results, "baseline") is None:
+        return said, "", UNCHECKED, "the study has no pair of a baseline and an AiM arm"
+    below = tuple(check["below"])
+    found = [
+        f"{item['option']}: {written(item['baseline'])} against {written(item['value'])}"
+        for item in _list(rows.iloc[0], "differences")
+        if any(item["option"] == path or item["option"].startswith(f"{path}.") for path in below)
+    ]
+    options = number_format.count(len(found), "option")
+    return said, f"{options} differ" if found else said, CONTRADICTED if found else AGREES, "; ".join(found)
+
+
+def _option(check: Mapping[str, Any], results: Results) -> _Line:
+    arm = next((arm for arm in results.plan.arms if arm.role == check["role"]), None)
+    if arm is None:
+        return "", "", UNCHECKED, f"the study has no {check['role']} arm"
+    if not arm.config:
+        return "", "", UNCHECKED, f"the plan does not hold the configuration of arm {arm.name}"
+    value: Any = arm.config
+    for key in str(check["option"]).split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None:
+        return "set", "not set", CONTRADICTED, f"{check['option']} of arm {arm.name}: only weights pass anything on"
+    return "set", written(value), AGREES, f"{check['option']} of arm {arm.name}"
+
+
+def _curve(check: Mapping[str, Any], claim: Claim) -> _Line:
+    said = _said(check)
+    rows = claim.curves[claim.curves["arm"] == check["arm"]]
+    if rows.empty:
+        return said, "", UNCHECKED, f"no log of {check['arm']} comes with the claim"
+    if check["statistic"] == "epochs":
+        value: float = len(rows)
+        found = number_format.whole(value)
+        evidence = "epochs in the log"
+    else:
+        best = rows.to_dict("records")[int(rows["val_accuracy"].to_numpy().argmax())]
+        value, found = float(best["val_accuracy"]), f"{number_format.percent(best['val_accuracy'])} %"
+        evidence = f"best epoch of the log, number {best['epoch']} of {len(rows)}"
+    return said, found, AGREES if abs(value - check["equals"]) <= check["within"] else CONTRADICTED, evidence
+
+
+def _accuracy(check: Mapping[str, Any], results: Results) -> _Line:
+    arm, said = _arm(results, check["role"]), _said(check)
+    trials = results.trials
+    rows = trials[(trials["arm"] == arm) & trials["status"].isin(OUTCOMES) & trials["test_accuracy"].notna()]
+    found = t_interval(100 * rows["test_accuracy"].astype("float64"), results.plan.looks.alpha)
+    if found.n < FEWEST_PAIRS:
+        return said, "", UNCHECKED, f"fewer than {FEWEST_PAIRS} runs of a {check['role']} arm have an accuracy"
+    low, high = found.prediction
+    if high - low > _WIDEST_PP:
+        return said, "", UNCHECKED, f"too imprecise: one further run is expected within {high - low:.0f} pp"
+    agrees = low <= 100 * check["equals"] <= high
+    span = f"{number_format.decimal(low)} to {number_format.decimal(high)} %"
+    evidence = (
+        f"prediction interval of one further run of arm {arm}, from {found.n} ({number_format.level(found.alpha)})"
+    )
+    return said, span, COMPATIBLE if agrees else CONTRADICTED, evidence
+
+
+_CHECKS: dict[str, Callable[[Mapping[str, Any], Results], _Line]] = {
+    "model": _model,
+    "same": _same,
+    "option": _option,
+    "accuracy": _accuracy,
+}

@@ -1,0 +1,198 @@
+"""Everything that is said about a study, found once and shared by report, tables and command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from aimlib.records import STUDY_FILE
+from analysis.analysis_plan import Deviation, deviations
+from analysis.claims import Claim, in_scope, read_claim
+from analysis.claims.audit import audit
+from analysis.findings.photos import Photos, photos
+from analysis.findings.searches import tried
+from analysis.load import load
+from analysis.results import Results
+from analysis.statistics import Comparison, Family, compare_all, conclusion, decide, failure_table, outcomes
+from analysis.statistics.attribution import Attribution, attributions
+from analysis.statistics.comparison import PROXY
+from analysis.statistics.sensitivity import check_row
+from analysis.statistics.verdict import OPEN
+
+_SEED = 20210301
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the results of a study say.
+
+    Attributes
+    ----------
+    claim : the claim that the plan names; None where it names none.
+    reasons : why the study does not test that claim; empty where it does, or where there is no claim.
+    judged : frame of `statistics.outcomes`.
+    failures : frame of `statistics.failure_table`.
+    deviations : what makes the study, or comparisons of some arms, exploratory; see `analysis.analysis_plan`.
+    alpha : 1 minus the confidence level of what is described (arms, curves); comparisons have levels of their own.
+    """
+
+    results: Results
+    claim: Claim | None
+    reasons: tuple[str, ...]
+    family: Family
+    judged: pd.DataFrame
+    failures: pd.DataFrame
+    deviations: tuple[Deviation, ...]
+    alpha: float
+
+    @property
+    def proxy(self) -> bool:
+        """Whether the study names a claim and lies outside its scope."""
+        return self.claim is not None and bool(self.reasons)
+
+    @property
+    def reported(self) -> dict[str, float]:
+        """Reported gains in pp by source; empty outside the scope of the claim."""
+        return {} if self.claim is None or self.reasons else self.claim.gains_pp
+
+    @property
+    def primary(self) -> Comparison | None:
+        """Aim − baseline; None where the study lacks one of the two."""
+        return self.family.primary
+
+    @cached_property
+    def attributions(self) -> tuple[Attribution, ...]:
+        """What each switch earns; empty where the study has no factors of two levels each."""
+        return attributions(self.results.trials, self.results.plan)
+
+    @cached_property
+    def screening(self) -> Results | None:
+        """Results of the screening that chose arms of this study; None where none did."""
+        folder = self.results.directory.absolute().parent / "screening"
+        if self.results.directory.absolute().name != "confirmation" or not (folder / STUDY_FILE).exists():
+            return None
+        return load(folder)
+
+    @cached_property
+    def tried(self) -> pd.DataFrame:
+        """What the screening tried, a row per trial, see `searches.tried`; no rows where there was none."""
+        if self.screening is None:
+            return pd.DataFrame({name: [] for name in ("searched", "arm", "status", "validation_accuracy")})
+        return tried(self.screening)
+
+    @cached_property
+    def audit(self) -> pd.DataFrame:
+        """Every statement of the claim with what is found, see `claims.audit`; no rows where no claim is named."""
+        if self.claim is None:
+            return pd.DataFrame()
+        return audit(self.claim, self.results, self.reasons)
+
+    @cached_property
+    def photos(self) -> Photos | None:
+        """The primary comparison image by image; None where fewer than two of its pairs have predictions."""
+        return photos(self.results, self.primary) if self.primary is not None else None
+
+    @cached_property
+    def checks(self) -> pd.DataFrame:
+        """Sensitivity checks of the primary comparison, those that need predictions included; none of them decides."""
+        primary = self.primary
+        if primary is None or self.photos is None:
+            return primary.checks if primary is not None else pd.DataFrame()
+        gain = next(iter(primary.reported.values()), None)
+        new = self.photos.crossed.interval
+        more = [
+            {**check_row("balanced accuracy", self.photos.balanced, primary.delta, gain, new.alpha), "verdict": ""},
+            {
+                "check": "new photos: seeds × images",
+                **{name: getattr(new, name) for name in ("n", "mean", "lower", "upper")},
+                "p": float("nan"),
+                "verdict": decide(new.lower, new.upper, new.sd, new.n, primary.delta, gain).text,
+            },
+        ]
+        return pd.concat([primary.checks, pd.DataFrame(more).astype(primary.checks.dtypes)], ignore_index=True)
+
+    @property
+    def unsettled(self) -> tuple[str, ...]:
+        """Names of the gated comparisons that are open and that further pairs may settle.
+
+        Those below a gate that is closed do not count. A comparison that is positive beyond any stopping row (outside
+        the claim's scope a gain above δ has none) is as settled as it can be.
+        """
+        found = []
+        for comparison in (c for c in self.family.comparisons if c.family == "gate"):
+            reachable = comparison.needed is None or comparison.needed.reachable
+            lower = comparison.interval.lower
+            if comparison.verdict.kind in OPEN and (reachable or not lower > 0):
+                found.append(comparison.name)
+            if not comparison.verdict.decided or not lower > 0:
+                break
+        return tuple(found)
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence; where there is none, why; and whether test data chose the epochs."""
+        oracle = bool(self.results.trials["selection_oracle"].fillna(False).any())
+        return self._ruling + (" Oracle: the epochs were chosen on test data." if oracle else "") + self._standing
+
+    @property
+    def _standing(self) -> str:
+        primary = self.primary
+        reasons = self.exploratory(primary.treatment, primary.control) if primary else ()
+        return f" Exploratory: {reasons[0]}." if reasons else ""
+
+    @property
+    def causal(self) -> str:
+        """Whether memory causes a gain, in a sentence, with what limits it; empty where the study has no aim arm."""
+        said = conclusion(self.family.gates)
+        if not said:
+            return ""
+        gated = [c for c in self.family.comparisons if c.family == "gate"]
+        limits = self.exploratory(*{arm for c in gated for arm in (c.treatment, c.control)})
+        shaken = next((c for c in gated if c.unstable), None)
+        if shaken is not None:
+            said += f" Unstable training: {shaken.name} reads otherwise without the runs that did not train."
+        return (PROXY if self.proxy else "") + said + (f" Exploratory: {limits[0]}." if limits else "")
+
+    def exploratory(self, *arms: str) -> tuple[str, ...]:
+        """Return what makes a comparison of these arms exploratory; empty where it is confirmatory."""
+        return tuple(deviation.text for deviation in self.deviations if deviation.touches(*arms))
+
+    @property
+    def _ruling(self) -> str:
+        if self.primary is not None and self.primary.interval.n:
+            return self.primary.sentence(self.proxy)
+        planned, settled = len(self.results.plan.runs), int((self.judged["outcome"] != "failed").sum())
+        if not settled:
+            return f"No run has a result yet, of {planned} planned: nothing can be said."
+        if self.primary is not None:
+            return self.primary.sentence(self.proxy)
+        lacking = [name for name, arm in (("baseline", self.family.baseline), ("aim", self.family.aim)) if arm is None]
+        return f"No verdict: the study has no arm with the role {' or '.join(lacking)}."
+
+
+def examine(results: Results) -> Findings:
+    """Return what the results say.
+
+    Raises
+    ------
+    UsageError: the plan names a claim that does not exist or is not valid.
+    """
+    plan = results.plan
+    claim = read_claim(plan.claim) if plan.claim is not None else None
+    reasons = in_scope(claim, plan.scope) if claim else []
+    if claim and not min(claim.gains_pp.values()) > 2 * plan.delta_pp:
+        reasons.append(f"the study's δ = {plan.delta_pp:g} pp is not below half the reported gain")
+    judged = outcomes(results.trials)
+    gains = claim.gains_pp if claim and not reasons else None
+    # One fixed stream: the same store gives the same report. Only sign-flip tests of more than 16 pairs draw
+    # from it.
+    rng = np.random.default_rng(_SEED)
+    family = compare_all(results.trials, results.epochs, plan, rng, reported=gains)
+    failures = failure_table(judged, [arm.name for arm in plan.arms], family.baseline)
+    departed = deviations(
+        results.frozen, plan, claim.gains_pp if claim else {}, results.trials, claim.scope if claim else None
+    )
+    return Findings(results, claim, tuple(reasons), family, judged, failures, tuple(departed), plan.looks.alpha)

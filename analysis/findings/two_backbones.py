@@ -1,0 +1,88 @@
+"""One question on two backbones: a verdict each, the mean of both, and whether they differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aimlib.errors import UsageError
+from analysis import number_format
+from analysis.findings.study import Findings
+from analysis.statistics.backbones import Combined, two_backbones
+from analysis.statistics.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Across:
+    """Two studies together.
+
+    Attributes
+    ----------
+    names : of the studies' backbones.
+    verdicts : of the primary comparison of each, in words.
+    combined : their mean and their difference.
+    """
+
+    names: tuple[str, str]
+    verdicts: tuple[str, str]
+    combined: Combined
+
+    @property
+    def sentence(self) -> str:
+        """What both say, in a sentence."""
+        mean, difference = self.combined.mean, self.combined.difference
+        both = "positive on both" if self.combined.both_positive else "not positive on both"
+        each = number_format.listing([f"{name}: {text}" for name, text in zip(self.names, self.verdicts, strict=True)])
+        return (
+            f"{each}; {both}. Mean of the two {number_format.points(mean.mean)} pp "
+            f"({number_format.level(mean.alpha)} interval {number_format.interval(mean.lower, mean.upper)}); "
+            f"{self.names[0]} − "
+            f"{self.names[1]} {number_format.points(difference.mean)} pp "
+            f"({number_format.interval(difference.lower, difference.upper)})."
+        )
+
+
+def across(first: Findings, second: Findings) -> Across:
+    """Return the primary comparisons of two studies together; no random effects, as two backbones are no sample.
+
+    UsageError where one of them has no primary comparison with two pairs, both have the same backbone, or they ask
+    different questions: of another claim, data set, protocol or smallest effect.
+    """
+    names = (first.results.plan.scope.backbone, second.results.plan.scope.backbone)
+    if names[0] == names[1]:
+        raise UsageError(f"both studies are of the backbone {names[0]}; give studies of two")
+    for what, (one, other) in _questions(first, second).items():
+        if one != other:
+            raise UsageError(f"these studies differ in their {what}, {one} and {other}; give two that ask the same")
+    primaries = tuple(_primary(findings) for findings in (first, second))
+    return Across(
+        names,
+        (_verdict(first, primaries[0]), _verdict(second, primaries[1])),
+        two_backbones(primaries[0].interval, primaries[1].interval),
+    )
+
+
+def _questions(first: Findings, second: Findings) -> dict[str, tuple[object, object]]:
+    one, other = first.results.plan, second.results.plan
+    return {
+        "claim": (one.claim, other.claim),
+        "data set": (one.scope.dataset, other.scope.dataset),
+        "number of classes": (one.scope.classes, other.scope.classes),
+        "protocol": (one.scope.protocol, other.scope.protocol),
+        "smallest effect of interest": (one.delta_pp, other.delta_pp),
+        "level": (one.looks.alpha, other.looks.alpha),
+    }
+
+
+def _verdict(findings: Findings, primary: Comparison) -> str:
+    """Return a verdict with what limits it."""
+    limits = ["unstable training"] if primary.unstable else []
+    limits += ["a proxy, which does not test the claim"] if findings.proxy else []
+    limits += ["exploratory"] if findings.exploratory(primary.treatment, primary.control) else []
+    return primary.verdict.text + (f" ({', '.join(limits)})" if limits else "")
+
+
+def _primary(findings: Findings) -> Comparison:
+    primary = findings.primary
+    if primary is None or primary.interval.n < 2:
+        raise UsageError(f"{findings.results.directory}: no two pairs of an AiM and a baseline arm")
+    return primary

@@ -1,0 +1,179 @@
+"""Reading the files of a study, in a directory or in object storage, while the study may still be writing them.
+
+Files are written once and appear whole. Compaction writes a segment and then removes the run files it holds,
+so runs are listed before segments, and whenever a listed file has vanished both are listed again: a row is
+then found in one place or both, never in neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from aimlib.errors import StoreError
+from aimlib.paths import Place, for_arrow
+from aimlib.records import ADDED, FAILURES, RUNS, SEGMENTS, run_schema, table_schema
+from aimlib.records import Column as RecordColumn
+from analysis.plan import refuse_version
+
+Part = TypeVar("Part")
+_THREADS = 4
+_REQUESTS = 16  # at a time to object storage: they wait most of their time
+_LISTINGS = 100
+
+
+def read_settled(directory: Place, names: list[str]) -> pa.Table:
+    """Return the named columns of every settled run, one row per run id; segments win over run files."""
+    parts = collect(directory, lambda path: read_table(path, names))
+    table = pa.concat_tables([_select(run_schema().empty_table(), names), *parts])
+    return table.take(pa.array(first_positions(table["run_id"].to_pylist()), type=pa.int64()))
+
+
+def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
+    """Return what `read` makes of every segment and run file, segments first.
+
+    Raises
+    ------
+    StoreError: files keep vanishing (somebody deletes results), or `read` raised it.
+    """
+    done: dict[Place, Part] = {}
+    for _ in range(_LISTINGS):
+        runs = listed(directory / RUNS)
+        segments = listed(directory / SEGMENTS)
+        unread = [path for path in (*segments, *runs) if path not in done]
+        with ThreadPoolExecutor(_THREADS if isinstance(directory, Path) else _REQUESTS) as pool:
+            parts = list(pool.map(lambda path: _or_vanished(read, path), unread))
+        done |= {path: part for path, part in zip(unread, parts, strict=True) if part is not None}
+        if all(part is not None for part in parts):
+            return [done[path] for path in sorted(done, key=lambda path: (path.parent.name != SEGMENTS, path))]
+    raise StoreError(f"{directory}: files vanish faster than they can be read; wait until nothing else writes there")
+
+
+def _or_vanished(read: Callable[[Place], Part], path: Place) -> Part | None:
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+
+
+def read_failures(directory: Place, names: list[str], settled: set[str]) -> pa.Table:
+    """Return the named columns of the last failed attempt of every run that is not settled."""
+    last: dict[str, Place] = {}
+    for path in listed(directory / FAILURES):  # sorted, so a later attempt replaces an earlier one
+        run_id, _, number = path.stem.rpartition(".")
+        if not run_id or not number.isdigit():
+            raise StoreError(f"{path}: not named <run_id>.<nnn>.parquet; move it out of the study directory")
+        if run_id not in settled:
+            last[run_id] = path
+    parts = [_or_vanished(lambda path: read_table(path, names), path) for path in last.values()]
+    return pa.concat_tables([_select(run_schema().empty_table(), names), *(part for part in parts if part is not None)])
+
+
+def listed(directory: Place) -> list[Place]:
+    """Return the Parquet files of a folder, sorted, without hidden ones; none where it is absent."""
+    try:
+        paths: list[Place] = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
+    return [path for path in paths if path.suffix == ".parquet" and not path.name.startswith((".", "_"))]
+
+
+def read_table(path: Place, names: list[str]) -> pa.Table:
+    """Return columns of a run file, failure file or segment.
+
+    Raises
+    ------
+    FileNotFoundError: it has vanished.
+    StoreError: it is broken, lacks columns, or has another schema version.
+    """
+    return _select(_opened(path, lambda file: file.read(columns=names, use_threads=False)), names)
+
+
+def read_batches(
+    path: Place, names: list[str], wanted: Collection[str], convert: Callable[[pa.RecordBatch], Part]
+) -> list[Part]:
+    """Return `convert` of every batch of at most 64 runs: bounds the memory that predictions need at once.
+
+    Groups of rows without a wanted run id are not read.
+    """
+    known = set(wanted)
+
+    def read(file: Any) -> list[Part]:
+        groups = [
+            number
+            for number in range(file.num_row_groups)
+            if not known.isdisjoint(file.read_row_group(number, columns=["run_id"])["run_id"].to_pylist())
+        ]
+        return [convert(batch) for batch in file.iter_batches(64, row_groups=groups, columns=names)] if groups else []
+
+    return _opened(path, read)
+
+
+def read_plain(path: Place, columns: tuple[RecordColumn, ...]) -> pa.Table:
+    """Return `models.parquet` or a table of images, cast to its columns."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- `import analysis` stays as cheap as pandas
+
+    try:
+        return (
+            pq.ParquetFile(for_arrow(path))
+            .read()
+            .select([column.name for column in columns])
+            .cast(table_schema(columns))
+        )
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise StoreError(
+            f"{path}: not a readable table of this schema ({_short(error)}); delete it and run `ablate run`"
+        ) from None
+
+
+def _opened(path: Place, use: Callable[[Any], Part]) -> Part:
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        with pq.ParquetFile(for_arrow(path), page_checksum_verification=True) as file:
+            metadata = file.schema_arrow.metadata or {}
+            refuse_version(_number(metadata.get(b"schema_version", b"none")), path)
+            absent = [name for name in run_schema().names if name not in {*file.schema_arrow.names, *ADDED}]
+            if absent:
+                raise StoreError(f"{path}: lacks the columns {', '.join(absent)}; {_remedy(path)}")
+            return use(file)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path}: not a readable Parquet file ({_short(error)}); {_remedy(path)}") from None
+
+
+def _remedy(path: Place) -> str:
+    if path.parent.name == SEGMENTS:
+        return "restore it from a copy, or delete it and run `ablate run` to repeat the runs it held"
+    return "delete it and run `ablate run` to repeat this run"
+
+
+def _short(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def _number(text: bytes) -> int | str:
+    return int(text) if text.isdigit() else text.decode(errors="replace")
+
+
+def _select(table: pa.Table, names: list[str]) -> pa.Table:
+    """Return the named columns in that order; those that were added since the table was written are null."""
+    schema = pa.schema([run_schema().field(name) for name in names])
+    for name in [name for name in names if name in ADDED and name not in table.column_names]:
+        table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
+    return table.select(names).cast(schema)
+
+
+def first_positions(keys: Iterable[str]) -> list[int]:
+    """Return the position of the first occurrence of every key, in order."""
+    first: dict[str, int] = {}
+    for position, key in enumerate(keys):
+        first.setdefault(key, position)
+    return list(first.values())

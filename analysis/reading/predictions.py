@@ -1,0 +1,155 @@
+"""Predicted classes of the test images, read from the run files only when somebody asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from aimlib.errors import StoreError
+from aimlib.paths import Place
+from aimlib.records import PREDICTIONS, predictions_from
+from analysis.reading import frames
+from analysis.reading.files import collect, first_positions, read_batches
+
+_COLUMNS = [
+    "run_id",
+    "data_fingerprint",
+    "selected_epoch",
+    "epochs_run",
+    "predictions",
+    "predictions.bits",
+    "predictions.epochs",
+]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Predictions of one run: classes[epochs, images] after the epochs numbered in `epochs`."""
+
+    run_id: str
+    fingerprint: str | None
+    epochs: npt.NDArray[np.int64]
+    classes: npt.NDArray[Any]
+
+
+def read(directory: Place, run_ids: pd.Series, images: pd.DataFrame, epoch: int | str) -> pd.DataFrame:
+    """Return the long frame of `PREDICTIONS` for the given runs; see `Results.predictions_at`."""
+    wanted = set(run_ids)
+    parts = collect(
+        directory, lambda path: read_batches(path, _COLUMNS, wanted, lambda batch: _blocks(batch, wanted, epoch))
+    )
+    found = [block for batches in parts for blocks in batches for block in blocks]
+    kept = [found[i] for i in first_positions(block.run_id for block in found)]
+    order = {run_id: position for position, run_id in enumerate(run_ids)}
+    kept = sorted((block for block in kept if block.classes.size), key=lambda block: order[block.run_id])
+    return _long(kept, _labels(images, {block.fingerprint for block in kept}, directory))
+
+
+def correct_selected(
+    directory: Place, run_ids: Sequence[str], images: pd.DataFrame
+) -> tuple[list[str], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Return which test images each run's selected epoch got right.
+
+    Returns
+    -------
+    The runs that have predictions of listed images, in the given order; right [runs, images]; and the images' classes
+    [images]. Empty where none has any, or where runs were tested on different images: these cannot be paired.
+
+    Raises
+    ------
+    StoreError: a file is broken, or has predictions of more or fewer images than are listed.
+    """
+    wanted = set(run_ids)
+    parts = collect(
+        directory, lambda path: read_batches(path, _COLUMNS, wanted, lambda batch: _blocks(batch, wanted, "selected"))
+    )
+    found = {block.run_id: block for batches in parts for blocks in batches for block in blocks if block.classes.size}
+    listed = set(images["data_fingerprint"])
+    kept = [found[run_id] for run_id in run_ids if run_id in found and found[run_id].fingerprint in listed]
+    if not kept or not _same_images(images, {block.fingerprint for block in kept}):
+        return [], np.zeros((0, 0), dtype=bool), np.zeros(0, dtype=np.int64)
+    known = _labels(images, {block.fingerprint for block in kept}, directory)
+    _refuse_other_images(kept, known)
+    labels = known[kept[0].fingerprint]
+    return [block.run_id for block in kept], np.stack([block.classes[0] for block in kept]) == labels, labels
+
+
+def _blocks(batch: pa.RecordBatch, wanted: set[str], epoch: int | str) -> list[_Block]:
+    columns = [batch.column(name).to_pylist() if name != "predictions" else batch.column(name) for name in _COLUMNS]
+    blocks = []
+    for run_id, fingerprint, selected, epochs_run, buffer, bits, rows in zip(*columns, strict=True):
+        if run_id not in wanted or not rows:
+            continue
+        classes = predictions_from(buffer.as_buffer(), bits, rows)
+        # A run that completed no epoch has one row, the network at its start; else row i belongs to epoch i +
+        # 1.
+        numbers = np.arange(1, rows + 1) if epochs_run else np.zeros(rows, dtype=np.int64)
+        asked = numbers == (selected if epoch == "selected" else epoch)
+        if epoch == "all":
+            asked = np.ones_like(asked)
+        blocks.append(_Block(run_id, fingerprint, numbers[asked], classes[asked]))
+    return blocks
+
+
+def _labels(
+    images: pd.DataFrame, fingerprints: set[str | None], directory: Place
+) -> dict[str | None, npt.NDArray[Any]]:
+    labels: dict[str | None, npt.NDArray[Any]] = {}
+    for fingerprint in fingerprints:
+        rows = images[images["data_fingerprint"] == fingerprint].sort_values("image")
+        if rows.empty:
+            raise StoreError(
+                f"{directory / 'images' / f'{fingerprint}.parquet'}: missing, so predictions have no labels; "
+                "run `ablate run` on this study to write it"
+            )
+        labels[fingerprint] = rows["label"].to_numpy()
+    return labels
+
+
+def _same_images(images: pd.DataFrame, fingerprints: set[str | None]) -> bool:
+    """Tell whether data that was decoded differently has the same test images: names and classes, in order."""
+    lists = {
+        tuple(zip(rows["image_name"], rows["label"], strict=True))
+        for fingerprint, rows in images.sort_values("image").groupby("data_fingerprint")
+        if fingerprint in fingerprints
+    }
+    return len(lists) == 1
+
+
+def _refuse_other_images(blocks: list[_Block], labels: dict[str | None, npt.NDArray[Any]]) -> None:
+    for block in blocks:
+        if block.classes.shape[1] != len(labels[block.fingerprint]):
+            found, known = block.classes.shape[1], len(labels[block.fingerprint])
+            raise StoreError(
+                f"run {block.run_id}: predictions of {found} images, but images/{block.fingerprint}.parquet "
+                f"lists {known}; delete this run's file and run `ablate run` again"
+            )
+
+
+def _long(blocks: list[_Block], labels: dict[str | None, npt.NDArray[Any]]) -> pd.DataFrame:
+    if not blocks:
+        return frames.empty(PREDICTIONS)
+    _refuse_other_images(blocks, labels)
+    predicted = np.concatenate([block.classes.ravel() for block in blocks]).astype(np.int64)
+    label = np.concatenate([np.tile(labels[block.fingerprint], len(block.epochs)) for block in blocks])
+    sizes = [block.classes.size for block in blocks]
+    run_ids = pa.array([block.run_id for block in blocks]).take(pa.array(np.repeat(np.arange(len(blocks)), sizes)))
+    table = pa.table(
+        {
+            "run_id": run_ids,
+            "epoch": np.concatenate([np.repeat(block.epochs, block.classes.shape[1]) for block in blocks]),
+            "image": np.concatenate(
+                [np.tile(np.arange(block.classes.shape[1]), len(block.epochs)) for block in blocks]
+            ),
+            "predicted": predicted,
+            "label": label,
+            "correct": predicted == label,
+        }
+    )
+    return frames.from_arrow(table, PREDICTIONS)

@@ -1,0 +1,128 @@
+"""The methods section of a paper, from what a study did: paragraphs ready to paste, and what they cite."""
+
+from __future__ import annotations
+
+from analysis import number_format
+from analysis.findings.study import Findings
+
+_REFERENCES = {
+    "Clopper and Pearson, 1934": "C. J. Clopper and E. S. Pearson. The use of confidence or fiducial limits "
+    "illustrated in "
+    "the case of the binomial. Biometrika 26, 404–413, 1934.",
+    "Dodge et al., 2019": "J. Dodge, S. Gururangan, D. Card, R. Schwartz and N. A. Smith. Show your work: improved "
+    "reporting of experimental results. Proceedings of EMNLP-IJCNLP, 2185–2194, 2019.",
+    "Efron, 1987": "B. Efron. Better bootstrap confidence intervals. Journal of the American Statistical "
+    "Association 82, "
+    "171–185, 1987.",
+    "Holm, 1979": "S. Holm. A simple sequentially rejective multiple test procedure. Scandinavian Journal of "
+    "Statistics 6, "
+    "65–70, 1979.",
+    "Pocock, 1977": "S. J. Pocock. Group sequential methods in the design and analysis of clinical trials. "
+    "Biometrika 64, "
+    "191–199, 1977.",
+    "Satterthwaite, 1946": "F. E. Satterthwaite. An approximate distribution of estimates of variance components. "
+    "Biometrics Bulletin 2, 110–114, 1946.",
+    "Shapley, 1953": "L. S. Shapley. A value for n-person games. In H. W. Kuhn and A. W. Tucker (eds.), "
+    "Contributions to the Theory of Games II, Annals of Mathematics Studies 28, 307–317. Princeton University "
+    "Press, 1953.",
+    "Student, 1908": "Student. The probable error of a mean. Biometrika 6, 1–25, 1908.",
+    "Tang et al., 2020": "R. Tang, J. Lee, J. Xin, X. Liu, Y. Yu and J. Lin. Showing your work doesn’t always work. "
+    "Proceedings of ACL, 2766–2772, 2020.",
+}
+
+
+def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the paragraphs, and the references that they cite, in alphabetical order."""
+    text = (_design(findings), _inference(findings), _robustness(findings), _freeze(findings))
+    whole = " ".join(text)
+    return tuple(filter(None, text)), tuple(entry for key, entry in _REFERENCES.items() if key in whole)
+
+
+def _design(findings: Findings) -> str:
+    plan, trials = findings.results.plan, findings.results.trials
+    arms = number_format.listing([arm.name for arm in plan.arms])
+    images = trials["test_images"].dropna()
+    tested = f" {number_format.whole(images.iloc[0])} test images" if len(images) else " the test images"
+    budgets = sorted(set(trials["epochs_planned"].dropna()))
+    epochs = f" for at most {number_format.listing([str(budget) for budget in budgets])} epochs" if budgets else ""
+    rules = sorted(set(trials["selection"].dropna()))
+    chosen = f" The epoch reported of a run is that of the rule {number_format.listing(rules)}." if rules else ""
+    return (
+        f"We trained {number_format.count(len(plan.arms), 'arm')} ({arms}) on {plan.scope.dataset} "
+        f"({plan.scope.classes} classes, "
+        f"{plan.scope.image_size} px, backbone {plan.scope.backbone}){epochs}, each with the same "
+        f"{number_format.count(len(plan.seeds), 'seed')}. A seed fixes, for all arms alike, the validation split, the "
+        "initial "
+        f"values of the layers that arms share, the order of the images and the augmentation. Accuracy is that on"
+        f"{tested}.{chosen} Runs that diverged or stayed at chance (exact one-sided 99 % bound; Clopper and "
+        "Pearson, 1934) "
+        f"are outcomes and stay in."
+    )
+
+
+def _inference(findings: Findings) -> str:
+    plan, looks = findings.results.plan, findings.results.plan.looks
+    if len(looks.numbers) > 1:
+        when = (
+            f"The verdict is read {looks.text} of the paired t interval (Student, 1908), so that all looks together "
+            f"err in at most {100 * looks.alpha:g} % of studies (Pocock, 1977; constant computed for t statistics)."
+        )
+    else:
+        when = (
+            f"The verdict is read once, after {looks.numbers[0]} pairs, off the {number_format.level(looks.levels[0])} "
+            "paired t "
+            "interval (Student, 1908)."
+        )
+    gain = next(iter(findings.reported.values()), None)
+    against = f" and the reported gain of {number_format.decimal(gain)} pp" if gain is not None else ""
+    variants = any(c.family == "variant" for c in findings.family.comparisons)
+    holm = (
+        " Further arms are compared under Holm’s procedure on their sequential p-values (Holm, 1979)."
+        if variants
+        else ""
+    )
+    return (
+        f"The estimand is the mean over seeds of the paired difference in test accuracy. {when} The interval is held "
+        f"against 0, a smallest effect of interest of {number_format.decimal(plan.delta_pp)} pp{against} by a table "
+        f"fixed "
+        "beforehand. That memory causes a gain requires the AiM arm to exceed, in this order and each at the "
+        "full level, "
+        f"the baseline, an arm of as many parameters without memory, and one whose memory never learns.{holm}"
+    )
+
+
+def _robustness(findings: Findings) -> str:
+    parts = [
+        "As checks that decide nothing we report a sign-flip test, a BCa bootstrap (Efron, 1987), the last epoch "
+        "instead "
+        "of the selected one, early stopping replayed, and the runs that trained alone."
+    ]
+    if findings.photos is not None:
+        parts.append(
+            "For new photos the variance is that of crossed seeds and images, with Satterthwaite’s degrees of freedom "
+            "(Satterthwaite, 1946)."
+        )
+    if findings.attributions:
+        parts.append(
+            "The gap was split among the switches along ladders and, where all combinations ran, by Shapley values"
+        )
+        parts[-1] += " (Shapley, 1953)."
+    if findings.screening is not None:
+        parts.append(
+            "Arms were chosen in a screening on validation data and seeds of its own; its expected best is the "
+            "unbiased "
+            "estimate (Tang et al., 2020) of expected validation performance (Dodge et al., 2019)."
+        )
+    return " ".join(parts)
+
+
+def _freeze(findings: Findings) -> str:
+    found = findings.results.frozen
+    if found is None:
+        return "No analysis plan was frozen; the results are exploratory."
+    followed = "was followed" if not findings.deviations else "was departed from, as stated with the results"
+    return (
+        f"The analysis plan was frozen before the first run (SHA-256 {found.sha256[:16]}…, {found.at:%Y-%m-%d}) "
+        f"and {followed}. "
+        f"Software: aim-ablations {findings.results.plan.package_version}."
+    )

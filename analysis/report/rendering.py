@@ -1,0 +1,165 @@
+"""A report as files: HTML page, Markdown twin, figures, tables, and every number as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from aimlib.errors import StoreError
+from aimlib.sharing import make_folder, share
+from analysis.figures import arranged, inline, png, svg
+from analysis.findings.study import Findings
+from analysis.report import latex
+from analysis.report.content import Document, compose
+from analysis.report.tables.columns import explained
+from analysis.report.tables.frames import tables
+from analysis.statistics.verdict import RULES
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+"""Control characters, lone surrogates, and marks that reverse the direction of text."""
+_MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
+
+
+def write(findings: Findings, out: Path) -> Path:
+    """Write the report into `out` and return the path of its HTML page; StoreError where that fails."""
+    document = compose(findings)
+    found = tables(findings)
+    try:
+        _refuse_links(out)
+        for folder in ("figures", "tables", "latex"):
+            _emptied(out / folder)
+        figures = {name: arranged(plate.figure) for name, plate in document.plates.items() if plate.figure is not None}
+        drawings = {name: svg(figure, name) for name, figure in figures.items()}
+        for name, figure in figures.items():
+            _write(out / "figures" / f"{name}.svg", drawings[name])
+            (out / "figures" / f"{name}.png").write_bytes(png(figure))
+            share(out / "figures" / f"{name}.png")
+        for name, frame in {**found, "columns": explained(found)}.items():
+            frame.to_csv(out / "tables" / f"{name}.csv", index=False, lineterminator="\n")
+            share(out / "tables" / f"{name}.csv")
+        for name in latex.NAMES:
+            if name in document.sheets:
+                _write(out / "latex" / f"{name}.tex", latex.table(document.sheets[name], name))
+        _write(out / "report.json", _numbers(findings, document, found))
+        _write(out / "report.md", _markdown().get_template("report.md.j2").render(document=document))
+        inlined = {name: Markup(inline(text, name)) for name, text in drawings.items()}  # noqa: S704 -- drawn here
+        page = out / "report.html"
+        _write(page, _html().get_template("report.html.j2").render(document=document, svg=inlined, rules=RULES))
+    except OSError as error:
+        raise StoreError(f"{out}: the report cannot be written ({error}); give another directory as out") from None
+    return page
+
+
+def _refuse_links(out: Path) -> None:
+    """Refuse a report that would be written through a link: who made the directory would choose what is replaced."""
+    places = [out / name for name in ("figures", "tables", "latex", "report.json", "report.md", "report.html")]
+    files = [path for folder in places[:3] if folder.is_dir() for path in folder.iterdir()]
+    for path in (*places, *files):
+        if path.is_symlink():
+            raise StoreError(f"{path}: is a link, and the report would be written where it leads; remove it")
+
+
+def _emptied(folder: Path) -> None:
+    """Make a folder and remove what an earlier report left in it."""
+    make_folder(folder)
+    for path in folder.iterdir():
+        if path.suffix in (".svg", ".png", ".csv", ".tex"):
+            path.unlink()
+
+
+def _write(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)  # it may be of another who may write in this folder
+    path.write_text(text, encoding="utf-8", newline="\n")
+    share(path)
+
+
+def _html() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("analysis.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["visible"] = visible
+    return environment
+
+
+def _markdown() -> Environment:
+    """Return an environment that escapes every expression for Markdown; `autoescape` knows only HTML."""
+    return Environment(  # noqa: S701 -- finalize escapes instead
+        loader=PackageLoader("analysis.report"),
+        finalize=escape_markdown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def escape_markdown(value: Any) -> str:
+    """Return text that Markdown, and HTML inside it, shows as it is, on one line."""
+    text = visible(" ".join(str(value).split()))
+    text = text.replace("&", "&amp;")
+    return _MARKDOWN_SPECIAL.sub(r"\\\1", text).replace(r"\<", "&lt;").replace(r"\>", "&gt;")
+
+
+def visible(text: str) -> str:
+    """Return text without control characters, which neither XML nor a reader can take."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def _numbers(findings: Findings, document: Document, found: dict[str, pd.DataFrame]) -> str:
+    plan = findings.results.plan
+    content = {
+        "study": plan.name,
+        "claim": plan.claim,
+        "in_scope": None if findings.claim is None else not findings.reasons,
+        "out_of_scope_because": list(findings.reasons),
+        "headline": document.headline,
+        "remarks": document.remarks,
+        "cautions": document.cautions,
+        "alpha": findings.alpha,
+        "looks": list(plan.looks.numbers),
+        "levels": list(plan.looks.levels),
+        "frozen": None if findings.results.frozen is None else findings.results.frozen.sha256,
+        "exploratory_because": [deviation.text for deviation in findings.deviations],
+        "methods": list(document.methods),
+        "references": list(document.references),
+        "delta_pp": plan.delta_pp,
+        "reported_pp": findings.reported,
+        "provenance": {term: list(values) for term, values in document.provenance},
+        "tables": {name: _records(frame) for name, frame in found.items()},
+        "figures": {
+            name: {"title": plate.title, "caption": plate.caption, "data": _records(plate.summary)}
+            for name, plate in document.plates.items()
+        },
+    }
+    # A line per entry: with an indent the encoder is pure Python, seconds for the curves of a thousand runs.
+    lines = [
+        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in content.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    names = list(map(str, frame.columns))
+    columns = [[_plain(value) for value in frame[name].tolist()] for name in frame.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    """Return a cell as JSON knows it; anything missing or not finite is null."""
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,85 @@
+"""Tables on the argument: what each switch earns, what the claim says, what a search's winners kept."""
+
+from __future__ import annotations
+
+from analysis import number_format
+from analysis.findings.study import Findings
+from analysis.report.tables.table import Sheet
+from analysis.statistics.attribution import interactions, table_of
+from analysis.statistics.searches import winners
+
+
+def attribution(findings: Findings) -> Sheet | None:
+    """Return what each switch earns, by every ladder and by Shapley values."""
+    if not findings.attributions:
+        return None
+    rows = tuple(
+        (
+            row["method"],
+            row["switch"],
+            str(row["n"]),
+            number_format.points(row["mean"]),
+            number_format.interval(row["lower"], row["upper"]),
+        )
+        for row in table_of(findings.attributions).to_dict("records")
+    )
+    note = (
+        "Parts of the difference between all switches off and on, in percentage points, each a contrast of arms "
+        "within a "
+        "seed; the parts of a method add up to its gap. From the seeds that have all arms of a method, at the "
+        f"{number_format.level(findings.alpha)} level, unadjusted. On a ladder a switch earns what its step adds, "
+        f"which "
+        "depends on the order; a Shapley value is its mean over all orders. One at a time, each switch is thrown "
+        "alone; the remainder is what the switches earn only together."
+    )
+    columns = ("Method", "Switch", "n", "Δ, pp", "Interval")
+    return Sheet("What each switch earns", columns, rows, frozenset(columns[2:]), note=note)
+
+
+def interacting(findings: Findings) -> Sheet | None:
+    """Return how much the gain of one switch depends on another."""
+    found = interactions(findings.results.trials, findings.results.plan)
+    rows = tuple(
+        (
+            f"{row['first']} × {row['second']}",
+            str(row["n"]),
+            number_format.points(row["mean"]),
+            number_format.interval(row["lower"], row["upper"]),
+        )
+        for row in found.to_dict("records")
+    )
+    note = "What a switch earns with the other on, less what it earns with it off; all further switches off."
+    columns = ("Switches", "n", "Interaction, pp", "Interval")
+    return Sheet("Interactions", columns, rows, frozenset(columns[1:]), note=note)
+
+
+def audited(findings: Findings) -> Sheet | None:
+    """Return every statement of the claim with what was found."""
+    names = ("statement", "source", "said", "found", "verdict", "evidence")
+    if findings.audit.empty:
+        return None
+    rows = tuple(
+        tuple(str(row[name]) or number_format.NOTHING for name in names) for row in findings.audit.to_dict("records")
+    )
+    columns = ("Statement", "Source", "Said", "Found", "Verdict", "Evidence")
+    return Sheet("The claim, statement by statement", columns, rows, frozenset({"Said", "Found"}))
+
+
+def won(findings: Findings) -> Sheet | None:
+    """Return what the winners of the screening kept on fresh seeds."""
+    if findings.screening is None:
+        return None
+    rows = tuple(
+        (
+            row["arm"],
+            number_format.decimal(row["screening"]),
+            number_format.decimal(row["confirmation"]),
+            number_format.points(-row["shrinkage"]),
+        )
+        for row in winners(findings.tried, findings.results.trials).to_dict("records")
+    )
+    columns = ("Arm", "Screening, %", "Fresh seeds, %", "Change, pp")
+    note = (
+        "Validation accuracy, mean over seeds: on those of the search, which chose the arm, and on those of this study."
+    )
+    return Sheet("Winners of the search", columns, rows, frozenset(columns[1:]), note=note)

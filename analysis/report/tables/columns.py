@@ -1,0 +1,91 @@
+"""What the columns of a report's tables mean, by name: the same name means the same everywhere."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.reading import frames
+
+_MEANINGS: dict[str, tuple[str, str]] = {
+    "comparison": ("", "treatment − control"),
+    "treatment": ("", "arm whose gain is asked for; in `pairs` its test accuracy, a fraction"),
+    "control": ("", "arm that it is held against; in `pairs` its test accuracy, a fraction"),
+    "treatment_status": ("", "status of the treatment's run"),
+    "control_status": ("", "status of the control's run"),
+    "difference": ("pp", "treatment less control in test accuracy"),
+    "family": ("", "gate: tested in order, each at the full level; variant: under Holm's procedure"),
+    "pairs_planned": ("pairs", "seeds that the plan has for both arms"),
+    "pairs": ("pairs", "planned pairs at this look"),
+    "n": ("", "values that entered: complete pairs, runs, or seeds"),
+    "mean": ("", "their mean: pp for differences, a fraction for accuracies of arms"),
+    "sd": ("", "their standard deviation, in the unit of the mean"),
+    "lower": ("", "lower end of the interval of the mean, in its unit"),
+    "upper": ("", "upper end of the interval of the mean, in its unit"),
+    "alpha": ("", "1 less the confidence level of that interval"),
+    "prediction_lower": ("pp", "lower end of the interval for one further pair"),
+    "prediction_upper": ("pp", "upper end of the interval for one further pair"),
+    "p": ("", "two-sided p-value of the test in this row alone"),
+    "p_looks": ("", "p-value of all looks together"),
+    "p_holm": ("", "p-value of all looks, adjusted among the variants by Holm's procedure"),
+    "p_positive": ("", "probability of a true difference above 0, under a flat prior"),
+    "p_negligible": ("", "probability of a true difference between −δ and δ, under a flat prior"),
+    "verdict": ("", "what the table reads off the interval; in `audit` whether statement and finding agree"),
+    "stops": ("", "whether that verdict ends the study"),
+    "seeds_needed": ("pairs", "pairs to add until a stopping verdict is to be expected"),
+    "survivors_n": ("pairs", "pairs of which both runs trained"),
+    "survivors_mean": ("pp", "mean difference of those"),
+    "survivors_lower": ("pp", "lower end of its interval"),
+    "survivors_upper": ("pp", "upper end of its interval"),
+    "survivors_verdict": ("", "what the table would read off that"),
+    "unstable": ("", "whether leaving out runs that did not train changes the verdict"),
+    "compatible_with_reported": ("", "whether the reported gain lies in the prediction interval; empty out of scope"),
+    "check": ("", "sensitivity check; none of them decides"),
+    "role": ("", "part of the arm in the argument"),
+    "question": ("", "step of the argument"),
+    "state": ("", "passed, not passed, open, not reached, or no such arm"),
+    "planned": ("runs", "planned runs of the arm"),
+    "runs": ("runs", "runs of the arm that finished or diverged"),
+    "trained": ("runs", "runs above chance"),
+    "at chance": ("runs", "finished runs whose accuracy is not shown to exceed 1 / classes"),
+    "diverged": ("runs", "runs whose loss stopped being finite"),
+    "failed": ("runs", "runs without a result, to be tried again"),
+    "pruned": ("runs", "runs that a search cut short"),
+    "not_trained": ("runs", "diverged or at chance"),
+    "judged": ("runs", "trained, diverged or at chance"),
+    "fisher_p": ("", "Fisher's exact two-sided test of (not trained, trained) against the baseline"),
+    "lower_bound": ("fraction", "exact one-sided 99 % lower bound of the accuracy"),
+    "chance": ("fraction", "1 / classes"),
+    "outcome": ("", "trained, at chance, diverged, failed or pruned"),
+    "statement": ("", "what the claim says"),
+    "source": ("", "where it says so"),
+    "said": ("", "the number that it says"),
+    "found": ("", "the number that is found"),
+    "evidence": ("", "where it was found, or why nothing was checked"),
+    "method": ("", "ladder with its order of switches, Shapley, or one at a time"),
+    "switch": ("", "factor of two levels; gap: all of them together; remainder: what they earn only together"),
+    "order": ("", "step in the ladder, from 1; 0 without an order"),
+    "first": ("", "one switch of an interaction"),
+    "second": ("", "the other"),
+    "images": ("images", "test images of the class"),
+    "raw": ("pp", "mean difference of the class"),
+    "shrunken": ("pp", "the same, shrunken towards the mean of all classes"),
+    "posterior_sd": ("pp", "standard deviation of the shrunken difference"),
+    "se": ("pp", "standard error of the raw difference"),
+    "screening": ("%", "mean validation accuracy on the seeds of the search"),
+    "confirmation": ("%", "mean validation accuracy on the seeds of this study"),
+    "shrinkage": ("pp", "screening less confirmation"),
+}
+
+
+def explained(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return table, column, unit, meaning of every column of the tables of a report.
+
+    KeyError where a column has no meaning: whoever adds one says what it is.
+    """
+    stored = {column.name: (column.unit, column.meaning) for listed in frames.TABLES.values() for column in listed}
+    rows = [
+        (name, column, *(_MEANINGS[column] if column in _MEANINGS else stored[column]))
+        for name, frame in tables.items()
+        for column in map(str, frame.columns)
+    ]
+    return pd.DataFrame(rows, columns=["table", "column", "unit", "meaning"]).astype("str")

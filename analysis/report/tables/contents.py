@@ -1,0 +1,171 @@
+"""Tables as a reader sees them: words and rounded numbers, the same for HTML and Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from analysis import number_format
+from analysis.findings.study import Findings
+from analysis.report.tables.argument import attribution, audited, interacting, won
+from analysis.report.tables.frames import arm_table
+from analysis.report.tables.models import differences, models
+from analysis.report.tables.runs import missing, outcomes, stale, troubled
+from analysis.report.tables.table import Sheet
+from analysis.statistics import Comparison
+
+_SEEDS_ACROSS = 12
+
+
+def sheets(findings: Findings) -> dict[str, Sheet]:
+    """Return every table that has rows, by name."""
+    made = {
+        "comparisons": _comparisons(findings),
+        "gates": _gates(findings),
+        "seeds": _seeds(findings),
+        "checks": _checks(findings),
+        "attribution": attribution(findings),
+        "interactions": interacting(findings),
+        "audit": audited(findings),
+        "winners": won(findings),
+        "arms": _arms(findings),
+        "models": models(findings.results.models),
+        "differences": differences(findings.results.models),
+        "outcomes": outcomes(findings),
+        "troubled": troubled(findings),
+        "missing": missing(findings),
+        "stale": stale(findings.results.stale),
+    }
+    return {name: sheet for name, sheet in made.items() if sheet is not None and sheet.rows}
+
+
+def _comparisons(findings: Findings) -> Sheet:
+    numbers = (
+        "n",
+        "Δ, pp",
+        "Interval",
+        "Level",
+        "Prediction",
+        "p",
+        "p, looks",
+        "p, Holm",
+        "P(Δ > 0)",
+        "P(|Δ| < δ)",
+        "Pairs to add",
+    )
+    columns = ("Comparison", *numbers[:-1], "Verdict", "Pairs to add")
+    rows = tuple(_comparison_row(c, findings) for c in findings.family.comparisons)
+    note = (
+        "Δ: mean paired difference in percentage points (pp), with the t interval of the look that decides and the "
+        "prediction interval of one further pair at its level. p: of that look alone; of all looks together; and that "
+        "adjusted among the variants by Holm’s procedure, at whose step a variant’s interval is. P(Δ > 0), P(|Δ| < δ): "
+        "under a flat prior. Pairs to add: what should settle an open verdict if the mean stays; “no number” where a "
+        "gain above δ "
+        "cannot stop, as no reported size applies. Exploratory: where the frozen analysis plan was departed from."
+    )
+    return Sheet("All differences", columns, rows, frozenset(numbers), note=note)
+
+
+def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
+    verdict = c.verdict.text + ("; unstable training" if c.unstable else "")
+    verdict += "; exploratory" if findings.exploratory(c.treatment, c.control) else ""
+    return (
+        c.name,
+        str(c.interval.n),
+        number_format.points(c.interval.mean),
+        number_format.interval(c.interval.lower, c.interval.upper),
+        number_format.level(c.interval.alpha),
+        number_format.interval(*c.interval.prediction),
+        number_format.probability(c.p),
+        number_format.probability(c.p_looks),
+        number_format.probability(c.p_holm),
+        number_format.decimal(c.interval.probability_above(0.0), 3),
+        number_format.decimal(c.interval.probability_above(-c.delta) - c.interval.probability_above(c.delta), 3),
+        verdict,
+        c.needed.text if c.needed else number_format.NOTHING,
+    )
+
+
+def _gates(findings: Findings) -> Sheet:
+    rows = tuple((g.question, g.comparison or f"no {g.role} arm", g.state) for g in findings.family.gates)
+    note = "A gate is passed where the interval lies above 0; the next counts only then. The claim needs all."
+    return Sheet("Gates", ("Question", "Comparison", "State"), rows, note=note)
+
+
+def _seeds(findings: Findings) -> Sheet:
+    """Accuracy of every arm by seed, with the primary difference; seeds run across unless they are many."""
+    primary, table = findings.primary, arm_table(findings)
+    cells = {(row["arm"], row["seed"]): _cell(row) for row in findings.judged.to_dict("records")}
+    seeds = sorted(set(findings.results.plan.runs["seed"]))
+    rows = [
+        [
+            arm,
+            *(cells.get((arm, seed), "missing") for seed in seeds),
+            number_format.percent(mean),
+            number_format.percent(sd),
+        ]
+        for arm, mean, sd in zip(table["arm"], table["mean"], table["sd"], strict=True)
+    ]
+    if primary is not None:
+        known = dict(zip(primary.pairs["seed"], primary.pairs["difference"], strict=True))
+        differences = [number_format.points(known.get(seed)) for seed in seeds]
+        spread = number_format.decimal(primary.interval.sd)
+        rows.append([f"Δ {primary.name}", *differences, number_format.points(primary.interval.mean), spread])
+    rows.insert(0, ["Seed", *map(str, seeds), "mean", "SD"])
+    if len(seeds) > _SEEDS_ACROSS:
+        rows = [list(column) for column in zip(*rows, strict=True)]
+    columns, *body = map(tuple, rows)
+    note = "Test accuracy of the selected epoch, %; Δ in pp. Means and SDs leave out failed and pruned runs."
+    return Sheet("Accuracy by seed", columns, tuple(body), frozenset(columns[1:]), note=note)
+
+
+def _cell(row: dict[Any, Any]) -> str:
+    outcome = str(row["outcome"])
+    if outcome in ("failed", "pruned") or pd.isna(row["accuracy"]):
+        return outcome
+    return number_format.percent(row["accuracy"]) + ("" if outcome == "trained" else f" ({outcome})")
+
+
+def _checks(findings: Findings) -> Sheet | None:
+    primary = findings.primary
+    if primary is None:
+        return None
+    rows = tuple(
+        (
+            str(row["check"]),
+            str(row["n"]),
+            number_format.points(row["mean"]),
+            number_format.interval(row["lower"], row["upper"]),
+            number_format.probability(row["p"]),
+            str(row["verdict"]) or number_format.NOTHING,
+        )
+        for row in findings.checks.to_dict("records")
+    )
+    columns = ("Check", "n", "Δ, pp", "Interval", "p", "Would read")
+    note = "Printed beside the paired t interval; none of these decides."
+    return Sheet(f"Sensitivity of {primary.name}", columns, rows, frozenset(columns[1:5]), note=note)
+
+
+def _arms(findings: Findings) -> Sheet:
+    rows = tuple(
+        (
+            str(row["arm"]),
+            str(row["role"]),
+            f"{row['n']} of {row['planned']}",
+            number_format.percent(row["mean"]),
+            number_format.percent(row["sd"]),
+            _percent_interval(row["lower"], row["upper"]),
+        )
+        for row in arm_table(findings).to_dict("records")
+    )
+    columns = ("Arm", "Role", "Runs", "Mean, %", "SD, pp", "Interval, %")
+    level = number_format.level(findings.alpha)
+    note = f"Test accuracy with the {level} t interval of each arm alone; differences are paired, above."
+    return Sheet("Arms", columns, rows, frozenset(columns[2:]), note=note)
+
+
+def _percent_interval(lower: float, upper: float) -> str:
+    return (
+        f"{number_format.percent(lower)} to {number_format.percent(upper)}" if lower <= upper else number_format.NOTHING
+    )

@@ -1,0 +1,107 @@
+"""The tables behind a report: frames with every number, as they go into the CSV files and report.json."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.findings.study import Findings
+from analysis.query import summarise
+from analysis.reading import frames
+from analysis.statistics import comparison_table
+from analysis.statistics.attribution import interactions
+from analysis.statistics.attribution import table_of as attribution_table
+from analysis.statistics.searches import winners
+
+
+def tables(findings: Findings) -> dict[str, pd.DataFrame]:
+    """Return every table by the stem of its CSV file."""
+    results = findings.results
+    return {
+        "comparisons": comparison_table(findings.family.comparisons),
+        "pairs": _long(findings, "pairs"),
+        "sensitivity": _sensitivity(findings),
+        "gates": gate_table(findings),
+        "arms": arm_table(findings),
+        "outcomes": findings.failures,
+        "runs": _runs(findings),
+        "models": results.models,
+        "looks": look_table(findings),
+        "missing": results.missing,
+        "stale": results.stale,
+        **_further(findings),
+    }
+
+
+def _further(findings: Findings) -> dict[str, pd.DataFrame]:
+    """Return the tables that only some studies have."""
+    found: dict[str, pd.DataFrame] = {}
+    if len(findings.audit):
+        found["audit"] = findings.audit
+    if findings.attributions:
+        found["attribution"] = attribution_table(findings.attributions)
+        found["interactions"] = interactions(findings.results.trials, findings.results.plan)
+    if findings.photos is not None:
+        found["classes"] = findings.photos.classes
+    if findings.screening is not None:
+        found["winners"] = winners(findings.tried, findings.results.trials)
+    return found
+
+
+def look_table(findings: Findings) -> pd.DataFrame:
+    """Return comparison, pairs, n, mean, lower, upper, alpha, p, verdict of every look taken."""
+    rows = [
+        (c.name, look.pairs, i.n, i.mean, i.lower, i.upper, i.alpha, look.p, look.verdict.text)
+        for c in findings.family.comparisons
+        for look in c.looks
+        for i in (look.interval,)
+    ]
+    types = {"comparison": "str", "pairs": "int64", "n": "int64"}
+    types |= dict.fromkeys(("mean", "lower", "upper", "alpha", "p"), "float64") | {"verdict": "str"}
+    return pd.DataFrame(rows, columns=list(types)).astype(types)
+
+
+def _sensitivity(findings: Findings) -> pd.DataFrame:
+    """Return the checks of every comparison; those that need predictions for the primary one."""
+    primary = findings.primary
+    parts = [
+        (findings.checks if c is primary else c.checks).assign(comparison=c.name) for c in findings.family.comparisons
+    ]
+    return _stacked(parts)
+
+
+def _long(findings: Findings, attribute: str) -> pd.DataFrame:
+    parts = [getattr(c, attribute).assign(comparison=c.name) for c in findings.family.comparisons]
+    return _stacked(parts)
+
+
+def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"comparison": pd.Series([], dtype="str")})
+    return frame[["comparison", *(name for name in frame if name != "comparison")]]
+
+
+def gate_table(findings: Findings) -> pd.DataFrame:
+    """Return role, question, comparison and state of every gate."""
+    rows = [(g.role, g.question, g.comparison, g.state) for g in findings.family.gates]
+    return pd.DataFrame(rows, columns=["role", "question", "comparison", "state"], dtype="str")
+
+
+def arm_table(findings: Findings) -> pd.DataFrame:
+    """Return per arm of the plan: role, planned, runs, n, mean, sd and t interval of the test accuracy."""
+    plan = findings.results.plan
+    trials = findings.results.trials
+    counted = trials[trials["status"].isin(["finished", "diverged"])]
+    found = summarise(counted, ["arm"], alpha=findings.alpha).set_index("arm")
+    frame = pd.DataFrame({"arm": [a.name for a in plan.arms], "role": [a.role for a in plan.arms]}, dtype="str")
+    frame["planned"] = frame["arm"].map(plan.runs["arm"].value_counts()).fillna(0).astype("int64")
+    for name in ("runs", "n"):
+        frame[name] = frame["arm"].map(found[name]).fillna(0).astype("int64")
+    for name in ("mean", "sd", "lower", "upper"):
+        frame[name] = frame["arm"].map(found[name]).astype("float64")
+    return frame
+
+
+def _runs(findings: Findings) -> pd.DataFrame:
+    """Return the trials with their outcome."""
+    judged = findings.judged.set_index("run_id")[["lower_bound", "chance", "outcome"]]
+    columns = [column.name for column in frames.TABLES["trials"] if column.name != "traceback"]
+    return findings.results.trials[columns].join(judged, on="run_id")

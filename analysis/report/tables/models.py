@@ -1,0 +1,56 @@
+"""Tables on the networks: what they hold and cost, and what differs from the baseline."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis import number_format
+from analysis.report.options import written
+from analysis.report.tables.table import Sheet, parsed
+
+
+def models(table: pd.DataFrame) -> Sheet:
+    """Return size, cost and memory of every arm."""
+    columns = (
+        "Arm",
+        "Role",
+        "Parameters",
+        "Trainable",
+        "Multiply-adds",
+        "Memory values",
+        "Degrees of freedom",
+        "Readers",
+        "Updates",
+    )
+    names = [
+        "parameters",
+        "trainable_parameters",
+        "multiply_adds",
+        "memory_values",
+        "memory_degrees_of_freedom",
+    ]
+    rows = tuple(
+        (
+            str(row["arm"]),
+            str(row["role"]),
+            *(number_format.whole(None if pd.isna(row[name]) else row[name]) for name in names),
+            *(number_format.whole(len(parsed(row[name], []))) for name in ("readers", "updates")),
+        )
+        for row in table.to_dict("records")
+    )
+    note = (
+        "Multiply-adds of one forward pass per image. Degrees of freedom: distinct values that the memory’s "
+        "source can hold. Readers and updates: number of layers that read, and of modules that update."
+    )
+    return Sheet("Size and cost", columns, rows, frozenset(columns[2:]), note=note)
+
+
+def differences(models: pd.DataFrame) -> Sheet:
+    """Return the options in which every arm differs from the baseline."""
+    rows = [
+        (str(arm), str(item["option"]), written(item["baseline"]), written(item["value"]))
+        for arm, text in zip(models["arm"], models["differences"], strict=True)
+        for item in parsed(text, [])
+    ]
+    columns = ("Arm", "Option", "Baseline", "This arm")
+    return Sheet("What differs from the baseline", columns, tuple(rows))

@@ -1,0 +1,72 @@
+"""Tables on what became of the runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from analysis import number_format
+from analysis.findings.study import Findings
+from analysis.report.tables.table import Sheet
+
+
+def outcomes(findings: Findings) -> Sheet:
+    """Return how many runs of every arm came to what."""
+    kinds = ["trained", "at chance", "diverged", "failed", "pruned"]
+    absent = findings.results.missing["arm"].value_counts()
+    rows = tuple(
+        (
+            str(row["arm"]),
+            *(str(row[kind]) for kind in kinds),
+            str(int(absent.get(str(row["arm"]), 0))),
+            number_format.probability(row["fisher_p"]),
+        )
+        for row in findings.failures.to_dict("records")
+    )
+    columns = ("Arm", *(kind.capitalize() for kind in kinds), "Missing", "p, Fisher")
+    note = (
+        "At chance: the exact one-sided 99 % lower bound (Clopper–Pearson) of the accuracy does not exceed "
+        "1 / classes. Diverged runs and runs at chance are outcomes and stay in every comparison; Fisher’s "
+        "exact test compares their share with the baseline’s. Failed, pruned and missing runs leave their "
+        "pair incomplete."
+    )
+    return Sheet("Outcomes", columns, rows, frozenset(columns[1:]), note=note)
+
+
+def troubled(findings: Findings) -> Sheet:
+    """Return every run that failed or did not train, with the reason."""
+    trials = findings.results.trials.merge(findings.judged[["run_id", "outcome", "lower_bound"]], on="run_id")
+    rows = tuple(
+        (row["arm"], str(row["seed"]), row["outcome"], _reason(row), row["run_id"])
+        for row in trials[trials["outcome"] != "trained"].to_dict("records")
+    )
+    return Sheet(
+        "Runs that failed or did not train",
+        ("Arm", "Seed", "Outcome", "Reason", "Run"),
+        rows,
+        frozenset({"Seed"}),
+    )
+
+
+def _reason(row: dict[Any, Any]) -> str:
+    if isinstance(row["reason"], str):
+        return row["reason"]
+    if row["outcome"] == "at chance":
+        bound = number_format.percent(row["lower_bound"])
+        return f"lower bound of the accuracy {bound} %, guessing {number_format.percent(1 / row['classes'])} %"
+    return number_format.NOTHING
+
+
+def missing(findings: Findings) -> Sheet:
+    """Return the planned runs without any row."""
+    rows = tuple((r["arm"], str(r["seed"]), r["run_id"]) for r in findings.results.missing.to_dict("records"))
+    note = "Planned, without any row: not started yet, or still running."
+    return Sheet("Missing runs", ("Arm", "Seed", "Run"), rows, frozenset({"Seed"}), note=note)
+
+
+def stale(table: pd.DataFrame) -> Sheet:
+    """Return the rows of runs that are not in the plan."""
+    rows = tuple((str(r["arm"]), str(r["seed"]), str(r["status"]), r["run_id"]) for r in table.to_dict("records"))
+    note = "Rows of runs that are no longer in the plan; nothing above uses them."
+    return Sheet("Stale runs", ("Arm", "Seed", "Status", "Run"), rows, frozenset({"Seed"}), note=note)
