@@ -33,7 +33,7 @@ from bench.harness import Answer, Asked, Goal, main, rounds_of, row
 LEFT = 4
 """Runs that are left: one seed of the demo's four arms."""
 CODE = (
-    "import sys, time; from pathlib import Path; from ablations import launch, trial\n"
+    "import sys, time; from pathlib import Path; from ablations.sessions import launch\n"
     "from ablations.execution.attempts import Ending\n"
     "def stop(*_, **__): print('BEGAN', time.time(), flush=True); import os; os._exit(0)\n"
     "from ablations.execution import inline; inline.execute = stop\n"

@@ -167,7 +167,7 @@ def test_arms_are_measured_on_workers_one_task_per_kind_of_gpu(study: StudyMaker
     gpu = study({"resources": {"gpus": 1}}, "gpu.yaml")
     cpu = study({"seeds": 1}, "cpu.yaml")
     script = """
-from ablations import planning
+from ablations.planning import plan as planning
 from ablations.commands.check import check
 from ablations.execution.ray import measurement as remote
 from ablations.spec.study import read_study
@@ -214,7 +214,7 @@ with remote.connected(cluster.address) as nodes:
 def test_a_task_that_finds_no_room_or_dies_is_explained(study: StudyMaker) -> None:
     script = """
 import os, ray
-from ablations import planning
+from ablations.planning import plan as planning
 from ablations.execution.ray import measurement as remote
 from ablations.spec.study import read_study
 from aimlib.errors import UsageError
@@ -401,7 +401,7 @@ def test_auto_without_a_gpu_or_an_answer_says_to_state_it(
 def test_a_session_measures_before_anything_starts_and_runs_at_the_share(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"resources": {"gpus": "auto"}, "seeds": 1})
     script = """
-from ablations import launch
+from ablations.sessions import launch
 from ablations.execution.ray import measurement as remote
 from ablations.execution.ray.executor import RayExecutor
 from rich.console import Console

@@ -136,7 +136,8 @@ def lab() -> Iterator[Lab]:
 
 HALF = """
 import sys
-from ablations import launch, planning
+from ablations.planning import plan as planning
+from ablations.sessions import launch
 from ablations.spec.study import read_study
 plan = planning.plan(read_study(sys.argv[1]))
 session = launch.run(sys.argv[1], sys.argv[2], executor="inline", until={plan.runs[-1].run_id: 1})
@@ -145,7 +146,7 @@ print(session.computed, len(session.paused), len(session.failed))
 WHOLE = """
 import sys
 import analysis
-from ablations import launch
+from ablations.sessions import launch
 session = launch.run(sys.argv[1], sys.argv[2], sys.argv[3:], executor="inline")
 analysis.report(session.directory)
 print(session.settled_before, session.computed, len(session.failed), len(session.open))

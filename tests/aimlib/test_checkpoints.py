@@ -242,11 +242,11 @@ def test_a_writer_that_is_killed_while_it_writes(saved: Path) -> None:
     before = (saved / checkpointing.FILE).read_bytes()
     writer = (
         "import os, signal, sys, pathlib, torch\n"
-        "from aimlib.training import checkpoints\n"
+        "from aimlib.training import checkpointing\n"
         "folder = pathlib.Path(sys.argv[1])\n"
-        "found = checkpoints.load(folder, 'run')\n"
+        "found = checkpointing.load(folder, 'run')\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "checkpoints.save(found, folder)\n"
+        "checkpointing.save(found, folder)\n"
     )
     ended = subprocess.run([sys.executable, "-c", writer, str(saved)], check=False)
     assert ended.returncode == -signal.SIGKILL

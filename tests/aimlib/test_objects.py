@@ -167,7 +167,7 @@ def test_a_busy_storage_is_asked_again(remote: str, monkeypatch) -> None:
 
 def in_another_process(code: str, **environment: str) -> str:
     """Return the message of the StoreError that the code ends with."""
-    code = f"from aimlib import objects, places\nfrom aimlib.errors import StoreError\n{code}"
+    code = f"from aimlib import object_store, paths\nfrom aimlib.errors import StoreError\n{code}"
     env = os.environ | environment
     ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert ended.returncode
@@ -178,7 +178,7 @@ def in_another_process(code: str, **environment: str) -> str:
 
 
 def test_errors_say_what_to_do_and_no_secrets(remote: str) -> None:
-    put = f"objects.put(places.place({remote!r}) / 'a', b'')"
+    put = f"object_store.put(paths.place({remote!r}) / 'a', b'')"
     refused = in_another_process(put, AWS_SECRET_ACCESS_KEY="another-secret", AWS_ACCESS_KEY_ID="another-key")
     assert f"{remote}/a: cannot be written: InvalidAccessKeyId: " in refused
     assert "give credentials that may read and write there: AWS_PROFILE" in refused
@@ -196,7 +196,7 @@ def test_errors_say_what_to_do_and_no_secrets(remote: str) -> None:
 
 
 def test_a_missing_extra_is_named(bucket: str) -> None:
-    code = f"import sys; sys.modules['s3fs'] = None\nplaces.place({bucket!r}).exists()"
+    code = f"import sys; sys.modules['s3fs'] = None\npaths.place({bucket!r}).exists()"
     message = in_another_process(code)
     assert "object storage needs the package s3fs" in message
     assert "pip install 'aim-ablations[s3]'" in message
