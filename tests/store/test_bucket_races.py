@@ -161,9 +161,11 @@ def test_odd_names_beside_a_checkpoint_are_not_fetched(remote: str, monkeypatch,
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     names = ("checkpoint.pt", ".hidden", "..", "../../escaped", "a b", "/etc/x")
     monkeypatch.setattr(
-        checkpoints.objects, "listing", lambda address: [object_store.Entry(name, 0.0, folder=False) for name in names]
+        checkpoints.object_store,
+        "listing",
+        lambda address: [object_store.Entry(name, 0.0, folder=False) for name in names],
     )
-    monkeypatch.setattr(checkpoints.objects, "get", lambda address: (b"state", "tag"))
+    monkeypatch.setattr(checkpoints.object_store, "get", lambda address: (b"state", "tag"))
     store = ResultStore(remote)
     folder = store.checkpoint_directory(RUN)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["checkpoint.pt"]

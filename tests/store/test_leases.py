@@ -59,7 +59,7 @@ def old(monkeypatch) -> None:
         found = head(address)
         return found and object_store.Version(found.tag, 1e6, found.writer)
 
-    monkeypatch.setattr(leases.objects, "head", aged)
+    monkeypatch.setattr(leases.object_store, "head", aged)
 
 
 def document(remote: str) -> dict:
