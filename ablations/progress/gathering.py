@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ablations.progress.formatting import clean, counted, duration
+from ablations.progress.formatting import clean, duration
 from ablations.progress.history import History, Store
 from ablations.progress.looking import MOST_FAILURES, picture
 from ablations.progress.outline import Outline
@@ -23,6 +23,7 @@ from ablations.progress.picture import (
 )
 from ablations.progress.snapshot import read
 from ablations.progress.state import Progress
+from aimlib.errors import counted
 
 LOST = 180.0
 """Seconds without a new snapshot after which a driver may be gone."""

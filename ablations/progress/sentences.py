@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ablations.progress.formatting import counted, duration
+from ablations.progress.formatting import duration
 from ablations.progress.picture import Picture
+from aimlib.errors import counted
 
 CAUTION = "accuracies are of validation images; those of test images wait for the verdict"
 _QUIET = 180.0

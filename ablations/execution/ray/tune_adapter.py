@@ -20,7 +20,7 @@ from ablations.execution.ray.gpu_usage import Usage
 from ablations.execution.scheduler import Fit, Queue
 from ablations.execution.signals import Stop
 from ablations.execution.task import Task, as_json
-from ablations.progress.formatting import counted
+from aimlib.errors import counted
 
 _NODES = 5.0
 """Seconds between two looks at which nodes are alive."""

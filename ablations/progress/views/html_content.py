@@ -7,10 +7,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ablations.progress.formatting import clock, counted, duration, percent
+from ablations.progress.formatting import clock, duration, percent
 from ablations.progress.history import History, SettledRun
 from ablations.progress.picture import ArmPicture, Picture
 from ablations.progress.views import drawing
+from aimlib.errors import counted
 
 PANELS = 24
 """Arms whose drawings are not folded."""

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from ablations.progress.formatting import clean, counted
+from ablations.progress.formatting import clean
 from ablations.progress.picture import Picture
 from ablations.progress.sentences import summary
+from aimlib.errors import counted
 
 SPACING = 3.0
 """Seconds between two lines at least; what happens meanwhile is told together."""

@@ -8,11 +8,12 @@ from datetime import datetime
 from rich.cells import cell_len
 from rich.text import Text
 
-from ablations.progress.formatting import clip, counted, duration, folded, pace, padded, percent, wrapped
+from ablations.progress.formatting import clip, duration, folded, pace, padded, percent, wrapped
 from ablations.progress.picture import ArmPicture, FailurePicture, Picture, RunPicture
 from ablations.progress.sentences import CAUTION, tally
 from ablations.progress.views.bars import Signs, bar
 from ablations.progress.views.rows import Column, table
+from aimlib.errors import counted
 
 _CAUTIONS = (CAUTION, "accuracies: validation images only", "validation accuracies")
 

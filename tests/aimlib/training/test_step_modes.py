@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch._dynamo
-from test_pause import At
+from test_checkpoint_manager import At
 from tiny_runs import AIM, data_set, run_config, without_clock
 
 from aimlib.errors import UsageError

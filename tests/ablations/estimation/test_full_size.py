@@ -13,7 +13,7 @@ from ablations.estimation import full_size as module
 from ablations.estimation.full_size import PEAKS, FullSize, full_size
 from aimlib.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BEGIN, END = "<!-- ablate check --claim --no-timing -->\n", "<!-- end -->"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_pause import At, disturb
+from test_checkpoint_manager import At, disturb
 from tiny_runs import AIM, data_set, restored_registries, run_config, without_clock
 from torch import Tensor, nn
 

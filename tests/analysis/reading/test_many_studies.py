@@ -11,7 +11,7 @@ from synthetic_study import ARMS, FakeArm, FakeStudy, write_study
 import analysis
 from aimlib.errors import StoreError
 
-PAGE = Path(__file__).parents[2] / "docs" / "query.md"
+PAGE = Path(__file__).parents[3] / "docs" / "query.md"
 
 
 def test_several_studies_have_their_directory_in_front(make_study, tmp_path):

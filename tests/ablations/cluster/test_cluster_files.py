@@ -23,7 +23,7 @@ from ablations.spec.study import shipped_studies
 from aimlib.errors import ConfigError
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 NAMES = ["ray", "onpremise", "kuberay", "slurm", "job", "docker", "dockerignore", "apptainer"]
 
 

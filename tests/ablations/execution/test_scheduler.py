@@ -308,7 +308,7 @@ def test_an_error_becomes_an_ending_of_its_kind() -> None:
     failed = ending_of(raised(ZeroDivisionError("x")))
     assert (failed.end, failed.reason) == ("failed", "ZeroDivisionError: x")
     assert failed.traceback.splitlines()[-1] == "ZeroDivisionError: x"
-    assert "test_queue.py" in failed.fault
+    assert "test_scheduler.py" in failed.fault
     assert not is_full(OSError(2, "x"))
     assert Ending(**failed.as_json()) == failed
 

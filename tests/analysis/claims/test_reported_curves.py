@@ -52,7 +52,7 @@ def test_figure_has_a_curve_per_arm_and_chance(tmp_path: Path) -> None:
 def test_the_documented_command_gives_the_documented_figure(tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-m", "analysis.figures.reported", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     assert done.stdout.split("(")[0].split() == _said((root / "docs" / "claim.md").read_text()).split("(")[0].split()
     assert (tmp_path / name).read_text()[:200] == (root / "docs" / "images" / name).read_text()[:200]
 

@@ -18,7 +18,7 @@ from tiny_study import changed, numbers, rows, write
 
 from aimlib.sharing import make_folder, share
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GROUP, FIRST, SECOND, STRANGER = 30100, 30001, 30002, 30003
 
 
