@@ -168,7 +168,8 @@ def test_a_hostile_run_leaves_the_process_as_it_was(hostile: None) -> None:
 
 def test_the_run_after_a_hostile_one_has_the_bits_of_a_fresh_process(hostile: None) -> None:
     run_hostile()
-    code = f"import sys; sys.path[:0] = {[str(p) for p in Path(__file__).parents[:2]]!r}; import test_reproducibility as t; print(t.victim())"
+    folders = [str(folder) for folder in Path(__file__).parents[:2]]
+    code = f"import sys; sys.path[:0] = {folders!r}; import test_reproducibility as t; print(t.victim())"
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert victim() == fresh.stdout.strip()
 
