@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,16 @@ SCHEMA_VERSION = 2
 Status = Literal["finished", "failed", "diverged", "pruned"]
 SETTLED: tuple[Status, ...] = ("finished", "diverged", "pruned")
 """Outcomes of the experiment itself: never repeated. A failed run is tried again when the study is run again."""
+
+RunState = Literal[
+    "waiting", "running", "retrying", "held", "paused", "stopped", "finished", "diverged", "pruned", "failed"
+]
+RUN_STATES: tuple[RunState, ...] = get_args(RunState)
+"""States of a run in a session; the `Status` of a row is one of them. retrying: an attempt ended through no fault of
+the run, which goes on soon. held: another process computes it. paused: it stopped on request and kept its state.
+stopped: it was not begun, because its arm fails with the same error every time."""
+ENDED: tuple[RunState, ...] = (*SETTLED, "failed", "stopped")
+"""States after which nothing more happens to a run in a session."""
 
 STUDY_FILE = "study.json"
 RUNS, FAILURES, SEGMENTS, IMAGES = "runs", "failures", "segments", "images"

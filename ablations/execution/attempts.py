@@ -6,7 +6,7 @@ import errno
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from aimlib.errors import StoreError
 
@@ -27,14 +27,17 @@ End = Literal[
     "held",
     "unshared",
     "not_begun",
+    "died",
 ]
 """finished, diverged, pruned: settled. paused: stopped on request, its state kept. failed: an exception, which is the
 user's or the package's. out_of_memory: the GPU is. device_error: the GPU or its driver failed. full: the storage is.
 machine: the host is out of memory or about to be shut down, or the storage does not answer. stalled: it hung. held:
 another process computes this run. unshared: the worker does not see the study's directory. not_begun: the worker was
-given a GPU that is left out, or its process must not take another run."""
+given a GPU that is left out, or its process must not take another run. died: the process is gone without a word."""
 
 _TRACEBACK_LINES = 25
+_LONGEST_CAUSE = 300
+"""Characters of the cause of a death that are kept."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Ending:
     Attributes
     ----------
     reason : for people; empty where there is nothing to explain.
-    fault : what makes two errors the same one: type and place; empty unless it failed.
+    fault : what makes two errors the same one, such as type and place; empty where nothing raised.
     traceback : end of the traceback of an error.
     epochs : completed epochs.
     accuracy : validation accuracy of the last of them, a fraction; None where there is none.
@@ -163,39 +166,15 @@ def _lines(error: BaseException) -> list[str]:
     return "".join(traceback.format_exception(error)).splitlines()
 
 
-Blame = Literal["infrastructure", "user"]
+def ending_of_death(report: str) -> Ending:
+    """Return the ending of an attempt whose worker could not even report.
 
-
-def blame_of_death(report: str) -> Blame:
-    """Return whose doing it was that a worker could not even report: the machine's, unless Python raised in it.
+    That is the machine's doing, unless Python raised in the worker: then the ending names a fault.
 
     Parameters
     ----------
-    report : all that Ray says of it; an exception in a worker is a RayTaskError there.
+    report : all that Ray says of it; an exception in a worker is a RayTaskError there. Empty where Ray knows nothing.
     """
-    return "user" if "RayTaskError" in report else "infrastructure"
-
-
-class Listener(Protocol):
-    """Is told what happens to the runs of a session."""
-
-    def began(self, run_id: str, where: str) -> None:
-        """A worker has a run; `where` is its machine and device."""
-
-    def epoch(self, run_id: str, row: dict[str, Any]) -> None:
-        """An epoch of a run is complete."""
-
-    def ended(self, run_id: str, ending: Ending) -> None:
-        """An attempt ended and said how."""
-
-    def died(self, run_id: str, cause: str, blame: Blame) -> None:
-        """The process of an attempt is gone without a word; `cause` is what Ray knows, in one line."""
-
-    def notice(self, run_id: str, text: str) -> None:
-        """Say something that a user should know of a run, and of others that are like it."""
-
-    def note(self, text: str) -> None:
-        """Say something that concerns the whole session."""
-
-    def tick(self) -> None:
-        """Time passes; called often."""
+    lines = [line.strip() for line in report.splitlines() if line.strip()]
+    cause = lines[-1].rpartition("exit detail: ")[2][:_LONGEST_CAUSE] if lines else "Ray gave no reason"
+    return Ending("died", cause, fault=(cause or "RayTaskError") if "RayTaskError" in report else "")

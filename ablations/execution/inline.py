@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from ablations.execution.attempts import Listener
+from ablations.execution.attempts import Ending
+from ablations.execution.events import TICK, AttemptEnded, EpochEnded, ExecutorEvent, Notice, RunStarted, Subscriber
 from ablations.execution.run_task import execute
-from ablations.execution.scheduler import Queue
+from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
+from ablations.execution.task import Task
 from ablations.spec.study import Resources
 from aimlib.errors import UsageError
 
-_POLL = 0.2
-"""Seconds between two looks at a queue of which nothing is ready."""
+_POLL_INTERVAL_S = 0.2
+"""Wait where nothing is ready."""
 
 
 class InlineExecutor:
@@ -51,30 +51,32 @@ class InlineExecutor:
                 "where one is"
             )
 
-    def execute(self, queue: Queue, listener: Listener, stop: Stop) -> None:
-        """Compute what the queue gives out until it is exhausted."""
+    def execute(self, scheduler: Scheduler, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> None:
+        """Compute what the scheduler gives out until it is exhausted."""
+        while not scheduler.exhausted:
+            coordinator.handle(TICK)
+            task = scheduler.next()
+            if task is None:
+                time.sleep(_POLL_INTERVAL_S)
+                continue
+            ending = self._compute(task, coordinator, stop)
+            coordinator.handle(AttemptEnded(task.run_id, ending))
+            if ending.process_spent:
+                stop.request(f"this process cannot use its GPU any more: {ending.reason}")
 
+    def _compute(self, task: Task, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> Ending:
         def pause() -> bool:
-            listener.tick()
+            coordinator.handle(TICK)
             return stop.requested
 
         def deadline() -> float | None:
             return stop.since + self.resources[0].grace_seconds if stop.requested and stop.urgent else None
 
-        while not queue.exhausted:
-            listener.tick()
-            task = queue.next()
-            if task is None:
-                time.sleep(_POLL)
-                continue
-            run_id = task.run_id
-            listener.began(run_id, "this process")
-            on_epoch = functools.partial(_tell, listener, run_id)
-            ending = execute(task, on_epoch, pause, deadline, functools.partial(listener.notice, run_id))
-            listener.ended(run_id, ending)
-            if ending.process_spent:
-                stop.request(f"this process cannot use its GPU any more: {ending.reason}")
-
-
-def _tell(listener: Listener, run_id: str, row: Mapping[str, Any]) -> None:
-    listener.epoch(run_id, dict(row))
+        coordinator.handle(RunStarted(task.run_id, "this process"))
+        return execute(
+            task,
+            lambda row: coordinator.handle(EpochEnded(task.run_id, dict(row))),
+            pause,
+            deadline,
+            lambda text: coordinator.handle(Notice(text, task.run_id)),
+        )

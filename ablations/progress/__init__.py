@@ -2,8 +2,8 @@
 
 from ablations.progress.formatting import duration
 from ablations.progress.outline import Outline
-from ablations.progress.reporter import Sight
+from ablations.progress.reporter import ProgressReporter
 from ablations.progress.snapshot import snapshot
 from ablations.progress.state import Progress
 
-__all__ = ["Outline", "Progress", "Sight", "duration", "snapshot"]
+__all__ = ["Outline", "Progress", "ProgressReporter", "duration", "snapshot"]

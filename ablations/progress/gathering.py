@@ -12,7 +12,6 @@ from ablations.progress.formatting import clean, duration
 from ablations.progress.history import History, Store
 from ablations.progress.looking import MOST_FAILURES, picture
 from ablations.progress.outline import Outline
-from ablations.progress.parts import ENDS
 from ablations.progress.picture import (
     ArmPicture,
     FailurePicture,
@@ -24,6 +23,7 @@ from ablations.progress.picture import (
 from ablations.progress.snapshot import read
 from ablations.progress.state import Progress
 from aimlib.errors import counted
+from aimlib.records import SETTLED
 
 LOST = 180.0
 """Seconds without a new snapshot after which a driver may be gone."""
@@ -125,16 +125,16 @@ class Gathering:
         for session in sorted(living.values(), key=lambda s: -s.age(now)):  # the freshest has the last word
             seen |= {run.run_id: (run, session.age(now)) for run in session.picture.running}
         for run_id in self._mirrored.keys() - seen.keys():
-            if progress.runs[run_id].state not in ENDS:
+            if progress.runs[run_id].state not in SETTLED:
                 progress.put(run_id, "waiting")
         self._mirrored = dict.fromkeys(
-            each for each in seen if each in progress.runs and progress.runs[each].state not in ENDS
+            each for each in seen if each in progress.runs and progress.runs[each].state not in SETTLED
         )
         for run_id in self._mirrored:
             run, age = seen[run_id]
             progress.mirror(
                 run_id,
-                run.state if run.state in ("running", "again") else "running",
+                run.state if run.state in ("running", "retrying") else "running",
                 epochs_done=min(run.epochs_done, progress.runs[run_id].epochs),
                 curve=run.curve,
                 accuracy=run.accuracy,
@@ -166,7 +166,7 @@ class Gathering:
         for run_id in [run_id for run_id in progress.failures if run_id not in failed]:
             progress.put(run_id, "waiting")
         for run_id, (reason, at) in failed.items():
-            if run_id in progress.runs and run_id not in self._mirrored and progress.runs[run_id].state not in ENDS:
+            if run_id in progress.runs and run_id not in self._mirrored and progress.runs[run_id].state not in SETTLED:
                 progress.put(run_id, "failed", reason, at)
 
     def _why(self, run_id: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from aimlib.records import RUNS, SEGMENTS
+from aimlib.records import RUNS, SEGMENTS, RunState
 
 _SETTLED = ["run_id", "status", "seconds", "epochs_run", "finished_at", "epochs.validation_accuracy"]
 _FAILED = ["run_id", "reason", "traceback", "finished_at"]
@@ -31,7 +31,7 @@ class SettledRun:
     """A settled run: `finished_at` in seconds since the epoch, `curve` the validation accuracy after each epoch."""
 
     run_id: str
-    status: str
+    status: RunState
     seconds: float | None
     epochs_run: int
     finished_at: float

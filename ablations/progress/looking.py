@@ -56,7 +56,7 @@ def _arm(arm: ArmState, equal: int, speeds: Mapping[str, float] | None, curves: 
         diverged=counts["diverged"],
         pruned=counts["pruned"],
         running=counts["running"],
-        waiting=counts["waiting"] + counts["again"],
+        waiting=counts["waiting"] + counts["retrying"],
         held=counts["held"],
         failed=counts["failed"],
         paused=counts["paused"],

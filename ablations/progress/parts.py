@@ -6,21 +6,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ablations.progress.pace import Pace
-
-ENDS = ("finished", "diverged", "pruned")
-"""States that are settled: never repeated."""
-STATES = ("waiting", "running", "again", "held", *ENDS, "failed", "paused", "stopped")
+from aimlib.records import RunState
 
 
 @dataclass(slots=True)
-class RunState:
+class RunProgress:
     """What is known of one run.
 
     Attributes
     ----------
     epochs : planned; `epochs_done` of them are complete.
-    state : one of `STATES`. again: an attempt ended through infrastructure, and it is tried again in a while; held:
-        another driver computes it.
+    state : one of `aimlib.records.RUN_STATES`.
     accuracy : validation accuracy of the last completed epoch, a fraction; None before, or without validation images.
     attempts : how often a worker had it in this session.
     where : the worker that had it last.
@@ -34,7 +30,7 @@ class RunState:
     arm: str
     seed: int
     epochs: int
-    state: str = "waiting"
+    state: RunState = "waiting"
     epochs_done: int = 0
     accuracy: float | None = None
     attempts: int = 0

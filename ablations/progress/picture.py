@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+from aimlib.records import RunState
+
 SCHEMA_VERSION = 1
 
 
@@ -45,7 +47,7 @@ class RunPicture(_Shown):
     run_id: str
     arm: str
     seed: int
-    state: str = "running"
+    state: RunState = "running"
     epochs: int
     epochs_done: int
     accuracy: float | None = None

@@ -1,27 +1,28 @@
-"""`Sight`: the listener of a session that keeps its state, draws it, and leaves snapshots for other terminals."""
+"""`ProgressReporter`: keeps the state of a session, draws it, and stores it for `ablate watch`."""
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console
 
+from ablations.execution.events import Event, Notice, RunEnded, RunRetried
 from ablations.progress.looking import picture
-from ablations.progress.parts import ENDS
 from ablations.progress.picture import Picture
 from ablations.progress.snapshot import snapshot
 from ablations.progress.state import Progress
 from ablations.progress.views.log import LineView
 from ablations.progress.views.terminal import LiveView
+from aimlib.records import SETTLED
 
 EVERY = 5.0
 """Seconds between two snapshots."""
-_TICK = 1.0
-_PATIENCE = 10.0
+_TICK_S = 1.0
+_STOP_TIMEOUT_S = 10.0
 
 
 class LiveStore(Protocol):
@@ -31,8 +32,8 @@ class LiveStore(Protocol):
         """Write or replace the snapshot of a session, in one step."""
 
 
-class Sight:
-    """Keeps the state of a session and shows it; told by the launcher as a listener, from any thread.
+class ProgressReporter:
+    """Keeps the state of a session and shows it; from any thread.
 
     Nothing that goes wrong here hurts the study: a snapshot that cannot be written is told once and tried again.
 
@@ -74,7 +75,7 @@ class Sight:
         with self._lock:
             (self._live or self._shown).start()
         self._over.clear()
-        self._thread = threading.Thread(target=self._keep_going, name="sight", daemon=True)
+        self._thread = threading.Thread(target=self._keep_going, name="progress", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -82,7 +83,7 @@ class Sight:
         self._over.set()
         hangs = False
         if self._thread is not None:
-            self._thread.join(_PATIENCE)  # storage that hangs must not keep the driver
+            self._thread.join(_STOP_TIMEOUT_S)  # storage that hangs must not keep the driver
             hangs = self._thread.is_alive()
             self._thread = None
         with self._harmless("the view cannot be drawn"):
@@ -90,58 +91,31 @@ class Sight:
         if not hangs:
             self._leave("ended")
 
-    def __enter__(self) -> Sight:
+    def __enter__(self) -> ProgressReporter:
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def began(self, run_id: str, where: str = "") -> None:
-        """A worker has a run; `where` names it for people."""
+    def handle(self, event: Event) -> None:
+        """Take note of an event; where there is no terminal to draw on, say in a line what matters of it."""
         with self._lock:
-            self.progress.started(run_id, where)
-
-    def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
-        """An epoch of a run is complete."""
-        with self._lock:
-            self.progress.epoch(run_id, row)
-
-    def ended(self, run_id: str, end: str) -> None:
-        """An attempt ended: finished, diverged, failed, held, unshared, paused, pruned or stopped."""
-        with self._lock:
-            self.progress.ended(run_id, end)
-            if self._lines is None:
-                return
-            if end in ENDS:
-                self._lines.settled(self.progress.label(run_id), end)
-            elif end != "held":
-                reason = self.progress.runs[run_id].reason
-                word = "failed" if end == "unshared" else end
-                self._lines.news(
-                    f"{self.progress.label(run_id)} ({run_id}): {word}" + (f": {reason}" if reason else "")
-                )
-
-    def again(self, run_id: str, reason: str, seconds: float) -> None:
-        """An attempt ended through infrastructure; it is repeated from its checkpoint after so many seconds."""
-        with self._lock:
-            self.progress.again(run_id, reason, seconds)
+            self.progress.handle(event)
             if self._lines is not None:
-                self._lines.news(self.progress.messages[-1][1])
+                self._say(self._lines, event)
 
-    def died(self, run_id: str, reason: str) -> None:
-        """A run was given up."""
-        with self._lock:
-            self.progress.died(run_id, reason)
-            if self._lines is not None:
-                self._lines.news(f"{self.progress.label(run_id)} ({run_id}): failed: {reason}")
-
-    def note(self, text: str) -> None:
-        """A message for people."""
-        with self._lock:
-            self.progress.note(text)
-            if self._lines is not None:
-                self._lines.note(text)
+    def _say(self, lines: LineView, event: Event) -> None:
+        match event:
+            case RunEnded(run_id, state) if state in SETTLED:
+                lines.settled(self.progress.label(run_id), state)
+            case RunEnded(run_id, state, reason) if state != "held":
+                why = f": {reason}" if reason else ""
+                lines.news(f"{self.progress.label(run_id)} ({run_id}): {state}{why}")
+            case RunRetried():
+                lines.news(self.progress.messages[-1][1])
+            case Notice(text):
+                lines.note(text)
 
     @property
     def _shown(self) -> LineView:
@@ -154,7 +128,7 @@ class Sight:
 
     def _keep_going(self) -> None:
         self._leave("running")
-        while not self._over.wait(min(_TICK, self._every)):
+        while not self._over.wait(min(_TICK_S, self._every)):
             with self._harmless("no line can be printed"), self._lock:
                 if self._lines is not None:
                     self._lines.tick()

@@ -11,15 +11,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ablations.execution.events import EpochEnded, Event, Notice, RunEnded, RunRetried, RunStarted
 from ablations.progress.forecast import makespan
 from ablations.progress.formatting import clean, duration
 from ablations.progress.outline import Outline
 from ablations.progress.pace import seconds_per_epoch
-from ablations.progress.parts import ENDS, ArmState, RunState
+from ablations.progress.parts import ArmState, RunProgress
+from aimlib.records import ENDED, SETTLED, RunState
 
-_OVER = (*ENDS, "failed", "stopped")
 _MESSAGES = 50
-_UNSHARED = "its worker does not see the study's directory: put it on storage that all nodes share, and give --out"
 _FRESH = 2.0
 """Seconds for which an estimate of the time left stands."""
 
@@ -68,7 +68,7 @@ class Progress:
             self.arms[name] = ArmState(
                 name, None if seconds is None else seconds / planned, outline.weights.get(name, 0.0)
             )
-        self.runs: dict[str, RunState] = {}
+        self.runs: dict[str, RunProgress] = {}
         self.counts: Counter[str] = Counter()
         self.active: dict[str, None] = {}
         self._waiting: dict[str, None] = {}
@@ -88,7 +88,7 @@ class Progress:
 
     def _plan(self, run_id: str, arm: str, seed: int, epochs: int) -> None:
         state = self.arms[arm]
-        self.runs[run_id] = RunState(arm, seed, epochs)
+        self.runs[run_id] = RunProgress(arm, seed, epochs)
         self.counts["waiting"] += 1
         state.counts["waiting"] += 1
         state.runs += 1
@@ -96,7 +96,7 @@ class Progress:
         self._waiting[run_id] = None
 
     def recall(
-        self, run_id: str, status: str, curve: Sequence[float | None], seconds: float | None, epochs_run: int
+        self, run_id: str, status: RunState, curve: Sequence[float | None], seconds: float | None, epochs_run: int
     ) -> None:
         """Take note of a run that was settled before, from its row in the store; optional.
 
@@ -121,7 +121,7 @@ class Progress:
     def mirror(
         self,
         run_id: str,
-        state: str,
+        state: RunState,
         *,
         epochs_done: int,
         curve: Sequence[float | None],
@@ -145,7 +145,7 @@ class Progress:
         run.curve, run.seen = list(curve), max(run.seen, len(curve))
         self.heard = heard if self.heard is None else max(self.heard, heard)
 
-    def put(self, run_id: str, state: str, reason: str = "", at: float = 0.0) -> None:
+    def put(self, run_id: str, state: RunState, reason: str = "", at: float = 0.0) -> None:
         """Put a run into a state, as another session or the store has told; `at`: when it failed."""
         if self.runs[run_id].state != state or state == "failed":
             self._move(run_id, state)
@@ -153,20 +153,32 @@ class Progress:
             self.runs[run_id].reason = clean(reason)
             self.failures[run_id] = at
 
-    def started(self, run_id: str, where: str = "") -> None:
-        """Take note that a worker has a run."""
+    def handle(self, event: Event) -> None:
+        """Take note of an event."""
+        match event:
+            case RunStarted(run_id, where):
+                self._started(run_id, where)
+            case EpochEnded(run_id, row):
+                self._epoch_ended(run_id, row)
+            case RunRetried(run_id, reason, seconds):
+                self._retried(run_id, reason, seconds)
+            case RunEnded(run_id, state, reason):
+                self._ended(run_id, state, reason)
+            case Notice(text):
+                self.note(text)
+
+    def _started(self, run_id: str, where: str) -> None:
         run = self.runs[run_id]
         run.attempts += 1
         run.where, run.reason, run.measured = clean(where), "", False
         run.began = run.heard = self.heard = self.clock()
         self._move(run_id, "running")
 
-    def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
-        """Take note of a completed epoch."""
+    def _epoch_ended(self, run_id: str, row: Mapping[str, Any]) -> None:
         run = self.runs[run_id]
         arm = self.arms[run.arm]
         now = self.clock()
-        if run.state in _OVER:  # told late: how it ended counts
+        if run.state in ENDED:  # told late: how it ended counts
             return
         if run.state != "running":
             self._move(run_id, "running")
@@ -187,33 +199,23 @@ class Progress:
         run.epochs_done, run.accuracy, run.heard = number, accuracy, now
         self.heard = now
 
-    def ended(self, run_id: str, end: str) -> None:
-        """Take note of how an attempt ended: one of `STATES`, or unshared."""
-        run = self.runs[run_id]
+    def _ended(self, run_id: str, state: RunState, reason: str) -> None:
         self.heard = self.clock()
-        if end == "unshared":
-            self._fail(run_id, _UNSHARED)
+        if state == "failed":
+            self._fail(run_id, reason)
             return
-        if end in ENDS and run.attempts:
+        run = self.runs[run_id]
+        if state in SETTLED and run.attempts:
             self.arms[run.arm].pace.lengths.add(run.epochs_done)
-        if end == "failed":
-            self._fail(run_id, run.reason)
-            return
-        self._move(run_id, end)
+        self._move(run_id, state)
 
-    def again(self, run_id: str, reason: str, seconds: float) -> None:
-        """Take note that an attempt ended through infrastructure and is repeated from its checkpoint."""
+    def _retried(self, run_id: str, reason: str, seconds: float) -> None:
         self.repeated += 1
         self.heard = self.clock()
-        self._move(run_id, "again")
+        self._move(run_id, "retrying")
         self.runs[run_id].reason = clean(reason)
         wait = f" in {duration(seconds)}" if seconds >= 1 else ""
         self.note(f"{self.label(run_id)}: tried again{wait}: {reason}")
-
-    def died(self, run_id: str, reason: str) -> None:
-        """Take note that a run was given up."""
-        self.heard = self.clock()
-        self._fail(run_id, reason)
 
     def note(self, text: str) -> None:
         """Keep a message for people."""
@@ -237,7 +239,7 @@ class Progress:
     @property
     def settled(self) -> int:
         """Number of settled runs."""
-        return sum(self.counts[state] for state in ENDS)
+        return sum(self.counts[state] for state in SETTLED)
 
     def seconds_left(self) -> float | None:
         """Return the expected seconds to the end of this session; None before anything is known of the pace."""
@@ -277,7 +279,7 @@ class Progress:
         self.seconds_left()
         return self._run_left(self.runs[run_id], speeds, self.clock())
 
-    def _run_left(self, run: RunState, speeds: Mapping[str, float], now: float) -> float:
+    def _run_left(self, run: RunProgress, speeds: Mapping[str, float], now: float) -> float:
         speed = speeds[run.arm]
         left = self._epochs_left[run.arm][min(run.epochs_done, run.epochs)] * speed
         if run.measured:
@@ -289,7 +291,7 @@ class Progress:
         self.runs[run_id].reason = clean(reason)
         self.failures[run_id] = time.time()
 
-    def _move(self, run_id: str, state: str) -> None:
+    def _move(self, run_id: str, state: RunState) -> None:
         """Put a run into another state, and every count with it."""
         run = self.runs[run_id]
         arm = self.arms[run.arm]
@@ -297,17 +299,17 @@ class Progress:
         for counts in (self.counts, arm.counts):
             counts[run.state] -= 1
             counts[state] += 1
-        if state in ENDS:
+        if state in SETTLED:
             arm.epochs_done += run.epochs - run.epochs_done
             run.epochs_done = run.epochs
-        elif run.state in ENDS:  # told of anew, as by a repetition
+        elif run.state in SETTLED:  # told of anew, as by a repetition
             arm.epochs_done -= run.epochs_done
             run.epochs_done = 0
         if state == "waiting":
             self._waiting[run_id] = None
         else:
             self._waiting.pop(run_id, None)
-        if state in ("running", "again"):
+        if state in ("running", "retrying"):
             self.active[run_id] = None
         else:
             self.active.pop(run_id, None)

@@ -12,17 +12,18 @@ from typing import Literal
 from rich.console import Console
 
 from ablations.execution.capacity import accelerators, types_of_seeds
+from ablations.execution.events import Notice
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.ray.executor import RayExecutor
 from ablations.execution.run_task import paused_at, settle_as_pruned, tasks
-from ablations.execution.scheduler import Queue, in_order
+from ablations.execution.scheduler import Scheduler, in_order
 from ablations.execution.signals import Stop
 from ablations.execution.task import Task
 from ablations.planning import plan as planning
 from ablations.planning.plan import Plan
-from ablations.progress import Outline, Progress, Sight
+from ablations.progress import Outline, Progress, ProgressReporter
 from ablations.sessions import sequential_looks
-from ablations.sessions.coordinator import Desk, Watcher
+from ablations.sessions.coordinator import Coordinator
 from ablations.sessions.registration import prepare, refuse_another_study, register
 from ablations.sessions.remembered_shares import remembered
 from ablations.sessions.result import Session
@@ -30,7 +31,7 @@ from ablations.spec.resources import Resources, idle_gpus
 from ablations.spec.study import StudyFile, read_study
 from ablations.store import ResultStore
 from ablations.trackers.base import refuse_unusable
-from ablations.trackers.subscriber import trackings
+from ablations.trackers.subscriber import Tracking, trackings
 from aimlib.errors import UsageError
 from aimlib.paths import ObjectPath, Place, place
 from aimlib.records import STUDY_FILE
@@ -136,22 +137,22 @@ def _session(
         # Only now, when nothing speaks against running it, does the study take the place of an earlier version.
         register(plan, store, settled, console, analysis_plan)
         _prune(todo, prune, settled, store)
-        desk = _compute(plan, store, waiting, hands, session, track, stop, console)
+        coordinator = _compute(plan, store, waiting, hands, session, track, stop, console)
     if waiting:
         store.clean()  # of workers that were killed in this session
     store.compact()
     done = store.settled() & set(todo)
-    paused = waiting_there if stop.requested else {**waiting_there, **desk.paused}
-    over = done | set(desk.failed) | set(paused)
+    paused = waiting_there if stop.requested else {**waiting_there, **coordinator.paused}
+    over = done | set(coordinator.failed) | set(paused)
     return Session(
         directory=store.place,
         planned=len(plan.runs),
         settled_before=len(settled & set(todo)),
         computed=len(done - settled),
-        failed=desk.failed,
+        failed=coordinator.failed,
         open=tuple(run_id for run_id in todo if run_id not in over),
         paused=paused,
-        withheld=desk.withheld,
+        withheld=coordinator.withheld,
         interrupted=stop.reason,
         code=stop.code,
     )
@@ -232,38 +233,37 @@ def _compute(
     track: Collection[str],
     stop: Stop,
     console: Console,
-) -> Desk:
-    queue = Queue(waiting, plan.study.spec.resources.max_retries, shares=remembered(store, waiting))
+) -> Coordinator:
+    scheduler = Scheduler(waiting, plan.study.spec.resources.max_retries, shares=remembered(store, waiting))
     slots = max(1, min(len(waiting), hands.parallel))
-    state = Progress(Outline.of(plan), store.settled(), parallel=slots, resources=hands.takes, totals=hands.totals)
-    sight = Sight(state, console, store, session)
-    watchers: list[Watcher] = [*trackings(track, plan, _tracking_place(store), sight.note), sight]
-    desk = Desk(store, {task.run_id: task for task in waiting}, queue, stop, session, watchers, console)
+    progress = Progress(Outline.of(plan), store.settled(), parallel=slots, resources=hands.takes, totals=hands.totals)
+    reporter = ProgressReporter(progress, console, store, session)
+    trackers = trackings(track, plan, _tracking_place(store), lambda text: reporter.handle(Notice(text)))
+    subscribers: list[ProgressReporter | Tracking] = [reporter, *trackers]
+    todo = {task.run_id: task for task in waiting}
+    coordinator = Coordinator(store, todo, scheduler, stop, session, subscribers, console)
     if not waiting:
-        return desk
-    try:
-        for each in watchers:
-            each.start()
-        for text in _to_know(hands.resources, queue):
-            desk.note(text)
+        return coordinator
+    with ExitStack() as stack:
+        stack.callback(store.forget_stop, session)
+        for each in subscribers:  # the reporter ends last: a tracker may still have something to say
+            stack.enter_context(each)
+        for text in _to_know(hands.resources, scheduler):
+            coordinator.handle(Notice(text))
         with stop.gentle():
             while waiting and not stop.requested:
-                hands.execute(queue, desk, stop)
-                waiting = desk.released()
-                queue.add(waiting)
-    finally:
-        for each in watchers:
-            each.stop()
-        store.forget_stop(session)
-    return desk
+                hands.execute(scheduler, coordinator, stop)
+                waiting = coordinator.released()
+                scheduler.add(waiting)
+    return coordinator
 
 
-def _to_know(resources: Iterable[Resources], queue: Queue) -> list[str]:
+def _to_know(resources: Iterable[Resources], scheduler: Scheduler) -> list[str]:
     """Return what is to be said of GPUs before runs begin."""
     idle = dict.fromkeys(text for wanted in resources if (text := idle_gpus(wanted)) is not None)
     grown = [
         f"runs of {arm} begin with {share:g} of a GPU, as they were out of memory with less before"
-        for arm, share in queue.shares.items()
+        for arm, share in scheduler.shares.items()
     ]
     return [*idle, *grown]
 

@@ -1,4 +1,4 @@
-"""`Tracking`: the listener that passes a session's events to its trackers, in a thread of its own."""
+"""`Tracking`: the subscriber that passes a session's events to its trackers, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablations.execution.events import EpochEnded, Event, RunEnded, RunStarted
 from ablations.trackers.base import RunInfo, Tracker, refuse_unusable, tracker_class
 from ablations.trackers.disclosure import metrics, options
 from ablations.trackers.ledger import Ledger
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 
 FOLDER = "tracking"
 _MOST_WAITING = 100_000
-_PATIENCE = 60.0
-_LEFT = ("held", "paused", "unshared")
+_STOP_TIMEOUT_S = 60.0
 
 
 class Tracking:
@@ -48,7 +48,7 @@ class Tracking:
         self._runs = {run.run_id: run for run in plan.runs}
         self._events: queue.Queue[tuple[str, tuple[Any, ...]] | None] = queue.Queue(_MOST_WAITING)
         self._thread: threading.Thread | None = None
-        self._off = threading.Event()
+        self._disabled = threading.Event()
 
     def start(self) -> None:
         """Begin to write."""
@@ -59,47 +59,42 @@ class Tracking:
         """Write what has gathered, for at most a minute, and end."""
         if self._thread is None:
             return
-        if not self._off.is_set():
+        if not self._disabled.is_set():
             with contextlib.suppress(queue.Full):
-                self._events.put(None, timeout=_PATIENCE)
-        self._thread.join(_PATIENCE)
+                self._events.put(None, timeout=_STOP_TIMEOUT_S)
+        self._thread.join(_STOP_TIMEOUT_S)
         if self._thread.is_alive():
-            self._switch_off(f"has not written everything within {_PATIENCE:.0f} s")
+            self._disable(f"has not written everything within {_STOP_TIMEOUT_S:.0f} s")
         self._thread = None
 
-    def began(self, run_id: str, where: str = "") -> None:
-        """A worker has a run; where it is stays here."""
-        self._tell("began", run_id)
+    def __enter__(self) -> Tracking:
+        self.start()
+        return self
 
-    def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
-        """An epoch of a run is complete."""
-        self._tell("epoch", run_id, int(row["epoch"]), metrics(row))
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
-    def ended(self, run_id: str, end: str) -> None:
-        """An attempt ended."""
-        self._tell("ended", run_id, "held" if end in _LEFT else end)
-
-    def again(self, run_id: str, reason: str, seconds: float) -> None:
-        """An attempt is repeated: the run stays open."""
-
-    def died(self, run_id: str, reason: str) -> None:
-        """A run was given up."""
-        self._tell("ended", run_id, "failed")
-
-    def note(self, text: str) -> None:
-        """Messages are for people who look at this study."""
+    def handle(self, event: Event) -> None:
+        """Pass an event of a run on to the tracker's thread; notices are for people who watch this study."""
+        match event:
+            case RunStarted(run_id):  # where it runs stays here
+                self._tell("started", run_id)
+            case EpochEnded(run_id, row):
+                self._tell("epoch", run_id, int(row["epoch"]), metrics(row))
+            case RunEnded(run_id, state):
+                self._tell("ended", run_id, "held" if state == "paused" else state)
 
     def _tell(self, event: str, *arguments: Any) -> None:
-        if self._off.is_set():
+        if self._disabled.is_set():
             return
         try:
             self._events.put_nowait((event, arguments))
         except queue.Full:
-            self._switch_off(f"is more than {_MOST_WAITING:,} events behind")
+            self._disable(f"is more than {_MOST_WAITING:,} events behind")
 
-    def _switch_off(self, why: str) -> None:
-        if not self._off.is_set():
-            self._off.set()
+    def _disable(self, why: str) -> None:
+        if not self._disabled.is_set():
+            self._disabled.set()
             self._note(f"--track {self.name} {why}: switched off; the study and its own results are unharmed")
 
     def _work(self) -> None:
@@ -111,12 +106,12 @@ class Tracking:
                 Ledger(self._folder / "epochs" / self.name),
                 self._info,
             )
-            while not self._off.is_set() and (event := self._events.get()) is not None:
+            while not self._disabled.is_set() and (event := self._events.get()) is not None:
                 name, arguments = event
                 getattr(worker, name)(*arguments)
             worker.close()
         except Exception as error:  # noqa: BLE001 -- whatever a tracker does, the study goes on
-            self._switch_off(f"failed ({type(error).__name__}: {error})")
+            self._disable(f"failed ({type(error).__name__}: {error})")
 
     def _info(self, run_id: str) -> RunInfo:
         run = self._runs[run_id]
@@ -130,14 +125,14 @@ class _Worker:
         self._tracker, self._ledger, self._info = tracker, ledger, info
         self._open: dict[str, tuple[RunInfo, int]] = {}
 
-    def began(self, run_id: str) -> None:
+    def started(self, run_id: str) -> None:
         if run_id not in self._open:
             run, last = self._info(run_id), self._ledger.last(run_id)
             self._tracker.started(run, resumed=last > 0)
             self._open[run_id] = run, last
 
     def epoch(self, run_id: str, number: int, values: Mapping[str, float]) -> None:
-        self.began(run_id)
+        self.started(run_id)
         run, last = self._open[run_id]
         if number > last:
             self._tracker.epoch(run, number, values)
@@ -153,7 +148,7 @@ class _Worker:
 
 
 def trackings(names: Iterable[str], plan: Plan, directory: Path, note: Callable[[str], None]) -> list[Tracking]:
-    """Return a listener per tracker, each name once.
+    """Return a subscriber per tracker, each name once.
 
     Raises
     ------

@@ -81,43 +81,35 @@ class Scheduling(RayExecutor):
         return Nothing
 
 
-class Listener:
-    """Tells the queue what ended, and nobody else anything."""
+class Coordinator:
+    """Tells the scheduler what ended, and nobody else anything."""
 
-    def __init__(self, queue: Any) -> None:
-        self.queue = queue
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
 
-    def ended(self, run_id: str, ending: Any) -> None:
-        """An attempt ended."""
-        self.queue.ended(run_id, ending)
+    def handle(self, event: Any) -> None:
+        """Pass the end of an attempt on."""
+        from ablations.execution.events import AttemptEnded
 
-    def died(self, run_id: str, cause: str, blame: Any) -> None:
-        """A worker is gone."""
-        raise RuntimeError(cause)
-
-    def began(self, run_id: str, where: str) -> None:
-        """A worker has a run."""
-
-    def note(self, text: str) -> None:
-        """Nobody reads it."""
-
-    def tick(self) -> None:
-        """Time passes."""
+        if isinstance(event, AttemptEnded):
+            if event.ending.end == "died":
+                raise RuntimeError(event.ending.reason)
+            self.scheduler.ended(event.run_id, event.ending)
 
 
 def schedule(count: int) -> None:
     """Only the executor, on Ray."""
-    from ablations.execution.scheduler import Queue
+    from ablations.execution.scheduler import Scheduler
     from ablations.execution.signals import Stop
     from ablations.execution.task import Task
     from ablations.spec.resources import Resources
 
     config = {"seed": 0, "training": {"epochs": 1}}
     tasks = [Task("", "", "", "arm", f"{number:020x}", "", config, {}, "cpu", 1) for number in range(count)]
-    queue = Queue(tasks, retries=0)
+    scheduler = Scheduler(tasks, retries=0)
     with Scheduling([Resources()]) as executor:
         executor.check()
-        executor.execute(queue, Listener(queue), Stop())
+        executor.execute(scheduler, Coordinator(scheduler), Stop())
 
 
 def run(count: int, folder: Path, executor: Any) -> None:

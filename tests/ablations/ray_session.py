@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ablations.execution.attempts import Blame, Ending
+from ablations.execution.events import AttemptEnded, EpochEnded, ExecutorEvent, Notice, RunStarted
 from ablations.execution.ray.executor import RayExecutor
 from ablations.execution.run_task import tasks
-from ablations.execution.scheduler import Queue
+from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
 from ablations.planning import plan as planning
 from ablations.spec.study import read_study
@@ -23,28 +21,25 @@ from ablations.store import ResultStore
 
 
 class Printer:
-    def __init__(self, queue: Queue) -> None:
-        self.queue = queue
+    """A coordinator that prints what it is told, and does what the scheduler decides."""
 
-    def began(self, run_id: str, where: str) -> None:
-        print(json.dumps(["began", run_id, where]), flush=True)
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
 
-    def epoch(self, run_id: str, row: Mapping[str, Any]) -> None:
-        print(json.dumps(["epoch", run_id, dict(row)]), flush=True)
+    def handle(self, event: ExecutorEvent) -> None:
+        match event:
+            case RunStarted(run_id, where):
+                self.say("began", run_id, where)
+            case EpochEnded(run_id, row):
+                self.say("epoch", run_id, dict(row))
+            case AttemptEnded(run_id, ending):
+                self.say("ended", run_id, ending.as_json())
+                self.scheduler.ended(run_id, ending)
+            case Notice(text, run_id):
+                self.say("note", run_id, text)
 
-    def ended(self, run_id: str, ending: Ending) -> None:
-        print(json.dumps(["ended", run_id, ending.as_json()]), flush=True)
-        self.queue.ended(run_id, ending)
-
-    def died(self, run_id: str, cause: str, blame: Blame) -> None:
-        print(json.dumps(["died", run_id, cause]), flush=True)
-        self.queue.died(run_id, blame, cause)
-
-    def note(self, text: str) -> None:
-        print(json.dumps(["note", "", text]), flush=True)
-
-    def tick(self) -> None:
-        """Time passes."""
+    def say(self, *event: object) -> None:
+        print(json.dumps(event), flush=True)
 
 
 plan = planning.plan(read_study(sys.argv[1]))
@@ -52,8 +47,8 @@ store = ResultStore(Path(sys.argv[2]))
 store.write_plan(planning.document(plan))
 todo = tasks(plan, store, list(plan.runs))
 todo[-1] = replace(todo[-1], fingerprint="0" * 20)
-queue = Queue(todo, retries=0)
+scheduler = Scheduler(todo, retries=0)
 with RayExecutor([plan.study.spec.resources]) as executor:
     executor.check()
     print(json.dumps(["parallel", executor.parallel]), flush=True)
-    executor.execute(queue, Printer(queue), Stop())
+    executor.execute(scheduler, Printer(scheduler), Stop())

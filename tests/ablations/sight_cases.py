@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ablations.execution.events import EpochEnded, RunEnded, RunStarted
 from ablations.progress import Outline, Progress
 from ablations.store import ResultStore
 from aimlib.records import EPOCHS, SCHEMA_VERSION, TRIALS, RunRecord
@@ -60,15 +61,15 @@ def large(runs: int = 4000, arms: int = 80, running: int = 64, epochs: int = 50)
     ids = list(shown.runs)
     half = len(ids) * 2 // 5
     for number, each in enumerate(ids[: half + running]):
-        shown.started(each, f"gpu-node-{number % 16:02d}, GPU 0.5")
+        shown.handle(RunStarted(each, f"gpu-node-{number % 16:02d}, GPU 0.5"))
         last = epochs if number < half else draw.randint(1, epochs - 1)
         for epoch in range(1, last + 1):
             clock.now += 0.2
-            shown.epoch(each, row(epoch, 12.0, 0.5 - 0.45 / (1 + epoch / 9)))
+            shown.handle(EpochEnded(each, row(epoch, 12.0, 0.5 - 0.45 / (1 + epoch / 9))))
         if number < half:
-            shown.ended(each, "finished" if draw.random() < 0.97 else "diverged")
+            shown.handle(RunEnded(each, "finished" if draw.random() < 0.97 else "diverged"))
         if number < half and draw.random() < 0.02:
-            shown.died(each, "RuntimeError: CUDA out of memory.\nTried to allocate 2.00 GiB")
+            shown.handle(RunEnded(each, "failed", "RuntimeError: CUDA out of memory.\nTried to allocate 2.00 GiB"))
     return shown, clock
 
 
@@ -146,11 +147,11 @@ def errors(
             found[marks.pop(0)] = ((estimate - truth) / whole, (_division(shown) - truth) / whole)
         clock.now = now
         if event == "began":
-            shown.started(each)
+            shown.handle(RunStarted(each))
         elif event == "epoch":
-            shown.epoch(each, row(epoch, seconds))
+            shown.handle(EpochEnded(each, row(epoch, seconds)))
         else:
-            shown.ended(each, "finished")
+            shown.handle(RunEnded(each, "finished"))
     return found
 
 

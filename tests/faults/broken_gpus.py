@@ -19,11 +19,13 @@ from ray.cluster_utils import Cluster
 from tiny_study import changed, failures, write
 
 import ablations.sessions.launch
-from ablations.execution.attempts import Blame, Ending
+from ablations.execution.attempts import Ending
+from ablations.execution.events import AttemptEnded, EpochEnded, ExecutorEvent, Notice
 from ablations.execution.packing import Slot
 from ablations.execution.ray import placeholders
 from ablations.execution.ray.executor import RayExecutor
-from ablations.execution.scheduler import Over, Queue
+from ablations.execution.retry_policy import Over
+from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
 from ablations.execution.task import Task
 from ablations.spec.resources import Resources
@@ -36,39 +38,35 @@ FAULT = "AcceleratorError: CUDA error: uncorrectable ECC error encountered"
 class Driver:
     """Does what the queue decides, and keeps what it was told."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Scheduler) -> None:
         self.queue = queue
         self.ends: list[Ending] = []
         self.runs: list[dict[str, Any]] = []
         self.over: dict[str, str] = {}
         self.notes: list[str] = []
 
-    def began(self, run_id: str, where: str) -> None:
-        """A worker has a run."""
+    def handle(self, event: ExecutorEvent) -> None:
+        match event:
+            case EpochEnded():
+                raise AssertionError("nothing is trained")
+            case AttemptEnded(run_id, ending):
+                self._ended(run_id, ending)
+            case Notice(text):
+                self.notes.append(text)
 
-    def epoch(self, run_id: str, row: dict[str, Any]) -> None:
-        raise AssertionError("nothing is trained")
-
-    def ended(self, run_id: str, ending: Ending) -> None:
-        self.ends.append(ending)
+    def _ended(self, run_id: str, ending: Ending) -> None:
+        if ending.end == "died":
+            self.notes.append(f"died: {ending.reason}")
+        else:
+            self.ends.append(ending)
         if ending.end == "finished":
             self.runs.append(json.loads(ending.reason))
         self._follow(run_id, self.queue.ended(run_id, ending))
-
-    def died(self, run_id: str, cause: str, blame: Blame) -> None:
-        self.notes.append(f"died: {cause}")
-        self._follow(run_id, self.queue.died(run_id, blame, cause))
 
     def _follow(self, run_id: str, decision: Any) -> None:
         self.notes += decision.notes
         if isinstance(decision, Over):
             self.over[run_id] = decision.state
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def tick(self) -> None:
-        """Time passes."""
 
 
 def executor(broken: Collection[tuple[str, str]], once: str = "", seconds: float = 1.0) -> type[RayExecutor]:
@@ -131,7 +129,7 @@ placeholders.Placeholders = Watched  # type: ignore[misc]
 
 def session(tasks: list[Task], kind: type[RayExecutor], isolation: Literal["actor", "process"] = "actor") -> Any:
     held.clear()
-    queue, stop = Queue(tasks, retries=0), Stop()
+    queue, stop = Scheduler(tasks, retries=0), Stop()
     driver = Driver(queue)
     sizes = {(each.gpus, each.threads) for each in tasks}
     resources = [Resources(gpus=gpus, cpus=cpus, isolation=isolation) for gpus, cpus in sizes]

@@ -10,9 +10,10 @@ from typing import Any
 import ray._private.services as services
 from ray.cluster_utils import Cluster
 
-from ablations.execution.attempts import Blame, Ending
+from ablations.execution.attempts import Ending
+from ablations.execution.events import AttemptEnded, EpochEnded, ExecutorEvent
 from ablations.execution.ray.executor import RayExecutor
-from ablations.execution.scheduler import Queue
+from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
 from ablations.execution.task import Task
 from ablations.spec.resources import Resources
@@ -23,29 +24,19 @@ SHARES = {"half": 0.5, "whole": 1.0, "none": 0.0}
 
 
 class Driver:
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Scheduler) -> None:
         self.queue = queue
 
-    def began(self, run_id: str, where: str) -> None:
-        """A worker has a run."""
-
-    def epoch(self, run_id: str, row: dict[str, Any]) -> None:
-        raise AssertionError("nothing is trained")
-
-    def ended(self, run_id: str, ending: Ending) -> None:
-        if ending.end == "finished":
-            print(json.dumps(json.loads(ending.reason)), flush=True)
-        self.queue.ended(run_id, ending)
-
-    def died(self, run_id: str, cause: str, blame: Blame) -> None:
-        print(json.dumps({"died": cause}), flush=True)
-        self.queue.died(run_id, blame, cause)
-
-    def note(self, text: str) -> None:
-        """Nothing is said."""
-
-    def tick(self) -> None:
-        """Time passes."""
+    def handle(self, event: ExecutorEvent) -> None:
+        match event:
+            case EpochEnded():
+                raise AssertionError("nothing is trained")
+            case AttemptEnded(run_id, ending):
+                if ending.end == "finished":
+                    print(json.dumps(json.loads(ending.reason)), flush=True)
+                if ending.end == "died":
+                    print(json.dumps({"died": ending.reason}), flush=True)
+                self.queue.ended(run_id, ending)
 
 
 class Executor(RayExecutor):
@@ -91,7 +82,7 @@ try:
     tasks = (
         [task("half", n) for n in range(6)] + [task("whole", n) for n in range(3)] + [task("none", n) for n in range(3)]
     )
-    queue = Queue(tasks, retries=0)
+    queue = Scheduler(tasks, retries=0)
     with Executor([Resources(gpus=share) for share in SHARES.values()], cluster.address) as executor:
         executor.check()
         executor.execute(queue, Driver(queue), Stop())

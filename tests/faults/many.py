@@ -10,11 +10,12 @@ import resource
 import sys
 import threading
 import time
-from typing import Any
 
-from ablations.execution.attempts import Blame, Ending
+from ablations.execution.attempts import Ending
+from ablations.execution.events import AttemptEnded, EpochEnded, ExecutorEvent, Notice, RunEnded, RunStarted
 from ablations.execution.ray.executor import RayExecutor
-from ablations.execution.scheduler import Queue
+from ablations.execution.retry_policy import Over
+from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
 from ablations.execution.task import Task
 from ablations.progress import Outline, Progress
@@ -24,36 +25,35 @@ from ablations.spec.resources import Resources
 class Driver:
     """The listener of the session: the state that people see, and the times."""
 
-    def __init__(self, queue: Queue, progress: Progress) -> None:
+    def __init__(self, queue: Scheduler, progress: Progress) -> None:
         self.queue, self.progress = queue, progress
         self.ends: dict[str, float] = {}
         self.doubled: list[str] = []
         self.resident: list[float] = []
 
-    def began(self, run_id: str, where: str) -> None:
-        self.progress.started(run_id, where)
-
-    def epoch(self, run_id: str, row: dict[str, Any]) -> None:
-        raise AssertionError("nothing is trained")
+    def handle(self, event: ExecutorEvent) -> None:
+        match event:
+            case EpochEnded():
+                raise AssertionError("nothing is trained")
+            case RunStarted():
+                self.progress.handle(event)
+            case AttemptEnded(run_id, ending):
+                self.ended(run_id, ending)
+            case Notice(text):
+                print(text, file=sys.stderr)
 
     def ended(self, run_id: str, ending: Ending) -> None:
+        decision = self.queue.ended(run_id, ending)
+        if ending.end == "died":
+            return
         if run_id in self.ends:
             self.doubled.append(run_id)
         self.ends[run_id] = time.monotonic()
-        self.progress.ended(run_id, ending.end)
-        self.queue.ended(run_id, ending)
+        assert isinstance(decision, Over), decision
+        self.progress.handle(RunEnded(run_id, decision.state))
         if len(self.ends) % 100 == 0:
             with open("/proc/self/statm") as file:  # noqa: PTH123
                 self.resident.append(int(file.read().split()[1]) * resource.getpagesize() / 2**20)
-
-    def died(self, run_id: str, cause: str, blame: Blame) -> None:
-        self.queue.died(run_id, blame, cause)
-
-    def note(self, text: str) -> None:
-        print(text, file=sys.stderr)
-
-    def tick(self) -> None:
-        """Time passes."""
 
 
 class Executor(RayExecutor):
@@ -80,7 +80,7 @@ def task(number: int) -> Task:
 
 count = int(sys.argv[1])
 tasks = [task(number) for number in range(count)]
-queue = Queue(tasks, retries=0)
+queue = Scheduler(tasks, retries=0)
 outline = Outline("many", {f"arm{n}": 1 for n in range(8)}, tuple((t.run_id, t.arm, t.config["seed"]) for t in tasks))
 driver = Driver(queue, Progress(outline, ()))
 with Executor([Resources()]) as executor:

@@ -1,7 +1,7 @@
 """Computing runs with Ray Tune, on this machine or on a cluster.
 
 Tune is the executor of one session and no more: which runs there are, which are settled and which are tried again is
-decided by our own queue and store, and nothing of Ray's own state is ever read back.
+decided by our own scheduler and store, and nothing of Ray's own state is ever read back.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ablations.execution.attempts import Listener
 from ablations.execution.capacity import Node, Room, fitting, needed, refuse_unfit
+from ablations.execution.events import ExecutorEvent, Subscriber
 from ablations.execution.packing import Slot
 from ablations.execution.ray.connection import Connection
-from ablations.execution.scheduler import Queue
+from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
 from ablations.spec.resources import Resources
 from ablations.store import files
@@ -113,8 +113,8 @@ class RayExecutor:
 
         return Worker
 
-    def execute(self, queue: Queue, listener: Listener, stop: Stop) -> None:
-        """Compute what the queue gives out, as much at once as fits; return when it is exhausted or the session ends.
+    def execute(self, scheduler: Scheduler, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> None:
+        """Compute what the scheduler gives out, as much at once as fits, until it is exhausted or the session ends.
 
         Runs that are left unheard of were cut off: the nodes are gone, or a grace period is over.
         """
@@ -122,22 +122,24 @@ class RayExecutor:
 
         from ablations.execution.ray.gpu_usage import Usage  # noqa: PLC0415
         from ablations.execution.ray.placeholders import Placeholders  # noqa: PLC0415
-        from ablations.execution.ray.tune_adapter import Feed, Relay, StopAll  # noqa: PLC0415
+        from ablations.execution.ray.tune_adapter import SessionStopper, TaskSearcher, TuneCallback  # noqa: PLC0415
 
         limits = self.resources[0]
         stall = limits.stall_minutes * 60
-        stopper = StopAll()
+        stopper = SessionStopper()
         room = Room(self.resources, self._by_id, spare=0 if self.address is None else 1)
         placeholders = Placeholders(min((wanted.gpus for wanted in self.resources if wanted.gpus), default=1.0))
         usage = Usage(placeholders, self._names)
         # Tune would start one worker after the other, each only when the one before has imported all it needs.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.runs)
-        relay = Relay(queue, listener, stop, stopper, room, usage, grace=limits.grace_seconds, stall=stall)
+        callback = TuneCallback(
+            scheduler, coordinator, stop, stopper, room, usage, grace=limits.grace_seconds, stall=stall
+        )
         with scratch() as folder, contextlib.closing(placeholders):
             tuner = tune.Tuner(
                 self.worker(),
                 tune_config=tune.TuneConfig(
-                    search_alg=Feed(queue, relay, stall_seconds=stall),
+                    search_alg=TaskSearcher(scheduler, callback, stall_seconds=stall),
                     num_samples=-1,
                     reuse_actors=limits.isolation == "actor",
                     trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -146,7 +148,7 @@ class RayExecutor:
                     name=folder.name,
                     storage_path=str(folder.parent),
                     verbose=0,
-                    callbacks=[relay],
+                    callbacks=[callback],
                     stop=stopper,
                     failure_config=tune.FailureConfig(max_failures=0),
                     # Runs keep their own state; asked for another, a worker would die of it instead of going on.

@@ -1,4 +1,4 @@
-"""Between Tune and our queue: what Tune asks for next, and what it tells."""
+"""Between Tune and our scheduler: what Tune asks for next, and what it tells."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from ablations.execution.attempts import Ending, Listener, blame_of_death
+from ablations.execution.attempts import Ending, ending_of_death
 from ablations.execution.capacity import Room, holds
+from ablations.execution.events import TICK, AttemptEnded, EpochEnded, ExecutorEvent, Notice, RunStarted, Subscriber
 from ablations.execution.ray.draining import is_draining
 from ablations.execution.ray.gpu_usage import Usage
-from ablations.execution.scheduler import Fit, Queue
+from ablations.execution.scheduler import Fit, Scheduler
 from ablations.execution.signals import Stop
 from ablations.execution.task import Task, as_json
 from aimlib.errors import counted
 
 _NODES = 5.0
 """Seconds between two looks at which nodes are alive."""
-_LONGEST = 300
-"""Characters of a cause that are shown."""
 _SLACK = 2.0
 """A driver waits so many times longer than a worker before it takes a silent run for hanging."""
 
@@ -33,29 +32,29 @@ _SLACK = 2.0
 _NOTHING: dict[str, Any] = {}
 
 
-class Feed(Searcher):  # type: ignore[misc]
-    """Gives Tune the tasks of the queue, one at a time, when it has room for one."""
+class TaskSearcher(Searcher):  # type: ignore[misc]
+    """Gives Tune the tasks of the scheduler, one at a time, when it has room for one."""
 
-    def __init__(self, queue: Queue, relay: Relay, stall_seconds: float) -> None:
+    def __init__(self, scheduler: Scheduler, callback: TuneCallback, stall_seconds: float) -> None:
         super().__init__(metric=None, mode=None)
-        self._queue, self._relay, self._stall = queue, relay, stall_seconds
+        self._scheduler, self._callback, self._stall = scheduler, callback, stall_seconds
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next task; None where none is ready or there is no room; FINISHED where none will be.
 
         For a trial that it is given, Tune asks for a worker, also where one is about to become free.
         """
-        self._relay.watch()  # Tune sleeps in here while nothing is running
-        task = self._queue.next(self._relay.fit)
+        self._callback.watch()  # Tune sleeps in here while nothing is running
+        task = self._scheduler.next(self._callback.fit)
         if task is not None:
             content, bundle = json.dumps(as_json(task)), bundle_of(task)
-            self._relay.gave(task.run_id, bundle)
+            self._callback.gave(task.run_id, bundle)
             given = {"task": content, "resources": json.dumps(bundle), "stall_seconds": self._stall}
-            return given | {"left_out": json.dumps(self._relay.left_out)}
-        return str(Searcher.FINISHED) if self._queue.exhausted else None
+            return given | {"left_out": json.dumps(self._callback.left_out)}
+        return str(Searcher.FINISHED) if self._scheduler.exhausted else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: endings come through the relay."""
+        """Nothing: endings come through `TuneCallback`."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing is kept: the store is the truth."""
@@ -73,7 +72,7 @@ def bundle_of(task: Task) -> dict[str, float]:
     return bundle | ({f"accelerator_type:{task.accelerator}": 0.001} if task.accelerator else {})
 
 
-class StopAll(tune.Stopper):  # type: ignore[misc]
+class SessionStopper(tune.Stopper):  # type: ignore[misc]
     """Ends a session at once when it is told to."""
 
     def __init__(self) -> None:
@@ -88,8 +87,8 @@ class StopAll(tune.Stopper):  # type: ignore[misc]
         return self.now
 
 
-class Relay(tune.Callback):  # type: ignore[misc]
-    """Passes on to a listener what Tune tells, and watches over nodes and workers.
+class TuneCallback(tune.Callback):  # type: ignore[misc]
+    """Passes on to the coordinator what Tune tells, and watches over nodes and workers.
 
     Parameters
     ----------
@@ -101,17 +100,23 @@ class Relay(tune.Callback):  # type: ignore[misc]
 
     def __init__(
         self,
-        queue: Queue,
-        listener: Listener,
+        scheduler: Scheduler,
+        coordinator: Subscriber[ExecutorEvent],
         stop: Stop,
-        stopper: StopAll,
+        stopper: SessionStopper,
         room: Room,
         usage: Usage,
         *,
         grace: float,
         stall: float,
     ) -> None:
-        self._queue, self._listener, self._stop, self._stopper, self._room = queue, listener, stop, stopper, room
+        self._scheduler, self._coordinator, self._stop, self._stopper, self._room = (
+            scheduler,
+            coordinator,
+            stop,
+            stopper,
+            room,
+        )
         self._usage = usage
         self._grace, self._stall = grace, stall
         self._heard: dict[str, float] = {}
@@ -130,11 +135,11 @@ class Relay(tune.Callback):  # type: ignore[misc]
         for event in result.get("events", ()):
             if "began" in event:
                 self._usage.has(run_id, event.get("slots", ()))
-                self._listener.began(run_id, event["began"])
+                self._coordinator.handle(RunStarted(run_id, event["began"]))
             elif "epoch" in event:
-                self._listener.epoch(run_id, event["epoch"])
+                self._coordinator.handle(EpochEnded(run_id, event["epoch"]))
             elif "notice" in event:
-                self._listener.notice(run_id, event["notice"])
+                self._coordinator.handle(Notice(event["notice"], run_id))
             elif "ended" in event:
                 self._ended(run_id, Ending(**event["ended"]))
 
@@ -143,13 +148,13 @@ class Relay(tune.Callback):  # type: ignore[misc]
         run_id = _run_id(trial)
         was_heard = run_id in self._heard
         self._forget(run_id)
-        if run_id in self._queue.running:
+        if run_id in self._scheduler.running:
             if not was_heard and self._spent:
                 self._spent -= 1
-                self._listener.ended(run_id, Ending("not_begun", "its worker was not to take another run"))
-                return
-            report = report_of_death(trial)
-            self._listener.died(run_id, cause_of_death(report), blame_of_death(report))
+                ending = Ending("not_begun", "its worker was not to take another run")
+            else:
+                ending = ending_of_death(report_of_death(trial))
+            self._coordinator.handle(AttemptEnded(run_id, ending))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Watch, and keep Tune from holding on to all that has ended."""
@@ -160,13 +165,13 @@ class Relay(tune.Callback):  # type: ignore[misc]
         self._spent += ending.process_spent
         ending = replace(ending, device=self._usage.named(run_id, ending.device))
         self._forget(run_id)
-        self._listener.ended(run_id, ending)
+        self._coordinator.handle(AttemptEnded(run_id, ending))
         if self._leave_out():
-            self._listener.note(self._room.gpus())
+            self._coordinator.handle(Notice(self._room.gpus()))
 
     def _leave_out(self) -> bool:
         """Have the GPUs occupied on which nothing more is to begin; return whether they are others than before."""
-        changed = self._usage.leave_out(self._queue.devices.left_out)
+        changed = self._usage.leave_out(self._scheduler.devices.left_out)
         if changed:
             self._room.leave_out(self._usage.left_out)
         return changed
@@ -181,16 +186,16 @@ class Relay(tune.Callback):  # type: ignore[misc]
         return self._room.fit(bundle_of(task), self._usage.running())
 
     def watch(self) -> None:
-        """Let time pass: tick the listener, end what is to end, look after silent workers and dead nodes."""
-        self._listener.tick()
+        """Let time pass: tell the coordinator, end what is to end, look after silent workers and dead nodes."""
+        self._coordinator.handle(TICK)
         self._usage.tick(trapped=any(self._room.fit(bundle, ()) == "never" for bundle in self._given.values()))
-        if stranded := self._queue.stranded(self.fit):
-            self._stop.request(_why(stranded, self._queue))
+        if stranded := self._scheduler.stranded(self.fit):
+            self._stop.request(_why(stranded, self._scheduler))
         if self._stop.requested:
-            self._queue.halt()
+            self._scheduler.halt()
             late = self._stop.urgent and time.monotonic() - self._stop.since > self._grace
             # Runs that wait for a worker have nothing to save.
-            if late or not any(run_id in self._heard for run_id in self._queue.running):
+            if late or not any(run_id in self._heard for run_id in self._scheduler.running):
                 self._stopper.now = True
         if time.monotonic() - self._looked >= _NODES:
             self._looked = time.monotonic()
@@ -209,14 +214,15 @@ class Relay(tune.Callback):  # type: ignore[misc]
             if not any(holds(node["Resources"], bundle) for node in nodes):
                 del self._given[run_id]
                 needs = ", ".join(f"{amount:g} {name}" for name, amount in bundle.items())
-                self._listener.note(f"no node can hold {run_id} any more ({needs}): waiting for one that can")
+                text = f"no node can hold {run_id} any more ({needs}): waiting for one that can"
+                self._coordinator.handle(Notice(text))
         if is_draining():
             self._stop.request("Ray's node on this machine is being shut down", 143, urgent=True)
         alive = {node["NodeID"] for node in nodes}
         if ray.get_runtime_context().get_node_id() in alive or self._stopper.now:
             return
         self._stop.request("Ray's own process on this machine is gone; give the same command again to go on")
-        self._queue.halt()
+        self._scheduler.halt()
         self._stopper.now = True
 
     def _look_at_workers(self) -> None:
@@ -240,13 +246,13 @@ class Relay(tune.Callback):  # type: ignore[misc]
         return (tune.Callback, ())
 
 
-def _why(stranded: list[Task], queue: Queue) -> str:
+def _why(stranded: list[Task], scheduler: Scheduler) -> str:
     """Return why a session ends whose runs fit nowhere but on GPUs that failed."""
-    arms = Counter(arm for run, number in queue.devices.runs().items() for arm in [queue.arm_of(run)] * number)
+    arms = Counter(arm for run, number in scheduler.devices.runs().items() for arm in [scheduler.arm_of(run)] * number)
     faults = ", ".join(f"{arm} {number}" for arm, number in arms.most_common())
     return (
         f"every GPU that could hold the {counted(len(stranded), 'run')} left over failed twice: "
-        f"{queue.devices.described()}; their faults by arm: {faults}. Reset or replace them (nvidia-smi -q -d ECC, "
+        f"{scheduler.devices.described()}; their faults by arm: {faults}. Reset or replace them (nvidia-smi -q -d ECC, "
         f"dmesg), or look at the arm's code where all are of one; the same command goes on from here"
     )
 
@@ -279,9 +285,3 @@ def report_of_death(trial: Any) -> str:
             return file.read()
     except (OSError, TypeError):
         return ""
-
-
-def cause_of_death(report: str) -> str:
-    """Return the gist of such a report in one line."""
-    lines = [line.strip() for line in report.splitlines() if line.strip()]
-    return lines[-1].rpartition("exit detail: ")[2][:_LONGEST] if lines else "Ray gave no reason"

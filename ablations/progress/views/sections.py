@@ -148,7 +148,7 @@ def runs(runs: Sequence[RunPicture], number: int, rows: int, width: int, signs: 
 
 
 def _left(run: RunPicture) -> str:
-    if run.state == "again":
+    if run.state == "retrying":
         return "tried again"
     return "–" if run.left is None else duration(run.left)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ablations.execution.attempts import Ending
 from ablations.execution.device_failures import DeviceFailures
-from ablations.execution.scheduler import Again, Fit, Over, Queue
-from ablations.execution.shares import larger
+from ablations.execution.retry_policy import Over, Retry, larger
+from ablations.execution.scheduler import Fit, Scheduler
 from ablations.execution.task import Task
 
 ECC = "AcceleratorError: CUDA error: uncorrectable ECC error encountered"
@@ -28,16 +28,16 @@ class Clock:
         return self.now
 
 
-def queue_of(*run_ids: str, retries: int = 0) -> tuple[Queue, Clock]:
+def queue_of(*run_ids: str, retries: int = 0) -> tuple[Scheduler, Clock]:
     clock = Clock()
-    return Queue([task(run_id) for run_id in run_ids], retries, clock), clock
+    return Scheduler([task(run_id) for run_id in run_ids], retries, clock), clock
 
 
 def error(device: str) -> Ending:
     return Ending("device_error", ECC, device=device, host="node7", process_spent=True)
 
 
-def lose(queue: Queue, clock: Clock, run_id: str, device: str) -> Again | Over:
+def lose(queue: Scheduler, clock: Clock, run_id: str, device: str) -> Retry | Over:
     """Give out the run, and let it end with a device error a while later."""
     clock.now += 60.0
     given = queue.next()
@@ -49,13 +49,13 @@ def lose(queue: Queue, clock: Clock, run_id: str, device: str) -> Again | Over:
 def test_a_run_goes_on_elsewhere_and_nothing_counts_against_it_or_its_arm() -> None:
     queue, clock = queue_of("a", "b", "c", retries=0)
     first = lose(queue, clock, "a", "GPU-1")
-    assert isinstance(first, Again)
+    assert isinstance(first, Retry)
     assert (first.seconds, first.notes) == (5.0, ())
     assert "goes on elsewhere" in first.reason
     assert queue.next() is not None, "the others need not wait"
     clock.now += 60
     second = queue.ended("b", error("GPU-1"))
-    assert isinstance(second, Again)
+    assert isinstance(second, Retry)
     assert second.notes == (f"GPU-1 on node7 failed twice and is left out: {ECC}",)
     clock.now += 5
     assert [given.run_id for given in iter(queue.next, None)] == ["a", "b", "c"], "the arm is not withheld"
@@ -75,7 +75,7 @@ def test_endings_at_one_moment_on_one_device_are_one_failure() -> None:
     assert len(list(iter(queue.next, None))) == 4
     for run_id in "abcd":
         decision = queue.ended(run_id, error("GPU-1"))
-        assert isinstance(decision, Again)
+        assert isinstance(decision, Retry)
         assert decision.notes == ()
         clock.now += 1.0
     assert not queue.devices.left_out
@@ -88,7 +88,7 @@ def test_endings_at_one_moment_on_one_device_are_one_failure() -> None:
 def test_a_run_that_loses_one_device_after_the_other_is_given_up_and_they_are_used_again() -> None:
     queue, clock = queue_of("a", "b")
     for device in ("GPU-1", "GPU-1", "GPU-2", "GPU-2"):
-        assert isinstance(lose(queue, clock, "a", device), Again)
+        assert isinstance(lose(queue, clock, "a", device), Retry)
     assert set(queue.devices.left_out) == {"GPU-1", "GPU-2"}
     queue.progressed("b")
     over = lose(queue, clock, "a", "GPU-3")
@@ -104,12 +104,12 @@ def test_a_run_that_loses_one_device_after_the_other_is_given_up_and_they_are_us
 def test_a_run_is_not_suspected_where_every_gpu_may_be_broken(others: str) -> None:
     queue, clock = queue_of("a", "b")
     for device in ("GPU-1", "GPU-2", "GPU-3", "GPU-4"):
-        assert isinstance(lose(queue, clock, "a", device), Again)
+        assert isinstance(lose(queue, clock, "a", device), Retry)
         if others == "fail there, too":
             queue.progressed("b")
             clock.now += 60.0
             assert len(list(iter(queue.next, None))) == 2
-            assert isinstance(queue.ended("b", error(device)), Again)
+            assert isinstance(queue.ended("b", error(device)), Retry)
             queue.ended("a", Ending("not_begun", "x"))
     assert len(queue.devices.left_out) == (4 if others == "fail there, too" else 0)
 
@@ -125,7 +125,7 @@ def test_what_another_run_met_as_well_stays_left_out() -> None:
 def test_progress_makes_devices_count_anew() -> None:
     queue, clock = queue_of("a")
     for number in range(10):
-        assert isinstance(lose(queue, clock, "a", f"GPU-{number}"), Again)
+        assert isinstance(lose(queue, clock, "a", f"GPU-{number}"), Retry)
         clock.now += 60
         assert queue.next() is not None
         queue.progressed("a")
@@ -137,7 +137,7 @@ def test_a_worker_that_did_not_begin_counts_nowhere() -> None:
     for _ in range(50):
         assert queue.next() is not None
         decision = queue.ended("a", Ending("not_begun", "it was given GPU-1, which is left out", device="GPU-1"))
-        assert isinstance(decision, Again)
+        assert isinstance(decision, Retry)
         assert decision.seconds >= 5.0, "nothing spins"
         clock.now += decision.seconds
     assert queue.next() is not None
@@ -196,7 +196,7 @@ def test_out_of_memory_on_a_whole_gpu_is_tried_once_more_where_others_held_it() 
     queue, clock = queue_of("a", "b")
     queue.next()
     decision = queue.ended("a", Ending("out_of_memory", "CUDA out of memory", held_by_others=True))
-    assert isinstance(decision, Again)
+    assert isinstance(decision, Retry)
     assert decision.seconds == 30.0
     assert "while others held much" in decision.reason
     clock.now += 30
@@ -210,7 +210,7 @@ def test_out_of_memory_on_a_whole_gpu_is_tried_once_more_where_others_held_it() 
 
 def test_the_first_that_waits_for_room_is_not_passed_by_its_kind() -> None:
     tasks = [task("large"), task("small"), task("other type", accelerator="T4")]
-    queue = Queue(tasks, 0, Clock())
+    queue = Scheduler(tasks, 0, Clock())
     fits: dict[str, Fit] = {"large": "later", "small": "now", "other type": "now"}
 
     def fit(given: Task) -> Fit:
@@ -222,12 +222,12 @@ def test_the_first_that_waits_for_room_is_not_passed_by_its_kind() -> None:
 
 
 def test_one_that_lacks_processors_is_passed_by_nobody() -> None:
-    queue = Queue([task("large"), task("other type", accelerator="T4")], 0, Clock())
+    queue = Scheduler([task("large"), task("other type", accelerator="T4")], 0, Clock())
     assert queue.next(lambda given: "now" if given.run_id == "other type" else "later") is None
 
 
 def test_one_that_fits_on_no_gpu_that_is_left_holds_up_nobody() -> None:
-    queue = Queue([task("large"), task("small")], 0, Clock())
+    queue = Scheduler([task("large"), task("small")], 0, Clock())
     given = queue.next(lambda given: "never" if given.run_id == "large" else "now")
     assert given is not None
     assert given.run_id == "small"

@@ -288,7 +288,7 @@ def test_other_data_than_planned_is_a_failure(study: StudyMaker, tmp_path: Path)
 def test_runs_of_another_process_are_waited_for(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: Path
 ) -> None:
-    monkeypatch.setattr(ablations.sessions.coordinator, "_POLL", 0.05)
+    monkeypatch.setattr(ablations.sessions.coordinator, "_POLL_INTERVAL_S", 0.05)
     directory = tmp_path / "out"
     plan = planning.plan(read_study(study()))
     store = ResultStore(directory)
@@ -305,7 +305,7 @@ def test_runs_of_another_process_are_waited_for(
 def test_a_run_that_another_process_settles_is_not_repeated(
     study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: Path
 ) -> None:
-    monkeypatch.setattr(ablations.sessions.coordinator, "_POLL", 0.05)
+    monkeypatch.setattr(ablations.sessions.coordinator, "_POLL_INTERVAL_S", 0.05)
     directory = tmp_path / "out"
     plan = planning.plan(read_study(study()))
     run_id = plan.runs[0].run_id

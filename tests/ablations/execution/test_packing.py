@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ablations.execution.attempts import Ending
 from ablations.execution.capacity import Room
 from ablations.execution.packing import Packing, Slot
-from ablations.execution.scheduler import Queue
+from ablations.execution.scheduler import Scheduler
 from ablations.execution.task import Task
 from ablations.spec.resources import Resources
 
@@ -111,7 +111,7 @@ def test_runs_of_any_shares_are_given_out_only_where_ray_has_room_and_all_come_t
         Task("", "", "", f"arm{share}", str(number), "", {}, {}, "cuda", 1, share)
         for number, share in enumerate(shares)
     ]
-    queue, ray = Queue(tasks, 0), Ray(gpus)
+    queue, ray = Scheduler(tasks, 0), Ray(gpus)
     room = Room([Resources(gpus=share) for share in shares], {"n": {"CPU": 1000.0, "GPU": float(gpus)}})
     running: dict[str, tuple[float, str]] = {}
     given_out: list[int] = []

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.execution.attempts import Ending, blame_of_death, ending_of, fault_of, is_full
-from ablations.execution.scheduler import Again, Over, Queue, in_order
+from ablations.execution.attempts import Ending, ending_of, ending_of_death, fault_of, is_full
+from ablations.execution.retry_policy import Over, Retry
+from ablations.execution.scheduler import Scheduler, in_order
 from ablations.execution.task import Task
 from ablations.store.files import explained
 from aimlib.errors import StoreError
@@ -32,12 +33,12 @@ class Clock:
         return self.now
 
 
-def queue_of(*tasks: Task, retries: int = 3) -> tuple[Queue, Clock]:
+def queue_of(*tasks: Task, retries: int = 3) -> tuple[Scheduler, Clock]:
     clock = Clock()
-    return Queue(tasks, retries, clock), clock
+    return Scheduler(tasks, retries, clock), clock
 
 
-def names(queue: Queue) -> list[str]:
+def names(queue: Scheduler) -> list[str]:
     found = []
     while (given_task := queue.next()) is not None:
         found.append(given_task.run_id)
@@ -57,7 +58,7 @@ def test_a_dead_worker_is_replaced_after_a_growing_while_and_in_its_place() -> N
     queue, clock = queue_of(task("a"), task("b"), task("c"))
     assert queue.next() is not None
     for delay in (1.0, 2.0, 4.0):
-        assert queue.died("a", "infrastructure", "node gone") == Again(delay, "node gone")
+        assert queue.ended("a", Ending("died", "node gone")) == Retry(delay, "node gone")
         assert not queue.exhausted
         clock.now += delay / 2
         assert [t.run_id for t in iter(queue.next, None)] in (["b", "c"], []), "the others need not wait"
@@ -65,14 +66,14 @@ def test_a_dead_worker_is_replaced_after_a_growing_while_and_in_its_place() -> N
         again = queue.next()
         assert again is not None
         assert again.run_id == "a"
-    over = queue.died("a", "infrastructure", "node gone")
+    over = queue.ended("a", Ending("died", "node gone"))
     assert over == Over("failed", "ended 4 times in a row without progress: node gone", record=True)
 
 
 def test_what_was_begun_is_ended_before_others_begin() -> None:
     queue, clock = queue_of(task("a"), task("b"), task("c"))
     queue.next()
-    queue.died("a", "infrastructure", "x")
+    queue.ended("a", Ending("died", "x"))
     clock.now = 10.0
     assert names(queue) == ["a", "b", "c"]
 
@@ -82,7 +83,7 @@ def test_progress_makes_deaths_count_anew() -> None:
     for _ in range(20):
         assert queue.next() is not None
         queue.progressed("a")
-        assert isinstance(queue.died("a", "infrastructure", "preempted"), Again)
+        assert isinstance(queue.ended("a", Ending("died", "preempted")), Retry)
         clock.now += 100
     assert queue.next() is not None
     assert isinstance(queue.ended("a", Ending("stalled", "no step")), Over)
@@ -94,7 +95,7 @@ def test_out_of_memory_on_a_gpu_asks_for_a_larger_share_for_the_whole_arm() -> N
     queue.next()
     for share in (0.5, 1.0):
         decision = queue.ended("a", Ending("out_of_memory", "CUDA out of memory"))
-        assert isinstance(decision, Again)
+        assert isinstance(decision, Retry)
         assert f"goes on with {share:g}" in decision.reason
         again = queue.next()
         assert again is not None
@@ -114,13 +115,13 @@ def test_out_of_memory_on_a_cpu_is_the_machines_and_is_tried_again() -> None:
     for end in ("out_of_memory", "machine", "stalled"):
         queue, _ = queue_of(task("a"), retries=1)
         queue.next()
-        assert isinstance(queue.ended("a", Ending(end, "x")), Again)  # type: ignore[arg-type]
+        assert isinstance(queue.ended("a", Ending(end, "x")), Retry)  # type: ignore[arg-type]
 
 
 def test_the_hosts_memory_is_not_the_gpus() -> None:
     queue, _ = queue_of(task("a", device="cuda", gpus=1.0))
     queue.next()
-    assert queue.ended("a", Ending("machine", "MemoryError")) == Again(1.0, "MemoryError")
+    assert queue.ended("a", Ending("machine", "MemoryError")) == Retry(1.0, "MemoryError")
 
 
 def test_runs_that_are_out_of_memory_together_all_go_on_with_more() -> None:
@@ -128,9 +129,9 @@ def test_runs_that_are_out_of_memory_together_all_go_on_with_more() -> None:
     queue, _ = queue_of(*tasks)
     assert names(queue) == ["a", "b", "c", "d"]
     for name in "abcd":
-        assert isinstance(queue.ended(name, Ending("out_of_memory", "CUDA out of memory")), Again)
+        assert isinstance(queue.ended(name, Ending("out_of_memory", "CUDA out of memory")), Retry)
     assert {t.run_id: t.gpus for t in iter(queue.next, None)} == dict.fromkeys("abcd", 0.5)
-    assert isinstance(queue.ended("a", Ending("out_of_memory", "CUDA out of memory")), Again)
+    assert isinstance(queue.ended("a", Ending("out_of_memory", "CUDA out of memory")), Retry)
     again = queue.next()
     assert again is not None
     assert again.gpus == 1.0
@@ -141,7 +142,7 @@ def test_deaths_are_not_forgotten_while_another_process_holds_a_run() -> None:
     decisions = []
     for _ in range(3):
         assert queue.next() is not None
-        decisions.append(queue.died("a", "infrastructure", "segfault"))
+        decisions.append(queue.ended("a", Ending("died", "segfault")))
         if isinstance(decisions[-1], Over):
             break
         clock.now += 100
@@ -156,7 +157,7 @@ def test_a_run_that_hung_is_not_taken_up_before_its_process_is_gone() -> None:
     queue, _ = queue_of(task("a"))
     queue.next()
     decision = queue.ended("a", Ending("stalled", "no step"))
-    assert isinstance(decision, Again)
+    assert isinstance(decision, Retry)
     assert decision.seconds >= 5
 
 
@@ -164,7 +165,7 @@ def test_full_storage_is_waited_out_and_never_counts() -> None:
     queue, clock = queue_of(task("a"), retries=0)
     for _ in range(10):
         assert queue.next() is not None
-        assert isinstance(queue.ended("a", Ending("full", "disk full")), Again)
+        assert isinstance(queue.ended("a", Ending("full", "disk full")), Retry)
         clock.now += 100
     queue.hold_back()
     assert queue.next() is None
@@ -237,9 +238,9 @@ def test_whatever_happens_every_run_is_over_once_and_none_runs_twice_at_a_time(
             queue.progressed(run_id)
             continue
         if end == "death":
-            decision = queue.died(run_id, "infrastructure", "gone")
+            decision = queue.ended(run_id, Ending("died", "gone"))
         elif end == "crash":
-            decision = queue.died(run_id, "user", "ImportError")
+            decision = queue.ended(run_id, Ending("died", "ImportError", fault="ImportError"))
         else:
             decision = queue.ended(run_id, Ending(end, fault="f" if end == "failed" else "", device=device))  # type: ignore[arg-type]
         said += [note for note in decision.notes if "is left out" in note]
@@ -274,7 +275,9 @@ def test_seeds_in_their_order_and_the_longest_first_within_one() -> None:
     ],
 )
 def test_whose_doing_a_death_was(report: str, blame: str) -> None:
-    assert blame_of_death(report) == blame
+    ending = ending_of_death(report)
+    assert (ending.end, bool(ending.fault)) == ("died", blame == "user")
+    assert ending.reason
 
 
 def raised(error: BaseException) -> BaseException:

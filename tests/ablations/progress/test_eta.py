@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sight_cases import Clock, Schedule, errors, outline, row, run_id
 
+from ablations.execution.events import EpochEnded, RunEnded, RunStarted
 from ablations.progress import Progress
 from ablations.progress.forecast import makespan
 from ablations.progress.lengths import Lengths
@@ -43,9 +44,9 @@ def test_time_left_in_closed_form() -> None:
     clock = Clock()
     shown = Progress(outline(["slow", "quick"], seeds=3, epochs=4), {run_id(0)}, clock=clock)
     assert shown.seconds_left() is None
-    shown.started(run_id(1))
+    shown.handle(RunStarted(run_id(1)))
     clock.now += 1.5
-    shown.epoch(run_id(1), row(1, seconds=1.0))  # half a second of start-up
+    shown.handle(EpochEnded(run_id(1), row(1, seconds=1.0)))  # half a second of start-up
     # 1 run of `quick` has 3 epochs left; 2 have 4, and 2 of `slow`, of which nothing else is known, with their start.
     assert shown.seconds_left() == pytest.approx(3 * 1.0 + 4 * (4 * 1.0 + 0.5))
     clock.now += 0.4
@@ -53,7 +54,7 @@ def test_time_left_in_closed_form() -> None:
     clock.now += 2.0
     assert shown.seconds_left() == pytest.approx(3 - 1 + 4 * 4.5), "of the epoch under way at most all has passed"
     for number in range(1, 6):
-        shown.ended(run_id(number), "finished")
+        shown.handle(RunEnded(run_id(number), "finished"))
     clock.now += 2.0
     assert shown.seconds_left() == 0
 
@@ -65,7 +66,7 @@ def test_an_arm_that_has_not_run_goes_by_what_was_estimated_or_weighed() -> None
         shown = Progress(
             type(planned)(planned.name, planned.epochs, planned.runs, weights), (), expected=expected, clock=clock
         )
-        shown.epoch(run_id(0), row(1, seconds=4.0))
+        shown.handle(EpochEnded(run_id(0), row(1, seconds=4.0)))
         found = shown.seconds_left()
         assert found is not None
         return found
@@ -80,10 +81,10 @@ def test_an_arm_that_has_not_run_goes_by_what_was_estimated_or_weighed() -> None
 def test_what_lies_between_epochs_is_part_of_the_pace() -> None:
     clock = Clock()
     shown = Progress(outline(["a"], seeds=1, epochs=10), (), clock=clock)
-    shown.started(run_id(0))
+    shown.handle(RunStarted(run_id(0)))
     for epoch in range(1, 6):
         clock.now += 3.0
-        shown.epoch(run_id(0), row(epoch, seconds=2.0))
+        shown.handle(EpochEnded(run_id(0), row(epoch, seconds=2.0)))
     assert shown.arms["a"].pace.epoch.value == pytest.approx((2 + 4 * 3) / 5)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sight_cases import Clock, WatchedStore, document, large, outline, record, row, run_id
 
+from ablations.execution.events import EpochEnded, Notice, RunEnded, RunRetried, RunStarted
 from ablations.progress import Progress
 from ablations.progress.gathering import Gathering
 from ablations.progress.history import History
@@ -57,12 +58,12 @@ def drawn(seen: Picture, history: History | None = None, report: str | None = No
 
 def hostile() -> Picture:
     told = Progress(outline([HOSTILE, "aim"], name=HOSTILE), (), clock=Clock(), totals={HOSTILE: 1.0})
-    told.started(run_id(0), HOSTILE)
-    told.epoch(run_id(0), row(1))
-    told.died(run_id(1), HOSTILE)
-    told.note(HOSTILE)
-    told.started(run_id(2), HOSTILE)
-    told.again(run_id(2), HOSTILE, 3)
+    told.handle(RunStarted(run_id(0), HOSTILE))
+    told.handle(EpochEnded(run_id(0), row(1)))
+    told.handle(RunEnded(run_id(1), "failed", HOSTILE))
+    told.handle(Notice(HOSTILE))
+    told.handle(RunStarted(run_id(2), HOSTILE))
+    told.handle(RunRetried(run_id(2), HOSTILE, 3))
     seen = picture(told, arm_curves=True, run_curves=True)
     failures = tuple(failure.model_copy(update={"traceback": f"{HOSTILE}\n  {HOSTILE}"}) for failure in seen.failures)
     return seen.model_copy(update={"failures": failures, "alerts": (HOSTILE,)})
@@ -115,8 +116,8 @@ def test_it_loads_itself_anew_until_the_study_is_complete() -> None:
     assert found.all("body")[0]["data-refresh"] == "5.0"
     assert {"http-equiv": "refresh", "content": "5"} in found.all("meta"), "without script, too"
     for each in told.runs:
-        told.started(each)
-        told.ended(each, "finished")
+        told.handle(RunStarted(each))
+        told.handle(RunEnded(each, "finished"))
     _, found = drawn(picture(told).model_copy(update={"state": "complete"}), report="report/report.html")
     assert found.all("body")[0]["data-refresh"] == "0"
     assert not found.all("button")

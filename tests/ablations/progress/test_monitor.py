@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from sight_cases import Clock, WatchedStore, document, outline, record, row, run_id
 
+from ablations.execution.events import EpochEnded, Notice, RunEnded, RunRetried, RunStarted
 from ablations.progress import Outline, Progress, snapshot
 from ablations.progress.gathering import Gathering
 from ablations.progress.monitor import watch
@@ -69,11 +70,11 @@ def test_without_a_driver_the_store_tells_what_is_settled(store: WatchedStore) -
 
 def test_a_driver_tells_what_is_running_and_the_store_what_is_settled(store: WatchedStore) -> None:
     driver = Driver(store, "a" * 12, parallel=2, resources={"CPU": 4.0}, totals={"CPU": 8.0})
-    driver.progress.started(run_id(0), "node-1, GPU 0.5")
-    driver.progress.started(run_id(1))
+    driver.progress.handle(RunStarted(run_id(0), "node-1, GPU 0.5"))
+    driver.progress.handle(RunStarted(run_id(1)))
     for epoch, accuracy in ((1, 0.2), (2, 0.4)):
-        driver.progress.epoch(run_id(0), row(epoch, accuracy=accuracy))
-    driver.progress.note("hello")
+        driver.progress.handle(EpochEnded(run_id(0), row(epoch, accuracy=accuracy)))
+    driver.progress.handle(Notice("hello"))
     driver.leave()
     watched, clock = looking(store)
     seen = watched.look()
@@ -90,14 +91,14 @@ def test_a_driver_tells_what_is_running_and_the_store_what_is_settled(store: Wat
     seen = watched.look()
     assert counts(seen, "running", "waiting", "settled") == [1, 4, 1]
     assert seen.arms[0].curve == (0.2, 0.4, 0.5, 0.6), "no epoch counts twice"
-    driver.progress.ended(run_id(0), "finished")
-    driver.progress.ended(run_id(1), "paused")
-    driver.progress.started(run_id(2))
+    driver.progress.handle(RunEnded(run_id(0), "finished"))
+    driver.progress.handle(RunEnded(run_id(1), "paused"))
+    driver.progress.handle(RunStarted(run_id(2)))
     driver.leave()
     clock.now += 5
     seen = watched.look()
     assert counts(seen, "running", "paused", "waiting", "settled") == [1, 1, 3, 1]
-    driver.progress.died(run_id(2), "the node burnt down")
+    driver.progress.handle(RunEnded(run_id(2), "failed", "the node burnt down"))
     driver.leave()
     seen = watched.look()
     assert counts(seen, "running", "failed", "paused") == [0, 1, 1]
@@ -107,9 +108,9 @@ def test_a_driver_tells_what_is_running_and_the_store_what_is_settled(store: Wat
 def test_several_drivers_are_seen_as_one_study(store: WatchedStore) -> None:
     for name, number in (("a" * 12, 0), ("b" * 12, 1)):
         driver = Driver(store, name, parallel=3, resources={"GPU": 1.0}, totals={"GPU": 8.0})
-        driver.progress.started(run_id(number))
-        driver.progress.again(run_id(number), "why", 0)
-        driver.progress.started(run_id(number))
+        driver.progress.handle(RunStarted(run_id(number)))
+        driver.progress.handle(RunRetried(run_id(number), "why", 0))
+        driver.progress.handle(RunStarted(run_id(number)))
         driver.leave(host=f"host-{name[0]}")
     seen = looking(store)[0].look()
     assert counts(seen, "running", "waiting") == [2, 4]
@@ -119,7 +120,7 @@ def test_several_drivers_are_seen_as_one_study(store: WatchedStore) -> None:
 
 def test_a_driver_that_is_silent_may_be_gone(store: WatchedStore) -> None:
     driver = Driver(store, "a" * 12)
-    driver.progress.started(run_id(0))
+    driver.progress.handle(RunStarted(run_id(0)))
     driver.leave(host="head", process=4242)
     watched, clock = looking(store)
     assert watched.look().alerts == ()

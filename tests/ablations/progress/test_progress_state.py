@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sight_cases import Clock, large, outline, row, run_id
 
+from ablations.execution.events import EpochEnded, RunEnded, RunRetried, RunStarted
 from ablations.progress import Outline, Progress, duration
 from ablations.progress.looking import picture
-from ablations.progress.parts import STATES
 from aimlib.errors import StoreError
+from aimlib.records import RUN_STATES
 
 
 @pytest.mark.parametrize(
@@ -59,13 +60,13 @@ def test_the_outline_of_a_plan_and_of_its_document_are_the_same() -> None:
 def test_counts_follow_the_events() -> None:
     shown = Progress(outline(["a", "b"]), {run_id(0), "not planned"})
     assert (shown.before, shown.settled) == (1, 1)
-    shown.started(run_id(1), "node, GPU 0.5")
-    shown.epoch(run_id(1), row(1))
+    shown.handle(RunStarted(run_id(1), "node, GPU 0.5"))
+    shown.handle(EpochEnded(run_id(1), row(1)))
     assert shown.arms["b"].counts["running"] == 1
-    shown.ended(run_id(1), "diverged")
-    shown.started(run_id(2))
-    shown.ended(run_id(2), "failed")
-    shown.ended(run_id(3), "held")
+    shown.handle(RunEnded(run_id(1), "diverged"))
+    shown.handle(RunStarted(run_id(2)))
+    shown.handle(RunEnded(run_id(2), "failed"))
+    shown.handle(RunEnded(run_id(3), "held"))
     assert {state: n for state, n in shown.counts.items() if n} == {
         "finished": 1,
         "diverged": 1,
@@ -73,49 +74,43 @@ def test_counts_follow_the_events() -> None:
         "held": 1,
     }
     assert list(shown.failures) == [run_id(2)]
-    shown.started(run_id(2))
+    shown.handle(RunStarted(run_id(2)))
     assert not shown.failures, "who runs again has not failed"
     assert shown.runs[run_id(2)].attempts == 2
 
 
 def test_late_news_does_not_wake_a_run_that_has_ended() -> None:
     shown = Progress(outline(["a"]), ())
-    shown.started(run_id(0))
-    shown.ended(run_id(0), "finished")
-    shown.epoch(run_id(0), row(4))
+    shown.handle(RunStarted(run_id(0)))
+    shown.handle(RunEnded(run_id(0), "finished"))
+    shown.handle(EpochEnded(run_id(0), row(4)))
     assert shown.runs[run_id(0)].state == "finished"
     assert not shown.active
 
 
 def test_an_attempt_that_is_repeated_is_counted_told_and_shown() -> None:
     shown = Progress(outline(["a"]), ())
-    shown.started(run_id(0))
-    shown.epoch(run_id(0), row(1))
-    shown.epoch(run_id(0), row(2))
-    shown.again(run_id(0), "the node\nwent away", 30.0)
-    assert (shown.repeated, shown.runs[run_id(0)].state) == (1, "again")
+    shown.handle(RunStarted(run_id(0)))
+    shown.handle(EpochEnded(run_id(0), row(1)))
+    shown.handle(EpochEnded(run_id(0), row(2)))
+    shown.handle(RunRetried(run_id(0), "the node\nwent away", 30.0))
+    assert (shown.repeated, shown.runs[run_id(0)].state) == (1, "retrying")
     assert shown.messages[-1][1] == "a, seed 0: tried again in 30 s: the node went away"
     seen = picture(shown)
-    assert (seen.arms[0].running, seen.arms[0].waiting, seen.running[0].state) == (0, 2, "again")
-    shown.started(run_id(0))
-    shown.epoch(run_id(0), row(2))  # from a checkpoint after the first epoch
+    assert (seen.arms[0].running, seen.arms[0].waiting, seen.running[0].state) == (0, 2, "retrying")
+    shown.handle(RunStarted(run_id(0)))
+    shown.handle(EpochEnded(run_id(0), row(2)))  # from a checkpoint after the first epoch
     assert (shown.runs[run_id(0)].epochs_done, shown.arms["a"].epochs_done) == (2, 2)
     assert shown.arms["a"].accuracy(2) == (0.5, 1), "an epoch that is computed twice counts once"
-
-
-def test_a_worker_without_the_directory_is_a_failure_that_says_what_to_do() -> None:
-    shown = Progress(outline(["a"]), ())
-    shown.ended(run_id(0), "unshared")
-    assert "storage that all nodes share" in shown.runs[run_id(0)].reason
 
 
 def test_accuracies_are_compared_after_the_same_epoch_and_are_never_of_test_images() -> None:
     shown = Progress(outline(["a", "b", "c"]), ())
     for epoch, accuracy in ((1, 0.1), (2, 0.4), (3, 0.9)):
-        shown.epoch(run_id(0), row(epoch, accuracy=accuracy))
-    shown.epoch(run_id(1), row(1, accuracy=0.3))
-    shown.epoch(run_id(1), row(2, accuracy=float("nan")))
-    shown.epoch(run_id(3), row(1, accuracy=0.2))
+        shown.handle(EpochEnded(run_id(0), row(epoch, accuracy=accuracy)))
+    shown.handle(EpochEnded(run_id(1), row(1, accuracy=0.3)))
+    shown.handle(EpochEnded(run_id(1), row(2, accuracy=float("nan"))))
+    shown.handle(EpochEnded(run_id(3), row(1, accuracy=0.2)))
     seen = picture(shown, arm_curves=True, run_curves=True)
     assert seen.equal_epoch == 1, "the last epoch that every arm with an accuracy has reached"
     assert [(arm.accuracy, arm.accuracy_runs) for arm in seen.arms] == [(pytest.approx(0.15), 2), (0.3, 1), (None, 0)]
@@ -133,25 +128,25 @@ def test_runs_of_earlier_sessions_count_where_they_are_recalled() -> None:
     assert shown.settled == 1
 
 
-@given(st.lists(st.tuples(st.integers(0, 7), st.sampled_from(STATES), st.integers(1, 4)), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 7), st.sampled_from(RUN_STATES), st.integers(1, 4)), max_size=60))
 def test_counts_are_those_of_the_runs_whatever_happens(events: list[tuple[int, str, int]]) -> None:
     shown = Progress(outline(["a", "b"], seeds=4), {run_id(5)}, clock=Clock())
     for number, state, epoch in events:
         each = run_id(number)
         if state == "running":
-            shown.started(each)
-        elif state == "again":
-            shown.again(each, "why", 1.0)
+            shown.handle(RunStarted(each))
+        elif state == "retrying":
+            shown.handle(RunRetried(each, "why", 1.0))
         elif state == "waiting":
-            shown.epoch(each, row(epoch))
+            shown.handle(EpochEnded(each, row(epoch)))
         else:
-            shown.ended(each, state)
+            shown.handle(RunEnded(each, state))
     runs = shown.runs.values()
     assert +shown.counts == Counter(run.state for run in runs)
     for name, arm in shown.arms.items():
         assert +arm.counts == Counter(run.state for run in runs if run.arm == name)
         assert arm.epochs_done == sum(run.epochs_done for run in runs if run.arm == name)
-    assert set(shown.active) == {each for each, run in shown.runs.items() if run.state in ("running", "again")}
+    assert set(shown.active) == {each for each, run in shown.runs.items() if run.state in ("running", "retrying")}
     assert set(shown.failures) == {each for each, run in shown.runs.items() if run.state == "failed"}
     assert picture(shown).share <= 1
     left = shown.seconds_left()
@@ -163,12 +158,12 @@ def test_an_event_costs_as_much_in_a_study_of_4000_runs_as_in_one_of_40() -> Non
         shown = Progress(outline([f"arm {i}" for i in range(4)], runs // 4, 1000), ())
         draw = random.Random(0)
         for number in range(32):
-            shown.started(run_id(number))
+            shown.handle(RunStarted(run_id(number)))
         best = float("inf")
         for turn in range(5):
             began = time.perf_counter()
             for epoch in range(1, 41):
-                shown.epoch(run_id(draw.randrange(32)), row(turn * 40 + epoch))
+                shown.handle(EpochEnded(run_id(draw.randrange(32)), row(turn * 40 + epoch)))
             best = min(best, time.perf_counter() - began)
         return best
 

@@ -1,4 +1,4 @@
-"""`Sight` as a session's listener: lines where there is no terminal, snapshots for others, harm to nobody."""
+"""`ProgressReporter`: lines where there is no terminal, snapshots for others, harm to nobody."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 from sight_cases import Clock, large, outline, row, run_id
 
-from ablations.progress import Progress, Sight
+from ablations.execution.events import EpochEnded, Notice, RunEnded, RunRetried, RunStarted
+from ablations.progress import Progress, ProgressReporter
 from ablations.progress.looking import picture
 from ablations.progress.snapshot import read, snapshot
 from ablations.progress.views.log import HEARTBEAT, SPACING, LineView
@@ -79,10 +80,10 @@ def test_a_session_without_a_terminal_prints_lines_and_a_dumb_terminal_is_none(m
     for dumb in (False, True):
         monkeypatch.setenv("TERM", "dumb" if dumb else "xterm")
         console, output = plain(terminal=dumb)
-        with Sight(Progress(outline(["a"]), ()), console) as sight:
-            sight.began(run_id(0), "here")
-            sight.epoch(run_id(0), row(1))
-            sight.died(run_id(0), "the process died")
+        with ProgressReporter(Progress(outline(["a"]), ()), console) as reporter:
+            reporter.handle(RunStarted(run_id(0), "here"))
+            reporter.handle(EpochEnded(run_id(0), row(1)))
+            reporter.handle(RunEnded(run_id(0), "failed", "the process died"))
         assert f"a, seed 0 ({run_id(0)}): failed: the process died; 0 of 2 runs settled" in output.getvalue()
         assert "\x1b" not in output.getvalue()
         assert "0.98" not in output.getvalue()
@@ -90,14 +91,14 @@ def test_a_session_without_a_terminal_prints_lines_and_a_dumb_terminal_is_none(m
 
 def test_a_session_on_a_terminal_draws_and_leaves_the_last_state() -> None:
     console, output = plain(terminal=True)
-    sight = Sight(Progress(outline(["aim"]), ()), console)
-    sight.start()
+    reporter = ProgressReporter(Progress(outline(["aim"]), ()), console)
+    reporter.start()
     for number in range(2):
-        sight.began(run_id(number))
-        sight.ended(run_id(number), "finished")
-    sight.again(run_id(1), "the node went away", 5)
-    sight.ended(run_id(1), "finished")
-    sight.stop()
+        reporter.handle(RunStarted(run_id(number)))
+        reporter.handle(RunEnded(run_id(number), "finished"))
+    reporter.handle(RunRetried(run_id(1), "the node went away", 5))
+    reporter.handle(RunEnded(run_id(1), "finished"))
+    reporter.stop()
     last = output.getvalue().rsplit("aim ", 1)[-1]
     assert "2 of 2 runs settled" in output.getvalue()
     assert "2/2" in last
@@ -105,10 +106,10 @@ def test_a_session_on_a_terminal_draws_and_leaves_the_last_state() -> None:
 
 def test_snapshots_beat_and_the_last_one_says_that_the_session_has_ended() -> None:
     store = Snapshots()
-    sight = Sight(Progress(outline(["a"]), ()), plain()[0], store, session="0123456789ab", every=0.02)
-    with sight:
-        sight.began(run_id(0), "node-3, GPU 0.5")
-        sight.epoch(run_id(0), row(1, accuracy=float("nan")))
+    reporter = ProgressReporter(Progress(outline(["a"]), ()), plain()[0], store, session="0123456789ab", every=0.02)
+    with reporter:
+        reporter.handle(RunStarted(run_id(0), "node-3, GPU 0.5"))
+        reporter.handle(EpochEnded(run_id(0), row(1, accuracy=float("nan"))))
         until(lambda: len(store.found) > 3 and store.found[-1]["running"])
     beats = [document["beat"] for document in store.found]
     assert beats == sorted(set(beats))
@@ -122,48 +123,50 @@ def test_snapshots_beat_and_the_last_one_says_that_the_session_has_ended() -> No
 def test_a_snapshot_that_cannot_be_written_is_told_once_and_tried_again() -> None:
     store = Snapshots()
     store.refuse = True
-    sight = Sight(Progress(outline(["a"]), ()), plain()[0], store, every=0.01)
-    with sight:
-        until(lambda: sight.progress.messages)
+    reporter = ProgressReporter(Progress(outline(["a"]), ()), plain()[0], store, every=0.01)
+    with reporter:
+        until(lambda: reporter.progress.messages)
         time.sleep(0.1)
-        assert [text for _, text in sight.progress.messages] == ["no snapshot for `ablate watch`: disk full"]
+        assert [text for _, text in reporter.progress.messages] == ["no snapshot for `ablate watch`: disk full"]
         store.refuse = False
         until(lambda: store.found)
 
 
 def test_a_view_that_cannot_be_drawn_does_not_end_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
     for terminal in (False, True):
-        sight = Sight(Progress(outline(["a"]), ()), plain(terminal=terminal)[0])
-        sight.start()
-        sight.note("hello")
+        reporter = ProgressReporter(Progress(outline(["a"]), ()), plain(terminal=terminal)[0])
+        reporter.start()
+        reporter.handle(Notice("hello"))
         monkeypatch.setattr("ablations.progress.reporter.picture", lambda *_: 1 / 0)
-        sight.stop()
+        reporter.stop()
         monkeypatch.undo()
-        assert sight.progress.messages[0][1] == "hello"
+        assert reporter.progress.messages[0][1] == "hello"
         if terminal:
-            assert "the view cannot be drawn: division by zero" in sight.progress.messages[-1][1]
+            assert "the view cannot be drawn: division by zero" in reporter.progress.messages[-1][1]
 
 
 def test_events_may_come_from_many_threads_while_it_is_drawn() -> None:
     console, _ = plain(terminal=True)
     store = Snapshots()
-    sight = Sight(Progress(outline([f"arm {i}" for i in range(8)], seeds=8, epochs=50), ()), console, store, every=0.01)
+    reporter = ProgressReporter(
+        Progress(outline([f"arm {i}" for i in range(8)], seeds=8, epochs=50), ()), console, store, every=0.01
+    )
 
     def work(part: int) -> None:
         for number in range(part, 64, 4):
-            sight.began(run_id(number))
+            reporter.handle(RunStarted(run_id(number)))
             for epoch in range(1, 51):
-                sight.epoch(run_id(number), row(epoch))
-            sight.ended(run_id(number), "finished")
+                reporter.handle(EpochEnded(run_id(number), row(epoch)))
+            reporter.handle(RunEnded(run_id(number), "finished"))
 
     threads = [threading.Thread(target=work, args=(part,)) for part in range(4)]
-    with sight:
+    with reporter:
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert sight.progress.settled == 64
-    assert not sight.progress.messages
+    assert reporter.progress.settled == 64
+    assert not reporter.progress.messages
 
 
 def test_a_snapshot_of_4000_runs_is_small_and_holds_no_test_accuracy() -> None:

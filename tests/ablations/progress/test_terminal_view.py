@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from sight_cases import Clock, large, outline, row, run_id
 
+from ablations.execution.events import EpochEnded, Notice, RunEnded, RunStarted
 from ablations.progress import Progress
 from ablations.progress.formatting import abbreviated, clip
 from ablations.progress.looking import picture
@@ -46,12 +47,12 @@ def shown(seen: Picture, width: int, height: int, encoding: str = "utf-8") -> li
 def small() -> Progress:
     clock = Clock()
     told = Progress(outline(["baseline", "aim"]), {run_id(0)}, parallel=2, clock=clock, totals={"CPU": 8.0})
-    told.started(run_id(1), "node-1, GPU 0")
+    told.handle(RunStarted(run_id(1), "node-1, GPU 0"))
     clock.now += 3
-    told.epoch(run_id(1), row(3, accuracy=0.51))
-    told.ended(run_id(2), "failed")
-    told.died(run_id(2), "RuntimeError: out of memory")
-    told.note("the disk is nearly full: waiting")
+    told.handle(EpochEnded(run_id(1), row(3, accuracy=0.51)))
+    told.handle(RunEnded(run_id(2), "failed"))
+    told.handle(RunEnded(run_id(2), "failed", "RuntimeError: out of memory"))
+    told.handle(Notice("the disk is nearly full: waiting"))
     return told
 
 
@@ -93,7 +94,7 @@ def test_a_large_study_tells_what_it_leaves_out() -> None:
 
 def test_arms_that_tell_most_come_first() -> None:
     told = Progress(outline([f"arm-{i:02d}" for i in range(40)]), (), clock=Clock())
-    told.died(run_id(38), "why")
+    told.handle(RunEnded(run_id(38), "failed", "why"))
     text = "\n".join(shown(picture(told), 80, 16))
     assert re.search(r"^arm-38 ", text, re.MULTILINE)
 
@@ -102,10 +103,10 @@ def test_arms_that_tell_most_come_first() -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_text(name: str, width: int) -> None:
     told = Progress(outline([name, f"{name}!"]), (), clock=Clock())
-    told.started(run_id(0), name)
-    told.epoch(run_id(0), row(1))
-    told.died(run_id(1), f"reason of {name}")
-    told.note(name)
+    told.handle(RunStarted(run_id(0), name))
+    told.handle(EpochEnded(run_id(0), row(1)))
+    told.handle(RunEnded(run_id(1), "failed", f"reason of {name}"))
+    told.handle(Notice(name))
     lines = shown(picture(told), width, 40)
     text = "\n".join(lines)
     assert max(cell_len(line) for line in lines) <= width
@@ -156,12 +157,12 @@ def test_the_summary_is_one_line() -> None:
     told = Progress(outline(["a", "b"]), (), clock=(clock := Clock()))
     clock.now += 90
     assert summary(picture(told)) == "0 of 4 runs settled, 0 running, 4 waiting, 0 failed, 1 min 30 s so far"
-    told.epoch(run_id(0), row(1, seconds=2.0))
+    told.handle(EpochEnded(run_id(0), row(1, seconds=2.0)))
     assert summary(picture(told)).endswith("1 min 30 s so far, about 30 s left")
     clock.now += 600
     assert "no news of any run for 10 min" in summary(picture(told))
     for each in told.runs:
-        told.ended(each, "finished")
+        told.handle(RunEnded(each, "finished"))
     assert summary(picture(told)) == "4 of 4 runs settled, 0 running, 0 failed, 11 min 30 s so far"
 
 

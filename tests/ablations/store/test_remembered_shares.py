@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ablations.execution.scheduler import Queue
+from ablations.execution.scheduler import Scheduler
 from ablations.execution.task import Task
 from ablations.sessions.remembered_shares import remember, remembered
 from ablations.store import ResultStore
@@ -28,7 +28,7 @@ def test_the_next_session_knows_with_how_much_of_a_gpu_an_arm_goes_on(anywhere: 
     assert remembered(again, [small(share=0.3)]) == {}, "it was never tried"
     assert remembered(again, [small(batch_size=8)]) == {}, "the arm is another one"
     assert remembered(again, [small(share=1.0), Task("", "", "", "c", "b", "", {}, {}, "cpu", 1)]) == {}
-    queue = Queue([small()], 0, shares=remembered(again, [small()]))
+    queue = Scheduler([small()], 0, shares=remembered(again, [small()]))
     given = queue.next()
     assert given is not None
     assert given.gpus == 0.5

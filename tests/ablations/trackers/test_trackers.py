@@ -16,12 +16,14 @@ import pytest
 from sight_cases import run_id
 from tiny_study import TINY, numbers, planned
 
+from ablations.execution.events import EpochEnded, Event, Notice, RunEnded, RunRetried, RunStarted
 from ablations.trackers import RunInfo, Tracker, Tracking, base
 from ablations.trackers.disclosure import HIDDEN, metrics, options
 from ablations.trackers.subscriber import trackings
 from aimlib.component import Frozen, local
 from aimlib.config import RunConfig
 from aimlib.errors import UsageError
+from aimlib.records import RunState
 
 CONFIG = RunConfig.parse({**TINY["base"], "seed": 0})
 HOSTILE = "[red]../../aim[/red] 記憶"
@@ -83,23 +85,23 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
     return Fresh
 
 
-def session(directory: Path, *events: tuple[Any, ...], name: str = "recorder", runs: int = 2) -> list[str]:
+def session(directory: Path, *events: Event, name: str = "recorder", runs: int = 2) -> list[str]:
     """Pass events to a tracker as one session would; return its messages."""
     notes: list[str] = []
     tracking = Tracking(name, plan(runs), directory, notes.append)
     tracking.start()
-    for event, *arguments in events:
-        getattr(tracking, event)(*arguments)
+    for event in events:
+        tracking.handle(event)
     tracking.stop()
     return notes
 
 
 def test_a_run_that_is_resumed_continues_and_doubles_no_epoch(tmp_path: Path, recorder: type[Recorder]) -> None:
     first = run_id(0)
-    epochs = [("epoch", first, row(epoch)) for epoch in range(1, 6)]
-    again = ("again", first, "the node went away", 3.0)
-    session(tmp_path, ("began", first, "host"), *epochs[:3], again, ("began", first, "host"), *epochs[1:4])
-    session(tmp_path, ("began", first), *epochs[2:], ("ended", first, "finished"))
+    epochs = [EpochEnded(first, row(epoch)) for epoch in range(1, 6)]
+    again = RunRetried(first, "the node went away", 3.0)
+    session(tmp_path, RunStarted(first, "host"), *epochs[:3], again, RunStarted(first, "host"), *epochs[1:4])
+    session(tmp_path, RunStarted(first), *epochs[2:], RunEnded(first, "finished"))
     assert recorder.told == [
         ("made", "recorder", "tiny"),
         ("started", first, False),
@@ -112,15 +114,9 @@ def test_a_run_that_is_resumed_continues_and_doubles_no_epoch(tmp_path: Path, re
 
 
 def test_how_a_run_ends(tmp_path: Path, recorder: type[Recorder]) -> None:
-    told = [
-        ("ended", "diverged"),
-        ("died", "the process died"),
-        ("ended", "held"),
-        ("ended", "paused"),
-        ("ended", "stopped"),
-    ]
-    events = [event for i, (name, word) in enumerate(told) for event in (("began", run_id(i)), (name, run_id(i), word))]
-    session(tmp_path, *events, ("ended", run_id(6), "failed"), ("note", "hello"), runs=7)
+    states: tuple[RunState, ...] = ("diverged", "failed", "held", "paused", "stopped")
+    events = [event for i, state in enumerate(states) for event in (RunStarted(run_id(i)), RunEnded(run_id(i), state))]
+    session(tmp_path, *events, RunEnded(run_id(6), "failed"), Notice("hello"), runs=7)
     ends = [event[2] for event in recorder.told if event[0] == "ended"]
     assert ends == ["diverged", "failed", "held", "held", "stopped"], "and nothing of a run that was never begun"
 
@@ -129,9 +125,9 @@ def test_how_a_run_ends(tmp_path: Path, recorder: type[Recorder]) -> None:
 def test_what_raises_is_told_once_and_switched_off(tmp_path: Path, recorder: type[Recorder], trouble: str) -> None:
     recorder.trouble = trouble
     events = [
-        (name, run_id(i), *rest)
-        for i in range(2)
-        for name, *rest in (("began",), ("epoch", row(1)), ("ended", "finished"))
+        event
+        for each in map(run_id, range(2))
+        for event in (RunStarted(each), EpochEnded(each, row(1)), RunEnded(each, "finished"))
     ]
     notes = session(tmp_path, *events)
     unharmed = "switched off; the study and its own results are unharmed"
@@ -141,11 +137,11 @@ def test_what_raises_is_told_once_and_switched_off(tmp_path: Path, recorder: typ
 def test_a_tracker_that_hangs_holds_up_nothing(
     tmp_path: Path, recorder: type[Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ablations.trackers.subscriber._PATIENCE", 0.05)
+    monkeypatch.setattr("ablations.trackers.subscriber._STOP_TIMEOUT_S", 0.05)
     monkeypatch.setattr("ablations.trackers.subscriber._MOST_WAITING", 50)
     recorder.hold = threading.Event()
     began = time.monotonic()
-    notes = session(tmp_path, *[("epoch", run_id(0), row(epoch)) for epoch in range(1, 200)])
+    notes = session(tmp_path, *[EpochEnded(run_id(0), row(epoch)) for epoch in range(1, 200)])
     assert time.monotonic() - began < 5
     recorder.hold.set()
     assert notes == [
@@ -201,15 +197,15 @@ def test_nothing_of_them_is_imported_without_the_option() -> None:
     assert process.stdout == "[]\n"
 
 
-EVENTS = [
-    [("began", run_id(0)), *[("epoch", run_id(0), row(epoch)) for epoch in (1, 2, 3)]],
+EVENTS: list[list[Event]] = [
+    [RunStarted(run_id(0)), *[EpochEnded(run_id(0), row(epoch)) for epoch in (1, 2, 3)]],
     [
-        ("began", run_id(0)),
-        *[("epoch", run_id(0), row(epoch)) for epoch in (2, 3, 4)],
-        ("ended", run_id(0), "finished"),
-        ("began", run_id(1)),
-        ("epoch", run_id(1), row(1)),
-        ("died", run_id(1), "why"),
+        RunStarted(run_id(0)),
+        *[EpochEnded(run_id(0), row(epoch)) for epoch in (2, 3, 4)],
+        RunEnded(run_id(0), "finished"),
+        RunStarted(run_id(1)),
+        EpochEnded(run_id(1), row(1)),
+        RunEnded(run_id(1), "failed", "why"),
     ],
 ]
 """Two sessions, the second of which goes on from a checkpoint after the first epoch."""

@@ -22,11 +22,12 @@ from tiny_study import changed, failures, litter, numbers, planned, write
 
 from ablations.execution.attempts import Ending
 from ablations.execution.capacity import Room
+from ablations.execution.events import AttemptEnded, EpochEnded, ExecutorEvent, Notice, RunStarted, Tick
 from ablations.execution.ray.executor import scratch
 from ablations.execution.ray.gpu_usage import Usage
 from ablations.execution.ray.placeholders import Placeholders
-from ablations.execution.ray.tune_adapter import Feed, Relay, StopAll
-from ablations.execution.scheduler import Queue
+from ablations.execution.ray.tune_adapter import SessionStopper, TaskSearcher, TuneCallback
+from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
 from ablations.execution.task import Task
 from ablations.sessions.launch import run
@@ -34,29 +35,12 @@ from ablations.spec.resources import Resources
 from aimlib.errors import UsageError
 
 
-class Events(list[tuple[Any, ...]]):
-    """A listener that remembers."""
+class Events(list[ExecutorEvent]):
+    """A coordinator that remembers what it is told."""
 
-    def began(self, run_id: str, where: str) -> None:
-        self.append(("began", run_id, where))
-
-    def epoch(self, run_id: str, row: Any) -> None:
-        self.append(("epoch", run_id, row["epoch"]))
-
-    def ended(self, run_id: str, ending: Ending) -> None:
-        self.append(("ended", run_id, ending.end))
-
-    def died(self, run_id: str, cause: str, blame: str) -> None:
-        self.append(("died", run_id, cause, blame))
-
-    def notice(self, run_id: str, text: str) -> None:
-        self.append(("notice", run_id, text))
-
-    def note(self, text: str) -> None:
-        self.append(("note", text))
-
-    def tick(self) -> None:
-        """Time passes."""
+    def handle(self, event: ExecutorEvent) -> None:
+        if not isinstance(event, Tick):
+            self.append(event)
 
 
 def test_what_killed_drivers_left_of_a_session_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,101 +61,103 @@ def test_what_killed_drivers_left_of_a_session_goes(tmp_path: Path, monkeypatch:
     assert set(parent.iterdir()) == {living, elsewhere}
 
 
-def relay_of(events: Events, running: tuple[str, ...], **options: Any) -> tuple[Relay, Stop, StopAll]:
+def callback_of(
+    events: Events, running: tuple[str, ...], halted: list[bool], **options: Any
+) -> tuple[TuneCallback, Stop, SessionStopper]:
     queue = SimpleNamespace(
         running=frozenset(running),
-        halt=lambda: events.append(("halt",)),
+        halt=lambda: halted.append(True),
         stranded=lambda fit: [],
         devices=SimpleNamespace(left_out={}),
     )
-    stop, stopper = Stop(), StopAll()
+    stop, stopper = Stop(), SessionStopper()
     room, usage = Room([Resources()], {"n": {"CPU": 2.0}}), Usage(Placeholders(1.0), {})
     limits = {"grace": 25.0, "stall": 60.0, **options}
-    return Relay(queue, events, stop, stopper, room, usage, **limits), stop, stopper  # type: ignore[arg-type]
+    return TuneCallback(queue, events, stop, stopper, room, usage, **limits), stop, stopper  # type: ignore[arg-type]
 
 
 def trial_of(run_id: str, error_file: Path | None = None) -> SimpleNamespace:
     return SimpleNamespace(config={"task": json.dumps({"run_id": run_id})}, error_file=error_file and str(error_file))
 
 
-def test_the_relay_passes_events_and_is_pickled_without_its_listener(tmp_path: Path) -> None:
+def test_the_callback_passes_events_and_is_pickled_without_its_coordinator(tmp_path: Path) -> None:
     events = Events()
-    relay, _, _ = relay_of(events, ("r1", "r2", "r3", "r4"))
+    callback, _, _ = callback_of(events, ("r1", "r2", "r3", "r4"), [])
     died, raised = tmp_path / "died.txt", tmp_path / "raised.txt"
     died.write_text("Traceback\nray.exceptions.ActorDiedError: x\nThe actor is dead. Worker exit detail: SIGTERM.\n\n")
     raised.write_text("ray.exceptions.RayTaskError(KeyError)\nKeyError: 'x'\n")
     ending = Ending("finished").as_json()
-    relay.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}, {"epoch": {"epoch": 1}}]})
-    relay.on_trial_result(1, [], trial_of("r1"), {"events": [{"notice": "steps run eagerly"}]})
-    relay.on_trial_result(2, [], trial_of("r1"), {"events": [{"alive": True}]})
-    relay.on_trial_result(2, [], trial_of("r1"), {"events": [{"epoch": {"epoch": 2}}, {"ended": ending}]})
-    relay.on_trial_result(2, [], trial_of("r1"), {"done": True})
-    relay.on_trial_error(3, [], trial_of("r2", died))
-    relay.on_trial_error(3, [], trial_of("r3", raised))
-    relay.on_trial_error(3, [], trial_of("r4"))
-    relay.on_trial_error(3, [], trial_of("r5", died))  # its run had ended: nothing to tell
+    callback.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}, {"epoch": {"epoch": 1}}]})
+    callback.on_trial_result(1, [], trial_of("r1"), {"events": [{"notice": "steps run eagerly"}]})
+    callback.on_trial_result(2, [], trial_of("r1"), {"events": [{"alive": True}]})
+    callback.on_trial_result(2, [], trial_of("r1"), {"events": [{"epoch": {"epoch": 2}}, {"ended": ending}]})
+    callback.on_trial_result(2, [], trial_of("r1"), {"done": True})
+    callback.on_trial_error(3, [], trial_of("r2", died))
+    callback.on_trial_error(3, [], trial_of("r3", raised))
+    callback.on_trial_error(3, [], trial_of("r4"))
+    callback.on_trial_error(3, [], trial_of("r5", died))  # its run had ended: nothing to tell
     assert events == [
-        ("began", "r1", "here"),
-        ("epoch", "r1", 1),
-        ("notice", "r1", "steps run eagerly"),
-        ("epoch", "r1", 2),
-        ("ended", "r1", "finished"),
-        ("died", "r2", "SIGTERM.", "infrastructure"),
-        ("died", "r3", "KeyError: 'x'", "user"),
-        ("died", "r4", "Ray gave no reason", "infrastructure"),
+        RunStarted("r1", "here"),
+        EpochEnded("r1", {"epoch": 1}),
+        Notice("steps run eagerly", "r1"),
+        EpochEnded("r1", {"epoch": 2}),
+        AttemptEnded("r1", Ending("finished")),
+        AttemptEnded("r2", Ending("died", "SIGTERM.")),
+        AttemptEnded("r3", Ending("died", "KeyError: 'x'", fault="KeyError: 'x'")),
+        AttemptEnded("r4", Ending("died", "Ray gave no reason")),
     ]
-    copied = pickle.loads(pickle.dumps(relay))
+    copied = pickle.loads(pickle.dumps(callback))
     copied.on_trial_result(1, [], trial_of("r1"), {"events": [{"ended": ending}]})
     assert len(events) == 8
 
 
 def test_a_session_that_is_asked_to_stop_waits_for_those_that_save() -> None:
-    events = Events()
-    relay, stop, stopper = relay_of(events, ("r1", "r2"))
-    relay.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
+    events, halted = Events(), []
+    callback, stop, stopper = callback_of(events, ("r1", "r2"), halted)
+    callback.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
     stop.request("Ctrl-C", 130)
-    relay.watch()
-    assert events[-1] == ("halt",)
+    callback.watch()
+    assert halted
     assert not stopper.stop_all(), "r1 saves its state"
-    relay.on_trial_result(2, [], trial_of("r1"), {"events": [{"ended": Ending("paused").as_json()}]})
-    relay.watch()
+    callback.on_trial_result(2, [], trial_of("r1"), {"events": [{"ended": Ending("paused").as_json()}]})
+    callback.watch()
     assert stopper.stop_all(), "r2 waits for a worker and has nothing to save"
 
 
 def test_after_the_grace_period_nobody_is_waited_for() -> None:
-    relay, stop, stopper = relay_of(Events(), ("r1",), grace=0.0)
-    relay.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
+    callback, stop, stopper = callback_of(Events(), ("r1",), [], grace=0.0)
+    callback.on_trial_result(1, [], trial_of("r1"), {"events": [{"began": "here"}]})
     stop.request("SIGTERM", 143, urgent=True)
     time.sleep(0.01)
-    relay.watch()
+    callback.watch()
     assert stopper.stop_all()
 
 
 def test_ray_is_given_no_more_runs_than_there_is_room_for() -> None:
-    queue = Queue([task_of(f"r{number}") for number in range(4)], retries=0)
+    queue = Scheduler([task_of(f"r{number}") for number in range(4)], retries=0)
     room, usage = Room([Resources()], {"n": {"CPU": 2.0}}), Usage(Placeholders(1.0), {})
-    relay = Relay(queue, Events(), Stop(), StopAll(), room, usage, grace=25.0, stall=60.0)
-    feed = Feed(queue, relay, stall_seconds=60.0)
+    callback = TuneCallback(queue, Events(), Stop(), SessionStopper(), room, usage, grace=25.0, stall=60.0)
+    searcher = TaskSearcher(queue, callback, stall_seconds=60.0)
 
     def ends(run_id: str) -> None:
         ended = {"events": [{"ended": Ending("finished").as_json()}]}
-        relay.on_trial_result(1, [], trial_of(run_id), ended)
+        callback.on_trial_result(1, [], trial_of(run_id), ended)
         queue.ended(run_id, Ending("finished"))
 
-    given = [feed.suggest(str(number)) for number in range(3)]
+    given = [searcher.suggest(str(number)) for number in range(3)]
     assert [json.loads(each["task"])["run_id"] if isinstance(each, dict) else each for each in given] == [
         "r0",
         "r1",
         None,
     ]
     ends("r0")
-    assert isinstance(feed.suggest("3"), dict)
+    assert isinstance(searcher.suggest("3"), dict)
     room.look({"n": {"CPU": 2.0}, "m": {"CPU": 2.0}})  # a node has joined
-    assert isinstance(feed.suggest("4"), dict)
+    assert isinstance(searcher.suggest("4"), dict)
     for run_id in ("r1", "r2", "r3"):
-        assert feed.suggest("5") is None
+        assert searcher.suggest("5") is None
         ends(run_id)
-    assert feed.suggest("6") == "FINISHED"
+    assert searcher.suggest("6") == "FINISHED"
 
 
 def task_of(run_id: str, gpus: float = 0.0) -> Task:
@@ -179,44 +165,42 @@ def task_of(run_id: str, gpus: float = 0.0) -> Task:
 
 
 class Session:
-    """A queue with its feed and relay on a cluster of one node with GPUs, as the executor joins them."""
+    """A scheduler with its searcher and callback on a cluster of one node with GPUs, as the executor joins them."""
 
     def __init__(self, gpus: int, *tasks: Task, spare: int = 0) -> None:
         self.now = 0.0
-        self.queue, self.stop, self.stopper = Queue(tasks, 0, lambda: self.now), Stop(), StopAll()
+        self.queue, self.stop, self.stopper = Scheduler(tasks, 0, lambda: self.now), Stop(), SessionStopper()
         self.events = Events()
-        self.events.ended = self._ended  # type: ignore[method-assign]
-        self.events.died = self._died  # type: ignore[method-assign]
+        self.events.handle = self._handle  # type: ignore[method-assign]
         kinds = [Resources(gpus=task.gpus) for task in tasks]
         self.room = Room(kinds, {"n": {"CPU": 8.0, "GPU": float(gpus)}}, spare)
         self.asked: list[tuple[str, float]] = []
         self.usage = Usage(Placeholders(1.0, self._start, lambda: self.now), {})
-        self.relay = Relay(
+        self.callback = TuneCallback(
             self.queue, self.events, self.stop, self.stopper, self.room, self.usage, grace=25.0, stall=60.0
         )
-        self.feed = Feed(self.queue, self.relay, stall_seconds=60.0)
+        self.searcher = TaskSearcher(self.queue, self.callback, stall_seconds=60.0)
 
     def _start(self, node: str, amount: float) -> Any:
         self.asked.append((node, amount))
         return SimpleNamespace(landed=lambda: None, end=lambda: None)
 
-    def _ended(self, run_id: str, ending: Ending) -> None:
-        self.events.append(("ended", run_id, ending.end))
-        self.events += [("note", note) for note in self.queue.ended(run_id, ending).notes]
-
-    def _died(self, run_id: str, cause: str, blame: Any) -> None:
-        self.events.append(("died", run_id, cause, blame))
-        self.queue.died(run_id, blame, cause)
+    def _handle(self, event: ExecutorEvent) -> None:
+        if isinstance(event, Tick):
+            return
+        self.events.append(event)
+        if isinstance(event, AttemptEnded):
+            self.events += map(Notice, self.queue.ended(event.run_id, event.ending).notes)
 
     def give(self) -> Any:
-        found = self.feed.suggest("x")
+        found = self.searcher.suggest("x")
         return json.loads(found["task"])["run_id"] if isinstance(found, dict) else found
 
     def fails_on(self, run_id: str, gpu: str) -> None:
         self.now += 60.0
         ending = Ending("device_error", "ECC", device=f"GPU-{gpu}", host="h", process_spent=True).as_json()
         events = [{"began": "h", "slots": [["n", gpu]]}, {"ended": ending}]
-        self.relay.on_trial_result(1, [], trial_of(run_id), {"events": events})
+        self.callback.on_trial_result(1, [], trial_of(run_id), {"events": events})
         self.now += 60.0
 
 
@@ -226,7 +210,7 @@ def test_a_gpu_that_failed_twice_is_occupied_and_no_more_runs_are_given_than_fit
     session.fails_on("r0", "0")
     assert session.give() == "r0"
     session.fails_on("r0", "0")
-    notes = [event[1] for event in session.events if event[0] == "note"]
+    notes = [event.text for event in session.events if isinstance(event, Notice)]
     assert notes == [
         "GPU-0 on h failed twice and is left out: ECC",
         "1 of 2 GPUs are used from now on",
@@ -234,8 +218,8 @@ def test_a_gpu_that_failed_twice_is_occupied_and_no_more_runs_are_given_than_fit
     assert session.give() is None, "r1 has the other GPU"
     assert session.asked == [("n", 1.0)], "a placeholder is asked for"
     ended = {"events": [{"ended": Ending("finished").as_json()}]}
-    session.relay.on_trial_result(1, [], trial_of("r1"), ended)
-    config = session.feed.suggest("y")
+    session.callback.on_trial_result(1, [], trial_of("r1"), ended)
+    config = session.searcher.suggest("y")
     assert isinstance(config, dict)
     assert json.loads(config["left_out"]) == [["n", "0"]]
     assert json.loads(config["task"])["left_out"] == ["GPU-0"]
@@ -277,7 +261,7 @@ def test_a_gpu_whose_driver_forgets_its_name_stays_the_same() -> None:
     assert session.give() == "r0"
     nameless = Ending("device_error", "lost", device="GPU 0 of h (node n)", host="h", process_spent=True).as_json()
     events = [{"began": "h", "slots": [["n", "0"]]}, {"ended": nameless}]
-    session.relay.on_trial_result(1, [], trial_of("r0"), {"events": events})
+    session.callback.on_trial_result(1, [], trial_of("r0"), {"events": events})
     assert set(session.queue.devices.left_out) == {"GPU-0"}
 
 
@@ -288,12 +272,17 @@ def test_a_run_that_a_spent_worker_was_given_does_not_count_its_death(tmp_path: 
     session = Session(2, task_of("r0", 1.0), task_of("r1", 1.0))
     assert [session.give(), session.give()] == ["r0", "r1"]
     session.fails_on("r0", "0")
-    session.relay.on_trial_error(1, [], trial_of("r1", report))
-    assert session.events[-1] == ("ended", "r1", "not_begun")
+    session.callback.on_trial_error(1, [], trial_of("r1", report))
+    assert end_of(session.events[-1]) == ("r1", "not_begun")
     session.now += 60.0
     assert session.give() in ("r0", "r1")
-    session.relay.on_trial_error(1, [], trial_of("r0" if session.queue.running == {"r0"} else "r1", report))
-    assert session.events[-1][0] == "died", "once for each such worker"
+    session.callback.on_trial_error(1, [], trial_of("r0" if session.queue.running == {"r0"} else "r1", report))
+    assert end_of(session.events[-1])[1] == "died", "once for each such worker"
+
+
+def end_of(event: ExecutorEvent) -> tuple[str, str]:
+    assert isinstance(event, AttemptEnded)
+    return event.run_id, event.ending.end
 
 
 # Real sessions, in processes of their own

@@ -1,0 +1,84 @@
+"""What happens during a session, as one stream of events.
+
+Executors send `ExecutorEvent` to the coordinator. It decides what the end of an attempt means for the run, and
+publishes `Event` to all who show or keep what happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from ablations.execution.attempts import Ending
+from aimlib.records import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A worker has a run; `where` names its machine and device for people."""
+
+    run_id: str
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnded:
+    """An epoch of a run is complete; `row` has a value for every column of `aimlib.records.EPOCHS`."""
+
+    run_id: str
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRetried:
+    """An attempt ended, and the run goes on from its checkpoint after some seconds."""
+
+    run_id: str
+    reason: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The session is done with a run: it is settled, failed, paused or stopped, or another process has it (held)."""
+
+    run_id: str
+    state: RunState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A sentence for people about one run, or, without a run id, about the whole session."""
+
+    text: str
+    run_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """A worker has ended an attempt, or its process is gone; the coordinator decides what follows."""
+
+    run_id: str
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; sent often, so that the coordinator can check the storage and end a session."""
+
+
+TICK = Tick()
+
+Event = RunStarted | EpochEnded | RunRetried | RunEnded | Notice
+ExecutorEvent = RunStarted | EpochEnded | AttemptEnded | Notice | Tick
+
+_E_contra = TypeVar("_E_contra", contravariant=True)
+
+
+class Subscriber(Protocol[_E_contra]):
+    """Receives events; called in one thread, and must not raise."""
+
+    def handle(self, event: _E_contra) -> None:
+        """Take note of an event."""
