@@ -1,9 +1,8 @@
-"""Seeing a running study: its state, the time left, views of it, and what another terminal can see of it."""
+"""Progress of a running study: its state, the time left, views of it, and what another terminal can see of it."""
 
 from ablations.progress.formatting import duration
-from ablations.progress.outline import Outline
+from ablations.progress.history import Outline
 from ablations.progress.reporter import ProgressReporter
-from ablations.progress.snapshot import snapshot
 from ablations.progress.state import Progress
 
-__all__ = ["Outline", "Progress", "ProgressReporter", "duration", "snapshot"]
+__all__ = ["Outline", "Progress", "ProgressReporter", "duration"]

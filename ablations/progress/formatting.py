@@ -1,11 +1,21 @@
-"""Words for people: time spans, shares, and text of any origin that fits its place."""
+"""Words for people: time spans, shares, how far a study is, and text of any origin that fits its place."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
+
+from aimlib.errors import counted
+
+if TYPE_CHECKING:
+    from ablations.progress.snapshot import Snapshot
+
+CAUTION = "accuracies are of validation images; those of test images wait for the verdict"
+_QUIET_S = 180.0
+"""Seconds without an event of a run after which that is worth a word."""
 
 
 def duration(seconds: float) -> str:
@@ -124,3 +134,32 @@ def wrapped(parts: Iterable[str], width: int) -> list[str]:
                 found[-1] += ","
             found.append(clip(part, width))
     return found
+
+
+def tally(snapshot: Snapshot) -> list[str]:
+    """Return how many runs are in which state, and since when, as parts of one sentence."""
+    parts = [f"{snapshot.count('settled'):,} of {counted(snapshot.count('runs'), 'run')} settled"]
+    for state, word in (
+        ("running", "running"),
+        ("waiting", "waiting"),
+        ("failed", "failed"),
+        ("diverged", "diverged"),
+        ("paused", "paused"),
+        ("stopped", "stopped"),
+        ("held", "elsewhere"),
+    ):
+        if (number := snapshot.count(state)) or state in ("running", "failed"):
+            parts.append(f"{number:,} {word}")
+    if snapshot.elapsed:
+        parts.append(f"{duration(snapshot.elapsed)} so far")
+    if snapshot.quiet is not None and snapshot.quiet > _QUIET_S and snapshot.running:
+        parts.append(f"no news of any run for {duration(snapshot.quiet)}")
+    return parts
+
+
+def summary(snapshot: Snapshot) -> str:
+    """Return the state of all runs in one line."""
+    parts = tally(snapshot)
+    if snapshot.left is not None and not snapshot.complete:
+        parts.append(f"about {duration(snapshot.left)} left")
+    return ", ".join(parts)

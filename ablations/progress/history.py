@@ -1,16 +1,70 @@
-"""What the store says is settled, has failed, and when: read once per run, as a settled row never changes."""
+"""What the store of a study says: its plan, and what is settled or has failed, and when.
+
+Every settled row is read once, as it never changes.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
-from aimlib.records import RUNS, SEGMENTS, RunState
+from aimlib.errors import StoreError
+from aimlib.records import PLANS, RUNS, SEGMENTS, STUDY_FILE, RunState
+
+if TYPE_CHECKING:
+    from ablations.planning.plan import Plan
 
 _SETTLED = ["run_id", "status", "seconds", "epochs_run", "finished_at", "epochs.validation_accuracy"]
 _FAILED = ["run_id", "reason", "traceback", "finished_at"]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is planned, as far as progress goes.
+
+    Attributes
+    ----------
+    name : of the study.
+    epochs : planned epochs of a run, by arm, in the order of the plan.
+    runs : run id, arm and seed of every run, in the order of the plan.
+    weights : cost of an epoch by arm, in any unit: tells arms apart before they have run.
+    """
+
+    name: str
+    epochs: Mapping[str, int]
+    runs: tuple[tuple[str, str, int], ...]
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plan: Plan) -> Outline:
+        """Return the outline of a plan."""
+        return cls(
+            plan.study.spec.name,
+            {arm.name: arm.config.training.epochs for arm in plan.arms},
+            tuple((run.run_id, run.arm, run.seed) for run in plan.runs),
+            {name: float(summary.multiply_adds) for name, summary in plan.summaries.items()},
+        )
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Outline:
+        """Return the outline of a plan as it is stored, see `ablations.planning.plan.document`.
+
+        Raises
+        ------
+        StoreError: it lacks something.
+        """
+        try:
+            return cls(
+                str(document["name"]),
+                {str(arm["name"]): int(arm["config"]["training"]["epochs"]) for arm in document["arms"]},
+                tuple((str(run["run_id"]), str(run["arm"]), int(run["seed"])) for run in document["runs"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{STUDY_FILE}: is no plan of a study ({error!r}); restore the newest of {PLANS}/*.json under this name"
+            ) from error
 
 
 class Store(Protocol):
@@ -49,7 +103,7 @@ class FailedRun:
 
 
 class History:
-    """Rows of a study directory, kept from look to look.
+    """Rows of a study directory, kept from one poll to the next.
 
     Parameters
     ----------
@@ -78,12 +132,12 @@ class History:
         """Return the arm of a run; None where the plan has no such run (any more)."""
         return self._arms.get(run_id)
 
-    def look(self, seconds: float = float("inf")) -> list[SettledRun]:
-        """Read what is new; return the rows of runs that have been settled since the last look.
+    def poll(self, seconds: float = float("inf")) -> list[SettledRun]:
+        """Read what is new; return the rows of runs that have been settled since the last poll.
 
         Parameters
         ----------
-        seconds : after which the rest is left to the next look; `unread` holds it.
+        seconds : after which the rest is left to the next poll; `unread` holds it.
 
         Raises
         ------

@@ -10,21 +10,20 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from ablations.progress.formatting import clean
-from ablations.progress.gathering import Gathering
+from ablations.progress.formatting import clean, summary
 from ablations.progress.history import Store
-from ablations.progress.picture import Picture
-from ablations.progress.sentences import summary
+from ablations.progress.snapshot import Snapshot
+from ablations.progress.study_state import StudyState
 from ablations.progress.views import html as page
 from ablations.progress.views.terminal import View
 from aimlib.errors import StoreError
 from aimlib.records import STUDY_FILE
 
-_HEARTBEAT = 60.0
-_READING = 1.0
-"""Seconds of a look in which rows of settled runs are read; at the start of a watch there may be thousands."""
-_PAGE = 4.0
-"""Seconds between two pages at least."""
+_HEARTBEAT_S = 60.0
+_READING_S = 1.0
+"""Time of a poll in which rows of settled runs are read; at the start of a watch there may be thousands."""
+_PAGE_S = 4.0
+"""Least time between two pages."""
 
 
 def watch(
@@ -36,14 +35,14 @@ def watch(
     html: str | Path | None = None,
     store: Store | None = None,
     sleep: Callable[[float], None] = time.sleep,
-) -> Picture:
+) -> Snapshot:
     """Show a study until it is complete, or until the last driver that was seen at work has ended; return the end.
 
     Parameters
     ----------
     directory : of the study; or its URL, where the store knows object storage.
     once : show it once.
-    interval : seconds between looks.
+    interval : seconds between polls.
     html : file of an overview page, rewritten every few seconds.
     store : of the same directory; None opens it.
 
@@ -51,28 +50,28 @@ def watch(
     ------
     StoreError: no study directory, a broken file in it, or the page cannot be written.
     """
-    gathering, place = _gathering(directory, store)
+    study, place = _open(directory, store)
     target = None if html is None else Path(html)
-    every = max(interval, _PAGE)
+    every = max(interval, _PAGE_S)
 
     written = float("-inf")
 
-    def look() -> Picture:
+    def poll() -> Snapshot:
         nonlocal written
-        shown = gathering.look() if once else gathering.look(_READING)
-        if target is not None and (_over(gathering, shown) or time.monotonic() - written >= every):
-            page.write(target, shown, gathering.history, place, every, live=not once)
+        shown = study.poll() if once else study.poll(_READING_S)
+        if target is not None and (_over(study, shown) or time.monotonic() - written >= every):
+            page.write(target, shown, study.history, place, every, live=not once)
             written = time.monotonic()
         return shown
 
     if once:
-        return _once(look(), console)
+        return _once(poll(), console)
     show = _drawn if console.is_terminal and not console.is_dumb_terminal else _printed
-    return show(gathering, look, console, interval, sleep)
+    return show(study, poll, console, interval, sleep)
 
 
-def _gathering(directory: str | Path, store: Store | None) -> tuple[Gathering, Any]:
-    """Return what looks at the study, and where the study is: a directory, or a folder in object storage."""
+def _open(directory: str | Path, store: Store | None) -> tuple[StudyState, Any]:
+    """Return the state of a study, and where the study is: a directory, or a folder in object storage."""
     from ablations.store import ResultStore  # noqa: PLC0415
 
     where: Any = directory if "://" in str(directory) else Path(directory)
@@ -83,7 +82,7 @@ def _gathering(directory: str | Path, store: Store | None) -> tuple[Gathering, A
     if document is None:
         raise StoreError(f"{directory}: {STUDY_FILE} is missing; give the directory that `ablate run` writes")
     place = opened.place if hasattr(opened, "place") else opened.directory
-    return Gathering(place, opened, document), place
+    return StudyState(place, opened, document), place
 
 
 def _refuse_no_study(directory: Path) -> None:
@@ -97,7 +96,7 @@ def _refuse_no_study(directory: Path) -> None:
     raise StoreError(f"{directory}: {STUDY_FILE} is missing; {advice}")
 
 
-def _once(shown: Picture, console: Console) -> Picture:
+def _once(shown: Snapshot, console: Console) -> Snapshot:
     if console.is_terminal:
         console.print(View(shown))
     else:  # a script's: nothing is cut to a height that nobody sees
@@ -105,24 +104,24 @@ def _once(shown: Picture, console: Console) -> Picture:
     return shown
 
 
-def _over(gathering: Gathering, shown: Picture) -> bool:
-    return shown.complete or (gathering.ended and not gathering.alive)
+def _over(study: StudyState, shown: Snapshot) -> bool:
+    return shown.complete or (study.ended and not study.alive)
 
 
 def _drawn(
-    gathering: Gathering,
-    look: Callable[[], Picture],
+    study: StudyState,
+    poll: Callable[[], Snapshot],
     console: Console,
     interval: float,
     sleep: Callable[[float], None],
-) -> Picture:
+) -> Snapshot:
     """Draw on a screen of its own, which a change of size does not spoil, and leave the last state behind."""
-    shown = look()
+    shown = poll()
     try:
         with Live(View(shown), console=console, auto_refresh=False, screen=True) as live:
-            while not _over(gathering, shown):
+            while not _over(study, shown):
                 sleep(interval)
-                shown = look()
+                shown = poll()
                 live.update(View(shown), refresh=True)
     finally:
         console.print(View(shown))
@@ -130,21 +129,21 @@ def _drawn(
 
 
 def _printed(
-    gathering: Gathering,
-    look: Callable[[], Picture],
+    study: StudyState,
+    poll: Callable[[], Snapshot],
     console: Console,
     interval: float,
     sleep: Callable[[float], None],
-) -> Picture:
+) -> Snapshot:
     """Print a line when a count or an alert has changed, and once a minute."""
     said, at, before = "", float("-inf"), None
     while True:
-        shown = look()
+        shown = poll()
         counts = [shown.count(state) for state in ("settled", "failed")], shown.alerts
-        if counts != before or time.monotonic() - at >= _HEARTBEAT:
+        if counts != before or time.monotonic() - at >= _HEARTBEAT_S:
             said = "; ".join((summary(shown), *map(clean, shown.alerts)))
             console.print(said, markup=False, highlight=False, soft_wrap=True)
             before, at = counts, time.monotonic()
-        if _over(gathering, shown):
+        if _over(study, shown):
             return shown
         sleep(interval)

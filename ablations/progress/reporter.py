@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
 
 from rich.console import Console
 
 from ablations.execution.events import Event, Notice, RunEnded, RunRetried
-from ablations.progress.looking import picture
-from ablations.progress.picture import Picture
-from ablations.progress.snapshot import snapshot
+from ablations.progress.session_state import (
+    MOST_ACTIVE,
+    MOST_CURVES,
+    MOST_FAILURES,
+    RunProgress,
+    SessionState,
+    rounded,
+)
+from ablations.progress.snapshot import Snapshot, snapshot_of
 from ablations.progress.state import Progress
 from ablations.progress.views.log import LineView
 from ablations.progress.views.terminal import LiveView
 from aimlib.records import SETTLED
 
-EVERY = 5.0
-"""Seconds between two snapshots."""
+STORE_INTERVAL_S = 5.0
+"""Time between two documents."""
 _TICK_S = 1.0
 _STOP_TIMEOUT_S = 10.0
+_LONGEST_REASON = 500
 
 
 class LiveStore(Protocol):
-    """Where sessions leave their snapshots: see `ablations.store.ResultStore`."""
+    """Where sessions store their state: see `ablations.store.ResultStore`."""
 
     def write_live(self, session: str, document: dict[str, Any]) -> object:
-        """Write or replace the snapshot of a session, in one step."""
+        """Write or replace the state of a session, in one step."""
 
 
 class ProgressReporter:
     """Keeps the state of a session and shows it; from any thread.
 
-    Nothing that goes wrong here hurts the study: a snapshot that cannot be written is told once and tried again.
+    Nothing that goes wrong here hurts the study: a state that cannot be stored is told once and tried again.
 
     Parameters
     ----------
     progress : the state; by now only this tells it of events.
     console : where it is drawn: a table in place on a terminal, lines elsewhere.
-    store : where snapshots go, for `ablate watch`; None leaves none.
+    store : where the state goes, for `ablate watch`; None stores nothing.
     session : id of the session: letters, digits and '-'; random where empty.
-    every : seconds between snapshots.
+    every : seconds between two documents.
     """
 
     def __init__(
@@ -53,7 +65,7 @@ class ProgressReporter:
         store: LiveStore | None = None,
         session: str = "",
         *,
-        every: float = EVERY,
+        every: float = STORE_INTERVAL_S,
     ) -> None:
         self.progress, self.session = progress, session or uuid.uuid4().hex[:12]
         self._console, self._store, self._every = console, store, every
@@ -66,12 +78,12 @@ class ProgressReporter:
         self._lines: LineView | None = None
         self._live: LiveView | None = None
         if console.is_terminal and not console.is_dumb_terminal:
-            self._live = LiveView(self._look, console)
+            self._live = LiveView(self._snapshot, console)
         else:
-            self._lines = LineView(self._look, console)
+            self._lines = LineView(self._snapshot, console)
 
     def start(self) -> None:
-        """Begin to show, and to leave snapshots."""
+        """Begin to show, and to store."""
         with self._lock:
             (self._live or self._shown).start()
         self._over.clear()
@@ -79,7 +91,7 @@ class ProgressReporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Show the last state, leave it standing, and leave a last snapshot that says that this session has ended."""
+        """Show the last state, leave it standing, and store that this session has ended."""
         self._over.set()
         hangs = False
         if self._thread is not None:
@@ -89,7 +101,7 @@ class ProgressReporter:
         with self._harmless("the view cannot be drawn"):
             (self._live or self._shown).stop()  # not under the lock: drawing takes it in another thread
         if not hangs:
-            self._leave("ended")
+            self._write("ended")
 
     def __enter__(self) -> ProgressReporter:
         self.start()
@@ -122,31 +134,31 @@ class ProgressReporter:
         assert self._lines is not None
         return self._lines
 
-    def _look(self) -> Picture:
+    def _snapshot(self) -> Snapshot:
         with self._lock:
-            return picture(self.progress)
+            return snapshot_of(self.progress)
 
     def _keep_going(self) -> None:
-        self._leave("running")
+        self._write("running")
         while not self._over.wait(min(_TICK_S, self._every)):
             with self._harmless("no line can be printed"), self._lock:
                 if self._lines is not None:
                     self._lines.tick()
             if self.progress.clock() - self._written >= self._every:
-                self._leave("running")
+                self._write("running")
 
-    def _leave(self, state: str) -> None:
-        """Write a snapshot."""
+    def _write(self, state: Literal["running", "ended"]) -> None:
+        """Store the state of the session."""
         if self._store is None:
             return
-        with self._harmless("no snapshot for `ablate watch`"):
+        with self._harmless("no state for `ablate watch`"):
             with self._lock:
                 self._beat += 1
                 self._written = self.progress.clock()
-                document = snapshot(
+                stored = session_document(
                     self.progress, session=self.session, beat=self._beat, every=self._every, state=state
                 )
-            self._store.write_live(self.session, document)
+            self._store.write_live(self.session, stored)
 
     @contextmanager
     def _harmless(self, trouble: str) -> Iterator[None]:
@@ -159,3 +171,56 @@ class ProgressReporter:
                 self._told.add(text)
                 with self._lock:
                     self.progress.note(text)
+
+
+def session_document(
+    progress: Progress,
+    *,
+    session: str = "",
+    beat: int = 0,
+    every: float = 5.0,
+    state: Literal["running", "ended"] = "running",
+) -> dict[str, Any]:
+    """Return the state of a session as plain values; the parameters are keys of the document."""
+    now, wall = progress.clock(), time.time()
+    paces = {name: arm.pace.epoch.value for name, arm in progress.arms.items()}
+    stored = SessionState(
+        study=progress.name,
+        session=session,
+        host=socket.gethostname(),
+        process=os.getpid(),
+        began_at=datetime.fromtimestamp(wall - (now - progress.began), UTC),
+        at=datetime.fromtimestamp(wall, UTC),
+        beat=beat,
+        every=every,
+        state=state,
+        elapsed=now - progress.began,
+        left=progress.seconds_left(),
+        parallel=progress.parallel,
+        repeated=progress.repeated,
+        resources=progress.use,
+        seconds_per_epoch={name: pace for name, pace in paces.items() if pace is not None},
+        runs=_stored_runs(progress, now),
+        paused=progress.in_state("paused"),
+        stopped=progress.in_state("stopped"),
+        messages=tuple(progress.messages),
+    )
+    return stored.model_dump(mode="json")
+
+
+def _stored_runs(progress: Progress, now: float) -> dict[str, RunProgress]:
+    active = zip(range(MOST_ACTIVE), progress.active, strict=False)
+    found = {run_id: _stored(progress.runs[run_id], now, curve=number < MOST_CURVES) for number, run_id in active}
+    failed = zip(range(MOST_FAILURES), reversed(progress.failures), strict=False)
+    return found | {run_id: _stored(progress.runs[run_id], now, curve=False) for _, run_id in failed}
+
+
+def _stored(run: RunProgress, now: float, *, curve: bool) -> RunProgress:
+    return replace(
+        run,
+        accuracy=rounded(run.accuracy),
+        began=round(now - run.began, 1),
+        heard=round(now - run.heard, 1),
+        reason=run.reason[:_LONGEST_REASON],
+        curve=[rounded(value) for value in run.curve] if curve else [],
+    )

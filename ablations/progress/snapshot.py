@@ -1,74 +1,205 @@
-"""The picture of a session as a JSON document, small whatever the number of runs.
-
-Keys of the document, `SCHEMA_VERSION` 1 (times in seconds; accuracies as fractions, of validation images, never of test
-images):
-
-* ``schema_version``, ``study``, ``session`` (its id), ``host``, ``process``, ``began_at`` and ``at`` (UTC, ISO 8601)
-* ``beat``: raised with every snapshot: who sees it change knows that the session lives, whatever its clock says;
-  ``every``: seconds between snapshots; ``state``: running, or ended
-* ``elapsed``; ``quiet``: since the last event of any run, or null; ``left``: expected to the end, or null
-* ``parallel``: runs at once; ``resources``: by name, what is used and what there is; ``repeated``: attempts
-* ``equal_epoch``: the epoch after which arms are compared; 0 where there is no accuracy yet
-* ``arms``: a list, see `ablations.progress.picture.ArmPicture`; settled runs are only counted
-* ``running``: a list, see `ablations.progress.picture.RunPicture`, of at most
-  `ablations.progress.looking.MOST_RUNNING`; those of state ``again`` are tried again in a while
-* ``failures``: a list of the newest, see `ablations.progress.picture.FailurePicture`
-* ``messages``: a list of ``at`` (seconds since the epoch) and ``text``, the newest last
-* ``alerts``: texts, of who watches several sessions
-"""
+"""A study at one moment: all that a view shows, as plain values, taken from the state of a session or of a study."""
 
 from __future__ import annotations
 
-import os
-import socket
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass, field
 
-from pydantic import ValidationError
-
-from ablations.progress.looking import picture
-from ablations.progress.picture import SCHEMA_VERSION, Picture
-from ablations.progress.state import Progress
+from ablations.progress.eta import seconds_per_epoch
+from ablations.progress.session_state import MOST_ACTIVE, MOST_CURVES, MOST_FAILURES, Message, Use, rounded
+from ablations.progress.state import ArmProgress, Progress
+from aimlib.records import RunState
 
 
-def snapshot(
-    progress: Progress, *, session: str = "", beat: int = 0, every: float = 5.0, state: str = "running"
-) -> dict[str, Any]:
-    """Return the picture of a session as a plain JSON document, small whatever the number of runs.
+@dataclass(frozen=True, slots=True)
+class ArmSnapshot:
+    """One arm: numbers of runs by state, epochs, and what is known of accuracy and pace.
+
+    `settled` are finished, diverged and pruned together. `accuracy` is the mean after `equal_epoch` over
+    `accuracy_runs` runs, `curve` the mean after every epoch, `pace` seconds per epoch.
+    """
+
+    name: str
+    runs: int
+    settled: int = 0
+    diverged: int = 0
+    pruned: int = 0
+    running: int = 0
+    waiting: int = 0
+    held: int = 0
+    failed: int = 0
+    paused: int = 0
+    stopped: int = 0
+    epochs: int = 0
+    epochs_done: int = 0
+    accuracy: float | None = None
+    accuracy_runs: int = 0
+    pace: float | None = None
+    curve: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """One running run. `began` and `heard`: seconds since its attempt's start and since its last sign of life."""
+
+    run_id: str
+    arm: str
+    seed: int
+    epochs: int
+    epochs_done: int
+    state: RunState = "running"
+    accuracy: float | None = None
+    attempts: int = 1
+    where: str = ""
+    began: float = 0.0
+    heard: float = 0.0
+    left: float | None = None
+    reason: str = ""
+    curve: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FailureSnapshot:
+    """One failed run: `at` in seconds since the epoch; the traceback where the store was asked."""
+
+    run_id: str
+    arm: str
+    seed: int
+    reason: str = ""
+    at: float = 0.0
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A study at one moment.
+
+    Attributes
+    ----------
+    state : running, idle (no driver is at work) or complete.
+    elapsed, quiet, left : seconds of the session so far, since the last event of any run, and expected to the end.
+    repeated : attempts that were repeated.
+    equal_epoch : the epoch after which arms are compared; 0 where there is no accuracy yet.
+    running : runs that a worker has or that are retried, at most `MOST_ACTIVE`.
+    failures : the newest.
+    messages : the newest last.
+    alerts : what is the matter with the sessions of the study.
+    """
+
+    study: str
+    state: str = "running"
+    elapsed: float = 0.0
+    quiet: float | None = None
+    left: float | None = None
+    resources: Mapping[str, Use] = field(default_factory=dict)
+    repeated: int = 0
+    equal_epoch: int = 0
+    arms: tuple[ArmSnapshot, ...] = ()
+    running: tuple[RunSnapshot, ...] = ()
+    failures: tuple[FailureSnapshot, ...] = ()
+    messages: tuple[Message, ...] = ()
+    alerts: tuple[str, ...] = ()
+
+    def count(self, state: str) -> int:
+        """Return the number of runs in a state: runs, settled, running, waiting, failed, ... over all arms."""
+        return sum(getattr(arm, state) for arm in self.arms)
+
+    @property
+    def share(self) -> float:
+        """Share of all planned epochs that are done, those of settled runs being done."""
+        epochs = self.count("epochs")
+        return self.count("epochs_done") / epochs if epochs else 1.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run is settled."""
+        return self.count("settled") == self.count("runs")
+
+
+def snapshot_of(progress: Progress, *, arm_curves: bool = False, run_curves: bool = False) -> Snapshot:
+    """Return what a view shows of a session; its cost grows with arms and running runs, not with all runs.
 
     Parameters
     ----------
-    session : id of the session.
-    beat : raised with every snapshot.
-    every : seconds between snapshots.
-    state : running, or ended.
+    arm_curves, run_curves : with validation accuracies by epoch, of every arm, and of the first `MOST_CURVES` running
+        runs.
     """
-    now = time.time()
-    stamped = picture(progress, run_curves=True).model_copy(
-        update={
-            "session": session,
-            "host": socket.gethostname(),
-            "process": os.getpid(),
-            "began_at": _utc(now - (progress.clock() - progress.began)),
-            "at": _utc(now),
-            "beat": beat,
-            "every": every,
-            "state": state,
-        }
+    now = progress.clock()
+    equal = progress.equal_epoch
+    speeds = seconds_per_epoch({name: arm.pace for name, arm in progress.arms.items()})
+    return Snapshot(
+        study=progress.name,
+        elapsed=now - progress.began,
+        quiet=None if progress.heard is None else now - progress.heard,
+        left=progress.seconds_left(),
+        resources=progress.use,
+        repeated=progress.repeated,
+        equal_epoch=equal,
+        arms=tuple(_arm(arm, equal, speeds, arm_curves) for arm in progress.arms.values()),
+        running=tuple(
+            _run(progress, run_id, speeds, now, curve=run_curves and number < MOST_CURVES)
+            for number, run_id in zip(range(MOST_ACTIVE), progress.active, strict=False)
+        ),
+        failures=_failures(progress),
+        messages=tuple(progress.messages),
     )
-    return stamped.model_dump(mode="json")
 
 
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+def _arm(arm: ArmProgress, equal: int, speeds: Mapping[str, float] | None, curves: bool) -> ArmSnapshot:
+    accuracy, number = arm.accuracy(equal)
+    counts = arm.counts
+    return ArmSnapshot(
+        name=arm.name,
+        runs=arm.runs,
+        settled=counts["finished"] + counts["diverged"] + counts["pruned"],
+        diverged=counts["diverged"],
+        pruned=counts["pruned"],
+        running=counts["running"],
+        waiting=counts["waiting"] + counts["retrying"],
+        held=counts["held"],
+        failed=counts["failed"],
+        paused=counts["paused"],
+        stopped=counts["stopped"],
+        epochs=arm.epochs,
+        epochs_done=arm.epochs_done,
+        accuracy=accuracy,
+        accuracy_runs=number,
+        pace=None if speeds is None or arm.pace.epoch.value is None else speeds[arm.name],
+        curve=tuple(rounded(value) for value in arm.curve()) if curves else (),
+    )
 
 
-def read(document: Mapping[str, Any]) -> Picture | None:
-    """Return the picture of a snapshot; None where it is of a newer version or broken: a view goes on without it."""
-    try:
-        shown = Picture.model_validate(document)
-    except ValidationError:
-        return None
-    return shown if shown.schema_version == SCHEMA_VERSION else None
+def _run(
+    progress: Progress, run_id: str, speeds: Mapping[str, float] | None, now: float, *, curve: bool
+) -> RunSnapshot:
+    run = progress.runs[run_id]
+    return RunSnapshot(
+        run_id=run_id,
+        arm=run.arm,
+        seed=run.seed,
+        state=run.state,
+        epochs=run.epochs,
+        epochs_done=run.epochs_done,
+        accuracy=rounded(run.accuracy),
+        attempts=run.attempts,
+        where=run.where,
+        began=round(now - run.began, 1),
+        heard=round(now - run.heard, 1),
+        left=None if speeds is None else round(progress.time_left.run(run_id, speeds), 1),
+        reason=run.reason,
+        curve=tuple(rounded(value) for value in run.curve) if curve else (),
+    )
+
+
+def _failures(progress: Progress) -> tuple[FailureSnapshot, ...]:
+    newest = list(zip(range(MOST_FAILURES), reversed(progress.failures), strict=False))
+    return tuple(
+        FailureSnapshot(
+            run_id=run_id,
+            arm=progress.runs[run_id].arm,
+            seed=progress.runs[run_id].seed,
+            reason=progress.runs[run_id].reason,
+            at=round(progress.failures[run_id], 1),
+        )
+        for _, run_id in newest
+    )

@@ -1,4 +1,4 @@
-"""How far a study is: a plain state that is told of events, each at a constant cost, however many runs there are.
+"""The state of a session: it is told of events, each at a constant cost, however many runs there are.
 
 Accuracies that are shown while a study runs are those on validation images: nobody should watch test accuracies of a
 study whose verdict is open.
@@ -9,23 +9,59 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ablations.execution.events import EpochEnded, Event, Notice, RunEnded, RunRetried, RunStarted
-from ablations.progress.forecast import makespan
+from ablations.progress.eta import Pace, TimeLeft
 from ablations.progress.formatting import clean, duration
-from ablations.progress.outline import Outline
-from ablations.progress.pace import seconds_per_epoch
-from ablations.progress.parts import ArmState, RunProgress
+from ablations.progress.history import Outline
+from ablations.progress.session_state import Message, RunProgress, Use
 from aimlib.records import ENDED, SETTLED, RunState
 
 _MESSAGES = 50
-_FRESH = 2.0
-"""Seconds for which an estimate of the time left stands."""
+
+
+class ArmProgress:
+    """What is known of one arm: counts, and the sum of validation accuracies after every epoch."""
+
+    def __init__(self, name: str, expected: float | None = None, weight: float = 0.0) -> None:
+        self.name = name
+        self.counts: Counter[str] = Counter()
+        self.runs = self.epochs = 0
+        self.epochs_done = 0
+        self.pace = Pace(expected, weight)
+        self._sums: list[float] = []
+        self._numbers: list[int] = []
+
+    def saw(self, epoch: int, accuracy: float | None) -> None:
+        """Take in the validation accuracy of one run after one epoch, from 1."""
+        if accuracy is None or accuracy != accuracy:  # noqa: PLR0124 -- NaN
+            return
+        while len(self._sums) < epoch:
+            self._sums.append(0.0)
+            self._numbers.append(0)
+        self._sums[epoch - 1] += accuracy
+        self._numbers[epoch - 1] += 1
+
+    @property
+    def deepest(self) -> int:
+        """The last epoch after which there is an accuracy; 0 where there is none."""
+        return len(self._sums)
+
+    def accuracy(self, epoch: int) -> tuple[float | None, int]:
+        """Return the mean validation accuracy after an epoch, and of how many runs; None of 0 where there is none."""
+        if not 1 <= epoch <= len(self._sums) or not self._numbers[epoch - 1]:
+            return None, 0
+        return self._sums[epoch - 1] / self._numbers[epoch - 1], self._numbers[epoch - 1]
+
+    def curve(self) -> list[float | None]:
+        """Return the mean validation accuracy after every epoch."""
+        return [self.accuracy(epoch)[0] for epoch in range(1, self.deepest + 1)]
 
 
 class Progress:
-    """State of a session: what was settled before, what is running, how long it will take.
+    """State of a session: what was settled before, what is running, what has failed.
 
     Parameters
     ----------
@@ -42,8 +78,9 @@ class Progress:
     ----------
     runs, arms : by run id, and by name in the order of the plan.
     active : ids of the runs that a worker has or that are tried again in a while, in the order of their start.
+    waiting : ids of the runs that have not begun, in the order of the plan.
     failures : ids of the runs that failed, the newest last.
-    messages : time (seconds since the epoch) and text, the newest last; bounded.
+    messages : the newest last; bounded.
     repeated : attempts that were repeated.
     """
 
@@ -59,27 +96,30 @@ class Progress:
         longest_first: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.outline, self.longest_first = outline.name, outline, longest_first
+        self.name, self.outline = outline.name, outline
         self.parallel, self.resources, self.totals = parallel, dict(resources or {}), dict(totals or {})
         self.clock, self.began = clock, clock()
-        self.arms: dict[str, ArmState] = {}
+        self.arms: dict[str, ArmProgress] = {}
         for name, planned in outline.epochs.items():
             seconds = (expected or {}).get(name)
-            self.arms[name] = ArmState(
+            self.arms[name] = ArmProgress(
                 name, None if seconds is None else seconds / planned, outline.weights.get(name, 0.0)
             )
         self.runs: dict[str, RunProgress] = {}
         self.counts: Counter[str] = Counter()
         self.active: dict[str, None] = {}
-        self._waiting: dict[str, None] = {}
+        self.waiting: dict[str, None] = {}
         self.failures: dict[str, float] = {}
-        self.messages: deque[tuple[float, str]] = deque(maxlen=_MESSAGES)
+        self.messages: deque[Message] = deque(maxlen=_MESSAGES)
         self.repeated = 0
         self.heard: float | None = None
-        self._left: tuple[float, float | None] | None = None
-        self._epochs_left: dict[str, list[float]] = {}
+        self._restored: set[str] = set()
         for run_id, arm, seed in outline.runs:
             self._plan(run_id, arm, seed, outline.epochs[arm])
+        paces = {name: arm.pace for name, arm in self.arms.items()}
+        self.time_left = TimeLeft(
+            outline.epochs, paces, self.runs, self.active, self.waiting, clock, longest_first=longest_first
+        )
         self.before = 0
         for run_id in settled:
             if run_id in self.runs:
@@ -93,7 +133,7 @@ class Progress:
         state.counts["waiting"] += 1
         state.runs += 1
         state.epochs += epochs
-        self._waiting[run_id] = None
+        self.waiting[run_id] = None
 
     def recall(
         self, run_id: str, status: RunState, curve: Sequence[float | None], seconds: float | None, epochs_run: int
@@ -111,47 +151,59 @@ class Progress:
         run = self.runs[run_id]
         arm = self.arms[run.arm]
         self._move(run_id, status)
-        for epoch in range(run.seen + 1, len(curve) + 1):
-            arm.saw(epoch, curve[epoch - 1])
-        run.seen = max(run.seen, len(curve))
+        self._see(run, curve)
         arm.pace.lengths.add(epochs_run)
         if seconds is not None and epochs_run:
             arm.pace.recalled.add(seconds / epochs_run)
 
-    def mirror(
-        self,
-        run_id: str,
-        state: RunState,
-        *,
-        epochs_done: int,
-        curve: Sequence[float | None],
-        accuracy: float | None,
-        attempts: int,
-        where: str,
-        reason: str,
-        began: float,
-        heard: float,
-    ) -> None:
-        """Put an active run as another session has told of it; `began` and `heard` by this clock."""
+    def settle(self, run_ids: Iterable[str]) -> None:
+        """Take note of runs that are settled, as the store says, whatever their rows say."""
+        for run_id in run_ids:
+            if run_id in self.runs and self.runs[run_id].state not in SETTLED:
+                self._move(run_id, "finished")
+
+    def restore(self, runs: Mapping[str, RunProgress]) -> None:
+        """Take over what sessions have stored of runs, with `began` and `heard` by this clock.
+
+        Runs that were restored before and are not among them wait again; settled ones stay settled.
+        """
+        for run_id in self._restored - runs.keys():
+            if self.runs[run_id].state not in SETTLED:
+                self._move(run_id, "waiting")
+        self._restored = {each for each in runs if each in self.runs and self.runs[each].state not in SETTLED}
+        for run_id in runs:
+            if run_id in self._restored:
+                self._restore(run_id, runs[run_id])
+
+    def _restore(self, run_id: str, stored: RunProgress) -> None:
         run = self.runs[run_id]
         arm = self.arms[run.arm]
-        self._move(run_id, state)
+        epochs_done = min(stored.epochs_done, run.epochs)
+        self._move(run_id, stored.state)
         arm.epochs_done += epochs_done - run.epochs_done
-        run.epochs_done, run.accuracy, run.attempts = epochs_done, accuracy, attempts
-        run.where, run.reason, run.began, run.heard = clean(where), clean(reason), began, heard
-        run.measured = epochs_done > 0
-        for epoch in range(run.seen + 1, len(curve) + 1):
-            arm.saw(epoch, curve[epoch - 1])
-        run.curve, run.seen = list(curve), max(run.seen, len(curve))
-        self.heard = heard if self.heard is None else max(self.heard, heard)
+        self._see(run, stored.curve)
+        self.runs[run_id] = replace(
+            stored,
+            arm=run.arm,
+            seed=run.seed,
+            epochs=run.epochs,
+            epochs_done=epochs_done,
+            measured=epochs_done > 0,
+            where=clean(stored.where),
+            reason=clean(stored.reason),
+            curve=list(stored.curve) if stored.state in ("running", "retrying") else [],
+            seen=run.seen,
+        )
+        if stored.state == "failed":
+            self.failures[run_id] = stored.failed_at
+        if stored.state in ("running", "retrying"):
+            self.heard = stored.heard if self.heard is None else max(self.heard, stored.heard)
 
-    def put(self, run_id: str, state: RunState, reason: str = "", at: float = 0.0) -> None:
-        """Put a run into a state, as another session or the store has told; `at`: when it failed."""
-        if self.runs[run_id].state != state or state == "failed":
-            self._move(run_id, state)
-        if state == "failed":
-            self.runs[run_id].reason = clean(reason)
-            self.failures[run_id] = at
+    def _see(self, run: RunProgress, curve: Sequence[float | None]) -> None:
+        """Give the arm the accuracies that it has not seen yet."""
+        for epoch in range(run.seen + 1, len(curve) + 1):
+            self.arms[run.arm].saw(epoch, curve[epoch - 1])
+        run.seen = max(run.seen, len(curve))
 
     def handle(self, event: Event) -> None:
         """Take note of an event."""
@@ -219,7 +271,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Keep a message for people."""
-        self.messages.append((time.time(), clean(text)))
+        self.messages.append(Message(time.time(), clean(text)))
 
     def label(self, run_id: str) -> str:
         """Return a name for people of a run: arm and seed."""
@@ -228,68 +280,34 @@ class Progress:
 
     @property
     def equal_epoch(self) -> int:
-        """The last epoch that every arm with any accuracy has reached: where arms can be looked at side by side."""
+        """The last epoch that every arm with any accuracy has reached: where arms can be compared."""
         return min((arm.deepest for arm in self.arms.values() if arm.deepest), default=0)
 
     @property
-    def in_use(self) -> dict[str, float]:
-        """What the running runs take of every resource."""
-        return {name: amount * self.counts["running"] for name, amount in self.resources.items()}
+    def use(self) -> dict[str, Use]:
+        """What the running runs take of every resource, and how much there is of it."""
+        running = self.counts["running"]
+        names = dict.fromkeys((*self.resources, *self.totals))
+        return {name: Use(self.resources.get(name, 0.0) * running, self.totals.get(name, 0.0)) for name in names}
 
     @property
     def settled(self) -> int:
         """Number of settled runs."""
         return sum(self.counts[state] for state in SETTLED)
 
+    def in_state(self, state: RunState) -> tuple[str, ...]:
+        """Return the ids of the runs in a state; free of cost where there are none."""
+        return tuple(run_id for run_id, run in self.runs.items() if run.state == state) if self.counts[state] else ()
+
     def seconds_left(self) -> float | None:
         """Return the expected seconds to the end of this session; None before anything is known of the pace."""
-        now = self.clock()
-        if self._left is None or self._left[1] is None or now - self._left[0] >= _FRESH:
-            self._left = (now, self._seconds_left(now))
-        return self._left[1]
-
-    def _seconds_left(self, now: float) -> float | None:
-        if not self.active and not self._waiting:
-            return 0.0
-        speeds = seconds_per_epoch({name: arm.pace for name, arm in self.arms.items()})
-        if speeds is None:
-            return None
-        self._epochs_left = self._expected_epochs()
-        overheads = [arm.pace.overhead.value for arm in self.arms.values() if arm.pace.overhead.value is not None]
-        usual = sum(overheads) / len(overheads) if overheads else 0.0
-        running = [self._run_left(self.runs[run_id], speeds, now) for run_id in self.active]
-        whole = {}
-        for name, arm in self.arms.items():
-            start = usual if arm.pace.overhead.value is None else arm.pace.overhead.value
-            whole[name] = [epochs * speeds[name] + start for epochs in self._epochs_left[name]]
-        waiting = [whole[run.arm][run.epochs_done] for run in map(self.runs.__getitem__, self._waiting)]
-        if self.longest_first:
-            waiting.sort(reverse=True)
-        return makespan(running, waiting, self.parallel)
-
-    def _expected_epochs(self) -> dict[str, list[float]]:
-        """Return for every arm how many epochs a run still has after its first 0, 1, 2, ..."""
-        done: dict[str, list[int]] = {name: [] for name in self.arms}
-        for run_id in self.active:
-            done[self.runs[run_id].arm].append(self.runs[run_id].epochs_done)
-        return {name: arm.pace.lengths.left(self.outline.epochs[name], done[name]) for name, arm in self.arms.items()}
-
-    def run_seconds_left(self, run_id: str, speeds: Mapping[str, float]) -> float:
-        """Return the expected seconds that a running run still has."""
-        self.seconds_left()
-        return self._run_left(self.runs[run_id], speeds, self.clock())
-
-    def _run_left(self, run: RunProgress, speeds: Mapping[str, float], now: float) -> float:
-        speed = speeds[run.arm]
-        left = self._epochs_left[run.arm][min(run.epochs_done, run.epochs)] * speed
-        if run.measured:
-            return max(0.0, left - min(now - run.heard, speed))
-        return left + (self.arms[run.arm].pace.overhead.value or 0.0)
+        return self.time_left.session(self.parallel)
 
     def _fail(self, run_id: str, reason: str) -> None:
         self._move(run_id, "failed")
-        self.runs[run_id].reason = clean(reason)
-        self.failures[run_id] = time.time()
+        run = self.runs[run_id]
+        run.reason, run.failed_at = clean(reason), time.time()
+        self.failures[run_id] = run.failed_at
 
     def _move(self, run_id: str, state: RunState) -> None:
         """Put a run into another state, and every count with it."""
@@ -306,9 +324,9 @@ class Progress:
             arm.epochs_done -= run.epochs_done
             run.epochs_done = 0
         if state == "waiting":
-            self._waiting[run_id] = None
+            self.waiting[run_id] = None
         else:
-            self._waiting.pop(run_id, None)
+            self.waiting.pop(run_id, None)
         if state in ("running", "retrying"):
             self.active[run_id] = None
         else:

@@ -16,10 +16,9 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablations.progress.formatting import clean, clock, duration, pace, percent
+from ablations.progress.formatting import CAUTION, clean, clock, duration, pace, percent, summary
 from ablations.progress.history import History
-from ablations.progress.picture import Picture
-from ablations.progress.sentences import CAUTION, summary
+from ablations.progress.snapshot import Snapshot
 from ablations.progress.views import html_content
 from aimlib.errors import StoreError
 from aimlib.sharing import share
@@ -29,7 +28,7 @@ _LEAST_REFRESH = 3.0
 
 
 def write(
-    path: Path, picture: Picture, history: History, directory: Any, interval: float, *, live: bool = True
+    path: Path, snapshot: Snapshot, history: History, directory: Any, interval: float, *, live: bool = True
 ) -> None:
     """Write the page, in one step.
 
@@ -44,7 +43,7 @@ def write(
     ------
     StoreError: it cannot be written.
     """
-    text = render(picture, history, _report(path, directory), interval, live=live)
+    text = render(snapshot, history, _report(path, directory), interval, live=live)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -56,7 +55,7 @@ def write(
 
 
 def render(
-    picture: Picture,
+    snapshot: Snapshot,
     history: History,
     report: str | None,
     interval: float,
@@ -77,19 +76,19 @@ def render(
         _environment()
         .get_template("overview.html.j2")
         .render(
-            picture=picture,
-            headline=html_content.headline(picture),
-            state=html_content.STATES.get(picture.state, picture.state),
-            summary=summary(picture),
-            counts=html_content.counts(picture),
-            whole=html_content.bar(picture.count("epochs"), *html_content.parts(picture)),
+            snapshot=snapshot,
+            headline=html_content.headline(snapshot),
+            state=html_content.STATES.get(snapshot.state, snapshot.state),
+            summary=summary(snapshot),
+            counts=html_content.counts(snapshot),
+            whole=html_content.bar(snapshot.count("epochs"), *html_content.parts(snapshot)),
             bar=lambda arm: html_content.bar(arm.epochs, *html_content.arm_parts(arm)),
             progress=lambda run: html_content.bar(run.epochs, 0.0, run.epochs_done, 0.0),
-            panels=html_content.panels(picture, history),
-            overall=html_content.overall(history, picture, now),
+            panels=html_content.panels(snapshot, history),
+            overall=html_content.overall(history, snapshot, now),
             caution=CAUTION,
-            refresh=max(_LEAST_REFRESH, interval) if live and not picture.complete else 0,
-            report=report if picture.complete else None,
+            refresh=max(_LEAST_REFRESH, interval) if live and not snapshot.complete else 0,
+            report=report if snapshot.complete else None,
             at=now,
             clock=clock(now),
             rows=_ROWS,

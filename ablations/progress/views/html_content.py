@@ -1,16 +1,16 @@
-"""What the overview page says and draws."""
+"""What the overview page says and draws; drawings are inline SVG: no script, no fonts, colours of the page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from ablations.progress.formatting import clock, duration, percent
 from ablations.progress.history import History, SettledRun
-from ablations.progress.picture import ArmPicture, Picture
-from ablations.progress.views import drawing
+from ablations.progress.snapshot import ArmSnapshot, Snapshot
 from aimlib.errors import counted
 
 PANELS = 24
@@ -18,23 +18,26 @@ PANELS = 24
 _THIN, _THIN_OF_MANY = 16, 6
 """Settled runs of an arm that have a thin line, the newest; with more arms than `PANELS`, fewer."""
 
+WIDTH, HEIGHT = 240.0, 92.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 2.0, 2.0, 8.0, 4.0
+_STEPS, _CURVE_POINTS = 160, 60
+
 STATES = {"running": "running", "idle": "not running", "complete": "complete", "ended": "ended"}
 
 
-def headline(picture: Picture) -> str:
+def headline(snapshot: Snapshot) -> str:
     """Return how far the study is, in a sentence."""
-    settled, runs = picture.count("settled"), picture.count("runs")
-    if picture.complete:
+    settled, runs = snapshot.count("settled"), snapshot.count("runs")
+    if snapshot.complete:
         return f"All {counted(runs, 'run')} are settled."
     text = f"{settled:,} of {counted(runs, 'run')} settled"
-    if picture.state == "running":
-        return (
-            f"{text}, {'time left not known yet' if picture.left is None else f'about {duration(picture.left)} left'}."
-        )
+    if snapshot.state == "running":
+        left = "time left not known yet" if snapshot.left is None else f"about {duration(snapshot.left)} left"
+        return f"{text}, {left}."
     return f"{text}; nothing is running."
 
 
-def counts(picture: Picture) -> list[tuple[str, str, int]]:
+def counts(snapshot: Snapshot) -> list[tuple[str, str, int]]:
     """Return kind, word and number of every state that there is to tell of."""
     words = (
         ("done", "settled", "settled"),
@@ -47,17 +50,17 @@ def counts(picture: Picture) -> list[tuple[str, str, int]]:
         ("note", "of the settled diverged", "diverged"),
         ("note", "of the settled pruned", "pruned"),
     )
-    found = [(kind, word, picture.count(state)) for kind, word, state in words]
+    found = [(kind, word, snapshot.count(state)) for kind, word, state in words]
     return [entry for entry in found if entry[2] or entry[1] in ("settled", "running", "failed")]
 
 
-def parts(picture: Picture) -> tuple[float, float, float]:
+def parts(snapshot: Snapshot) -> tuple[float, float, float]:
     """Return epochs of settled runs, in work, and of failed runs, over all arms."""
-    parts = [arm_parts(arm) for arm in picture.arms]
+    parts = [arm_parts(arm) for arm in snapshot.arms]
     return sum(p[0] for p in parts), sum(p[1] for p in parts), sum(p[2] for p in parts)
 
 
-def arm_parts(arm: ArmPicture) -> tuple[float, float, float]:
+def arm_parts(arm: ArmSnapshot) -> tuple[float, float, float]:
     """Return epochs of settled runs, in work, and of failed runs of an arm."""
     each = arm.epochs / arm.runs if arm.runs else 0.0
     done = each * arm.settled
@@ -79,14 +82,14 @@ def bar(total: float, done: float, work: float, failed: float) -> Markup:
     )
 
 
-def panels(picture: Picture, history: History) -> dict[str, Any]:
+def panels(snapshot: Snapshot, history: History) -> dict[str, Any]:
     """Return a small drawing per arm, all with the same axes; none where there are no accuracies."""
-    arms = [arm for arm in picture.arms if any(value is not None for value in arm.curve)]
+    arms = [arm for arm in snapshot.arms if any(value is not None for value in arm.curve)]
     if not arms:
         return {"drawings": [], "epochs": 0, "top": ""}
-    settled = _newest(history, picture)
+    settled = _newest(history, snapshot)
     running: dict[str, list[Sequence[float | None]]] = {}
-    for run in picture.running:
+    for run in snapshot.running:
         running.setdefault(run.arm, []).append(run.curve)
     thin = {arm.name: [*settled.get(arm.name, []), *running.get(arm.name, [])] for arm in arms}
     top = max(
@@ -96,14 +99,13 @@ def panels(picture: Picture, history: History) -> dict[str, Any]:
     top = min(1.0, -(-max(top, 0.01) * 20 // 1) / 20)  # up to the next 5 %
     epochs = max(arm.epochs // max(1, arm.runs) for arm in arms)
     drawings = [
-        (arm, drawing.curves(thin[arm.name], arm.curve, epochs, top), percent(_last(arm.curve)), len(arm.curve))
-        for arm in arms
+        (arm, curves(thin[arm.name], arm.curve, epochs, top), percent(_last(arm.curve)), len(arm.curve)) for arm in arms
     ]
     return {"drawings": drawings, "epochs": epochs, "top": f"{100 * top:.0f} %"}
 
 
-def _newest(history: History, picture: Picture) -> dict[str, list[Sequence[float | None]]]:
-    most = _THIN if len(picture.arms) <= PANELS else _THIN_OF_MANY
+def _newest(history: History, snapshot: Snapshot) -> dict[str, list[Sequence[float | None]]]:
+    most = _THIN if len(snapshot.arms) <= PANELS else _THIN_OF_MANY
     by_arm: dict[str, list[SettledRun]] = {}
     for run_id, row in history.settled.items():
         if (arm := history.arm(run_id)) is not None:
@@ -118,15 +120,15 @@ def _last(curve: Sequence[float | None]) -> float | None:
     return next((value for value in reversed(curve) if value is not None), None)
 
 
-def overall(history: History, picture: Picture, now: float) -> Mapping[str, Any] | None:
+def overall(history: History, snapshot: Snapshot, now: float) -> Mapping[str, Any] | None:
     """Return the drawings of settled runs over time; None with fewer than two."""
     times = sorted(row.finished_at for run_id, row in history.settled.items() if history.arm(run_id) is not None)
     if len(times) < 2:
         return None
-    end = times[-1] if picture.complete else now
-    bars, width, most = drawing.throughput(times, end)
+    end = times[-1] if snapshot.complete else now
+    bars, width, most = throughput(times, end)
     return {
-        "done": drawing.done_over_time(times, picture.count("runs"), end),
+        "done": done_over_time(times, snapshot.count("runs"), end),
         "bars": bars,
         "first": clock(times[0]),
         "span": duration(end - times[0]),
@@ -134,3 +136,104 @@ def overall(history: History, picture: Picture, now: float) -> Mapping[str, Any]
         "most": counted(most, "run"),
         "hourly": f"{3600 * len(times) / max(1.0, end - times[0]):,.3g}",
     }
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values from `low` to `high` on so many units, drawn from `start` on."""
+
+    low: float
+    high: float
+    start: float
+    length: float
+
+    def place(self, value: float) -> float:
+        """Return where a value is drawn."""
+        return self.start + self.length * (value - self.low) / ((self.high - self.low) or 1.0)
+
+
+def curves(thin: Iterable[Sequence[float | None]], mean: Sequence[float | None], epochs: int, top: float) -> Markup:
+    """Return validation accuracy by epoch: a thin line per run, a thick one for the mean.
+
+    Parameters
+    ----------
+    thin, mean : fractions by epoch, None where unknown.
+    epochs : right end of the axis.
+    top : fraction at the upper end; the lower end is 0.
+    """
+    x, y = _axes(1, max(2, epochs), 0.0, top)
+    lines = [_line(_known(curve), x, y, "run") for curve in thin]
+    return _svg([_ground(y), *lines, _line(_known(mean), x, y, "mean")])
+
+
+def _known(curve: Sequence[float | None]) -> list[tuple[float, float]]:
+    """Return epoch and accuracy where there is one, of a long curve not every epoch."""
+    points = [(float(epoch), value) for epoch, value in enumerate(curve, 1) if value is not None and value == value]  # noqa: PLR0124
+    return [points[i] for i in _sampled(len(points), _CURVE_POINTS)]
+
+
+def done_over_time(times: Sequence[float], planned: int, now: float) -> Markup:
+    """Return the number of settled runs over time as steps; the upper end of the axis is all that are planned.
+
+    Parameters
+    ----------
+    times : when each run was settled, sorted, in seconds.
+    """
+    x, y = _axes(times[0] if times else now - 1, max(now, times[-1] if times else now), 0, max(1, planned))
+    steps: list[tuple[float, float]] = []
+    for place in _sampled(len(times), _STEPS):
+        steps += [(times[place], steps[-1][1] if steps else 0), (times[place], place + 1)]
+    if times:
+        steps.append((now, len(times)))
+    return _svg([_ground(y), _line(steps, x, y, "mean")], stretched=True)
+
+
+def throughput(times: Sequence[float], now: float, bins: int = 24) -> tuple[Markup, float, int]:
+    """Return bars of settled runs per bin of time, the seconds of a bin, and the most runs of any."""
+    if not times:
+        return _svg([_ground(_axes(0, 1, 0, 1)[1])], stretched=True), 0.0, 0
+    width = max(1.0, (now - times[0]) / bins)
+    counts = [0] * bins
+    for time in times:
+        counts[max(0, min(bins - 1, int((time - times[0]) / width)))] += 1
+    x, y = _axes(0, bins, 0, max(counts))
+    bars = [
+        f'<rect class="column" x="{x.place(i) + 0.8:.1f}" y="{y.place(count):.1f}" width="{x.length / bins - 1.6:.1f}" '
+        f'height="{y.start - y.place(count):.1f}"/>'
+        for i, count in enumerate(counts)
+        if count
+    ]
+    return _svg([_ground(y), *bars], stretched=True), width, max(counts)
+
+
+def _axes(left: float, right: float, low: float, high: float) -> tuple[Axis, Axis]:
+    x = Axis(left, right, _LEFT, WIDTH - _LEFT - _RIGHT)
+    return x, Axis(low, high, HEIGHT - _BOTTOM, -(HEIGHT - _TOP - _BOTTOM))
+
+
+def _ground(y: Axis) -> str:
+    return (
+        f'<path class="rule" d="M0 {y.start:.1f}H{WIDTH:.0f}"/><path class="rule top" d="M0 {_TOP:.1f}H{WIDTH:.0f}"/>'
+    )
+
+
+def _line(points: Iterable[tuple[float, float]], x: Axis, y: Axis, kind: str) -> str:
+    places = [f"{x.place(a):.1f} {y.place(b):.1f}" for a, b in points]
+    if len(places) == 1:
+        cx, cy = places[0].split()
+        return f'<circle class="{kind}" cx="{cx}" cy="{cy}" r="1.8"/>'
+    return f'<path class="{kind}" d="M{"L".join(places)}"/>' if places else ""
+
+
+def _sampled(count: int, most: int) -> list[int]:
+    step = -(-count // most) or 1
+    return sorted({*range(0, count, step), count - 1}) if count else []
+
+
+def _svg(parts: Iterable[str], *, stretched: bool = False) -> Markup:
+    """Return a drawing; stretched: it takes any shape that the page gives it."""
+    body = "".join(parts)
+    shape = ' preserveAspectRatio="none"' if stretched else ""
+    return Markup(  # noqa: S704 -- numbers alone
+        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}"{shape} aria-hidden="true" focusable="false">{body}</svg>'
+    )

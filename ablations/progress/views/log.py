@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from ablations.progress.formatting import clean
-from ablations.progress.picture import Picture
-from ablations.progress.sentences import summary
+from ablations.progress.formatting import clean, summary
+from ablations.progress.snapshot import Snapshot
 from aimlib.errors import counted
 
-SPACING = 3.0
+SPACING_S = 3.0
 """Seconds between two lines at least; what happens meanwhile is told together."""
-HEARTBEAT = 60.0
+HEARTBEAT_S = 60.0
 """Seconds after which a line says that the study still runs."""
 _SHOWN = 3
 
@@ -24,13 +23,13 @@ class LineView:
 
     Parameters
     ----------
-    look : returns the picture of this moment.
+    take : returns the snapshot of this moment.
     """
 
     def __init__(
-        self, look: Callable[[], Picture], console: Console, clock: Callable[[], float] = time.monotonic
+        self, take: Callable[[], Snapshot], console: Console, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._look, self._console, self._clock = look, console, clock
+        self._take, self._console, self._clock = take, console, clock
         self._news: list[str] = []
         self._notes: list[str] = []
         self._settled: list[str] = []
@@ -59,11 +58,11 @@ class LineView:
     def tick(self) -> None:
         """Print what has gathered, or a heartbeat, if it is time."""
         now = self._clock()
-        if (self._news or self._notes or self._settled) and now - self._printed >= SPACING:
+        if (self._news or self._notes or self._settled) and now - self._printed >= SPACING_S:
             self._flush(now)
-        elif now - max(self._beaten, self._printed) >= HEARTBEAT:
+        elif now - max(self._beaten, self._printed) >= HEARTBEAT_S:
             self._beaten = now
-            self._print(summary(self._look()))
+            self._print(summary(self._take()))
 
     def stop(self) -> None:
         """Print what has not been told."""
@@ -77,7 +76,7 @@ class LineView:
         parts += self._settled[:_SHOWN]
         if (others := len(self._settled) - _SHOWN) > 0:
             parts[-1] += f" and {others:,} more"
-        self._print("; ".join([*parts, summary(self._look())]))
+        self._print("; ".join([*parts, summary(self._take())]))
         self._news, self._notes, self._settled, self._printed = [], [], [], now
 
     def _print(self, text: str) -> None:

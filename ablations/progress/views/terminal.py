@@ -8,27 +8,27 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from ablations.progress.picture import Picture
-from ablations.progress.views import sections
-from ablations.progress.views.bars import PLAIN, Signs
+from ablations.progress.snapshot import Snapshot
+from ablations.progress.views import terminal_tables as tables
+from ablations.progress.views.terminal_tables import PLAIN, Signs
 
 
 class View:
-    """A renderable of a picture that fits whatever console it is printed on.
+    """A renderable of a snapshot that fits whatever console it is printed on.
 
     Parameters
     ----------
-    picture : what is shown.
+    snapshot : what is shown.
     height : lines; None takes the console's, less one for the cursor.
     """
 
-    def __init__(self, picture: Picture, height: int | None = None) -> None:
-        self.picture, self.height = picture, height
+    def __init__(self, snapshot: Snapshot, height: int | None = None) -> None:
+        self.snapshot, self.height = snapshot, height
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = self.height or max(3, console.size.height - 1)
         signs = PLAIN if options.ascii_only else Signs()
-        for text in lines(self.picture, options.max_width, height, signs):
+        for text in lines(self.snapshot, options.max_width, height, signs):
             yield from self._line(text, options)
 
     @staticmethod
@@ -45,11 +45,11 @@ class LiveView:
 
     Parameters
     ----------
-    look : returns the picture of this moment.
+    take : returns the snapshot of this moment.
     """
 
-    def __init__(self, look: Callable[[], Picture], console: Console) -> None:
-        self._live = Live(get_renderable=lambda: View(look()), console=console, refresh_per_second=1, transient=False)
+    def __init__(self, take: Callable[[], Snapshot], console: Console) -> None:
+        self._live = Live(get_renderable=lambda: View(take()), console=console, refresh_per_second=1, transient=False)
 
     def start(self) -> None:
         """Begin to draw."""
@@ -60,29 +60,29 @@ class LiveView:
         self._live.stop()
 
 
-def lines(picture: Picture, width: int, height: int, signs: Signs) -> list[Text]:
+def lines(snapshot: Snapshot, width: int, height: int, signs: Signs) -> list[Text]:
     """Return at most `height` lines of at most `width` cells each."""
-    head = sections.head(picture, width, signs)
-    foot = sections.foot(picture, width)
+    head = tables.head(snapshot, width, signs)
+    foot = tables.foot(snapshot, width)
     room = height - len(head) - len(foot)
     shares = _shares(
         room,
         {
-            "failures": len(picture.failures),
-            "messages": len(picture.messages),
-            "runs": len(picture.running),
-            "arms": len(picture.arms),
+            "failures": len(snapshot.failures),
+            "messages": len(snapshot.messages),
+            "runs": len(snapshot.running),
+            "arms": len(snapshot.arms),
         },
     )
     body: list[Text] = []
     if shares["arms"]:
-        body += [Text(), *sections.arms(picture, shares["arms"], width, signs)]
+        body += [Text(), *tables.arms(snapshot, shares["arms"], width, signs)]
     if shares["runs"]:
-        body += [Text(), *sections.runs(picture.running, picture.count("running"), shares["runs"], width, signs)]
+        body += [Text(), *tables.runs(snapshot.running, snapshot.count("running"), shares["runs"], width, signs)]
     if shares["failures"]:
-        body += [Text(), *sections.failures(picture.failures, picture.count("failed"), shares["failures"], width)]
+        body += [Text(), *tables.failures(snapshot.failures, snapshot.count("failed"), shares["failures"], width)]
     if shares["messages"]:
-        body += [Text(), *sections.messages(picture, shares["messages"], width)]
+        body += [Text(), *tables.messages(snapshot, shares["messages"], width)]
     return [*head, *body, *foot][:height]
 
 

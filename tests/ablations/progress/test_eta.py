@@ -8,12 +8,11 @@ from statistics import fmean
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sight_cases import Clock, Schedule, errors, outline, row, run_id
+from progress_cases import Clock, Schedule, errors, outline, row, run_id
 
 from ablations.execution.events import EpochEnded, RunEnded, RunStarted
 from ablations.progress import Progress
-from ablations.progress.forecast import makespan
-from ablations.progress.lengths import Lengths
+from ablations.progress.eta import Lengths, makespan
 
 ARMS = {"baseline": 10.0, "matched": 12.0, "frozen": 18.0, "aim": 20.0}
 

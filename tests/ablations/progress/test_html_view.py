@@ -5,20 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from sight_cases import Clock, WatchedStore, document, large, outline, record, row, run_id
+from progress_cases import Clock, WatchedStore, document, large, outline, record, row, run_id
 
 from ablations.execution.events import EpochEnded, Notice, RunEnded, RunRetried, RunStarted
 from ablations.progress import Progress
-from ablations.progress.gathering import Gathering
 from ablations.progress.history import History
-from ablations.progress.looking import picture
 from ablations.progress.monitor import watch
-from ablations.progress.picture import Picture
-from ablations.progress.views import drawing, html
+from ablations.progress.snapshot import Snapshot, snapshot_of
+from ablations.progress.study_state import StudyState
+from ablations.progress.views import html, html_content
 from aimlib.errors import StoreError
 from analysis.figures import palette
 
@@ -51,12 +51,12 @@ class Settled(History):
         self.settled, self.failed, self._arms = {}, {}, arms or {}
 
 
-def drawn(seen: Picture, history: History | None = None, report: str | None = None) -> tuple[str, Page]:
+def drawn(seen: Snapshot, history: History | None = None, report: str | None = None) -> tuple[str, Page]:
     text = html.render(seen, history or Settled(), report, 5.0, now=1e9)
     return text, Page(text)
 
 
-def hostile() -> Picture:
+def hostile() -> Snapshot:
     told = Progress(outline([HOSTILE, "aim"], name=HOSTILE), (), clock=Clock(), totals={HOSTILE: 1.0})
     told.handle(RunStarted(run_id(0), HOSTILE))
     told.handle(EpochEnded(run_id(0), row(1)))
@@ -64,9 +64,9 @@ def hostile() -> Picture:
     told.handle(Notice(HOSTILE))
     told.handle(RunStarted(run_id(2), HOSTILE))
     told.handle(RunRetried(run_id(2), HOSTILE, 3))
-    seen = picture(told, arm_curves=True, run_curves=True)
-    failures = tuple(failure.model_copy(update={"traceback": f"{HOSTILE}\n  {HOSTILE}"}) for failure in seen.failures)
-    return seen.model_copy(update={"failures": failures, "alerts": (HOSTILE,)})
+    seen = snapshot_of(told, arm_curves=True, run_curves=True)
+    failures = tuple(replace(failure, traceback=f"{HOSTILE}\n  {HOSTILE}") for failure in seen.failures)
+    return replace(seen, failures=failures, alerts=(HOSTILE,))
 
 
 def test_names_are_text() -> None:
@@ -112,13 +112,13 @@ def test_it_can_be_read_by_keyboard_and_by_ear() -> None:
 
 def test_it_loads_itself_anew_until_the_study_is_complete() -> None:
     told = Progress(outline(["a"]), (), clock=Clock())
-    _, found = drawn(picture(told))
+    _, found = drawn(snapshot_of(told))
     assert found.all("body")[0]["data-refresh"] == "5.0"
     assert {"http-equiv": "refresh", "content": "5"} in found.all("meta"), "without script, too"
     for each in told.runs:
         told.handle(RunStarted(each))
         told.handle(RunEnded(each, "finished"))
-    _, found = drawn(picture(told).model_copy(update={"state": "complete"}), report="report/report.html")
+    _, found = drawn(replace(snapshot_of(told), state="complete"), report="report/report.html")
     assert found.all("body")[0]["data-refresh"] == "0"
     assert not found.all("button")
     assert "report/report.html" in [link["href"] for link in found.all("a")]
@@ -127,7 +127,7 @@ def test_it_loads_itself_anew_until_the_study_is_complete() -> None:
 
 def test_a_large_study_is_folded() -> None:
     told, _ = large()
-    seen = picture(told, arm_curves=True, run_curves=True)
+    seen = snapshot_of(told, arm_curves=True, run_curves=True)
     text, found = drawn(seen)
     assert len(text) < 1_000_000
     folds = {fold.get("id"): fold for fold in found.all("details")}
@@ -137,16 +137,16 @@ def test_a_large_study_is_folded() -> None:
 
 
 def test_drawings_hold_what_they_are_given() -> None:
-    text = str(drawing.curves([[0.5, None, 1.0]], [0.5, 0.75, 1.0], 3, 1.0))
+    text = str(html_content.curves([[0.5, None, 1.0]], [0.5, 0.75, 1.0], 3, 1.0))
     lines = re.findall(r'class="(run|mean)" d="M([^"]*)"', text)
     assert [(kind, len(points.split("L"))) for kind, points in lines] == [("run", 2), ("mean", 3)]
     assert lines[1][1].split("L")[-1] == "238.0 8.0", "the top right corner: epoch 3, 100 %"
-    text = str(drawing.done_over_time([0.0, 10.0], 4, 20.0))
+    text = str(html_content.done_over_time([0.0, 10.0], 4, 20.0))
     assert "2.0 88.0L2.0 68.0L120.0 68.0L120.0 48.0L238.0 48.0" in text, "a quarter from 0, a half from 10, to 20"
-    bars, width, most = drawing.throughput([0.0, 1.0, 2.0, 23.0], 24.0)
+    bars, width, most = html_content.throughput([0.0, 1.0, 2.0, 23.0], 24.0)
     assert (width, most, str(bars).count("<rect")) == (1.0, 1, 4)
-    assert drawing.throughput([], 1.0)[1:] == (0.0, 0)
-    assert "<circle" in str(drawing.curves([], [0.5], 3, 1.0)), "one point is a point"
+    assert html_content.throughput([], 1.0)[1:] == (0.0, 0)
+    assert "<circle" in str(html_content.curves([], [0.5], 3, 1.0)), "one point is a point"
 
 
 def test_its_colours_are_those_of_the_figures() -> None:
@@ -193,6 +193,6 @@ def test_it_is_written_beside_what_it_shows(store: WatchedStore, tmp_path: Path)
 
 
 def test_a_page_that_cannot_be_written_is_told(store: WatchedStore, tmp_path: Path) -> None:
-    watched = Gathering(store.directory, store, document(outline(["baseline", "aim"], seeds=2)))
+    watched = StudyState(store.directory, store, document(outline(["baseline", "aim"], seeds=2)))
     with pytest.raises(StoreError, match=r"--html .*cannot be written .*give another file"):
-        html.write(tmp_path / "nowhere" / "page.html", watched.look(), watched.history, store.directory, 2.0)
+        html.write(tmp_path / "nowhere" / "page.html", watched.poll(), watched.history, store.directory, 2.0)

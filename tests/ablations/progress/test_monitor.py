@@ -7,16 +7,17 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from progress_cases import Clock, WatchedStore, document, outline, record, row, run_id
 from rich.console import Console
-from sight_cases import Clock, WatchedStore, document, outline, record, row, run_id
 
 from ablations.execution.events import EpochEnded, Notice, RunEnded, RunRetried, RunStarted
-from ablations.progress import Outline, Progress, snapshot
-from ablations.progress.gathering import Gathering
+from ablations.progress import Outline, Progress
 from ablations.progress.monitor import watch
+from ablations.progress.reporter import session_document
+from ablations.progress.study_state import StudyState
 from aimlib.errors import StoreError
 
 PLANNED = outline(["baseline", "aim"], seeds=3, epochs=4)
@@ -31,22 +32,22 @@ def store(tmp_path: Path) -> WatchedStore:
 
 
 class Driver:
-    """A session that leaves snapshots when told to."""
+    """A session that stores its state when told to."""
 
     def __init__(self, store: WatchedStore, session: str, planned: Outline = PLANNED, **options: Any) -> None:
         self.store, self.session, self.beat = store, session, 0
         self.progress = Progress(planned, store.settled(), clock=Clock(), **options)
 
-    def leave(self, state: str = "running", **changes: Any) -> None:
+    def leave(self, state: Literal["running", "ended"] = "running", **changes: Any) -> None:
         self.beat += 1
-        written = snapshot(self.progress, session=self.session, beat=self.beat, state=state)
+        written = session_document(self.progress, session=self.session, beat=self.beat, state=state)
         self.store.write_live(self.session, written | changes)
 
 
-def looking(store: WatchedStore) -> tuple[Gathering, Clock]:
+def looking(store: WatchedStore) -> tuple[StudyState, Clock]:
     clock = Clock()
     ages = [datetime.fromisoformat(snapshot["at"]).timestamp() for snapshot in store.live() if "at" in snapshot]
-    return Gathering(store.directory, store, document(PLANNED), clock, lambda: max(ages, default=WALL)), clock
+    return StudyState(store.directory, store, document(PLANNED), clock, lambda: max(ages, default=WALL)), clock
 
 
 def counts(seen: Any, *states: str) -> list[int]:
@@ -57,7 +58,7 @@ def test_without_a_driver_the_store_tells_what_is_settled(store: WatchedStore) -
     store.commit(record(run_id(0), curve=(0.1, 0.3)))
     store.commit(record(run_id(1), "diverged", curve=(0.2,)))
     store.record_failure(record(run_id(2), "failed"))
-    seen = looking(store)[0].look()
+    seen = looking(store)[0].poll()
     assert (seen.state, seen.left) == ("idle", None)
     assert counts(seen, "settled", "diverged", "failed", "waiting", "running") == [2, 1, 1, 3, 0]
     assert seen.alerts == ("no driver is running; `ablate run` goes on from here: 1 failed run would be tried again",)
@@ -65,7 +66,7 @@ def test_without_a_driver_the_store_tells_what_is_settled(store: WatchedStore) -
     assert "script" in seen.failures[0].traceback
     assert seen.equal_epoch == 1
     assert [arm.accuracy for arm in seen.arms] == [0.1, 0.2]
-    assert "0.98" not in seen.model_dump_json()
+    assert "0.98" not in repr(seen)
 
 
 def test_a_driver_tells_what_is_running_and_the_store_what_is_settled(store: WatchedStore) -> None:
@@ -77,7 +78,7 @@ def test_a_driver_tells_what_is_running_and_the_store_what_is_settled(store: Wat
     driver.progress.handle(Notice("hello"))
     driver.leave()
     watched, clock = looking(store)
-    seen = watched.look()
+    seen = watched.poll()
     assert (seen.state, seen.alerts) == ("running", ())
     assert counts(seen, "running", "waiting", "settled") == [2, 4, 0]
     first = seen.running[0]
@@ -88,7 +89,7 @@ def test_a_driver_tells_what_is_running_and_the_store_what_is_settled(store: Wat
     assert seen.left == pytest.approx(driver.progress.seconds_left(), abs=2), "less what has passed since"
 
     store.commit(record(run_id(0), curve=(0.2, 0.4, 0.5, 0.6)))  # the snapshot still calls it running
-    seen = watched.look()
+    seen = watched.poll()
     assert counts(seen, "running", "waiting", "settled") == [1, 4, 1]
     assert seen.arms[0].curve == (0.2, 0.4, 0.5, 0.6), "no epoch counts twice"
     driver.progress.handle(RunEnded(run_id(0), "finished"))
@@ -96,11 +97,11 @@ def test_a_driver_tells_what_is_running_and_the_store_what_is_settled(store: Wat
     driver.progress.handle(RunStarted(run_id(2)))
     driver.leave()
     clock.now += 5
-    seen = watched.look()
+    seen = watched.poll()
     assert counts(seen, "running", "paused", "waiting", "settled") == [1, 1, 3, 1]
     driver.progress.handle(RunEnded(run_id(2), "failed", "the node burnt down"))
     driver.leave()
-    seen = watched.look()
+    seen = watched.poll()
     assert counts(seen, "running", "failed", "paused") == [0, 1, 1]
     assert seen.failures[0].reason == "the node burnt down"
 
@@ -112,7 +113,7 @@ def test_several_drivers_are_seen_as_one_study(store: WatchedStore) -> None:
         driver.progress.handle(RunRetried(run_id(number), "why", 0))
         driver.progress.handle(RunStarted(run_id(number)))
         driver.leave(host=f"host-{name[0]}")
-    seen = looking(store)[0].look()
+    seen = looking(store)[0].poll()
     assert counts(seen, "running", "waiting") == [2, 4]
     assert (seen.resources["GPU"].used, seen.resources["GPU"].total, seen.repeated) == (2.0, 8.0, 2)
     assert {message.text.split(":")[0] for message in seen.messages} == {"host-a", "host-b"}
@@ -123,40 +124,40 @@ def test_a_driver_that_is_silent_may_be_gone(store: WatchedStore) -> None:
     driver.progress.handle(RunStarted(run_id(0)))
     driver.leave(host="head", process=4242)
     watched, clock = looking(store)
-    assert watched.look().alerts == ()
+    assert watched.poll().alerts == ()
     clock.now += 60
-    seen = watched.look()
+    seen = watched.poll()
     assert seen.alerts == ("no sign of life for 1 min of the driver on head (process 4242)",)
     assert seen.count("running") == 1
     clock.now += 140
-    seen = watched.look()
+    seen = watched.poll()
     told = "no sign of life for 3 min 20 s: the driver on head (process 4242) may be gone; `ablate run` again goes on"
     assert seen.alerts == (f"{told} from here",)
     assert (seen.state, seen.left, *counts(seen, "running", "waiting")) == ("idle", None, 0, 6)
     driver.leave(host="head", process=4242)
-    assert (watched.look().alerts, watched.look().count("running")) == ((), 1), "it lives after all"
+    assert (watched.poll().alerts, watched.poll().count("running")) == ((), 1), "it lives after all"
 
 
 def test_a_driver_whose_clock_is_wrong_lives_as_long_as_its_heart_beats(store: WatchedStore) -> None:
     watched, clock = looking(store)
     driver = Driver(store, "a" * 12)
     driver.leave(at="2020-01-01T00:00:00+00:00")
-    assert "may be gone" in watched.look().alerts[0]
+    assert "may be gone" in watched.poll().alerts[0]
     clock.now += 5
     driver.leave(at="2020-01-01T00:00:05+00:00")
-    assert watched.look().alerts == ()
+    assert watched.poll().alerts == ()
 
 
 def test_a_driver_that_took_over_ends_the_alarm(store: WatchedStore) -> None:
     Driver(store, "a" * 12).leave(at="2020-01-01T00:00:00+00:00")
     Driver(store, "b" * 12).leave()
-    assert looking(store)[0].look().alerts == ()
+    assert looking(store)[0].poll().alerts == ()
 
 
-def test_a_snapshot_of_another_version_is_told_and_ignored(store: WatchedStore) -> None:
-    store.write_live("a" * 12, {"schema_version": 99, "study": "tiny"})
-    seen = looking(store)[0].look()
-    assert seen.alerts[0].startswith("1 session left a snapshot that this version cannot read")
+def test_a_state_of_another_version_is_told_and_ignored(store: WatchedStore) -> None:
+    store.write_live("a" * 12, {"schema_version": 1, "study": "tiny", "session": "a" * 12})
+    seen = looking(store)[0].poll()
+    assert seen.alerts[0].startswith("1 session stored a state that this version cannot read")
 
 
 def test_failures_of_earlier_sessions_wait_while_a_driver_is_at_work(store: WatchedStore) -> None:
@@ -164,20 +165,20 @@ def test_failures_of_earlier_sessions_wait_while_a_driver_is_at_work(store: Watc
     driver = Driver(store, "a" * 12)
     driver.leave()
     watched, _ = looking(store)
-    assert counts(watched.look(), "failed", "waiting") == [0, 6]
+    assert counts(watched.poll(), "failed", "waiting") == [0, 6]
     driver.leave("ended")
-    assert counts(watched.look(), "failed", "waiting") == [1, 5]
+    assert counts(watched.poll(), "failed", "waiting") == [1, 5]
 
 
 def test_rows_that_are_compacted_meanwhile_stay_known(store: WatchedStore) -> None:
     watched, _ = looking(store)
     for number in range(3):
         store.commit(record(run_id(number)))
-    assert watched.look().count("settled") == 3
+    assert watched.poll().count("settled") == 3
     store.commit(record(run_id(3)))
     assert store.compact(at_least=1) == 4
     store.commit(record(run_id(4), "diverged"))
-    seen = watched.look()
+    seen = watched.poll()
     assert counts(seen, "settled", "diverged") == [5, 1]
     assert len(watched.history.settled) == 5
 
@@ -186,11 +187,11 @@ def test_many_rows_are_read_look_by_look_and_counted_at_once(store: WatchedStore
     for number in range(4):
         store.commit(record(run_id(number), "diverged"))
     watched, _ = looking(store)
-    seen = watched.look(seconds=0.0)
+    seen = watched.poll(seconds=0.0)
     assert counts(seen, "settled", "diverged") == [4, 1]
     assert seen.alerts[0] == "3 settled runs still to be read: their accuracies are not in yet"
     for _ in range(3):
-        seen = watched.look(seconds=0.0)
+        seen = watched.poll(seconds=0.0)
     assert counts(seen, "settled", "diverged") == [4, 4]
     assert len(seen.alerts) == 1
 

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sight_cases import Clock, large, outline, row, run_id
+from progress_cases import Clock, large, outline, row, run_id
 
 from ablations.execution.events import EpochEnded, RunEnded, RunRetried, RunStarted
 from ablations.progress import Outline, Progress, duration
-from ablations.progress.looking import picture
+from ablations.progress.snapshot import snapshot_of
 from aimlib.errors import StoreError
 from aimlib.records import RUN_STATES
 
@@ -95,8 +95,8 @@ def test_an_attempt_that_is_repeated_is_counted_told_and_shown() -> None:
     shown.handle(EpochEnded(run_id(0), row(2)))
     shown.handle(RunRetried(run_id(0), "the node\nwent away", 30.0))
     assert (shown.repeated, shown.runs[run_id(0)].state) == (1, "retrying")
-    assert shown.messages[-1][1] == "a, seed 0: tried again in 30 s: the node went away"
-    seen = picture(shown)
+    assert shown.messages[-1].text == "a, seed 0: tried again in 30 s: the node went away"
+    seen = snapshot_of(shown)
     assert (seen.arms[0].running, seen.arms[0].waiting, seen.running[0].state) == (0, 2, "retrying")
     shown.handle(RunStarted(run_id(0)))
     shown.handle(EpochEnded(run_id(0), row(2)))  # from a checkpoint after the first epoch
@@ -111,11 +111,11 @@ def test_accuracies_are_compared_after_the_same_epoch_and_are_never_of_test_imag
     shown.handle(EpochEnded(run_id(1), row(1, accuracy=0.3)))
     shown.handle(EpochEnded(run_id(1), row(2, accuracy=float("nan"))))
     shown.handle(EpochEnded(run_id(3), row(1, accuracy=0.2)))
-    seen = picture(shown, arm_curves=True, run_curves=True)
+    seen = snapshot_of(shown, arm_curves=True, run_curves=True)
     assert seen.equal_epoch == 1, "the last epoch that every arm with an accuracy has reached"
     assert [(arm.accuracy, arm.accuracy_runs) for arm in seen.arms] == [(pytest.approx(0.15), 2), (0.3, 1), (None, 0)]
     assert seen.arms[0].curve == (0.15, 0.4, 0.9)
-    assert "0.98" not in seen.model_dump_json()
+    assert "0.98" not in repr(seen)
 
 
 def test_runs_of_earlier_sessions_count_where_they_are_recalled() -> None:
@@ -148,7 +148,7 @@ def test_counts_are_those_of_the_runs_whatever_happens(events: list[tuple[int, s
         assert arm.epochs_done == sum(run.epochs_done for run in runs if run.arm == name)
     assert set(shown.active) == {each for each, run in shown.runs.items() if run.state in ("running", "retrying")}
     assert set(shown.failures) == {each for each, run in shown.runs.items() if run.state == "failed"}
-    assert picture(shown).share <= 1
+    assert snapshot_of(shown).share <= 1
     left = shown.seconds_left()
     assert left is None or left >= 0
 
@@ -175,5 +175,5 @@ def test_a_picture_of_4000_runs_is_cheap() -> None:
     began = time.perf_counter()
     for _ in range(5):
         clock.now += 10
-        picture(shown)
+        snapshot_of(shown)
     assert (time.perf_counter() - began) / 5 < 0.1, "6 ms where it was measured"

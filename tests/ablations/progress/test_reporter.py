@@ -1,4 +1,4 @@
-"""`ProgressReporter`: lines where there is no terminal, snapshots for others, harm to nobody."""
+"""`ProgressReporter`: lines where there is no terminal, states for others, harm to nobody."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import time
 from typing import Any
 
 import pytest
+from progress_cases import Clock, large, outline, row, run_id
 from rich.console import Console
-from sight_cases import Clock, large, outline, row, run_id
 
 from ablations.execution.events import EpochEnded, Notice, RunEnded, RunRetried, RunStarted
 from ablations.progress import Progress, ProgressReporter
-from ablations.progress.looking import picture
-from ablations.progress.snapshot import read, snapshot
-from ablations.progress.views.log import HEARTBEAT, SPACING, LineView
+from ablations.progress.reporter import session_document
+from ablations.progress.session_state import read
+from ablations.progress.snapshot import snapshot_of
+from ablations.progress.views.log import HEARTBEAT_S, SPACING_S, LineView
 
 
-class Snapshots:
-    """Keeps the snapshots of a session; refuses when told to."""
+class States:
+    """Keeps the states of a session; refuses when told to."""
 
     def __init__(self) -> None:
         self.found: list[dict[str, Any]] = []
@@ -49,7 +50,7 @@ def test_lines_are_few_and_leave_no_failure_out() -> None:
     console, output = plain()
     clock = Clock()
     told = Progress(outline(["[red]a[/red]"], seeds=20), (), clock=clock)
-    view = LineView(lambda: picture(told), console, clock)
+    view = LineView(lambda: snapshot_of(told), console, clock)
     view.start()
     view.settled("[red]a[/red], seed 0", "finished")
     assert output.getvalue().startswith("[red]a[/red], seed 0: finished; 0 of 20 runs settled")
@@ -57,13 +58,13 @@ def test_lines_are_few_and_leave_no_failure_out() -> None:
         view.settled(f"a, seed {seed}", "finished")
     view.news("a, seed 11: failed: out of\nmemory")
     assert output.getvalue().count("\n") == 1, "nothing within three seconds of a line"
-    clock.now += SPACING
+    clock.now += SPACING_S
     view.tick()
     lines = output.getvalue().splitlines()
     assert lines[1].startswith(
         "a, seed 11: failed: out of memory; a, seed 1: finished; a, seed 2: finished; a, seed 3: finished and 6 more; "
     )
-    clock.now += HEARTBEAT - 1
+    clock.now += HEARTBEAT_S - 1
     view.tick()
     assert output.getvalue().count("\n") == 2
     clock.now += 1
@@ -104,30 +105,30 @@ def test_a_session_on_a_terminal_draws_and_leaves_the_last_state() -> None:
     assert "2/2" in last
 
 
-def test_snapshots_beat_and_the_last_one_says_that_the_session_has_ended() -> None:
-    store = Snapshots()
+def test_stored_states_beat_and_the_last_one_says_that_the_session_has_ended() -> None:
+    store = States()
     reporter = ProgressReporter(Progress(outline(["a"]), ()), plain()[0], store, session="0123456789ab", every=0.02)
     with reporter:
         reporter.handle(RunStarted(run_id(0), "node-3, GPU 0.5"))
         reporter.handle(EpochEnded(run_id(0), row(1, accuracy=float("nan"))))
-        until(lambda: len(store.found) > 3 and store.found[-1]["running"])
+        until(lambda: len(store.found) > 3 and store.found[-1]["runs"])
     beats = [document["beat"] for document in store.found]
     assert beats == sorted(set(beats))
     assert [document["state"] for document in store.found[-2:]] == ["running", "ended"]
     last = store.found[-1]
-    assert last["schema_version"] == 1
-    assert (last["session"], last["running"][0]["where"]) == ("0123456789ab", "node-3, GPU 0.5")
-    assert last["running"][0]["accuracy"] is None, "NaN is no JSON"
+    assert last["schema_version"] == 2
+    assert (last["session"], last["runs"][run_id(0)]["where"]) == ("0123456789ab", "node-3, GPU 0.5")
+    assert last["runs"][run_id(0)]["accuracy"] is None, "NaN is no JSON"
 
 
-def test_a_snapshot_that_cannot_be_written_is_told_once_and_tried_again() -> None:
-    store = Snapshots()
+def test_a_state_that_cannot_be_stored_is_told_once_and_tried_again() -> None:
+    store = States()
     store.refuse = True
     reporter = ProgressReporter(Progress(outline(["a"]), ()), plain()[0], store, every=0.01)
     with reporter:
         until(lambda: reporter.progress.messages)
         time.sleep(0.1)
-        assert [text for _, text in reporter.progress.messages] == ["no snapshot for `ablate watch`: disk full"]
+        assert [message.text for message in reporter.progress.messages] == ["no state for `ablate watch`: disk full"]
         store.refuse = False
         until(lambda: store.found)
 
@@ -137,17 +138,17 @@ def test_a_view_that_cannot_be_drawn_does_not_end_the_study(monkeypatch: pytest.
         reporter = ProgressReporter(Progress(outline(["a"]), ()), plain(terminal=terminal)[0])
         reporter.start()
         reporter.handle(Notice("hello"))
-        monkeypatch.setattr("ablations.progress.reporter.picture", lambda *_: 1 / 0)
+        monkeypatch.setattr("ablations.progress.reporter.snapshot_of", lambda *_: 1 / 0)
         reporter.stop()
         monkeypatch.undo()
-        assert reporter.progress.messages[0][1] == "hello"
+        assert reporter.progress.messages[0].text == "hello"
         if terminal:
-            assert "the view cannot be drawn: division by zero" in reporter.progress.messages[-1][1]
+            assert "the view cannot be drawn: division by zero" in reporter.progress.messages[-1].text
 
 
 def test_events_may_come_from_many_threads_while_it_is_drawn() -> None:
     console, _ = plain(terminal=True)
-    store = Snapshots()
+    store = States()
     reporter = ProgressReporter(
         Progress(outline([f"arm {i}" for i in range(8)], seeds=8, epochs=50), ()), console, store, every=0.01
     )
@@ -169,20 +170,24 @@ def test_events_may_come_from_many_threads_while_it_is_drawn() -> None:
     assert not reporter.progress.messages
 
 
-def test_a_snapshot_of_4000_runs_is_small_and_holds_no_test_accuracy() -> None:
+def test_the_state_of_4000_runs_is_small_and_holds_no_test_accuracy() -> None:
     told, _ = large()
-    document = snapshot(told, session="0123456789ab")
+    document = session_document(told, session="0123456789ab")
     text = json.dumps(document, allow_nan=False)
     assert len(text) < 150_000, "70 kB where it was measured, with 64 running runs and their curves"
     assert "test" not in text.replace("latest", "")
-    assert len(document["running"]) == 64
+    active = [run for run in document["runs"].values() if run["state"] == "running"]
+    assert len(active) == 64
     back = read(json.loads(text))
     assert back is not None
-    assert (back.count("runs"), back.count("settled")) == (4000, told.settled)
+    assert set(back.runs) == {*told.active, *told.failures}
 
 
 @pytest.mark.parametrize(
-    "document", [{}, {"study": 3}, {"study": "a", "arms": "none"}, {"study": "a", "schema_version": 2}]
+    "changes", [{"study": 3}, {"runs": "none"}, {"at": "yesterday"}, {"state": "lost"}, {"schema_version": 1}]
 )
-def test_a_snapshot_that_cannot_be_understood_is_none(document: dict[str, Any]) -> None:
-    assert read(document) is None
+def test_a_state_that_cannot_be_understood_is_none(changes: dict[str, Any]) -> None:
+    written = session_document(Progress(outline(["a"]), ()), session="0123456789ab")
+    assert read(written) is not None
+    assert read(written | changes) is None
+    assert read({}) is None

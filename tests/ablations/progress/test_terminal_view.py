@@ -8,22 +8,20 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from progress_cases import Clock, large, outline, row, run_id
 from rich.cells import cell_len
 from rich.console import Console
-from sight_cases import Clock, large, outline, row, run_id
 
 from ablations.execution.events import EpochEnded, Notice, RunEnded, RunStarted
 from ablations.progress import Progress
-from ablations.progress.formatting import abbreviated, clip
-from ablations.progress.looking import picture
-from ablations.progress.picture import Picture
-from ablations.progress.sentences import summary
-from ablations.progress.views.bars import PLAIN, Signs, bar
+from ablations.progress.formatting import abbreviated, clip, summary
+from ablations.progress.snapshot import Snapshot, snapshot_of
 from ablations.progress.views.log import LineView
 from ablations.progress.views.terminal import View
+from ablations.progress.views.terminal_tables import PLAIN, Signs, bar
 
 SIZES = [(40, 12), (40, 24), (80, 24), (120, 40), (200, 60)]
-LARGE = picture(large()[0])
+LARGE = snapshot_of(large()[0])
 HOSTILE = [
     "[red]arm[/red]",
     "[/]",
@@ -36,7 +34,7 @@ HOSTILE = [
 ]
 
 
-def shown(seen: Picture, width: int, height: int, encoding: str = "utf-8") -> list[str]:
+def shown(seen: Snapshot, width: int, height: int, encoding: str = "utf-8") -> list[str]:
     output = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="")
     console = Console(file=output, width=width, height=height, force_terminal=True, color_system=None, emoji=False)
     console.print(View(seen))
@@ -58,14 +56,14 @@ def small() -> Progress:
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_it_fits(width: int, height: int) -> None:
-    for seen in (picture(small()), LARGE):
+    for seen in (snapshot_of(small()), LARGE):
         lines = shown(seen, width, height)
         assert len(lines) < height, "the last line is the cursor's"
         assert max(cell_len(line) for line in lines) <= width
 
 
 def test_a_small_study_is_shown_whole() -> None:
-    text = "\n".join(shown(picture(small()), 120, 40))
+    text = "\n".join(shown(snapshot_of(small()), 120, 40))
     for words in (
         r"1 of 4 runs settled, 1 running, 1 waiting, 1 failed, 3 s so far",
         r"baseline +━+×+ +1/2",
@@ -95,7 +93,7 @@ def test_a_large_study_tells_what_it_leaves_out() -> None:
 def test_arms_that_tell_most_come_first() -> None:
     told = Progress(outline([f"arm-{i:02d}" for i in range(40)]), (), clock=Clock())
     told.handle(RunEnded(run_id(38), "failed", "why"))
-    text = "\n".join(shown(picture(told), 80, 16))
+    text = "\n".join(shown(snapshot_of(told), 80, 16))
     assert re.search(r"^arm-38 ", text, re.MULTILINE)
 
 
@@ -107,7 +105,7 @@ def test_names_are_text(name: str, width: int) -> None:
     told.handle(EpochEnded(run_id(0), row(1)))
     told.handle(RunEnded(run_id(1), "failed", f"reason of {name}"))
     told.handle(Notice(name))
-    lines = shown(picture(told), width, 40)
+    lines = shown(snapshot_of(told), width, 40)
     text = "\n".join(lines)
     assert max(cell_len(line) for line in lines) <= width
     assert "\x1b" not in text
@@ -117,7 +115,7 @@ def test_names_are_text(name: str, width: int) -> None:
 
 
 def test_without_colour_and_without_unicode_states_still_differ() -> None:
-    lines = shown(picture(small()), 80, 24, encoding="ascii")
+    lines = shown(snapshot_of(small()), 80, 24, encoding="ascii")
     text = "\n".join(lines)
     assert text.isascii()
     assert re.search(r"baseline +#+x+", text)
@@ -127,7 +125,7 @@ def test_without_colour_and_without_unicode_states_still_differ() -> None:
 def test_no_color_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     output = io.StringIO()
-    Console(file=output, width=80, height=24, force_terminal=True).print(View(picture(small())))
+    Console(file=output, width=80, height=24, force_terminal=True).print(View(snapshot_of(small())))
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", output.getvalue())
 
 
@@ -156,20 +154,20 @@ def test_names_that_share_their_beginning_are_told_apart() -> None:
 def test_the_summary_is_one_line() -> None:
     told = Progress(outline(["a", "b"]), (), clock=(clock := Clock()))
     clock.now += 90
-    assert summary(picture(told)) == "0 of 4 runs settled, 0 running, 4 waiting, 0 failed, 1 min 30 s so far"
+    assert summary(snapshot_of(told)) == "0 of 4 runs settled, 0 running, 4 waiting, 0 failed, 1 min 30 s so far"
     told.handle(EpochEnded(run_id(0), row(1, seconds=2.0)))
-    assert summary(picture(told)).endswith("1 min 30 s so far, about 30 s left")
+    assert summary(snapshot_of(told)).endswith("1 min 30 s so far, about 30 s left")
     clock.now += 600
-    assert "no news of any run for 10 min" in summary(picture(told))
+    assert "no news of any run for 10 min" in summary(snapshot_of(told))
     for each in told.runs:
         told.handle(RunEnded(each, "finished"))
-    assert summary(picture(told)) == "4 of 4 runs settled, 0 running, 0 failed, 11 min 30 s so far"
+    assert summary(snapshot_of(told)) == "4 of 4 runs settled, 0 running, 0 failed, 11 min 30 s so far"
 
 
 def test_a_note_is_not_left_out_for_being_one_of_many() -> None:
     said = io.StringIO()
     now = [0.0]
-    seen = picture(Progress(outline(["aim"]), ()))
+    seen = snapshot_of(Progress(outline(["aim"]), ()))
     lines = LineView(lambda: seen, Console(file=said, width=500), clock=lambda: now[0])
     lines.news("first")
     for number in range(9):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sight_cases import run_id
+from progress_cases import run_id
 from tiny_study import TINY, numbers, planned
 
 from ablations.execution.events import EpochEnded, Event, Notice, RunEnded, RunRetried, RunStarted

@@ -168,9 +168,9 @@ def _division(shown: Progress) -> float:
 
 
 class WatchedStore(ResultStore):
-    """A study directory with a plan, and with snapshots of sessions beside it.
+    """A study directory with a plan, and with the states of sessions beside it.
 
-    The snapshots are kept as `ResultStore.write_live` keeps them, whatever store the package has.
+    They are kept as `ResultStore.write_live` keeps them, whatever store the package has.
     """
 
     def write_live(self, session: str, document: dict[str, Any]) -> None:

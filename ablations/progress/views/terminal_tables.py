@@ -1,68 +1,168 @@
-"""Sections of the terminal view, each as lines of a given width."""
+"""What the terminal view is made of: bars, tables, and sections, each as lines of a given width.
+
+What is done, in work, failed and left differs in its signs, not in colour alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from ablations.progress.formatting import clip, duration, folded, pace, padded, percent, wrapped
-from ablations.progress.picture import ArmPicture, FailurePicture, Picture, RunPicture
-from ablations.progress.sentences import CAUTION, tally
-from ablations.progress.views.bars import Signs, bar
-from ablations.progress.views.rows import Column, table
+from ablations.progress.formatting import (
+    CAUTION,
+    abbreviated,
+    clip,
+    duration,
+    folded,
+    pace,
+    padded,
+    percent,
+    tally,
+    wrapped,
+)
+from ablations.progress.snapshot import ArmSnapshot, FailureSnapshot, RunSnapshot, Snapshot
 from aimlib.errors import counted
 
 _CAUTIONS = (CAUTION, "accuracies: validation images only", "validation accuracies")
 
 
-def head(picture: Picture, width: int, signs: Signs) -> list[Text]:
+@dataclass(frozen=True)
+class Signs:
+    """Signs of a bar, and of what else is drawn."""
+
+    done: str = "━"
+    work: str = "╍"
+    failed: str = "×"
+    left: str = "─"
+    dot: str = "·"
+
+
+PLAIN = Signs("#", "=", "x", "-", "|")
+"""For terminals whose encoding has nothing but ASCII."""
+
+STYLES = {"done": "green", "work": "yellow", "failed": "red", "left": "bright_black"}
+
+
+def bar(width: int, total: float, parts: Iterable[tuple[str, float]], signs: Signs) -> Text:
+    """Return a bar of so many cells.
+
+    Parameters
+    ----------
+    total : what the whole bar stands for.
+    parts : kind (done, work, failed) and amount of each part, from the left. What there is some of gets a cell, and
+        only what is whole fills the bar.
+    """
+    drawn = Text()
+    left = width
+    for kind, amount in parts:
+        cells = round(width * amount / total) if total else 0
+        if amount > 0:
+            cells = max(1, cells)
+        if amount < total:
+            cells = min(cells, width - 1)
+        cells = max(0, min(cells, left))
+        drawn.append(getattr(signs, kind) * cells, STYLES[kind])
+        left -= cells
+    return drawn.append(signs.left * left, STYLES["left"])
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of numbers or short words."""
+
+    heading: str
+    cells: Sequence[str | Text]
+    right: bool = True
+    style: str = ""
+
+    @property
+    def width(self) -> int:
+        """Cells that it takes."""
+        return max(cell_len(self.heading), *(cell_len(str(cell)) for cell in self.cells), 0)
+
+
+def table(
+    heading: str,
+    names: list[str],
+    columns: list[Column],
+    width: int,
+    draw: Callable[[int, int], Text],
+    ends: list[str] | None = None,
+) -> list[Text]:
+    """Return a heading and a row per name: name, bar, numbers. Name and bar share what the numbers leave."""
+    ends = ends or [""] * len(names)
+    end = max(map(cell_len, ends), default=0)
+    widths = [column.width for column in columns]
+    left = width - sum(widths) - 2 * len(columns)
+    least = 14 if left >= 36 else 8 if left >= 24 else 4
+    room = max(left - least - 2, min(left, end + 3))
+    names = abbreviated(names, room - end)
+    name_width = min(room, max([cell_len(heading), *(cell_len(name) + end for name in names)]))
+    bar_width = max(0, min(40, left - name_width - 2))
+    first = Text(padded(heading, name_width) + " " * (bar_width + 2), style="bold")
+    for column, cells in zip(columns, widths, strict=True):
+        first.append("  " + padded(column.heading, cells, right=column.right))
+    found = [first]
+    for i, (name, tail) in enumerate(zip(names, ends, strict=True)):
+        row = Text(clip(name, name_width - cell_len(tail)) + tail)
+        row.append(" " * (name_width - cell_len(row.plain) + 2))
+        row.append_text(draw(i, bar_width))
+        for column, cells in zip(columns, widths, strict=True):
+            cell = padded(str(column.cells[i]), cells, right=column.right)
+            row.append("  " + cell, column.style if column.cells[i] != "–" else "dim")
+        found.append(row)
+    return found
+
+
+def head(snapshot: Snapshot, width: int, signs: Signs) -> list[Text]:
     """Return the study's name, the time left, the bar of the whole, the counts, and what is the matter."""
     left = ""
-    if picture.complete:
+    if snapshot.complete:
         left = "complete"
-    elif picture.left is not None and picture.state == "running":
-        left = f"about {duration(picture.left)} left"
+    elif snapshot.left is not None and snapshot.state == "running":
+        left = f"about {duration(snapshot.left)} left"
     name_width = max(8, width - cell_len(left) - 2)
-    first = Text(padded(picture.study, min(name_width, width)), style="bold")
+    first = Text(padded(snapshot.study, min(name_width, width)), style="bold")
     if left and width >= cell_len(left) + 10:
-        first = first + Text("  " + left, style="bold green" if picture.complete else "bold")
-    share = f" {100 * picture.share:.0f} %" if picture.share in (0, 1) else f" {_between(picture.share)} %"
-    done = sum(arm.epochs * arm.settled / arm.runs for arm in picture.arms if arm.runs)
-    failed = sum(arm.epochs * arm.failed / arm.runs for arm in picture.arms if arm.runs)
-    work = max(0.0, picture.count("epochs_done") - done)
+        first = first + Text("  " + left, style="bold green" if snapshot.complete else "bold")
+    share = f" {100 * snapshot.share:.0f} %" if snapshot.share in (0, 1) else f" {_between(snapshot.share)} %"
+    done = sum(arm.epochs * arm.settled / arm.runs for arm in snapshot.arms if arm.runs)
+    failed = sum(arm.epochs * arm.failed / arm.runs for arm in snapshot.arms if arm.runs)
+    work = max(0.0, snapshot.count("epochs_done") - done)
     whole = bar(
-        width - cell_len(share), picture.count("epochs"), (("done", done), ("work", work), ("failed", failed)), signs
+        width - cell_len(share), snapshot.count("epochs"), (("done", done), ("work", work), ("failed", failed)), signs
     )
-    told = [Text(line, style="bold yellow") for alert in picture.alerts for line in folded(alert, width)]
-    return [first, whole + Text(share), *(Text(line) for line in wrapped(tally(picture), width)), *told]
+    told = [Text(line, style="bold yellow") for alert in snapshot.alerts for line in folded(alert, width)]
+    return [first, whole + Text(share), *(Text(line) for line in wrapped(tally(snapshot), width)), *told]
 
 
 def _between(share: float) -> str:
     return f"{min(99.9, max(0.1, 100 * share)):.1f}" if share < 0.1 or share > 0.99 else f"{100 * share:.0f}"
 
 
-def foot(picture: Picture, width: int) -> list[Text]:
+def foot(snapshot: Snapshot, width: int) -> list[Text]:
     """Return what is in use, and the caution that goes with every accuracy."""
     parts = [
         f"{use.used:g} of {use.total:g} {name}s in use" if use.total else f"{use.used:g} {name}s in use"
-        for name, use in picture.resources.items()
+        for name, use in snapshot.resources.items()
         if use.used or use.total
     ]
-    if picture.repeated:
-        parts.append(f"{counted(picture.repeated, 'attempt')} repeated")
+    if snapshot.repeated:
+        parts.append(f"{counted(snapshot.repeated, 'attempt')} repeated")
     text = ", ".join(parts)
     found = [Text(), *(Text(line, style="dim") for line in (wrapped(parts, width) if text else []))]
-    if picture.equal_epoch:
+    if snapshot.equal_epoch:
         found.append(Text(next((c for c in _CAUTIONS if len(c) <= width), _CAUTIONS[-1][:width]), style="dim"))
     return found if len(found) > 1 else []
 
 
-def arms(picture: Picture, rows: int, width: int, signs: Signs) -> list[Text]:
+def arms(snapshot: Snapshot, rows: int, width: int, signs: Signs) -> list[Text]:
     """Return the arms: as many rows as given, those that tell most where that is not all."""
-    every = list(picture.arms)
+    every = list(snapshot.arms)
     kept = _most_telling(every, rows - 1) if len(every) > rows else every
     hidden = [arm for arm in every if arm not in kept] if len(kept) < len(every) else []
     numbers = [
@@ -73,15 +173,15 @@ def arms(picture: Picture, rows: int, width: int, signs: Signs) -> list[Text]:
             if width >= least and any(getattr(arm, state) for arm in every)
         ),
     ]
-    if picture.equal_epoch and width >= 60:
-        heading = f"val. acc., epoch {picture.equal_epoch}" if width >= 100 else f"acc. ep. {picture.equal_epoch}"
+    if snapshot.equal_epoch and width >= 60:
+        heading = f"val. acc., epoch {snapshot.equal_epoch}" if width >= 100 else f"acc. ep. {snapshot.equal_epoch}"
         numbers.append(Column(heading, [percent(arm.accuracy) for arm in kept]))
         if width >= 100:
             numbers.append(Column("of", [_count(arm.accuracy_runs) for arm in kept]))
     if width >= 120 and any(arm.pace for arm in every):
         numbers.append(Column("s/epoch", [pace(arm.pace) for arm in kept]))
 
-    def drawn(arm: ArmPicture, cells: int) -> Text:
+    def drawn(arm: ArmSnapshot, cells: int) -> Text:
         each = arm.epochs / arm.runs if arm.runs else 0.0
         done = each * arm.settled
         parts = (("done", done), ("work", max(0.0, arm.epochs_done - done)), ("failed", each * arm.failed))
@@ -107,10 +207,10 @@ _COUNTS = (
 """Heading, state, style, and the width from which on a count of an arm is shown, where any arm has it."""
 
 
-def _most_telling(arms: list[ArmPicture], rows: int) -> list[ArmPicture]:
+def _most_telling(arms: list[ArmSnapshot], rows: int) -> list[ArmSnapshot]:
     """Return so many arms in their order: those with failures, then those at work, then those that wait."""
 
-    def rank(arm: ArmPicture) -> int:
+    def rank(arm: ArmSnapshot) -> int:
         return 0 if arm.failed else 1 if arm.running else 2 if arm.settled < arm.runs else 3
 
     chosen = {arm.name for arm in sorted(arms, key=rank)[:rows]}
@@ -121,7 +221,7 @@ def _count(number: int) -> str:
     return str(number) if number else "–"
 
 
-def runs(runs: Sequence[RunPicture], number: int, rows: int, width: int, signs: Signs) -> list[Text]:
+def runs(runs: Sequence[RunSnapshot], number: int, rows: int, width: int, signs: Signs) -> list[Text]:
     """Return running runs: as many rows as given; `number` run in all."""
     total = max(number, len(runs))
     kept = runs[: rows if total <= rows else rows - 1]
@@ -147,13 +247,13 @@ def runs(runs: Sequence[RunPicture], number: int, rows: int, width: int, signs: 
     return shown
 
 
-def _left(run: RunPicture) -> str:
+def _left(run: RunSnapshot) -> str:
     if run.state == "retrying":
         return "tried again"
     return "–" if run.left is None else duration(run.left)
 
 
-def failures(failures: Sequence[FailurePicture], number: int, rows: int, width: int) -> list[Text]:
+def failures(failures: Sequence[FailureSnapshot], number: int, rows: int, width: int) -> list[Text]:
     """Return failed runs with their reasons; `number` failed in all."""
     number = max(number, len(failures))
     shown = [Text(clip(f"{counted(number, 'run')} failed", width), style="bold red")]
@@ -166,10 +266,10 @@ def failures(failures: Sequence[FailurePicture], number: int, rows: int, width: 
     return shown
 
 
-def messages(picture: Picture, rows: int, width: int) -> list[Text]:
+def messages(snapshot: Snapshot, rows: int, width: int) -> list[Text]:
     """Return the newest messages, the newest last."""
     shown = [Text("messages", style="bold")]
-    for message in picture.messages[-rows:]:
+    for message in snapshot.messages[-rows:]:
         at = datetime.fromtimestamp(message.at).astimezone().strftime("%H:%M ")
         shown.append(Text.assemble((at, "dim"), clip(message.text, max(0, width - len(at)))))
     return shown
