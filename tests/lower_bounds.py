@@ -21,4 +21,4 @@ def lower_bounds(project: Path = PROJECT) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(lower_bounds()))  # noqa: T201
+    print("\n".join(lower_bounds()))
