@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  := .venv-bench
+OLDEST := .venv-oldest
+ON_OLDEST := tests/aimlib tests/analysis tests/ablations tests/reference tests/test_surface.py tests/test_documentation.py
 ASKED  := training_step step_memory training_loop input_pipeline shared_data launch resume startup check reports calibration
 ON_GPU := training_step step_memory training_loop input_pipeline
 
@@ -18,7 +20,7 @@ endif
 gpu_option  = $(if $(2),--$(1) $(2))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check lint types contracts calibrate bench bench-gpu gpu gpu-study gpu-bundle format clean
+.PHONY: help setup demo test test-all test-oldest docs-check check lint types contracts calibrate bench bench-gpu gpu gpu-study gpu-bundle format clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -41,6 +43,16 @@ test: lint types contracts $(STAMP) ## lint, types, import contracts and the tes
 
 test-all: lint types contracts $(STAMP) ## the same with the slow tests
 	$(BIN)/python -m pytest -q
+
+test-oldest: tests/lower_bounds.py pyproject.toml ## the tests with the oldest versions that pyproject.toml allows, in .venv-oldest (PYTHON: 3.11)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed, the oldest that is supported; this is $$($(PYTHON) --version). Try: make PYTHON=python3.11 test-oldest"; exit 1; }
+	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) tests/lower_bounds.py > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OLDEST)/constraints.txt -e '.[dev]'
+	$(OLDEST)/bin/python -m pytest -q -m "not slow" $(ON_OLDEST)
+
+docs-check: $(STAMP) ## run the commands and blocks of Python in README and docs; those that need a network or a cluster are parsed
+	$(BIN)/python -m pytest -q tests/test_docs_check.py tests/test_documentation.py
 
 check: lint types contracts ## everything of `make test` but the tests
 
@@ -84,4 +96,4 @@ format: $(STAMP) ## format and fix what can be fixed by itself
 	$(BIN)/ruff check --fix .
 
 clean:          ## remove .venv and caches (not results)
-	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf $(VENV) $(BENCH) $(OLDEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

@@ -1,7 +1,7 @@
 """Studies on Ray Tune: check, run, and what runs need.
 
-``ablations.check``, ``ablations.run`` and ``ablations.doctor`` are the commands of the same names; they are
-imported when they are first used, because they import torch.
+``ablations.check``, ``plan``, ``run`` and ``doctor`` are the commands of the same names, with the same arguments;
+they are imported when they are first used, because they import torch.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ablations.commands.check import check
     from ablations.commands.doctor.machine import doctor
+    from ablations.commands.plan import plan
     from ablations.sessions.launch import run
 
-__all__ = ["check", "doctor", "run"]
+__all__ = ["check", "doctor", "plan", "run"]
 
 _HOME = {
     "check": "ablations.commands.check",
     "doctor": "ablations.commands.doctor.machine",
+    "plan": "ablations.commands.plan",
     "run": "ablations.sessions.launch",
 }
 

@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
     "docs/claim.md",
+    "docs/commands.md",
+    "docs/plugins.md",
+    "docs/study.md",
     "docs/verdict.md",
     "docs/query.md",
     "docs/cluster.md",

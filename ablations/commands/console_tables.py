@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from ablations.commands.check import Check
     from ablations.commands.doctor.finding import Finding
-    from ablations.commands.plan import Prospects
     from ablations.estimation.estimate import ArmCost, Cost
     from ablations.estimation.numerics import Numerics
+    from ablations.estimation.power import PowerAnalysis
     from ablations.sessions.result import Session
     from ablations.sessions.screening import Trial
     from aimlib.registry import PluginInfo
@@ -50,7 +50,7 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[Any]], right: Iterabl
 
 def check(result: Check, console: Console) -> None:
     """Print what a study will run and cost."""
-    from ablations.commands.check import differing  # noqa: PLC0415 -- torch
+    from ablations.commands.check_notes import differing
 
     plan = result.plan
     spec = plan.study.spec
@@ -111,7 +111,7 @@ def _seconds(cost: ArmCost | None) -> tuple[str, str]:
 
 
 def _cost(cost: Cost) -> str:
-    from ablations.progress import duration  # noqa: PLC0415
+    from ablations.progress import duration
 
     at_once = f"with {cost.parallel} {'run' if cost.parallel == 1 else 'runs'} at once"
     return (
@@ -149,7 +149,7 @@ def _numerics(tried: Numerics, console: Console) -> None:
     console.print(Text(tried.proposal), highlight=False, soft_wrap=True)
 
 
-def prospects(found: Prospects, console: Console) -> None:
+def power(found: PowerAnalysis, console: Console) -> None:
     """Print what a study can be expected to find out."""
     looks = ", ".join(map(str, found.looks.numbers))
     console.print(f"looks after {looks} pairs, each at {100 * (1 - found.looks.levels[0]):.4g} %", highlight=False)
@@ -191,11 +191,12 @@ def _pairs(row: Mapping[Any, Any]) -> str:
     return "> 10,000" if row["pairs_80"] < 0 else str(row["pairs_80"])
 
 
-def power_curves(found: Prospects, path: Path) -> None:
+def power_curves(found: PowerAnalysis, path: Path) -> None:
     """Draw the power curves, a panel per seed SD, into an SVG or PNG file; UsageError where that cannot be written."""
-    from analysis.figures import png, power, svg  # noqa: PLC0415 -- matplotlib
+    from analysis.figures import png, svg
+    from analysis.figures import power as power_figure
 
-    figure = power.draw_by_spread(found.curves, found.looks.numbers[-1])
+    figure = power_figure.draw_by_spread(found.curves, found.looks.numbers[-1])
     if path.suffix not in (".svg", ".png"):
         raise UsageError(f"--figure {path}: give a file that ends in .svg or .png")
     try:

@@ -66,7 +66,7 @@ def verify(
     progress: Progress | None = None,
 ) -> list[Finding]:
     """Return everything found wrong with the data set `name`; see `aimlib.datasets.verify.verify`."""
-    from aimlib.datasets import verify as verification  # noqa: PLC0415 -- numpy
+    from aimlib.datasets import verify as verification
 
     return verification.verify(create(name, settings, root=root), progress)
 
@@ -84,8 +84,8 @@ def prepare(
     ------
     DataError: the data is missing or unusable.
     """
-    from aimlib.datasets.photos import PhotoPlugin  # noqa: PLC0415 -- numpy
-    from aimlib.datasets.summary import summarise  # noqa: PLC0415
+    from aimlib.datasets.photos import PhotoPlugin
+    from aimlib.datasets.summary import summarise
 
     plugin = create(name, settings, root=root, size=size)
     if isinstance(plugin, PhotoPlugin):
@@ -102,7 +102,7 @@ def info(
     ------
     DataError: the data is missing or unusable.
     """
-    from aimlib.datasets.summary import summarise  # noqa: PLC0415 -- numpy
+    from aimlib.datasets.summary import summarise
 
     return summarise(create(name, settings, root=root, size=size))
 
@@ -114,7 +114,7 @@ def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any)
     ------
     ConfigError: unknown name or options.
     """
-    from aimlib.registry import datasets  # noqa: PLC0415 -- --help answers without it
+    from aimlib.registry import datasets
 
     given = {key: value for key, value in options.items() if value is not None}
     plugin: DatasetPlugin = datasets.create(datasets.parse({**(settings or {}), **given, "name": plugin_name(name)}))
@@ -133,7 +133,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
     ------
     UsageError: no ``=``, a key given twice, or a value that is no YAML.
     """
-    from ablations.spec import yaml_documents  # noqa: PLC0415 -- --help answers without it
+    from ablations.spec import yaml_documents
 
     settings: dict[str, Any] = {}
     for pair in pairs or []:
@@ -200,9 +200,9 @@ def _bars() -> Iterator[Progress | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console  # noqa: PLC0415 -- only for terminals
-    from rich.progress import Progress as Bars  # noqa: PLC0415
-    from rich.progress import TaskID  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
     tasks: dict[str, TaskID] = {}
     with Bars(console=Console(stderr=True)) as bars:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from ablations.commands.plan import SEED_SDS
 from ablations.estimation.full_size import GPUS, PEAKS, FullSize, Part
+from ablations.estimation.power import SEED_SDS
 from ablations.planning import plan as planning
 from analysis.claims import Claim
 from analysis.looks import Looks

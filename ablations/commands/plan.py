@@ -1,60 +1,47 @@
-"""`ablate plan`: whether a study can reach a verdict, how many seeds it takes, and what they cost."""
+"""`ablate plan`: whether a study can reach a verdict, and at what cost. In Python: `ablations.plan`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import pandas as pd
+import typer
 
-import analysis
-from ablations.commands.check import Check, check
-from ablations.planning import plan as planning
+from ablations.commands.options import Overrides, Study, TimedAt, console
 from aimlib.errors import UsageError
-from analysis.claims import in_scope, read_claim
-from analysis.looks import Looks
-from analysis.plan import Scope
-from analysis.statistics.simulation import normal_studies, pairs_for_power, simulate
-from analysis.statistics.verdict import STOPPING
 
-SEED_SDS = (0.5, 1.0, 1.5, 2.5)
-"""Standard deviations of an arm's accuracy between seeds, pp, where nothing is known yet."""
-_STUDIES = 4000
-_SEED = 20210301
-_LIKELY = 0.5
-_SHOWN = ("trivial gain", "holds", "real, smaller than reported", "positive, materiality open", "positive, size open")
-_COLUMNS = ["seed_sd", "effect", "pairs_80", "verdict", "finally", "shown", "pairs", "device_hours", "price"]
+if TYPE_CHECKING:
+    from ablations.estimation.power import PowerAnalysis
 
 
-@dataclass(frozen=True)
-class Prospects:
-    """What a study can be expected to find out.
+def command(
+    study: Study,
+    overrides: Overrides = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Plan with the spread seen in this study directory.", show_default=False),
+    ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(help="Price of an hour of a GPU (or CPU, where the study has none).", show_default=False),
+    ] = None,
+    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm, for GPU-hours or CPU-hours.")] = True,
+    address: TimedAt = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Write the power curves here, as .svg or .png.", show_default=False)
+    ] = None,
+) -> None:
+    """Tell whether a study can reach a verdict, how many seeds it takes, and what they cost."""
+    from ablations.commands import console_tables
 
-    Attributes
-    ----------
-    looks : when its verdict is read.
-    table : seed_sd, effect (pp), one row per pair of them: pairs_80 (pairs for 80 % power of one look; -1: more than
-        10,000), verdict (chance of a stopping verdict with the planned seeds), finally (by the last look, if seeds are
-        added), shown (chance that the interval ends above 0 then), pairs (mean until then), device_hours (of `unit`)
-        and price (mean; NaN where they are not known).
-    curves : seed_sd, effect, pairs, power of one look.
-    seen : SD of the differences to plan with, pp: upper end of the one-sided 80 % interval in the given results; None
-        without.
-    warnings : why it may not reach a verdict, or why it could not be timed.
-    unit : what the column device_hours counts: ``CPU-hours``, or ``GPU-hours`` of the GPU that there is most of.
-    """
-
-    looks: Looks
-    table: pd.DataFrame
-    curves: pd.DataFrame
-    seen: float | None
-    warnings: tuple[str, ...]
-    unit: str = "GPU-hours"
+    found = plan(study, overrides or (), results=results, price=price, timing=timing, address=address)
+    console_tables.power(found, console())
+    if figure is not None:
+        console_tables.power_curves(found, figure)
 
 
-def prospects(
+def plan(
     study: str | Path,
     overrides: Iterable[str] = (),
     *,
@@ -62,7 +49,7 @@ def prospects(
     price: float | None = None,
     timing: bool = True,
     address: str | None = None,
-) -> Prospects:
+) -> PowerAnalysis:
     """Return what a study can be expected to find out, by simulation of its looks and verdict table.
 
     Parameters
@@ -77,104 +64,10 @@ def prospects(
     ConfigError: the study has problems.
     UsageError: the price is negative, or the results have no primary comparison with two pairs.
     """
+    from ablations.commands.check import check
+    from ablations.estimation.power import analyse
+
     if price is not None and price < 0:
         raise UsageError(f"--price {price:g}: a price per hour is not negative")
     found = check(study, overrides, timing=timing or price is not None, address=address)
-    spec = found.plan.study.spec
-    looks = Looks(spec.looks, planning.ALPHA, spec.further_block)
-    seen = _seen(results) if results is not None else None
-    gain = _gain(found)
-    sds = (seen / np.sqrt(2),) if seen is not None else SEED_SDS
-    effects = (0.0, spec.delta_pp, *((gain / 2, gain) if gain is not None else (2 * spec.delta_pp, 5 * spec.delta_pp)))
-    hours = found.cost.hours / len(spec.seeds) if found.cost is not None else float("nan")
-    table = _table(looks, sds, effects, spec.delta_pp, gain, len(spec.seeds), hours, price)
-    warnings = (*_warnings(table, looks, found, gain), *_kinds(found))
-    unit = found.cost.unit if found.cost is not None else "GPU-hours"
-    return Prospects(looks, table, _curves(looks, sds, effects), seen, warnings, unit)
-
-
-def _kinds(found: Check) -> Iterator[str]:
-    """Yield whose hours are told where there are several kinds of device, and what could not be timed."""
-    if len(found.costs) > 1:
-        first, *others = [cost.kind for cost in found.costs]
-        yield f"hours are those of {first}; `ablate check` tells those of {', '.join(others)}, too"
-    yield from (f"not timed: {reason}" for reason in found.untimed)
-
-
-def _seen(results: str | Path) -> float:
-    primary = analysis.examine(analysis.load(Path(results))).primary
-    if primary is None or not primary.interval.sd > 0:
-        raise UsageError(f"{results}: no spread to plan with: needs two or more pairs of the aim and the baseline arm")
-    return primary.interval.cautious_sd
-
-
-def _gain(found: Check) -> float | None:
-    """Return the reported gain that the study will be held against; None outside the scope of its claim."""
-    spec = found.plan.study.spec
-    if spec.claim is None:
-        return None
-    claim = read_claim(spec.claim)
-    gains = list(claim.gains_pp.values())
-    scope = Scope(**planning.document(found.plan)["scope"])
-    return None if in_scope(claim, scope) or min(gains) <= 2 * spec.delta_pp else gains[0]
-
-
-def _table(
-    looks: Looks,
-    sds: tuple[float, ...],
-    effects: tuple[float, ...],
-    delta: float,
-    gain: float | None,
-    seeds: int,
-    hours: float,
-    price: float | None,
-) -> pd.DataFrame:
-    rng, rows = np.random.default_rng(_SEED), []
-    for sd in sds:
-        for effect in effects:
-            spread = np.sqrt(2) * sd
-            drawn = normal_studies(rng, _STUDIES, looks, effect, spread)
-            ended = simulate(drawn, looks, delta, gain)
-            now = float((np.isin(ended.kinds, list(STOPPING)) & (ended.pairs <= seeds)).mean())
-            needed = pairs_for_power(effect, spread, looks.levels[0]) if effect else None
-            pairs = float(ended.pairs.mean())
-            cost = pairs * hours * (price if price is not None else float("nan"))
-            share = now, ended.rate(*STOPPING), ended.rate(*_SHOWN)
-            rows.append((sd, effect, -1 if needed is None else needed, *share, pairs, pairs * hours, cost))
-    return pd.DataFrame(rows, columns=_COLUMNS)
-
-
-def _curves(looks: Looks, sds: tuple[float, ...], effects: tuple[float, ...]) -> pd.DataFrame:
-    from analysis.figures import power  # noqa: PLC0415 -- matplotlib
-
-    most = max(40, looks.numbers[-1] + 5)
-    parts = [
-        power.summarise(np.sqrt(2) * sd, [e for e in effects if e], looks.levels[0], most).assign(seed_sd=sd)
-        for sd in sds
-    ]
-    return pd.concat(parts, ignore_index=True)[["seed_sd", "effect", "pairs", "power"]]
-
-
-def _warnings(table: pd.DataFrame, looks: Looks, found: Check, gain: float | None) -> Iterator[str]:
-    seeds = len(found.plan.study.spec.seeds)
-    roles = {arm.role for arm in found.plan.arms}
-    for role in ("baseline", "aim"):
-        if role not in roles:
-            yield f"no arm has the role {role!r}: this study cannot reach a verdict"
-    if seeds < looks.numbers[0]:
-        yield f"{seeds} seeds do not reach the first look, after {looks.numbers[0]} pairs: no verdict"
-    elif seeds not in looks.numbers:
-        reached = looks.reached(seeds)[-1]
-        yield f"{seeds} seeds lie between looks: the verdict is that of the first {reached}, the others decide nothing"
-    if gain is None:
-        yield "outside the scope of a claim, or without one, a gain above δ has no stopping verdict: there is no r"
-    delta = found.plan.study.spec.delta_pp
-    for effect in table["effect"].unique().tolist():
-        unlikely = table[(table["effect"] == effect) & (table["finally"] < _LIKELY)]
-        if len(unlikely) and (gain is not None or effect <= delta):
-            spreads = ", ".join(f"{sd:.2g}" for sd in unlikely["seed_sd"])
-            yield (
-                f"true gain {effect:.3g} pp: with a seed SD of {spreads} pp at most "
-                f"{100 * unlikely['finally'].max():.0f} % of studies reach a stopping verdict by the last look, after "
-                f"{looks.numbers[-1]} pairs"
-            )
+    return analyse(found.plan, found.costs, found.untimed, results=results, price=price)

@@ -104,7 +104,7 @@ def _mode_of(process: int, root: Path = Path("/proc")) -> str:
 
 def storage(out: Path, mounts: Path = Path("/proc/mounts")) -> Iterable[Finding]:
     """Tell whether a study directory can be at `out`, whether nodes share it, and whether their clocks agree."""
-    from ablations.store import ResultStore  # noqa: PLC0415 -- pyarrow
+    from ablations.store import ResultStore
 
     existing = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
     if not os.access(existing, os.W_OK):

@@ -14,7 +14,7 @@ _ONE_COUNT = "GPUs counted by Ray"
 
 def devices() -> Iterable[Finding]:
     """Examine the processors, the driver, and every GPU that torch can use."""
-    import torch  # noqa: PLC0415 -- seconds of start-up
+    import torch
 
     cpus = os.cpu_count() or 1
     yield Finding("CPU", "ok", f"{cpus} logical processors, {torch.get_num_threads()} torch threads by default")
@@ -25,10 +25,10 @@ def devices() -> Iterable[Finding]:
 
 
 def _driver() -> Iterable[Finding]:
-    import torch  # noqa: PLC0415
+    import torch
 
-    from aimlib.training import nvml  # noqa: PLC0415
-    from aimlib.training.devices import shortfall, usable_gpus  # noqa: PLC0415
+    from aimlib.training import nvml
+    from aimlib.training.devices import shortfall, usable_gpus
 
     driver, missing = nvml.driver(), shortfall()
     if driver is not None:
@@ -44,9 +44,9 @@ def _driver() -> Iterable[Finding]:
 
 
 def _gpu(number: int) -> Finding:
-    import torch  # noqa: PLC0415
+    import torch
 
-    from aimlib.training.devices import has_kernels  # noqa: PLC0415
+    from aimlib.training.devices import has_kernels
 
     subject = f"GPU {number}"
     try:
@@ -67,7 +67,7 @@ def counted_by_ray(counted: float) -> Iterable[Finding]:
     ----------
     counted : by Ray, which asks NVML.
     """
-    from aimlib.training.devices import shortfall, usable_gpus  # noqa: PLC0415
+    from aimlib.training.devices import shortfall, usable_gpus
 
     usable = usable_gpus()
     if counted > usable:

@@ -63,7 +63,7 @@ def _libraries() -> Iterable[Finding]:
 
 
 def _disk(out: Path) -> Iterable[Finding]:
-    from aimlib.datasets.locations import cache_folder  # noqa: PLC0415
+    from aimlib.datasets.locations import cache_folder
 
     existing = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
     if not os.access(existing, os.W_OK):
@@ -76,9 +76,9 @@ def _disk(out: Path) -> Iterable[Finding]:
 
 
 def _data() -> Iterable[Finding]:
-    from aimlib.datasets.summary import summarise  # noqa: PLC0415
-    from aimlib.errors import UsageError  # noqa: PLC0415
-    from aimlib.registry import datasets  # noqa: PLC0415
+    from aimlib.datasets.summary import summarise
+    from aimlib.errors import UsageError
+    from aimlib.registry import datasets
 
     for name in datasets.names():
         needed = [key for key, field in datasets.get(name).Config.model_fields.items() if field.is_required()]
@@ -94,8 +94,8 @@ def _data() -> Iterable[Finding]:
 
 
 def _ray() -> Iterable[Finding]:
-    from ablations.execution.ray.executor import RayExecutor  # noqa: PLC0415
-    from ablations.spec.resources import Resources  # noqa: PLC0415
+    from ablations.execution.ray.executor import RayExecutor
+    from ablations.spec.resources import Resources
 
     with RayExecutor([Resources()]) as executor:
         executor.check()

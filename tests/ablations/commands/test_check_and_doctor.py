@@ -13,7 +13,8 @@ from test_command_line import ablate
 from tiny_study import changed, write
 
 import ablations.commands.doctor.gpus
-from ablations.commands.check import check, differing
+from ablations.commands.check import check
+from ablations.commands.check_notes import differing
 from ablations.commands.doctor.finding import Finding
 from ablations.commands.doctor.machine import doctor
 from ablations.estimation.estimate import ArmCost, Cost, packing

@@ -140,7 +140,7 @@ def test_commands_are_functions_of_the_package_again_and_again() -> None:
         "print([callable(getattr(ablations, name)) for name in ablations.__all__ for _ in range(2)])"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert process.stdout == f"{[True] * 6}\n"
+    assert process.stdout == f"{[True] * 8}\n"
 
 
 # Exit codes

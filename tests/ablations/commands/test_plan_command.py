@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from ablations.commands import console_tables
-from ablations.commands.plan import SEED_SDS, prospects
+from ablations.commands.plan import plan
+from ablations.estimation.power import SEED_SDS
 from ablations.sessions import launch
 from aimlib.errors import UsageError
 from analysis.figures import power
 
 
 def test_it_is_told_what_a_study_can_find_out(study):
-    found = prospects(study({"seeds": 5}), timing=False)
+    found = plan(study({"seeds": 5}), timing=False)
     table = found.table.set_index(["seed_sd", "effect"])
     assert set(table.index.get_level_values(0)) == set(SEED_SDS)
     assert table.loc[(1.0, 1.0), "pairs_80"] == 23
@@ -31,12 +32,12 @@ def test_it_is_told_what_a_study_can_find_out(study):
     [(3, "3 seeds do not reach the first look"), (7, "that of the first 5, the others decide nothing")],
 )
 def test_numbers_of_seeds_that_waste_runs_are_warned_of(study, seeds, said):
-    found = prospects(study({"seeds": seeds}), timing=False)
+    found = plan(study({"seeds": seeds}), timing=False)
     assert any(said in warning for warning in found.warnings)
 
 
 def test_cost_is_that_of_the_mean_number_of_pairs(study):
-    found = prospects(study({"seeds": 5}), price=2.0)
+    found = plan(study({"seeds": 5}), price=2.0)
     assert np.allclose(found.table["price"], 2 * found.table["device_hours"])
     hours = found.table["device_hours"] / found.table["pairs"]
     assert hours.max() == pytest.approx(hours.min())
@@ -47,23 +48,23 @@ def test_the_spread_of_results_is_taken(study, tmp_path):
     out = tmp_path / "out"
     path = study({"seeds": 3})
     launch.run(path, out, executor="inline")
-    found = prospects(path, results=out, timing=False)
+    found = plan(path, results=out, timing=False)
     assert found.seen > 0
     assert found.table["seed_sd"].unique() == pytest.approx([found.seen / np.sqrt(2)])
 
 
 def test_what_cannot_be_planned_with_is_said(study, tmp_path):
     with pytest.raises(UsageError, match="not negative"):
-        prospects(study(), price=-1.0)
+        plan(study(), price=-1.0)
     out = tmp_path / "out"
     path = study({"seeds": 1})
     launch.run(path, out, executor="inline")
     with pytest.raises(UsageError, match="no spread to plan with"):
-        prospects(path, results=out, timing=False)
+        plan(path, results=out, timing=False)
 
 
 def test_power_curves_have_a_panel_per_spread(study, tmp_path):
-    found = prospects(study({"seeds": 5}), timing=False)
+    found = plan(study({"seeds": 5}), timing=False)
     path = tmp_path / "power.svg"
     console_tables.power_curves(found, path)
     assert path.read_text(encoding="utf-8").startswith("<?xml")

@@ -18,7 +18,7 @@ from rich.console import Console
 from test_command_line import ablate
 
 from ablations.commands.check import check
-from ablations.commands.plan import prospects
+from ablations.commands.plan import plan
 from ablations.estimation import disk, gpu_shares, numerics
 from ablations.estimation.estimate import estimate
 from ablations.execution.capacity import Node
@@ -77,7 +77,7 @@ def test_a_study_on_gpus_is_never_timed_on_a_cpu(
     assert "not timed: this machine has no GPU" in " ".join(out.split())
     for word in ("cost", "hours"):
         assert word not in out
-    found = prospects(path)
+    found = plan(path)
     assert found.table["device_hours"].isna().all()
     assert any(warning.startswith("not timed: ") for warning in found.warnings)
 
@@ -87,7 +87,7 @@ def test_hours_on_a_cpu_are_not_called_a_devices(study: StudyMaker, capsys: pyte
     assert code == 0
     assert "CPU-hours of " in out
     assert "device-hours" not in out
-    found = prospects(study({"seeds": 5}))
+    found = plan(study({"seeds": 5}))
     assert found.unit == "CPU-hours"
     code, out, _ = ablate(capsys, "plan", study({"seeds": 5}))
     assert "CPU-h" in out

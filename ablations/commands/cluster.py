@@ -1,0 +1,24 @@
+"""`ablate cluster`: files to start a study on a cluster with. In Python: `ablations.cluster.template`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(
+    name: Annotated[
+        str | None, typer.Argument(help="Which file; without it, all are listed.", show_default=False)
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set what is listed with it; repeatable.")
+    ] = None,
+) -> None:
+    """Print a file to start a study on a cluster with: ablate cluster slurm > study.sbatch."""
+    from ablations import cluster
+
+    if name is None:
+        typer.echo("\n\n".join(template.summary for template in cluster.templates().values()))
+    else:
+        typer.echo(cluster.template(name).render(settings or ()), nl=False)

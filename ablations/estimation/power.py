@@ -1,0 +1,173 @@
+"""The power of a study before it runs: whether it can reach a verdict, with how many seeds, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import analysis
+from ablations.estimation.estimate import Cost
+from ablations.planning import plan as planning
+from ablations.planning.plan import Plan
+from aimlib.errors import UsageError
+from analysis.claims import in_scope, read_claim
+from analysis.looks import Looks
+from analysis.plan import Scope
+from analysis.statistics.simulation import normal_studies, pairs_for_power, simulate
+from analysis.statistics.verdict import STOPPING
+
+SEED_SDS = (0.5, 1.0, 1.5, 2.5)
+"""Standard deviations of an arm's accuracy between seeds, pp, where nothing is known yet."""
+_STUDIES = 4000
+_SEED = 20210301
+_LIKELY = 0.5
+_SHOWN = ("trivial gain", "holds", "real, smaller than reported", "positive, materiality open", "positive, size open")
+_COLUMNS = ["seed_sd", "effect", "pairs_80", "verdict", "finally", "shown", "pairs", "device_hours", "price"]
+
+
+@dataclass(frozen=True)
+class PowerAnalysis:
+    """What a study can be expected to find out.
+
+    Attributes
+    ----------
+    looks : when its verdict is read.
+    table : seed_sd, effect (pp), one row per pair of them: pairs_80 (pairs for 80 % power of one look; -1: more than
+        10,000), verdict (chance of a stopping verdict with the planned seeds), finally (by the last look, if seeds are
+        added), shown (chance that the interval ends above 0 then), pairs (mean until then), device_hours (of `unit`)
+        and price (mean; NaN where they are not known).
+    curves : seed_sd, effect, pairs, power of one look.
+    seen : SD of the differences to plan with, pp: upper end of the one-sided 80 % interval in the given results; None
+        without.
+    warnings : why it may not reach a verdict, or why it could not be timed.
+    unit : what the column device_hours counts: ``CPU-hours``, or ``GPU-hours`` of the GPU that there is most of.
+    """
+
+    looks: Looks
+    table: pd.DataFrame
+    curves: pd.DataFrame
+    seen: float | None
+    warnings: tuple[str, ...]
+    unit: str = "GPU-hours"
+
+
+def analyse(
+    plan: Plan,
+    costs: Sequence[Cost] = (),
+    untimed: Sequence[str] = (),
+    *,
+    results: str | Path | None = None,
+    price: float | None = None,
+) -> PowerAnalysis:
+    """Simulate the looks and the verdict table of a study; the arguments are those of `ablations.plan`.
+
+    Parameters
+    ----------
+    costs : on every kind of device that was timed, the kind that there is most of first.
+    untimed : why something was not timed.
+
+    Raises
+    ------
+    UsageError: the results have no primary comparison with two pairs.
+    """
+    spec = plan.study.spec
+    looks = Looks(spec.looks, planning.ALPHA, spec.further_block)
+    seen = _seen(results) if results is not None else None
+    gain = _gain(plan)
+    sds = (seen / np.sqrt(2),) if seen is not None else SEED_SDS
+    effects = (0.0, spec.delta_pp, *((gain / 2, gain) if gain is not None else (2 * spec.delta_pp, 5 * spec.delta_pp)))
+    hours = costs[0].hours / len(spec.seeds) if costs else float("nan")
+    table = _table(looks, sds, effects, spec.delta_pp, gain, len(spec.seeds), hours, price)
+    warnings = (*_warnings(table, looks, plan, gain), *_kinds(costs), *(f"not timed: {reason}" for reason in untimed))
+    unit = costs[0].unit if costs else "GPU-hours"
+    return PowerAnalysis(looks, table, _curves(looks, sds, effects), seen, warnings, unit)
+
+
+def _kinds(costs: Sequence[Cost]) -> Iterator[str]:
+    """Yield whose hours are told where there are several kinds of device."""
+    if len(costs) > 1:
+        first, *others = [cost.kind for cost in costs]
+        yield f"hours are those of {first}; `ablate check` tells those of {', '.join(others)}, too"
+
+
+def _seen(results: str | Path) -> float:
+    primary = analysis.examine(analysis.load(Path(results))).primary
+    if primary is None or not primary.interval.sd > 0:
+        raise UsageError(f"{results}: no spread to plan with: needs two or more pairs of the aim and the baseline arm")
+    return primary.interval.cautious_sd
+
+
+def _gain(plan: Plan) -> float | None:
+    """Return the reported gain that the study will be held against; None outside the scope of its claim."""
+    spec = plan.study.spec
+    if spec.claim is None:
+        return None
+    claim = read_claim(spec.claim)
+    gains = list(claim.gains_pp.values())
+    scope = Scope(**planning.document(plan)["scope"])
+    return None if in_scope(claim, scope) or min(gains) <= 2 * spec.delta_pp else gains[0]
+
+
+def _table(
+    looks: Looks,
+    sds: tuple[float, ...],
+    effects: tuple[float, ...],
+    delta: float,
+    gain: float | None,
+    seeds: int,
+    hours: float,
+    price: float | None,
+) -> pd.DataFrame:
+    rng, rows = np.random.default_rng(_SEED), []
+    for sd in sds:
+        for effect in effects:
+            spread = np.sqrt(2) * sd
+            drawn = normal_studies(rng, _STUDIES, looks, effect, spread)
+            ended = simulate(drawn, looks, delta, gain)
+            now = float((np.isin(ended.kinds, list(STOPPING)) & (ended.pairs <= seeds)).mean())
+            needed = pairs_for_power(effect, spread, looks.levels[0]) if effect else None
+            pairs = float(ended.pairs.mean())
+            cost = pairs * hours * (price if price is not None else float("nan"))
+            share = now, ended.rate(*STOPPING), ended.rate(*_SHOWN)
+            rows.append((sd, effect, -1 if needed is None else needed, *share, pairs, pairs * hours, cost))
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _curves(looks: Looks, sds: tuple[float, ...], effects: tuple[float, ...]) -> pd.DataFrame:
+    from analysis.figures import power  # noqa: PLC0415 -- matplotlib
+
+    most = max(40, looks.numbers[-1] + 5)
+    parts = [
+        power.summarise(np.sqrt(2) * sd, [e for e in effects if e], looks.levels[0], most).assign(seed_sd=sd)
+        for sd in sds
+    ]
+    return pd.concat(parts, ignore_index=True)[["seed_sd", "effect", "pairs", "power"]]
+
+
+def _warnings(table: pd.DataFrame, looks: Looks, plan: Plan, gain: float | None) -> Iterator[str]:
+    seeds = len(plan.study.spec.seeds)
+    roles = {arm.role for arm in plan.arms}
+    for role in ("baseline", "aim"):
+        if role not in roles:
+            yield f"no arm has the role {role!r}: this study cannot reach a verdict"
+    if seeds < looks.numbers[0]:
+        yield f"{seeds} seeds do not reach the first look, after {looks.numbers[0]} pairs: no verdict"
+    elif seeds not in looks.numbers:
+        reached = looks.reached(seeds)[-1]
+        yield f"{seeds} seeds lie between looks: the verdict is that of the first {reached}, the others decide nothing"
+    if gain is None:
+        yield "outside the scope of a claim, or without one, a gain above δ has no stopping verdict: there is no r"
+    delta = plan.study.spec.delta_pp
+    for effect in table["effect"].unique().tolist():
+        unlikely = table[(table["effect"] == effect) & (table["finally"] < _LIKELY)]
+        if len(unlikely) and (gain is not None or effect <= delta):
+            spreads = ", ".join(f"{sd:.2g}" for sd in unlikely["seed_sd"])
+            yield (
+                f"true gain {effect:.3g} pp: with a seed SD of {spreads} pp at most "
+                f"{100 * unlikely['finally'].max():.0f} % of studies reach a stopping verdict by the last look, after "
+                f"{looks.numbers[-1]} pairs"
+            )

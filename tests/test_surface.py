@@ -1,0 +1,36 @@
+"""What users type and import stays as it is recorded; a change that was meant is recorded anew."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import surface
+
+RENEW = "where the change was meant: python tests/surface.py, and a line in CHANGELOG.md"
+
+
+def test_the_command_line_is_as_recorded() -> None:
+    assert surface.command_line() == surface.COMMAND_LINE.read_text(encoding="utf-8"), RENEW
+
+
+def test_the_python_names_are_as_recorded() -> None:
+    """A process of its own: what other tests register must not show."""
+    code = "import surface; print(surface.python(), end='')"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=surface.FOLDER.parents[1]
+    )
+    assert found.stdout == surface.PYTHON.read_text(encoding="utf-8"), RENEW
+
+
+def test_a_changed_option_and_a_changed_signature_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    import analysis.query
+    from ablations.commands.app import app
+
+    def select(frame: object, conditions: object, strict: bool = False) -> None: ...
+
+    monkeypatch.setattr(analysis.query, "select", select)
+    assert "  select(frame: 'object', conditions: 'object', strict: 'bool' = False) -> 'None'" in surface.python()
+    monkeypatch.setattr(app, "registered_commands", app.registered_commands[1:])
+    assert surface.command_line() != surface.COMMAND_LINE.read_text(encoding="utf-8")
