@@ -37,10 +37,10 @@ demo: $(STAMP)  ## run the shipped study `demo` on the embedded digits, then pri
 	$(BIN)/ablate run demo
 
 test: lint types contracts $(STAMP) ## lint, types, import contracts and the tests (no GPU, no network)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadgroup
 
-test-all: lint types contracts $(STAMP) ## the same with the slow tests
-	$(BIN)/python -m pytest -q
+test-all: test  ## the same, then the slow tests, one at a time: some of them measure times
+	$(BIN)/python -m pytest -q -m slow
 
 check: lint types contracts ## everything of `make test` but the tests
 
