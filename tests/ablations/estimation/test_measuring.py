@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+from in_process import ablate
 from rich.console import Console
-from test_command_line import ablate
 
 from ablations.commands.check import check
 from ablations.commands.plan import prospects
