@@ -39,10 +39,10 @@ demo: $(STAMP)  ## run the shipped study `demo` on the embedded digits, then pri
 	$(BIN)/ablate run demo
 
 test: lint types contracts $(STAMP) ## lint, types, import contracts and the tests (no GPU, no network)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadgroup
 
-test-all: lint types contracts $(STAMP) ## the same with the slow tests
-	$(BIN)/python -m pytest -q
+test-all: test  ## the same, then the slow tests, one at a time: some of them measure times
+	$(BIN)/python -m pytest -q -m slow
 
 test-oldest: tests/lower_bounds.py pyproject.toml ## the tests with the oldest versions that pyproject.toml allows, in .venv-oldest (PYTHON: 3.11)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed, the oldest that is supported; this is $$($(PYTHON) --version). Try: make PYTHON=python3.11 test-oldest"; exit 1; }

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import s3_server
 
+pytest_plugins = ["parallel"]
 PHOTOS = "AIM_STANFORD_DOGS"
 
 

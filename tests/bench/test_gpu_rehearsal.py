@@ -13,11 +13,13 @@ import pytest
 from bench.gpu.catalogue import STEPS
 from bench.harness import ROOT
 
+OF_MAKE = ("MAKEFLAGS", "GNUMAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+VARIABLES = ("STEPS", "DEVICE", "RESULTS", "MINUTES", "PHOTOS", "BREEDS", "SHARE", "OUT")
+
 
 def _environment():
     """Return this process's environment without what a `make` that runs the tests tells the ones below it."""
-    ours = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
-    return {name: value for name, value in os.environ.items() if name not in ours}
+    return {name: value for name, value in os.environ.items() if name not in (*OF_MAKE, *VARIABLES)}
 
 
 def make(*options, **env):
@@ -26,6 +28,7 @@ def make(*options, **env):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_a_step_goes_through_without_a_card(step, tmp_path):
@@ -40,8 +43,13 @@ def test_a_step_goes_through_without_a_card(step, tmp_path):
     assert not (ROOT / "bench" / "results" / f"gpu-{step.name}.rehearsal.json").exists()
 
 
-def test_a_given_python_is_taken_as_it_is(tmp_path):
-    """No environment is made, nothing is installed: a compute node has no network."""
+def test_a_given_python_is_taken_as_it_is(monkeypatch):
+    """No environment is made, nothing is installed: a compute node has no network.
+
+    What another make that runs the tests was told changes nothing.
+    """
+    for name, value in {"MAKEFLAGS": "w", "GNUMAKEFLAGS": "-w", "MAKELEVEL": "1", "RESULTS": "there"}.items():
+        monkeypatch.setenv(name, value)
     told = subprocess.run(
         ["make", "-n", "gpu", "gpu-study", f"PYTHON={sys.executable}", "STEPS=1-2", "PHOTOS=here"],
         cwd=ROOT,

@@ -65,6 +65,7 @@ def test_a_card_gets_the_full_studies_and_a_rehearsal_small_ones(tree):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
 def test_a_study_whose_driver_is_killed_half_way_loses_nothing(tree, tmp_path):
     (wanted,) = study.studies(tree, None, "cpu", "0.25")
@@ -79,6 +80,7 @@ def test_a_study_whose_driver_is_killed_half_way_loses_nothing(tree, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
 def test_a_study_for_which_the_time_is_too_short_is_partial_and_goes_on(tree, tmp_path, monkeypatch):
     (wanted,) = study.studies(tree, None, "cpu", "0.25")

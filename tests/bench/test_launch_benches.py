@@ -32,6 +32,7 @@ def has(lines: list[str], case: str, subject: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in RIVALS), reason="the rivals are not installed here"
@@ -50,6 +51,7 @@ def test_launchers_in_turn() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(300)
 def test_studies_are_taken_up_again() -> None:
     lines = quick("resume")

@@ -15,7 +15,7 @@ import torch
 from drivers import ONE_THREAD
 from scene import HERE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(700)]
 
 
 @pytest.fixture

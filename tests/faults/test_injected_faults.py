@@ -11,7 +11,7 @@ import processes
 import pytest
 from scene import HERE, Ground, Scene, end, report
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1500)]
 KILLS, LOSSES, TERMS, NODES, SLEEPS = 10, 5, 5, 3, 2
 _NAP = 30.0
 

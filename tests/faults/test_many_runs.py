@@ -15,6 +15,7 @@ from scene import HERE, report
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(1500)
 def test_four_thousand_runs_cost_as_much_each_as_a_few(mark: str) -> None:
     done = subprocess.run(
@@ -35,6 +36,7 @@ def test_four_thousand_runs_cost_as_much_each_as_a_few(mark: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(400)
 def test_gpus_are_shared_as_declared(mark: str) -> None:
     done = subprocess.run(

@@ -65,6 +65,7 @@ def test_a_scene_does_not_overlook_what_its_driver_left(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_a_cluster_does_not_overlook_what_a_worker_left(
     scene: Scene, ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from scene import HERE, Scene, report
 
 SmallDisk = Callable[[str], Path]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1500)]
 
 
 def test_a_full_disk_is_waited_out(

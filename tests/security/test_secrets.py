@@ -84,6 +84,7 @@ with on_loopback():
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_the_environment_is_not_in_what_a_session_of_ray_leaves(victim: Victim) -> None:
     victim.runs[0].unlink()
     done = subprocess.run(

@@ -174,6 +174,7 @@ ray.shutdown()
 """
 
 
+@pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("imported", [pytest.param("before", marks=pytest.mark.slow), "inside"])
 def test_a_local_session_has_a_private_token_and_stays_on_the_loopback_interface(home: Path, imported: str) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}

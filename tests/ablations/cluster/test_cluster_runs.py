@@ -37,6 +37,7 @@ finally:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_a_running_cluster_computes_the_study(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", _DRIVER, str(tmp_path / "study")], capture_output=True, text=True, timeout=240

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from test_command_line import ablate
+from in_process import ablate
 from tiny_study import changed, write
 
 import ablations.commands.doctor.gpus

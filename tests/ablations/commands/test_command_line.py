@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import ablate
 from tiny_study import changed, numbers, write
 
 from aimlib.errors import UsageError
@@ -32,22 +33,6 @@ ablate run STUDY --out --set --address --executor --until-verdict --track
 ablate status DIRECTORY
 ablate watch DIRECTORY FILE --html --once --interval
 """
-
-
-def ablate(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run the command line in this process; return exit code, output and error output."""
-    from ablations.commands.app import main
-
-    argv, sys.argv = sys.argv, ["ablate", *map(str, arguments)]
-    code: Any = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code or 0
-    finally:
-        sys.argv = argv
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def surface(command: Any, path: str = "ablate") -> list[str]:

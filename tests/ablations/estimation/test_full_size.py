@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_command_line import ablate
+from in_process import ablate
 
 from ablations.commands.full_size_page import lines
 from ablations.estimation import full_size as module

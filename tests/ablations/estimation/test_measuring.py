@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+from in_process import ablate
 from rich.console import Console
-from test_command_line import ablate
 
 from ablations.commands.check import check
 from ablations.commands.plan import plan
@@ -163,6 +163,7 @@ def on_a_cluster(script: str, *arguments: object, timeout: float = 300) -> list[
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_arms_are_measured_on_workers_one_task_per_kind_of_gpu(study: StudyMaker) -> None:
     gpu = study({"resources": {"gpus": 1}}, "gpu.yaml")
     cpu = study({"seeds": 1}, "cpu.yaml")
@@ -211,6 +212,7 @@ with remote.connected(cluster.address) as nodes:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_a_task_that_finds_no_room_or_dies_is_explained(study: StudyMaker) -> None:
     script = """
 import os, ray
@@ -398,6 +400,7 @@ def test_auto_without_a_gpu_or_an_answer_says_to_state_it(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_a_session_measures_before_anything_starts_and_runs_at_the_share(study: StudyMaker, tmp_path: Path) -> None:
     path = study({"resources": {"gpus": "auto"}, "seeds": 1})
     script = """

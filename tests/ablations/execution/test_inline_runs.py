@@ -232,7 +232,7 @@ def test_a_failing_plugin_fails_its_own_runs_alone(
 def test_the_command_line_ends_with_1_when_runs_failed(
     study: StudyMaker, tmp_path: Path, brittle: type[Brittle], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from test_command_line import ablate
+    from in_process import ablate
 
     directory = tmp_path / "out"
     code, out, err = ablate(

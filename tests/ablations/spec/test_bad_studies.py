@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_command_line import ablate
+from in_process import ablate
 from tiny_study import REMOVED, changed, write
 
 from ablations.commands.check import check

@@ -53,11 +53,16 @@ def store_of(remote: str, monkeypatch) -> Callable[..., ResultStore]:
 @pytest.fixture
 def old(monkeypatch) -> None:
     """Make every object look as old as the storage's clock can tell: it must decide nothing by itself."""
+    look_old(monkeypatch, lambda tag: True)
+
+
+def look_old(monkeypatch: pytest.MonkeyPatch, chosen: Callable[[str], bool]) -> None:
+    """Make the objects whose ETags are chosen look old; the storage tells the true age of the others."""
     head = object_store.head
 
     def aged(address: object_store.Address) -> object_store.Version | None:
         found = head(address)
-        return found and object_store.Version(found.tag, 1e6, found.writer)
+        return object_store.Version(found.tag, 1e6, found.writer) if found and chosen(found.tag) else found
 
     monkeypatch.setattr(leases.object_store, "head", aged)
 
@@ -219,8 +224,11 @@ def test_a_successor_replaces_what_a_zombie_wrote_late(store_of, clock: Clock, o
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
 
 
-def test_of_many_who_want_a_forsaken_lease_one_gets_it(store_of, clock: Clock, old) -> None:
+def test_of_many_who_want_a_forsaken_lease_one_gets_it(store_of, clock: Clock, remote: str, monkeypatch) -> None:
+    """Nobody sleeps, so no thread moves the clock of another: what the winner wrote is young, and refuses the late."""
     first = store_of(clock).claim(RUN)
+    forsaken = object_store.head(place(remote) / "leases" / RUN).tag
+    look_old(monkeypatch, lambda tag: tag == forsaken)
     stores = [store_of(clock) for _ in range(4)]
     assert all(store.holder(RUN) for store in stores)
     clock.sleep(100)
@@ -235,7 +243,10 @@ def test_of_many_who_want_a_forsaken_lease_one_gets_it(store_of, clock: Clock, o
         thread.start()
     for thread in threads:
         thread.join()
+    got.append(store_of(clock).claim(RUN))
+    assert len(got) == 5
     assert len([claim for claim in got if claim is not None]) == 1
+    assert clock.now == 1100
     with pytest.raises(Fenced):
         first.confirm()
 

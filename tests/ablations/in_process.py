@@ -1,0 +1,24 @@
+"""The command line in the process of the test: no import is paid for twice."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+
+def ablate(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Run the command line in this process; return exit code, output and error output."""
+    from ablations.commands.app import main
+
+    argv, sys.argv = sys.argv, ["ablate", *map(str, arguments)]
+    code: Any = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = argv
+    out, err = capsys.readouterr()
+    return code, out, err

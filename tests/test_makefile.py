@@ -1,0 +1,70 @@
+"""What `make test` would do, as make itself tells it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
+
+
+def told(*arguments: str, **environment: str) -> list[str]:
+    """Return the commands that make would run, without what one make says to another."""
+    done = subprocess.run(
+        ["make", "-n", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], **environment},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if not line.startswith("make[")]
+
+
+def checks(venv: Path) -> list[str]:
+    return [
+        f"{venv}/bin/ruff check .",
+        f"{venv}/bin/ruff format --check .",
+        f"{venv}/bin/mypy",
+        f"{venv}/bin/lint-imports",
+        f'{venv}/bin/python -m pytest -q -m "not slow" -n auto --dist loadgroup',
+    ]
+
+
+def test_a_fresh_clone_gets_an_environment_and_then_every_check(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    commands = told("test", f"VENV={venv}")
+    assert commands[-5:] == checks(venv)
+    assert [line for line in commands[:-5] if " -m venv " in line] == [f"python3 -m venv {venv}"]
+    assert commands[-6] == f"touch {venv}/.installed"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"MAKEFLAGS": "w", "MAKELEVEL": "1"}, {"MAKEFLAGS": " -j4 --jobserver-auth=3,4", "MAKELEVEL": "2"}],
+    ids=["alone", "below another make", "below another make with jobs"],
+)
+def test_what_is_installed_is_checked_at_once(tmp_path: Path, environment: dict[str, str]) -> None:
+    venv = tmp_path / "venv"
+    venv.mkdir()
+    stamp = venv / ".installed"
+    stamp.touch()
+    newest = max((ROOT / name).stat().st_mtime for name in ("pyproject.toml", "constraints.txt"))
+    os.utime(stamp, (newest + 10, newest + 10))
+    assert told("test", f"VENV={venv}", **environment) == checks(venv)
+
+
+def test_slow_tests_come_after_all_others(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    assert told("test-all", f"VENV={venv}")[-6:] == [*checks(venv), f"{venv}/bin/python -m pytest -q -m slow"]
+
+
+def test_the_pipeline_runs_it() -> None:
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert "make test" in lines
