@@ -1,80 +1,33 @@
-"""One run on a worker: from plain JSON to a row in the store. Knows nothing of Ray."""
+"""One run on a worker, from its task to a row in the store. Knows nothing of Ray."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from ablations.execution.attempts import Ending, ending_of
-from ablations.execution.provenance import plugins_of, provenance
+from ablations.execution.run_record import failed_record, record_of
 from ablations.execution.task import Task
-from ablations.planning.plan import Plan, PlannedRun
 from ablations.store import Claim, Fenced, ResultStore, read_mark
-from aimlib.component import is_local
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
-from aimlib.errors import DataError, StoreError, UsageError
-from aimlib.records import SCHEMA_VERSION, TRIALS, RunRecord
-from aimlib.registry import datasets, selections
+from aimlib.errors import DataError, StoreError
+from aimlib.records import RunRecord
+from aimlib.registry import datasets
 from aimlib.training import checkpointing
 from aimlib.training.checkpoint_manager import Save
 from aimlib.training.device_errors import diagnose, failure_of
-from aimlib.training.devices import device_name, device_uuid, pick_device
+from aimlib.training.devices import device_uuid, pick_device
 from aimlib.training.loop import OnEpoch, OnNotice, Paused, train
-from aimlib.training.outcomes import Outcome, outcome_so_far
+from aimlib.training.outcomes import outcome_so_far
 
-_LOOK = 1.0
-"""Seconds between two looks at whether the session is to end."""
-
-
-def tasks(
-    plan: Plan,
-    store: ResultStore,
-    runs: list[PlannedRun],
-    session: str = "",
-    until: Mapping[str, int] | None = None,
-) -> list[Task]:
-    """Return the task of every given run."""
-    costs = ("parameters", "trainable_parameters", "multiply_adds")
-    mark, until = store.mark(), until or {}
-    resources = {arm.name: arm.resources for arm in plan.arms}
-    return [
-        Task(
-            directory=store.location,
-            mark=mark,
-            study=plan.study.spec.name,
-            arm=run.arm,
-            run_id=run.run_id,
-            fingerprint=run.fingerprint,
-            config=_with_absolute_paths(run.config).model_dump(mode="json"),
-            costs={name: getattr(plan.summaries[run.arm], name) for name in costs},
-            device=resources[run.arm].trained_on,
-            threads=resources[run.arm].cpus,
-            gpus=resources[run.arm].gpus,
-            session=session,
-            until=until.get(run.run_id),
-            grace_seconds=resources[run.arm].grace_seconds,
-        )
-        for run in runs
-    ]
-
-
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Return the run with the places of its data as absolute paths: a worker may stand in another folder."""
-    fields = type(config.data).model_fields
-    given = {name: getattr(config.data, name) for name, field in fields.items() if is_local(field)}
-    places = {name: str(Path(place).expanduser().absolute()) for name, place in given.items() if place is not None}
-    return config.model_copy(update={"data": config.data.model_copy(update=places)})
+_POLL_INTERVAL_S = 1.0
+"""Time between two checks of whether the session is to end."""
 
 
 def execute(
@@ -99,17 +52,17 @@ def execute(
     device = pick_device(task.device)
     uuid = device_uuid(device)  # a device that is lost is no longer listed
     try:
-        ending = _execute(task, _Listeners(on_epoch, pause, deadline, on_notice))
+        ending = _execute(task, _Callbacks(on_epoch, pause, deadline, on_notice))
     except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
         ending = ending_of(error, failure_of(error) or diagnose(error, device, _share(task)))
         if ending.end == "failed":
             with contextlib.suppress(StoreError):  # the driver says it all the same
-                ResultStore(task.directory).record_failure(failure(task, ending.reason, ending.traceback))
+                ResultStore(task.directory).record_failure(failed_record(task, ending.reason, ending.traceback))
     return replace(ending, device=device_uuid(device) or uuid)
 
 
 @dataclass(frozen=True)
-class _Listeners:
+class _Callbacks:
     """Who is told of a run, and asked about it; None: nobody. See `execute`."""
 
     on_epoch: OnEpoch | None = None
@@ -118,21 +71,21 @@ class _Listeners:
     on_notice: OnNotice | None = None
 
 
-def _execute(task: Task, listeners: _Listeners) -> Ending:
+def _execute(task: Task, callbacks: _Callbacks) -> Ending:
     if read_mark(task.directory) != task.mark:
         return Ending("unshared")
     store = _store(task.directory, task.mark)
-    claim = store.claim(task.run_id)
-    if claim is None:
+    lock = store.claim(task.run_id)
+    if lock is None:
         return Ending("held")
-    with claim:
+    with lock:
         if store.is_settled(task.run_id):
             return Ending("finished")
         if task.until is not None:
             epochs, accuracy = paused_at(task, store)
             if epochs >= task.until:  # it had come there, and nobody was told
                 return Ending("paused", epochs=epochs, accuracy=accuracy)
-        return _attempt(task, store, claim, _Watch(task, store, claim, listeners))
+        return _attempt(task, store, lock, _Supervisor(task, store, lock, callbacks))
 
 
 @functools.lru_cache(maxsize=1)
@@ -141,18 +94,18 @@ def _store(directory: str, _mark: str) -> ResultStore:
     return ResultStore(directory)
 
 
-def _attempt(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> Ending:
-    """Compute a run that is claimed, and settle it."""
+def _attempt(task: Task, store: ResultStore, lock: Claim, supervisor: _Supervisor) -> Ending:
+    """Compute a run whose lock is held, and settle it."""
     try:
-        record = _compute(task, store, claim, watch)
-        store.commit(record, claim)
+        record = _compute(task, store, lock, supervisor)
+        store.commit(record, lock)
     except Fenced as fenced:  # it was taken for dead, and another process goes on from its last checkpoint
         return Ending("held", process_spent=_is_spent(fenced))
     except Paused as paused:
-        ending = Ending("held") if claim.lost else watch.ending("paused")
+        ending = Ending("held") if lock.lost else supervisor.ending("paused")
         return replace(ending, process_spent=_is_spent(paused))
     store.discard_checkpoint(task.run_id)
-    return watch.ending("diverged" if record.trial["status"] == "diverged" else "finished")
+    return supervisor.ending("diverged" if record.trial["status"] == "diverged" else "finished")
 
 
 def _is_spent(error: BaseException) -> bool:
@@ -161,14 +114,14 @@ def _is_spent(error: BaseException) -> bool:
     return failure is not None and failure.context_lost
 
 
-class _Watch:
+class _Supervisor:
     """Knows how far a run is, and whether it is to pause."""
 
-    def __init__(self, task: Task, store: ResultStore, claim: Claim, listeners: _Listeners) -> None:
-        self._task, self._store, self._claim, self._on_epoch = task, store, claim, listeners.on_epoch
-        self._asked, self.on_notice = listeners.pause, listeners.on_notice
-        self._deadlines = [listeners.deadline] if listeners.deadline is not None else []
-        self._looked, self._stopping, self._told = 0.0, False, False
+    def __init__(self, task: Task, store: ResultStore, lock: Claim, callbacks: _Callbacks) -> None:
+        self._task, self._store, self._lock, self._on_epoch = task, store, lock, callbacks.on_epoch
+        self._asked, self.on_notice = callbacks.pause, callbacks.on_notice
+        self._deadlines = [callbacks.deadline] if callbacks.deadline is not None else []
+        self._checked, self._stopping, self._told = 0.0, False, False
         self.epochs, self.accuracy = 0, None
 
     def epoch(self, row: Mapping[str, Any]) -> None:
@@ -198,24 +151,24 @@ class _Watch:
     def _is_to_stop(self) -> bool:
         """Tell whether the session is to end, or the run is another process's by now; asks the storage now and then."""
         now = time.monotonic()
-        if now - self._looked >= _LOOK:
-            self._looked = now
+        if now - self._checked >= _POLL_INTERVAL_S:
+            self._checked = now
             session = self._task.session
             with contextlib.suppress(StoreError):  # storage that does not answer now is asked again in a second
                 stop = bool(session) and self._store.stop_requested(session)
                 if stop and not self._told:
                     self._hear(now, self._store.time_to_stop(session))
                     self._told = True
-                self._stopping = self._stopping or stop or self._claim.lost
+                self._stopping = self._stopping or stop or self._lock.lost
         return self._stopping
 
     def _hear(self, now: float, within: float | None) -> None:
-        """Take note of when all must be over; the request may be as old as the last look."""
+        """Take note of when all must be over; the request may be as old as the last check."""
         if within is not None:
-            self._deadlines.append(lambda: now + within - _LOOK)
+            self._deadlines.append(lambda: now + within - _POLL_INTERVAL_S)
 
 
-def _compute(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> RunRecord:
+def _compute(task: Task, store: ResultStore, lock: Claim, supervisor: _Supervisor) -> RunRecord:
     config, data = _prepared(task)
     outcome = train(
         config,
@@ -225,13 +178,13 @@ def _compute(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> Run
         run_id=task.run_id,
         checkpoint_directory=store.checkpoint_directory(task.run_id),
         memory_share=_share(task),
-        on_epoch=watch.epoch,
-        pause=watch.pause,
-        on_checkpoint=lambda _: store.keep_checkpoint(task.run_id, claim),
-        saving=watch.saving,
-        on_notice=watch.on_notice,
+        on_epoch=supervisor.epoch,
+        pause=supervisor.pause,
+        on_checkpoint=lambda _: store.keep_checkpoint(task.run_id, lock),
+        saving=supervisor.saving,
+        on_notice=supervisor.on_notice,
     )
-    return _record(task, config, outcome, data)
+    return record_of(task, config, outcome, data)
 
 
 def _share(task: Task) -> float | None:
@@ -260,14 +213,14 @@ def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
     ------
     StoreError: it has no checkpoint at the end of an epoch.
     """
-    claim = store.claim(task.run_id)
-    if claim is None:
+    lock = store.claim(task.run_id)
+    if lock is None:
         return False
-    with claim:
+    with lock:
         if not store.is_settled(task.run_id):
             config, data = _prepared(task)
             outcome = outcome_so_far(config, data, store.checkpoint_directory(task.run_id), task.run_id, reason)
-            store.commit(_record(task, config, outcome, data), claim)
+            store.commit(record_of(task, config, outcome, data), lock)
         store.discard_checkpoint(task.run_id)
     return True
 
@@ -294,72 +247,3 @@ def _load(config: RunConfig, fingerprint: str) -> DataSet:
         _loaded.clear()
         _loaded[key] = datasets.create(config.data).load_known(fingerprint)
     return _loaded[key]
-
-
-def _record(task: Task, config: RunConfig, outcome: Outcome, data: DataSet) -> RunRecord:
-    trained, held_out, tested = outcome.images
-    trial = _origin(task) | {
-        **_components(config),
-        "status": outcome.status,
-        "reason": outcome.reason,
-        "epochs_run": len(outcome.epochs),
-        "selected_epoch": outcome.selected_epoch,
-        **outcome.selected,
-        "classes": len(data.classes),
-        "train_images": trained,
-        "validation_images": held_out,
-        "test_images": tested,
-        "seconds": outcome.seconds,
-        "attempts": outcome.attempts,
-        "device_uuid": device_uuid(pick_device(task.device)) or None,
-        "step": outcome.step,
-        "data_on": outcome.data_on,
-        "peak_device_bytes": outcome.peak_device_bytes,
-        "started_at": datetime.fromisoformat(outcome.started_at),
-    }
-    return RunRecord(trial, outcome.epochs, outcome.predictions)
-
-
-def failure(task: Task, reason: str, end_of_traceback: str | None = None) -> RunRecord:
-    """Return the row of an attempt that failed, with what is known without having computed anything."""
-    trial = _origin(task) | {"status": "failed", "reason": reason, "traceback": end_of_traceback}
-    with contextlib.suppress(UsageError):  # a plugin that this machine lacks may be why it failed
-        trial |= _components(RunConfig.parse(task.config))
-    return RunRecord(trial, [], np.zeros((0, 0), dtype=np.uint8))
-
-
-def _origin(task: Task) -> dict[str, Any]:
-    """Return the columns that need nothing but the task; all others are null."""
-    empty: dict[str, Any] = {column.name: None for column in TRIALS}
-    return (
-        empty
-        | _here()
-        | task.costs
-        | {
-            "run_id": task.run_id,
-            "study": task.study,
-            "arm": task.arm,
-            "seed": task.config["seed"],
-            "epochs_planned": task.config["training"]["epochs"],
-            "selection": task.config["training"]["selection"]["name"],
-            "device": task.device,
-            "device_name": device_name(pick_device(task.device)),
-            "threads": task.threads,
-            "finished_at": datetime.now(UTC),
-            "data_fingerprint": task.fingerprint,
-            "config": json.dumps(task.config),
-            "schema_version": SCHEMA_VERSION,
-        }
-    )
-
-
-def _components(config: RunConfig) -> dict[str, Any]:
-    """Return the columns that need the run's plugins."""
-    rule = selections.get(config.training.selection.name)
-    oracle = bool(rule.oracle) or config.training.monitor == "test"
-    return {"selection_oracle": oracle, "plugins": plugins_of(config)}
-
-
-@functools.cache
-def _here() -> dict[str, Any]:
-    return dict(provenance())

@@ -125,7 +125,7 @@ class ProgressReporter:
                 why = f": {reason}" if reason else ""
                 lines.news(f"{self.progress.label(run_id)} ({run_id}): {state}{why}")
             case RunRetried():
-                lines.news(self.progress.messages[-1][1])
+                lines.news(self.progress.messages[-1].text)
             case Notice(text):
                 lines.note(text)
 

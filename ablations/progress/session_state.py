@@ -2,7 +2,7 @@
 
 It is small whatever the number of runs.
 
-Keys of the document, `SCHEMA_VERSION` 2 (times in seconds; accuracies as fractions, of validation images, never of test
+Keys of the document, version 2 (times in seconds; accuracies as fractions, of validation images, never of test
 images):
 
 * ``schema_version``, ``study``, ``session`` (its id), ``host``, ``process``, ``began_at`` and ``at`` (UTC, ISO 8601)
@@ -28,7 +28,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aimlib.records import RunState
 
-SCHEMA_VERSION = 2
 MOST_ACTIVE, MOST_CURVES, MOST_FAILURES = 500, 64, 50
 
 
@@ -89,7 +88,7 @@ class SessionState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[2] = 2
     study: str
     session: str
     host: str = ""

@@ -23,7 +23,7 @@ from ablations.execution.events import (
     Subscriber,
 )
 from ablations.execution.retry_policy import Decision, Retry
-from ablations.execution.run_task import failure
+from ablations.execution.run_record import failed_record
 from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
 from ablations.execution.task import Task
@@ -179,7 +179,7 @@ class Coordinator:
     def _record(self, run_id: str, reason: str) -> None:
         """Write the row of a failure, now or when the storage takes it again."""
         try:
-            self._store.record_failure(failure(self._tasks[run_id], reason))
+            self._store.record_failure(failed_record(self._tasks[run_id], reason))
             self._unrecorded.pop(run_id, None)
         except StoreError as error:
             if run_id not in self._unrecorded:

@@ -5,29 +5,28 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
-from ablations.execution.capacity import accelerators, types_of_seeds
 from ablations.execution.events import Notice
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.ray.executor import RayExecutor
-from ablations.execution.run_task import paused_at, settle_as_pruned, tasks
+from ablations.execution.run_task import paused_at, settle_as_pruned
 from ablations.execution.scheduler import Scheduler, in_order
 from ablations.execution.signals import Stop
-from ablations.execution.task import Task
+from ablations.execution.task import Task, tasks
 from ablations.planning import plan as planning
 from ablations.planning.plan import Plan
 from ablations.progress import Outline, Progress, ProgressReporter
 from ablations.sessions import sequential_looks
 from ablations.sessions.coordinator import Coordinator
+from ablations.sessions.gpu_assignment import notices, with_measured_shares, with_one_type_per_seed
 from ablations.sessions.registration import prepare, refuse_another_study, register
 from ablations.sessions.remembered_shares import remembered
 from ablations.sessions.result import Session
-from ablations.spec.resources import Resources, idle_gpus
 from ablations.spec.study import StudyFile, read_study
 from ablations.store import ResultStore
 from ablations.trackers.base import refuse_unusable
@@ -35,6 +34,8 @@ from ablations.trackers.subscriber import Tracking, trackings
 from aimlib.errors import UsageError
 from aimlib.paths import ObjectPath, Place, place
 from aimlib.records import STUDY_FILE
+
+Executor = InlineExecutor | RayExecutor
 
 
 def run(
@@ -83,12 +84,12 @@ def run(
             f"{file.path}: search: this study searches first; run it with ablations.sessions.screening.run"
         )
     directory = place(out if out is not None else Path("results") / file.spec.name)
+    stop = Stop()
+    options = _Options(directory, address, executor, until or {}, prune, track, stop, console)
 
     def with_seeds(seeds: Sequence[int]) -> Session:
-        wanted = StudyFile(file.spec.model_copy(update={"seeds": tuple(seeds)}), file.path)
-        return _session(wanted, directory, address, executor, until or {}, prune, track, stop, console)
+        return _session(StudyFile(file.spec.model_copy(update={"seeds": tuple(seeds)}), file.path), options)
 
-    stop = Stop()
     with stop.on_signals():
         if not until_verdict:
             return with_seeds(file.spec.seeds)
@@ -96,57 +97,86 @@ def run(
         return sequential_looks.until_verdict(file, before.get("seeds", ()), with_seeds, console)
 
 
-def _session(
-    file: StudyFile,
-    directory: Place,
-    address: str | None,
-    executor: Literal["ray", "inline"],
-    until: Mapping[str, int],
-    prune: Collection[str],
-    track: Collection[str],
-    stop: Stop,
-    console: Console,
-) -> Session:
+@dataclass(frozen=True)
+class _Options:
+    """What `run` was asked for, beside the study."""
+
+    directory: Place
+    address: str | None
+    executor: Literal["ray", "inline"]
+    until: Mapping[str, int]
+    prune: Collection[str]
+    track: Collection[str]
+    stop: Stop
+    console: Console
+
+
+def _session(file: StudyFile, options: _Options) -> Session:
     """Compute what is missing of a study."""
-    session = uuid.uuid4().hex[:12]
+    session, console = uuid.uuid4().hex[:12], options.console
     with ExitStack() as stack:
-        with console.status("checking the study, its networks and its data"):
-            arms = planning.arms_of(file)
-            given = [arm.resources for arm in arms]
-            hands: InlineExecutor | RayExecutor = InlineExecutor(given)
-            if executor == "ray":
-                hands = stack.enter_context(RayExecutor(given, address))
-            if _is_unfinished(directory, len(arms) * len(file.spec.seeds)):
-                hands.begin()  # to start, which takes time, while the rest is found out
-            plan = planning.plan(file, arms)
-        store = ResultStore(directory)
+        plan, executor = _planned(file, options, stack)
+        store = ResultStore(options.directory)
         refuse_another_study(store, file.spec.name)
         settled = store.settled()
-        todo = {task.run_id: task for task in tasks(plan, store, list(plan.runs), session, until)}
-        missing = {run_id: task for run_id, task in todo.items() if run_id not in settled and run_id not in prune}
-        waiting_there = _paused_there(missing, store)
-        waiting = in_order(task for run_id, task in missing.items() if run_id not in waiting_there)
+        todo = {task.run_id: task for task in tasks(plan, store, list(plan.runs), session, options.until)}
+        missing = {run_id: todo[run_id] for run_id in todo if run_id not in settled and run_id not in options.prune}
+        paused = _paused_before(missing, store)
+        waiting = in_order(task for run_id, task in missing.items() if run_id not in paused)
         with console.status("freezing the analysis plan"):
             analysis_plan = prepare(plan, store)
         if waiting:
-            with console.status("starting Ray" if executor == "ray" else ""):
-                hands.check()
-            if isinstance(hands, RayExecutor):
-                plan, waiting = _with_shares(plan, waiting, hands, store, console)
-                waiting = _on_devices(waiting, hands, store)
+            plan, waiting = _assigned(plan, waiting, executor, store, console)
         # Only now, when nothing speaks against running it, does the study take the place of an earlier version.
         register(plan, store, settled, console, analysis_plan)
-        _prune(todo, prune, settled, store)
-        coordinator = _compute(plan, store, waiting, hands, session, track, stop, console)
+        _prune(todo, options.prune, settled, store)
+        coordinator = _compute(plan, store, waiting, executor, session, options)
     if waiting:
         store.clean()  # of workers that were killed in this session
     store.compact()
+    if not options.stop.requested:
+        paused |= coordinator.paused
+    return _result(store, todo, settled, paused, coordinator, options.stop)
+
+
+def _planned(file: StudyFile, options: _Options, stack: ExitStack) -> tuple[Plan, Executor]:
+    """Return the plan, and the executor, which has begun to start where runs are sure to be missing."""
+    with options.console.status("checking the study, its networks and its data"):
+        arms = planning.arms_of(file)
+        given = [arm.resources for arm in arms]
+        executor: Executor = InlineExecutor(given)
+        if options.executor == "ray":
+            executor = stack.enter_context(RayExecutor(given, options.address))
+        if _is_unfinished(options.directory, len(arms) * len(file.spec.seeds)):
+            executor.begin()  # to start, which takes time, while the rest is found out
+        return planning.plan(file, arms), executor
+
+
+def _assigned(
+    plan: Plan, waiting: list[Task], executor: Executor, store: ResultStore, console: Console
+) -> tuple[Plan, list[Task]]:
+    """Return plan and tasks with the GPUs that they ask for, once the executor is there and can compute them."""
+    with console.status("starting Ray" if isinstance(executor, RayExecutor) else ""):
+        executor.check()
+    if not isinstance(executor, RayExecutor):
+        return plan, waiting
+    plan, waiting = with_measured_shares(plan, waiting, executor, store, console)
+    return plan, with_one_type_per_seed(waiting, executor, store)
+
+
+def _result(
+    store: ResultStore,
+    todo: Mapping[str, Task],
+    settled: set[str],
+    paused: Mapping[str, float | None],
+    coordinator: Coordinator,
+    stop: Stop,
+) -> Session:
     done = store.settled() & set(todo)
-    paused = waiting_there if stop.requested else {**waiting_there, **coordinator.paused}
     over = done | set(coordinator.failed) | set(paused)
     return Session(
         directory=store.place,
-        planned=len(plan.runs),
+        planned=len(todo),
         settled_before=len(settled & set(todo)),
         computed=len(done - settled),
         failed=coordinator.failed,
@@ -163,7 +193,7 @@ def _is_unfinished(directory: Place, planned: int) -> bool:
     return not (directory / STUDY_FILE).exists() or len(ResultStore(directory).settled()) < planned
 
 
-def _paused_there(missing: Mapping[str, Task], store: ResultStore) -> dict[str, float | None]:
+def _paused_before(missing: Mapping[str, Task], store: ResultStore) -> dict[str, float | None]:
     """Return the runs that are at the epoch they are to go to already."""
     found = {}
     for run_id, task in missing.items():
@@ -184,88 +214,39 @@ def _prune(todo: Mapping[str, Task], run_ids: Collection[str], settled: set[str]
                 raise UsageError(f"run {run_id} is held by {store.holder(run_id)}; wait for it, or end it")
 
 
-def _with_shares(
-    plan: Plan, waiting: list[Task], hands: RayExecutor, store: ResultStore, console: Console
-) -> tuple[Plan, list[Task]]:
-    """Return plan and tasks with the shares of a GPU that were measured, where arms ask for ``gpus: auto``."""
-    if not any(arm.resources.gpus_auto for arm in plan.arms):
-        return plan, waiting
-    from ablations.estimation.gpu_shares import settle_shares  # noqa: PLC0415 -- the rest of training, needed by few studies
-
-    plan = settle_shares(plan, hands.nodes, store, console)
-    hands.give(arm.resources for arm in plan.arms)
-    gpus = {arm.name: arm.resources.gpus for arm in plan.arms}
-    return plan, [replace(task, gpus=gpus[task.arm]) for task in waiting]
-
-
-def _on_devices(waiting: list[Task], hands: RayExecutor, store: ResultStore) -> list[Task]:
-    """Return the tasks with the type of GPU that all runs of their seed have, where the cluster has several."""
-    seeds = list(dict.fromkeys(task.config["seed"] for task in waiting if task.device == "cuda"))
-    kinds = accelerators(hands.nodes, [wanted for wanted in hands.resources if wanted.gpus > 0])
-    types = types_of_seeds(seeds, kinds, _devices_before(kinds, store) if len(kinds) > 1 else None)
-    return [
-        replace(task, accelerator=types.get(task.config["seed"], "")) if task.device == "cuda" else task
-        for task in waiting
-    ]
-
-
-def _devices_before(kinds: Iterable[str], store: ResultStore) -> dict[int, str]:
-    """Return the type of GPU on which the settled runs of each seed were computed, of those that there are."""
-    import analysis  # noqa: PLC0415 -- pandas, and only a cluster with several types asks
-
-    if store.read_plan() is None:
-        return {}
-    rows = analysis.load(store.place).trials[["seed", "device_name"]].dropna()
-    by_length = sorted(kinds, key=len, reverse=True)  # A100 before A10
-    found: dict[int, str] = {}
-    for seed, name in zip(rows["seed"], rows["device_name"], strict=True):
-        if kind := next((kind for kind in by_length if kind in name), ""):
-            found.setdefault(int(seed), kind)
-    return found
-
-
 def _compute(
     plan: Plan,
     store: ResultStore,
     waiting: list[Task],
-    hands: InlineExecutor | RayExecutor,
+    executor: Executor,
     session: str,
-    track: Collection[str],
-    stop: Stop,
-    console: Console,
+    options: _Options,
 ) -> Coordinator:
+    stop = options.stop
     scheduler = Scheduler(waiting, plan.study.spec.resources.max_retries, shares=remembered(store, waiting))
-    slots = max(1, min(len(waiting), hands.parallel))
-    progress = Progress(Outline.of(plan), store.settled(), parallel=slots, resources=hands.takes, totals=hands.totals)
-    reporter = ProgressReporter(progress, console, store, session)
-    trackers = trackings(track, plan, _tracking_place(store), lambda text: reporter.handle(Notice(text)))
+    slots = max(1, min(len(waiting), executor.parallel))
+    progress = Progress(
+        Outline.of(plan), store.settled(), parallel=slots, resources=executor.takes, totals=executor.totals
+    )
+    reporter = ProgressReporter(progress, options.console, store, session)
+    trackers = trackings(options.track, plan, _tracking_place(store), lambda text: reporter.handle(Notice(text)))
     subscribers: list[ProgressReporter | Tracking] = [reporter, *trackers]
     todo = {task.run_id: task for task in waiting}
-    coordinator = Coordinator(store, todo, scheduler, stop, session, subscribers, console)
+    coordinator = Coordinator(store, todo, scheduler, stop, session, subscribers, options.console)
     if not waiting:
         return coordinator
     with ExitStack() as stack:
         stack.callback(store.forget_stop, session)
         for each in subscribers:  # the reporter ends last: a tracker may still have something to say
             stack.enter_context(each)
-        for text in _to_know(hands.resources, scheduler):
+        for text in notices(executor.resources, scheduler.shares):
             coordinator.handle(Notice(text))
         with stop.gentle():
             while waiting and not stop.requested:
-                hands.execute(scheduler, coordinator, stop)
+                executor.execute(scheduler, coordinator, stop)
                 waiting = coordinator.released()
                 scheduler.add(waiting)
     return coordinator
-
-
-def _to_know(resources: Iterable[Resources], scheduler: Scheduler) -> list[str]:
-    """Return what is to be said of GPUs before runs begin."""
-    idle = dict.fromkeys(text for wanted in resources if (text := idle_gpus(wanted)) is not None)
-    grown = [
-        f"runs of {arm} begin with {share:g} of a GPU, as they were out of memory with less before"
-        for arm, share in scheduler.shares.items()
-    ]
-    return [*idle, *grown]
 
 
 def _tracking_place(store: ResultStore) -> Path:

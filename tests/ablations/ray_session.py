@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ablations.execution.events import AttemptEnded, EpochEnded, ExecutorEvent, Notice, RunStarted
 from ablations.execution.ray.executor import RayExecutor
-from ablations.execution.run_task import tasks
 from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
+from ablations.execution.task import tasks
 from ablations.planning import plan as planning
 from ablations.spec.study import read_study
 from ablations.store import ResultStore

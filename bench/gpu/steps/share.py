@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ablations.execution.run_task import execute, tasks
+from ablations.execution.run_task import execute
+from ablations.execution.task import tasks
 from ablations.planning.plan import plan
 from ablations.spec.study import read_study
 from ablations.store import ResultStore

@@ -20,8 +20,10 @@ from torch import Tensor
 import ablations.execution.run_task
 import ablations.sessions.coordinator
 import ablations.sessions.launch
+from ablations.execution.events import AttemptEnded
 from ablations.execution.inline import InlineExecutor
-from ablations.execution.run_task import execute, tasks
+from ablations.execution.run_task import execute
+from ablations.execution.task import tasks
 from ablations.planning import plan as planning
 from ablations.sessions.launch import run
 from ablations.sessions.result import Session
@@ -328,7 +330,7 @@ class Interrupting(InlineExecutor):
 
     after = 3
 
-    def execute(self, queue: Any, listener: Any, stop: Any) -> None:
+    def execute(self, scheduler: Any, coordinator: Any, stop: Any) -> None:
         seen = 0
 
         def count(row: Any) -> None:
@@ -337,8 +339,8 @@ class Interrupting(InlineExecutor):
             if seen == self.after:
                 raise KeyboardInterrupt
 
-        while (task := queue.next()) is not None:
-            listener.ended(task.run_id, execute(task, count))
+        while (task := scheduler.next()) is not None:
+            coordinator.handle(AttemptEnded(task.run_id, execute(task, count)))
 
 
 LONGER = {"base.training.epochs": 4, "seeds": 1, "base.training.schedule": {"name": "cosine", "warmup_epochs": 1}}
@@ -452,7 +454,7 @@ def test_storage_that_does_not_answer_for_a_moment_costs_nothing(
     def refuse(*_: object) -> bool:
         raise StoreError("no answer") from TimeoutError("timed out")
 
-    monkeypatch.setattr(ablations.execution.run_task, "_LOOK", 0.0)
+    monkeypatch.setattr(ablations.execution.run_task, "_POLL_INTERVAL_S", 0.0)
     monkeypatch.setattr(ResultStore, "stop_requested", refuse)
     session = compute(study(), tmp_path / "out")
     assert (session.failed, session.open) == ({}, ())

@@ -16,9 +16,11 @@ from tiny_study import changed, litter, numbers, write
 import ablations.execution.inline
 import ablations.sessions.launch
 from ablations.execution.attempts import Ending
+from ablations.execution.events import TICK, AttemptEnded
 from ablations.execution.inline import InlineExecutor
-from ablations.execution.run_task import execute, tasks
+from ablations.execution.run_task import execute
 from ablations.execution.signals import Interrupted, Stop
+from ablations.execution.task import tasks
 from ablations.planning import plan as planning
 from ablations.sessions.launch import run
 from ablations.spec.study import read_study
@@ -62,7 +64,7 @@ class AtStep(InlineExecutor):
 
     steps = 5
 
-    def execute(self, queue: Any, listener: Any, stop: Any) -> None:
+    def execute(self, scheduler: Any, coordinator: Any, stop: Any) -> None:
         seen = 0
 
         def pause() -> bool:
@@ -70,13 +72,13 @@ class AtStep(InlineExecutor):
             seen += 1
             if seen == self.steps:
                 os.kill(os.getpid(), signal.SIGINT)
-            listener.tick()
+            coordinator.handle(TICK)
             return bool(stop.requested)
 
-        while not queue.exhausted:
-            listener.tick()
-            if (task := queue.next()) is not None:
-                listener.ended(task.run_id, execute(task, None, pause))
+        while not scheduler.exhausted:
+            coordinator.handle(TICK)
+            if (task := scheduler.next()) is not None:
+                coordinator.handle(AttemptEnded(task.run_id, execute(task, None, pause)))
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 7, 9])

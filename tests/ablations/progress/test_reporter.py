@@ -90,6 +90,14 @@ def test_a_session_without_a_terminal_prints_lines_and_a_dumb_terminal_is_none(m
         assert "0.98" not in output.getvalue()
 
 
+def test_a_run_that_is_retried_is_said_where_there_is_no_terminal() -> None:
+    console, output = plain()
+    with ProgressReporter(Progress(outline(["a"]), ()), console) as reporter:
+        reporter.handle(RunStarted(run_id(0), "here"))
+        reporter.handle(RunRetried(run_id(0), "the node went away", 30.0))
+    assert output.getvalue().startswith("a, seed 0: tried again in 30 s: the node went away; 0 of 2 runs settled")
+
+
 def test_a_session_on_a_terminal_draws_and_leaves_the_last_state() -> None:
     console, output = plain(terminal=True)
     reporter = ProgressReporter(Progress(outline(["aim"]), ()), console)

@@ -13,10 +13,9 @@ from tiny_study import changed, failures, write
 import ablations.sessions.coordinator
 from ablations.execution.attempts import Ending
 from ablations.execution.events import TICK, AttemptEnded, Event, Notice, RunEnded, RunRetried
-from ablations.execution.run_task import tasks
 from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
-from ablations.execution.task import Task
+from ablations.execution.task import Task, tasks
 from ablations.planning import plan as planning
 from ablations.sessions.coordinator import Coordinator
 from ablations.sessions.registration import stale

@@ -13,11 +13,12 @@ from tiny_study import changed, failures, write
 import ablations.sessions.launch
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.ray.executor import RayExecutor
-from ablations.execution.run_task import execute, tasks
-from ablations.execution.scheduler import Queue
-from ablations.execution.task import Task
+from ablations.execution.run_task import execute
+from ablations.execution.scheduler import Scheduler
+from ablations.execution.task import Task, tasks
 from ablations.planning import plan as planning
 from ablations.planning.arms import expand
+from ablations.sessions import gpu_assignment
 from ablations.sessions.launch import run
 from ablations.spec.study import read_study
 from ablations.store import ResultStore, read_mark
@@ -28,15 +29,15 @@ def test_a_worker_on_another_disk_is_told_from_the_first_run_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Elsewhere(InlineExecutor):
-        def execute(self, queue: Queue, listener: Any, stop: Any) -> None:
-            given = queue.next
+        def execute(self, scheduler: Scheduler, coordinator: Any, stop: Any) -> None:
+            given = scheduler.next
 
             def elsewhere() -> Task | None:
                 task = given()
                 return task and replace(task, directory=str(tmp_path / "own disk"))
 
-            queue.next = elsewhere  # type: ignore[method-assign]
-            super().execute(queue, listener, stop)
+            scheduler.next = elsewhere  # type: ignore[method-assign]
+            super().execute(scheduler, coordinator, stop)
 
     monkeypatch.setattr(ablations.sessions.launch, "InlineExecutor", Elsewhere)
     path = write(tmp_path, changed({"seeds": 3}))
@@ -88,12 +89,12 @@ def test_all_runs_of_a_seed_are_given_the_same_type_of_gpu(tmp_path: Path, monke
     document = changed({"seeds": 4, "resources": {"gpus": 1}, "arms.baseline": {"resources": {"gpus": 0}}})
     plan = planning.plan(read_study(write(tmp_path, document)))
     store = ResultStore(tmp_path / "out")
-    hands = RayExecutor([arm.resources for arm in plan.arms])
-    hands.nodes = [{"CPU": 2.0, "GPU": 1.0, f"accelerator_type:{kind}": 1.0} for kind in ("A100", "A10")]
-    given = ablations.sessions.launch._on_devices(tasks(plan, store, list(plan.runs)), hands, store)
+    executor = RayExecutor([arm.resources for arm in plan.arms])
+    executor.nodes = [{"CPU": 2.0, "GPU": 1.0, f"accelerator_type:{kind}": 1.0} for kind in ("A100", "A10")]
+    given = gpu_assignment.with_one_type_per_seed(tasks(plan, store, list(plan.runs)), executor, store)
     assert {task.accelerator for task in given if task.arm == "baseline"} == {""}, "a run on a CPU needs none"
     types = [task.accelerator for task in given if task.arm == "aim"]
     assert sorted(types) == ["A10", "A10", "A100", "A100"], "dealt out in proportion"
-    monkeypatch.setattr(ablations.sessions.launch, "_devices_before", lambda *_: {0: "A10", 1: "A10", 2: "A10"})
-    given = ablations.sessions.launch._on_devices(tasks(plan, store, list(plan.runs)), hands, store)
+    monkeypatch.setattr(gpu_assignment, "_devices_before", lambda *_: {0: "A10", 1: "A10", 2: "A10"})
+    given = gpu_assignment.with_one_type_per_seed(tasks(plan, store, list(plan.runs)), executor, store)
     assert [task.accelerator for task in given if task.arm == "aim"][:3] == ["A10"] * 3, "what was begun there stays"

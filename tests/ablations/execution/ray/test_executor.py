@@ -452,7 +452,7 @@ def test_runs_have_processes_of_their_own_or_share_them(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_session_tells_its_listener_everything(tmp_path: Path) -> None:
+def test_a_session_tells_its_coordinator_everything(tmp_path: Path) -> None:
     directory = tmp_path / "out"
     process = subprocess.run(
         [sys.executable, str(HERE / "ray_session.py"), str(write(tmp_path, changed({}))), str(directory)],

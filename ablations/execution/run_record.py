@@ -1,0 +1,91 @@
+"""What is kept of a run: the row that a worker or the driver writes, from a task and its outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from ablations.execution.provenance import plugins_of, provenance
+from ablations.execution.task import Task
+from aimlib.config import RunConfig
+from aimlib.datasets.base import DataSet
+from aimlib.errors import UsageError
+from aimlib.records import SCHEMA_VERSION, TRIALS, RunRecord
+from aimlib.registry import selections
+from aimlib.training.devices import device_name, device_uuid, pick_device
+from aimlib.training.outcomes import Outcome
+
+
+def record_of(task: Task, config: RunConfig, outcome: Outcome, data: DataSet) -> RunRecord:
+    """Return the row of a run that is settled."""
+    trained, held_out, tested = outcome.images
+    row = _origin(task) | {
+        **_components(config),
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "epochs_run": len(outcome.epochs),
+        "selected_epoch": outcome.selected_epoch,
+        **outcome.selected,
+        "classes": len(data.classes),
+        "train_images": trained,
+        "validation_images": held_out,
+        "test_images": tested,
+        "seconds": outcome.seconds,
+        "attempts": outcome.attempts,
+        "device_uuid": device_uuid(pick_device(task.device)) or None,
+        "step": outcome.step,
+        "data_on": outcome.data_on,
+        "peak_device_bytes": outcome.peak_device_bytes,
+        "started_at": datetime.fromisoformat(outcome.started_at),
+    }
+    return RunRecord(row, outcome.epochs, outcome.predictions)
+
+
+def failed_record(task: Task, reason: str, end_of_traceback: str | None = None) -> RunRecord:
+    """Return the row of an attempt that failed, with what is known without having computed anything."""
+    row = _origin(task) | {"status": "failed", "reason": reason, "traceback": end_of_traceback}
+    with contextlib.suppress(UsageError):  # a plugin that this machine lacks may be why it failed
+        row |= _components(RunConfig.parse(task.config))
+    return RunRecord(row, [], np.zeros((0, 0), dtype=np.uint8))
+
+
+def _origin(task: Task) -> dict[str, Any]:
+    """Return the columns that need nothing but the task; all others are null."""
+    empty: dict[str, Any] = {column.name: None for column in TRIALS}
+    return (
+        empty
+        | _here()
+        | task.costs
+        | {
+            "run_id": task.run_id,
+            "study": task.study,
+            "arm": task.arm,
+            "seed": task.config["seed"],
+            "epochs_planned": task.config["training"]["epochs"],
+            "selection": task.config["training"]["selection"]["name"],
+            "device": task.device,
+            "device_name": device_name(pick_device(task.device)),
+            "threads": task.threads,
+            "finished_at": datetime.now(UTC),
+            "data_fingerprint": task.fingerprint,
+            "config": json.dumps(task.config),
+            "schema_version": SCHEMA_VERSION,
+        }
+    )
+
+
+def _components(config: RunConfig) -> dict[str, Any]:
+    """Return the columns that need the run's plugins."""
+    rule = selections.get(config.training.selection.name)
+    oracle = bool(rule.oracle) or config.training.monitor == "test"
+    return {"selection_oracle": oracle, "plugins": plugins_of(config)}
+
+
+@functools.cache
+def _here() -> dict[str, Any]:
+    return dict(provenance())
