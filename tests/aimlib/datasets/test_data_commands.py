@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from ablations import data_cli
+from ablations.commands import data as data_cli
 from aimlib.errors import ConfigError, DataError, PluginError, UsageError
 
 HEAVY = ("numpy", "PIL", "torch", "ray", "pandas", "scipy", "sklearn")
