@@ -60,7 +60,7 @@ def test_verify_exits_with_one_if_anything_is_wrong(dogs: Any) -> None:
     bad = run("verify", "stanford_dogs", *options(dogs))
     assert bad.exit_code == 1
     assert f"empty: {path}" in bad.output
-    assert "1 findings" in bad.output
+    assert "1 finding\n" in bad.output
 
 
 def test_download_of_a_tree_that_is_there(dogs: Any) -> None:
