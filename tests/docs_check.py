@@ -37,7 +37,7 @@ class Block:
     Attributes
     ----------
     line : of the page, where it begins.
-    kind : sh, python, yaml or toml.
+    kind : sh, python, yaml, toml, or text.
     mark : ``parse``, ``save NAME`` or empty.
     """
 
@@ -46,6 +46,11 @@ class Block:
     kind: str
     mark: str
     text: str
+
+    @property
+    def runs(self) -> bool:
+        """Tell whether it is run, and not parsed alone."""
+        return not self.mark and self.kind in ("sh", "python")
 
 
 def blocks(page: str, text: str | None = None) -> Iterator[Block]:
@@ -63,7 +68,8 @@ def inline_commands(page: str) -> list[str]:
 
 def problems(block: Block) -> Iterator[str]:
     """Yield what is wrong with a block, without running it."""
-    yield from {"sh": _shell, "python": _python, "yaml": _yaml, "toml": _toml}[block.kind](block.text)
+    parse = {"sh": _shell, "python": _python, "yaml": _yaml, "toml": _toml}.get(block.kind)
+    yield from parse(block.text) if parse else (() if block.kind == "text" else (f"unknown kind {block.kind}",))
 
 
 def _shell(text: str) -> Iterator[str]:
@@ -159,9 +165,9 @@ def run(page: str, folder: Path) -> None:
         print(f"{page}:{block.line}: {block.kind} {block.mark}", flush=True)
         if block.mark.startswith("save "):
             (folder / block.mark.removeprefix("save ")).write_text(block.text, encoding="utf-8")
-        elif block.mark != "parse" and block.kind == "sh":
+        elif block.runs and block.kind == "sh":
             _run_shell(block.text)
-        elif block.mark != "parse" and block.kind == "python":
+        elif block.runs:
             exec(compile(block.text, f"{page}:{block.line}", "exec"), names)
 
 

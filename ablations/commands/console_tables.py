@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from aimlib.errors import UsageError
+from aimlib.errors import UsageError, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,9 +54,9 @@ def check(result: Check, console: Console) -> None:
 
     plan = result.plan
     spec = plan.study.spec
+    arms, seeds = counted(len(plan.arms), "arm"), counted(len(spec.seeds), "seed")
     console.print(
-        f"{plan.study.path}: study {spec.name}: {len(plan.arms)} arms x {len(spec.seeds)} seeds = "
-        f"{len(plan.runs)} runs",
+        f"{plan.study.path}: study {spec.name}: {arms} x {seeds} = {counted(len(plan.runs), 'run')}",
         markup=False,
         highlight=False,
     )
@@ -113,7 +113,7 @@ def _seconds(cost: ArmCost | None) -> tuple[str, str]:
 def _cost(cost: Cost) -> str:
     from ablations.progress import duration
 
-    at_once = f"with {cost.parallel} {'run' if cost.parallel == 1 else 'runs'} at once"
+    at_once = f"with {counted(cost.parallel, 'run')} at once"
     return (
         f"{cost.hours:.2g} {cost.unit} of {cost.kind or cost.device}; about {duration(cost.wall_seconds)} on "
         f"{cost.where} {at_once} (from timed steps; without start-up)"
@@ -141,8 +141,8 @@ def _bytes(count: int) -> str:
 def _numerics(tried: Numerics, console: Console) -> None:
     arms = list(tried.seconds[tried.stated])
     rows = [
-        (variant, *(f"{by_arm[arm]:.3g}" for arm in arms), f"{tried.gain(variant):.2f} ×")
-        for variant, by_arm in tried.seconds.items()
+        (numerics, *(f"{by_arm[arm]:.3g}" for arm in arms), f"{tried.gain(numerics):.2f} ×")
+        for numerics, by_arm in tried.seconds.items()
     ]
     headings = ("training", *(f"s/step {arm}" for arm in arms), "as fast")
     console.print(table(headings, rows, right=headings[1:]))
@@ -208,7 +208,7 @@ def power_curves(found: PowerAnalysis, path: Path) -> None:
 def session(result: Session, console: Console) -> None:
     """Print what came of a session, and what to do about what is missing."""
     console.print(
-        f"{result.planned} runs: {result.computed} computed now, {result.settled_before} settled before, "
+        f"{counted(result.planned, 'run')}: {result.computed} computed now, {result.settled_before} settled before, "
         f"{len(result.failed)} failed, {len(result.open)} open",
         highlight=False,
     )
@@ -220,7 +220,7 @@ def session(result: Session, console: Console) -> None:
             )
         )
     for arm_reason, count in Counter(result.withheld.values()).items():
-        console.print(Text(f"not begun: {count} runs of an arm that failed twice with {arm_reason}"))
+        console.print(Text(f"not begun: {counted(count, 'run')} of an arm that failed twice with {arm_reason}"))
     if result.cut_off:
         console.print("interrupted: the same command goes on from here")
 

@@ -1,4 +1,4 @@
-"""`ablate data`: fetch, check, pack and look at data sets.
+"""`ablate data`: fetch, check, pack and describe data sets.
 
 Each command is a Python function of the same name and arguments here; the commands only print.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aimlib.errors import UsageError
+from aimlib.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from aimlib.datasets.base import DatasetPlugin
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aimlib.datasets.summary import DataSummary
     from aimlib.datasets.verify import Finding
 
-app = typer.Typer(help="Fetch, check, pack and look at data sets.", no_args_is_help=True)
+app = typer.Typer(help="Fetch, check, pack and describe data sets.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The data set, e.g. digits or stanford_dogs.", show_default=False)]
 Root = Annotated[str | None, typer.Option(help="Folder of the data; default: $AIM_DATA_ROOT/<name>.")]
@@ -161,7 +161,7 @@ def _verify(name: Name, root: Root = None, settings: Settings = None) -> None:
         findings = verify(name, root, parse_settings(settings), progress)
     for finding in findings:
         typer.echo(f"{finding.kind}: {finding.file}: {finding.message}")
-    typer.echo(f"{name}: {len(findings)} findings" if findings else f"{name}: nothing wrong")
+    typer.echo(f"{name}: {counted(len(findings), 'finding')}" if findings else f"{name}: nothing wrong")
     if findings:
         raise typer.Exit(1)
 

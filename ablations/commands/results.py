@@ -42,8 +42,9 @@ def command(
     ] = None,
     value: Annotated[str, typer.Option(help="Column that is summarised with --by.")] = "test_accuracy",
     table: Annotated[
-        Literal["trials", "epochs", "predictions", "models"], typer.Option(help="Which table to show.")
-    ] = "trials",
+        Literal["runs", "epochs", "predictions", "models", "trials"],
+        typer.Option(help="Which table to show; trials is the old word for runs."),
+    ] = "runs",
     csv: Annotated[
         Path | None, typer.Option(help="Write CSV to this file ('-': print it).", show_default=False)
     ] = None,
@@ -53,11 +54,12 @@ def command(
     from ablations.commands import console_tables
     from analysis.query import refuse_unknown
 
-    frame = analysis.select(getattr(analysis.load(directory), table), where or [])
+    runs = table in {"runs", "trials"}
+    frame = analysis.select(getattr(analysis.load(directory), "trials" if runs else table), where or [])
     if by is not None:
         frame = analysis.summarise(frame, by=by.split(","), value=value)
     elif columns != "all":
-        shown = columns.split(",") if columns else list(_SHOWN if table == "trials" and csv is None else frame.columns)
+        shown = columns.split(",") if columns else list(_SHOWN if runs and csv is None else frame.columns)
         refuse_unknown(frame, shown)
         frame = frame[shown]
     if csv is None:

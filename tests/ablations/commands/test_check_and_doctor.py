@@ -76,7 +76,7 @@ def test_the_command_prints_arms_costs_and_notes(
     path = study({"seeds": 1, "arms.a:x:b": {"of": "aim", "model": {"update": "none"}}})
     code, out, err = ablate(capsys, "check", path)
     assert (code, err) == (0, "")
-    assert "3 arms x 1 seeds = 3 runs" in out
+    assert "3 arms x 1 seed = 3 runs" in out
     assert "cost: " in out
     assert "a:x:b differs from the baseline in" in out, "names are shown as they are"
     assert "note: seeds: 1 pairs are a screening" in out

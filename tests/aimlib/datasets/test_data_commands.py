@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from ablations import data_cli
+from ablations.commands import data as data_cli
 from aimlib.errors import ConfigError, DataError, PluginError, UsageError
 
 HEAVY = ("numpy", "PIL", "torch", "ray", "pandas", "scipy", "sklearn")
@@ -60,7 +60,7 @@ def test_verify_exits_with_one_if_anything_is_wrong(dogs: Any) -> None:
     bad = run("verify", "stanford_dogs", *options(dogs))
     assert bad.exit_code == 1
     assert f"empty: {path}" in bad.output
-    assert "1 findings" in bad.output
+    assert "1 finding\n" in bad.output
 
 
 def test_download_of_a_tree_that_is_there(dogs: Any) -> None:
