@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,6 @@ def test_names_of_commands_and_options_stay() -> None:
 
 HELP_OF_ALL = """
 import json, sys, time
-began = time.perf_counter()
 from ablations.commands.app import main
 answers = {}
 for words in json.loads(sys.argv[1]):
@@ -67,7 +66,7 @@ for words in json.loads(sys.argv[1]):
     except SystemExit as end:
         answers[" ".join(words)] = end.code
 heavy = {"torch", "torchvision", "ray", "optuna", "pandas", "pyarrow", "scipy", "sklearn", "matplotlib", "numpy"}
-print(json.dumps([answers, sorted(heavy & set(sys.modules)), time.perf_counter() - began]))
+print(json.dumps([answers, sorted(heavy & set(sys.modules)), time.process_time()]))
 """
 
 
@@ -84,19 +83,25 @@ def test_help_answers_without_anything_heavy() -> None:
     assert len(answers) == 2 + len(commands)
     assert set(answers.values()) == {0}
     assert heavy == []
-    assert seconds < 10, "all of them"
+    assert seconds < 10, "of the CPU, for all of them"
     assert process.stdout.count("Usage: ") == 2 + len(commands)
     for default in ("results/<study>", "$AIM_DATA_ROOT/<name>", "KEY.PATH=VALUE"):
         assert default in process.stdout, "no part of a help is taken for markup"
 
 
+def cpu_of_children() -> float:
+    """Return the CPU seconds of the processes that this one has started and waited for: what load does not change."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_quick(command: Callable[..., Any]) -> None:
     best = 99.0
     for _ in range(3):
-        began = time.monotonic()
+        began = cpu_of_children()
         process = command("run", "--help")
         out, _ = process.communicate()
-        best = min(best, time.monotonic() - began)
+        best = min(best, cpu_of_children() - began)
         assert process.returncode == 0
         assert "--executor" in out
     assert best < 2.5
@@ -108,10 +113,10 @@ def test_help_is_quick(command: Callable[..., Any]) -> None:
 )
 def test_what_reads_loads_no_torch_and_no_ray(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'ray', 'optuna', 'matplotlib') if m in sys.modules])"
-    began = time.monotonic()
+    began = cpu_of_children()
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout == "[]\n"
-    assert time.monotonic() - began < 5
+    assert cpu_of_children() - began < 5
 
 
 def test_the_light_test_can_fail() -> None:

@@ -161,10 +161,10 @@ def test_an_event_costs_as_much_in_a_study_of_4000_runs_as_in_one_of_40() -> Non
             shown.handle(RunStarted(run_id(number)))
         best = float("inf")
         for turn in range(5):
-            began = time.perf_counter()
+            began = time.process_time()
             for epoch in range(1, 41):
                 shown.handle(EpochEnded(run_id(draw.randrange(32)), row(turn * 40 + epoch)))
-            best = min(best, time.perf_counter() - began)
+            best = min(best, time.process_time() - began)
         return best
 
     assert cost(4000) < 5 * cost(40)
@@ -172,8 +172,8 @@ def test_an_event_costs_as_much_in_a_study_of_4000_runs_as_in_one_of_40() -> Non
 
 def test_a_picture_of_4000_runs_is_cheap() -> None:
     shown, clock = large()
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(5):
         clock.now += 10
         snapshot_of(shown)
-    assert (time.perf_counter() - began) / 5 < 0.1, "6 ms where it was measured"
+    assert (time.process_time() - began) / 5 < 0.1, "6 ms where it was measured"

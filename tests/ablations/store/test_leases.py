@@ -22,7 +22,7 @@ from .conftest import Start
 from .sample import identity, make_record, rows_in
 
 RUN = identity(1)
-TERM = 2.0
+TERM = 4.0
 
 
 class Clock:
@@ -265,13 +265,13 @@ def test_what_was_seen_does_not_travel(store_of, clock: Clock, old) -> None:
 
 
 def test_a_lease_renews_itself(remote: str) -> None:
+    """On a busy machine it may be overdue in between; the next renewal brings it back."""
     store = ResultStore(remote, Terms(0.6))
+    deadline = time.monotonic() + 60
     with store.claim(RUN) as claim:
-        deadline = time.monotonic() + 10
-        while document(remote)["renewals"] < 3 and time.monotonic() < deadline:
+        while document(remote)["renewals"] < 3 or claim.lost:
+            assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert document(remote)["renewals"] >= 3
-        assert not claim.lost
     while f"lease {RUN}" in {thread.name for thread in threading.enumerate()}:
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -24,7 +24,7 @@ def test_one_of_many_processes_wins(tmp_path: Path, start: Start) -> None:
     answers = [racer.stdout.readline().strip() for racer in racers if racer.stdout]
     assert sorted(answers) == ["False"] * 4 + ["True"]
     assert rows_in(tmp_path) == {run_id: f"racer-{answers.index('True')}"}
-    assert [racer.wait(10) for racer in racers] == [0] * 5
+    assert [racer.wait(60) for racer in racers] == [0] * 5
     assert temporary_files(tmp_path) == []
 
 
@@ -56,14 +56,14 @@ def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(store: Result
         synchronise(path)
         if threading.current_thread().name == "late" and path.name.endswith(".tmp"):
             written.set()
-            assert compacted.wait(10)
+            assert compacted.wait(60)
 
     answers: list[bool] = []
     monkeypatch.setattr(files, "synchronise", slow)
     record = make_record(run_id, host="late")
     thread = threading.Thread(target=lambda: answers.append(late.commit(record)), name="late")
     thread.start()
-    assert written.wait(10)
+    assert written.wait(60)
     assert store.commit(make_record(run_id, host="first"))
     assert store.compact(at_least=1) == 1
     compacted.set()

@@ -124,7 +124,7 @@ def test_a_run_that_hangs_is_ended_with_the_place_where_it_hangs(
     assert ended.end == "stalled"
     assert "resources.stall_minutes" in ended.reason
     assert "hangs_for_ever" in ended.traceback
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not killed and time.monotonic() < deadline:
         time.sleep(0.01)
     assert killed == [(os.getpid(), signal.SIGKILL)], "nothing else frees a thread that hangs"
@@ -153,7 +153,7 @@ def test_a_run_on_a_node_that_is_about_to_go_saves_its_state_and_goes_on_elsewhe
     going.append(True)
     ended = Ending(**events(found)[-1]["ended"])
     assert (ended.end, ended.reason) == ("machine", "its node is being shut down; its state is saved")
-    assert killed.wait(10), "no other run is begun in this process"
+    assert killed.wait(60), "no other run is begun in this process"
 
 
 CUDA = replace(TASK, device="cuda", gpus=0.5)
@@ -182,7 +182,7 @@ def test_a_run_that_is_given_a_gpu_that_is_left_out_does_not_begin(
         assert began["slots"] == [(SLOT.node, SLOT.device)], "how the driver learns which GPU it is"
         ending = Ending(**ended["ended"])
         assert (ending.end, ending.device, ending.process_spent) == ("not_begun", name, True)
-        assert killed.wait(10), "Ray is to give the next run another GPU"
+        assert killed.wait(60), "Ray is to give the next run another GPU"
     assert not computed
 
 
@@ -200,11 +200,12 @@ def test_a_run_says_on_which_gpu_it_was_and_a_spent_process_takes_no_other_run(
     assert not killed.wait(0.3), "a process whose run ended well goes on"
     assert found.reset_config(given(CUDA))
     assert Ending(**events(found)[-1]["ended"]).device == first.device
-    assert killed.wait(10)
+    assert killed.wait(60)
 
 
 def test_who_is_told_to_end_has_its_grace_period_to_save(make: Callable[..., trainable.Worker]) -> None:
     deadlines: list[float | None] = []
+    heard: list[float] = []
 
     def execute(
         task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Callable[[], float | None], *_: Any
@@ -213,6 +214,7 @@ def test_who_is_told_to_end_has_its_grace_period_to_save(make: Callable[..., tra
         while not pause():
             time.sleep(0.01)
         deadlines.append(deadline())
+        heard.append(time.monotonic())
         time.sleep(60 if task.run_id == "0" * 20 else 0)
         return Ending("paused")
 
@@ -220,10 +222,10 @@ def test_who_is_told_to_end_has_its_grace_period_to_save(make: Callable[..., tra
     found.step()
     began = time.monotonic()
     found.cleanup()
-    assert 0.4 < time.monotonic() - began < 5, "a run that does not come to its end is not waited for any longer"
+    assert 0.4 < time.monotonic() - began < 30, "a run that does not come to its end is not waited for any longer"
     assert deadlines[0] is None
     assert deadlines[1] is not None
-    assert 0.4 < deadlines[1] - began < 0.7
+    assert began + 0.5 <= deadlines[1] <= heard[0] + 0.5
 
 
 def test_where_mps_runs_it_is_said(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

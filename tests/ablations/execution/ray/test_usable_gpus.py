@@ -35,24 +35,25 @@ def test_where_there_are_none_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "limit", "said"),
     [
-        ("print('warning'); print('[2, \"\"]')", (2, "")),
+        ("print('warning'); print('[2, \"\"]')", 60.0, (2, "")),
         (
             "import sys; sys.exit('ImportError: libcudart.so: cannot open')",
+            60.0,
             (0, "ImportError: libcudart.so: cannot open"),
         ),
-        ("import os; os.abort()", (0, "its process ended with code -6")),
-        ("import time; time.sleep(60)", (0, "torch did not answer within 1 s")),
+        ("import os; os.abort()", 60.0, (0, "its process ended with code -6")),
+        ("import time; time.sleep(60)", 1.0, (0, "torch did not answer within 1 s")),
     ],
 )
 def test_what_its_process_says_is_passed_on_however_it_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, said: tuple[int, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, limit: float, said: tuple[int, str]
 ) -> None:
     interpreter = tmp_path / "python"
     interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} -c "$PROGRAM"\n')
     interpreter.chmod(0o755)
     monkeypatch.setenv("PROGRAM", program)
     monkeypatch.setattr(sys, "executable", str(interpreter))
-    monkeypatch.setattr(usable_gpus, "_LIMIT_S", 1.0)
+    monkeypatch.setattr(usable_gpus, "_LIMIT_S", limit)
     assert usable_here() == (socket.gethostname(), *said)
