@@ -18,7 +18,7 @@ from typing import Any
 from ablations.search.trials import Outcome, Trial
 from ablations.store import files
 from aimlib.errors import StoreError
-from aimlib.sharing import make_folder
+from aimlib.paths import make_folder
 
 FOLDER = "rounds"
 _SHORT = 40

@@ -30,8 +30,7 @@ from ablations.sessions.result import Session
 from ablations.spec.study import StudyFile, read_study
 from ablations.store import ResultStore, files
 from aimlib.errors import UsageError
-from aimlib.paths import place
-from aimlib.sharing import make_folder
+from aimlib.paths import make_folder, place
 
 SCREENING, CONFIRMATION = "screening", "confirmation"
 _OF_CONFIRMATION = frozenset({"until_verdict"})

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ablations.store.files import explained
-from aimlib.sharing import share_opened
+from aimlib.paths import share_opened
 
 POLL = 0.002
 """Seconds between two attempts to get a lock."""

@@ -14,9 +14,8 @@ from ablations.store.file_locks import locked
 from ablations.store.files import Write
 from ablations.store.run_locks import Claim
 from aimlib.errors import StoreError
-from aimlib.paths import Place
+from aimlib.paths import Place, make_folder
 from aimlib.records import CHECKPOINTS, FAILURES, IMAGES, LIVE, LOCKS, PLANS, RUNS, SEGMENTS
-from aimlib.sharing import make_folder
 
 _WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, LIVE)
 _SAVES = f"{LOCKS}/saves"

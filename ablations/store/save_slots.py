@@ -21,7 +21,7 @@ from pathlib import Path
 from ablations.store import files
 from ablations.store.file_locks import FileLock, locked
 from aimlib.errors import StoreError
-from aimlib.sharing import make_folder
+from aimlib.paths import make_folder
 
 SLOTS = 2
 """So many save at once: one computes and copies while the other writes."""

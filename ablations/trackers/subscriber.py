@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.trackers.base import RunInfo, Tracker, refuse_unusable, tracker_class
 from ablations.trackers.disclosure import metrics, options
 from ablations.trackers.ledger import Ledger
-from aimlib.sharing import make_folder
+from aimlib.paths import make_folder
 
 if TYPE_CHECKING:
     from ablations.planning.plan import Plan

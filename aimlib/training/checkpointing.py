@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aimlib.errors import StoreError
-from aimlib.sharing import make_folder, share
+from aimlib.paths import make_folder, share
 
 FORMAT = 3
 FILE = "checkpoint.pt"

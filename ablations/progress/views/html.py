@@ -22,7 +22,7 @@ from ablations.progress.picture import Picture
 from ablations.progress.sentences import CAUTION, summary
 from ablations.progress.views import html_content
 from aimlib.errors import StoreError
-from aimlib.sharing import share
+from aimlib.paths import share
 
 _ARMS, _FAILURES, _ROWS = 24, 5, 24
 _LEAST_REFRESH = 3.0
