@@ -19,7 +19,7 @@ from ablations.execution.attempts import Ending, ending_of
 from ablations.execution.provenance import plugins_of, provenance
 from ablations.execution.task import Task
 from ablations.planning.plan import Plan, PlannedRun
-from ablations.store import Claim, Fenced, ResultStore, read_mark
+from ablations.store import Fenced, ResultStore, RunLock, read_mark
 from aimlib.component import is_local
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
@@ -122,7 +122,7 @@ def _execute(task: Task, listeners: _Listeners) -> Ending:
     if read_mark(task.directory) != task.mark:
         return Ending("unshared")
     store = _store(task.directory, task.mark)
-    claim = store.claim(task.run_id)
+    claim = store.lock_run(task.run_id)
     if claim is None:
         return Ending("held")
     with claim:
@@ -141,7 +141,7 @@ def _store(directory: str, _mark: str) -> ResultStore:
     return ResultStore(directory)
 
 
-def _attempt(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> Ending:
+def _attempt(task: Task, store: ResultStore, claim: RunLock, watch: _Watch) -> Ending:
     """Compute a run that is claimed, and settle it."""
     try:
         record = _compute(task, store, claim, watch)
@@ -164,7 +164,7 @@ def _is_spent(error: BaseException) -> bool:
 class _Watch:
     """Knows how far a run is, and whether it is to pause."""
 
-    def __init__(self, task: Task, store: ResultStore, claim: Claim, listeners: _Listeners) -> None:
+    def __init__(self, task: Task, store: ResultStore, claim: RunLock, listeners: _Listeners) -> None:
         self._task, self._store, self._claim, self._on_epoch = task, store, claim, listeners.on_epoch
         self._asked, self.on_notice = listeners.pause, listeners.on_notice
         self._deadlines = [listeners.deadline] if listeners.deadline is not None else []
@@ -215,7 +215,7 @@ class _Watch:
             self._deadlines.append(lambda: now + within - _LOOK)
 
 
-def _compute(task: Task, store: ResultStore, claim: Claim, watch: _Watch) -> RunRecord:
+def _compute(task: Task, store: ResultStore, claim: RunLock, watch: _Watch) -> RunRecord:
     config, data = _prepared(task)
     outcome = train(
         config,
@@ -260,7 +260,7 @@ def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
     ------
     StoreError: it has no checkpoint at the end of an epoch.
     """
-    claim = store.claim(task.run_id)
+    claim = store.lock_run(task.run_id)
     if claim is None:
         return False
     with claim:

@@ -20,7 +20,7 @@ from ablations.store import files
 from aimlib.errors import StoreError
 from aimlib.paths import make_folder
 
-FOLDER = "rounds"
+ROUNDS_FOLDER = "rounds"  # a name in stored searches
 _SHORT = 40
 
 
@@ -50,7 +50,7 @@ class Rung:
     failed: Mapping[int, str]
 
 
-class Ledger:
+class Journal:
     """The records of a search.
 
     Parameters
@@ -59,7 +59,7 @@ class Ledger:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.folder = directory / FOLDER
+        self.folder = directory / ROUNDS_FOLDER
         with files.explained(self.folder, "created"):
             make_folder(self.folder)
 

@@ -141,3 +141,12 @@ print(train(config, datasets.create(config.data).load()).status)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["model.update.rate: 0.01 to 1, logarithmic", "finished"]
     assert f"{tmp_path / 'aim_old.py'}:9: DeprecationWarning: aimlib.dimensions is now aimlib.component" in done.stderr
+
+
+def test_a_class_with_a_new_name_is_found_under_its_old_one_with_a_warning() -> None:
+    from aimlib.training import checkpoint_manager
+
+    with pytest.warns(DeprecationWarning, match="Keeper is now CheckpointManager"):
+        assert checkpoint_manager.Keeper is checkpoint_manager.CheckpointManager
+    with pytest.raises(AttributeError, match="has no attribute 'Keepers'"):
+        _ = checkpoint_manager.Keepers
