@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import aimlib  # noqa: F401 -- it finds `ablations.launch` and other modules that were moved
+
 if TYPE_CHECKING:
     from ablations.commands.check import check
     from ablations.commands.doctor.machine import doctor

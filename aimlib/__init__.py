@@ -2,7 +2,64 @@
 
 Importing this package is cheap and imports no torch: `aimlib.config`, `aimlib.records`, `aimlib.registry`
 and `aimlib.seeding` serve programs that only read results or list plugins. What builds or trains
-networks lives in the subpackages and imports torch there.
+networks is in the subpackages, which import torch.
 """
 
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
 __version__ = "0.1.0"
+
+MOVED = {
+    "aimlib.attachment": "aimlib.memory.attach",
+    "aimlib.datasets.decode": "aimlib.datasets.decoding",
+    "aimlib.dimensions": "aimlib.component",
+    "aimlib.initialization": "aimlib.memory.initialization",
+    "aimlib.memory.places": "aimlib.memory.update_points",
+    "aimlib.objects": "aimlib.object_store",
+    "aimlib.places": "aimlib.paths",
+    "aimlib.sharing": "aimlib.paths",
+    "aimlib.training.checkpoints": "aimlib.training.checkpointing",
+    "aimlib.training.generators": "aimlib.training.rng_state",
+    "aimlib.training.isolation": "aimlib.training.reproducibility",
+    "aimlib.training.keeper": "aimlib.training.checkpoint_manager",
+    "aimlib.training.stopping": "aimlib.training.early_stopping",
+    "ablations.launch": "ablations.sessions.launch",
+    "ablations.sight": "ablations.progress",
+    "ablations.sight.snapshot": "ablations.progress.snapshot",
+    "ablations.sight.watching": "ablations.progress.monitor",
+    "analysis.audit": "analysis.claims.audit",
+}
+"""Where modules are now that documentation or plugins imported under another name, by that name."""
+
+
+class _MovedModules:
+    """Finder and loader by which a module that was moved is imported under its old name, too, with a warning.
+
+    Without the base classes of `importlib.abc`, whose import takes longer than everything else here.
+    """
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a spec for the modules of `MOVED` alone."""
+        return ModuleSpec(fullname, self) if fullname in MOVED else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave it to Python to make a module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put the module itself in place of the one that was made: it must not exist twice."""
+        old = module.__name__
+        warnings.warn(f"{old} is now {MOVED[old]}; import that", DeprecationWarning, stacklevel=2)
+        sys.modules[old] = importlib.import_module(MOVED[old])
+
+
+# First: the path of a package that was moved would find its modules a second time.
+sys.meta_path.insert(0, _MovedModules())

@@ -1,13 +1,19 @@
-"""What every plugin's configuration is made of: frozen, strict, and with an identity that lasts.
+"""What a plugin brings beside its class: its configuration, and the dimensions over which options may be searched.
+
+A configuration is frozen, strict, and has an identity that lasts.
 
 The identity of a configuration (what the run id hashes) leaves out fields at their default and fields
 marked `local`. So a new field with a default leaves old ids as they were, and a path or a device never
 enters an id. The price: whoever changes a default, or what a component computes, raises its `version`.
+
+A plugin declares its dimensions as ``search_space = {"channels": Integer(16, 1024, log=True)}``; a search turns them
+into Optuna's distributions, whose vocabulary the three kinds and their fields follow.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -175,3 +181,48 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
         if found is not None:
             return found
     return None
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of `choices` (plain JSON values)."""
+
+    choices: tuple[str | int | float | bool | None, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(map(repr, self.choices))) < 2:
+            raise ValueError(f"a categorical dimension needs two different choices; got {self.choices}")
+
+
+@dataclass(frozen=True)
+class Integer:
+    """An integer in [low, high], on a logarithmic scale where `log`."""
+
+    low: int
+    high: int
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, log=self.log)
+
+
+@dataclass(frozen=True)
+class Real:
+    """A real number in [low, high], on a logarithmic scale where `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, log=self.log)
+
+
+Dimension = Categorical | Integer | Real
+
+
+def _check_range(low: float, high: float, *, log: bool) -> None:
+    if not low < high:
+        raise ValueError(f"a range needs low < high; got {low} and {high}")
+    if log and low <= 0:
+        raise ValueError(f"a logarithmic range needs low > 0; got {low}")

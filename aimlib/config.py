@@ -13,8 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from aimlib.component import ComponentConfig, Frozen, Names, local
-from aimlib.dimensions import Categorical, Dimension, Real
+from aimlib.component import Categorical, ComponentConfig, Dimension, Frozen, Names, Real, local
 from aimlib.records import SCHEMA_VERSION
 from aimlib.registry import (
     ComponentOf,

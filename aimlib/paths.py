@@ -2,13 +2,20 @@
 
 `ObjectPath` has those methods of `pathlib.Path` that reading results takes, so that readers need not ask which of the
 two they were given.
+
+A folder of this machine may be a group's: its group may write in it, and it has the setgid bit, by which the kernel
+gives that group all that is made in it (``chgrp GROUP FOLDER; chmod g+rwxs FOLDER``). `share` and `make_folder` let the
+group read and write what this process makes there, whatever its umask is. Elsewhere they change no permission.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import re
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -19,6 +26,10 @@ from aimlib.errors import StoreError
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _WHOLE = 8 * 2**20
 """Bytes up to which an object is read at once; a larger one by the ranges that are asked for."""
+
+_FOR_FILES = stat.S_IRGRP | stat.S_IWGRP
+_FOR_FOLDERS = stat.S_IRWXG | stat.S_ISGID
+_SHARED = stat.S_IWGRP | stat.S_ISGID
 
 
 class ObjectPath(object_store.Address):
@@ -133,3 +144,37 @@ def for_arrow(path: Place) -> Any:
         file: IO[bytes] = io.BytesIO(content)
         return file
     return object_store.opened(path)
+
+
+def share(path: Path) -> None:
+    """Let the group read and write a file or folder that this process made, where it is in a group's folder."""
+    if not _is_shared(path.parent):
+        return
+    with suppress(PermissionError, FileNotFoundError):  # another's, who has done so; or gone by now
+        mode = path.stat().st_mode
+        wanted = mode | (_FOR_FOLDERS if stat.S_ISDIR(mode) else _FOR_FILES)
+        if wanted != mode:
+            path.chmod(stat.S_IMODE(wanted))
+
+
+def share_opened(handle: int, path: Path) -> None:
+    """Do the same as `share` for a file that is open."""
+    if not _is_shared(path.parent):
+        return
+    mode = os.fstat(handle).st_mode
+    if mode | _FOR_FILES != mode:
+        with suppress(PermissionError):
+            os.fchmod(handle, stat.S_IMODE(mode | _FOR_FILES))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its missing parents, each shared like the folder that it is in."""
+    for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
+        with suppress(FileExistsError):  # made by another process meanwhile
+            missing.mkdir()
+            share(missing)
+    path.mkdir(exist_ok=True)  # refuses a file of that name
+
+
+def _is_shared(folder: Path) -> bool:
+    return folder.stat().st_mode & _SHARED == _SHARED

@@ -21,8 +21,7 @@ from typing import Any, TypeVar
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from aimlib.component import ComponentConfig
-from aimlib.dimensions import Dimension
+from aimlib.component import ComponentConfig, Dimension
 from aimlib.errors import ConfigError, PluginError, unknown_name
 
 PluginClass = TypeVar("PluginClass", bound=type)

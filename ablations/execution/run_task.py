@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ablations.execution.attempts import Ending, ending_of
 from ablations.execution.run_record import failed_record, record_of
 from ablations.execution.task import Task
-from ablations.store import Claim, Fenced, ResultStore, read_mark
+from ablations.store import Fenced, ResultStore, RunLock, read_mark
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.errors import DataError, StoreError
@@ -75,7 +75,7 @@ def _execute(task: Task, callbacks: _Callbacks) -> Ending:
     if read_mark(task.directory) != task.mark:
         return Ending("unshared")
     store = _store(task.directory, task.mark)
-    lock = store.claim(task.run_id)
+    lock = store.lock_run(task.run_id)
     if lock is None:
         return Ending("held")
     with lock:
@@ -94,7 +94,7 @@ def _store(directory: str, _mark: str) -> ResultStore:
     return ResultStore(directory)
 
 
-def _attempt(task: Task, store: ResultStore, lock: Claim, supervisor: _Supervisor) -> Ending:
+def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervisor) -> Ending:
     """Compute a run whose lock is held, and settle it."""
     try:
         record = _compute(task, store, lock, supervisor)
@@ -117,7 +117,7 @@ def _is_spent(error: BaseException) -> bool:
 class _Supervisor:
     """Knows how far a run is, and whether it is to pause."""
 
-    def __init__(self, task: Task, store: ResultStore, lock: Claim, callbacks: _Callbacks) -> None:
+    def __init__(self, task: Task, store: ResultStore, lock: RunLock, callbacks: _Callbacks) -> None:
         self._task, self._store, self._lock, self._on_epoch = task, store, lock, callbacks.on_epoch
         self._asked, self.on_notice = callbacks.pause, callbacks.on_notice
         self._deadlines = [callbacks.deadline] if callbacks.deadline is not None else []
@@ -168,7 +168,7 @@ class _Supervisor:
             self._deadlines.append(lambda: now + within - _POLL_INTERVAL_S)
 
 
-def _compute(task: Task, store: ResultStore, lock: Claim, supervisor: _Supervisor) -> RunRecord:
+def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervisor) -> RunRecord:
     config, data = _prepared(task)
     outcome = train(
         config,
@@ -213,7 +213,7 @@ def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
     ------
     StoreError: it has no checkpoint at the end of an epoch.
     """
-    lock = store.claim(task.run_id)
+    lock = store.lock_run(task.run_id)
     if lock is None:
         return False
     with lock:

@@ -208,7 +208,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
 def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is frozen of a stored plan: see `analysis.analysis_plan`. Takes a second."""
     from analysis.analysis_plan import content_of  # noqa: PLC0415
-    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas and scipy, needed once in the life of a study
+    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas and scipy, needed once for a study
     from analysis.looks import Looks  # noqa: PLC0415
 
     looks = Looks(tuple(document["looks"]), document["alpha"], document["further_block"])

@@ -10,7 +10,7 @@
 `halving`             which trials of a rung go on
 `rounds`, `brackets`  an arm's search batch by batch; batches that are computed together
 `outcomes`            what the rows of a screening say of a trial
-`trials`, `ledger`    what became of every trial, written once
+`trials`, `journal`    what became of every trial, written once
 `watching`            a copy of it all that optuna-dashboard shows
 `confirmation`        the best trials as arms on fresh seeds
 `ranking`             what won, and what it cost

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ablations.search.space import NONE, Parameter, applies, document_of
-from aimlib.dimensions import Categorical, Dimension, Integer, Real
+from aimlib.component import Categorical, Dimension, Integer, Real
 
 
 def corners(parameters: list[Parameter]) -> Iterator[tuple[str, dict[str, Any]]]:

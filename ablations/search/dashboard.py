@@ -1,6 +1,6 @@
 """A copy of a search that optuna-dashboard can show: a journal in the study directory, or a database.
 
-It is written and never believed. What was asked follows from the ledger; a copy that is gone, cut off, or that says
+It is written and never believed. What was asked follows from the journal; a copy that is gone, cut off, or that says
 something else is made anew, and a search goes on where it cannot be written.
 """
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 JOURNAL = "optuna.journal"
 _LOCK = "optuna.lock"
-_PATIENCE = 60.0
+_LOCK_TIMEOUT_S = 60.0
 _OWNER = "study directory"
 
 
-class Watched:
+class DashboardCopy:
     """The copy of a search.
 
     Parameters
@@ -66,10 +66,10 @@ class Watched:
             return
         lock = FileLock(self._lock)  # freed by the system when its holder dies, unlike Optuna's own
         try:
-            if lock.acquire(patience=_PATIENCE):
+            if lock.acquire(timeout_s=_LOCK_TIMEOUT_S):
                 self._update(name, trials, final=final)
             else:
-                self._complain(f"another process writes it for more than {_PATIENCE:g} s")
+                self._complain(f"another process writes it for more than {_LOCK_TIMEOUT_S:g} s")
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever a database raises: the search goes on
@@ -161,7 +161,7 @@ def _study(storage: BaseStorage, name: str, owner: str) -> int:
 
 
 def _same(old: FrozenTrial, new: FrozenTrial) -> bool:
-    """Tell whether a trial of the copy is this one, earlier or later in its life."""
+    """Tell whether a trial of the copy is this one, at an earlier or a later time."""
     steps = old.intermediate_values.keys() & new.intermediate_values.keys()
     if old.params != new.params or any(old.intermediate_values[n] != new.intermediate_values[n] for n in steps):
         return False

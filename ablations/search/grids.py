@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ablations.search.space import Parameter, applies
-from aimlib.dimensions import Categorical, Dimension, Integer, Real
+from aimlib.component import Categorical, Dimension, Integer, Real
 from aimlib.errors import ConfigError, unknown_name
 
 _MOST_POINTS = 100_000

@@ -18,9 +18,9 @@ from typing import Any
 from ablations.search.trials import Outcome, Trial
 from ablations.store import files
 from aimlib.errors import StoreError
-from aimlib.sharing import make_folder
+from aimlib.paths import make_folder
 
-FOLDER = "rounds"
+ROUNDS_FOLDER = "rounds"  # a name in stored searches
 _SHORT = 40
 
 
@@ -50,7 +50,7 @@ class Rung:
     failed: Mapping[int, str]
 
 
-class Ledger:
+class Journal:
     """The records of a search.
 
     Parameters
@@ -59,7 +59,7 @@ class Ledger:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.folder = directory / FOLDER
+        self.folder = directory / ROUNDS_FOLDER
         with files.explained(self.folder, "created"):
             make_folder(self.folder)
 

@@ -1,4 +1,4 @@
-"""The search of one arm, batch by batch: asked, answered from the ledger or anew, told."""
+"""The search of one arm, batch by batch: asked, answered from the journal or anew, told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ablations.planning.arms import arm_document
 from ablations.search.arm_spaces import Space
 from ablations.search.candidates import Candidates
-from ablations.search.journal import Ledger, Told
+from ablations.search.journal import Journal, Told
 from ablations.search.sampling import Proposals, Question
 from ablations.search.space import merged
 from ablations.search.trials import Outcome, Trial, trial_name
@@ -53,11 +53,11 @@ class ArmSearch:
     """
 
     def __init__(
-        self, study: StudyFile, spec: SearchSpec, arm: str, space: Space, *, candidates: Candidates, ledger: Ledger
+        self, study: StudyFile, spec: SearchSpec, arm: str, space: Space, *, candidates: Candidates, journal: Journal
     ) -> None:
         self.arm, self.trials = arm, list[Trial]()
         self.proposals = Proposals(space, spec)
-        self._study, self._spec, self._candidates, self._ledger = study, spec, candidates, ledger
+        self._study, self._spec, self._candidates, self._journal = study, spec, candidates, journal
         self._document = arm_document(study, arm)
         self._firsts: dict[str, Trial] = {}
         self._rounds = 0
@@ -73,11 +73,11 @@ class ArmSearch:
 
         Raises
         ------
-        StoreError: the ledger holds answers to other questions.
+        StoreError: the journal holds answers to other questions.
         UsageError: next to nothing of the space can be built.
         """
         left = self._spec.trials - self.done
-        told = self._ledger.round(self.arm, self._rounds) if left > 0 else None
+        told = self._journal.round(self.arm, self._rounds) if left > 0 else None
         wanted = min(self._spec.batch, left)
         if told is not None:
             wanted = min(sum(each.outcome.state != "unbuildable" for each in told), left)
@@ -126,8 +126,9 @@ class ArmSearch:
             was = recorded.get(trial.number)
             if was is None or dict(was.drawn) != dict(trial.drawn) or was.run_ids != trial.run_ids:
                 raise StoreError(
-                    f"{self._ledger.folder}: holds the answers to another search: {trial_name(self.arm, trial.number)} "
-                    f"is another configuration now. search.over, the sampler, seeds, training or arm {self.arm!r} were "
+                    f"{self._journal.folder}: holds the answers to another search: "
+                    f"{trial_name(self.arm, trial.number)} is another configuration now. "
+                    f"search.over, the sampler, seeds, training or arm {self.arm!r} were "
                     f"changed, or the version of Optuna or of this package; change them back, or give another --out"
                 )
         return {number: each.outcome for number, each in recorded.items()}

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ablations.spec import yaml_documents
+from aimlib.component import Categorical, Dimension, Integer
 from aimlib.config import CarryConfig, ModelConfig
-from aimlib.dimensions import Categorical, Dimension, Integer
 from aimlib.errors import ConfigError, did_you_mean
 from aimlib.registry import Registry, backbones, memories, optimizers, placements, schedules, updates
 

@@ -1,7 +1,7 @@
 """Screening: a search over the options of arms, then confirmation of the best on fresh seeds.
 
 The screening and the confirmation are studies of their own, below the study directory. So what has been trained is
-never trained again: an interrupted search asks the same questions again, finds the answers in its ledger and its
+never trained again: an interrupted search asks the same questions again, finds the answers in its journal and its
 store, and goes on. Trials are judged by validation accuracy; test images have no part in what is chosen.
 """
 
@@ -20,8 +20,8 @@ from ablations.search.brackets import Brackets
 from ablations.search.candidates import Candidates, screening_document
 from ablations.search.checks import budgets_of, check, spaces_of, spec_of
 from ablations.search.confirmation import confirmation
-from ablations.search.dashboard import Watched
-from ablations.search.journal import FOLDER, Ledger
+from ablations.search.dashboard import DashboardCopy
+from ablations.search.journal import ROUNDS_FOLDER, Journal
 from ablations.search.outcomes import rows
 from ablations.search.rounds import ArmSearch, Batch
 from ablations.search.trials import Outcome, Trial
@@ -30,8 +30,7 @@ from ablations.sessions.result import Session
 from ablations.spec.study import StudyFile, read_study
 from ablations.store import ResultStore, files
 from aimlib.errors import UsageError
-from aimlib.paths import place
-from aimlib.sharing import make_folder
+from aimlib.paths import make_folder, place
 
 SCREENING, CONFIRMATION = "screening", "confirmation"
 _OF_CONFIRMATION = frozenset({"until_verdict"})
@@ -88,7 +87,7 @@ def run(
     directory = place(out if out is not None else Path("results") / file.spec.name)
     if not isinstance(directory, Path):
         raise UsageError(f"--out {out}: a search keeps its records in a directory; give one of shared storage")
-    if not (directory / SCREENING / FOLDER).exists():  # every corner is built once, not again by every resumption
+    if not (directory / SCREENING / ROUNDS_FOLDER).exists():  # a resumption builds no corner again
         check(file)
     budgets_of(file)
     common = {key: value for key, value in options.items() if key not in _OF_CONFIRMATION}
@@ -134,13 +133,13 @@ class _Search:
     def __init__(self, study: StudyFile, directory: Path, run: Runner, console: Console) -> None:
         self.study, self.spec, self.directory = study, spec_of(study), directory
         self._run, self._console = run, console
-        self._store, self._ledger = ResultStore(directory), Ledger(directory)
+        self._store, self._journal = ResultStore(directory), Journal(directory)
         candidates = Candidates(study, self.spec)
         self._searches = {
-            arm: ArmSearch(study, self.spec, arm, space, candidates=candidates, ledger=self._ledger)
+            arm: ArmSearch(study, self.spec, arm, space, candidates=candidates, journal=self._journal)
             for arm, space in spaces_of(study).items()
         }
-        self._watched = Watched(self.spec.storage, directory, self._store.mark(), self._say)
+        self._watched = DashboardCopy(self.spec.storage, directory, self._store.mark(), self._say)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -182,8 +181,8 @@ class _Search:
         return None
 
     def _rung(self, brackets: Brackets, number: int) -> Session | None:
-        """Bring all trials to a rung, unless the ledger says what it decided, and stop those that do not go on."""
-        missing = [b for b in brackets.batches if self._ledger.rung(b.arm, b.number, number) is None]
+        """Bring all trials to a rung, unless the journal says what it decided, and stop those that do not go on."""
+        missing = [b for b in brackets.batches if self._journal.rung(b.arm, b.number, number) is None]
         if any(brackets.going(batch.arm) for batch in missing):
             # Paused runs of batches whose rung is recorded are named as well, or they would go on to their end.
             session = self._session(brackets, brackets.until(number))
@@ -192,9 +191,9 @@ class _Search:
             found, paused = rows(self.directory), session.paused
             for batch in missing:
                 decided = brackets.decided(batch, number, found, paused, session.given_up)
-                self._ledger.write_rung(batch.arm, batch.number, number, decided)
+                self._journal.write_rung(batch.arm, batch.number, number, decided)
         for batch in brackets.batches:
-            recorded = self._ledger.rung(batch.arm, batch.number, number)
+            recorded = self._journal.rung(batch.arm, batch.number, number)
             if recorded is not None:
                 brackets.apply(batch, recorded)
                 for trial_number, value in recorded.values.items():
@@ -223,7 +222,7 @@ class _Search:
         self._refuse_nothing_but_failures(outcomes)
         for batch in brackets.batches:
             told = [replace(trial, outcome=outcomes.get(trial.name, trial.outcome)) for trial in batch.trials]
-            self._ledger.write_round(batch.arm, batch.number, told)
+            self._journal.write_round(batch.arm, batch.number, told)
         for trial in fresh:
             if outcomes[trial.name].state == "failed":  # its other seeds may have paused; nothing will go on from them
                 for run_id in trial.run_ids:
@@ -245,7 +244,7 @@ class _Search:
         """Return what was recorded of a batch; of two processes that search at once the first decides."""
         if batch.recorded is not None:
             return batch.recorded
-        told = self._ledger.round(batch.arm, batch.number)
+        told = self._journal.round(batch.arm, batch.number)
         assert told is not None, "a batch that was just written"
         return {each.number: each.outcome for each in told}
 

@@ -2,6 +2,6 @@
 
 from ablations.store.leases import Terms
 from ablations.store.result_store import ResultStore, read_mark
-from ablations.store.run_locks import Claim, Fenced
+from ablations.store.run_locks import Fenced, RunLock
 
-__all__ = ["Claim", "Fenced", "ResultStore", "Terms", "read_mark"]
+__all__ = ["Fenced", "ResultStore", "RunLock", "Terms", "read_mark"]

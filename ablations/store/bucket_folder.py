@@ -18,7 +18,7 @@ from ablations.store import files
 from ablations.store.checkpoints import RemoteCheckpoints
 from ablations.store.files import Write
 from ablations.store.leases import Leases, Terms
-from ablations.store.run_locks import Claim
+from ablations.store.run_locks import RunLock
 from aimlib import object_store
 from aimlib.errors import StoreError
 from aimlib.paths import ObjectPath, Place
@@ -122,9 +122,9 @@ class ObjectFolder:
         """Return None: a bucket is never full."""
         return None
 
-    def claim(self, name: str) -> Claim | None:
-        """Claim a name by a lease."""
-        return self._leases.claim(name, self.root / LEASES / name)
+    def lock(self, name: str) -> RunLock | None:
+        """Lock a name by a lease."""
+        return self._leases.acquire(name, self.root / LEASES / name)
 
     def holder(self, name: str) -> str | None:
         """Return what the holder signed."""
@@ -134,9 +134,9 @@ class ObjectFolder:
         """Return a directory of this machine into which what was kept has been fetched."""
         return self._checkpoints.directory(run_id)
 
-    def keep_checkpoint(self, run_id: str, claim: Claim | None) -> None:
+    def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:
         """Put the checkpoint."""
-        self._checkpoints.keep(run_id, claim)
+        self._checkpoints.keep(run_id, lock)
 
     def save_slots(self) -> Path:
         """Return a folder of this machine: what limits puts is its own way to the storage."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ablations.store import files
-from ablations.store.run_locks import Claim
+from ablations.store.run_locks import RunLock
 from aimlib import object_store
 from aimlib.errors import StoreError
 from aimlib.paths import ObjectPath
@@ -30,7 +30,7 @@ class RemoteCheckpoints:
     Every store has directories of its own, in a folder of the user's in the temporary folder: a process that was
     thought dead must not share files with its successor. They go when the run is discarded, with the store, or, where
     the process was killed, with the next store of this study on the machine. A checkpoint replaces the very version
-    that this store fetched or wrote last; where another has written, the claim is confirmed first.
+    that this store fetched or wrote last; where another has written, the lock is confirmed first.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ class RemoteCheckpoints:
             with files.explained(path / entry.name):
                 (path / entry.name).write_bytes(content)
 
-    def keep(self, run_id: str, claim: Claim | None) -> None:
+    def keep(self, run_id: str, lock: RunLock | None) -> None:
         """Put the checkpoint; nothing where there is none yet.
 
         Raises
         ------
-        Fenced: the claim was lost; the successor's checkpoint stays.
+        Fenced: the lock was lost; the successor's checkpoint stays.
         """
         written = sorted(path for path in self.directory(run_id).iterdir() if _NAME.fullmatch(path.name))
         if not written:
@@ -83,7 +83,7 @@ class RemoteCheckpoints:
         address = self._root / run_id / written[0].name
         with files.explained(written[0], "read"):
             content = written[0].read_bytes()
-        if claim is None:
+        if lock is None:
             self._tags[run_id] = object_store.put(address, content)
             return
         for _ in range(_ATTEMPTS):
@@ -92,7 +92,7 @@ class RemoteCheckpoints:
             if tag is not None:
                 self._tags[run_id] = tag
                 return
-            claim.confirm()  # the one who wrote had lost it, or this one has
+            lock.confirm()  # the one who wrote had lost it, or this one has
             there = object_store.head(address)
             self._tags[run_id] = there.tag if there is not None else None
         raise StoreError(f"{address}: is written by others again and again; end the processes that compute this run")

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ablations.store.files import explained
-from aimlib.sharing import share_opened
+from aimlib.paths import share_opened
 
-POLL = 0.002
+POLL_INTERVAL_S = 0.002
 """Seconds between two attempts to get a lock."""
 
 _open: weakref.WeakSet[FileLock] = weakref.WeakSet()
@@ -43,13 +43,13 @@ class FileLock:
             share_opened(self._handle, path)
         _open.add(self)
 
-    def acquire(self, *, shared: bool = False, patience: float = 0.0) -> bool:
-        """Lock, trying for `patience` seconds; return whether it worked."""
-        deadline = time.monotonic() + patience
+    def acquire(self, *, shared: bool = False, timeout_s: float = 0.0) -> bool:
+        """Lock, trying for `timeout_s` seconds; return whether it worked."""
+        deadline = time.monotonic() + timeout_s
         while not self._try(fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(POLL)
+            time.sleep(POLL_INTERVAL_S)
         return True
 
     def _try(self, mode: int) -> bool:
@@ -104,11 +104,11 @@ class FileLock:
 
 
 @contextmanager
-def locked(path: Path, *, shared: bool = False, patience: float = 0.0) -> Iterator[bool]:
-    """Hold the lock `path` for a block; yield whether it was got within `patience` seconds."""
+def locked(path: Path, *, shared: bool = False, timeout_s: float = 0.0) -> Iterator[bool]:
+    """Hold the lock `path` for a block; yield whether it was got within `timeout_s` seconds."""
     lock = FileLock(path)
     try:
-        yield lock.acquire(shared=shared, patience=patience)
+        yield lock.acquire(shared=shared, timeout_s=timeout_s)
     finally:
         lock.close()
 

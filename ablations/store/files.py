@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aimlib.errors import StoreError
-from aimlib.sharing import share
+from aimlib.paths import share
 
 Write = Callable[[Path], object]
 """Writes a complete file to the path it is given."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ablations.store.files import Write
 from ablations.store.leases import Terms
-from ablations.store.run_locks import Claim
+from ablations.store.run_locks import RunLock
 from aimlib.paths import Place
 
 
@@ -61,17 +61,17 @@ class Folder(Protocol):
     def room(self) -> int | None:
         """Return the free bytes; None where the storage knows no limit."""
 
-    def claim(self, name: str) -> Claim | None:
-        """Claim a name; None while another claim on it is alive."""
+    def lock(self, name: str) -> RunLock | None:
+        """Lock a name; None while it is locked."""
 
     def holder(self, name: str) -> str | None:
-        """Return who holds the claim on a name, for people; None where nobody does."""
+        """Return who holds the lock of a name, for people; None where nobody does."""
 
     def checkpoint_directory(self, run_id: str) -> Path:
         """Return the directory of this machine for a run's checkpoint; what was kept of it is in there."""
 
-    def keep_checkpoint(self, run_id: str, claim: Claim | None) -> None:
-        """Keep what is in the checkpoint directory of a run beyond the life of this machine."""
+    def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:
+        """Keep what is in the checkpoint directory of a run, so that it outlives this machine."""
 
     def save_slots(self) -> Path:
         """Return the folder of the locks by which those who save to this storage take turns."""

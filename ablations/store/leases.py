@@ -1,4 +1,4 @@
-"""Leases: claims on object storage, which has no locks and frees nothing when a holder dies.
+"""Leases: locks of runs in object storage, which knows no locks and frees nothing when a holder dies.
 
 A lease is an object with a token, its holder, its term and a number that grows with every renewal. It is acquired by a
 conditional put (`If-None-Match`), and renewed, taken over and released by replacing exactly the version that was seen
@@ -34,10 +34,10 @@ from aimlib.errors import StoreError
 from aimlib.object_store import Address
 
 _MARGIN = 1.1
-"""Terms that a watcher waits: clocks tick differently, and a holder needs a moment between looking and acting."""
+"""Terms that a watcher waits: clocks tick differently, and a holder needs a moment between checking and acting."""
 
 _LONGEST = 24 * 3600.0
-"""Seconds; nobody can want to wait for longer."""
+"""Seconds; the longest term that is read from a lease."""
 
 
 def since_boot() -> float:
@@ -48,7 +48,7 @@ def since_boot() -> float:
 
 @dataclass(frozen=True)
 class Terms:
-    """How leases live.
+    """The times by which leases are kept and taken over.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Terms:
 
 
 class Lease:
-    """A lease that this process holds. See `ablations.store.run_locks.Claim`.
+    """A lease that this process holds. See `ablations.store.run_locks.RunLock`.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class Lease:
             raise Fenced(self.run_id)
 
     def release(self) -> None:
-        """Let others claim the run; a lease that was lost is left to whoever has it."""
+        """Let others lock the run; a lease that was lost is left to whoever has it."""
         if os.getpid() != self._process:
             return
         with self._one_at_a_time:
@@ -152,7 +152,7 @@ class Leases:
         self._terms = terms
         self._seen: dict[Address, tuple[str, float]] = {}
 
-    def claim(self, run_id: str, address: Address) -> Lease | None:
+    def acquire(self, run_id: str, address: Address) -> Lease | None:
         """Return the lease on a run, or None while another process holds it.
 
         Where the object looks forsaken it is watched for a term first, in this call.

@@ -12,15 +12,14 @@ from pathlib import Path
 from ablations.store import files, run_locks
 from ablations.store.file_locks import locked
 from ablations.store.files import Write
-from ablations.store.run_locks import Claim
+from ablations.store.run_locks import RunLock
 from aimlib.errors import StoreError
-from aimlib.paths import Place
+from aimlib.paths import Place, make_folder
 from aimlib.records import CHECKPOINTS, FAILURES, IMAGES, LIVE, LOCKS, PLANS, RUNS, SEGMENTS
-from aimlib.sharing import make_folder
 
 _WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, LIVE)
 _SAVES = f"{LOCKS}/saves"
-_PATIENCE = 10.0  # seconds
+_COMMIT_TIMEOUT_S = 10.0  # seconds
 
 
 class LocalFolder:
@@ -71,16 +70,16 @@ class LocalFolder:
     @contextmanager
     def committing(self) -> Iterator[None]:
         """While a commit is in here, no run file is removed that was compacted after it entered."""
-        with locked(self._committing, shared=True, patience=_PATIENCE) as entered:
+        with locked(self._committing, shared=True, timeout_s=_COMMIT_TIMEOUT_S) as entered:
             if not entered:
                 raise StoreError(
-                    f"{self._committing}: locked for {_PATIENCE:.0f} s; end the process that hangs, run again"
+                    f"{self._committing}: locked for {_COMMIT_TIMEOUT_S:.0f} s; end the process that hangs, run again"
                 )
             yield
 
     def settling_ended(self) -> bool:
         """Wait until every commit has left `committing` once."""
-        with locked(self._committing, patience=_PATIENCE) as ended:
+        with locked(self._committing, timeout_s=_COMMIT_TIMEOUT_S) as ended:
             return ended
 
     def replace(self, name: str, write: Write) -> None:
@@ -129,9 +128,9 @@ class LocalFolder:
         with files.explained(self.root, "examined"):
             return shutil.disk_usage(self.root).free
 
-    def claim(self, name: str) -> Claim | None:
-        """Claim a name by a lock on a file."""
-        return run_locks.claim(name, self._lock(name))
+    def lock(self, name: str) -> RunLock | None:
+        """Lock a name by a lock on a file."""
+        return run_locks.lock_run(name, self._lock(name))
 
     def holder(self, name: str) -> str | None:
         """Return what the holder signed."""
@@ -147,7 +146,7 @@ class LocalFolder:
             make_folder(path)
         return path
 
-    def keep_checkpoint(self, run_id: str, claim: Claim | None) -> None:
+    def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:
         """Nothing is left to do."""
 
     def save_slots(self) -> Path:

@@ -49,7 +49,7 @@ def read(folder: Folder) -> dict[str, Any] | None:
 
 def freeze(folder: Folder, content: dict[str, Any], runs_before: int) -> str:
     """Write the analysis plan with its hash and the time, unless one is there; return the hash of the one there."""
-    from analysis.analysis_plan import digest  # noqa: PLC0415 -- pandas, needed once in the life of a study
+    from analysis.analysis_plan import digest  # noqa: PLC0415 -- pandas, needed once for a study
 
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     document = {

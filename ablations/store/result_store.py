@@ -22,7 +22,7 @@ from typing import Any
 from ablations.store import measurements, parquet_files, plans, session_signals
 from ablations.store.folder import folder_at
 from ablations.store.leases import Terms
-from ablations.store.run_locks import Claim
+from ablations.store.run_locks import RunLock
 from ablations.store.save_slots import Deadline, SaveSlots
 from ablations.store.segments import SettledRuns
 from aimlib.errors import StoreError
@@ -99,18 +99,18 @@ class ResultStore:
             self._folder.create_first([MARK_FILE], lambda path: path.write_text(mark, encoding="ascii"))
         return read_mark(self.place)
 
-    def commit(self, record: RunRecord, claim: Claim | None = None) -> bool:
+    def commit(self, record: RunRecord, lock: RunLock | None = None) -> bool:
         """Write the row of a settled run; return True if this row is the one that is kept.
 
         The first writer wins: where the run has a row already, nothing changes. On return the row is on disk.
 
         Parameters
         ----------
-        claim : under which the run was computed.
+        lock : under which the run was computed.
 
         Raises
         ------
-        Fenced: the claim was lost; the run is left to whoever holds it now.
+        Fenced: the lock was lost; the run is left to whoever holds it now.
         ValueError: the record is incomplete, or its run failed (see `record_failure`).
         StoreError: the file system refuses, for instance because it is full; nothing is visible then.
         """
@@ -118,8 +118,8 @@ class ResultStore:
         if status not in SETTLED:
             raise ValueError(f"run {run_id}: status {status!r} is not settled; one of {', '.join(SETTLED)}")
         table = to_table(record)
-        if claim is not None:
-            _confirmed(claim, run_id)
+        if lock is not None:
+            _confirmed(lock, run_id)
         return self._settled.add(run_id, table, lambda path: write_table(table, path))
 
     def record_failure(self, record: RunRecord) -> Place:
@@ -145,50 +145,50 @@ class ResultStore:
         return self._settled.ids()
 
     def is_settled(self, run_id: str) -> bool:
-        """Tell whether a run is settled; ask again after claiming it, another process may have settled it."""
+        """Tell whether a run is settled; ask again after locking it: another process may have settled it."""
         return _checked(run_id) in self._settled
 
     def failures(self) -> dict[str, int]:
         """Return the number of failed attempts of every run that has any."""
         return dict(Counter(match[1] for match in self._failure_names()))
 
-    def claim(self, run_id: str) -> Claim | None:
-        """Claim a run for this process; None while another claim on it is alive, here or in any process.
+    def lock_run(self, run_id: str) -> RunLock | None:
+        """Lock a run for this process; None while it is locked, here or in any process.
 
-        The claim ends with `Claim.release`, a `with` block, or the death of this process: at once in a directory; in
-        object storage when its lease has not been renewed for a term, and a claim that looks forsaken is watched for
-        one, in this call, before it is taken over.
+        The lock ends with `RunLock.release`, a `with` block, or the death of this process: at once in a directory; in
+        object storage when the lease has not been renewed for a term. This call waits for one term before it takes over
+        a lease that seems abandoned.
         """
-        return self._folder.claim(_checked(run_id))
+        return self._folder.lock(_checked(run_id))
 
     def holder(self, run_id: str) -> str | None:
-        """Return host, process and start of the claim on a run, for people; None where nobody holds it."""
+        """Return host, process and start of who holds the lock of a run, for people; None where nobody does."""
         return self._folder.holder(_checked(run_id))
 
     def checkpoint_directory(self, run_id: str) -> Path:
-        """Return the directory of this machine for a run's checkpoint, created where missing; for the claim's holder.
+        """Return the directory of this machine for a run's checkpoint, created where missing; for the lock's holder.
 
         What was kept of the run is in there. For object storage it is in the user's part of the temporary folder, and
         is there as long as this store.
         """
         return self._folder.checkpoint_directory(_checked(run_id))
 
-    def keep_checkpoint(self, run_id: str, claim: Claim | None = None) -> None:
-        """Keep the file in a run's checkpoint directory beyond the life of this machine; call it after each save.
+    def keep_checkpoint(self, run_id: str, lock: RunLock | None = None) -> None:
+        """Keep the file in a run's checkpoint directory so that it outlives this machine; call it after each save.
 
         In a directory it is kept already; in object storage this is one put. Nothing where there is no file yet.
 
         Parameters
         ----------
-        claim : under which the run is computed.
+        lock : under which the run is computed.
 
         Raises
         ------
-        Fenced: the claim was lost; the checkpoint of whoever holds the run now stays.
+        Fenced: the lock was lost; the checkpoint of whoever holds the run now stays.
         """
-        if claim is not None:
-            _confirmed(claim, run_id)
-        self._folder.keep_checkpoint(_checked(run_id), claim)
+        if lock is not None:
+            _confirmed(lock, run_id)
+        self._folder.keep_checkpoint(_checked(run_id), lock)
 
     def saving(self, progress: tuple[int, int], seconds: float, deadline: Deadline) -> AbstractContextManager[bool]:
         """Wait, for a block, until a run that is to pause may save; yield whether to. See `SaveSlots.taken`."""
@@ -349,11 +349,11 @@ def _numbered(run_id: str, number: int) -> Iterator[str]:
     return (f"{FAILURES}/{run_id}.{following:03d}.parquet" for following in count(number))
 
 
-def _confirmed(claim: Claim, run_id: str) -> None:
-    """Raise Fenced where the claim was lost."""
-    if claim.run_id != run_id:
-        raise ValueError(f"run {run_id}: the claim is on run {claim.run_id}")
-    claim.confirm()
+def _confirmed(lock: RunLock, run_id: str) -> None:
+    """Raise Fenced where the lock was lost."""
+    if lock.run_id != run_id:
+        raise ValueError(f"run {run_id}: the lock is on run {lock.run_id}")
+    lock.confirm()
 
 
 def _checked(identity: object, what: str = "run id") -> str:

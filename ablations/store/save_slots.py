@@ -21,7 +21,7 @@ from pathlib import Path
 from ablations.store import files
 from ablations.store.file_locks import FileLock, locked
 from aimlib.errors import StoreError
-from aimlib.sharing import make_folder
+from aimlib.paths import make_folder
 
 SLOTS = 2
 """So many save at once: one computes and copies while the other writes."""
@@ -90,7 +90,7 @@ class SaveSlots:
         epochs, step = progress
         name = f"{epochs:06d}-{step:09d}-{uuid.uuid4().hex[:12]}.ticket"
         with closing(FileLock(self._folder / name)) as lock:
-            lock.acquire(patience=1.0)  # others may look at it at this moment
+            lock.acquire(timeout_s=1.0)  # others may look at it at this moment
             try:
                 yield name
             finally:

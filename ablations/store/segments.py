@@ -1,8 +1,8 @@
 """Settled runs: one file each at first, compacted into segments.
 
-A row moves in this order: segment written and on disk; every commit that may not have seen it has ended, or will look
+A row moves in this order: segment written and on disk; every commit that may not have seen it has ended, or will check
 again (see `Folder.settle`); run file removed. Killed at any point, a row is in one place or in both, and the next
-compaction carries on. One compaction runs at a time: it claims the name ``compaction``, and where it lost that claim it
+compaction carries on. One compaction runs at a time: it locks the name ``compaction``, and where it lost that lock it
 writes no segment. Should one be stopped after that and written late, it repeats rows of another segment, identically.
 
 An NFS client sees a new segment late by up to its directory cache time (`acdirmax`, 60 s unless mounted
@@ -22,7 +22,7 @@ import pyarrow as pa
 from ablations.store import parquet_files
 from ablations.store.files import Write
 from ablations.store.folder import Folder
-from ablations.store.run_locks import Claim
+from ablations.store.run_locks import RunLock
 from aimlib.errors import StoreError
 from aimlib.paths import Place
 from aimlib.records import RUNS, SEGMENTS
@@ -89,33 +89,33 @@ class SettledRuns:
         ------
         StoreError: a run file is broken, or the storage refuses.
         """
-        claim = self._folder.claim("compaction")
-        if claim is None:
+        lock = self._folder.lock("compaction")
+        if lock is None:
             return 0
-        with claim:
+        with lock:
             fresh = sorted(self._in_files() - self._in_segments())
             if len(fresh) >= max(at_least, 1):
                 try:
-                    self._write_segment(fresh, claim)
+                    self._write_segment(fresh, lock)
                 except StoreError:
-                    if claim.lost:  # another compaction is at it, and has removed what this one would read
+                    if lock.lost:  # another compaction is at it, and has removed what this one would read
                         return 0
                     raise
             moved = self._in_files() & self._in_segments()
             return self._remove(moved) if moved else 0
 
-    def _write_segment(self, run_ids: list[str], claim: Claim) -> None:
+    def _write_segment(self, run_ids: list[str], lock: RunLock) -> None:
         digest = hashlib.sha256("\n".join(run_ids).encode()).hexdigest()[:20]
         places = [self._folder.root / _name(run_id) for run_id in run_ids]
 
         def write(path: Path) -> None:
             parquet_files.write_segment(places, path)
-            claim.confirm()  # after all run files were read: what is written now is what they held
+            lock.confirm()  # after all run files were read: what is written now is what they held
 
         self._folder.create_first([f"{SEGMENTS}/{digest}.parquet"], write)
 
     def _remove(self, moved: set[str]) -> int:
-        """Remove run files that a segment holds, after every commit that looked before the segment was there.
+        """Remove run files that a segment holds, after every commit that checked before the segment was there.
 
         Where a commit does not end in time, rows stay in both places and the next compaction removes them.
         """

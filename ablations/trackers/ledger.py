@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aimlib.sharing import make_folder
+from aimlib.paths import make_folder
 
 
 class Ledger:

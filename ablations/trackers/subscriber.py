@@ -13,7 +13,7 @@ from ablations.execution.events import EpochEnded, Event, RunEnded, RunStarted
 from ablations.trackers.base import RunInfo, Tracker, refuse_unusable, tracker_class
 from ablations.trackers.disclosure import metrics, options
 from ablations.trackers.ledger import Ledger
-from aimlib.sharing import make_folder
+from aimlib.paths import make_folder
 
 if TYPE_CHECKING:
     from ablations.planning.plan import Plan

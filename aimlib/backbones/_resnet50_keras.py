@@ -12,9 +12,8 @@ from torch.nn import functional
 
 from aimlib.backbones.base import Backbone, BottleneckWidths, residual_layout
 from aimlib.backbones.staged import StagedConfig, StagedResNet
-from aimlib.component import Integers
+from aimlib.component import Categorical, Dimension, Integers
 from aimlib.datasets.base import ImageShape
-from aimlib.dimensions import Categorical, Dimension
 from aimlib.memory.structure import Layout
 from aimlib.registry import backbones
 

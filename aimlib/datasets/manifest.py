@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from aimlib.component import Frozen
-from aimlib.sharing import share
+from aimlib.paths import share
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -26,7 +26,7 @@ from aimlib.datasets.packing import Progress, build, content_digest
 from aimlib.datasets.ragged import RaggedDataSet, RaggedImages
 from aimlib.datasets.recipe import Pixels, Recipe
 from aimlib.errors import DataError
-from aimlib.sharing import make_folder, share
+from aimlib.paths import make_folder, share
 
 __all__ = [
     "Pack",

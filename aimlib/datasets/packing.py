@@ -27,7 +27,7 @@ from aimlib.datasets.manifest import (
 from aimlib.datasets.parallel import ordered
 from aimlib.datasets.recipe import Pixels, Recipe
 from aimlib.errors import DataError
-from aimlib.sharing import share
+from aimlib.paths import share
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what is being done, how much is done, how much there is)."""

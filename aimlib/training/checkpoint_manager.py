@@ -1,13 +1,15 @@
-"""Keeps the checkpoint of a run under way, and pauses the run where its caller wants so."""
+"""`CheckpointManager` keeps the checkpoint of a run under way, and pauses the run when its caller asks for it."""
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +60,7 @@ class Paused(Exception):  # noqa: N818 -- an outcome, not an error
         return f"paused after {self.epochs} epochs and {self.step} steps"
 
 
-class Keeper:
+class CheckpointManager:
     """Keeps the checkpoint of a run, and its wall time over all attempts.
 
     Parameters
@@ -179,3 +181,10 @@ class Keeper:
 
 
 _NONE = np.zeros((0, 0), dtype=np.uint8)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Keeper":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{__name__}.Keeper is now CheckpointManager", DeprecationWarning, stacklevel=2)
+    return CheckpointManager

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aimlib.errors import StoreError
-from aimlib.sharing import make_folder, share
+from aimlib.paths import make_folder, share
 
 FORMAT = 3
 FILE = "checkpoint.pt"
@@ -58,7 +58,7 @@ class Checkpoint:
 def save(checkpoint: Checkpoint, directory: Path) -> Path:
     """Replace the checkpoint in `directory` in one step: a reader sees the old one or the new one, whole.
 
-    A run has one writer at a time (in a study, the holder of its claim): temporary files of others are remains.
+    A run has one writer at a time (in a study, the holder of its lock): temporary files of others are remains.
 
     Returns
     -------

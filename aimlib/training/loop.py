@@ -11,7 +11,7 @@ import torch
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.training import rng_state
-from aimlib.training.checkpoint_manager import Keeper, OnCheckpoint, Pause, Paused, Saving
+from aimlib.training.checkpoint_manager import CheckpointManager, OnCheckpoint, Pause, Paused, Saving
 from aimlib.training.device_memory import limited_memory
 from aimlib.training.devices import indexed
 from aimlib.training.heap import kept_heap
@@ -81,8 +81,8 @@ def train(
     def begin() -> Run:
         return Run(config, data, device, memory_share=memory_share, on_notice=on_notice)
 
-    def kept(run: Run) -> Keeper:
-        return Keeper(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint, saving)
+    def kept(run: Run) -> CheckpointManager:
+        return CheckpointManager(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint, saving)
 
     with state, kept_heap(device), limited_memory(device, memory_share):
         rng_state.seed(config.seed, 0)
@@ -91,23 +91,23 @@ def train(
         return _trained(begin, kept, on_epoch)
 
 
-def _trained(begin: Callable[[], Run], kept: Callable[[Run], Keeper], on_epoch: OnEpoch | None) -> Outcome:
+def _trained(begin: Callable[[], Run], kept: Callable[[Run], CheckpointManager], on_epoch: OnEpoch | None) -> Outcome:
     """Train in a frame of its own: network and optimizer are gone when it is left."""
     run = begin()
-    keeper = kept(run)
-    return outcome_of(run, keeper, _epochs(run, keeper, on_epoch))
+    checkpoints = kept(run)
+    return outcome_of(run, checkpoints, _epochs(run, checkpoints, on_epoch))
 
 
-def _epochs(run: Run, keeper: Keeper, on_epoch: OnEpoch | None) -> str | None:
+def _epochs(run: Run, checkpoints: CheckpointManager, on_epoch: OnEpoch | None) -> str | None:
     """Train the remaining epochs; return why the run diverged, or None."""
     while not run.done():
         try:
-            run.epoch(keeper.ask if keeper.pause else None)
+            run.epoch(checkpoints.ask if checkpoints.pause else None)
         except Diverged as reason:
             return str(reason)
-        keeper.keep()
+        checkpoints.keep()
         if on_epoch is not None:
             on_epoch(run.history[-1])
         if not run.done():
-            keeper.ask()
+            checkpoints.ask()
     return None

@@ -16,7 +16,7 @@ from aimlib.datasets.base import DataSet
 from aimlib.errors import StoreError
 from aimlib.registry import selections
 from aimlib.training import checkpointing, splits
-from aimlib.training.checkpoint_manager import Keeper
+from aimlib.training.checkpoint_manager import CheckpointManager
 from aimlib.training.run import Run
 
 _SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "test_top5_accuracy")
@@ -55,7 +55,7 @@ class Outcome:
     peak_device_bytes: int | None = None
 
 
-def outcome_of(run: Run, keeper: Keeper, diverged: str | None) -> Outcome:
+def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -> Outcome:
     """Return the outcome of a run that is done; of one without an epoch, that of its network at its start.
 
     Parameters
@@ -82,12 +82,12 @@ def outcome_of(run: Run, keeper: Keeper, diverged: str | None) -> Outcome:
         selected_epoch=chosen,
         selected=selected,
         images=(len(run.training), len(run.validation), len(run.test)),
-        seconds=keeper.seconds,
-        attempts=keeper.attempts,
-        started_at=keeper.started_at,
+        seconds=checkpoints.seconds,
+        attempts=checkpoints.attempts,
+        started_at=checkpoints.started_at,
         step=run.step_name,
         data_on=run.data_on,
-        peak_device_bytes=keeper.peak_device_bytes,
+        peak_device_bytes=checkpoints.peak_device_bytes,
     )
 
 

@@ -10,8 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aimlib.component import ComponentConfig
-from aimlib.dimensions import Categorical, Dimension
+from aimlib.component import Categorical, ComponentConfig, Dimension
 from aimlib.memory.initialization import Rule, declare
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import updates

@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from aimlib.component import ComponentConfig
-from aimlib.dimensions import Dimension, Integer
+from aimlib.component import ComponentConfig, Dimension, Integer
 from aimlib.memory.initialization import Rule, declare
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import updates

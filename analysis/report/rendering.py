@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from aimlib.errors import StoreError
-from aimlib.sharing import make_folder, share
+from aimlib.paths import make_folder, share
 from analysis.figures import arranged, inline, png, svg
 from analysis.findings.study import Findings
 from analysis.report import latex

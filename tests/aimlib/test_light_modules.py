@@ -12,7 +12,7 @@ LIGHT = (
     "aimlib.registry",
     "aimlib.seeding",
     "aimlib.errors",
-    "aimlib.dimensions",
+    "aimlib.component",
     "aimlib.testing",
 )
 

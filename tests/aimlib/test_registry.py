@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from tiny_runs import restored_registries
 
-from aimlib.component import ComponentConfig
-from aimlib.dimensions import Categorical, Integer, Real
+from aimlib.component import Categorical, ComponentConfig, Integer, Real
 from aimlib.errors import ConfigError, PluginError
 from aimlib.registry import FAMILIES, PluginInfo, Registry, placements
 

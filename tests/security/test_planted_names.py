@@ -88,7 +88,7 @@ def test_run_ids_that_are_none_lead_nowhere(victim: Victim, run_id: str) -> None
     victim.plant("study.json", json.dumps(document))
     victim.read(report=False)
     store = ResultStore(victim.directory)
-    for use in (store.claim, store.holder, store.checkpoint_directory, store.discard_checkpoint):
+    for use in (store.lock_run, store.holder, store.checkpoint_directory, store.discard_checkpoint):
         with pytest.raises(StoreError, match="20 hexadecimal digits"):
             use(run_id)
 

@@ -21,7 +21,7 @@ from ablations.progress.history import History
 from ablations.progress.snapshot import Snapshot
 from ablations.progress.views import html_content
 from aimlib.errors import StoreError
-from aimlib.sharing import share
+from aimlib.paths import share
 
 _ARMS, _FAILURES, _ROWS = 24, 5, 24
 _LEAST_REFRESH = 3.0

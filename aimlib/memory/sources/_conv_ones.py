@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aimlib.dimensions import Categorical, Dimension, Integer, Real
+from aimlib.component import Categorical, Dimension, Integer, Real
 from aimlib.memory.initialization import Rule, declare
 from aimlib.memory.sources.base import MemoryConfig, MemorySource
 from aimlib.registry import memories

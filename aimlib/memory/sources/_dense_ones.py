@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from aimlib.dimensions import Dimension, Integer, Real
+from aimlib.component import Dimension, Integer, Real
 from aimlib.memory.initialization import Rule, declare
 from aimlib.memory.sources.base import MemoryConfig, MemorySource, Size
 from aimlib.registry import memories

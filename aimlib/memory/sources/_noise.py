@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from aimlib.dimensions import Categorical, Dimension, Integer, Real
+from aimlib.component import Categorical, Dimension, Integer, Real
 from aimlib.memory.sources.base import MemoryConfig, MemorySource
 from aimlib.registry import memories
 

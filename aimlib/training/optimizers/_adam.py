@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from aimlib.dimensions import Dimension, Real
+from aimlib.component import Dimension, Real
 from aimlib.registry import optimizers
 from aimlib.training.optimizers.base import BelowOne, OptimizerConfig, OptimizerPlugin, Positive
 from aimlib.training.optimizers.on_device import Parameters, lies_on_device, zero_state

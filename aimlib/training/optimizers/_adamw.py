@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from aimlib.dimensions import Dimension, Real
+from aimlib.component import Dimension, Real
 from aimlib.registry import optimizers
 from aimlib.training.optimizers._adam import Adam, DecoupledAsTheyLie, DecoupledUncorrectedOnDevice
 from aimlib.training.optimizers.base import NonNegative

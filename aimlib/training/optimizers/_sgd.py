@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import torch
 from pydantic import model_validator
 
-from aimlib.dimensions import Dimension, Real
+from aimlib.component import Dimension, Real
 from aimlib.registry import optimizers
 from aimlib.training.optimizers.base import BelowOne, OptimizerConfig, OptimizerPlugin, Positive
 from aimlib.training.optimizers.on_device import Parameters, lies_on_device, zero_state

@@ -7,8 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from aimlib.component import ComponentConfig
-from aimlib.dimensions import Dimension, Integer
+from aimlib.component import ComponentConfig, Dimension, Integer
 from aimlib.memory import Layer
 from aimlib.placements import Placement
 from aimlib.registry import placements

@@ -7,8 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from aimlib.component import ComponentConfig
-from aimlib.dimensions import Dimension, Real
+from aimlib.component import ComponentConfig, Dimension, Real
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import updates
 from aimlib.updates.base import MemoryUpdate, as_map, channels_of, pool_to

@@ -294,7 +294,7 @@ def test_runs_of_another_process_are_waited_for(
     directory = tmp_path / "out"
     plan = planning.plan(read_study(study()))
     store = ResultStore(directory)
-    claim = store.claim(plan.runs[0].run_id)
+    claim = store.lock_run(plan.runs[0].run_id)
     assert claim is not None
     began = time.monotonic()
     threading.Timer(3.0, claim.release).start()  # that process gave up without a result
@@ -311,7 +311,7 @@ def test_a_run_that_another_process_settles_is_not_repeated(
     directory = tmp_path / "out"
     plan = planning.plan(read_study(study()))
     run_id = plan.runs[0].run_id
-    claim = ResultStore(directory).claim(run_id)
+    claim = ResultStore(directory).lock_run(run_id)
     assert claim is not None
 
     def settle() -> None:

@@ -14,7 +14,7 @@ from ablations.search.halving import epochs_of_bracket
 from ablations.search.space import Parameter, applies, space, suggest
 from ablations.spec.search import HalvingSpec
 from ablations.spec.study import read_study
-from aimlib.dimensions import Categorical, Integer, Real
+from aimlib.component import Categorical, Integer, Real
 from aimlib.errors import ConfigError
 
 StudyMaker = Callable[..., Path]

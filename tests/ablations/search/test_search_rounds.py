@@ -384,14 +384,14 @@ def _killed_and_resumed(
     for life, damage in zip([*lives, None], [*harm[: len(lives)], "none"], strict=True):
         launcher = FakeLauncher(life=life, computed=epochs, reverse=reverse)
         with pytest.MonkeyPatch.context() as patch:
-            real = screening.Ledger.write_round
+            real = screening.Journal.write_round
 
             def write_round(*arguments: Any, real: Any = real) -> None:
                 if next(writes) in dying:
                     raise Killed
                 real(*arguments)
 
-            patch.setattr(screening.Ledger, "write_round", write_round)
+            patch.setattr(screening.Journal, "write_round", write_round)
             for _ in range(1 if life is not None else 1 + len(dying)):
                 try:
                     found = searched(path, out, launcher)

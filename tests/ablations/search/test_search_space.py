@@ -22,8 +22,8 @@ from ablations.search import Parameter, corners, described, merged, space, sugge
 from ablations.sessions import screening
 from ablations.sessions.launch import run
 from ablations.spec.study import read_study
+from aimlib.component import Categorical, Integer, Real
 from aimlib.config import ModelConfig
-from aimlib.dimensions import Categorical, Integer, Real
 from aimlib.errors import ConfigError, UsageError
 from aimlib.placements import Placement
 from aimlib.registry import FAMILIES, memories, placements, updates

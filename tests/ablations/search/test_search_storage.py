@@ -16,7 +16,7 @@ from rich.console import Console
 from tiny_study import rows
 
 import ablations.planning.arms
-from ablations.search.dashboard import Watched
+from ablations.search.dashboard import DashboardCopy
 from ablations.sessions import screening
 from ablations.spec.study import read_study
 from aimlib.errors import ConfigError, UsageError
@@ -159,5 +159,5 @@ def test_a_storage_that_cannot_be_is_refused(study: StudyMaker, storage: str, me
 @pytest.mark.parametrize("url", ["nothing://user@host/db", "sqlite:////nowhere/at/all/search.db"])
 def test_a_database_that_cannot_be_reached_is_told_before_anything_runs(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError, match=r"search\.storage: \w+://\S+ cannot be used: ") as caught:
-        Watched(url, tmp_path, "owner", print)
+        DashboardCopy(url, tmp_path, "owner", print)
     assert "user" not in str(caught.value).split(" cannot be used")[0]

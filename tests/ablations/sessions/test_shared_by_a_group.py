@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from tiny_study import changed, numbers, rows, write
 
-from aimlib.sharing import make_folder, share
+from aimlib.paths import make_folder, share
 
 ROOT = Path(__file__).resolve().parents[3]
 GROUP, FIRST, SECOND, STRANGER = 30100, 30001, 30002, 30003

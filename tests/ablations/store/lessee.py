@@ -1,6 +1,6 @@
 """A process that holds a run on object storage: `lessee.py URL RUN_ID TERM`.
 
-Says `ready` once it claims the run. For every line it reads it says what became of its claim, of a checkpoint and of a
+Says `ready` once it locks the run. For every line it reads it says what became of its lock, of a checkpoint and of a
 commit under it: `lost`, then `kept` or `fenced` twice.
 """
 
@@ -12,17 +12,17 @@ from ablations.store import Fenced, ResultStore, Terms
 
 url, run_id, term = sys.argv[1:]
 store = ResultStore(url, Terms(float(term)))
-claim = store.claim(run_id)
-assert claim is not None
+lock = store.lock_run(run_id)
+assert lock is not None
 print("ready", flush=True)
 for mark in sys.stdin:
-    lost = claim.lost
+    lost = lock.lost
     folder = store.checkpoint_directory(run_id)
     (folder / "checkpoint.pt").write_text(mark.strip())
     ends = []
     for act in (
-        lambda: store.keep_checkpoint(run_id, claim),
-        lambda mark=mark: store.commit(make_record(run_id, host=mark.strip()), claim),
+        lambda: store.keep_checkpoint(run_id, lock),
+        lambda mark=mark: store.commit(make_record(run_id, host=mark.strip()), lock),
     ):
         try:
             act()

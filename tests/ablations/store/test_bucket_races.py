@@ -64,7 +64,7 @@ def test_a_row_that_is_compacted_at_once_is_kept(remote: str, monkeypatch) -> No
 def test_two_compactions_do_not_meet(remote: str) -> None:
     store = ResultStore(remote)
     store.commit(make_record(RUN))
-    with store._folder.claim("compaction"):
+    with store._folder.lock("compaction"):
         assert ResultStore(remote).compact(at_least=1) == 0
     assert store.compact(at_least=1) == 1
 

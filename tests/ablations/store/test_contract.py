@@ -83,17 +83,17 @@ def test_a_checkpoint_outlives_its_process(anywhere: str) -> None:
     folder = first.checkpoint_directory(RUN)
     first.keep_checkpoint(RUN)
     (folder / "checkpoint.pt").write_bytes(b"one")
-    with first.claim(RUN) as claim:
-        first.keep_checkpoint(RUN, claim)
+    with first.lock_run(RUN) as lock:
+        first.keep_checkpoint(RUN, lock)
         (folder / "checkpoint.pt").write_bytes(b"two")
         (folder / ".checkpoint.pt.7").write_bytes(b"half")
-        first.keep_checkpoint(RUN, claim)
+        first.keep_checkpoint(RUN, lock)
         assert first.checkpoint_directory(RUN) == folder
     there = second.checkpoint_directory(RUN)
     assert (there / "checkpoint.pt").read_bytes() == b"two"
     (there / "checkpoint.pt").write_bytes(b"three")
-    with second.claim(RUN) as claim:
-        second.keep_checkpoint(RUN, claim)
+    with second.lock_run(RUN) as lock:
+        second.keep_checkpoint(RUN, lock)
     second.discard_checkpoint(RUN)
     second.discard_checkpoint(RUN)
     assert not there.exists()
@@ -118,7 +118,7 @@ def test_clean_removes_checkpoints_of_settled_runs(anywhere: str) -> None:
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_hostile_names_never_become_paths(anywhere: str, hostile: str) -> None:
     store = ResultStore(anywhere)
-    acts = (store.claim, store.holder, store.checkpoint_directory, store.keep_checkpoint, store.discard_checkpoint)
+    acts = (store.lock_run, store.holder, store.checkpoint_directory, store.keep_checkpoint, store.discard_checkpoint)
     for act in (*acts, store.is_settled):
         with pytest.raises(StoreError, match="must be 20 hexadecimal digits"):
             act(hostile)
@@ -130,36 +130,36 @@ def test_a_store_travels_to_a_worker(anywhere: str) -> None:
     there = pickle.loads(pickle.dumps(store))
     assert there.commit(make_record(identity(2)))
     assert store.settled() == {RUN, identity(2)}
-    with there.claim(RUN):
-        assert store.claim(RUN) is None
+    with there.lock_run(RUN):
+        assert store.lock_run(RUN) is None
 
 
-def test_a_claim_excludes_and_is_released(anywhere: str) -> None:
+def test_a_lock_excludes_and_is_released(anywhere: str) -> None:
     store = ResultStore(anywhere)
-    with store.claim(RUN) as claim:
-        assert claim.run_id == RUN
-        assert not claim.lost
-        assert store.claim(RUN) is None
-        assert ResultStore(anywhere).claim(RUN) is None
+    with store.lock_run(RUN) as lock:
+        assert lock.run_id == RUN
+        assert not lock.lost
+        assert store.lock_run(RUN) is None
+        assert ResultStore(anywhere).lock_run(RUN) is None
         assert " process " in ResultStore(anywhere).holder(RUN)
-        with store.claim(identity(2)) as other:
-            assert other.token != claim.token
-    assert claim.lost
+        with store.lock_run(identity(2)) as other:
+            assert other.token != lock.token
+    assert lock.lost
     assert store.holder(RUN) is None
-    with store.claim(RUN) as again:
+    with store.lock_run(RUN) as again:
         assert store.commit(make_record(RUN), again)
-    with pytest.raises(ValueError, match=f"the claim is on run {RUN}"):
+    with pytest.raises(ValueError, match=f"the lock is on run {RUN}"):
         store.commit(make_record(identity(2)), again)
-    claim.release()
+    lock.release()
 
 
-def test_of_many_threads_one_claims(remote: str) -> None:
-    """`test_claims` does the same in a directory."""
+def test_of_many_threads_one_locks(remote: str) -> None:
+    """`test_locks` does the same in a directory."""
     store, barrier, got = ResultStore(remote), threading.Barrier(4), []
 
     def attempt() -> None:
         barrier.wait()
-        got.append(store.claim(RUN))
+        got.append(store.lock_run(RUN))
 
     for _ in range(3):
         got.clear()
@@ -168,7 +168,7 @@ def test_of_many_threads_one_claims(remote: str) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        winners = [claim for claim in got if claim is not None]
+        winners = [lock for lock in got if lock is not None]
         assert len(winners) == 1
         winners[0].release()
 
@@ -212,7 +212,7 @@ def test_killed_writers_lose_and_double_nothing(remote: str, start: Start, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["claims", "fences"])
+@pytest.mark.parametrize("mode", ["locks", "fences"])
 def test_writers_killed_many_times_lose_and_double_nothing(
     remote: str, start: Start, tmp_path: Path, mode: str
 ) -> None:

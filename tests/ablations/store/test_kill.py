@@ -57,7 +57,7 @@ def test_killed_writers_lose_and_double_nothing(tmp_path: Path, start: Start, mo
 
 def test_clean_spares_living_writers_and_other_machines(tmp_path: Path, start: Start) -> None:
     store = ResultStore(tmp_path / "study")
-    process = start("claimant.py", tmp_path / "study", "alone")
+    process = start("lock_holder.py", tmp_path / "study", "alone")
     from ablations.store.files import host_name
 
     folder, unique = store.directory / "runs", "0" * 32

@@ -73,9 +73,9 @@ def document(remote: str) -> dict:
 
 def test_a_lease_says_who_holds_it(remote: str) -> None:
     store = ResultStore(remote)
-    with store.claim(RUN) as claim:
+    with store.lock_run(RUN) as lock:
         found = document(remote)
-        assert found["token"] == claim.token
+        assert found["token"] == lock.token
         assert found["holder"] == store.holder(RUN)
         assert f" process {os.getpid()} since " in found["holder"]
         assert not found["released"]
@@ -83,13 +83,13 @@ def test_a_lease_says_who_holds_it(remote: str) -> None:
 
 
 def test_a_lease_that_does_not_change_for_a_term_is_taken_over(store_of, clock: Clock, old) -> None:
-    first = store_of(clock).claim(RUN)
+    first = store_of(clock).lock_run(RUN)
     assert not first.lost
-    second = store_of(clock).claim(RUN)
+    second = store_of(clock).lock_run(RUN)
     assert clock.now > 1000 + 60
     assert first.lost
     assert not second.lost
-    with pytest.raises(Fenced, match=f"run {RUN}: this process lost its claim"):
+    with pytest.raises(Fenced, match=f"run {RUN}: this process lost its lock"):
         first.confirm()
     first.release()
     assert not second.lost
@@ -98,7 +98,7 @@ def test_a_lease_that_does_not_change_for_a_term_is_taken_over(store_of, clock: 
 
 def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, remote: str) -> None:
     """However old it looks: what counts is that it changes."""
-    first, watching = store_of(clock).claim(RUN), Clock()
+    first, watching = store_of(clock).lock_run(RUN), Clock()
 
     def sleep(seconds: float) -> None:
         watching.sleep(seconds)
@@ -107,23 +107,23 @@ def test_a_lease_that_is_renewed_is_not_taken_over(store_of, clock: Clock, old, 
             first.renew()
 
     other = ResultStore(remote, Terms(60.0, watching, sleep))
-    assert other.claim(RUN) is None
+    assert other.lock_run(RUN) is None
     assert watching.now < 1000 + 60
     assert not first.lost
 
 
 def test_the_term_that_counts_is_the_holders(store_of, clock: Clock, old, remote: str) -> None:
-    first = ResultStore(remote, Terms(300.0, clock, clock.sleep)).claim(RUN)
+    first = ResultStore(remote, Terms(300.0, clock, clock.sleep)).lock_run(RUN)
     assert document(remote)["term"] == 300
-    second = store_of(clock).claim(RUN)
+    second = store_of(clock).lock_run(RUN)
     assert clock.now > 1000 + 300
     assert first.lost
     assert not second.lost
 
 
 def test_a_young_lease_is_not_even_watched(store_of, clock: Clock) -> None:
-    first = store_of(clock).claim(RUN)
-    assert store_of(clock).claim(RUN) is None
+    first = store_of(clock).lock_run(RUN)
+    assert store_of(clock).lock_run(RUN) is None
     assert clock.now == 1000
     assert not first.lost
 
@@ -132,15 +132,15 @@ def test_wall_clocks_decide_nothing(store_of, clock: Clock, monkeypatch) -> None
     store = store_of(clock)
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 0.0)
-        first = store.claim(RUN)
+        first = store.lock_run(RUN)
     monkeypatch.setattr(time, "time", lambda: 1e12)
     assert not first.lost
-    assert store_of(clock).claim(RUN) is None
+    assert store_of(clock).lock_run(RUN) is None
     first.confirm()
 
 
-def test_a_claim_that_is_overdue_is_lost_before_anybody_may_take_it(store_of, clock: Clock, old) -> None:
-    first = store_of(clock).claim(RUN)
+def test_a_lock_that_is_overdue_is_lost_before_anybody_may_take_it(store_of, clock: Clock, old) -> None:
+    first = store_of(clock).lock_run(RUN)
     watcher = store_of(clock)
     assert watcher.holder(RUN)
     clock.sleep(60)
@@ -153,9 +153,9 @@ def test_a_claim_that_is_overdue_is_lost_before_anybody_may_take_it(store_of, cl
     assert watcher.holder(RUN)
 
 
-def test_a_storage_that_does_not_answer_costs_the_claim_after_a_term(store_of, clock: Clock, monkeypatch) -> None:
+def test_a_storage_that_does_not_answer_costs_the_lock_after_a_term(store_of, clock: Clock, monkeypatch) -> None:
     store = store_of(clock)
-    claim = store.claim(RUN)
+    lock = store.lock_run(RUN)
 
     def unreachable(*arguments: object, **options: object) -> None:
         raise StoreError("no route")
@@ -164,19 +164,19 @@ def test_a_storage_that_does_not_answer_costs_the_claim_after_a_term(store_of, c
         patch.setattr(object_store, "put", unreachable)
         clock.sleep(59)
         with pytest.raises(StoreError, match="no route"):
-            claim.confirm()
-        assert not claim.lost
+            lock.confirm()
+        assert not lock.lost
         clock.sleep(1)
-        assert claim.lost
-        claim.release()  # says nothing: it expires by itself
+        assert lock.lost
+        lock.release()  # says nothing: it expires by itself
 
 
-def test_a_lost_claim_writes_nothing(store_of, clock: Clock, old, remote: str) -> None:
+def test_a_lost_lock_writes_nothing(store_of, clock: Clock, old, remote: str) -> None:
     zombie, successor = store_of(clock), store_of(clock)
-    first = zombie.claim(RUN)
+    first = zombie.lock_run(RUN)
     (zombie.checkpoint_directory(RUN) / "checkpoint.pt").write_text("zombie, before")
     zombie.keep_checkpoint(RUN, first)
-    second = successor.claim(RUN)
+    second = successor.lock_run(RUN)
     found = successor.checkpoint_directory(RUN) / "checkpoint.pt"
     assert found.read_text() == "zombie, before"
     found.write_text("successor")
@@ -195,15 +195,15 @@ def test_a_lost_claim_writes_nothing(store_of, clock: Clock, old, remote: str) -
 
 
 def test_a_zombie_that_wakes_inside_an_upload_is_fenced_by_the_storage(store_of, clock: Clock, old, remote) -> None:
-    """It confirmed its claim, was stopped, and goes on when another has the run and its own checkpoint."""
+    """It confirmed its lock, was stopped, and goes on when another has the run and its own checkpoint."""
     zombie, successor = store_of(clock), store_of(clock)
-    first = zombie.claim(RUN)
+    first = zombie.lock_run(RUN)
     (zombie.checkpoint_directory(RUN) / "checkpoint.pt").write_text("zombie")
     confirm = first.confirm
 
     def stopped() -> None:
         confirm()
-        second = successor.claim(RUN)
+        second = successor.lock_run(RUN)
         (successor.checkpoint_directory(RUN) / "checkpoint.pt").write_text("successor")
         successor.keep_checkpoint(RUN, second)
         first.confirm = confirm
@@ -216,17 +216,17 @@ def test_a_zombie_that_wakes_inside_an_upload_is_fenced_by_the_storage(store_of,
 
 def test_a_successor_replaces_what_a_zombie_wrote_late(store_of, clock: Clock, old, remote: str) -> None:
     store = store_of(clock)
-    claim = store.claim(RUN)
+    lock = store.lock_run(RUN)
     folder = store.checkpoint_directory(RUN)
     object_store.put(place(remote) / "checkpoints" / RUN / "checkpoint.pt", b"zombie")
     (folder / "checkpoint.pt").write_text("successor")
-    store.keep_checkpoint(RUN, claim)
+    store.keep_checkpoint(RUN, lock)
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
 
 
 def test_of_many_who_want_a_forsaken_lease_one_gets_it(store_of, clock: Clock, remote: str, monkeypatch) -> None:
     """Nobody sleeps, so no thread moves the clock of another: what the winner wrote is young, and refuses the late."""
-    first = store_of(clock).claim(RUN)
+    first = store_of(clock).lock_run(RUN)
     forsaken = object_store.head(place(remote) / "leases" / RUN).tag
     look_old(monkeypatch, lambda tag: tag == forsaken)
     stores = [store_of(clock) for _ in range(4)]
@@ -236,16 +236,16 @@ def test_of_many_who_want_a_forsaken_lease_one_gets_it(store_of, clock: Clock, r
 
     def attempt(store: ResultStore) -> None:
         barrier.wait()
-        got.append(store.claim(RUN))
+        got.append(store.lock_run(RUN))
 
     threads = [threading.Thread(target=attempt, args=(store,)) for store in stores]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    got.append(store_of(clock).claim(RUN))
+    got.append(store_of(clock).lock_run(RUN))
     assert len(got) == 5
-    assert len([claim for claim in got if claim is not None]) == 1
+    assert len([lock for lock in got if lock is not None]) == 1
     assert clock.now == 1100
     with pytest.raises(Fenced):
         first.confirm()
@@ -253,7 +253,7 @@ def test_of_many_who_want_a_forsaken_lease_one_gets_it(store_of, clock: Clock, r
 
 def test_what_was_seen_does_not_travel(store_of, clock: Clock, old) -> None:
     """A clock of another machine says nothing about this one's."""
-    store_of(clock).claim(RUN)
+    store_of(clock).lock_run(RUN)
     store = store_of(clock)
     store.holder(RUN)
     clock.sleep(100)
@@ -268,8 +268,8 @@ def test_a_lease_renews_itself(remote: str) -> None:
     """On a busy machine it may be overdue in between; the next renewal brings it back."""
     store = ResultStore(remote, Terms(0.6))
     deadline = time.monotonic() + 60
-    with store.claim(RUN) as claim:
-        while document(remote)["renewals"] < 3 or claim.lost:
+    with store.lock_run(RUN) as lock:
+        while document(remote)["renewals"] < 3 or lock.lost:
             assert time.monotonic() < deadline
             time.sleep(0.05)
     while f"lease {RUN}" in {thread.name for thread in threading.enumerate()}:
@@ -277,17 +277,17 @@ def test_a_lease_renews_itself(remote: str) -> None:
         time.sleep(0.01)
 
 
-def test_a_forked_child_has_no_claim(remote: str) -> None:
-    claim = ResultStore(remote).claim(RUN)
+def test_a_forked_child_has_no_lock(remote: str) -> None:
+    lock = ResultStore(remote).lock_run(RUN)
     child = os.fork()
     if child == 0:
-        lost = claim.lost
-        claim.release()
+        lost = lock.lost
+        lock.release()
         os._exit(0 if lost else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert not claim.lost
-    claim.confirm()
-    claim.release()
+    assert not lock.lost
+    lock.confirm()
+    lock.release()
 
 
 @pytest.mark.parametrize(
@@ -297,13 +297,13 @@ def test_an_object_that_is_no_lease_is_named(remote: str, content: bytes) -> Non
     store = ResultStore(remote)
     object_store.put(place(remote) / "leases" / RUN, content)
     with pytest.raises(StoreError, match=f"leases/{RUN}: is no lease; delete it"):
-        store.claim(RUN)
+        store.lock_run(RUN)
 
 
 def test_old_leases_of_settled_runs_are_cleaned(remote: str, monkeypatch) -> None:
     store = ResultStore(remote)
     for number in (1, 2):
-        store.claim(identity(number)).release()
+        store.lock_run(identity(number)).release()
     store.commit(make_record(RUN))
     store.clean()
     assert (place(remote) / "leases" / RUN).exists()
@@ -321,26 +321,26 @@ def tell(process: subprocess.Popen, mark: str) -> str:
     return process.stdout.readline().strip()
 
 
-def claimed(store: ResultStore, patience: float = 30.0) -> object:
-    """Claim the run as soon as that is possible."""
+def held(store: ResultStore, patience: float = 30.0) -> object:
+    """RunLock the run as soon as that is possible."""
     deadline = time.monotonic() + patience
-    while (claim := store.claim(RUN)) is None and time.monotonic() < deadline:
+    while (lock := store.lock_run(RUN)) is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert claim is not None
-    return claim
+    assert lock is not None
+    return lock
 
 
 def test_a_killed_holder_is_succeeded(remote: str, start: Start) -> None:
     store = ResultStore(remote, Terms(TERM))
     holder = start("lessee.py", remote, RUN, TERM)
-    assert store.claim(RUN) is None
+    assert store.lock_run(RUN) is None
     assert f" process {holder.pid} " in store.holder(RUN)
     holder.kill()
     holder.wait()
     begun = time.monotonic()
-    with claimed(store) as claim:
+    with held(store) as lock:
         assert time.monotonic() - begun > 0.6 * TERM, "it could have been alive"
-        assert store.commit(make_record(RUN, host="successor"), claim)
+        assert store.commit(make_record(RUN, host="successor"), lock)
 
 
 def test_a_holder_that_hung_finds_itself_fenced(remote: str, start: Start) -> None:
@@ -349,12 +349,12 @@ def test_a_holder_that_hung_finds_itself_fenced(remote: str, start: Start) -> No
     assert tell(zombie, "before") == "False kept kept"
     store._folder.remove(f"runs/{RUN}.parquet")  # as if it had only kept a checkpoint
     os.kill(zombie.pid, signal.SIGSTOP)
-    with claimed(store) as claim:
+    with held(store) as lock:
         assert (store.checkpoint_directory(RUN) / "checkpoint.pt").read_text() == "before"
         os.kill(zombie.pid, signal.SIGCONT)
         assert tell(zombie, "after") == "True fenced fenced"
-        assert not claim.lost
+        assert not lock.lost
         assert store.settled() == set()
-        assert store.commit(make_record(RUN, host="successor"), claim)
+        assert store.commit(make_record(RUN, host="successor"), lock)
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "before"
     assert rows_in(remote) == {RUN: "successor"}

@@ -99,7 +99,7 @@ def test_hostile_run_ids_never_become_paths(store: ResultStore, hostile: str) ->
     record = make_record(identity(1))
     record.trial["run_id"] = hostile
     for act in (
-        store.claim,
+        store.lock_run,
         store.holder,
         store.checkpoint_directory,
         store.discard_checkpoint,

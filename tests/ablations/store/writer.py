@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from sample import identity, make_record
 
-from ablations.store import Claim, Fenced, ResultStore, Terms
+from ablations.store import Fenced, ResultStore, RunLock, Terms
 
 directory, log, runs, mode, seed, *term = sys.argv[1:]
 chance = random.Random(int(seed))
@@ -20,7 +20,7 @@ store = ResultStore(directory, Terms(*map(float, term)))
 record_line = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
-def settle(run_id: str, claim: Claim | None = None) -> None:
+def settle(run_id: str, claim: RunLock | None = None) -> None:
     time.sleep(chance.uniform(0, 0.004))  # work
     mark = f"{os.getpid()}-{chance.getrandbits(64):x}"
     if store.commit(make_record(run_id, host=mark), claim):
@@ -36,7 +36,7 @@ while remaining := [run_id for run_id in ids if run_id not in store.settled()]:
     for run_id in remaining:
         if mode == "fences":
             settle(run_id)
-        elif claim := store.claim(run_id):
+        elif claim := store.lock_run(run_id):
             with claim:
                 if not store.is_settled(run_id):
                     with suppress(Fenced):  # it was slow

@@ -19,22 +19,22 @@ from .sample import identity, make_record
 RUN = identity(1)
 
 
-def test_a_claim_excludes_and_is_released(store: ResultStore) -> None:
-    with store.claim(RUN) as claim:
-        assert claim.run_id == RUN
-        assert store.claim(RUN) is None
-        assert ResultStore(store.directory).claim(RUN) is None
-        assert store.claim(identity(2)) is not None
-    claim.release()
-    again = store.claim(RUN)
+def test_a_lock_excludes_and_is_released(store: ResultStore) -> None:
+    with store.lock_run(RUN) as lock:
+        assert lock.run_id == RUN
+        assert store.lock_run(RUN) is None
+        assert ResultStore(store.directory).lock_run(RUN) is None
+        assert store.lock_run(identity(2)) is not None
+    lock.release()
+    again = store.lock_run(RUN)
     assert again is not None
     again.release()
 
 
-def test_a_claim_is_released_by_an_error(store: ResultStore) -> None:
-    with pytest.raises(ZeroDivisionError), store.claim(RUN):
+def test_a_lock_is_released_by_an_error(store: ResultStore) -> None:
+    with pytest.raises(ZeroDivisionError), store.lock_run(RUN):
         _ = 1 / 0
-    assert store.claim(RUN) is not None
+    assert store.lock_run(RUN) is not None
 
 
 def test_threads_exclude_each_other(store: ResultStore) -> None:
@@ -42,7 +42,7 @@ def test_threads_exclude_each_other(store: ResultStore) -> None:
 
     def attempt() -> None:
         barrier.wait()
-        got.append(store.claim(RUN))
+        got.append(store.lock_run(RUN))
 
     for _ in range(20):
         got.clear()
@@ -51,20 +51,20 @@ def test_threads_exclude_each_other(store: ResultStore) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        winners = [claim for claim in got if claim is not None]
+        winners = [lock for lock in got if lock is not None]
         assert len(winners) == 1
         winners[0].release()
 
 
 def test_holder_tells_who(store: ResultStore) -> None:
     assert store.holder(RUN) is None
-    with store.claim(RUN):
+    with store.lock_run(RUN):
         assert store.holder(RUN).startswith(f"{socket.gethostname()} process {os.getpid()} since ")
     assert store.holder(RUN) is None
 
 
-def test_asking_for_the_holder_does_not_make_a_claim_fail(store: ResultStore) -> None:
-    store.claim(RUN).release()
+def test_asking_for_the_holder_does_not_make_a_lock_fail(store: ResultStore) -> None:
+    store.lock_run(RUN).release()
     done = threading.Event()
 
     def ask() -> None:
@@ -76,68 +76,68 @@ def test_asking_for_the_holder_does_not_make_a_claim_fail(store: ResultStore) ->
         thread.start()
     failed = 0
     for _ in range(200):
-        claim = store.claim(RUN)
-        failed += claim is None
-        if claim:
-            claim.release()
+        lock = store.lock_run(RUN)
+        failed += lock is None
+        if lock:
+            lock.release()
     done.set()
     for thread in threads:
         thread.join()
     assert failed == 0
 
 
-def test_a_claim_ends_with_its_process(tmp_path: Path, start: Start) -> None:
+def test_a_lock_ends_with_its_process(tmp_path: Path, start: Start) -> None:
     store = ResultStore(tmp_path)
-    process = start("claimant.py", tmp_path, "alone", RUN)
-    assert store.claim(RUN) is None
+    process = start("lock_holder.py", tmp_path, "alone", RUN)
+    assert store.lock_run(RUN) is None
     assert f"process {process.pid} " in store.holder(RUN)
     process.kill()
     process.wait()
     assert store.holder(RUN) is None
-    with store.claim(RUN):
+    with store.lock_run(RUN):
         assert f"process {os.getpid()} " in store.holder(RUN)
 
 
-def test_a_forked_child_does_not_keep_its_parents_claim(tmp_path: Path, start: Start) -> None:
+def test_a_forked_child_does_not_keep_its_parents_lock(tmp_path: Path, start: Start) -> None:
     """A data loader's workers outlive a killed parent for a while."""
     store = ResultStore(tmp_path)
-    process = start("claimant.py", tmp_path, "fork", RUN)
+    process = start("lock_holder.py", tmp_path, "fork", RUN)
     child = int(process.stdout.readline())
-    assert store.claim(RUN) is None, "the child closed its copy without unlocking"
+    assert store.lock_run(RUN) is None, "the child closed its copy without unlocking"
     process.kill()
     process.wait()
     deadline = time.monotonic() + 30
-    while (claim := store.claim(RUN)) is None and time.monotonic() < deadline:
+    while (lock := store.lock_run(RUN)) is None and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(child, signal.SIGKILL)
-    assert claim is not None
+    assert lock is not None
 
 
 def test_two_drivers_share_the_work(tmp_path: Path, start: Start) -> None:
     ids = [identity(number) for number in range(10)]
-    drivers = [start("claimant.py", tmp_path, "alone", *ids) for _ in range(2)]
+    drivers = [start("lock_holder.py", tmp_path, "alone", *ids) for _ in range(2)]
     assert sorted(int(driver.stdout.readline()) for driver in drivers) == [0, 10]
-    assert {ResultStore(tmp_path).claim(run_id) for run_id in ids} == {None}
+    assert {ResultStore(tmp_path).lock_run(run_id) for run_id in ids} == {None}
 
 
-def test_a_claim_that_cannot_sign_is_not_held(store: ResultStore, monkeypatch) -> None:
+def test_a_lock_that_cannot_sign_is_not_held(store: ResultStore, monkeypatch) -> None:
     def full(lock: FileLock, text: str) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(FileLock, "sign", full)
         with pytest.raises(OSError, match="No space"):
-            store.claim(RUN)
-    assert store.claim(RUN) is not None
+            store.lock_run(RUN)
+    assert store.lock_run(RUN) is not None
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced", "signed by another", "closed"])
-def test_a_claim_whose_lock_file_went_is_lost(store: ResultStore, how: str) -> None:
+def test_a_lock_whose_lock_file_went_is_lost(store: ResultStore, how: str) -> None:
     """A careless hand, or an NFS server that forgot its locks."""
-    claim = store.claim(RUN)
+    lock = store.lock_run(RUN)
     path = store.directory / "locks" / f"{RUN}.lock"
-    assert not claim.lost
-    claim.confirm()
+    assert not lock.lost
+    lock.confirm()
     if how == "removed":
         path.unlink()
     elif how == "replaced":
@@ -146,23 +146,23 @@ def test_a_claim_whose_lock_file_went_is_lost(store: ResultStore, how: str) -> N
     elif how == "signed by another":
         path.write_text("somebody else process 1 since yesterday\nanother-token")
     else:
-        claim.release()
-    assert claim.lost
+        lock.release()
+    assert lock.lost
     for act in (
-        claim.confirm,
-        lambda: store.keep_checkpoint(RUN, claim),
-        lambda: store.commit(make_record(RUN), claim),
+        lock.confirm,
+        lambda: store.keep_checkpoint(RUN, lock),
+        lambda: store.commit(make_record(RUN), lock),
     ):
-        with pytest.raises(Fenced, match=f"run {RUN}: this process lost its claim"):
+        with pytest.raises(Fenced, match=f"run {RUN}: this process lost its lock"):
             act()
     assert store.settled() == set()
 
 
 def test_tokens_are_not_shown(store: ResultStore) -> None:
-    with store.claim(RUN) as claim:
-        assert claim.token not in store.holder(RUN)
-        assert store.keep_checkpoint(RUN, claim) is None
-        assert store.commit(make_record(RUN), claim)
+    with store.lock_run(RUN) as lock:
+        assert lock.token not in store.holder(RUN)
+        assert store.keep_checkpoint(RUN, lock) is None
+        assert store.commit(make_record(RUN), lock)
 
 
 def test_fenced_travels_between_processes() -> None:
@@ -171,11 +171,11 @@ def test_fenced_travels_between_processes() -> None:
     assert str(error) == str(Fenced(RUN))
 
 
-def test_a_forked_child_has_lost_the_claim(store: ResultStore) -> None:
-    claim = store.claim(RUN)
+def test_a_forked_child_has_lost_the_lock(store: ResultStore) -> None:
+    lock = store.lock_run(RUN)
     child = os.fork()
     if child == 0:
-        os._exit(0 if claim.lost else 1)
+        os._exit(0 if lock.lost else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert not claim.lost
-    claim.release()
+    assert not lock.lost
+    lock.release()

@@ -1,4 +1,4 @@
-"""A process that claims runs and holds them: `claimant.py DIRECTORY CHILD RUN_ID...`.
+"""A process that locks runs and holds them: `lock_holder.py DIRECTORY CHILD RUN_ID...`.
 
 CHILD `fork` leaves a forked child behind that sleeps, `alone` does not. Says how many runs it got (or the
 child's number); ends with its input.
@@ -12,7 +12,7 @@ from ablations.store import ResultStore
 
 directory, child, *run_ids = sys.argv[1:]
 store = ResultStore(directory)
-claims = [claim for run_id in run_ids if (claim := store.claim(run_id))]
+locks = [lock for run_id in run_ids if (lock := store.lock_run(run_id))]
 if child == "fork":
     process = os.fork()
     if process == 0:
@@ -24,5 +24,5 @@ if child == "fork":
     print(process, flush=True)
 else:
     print("ready", flush=True)
-    print(len(claims), flush=True)
+    print(len(locks), flush=True)
 sys.stdin.read()
