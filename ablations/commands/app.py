@@ -203,7 +203,7 @@ def status_command(directory: Directory) -> None:
     from ablations.commands import console_tables  # noqa: PLC0415
 
     results = analysis.load(directory)
-    counts = results.trials.groupby(["arm", "status"], observed=True).size().unstack(fill_value=0)
+    counts = results.runs.groupby(["arm", "status"], observed=True).size().unstack(fill_value=0)
     counts = counts.reindex([arm.name for arm in results.plan.arms], fill_value=0)
     counts["missing"] = results.missing.groupby("arm").size().reindex(counts.index, fill_value=0)
     console = _console()
@@ -268,7 +268,7 @@ def results_command(
     from ablations.commands import console_tables  # noqa: PLC0415
     from analysis.query import refuse_unknown  # noqa: PLC0415
 
-    frame = analysis.select(getattr(analysis.load(directory), table), where or [])
+    frame = analysis.select(getattr(analysis.load(directory), "runs" if table == "trials" else table), where or [])
     if by is not None:
         frame = analysis.summarise(frame, by=by.split(","), value=value)
     elif columns != "all":

@@ -18,7 +18,7 @@ from aimlib.errors import StoreError
 from aimlib.paths import Place, for_arrow
 from aimlib.records import ADDED, FAILURES, RUNS, SEGMENTS, run_schema, table_schema
 from aimlib.records import Column as RecordColumn
-from analysis.plan import refuse_version
+from analysis.reading.versions import refuse_version
 
 Part = TypeVar("Part")
 _THREADS = 4
