@@ -7,7 +7,13 @@ fault of this package and keeps its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+import warnings
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class UsageError(ValueError):
@@ -55,3 +61,26 @@ def unknown_name(kind: str, word: str, choices: Iterable[str]) -> str:
 def counted(number: int, singular: str, plural: str = "") -> str:
     """Return a number with its noun: ``1 run``, ``4,000 runs``, ``2 batches`` with the plural given."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def warn_renamed(old: str, new: str, level: int = 3) -> None:
+    """Warn whoever calls the caller that a name is replaced."""
+    warnings.warn(f"{old} is now {new}; the old name goes in a later release", FutureWarning, stacklevel=level)
+
+
+def renamed(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Let a function take keywords by their earlier names, with a warning: ``@renamed(trials="runs")``."""
+
+    def wrap(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            for old in names.keys() & kwargs.keys():
+                if names[old] in kwargs:
+                    raise TypeError(f"{function.__name__}() got both {names[old]!r} and its earlier name {old!r}")
+                warn_renamed(f"the parameter {old!r} of {function.__name__}()", repr(names[old]))
+                kwargs[names[old]] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return wrap

@@ -318,3 +318,14 @@ def predictions_from(buffer: bytes, bits: int, epochs: int) -> npt.NDArray[np.ui
     """Return the predictions [epochs, images] of a run file's three prediction columns."""
     flat: npt.NDArray[Any] = np.frombuffer(buffer, dtype={8: np.uint8, 16: np.uint16}[bits])
     return flat.reshape(epochs, -1) if epochs else flat.reshape(0, 0)
+
+
+Role = Literal["baseline", "treatment", "matched", "frozen", "permuted", "other"]
+ROLES: tuple[Role, ...] = ("baseline", "treatment", "matched", "frozen", "permuted", "other")
+_ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
+"""By the role as it is stored. Stored documents say ``aim``: every version reads it."""
+
+
+def role(stored: str) -> Role | None:
+    """Return the role that a stored word means; None where it means none."""
+    return _ROLES.get(stored)

@@ -62,11 +62,11 @@ def _load(directory: Place) -> Results:
         raise StoreError(f"{directory}: {error}; delete that run's file and run `ablate run` again") from None
     rows = frames.from_arrow(table, records.TRIALS)
     planned = rows["run_id"].isin(plan.runs["run_id"])
-    trials = _as_planned(rows[planned], plan)
+    runs = _as_planned(rows[planned], plan)
     return Results(
         directory=directory,
         plan=plan,
-        trials=trials,
+        runs=runs,
         epochs=_epochs(epochs, plan),
         stale=rows[~planned].reset_index(drop=True),
         missing=plan.runs[~plan.runs["run_id"].isin(rows["run_id"])].reset_index(drop=True),
@@ -84,7 +84,7 @@ def _as_planned(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Return rows in the order of the plan, with the plan's arm and seed, and the arm's role."""
     roles = pd.DataFrame({"arm": [arm.name for arm in plan.arms], "role": [arm.role for arm in plan.arms]}, dtype="str")
     merged = plan.runs.merge(rows.drop(columns=["arm", "seed"]), on="run_id").merge(roles, on="arm", how="left")
-    return _typed(merged, "trials")
+    return _typed(merged, "runs")
 
 
 def _epochs(epochs: pd.DataFrame, plan: Plan) -> pd.DataFrame:

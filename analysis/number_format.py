@@ -58,11 +58,6 @@ def whole(value: float | None) -> str:
     return f"{int(value):,}".replace(",", "\u202f").replace("-", MINUS)
 
 
-def count(number: int, singular: str, plural: str | None = None) -> str:
-    """Return ``1 run`` or ``3 runs``."""
-    return f"{number} {singular if number == 1 else plural or singular + 's'}"
-
-
 def listing(words: list[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any
 
 import pandas as pd
 
 from aimlib.errors import StoreError
 from aimlib.paths import Place
-from aimlib.records import SCHEMA_VERSION, STUDY_FILE
+from aimlib.records import ROLES, SCHEMA_VERSION, STUDY_FILE, Role
+from aimlib.records import role as role_of
 from analysis.looks import Looks
-
-Role = Literal["baseline", "aim", "matched", "frozen", "permuted", "other"]
-ROLES: tuple[Role, ...] = ("baseline", "aim", "matched", "frozen", "permuted", "other")
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Arm:
     Attributes
     ----------
     name : unique in the study.
-    role : what the arm is in the argument: baseline, aim, a control of an aim arm, or other.
+    role : what the arm is in the argument: baseline, treatment, a control of a treatment, or other.
     of : the arm it is a control or variant of; None where the plan names none.
     levels : label of the level of every factor, by factor; empty for arms beside the factors.
     config : RunConfig of its first seed, as plain JSON.
@@ -35,6 +33,9 @@ class Arm:
     of: str | None
     config: dict[str, Any]
     levels: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "role", role_of(self.role) or self.role)  # code of earlier versions says "aim"
 
 
 @dataclass(frozen=True)
@@ -116,15 +117,6 @@ def plan_from(document: Any, path: Place) -> Plan:
 _SCOPE_FIELDS = tuple(Scope.__dataclass_fields__)
 
 
-def refuse_version(version: Any, path: Place) -> None:
-    """Raise StoreError where a file's schema version is not the one this package knows."""
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"{path}: schema version {version}, but this package reads version {SCHEMA_VERSION}; "
-            "read it with the release of aim-ablations that wrote it"
-        )
-
-
 class _Fields:
     """Typed access to a JSON object; every complaint names file and key."""
 
@@ -148,12 +140,13 @@ class _Fields:
 
 def _arm(data: Any, path: Place, index: int) -> Arm:
     fields = _Fields(data, path, f"arms[{index}].")
-    role = fields.take("role", str)
-    if role not in ROLES:
-        raise StoreError(f"{path}: arms[{index}].role must be one of {', '.join(ROLES)}; got {role!r}")
+    stored = fields.take("role", str)
+    role = role_of(stored)
+    if role is None:
+        raise StoreError(f"{path}: arms[{index}].role must be one of {', '.join(ROLES)}; got {stored!r}")
     return Arm(
         name=fields.take("name", str),
-        role=cast(Role, role),
+        role=role,
         of=fields.take("of", str, optional=True),
         config=fields.take("config", dict, optional=True) or {},
         levels=fields.take("levels", dict, optional=True) or {},
@@ -210,3 +203,12 @@ def _check(plan: Plan, path: Place) -> None:
     for wrong, message in problems:
         if wrong:
             raise StoreError(f"{path}: {message}; restore the file, or run `ablate run` again to write it")
+
+
+def refuse_version(version: Any, path: Place) -> None:
+    """Raise StoreError where a file's schema version is not the one this package knows."""
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: schema version {version}, but this package reads version {SCHEMA_VERSION}; "
+            "read it with the release of aim-ablations that wrote it"
+        )

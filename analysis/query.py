@@ -1,4 +1,4 @@
-"""Questions to the table of trials: pair two arms, keep some rows, summarise by columns."""
+"""Questions to the table of runs: pair two arms, keep some rows, summarise by columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from aimlib.errors import UsageError, unknown_name
+from aimlib.errors import UsageError, renamed, unknown_name
+from aimlib.records import role
+from analysis.reading.frames import ROLE
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
@@ -27,8 +29,9 @@ _OF_SELECTED_EPOCH = frozenset(
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
+@renamed(trials="runs")
 def compare(
-    trials: pd.DataFrame, treatment: str, control: str, *, by: str = "seed", value: str = "test_accuracy"
+    runs: pd.DataFrame, treatment: str, control: str, *, by: str = "seed", value: str = "test_accuracy"
 ) -> pd.DataFrame:
     """Return one row per pair of runs: `by`, treatment, control, both statuses, difference in pp.
 
@@ -38,19 +41,20 @@ def compare(
     """
     from analysis.statistics.paired import paired_differences  # noqa: PLC0415 -- scipy comes with the package
 
-    refuse_unknown(trials, [by, value])
-    arms = set(trials["arm"])
+    refuse_unknown(runs, [by, value])
+    arms = set(runs["arm"])
     for arm in (treatment, control):
         if arm not in arms:
             raise UsageError(unknown_name("arm", arm, arms) + " (arms with at least one row)")
-    _refuse_text(trials, value)
+    _refuse_text(runs, value)
     try:
-        return paired_differences(trials, treatment, control, value=value, by=by)
+        return paired_differences(runs, treatment, control, value=value, by=by)
     except ValueError as error:
         raise UsageError(f"cannot pair by {by!r}: {error}") from None
 
 
-def select(trials: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
+@renamed(trials="runs")
+def select(runs: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
     """Return the rows that meet every condition, such as ``arm=aim`` or ``seed>=2``.
 
     Operators: ``= == != < <= > >=``. Values are read as the column's type; ``status=finished,diverged`` keeps
@@ -60,19 +64,19 @@ def select(trials: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
     ------
     UsageError: a condition that is not one, an unknown column, or a value of the wrong type.
     """
-    kept = pd.Series(True, index=trials.index)
+    kept = pd.Series(True, index=runs.index)
     for condition in where:
-        kept &= _meets(trials, condition)
-    return trials[kept].reset_index(drop=True)
+        kept &= _meets(runs, condition)
+    return runs[kept].reset_index(drop=True)
 
 
-def _meets(trials: pd.DataFrame, condition: str) -> pd.Series:
+def _meets(runs: pd.DataFrame, condition: str) -> pd.Series:
     match = _CONDITION.fullmatch(condition)
     if match is None:
         raise UsageError(f"condition {condition!r}: write column, operator, value, such as arm=aim or seed>=2")
     column, sign, text = match["column"], match["operator"], match["value"]
-    refuse_unknown(trials, [column])
-    series = trials[column]
+    refuse_unknown(runs, [column])
+    series = runs[column]
     if sign in ("=", "==", "!="):
         among = series.isin([_value(series, part, condition) for part in text.split(",")]).astype(bool)
         return ~among if sign == "!=" else among
@@ -94,12 +98,11 @@ def _value(series: pd.Series, text: str, condition: str) -> Any:
         raise UsageError(
             f"condition {condition!r}: {text!r} is no {series.dtype} as column {series.name!r} holds"
         ) from None
-    return text
+    return role(text) or text if series.name == ROLE.name else text
 
 
-def summarise(
-    trials: pd.DataFrame, by: Sequence[str], value: str = "test_accuracy", alpha: float = 0.05
-) -> pd.DataFrame:
+@renamed(trials="runs")
+def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "test_accuracy", alpha: float = 0.05) -> pd.DataFrame:
     """Return one row per group: the `by` columns, runs, n, mean, sd, lower, upper.
 
     `runs` counts rows, `n` those that have the value; mean, sd and the ends of the 1 - alpha t interval are
@@ -113,17 +116,17 @@ def summarise(
     from analysis.statistics.interval import t_interval  # noqa: PLC0415
 
     if not by:
-        raise UsageError(f"by: give at least one column; known: {', '.join(sorted(trials.columns))}")
-    refuse_unknown(trials, [*by, value])
-    _refuse_text(trials, value)
-    if value in _OF_SELECTED_EPOCH and "status" in trials and "status" not in by:
-        trials = trials.assign(**{value: trials[value].mask(trials["status"] == "pruned")})
+        raise UsageError(f"by: give at least one column; known: {', '.join(sorted(runs.columns))}")
+    refuse_unknown(runs, [*by, value])
+    _refuse_text(runs, value)
+    if value in _OF_SELECTED_EPOCH and "status" in runs and "status" not in by:
+        runs = runs.assign(**{value: runs[value].mask(runs["status"] == "pruned")})
     rows = []
-    for key, group in trials.groupby(list(by), sort=False, dropna=False):
+    for key, group in runs.groupby(list(by), sort=False, dropna=False):
         found = t_interval(group[value].astype("Float64").dropna().astype("float64"), alpha)
         rows.append((*key, len(group), found.n, found.mean, found.sd, found.lower, found.upper))
     names = ["runs", "n", "mean", "sd", "lower", "upper"]
-    types = {name: trials[name].dtype for name in by} | dict.fromkeys(names[:2], "int64")
+    types = {name: runs[name].dtype for name in by} | dict.fromkeys(names[:2], "int64")
     return pd.DataFrame(rows, columns=[*by, *names]).astype(types | dict.fromkeys(names[2:], "float64"))
 
 

@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 
 from aimlib import records
-from aimlib.errors import StoreError, UsageError
+from aimlib.errors import StoreError, UsageError, warn_renamed
 from aimlib.paths import Place
+from aimlib.records import role
 from analysis.plan import Plan
 from analysis.reading import frames, predictions
 from analysis.reading.files import listed, read_plain
@@ -29,7 +30,7 @@ class Results:
     ----------
     directory : where it was read from.
     plan : what the study set out to run.
-    trials : one row per planned run that has a row; a run that only ever failed has its last failure.
+    runs : one row per planned run that has a row; a run that only ever failed has its last failure.
     epochs : one row per such run and epoch.
     stale : rows whose run id is not in the plan (the study was changed since), as they were written.
     missing : planned runs without any row: run_id, arm, seed.
@@ -37,10 +38,16 @@ class Results:
 
     directory: Place
     plan: Plan
-    trials: pd.DataFrame
+    runs: pd.DataFrame
     epochs: pd.DataFrame
     stale: pd.DataFrame
     missing: pd.DataFrame
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """The frame `runs` by its earlier name."""
+        warn_renamed("results.trials", "results.runs, where the role 'aim' is 'treatment'")
+        return self.runs
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -79,8 +86,9 @@ class Results:
         try:
             table = read_plain(self.directory / records.MODELS_FILE, records.MODELS)
         except FileNotFoundError:
-            return frames.empty(records.MODELS)
-        return frames.from_arrow(table, records.MODELS)
+            return frames.empty(frames.MODELS)
+        found = frames.from_arrow(table, frames.MODELS)
+        return found.assign(role=found["role"].map(lambda stored: role(stored) or stored).astype(found["role"].dtype))
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -92,7 +100,7 @@ class Results:
         """Return the paired differences in test accuracy of two arms; see `analysis.compare`."""
         from analysis.query import compare  # noqa: PLC0415 -- scipy only where intervals are asked for
 
-        return compare(self.trials, treatment, control, by=by)
+        return compare(self.runs, treatment, control, by=by)
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,15 @@ class Studies:
         return cls({str(each.directory): each for each in results})
 
     @cached_property
+    def runs(self) -> pd.DataFrame:
+        """All runs."""
+        return self._together("runs")
+
+    @property
     def trials(self) -> pd.DataFrame:
-        """All trials."""
-        return self._together("trials")
+        """The frame `runs` by its earlier name."""
+        warn_renamed("studies.trials", "studies.runs, where the role 'aim' is 'treatment'")
+        return self.runs
 
     @cached_property
     def epochs(self) -> pd.DataFrame:

@@ -55,8 +55,8 @@ def report_of(directory: str, out: str) -> None:
         from analysis.report import content, rendering
 
     within = {
-        "figures": [(content, "plates"), (rendering, "arranged"), (rendering, "svg"), (rendering, "png")],
-        "tables": [(content, "sheets"), (rendering, "tables")],
+        "figures": [(content, "drawn_figures"), (rendering, "arranged"), (rendering, "svg"), (rendering, "png")],
+        "tables": [(content, "text_tables"), (rendering, "table_frames")],
     }
     with _clock(spent, "load"):
         results = analysis.load(directory)

@@ -55,7 +55,7 @@ def command(
     from analysis.query import refuse_unknown
 
     runs = table in {"runs", "trials"}
-    frame = analysis.select(getattr(analysis.load(directory), "trials" if runs else table), where or [])
+    frame = analysis.select(getattr(analysis.load(directory), "runs" if runs else table), where or [])
     if by is not None:
         frame = analysis.summarise(frame, by=by.split(","), value=value)
     elif columns != "all":

@@ -24,7 +24,7 @@ def command(directory: Directory) -> None:
 
 def counts(results: Results) -> pd.DataFrame:
     """Return a row per arm: its name, the number of runs with each status, and the number that is missing."""
-    found = results.trials.groupby(["arm", "status"], observed=True).size().unstack(fill_value=0)
+    found = results.runs.groupby(["arm", "status"], observed=True).size().unstack(fill_value=0)
     found = found.reindex([arm.name for arm in results.plan.arms], fill_value=0)
     found["missing"] = results.missing.groupby("arm").size().reindex(found.index, fill_value=0)
     return found.reset_index()

@@ -41,7 +41,7 @@ def rows(directory: Path) -> Rows:
     from aimlib.records import SETTLED  # noqa: PLC0415
 
     results = analysis.load(directory)
-    settled = results.trials[results.trials["status"].isin(SETTLED)]
+    settled = results.runs[results.runs["status"].isin(SETTLED)]
     names = ["run_id", "status", "validation_accuracy", "epochs_run", "seconds"]
     found = {str(row["run_id"]): {str(key): row[key] for key in row} for row in settled[names].to_dict("records")}
     epochs = results.epochs.sort_values(["run_id", "epoch"])

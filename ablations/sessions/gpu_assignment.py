@@ -46,7 +46,7 @@ def _devices_before(kinds: Iterable[str], store: ResultStore) -> dict[int, str]:
 
     if store.read_plan() is None:
         return {}
-    rows = analysis.load(store.place).trials[["seed", "device_name"]].dropna()
+    rows = analysis.load(store.place).runs[["seed", "device_name"]].dropna()
     by_length = sorted(kinds, key=len, reverse=True)  # A100 before A10
     found: dict[int, str] = {}
     for seed, name in zip(rows["seed"], rows["device_name"], strict=True):

@@ -7,7 +7,7 @@ from scipy import stats
 
 from analysis.calibration.rates import DELTA, LOOKS, REPORTED, Rate, Table
 from analysis.looks import Looks
-from analysis.statistics.sequential import constant
+from analysis.looks.sequential import constant
 from analysis.statistics.simulation import normal_studies, pairs_for_power, simulate
 from analysis.statistics.verdict import READ
 

@@ -70,11 +70,11 @@ def gates(rng: np.random.Generator, repetitions: int) -> Table:
         ("no arm differs", (0.0, 0.0, 0.0)),
         ("AiM is better than all", (REPORTED, REPORTED, REPORTED)),
     ):
-        aim = rng.standard_normal((repetitions, LOOKS.numbers[-1]))
+        treatment = rng.standard_normal((repetitions, LOOKS.numbers[-1]))
         said = np.ones(repetitions, dtype=bool)
         for truth, reported in zip(truths, (REPORTED, None, None), strict=True):
-            control = rng.standard_normal(aim.shape) - truth
-            said &= np.isin(simulate(aim - control, LOOKS, DELTA, reported).kinds, _ABOVE_ZERO)
+            control = rng.standard_normal(treatment.shape) - truth
+            said &= np.isin(simulate(treatment - control, LOOKS, DELTA, reported).kinds, _ABOVE_ZERO)
         share = float(said.mean())
         rows.append((name, f"{share:.4f}"))
         low, high = (0.8, 1.0) if min(truths) > 0 else (0.0, 0.025)

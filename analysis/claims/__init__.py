@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 
 import pandas as pd
 import yaml
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from aimlib.component import Frozen
 from aimlib.errors import ConfigError, UsageError, unknown_name
-from analysis.plan import Role, Scope
+from aimlib.records import Role, role
+from analysis.plan import Scope
 
 _FIELDS = {
     "dataset": "data set",
@@ -61,18 +62,22 @@ class _Scope(Frozen):
     data_fingerprint: list[str]
 
 
+_Role = Annotated[Role, BeforeValidator(lambda stored: role(stored) or stored)]
+"""Of an arm; claim files may say ``aim`` for the treatment."""
+
+
 class _Model(Frozen):
     """A number of an arm's network."""
 
     kind: Literal["model"]
-    role: Role
+    role: _Role
     column: Literal["keras_parameters", "memory_values", "memory_degrees_of_freedom", "readers", "static_readers"]
     equals: float
     within: Annotated[float, Field(ge=0)]
 
 
 class _Same(Frozen):
-    """The AiM arm differs from the baseline in nothing below these options."""
+    """The treatment differs from the baseline in nothing below these options."""
 
     kind: Literal["same"]
     below: Annotated[list[str], Field(min_length=1)]
@@ -82,7 +87,7 @@ class _Option(Frozen):
     """An option of an arm is set."""
 
     kind: Literal["option"]
-    role: Role
+    role: _Role
     option: str
 
 
@@ -100,7 +105,7 @@ class _Accuracy(Frozen):
     """One run's accuracy is one that the study's runs lead to expect."""
 
     kind: Literal["accuracy"]
-    role: Role
+    role: _Role
     equals: Accuracy
 
 

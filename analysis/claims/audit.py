@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from aimlib.errors import StoreError
+from aimlib.errors import StoreError, counted
 from analysis import number_format
 from analysis.claims import Claim
 from analysis.looks import FEWEST_PAIRS
@@ -108,17 +108,17 @@ def _list(row: Mapping[Any, Any] | pd.Series[Any], column: str) -> list[Any]:
 
 
 def _same(check: Mapping[str, Any], results: Results) -> _Line:
-    arm, said = _arm(results, "aim"), "nothing differs"
+    arm, said = _arm(results, "treatment"), "nothing differs"
     rows = results.models[results.models["arm"] == arm]
     if arm is None or rows.empty or _arm(results, "baseline") is None:
-        return said, "", UNCHECKED, "the study has no pair of a baseline and an AiM arm"
+        return said, "", UNCHECKED, "the study has no pair of a baseline and a treatment arm"
     below = tuple(check["below"])
     found = [
         f"{item['option']}: {written(item['baseline'])} against {written(item['value'])}"
         for item in _list(rows.iloc[0], "differences")
         if any(item["option"] == path or item["option"].startswith(f"{path}.") for path in below)
     ]
-    options = number_format.count(len(found), "option")
+    options = counted(len(found), "option")
     return said, f"{options} differ" if found else said, CONTRADICTED if found else AGREES, "; ".join(found)
 
 
@@ -154,8 +154,8 @@ def _curve(check: Mapping[str, Any], claim: Claim) -> _Line:
 
 def _accuracy(check: Mapping[str, Any], results: Results) -> _Line:
     arm, said = _arm(results, check["role"]), _said(check)
-    trials = results.trials
-    rows = trials[(trials["arm"] == arm) & trials["status"].isin(OUTCOMES) & trials["test_accuracy"].notna()]
+    runs = results.runs
+    rows = runs[(runs["arm"] == arm) & runs["status"].isin(OUTCOMES) & runs["test_accuracy"].notna()]
     found = t_interval(100 * rows["test_accuracy"].astype("float64"), results.plan.looks.alpha)
     if found.n < FEWEST_PAIRS:
         return said, "", UNCHECKED, f"fewer than {FEWEST_PAIRS} runs of a {check['role']} arm have an accuracy"

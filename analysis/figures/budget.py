@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, rule, sheet, styled, whole_numbers
+from analysis.figures.canvas import labels, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import Mark, marks
 from analysis.statistics.paired import OUTCOMES
 from analysis.statistics.searches import expected_best
@@ -50,7 +51,7 @@ def draw(summary: pd.DataFrame, known: Mapping[str, Mark] | None = None) -> Figu
     ----------
     known : how the arms of the study look; an arm that is not among them, or none, gets a look of its own.
     """
-    figure = sheet(2.5)
+    figure = new_figure(2.5)
     axes = figure.subplots()
     names = list(dict.fromkeys(summary["searched"]))
     looks = marks(names) if not known or set(names) - set(known) else known
@@ -85,7 +86,7 @@ def caption(summary: pd.DataFrame) -> str:
         f"{number_format.decimal(own['expected'].iloc[-1])} % with all"
         for name, own in searches.items()
     )
-    count = number_format.count(int(summary.groupby("searched")["trials"].max().sum()), "trial")
+    count = counted(int(summary.groupby("searched")["trials"].max().sum()), "trial")
     text = f"Expected best of so many of the {count} of the screening (unbiased estimate): {each}"
     if len(searches) > 1:
         text += "; arms are to be compared at equal numbers of trials."
@@ -94,5 +95,5 @@ def caption(summary: pd.DataFrame) -> str:
     stopped = int(summary.groupby("searched")["stopped"].max().sum())
     if stopped:
         verb = "was stopped early and counts" if stopped == 1 else "were stopped early and count"
-        text += f" {number_format.count(stopped, 'trial')} of them {verb} with what had been reached: a lower bound."
+        text += f" {counted(stopped, 'trial')} of them {verb} with what had been reached: a lower bound."
     return text

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import name_line, rule, sheet, styled, whole_numbers
+from analysis.figures.canvas import name_line, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import INK, MUTED, Mark
 from analysis.statistics.interval import t_interval
 
@@ -47,7 +48,7 @@ def summarise(
 @styled
 def draw(summary: pd.DataFrame, mark: Mark, delta: float) -> Figure:
     """Return the figure of a summary that has rows."""
-    figure = sheet(2.7)
+    figure = new_figure(2.7)
     axes = figure.subplots()
     axes.axhline(0, color=INK, linewidth=0.9)
     axes.axhline(delta, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
@@ -71,9 +72,9 @@ def caption(summary: pd.DataFrame, name: str, alpha: float = 0.05) -> str:
     span = f"{number_format.points(late['mean'].min())} and {number_format.points(late['mean'].max())}"
     above = int((late["lower"] > 0).sum())
     few, many = int(summary["n"].min()), int(summary["n"].max())
-    pairs = number_format.count(many, "pair") if few == many else f"{few} to {many} pairs"
+    pairs = counted(many, "pair") if few == many else f"{few} to {many} pairs"
     return (
         f"Mean of {name} over {pairs} with the {number_format.level(alpha)} t "
         f"interval of each epoch: in the second half between {span} pp, above 0 with its whole interval in {above} of "
-        f"{number_format.count(len(late), 'epoch')}."
+        f"{counted(len(late), 'epoch')}."
     )

@@ -74,7 +74,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return with_settings
 
 
-def sheet(height: float) -> Figure:
+def new_figure(height: float) -> Figure:
     """Return an empty figure of column width and `height` inches."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import Mark
 from analysis.statistics.interval import t_interval
 from analysis.statistics.paired import OUTCOMES
@@ -26,12 +27,12 @@ _TYPES: dict[str, Any] = (
 )
 
 
-def summarise(trials: pd.DataFrame, arms: Sequence[str], alpha: float = 0.05) -> pd.DataFrame:
+def summarise(runs: pd.DataFrame, arms: Sequence[str], alpha: float = 0.05) -> pd.DataFrame:
     """Return arm, n, accuracy, lower, upper (per cent), parameters, multiply_adds (millions), seconds (per epoch).
 
     Means over an arm's runs that have an accuracy; time is the wall time of a run over its epochs.
     """
-    rows = trials[trials["status"].isin(OUTCOMES) & trials["test_accuracy"].notna()]
+    rows = runs[runs["status"].isin(OUTCOMES) & runs["test_accuracy"].notna()]
     found, by_arm = [], dict(iter(rows[["arm", "test_accuracy", "epochs_run", *_PANELS]].groupby("arm")))
     for arm in arms:
         if arm in by_arm:
@@ -50,7 +51,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     short = labels(list(marks), 22)
     columns = max(1, min(len(summary), 88 // (max(len(short[arm].split("\n")[0]) for arm in summary["arm"]) + 7)))
     lines = max(short[arm].count("\n") + 1 for arm in summary["arm"])
-    figure = sheet(2.5 + (0.1 + 0.13 * lines) * -(-len(summary) // columns))
+    figure = new_figure(2.5 + (0.1 + 0.13 * lines) * -(-len(summary) // columns))
     panels = figure.subplots(1, 3, sharey=True)
     for axes, (name, words) in zip(panels, _PANELS.items(), strict=True):
         for row in summary.to_dict("records"):
@@ -81,6 +82,6 @@ def caption(summary: pd.DataFrame) -> str:
     ratios = {words: float(best[name]) / float(summary[name].min()) for name, words in _TIMES.items()}
     known = [f"{number_format.decimal(ratio)} times the {words}" for words, ratio in ratios.items() if ratio == ratio]  # noqa: PLR0124
     return (
-        f"Means of {number_format.count(len(summary), 'arm')}; the most accurate, {best['arm']}, has "
+        f"Means of {counted(len(summary), 'arm')}; the most accurate, {best['arm']}, has "
         f"{number_format.listing(known)} of the smallest of each."
     )

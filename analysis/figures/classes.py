@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, Mark
 
 TITLE = "Difference per class"
@@ -19,7 +20,7 @@ def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
     """Return the figure of a frame of `class_differences` that has rows: raw (faint) and shrunken, sorted."""
     count = len(summary)
     step = 0.19 if count <= _NAMED else 3.6 / count
-    figure = sheet(1.0 + step * count)
+    figure = new_figure(1.0 + step * count)
     axes = figure.subplots()
     places = range(count)
     axes.axvline(0, color=INK, linewidth=0.9)
@@ -48,6 +49,6 @@ def caption(summary: pd.DataFrame, name: str) -> str:
     if not (summary["posterior_sd"] > 0).any():
         told = "classes differ no more than noise does, so each has the mean of all"
     return (
-        f"{name} in {number_format.count(len(summary), 'class', 'classes')}, {span} pp once shrunken towards the mean "
+        f"{name} in {counted(len(summary), 'class', 'classes')}, {span} pp once shrunken towards the mean "
         f"of all (coloured; raw: grey); {told}."
     )

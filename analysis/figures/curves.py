@@ -13,8 +13,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, rule, sheet, styled, whole_numbers
+from analysis.figures.canvas import labels, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import MUTED, PAPER, Mark
 from analysis.statistics.interval import t_interval
 
@@ -36,7 +37,7 @@ _TYPES: dict[str, Any] = (
 
 
 def summarise(
-    trials: pd.DataFrame,
+    runs: pd.DataFrame,
     epochs: pd.DataFrame,
     arms: Sequence[str],
     reported: pd.DataFrame | None = None,
@@ -53,7 +54,7 @@ def summarise(
     ----------
     reported : `Claim.curves`, inside the claim's scope.
     """
-    parts = [_panel(trials, epochs, arms, panel, column, alpha) for panel, column in _PANELS.items()]
+    parts = [_panel(runs, epochs, arms, panel, column, alpha) for panel, column in _PANELS.items()]
     if reported is not None:
         curves = reported[["arm", "epoch"]].assign(
             panel="test", kind="reported", accuracy=100 * reported["val_accuracy"]
@@ -63,21 +64,21 @@ def summarise(
 
 
 def _panel(
-    trials: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str], panel: str, column: str, alpha: float
+    runs: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str], panel: str, column: str, alpha: float
 ) -> pd.DataFrame:
-    runs = epochs[["arm", "run_id", "epoch"]].assign(accuracy=100 * epochs[column])
-    runs = runs[runs["accuracy"].notna()].merge(trials[["run_id", "status", "selected_epoch"]], on="run_id")
-    runs = runs.assign(panel=panel, kind="run", n=1, lower=float("nan"), upper=float("nan"))
-    runs = runs.assign(position=runs["arm"].map({arm: i for i, arm in enumerate(arms)})).sort_values(
+    drawn = epochs[["arm", "run_id", "epoch"]].assign(accuracy=100 * epochs[column])
+    drawn = drawn[drawn["accuracy"].notna()].merge(runs[["run_id", "status", "selected_epoch"]], on="run_id")
+    drawn = drawn.assign(panel=panel, kind="run", n=1, lower=float("nan"), upper=float("nan"))
+    drawn = drawn.assign(position=drawn["arm"].map({arm: i for i, arm in enumerate(arms)})).sort_values(
         ["position", "run_id"]
     )
-    reporting = runs[runs["status"] != "pruned"]  # a run that was stopped early reports no epoch
+    reporting = drawn[drawn["status"] != "pruned"]  # a run that was stopped early reports no epoch
     chosen = reporting[(reporting["epoch"] == reporting["selected_epoch"]).fillna(False).astype(bool)]
     chosen = chosen.assign(kind="selected")
-    means = _means(runs[runs["status"] == "finished"], alpha).assign(panel=panel, kind="mean", run_id="")
-    if runs["run_id"].nunique() > _LINES:
-        runs, chosen = _spread(runs).assign(panel=panel, kind="spread", run_id=""), chosen[:0]
-    return pd.concat([frame[list(_TYPES)].astype(_TYPES) for frame in (runs, means, chosen)])
+    means = _means(drawn[drawn["status"] == "finished"], alpha).assign(panel=panel, kind="mean", run_id="")
+    if drawn["run_id"].nunique() > _LINES:
+        drawn, chosen = _spread(drawn).assign(panel=panel, kind="spread", run_id=""), chosen[:0]
+    return pd.concat([frame[list(_TYPES)].astype(_TYPES) for frame in (drawn, means, chosen)])
 
 
 def _spread(runs: pd.DataFrame) -> pd.DataFrame:
@@ -104,7 +105,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     styles = _reported(summary)
     names = [short[arm] for arm in shown] + [f"{labels([arm], 24, 1)[arm]}, as reported" for arm in styles]
     columns = max(1, min(len(names), 92 // (max(map(len, names), default=1) + 8)))
-    figure = sheet(3.0 + 0.19 * -(-(len(names) + 2) // columns))
+    figure = new_figure(3.0 + 0.19 * -(-(len(names) + 2) // columns))
     filled = [panel for panel in _PANELS if (summary["panel"] == panel).any()] or list(_PANELS)
     panels = figure.subplots(1, len(filled), sharex=True, sharey=True, squeeze=False)[0]
     for axes, panel in zip(panels, filled, strict=True):
@@ -193,9 +194,7 @@ def caption(summary: pd.DataFrame, alpha: float = 0.05) -> str:
     means = f"the mean of each arm's finished runs{band} at the epochs that all of them reached"
     if len(spread):
         return f"The middle 90 % of each arm's runs (pale), and {means} (line){cuts}."
-    return (
-        f"{number_format.count(runs, 'run')} (thin), {means} (thick), and the reported {_span(chosen)} (markers){cuts}."
-    )
+    return f"{counted(runs, 'run')} (thin), {means} (thick), and the reported {_span(chosen)} (markers){cuts}."
 
 
 def _span(epochs: pd.Series) -> str:

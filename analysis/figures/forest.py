@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import SMALL, labels, rule, sheet, styled
+from analysis.figures.canvas import SMALL, labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
 from analysis.statistics.comparison import Comparison
 
@@ -47,7 +48,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], delta: float, reporte
     marks : of the arms; a row looks like its treatment.
     delta, reported : smallest effect of interest and reported gain in pp; None outside the claim's scope.
     """
-    figure = sheet(1.25 + 0.46 * max(len(summary), 1))
+    figure = new_figure(1.25 + 0.46 * max(len(summary), 1))
     axes = figure.subplots()
     references = _references(delta, reported)
     low, high = _limits(summary, list(references.values()))
@@ -154,7 +155,7 @@ def caption(comparisons: Sequence[Comparison]) -> str:
     gain = next(
         (f", r = {number_format.decimal(r)} pp" for c in comparisons for r in list(c.reported.values())[:1]), ""
     )
-    shown = number_format.count(len(known), "difference")
+    shown = counted(len(known), "difference")
     return (
         f"Of {shown} with an interval (thick; thin: prediction interval of a further pair), {above} "
         f"{'lies' if above == 1 else 'lie'} above 0 and {material} above δ = "

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import number_format
-from analysis.figures.canvas import name_line, rule, sheet, styled, whole_numbers
+from analysis.figures.canvas import name_line, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import INK, MUTED, Mark
 from analysis.statistics.comparison import Comparison
 from analysis.statistics.interval import t_interval
@@ -39,13 +39,13 @@ def summarise(comparison: Comparison) -> pd.DataFrame:
 @styled
 def draw(summary: pd.DataFrame, mark: Mark, delta: float, reported: float | None = None) -> Figure:
     """Return the figure of a summary that has rows; intervals of planned looks are thick."""
-    figure = sheet(2.9)
+    figure = new_figure(2.9)
     axes = figure.subplots()
     lines = {"0": 0.0, "δ": delta} | ({} if reported is None else {"r": reported})
     core = [*lines.values(), *summary["mean"]]
     span = max(max(core) - min(core), 1.0)
     looks, others = summary[summary["look"]], summary[~summary["look"]]
-    # Intervals of very few pairs may leave the sheet; those that are read may not.
+    # Intervals of very few pairs may leave the figure; those that are read may not.
     lowest = min([min(core) - 1.2 * span, *(looks["lower"] - 0.1 * span)])
     highest = max([max(core) + 1.2 * span, *(looks["upper"] + 0.1 * span)])
     axes.set_ylim(lowest, highest)

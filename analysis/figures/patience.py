@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, PAPER, Mark
 from analysis.statistics.replay import PATIENCE, replayed
 
@@ -21,12 +22,12 @@ _TYPES: dict[str, Any] = {"arm": "str", "position": "int64", "seed": "int64", "s
 }
 
 
-def summarise(trials: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+def summarise(runs: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """Return arm, position, seed, stopped (epoch), full and early (test accuracy, per cent) of every run.
 
     Runs that went their full budget and have validation accuracies; see `statistics.replay`.
     """
-    early = replayed(trials, epochs).merge(trials[["run_id", "test_accuracy"]], on="run_id", suffixes=("", "_full"))
+    early = replayed(runs, epochs).merge(runs[["run_id", "test_accuracy"]], on="run_id", suffixes=("", "_full"))
     frame = early.assign(full=100 * early["test_accuracy_full"], early=100 * early["test_accuracy"])
     frame["position"] = frame["arm"].map({arm: i for i, arm in enumerate(arms)})
     return frame[list(_TYPES)].astype(_TYPES).sort_values(["position", "seed"], ignore_index=True)
@@ -37,7 +38,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     """Return the figure of a summary that has rows: a line per run from early stopping to the full budget."""
     arms = [arm for arm in marks if (summary["arm"] == arm).any()]
     height = max(0.46, 0.055 * summary.groupby("arm").size().max())
-    figure = sheet(1.3 + height * len(arms))
+    figure = new_figure(1.3 + height * len(arms))
     axes = figure.subplots()
     for row, arm in enumerate(arms):
         rows, mark = summary[summary["arm"] == arm], marks[arm]
@@ -68,7 +69,7 @@ def caption(summary: pd.DataFrame) -> str:
     changed = int((summary["full"] != summary["early"]).sum())
     lost = summary["full"] - summary["early"]
     return (
-        f"A patience of {PATIENCE} epochs, replayed on {number_format.count(len(summary), 'run')}: the reported "
+        f"A patience of {PATIENCE} epochs, replayed on {counted(len(summary), 'run')}: the reported "
         f"epoch would "
         f"be another in {changed}, and the accuracy {number_format.decimal(abs(lost.mean()))} pp "
         f"{'lower' if lost.mean() >= 0 else 'higher'} on average (largest change "

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import number_format
-from analysis.figures.canvas import rule, sheet, styled
+from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, Mark, marks
 from analysis.statistics.simulation import pairs_for_power, power_of
 
@@ -29,7 +29,7 @@ def summarise(sd: float, effects: Sequence[float], level: float, most: int = 40)
 @styled
 def draw(summary: pd.DataFrame, planned: int) -> Figure:
     """Return the figure of a summary: a curve per effect; the planned number of pairs as a line."""
-    figure = sheet(2.8)
+    figure = new_figure(2.8)
     styles = _styles(summary)
     _draw_panel(figure.subplots(), summary, planned, styles)
     figure.legend(*_legend(styles), loc="outside right upper")
@@ -41,7 +41,7 @@ def draw_by_spread(curves: pd.DataFrame, planned: int) -> Figure:
     """Return the figure of several summaries with a column `seed_sd` (pp): a panel each, on one scale."""
     spreads = curves["seed_sd"].unique().tolist()
     rows = -(-len(spreads) // 2)
-    figure = sheet(0.5 + 2.2 * rows)
+    figure = new_figure(0.5 + 2.2 * rows)
     styles = _styles(curves)
     panels = figure.subplots(rows, min(2, len(spreads)), sharex=True, sharey=True, squeeze=False)
     for number, axes in enumerate(panels.ravel()):

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.claims import read_claim
-from analysis.figures.canvas import png, rule, sheet, styled, svg
+from analysis.figures.canvas import new_figure, png, rule, styled, svg
 from analysis.figures.palette import MUTED, PAPER, Mark, marks
 
 TITLE = "The reported runs"
@@ -54,7 +54,7 @@ def draw(summary: pd.DataFrame, arms: Mapping[str, Mark], chance: float | None =
     arms : the look of every arm, in the order of the legend.
     chance : accuracy of guessing, in per cent.
     """
-    figure = sheet(3.4)
+    figure = new_figure(3.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     for arm, rows in summary.groupby("arm", sort=False):
         mark = arms[str(arm)]

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from analysis import number_format
-from analysis.figures.canvas import labels, rule, sheet, styled
+from aimlib.errors import counted
+from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, PAPER, Mark
 from analysis.statistics.paired import OUTCOMES
 
@@ -20,12 +20,12 @@ _FEW = 4
 """Up to here arms stand side by side and lines slope; more arms are listed from top to bottom."""
 
 
-def summarise(trials: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+def summarise(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """Return arm, position, seed, status and accuracy (per cent) of every run that has an accuracy.
 
     `position` numbers the arms that have one, in the given order, from 0.
     """
-    rows = trials[trials["status"].isin(OUTCOMES) & trials["test_accuracy"].notna()]
+    rows = runs[runs["status"].isin(OUTCOMES) & runs["test_accuracy"].notna()]
     shown = [arm for arm in arms if (rows["arm"] == arm).any()]
     frame = rows[["arm", "seed", "status"]].copy()
     frame.insert(1, "position", rows["arm"].map({arm: i for i, arm in enumerate(shown)}).astype("int64"))
@@ -38,7 +38,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     """Return the figure of a summary that has rows: a line per seed, a bar at each mean."""
     arms = list(summary.drop_duplicates("arm")["arm"])
     across = len(arms) <= _FEW
-    figure = sheet(3.4 if across else 1.0 + 0.4 * len(arms))
+    figure = new_figure(3.4 if across else 1.0 + 0.4 * len(arms))
     axes = figure.subplots()
     x, y = ("position", "accuracy") if across else ("accuracy", "position")
     _lines(axes, summary, x, y)
@@ -99,10 +99,10 @@ def caption(summary: pd.DataFrame, treatment: str | None, control: str | None) -
         return "No run has an accuracy yet."
     table = summary.pivot_table(index="seed", columns="arm", values="accuracy")
     if treatment not in table or control not in table:
-        arms = number_format.count(summary["arm"].nunique(), "arm")
-        return f"{arms}, {number_format.count(summary['seed'].nunique(), 'seed')}: one line per seed, bars are means."
+        arms = counted(summary["arm"].nunique(), "arm")
+        return f"{arms}, {counted(summary['seed'].nunique(), 'seed')}: one line per seed, bars are means."
     difference = (table[treatment] - table[control]).dropna()
-    pairs = number_format.count(len(difference), "pair")
+    pairs = counted(len(difference), "pair")
     return (
         f"{treatment} is ahead of {control} in {int((difference > 0).sum())} of {pairs}; one line per seed, "
         "bars are means, hollow markers diverged."

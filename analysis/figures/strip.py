@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
 from analysis.statistics.outcomes import KINDS
 
@@ -46,7 +47,7 @@ def summarise(judged: pd.DataFrame, missing: pd.DataFrame, arms: Sequence[str]) 
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     """Return the figure of a summary: a row per arm, seeds from top to bottom within it."""
     arms = list(marks)
-    figure = sheet(1.3 + 0.46 * len(arms))
+    figure = new_figure(1.3 + 0.46 * len(arms))
     axes = figure.subplots()
     offsets = _offsets(summary["seed"])
     for arm, rows in summary[summary["accuracy"].notna()].groupby("arm", sort=False):
@@ -110,4 +111,4 @@ def caption(summary: pd.DataFrame) -> str:
     """Return one sentence: how many runs were planned and what became of them."""
     counts = [(int((summary["outcome"] == kind).sum()), kind) for kind in KINDS]
     found = number_format.listing([f"{number} {kind}" for number, kind in counts if number])
-    return f"Of {number_format.count(len(summary), 'planned run')}: {found or 'none'}."
+    return f"Of {counted(len(summary), 'planned run')}: {found or 'none'}."

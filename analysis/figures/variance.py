@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import rule, sheet, styled
+from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import Mark
 from analysis.statistics.images import Crossed
 
@@ -25,7 +26,7 @@ def summarise(found: Crossed) -> pd.DataFrame:
 @styled
 def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
     """Return the figure of a summary: a bar per source."""
-    figure = sheet(1.7)
+    figure = new_figure(1.7)
     axes = figure.subplots()
     axes.barh(range(len(summary)), 100 * summary["share"], color=mark.colour, height=0.55)
     axes.set_yticks(range(len(summary)), summary["source"].tolist())
@@ -46,7 +47,7 @@ def caption(summary: pd.DataFrame, found: Crossed, name: str) -> str:
     largest = summary.to_dict("records")[int(summary["share"].to_numpy().argmax())]
     ends = number_format.interval(found.interval.lower, found.interval.upper)
     return (
-        f"Of the variance of {name} over {number_format.count(found.seeds, 'seed')} and "
+        f"Of the variance of {name} over {counted(found.seeds, 'seed')} and "
         f"{number_format.whole(found.images)} test "
         f"images, {100 * largest['share']:.0f} % is due to {largest['source']}; for new seeds and new photos of the "
         f"kind the {number_format.level(found.interval.alpha)} interval is {ends} pp "

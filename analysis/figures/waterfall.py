@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, marks
 from analysis.statistics.attribution import Attribution
 
@@ -36,7 +37,7 @@ def draw(summary: pd.DataFrame) -> Figure:
     switches = [name for name in summary["switch"].unique() if name != "gap"]
     style = marks(["gap", *switches])
     rows = len(switches) + 1
-    figure = sheet(0.6 + len(methods) * (0.45 + 0.27 * rows))
+    figure = new_figure(0.6 + len(methods) * (0.45 + 0.27 * rows))
     panels = figure.subplots(len(methods), 1, sharex=True, squeeze=False)[:, 0]
     short = labels(["gap", *switches], 24, 1)
     for axes, method in zip(panels, methods, strict=True):
@@ -81,7 +82,7 @@ def caption(found: Sequence[Attribution]) -> str:
     return (
         f"From {a.start} to {a.end}: {number_format.points(a.gap.mean)} pp ({number_format.level(a.gap.alpha)} "
         f"interval {ends}, "
-        f"{number_format.count(a.gap.n, 'seed')}), split among the switches over the seeds that have all arms, "
+        f"{counted(a.gap.n, 'seed')}), split among the switches over the seeds that have all arms, "
         "unadjusted for looks; the largest part has "
         f"{number_format.listing(words)}."
     )

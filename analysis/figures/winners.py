@@ -8,8 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.figures.canvas import labels, rule, sheet, styled
+from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import MUTED, Mark
 from analysis.statistics.searches import winners
 
@@ -24,7 +25,7 @@ def summarise(screened: pd.DataFrame, confirmed: pd.DataFrame) -> pd.DataFrame:
 @styled
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     """Return the figure of a summary that has rows: a point per arm; on the diagonal nothing was luck."""
-    figure = sheet(3.4)
+    figure = new_figure(3.4)
     axes = figure.subplots()
     ends = summary[["screening", "confirmation"]].to_numpy()
     low, high = float(ends.min()), float(ends.max())
@@ -57,7 +58,7 @@ def caption(summary: pd.DataFrame) -> str:
         return "No arm was both screened and confirmed."
     lost = summary["shrinkage"].mean()
     return (
-        f"{number_format.count(len(summary), 'winner')} of the search on seeds that had no part in it: "
+        f"{counted(len(summary), 'winner')} of the search on seeds that had no part in it: "
         f"{number_format.decimal(abs(lost))} pp {'lower' if lost >= 0 else 'higher'} on average; on the dashed line "
         f"nothing "
         "would have been luck."

@@ -44,7 +44,7 @@ def photos(results: Results, comparison: Comparison) -> Photos | None:
     if results.images.empty:
         return None
     seeds = comparison.deciding_pairs["seed"].tolist()
-    runs = results.trials.set_index(["arm", "seed"])["run_id"]
+    runs = results.runs.set_index(["arm", "seed"])["run_id"]
     pairs = [(str(runs[comparison.treatment, seed]), str(runs[comparison.control, seed])) for seed in seeds]
     wanted = [run_id for pair in pairs for run_id in pair]
     found, right, labels = predictions.correct_selected(results.directory, wanted, results.images)

@@ -62,7 +62,7 @@ def tried(screening: Results) -> pd.DataFrame:
     """
     ranking = read_ranking(screening.directory)
     if ranking is None:
-        runs = screening.trials[["arm", "status", "validation_accuracy"]]
+        runs = screening.runs[["arm", "status", "validation_accuracy"]]
         return runs.assign(searched=pd.Series("", index=runs.index, dtype="str"))
     known = ranking[ranking["state"].isin(["complete", "pruned"]) & (ranking["repeats"] == "")]
     whole = known["state"] == "complete"

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from aimlib.records import STUDY_FILE
-from analysis.analysis_plan import Deviation, deviations
 from analysis.claims import Claim, in_scope, read_claim
 from analysis.claims.audit import audit
+from analysis.findings.deviations import Deviation, deviations
 from analysis.findings.photos import Photos, photos
 from analysis.findings.searches import tried
 from analysis.load import load
@@ -35,7 +35,7 @@ class Findings:
     reasons : why the study does not test that claim; empty where it does, or where there is no claim.
     judged : frame of `statistics.outcomes`.
     failures : frame of `statistics.failure_table`.
-    deviations : what makes the study, or comparisons of some arms, exploratory; see `analysis.analysis_plan`.
+    deviations : what makes the study, or comparisons of some arms, exploratory; see `findings.deviations`.
     alpha : 1 minus the confidence level of what is described (arms, curves); comparisons have levels of their own.
     """
 
@@ -60,13 +60,13 @@ class Findings:
 
     @property
     def primary(self) -> Comparison | None:
-        """Aim − baseline; None where the study lacks one of the two."""
+        """Treatment − baseline; None where the study lacks one of the two."""
         return self.family.primary
 
     @cached_property
     def attributions(self) -> tuple[Attribution, ...]:
         """What each switch earns; empty where the study has no factors of two levels each."""
-        return attributions(self.results.trials, self.results.plan)
+        return attributions(self.results.runs, self.results.plan)
 
     @cached_property
     def screening(self) -> Results | None:
@@ -134,7 +134,7 @@ class Findings:
     @property
     def headline(self) -> str:
         """The verdict in one sentence; where there is none, why; and whether test data chose the epochs."""
-        oracle = bool(self.results.trials["selection_oracle"].fillna(False).any())
+        oracle = bool(self.results.runs["selection_oracle"].fillna(False).any())
         return self._ruling + (" Oracle: the epochs were chosen on test data." if oracle else "") + self._standing
 
     @property
@@ -145,7 +145,7 @@ class Findings:
 
     @property
     def causal(self) -> str:
-        """Whether memory causes a gain, in a sentence, with what limits it; empty where the study has no aim arm."""
+        """Whether memory causes a gain, in a sentence with its limits; empty where the study has no treatment arm."""
         said = conclusion(self.family.gates)
         if not said:
             return ""
@@ -169,7 +169,11 @@ class Findings:
             return f"No run has a result yet, of {planned} planned: nothing can be said."
         if self.primary is not None:
             return self.primary.sentence(self.proxy)
-        lacking = [name for name, arm in (("baseline", self.family.baseline), ("aim", self.family.aim)) if arm is None]
+        lacking = [
+            name
+            for name, arm in (("baseline", self.family.baseline), ("treatment", self.family.treatment))
+            if arm is None
+        ]
         return f"No verdict: the study has no arm with the role {' or '.join(lacking)}."
 
 
@@ -185,14 +189,14 @@ def examine(results: Results) -> Findings:
     reasons = in_scope(claim, plan.scope) if claim else []
     if claim and not min(claim.gains_pp.values()) > 2 * plan.delta_pp:
         reasons.append(f"the study's δ = {plan.delta_pp:g} pp is not below half the reported gain")
-    judged = outcomes(results.trials)
+    judged = outcomes(results.runs)
     gains = claim.gains_pp if claim and not reasons else None
     # One fixed stream: the same store gives the same report. Only sign-flip tests of more than 16 pairs draw
     # from it.
     rng = np.random.default_rng(_SEED)
-    family = compare_all(results.trials, results.epochs, plan, rng, reported=gains)
+    family = compare_all(results.runs, results.epochs, plan, rng, reported=gains)
     failures = failure_table(judged, [arm.name for arm in plan.arms], family.baseline)
     departed = deviations(
-        results.frozen, plan, claim.gains_pp if claim else {}, results.trials, claim.scope if claim else None
+        results.frozen, plan, claim.gains_pp if claim else {}, results.runs, claim.scope if claim else None
     )
     return Findings(results, claim, tuple(reasons), family, judged, failures, tuple(departed), plan.looks.alpha)

@@ -84,5 +84,5 @@ def _verdict(findings: Findings, primary: Comparison) -> str:
 def _primary(findings: Findings) -> Comparison:
     primary = findings.primary
     if primary is None or primary.interval.n < 2:
-        raise UsageError(f"{findings.results.directory}: no two pairs of an AiM and a baseline arm")
+        raise UsageError(f"{findings.results.directory}: no two pairs of a treatment and a baseline arm")
     return primary

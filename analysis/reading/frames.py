@@ -8,6 +8,7 @@ predicted) are never null and plain ``int64``.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,16 +35,19 @@ _NEVER_NULL: dict[str, Any] = {
     "correct": np.dtype("bool"),
 }
 
-ROLE = Column("role", "text", "", "role of the arm in the plan: baseline, aim, matched, frozen, permuted, or other")
+ROLE = Column(
+    "role", "text", "", "part of the arm in the argument: baseline, treatment, matched, frozen, permuted or other"
+)
 FINGERPRINT = Column("data_fingerprint", "text", "", "hash of the decoded images and labels")
+MODELS = tuple(replace(each, meaning=ROLE.meaning) if each.name == ROLE.name else each for each in records.MODELS)
 _BY_NAME = {column.name: column for column in records.TRIALS}
 _RUN = tuple(_BY_NAME[name] for name in ("run_id", "arm", "seed"))
 
 TABLES: dict[str, tuple[Column, ...]] = {
-    "trials": (*records.TRIALS, ROLE),
+    "runs": (*records.TRIALS, ROLE),
     "epochs": (*_RUN, *records.EPOCHS),
     "predictions": records.PREDICTIONS,
-    "models": records.MODELS,
+    "models": MODELS,
     "images": (FINGERPRINT, *records.TEST_IMAGES),
     "stale": records.TRIALS,
     "missing": _RUN,

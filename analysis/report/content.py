@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from aimlib.errors import counted
 from analysis import number_format
-from analysis.analysis_plan import Deviation
+from analysis.findings.deviations import Deviation
 from analysis.findings.study import Findings
 from analysis.looks import Looks
 from analysis.plan import Arm
-from analysis.report.figures import Plate, plates
+from analysis.report.figures import ReportFigure, drawn_figures
 from analysis.report.methods import methods
-from analysis.report.tables.contents import sheets
-from analysis.report.tables.table import Sheet, parsed
+from analysis.report.tables.contents import text_tables
+from analysis.report.tables.table import Table, parsed
 from analysis.results import Results
 from analysis.statistics import Comparison
 
@@ -26,8 +27,8 @@ class Section:
 
     name: str
     title: str
-    sheets: tuple[str, ...]
-    plates: tuple[str, ...]
+    tables: tuple[str, ...]
+    figures: tuple[str, ...]
 
 
 _SECTIONS = (
@@ -70,8 +71,8 @@ class Document:
     remarks: tuple[str, ...]
     cautions: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
-    plates: dict[str, Plate]
-    sheets: dict[str, Sheet]
+    figures: dict[str, ReportFigure]
+    tables: dict[str, Table]
     sections: tuple[Section, ...]
     methods: tuple[str, ...]
     references: tuple[str, ...]
@@ -84,9 +85,9 @@ def compose(findings: Findings) -> Document:
     primary = findings.primary
     decided = primary is not None and primary.verdict.decided
     stops = primary is not None and primary.verdict.stops
-    trials = findings.results.trials
-    failed = trials[trials["traceback"].notna()]
-    made, drawn = sheets(findings), plates(findings)
+    runs = findings.results.runs
+    failed = runs[runs["traceback"].notna()]
+    made, drawn = text_tables(findings), drawn_figures(findings)
     paragraphs, cited = methods(findings)
     return Document(
         title=findings.results.plan.name,
@@ -96,8 +97,8 @@ def compose(findings: Findings) -> Document:
         remarks=tuple(remarks(findings)),
         cautions=tuple(cautions(findings)),
         facts=tuple(facts(findings)),
-        plates=drawn,
-        sheets=made,
+        figures=drawn,
+        tables=made,
         sections=tuple(_present(made, drawn)),
         methods=paragraphs,
         references=cited,
@@ -111,16 +112,16 @@ def _question(findings: Findings) -> str:
     protocol = findings.results.plan.scope.protocol
     if protocol in ("as_run", "as_described"):
         return "Does the reported gap come back? That says whether, not why."
-    if protocol == "controlled" and findings.family.aim is not None:
+    if protocol == "controlled" and findings.family.treatment is not None:
         return "Does memory cause a gain, all else equal?"
     return ""
 
 
-def _present(made: dict[str, Sheet], drawn: dict[str, Plate]) -> Iterator[Section]:
+def _present(made: dict[str, Table], drawn: dict[str, ReportFigure]) -> Iterator[Section]:
     """Yield every section with the tables and figures that are there."""
     for section in _SECTIONS:
-        names = tuple(name for name in section.sheets if name in made)
-        figures = tuple(name for name in section.plates if name in drawn)
+        names = tuple(name for name in section.tables if name in made)
+        figures = tuple(name for name in section.figures if name in drawn)
         if names or figures or section.name == "trouble":
             yield Section(section.name, section.title, names, figures)
 
@@ -131,8 +132,12 @@ def remarks(findings: Findings) -> list[str]:
     if primary is None or primary.interval.n == 0:
         return []
     causal = findings.causal
-    aim = next((arm for arm in findings.results.plan.arms if arm.name == findings.family.aim), None)
-    if aim is not None and _updates(aim) and not any(gate.role == "permuted" for gate in findings.family.gates):
+    treatment = next((arm for arm in findings.results.plan.arms if arm.name == findings.family.treatment), None)
+    if (
+        treatment is not None
+        and _updates(treatment)
+        and not any(gate.role == "permuted" for gate in findings.family.gates)
+    ):
         causal += (
             " Its memory depends on the image, and no arm reads the memory of another image: whether the right one "
             "matters is not asked."
@@ -188,24 +193,22 @@ _ALIKE = (
 def _unequal(results: Results) -> list[str]:
     """Return what makes runs less alike than a fixed design has them."""
     cautions = []
-    trials = results.trials
+    runs = results.runs
     for column, what, of in _ALIKE:
-        if trials[column].nunique() < 2:
+        if runs[column].nunique() < 2:
             continue
-        by_arm = (
-            trials[trials[column].notna()].groupby("arm", sort=False)[column].agg(lambda values: sorted(set(values)))
-        )
+        by_arm = runs[runs[column].notna()].groupby("arm", sort=False)[column].agg(lambda values: sorted(set(values)))
         if len({tuple(values) for values in by_arm}) > 1:
             each = "; ".join(
                 f"{arm}: {number_format.listing([str(v) for v in values])}" for arm, values in by_arm.items()
             )
             cautions.append(f"Arms differ in {what}{of}: {each}.")
-    known = trials[(trials["status"] == "finished") & trials["test_loss"].notna()]
+    known = runs[(runs["status"] == "finished") & runs["test_loss"].notna()]
     copies = known[known.duplicated(["arm", "test_loss", "test_accuracy"], keep=False)]
     for arm, rows in copies.groupby("arm", sort=False):
         seeds = number_format.listing([str(seed) for seed in rows["seed"]])
         cautions.append(f"{arm}: seeds {seeds} have the same accuracy and loss to the last digit: are they seeds?")
-    machines = results.trials[["device", "device_name", "threads"]].drop_duplicates()
+    machines = results.runs[["device", "device_name", "threads"]].drop_duplicates()
     if len(machines) > 1:
         kinds = "; ".join(f"{row.device}, {row.device_name}, {row.threads} threads" for row in machines.itertuples())
         cautions.append(f"Runs were computed on unlike devices or numbers of threads, which adds noise: {kinds}.")
@@ -219,20 +222,20 @@ def cautions(findings: Findings) -> list[str]:
     if findings.claim is not None and findings.claim.delta_pp != results.plan.delta_pp:
         own, declared = (number_format.decimal(d) for d in (results.plan.delta_pp, findings.claim.delta_pp))
         found.append(f"The study’s smallest effect of interest is {own} pp, the claim file’s {declared} pp.")
-    oracle = int(results.trials["selection_oracle"].fillna(False).sum())
+    oracle = int(results.runs["selection_oracle"].fillna(False).sum())
     if oracle:
-        found.append(f"In {number_format.count(oracle, 'run')} the reported epoch was chosen on test data.")
+        found.append(f"In {counted(oracle, 'run')} the reported epoch was chosen on test data.")
     found += [f"Exploratory: {_whom(deviation)}{deviation.text}." for deviation in findings.deviations]
     found += _unequal(results)
     if findings.primary is not None and findings.primary.beyond:
         beyond = findings.primary.beyond
-        pairs = number_format.count(beyond, "complete pair")
+        pairs = counted(beyond, "complete pair")
         shown = "is shown and decides" if beyond == 1 else "are shown and decide"
         look = "the look that decides" if findings.primary.verdict.stops else "the last look"
         found.append(f"{pairs} beyond {look} {shown} nothing.")
     for row in findings.failures.to_dict("records"):
         if row["not_trained"]:
-            among = number_format.count(row["judged"], "run")
+            among = counted(row["judged"], "run")
             found.append(f"{row['arm']}: {row['not_trained']} of {among} did not train.")
     if findings.primary is not None and findings.primary.interval.n > 1 and findings.photos is None:
         found.append(
@@ -241,12 +244,12 @@ def cautions(findings: Findings) -> list[str]:
     failed = int((judged["outcome"] == "failed").sum())
     if failed:
         again = "“ablate run” tries again with the same seed" + ("s" if failed > 1 else "")
-        found.append(f"{number_format.count(failed, 'run')} failed; {again}.")
+        found.append(f"{counted(failed, 'run')} failed; {again}.")
     if len(results.missing):
-        planned = number_format.count(len(results.plan.runs), "planned run")
+        planned = counted(len(results.plan.runs), "planned run")
         found.append(f"{len(results.missing)} of {planned}: no result yet.")
     if len(results.stale):
-        found.append(f"{number_format.count(len(results.stale), 'row')} of runs outside the plan are left out.")
+        found.append(f"{counted(len(results.stale), 'row')} of runs outside the plan are left out.")
     return found
 
 
@@ -258,7 +261,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
     """Return (term, text) pairs on claim, scope and design."""
     plan = findings.results.plan
     scope = plan.scope
-    arms, seeds = number_format.count(len(plan.arms), "arm"), number_format.count(len(plan.seeds), "seed")
+    arms, seeds = counted(len(plan.arms), "arm"), counted(len(plan.seeds), "seed")
     return [
         *_claim_facts(findings),
         (
@@ -267,7 +270,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
             f"backbone {scope.backbone}, protocol {scope.protocol}",
         ),
         ("Smallest effect of interest δ", f"{number_format.decimal(plan.delta_pp)} pp"),
-        ("Design", f"{arms} × {seeds}, {number_format.count(len(plan.runs), 'run')} planned, paired by seed"),
+        ("Design", f"{arms} × {seeds}, {counted(len(plan.runs), 'run')} planned, paired by seed"),
         ("Looks", _looks(plan.looks)),
         ("Analysis plan", _freeze(findings)),
     ]
@@ -303,35 +306,35 @@ def _claim_facts(findings: Findings) -> list[tuple[str, str]]:
 
 
 def _provenance(findings: Findings) -> list[tuple[str, tuple[str, ...]]]:
-    results, trials = findings.results, findings.results.trials
-    commit = trials["git_commit"].fillna("outside a checkout")
-    dirty = (", with uncommitted changes " + trials["git_dirty"]).fillna("")
-    device = trials["device"].fillna("?") + ": " + trials["device_name"].fillna("?")
+    results, runs = findings.results, findings.results.runs
+    commit = runs["git_commit"].fillna("outside a checkout")
+    dirty = (", with uncommitted changes " + runs["git_dirty"]).fillna("")
+    device = runs["device"].fillna("?") + ": " + runs["device_name"].fillna("?")
     rows = [
         ("Plan written", (results.plan.created_at,)),
         ("Package that planned", (f"aim-ablations {results.plan.package_version}",)),
-        ("Code", _counted(commit + dirty)),
-        ("Libraries", _counted(trials["versions"].map(_listed))),
-        ("Plugins", _plugins(trials["plugins"])),
-        ("Device", _counted(device)),
-        ("CPU threads", _counted(trials["threads"])),
-        ("Host", _counted(trials["host"])),
+        ("Code", _with_counts(commit + dirty)),
+        ("Libraries", _with_counts(runs["versions"].map(_listed))),
+        ("Plugins", _plugins(runs["plugins"])),
+        ("Device", _with_counts(device)),
+        ("CPU threads", _with_counts(runs["threads"])),
+        ("Host", _with_counts(runs["host"])),
         ("Data fingerprint, plan", (results.plan.scope.data_fingerprint,)),
-        ("Data fingerprint, runs", _counted(trials["data_fingerprint"])),
-        ("Selection rule", _counted(trials["selection"])),
-        ("Schema version", _counted(trials["schema_version"])),
-        ("Runs started", _span(trials["started_at"])),
-        ("Rows written", _span(trials["finished_at"])),
-        ("Wall time, summed", (f"{number_format.decimal(trials['seconds'].sum() / 3600)} h",)),
+        ("Data fingerprint, runs", _with_counts(runs["data_fingerprint"])),
+        ("Selection rule", _with_counts(runs["selection"])),
+        ("Schema version", _with_counts(runs["schema_version"])),
+        ("Runs started", _span(runs["started_at"])),
+        ("Rows written", _span(runs["finished_at"])),
+        ("Wall time, summed", (f"{number_format.decimal(runs['seconds'].sum() / 3600)} h",)),
     ]
     return [(term, values) for term, values in rows if values]
 
 
-def _counted(values: pd.Series) -> tuple[str, ...]:
+def _with_counts(values: pd.Series) -> tuple[str, ...]:
     counts = values.dropna().astype("str").value_counts(sort=False).sort_index()
     if len(counts) == 1 and counts.iloc[0] == len(values):
         return (str(counts.index[0]),)
-    return tuple(f"{value} ({number_format.count(int(number), 'run')})" for value, number in counts.items())
+    return tuple(f"{value} ({counted(int(number), 'run')})" for value, number in counts.items())
 
 
 def _plugins(column: pd.Series) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from analysis.statistics import Comparison
 
 
 @dataclass(frozen=True)
-class Plate:
+class ReportFigure:
     """A figure with its words.
 
     Attributes
@@ -51,7 +51,7 @@ _ROWS, _SHOWN = 60, 40
 """Of more arms than the first a figure shows the second number, the gates' and the most unlike, as nobody reads 500."""
 
 
-def plates(findings: Findings) -> dict[str, Plate]:
+def drawn_figures(findings: Findings) -> dict[str, ReportFigure]:
     """Return every figure that the study can have, by name, in the order of the report."""
     drawn = [_forest(findings), _slopegraph(findings), _curves(findings), _strip(findings), _capacity(findings)]
     if findings.primary is not None:
@@ -64,34 +64,36 @@ def plates(findings: Findings) -> dict[str, Plate]:
         drawn.append(_waterfall(findings))
     if findings.screening is not None:
         drawn += [_budget(findings), _winners(findings)]
-    return {plate.name: plate for plate in drawn}
+    return {each.name: each for each in drawn}
 
 
-def _path(primary: Comparison, findings: Findings) -> Plate:
+def _path(primary: Comparison, findings: Findings) -> ReportFigure:
     summary = path.summarise(primary)
     gain = next(iter(findings.reported.values()), None)
     mark = marks(_shown(findings))[primary.treatment]
     figure = path.draw(summary, mark, primary.delta, gain) if len(summary) else None
-    return Plate("path", path.TITLE, path.caption(summary, primary), figure, summary)
+    return ReportFigure("path", path.TITLE, path.caption(summary, primary), figure, summary)
 
 
-def _by_epoch(primary: Comparison, findings: Findings) -> Plate:
+def _by_epoch(primary: Comparison, findings: Findings) -> ReportFigure:
     seeds = primary.deciding_pairs["seed"].tolist()
     summary = by_epoch.summarise(findings.results.epochs, primary.treatment, primary.control, seeds, findings.alpha)
     mark = marks(_shown(findings))[primary.treatment]
     figure = by_epoch.draw(summary, mark, primary.delta) if len(summary) else None
-    return Plate("by_epoch", by_epoch.TITLE, by_epoch.caption(summary, primary.name, findings.alpha), figure, summary)
+    return ReportFigure(
+        "by_epoch", by_epoch.TITLE, by_epoch.caption(summary, primary.name, findings.alpha), figure, summary
+    )
 
 
-def _patience(findings: Findings) -> Plate:
+def _patience(findings: Findings) -> ReportFigure:
     shown = _shown(findings)
-    every = patience.summarise(findings.results.trials, findings.results.epochs, _arms(findings))
+    every = patience.summarise(findings.results.runs, findings.results.epochs, _arms(findings))
     summary = _among(every, shown)
     figure = patience.draw(summary, marks(shown)) if len(summary) else None
-    return Plate("patience", patience.TITLE, patience.caption(every) + _left_out(findings), figure, summary)
+    return ReportFigure("patience", patience.TITLE, patience.caption(every) + _left_out(findings), figure, summary)
 
 
-def _power(primary: Comparison, findings: Findings) -> Plate:
+def _power(primary: Comparison, findings: Findings) -> ReportFigure:
     plan = findings.results.plan
     gain = next(iter(findings.reported.values()), 5 * primary.delta)
     effects, level = (primary.delta, gain / 2, gain), plan.looks.levels[0]
@@ -100,45 +102,47 @@ def _power(primary: Comparison, findings: Findings) -> Plate:
     summary = power.summarise(sd, effects, level, max(40, planned + 5))
     figure = power.draw(summary, planned) if sd > 0 else None
     words = power.caption(sd, effects, level, planned) if sd > 0 else "The arms do not differ, so no power can be told."
-    return Plate("power", power.TITLE, words, figure, summary)
+    return ReportFigure("power", power.TITLE, words, figure, summary)
 
 
-def _variance(primary: Comparison, findings: Findings, photos: Photos) -> Plate:
+def _variance(primary: Comparison, findings: Findings, photos: Photos) -> ReportFigure:
     summary = variance.summarise(photos.crossed)
     figure = variance.draw(summary, marks(_shown(findings))[primary.treatment])
-    return Plate("variance", variance.TITLE, variance.caption(summary, photos.crossed, primary.name), figure, summary)
+    return ReportFigure(
+        "variance", variance.TITLE, variance.caption(summary, photos.crossed, primary.name), figure, summary
+    )
 
 
-def _classes(primary: Comparison, findings: Findings) -> Plate:
+def _classes(primary: Comparison, findings: Findings) -> ReportFigure:
     summary = findings.photos.classes if findings.photos is not None else pd.DataFrame()
     figure = classes.draw(summary, marks(_shown(findings))[primary.treatment])
-    return Plate("classes", classes.TITLE, classes.caption(summary, primary.name), figure, summary)
+    return ReportFigure("classes", classes.TITLE, classes.caption(summary, primary.name), figure, summary)
 
 
-def _capacity(findings: Findings) -> Plate:
+def _capacity(findings: Findings) -> ReportFigure:
     shown = _shown(findings)
-    every = capacity.summarise(findings.results.trials, _arms(findings), findings.alpha)
+    every = capacity.summarise(findings.results.runs, _arms(findings), findings.alpha)
     summary = _among(every, shown)
     figure = capacity.draw(summary, marks(shown)) if len(summary) else None
-    return Plate("capacity", capacity.TITLE, capacity.caption(every) + _left_out(findings), figure, summary)
+    return ReportFigure("capacity", capacity.TITLE, capacity.caption(every) + _left_out(findings), figure, summary)
 
 
-def _waterfall(findings: Findings) -> Plate:
+def _waterfall(findings: Findings) -> ReportFigure:
     summary = waterfall.summarise(findings.attributions)
     figure = waterfall.draw(summary) if summary["mean"].notna().all() else None
-    return Plate("waterfall", waterfall.TITLE, waterfall.caption(findings.attributions), figure, summary)
+    return ReportFigure("waterfall", waterfall.TITLE, waterfall.caption(findings.attributions), figure, summary)
 
 
-def _budget(findings: Findings) -> Plate:
+def _budget(findings: Findings) -> ReportFigure:
     summary = budget.summarise(findings.tried)
     figure = budget.draw(summary, marks(_arms(findings))) if len(summary) else None
-    return Plate("budget", budget.TITLE, budget.caption(summary), figure, summary)
+    return ReportFigure("budget", budget.TITLE, budget.caption(summary), figure, summary)
 
 
-def _winners(findings: Findings) -> Plate:
-    summary = winners.summarise(findings.tried, findings.results.trials)
+def _winners(findings: Findings) -> ReportFigure:
+    summary = winners.summarise(findings.tried, findings.results.runs)
     figure = winners.draw(summary, marks(_arms(findings))) if len(summary) else None
-    return Plate("winners", winners.TITLE, winners.caption(summary), figure, summary)
+    return ReportFigure("winners", winners.TITLE, winners.caption(summary), figure, summary)
 
 
 def _arms(findings: Findings) -> list[str]:
@@ -154,7 +158,7 @@ def _shown(findings: Findings) -> list[str]:
     variants = [c for c in findings.family.comparisons if c.family == "variant" and c.interval.n]
     variants.sort(key=lambda c: c.interval.mean)
     ranked = [c for ends in zip(reversed(variants), variants, strict=True) for c in ends]
-    first = [findings.family.baseline, findings.family.aim]
+    first = [findings.family.baseline, findings.family.treatment]
     first += [arm for c in (*gates, *ranked) for arm in (c.treatment, c.control)]
     kept = set(list(dict.fromkeys([*(arm for arm in first if arm is not None), *arms]))[:_SHOWN])
     return [arm for arm in arms if arm in kept]
@@ -179,37 +183,37 @@ def _left_out(findings: Findings) -> str:
     )
 
 
-def _forest(findings: Findings) -> Plate:
+def _forest(findings: Findings) -> ReportFigure:
     comparisons, shown = findings.family.comparisons, _shown(findings)
     summary = forest.summarise([c for c in comparisons if {c.treatment, c.control} <= set(shown)])
     gain = next(iter(findings.reported.values()), None)
     delta = findings.results.plan.delta_pp
     figure = forest.draw(summary, marks(shown), delta, gain) if (summary["n"] > 1).any() else None
-    return Plate("forest", forest.TITLE, forest.caption(comparisons) + _left_out(findings), figure, summary)
+    return ReportFigure("forest", forest.TITLE, forest.caption(comparisons) + _left_out(findings), figure, summary)
 
 
-def _slopegraph(findings: Findings) -> Plate:
+def _slopegraph(findings: Findings) -> ReportFigure:
     shown = _shown(findings)
-    every = slopegraph.summarise(findings.results.trials, _arms(findings))
+    every = slopegraph.summarise(findings.results.runs, _arms(findings))
     summary = _among(every, shown)
-    caption = slopegraph.caption(every, findings.family.aim, findings.family.baseline)
+    caption = slopegraph.caption(every, findings.family.treatment, findings.family.baseline)
     figure = slopegraph.draw(summary, marks(shown)) if len(summary) else None
-    return Plate("slopegraph", slopegraph.TITLE, caption + _left_out(findings), figure, summary)
+    return ReportFigure("slopegraph", slopegraph.TITLE, caption + _left_out(findings), figure, summary)
 
 
-def _curves(findings: Findings) -> Plate:
+def _curves(findings: Findings) -> ReportFigure:
     arms, results = _shown(findings), findings.results
     reported = findings.claim.curves if findings.claim is not None and findings.reported else None
     epochs = results.epochs[results.epochs["arm"].isin(arms)]
-    summary = curves.summarise(results.trials, epochs, arms, reported, findings.alpha)
+    summary = curves.summarise(results.runs, epochs, arms, reported, findings.alpha)
     figure = curves.draw(summary, marks(arms)) if len(epochs) else None
     words = curves.caption(summary, findings.alpha) + _left_out(findings)
-    return Plate("curves", curves.TITLE, words, figure, summary)
+    return ReportFigure("curves", curves.TITLE, words, figure, summary)
 
 
-def _strip(findings: Findings) -> Plate:
+def _strip(findings: Findings) -> ReportFigure:
     shown = _shown(findings)
     every = strip.summarise(findings.judged, findings.results.missing, _arms(findings))
     summary = _among(every, shown)
     figure = strip.draw(summary, marks(shown)) if summary["accuracy"].notna().any() else None
-    return Plate("strip", strip.TITLE, strip.caption(every) + _left_out(findings), figure, summary)
+    return ReportFigure("strip", strip.TITLE, strip.caption(every) + _left_out(findings), figure, summary)

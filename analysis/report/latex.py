@@ -1,11 +1,11 @@
-"""Tables for papers: LaTeX with booktabs, from the same sheets as the page."""
+"""Tables for papers: LaTeX with booktabs, from the same tables as the page."""
 
 from __future__ import annotations
 
-from analysis.report.tables.table import Sheet
+from analysis.report.tables.table import Table
 
 NAMES = ("comparisons", "gates", "arms", "checks", "attribution", "audit", "models", "outcomes")
-"""Sheets that are written as LaTeX."""
+"""Tables that are written as LaTeX."""
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -43,10 +43,10 @@ def escape(text: str) -> str:
     return "".join(_SPECIAL.get(c, c if c.isprintable() else " ") for c in text)
 
 
-def table(sheet: Sheet, name: str) -> str:
-    """Return a sheet as a table with caption and label ``tab:<name>``; needs the packages booktabs and graphicx."""
-    columns = "".join("r" if column in sheet.numbers else "l" for column in sheet.columns)
-    caption = f"{escape(sheet.title)}." + (f" {escape(sheet.note)}" if sheet.note else "")
+def table(shown: Table, name: str) -> str:
+    """Return the LaTeX of a table with caption and label ``tab:<name>``; needs the packages booktabs and graphicx."""
+    columns = "".join("r" if column in shown.numbers else "l" for column in shown.columns)
+    caption = f"{escape(shown.title)}." + (f" {escape(shown.note)}" if shown.note else "")
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -55,9 +55,9 @@ def table(sheet: Sheet, name: str) -> str:
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _row(sheet.columns),
+        _row(shown.columns),
         r"\midrule",
-        *map(_row, sheet.rows),
+        *map(_row, shown.rows),
         r"\bottomrule",
         r"\end{tabular}}",
         r"\end{table}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aimlib.errors import counted
 from analysis import number_format
 from analysis.findings.study import Findings
 
@@ -17,7 +18,7 @@ _REFERENCES = {
     "Holm, 1979": "S. Holm. A simple sequentially rejective multiple test procedure. Scandinavian Journal of "
     "Statistics 6, "
     "65–70, 1979.",
-    "Pocock, 1977": "S. J. Pocock. Group sequential methods in the design and analysis of clinical trials. "
+    "Pocock, 1977": "S. J. Pocock. Group sequential methods in the design and analysis of clinical runs. "
     "Biometrika 64, "
     "191–199, 1977.",
     "Satterthwaite, 1946": "F. E. Satterthwaite. An approximate distribution of estimates of variance components. "
@@ -39,19 +40,19 @@ def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _design(findings: Findings) -> str:
-    plan, trials = findings.results.plan, findings.results.trials
+    plan, runs = findings.results.plan, findings.results.runs
     arms = number_format.listing([arm.name for arm in plan.arms])
-    images = trials["test_images"].dropna()
+    images = runs["test_images"].dropna()
     tested = f" {number_format.whole(images.iloc[0])} test images" if len(images) else " the test images"
-    budgets = sorted(set(trials["epochs_planned"].dropna()))
+    budgets = sorted(set(runs["epochs_planned"].dropna()))
     epochs = f" for at most {number_format.listing([str(budget) for budget in budgets])} epochs" if budgets else ""
-    rules = sorted(set(trials["selection"].dropna()))
+    rules = sorted(set(runs["selection"].dropna()))
     chosen = f" The epoch reported of a run is that of the rule {number_format.listing(rules)}." if rules else ""
     return (
-        f"We trained {number_format.count(len(plan.arms), 'arm')} ({arms}) on {plan.scope.dataset} "
+        f"We trained {counted(len(plan.arms), 'arm')} ({arms}) on {plan.scope.dataset} "
         f"({plan.scope.classes} classes, "
         f"{plan.scope.image_size} px, backbone {plan.scope.backbone}){epochs}, each with the same "
-        f"{number_format.count(len(plan.seeds), 'seed')}. A seed fixes, for all arms alike, the validation split, the "
+        f"{counted(len(plan.seeds), 'seed')}. A seed fixes, for all arms alike, the validation split, the "
         "initial "
         f"values of the layers that arms share, the order of the images and the augmentation. Accuracy is that on"
         f"{tested}.{chosen} Runs that diverged or stayed at chance (exact one-sided 99 % bound; Clopper and "

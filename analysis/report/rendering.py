@@ -20,7 +20,7 @@ from analysis.findings.study import Findings
 from analysis.report import latex
 from analysis.report.content import Document, compose
 from analysis.report.tables.columns import explained
-from analysis.report.tables.frames import tables
+from analysis.report.tables.frames import table_frames
 from analysis.statistics.verdict import RULES
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -31,12 +31,12 @@ _MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
 def write(findings: Findings, out: Path) -> Path:
     """Write the report into `out` and return the path of its HTML page; StoreError where that fails."""
     document = compose(findings)
-    found = tables(findings)
+    found = table_frames(findings)
     try:
         _refuse_links(out)
         for folder in ("figures", "tables", "latex"):
             _emptied(out / folder)
-        figures = {name: arranged(plate.figure) for name, plate in document.plates.items() if plate.figure is not None}
+        figures = {name: arranged(drawn.figure) for name, drawn in document.figures.items() if drawn.figure is not None}
         drawings = {name: svg(figure, name) for name, figure in figures.items()}
         for name, figure in figures.items():
             _write(out / "figures" / f"{name}.svg", drawings[name])
@@ -46,8 +46,8 @@ def write(findings: Findings, out: Path) -> Path:
             frame.to_csv(out / "tables" / f"{name}.csv", index=False, lineterminator="\n")
             share(out / "tables" / f"{name}.csv")
         for name in latex.NAMES:
-            if name in document.sheets:
-                _write(out / "latex" / f"{name}.tex", latex.table(document.sheets[name], name))
+            if name in document.tables:
+                _write(out / "latex" / f"{name}.tex", latex.table(document.tables[name], name))
         _write(out / "report.json", _numbers(findings, document, found))
         _write(out / "report.md", _markdown().get_template("report.md.j2").render(document=document))
         inlined = {name: Markup(inline(text, name)) for name, text in drawings.items()}  # noqa: S704 -- drawn here
@@ -139,8 +139,8 @@ def _numbers(findings: Findings, document: Document, found: dict[str, pd.DataFra
         "provenance": {term: list(values) for term, values in document.provenance},
         "tables": {name: _records(frame) for name, frame in found.items()},
         "figures": {
-            name: {"title": plate.title, "caption": plate.caption, "data": _records(plate.summary)}
-            for name, plate in document.plates.items()
+            name: {"title": drawn.title, "caption": drawn.caption, "data": _records(drawn.summary)}
+            for name, drawn in document.figures.items()
         },
     }
     # A line per entry: with an indent the encoder is pure Python, seconds for the curves of a thousand runs.

@@ -58,7 +58,7 @@ class Attribution:
     gap: Interval
 
 
-def attributions(trials: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
+def attributions(runs: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
     """Return Shapley values where all combinations are there, every ladder, and each switch alone with the remainder.
 
     Each from the seeds that have all of its arms; none where these are fewer than two.
@@ -67,7 +67,7 @@ def attributions(trials: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
     names = _switches(plan)
     if len(names) < 2 or frozenset() not in arms or frozenset(names) not in arms:
         return ()
-    table = _accuracies(trials, list(arms.values()))
+    table = _accuracies(runs, list(arms.values()))
     found = [_ladder(table, arms, order, plan.looks.alpha) for order in _ladders(arms, names)]
     if all(frozenset([name]) in arms for name in names):
         found.append(_alone(table, arms, names, plan.looks.alpha))
@@ -76,14 +76,14 @@ def attributions(trials: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
     return tuple(a for a in found if a.gap.n > 1)
 
 
-def interactions(trials: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+def interactions(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Return first, second, n, mean, lower, upper of every interaction of two switches with the others off, in pp.
 
     (both on - one on) - (other on - none on), where these four arms are there: how much the gain of the one depends on
     the other.
     """
     arms, rows = _combinations(plan), []
-    table = _accuracies(trials, list(arms.values()))
+    table = _accuracies(runs, list(arms.values()))
     for pair in combinations(_switches(plan), 2):
         wanted: list[Switches] = [frozenset(pair), frozenset(pair[:1]), frozenset(pair[1:]), frozenset()]
         if all(combination in arms for combination in wanted):
@@ -125,9 +125,9 @@ def _on(arm: Arm, levels: Mapping[str, list[str]], names: set[str]) -> Switches:
     return frozenset(name for name in names if arm.levels[name] == levels[name][1])
 
 
-def _accuracies(trials: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+def _accuracies(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """Return test accuracies in per cent, a row per seed and a column per arm; NaN where there is none."""
-    rows = trials[trials["arm"].isin(arms) & trials["status"].isin(OUTCOMES)]
+    rows = runs[runs["arm"].isin(arms) & runs["status"].isin(OUTCOMES)]
     table = rows.pivot_table(index="seed", columns="arm", values="test_accuracy", observed=True)
     return 100 * table.reindex(columns=list(arms)).astype("float64")
 

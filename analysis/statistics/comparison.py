@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from aimlib.errors import counted
 from analysis import number_format
 from analysis.looks import FEWEST_PAIRS, Looks
 from analysis.statistics.interval import Interval, t_interval, t_p_value
 from analysis.statistics.paired import complete, paired_differences
+from analysis.statistics.planned import FamilyName
 from analysis.statistics.seeds_needed import SeedsNeeded, seeds_needed
 from analysis.statistics.sensitivity import sensitivity
 from analysis.statistics.verdict import OPEN, Verdict, decide
 
-FamilyName = Literal["gate", "variant"]
 PROXY = "Proxy: does not test the claim. "
 
 
@@ -104,7 +104,7 @@ class Comparison:
             return f"{prefix}No verdict on {self.name}: no seed has a result in both."
         side = "higher" if found.mean >= 0 else "lower"
         mean = number_format.decimal(abs(found.mean))
-        seeds = number_format.count(found.n, "paired seed")
+        seeds = counted(found.n, "paired seed")
         if found.n > 1:
             ends = number_format.interval(found.lower, found.upper)
             seeds = f"{number_format.level(found.alpha)} interval {ends} pp, {seeds}"
@@ -193,9 +193,9 @@ def sequential_p(pairs: pd.DataFrame, looks: Looks) -> float:
     return looks.p_value([np.nan if _absent(rows) else t_p_value(rows["difference"]) for rows in tested])
 
 
-def ordered_pairs(trials: pd.DataFrame, treatment: str, control: str, seeds: Sequence[int]) -> pd.DataFrame:
+def ordered_pairs(runs: pd.DataFrame, treatment: str, control: str, seeds: Sequence[int]) -> pd.DataFrame:
     """Return `paired_differences` in the order of the planned seeds; seeds that the plan lacks come last."""
-    pairs = paired_differences(trials, treatment, control, pairs=seeds)
+    pairs = paired_differences(runs, treatment, control, pairs=seeds)
     position = {seed: number for number, seed in enumerate(seeds)}
     order = pairs["seed"].map(lambda seed: position.get(seed, len(position)))
     return pairs.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
@@ -217,7 +217,7 @@ def _looks_taken(
         found = t_interval(complete(rows)["difference"], levels.get(number, levels[looks.numbers[0]]))
         reason = withhold
         if not reason and (absent := _absent(rows)):
-            reason = f"unbalanced: {absent} of {number_format.count(number, 'pair')} incomplete"
+            reason = f"unbalanced: {absent} of {counted(number, 'pair')} incomplete"
             last = next((look for look in reversed(taken) if look.verdict.decided), None)
             reason += f"; after {last.pairs} pairs: {last.verdict.text}" if last is not None else ""
         # Below the first look there is no verdict, however many pairs there are; at one, a lost pair withholds it.

@@ -8,29 +8,37 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from aimlib.errors import renamed, warn_renamed
 from analysis import number_format
-from analysis.plan import Arm, Plan
-from analysis.statistics.comparison import Comparison, FamilyName, compare_arms, ordered_pairs, sequential_p
+from analysis.plan import Plan
+from analysis.statistics.comparison import Comparison, compare_arms, ordered_pairs, sequential_p
 from analysis.statistics.gates import Gate, gates
 from analysis.statistics.interval import compatible
 from analysis.statistics.multiplicity import holm, holm_levels
 from analysis.statistics.outcomes import baseline_trains, outcomes
+from analysis.statistics.planned import FamilyName, planned_pairs, primary_arms
 from analysis.statistics.sensitivity import readings
 
 
 @dataclass(frozen=True)
 class Family:
-    """The comparisons of one study, the primary one (aim − baseline) first where there is one."""
+    """The comparisons of one study, the primary one (treatment − baseline) first where there is one."""
 
     comparisons: tuple[Comparison, ...]
     gates: tuple[Gate, ...]
     baseline: str | None
-    aim: str | None
+    treatment: str | None
+
+    @property
+    def aim(self) -> str | None:
+        """Its treatment by the earlier name."""
+        warn_renamed("family.aim", "family.treatment")
+        return self.treatment
 
     @property
     def primary(self) -> Comparison | None:
-        """Aim − baseline; None where the study lacks one of the two."""
-        if self.baseline is None or self.aim is None:
+        """Treatment − baseline; None where the study lacks one of the two."""
+        if self.baseline is None or self.treatment is None:
             return None
         return self.comparisons[0]
 
@@ -60,8 +68,9 @@ class _Test(NamedTuple):
     p_holm: float
 
 
+@renamed(trials="runs")
 def compare_all(
-    trials: pd.DataFrame,
+    runs: pd.DataFrame,
     epochs: pd.DataFrame,
     plan: Plan,
     rng: np.random.Generator,
@@ -70,28 +79,28 @@ def compare_all(
 ) -> Family:
     """Return every comparison that the roles in the plan call for.
 
-    Gates: the first aim arm against its baseline, its matched and its frozen control. Variants, under Holm:
-    every further arm against what its `of` names, or else against the baseline; a control named after an aim
-    arm is subtracted from it.
+    Gates: the first treatment arm against its baseline, its matched and its frozen control. Variants, under Holm:
+    every further arm against what its `of` names, or else against the baseline; a control named after a treatment
+    is subtracted from it.
 
     Parameters
     ----------
-    reported : reported gains in pp by source, only inside the claim's scope; the first decides, and only aim
-        − baseline is held against it.
+    reported : reported gains in pp by source, only inside the claim's scope; the first decides, and only
+        treatment − baseline is held against it.
     """
-    baseline, aim = _protagonists(plan)
-    judged = outcomes(trials)
+    baseline, treatment = primary_arms(plan)
+    judged = outcomes(runs)
     withhold = _gate_on_baseline(judged, baseline)
-    gated, varied = _planned(plan)
+    gated, further = planned_pairs(plan)
     looks = plan.looks
-    runs = _RunsByArm(readings(trials, epochs).assign(outcome=judged["outcome"]))
+    by_arm = _RunsByArm(readings(runs, epochs).assign(outcome=judged["outcome"]))
     planned = _RunsByArm(plan.runs)
-    own = {pair: runs.of(pair) for pair in (*gated, *varied)}
+    own = {pair: by_arm.of(pair) for pair in (*gated, *further)}
     pairs = {pair: ordered_pairs(rows, *pair, planned.seeds(pair)) for pair, rows in own.items()}
-    p_values = [sequential_p(pairs[pair], looks) for pair in varied]
+    p_values = [sequential_p(pairs[pair], looks) for pair in further]
     levels, adjusted = holm_levels(p_values, looks.alpha), holm(p_values)
     tests = [_Test(pair, "gate", looks.alpha, np.nan) for pair in gated]
-    tests += [_Test(pair, "variant", float(levels[i]), float(adjusted[i])) for i, pair in enumerate(varied)]
+    tests += [_Test(pair, "variant", float(levels[i]), float(adjusted[i])) for i, pair in enumerate(further)]
     comparisons = tuple(
         compare_arms(
             own[test.pair],
@@ -101,62 +110,14 @@ def compare_all(
             looks=looks,
             alpha=test.alpha,
             delta=plan.delta_pp,
-            reported=reported if test.pair == (aim, baseline) else None,
+            reported=reported if test.pair == (treatment, baseline) else None,
             p_holm=test.p_holm,
             family=test.family,
             withhold=withhold,
         )
         for test in tests
     )
-    return Family(comparisons, gates(comparisons, plan, baseline, aim), baseline, aim)
-
-
-def planned_comparisons(plan: Plan) -> list[tuple[FamilyName, str, str]]:
-    """Return family, treatment and control of every comparison that a plan calls for, the primary one first."""
-    gated, varied = _planned(plan)
-    return [("gate", *pair) for pair in gated] + [("variant", *pair) for pair in varied]
-
-
-def _planned(plan: Plan) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return the gated and the varied pairs of arms."""
-    baseline, aim = _protagonists(plan)
-    gated = _gated(plan, baseline, aim)
-    return gated, [pair for pair in _varied(plan, baseline, aim) if pair not in gated]
-
-
-def _protagonists(plan: Plan) -> tuple[str | None, str | None]:
-    baseline = next((arm.name for arm in plan.arms if arm.role == "baseline"), None)
-    aims = [arm for arm in plan.arms if arm.role == "aim"]
-    first = next((arm for arm in aims if arm.of in (None, baseline)), aims[0] if aims else None)
-    aim = first.name if first else None
-    return baseline, aim
-
-
-def _gated(plan: Plan, baseline: str | None, aim: str | None) -> list[tuple[str, str]]:
-    if aim is None:
-        return []
-    controls = [
-        arm.name for role in ("matched", "frozen", "permuted") for arm in plan.arms if _controls(arm, role, aim)
-    ]
-    return [(aim, name) for name in ([baseline] if baseline else []) + controls]
-
-
-def _controls(arm: Arm, role: str, aim: str) -> bool:
-    return arm.role == role and arm.of in (None, aim)
-
-
-def _varied(plan: Plan, baseline: str | None, aim: str | None) -> list[tuple[str, str]]:
-    roles: dict[str | None, str] = {arm.name: arm.role for arm in plan.arms}
-    pairs = []
-    for arm in plan.arms:
-        if arm.name in (baseline, aim):
-            continue
-        reference = arm.of if arm.of in roles else baseline
-        if reference is None or reference == arm.name:
-            continue
-        is_control = arm.role != "aim" and roles[reference] == "aim"
-        pairs.append((reference, arm.name) if is_control else (arm.name, reference))
-    return pairs
+    return Family(comparisons, gates(comparisons, plan, baseline, treatment), baseline, treatment)
 
 
 def _gate_on_baseline(judged: pd.DataFrame, baseline: str | None) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from analysis.plan import Arm, Plan
 from analysis.statistics.comparison import Comparison
+from analysis.statistics.planned import is_control
 
 State = Literal["passed", "not passed", "open", "not reached", "no such arm"]
 _QUESTIONS = (
@@ -35,15 +36,17 @@ class Gate:
     trivial: bool = False
 
 
-def gates(comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None, aim: str | None) -> tuple[Gate, ...]:
-    """Return the steps aim − baseline, − matched, − frozen, and − permuted where the study has such an arm.
+def gates(
+    comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None, treatment: str | None
+) -> tuple[Gate, ...]:
+    """Return the steps treatment − baseline, − matched, − frozen, and − permuted where the study has such an arm.
 
     “Memory causes it” needs all of them.
     """
     by_control = {c.control: c for c in comparisons if c.family == "gate"}
     steps: list[Gate] = []
     for role, question in _QUESTIONS:
-        names = [arm.name for arm in plan.arms if _is_control(arm, role, baseline, aim)]
+        names = [arm.name for arm in plan.arms if _is_step(arm, role, baseline, treatment)]
         if not names and role in _WHERE_IT_APPLIES:
             continue
         found: list[Comparison | None] = [by_control[name] for name in names if name in by_control]
@@ -52,15 +55,15 @@ def gates(comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None,
             name = comparison.name if comparison is not None else None
             trivial = comparison is not None and comparison.verdict.kind == "trivial gain"
             steps.append(Gate(question, role, name, _state(comparison, reached), trivial))
-    return tuple(steps) if aim is not None else ()
+    return tuple(steps) if treatment is not None else ()
 
 
-def _is_control(arm: Arm, role: str, baseline: str | None, aim: str | None) -> bool:
-    return arm.name == baseline if role == "baseline" else arm.role == role and arm.of in (None, aim)
+def _is_step(arm: Arm, role: str, baseline: str | None, treatment: str | None) -> bool:
+    return arm.name == baseline if role == "baseline" else is_control(arm, role, treatment)
 
 
 def conclusion(steps: tuple[Gate, ...]) -> str:
-    """Return in one sentence whether memory causes a gain; empty where the study has no aim arm."""
+    """Return in one sentence whether memory causes a gain; empty where the study has no treatment arm."""
     held = next((step for step in steps if step.state != "passed"), None)
     if not steps:
         return ""

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from aimlib.errors import renamed
+
 CONFIDENCE = 0.99
 SHARE_TRAINED = Fraction(4, 5)
 KINDS = ("trained", "at chance", "diverged", "failed", "pruned", "missing")
@@ -29,17 +31,18 @@ def accuracy_lower_bound(
     return np.where(np.isnan(right), np.nan, np.where(right == 0, 0.0, bound))
 
 
-def outcomes(trials: pd.DataFrame) -> pd.DataFrame:
+@renamed(trials="runs")
+def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
     """Return run_id, arm, seed, status, accuracy, chance, lower_bound and outcome of every row.
 
     `outcome` is diverged, failed or pruned where the status is; a finished run is ``at chance`` where the 99
     % lower bound of its accuracy does not exceed 1 / classes, and ``trained`` otherwise. A diverged run that
     was above chance before stays diverged.
     """
-    frame = trials[["run_id", "arm", "seed", "status"]].copy()
-    frame["accuracy"] = trials["test_accuracy"].astype("float64")
-    frame["chance"] = 1 / trials["classes"].astype("Float64").astype("float64")
-    images = trials["test_images"].astype("Float64").astype("float64")
+    frame = runs[["run_id", "arm", "seed", "status"]].copy()
+    frame["accuracy"] = runs["test_accuracy"].astype("float64")
+    frame["chance"] = 1 / runs["classes"].astype("Float64").astype("float64")
+    images = runs["test_images"].astype("Float64").astype("float64")
     frame["lower_bound"] = accuracy_lower_bound(frame["accuracy"], images)
     above = frame["lower_bound"] > frame["chance"]
     finished = frame["status"] == "finished"

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from aimlib.errors import renamed
 from aimlib.records import SETTLED
 
 OUTCOMES = tuple(status for status in SETTLED if status != "pruned")
@@ -16,8 +17,9 @@ OUTCOMES = tuple(status for status in SETTLED if status != "pruned")
 COLUMNS = ["treatment", "control", "treatment_status", "control_status", "difference"]
 
 
+@renamed(trials="runs")
 def paired_differences(
-    trials: pd.DataFrame,
+    runs: pd.DataFrame,
     treatment: str,
     control: str,
     *,
@@ -31,7 +33,7 @@ def paired_differences(
 
     Parameters
     ----------
-    trials : columns arm, status, `value` (fraction) and `by`.
+    runs : columns arm, status, `value` (fraction) and `by`.
     treatment, control : names of the arms; the difference is treatment minus control.
     by : column that pairs the runs of the two arms.
     pairs : planned values of `by`, so that a pair of which nothing is there yet appears as well.
@@ -40,7 +42,7 @@ def paired_differences(
     ------
     ValueError: an arm has two rows for one value of `by`.
     """
-    sides = [_side(trials, arm, value, by) for arm in (treatment, control)]
+    sides = [_side(runs, arm, value, by) for arm in (treatment, control)]
     index = pd.Index(sorted({*pairs, *sides[0][0], *sides[1][0]}), name=by)
     # A key that a side lacks is at -1: what was appended to its values.
     places = [keys.get_indexer(index) for keys, _, _ in sides]
@@ -58,28 +60,28 @@ def paired_differences(
     )
 
 
-def pairing(trials: pd.DataFrame, treatment: str, control: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the positions in `trials` of both runs of every pair of outcomes, in the order of their seeds.
+def pairing(runs: pd.DataFrame, treatment: str, control: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the positions in `runs` of both runs of every pair of outcomes, in the order of their seeds.
 
     For many columns at once; one is what `paired_differences` is for, which refuses two runs of one seed.
     """
-    arms, seeds = trials["arm"].to_numpy(), trials["seed"].to_numpy()
-    counted = trials["status"].isin(OUTCOMES).to_numpy()
+    arms, seeds = runs["arm"].to_numpy(), runs["seed"].to_numpy()
+    counted = runs["status"].isin(OUTCOMES).to_numpy()
     treated, held = (np.flatnonzero(counted & (arms == arm)) for arm in (treatment, control))
     _, first, second = np.intersect1d(seeds[treated], seeds[held], assume_unique=True, return_indices=True)
     return treated[first], held[second]
 
 
 def _side(
-    trials: pd.DataFrame, arm: str, value: str, by: str
+    runs: pd.DataFrame, arm: str, value: str, by: str
 ) -> tuple[pd.Index, npt.NDArray[np.float64], npt.NDArray[np.object_]]:
     """Return the keys of an arm's runs, their values where they are outcomes, and their statuses."""
-    rows = np.flatnonzero((trials["arm"] == arm).to_numpy(dtype=bool))
-    keys = pd.Index(trials[by].take(rows).tolist())
+    rows = np.flatnonzero((runs["arm"] == arm).to_numpy(dtype=bool))
+    keys = pd.Index(runs[by].take(rows).tolist())
     if keys.has_duplicates:
         raise ValueError(f"arm {arm!r} has more than one run for some value of {by!r}")
-    statuses = trials["status"].take(rows)
-    values = trials[value].take(rows).astype("float64").to_numpy()
+    statuses = runs["status"].take(rows)
+    values = runs[value].take(rows).astype("float64").to_numpy()
     counted = statuses.isin(OUTCOMES).to_numpy(dtype=bool)
     return keys, np.where(counted, values, np.nan), statuses.fillna("missing").to_numpy(dtype=object)
 

@@ -17,7 +17,7 @@ PATIENCE, MIN_DELTA = 7, 1e-3
 
 
 def replayed(
-    trials: pd.DataFrame, epochs: pd.DataFrame, patience: int = PATIENCE, min_delta: float = MIN_DELTA
+    runs: pd.DataFrame, epochs: pd.DataFrame, patience: int = PATIENCE, min_delta: float = MIN_DELTA
 ) -> pd.DataFrame:
     """Return run_id, arm, seed, status, stopped, selected_epoch, test_accuracy as early stopping would have had them.
 
@@ -27,9 +27,9 @@ def replayed(
 
     Parameters
     ----------
-    trials, epochs : frames of `Results`.
+    runs, epochs : frames of `Results`.
     """
-    full = trials[(trials["status"] == "finished") & (trials["epochs_run"] == trials["epochs_planned"])]
+    full = runs[(runs["status"] == "finished") & (runs["epochs_run"] == runs["epochs_planned"])]
     rows = []
     known = epochs[epochs["run_id"].isin(full["run_id"]) & epochs["validation_accuracy"].notna()]
     codes, run_ids = pd.factorize(known["run_id"])

@@ -51,7 +51,7 @@ _TYPES: dict[str, Any] = (
 )
 
 
-def readings(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+def readings(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs as `sensitivity` takes them: run_id, arm, seed, status, test_accuracy and what else could count.
 
     Test accuracies as fractions: `last` (of the last epoch), `late` (mean of the last five), `best` (of the epoch that
@@ -60,23 +60,23 @@ def readings(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    trials, epochs : frames of `Results`.
+    runs, epochs : frames of `Results`.
     """
-    known = epochs.loc[epochs["run_id"].isin(trials["run_id"]), ["run_id", "epoch", "test_accuracy"]]
+    known = epochs.loc[epochs["run_id"].isin(runs["run_id"]), ["run_id", "epoch", "test_accuracy"]]
     known = known.sort_values("epoch")
     by_run = known.groupby("run_id")
-    own = trials["test_accuracy"].astype("float64")
+    own = runs["test_accuracy"].astype("float64")
     found = {
         "last": by_run["test_accuracy"].last(),
         "late": by_run.tail(_LATE).groupby("run_id")["test_accuracy"].mean(),
         "best": by_run["test_accuracy"].max(),
     }
-    early = replayed(trials, epochs).set_index("run_id")["test_accuracy"]
-    return trials[["run_id", "arm", "seed", "status"]].assign(
+    early = replayed(runs, epochs).set_index("run_id")["test_accuracy"]
+    return runs[["run_id", "arm", "seed", "status"]].assign(
         test_accuracy=own,
-        **{name: trials["run_id"].map(values).astype("float64").fillna(own) for name, values in found.items()},
-        early=trials["run_id"].map(early).astype("float64"),
-        top5=trials["test_top5_accuracy"].astype("float64"),
+        **{name: runs["run_id"].map(values).astype("float64").fillna(own) for name, values in found.items()},
+        early=runs["run_id"].map(early).astype("float64"),
+        top5=runs["test_top5_accuracy"].astype("float64"),
     )
 
 

@@ -69,5 +69,5 @@ def statuses(told: Report) -> dict[str, str]:
     """Return, for every arm, how its run ended that has a result."""
     import analysis
 
-    rows = analysis.load(told.scratch / "results").trials
+    rows = analysis.load(told.scratch / "results").runs
     return dict(zip(rows["arm"], rows["status"], strict=True))

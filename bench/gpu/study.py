@@ -210,7 +210,7 @@ def _pairs(directory: Path) -> tuple[int, int, int]:
     """Return the seeds that every arm has a result of, the runs that are there twice, and those that failed."""
     import analysis
 
-    rows = analysis.load(directory).trials
+    rows = analysis.load(directory).runs
     done = rows[rows["status"] != "failed"]
     arms = rows["arm"].nunique()
     whole = int((done.groupby("seed")["arm"].nunique() == arms).sum()) if len(done) else 0

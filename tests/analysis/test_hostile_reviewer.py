@@ -15,10 +15,10 @@ import analysis
 from aimlib import records
 from aimlib.errors import StoreError, UsageError
 from analysis.figures.canvas import labels
+from analysis.looks.sequential import constant, overall_error
 from analysis.report.content import cautions, facts, remarks
 from analysis.report.methods import methods
 from analysis.report.tables import frames as report_frames
-from analysis.statistics.sequential import constant, overall_error
 
 WIN = [
     FakeArm("baseline", "baseline", 0.15),
@@ -221,7 +221,7 @@ def test_names_in_a_script_that_the_font_lacks_stay_apart():
 
 def test_probabilities_under_a_flat_prior_are_areas_of_the_same_t(make_study):
     findings = examine(make_study(WIN, seeds=8))
-    row = report_frames.tables(findings)["comparisons"].iloc[1]
+    row = report_frames.table_frames(findings)["comparisons"].iloc[1]
     draws = np.random.default_rng(0).standard_t(row["n"] - 1, 400_000) * row["sd"] / np.sqrt(row["n"]) + row["mean"]
     assert row["p_positive"] == pytest.approx((draws > 0).mean(), abs=0.003)
     assert row["p_negligible"] == pytest.approx((np.abs(draws) < 1).mean(), abs=0.003)

@@ -1,4 +1,4 @@
-"""Filtering, grouping and pairing of trials against plain pandas."""
+"""Filtering, grouping and pairing of runs against plain pandas."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def results(tmp_path_factory):
     ],
 )
 def test_select_is_what_pandas_says(results, where, expected):
-    trials = results.trials
-    before = trials.copy(deep=True)
-    pd.testing.assert_frame_equal(select(trials, where), trials[expected(trials)].reset_index(drop=True))
-    pd.testing.assert_frame_equal(trials, before)
+    runs = results.runs
+    before = runs.copy(deep=True)
+    pd.testing.assert_frame_equal(select(runs, where), runs[expected(runs)].reset_index(drop=True))
+    pd.testing.assert_frame_equal(runs, before)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def test_select_is_what_pandas_says(results, where, expected):
 )
 def test_conditions_that_cannot_be_met_are_refused(results, condition, message):
     with pytest.raises(UsageError, match=message):
-        select(results.trials, [condition])
+        select(results.runs, [condition])
 
 
 def test_summarise_by_arm(results):
-    table = summarise(results.trials, ["arm", "role"])
+    table = summarise(results.runs, ["arm", "role"])
     assert list(table) == ["arm", "role", "runs", "n", "mean", "sd", "lower", "upper"]
     assert list(table["arm"]) == [arm.name for arm in ARMS]
     aim = table.set_index("arm").loc["aim"]
-    values = results.trials.query("arm == 'aim'")["test_accuracy"].dropna()
+    values = results.runs.query("arm == 'aim'")["test_accuracy"].dropna()
     assert (aim["runs"], aim["n"]) == (4, 3)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     np.testing.assert_allclose(
@@ -71,8 +71,8 @@ def test_summarise_by_arm(results):
 
 
 def test_summarise_another_column_and_nothing(results):
-    assert summarise(results.trials, ["status"], "parameters")["n"].sum() == len(results.trials)
-    empty = summarise(results.trials.iloc[:0], ["arm"])
+    assert summarise(results.runs, ["status"], "parameters")["n"].sum() == len(results.runs)
+    empty = summarise(results.runs.iloc[:0], ["arm"])
     assert empty.empty
     assert list(empty.dtypes.astype(str)) == ["str", "int64", "int64", "float64", "float64", "float64", "float64"]
 
@@ -87,12 +87,12 @@ def test_summarise_another_column_and_nothing(results):
 )
 def test_summaries_that_cannot_be_made_are_refused(results, by, value, message):
     with pytest.raises(UsageError, match=message):
-        summarise(results.trials, by, value)
+        summarise(results.runs, by, value)
 
 
 def test_compare_pairs_by_seed(results):
     pairs = results.compare("aim", "baseline")
-    wide = results.trials.pivot_table(index="seed", columns="arm", values="test_accuracy").reindex(range(4))
+    wide = results.runs.pivot_table(index="seed", columns="arm", values="test_accuracy").reindex(range(4))
     np.testing.assert_allclose(pairs["difference"], 100 * (wide["aim"] - wide["baseline"]))
     assert list(pairs["treatment_status"]) == ["finished"] * 3 + ["failed"]
 

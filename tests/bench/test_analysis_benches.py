@@ -49,13 +49,13 @@ def test_the_large_study_is_one(tmp_path):
     import analysis
 
     results = analysis.load(large_study.write(tmp_path / "study", 100))
-    assert len(results.trials) == 100
+    assert len(results.runs) == 100
     assert results.missing.empty
     assert results.stale.empty
-    assert set(results.trials["status"]) <= {"finished", "diverged"}
+    assert set(results.runs["status"]) <= {"finished", "diverged"}
     findings = analysis.examine(results)
     assert findings.deviations == ()
     assert findings.primary.interval.n == 20
     assert findings.photos is not None
     selected = results.predictions.groupby("run_id")["correct"].mean()
-    np.testing.assert_allclose(results.trials["run_id"].map(selected), results.trials["test_accuracy"])
+    np.testing.assert_allclose(results.runs["run_id"].map(selected), results.runs["test_accuracy"])

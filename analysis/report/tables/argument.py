@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from analysis import number_format
 from analysis.findings.study import Findings
-from analysis.report.tables.table import Sheet
+from analysis.report.tables.table import Table
 from analysis.statistics.attribution import interactions, table_of
 from analysis.statistics.searches import winners
 
 
-def attribution(findings: Findings) -> Sheet | None:
+def attribution(findings: Findings) -> Table | None:
     """Return what each switch earns, by every ladder and by Shapley values."""
     if not findings.attributions:
         return None
@@ -33,12 +33,12 @@ def attribution(findings: Findings) -> Sheet | None:
         "alone; the remainder is what the switches earn only together."
     )
     columns = ("Method", "Switch", "n", "Δ, pp", "Interval")
-    return Sheet("What each switch earns", columns, rows, frozenset(columns[2:]), note=note)
+    return Table("What each switch earns", columns, rows, frozenset(columns[2:]), note=note)
 
 
-def interacting(findings: Findings) -> Sheet | None:
+def interacting(findings: Findings) -> Table | None:
     """Return how much the gain of one switch depends on another."""
-    found = interactions(findings.results.trials, findings.results.plan)
+    found = interactions(findings.results.runs, findings.results.plan)
     rows = tuple(
         (
             f"{row['first']} × {row['second']}",
@@ -50,10 +50,10 @@ def interacting(findings: Findings) -> Sheet | None:
     )
     note = "What a switch earns with the other on, less what it earns with it off; all further switches off."
     columns = ("Switches", "n", "Interaction, pp", "Interval")
-    return Sheet("Interactions", columns, rows, frozenset(columns[1:]), note=note)
+    return Table("Interactions", columns, rows, frozenset(columns[1:]), note=note)
 
 
-def audited(findings: Findings) -> Sheet | None:
+def audited(findings: Findings) -> Table | None:
     """Return every statement of the claim with what was found."""
     names = ("statement", "source", "said", "found", "verdict", "evidence")
     if findings.audit.empty:
@@ -62,10 +62,10 @@ def audited(findings: Findings) -> Sheet | None:
         tuple(str(row[name]) or number_format.NOTHING for name in names) for row in findings.audit.to_dict("records")
     )
     columns = ("Statement", "Source", "Said", "Found", "Verdict", "Evidence")
-    return Sheet("The claim, statement by statement", columns, rows, frozenset({"Said", "Found"}))
+    return Table("The claim, statement by statement", columns, rows, frozenset({"Said", "Found"}))
 
 
-def won(findings: Findings) -> Sheet | None:
+def won(findings: Findings) -> Table | None:
     """Return what the winners of the screening kept on fresh seeds."""
     if findings.screening is None:
         return None
@@ -76,10 +76,10 @@ def won(findings: Findings) -> Sheet | None:
             number_format.decimal(row["confirmation"]),
             number_format.points(-row["shrinkage"]),
         )
-        for row in winners(findings.tried, findings.results.trials).to_dict("records")
+        for row in winners(findings.tried, findings.results.runs).to_dict("records")
     )
     columns = ("Arm", "Screening, %", "Fresh seeds, %", "Change, pp")
     note = (
         "Validation accuracy, mean over seeds: on those of the search, which chose the arm, and on those of this study."
     )
-    return Sheet("Winners of the search", columns, rows, frozenset(columns[1:]), note=note)
+    return Table("Winners of the search", columns, rows, frozenset(columns[1:]), note=note)

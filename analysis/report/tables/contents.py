@@ -12,13 +12,13 @@ from analysis.report.tables.argument import attribution, audited, interacting, w
 from analysis.report.tables.frames import arm_table
 from analysis.report.tables.models import differences, models
 from analysis.report.tables.runs import missing, outcomes, stale, troubled
-from analysis.report.tables.table import Sheet
+from analysis.report.tables.table import Table
 from analysis.statistics import Comparison
 
 _SEEDS_ACROSS = 12
 
 
-def sheets(findings: Findings) -> dict[str, Sheet]:
+def text_tables(findings: Findings) -> dict[str, Table]:
     """Return every table that has rows, by name."""
     made = {
         "comparisons": _comparisons(findings),
@@ -37,10 +37,10 @@ def sheets(findings: Findings) -> dict[str, Sheet]:
         "missing": missing(findings),
         "stale": stale(findings.results.stale),
     }
-    return {name: sheet for name, sheet in made.items() if sheet is not None and sheet.rows}
+    return {name: table for name, table in made.items() if table is not None and table.rows}
 
 
-def _comparisons(findings: Findings) -> Sheet:
+def _comparisons(findings: Findings) -> Table:
     numbers = (
         "n",
         "Δ, pp",
@@ -64,7 +64,7 @@ def _comparisons(findings: Findings) -> Sheet:
         "gain above δ "
         "cannot stop, as no reported size applies. Exploratory: where the frozen analysis plan was departed from."
     )
-    return Sheet("All differences", columns, rows, frozenset(numbers), note=note)
+    return Table("All differences", columns, rows, frozenset(numbers), note=note)
 
 
 def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
@@ -87,13 +87,13 @@ def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
     )
 
 
-def _gates(findings: Findings) -> Sheet:
+def _gates(findings: Findings) -> Table:
     rows = tuple((g.question, g.comparison or f"no {g.role} arm", g.state) for g in findings.family.gates)
     note = "A gate is passed where the interval lies above 0; the next counts only then. The claim needs all."
-    return Sheet("Gates", ("Question", "Comparison", "State"), rows, note=note)
+    return Table("Gates", ("Question", "Comparison", "State"), rows, note=note)
 
 
-def _seeds(findings: Findings) -> Sheet:
+def _seeds(findings: Findings) -> Table:
     """Accuracy of every arm by seed, with the primary difference; seeds run across unless they are many."""
     primary, table = findings.primary, arm_table(findings)
     cells = {(row["arm"], row["seed"]): _cell(row) for row in findings.judged.to_dict("records")}
@@ -117,7 +117,7 @@ def _seeds(findings: Findings) -> Sheet:
         rows = [list(column) for column in zip(*rows, strict=True)]
     columns, *body = map(tuple, rows)
     note = "Test accuracy of the selected epoch, %; Δ in pp. Means and SDs leave out failed and pruned runs."
-    return Sheet("Accuracy by seed", columns, tuple(body), frozenset(columns[1:]), note=note)
+    return Table("Accuracy by seed", columns, tuple(body), frozenset(columns[1:]), note=note)
 
 
 def _cell(row: dict[Any, Any]) -> str:
@@ -127,7 +127,7 @@ def _cell(row: dict[Any, Any]) -> str:
     return number_format.percent(row["accuracy"]) + ("" if outcome == "trained" else f" ({outcome})")
 
 
-def _checks(findings: Findings) -> Sheet | None:
+def _checks(findings: Findings) -> Table | None:
     primary = findings.primary
     if primary is None:
         return None
@@ -144,10 +144,10 @@ def _checks(findings: Findings) -> Sheet | None:
     )
     columns = ("Check", "n", "Δ, pp", "Interval", "p", "Would read")
     note = "Printed beside the paired t interval; none of these decides."
-    return Sheet(f"Sensitivity of {primary.name}", columns, rows, frozenset(columns[1:5]), note=note)
+    return Table(f"Sensitivity of {primary.name}", columns, rows, frozenset(columns[1:5]), note=note)
 
 
-def _arms(findings: Findings) -> Sheet:
+def _arms(findings: Findings) -> Table:
     rows = tuple(
         (
             str(row["arm"]),
@@ -162,7 +162,7 @@ def _arms(findings: Findings) -> Sheet:
     columns = ("Arm", "Role", "Runs", "Mean, %", "SD, pp", "Interval, %")
     level = number_format.level(findings.alpha)
     note = f"Test accuracy with the {level} t interval of each arm alone; differences are paired, above."
-    return Sheet("Arms", columns, rows, frozenset(columns[2:]), note=note)
+    return Table("Arms", columns, rows, frozenset(columns[2:]), note=note)
 
 
 def _percent_interval(lower: float, upper: float) -> str:

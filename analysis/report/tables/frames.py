@@ -13,7 +13,7 @@ from analysis.statistics.attribution import table_of as attribution_table
 from analysis.statistics.searches import winners
 
 
-def tables(findings: Findings) -> dict[str, pd.DataFrame]:
+def table_frames(findings: Findings) -> dict[str, pd.DataFrame]:
     """Return every table by the stem of its CSV file."""
     results = findings.results
     return {
@@ -39,11 +39,11 @@ def _further(findings: Findings) -> dict[str, pd.DataFrame]:
         found["audit"] = findings.audit
     if findings.attributions:
         found["attribution"] = attribution_table(findings.attributions)
-        found["interactions"] = interactions(findings.results.trials, findings.results.plan)
+        found["interactions"] = interactions(findings.results.runs, findings.results.plan)
     if findings.photos is not None:
         found["classes"] = findings.photos.classes
     if findings.screening is not None:
-        found["winners"] = winners(findings.tried, findings.results.trials)
+        found["winners"] = winners(findings.tried, findings.results.runs)
     return found
 
 
@@ -88,8 +88,8 @@ def gate_table(findings: Findings) -> pd.DataFrame:
 def arm_table(findings: Findings) -> pd.DataFrame:
     """Return per arm of the plan: role, planned, runs, n, mean, sd and t interval of the test accuracy."""
     plan = findings.results.plan
-    trials = findings.results.trials
-    counted = trials[trials["status"].isin(["finished", "diverged"])]
+    runs = findings.results.runs
+    counted = runs[runs["status"].isin(["finished", "diverged"])]
     found = summarise(counted, ["arm"], alpha=findings.alpha).set_index("arm")
     frame = pd.DataFrame({"arm": [a.name for a in plan.arms], "role": [a.role for a in plan.arms]}, dtype="str")
     frame["planned"] = frame["arm"].map(plan.runs["arm"].value_counts()).fillna(0).astype("int64")
@@ -101,7 +101,7 @@ def arm_table(findings: Findings) -> pd.DataFrame:
 
 
 def _runs(findings: Findings) -> pd.DataFrame:
-    """Return the trials with their outcome."""
+    """Return the runs with their outcome."""
     judged = findings.judged.set_index("run_id")[["lower_bound", "chance", "outcome"]]
-    columns = [column.name for column in frames.TABLES["trials"] if column.name != "traceback"]
-    return findings.results.trials[columns].join(judged, on="run_id")
+    columns = [column.name for column in frames.TABLES["runs"] if column.name != "traceback"]
+    return findings.results.runs[columns].join(judged, on="run_id")

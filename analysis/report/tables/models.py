@@ -6,10 +6,10 @@ import pandas as pd
 
 from analysis import number_format
 from analysis.report.options import written
-from analysis.report.tables.table import Sheet, parsed
+from analysis.report.tables.table import Table, parsed
 
 
-def models(table: pd.DataFrame) -> Sheet:
+def models(table: pd.DataFrame) -> Table:
     """Return size, cost and memory of every arm."""
     columns = (
         "Arm",
@@ -42,10 +42,10 @@ def models(table: pd.DataFrame) -> Sheet:
         "Multiply-adds of one forward pass per image. Degrees of freedom: distinct values that the memory’s "
         "source can hold. Readers and updates: number of layers that read, and of modules that update."
     )
-    return Sheet("Size and cost", columns, rows, frozenset(columns[2:]), note=note)
+    return Table("Size and cost", columns, rows, frozenset(columns[2:]), note=note)
 
 
-def differences(models: pd.DataFrame) -> Sheet:
+def differences(models: pd.DataFrame) -> Table:
     """Return the options in which every arm differs from the baseline."""
     rows = [
         (str(arm), str(item["option"]), written(item["baseline"]), written(item["value"]))
@@ -53,4 +53,4 @@ def differences(models: pd.DataFrame) -> Sheet:
         for item in parsed(text, [])
     ]
     columns = ("Arm", "Option", "Baseline", "This arm")
-    return Sheet("What differs from the baseline", columns, tuple(rows))
+    return Table("What differs from the baseline", columns, tuple(rows))

@@ -8,10 +8,10 @@ import pandas as pd
 
 from analysis import number_format
 from analysis.findings.study import Findings
-from analysis.report.tables.table import Sheet
+from analysis.report.tables.table import Table
 
 
-def outcomes(findings: Findings) -> Sheet:
+def outcomes(findings: Findings) -> Table:
     """Return how many runs of every arm came to what."""
     kinds = ["trained", "at chance", "diverged", "failed", "pruned"]
     absent = findings.results.missing["arm"].value_counts()
@@ -31,17 +31,17 @@ def outcomes(findings: Findings) -> Sheet:
         "exact test compares their share with the baseline’s. Failed, pruned and missing runs leave their "
         "pair incomplete."
     )
-    return Sheet("Outcomes", columns, rows, frozenset(columns[1:]), note=note)
+    return Table("Outcomes", columns, rows, frozenset(columns[1:]), note=note)
 
 
-def troubled(findings: Findings) -> Sheet:
+def troubled(findings: Findings) -> Table:
     """Return every run that failed or did not train, with the reason."""
-    trials = findings.results.trials.merge(findings.judged[["run_id", "outcome", "lower_bound"]], on="run_id")
+    runs = findings.results.runs.merge(findings.judged[["run_id", "outcome", "lower_bound"]], on="run_id")
     rows = tuple(
         (row["arm"], str(row["seed"]), row["outcome"], _reason(row), row["run_id"])
-        for row in trials[trials["outcome"] != "trained"].to_dict("records")
+        for row in runs[runs["outcome"] != "trained"].to_dict("records")
     )
-    return Sheet(
+    return Table(
         "Runs that failed or did not train",
         ("Arm", "Seed", "Outcome", "Reason", "Run"),
         rows,
@@ -58,15 +58,15 @@ def _reason(row: dict[Any, Any]) -> str:
     return number_format.NOTHING
 
 
-def missing(findings: Findings) -> Sheet:
+def missing(findings: Findings) -> Table:
     """Return the planned runs without any row."""
     rows = tuple((r["arm"], str(r["seed"]), r["run_id"]) for r in findings.results.missing.to_dict("records"))
     note = "Planned, without any row: not started yet, or still running."
-    return Sheet("Missing runs", ("Arm", "Seed", "Run"), rows, frozenset({"Seed"}), note=note)
+    return Table("Missing runs", ("Arm", "Seed", "Run"), rows, frozenset({"Seed"}), note=note)
 
 
-def stale(table: pd.DataFrame) -> Sheet:
+def stale(table: pd.DataFrame) -> Table:
     """Return the rows of runs that are not in the plan."""
     rows = tuple((str(r["arm"]), str(r["seed"]), str(r["status"]), r["run_id"]) for r in table.to_dict("records"))
     note = "Rows of runs that are no longer in the plan; nothing above uses them."
-    return Sheet("Stale runs", ("Arm", "Seed", "Status", "Run"), rows, frozenset({"Seed"}), note=note)
+    return Table("Stale runs", ("Arm", "Seed", "Status", "Run"), rows, frozenset({"Seed"}), note=note)

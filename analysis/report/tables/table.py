@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Table:
     """A table of texts.
 
     Attributes

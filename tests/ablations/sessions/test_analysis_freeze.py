@@ -21,7 +21,7 @@ def test_the_plan_is_frozen_before_the_first_run_and_followed(study, tmp_path):
     out = tmp_path / "out"
     run(study(), out)
     results = analysis.load(out)
-    assert (results.trials["started_at"] >= results.frozen.at).all()
+    assert (results.runs["started_at"] >= results.frozen.at).all()
     assert analysis.examine(results).deviations == ()
     assert results.frozen.content["looks"] == [5, 8, 12]
     assert all(abs(level - 0.0213) < 3e-4 for level in results.frozen.content["levels"])

@@ -30,7 +30,7 @@ def lines() -> pd.DataFrame:
     results = SimpleNamespace(
         models=frames.from_arrow(table, records.MODELS),
         plan=SimpleNamespace(arms=planned, looks=Looks((5,)), scope=SimpleNamespace(protocol=protocol(arms))),
-        trials=frames.empty(frames.TABLES["trials"]),
+        runs=frames.empty(frames.TABLES["runs"]),
     )
     return audit(read_claim("stanford_dogs_aim"), results).set_index("statement")
 

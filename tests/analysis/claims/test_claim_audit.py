@@ -15,7 +15,7 @@ from aimlib.errors import ConfigError
 from analysis.claims import read_claim
 from analysis.report import latex
 from analysis.report.content import compose
-from analysis.report.tables.table import Sheet
+from analysis.report.tables.table import Table
 
 AS_RUN = {**SCOPE, "protocol": "as_run"}
 PAIR = [FakeArm("baseline", "baseline", 0.1526), FakeArm("aim", "aim", 0.2)]
@@ -115,7 +115,7 @@ statements:
 
 def test_the_report_shows_the_audit_and_methods_name_what_was_done(make_study):
     document = compose(analysis.examine(analysis.load(make_study())))
-    assert document.sheets["audit"].rows[0][0] == "ResNet50 has about 23.8 M parameters"
+    assert document.tables["audit"].rows[0][0] == "ResNet50 has about 23.8 M parameters"
     text = " ".join(document.methods)
     assert "4 arms (baseline, matched, frozen and aim)" in text
     assert "frozen before the first run" in text
@@ -125,7 +125,7 @@ def test_the_report_shows_the_audit_and_methods_name_what_was_done(make_study):
 
 def test_tables_are_set_by_latex_as_they_are():
     hostile = r"a_b & 50 % {x} \input{y} ^ ~ # $ < > − × Δ" + "\u0007"
-    text = latex.table(Sheet("T_1", ("Name", "n"), ((hostile, "1"),), frozenset({"n"}), note="100 %"), "x")
+    text = latex.table(Table("T_1", ("Name", "n"), ((hostile, "1"),), frozenset({"n"}), note="100 %"), "x")
     assert r"\begin{tabular}{lr}" in text
     assert r"\toprule" in text
     body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]

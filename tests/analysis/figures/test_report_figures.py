@@ -15,7 +15,7 @@ from synthetic_study import ARMS, FakeArm
 import analysis
 from analysis.figures import curves, forest, inline, marks, path, png, slopegraph, strip, svg
 from analysis.figures.canvas import labels
-from analysis.report.figures import plates
+from analysis.report.figures import drawn_figures
 
 LONG = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.17)] + [
     FakeArm(f"a rather long name of a variant, the one with number {i} at its end", "aim", 0.15 + 0.004 * i)
@@ -28,8 +28,8 @@ SWITCHES = [
     FakeArm("control+stem", "other", 0.19, levels={"memory": "0", "stem": "1"}),
     FakeArm("aim", "aim", 0.2, levels={"memory": "1", "stem": "1"}),
 ]
-PLATES = ["forest", "slopegraph", "curves", "strip", "capacity", "path", "by_epoch", "patience", "power", "variance"]
-PLATES += ["classes", "waterfall"]
+FIGURES = ["forest", "slopegraph", "curves", "strip", "capacity", "path", "by_epoch", "patience", "power", "variance"]
+FIGURES += ["classes", "waterfall"]
 STUDIES = {
     "switches": (SWITCHES, {}),
     "two": ([ARMS[0], ARMS[3]], {}),
@@ -48,7 +48,7 @@ def drawn(tmp_path_factory):
         study = FakeStudy(list(arms), list(range(6)), status=dict(status), images=1000)
         directory = write_study(tmp_path_factory.mktemp(name), study, np.random.default_rng(1))
         findings = analysis.examine(analysis.load(directory))
-        found[name] = findings, plates(findings)
+        found[name] = findings, drawn_figures(findings)
     return found
 
 
@@ -71,12 +71,12 @@ def _beyond_limits(axes):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-@pytest.mark.parametrize("plate", PLATES)
-def test_labels_do_not_overlap_and_stay_on_the_sheet(drawn, study, plate):
-    if plate not in drawn[study][1]:
-        assert (plate == "waterfall") == (study != "switches")
+@pytest.mark.parametrize("drawing", FIGURES)
+def test_labels_do_not_overlap_and_stay_on_the_sheet(drawn, study, drawing):
+    if drawing not in drawn[study][1]:
+        assert (drawing == "waterfall") == (study != "switches")
         return
-    figure = drawn[study][1][plate].figure
+    figure = drawn[study][1][drawing].figure
     written = texts(figure)
     page = figure.bbox
     assert all(_on(page, box) for _, box in written)
@@ -95,8 +95,8 @@ def _on(page, box):
 def test_every_arm_is_named_once_per_figure(drawn, study):
     findings, drawings = drawn[study]
     arms = [arm.name for arm in findings.results.plan.arms]
-    for plate, (width, lines) in {"strip": (28, 2), "curves": (30, 1)}.items():
-        written = [text for text, _ in texts(drawings[plate].figure)]
+    for drawing, (width, lines) in {"strip": (28, 2), "curves": (30, 1)}.items():
+        written = [text for text, _ in texts(drawings[drawing].figure)]
         for text in labels(arms, width, lines).values():
             assert written.count(text) == 1
 
@@ -142,8 +142,8 @@ def test_forest_keeps_a_wild_interval_from_squashing_the_others(drawn):
 
 def test_slopegraph_holds_every_accuracy(drawn):
     findings, drawings = drawn["four"]
-    trials = findings.results.trials
-    expected = trials[trials["status"].isin(["finished", "diverged"])]
+    runs = findings.results.runs
+    expected = runs[runs["status"].isin(["finished", "diverged"])]
     assert len(drawings["slopegraph"].summary) == len(expected)
     assert drawings["slopegraph"].summary["accuracy"].max() == pytest.approx(100 * expected["test_accuracy"].max())
     assert "aim is ahead of baseline in" in drawings["slopegraph"].caption
@@ -152,8 +152,8 @@ def test_slopegraph_holds_every_accuracy(drawn):
 def test_curves_average_the_finished_runs(drawn):
     findings, drawings = drawn["four"]
     summary = drawings["curves"].summary
-    trials, epochs = findings.results.trials, findings.results.epochs
-    finished = trials.loc[(trials["arm"] == "aim") & (trials["status"] == "finished"), "run_id"]
+    runs, epochs = findings.results.runs, findings.results.epochs
+    finished = runs.loc[(runs["arm"] == "aim") & (runs["status"] == "finished"), "run_id"]
     expected = 100 * epochs[epochs["run_id"].isin(finished)].groupby("epoch")["test_accuracy"].mean()
     found = summary.query("panel == 'test' and kind == 'mean' and arm == 'aim'").set_index("epoch")
     np.testing.assert_allclose(found["accuracy"], expected)
@@ -163,12 +163,10 @@ def test_curves_average_the_finished_runs(drawn):
 
 
 def test_curves_average_only_epochs_that_all_reached():
-    trials = pd.DataFrame(
-        {"run_id": ["a", "b"], "status": "finished", "selected_epoch": pd.array([2, 3], dtype="Int64")}
-    )
+    runs = pd.DataFrame({"run_id": ["a", "b"], "status": "finished", "selected_epoch": pd.array([2, 3], dtype="Int64")})
     rows = [("a", e) for e in (1, 2)] + [("b", e) for e in (1, 2, 3)]
     epochs = pd.DataFrame(rows, columns=["run_id", "epoch"]).assign(arm="x", validation_accuracy=0.5, test_accuracy=0.4)
-    summary = curves.summarise(trials, epochs, ["x"])
+    summary = curves.summarise(runs, epochs, ["x"])
     assert summary.query("kind == 'mean' and panel == 'test'")["epoch"].tolist() == [1, 2]
     assert summary.query("kind == 'selected' and panel == 'test'")["epoch"].tolist() == [2, 3]
     assert "epochs, 2 to 3" in curves.caption(summary)
@@ -187,10 +185,10 @@ def test_strip_counts_every_planned_run(drawn):
 
 def test_summaries_of_nothing_have_the_same_columns(drawn):
     findings = drawn["two"][0]
-    trials, epochs = findings.results.trials, findings.results.epochs
+    runs, epochs = findings.results.runs, findings.results.epochs
     for some, none in (
-        (slopegraph.summarise(trials, ["baseline", "aim"]), slopegraph.summarise(trials.iloc[:0], ["aim"])),
-        (curves.summarise(trials, epochs, ["aim"]), curves.summarise(trials.iloc[:0], epochs.iloc[:0], ["aim"])),
+        (slopegraph.summarise(runs, ["baseline", "aim"]), slopegraph.summarise(runs.iloc[:0], ["aim"])),
+        (curves.summarise(runs, epochs, ["aim"]), curves.summarise(runs.iloc[:0], epochs.iloc[:0], ["aim"])),
         (forest.summarise(findings.family.comparisons), forest.summarise(())),
         (
             strip.summarise(findings.judged, findings.results.missing, ["baseline", "aim"]),
@@ -198,7 +196,7 @@ def test_summaries_of_nothing_have_the_same_columns(drawn):
         ),
     ):
         pd.testing.assert_series_equal(some.dtypes, none.dtypes)
-    assert slopegraph.caption(slopegraph.summarise(trials.iloc[:0], []), "a", "b") == "No run has an accuracy yet."
+    assert slopegraph.caption(slopegraph.summarise(runs.iloc[:0], []), "a", "b") == "No run has an accuracy yet."
     assert "no two arms" in forest.caption([])
 
 
@@ -251,7 +249,7 @@ def test_hostile_names_are_drawn_and_not_interpreted(drawn):
 def test_wide_intervals_do_not_dwarf_the_curves(make_study):
     results = analysis.load(make_study(seeds=3, spread=0.05))
     arms = [arm.name for arm in results.plan.arms]
-    summary = curves.summarise(results.trials, results.epochs, arms)
+    summary = curves.summarise(results.runs, results.epochs, arms)
     assert summary["lower"].min() < summary["accuracy"].min() - 2
     axes = curves.draw(summary, marks(arms)).axes[0]
     low, high = axes.get_ylim()
@@ -273,5 +271,5 @@ def test_an_interval_that_is_read_is_drawn_whole(looks):
         }
     )
     low, high = path.draw(summary, next(iter(marks(["aim"]).values())), 1.0).axes[0].get_ylim()
-    assert low > -11.7, "that of two pairs does not decide how the sheet is divided"
+    assert low > -11.7, "that of two pairs does not decide how the figure is divided"
     assert all(low < row.lower and row.upper < high for row in summary.itertuples() if row.look)

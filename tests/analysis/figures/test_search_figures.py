@@ -13,7 +13,7 @@ from analysis.figures import budget, curves
 from analysis.findings.searches import RANKING, RANKING_COLUMNS
 from analysis.report.content import compose
 from analysis.report.tables.columns import explained
-from analysis.report.tables.frames import tables
+from analysis.report.tables.frames import table_frames
 from analysis.statistics.searches import expected_best
 
 TRIALS = [FakeArm(f"trial_{i:04d}", "other", 0.14 + 0.004 * i) for i in range(12)]
@@ -38,15 +38,15 @@ def confirmed(tmp_path_factory):
 def test_the_report_shows_what_the_search_found(confirmed):
     document = compose(confirmed)
     section = next(section for section in document.sections if section.name == "search")
-    assert section.plates == ("budget", "winners")
-    assert len(document.sheets["winners"].rows) == 3
-    budget = document.plates["budget"].summary
+    assert section.figures == ("budget", "winners")
+    assert len(document.tables["winners"].rows) == 3
+    budget = document.figures["budget"].summary
     assert budget["trials"].tolist() == list(range(1, 13))
-    best = confirmed.screening.trials.groupby("arm")["validation_accuracy"].mean().max()
+    best = confirmed.screening.runs.groupby("arm")["validation_accuracy"].mean().max()
     assert budget["expected"].iloc[-1] == pytest.approx(100 * best)
     assert "Tang et al., 2020" in " ".join(document.methods)
-    for name in section.plates:
-        figure = document.plates[name].figure
+    for name in section.figures:
+        figure = document.figures[name].figure
         boxes = [box for _, box in texts(figure) if box.width]
         assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 + 1 for box in boxes), name
 
@@ -60,7 +60,7 @@ def test_a_study_without_a_screening_has_no_such_section(make_study):
 def test_every_column_of_every_table_is_explained(confirmed, make_study):
     switches = analysis.examine(analysis.load(make_study(SWITCHES)))
     for findings in (confirmed, switches):
-        found = explained(tables(findings))
+        found = explained(table_frames(findings))
         assert (found["meaning"].str.len() > 0).all()
     assert {"attribution", "interactions", "classes", "audit"} <= set(found["table"])
     with pytest.raises(KeyError):
@@ -77,7 +77,7 @@ STOPPED = {(f"{arm}_{i:04d}", seed): "pruned" for arm in RATES for i in (0, 1) f
 def ranking_of(screened: analysis.Results) -> pd.DataFrame:
     """Return the ranking that `ablate run` would have written: in each arm the last trial is the best."""
     rows = []
-    means = screened.trials.groupby("arm")["validation_accuracy"].mean()
+    means = screened.runs.groupby("arm")["validation_accuracy"].mean()
     for trial, mean in means.items():
         arm, number = str(trial).split("_")
         stopped = number in ("0000", "0001")
@@ -104,26 +104,26 @@ def tuned(tmp_path_factory):
 
 
 def test_winners_are_found_under_the_names_they_were_confirmed_as(tuned):
-    table = compose(tuned).plates["winners"].summary.set_index("arm")
+    table = compose(tuned).figures["winners"].summary.set_index("arm")
     assert set(table.index) == {"baseline", "aim", "baseline_0004", "aim_0004"}
-    screened = tuned.screening.trials.groupby("arm")["validation_accuracy"].mean()
+    screened = tuned.screening.runs.groupby("arm")["validation_accuracy"].mean()
     for arm in RATES:
         assert table.loc[arm, "screening"] == pytest.approx(100 * screened[f"{arm}_0005"])
-    confirmed = tuned.results.trials.groupby("arm")["validation_accuracy"].mean()
+    confirmed = tuned.results.runs.groupby("arm")["validation_accuracy"].mean()
     assert table.loc["aim", "confirmation"] == pytest.approx(100 * confirmed["aim"])
 
 
 def test_each_arm_has_its_own_expected_best_and_stopped_trials_count_with_what_they_reached(tuned):
-    plate = compose(tuned).plates["budget"]
-    screened = tuned.screening.trials.groupby("arm")["validation_accuracy"].mean()
+    drawing = compose(tuned).figures["budget"]
+    screened = tuned.screening.runs.groupby("arm")["validation_accuracy"].mean()
     for arm in RATES:
-        own = plate.summary[plate.summary["searched"] == arm]
+        own = drawing.summary[drawing.summary["searched"] == arm]
         values = 100 * screened[screened.index.str.startswith(arm)]
         np.testing.assert_allclose(own["expected"], expected_best(values))
         assert own["stopped"].tolist() == [2] * 6
-    assert "4 trials of them were stopped early and count with what had been reached: a lower bound" in plate.caption
-    assert "arms are to be compared at equal numbers of trials" in plate.caption
-    labelled = [text for text, _ in texts(plate.figure)]
+    assert "4 trials of them were stopped early and count with what had been reached: a lower bound" in drawing.caption
+    assert "arms are to be compared at equal numbers of trials" in drawing.caption
+    labelled = [text for text, _ in texts(drawing.figure)]
     assert {"baseline", "aim"} <= set(labelled)
 
 
@@ -142,9 +142,9 @@ def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study
     without = analysis.examine(analysis.load(make_study([*ARMS])))
     assert found["mixed"].headline == without.headline
     names = [c.name for c in without.family.comparisons]
-    table = tables(found["mixed"])["comparisons"].set_index("comparison")
-    pd.testing.assert_frame_equal(table.loc[names], tables(without)["comparisons"].set_index("comparison"))
-    arms = tables(found["mixed"])["arms"].set_index("arm")
+    table = table_frames(found["mixed"])["comparisons"].set_index("comparison")
+    pd.testing.assert_frame_equal(table.loc[names], table_frames(without)["comparisons"].set_index("comparison"))
+    arms = table_frames(found["mixed"])["arms"].set_index("arm")
     assert arms.loc["cut", "n"] == 0
     assert np.isnan(arms.loc["cut", "mean"])
     assert arms.loc["half", "n"] == 5
@@ -153,18 +153,18 @@ def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study
     assert counted.loc["half", "pruned"] == 1
     assert counted.loc["cut", "judged"] == 0
     results = found["mixed"].results
-    drawn = curves.summarise(results.trials, results.epochs, [arm.name for arm in results.plan.arms])
+    drawn = curves.summarise(results.runs, results.epochs, [arm.name for arm in results.plan.arms])
     assert set(drawn.loc[drawn["arm"] == "cut", "kind"]) == {"run"}, "neither a mean nor a reported epoch"
     mean = drawn[(drawn["arm"] == "half") & (drawn["kind"] == "mean")]
     assert mean["n"].unique().tolist() == [5]
-    summary = analysis.summarise(results.trials, by=["arm"]).set_index("arm")
+    summary = analysis.summarise(results.runs, by=["arm"]).set_index("arm")
     assert summary.loc["cut", "n"] == 0
     assert summary.loc["half", "n"] == 5
     assert summary.loc["half", "runs"] == 6
-    by_status = analysis.summarise(results.trials, by=["arm", "status"])
+    by_status = analysis.summarise(results.runs, by=["arm", "status"])
     assert by_status.set_index(["arm", "status"]).loc[("cut", "pruned"), "n"] == 6
     document = compose(found["mixed"])
-    assert "pruned" in str(document.sheets["outcomes"])
+    assert "pruned" in str(document.tables["outcomes"])
 
 
 def test_an_arm_looks_in_the_search_as_it_looks_everywhere():

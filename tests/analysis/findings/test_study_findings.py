@@ -31,8 +31,8 @@ def test_a_gain_of_the_reported_size_holds(make_study):
 
 def test_the_interval_is_the_paired_t_of_the_table(make_study):
     findings = examine(make_study())
-    trials = findings.results.trials.pivot_table(index="seed", columns="arm", values="test_accuracy")
-    test = stats.ttest_rel(trials["aim"], trials["baseline"])
+    runs = findings.results.runs.pivot_table(index="seed", columns="arm", values="test_accuracy")
+    test = stats.ttest_rel(runs["aim"], runs["baseline"])
     low, high = test.confidence_interval()
     row = comparison_table(findings.family.comparisons).iloc[0]
     np.testing.assert_allclose([row["lower"], row["upper"], row["p"]], [100 * low, 100 * high, test.pvalue])
@@ -105,7 +105,7 @@ def test_a_baseline_that_does_not_train_withholds_every_verdict(make_study):
 
 
 def test_chance_is_judged_by_the_exact_bound():
-    trials = pd.DataFrame(
+    runs = pd.DataFrame(
         {
             "run_id": list("abcde"),
             "arm": ["x"] * 5,
@@ -116,10 +116,10 @@ def test_chance_is_judged_by_the_exact_bound():
             "test_images": pd.array([360, 360, 360, pd.NA, 360], dtype="Int64"),
         }
     )
-    before = trials.copy(deep=True)
-    judged = outcomes(trials)
+    before = runs.copy(deep=True)
+    judged = outcomes(runs)
     assert list(judged["outcome"]) == ["at chance", "trained", "diverged", "failed", "pruned"]
-    pd.testing.assert_frame_equal(trials, before)
+    pd.testing.assert_frame_equal(runs, before)
     table = failure_table(judged, ["x", "y"])
     assert table.set_index("arm").loc["x", ["trained", "at chance", "not_trained", "judged"]].tolist() == [1, 1, 2, 3]
     assert table.set_index("arm").loc["y", "judged"] == 0
@@ -182,9 +182,9 @@ def test_what_is_compared_with_what(make_study):
 def test_studies_without_a_pair_to_compare_say_so(make_study):
     alone = examine(make_study([FakeArm("baseline", "baseline", 0.15)]))
     assert alone.family.comparisons == ()
-    assert alone.headline == "No verdict: the study has no arm with the role aim."
+    assert alone.headline == "No verdict: the study has no arm with the role treatment."
     other = examine(make_study([FakeArm("x"), FakeArm("y")]))
-    assert "baseline or aim" in other.headline
+    assert "baseline or treatment" in other.headline
     nothing = {(arm.name, seed): "missing" for arm in ARMS for seed in range(2)}
     assert (
         examine(make_study(seeds=2, status=nothing)).headline
@@ -202,7 +202,7 @@ def test_the_last_epoch_is_a_check_and_nothing_more(make_study):
     )
     before = epochs.copy(deep=True)
     changed = analysis.examine(
-        analysis.Results(directory, results.plan, results.trials, epochs, results.stale, results.missing)
+        analysis.Results(directory, results.plan, results.runs, epochs, results.stale, results.missing)
     )
     rows = changed.primary.checks.set_index("check")
     assert rows.loc["last epoch instead of the selected one", "mean"] == pytest.approx(0, abs=1e-9)
@@ -212,7 +212,7 @@ def test_the_last_epoch_is_a_check_and_nothing_more(make_study):
 
 def test_findings_leave_the_results_alone(make_study):
     results = analysis.load(make_study(status={("aim", 1): "diverged", ("frozen", 0): "failed"}))
-    trials, epochs = results.trials.copy(deep=True), results.epochs.copy(deep=True)
+    runs, epochs = results.runs.copy(deep=True), results.epochs.copy(deep=True)
     analysis.examine(results)
-    pd.testing.assert_frame_equal(results.trials, trials)
+    pd.testing.assert_frame_equal(results.runs, runs)
     pd.testing.assert_frame_equal(results.epochs, epochs)

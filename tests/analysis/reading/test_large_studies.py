@@ -13,7 +13,7 @@ import analysis
 from aimlib import records
 from analysis.figures import curves, marks, png
 from analysis.reading.files import read_batches
-from analysis.report.figures import plates
+from analysis.report.figures import drawn_figures
 from analysis.statistics.interval import t_interval
 from analysis.statistics.paired import complete, paired_differences, pairing
 from analysis.statistics.seeds_needed import CAP, seeds_needed
@@ -35,7 +35,7 @@ def of_many_arms(tmp_path_factory):
 
 
 def test_figures_of_many_arms_show_the_gates_and_both_ends(of_many_arms):
-    drawn = plates(of_many_arms)
+    drawn = drawn_figures(of_many_arms)
     forest = drawn["forest"].summary
     shown = {*forest["treatment"], *forest["control"]}
     assert {"baseline", "aim", "frozen", "variant 00", "variant 01", "variant 67", "variant 68"} <= shown
@@ -59,24 +59,24 @@ def test_tables_of_many_arms_leave_nothing_out(of_many_arms):
 
 
 def test_figures_of_few_arms_say_nothing_of_it(make_study):
-    drawn = plates(analysis.examine(analysis.load(make_study())))
-    assert not [name for name, plate in drawn.items() if "Shown are" in plate.caption]
+    drawn = drawn_figures(analysis.examine(analysis.load(make_study())))
+    assert not [name for name, drawing in drawn.items() if "Shown are" in drawing.caption]
 
 
 def test_curves_of_many_runs_are_bands():
     rng = np.random.default_rng(0)
-    trials = pd.DataFrame(
+    runs = pd.DataFrame(
         {
             "run_id": [f"{n:03}" for n in range(401)],
             "status": "finished",
             "selected_epoch": pd.array([2] * 401, "Int64"),
         }
     )
-    epochs = trials[["run_id"]].merge(pd.DataFrame({"epoch": [1, 2]}), how="cross").assign(arm="x")
+    epochs = runs[["run_id"]].merge(pd.DataFrame({"epoch": [1, 2]}), how="cross").assign(arm="x")
     epochs["test_accuracy"] = epochs["validation_accuracy"] = rng.random(len(epochs))
-    few = curves.summarise(trials[:400], epochs[:800], ["x"])
+    few = curves.summarise(runs[:400], epochs[:800], ["x"])
     assert set(few["kind"]) == {"run", "mean", "selected"}
-    many = curves.summarise(trials, epochs, ["x"])
+    many = curves.summarise(runs, epochs, ["x"])
     assert set(many["kind"]) == {"spread", "mean"}
     band = many.query("kind == 'spread' and panel == 'test'").set_index("epoch")
     at_two = 100 * epochs.loc[epochs["epoch"] == 2, "test_accuracy"]
@@ -90,19 +90,19 @@ def test_curves_of_many_runs_are_bands():
 
 def test_pairing_finds_the_pairs_of_paired_differences():
     rng = np.random.default_rng(0)
-    trials = pd.DataFrame(
+    runs = pd.DataFrame(
         {
             "arm": rng.permutation(["a"] * 12 + ["b"] * 12 + ["c"] * 12),
             "status": rng.choice(["finished", "diverged", "failed", "pruned"], 36),
             "test_accuracy": rng.random(36),
         }
     )
-    trials["seed"] = trials.groupby("arm").cumcount().map(dict(enumerate(rng.permutation(12))))
-    first, second = pairing(trials, "a", "b")
-    values = trials["test_accuracy"].to_numpy()
-    found = complete(paired_differences(trials, "a", "b"))
+    runs["seed"] = runs.groupby("arm").cumcount().map(dict(enumerate(rng.permutation(12))))
+    first, second = pairing(runs, "a", "b")
+    values = runs["test_accuracy"].to_numpy()
+    found = complete(paired_differences(runs, "a", "b"))
     assert (100 * (values[first] - values[second])).tolist() == found["difference"].tolist()
-    assert trials["seed"].to_numpy()[first].tolist() == found["seed"].tolist()
+    assert runs["seed"].to_numpy()[first].tolist() == found["seed"].tolist()
 
 
 def test_seeds_needed_is_the_first_number_with_which_the_table_stops():

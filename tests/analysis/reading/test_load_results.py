@@ -25,12 +25,12 @@ def make_study(make_study):
     return functools.partial(make_study, compacted=False)
 
 
-def test_trials_follow_the_plan(make_study):
+def test_runs_follow_the_plan(make_study):
     results = analysis.load(make_study(seeds=3))
-    assert list(results.trials) == [column.name for column in frames.TABLES["trials"]]
-    assert list(results.trials["arm"]) == [arm.name for arm in ARMS for _ in range(3)]
-    assert list(results.trials["seed"]) == [0, 1, 2] * 4
-    assert list(results.trials["role"].unique()) == ["baseline", "matched", "frozen", "aim"]
+    assert list(results.runs) == [column.name for column in frames.TABLES["runs"]]
+    assert list(results.runs["arm"]) == [arm.name for arm in ARMS for _ in range(3)]
+    assert list(results.runs["seed"]) == [0, 1, 2] * 4
+    assert list(results.runs["role"].unique()) == ["baseline", "matched", "frozen", "treatment"]
     assert results.missing.empty
     assert results.stale.empty
     assert results.plan.scope.backbone == "resnet50"
@@ -38,7 +38,7 @@ def test_trials_follow_the_plan(make_study):
 
 def test_segments_and_run_files_give_the_same_frames(make_study):
     loose, packed = (analysis.load(make_study(seeds=2, compacted=compacted)) for compacted in (False, True))
-    pd.testing.assert_frame_equal(loose.trials, packed.trials)
+    pd.testing.assert_frame_equal(loose.runs, packed.runs)
     pd.testing.assert_frame_equal(loose.epochs, packed.epochs)
     pd.testing.assert_frame_equal(loose.predictions, packed.predictions)
 
@@ -51,7 +51,7 @@ def test_a_row_in_a_segment_and_in_a_file_is_one_row_and_the_segment_wins(make_s
     other = row.set_column(position, row.schema.field(position), [["elsewhere"]])
     records.write_table(other, directory / records.RUNS / f"{run_id(0, 0)}.parquet")
     results = analysis.load(directory)
-    assert list(results.trials["host"]) == ["node1", "node1"]
+    assert list(results.runs["host"]) == ["node1", "node1"]
     assert len(results.epochs) == 12
     assert len(results.predictions) == 2 * 400
 
@@ -72,7 +72,7 @@ def test_a_run_file_that_vanishes_while_reading_is_found_in_its_segment(make_stu
 
     monkeypatch.setattr(files, "_THREADS", 1)
     monkeypatch.setattr(files, "read_table", compact_then_read)
-    assert list(analysis.load(directory).trials["seed"]) == [0, 1, 2, 3]
+    assert list(analysis.load(directory).runs["seed"]) == [0, 1, 2, 3]
 
 
 def test_files_that_keep_vanishing_end_in_an_error(tmp_path):
@@ -95,10 +95,10 @@ def test_the_last_failure_stands_for_a_run_that_never_settled(make_study):
     records.write_table(later, directory / records.FAILURES / f"{run_id(0, 1)}.010.parquet")
     # A failure of a run that settled later does not count.
     shutil.copy(first, directory / records.FAILURES / f"{run_id(0, 0)}.000.parquet")
-    trials = analysis.load(directory).trials
-    assert list(trials["status"]) == ["finished", "failed"]
-    assert trials["reason"].iloc[1] == "disk full"
-    assert np.isnan(trials["test_accuracy"].iloc[1])
+    runs = analysis.load(directory).runs
+    assert list(runs["status"]) == ["finished", "failed"]
+    assert runs["reason"].iloc[1] == "disk full"
+    assert np.isnan(runs["test_accuracy"].iloc[1])
 
 
 def test_missing_and_stale_runs_are_told_apart(make_study):
@@ -109,42 +109,42 @@ def test_missing_and_stale_runs_are_told_apart(make_study):
     results = analysis.load(directory)
     assert results.missing.to_dict("records") == [{"run_id": run_id(1, 2), "arm": "matched", "seed": 2}]
     assert list(results.stale["run_id"]) == [run_id(0, 0)]
-    assert len(results.trials) == 4
-    assert set(results.epochs["run_id"]) == set(results.trials["run_id"])
+    assert len(results.runs) == 4
+    assert set(results.epochs["run_id"]) == set(results.runs["run_id"])
 
 
 def test_the_plan_decides_arm_and_seed(make_study):
     directory = make_study(arms=ARMS[:1], seeds=1)
     text = (directory / "study.json").read_text().replace('"baseline"', '"renamed"').replace('"seed": 0', '"seed": 77')
     (directory / "study.json").write_text(text.replace('"role": "renamed"', '"role": "baseline"'))
-    trials = analysis.load(directory).trials
-    assert (trials["arm"].iloc[0], trials["seed"].iloc[0]) == ("renamed", 77)
+    runs = analysis.load(directory).runs
+    assert (runs["arm"].iloc[0], runs["seed"].iloc[0]) == ("renamed", 77)
 
 
 def test_dtypes_do_not_depend_on_the_rows(make_study):
     full = analysis.load(make_study(seeds=2))
     nothing = {(arm.name, seed): "missing" for arm in ARMS for seed in range(2)}
     empty = analysis.load(make_study(seeds=2, status=nothing, models=False, write_images=False))
-    for table in ("trials", "epochs", "predictions", "models", "images", "stale", "missing"):
+    for table in ("runs", "epochs", "predictions", "models", "images", "stale", "missing"):
         ours, theirs = getattr(empty, table), getattr(full, table)
         assert list(ours) == list(theirs) == [column.name for column in frames.TABLES[table]]
         pd.testing.assert_series_equal(ours.dtypes, theirs.dtypes)
     assert len(empty.missing) == 8
 
 
-def test_epochs_are_long_and_agree_with_the_trials(make_study):
+def test_epochs_are_long_and_agree_with_the_runs(make_study):
     results = analysis.load(make_study(seeds=2, status={("aim", 1): "diverged"}, epochs=6))
     counts = results.epochs.groupby("run_id").size()
-    expected = results.trials.set_index("run_id")["epochs_run"]
+    expected = results.runs.set_index("run_id")["epochs_run"]
     assert (counts.sort_index() == expected.sort_index()).all()
     last = results.epochs.groupby("run_id")["test_accuracy"].last()
-    np.testing.assert_allclose(last.sort_index(), results.trials.set_index("run_id")["test_accuracy"].sort_index())
+    np.testing.assert_allclose(last.sort_index(), results.runs.set_index("run_id")["test_accuracy"].sort_index())
 
 
 def test_predictions_reproduce_every_accuracy(make_study):
     results = analysis.load(make_study(seeds=2, status={("frozen", 0): "failed", ("aim", 1): "diverged"}))
     accuracy = results.predictions.groupby("run_id")["correct"].mean()
-    settled = results.trials[results.trials["status"] != "failed"].set_index("run_id")
+    settled = results.runs[results.runs["status"] != "failed"].set_index("run_id")
     np.testing.assert_allclose(accuracy.sort_index(), settled["test_accuracy"].sort_index())
     every = results.predictions_at("all")
     by_epoch = every.groupby(["run_id", "epoch"])["correct"].mean()
@@ -238,7 +238,7 @@ def test_a_new_study_has_only_a_plan(make_study):
     for name in ("runs", "failures", "segments", "images"):
         shutil.rmtree(directory / name)
     results = analysis.load(str(directory))
-    assert results.trials.empty
+    assert results.runs.empty
     assert len(results.missing) == 2
     assert results.predictions.empty
 

@@ -17,14 +17,14 @@ PAGE = Path(__file__).parents[3] / "docs" / "query.md"
 def test_several_studies_have_their_directory_in_front(make_study, tmp_path):
     first, second = make_study(seeds=2), make_study([FakeArm("x")], seeds=3)
     studies = analysis.load([first, second])
-    assert studies.trials.columns[0] == "directory"
-    assert studies.trials.groupby("directory", sort=False).size().tolist() == [8, 3]
+    assert studies.runs.columns[0] == "directory"
+    assert studies.runs.groupby("directory", sort=False).size().tolist() == [8, 3]
     assert set(studies.results) == {str(first), str(second)}
     assert len(studies.epochs) == 6 * 11
     (tmp_path / "no_study").mkdir()
     again = analysis.load(sorted(tmp_path.glob("*")))
-    assert len(again.trials) == 11
-    assert (again.trials.dtypes == studies.trials.dtypes).all()
+    assert len(again.runs) == 11
+    assert (again.runs.dtypes == studies.runs.dtypes).all()
 
 
 def test_no_study_among_several_is_an_error(tmp_path):
@@ -43,4 +43,4 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
     scope: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), scope)
-    assert len(scope["studies"].trials) == 48
+    assert len(scope["studies"].runs) == 48

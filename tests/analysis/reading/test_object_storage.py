@@ -32,7 +32,7 @@ def test_both_give_the_same_frames(make_study, remote: str, compacted: bool) -> 
     )
     copy(directory, remote)
     here, there = analysis.load(directory), analysis.load(remote)
-    for name in ("trials", "epochs", "predictions", "models", "images", "missing", "stale"):
+    for name in ("runs", "epochs", "predictions", "models", "images", "missing", "stale"):
         pd.testing.assert_frame_equal(getattr(there, name), getattr(here, name))
         assert name in {"stale"} or len(getattr(there, name)), name
     assert there.frozen == here.frozen
@@ -40,7 +40,7 @@ def test_both_give_the_same_frames(make_study, remote: str, compacted: bool) -> 
     assert str(there.directory) == remote
     assert analysis.examine(there).headline == analysis.examine(here).headline
     several = analysis.load([remote, directory, remote + "-that-is-not-there"])
-    assert set(several.trials["directory"]) == {remote, str(directory)}
+    assert set(several.runs["directory"]) == {remote, str(directory)}
 
 
 def test_the_report_goes_into_a_folder_of_this_machine(make_study, remote: str, tmp_path: Path, monkeypatch) -> None:
@@ -53,7 +53,7 @@ def test_the_report_goes_into_a_folder_of_this_machine(make_study, remote: str, 
 
 def test_the_command_line_takes_a_url(make_study, remote: str, tmp_path: Path) -> None:
     copy(make_study(seeds=5, arms=ARMS[:2]), remote)
-    table = tmp_path / "trials.csv"
+    table = tmp_path / "runs.csv"
     for arguments in (["status", remote], ["results", remote, "--csv", str(table)]):
         ended = CliRunner().invoke(app, arguments)
         assert ended.exit_code == 0, ended.output
@@ -66,7 +66,7 @@ def test_large_objects_are_read_by_ranges(make_study, remote: str, monkeypatch) 
     directory = make_study(seeds=5)
     copy(directory, remote)
     monkeypatch.setattr(paths, "_WHOLE", 1000)
-    pd.testing.assert_frame_equal(analysis.load(remote).trials, analysis.load(directory).trials)
+    pd.testing.assert_frame_equal(analysis.load(remote).runs, analysis.load(directory).runs)
 
 
 def test_odd_names_in_a_listing_are_no_files(make_study, remote: str, monkeypatch) -> None:
@@ -86,7 +86,7 @@ def test_odd_names_in_a_listing_are_no_files(make_study, remote: str, monkeypatc
 
     monkeypatch.setattr(object_store, "_call", odd)
     assert {path.name for path in (place(remote) / "images").iterdir()} == {"fingerprint0.parquet"}
-    assert len(analysis.load(remote).trials) == len(analysis.load(directory).trials)
+    assert len(analysis.load(remote).runs) == len(analysis.load(directory).runs)
 
 
 def test_what_is_wrong_is_said_with_the_url(make_study, remote: str) -> None:

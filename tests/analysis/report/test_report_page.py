@@ -212,7 +212,7 @@ def test_out_of_scope_is_said_first(make_study):
     document = compose(analysis.examine(analysis.load(directory)))
     assert document.headline.startswith("Proxy: does not test the claim. aim scores")
     assert document.cautions[0] == "Outside the scope of the claim: data set digits, not stanford_dogs."
-    assert (document.plates["curves"].summary["kind"] != "reported").all()
+    assert (document.figures["curves"].summary["kind"] != "reported").all()
     assert document.tone == "open"
 
 
@@ -224,7 +224,7 @@ def test_reports_of_little(make_study, what):
         expected = "No run has a result yet, of 8 planned: nothing can be said."
     elif what == "one arm":
         directory = make_study([ARMS[0]], seeds=1)
-        expected = "No verdict: the study has no arm with the role aim."
+        expected = "No verdict: the study has no arm with the role treatment."
     else:
         directory = make_study(seeds=2, status={(arm.name, seed): "failed" for arm in ARMS for seed in range(2)})
         expected = "No run has a result yet, of 8 planned: nothing can be said."

@@ -27,7 +27,7 @@ def test_a_trivial_gain_is_no_cause_worth_the_name(make_study):
     assert any("a trivial one: aim − baseline lies below δ" in remark for remark in compose(findings).remarks)
 
 
-def test_an_arm_with_the_role_aim_is_the_aim_arm_whatever_it_starts_from(make_study):
+def test_the_role_makes_an_arm_the_treatment_whatever_it_starts_from(make_study):
     arms = [FakeArm("baseline", "baseline"), FakeArm("small", "other"), FakeArm("big", "aim", 0.2, of="small")]
     findings = examine(make_study(arms))
     assert findings.primary.name == "big − baseline"
@@ -36,13 +36,13 @@ def test_an_arm_with_the_role_aim_is_the_aim_arm_whatever_it_starts_from(make_st
 def test_an_oracle_is_named_in_the_headline(make_study):
     results = analysis.load(make_study())
     assert "Oracle" not in analysis.examine(results).headline
-    marked = dataclasses.replace(results, trials=results.trials.assign(selection_oracle=True))
+    marked = dataclasses.replace(results, runs=results.runs.assign(selection_oracle=True))
     assert analysis.examine(marked).headline.endswith("Oracle: the epochs were chosen on test data.")
 
 
 def test_unlike_machines_are_named(make_study):
     results = analysis.load(make_study())
-    threads = results.trials["threads"].where(results.trials["seed"] > 0, 2)
-    mixed = dataclasses.replace(results, trials=results.trials.assign(threads=threads))
+    threads = results.runs["threads"].where(results.runs["seed"] > 0, 2)
+    mixed = dataclasses.replace(results, runs=results.runs.assign(threads=threads))
     cautions = compose(analysis.examine(mixed)).cautions
     assert any("unlike devices or numbers of threads" in caution and "2 threads" in caution for caution in cautions)

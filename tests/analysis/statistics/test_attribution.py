@@ -44,7 +44,7 @@ def ladder_only(on: frozenset[str]) -> bool:
 def loaded(make_study):
     def load(**options):
         results = analysis.load(make_study(images=10_000, seeds=len(SEEDS), **options))
-        return results.trials, results.plan
+        return results.runs, results.plan
 
     return load
 
@@ -77,14 +77,14 @@ def test_shapley_shares_the_synergy_and_adds_up(loaded):
 def test_shapley_is_the_mean_over_all_orders_seed_by_seed(loaded):
     rng = np.random.default_rng(4)
     drawn = [replace(arm, accuracies=rng.uniform(0.1, 0.3, len(SEEDS)).round(4).tolist()) for arm in arms()]
-    trials, plan = loaded(arms=drawn)
-    wide = trials.pivot(index="seed", columns="arm", values="test_accuracy").astype("float64") * 100
+    runs, plan = loaded(arms=drawn)
+    wide = runs.pivot(index="seed", columns="arm", values="test_accuracy").astype("float64") * 100
 
     def at(on):
         return wide["+".join(sorted(on)) or "none"]
 
     orders = list(permutations(SWITCHES))
-    for part in attributions(trials, plan)[0].parts:
+    for part in attributions(runs, plan)[0].parts:
         gains = [at(order[: order.index(part.switch) + 1]) - at(order[: order.index(part.switch)]) for order in orders]
         earned = sum(gains) / len(orders)
         assert part.interval.mean == pytest.approx(earned.mean())

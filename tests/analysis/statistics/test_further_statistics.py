@@ -97,7 +97,7 @@ def test_patience_is_counted_as_keras_counts(accuracies, patience, expected):
 
 
 def test_replay_reports_the_best_epoch_before_the_stop_and_leaves_stopped_runs_out():
-    trials = pd.DataFrame(
+    runs = pd.DataFrame(
         {
             "run_id": ["a", "b"],
             "arm": "x",
@@ -116,7 +116,7 @@ def test_replay_reports_the_best_epoch_before_the_stop_and_leaves_stopped_runs_o
             "test_accuracy": np.arange(12) / 100,
         }
     )
-    found = replayed(trials, pd.concat([epochs, epochs.assign(run_id="b")]))
+    found = replayed(runs, pd.concat([epochs, epochs.assign(run_id="b")]))
     assert found[["run_id", "stopped", "selected_epoch", "test_accuracy"]].values.tolist() == [["a", 9, 2, 0.01]]
 
 
@@ -202,7 +202,7 @@ def test_without_a_table_of_images_the_report_says_what_is_missing(make_study):
     findings = analysis.examine(analysis.load(make_study(write_images=False)))
     assert findings.photos is None
     assert any(caution.startswith("No interval for new photos") for caution in compose(findings).cautions)
-    assert "variance" not in compose(findings).plates
+    assert "variance" not in compose(findings).figures
 
 
 def test_the_primary_comparison_image_by_image(make_study):

@@ -25,12 +25,12 @@ VALUES = st.lists(st.floats(-50, 50), min_size=2, max_size=12)
 P_VALUES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=8)
 
 
-def trials(rows: list[tuple[str, int, str, float | None]]) -> pd.DataFrame:
+def runs(rows: list[tuple[str, int, str, float | None]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "seed", "status", "test_accuracy"])
 
 
 def test_differences_are_percentage_points_by_seed():
-    frame = trials(
+    frame = runs(
         [("a", 1, "finished", 0.2), ("b", 1, "finished", 0.15), ("b", 0, "finished", 0.3), ("a", 0, "diverged", 0.1)]
     )
     before = frame.copy(deep=True)
@@ -42,7 +42,7 @@ def test_differences_are_percentage_points_by_seed():
 
 def test_pairs_without_both_values_are_incomplete():
     rows = [("a", 0, "finished", 0.2), ("b", 0, "failed", None), ("a", 1, "pruned", 0.4), ("b", 1, "finished", 0.1)]
-    pairs = paired_differences(trials(rows), "a", "b", pairs=[0, 1, 2])
+    pairs = paired_differences(runs(rows), "a", "b", pairs=[0, 1, 2])
     assert pairs["difference"].isna().all()
     assert list(pairs["control_status"]) == ["failed", "finished", "missing"]
     assert list(pairs["treatment_status"]) == ["finished", "pruned", "missing"]
@@ -51,7 +51,7 @@ def test_pairs_without_both_values_are_incomplete():
 
 def test_two_runs_of_one_seed_are_refused():
     with pytest.raises(ValueError, match="more than one run"):
-        paired_differences(trials([("a", 0, "finished", 0.1), ("a", 0, "finished", 0.2)]), "a", "b")
+        paired_differences(runs([("a", 0, "finished", 0.1), ("a", 0, "finished", 0.2)]), "a", "b")
 
 
 @given(VALUES, st.sampled_from([0.05, 0.0212, 0.01]))

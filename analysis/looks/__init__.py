@@ -49,7 +49,7 @@ class Looks:
 
     def levels_at(self, alpha: float) -> tuple[float, ...]:
         """Return the levels of `numbers` that give all looks together the error `alpha`, as Holm's steps ask for."""
-        from analysis.statistics.sequential import constant  # noqa: PLC0415 -- reading a plan must not load scipy
+        from analysis.looks.sequential import constant  # noqa: PLC0415 -- reading a plan must not load scipy
 
         share = alpha / 2 if self.further_block else alpha
         return (constant(self.pairs, share),) * len(self.pairs) + ((share,) if self.further_block else ())
@@ -77,7 +77,7 @@ class Looks:
         ----------
         p_values : of the paired t tests at the first, second, ... of `numbers`; NaN where a look has none.
         """
-        from analysis.statistics.sequential import overall_error  # noqa: PLC0415
+        from analysis.looks.sequential import overall_error  # noqa: PLC0415
 
         regular, further = p_values[: len(self.pairs)], p_values[len(self.pairs) :]
         known = [p for p in regular if not math.isnan(p)]

@@ -11,8 +11,8 @@ from synthetic_study import FakeArm, FakeStudy, write_study
 
 import analysis
 from analysis.looks import Looks
+from analysis.looks.sequential import constant, overall_error
 from analysis.statistics.comparison import sequential_p
-from analysis.statistics.sequential import constant, overall_error
 
 BASE = [0.150, 0.152, 0.149, 0.151, 0.150, 0.151, 0.149, 0.152]
 

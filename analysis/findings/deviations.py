@@ -1,0 +1,176 @@
+"""What departs from the frozen analysis plan, and so makes a study, or comparisons of some arms, exploratory.
+
+Meanings are compared, not words: a role or a rule that was only renamed or reworded since is the frozen one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from aimlib.errors import counted
+from aimlib.records import role
+from analysis.analysis_plan import GATES, RULES, Frozen, scope_lists
+from analysis.plan import Plan
+from analysis.statistics.planned import planned_comparisons
+
+_SKEW = pd.Timedelta(minutes=10)
+"""Clocks of nodes differ by less."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One difference between the frozen plan and the study as it is.
+
+    Attributes
+    ----------
+    arms : names of the arms whose comparisons it makes exploratory; None: of all.
+    """
+
+    text: str
+    arms: frozenset[str] | None = None
+
+    def touches(self, *arms: str) -> bool:
+        """Tell whether it makes a comparison of these arms exploratory."""
+        return self.arms is None or not self.arms.isdisjoint(arms)
+
+
+def deviations(
+    frozen: Frozen | None,
+    plan: Plan,
+    gains_pp: Mapping[str, float],
+    runs: pd.DataFrame,
+    claim_scope: Mapping[str, Sequence[str | int]] | None = None,
+) -> list[Deviation]:
+    """Return what makes a study exploratory, the most sweeping first; none where it is as frozen.
+
+    Parameters
+    ----------
+    runs : frame of `Results`: no run may have begun before the freeze.
+    """
+    if frozen is None:
+        return [Deviation("no analysis plan was frozen before the first run")]
+    was = frozen.content
+    now = {
+        "name": plan.name,
+        "claim": plan.claim,
+        "reported_gains_pp": dict(gains_pp),
+        "delta_pp": plan.delta_pp,
+        "alpha": plan.looks.alpha,
+        "looks": list(plan.looks.pairs),
+        "further_block": plan.looks.further_block,
+        "data_fingerprint": plan.scope.data_fingerprint,
+        "gates": list(GATES),
+    }
+    found = [
+        Deviation(f"{key} is {value!r} and was frozen as {was.get(key)!r}")
+        for key, value in now.items()
+        if value != was.get(key)
+    ]
+    found += _rules(was) + _of_the_claim(was, plan, gains_pp, claim_scope)
+    # What was settled by then was counted where the plan was written.
+    early = max(int((runs["started_at"] < frozen.at - _SKEW).sum()), frozen.runs_before)
+    if early:
+        found.append(Deviation(f"{counted(early, 'run')} came before the freeze"))
+    return found + _seeds(was, plan) + _comparisons(was, plan) + _arms(was, plan)
+
+
+def _rules(was: Mapping[str, Any]) -> list[Deviation]:
+    """Return which rules of the procedure mean something else than those frozen; other words do not count.
+
+    Plans that were frozen before rules had numbers have those of their texts.
+    """
+    found = []
+    for name, rule in RULES.items():
+        meant = rule.number_of(was.get(name))
+        number = was.get("procedure", {}).get(name, meant)
+        if meant is None:
+            found.append(Deviation(f"{name} is {rule.wording!r} and was frozen as {was.get(name)!r}"))
+        elif (meant, number) != (rule.number, rule.number):
+            found.append(Deviation(f"the rule on {name} is number {rule.number} and was frozen as number {number}"))
+    return found
+
+
+def _of_the_claim(
+    was: Mapping[str, Any],
+    plan: Plan,
+    gains_pp: Mapping[str, float],
+    claim_scope: Mapping[str, Sequence[str | int]] | None,
+) -> list[Deviation]:
+    """Return whether the study was moved into the claim's scope, or the claim was moved, after the freeze.
+
+    Plans that were frozen before their scope was part of them are held to what they have.
+    """
+    found = []
+    frozen = was.get("reported_gains_pp") or {}
+    if next(iter(frozen), None) != next(iter(gains_pp), None):
+        found.append(Deviation("the reported gain that decides is not the one that came first at the freeze"))
+    for name, value in (("scope", asdict(plan.scope)), ("claim_scope", scope_lists(claim_scope))):
+        then = was.get(name, value)
+        # The data of the runs have a line of their own.
+        keys = [key for key in {**value, **then} if (name, key) != ("scope", "data_fingerprint")]
+        whose = "of the study" if name == "scope" else "that the claim demands"
+        found += [
+            Deviation(f"the {key} {whose} is not the frozen one, {then.get(key)!r}")
+            for key in keys
+            if value.get(key) != then.get(key)
+        ]
+    return found
+
+
+def _seeds(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
+    frozen, now = list(was["seeds"]), list(plan.seeds)
+    if now[: len(frozen)] != frozen:
+        return [Deviation(f"the seeds do not begin with the frozen ones, {_short(frozen)}")]
+    after = max(frozen) + 1
+    added = now[len(frozen) :]
+    if added != list(range(after, after + len(added))):
+        return [Deviation(f"the added seeds, {_short(added)}, are not the next ones after the frozen: {after}, ...")]
+    return []
+
+
+def _comparisons(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
+    """Return whether the comparisons that decide are those frozen: gates in their order, variants all still there.
+
+    A gate that was added can only make the argument harder; its own comparison is exploratory, as its arm is new.
+    """
+    frozen = [tuple(comparison) for comparison in was["comparisons"]]
+    now = planned_comparisons(plan)
+    gates_then, gates_now = ([c for c in each if c[0] == "gate"] for each in (frozen, now))
+    if [c for c in gates_now if c in gates_then] != gates_then or gates_now[:1] != gates_then[:1]:
+        return [Deviation("the gated comparisons are not the frozen ones")]
+    lost = [
+        f"{treatment} − {control}"
+        for _, treatment, control in frozen
+        if not any({treatment, control} == set(c[1:]) for c in now)
+    ]
+    return [Deviation(f"frozen comparisons are gone: {', '.join(lost)}")] if lost else []
+
+
+def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
+    found = []
+    before = {arm["name"]: arm for arm in was["arms"]}
+    ids = {(run["arm"], run["seed"]): run["run_id"] for run in was["runs"]}
+    current = {(arm, seed): run_id for run_id, arm, seed in plan.runs.itertuples(index=False)}
+    keys: dict[str, list[tuple[str, int]]] = {}
+    for key in ids:
+        keys.setdefault(key[0], []).append(key)
+    for arm in plan.arms:
+        old, own = before.pop(arm.name, None), keys.get(arm.name, [])
+        if old is None:
+            found.append(Deviation(f"arm {arm.name} was added after the freeze", frozenset([arm.name])))
+        elif (role(old["role"]), old["of"]) != (arm.role, arm.of):
+            found.append(Deviation(f"arm {arm.name} has another part in the argument than was frozen"))
+        elif any(key not in current for key in own):
+            found.append(Deviation(f"frozen runs of arm {arm.name} are no longer planned"))
+        elif any(ids[key] != current[key] for key in own):
+            found.append(Deviation(f"the configuration of arm {arm.name} was changed", frozenset([arm.name])))
+    found += [Deviation(f"arm {name} was frozen and is gone") for name in before]
+    return sorted(found, key=lambda deviation: deviation.arms is not None)
+
+
+def _short(seeds: list[int]) -> str:
+    return ", ".join(map(str, seeds[:8])) + (", ..." if len(seeds) > 8 else "")

@@ -1,0 +1,153 @@
+"""Stored studies keep their verdict when words change, and lose it when what decides changes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import analysis
+from analysis import analysis_plan
+from analysis.findings import deviations as departures
+from analysis.findings.deviations import deviations
+
+DATA = Path(__file__).parents[2] / "data"
+STORED = sorted(path.parent for path in DATA.rglob(analysis_plan.ANALYSIS_PLAN))
+COMPLETE = DATA / "reference" / "complete" / "confirmation"
+
+
+def departed(directory: Path) -> list[str]:
+    return [deviation.text for deviation in analysis.examine(analysis.load(directory)).deviations]
+
+
+@pytest.fixture
+def complete(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(COMPLETE, tmp_path / "study"))
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**document, **changes}), encoding="utf-8")
+
+
+def refreeze(directory: Path, **changes: Any) -> None:
+    """Change a frozen plan and its hash with it, as who wants to hide the change does."""
+    path = directory / analysis_plan.ANALYSIS_PLAN
+    document = json.loads(path.read_text(encoding="utf-8"))
+    content = {**document["content"], **changes}
+    sha256 = analysis_plan.digest(document["frozen_at"], document["runs_before"], content)
+    path.write_text(json.dumps({**document, "sha256": sha256, "content": content}), encoding="utf-8")
+
+
+def test_there_are_stored_studies() -> None:
+    assert len(STORED) >= 4
+
+
+@pytest.mark.parametrize("directory", STORED, ids=lambda path: "-".join(path.parts[-2:]))
+def test_a_stored_study_is_confirmatory(directory: Path) -> None:
+    assert departed(directory) == []
+
+
+@pytest.mark.parametrize("directory", STORED, ids=lambda path: "-".join(path.parts[-2:]))
+@pytest.mark.parametrize("name", analysis_plan.RULES)
+def test_a_stored_study_stays_confirmatory_when_a_rule_is_reworded(
+    name: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = analysis_plan.RULES[name]
+    reworded = replace(rule, wording="The same in other words.", earlier=((rule.wording, rule.number), *rule.earlier))
+    monkeypatch.setattr(departures, "RULES", {**analysis_plan.RULES, name: reworded})
+    assert departed(directory) == []
+
+
+@pytest.mark.parametrize("name", analysis_plan.RULES)
+def test_a_rule_that_means_something_else_now_makes_a_stored_study_exploratory(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = analysis_plan.RULES[name]
+    other = analysis_plan.Rule(rule.number + 1, "Something else.", ((rule.wording, rule.number),))
+    monkeypatch.setattr(departures, "RULES", {**analysis_plan.RULES, name: other})
+    assert departed(COMPLETE) == [f"the rule on {name} is number {other.number} and was frozen as number {rule.number}"]
+
+
+@pytest.mark.parametrize("name", analysis_plan.RULES)
+def test_a_frozen_text_that_no_version_wrote_is_a_deviation(name: str, complete: Path) -> None:
+    refreeze(complete, **{name: "The mean of the luckiest seeds."})
+    (text,) = departed(complete)
+    assert text.startswith(f"{name} is ")
+    assert text.endswith(" and was frozen as 'The mean of the luckiest seeds.'")
+
+
+@pytest.mark.parametrize("name", analysis_plan.RULES)
+def test_a_frozen_number_counts_beside_the_text(name: str, complete: Path) -> None:
+    numbers = {rule: each.number for rule, each in analysis_plan.RULES.items()}
+    refreeze(complete, procedure=numbers)
+    assert departed(complete) == []
+    refreeze(complete, procedure={**numbers, name: 7})
+    assert departed(complete) == [f"the rule on {name} is number 1 and was frozen as number 7"]
+
+
+def test_every_text_that_was_ever_frozen_is_known_with_its_number() -> None:
+    """Reword a rule: its old text goes into `earlier`, its new one into this file, where no text is ever removed."""
+    recorded = json.loads((DATA / "frozen_rules.json").read_text(encoding="utf-8"))
+    assert set(recorded) == set(analysis_plan.RULES)
+    for name, texts in recorded.items():
+        rule = analysis_plan.RULES[name]
+        assert {text: rule.number_of(text) for text in texts} == texts
+        assert rule.wording in texts
+
+
+def test_new_plans_freeze_words_and_numbers(complete: Path) -> None:
+    document = json.loads((complete / "study.json").read_text(encoding="utf-8"))
+    content = analysis_plan.content_of(document, {}, (0.05,))
+    assert content["procedure"] == {name: rule.number for name, rule in analysis_plan.RULES.items()}
+    assert {name: content[name] for name in analysis_plan.RULES} == {
+        name: rule.wording for name, rule in analysis_plan.RULES.items()
+    }
+
+
+def test_the_stored_role_aim_and_the_role_treatment_are_the_same(complete: Path) -> None:
+    arms = json.loads((complete / "study.json").read_text(encoding="utf-8"))["arms"]
+    assert "aim" in {arm["role"] for arm in arms}
+    before = analysis.examine(analysis.load(complete))
+    rewrite(complete / "study.json", arms=[{**a, "role": a["role"].replace("aim", "treatment")} for a in arms])
+    after = analysis.examine(analysis.load(complete))
+    assert [deviation.text for deviation in after.deviations] == []
+    assert after.headline == before.headline
+    assert {arm.role for arm in after.results.plan.arms} == {arm.role for arm in before.results.plan.arms}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"alpha": 0.1}, "alpha is 0.1 and was frozen as 0.05"),
+        ({"delta_pp": 0.5}, "delta_pp is 0.5 and was frozen as 1.0"),
+        ({"looks": [5, 10]}, "looks is [5, 10] and was frozen as [5, 8, 12]"),
+        ({"further_block": 4}, "further_block is 4 and was frozen as 0"),
+    ],
+)
+def test_a_changed_number_is_a_deviation(complete: Path, changes: dict[str, Any], said: str) -> None:
+    rewrite(complete / "study.json", **changes)
+    assert said in departed(complete)
+
+
+@pytest.mark.parametrize("role", ["other", "frozen", "baseline"])
+def test_an_arm_with_another_role_is_a_deviation(complete: Path, role: str) -> None:
+    arms = json.loads((complete / "study.json").read_text(encoding="utf-8"))["arms"]
+    rewrite(complete / "study.json", arms=[*arms[:2], {**arms[2], "role": role}])
+    assert "arm aim_0004 has another part in the argument than was frozen" in departed(complete)
+
+
+def test_another_primary_comparison_is_a_deviation(complete: Path) -> None:
+    arms = json.loads((complete / "study.json").read_text(encoding="utf-8"))["arms"]
+    rewrite(complete / "study.json", arms=[arms[0], arms[2], arms[1]])
+    assert departed(complete) == ["the gated comparisons are not the frozen ones"]
+
+
+def test_without_a_frozen_plan_a_study_is_exploratory() -> None:
+    results = analysis.load(COMPLETE)
+    found = deviations(None, results.plan, {}, results.runs)
+    assert [deviation.text for deviation in found] == ["no analysis plan was frozen before the first run"]
