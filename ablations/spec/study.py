@@ -52,6 +52,11 @@ LookNumbers = Annotated[tuple[int, ...], BeforeValidator(_looks)]
 Mapped = dict[str, Any]
 
 
+def _stored_role(role: Any) -> Any:
+    """Return the word that plans store for a role: ``treatment`` is stored as ``aim``, as the first version did."""
+    return "aim" if role == "treatment" else role
+
+
 class ArmSpec(Frozen):
     """One arm: what it changes over the base, or which control of which arm it is."""
 
@@ -66,7 +71,7 @@ class ArmSpec(Frozen):
     """The arm that is varied, at these levels of the factors and at the first level of the others."""
     resources: ArmResources | None = None
     """What its runs are given else than the study says; arms that start from it are given the same."""
-    role: Literal["baseline", "aim", "other"] | None = None
+    role: Annotated[Literal["baseline", "aim", "other"] | None, BeforeValidator(_stored_role)] = None
     """Part in the verdict, where it does not follow from the configuration: the arms named first are taken."""
 
     @model_validator(mode="after")

@@ -167,6 +167,11 @@ def test_a_role_that_is_given_counts(study: StudyMaker) -> None:
     assert {name: arm.role for name, arm in arms.items()} == {"baseline": "other", "aim": "other", "longer": "baseline"}
 
 
+def test_a_treatment_is_stored_under_the_word_that_plans_have_always_had(study: StudyMaker) -> None:
+    arms = arms_of(study({"arms.longer": {"training": {"epochs": 3}, "role": "treatment"}}))
+    assert arms["longer"].role == "aim"
+
+
 def test_a_control_is_of_the_arm_with_its_own_changes(study: StudyMaker) -> None:
     arms = arms_of(
         study({"arms.frozen": {"of": "aim", "control": "frozen_memory", "model": {"memory": {"channels": 8}}}})
