@@ -18,7 +18,7 @@ from ablations.spec.resources import idle_gpus
 from ablations.spec.study import StudyFile, read_study
 from aimlib.paths import place
 from analysis.looks import Looks
-from analysis.report.options import written
+from analysis.number_format import option as written
 
 
 @dataclass(frozen=True)
