@@ -1,4 +1,4 @@
-"""Numbers as the reader sees them: true minus signs, units, no digit more than is known."""
+"""Numbers and options as the reader sees them: true minus signs, units, no digit more than is known."""
 
 from __future__ import annotations
 
@@ -61,3 +61,17 @@ def whole(value: float | None) -> str:
 def listing(words: list[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def option(value: object) -> str:
+    """Return an option as people write it: ``conv_ones(channels=16, rows=4)`` for a component, ``none`` for null."""
+    if value is None:
+        return "none"
+    if isinstance(value, dict) and "name" in value:
+        options = ", ".join(f"{key}={option(item)}" for key, item in value.items() if key != "name")
+        return f"{value['name']}({options})" if options else str(value["name"])
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(option, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -10,7 +10,7 @@ from ablations.planning.plan import Plan
 from ablations.planning.protocol import reference
 from ablations.spec.resources import idle_gpus
 from analysis.looks import Looks
-from analysis.report.options import written
+from analysis.number_format import option as written
 
 _SHOWN = 3
 """So many layers that do not read are told with their reasons."""

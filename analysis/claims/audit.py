@@ -15,8 +15,7 @@ from aimlib.errors import StoreError, counted
 from analysis import number_format
 from analysis.claims import Claim
 from analysis.looks import FEWEST_PAIRS
-from analysis.report.options import written
-from analysis.report.tables.table import parsed
+from analysis.reading.frames import parsed_json
 from analysis.results import Results
 from analysis.statistics.interval import t_interval
 from analysis.statistics.paired import OUTCOMES
@@ -99,7 +98,7 @@ def _column(row: Mapping[Any, Any], column: str) -> int:
 
 
 def _list(row: Mapping[Any, Any] | pd.Series[Any], column: str) -> list[Any]:
-    found = parsed(row[column], None)
+    found = parsed_json(row[column], None)
     if not isinstance(found, list):
         raise StoreError(
             f"models.parquet: {column} of arm {row['arm']!r} is no list; delete the file, run `ablate run`"
@@ -114,7 +113,7 @@ def _same(check: Mapping[str, Any], results: Results) -> _Line:
         return said, "", UNCHECKED, "the study has no pair of a baseline and a treatment arm"
     below = tuple(check["below"])
     found = [
-        f"{item['option']}: {written(item['baseline'])} against {written(item['value'])}"
+        f"{item['option']}: {number_format.option(item['baseline'])} against {number_format.option(item['value'])}"
         for item in _list(rows.iloc[0], "differences")
         if any(item["option"] == path or item["option"].startswith(f"{path}.") for path in below)
     ]
@@ -133,7 +132,7 @@ def _option(check: Mapping[str, Any], results: Results) -> _Line:
         value = value.get(key) if isinstance(value, dict) else None
     if value is None:
         return "set", "not set", CONTRADICTED, f"{check['option']} of arm {arm.name}: only weights pass anything on"
-    return "set", written(value), AGREES, f"{check['option']} of arm {arm.name}"
+    return "set", number_format.option(value), AGREES, f"{check['option']} of arm {arm.name}"
 
 
 def _curve(check: Mapping[str, Any], claim: Claim) -> _Line:

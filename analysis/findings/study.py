@@ -16,11 +16,13 @@ from analysis.findings.photos import Photos, photos
 from analysis.findings.searches import tried
 from analysis.load import load
 from analysis.results import Results
-from analysis.statistics import Comparison, Family, compare_all, conclusion, decide, failure_table, outcomes
 from analysis.statistics.attribution import Attribution, attributions
-from analysis.statistics.comparison import PROXY
+from analysis.statistics.comparison import PROXY, Comparison
+from analysis.statistics.family import Family, compare_all
+from analysis.statistics.gates import conclusion
+from analysis.statistics.outcomes import failure_table, outcomes
 from analysis.statistics.sensitivity import check_row
-from analysis.statistics.verdict import OPEN
+from analysis.statistics.verdict import OPEN, decide
 
 _SEED = 20210301
 

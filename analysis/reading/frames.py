@@ -7,6 +7,7 @@ predicted) are never null and plain ``int64``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -97,3 +98,13 @@ def _one_array(column: Any) -> Any:
     if isinstance(combined, pa.ChunkedArray):
         return combined.chunk(0) if combined.num_chunks else pa.array([], type=combined.type)
     return combined
+
+
+def parsed_json(text: Any, otherwise: Any) -> Any:
+    """Return the JSON in a cell; `otherwise` where it is empty or no JSON."""
+    if not isinstance(text, str):
+        return otherwise
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return otherwise

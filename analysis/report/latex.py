@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.report.tables.table import Table
+from analysis.report.tables import Table
 
 NAMES = ("comparisons", "gates", "arms", "checks", "attribution", "audit", "models", "outcomes")
 """Tables that are written as LaTeX."""

@@ -16,8 +16,9 @@ from aimlib import records
 from aimlib.errors import StoreError, UsageError
 from analysis.figures.canvas import labels
 from analysis.looks.sequential import constant, overall_error
-from analysis.report.content import cautions, facts, remarks
 from analysis.report.methods import methods
+from analysis.report.provenance import facts
+from analysis.report.sentences import cautions, remarks
 from analysis.report.tables import frames as report_frames
 
 WIN = [

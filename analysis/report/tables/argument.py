@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis import number_format
 from analysis.findings.study import Findings
-from analysis.report.tables.table import Table
+from analysis.report.tables import Table
 from analysis.statistics.attribution import interactions, table_of
 from analysis.statistics.searches import winners
 

@@ -8,11 +8,11 @@ import pandas as pd
 
 from analysis import number_format
 from analysis.findings.study import Findings
+from analysis.report.tables import Table
 from analysis.report.tables.argument import attribution, audited, interacting, won
 from analysis.report.tables.frames import arm_table
 from analysis.report.tables.models import differences, models
 from analysis.report.tables.runs import missing, outcomes, stale, troubled
-from analysis.report.tables.table import Table
 from analysis.statistics import Comparison
 
 _SEEDS_ACROSS = 12

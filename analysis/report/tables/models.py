@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import number_format
-from analysis.report.options import written
-from analysis.report.tables.table import Table, parsed
+from analysis.reading.frames import parsed_json
+from analysis.report.tables import Table
 
 
 def models(table: pd.DataFrame) -> Table:
@@ -34,7 +34,7 @@ def models(table: pd.DataFrame) -> Table:
             str(row["arm"]),
             str(row["role"]),
             *(number_format.whole(None if pd.isna(row[name]) else row[name]) for name in names),
-            *(number_format.whole(len(parsed(row[name], []))) for name in ("readers", "updates")),
+            *(number_format.whole(len(parsed_json(row[name], []))) for name in ("readers", "updates")),
         )
         for row in table.to_dict("records")
     )
@@ -48,9 +48,9 @@ def models(table: pd.DataFrame) -> Table:
 def differences(models: pd.DataFrame) -> Table:
     """Return the options in which every arm differs from the baseline."""
     rows = [
-        (str(arm), str(item["option"]), written(item["baseline"]), written(item["value"]))
+        (str(arm), str(item["option"]), number_format.option(item["baseline"]), number_format.option(item["value"]))
         for arm, text in zip(models["arm"], models["differences"], strict=True)
-        for item in parsed(text, [])
+        for item in parsed_json(text, [])
     ]
     columns = ("Arm", "Option", "Baseline", "This arm")
     return Table("What differs from the baseline", columns, tuple(rows))

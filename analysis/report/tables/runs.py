@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis import number_format
 from analysis.findings.study import Findings
-from analysis.report.tables.table import Table
+from analysis.report.tables import Table
 
 
 def outcomes(findings: Findings) -> Table:

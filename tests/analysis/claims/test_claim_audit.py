@@ -15,7 +15,7 @@ from aimlib.errors import ConfigError
 from analysis.claims import read_claim
 from analysis.report import latex
 from analysis.report.content import compose
-from analysis.report.tables.table import Table
+from analysis.report.tables import Table
 
 AS_RUN = {**SCOPE, "protocol": "as_run"}
 PAIR = [FakeArm("baseline", "baseline", 0.1526), FakeArm("aim", "aim", 0.2)]

@@ -1,0 +1,115 @@
+"""What a study was, and where its rows come from: claim, scope, design, software and machines."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from aimlib.errors import counted
+from analysis import number_format
+from analysis.findings.study import Findings
+from analysis.looks import Looks
+from analysis.reading.frames import parsed_json
+
+
+def facts(findings: Findings) -> list[tuple[str, str]]:
+    """Return (term, text) pairs on claim, scope and design."""
+    plan = findings.results.plan
+    scope = plan.scope
+    arms, seeds = counted(len(plan.arms), "arm"), counted(len(plan.seeds), "seed")
+    return [
+        *_claim_facts(findings),
+        (
+            "This study",
+            f"data set {scope.dataset}, {scope.classes} classes, {scope.image_size} px, "
+            f"backbone {scope.backbone}, protocol {scope.protocol}",
+        ),
+        ("Smallest effect of interest δ", f"{number_format.decimal(plan.delta_pp)} pp"),
+        ("Design", f"{arms} × {seeds}, {counted(len(plan.runs), 'run')} planned, paired by seed"),
+        ("Looks", _looks(plan.looks)),
+        ("Analysis plan", _freeze(findings)),
+    ]
+
+
+def _looks(looks: Looks) -> str:
+    """Return when the verdict is read, and at which level."""
+    if len(looks.numbers) == 1:
+        return f"one, after {looks.numbers[0]} pairs: paired t interval, {number_format.level(looks.levels[0])}"
+    return (
+        f"{looks.text} of the paired t interval, so that all looks together err in at most "
+        f"{number_format.decimal(100 * looks.alpha)} %"
+    )
+
+
+def _freeze(findings: Findings) -> str:
+    found = findings.results.frozen
+    if found is None:
+        return "not frozen"
+    agreed = "departed from, see above" if findings.deviations else "followed"
+    return f"frozen {found.at:%Y-%m-%d %H:%M:%S} UTC, SHA-256 {found.sha256}, {agreed}"
+
+
+def _claim_facts(findings: Findings) -> list[tuple[str, str]]:
+    claim = findings.claim
+    if claim is None:
+        return [("Claim", "none named")]
+    gains = ", ".join(f"{number_format.points(gain)} pp ({source})" for source, gain in claim.gains_pp.items())
+    return [
+        ("Claim", f"{claim.statement} ({claim.source})"),
+        ("Reported gain r", gains + ("; not applicable here" if findings.proxy else "")),
+    ]
+
+
+def provenance(findings: Findings) -> list[tuple[str, tuple[str, ...]]]:
+    """Return (term, values) pairs; a value that not all runs share says how many runs have it."""
+    results, runs = findings.results, findings.results.runs
+    commit = runs["git_commit"].fillna("outside a checkout")
+    dirty = (", with uncommitted changes " + runs["git_dirty"]).fillna("")
+    device = runs["device"].fillna("?") + ": " + runs["device_name"].fillna("?")
+    rows = [
+        ("Plan written", (results.plan.created_at,)),
+        ("Package that planned", (f"aim-ablations {results.plan.package_version}",)),
+        ("Code", _with_counts(commit + dirty)),
+        ("Libraries", _with_counts(runs["versions"].map(_listed))),
+        ("Plugins", _plugins(runs["plugins"])),
+        ("Device", _with_counts(device)),
+        ("CPU threads", _with_counts(runs["threads"])),
+        ("Host", _with_counts(runs["host"])),
+        ("Data fingerprint, plan", (results.plan.scope.data_fingerprint,)),
+        ("Data fingerprint, runs", _with_counts(runs["data_fingerprint"])),
+        ("Selection rule", _with_counts(runs["selection"])),
+        ("Schema version", _with_counts(runs["schema_version"])),
+        ("Runs started", _span(runs["started_at"])),
+        ("Rows written", _span(runs["finished_at"])),
+        ("Wall time, summed", (f"{number_format.decimal(runs['seconds'].sum() / 3600)} h",)),
+    ]
+    return [(term, values) for term, values in rows if values]
+
+
+def _with_counts(values: pd.Series) -> tuple[str, ...]:
+    counts = values.dropna().astype("str").value_counts(sort=False).sort_index()
+    if len(counts) == 1 and counts.iloc[0] == len(values):
+        return (str(counts.index[0]),)
+    return tuple(f"{value} ({counted(int(number), 'run')})" for value, number in counts.items())
+
+
+def _plugins(column: pd.Series) -> tuple[str, ...]:
+    """Return every distribution with the components that any run took from it."""
+    origins: dict[str, set[str]] = {}
+    for text in column.dropna().unique():
+        for name, distribution in parsed_json(text, {}).items():
+            origins.setdefault(str(distribution), set()).add(str(name))
+    return tuple(f"{distribution}: {', '.join(sorted(names))}" for distribution, names in sorted(origins.items()))
+
+
+def _listed(text: object) -> str | None:
+    found = parsed_json(text, None)
+    if isinstance(found, dict):
+        return ", ".join(f"{name} {value}" for name, value in sorted(found.items()))
+    return text if isinstance(text, str) else None
+
+
+def _span(times: pd.Series) -> tuple[str, ...]:
+    known = times.dropna()
+    if known.empty:
+        return ()
+    return (f"{known.min():%Y-%m-%d %H:%M} to {known.max():%Y-%m-%d %H:%M} UTC",)
