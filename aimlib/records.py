@@ -16,7 +16,7 @@ A study directory holds
 ``images/<data fingerprint>.parquet``  test images: number, name, label
 =====================================  =====================================================================
 
-A run file is one row, and committing it is one atomic step: `TRIALS` columns, the `EPOCHS` columns each as a
+A run file is one row, and committing it is one atomic step: `RUN_COLUMNS` columns, the `EPOCHS` columns each as a
 list over epochs, and `predictions`, the predicted class of every test image after every epoch.
 """
 
@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+
+from aimlib.errors import warn_renamed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,7 +77,7 @@ class Column:
     meaning: str
 
 
-TRIALS: tuple[Column, ...] = (
+RUN_COLUMNS: tuple[Column, ...] = (
     Column("run_id", "text", "", "identity of the run: same id, same experiment"),
     Column("study", "text", "", "name of the study that computed it"),
     Column("arm", "text", "", "name of the arm in that study"),
@@ -228,25 +230,31 @@ class RunRecord:
 
     Attributes
     ----------
-    trial : one value per `TRIALS` column.
+    run : one value per column of `RUN_COLUMNS`.
     epochs : one mapping per completed epoch, one value per `EPOCHS` column.
     predictions : predicted class, [epochs_run, test images], uint8 or uint16. Where the selected epoch is 0
         (diverged in the first epoch) it has one row: the network at its start.
     """
 
-    trial: dict[str, Any]
+    run: dict[str, Any]
     epochs: list[dict[str, Any]]
     predictions: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+    @property
+    def trial(self) -> dict[str, Any]:
+        """Earlier name of `run`; warns."""
+        warn_renamed("RunRecord.trial", "RunRecord.run")
+        return self.run
 
 
 def check(record: RunRecord) -> None:
     """Raise ValueError where a record lacks or invents columns, or its parts disagree."""
-    _same_names("trial", record.trial, TRIALS)
+    _same_names("run", record.run, RUN_COLUMNS)
     for epoch in record.epochs:
         _same_names("epoch", epoch, EPOCHS)
     if [epoch["epoch"] for epoch in record.epochs] != list(range(1, len(record.epochs) + 1)):
         raise ValueError("epochs must be numbered 1, 2, 3, ... without a gap")
-    rows = max(len(record.epochs), 1 if record.trial["selected_epoch"] == 0 else 0)
+    rows = max(len(record.epochs), 1 if record.run["selected_epoch"] == 0 else 0)
     if record.predictions.ndim != 2 or len(record.predictions) not in (rows, 0):
         raise ValueError(f"predictions must be [epochs, images] with {rows} rows; got {record.predictions.shape}")
 
@@ -276,7 +284,7 @@ def run_schema() -> pa.Schema:
     """Return the Arrow schema of run files, failure files and segments."""
     import pyarrow as pa  # noqa: PLC0415
 
-    fields = [(column.name, arrow_type(column)) for column in TRIALS]
+    fields = [(column.name, arrow_type(column)) for column in RUN_COLUMNS]
     fields += [(f"epochs.{column.name}", pa.list_(arrow_type(column))) for column in EPOCHS]
     fields += [
         ("predictions", pa.large_binary()),
@@ -298,7 +306,7 @@ def to_table(record: RunRecord) -> pa.Table:
     import pyarrow as pa  # noqa: PLC0415
 
     check(record)
-    row = dict(record.trial)
+    row = dict(record.run)
     for column in EPOCHS:
         row[f"epochs.{column.name}"] = [epoch[column.name] for epoch in record.epochs]
     row["predictions"] = np.ascontiguousarray(record.predictions).tobytes()
@@ -329,3 +337,10 @@ _ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
 def role(stored: str) -> Role | None:
     """Return the role that a stored word means; None where it means none."""
     return _ROLES.get(stored)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TRIALS":
+        warn_renamed("aimlib.records.TRIALS", "aimlib.records.RUN_COLUMNS")
+        return RUN_COLUMNS
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

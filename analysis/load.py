@@ -16,7 +16,7 @@ from analysis.reading import frames
 from analysis.reading.files import read_failures, read_settled
 from analysis.results import Results, Studies
 
-_COLUMNS = [column.name for column in records.TRIALS] + [f"epochs.{column.name}" for column in records.EPOCHS]
+_COLUMNS = [column.name for column in records.RUN_COLUMNS] + [f"epochs.{column.name}" for column in records.EPOCHS]
 
 
 @overload
@@ -60,7 +60,7 @@ def _load(directory: Place) -> Results:
         epochs = frames.epochs_from(table)
     except ValueError as error:
         raise StoreError(f"{directory}: {error}; delete that run's file and run `ablate run` again") from None
-    rows = frames.from_arrow(table, records.TRIALS)
+    rows = frames.from_arrow(table, records.RUN_COLUMNS)
     planned = rows["run_id"].isin(plan.runs["run_id"])
     runs = _as_planned(rows[planned], plan)
     return Results(

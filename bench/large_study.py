@@ -275,7 +275,7 @@ def _predictions(curve: Any, labels: Any, rng: np.random.Generator) -> bytes:
 
 def ready(directory: Path, out: Path) -> Iterator[Path]:
     """Write the same runs and epochs as two ready Parquet files, and yield their paths."""
-    table = pq.read_table(directory / records.SEGMENTS, columns=[column.name for column in records.TRIALS])
+    table = pq.read_table(directory / records.SEGMENTS, columns=[column.name for column in records.RUN_COLUMNS])
     yield _written(table, out / "runs.parquet")
     names = [f"epochs.{column.name}" for column in records.EPOCHS]
     nested = pq.read_table(directory / records.SEGMENTS, columns=["run_id", "arm", "seed", *names]).combine_chunks()

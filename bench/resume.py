@@ -117,7 +117,7 @@ def finished_study(study: Path, finished: int) -> None:
 
 def _record(run: Any, plan: Any) -> Any:
     """Return the row of a run of 15 epochs whose numbers are drawn."""
-    from aimlib.records import SCHEMA_VERSION, TRIALS, RunRecord
+    from aimlib.records import RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 
     drawn = np.random.default_rng(run.seed)
     usual: dict[str, Any] = {
@@ -139,7 +139,7 @@ def _record(run: Any, plan: Any) -> Any:
         }
         for epoch in range(1, 16)
     ]
-    trial = {column.name: usual[column.type] for column in TRIALS} | {
+    trial = {column.name: usual[column.type] for column in RUN_COLUMNS} | {
         "run_id": run.run_id,
         "study": plan.study.spec.name,
         "arm": run.arm,

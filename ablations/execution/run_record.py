@@ -15,7 +15,7 @@ from ablations.execution.task import Task
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.errors import UsageError
-from aimlib.records import SCHEMA_VERSION, TRIALS, RunRecord
+from aimlib.records import RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 from aimlib.registry import selections
 from aimlib.training.devices import device_name, device_uuid, pick_device
 from aimlib.training.outcomes import Outcome
@@ -56,7 +56,7 @@ def failed_record(task: Task, reason: str, end_of_traceback: str | None = None) 
 
 def _origin(task: Task) -> dict[str, Any]:
     """Return the columns that need nothing but the task; all others are null."""
-    empty: dict[str, Any] = {column.name: None for column in TRIALS}
+    empty: dict[str, Any] = {column.name: None for column in RUN_COLUMNS}
     return (
         empty
         | _here()

@@ -105,7 +105,7 @@ def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
         ending = Ending("held") if lock.lost else supervisor.ending("paused")
         return replace(ending, process_spent=_is_spent(paused))
     store.discard_checkpoint(task.run_id)
-    return supervisor.ending("diverged" if record.trial["status"] == "diverged" else "finished")
+    return supervisor.ending("diverged" if record.run["status"] == "diverged" else "finished")
 
 
 def _is_spent(error: BaseException) -> bool:

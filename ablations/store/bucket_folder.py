@@ -49,14 +49,14 @@ class ObjectFolder:
 
     def prepare(self) -> None:
         """Refuse a server that ignores the conditions of a put: there, results would be overwritten."""
-        trial = self.root / f"trial-{uuid.uuid4().hex}"
+        probe = self.root / f"probe-{uuid.uuid4().hex}"
         try:
-            first = object_store.put(trial, b"1", create=True)
-            again = object_store.put(trial, b"2", create=True)
-            astray = object_store.put(trial, b"3", match='"00000000000000000000000000000000"')
-            renewed = object_store.put(trial, b"4", match=first) if first else None
+            first = object_store.put(probe, b"1", create=True)
+            again = object_store.put(probe, b"2", create=True)
+            astray = object_store.put(probe, b"3", match='"00000000000000000000000000000000"')
+            renewed = object_store.put(probe, b"4", match=first) if first else None
         finally:
-            object_store.delete(trial)
+            object_store.delete(probe)
         if first is None or renewed is None or again is not None or astray is not None:
             raise StoreError(
                 f"{self.root}: the server does not honour conditional writes (If-None-Match, If-Match), so two workers "

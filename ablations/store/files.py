@@ -153,7 +153,7 @@ def _temporary_name() -> str:
 
 def check_usable(directory: Path) -> None:
     """Raise StoreError where files cannot be created and linked: better now than after the first run."""
-    with staged(directory / "trial", lambda path: path.write_bytes(b"")) as temporary:
+    with staged(directory / "probe", lambda path: path.write_bytes(b"")) as temporary:
         other = temporary.with_name(_temporary_name())
         publish(temporary, other)
         remove(other)

@@ -114,7 +114,7 @@ class ResultStore:
         ValueError: the record is incomplete, or its run failed (see `record_failure`).
         StoreError: the file system refuses, for instance because it is full; nothing is visible then.
         """
-        run_id, status = _checked(record.trial["run_id"]), record.trial["status"]
+        run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status not in SETTLED:
             raise ValueError(f"run {run_id}: status {status!r} is not settled; one of {', '.join(SETTLED)}")
         table = to_table(record)
@@ -130,7 +130,7 @@ class ResultStore:
         ValueError: the record is incomplete, or its run did not fail.
         StoreError: the file system refuses.
         """
-        run_id, status = _checked(record.trial["run_id"]), record.trial["status"]
+        run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status != "failed":
             raise ValueError(f"run {run_id}: status {status!r} is no failure; commit it")
         table = to_table(record)

@@ -41,16 +41,16 @@ ROLE = Column(
 )
 FINGERPRINT = Column("data_fingerprint", "text", "", "hash of the decoded images and labels")
 MODELS = tuple(replace(each, meaning=ROLE.meaning) if each.name == ROLE.name else each for each in records.MODELS)
-_BY_NAME = {column.name: column for column in records.TRIALS}
+_BY_NAME = {column.name: column for column in records.RUN_COLUMNS}
 _RUN = tuple(_BY_NAME[name] for name in ("run_id", "arm", "seed"))
 
 TABLES: dict[str, tuple[Column, ...]] = {
-    "runs": (*records.TRIALS, ROLE),
+    "runs": (*records.RUN_COLUMNS, ROLE),
     "epochs": (*_RUN, *records.EPOCHS),
     "predictions": records.PREDICTIONS,
     "models": MODELS,
     "images": (FINGERPRINT, *records.TEST_IMAGES),
-    "stale": records.TRIALS,
+    "stale": records.RUN_COLUMNS,
     "missing": _RUN,
 }
 

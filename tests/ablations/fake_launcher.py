@@ -19,7 +19,7 @@ from ablations.sessions.result import Session
 from ablations.spec.study import read_study
 from ablations.store import ResultStore
 from aimlib.config import RunConfig
-from aimlib.records import EPOCHS, SCHEMA_VERSION, TRIALS, RunRecord
+from aimlib.records import EPOCHS, RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 from aimlib.registry import datasets
 
 Curve = Callable[[str, int, int], float]
@@ -138,7 +138,7 @@ class FakeLauncher:
         curve = [self.curve(run_id, epoch, budget) for epoch in range(1, epochs + 1)]
         best = max(curve, default=0.1)
         selected = curve.index(best) + 1 if curve else 0
-        empty: dict[str, Any] = {column.name: None for column in TRIALS}
+        empty: dict[str, Any] = {column.name: None for column in RUN_COLUMNS}
         now = datetime.now(UTC)
         trial = empty | {
             "run_id": run_id,

@@ -15,7 +15,7 @@ import numpy as np
 from ablations.execution.events import EpochEnded, RunEnded, RunStarted
 from ablations.progress import Outline, Progress
 from ablations.store import ResultStore
-from aimlib.records import EPOCHS, SCHEMA_VERSION, TRIALS, RunRecord
+from aimlib.records import EPOCHS, RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 
 
 class Clock:
@@ -196,7 +196,7 @@ def document(planned: Outline) -> dict[str, Any]:
 def record(each: str, status: str = "finished", curve: Iterable[float] = (0.1, 0.2), at: float = 1e9) -> RunRecord:
     """Return a row: its test accuracies must never be seen."""
     curve = list(curve)
-    empty: dict[str, Any] = {column.name: None for column in TRIALS}
+    empty: dict[str, Any] = {column.name: None for column in RUN_COLUMNS}
     failed = status == "failed"
     trial = empty | {
         "run_id": each,

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import aimlib
+from aimlib import records
 
 
 def python(code: str, *options: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -150,3 +152,14 @@ def test_a_class_with_a_new_name_is_found_under_its_old_one_with_a_warning() -> 
         assert checkpoint_manager.Keeper is checkpoint_manager.CheckpointManager
     with pytest.raises(AttributeError, match="has no attribute 'Keepers'"):
         _ = checkpoint_manager.Keepers
+
+
+def test_the_parts_of_a_record_are_there_by_their_earlier_names_with_a_warning() -> None:
+    record = records.RunRecord({"seed": 1}, [], np.zeros((0, 0), dtype=np.uint8))
+    with pytest.warns(FutureWarning, match=r"RunRecord\.trial is now RunRecord\.run"):
+        assert record.trial is record.run
+    with pytest.warns(FutureWarning, match=r"records\.TRIALS is now aimlib\.records\.RUN_COLUMNS") as caught:
+        assert records.TRIALS is records.RUN_COLUMNS
+    assert caught[0].filename == __file__
+    with pytest.raises(AttributeError, match="no attribute 'NOTHING'"):
+        records.NOTHING  # noqa: B018

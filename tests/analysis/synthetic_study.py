@@ -68,7 +68,7 @@ def run_id(arm: int, seed: int) -> str:
 
 def trial(study: FakeStudy, arm: int, seed: int, accuracy: float | None, status: str) -> dict[str, Any]:
     classes = study.scope["classes"]
-    row: dict[str, Any] = {column.name: None for column in records.TRIALS}
+    row: dict[str, Any] = {column.name: None for column in records.RUN_COLUMNS}
     row |= {
         "run_id": run_id(arm, seed),
         "study": study.name,

@@ -31,7 +31,7 @@ from ablations.spec.study import read_study
 from ablations.store import ResultStore
 from aimlib.config import RunConfig
 from aimlib.errors import StoreError, UsageError
-from aimlib.records import MODELS, TEST_IMAGES, TRIALS
+from aimlib.records import MODELS, RUN_COLUMNS, TEST_IMAGES
 from aimlib.registry import updates
 from aimlib.updates.base import MemoryUpdate
 
@@ -63,8 +63,8 @@ def test_rows_are_complete(calm: Path) -> None:
     found = rows(calm)
     assert len(found) == 4
     for row in found:
-        assert {column.name for column in TRIALS} <= set(row)
-        unknown = {column.name for column in TRIALS if row[column.name] is None}
+        assert {column.name for column in RUN_COLUMNS} <= set(row)
+        unknown = {column.name for column in RUN_COLUMNS if row[column.name] is None}
         assert unknown <= {"reason", "traceback", "git_commit", "git_dirty", "device_uuid", "peak_device_bytes"}
         assert (row["step"], row["data_on"]) == ("eager", "host")
         assert (row["status"], row["epochs_run"], row["attempts"]) == ("finished", 2, 1)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from aimlib.paths import Place, for_arrow, place
-from aimlib.records import RUNS, SCHEMA_VERSION, SEGMENTS, TRIALS, RunRecord
+from aimlib.records import RUN_COLUMNS, RUNS, SCHEMA_VERSION, SEGMENTS, RunRecord
 
 _VALUES: dict[str, Any] = {"text": "some text", "integer": 7, "number": 0.25, "boolean": False}
 
@@ -26,7 +26,7 @@ def make_record(
 ) -> RunRecord:
     """Return a complete record of one run; `host` tells rows of the same run apart."""
     values = {**_VALUES, "time": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}
-    trial = {column.name: values[column.type] for column in TRIALS}
+    trial = {column.name: values[column.type] for column in RUN_COLUMNS}
     trial |= {"run_id": run_id, "status": status, "host": host, "schema_version": SCHEMA_VERSION}
     trial |= {"selected_epoch": min(1, epochs), "epochs_run": epochs, "reason": None, "traceback": None}
     curve = {"train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.1, "validation_accuracy": 0.4}

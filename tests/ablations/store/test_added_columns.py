@@ -12,12 +12,12 @@ import pytest
 from ablations.store import ResultStore, parquet_files
 from aimlib import records
 from aimlib.errors import StoreError
-from aimlib.records import ADDED, RUNS, SEGMENTS, TRIALS, run_schema, to_table, write_table
+from aimlib.records import ADDED, RUN_COLUMNS, RUNS, SEGMENTS, run_schema, to_table, write_table
 from analysis.reading.files import read_failures, read_settled
 
 from .sample import files_in, identity, make_record, rows_in
 
-NAMES = [column.name for column in TRIALS]
+NAMES = [column.name for column in RUN_COLUMNS]
 
 
 def old(table: pa.Table) -> pa.Table:

@@ -15,7 +15,7 @@ import pytest
 from ablations.execution import provenance as module
 from ablations.execution.provenance import checkout_state, plugins_of, provenance
 from aimlib.component import ComponentConfig, Frozen
-from aimlib.records import TRIALS
+from aimlib.records import RUN_COLUMNS
 from aimlib.registry import ComponentOf, PluginInfo, Registry
 
 Git = Callable[..., str]
@@ -131,7 +131,7 @@ def test_the_keys_are_columns_and_the_versions_those_installed(monkeypatch) -> N
     monkeypatch.setenv("SECRET_TOKEN", "do-not-record-me")
     found = provenance()
     assert set(found) == {"host", "git_commit", "git_dirty", "versions"}
-    assert set(found) <= {column.name for column in TRIALS}
+    assert set(found) <= {column.name for column in RUN_COLUMNS}
     assert "do-not-record-me" not in json.dumps(found)
     versions = json.loads(found["versions"])
     assert versions.pop("python") == platform.python_version()

@@ -68,7 +68,7 @@ def test_statuses_go_where_they_belong(store: ResultStore) -> None:
 
 def test_incomplete_records_are_refused(store: ResultStore) -> None:
     record = make_record(identity(1))
-    del record.trial["device"]
+    del record.run["device"]
     with pytest.raises(ValueError, match="missing columns \\['device'\\]"):
         store.commit(record)
     assert store.settled() == set()
@@ -97,7 +97,7 @@ def test_a_failure_number_taken_meanwhile_is_skipped(store: ResultStore, monkeyp
 def test_hostile_run_ids_never_become_paths(store: ResultStore, hostile: str) -> None:
     before = sorted(store.directory.parent.rglob("*"))
     record = make_record(identity(1))
-    record.trial["run_id"] = hostile
+    record.run["run_id"] = hostile
     for act in (
         store.lock_run,
         store.holder,

@@ -158,7 +158,7 @@ def test_the_network_at_its_start_is_epoch_zero(make_study):
     directory = make_study(arms=ARMS[:1], seeds=1)
     path = directory / records.RUNS / f"{run_id(0, 0)}.parquet"
     row = pq.read_table(path).to_pylist()[0]
-    trial = {column.name: row[column.name] for column in records.TRIALS}
+    trial = {column.name: row[column.name] for column in records.RUN_COLUMNS}
     trial |= {"status": "diverged", "epochs_run": 0, "selected_epoch": 0}
     start = np.zeros((1, 400), dtype=np.uint16)
     records.write_table(records.to_table(records.RunRecord(trial, [], start)), path)
