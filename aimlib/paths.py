@@ -87,7 +87,7 @@ Place = Path | ObjectPath
 
 
 def place(source: str | Place) -> Place:
-    """Return the place that a path or URL names; nothing is looked at there.
+    """Return the place that a path or URL names; nothing is read there.
 
     Raises
     ------

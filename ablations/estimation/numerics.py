@@ -15,7 +15,7 @@ from aimlib.config import RunConfig
 from aimlib.training.numerics import numerics_of
 
 _SECONDS = 2.0
-"""Time after which no further step of a variant is timed."""
+"""Time after which no further step of a setting is timed."""
 _WORTH_IT = 1.05
 """Faster by less than this is no reason to change a study."""
 
@@ -48,8 +48,8 @@ class Numerics:
     Attributes
     ----------
     kind : the device.
-    seconds : per step, by variant and by arm.
-    stated : what the study says, as a variant.
+    seconds : per step, by setting and by arm.
+    stated : what the study says, as a setting.
     """
 
     kind: str
@@ -58,12 +58,12 @@ class Numerics:
 
     @property
     def best(self) -> str:
-        """The variant in which one step of every arm takes the least time together."""
-        return min(self.seconds, key=lambda variant: sum(self.seconds[variant].values()))
+        """The setting in which one step of every arm takes the least time together."""
+        return min(self.seconds, key=lambda setting: sum(self.seconds[setting].values()))
 
-    def gain(self, variant: str) -> float:
-        """Return how many times as fast as what the study states a variant is."""
-        return sum(self.seconds[self.stated].values()) / sum(self.seconds[variant].values())
+    def gain(self, setting: str) -> float:
+        """Return how many times as fast as what the study states a setting is."""
+        return sum(self.seconds[self.stated].values()) / sum(self.seconds[setting].values())
 
     @property
     def proposal(self) -> str:
@@ -85,9 +85,9 @@ def measure(plan: Plan, address: str | None = None) -> tuple[list[Numerics], tup
     what was found on each kind of device, and why something was not timed.
     """
     chosen = _extremes(plan)
-    variants = {f"{arm.name}\n{label}": (arm, label, config) for arm in chosen for label, config in _variants(arm)}
-    arms = tuple(replace(arm, name=name, config=config) for name, (arm, _, config) in variants.items())
-    data = {name: plan.data[arm.name] for name, (arm, _, _) in variants.items()}
+    settings = {f"{arm.name}\n{label}": (arm, label, config) for arm in chosen for label, config in _settings(arm)}
+    arms = tuple(replace(arm, name=name, config=config) for name, (arm, _, config) in settings.items())
+    data = {name: plan.data[arm.name] for name, (arm, _, _) in settings.items()}
     found = estimate(replace(plan, arms=arms, data=data), address, _SECONDS)
     stated = _label(numerics_of(chosen[0].config))
     return [_numerics(cost, stated) for cost in found.costs], tuple(each.replace("\n", " ") for each in found.untimed)
@@ -98,7 +98,7 @@ def _extremes(plan: Plan) -> list[Arm]:
     return list({arm.name: arm for arm in (reference(plan.arms), largest)}.values())
 
 
-def _variants(arm: Arm) -> Iterator[tuple[str, RunConfig]]:
+def _settings(arm: Arm) -> Iterator[tuple[str, RunConfig]]:
     """Yield every combination, the arm's own among them; TensorFloat-32 is CUDA's."""
     known = {name: getattr(arm.config.training, name) for name in ("precision", "tf32", "memory_format")}
     rounding: Sequence[dict[str, Any]] = [

@@ -140,7 +140,7 @@ _PASSING = frozenset(
     {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH}
 )
 _BUSY = frozenset({0, 408, 429, 500, 502, 503, 504})
-"""Answers of object storage that ask for patience; 0 is none at all."""
+"""Status codes of object storage that ask to try again later; 0: no answer at all."""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -66,9 +66,9 @@ class Room:
         self._kinds = list({tuple(needed(wanted).items()): wanted for wanted in resources}.values())
         self._spare = spare
         self._left_out: frozenset[Slot] = frozenset()
-        self.look(nodes)
+        self.update(nodes)
 
-    def look(self, nodes: Mapping[str, Node]) -> None:
+    def update(self, nodes: Mapping[str, Node]) -> None:
         """Take note of which nodes there are."""
         self._nodes = dict(nodes)
         there = [self._without_left_out(name) for name in self._nodes]
@@ -77,7 +77,7 @@ class Room:
     def leave_out(self, slots: Iterable[Slot]) -> None:
         """Take note of the GPUs on which nothing more begins."""
         self._left_out = frozenset(slots)
-        self.look(self._nodes)
+        self.update(self._nodes)
 
     def _without_left_out(self, name: str) -> Node:
         node, gone = self._nodes[name], sum(slot.node == name for slot in self._left_out)

@@ -42,7 +42,7 @@ class RunProgress:
     accuracy : validation accuracy of the last completed epoch, a fraction; None before, or without validation images.
     attempts : how often a worker had it in this session.
     where : the worker that had it last.
-    began, heard : clock at the start of this attempt, and at its last sign of life.
+    began, heard : clock at the start of this attempt, and at its last heartbeat.
     measured : whether an epoch of this attempt was seen.
     reason : why it failed or is tried again.
     failed_at : when it failed, in seconds since the epoch.

@@ -40,7 +40,7 @@ class ArmSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """One running run. `began` and `heard`: seconds since its attempt's start and since its last sign of life."""
+    """One running run. `began` and `heard`: seconds since its attempt's start and since its last heartbeat."""
 
     run_id: str
     arm: str

@@ -69,7 +69,7 @@ class ObjectFolder:
         return next((name for name in names if object_store.put(self.root / name, content, create=True)), None)
 
     def settle(self, name: str, write: Write, kept: Callable[[], bool | None]) -> bool:
-        """Put the object, then look whether a compaction had moved this run before.
+        """Put the object, then check whether a compaction had moved this run before.
 
         A segment is there before the run objects that it holds are removed. So a put that succeeded although the run
         was settled, because a compaction had just removed its object, sees the segment now, and its row does not count:
@@ -78,7 +78,7 @@ class ObjectFolder:
         return object_store.put(self.root / name, self._content(write), create=True) is not None and kept() is not False
 
     def settling_ended(self) -> bool:
-        """Nothing has to be waited for: `settle` looks again afterwards."""
+        """Nothing has to be waited for: `settle` checks again afterwards."""
         return True
 
     def replace(self, name: str, write: Write) -> None:

@@ -155,7 +155,7 @@ class Leases:
     def acquire(self, run_id: str, address: Address) -> Lease | None:
         """Return the lease on a run, or None while another process holds it.
 
-        Where the object looks forsaken it is watched for a term first, in this call.
+        Where the object seems abandoned it is watched for a term first, in this call.
         """
         content = {"run": run_id, "token": uuid.uuid4().hex, "holder": signature(), "renewals": 0, "released": False}
         begun = self._terms.clock()

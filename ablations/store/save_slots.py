@@ -90,7 +90,7 @@ class SaveSlots:
         epochs, step = progress
         name = f"{epochs:06d}-{step:09d}-{uuid.uuid4().hex[:12]}.ticket"
         with closing(FileLock(self._folder / name)) as lock:
-            lock.acquire(timeout_s=1.0)  # others may look at it at this moment
+            lock.acquire(timeout_s=1.0)  # others may check it at this moment
             try:
                 yield name
             finally:

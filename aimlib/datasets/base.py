@@ -89,7 +89,7 @@ class DatasetPlugin(ABC):
         """
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the data, which was loaded before under this fingerprint: it need not be looked through again.
+        """Return the data, which was loaded before under this fingerprint: it need not be checked again.
 
         Where it has another fingerprint by now it is returned all the same; the caller compares.
 

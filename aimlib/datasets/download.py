@@ -11,8 +11,8 @@ from pathlib import Path
 from aimlib.datasets.dogs_lists import LISTS
 from aimlib.datasets.extraction import Limits, unpack
 from aimlib.datasets.packing import Progress
-from aimlib.datasets.transfer import Patience, RemoteFile, fetch, mismatch
-from aimlib.errors import DataError
+from aimlib.datasets.transfer import RemoteFile, RetryPolicy, fetch, mismatch
+from aimlib.errors import DataError, renamed
 
 BASE_URL = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
 UNPACKING = ".unpacking-"
@@ -66,12 +66,13 @@ def stanford_dogs_archives(base_url: str = BASE_URL) -> tuple[Archive, ...]:
     )
 
 
+@renamed(patience="retry_policy")
 def download_stanford_dogs(
     root: str | Path,
     base_url: str = BASE_URL,
     progress: Progress | None = None,
     archives: Sequence[Archive] | None = None,
-    patience: Patience | None = None,
+    retry_policy: RetryPolicy | None = None,
     limits: Limits | None = None,
 ) -> Path:
     """Bring Stanford Dogs into `root` and return that folder; what is there already is not fetched again.
@@ -85,7 +86,7 @@ def download_stanford_dogs(
     base_url : where the archives are, http or https.
     progress : called as progress("downloading images.tar", bytes done, bytes in all), likewise for unpacking.
     archives : other archives than the official ones; `base_url` is without effect then.
-    patience : time limits and repetitions.
+    retry_policy : time limits and repetitions.
     limits : the most that an archive may hold.
 
     Raises
@@ -106,7 +107,7 @@ def download_stanford_dogs(
             absent = _absent(folder, wanted)
             _check_space(folder, absent)
             for archive in absent:
-                _bring(archive, folder, progress, patience or Patience(), limits or Limits())
+                _bring(archive, folder, progress, retry_policy or RetryPolicy(), limits or Limits())
     except OSError as error:
         raise DataError(f"{folder}: cannot put the data there: {error}; give another folder as --root") from error
     return folder
@@ -138,7 +139,9 @@ def _check_space(folder: Path, absent: Sequence[Archive]) -> None:
         )
 
 
-def _bring(archive: Archive, folder: Path, progress: Progress | None, patience: Patience, limits: Limits) -> None:
+def _bring(
+    archive: Archive, folder: Path, progress: Progress | None, retry_policy: RetryPolicy, limits: Limits
+) -> None:
     """Fetch one archive, unpack it beside its place, then rename the result into place."""
     path = folder / archive.file.name
     found = path.exists()
@@ -147,7 +150,7 @@ def _bring(archive: Archive, folder: Path, progress: Progress | None, patience: 
         if problem:
             raise DataError(f"{path}: {problem}; remove it and try again")
     else:
-        fetch(archive.file, folder, progress, patience)
+        fetch(archive.file, folder, progress, retry_policy)
     temporary = folder / f"{UNPACKING}{uuid.uuid4().hex[:8]}"
     try:
         unpack(path, temporary, limits, progress)

@@ -78,7 +78,7 @@ class PhotoPlugin(DatasetPlugin):
         return self.pack().data_set()
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the packed data of a fingerprint; no photo is looked at where it is packed here already.
+        """Return the packed data of a fingerprint; no photo is opened where it is packed here already.
 
         The fingerprint covers every pixel, so that photos that were changed since do not matter to the caller.
         """

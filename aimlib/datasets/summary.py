@@ -46,7 +46,7 @@ class DataSummary:
 
 
 def summarise(plugin: DatasetPlugin) -> DataSummary:
-    """Return the summary of `plugin`'s data; photos are looked up, not packed.
+    """Return the summary of `plugin`'s data; photos are listed, not packed.
 
     Raises
     ------

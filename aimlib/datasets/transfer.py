@@ -32,7 +32,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to keep trying.
 
     Attributes
@@ -53,7 +53,9 @@ class Interrupted(Exception):  # noqa: N818 -- no error yet: the next attempt go
     """An attempt that ended early; the bytes so far are kept."""
 
 
-def fetch(file: RemoteFile, folder: Path, progress: Callable[[str, int, int], None] | None, patience: Patience) -> Path:
+def fetch(
+    file: RemoteFile, folder: Path, progress: Callable[[str, int, int], None] | None, retry_policy: RetryPolicy
+) -> Path:
     """Fetch `file` into `folder`, where it is not yet, and return its path.
 
     Bytes are collected in ``<name>.part``, which a later call continues.
@@ -63,7 +65,7 @@ def fetch(file: RemoteFile, folder: Path, progress: Callable[[str, int, int], No
     file : what to fetch.
     folder : where to.
     progress : called as progress("downloading <name>", bytes done, bytes in all).
-    patience : time limits and repetitions.
+    retry_policy : time limits and repetitions.
 
     Raises
     ------
@@ -73,17 +75,17 @@ def fetch(file: RemoteFile, folder: Path, progress: Callable[[str, int, int], No
     failures, most = 0, _length(part)
     while _length(part) != file.size:
         try:
-            _attempt(file, part, progress, patience.timeout)
+            _attempt(file, part, progress, retry_policy.timeout)
         except Interrupted as cause:
             failures = 1 if _length(part) > most else failures + 1
             most = max(most, _length(part))
-            if failures >= patience.attempts:
+            if failures >= retry_policy.attempts:
                 raise DataError(
                     f"{file.url}: given up after {failures} attempts without a new byte: {cause}; "
                     f"{_length(part):,} of {file.size:,} bytes are kept in {part}: try again later, give "
                     f"another base address, or put {file.name} into {folder} yourself"
                 ) from cause
-            patience.sleep(min(patience.pause * 2 ** (failures - 1), 60.0))
+            retry_policy.sleep(min(retry_policy.pause * 2 ** (failures - 1), 60.0))
     problem = mismatch(part, file)
     if problem:
         part.unlink()

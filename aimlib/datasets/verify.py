@@ -1,4 +1,4 @@
-"""Looking for everything that can be wrong with data on the disk, naming each file."""
+"""Checking for everything that can be wrong with data on the disk, naming each file."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Run:
                 )
 
     def _monitored(self, row: Mapping[str, Any]) -> float:
-        """Return the accuracy that schedule and early stopping look at."""
+        """Return the accuracy that the schedule and early stopping monitor."""
         accuracy: float = row[f"{self.options.monitor}_accuracy"]
         return accuracy
 

@@ -1,4 +1,4 @@
-"""What `ablate doctor` says of one thing that it has looked at."""
+"""What `ablate doctor` says of one thing that it checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ State = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One thing that was checked.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ from ablations.execution.ray.auth import prepare_token
 from ablations.execution.ray.loopback import on_loopback
 from aimlib.errors import UsageError
 
-_PATIENCE = 10.0
+_CONNECT_TIMEOUT_S = 10.0
 """Seconds to wait for a cluster's first answer."""
 _SETTINGS = {
     # Loggers write files that nobody reads, and TensorBoard's imports torch into the driver.
@@ -132,7 +132,7 @@ def _refuse_deaf(address: str | None) -> None:
     if not host or not port.isdigit():
         return
     try:
-        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise UsageError(
             f"--address {address}: nobody answers there ({error}); start Ray with `ray start --head` on that machine, "

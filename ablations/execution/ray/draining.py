@@ -19,11 +19,11 @@ _TIMEOUT = 2.0
 
 
 class Leaving:
-    """Looks now and then whether this node is about to go.
+    """Checks now and then whether this node is about to be shut down.
 
     Parameters
     ----------
-    pause : seconds between two looks.
+    pause : seconds between two checks.
     """
 
     def __init__(self, pause: float) -> None:

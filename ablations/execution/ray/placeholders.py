@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from ablations.execution.packing import Slot
 
-_PATIENCE_S = 10.0
+_TIMEOUT_S = 10.0
 """A placeholder that was given no GPU for so long finds none: it takes a process about a second to start."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 60.0
 """Seconds between two searches, doubled with every one in vain."""
@@ -134,7 +134,7 @@ class Placeholders:
         elif pending is None:
             if now >= node.not_before:
                 self._ask(name, node, max(missing), now)
-        elif now - pending.asked > _PATIENCE_S:
+        elif now - pending.asked > _TIMEOUT_S:
             self._in_vain(node, pending, now)
 
     def _ask(self, name: str, node: _Node, largest: float, now: float) -> None:

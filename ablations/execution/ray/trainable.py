@@ -1,4 +1,4 @@
-"""The side of a run that lives in a Ray worker: Tune's class trainable, whose main thread stays free to listen.
+"""The side of a run in a Ray worker: Tune's class trainable, whose main thread stays free to listen.
 
 The run itself is a thread. So a SIGTERM (Slurm, Kubernetes, a reclaimed node) is heard at once and answered with a
 checkpoint, so is the end of the whole node where Ray announces it, and a run that hangs is noticed.
@@ -30,14 +30,14 @@ from ablations.execution.ray.placeholders import own_slots
 from ablations.execution.task import Task
 
 _BEAT = 20.0
-"""Seconds after which a sign of life is sent, where no epoch was completed."""
+"""Seconds after which a heartbeat is sent, where no epoch was completed."""
 _GATHER = 0.05
 """Seconds in which what happens is told together: a message to the driver costs as much as a short epoch."""
 _LAST_WORDS = 2.0
 """Seconds that a process which is good for nothing more has to say so before it is killed."""
 _MPS = "/tmp/nvidia-mps"  # noqa: S108 -- the default of CUDA, see its documentation
 _LOOK = 2.0
-"""Seconds between two looks at whether the node is about to go: a cloud may give no more than 25 s."""
+"""Seconds between two checks of whether the node is about to be shut down: a cloud may give no more than 25 s."""
 
 
 def execute(
@@ -156,17 +156,17 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         )
 
     def _deadline(self) -> float | None:
-        """Return the monotonic time by which a state must be saved, or None; that a run asks is its sign of life."""
+        """Return the monotonic time by which a state must be saved, or None; asking counts as a heartbeat."""
         self._alive = time.monotonic()
         return self._until
 
     def _paused(self) -> bool:
-        """Tell the run whether to save its state and end; that it asks is its sign of life."""
+        """Tell the run whether to save its state and end; asking counts as a heartbeat."""
         self._alive = time.monotonic()
         return self._pause.is_set()
 
     def _wait(self) -> dict[str, Any]:
-        """Return the next event, or a sign of life; end the process where the run gives none."""
+        """Return the next event, or a heartbeat; end the process where the run gives none."""
         began = time.monotonic()
         while time.monotonic() - began < _BEAT:
             if self._leaving.seen():

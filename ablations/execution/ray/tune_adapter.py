@@ -24,7 +24,7 @@ from ablations.execution.task import Task, as_json
 from aimlib.errors import counted
 
 _NODES = 5.0
-"""Seconds between two looks at which nodes are alive."""
+"""Seconds between two checks of which nodes are alive."""
 _SLACK = 2.0
 """A driver waits so many times longer than a worker before it takes a silent run for hanging."""
 
@@ -209,7 +209,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
 
     def _look_at_nodes(self) -> None:
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        self._room.look({node["NodeID"]: node["Resources"] for node in nodes})
+        self._room.update({node["NodeID"]: node["Resources"] for node in nodes})
         for run_id, bundle in list(self._given.items()):
             if not any(holds(node["Resources"], bundle) for node in nodes):
                 del self._given[run_id]
@@ -253,12 +253,12 @@ def _why(stranded: list[Task], scheduler: Scheduler) -> str:
     return (
         f"every GPU that could hold the {counted(len(stranded), 'run')} left over failed twice: "
         f"{scheduler.devices.described()}; their faults by arm: {faults}. Reset or replace them (nvidia-smi -q -d ECC, "
-        f"dmesg), or look at the arm's code where all are of one; the same command goes on from here"
+        f"dmesg), or check the arm's code where all are of one; the same command goes on from here"
     )
 
 
 def _let_go(trials: list[Any]) -> None:
-    """Take trials that have ended off Tune's own list, and empty them: it looks through all of them at every step.
+    """Take trials that have ended off Tune's own list, and empty them: it goes through all of them at every step.
 
     Tune gives callbacks the list that it works with. Its other records of ended trials cannot be reached from here, so
     that each trial itself is emptied: of metrics that are averaged although nobody asks, of its configuration, of its

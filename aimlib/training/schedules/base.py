@@ -12,7 +12,7 @@ class ScheduleConfig(ComponentConfig):
     """Options of a schedule."""
 
     monitors_validation: ClassVar[bool] = False
-    """Whether it looks at the validation accuracy."""
+    """Whether it uses the validation accuracy."""
 
 
 class Schedule(ABC):
@@ -36,5 +36,5 @@ class Schedule(ABC):
     def rate(self, time: float) -> float:
         """Return the learning rate in force at `time`, in epochs from the start (2.5: the middle of the third)."""
 
-    def after_epoch(self, monitored: float) -> None:  # noqa: B027 -- most schedules do not look
+    def after_epoch(self, monitored: float) -> None:  # noqa: B027 -- most schedules use no accuracy
         """Take note of the monitored accuracy (fraction) after an epoch."""

@@ -13,7 +13,7 @@ class SelectionConfig(ComponentConfig):
     """Options of a selection rule."""
 
     monitors_validation: ClassVar[bool] = False
-    """Whether it looks at the validation accuracy."""
+    """Whether it uses the validation accuracy."""
 
 
 class Selection(ABC):
@@ -21,7 +21,7 @@ class Selection(ABC):
 
     Attributes
     ----------
-    oracle : whether the rule looks at test data; such a result is marked wherever it is shown. The name is
+    oracle : whether the rule uses test data; such a result is marked wherever it is shown. The name is
         DomainBed's (Gulrajani and Lopez-Paz, 2021).
     """
 

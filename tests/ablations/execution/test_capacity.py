@@ -100,5 +100,5 @@ def test_room_is_what_may_run_side_by_side() -> None:
     assert Room([gpus, cpus], {"n": node}).runs == 4 + 2, "four on GPUs and one on the CPUs that are left fit at once"
     room = Room([gpus], {"n": node}, spare=1)
     assert room.runs == 5, "one more, which makes a cluster grow"
-    room.look({})
+    room.update({})
     assert room.runs == 1

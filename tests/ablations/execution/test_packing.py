@@ -70,10 +70,10 @@ def test_what_fits_only_on_what_is_left_out_fits_never() -> None:
     room.leave_out([Slot("a", "0"), Slot("a", "1")])
     assert (room.fit(large, []), room.fit(small, [])) == ("never", "now")
     assert room.fit(small, [(small, (Slot("b", "0"),))]) == "later"
-    room.look({"b": NODES["b"]})
+    room.update({"b": NODES["b"]})
     assert room.fit(large, []) == "later", "its node is gone, and another may come"
     room.leave_out([])
-    room.look(NODES)
+    room.update(NODES)
     assert room.fit(large, []) == "now"
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from aimlib.datasets import download as downloads
 from aimlib.datasets.download import Archive, download_stanford_dogs, stanford_dogs_archives
-from aimlib.datasets.transfer import Patience, RemoteFile
+from aimlib.datasets.transfer import RemoteFile, RetryPolicy
 from aimlib.errors import DataError
 
-QUICK = Patience(timeout=5, attempts=3, pause=0, sleep=lambda _seconds: None)
+QUICK = RetryPolicy(timeout=5, attempts=3, pause=0, sleep=lambda _seconds: None)
 
 
 class Server(ThreadingHTTPServer):
@@ -119,7 +119,7 @@ def remote(name: str, content: bytes, url: str) -> RemoteFile:
 
 
 def get(root: Path, archives: tuple[Archive, ...], **options: Any) -> Path:
-    return download_stanford_dogs(root, archives=archives, patience=QUICK, **options)
+    return download_stanford_dogs(root, archives=archives, retry_policy=QUICK, **options)
 
 
 def test_official_archives() -> None:
@@ -225,9 +225,9 @@ def test_lasting_refusal_is_not_repeated(server: Server, dogs: Any, tmp_path: Pa
 def test_passing_faults_are_repeated_with_growing_pauses(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives, pauses = serve(server, dogs), []
     server.status["lists.tar"] = 503
-    patience = Patience(timeout=5, attempts=5, pause=20, sleep=pauses.append)
+    retry_policy = RetryPolicy(timeout=5, attempts=5, pause=20, sleep=pauses.append)
     with pytest.raises(DataError, match="503"):
-        download_stanford_dogs(tmp_path / "r", archives=archives, patience=patience)
+        download_stanford_dogs(tmp_path / "r", archives=archives, retry_policy=retry_policy)
     assert pauses == [20, 40, 60, 60]
 
 
@@ -242,7 +242,7 @@ def test_only_http(tmp_path: Path, url: str) -> None:
     with pytest.raises(DataError, match="http"):
         get(tmp_path / "r", (Archive(RemoteFile("lists.tar", 10, "0" * 64, url), "lists"),))
     with pytest.raises(DataError, match="http"):
-        download_stanford_dogs(tmp_path / "r2", base_url="file:///etc", patience=QUICK)
+        download_stanford_dogs(tmp_path / "r2", base_url="file:///etc", retry_policy=QUICK)
 
 
 def test_redirection_to_a_file_is_not_followed(server: Server, dogs: Any, tmp_path: Path) -> None:

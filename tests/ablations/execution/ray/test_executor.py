@@ -152,7 +152,7 @@ def test_ray_is_given_no_more_runs_than_there_is_room_for() -> None:
     ]
     ends("r0")
     assert isinstance(searcher.suggest("3"), dict)
-    room.look({"n": {"CPU": 2.0}, "m": {"CPU": 2.0}})  # a node has joined
+    room.update({"n": {"CPU": 2.0}, "m": {"CPU": 2.0}})  # a node has joined
     assert isinstance(searcher.suggest("4"), dict)
     for run_id in ("r1", "r2", "r3"):
         assert searcher.suggest("5") is None
