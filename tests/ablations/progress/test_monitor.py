@@ -272,7 +272,7 @@ def test_exit_codes(opened: WatchedStore, tmp_path: Path, capsys: pytest.Capture
     assert ablate("watch", tmp_path, "--once") == 2
     assert f"it holds the studies {opened.directory}" in capsys.readouterr().err
     assert ablate("watch", opened.directory, "page.html", "--once") == 2
-    assert "give --html, too" in capsys.readouterr().err
+    assert "give --html with it" in capsys.readouterr().err
 
 
 def test_interrupted_it_leaves_the_study_alone(opened: WatchedStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,14 +236,14 @@ def test_screening_then_confirmation_and_nothing_twice(
     first = screening.run(path, out, executor="inline")
     assert first.confirmed
     screened, confirmed = analysis.load(out / "screening"), analysis.load(out / "confirmation")
-    assert set(screened.trials["seed"]) == {90}
-    assert set(screened.trials["epochs_run"]) == {1}
-    means = screened.trials.set_index("arm")["validation_accuracy"]
+    assert set(screened.runs["seed"]) == {90}
+    assert set(screened.runs["epochs_run"]) == {1}
+    means = screened.runs.set_index("arm")["validation_accuracy"]
     assert {trial.name: trial.value for trial in first.trials if trial.buildable} == means.to_dict()
-    assert screened.trials["arm"].str.startswith("aim_").sum() == 2
-    assert screened.trials["arm"].str.startswith("baseline_").sum() == 2
+    assert screened.runs["arm"].str.startswith("aim_").sum() == 2
+    assert screened.runs["arm"].str.startswith("baseline_").sum() == 2
     plan = {arm.name: arm for arm in confirmed.plan.arms}
-    assert [(arm.name, arm.role) for arm in confirmed.plan.arms][:2] == [("baseline", "baseline"), ("aim", "aim")]
+    assert [(arm.name, arm.role) for arm in confirmed.plan.arms][:2] == [("baseline", "baseline"), ("aim", "treatment")]
     assert len(plan) == 4
     for arm in ("baseline", "aim"):
         tried = [trial for trial in first.trials if trial.arm == arm and trial.buildable]
@@ -251,9 +251,9 @@ def test_screening_then_confirmation_and_nothing_twice(
         rate = best.drawn["training.optimizer.learning_rate"]
         assert plan[arm].config["training"]["optimizer"]["learning_rate"] == rate, "the best takes the arm's place"
         assert other.name in plan
-    assert set(confirmed.trials["seed"]) == {0, 1}
-    assert set(confirmed.trials["epochs_run"]) == {2}, "confirmed on the study's budget"
-    assert not set(screened.trials["run_id"]) & set(confirmed.trials["run_id"])
+    assert set(confirmed.runs["seed"]) == {0, 1}
+    assert set(confirmed.runs["epochs_run"]) == {2}, "confirmed on the study's budget"
+    assert not set(screened.runs["run_id"]) & set(confirmed.runs["run_id"])
     assert confirmed.frozen is not None
     assert confirmed.frozen.runs_before == 0, "frozen before the first run of the confirmation"
     inline = "ablations.execution.inline.InlineExecutor.execute"

@@ -73,10 +73,10 @@ def test_a_late_commit_loses_to_a_row_that_was_compacted_meanwhile(store: Result
 
 
 def test_a_compaction_waits_for_a_commit_that_looked_before(store: ResultStore, monkeypatch) -> None:
-    """Between a commit's look at the segments and its link no run file may vanish."""
+    """Between a commit's check of the segments and its link no run file may vanish."""
     from ablations.store import local_folder
 
-    monkeypatch.setattr(local_folder, "_PATIENCE", 0.05)
+    monkeypatch.setattr(local_folder, "_COMMIT_TIMEOUT_S", 0.05)
     run_id = identity(1)
     store.commit(make_record(run_id, host="first"))
     with store._folder.committing():
