@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from aimlib.backbones.base import Backbone
@@ -30,8 +31,18 @@ def skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
     ------
     UsageError: the parts do not fit together.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutDraws():
         return _assemble(model, shape)
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Initial values are not drawn: tensors on the meta device have none, and drawing them takes most of the time."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in _DRAWS and args[0].is_meta else func(*args, **(kwargs or {}))
+
+
+_DRAWS = {Tensor.normal_, Tensor.uniform_}
 
 
 def build(model: ModelConfig, shape: ImageShape, seed: int) -> nn.Module:

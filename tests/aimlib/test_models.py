@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
-from tiny_runs import AIM, MEMORY, SHAPE, model
+from tiny_runs import AIM, MEMORY, SHAPE, model, restored_registries
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from aimlib.backbones._small_resnet import Bottleneck
 from aimlib.datasets.base import ImageShape
@@ -125,6 +128,41 @@ def test_activations_leave_parameters_out() -> None:
         model(backbone={"name": "mlp", "widths": [4096]}, memory=MEMORY, placement="every_layer"), SHAPE, batch_size=1
     )
     assert read.activation_bytes < 2 * wide.activation_bytes
+
+
+class _Operators(TorchDispatchMode):
+    """Remembers what is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_skeleton_draws_no_initial_values_but_those_that_are_read() -> None:
+    drawn: list[torch.Tensor] = []
+    with restored_registries():
+
+        @backbones.register("drawing")
+        class Drawing(backbones.get("mlp")):  # type: ignore[misc]
+            def build(self, shape: ImageShape) -> nn.Module:
+                drawn.append(torch.full((8,), 9.0, device="cpu").uniform_(0, 1))
+                return super().build(shape)
+
+        found = skeleton(model(backbone="drawing"), SHAPE)
+    assert drawn[0].max() < 1
+    assert all(parameter.is_meta for parameter in found.parameters())
+    built = build(model(backbone="mlp"), SHAPE, 0)
+    assert {n: (v.shape, v.dtype) for n, v in found.state_dict().items()} == {
+        n: (v.shape, v.dtype) for n, v in built.state_dict().items()
+    }
+    with _Operators() as operators:
+        skeleton(model(backbone="resnet50"), DOGS)
+    assert "aten.normal_.default" not in operators.seen
+    assert operators.seen
 
 
 def test_parts_that_do_not_fit_are_refused_on_the_meta_device() -> None:
