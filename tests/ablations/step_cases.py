@@ -16,8 +16,9 @@ STUDIES = sorted(shipped_studies())
 
 
 @cache
-def arms_of(study: str) -> dict[str, Arm]:
-    return {arm.name: arm for arm in expand(read_study(study))}
+def arms_of(study: str, *overrides: str) -> dict[str, Arm]:
+    """Return the arms of a shipped study by name: expanded once, as a matched control takes seconds to find."""
+    return {arm.name: arm for arm in expand(read_study(study, overrides))}
 
 
 def distinct(studies: list[str]) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ def asked(module: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # `test_harness` and `test_analysis_benches` hold what benchmarks share; this one measures for 10 s
 def test_input_pipeline() -> None:
     lines = asked("input_pipeline").splitlines()
     installed = {distribution.name for distribution in importlib.metadata.distributions()}

@@ -11,7 +11,6 @@ import pytest
 from drivers import Farm, until
 from tiny_study import changed, failures, litter, numbers, planned, write
 
-KILLS = 12
 SMALL: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 4, "seeds": 2}
 
 
@@ -32,15 +31,18 @@ def assert_whole(directory: Path, expected: dict[str, str]) -> None:
     assert litter(directory) == []
 
 
+@pytest.mark.parametrize(
+    ("most", "seed"),
+    [(4, 7), pytest.param(12, 8, marks=pytest.mark.slow)],  # rounds of one driver and of two take turns in both
+)
 def test_killed_drivers_lose_and_double_nothing(
-    farm: Farm, undisturbed: tuple[Path, dict[str, str], float], tmp_path: Path
+    farm: Farm, undisturbed: tuple[Path, dict[str, str], float], tmp_path: Path, most: int, seed: int
 ) -> None:
     path, expected, seconds = undisturbed
-    seed = 7
     chance = random.Random(seed)
     kills = rounds = 0
     directories = [tmp_path / "out-0"]
-    while kills < KILLS:
+    while kills < most:
         directory = directories[-1]
         drivers = [farm.run(path, directory) for _ in range(1 + rounds % 2)]
         time.sleep(chance.uniform(0.1, 0.8 * seconds))

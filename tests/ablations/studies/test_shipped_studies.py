@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from step_cases import arms_of
 
 from ablations.commands.check import check
 from ablations.planning import plan as planning
-from ablations.planning.arms import Arm, expand
 from ablations.planning.protocol import protocol
 from ablations.spec.study import read_study, shipped_studies
 from aimlib.errors import ConfigError
@@ -30,10 +30,6 @@ PROTOCOLS = {"replication": "as_run", "confounds": "as_run", "replication_small"
 """Those that are not controlled. A twin of an as-run study is not the author's run, as it is smaller."""
 
 
-def arms_of(name: str, *overrides: str) -> dict[str, Arm]:
-    return {arm.name: arm for arm in expand(read_study(name, overrides))}
-
-
 def test_every_study_has_a_twin() -> None:
     assert set(shipped_studies()) == {"demo", *FULL, *(f"{name}_small" for name in FULL)}
 
@@ -45,7 +41,7 @@ def test_a_shipped_study_is_sound(name: str) -> None:
     assert study.spec.name == name == study.path.stem
     assert study.path.read_text(encoding="utf-8").startswith("#"), "it says what it is for"
     assert len(study.spec.seeds) >= 5
-    arms = expand(study)
+    arms = list(arms_of(name).values())
     roles = [arm.role for arm in arms]
     assert roles.count("baseline") == 1
     assert "aim" in roles

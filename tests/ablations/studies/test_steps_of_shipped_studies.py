@@ -23,7 +23,9 @@ from aimlib.training.optimizers._adam import Adam
 from aimlib.training.run import Run
 from aimlib.training.steps import proof
 
-SMALL = [name for name in STUDIES if name.endswith("_small") or name == "demo"]
+MIXED = "confounds_small"
+"""Its eleven arms mix what the two of replication_small have and have not: those two are tested first."""
+SMALL = sorted((name for name in STUDIES if name.endswith("_small") or name == "demo"), key=lambda name: name == MIXED)
 
 
 @pytest.fixture
@@ -57,13 +59,13 @@ def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
     return mode.found
 
 
-def of_every_size(studies: list[str]) -> list[Any]:
-    """Return the studies, those of full size as slow ones."""
-    return [pytest.param(name, marks=[] if name in SMALL else pytest.mark.slow) for name in studies]
+def quick_and_slow(studies: list[str]) -> list[Any]:
+    """Return the studies; those of full size, and that of mixed arms, are slow."""
+    return [pytest.param(name, marks=[] if name in SMALL and name != MIXED else pytest.mark.slow) for name in studies]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("study", of_every_size(STUDIES))
+@pytest.mark.parametrize("study", quick_and_slow(STUDIES))
 def test_no_step_of_a_shipped_study_waits_for_the_device(study: str, without_values: None) -> None:
     own = [name for home, name in distinct(SMALL if study in SMALL else STUDIES) if home == study]
     found = {name: waits(arms_of(study)[name], steps=2 if study in SMALL else 1) for name in own}
@@ -110,7 +112,7 @@ def test_a_count_of_steps_read_from_the_device_is_seen(without_values: None, mon
         waits(arms_of("demo")["aim"])
 
 
-@pytest.mark.parametrize("study", SMALL)
+@pytest.mark.parametrize("study", quick_and_slow(SMALL))
 def test_a_captured_step_of_a_shipped_study_has_eagers_bits(study: str) -> None:
     for name in [name for home, name in distinct(SMALL) if home == study]:
         config, data = small_run(arms_of(study)[name], 4)
