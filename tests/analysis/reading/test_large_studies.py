@@ -46,7 +46,7 @@ def test_figures_of_many_arms_show_the_gates_and_both_ends(of_many_arms):
     )
     assert drawn["strip"].caption.startswith("360 planned runs: ")
     for name in ("forest", "slopegraph", "curves", "strip", "capacity", "patience"):
-        assert "Shown are 40 of 72 arms, those of the gates" in drawn[name].caption, name
+        assert "Shown are 40 of 72 arms: those of the gates" in drawn[name].caption, name
     for name in ("slopegraph", "curves", "strip", "capacity", "patience"):
         summary = drawn[name].summary
         own = summary if name != "curves" else summary[summary["kind"] != "reported"]
