@@ -15,7 +15,7 @@ _REFERENCES = {
     "Association 82, 171–185, 1987.",
     "Holm, 1979": "S. Holm. A simple sequentially rejective multiple test procedure. Scandinavian Journal of "
     "Statistics 6, 65–70, 1979.",
-    "Pocock, 1977": "S. J. Pocock. Group sequential methods in the design and analysis of clinical runs. "
+    "Pocock, 1977": "S. J. Pocock. Group sequential methods in the design and analysis of clinical trials. "
     "Biometrika 64, 191–199, 1977.",
     "Satterthwaite, 1946": "F. E. Satterthwaite. An approximate distribution of estimates of variance components. "
     "Biometrics Bulletin 2, 110–114, 1946.",
