@@ -144,9 +144,9 @@ def read(directory: Place) -> Frozen | None:
         found = Frozen(pd.Timestamp(at), int(before), document["sha256"], content)
         intact = digest(at, before, content) == found.sha256
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{path}: no frozen analysis plan ({error!r}); restore it from a copy") from None
+        raise StoreError(f"{path}: not a frozen analysis plan ({error!r}); restore it from a copy") from None
     if not intact:
-        raise StoreError(f"{path}: was changed after it was frozen: its content does not have its SHA-256; restore it")
+        raise StoreError(f"{path}: was changed after it was frozen: its content does not match its SHA-256; restore it")
     return found
 
 

@@ -55,7 +55,7 @@ def compare(
 
 @renamed(trials="runs")
 def select(runs: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
-    """Return the rows that meet every condition, such as ``arm=aim`` or ``seed>=2``.
+    """Return the rows that meet every condition, such as ``arm=baseline`` or ``seed>=2``.
 
     Operators: ``= == != < <= > >=``. Values are read as the column's type; ``status=finished,diverged`` keeps
     either. A row without a value in the column meets only ``!=``.
@@ -73,7 +73,7 @@ def select(runs: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
 def _meets(runs: pd.DataFrame, condition: str) -> pd.Series:
     match = _CONDITION.fullmatch(condition)
     if match is None:
-        raise UsageError(f"condition {condition!r}: write column, operator, value, such as arm=aim or seed>=2")
+        raise UsageError(f"condition {condition!r}: write column, operator and value, such as arm=baseline or seed>=2")
     column, sign, text = match["column"], match["operator"], match["value"]
     refuse_unknown(runs, [column])
     series = runs[column]
@@ -96,7 +96,7 @@ def _value(series: pd.Series, text: str, condition: str) -> Any:
             return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
     except (KeyError, ValueError):
         raise UsageError(
-            f"condition {condition!r}: {text!r} is no {series.dtype} as column {series.name!r} holds"
+            f"condition {condition!r}: {text!r} cannot be read as {series.dtype}, the type of column {series.name!r}"
         ) from None
     return role(text) or text if series.name == ROLE.name else text
 
@@ -106,8 +106,8 @@ def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "test_accuracy
     """Return one row per group: the `by` columns, runs, n, mean, sd, lower, upper.
 
     `runs` counts rows, `n` those that have the value; mean, sd and the ends of the 1 - alpha t interval are
-    in the unit of the column. The interval is that of independent runs; differences of arms want `compare`.
-    Accuracies and losses of pruned runs are left out, but where runs are grouped by status: they are of fewer epochs.
+    in the unit of the column. The interval is that of independent runs; for differences of arms use `compare`.
+    Accuracies and losses of pruned runs, which have fewer epochs, are left out unless runs are grouped by status.
 
     Raises
     ------

@@ -208,7 +208,9 @@ def read_claim(name: str | Path) -> Claim:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: not a readable claim ({error}); see {_HERE / 'stanford_dogs_aim.yaml'}") from None
+        raise UsageError(
+            f"{path}: not a readable claim ({error}); for an example see {_HERE / 'stanford_dogs_aim.yaml'}"
+        ) from None
     document = _Document.parse(data, where=path.name)
     return _claim(document, path)
 

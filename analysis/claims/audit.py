@@ -47,7 +47,12 @@ def audit(claim: Claim, results: Results, outside: tuple[str, ...] = ()) -> pd.D
             line = (_said(check), "", UNCHECKED, f"this study is outside the scope: {outside[0]}")
         elif not statement.fits(protocol := results.plan.scope.protocol):
             wanted = " or ".join(statement.protocols)
-            line = (_said(check), "", UNCHECKED, f"is about protocol {wanted}; this study follows {protocol}")
+            line = (
+                _said(check),
+                "",
+                UNCHECKED,
+                f"the statement is about protocol {wanted}; this study follows {protocol}",
+            )
         else:
             line = _CHECKS[str(check["kind"])](check, results)
         rows.append((statement.says, statement.source, *line))
@@ -101,7 +106,7 @@ def _list(row: Mapping[Any, Any] | pd.Series[Any], column: str) -> list[Any]:
     found = parsed_json(row[column], None)
     if not isinstance(found, list):
         raise StoreError(
-            f"models.parquet: {column} of arm {row['arm']!r} is no list; delete the file, run `ablate run`"
+            f"models.parquet: {column} of arm {row['arm']!r} is not a list; delete the file and run `ablate run` again"
         )
     return found
 
@@ -118,7 +123,12 @@ def _same(check: Mapping[str, Any], results: Results) -> _Line:
         if any(item["option"] == path or item["option"].startswith(f"{path}.") for path in below)
     ]
     options = counted(len(found), "option")
-    return said, f"{options} differ" if found else said, CONTRADICTED if found else AGREES, "; ".join(found)
+    return (
+        said,
+        f"{options} {'differs' if len(found) == 1 else 'differ'}" if found else said,
+        CONTRADICTED if found else AGREES,
+        "; ".join(found),
+    )
 
 
 def _option(check: Mapping[str, Any], results: Results) -> _Line:
@@ -157,7 +167,7 @@ def _accuracy(check: Mapping[str, Any], results: Results) -> _Line:
     rows = runs[(runs["arm"] == arm) & runs["status"].isin(OUTCOMES) & runs["test_accuracy"].notna()]
     found = t_interval(100 * rows["test_accuracy"].astype("float64"), results.plan.looks.alpha)
     if found.n < FEWEST_PAIRS:
-        return said, "", UNCHECKED, f"fewer than {FEWEST_PAIRS} runs of a {check['role']} arm have an accuracy"
+        return said, "", UNCHECKED, f"fewer than {FEWEST_PAIRS} runs of the {check['role']} arm have an accuracy"
     low, high = found.prediction
     if high - low > _WIDEST_PP:
         return said, "", UNCHECKED, f"too imprecise: one further run is expected within {high - low:.0f} pp"

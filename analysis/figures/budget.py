@@ -87,13 +87,17 @@ def caption(summary: pd.DataFrame) -> str:
         for name, own in searches.items()
     )
     count = counted(int(summary.groupby("searched")["trials"].max().sum()), "trial")
-    text = f"Expected best of so many of the {count} of the screening (unbiased estimate): {each}"
+    text = f"Expected best validation accuracy by number of trials, of {count} in the screening (unbiased): {each}."
     if len(searches) > 1:
-        text += "; arms are to be compared at equal numbers of trials."
+        text += " Compare arms at equal numbers of trials."
     else:
-        text += "; a baseline that was not searched as long is to be read at one trial."
+        text += " Compare a baseline that was not searched with the value of one trial."
     stopped = int(summary.groupby("searched")["stopped"].max().sum())
     if stopped:
-        verb = "was stopped early and counts" if stopped == 1 else "were stopped early and count"
-        text += f" {counted(stopped, 'trial')} of them {verb} with what had been reached: a lower bound."
+        verb = (
+            "was stopped early and counts with the accuracy that it"
+            if stopped == 1
+            else ("were stopped early and count with the accuracy that they")
+        )
+        text += f" {counted(stopped, 'trial')} {verb} had reached, which is a lower bound."
     return text

@@ -74,7 +74,7 @@ def caption(summary: pd.DataFrame, name: str, alpha: float = 0.05) -> str:
     few, many = int(summary["n"].min()), int(summary["n"].max())
     pairs = counted(many, "pair") if few == many else f"{few} to {many} pairs"
     return (
-        f"Mean of {name} over {pairs} with the {number_format.level(alpha)} t "
-        f"interval of each epoch: in the second half between {span} pp, above 0 with its whole interval in {above} of "
+        f"Mean of {name} over {pairs}, with the {number_format.level(alpha)} t interval of each epoch. In the second "
+        f"half of training it is between {span} pp; the whole interval lies above 0 in {above} of "
         f"{counted(len(late), 'epoch')}."
     )

@@ -82,6 +82,6 @@ def caption(summary: pd.DataFrame) -> str:
     ratios = {words: float(best[name]) / float(summary[name].min()) for name, words in _TIMES.items()}
     known = [f"{number_format.decimal(ratio)} times the {words}" for words, ratio in ratios.items() if ratio == ratio]  # noqa: PLR0124
     return (
-        f"Means of {counted(len(summary), 'arm')}; the most accurate, {best['arm']}, has "
-        f"{number_format.listing(known)} of the smallest of each."
+        f"Means of {counted(len(summary), 'arm')}. Compared with the smallest value of any arm, the most accurate, "
+        f"{best['arm']}, has {number_format.listing(known)}."
     )

@@ -45,10 +45,10 @@ def caption(summary: pd.DataFrame, name: str) -> str:
     clear = shown & (summary["posterior_sd"] > 0)
     up, down = (int((clear & (sign * summary["shrunken"] > 0)).sum()) for sign in (1, -1))
     span = number_format.interval(summary["shrunken"].iloc[0], summary["shrunken"].iloc[-1])
-    told = f"its 95 % posterior interval lies above 0 in {up} and below in {down}"
+    told = f"The 95 % posterior interval lies above 0 in {up} and below 0 in {down}"
     if not (summary["posterior_sd"] > 0).any():
-        told = "classes differ no more than noise does, so each has the mean of all"
+        told = "Classes differ by no more than noise, so each has the mean of all"
     return (
-        f"{name} in {counted(len(summary), 'class', 'classes')}, {span} pp once shrunken towards the mean "
-        f"of all (coloured; raw: grey); {told}."
+        f"{name} in {counted(len(summary), 'class', 'classes')}: {span} pp after shrinkage towards the mean of all "
+        f"(coloured; without shrinkage: grey). {told}."
     )

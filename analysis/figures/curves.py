@@ -190,11 +190,11 @@ def caption(summary: pd.DataFrame, alpha: float = 0.05) -> str:
     banded = summary[(summary["kind"] == "mean") & (summary["n"] >= _BAND)]
     cut = bool((banded["lower"] < low).any() or (banded["upper"] > high).any())
     band = f" with its {number_format.level(alpha)} t interval" if len(banded) else ""
-    cuts = "; the axis cuts intervals that are wider than the range of the curves" if cut else ""
-    means = f"the mean of each arm's finished runs{band} at the epochs that all of them reached"
+    cuts = " The axis cuts intervals that are wider than the range of the curves." if cut else ""
+    means = f"the mean of each arm's finished runs{band}, at the epochs that all of them reached"
     if len(spread):
-        return f"The middle 90 % of each arm's runs (pale), and {means} (line){cuts}."
-    return f"{counted(runs, 'run')} (thin), {means} (thick), and the reported {_span(chosen)} (markers){cuts}."
+        return f"The middle 90 % of each arm's runs (pale), and {means} (line).{cuts}"
+    return f"{counted(runs, 'run')} (thin); {means} (thick); and the reported {_span(chosen)} (markers).{cuts}"
 
 
 def _span(epochs: pd.Series) -> str:

@@ -153,11 +153,15 @@ def caption(comparisons: Sequence[Comparison]) -> str:
     above = sum(c.interval.lower > 0 for c in known)
     material = sum(c.interval.lower >= c.delta for c in known)
     gain = next(
-        (f", r = {number_format.decimal(r)} pp" for c in comparisons for r in list(c.reported.values())[:1]), ""
+        (
+            f" The reported gain is r = {number_format.decimal(r)} pp."
+            for c in comparisons
+            for r in list(c.reported.values())[:1]
+        ),
+        "",
     )
-    shown = counted(len(known), "difference")
     return (
-        f"Of {shown} with an interval (thick; thin: prediction interval of a further pair), {above} "
-        f"{'lies' if above == 1 else 'lie'} above 0 and {material} above δ = "
-        f"{number_format.decimal(first.delta)} pp{gain}."
+        "Thick: interval of the mean difference; thin: prediction interval for one further pair. "
+        f"Of {counted(len(known), 'interval')}, {above} {'lies' if above == 1 else 'lie'} above 0 and {material} above "
+        f"δ = {number_format.decimal(first.delta)} pp.{gain}"
     )

@@ -73,7 +73,6 @@ def caption(summary: pd.DataFrame, comparison: Comparison) -> str:
     said = [f"after {row['pairs']} pairs “{row['verdict']}”" for row in looks.to_dict("records")]
     taken = number_format.listing(said) if said else "no look is complete yet"
     return (
-        f"{comparison.name} with the {number_format.level(comparison.interval.alpha)} interval after each further "
-        f"pair; "
-        f"only at the planned looks (thick) is it read: {taken}."
+        f"{comparison.name} after each further pair, with its {number_format.level(comparison.interval.alpha)} "
+        f"interval. The interval is read only at the planned looks (thick): {taken}."
     )

@@ -68,10 +68,11 @@ def caption(summary: pd.DataFrame) -> str:
         return "Early stopping cannot be replayed: no run went its full budget with validation images."
     changed = int((summary["full"] != summary["early"]).sum())
     lost = summary["full"] - summary["early"]
+    mean, largest = (number_format.decimal(value) for value in (abs(lost.mean()), lost.abs().max()))
+    said = f"{'lowers' if lost.mean() > 0 else 'raises'} the accuracy by {mean} pp on average, by {largest} pp at most"
+    if not lost.any():
+        said = "leaves every accuracy as it is"
     return (
-        f"A patience of {PATIENCE} epochs, replayed on {counted(len(summary), 'run')}: the reported "
-        f"epoch would "
-        f"be another in {changed}, and the accuracy {number_format.decimal(abs(lost.mean()))} pp "
-        f"{'lower' if lost.mean() >= 0 else 'higher'} on average (largest change "
-        f"{number_format.decimal(lost.abs().max())} pp)."
+        f"Early stopping with a patience of {PATIENCE} epochs, replayed on {counted(len(summary), 'run')}, changes the "
+        f"reported epoch of {changed} and {said}."
     )

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from aimlib.errors import counted
 from analysis import number_format
 from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, Mark, marks
@@ -85,12 +86,12 @@ def _legend(styles: Mapping[float, Mark]) -> tuple[list[Line2D], list[str]]:
 def caption(sd: float, effects: Sequence[float], level: float, planned: int) -> str:
     """Return one sentence: pairs for 80 % power of each effect."""
     needed = {effect: pairs_for_power(effect, sd, level) for effect in effects}
-    words = [f"{n if n is not None else 'more than 10,000'} for {effect:g} pp" for effect, n in needed.items()]
+    words = [
+        f"{counted(n, 'pair') if n is not None else 'more than 10,000 pairs'} for a gain of {effect:g} pp"
+        for effect, n in needed.items()
+    ]
     return (
-        f"With differences that vary between seeds by {number_format.decimal(sd)} pp (upper 80 % end of the SD), a "
-        f"look at "
-        f"{number_format.level(level)} "
-        f"finds a gain with 80 % power (dashed) from this many pairs: {number_format.listing(words)}; {planned} are "
-        f"planned "
-        "(line)."
+        f"The differences have an SD of {number_format.decimal(sd)} pp over seeds (upper end of its 80 % interval). "
+        f"A look at the {number_format.level(level)} level then has 80 % power (dashed) with "
+        f"{number_format.listing(words)}. Planned: {counted(planned, 'pair')} (line)."
     )

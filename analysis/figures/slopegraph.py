@@ -100,10 +100,10 @@ def caption(summary: pd.DataFrame, treatment: str | None, control: str | None) -
     table = summary.pivot_table(index="seed", columns="arm", values="accuracy")
     if treatment not in table or control not in table:
         arms = counted(summary["arm"].nunique(), "arm")
-        return f"{arms}, {counted(summary['seed'].nunique(), 'seed')}: one line per seed, bars are means."
+        return f"{arms}, {counted(summary['seed'].nunique(), 'seed')}. Each line is a seed, and bars are means."
     difference = (table[treatment] - table[control]).dropna()
     pairs = counted(len(difference), "pair")
     return (
-        f"{treatment} is ahead of {control} in {int((difference > 0).sum())} of {pairs}; one line per seed, "
-        "bars are means, hollow markers diverged."
+        f"{treatment} is more accurate than {control} in {int((difference > 0).sum())} of {pairs}. Each line is "
+        "a seed, bars are means, and hollow markers are runs that diverged."
     )

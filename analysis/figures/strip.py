@@ -111,4 +111,4 @@ def caption(summary: pd.DataFrame) -> str:
     """Return one sentence: how many runs were planned and what became of them."""
     counts = [(int((summary["outcome"] == kind).sum()), kind) for kind in KINDS]
     found = number_format.listing([f"{number} {kind}" for number, kind in counts if number])
-    return f"Of {counted(len(summary), 'planned run')}: {found or 'none'}."
+    return f"{counted(len(summary), 'planned run')}: {found or 'none has a result'}."

@@ -47,9 +47,8 @@ def caption(summary: pd.DataFrame, found: Crossed, name: str) -> str:
     largest = summary.to_dict("records")[int(summary["share"].to_numpy().argmax())]
     ends = number_format.interval(found.interval.lower, found.interval.upper)
     return (
-        f"Of the variance of {name} over {counted(found.seeds, 'seed')} and "
-        f"{number_format.whole(found.images)} test "
-        f"images, {100 * largest['share']:.0f} % is due to {largest['source']}; for new seeds and new photos of the "
-        f"kind the {number_format.level(found.interval.alpha)} interval is {ends} pp "
+        f"{100 * largest['share']:.0f} % of the variance of {name} is due to {largest['source']}, from "
+        f"{counted(found.seeds, 'seed')} and {number_format.whole(found.images)} test images. For new seeds and new "
+        f"photos of the same kind the {number_format.level(found.interval.alpha)} interval is {ends} pp "
         f"({number_format.decimal(found.degrees_of_freedom, 1)} degrees of freedom)."
     )

@@ -70,7 +70,7 @@ def draw(summary: pd.DataFrame) -> Figure:
 def caption(found: Sequence[Attribution]) -> str:
     """Return one sentence: the whole gap, and what the largest switch earns by each method."""
     if not found:
-        return "The study has no switches of two levels each."
+        return "The study has no factors of two levels each."
     a = found[0]
     words = []
     for each in found:
@@ -80,9 +80,8 @@ def caption(found: Sequence[Attribution]) -> str:
         )
     ends = number_format.interval(a.gap.lower, a.gap.upper)
     return (
-        f"From {a.start} to {a.end}: {number_format.points(a.gap.mean)} pp ({number_format.level(a.gap.alpha)} "
-        f"interval {ends}, "
-        f"{counted(a.gap.n, 'seed')}), split among the switches over the seeds that have all arms, "
-        "unadjusted for looks; the largest part has "
+        f"The gap from {a.start} to {a.end} is {number_format.points(a.gap.mean)} pp "
+        f"({number_format.level(a.gap.alpha)} interval {ends}, {counted(a.gap.n, 'seed')}). It is split among the "
+        "switches, from the seeds that have all arms, unadjusted for looks. The largest parts: "
         f"{number_format.listing(words)}."
     )

@@ -58,8 +58,7 @@ def caption(summary: pd.DataFrame) -> str:
         return "No arm was both screened and confirmed."
     lost = summary["shrinkage"].mean()
     return (
-        f"{counted(len(summary), 'winner')} of the search on seeds that had no part in it: "
-        f"{number_format.decimal(abs(lost))} pp {'lower' if lost >= 0 else 'higher'} on average; on the dashed line "
-        f"nothing "
-        "would have been luck."
+        f"{counted(len(summary), 'winner')} of the search, on seeds that the search did not use: "
+        f"{number_format.decimal(abs(lost))} pp {'lower' if lost >= 0 else 'higher'} on average. On the dashed line "
+        "both accuracies are equal."
     )

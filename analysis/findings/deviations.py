@@ -74,7 +74,7 @@ def deviations(
     # What was settled by then was counted where the plan was written.
     early = max(int((runs["started_at"] < frozen.at - _SKEW).sum()), frozen.runs_before)
     if early:
-        found.append(Deviation(f"{counted(early, 'run')} came before the freeze"))
+        found.append(Deviation(f"{counted(early, 'run')} began before the freeze"))
     return found + _seeds(was, plan) + _comparisons(was, plan) + _arms(was, plan)
 
 
@@ -163,7 +163,7 @@ def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
         if old is None:
             found.append(Deviation(f"arm {arm.name} was added after the freeze", frozenset([arm.name])))
         elif (role(old["role"]), old["of"]) != (arm.role, arm.of):
-            found.append(Deviation(f"arm {arm.name} has another part in the argument than was frozen"))
+            found.append(Deviation(f"arm {arm.name} has another role in the argument than the frozen one"))
         elif any(key not in current for key in own):
             found.append(Deviation(f"frozen runs of arm {arm.name} are no longer planned"))
         elif any(ids[key] != current[key] for key in own):

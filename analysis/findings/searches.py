@@ -46,9 +46,9 @@ def read_ranking(directory: Place) -> pd.DataFrame | None:
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        raise StoreError(f"{path}: not readable ({error}); run the study again, which writes it anew") from None
+        raise StoreError(f"{path}: not readable ({error}); run the study again to rewrite it") from None
     if list(frame) != list(RANKING_COLUMNS):
-        raise StoreError(f"{path}: its columns are not those of a ranking; run the study again, which writes it anew")
+        raise StoreError(f"{path}: its columns are not those of a ranking; run the study again to rewrite it")
     return frame
 
 

@@ -137,7 +137,7 @@ class Findings:
     def headline(self) -> str:
         """The verdict in one sentence; where there is none, why; and whether test data chose the epochs."""
         oracle = bool(self.results.runs["selection_oracle"].fillna(False).any())
-        return self._ruling + (" Oracle: the epochs were chosen on test data." if oracle else "") + self._standing
+        return self._ruling + (" Oracle: test data chose the epochs." if oracle else "") + self._standing
 
     @property
     def _standing(self) -> str:
@@ -155,7 +155,7 @@ class Findings:
         limits = self.exploratory(*{arm for c in gated for arm in (c.treatment, c.control)})
         shaken = next((c for c in gated if c.unstable), None)
         if shaken is not None:
-            said += f" Unstable training: {shaken.name} reads otherwise without the runs that did not train."
+            said += f" Unstable training: {shaken.name} has another verdict without the runs that did not train."
         return (PROXY if self.proxy else "") + said + (f" Exploratory: {limits[0]}." if limits else "")
 
     def exploratory(self, *arms: str) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ class Findings:
             return self.primary.sentence(self.proxy)
         planned, settled = len(self.results.plan.runs), int((self.judged["outcome"] != "failed").sum())
         if not settled:
-            return f"No run has a result yet, of {planned} planned: nothing can be said."
+            return f"No run has a result yet, of {planned} planned: there is nothing to conclude."
         if self.primary is not None:
             return self.primary.sentence(self.proxy)
         lacking = [
@@ -190,7 +190,7 @@ def examine(results: Results) -> Findings:
     claim = read_claim(plan.claim) if plan.claim is not None else None
     reasons = in_scope(claim, plan.scope) if claim else []
     if claim and not min(claim.gains_pp.values()) > 2 * plan.delta_pp:
-        reasons.append(f"the study's δ = {plan.delta_pp:g} pp is not below half the reported gain")
+        reasons.append(f"the study's δ = {plan.delta_pp:g} pp is not less than half the reported gain")
     judged = outcomes(results.runs)
     gains = claim.gains_pp if claim and not reasons else None
     # One fixed stream: the same store gives the same report. Only sign-flip tests of more than 16 pairs draw

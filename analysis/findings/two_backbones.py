@@ -35,8 +35,7 @@ class Across:
         return (
             f"{each}; {both}. Mean of the two {number_format.points(mean.mean)} pp "
             f"({number_format.level(mean.alpha)} interval {number_format.interval(mean.lower, mean.upper)}); "
-            f"{self.names[0]} − "
-            f"{self.names[1]} {number_format.points(difference.mean)} pp "
+            f"{self.names[0]} − {self.names[1]} {number_format.points(difference.mean)} pp "
             f"({number_format.interval(difference.lower, difference.upper)})."
         )
 
@@ -44,15 +43,17 @@ class Across:
 def across(first: Findings, second: Findings) -> Across:
     """Return the primary comparisons of two studies together; no random effects, as two backbones are no sample.
 
-    UsageError where one of them has no primary comparison with two pairs, both have the same backbone, or they ask
-    different questions: of another claim, data set, protocol or smallest effect.
+    UsageError where one of them has no primary comparison of two pairs, both have the same backbone, or they ask
+    different questions: claim, data set, protocol, level or smallest effect differ.
     """
     names = (first.results.plan.scope.backbone, second.results.plan.scope.backbone)
     if names[0] == names[1]:
-        raise UsageError(f"both studies are of the backbone {names[0]}; give studies of two")
+        raise UsageError(f"both studies have the backbone {names[0]}; give two studies with different backbones")
     for what, (one, other) in _questions(first, second).items():
         if one != other:
-            raise UsageError(f"these studies differ in their {what}, {one} and {other}; give two that ask the same")
+            raise UsageError(
+                f"these studies differ in their {what}: {one} and {other}; give two studies that ask the same question"
+            )
     primaries = tuple(_primary(findings) for findings in (first, second))
     return Across(
         names,
@@ -84,5 +85,7 @@ def _verdict(findings: Findings, primary: Comparison) -> str:
 def _primary(findings: Findings) -> Comparison:
     primary = findings.primary
     if primary is None or primary.interval.n < 2:
-        raise UsageError(f"{findings.results.directory}: no two pairs of a treatment and a baseline arm")
+        raise UsageError(
+            f"{findings.results.directory}: fewer than two complete pairs of treatment and baseline; run more seeds"
+        )
     return primary

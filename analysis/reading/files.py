@@ -50,7 +50,7 @@ def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
         done |= {path: part for path, part in zip(unread, parts, strict=True) if part is not None}
         if all(part is not None for part in parts):
             return [done[path] for path in sorted(done, key=lambda path: (path.parent.name != SEGMENTS, path))]
-    raise StoreError(f"{directory}: files vanish faster than they can be read; wait until nothing else writes there")
+    raise StoreError(f"{directory}: files disappear while they are read; wait until nothing else writes there")
 
 
 def _or_vanished(read: Callable[[Place], Part], path: Place) -> Part | None:

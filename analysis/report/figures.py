@@ -101,7 +101,11 @@ def _power(primary: Comparison, findings: Findings) -> ReportFigure:
     planned = len(primary.pairs)
     summary = power.summarise(sd, effects, level, max(40, planned + 5))
     figure = power.draw(summary, planned) if sd > 0 else None
-    words = power.caption(sd, effects, level, planned) if sd > 0 else "The arms do not differ, so no power can be told."
+    words = (
+        power.caption(sd, effects, level, planned)
+        if sd > 0
+        else "The arms do not differ, so there is no power to compute."
+    )
     return ReportFigure("power", power.TITLE, words, figure, summary)
 
 
@@ -155,9 +159,9 @@ def _shown(findings: Findings) -> list[str]:
     if len(arms) <= _ROWS:
         return arms
     gates = [c for c in findings.family.comparisons if c.family == "gate"]
-    variants = [c for c in findings.family.comparisons if c.family == "variant" and c.interval.n]
-    variants.sort(key=lambda c: c.interval.mean)
-    ranked = [c for ends in zip(reversed(variants), variants, strict=True) for c in ends]
+    further = [c for c in findings.family.comparisons if c.family == "variant" and c.interval.n]
+    further.sort(key=lambda c: c.interval.mean)
+    ranked = [c for ends in zip(reversed(further), further, strict=True) for c in ends]
     first = [findings.family.baseline, findings.family.treatment]
     first += [arm for c in (*gates, *ranked) for arm in (c.treatment, c.control)]
     kept = set(list(dict.fromkeys([*(arm for arm in first if arm is not None), *arms]))[:_SHOWN])
@@ -178,8 +182,8 @@ def _left_out(findings: Findings) -> str:
     if shown == every:
         return ""
     return (
-        f" Shown are {shown} of {every} arms, those of the gates and the variants with the greatest and the least "
-        "difference; the numbers of all are in the tables."
+        f" Shown are {shown} of {every} arms: those of the gates, and the further arms with the largest and the "
+        "smallest differences. The tables hold the numbers of all arms."
     )
 
 

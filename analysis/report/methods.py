@@ -8,19 +8,15 @@ from analysis.findings.study import Findings
 
 _REFERENCES = {
     "Clopper and Pearson, 1934": "C. J. Clopper and E. S. Pearson. The use of confidence or fiducial limits "
-    "illustrated in "
-    "the case of the binomial. Biometrika 26, 404–413, 1934.",
+    "illustrated in the case of the binomial. Biometrika 26, 404–413, 1934.",
     "Dodge et al., 2019": "J. Dodge, S. Gururangan, D. Card, R. Schwartz and N. A. Smith. Show your work: improved "
     "reporting of experimental results. Proceedings of EMNLP-IJCNLP, 2185–2194, 2019.",
     "Efron, 1987": "B. Efron. Better bootstrap confidence intervals. Journal of the American Statistical "
-    "Association 82, "
-    "171–185, 1987.",
+    "Association 82, 171–185, 1987.",
     "Holm, 1979": "S. Holm. A simple sequentially rejective multiple test procedure. Scandinavian Journal of "
-    "Statistics 6, "
-    "65–70, 1979.",
+    "Statistics 6, 65–70, 1979.",
     "Pocock, 1977": "S. J. Pocock. Group sequential methods in the design and analysis of clinical trials. "
-    "Biometrika 64, "
-    "191–199, 1977.",
+    "Biometrika 64, 191–199, 1977.",
     "Satterthwaite, 1946": "F. E. Satterthwaite. An approximate distribution of estimates of variance components. "
     "Biometrics Bulletin 2, 110–114, 1946.",
     "Shapley, 1953": "L. S. Shapley. A value for n-person games. In H. W. Kuhn and A. W. Tucker (eds.), "
@@ -47,17 +43,14 @@ def _design(findings: Findings) -> str:
     budgets = sorted(set(runs["epochs_planned"].dropna()))
     epochs = f" for at most {number_format.listing([str(budget) for budget in budgets])} epochs" if budgets else ""
     rules = sorted(set(runs["selection"].dropna()))
-    chosen = f" The epoch reported of a run is that of the rule {number_format.listing(rules)}." if rules else ""
+    chosen = f" The reported epoch of a run is chosen by the rule {number_format.listing(rules)}." if rules else ""
     return (
-        f"We trained {counted(len(plan.arms), 'arm')} ({arms}) on {plan.scope.dataset} "
-        f"({plan.scope.classes} classes, "
-        f"{plan.scope.image_size} px, backbone {plan.scope.backbone}){epochs}, each with the same "
-        f"{counted(len(plan.seeds), 'seed')}. A seed fixes, for all arms alike, the validation split, the "
-        "initial "
-        f"values of the layers that arms share, the order of the images and the augmentation. Accuracy is that on"
-        f"{tested}.{chosen} Runs that diverged or stayed at chance (exact one-sided 99 % bound; Clopper and "
-        "Pearson, 1934) "
-        f"are outcomes and stay in."
+        f"We trained {counted(len(plan.arms), 'arm')} ({arms}) on {plan.scope.dataset} ({plan.scope.classes} "
+        f"classes, {plan.scope.image_size} px, backbone {plan.scope.backbone}){epochs}, each with the same "
+        f"{counted(len(plan.seeds), 'seed')}. A seed fixes, for all arms alike, the validation split, the initial "
+        "values of the layers that arms share, the order of the images and the augmentation. Accuracy is that "
+        f"on{tested}.{chosen} Runs that diverged or stayed at chance (exact one-sided 99 % bound; Clopper and "
+        "Pearson, 1934) are outcomes and stay in."
     )
 
 
@@ -66,37 +59,35 @@ def _inference(findings: Findings) -> str:
     if len(looks.numbers) > 1:
         when = (
             f"The verdict is read {looks.text} of the paired t interval (Student, 1908), so that all looks together "
-            f"err in at most {100 * looks.alpha:g} % of studies (Pocock, 1977; constant computed for t statistics)."
+            f"are wrong in at most {100 * looks.alpha:g} % of studies without an effect (Pocock, 1977; constant "
+            "computed for t statistics)."
         )
     else:
         when = (
-            f"The verdict is read once, after {looks.numbers[0]} pairs, off the {number_format.level(looks.levels[0])} "
-            "paired t "
-            "interval (Student, 1908)."
+            f"The verdict is read once, after {looks.numbers[0]} pairs, from the "
+            f"{number_format.level(looks.levels[0])} paired t interval (Student, 1908)."
         )
     gain = next(iter(findings.reported.values()), None)
     against = f" and the reported gain of {number_format.decimal(gain)} pp" if gain is not None else ""
-    variants = any(c.family == "variant" for c in findings.family.comparisons)
+    further = any(c.family == "variant" for c in findings.family.comparisons)
     holm = (
         " Further arms are compared under Holm’s procedure on their sequential p-values (Holm, 1979)."
-        if variants
+        if further
         else ""
     )
     return (
-        f"The estimand is the mean over seeds of the paired difference in test accuracy. {when} The interval is held "
-        f"against 0, a smallest effect of interest of {number_format.decimal(plan.delta_pp)} pp{against} by a table "
-        f"fixed "
-        "beforehand. That memory causes a gain requires the AiM arm to exceed, in this order and each at the "
-        "full level, "
-        f"the baseline, an arm of as many parameters without memory, and one whose memory never learns.{holm}"
+        f"The estimand is the mean over seeds of the paired difference in test accuracy. {when} The interval is "
+        f"compared with 0, a smallest effect of interest of {number_format.decimal(plan.delta_pp)} pp{against} by a "
+        "table fixed beforehand. To say that memory causes a gain, the treatment must exceed, in this order and "
+        "each at the full level, the baseline, an arm of as many parameters without memory, and one whose memory "
+        f"never learns.{holm}"
     )
 
 
 def _robustness(findings: Findings) -> str:
     parts = [
         "As checks that decide nothing we report a sign-flip test, a BCa bootstrap (Efron, 1987), the last epoch "
-        "instead "
-        "of the selected one, early stopping replayed, and the runs that trained alone."
+        "instead of the selected one, early stopping replayed, and the pairs of which both runs trained."
     ]
     if findings.photos is not None:
         parts.append(
@@ -111,8 +102,7 @@ def _robustness(findings: Findings) -> str:
     if findings.screening is not None:
         parts.append(
             "Arms were chosen in a screening on validation data and seeds of its own; its expected best is the "
-            "unbiased "
-            "estimate (Tang et al., 2020) of expected validation performance (Dodge et al., 2019)."
+            "unbiased estimate (Tang et al., 2020) of expected validation performance (Dodge et al., 2019)."
         )
     return " ".join(parts)
 
@@ -121,9 +111,10 @@ def _freeze(findings: Findings) -> str:
     found = findings.results.frozen
     if found is None:
         return "No analysis plan was frozen; the results are exploratory."
-    followed = "was followed" if not findings.deviations else "was departed from, as stated with the results"
+    followed = (
+        "was followed" if not findings.deviations else "was not followed in all points, as stated with the results"
+    )
     return (
-        f"The analysis plan was frozen before the first run (SHA-256 {found.sha256[:16]}…, {found.at:%Y-%m-%d}) "
-        f"and {followed}. "
-        f"Software: aim-ablations {findings.results.plan.package_version}."
+        f"The analysis plan was frozen before the first run (SHA-256 {found.sha256[:16]}…, {found.at:%Y-%m-%d}) and "
+        f"{followed}. Software: aim-ablations {findings.results.plan.package_version}."
     )

@@ -35,7 +35,7 @@ def _looks(looks: Looks) -> str:
     if len(looks.numbers) == 1:
         return f"one, after {looks.numbers[0]} pairs: paired t interval, {number_format.level(looks.levels[0])}"
     return (
-        f"{looks.text} of the paired t interval, so that all looks together err in at most "
+        f"{looks.text} of the paired t interval, so that the error of all looks together is at most "
         f"{number_format.decimal(100 * looks.alpha)} %"
     )
 
@@ -44,7 +44,7 @@ def _freeze(findings: Findings) -> str:
     found = findings.results.frozen
     if found is None:
         return "not frozen"
-    agreed = "departed from, see above" if findings.deviations else "followed"
+    agreed = "not followed in all points, see above" if findings.deviations else "followed"
     return f"frozen {found.at:%Y-%m-%d %H:%M:%S} UTC, SHA-256 {found.sha256}, {agreed}"
 
 

@@ -59,12 +59,12 @@ def write(findings: Findings, out: Path) -> Path:
 
 
 def _refuse_links(out: Path) -> None:
-    """Refuse a report that would be written through a link: who made the directory would choose what is replaced."""
+    """Refuse links in a report's folder: whoever made the folder would choose which files are replaced."""
     places = [out / name for name in ("figures", "tables", "latex", "report.json", "report.md", "report.html")]
     files = [path for folder in places[:3] if folder.is_dir() for path in folder.iterdir()]
     for path in (*places, *files):
         if path.is_symlink():
-            raise StoreError(f"{path}: is a link, and the report would be written where it leads; remove it")
+            raise StoreError(f"{path}: is a link, so the report would be written to its target; remove the link")
 
 
 def _emptied(folder: Path) -> None:

@@ -24,8 +24,8 @@ def remarks(findings: Findings) -> list[str]:
         and not any(gate.role == "permuted" for gate in findings.family.gates)
     ):
         causal += (
-            " Its memory depends on the image, and no arm reads the memory of another image: whether the right one "
-            "matters is not asked."
+            " The treatment’s memory depends on the image, but no arm reads the memory of another image, so the study "
+            "does not show whether the right memory matters."
         )
     return [*_compatibility(primary), *_outlook(primary), *([causal] if causal else [])]
 
@@ -45,13 +45,14 @@ def _compatibility(primary: Comparison) -> list[str]:
     gains = [f"{number_format.points(gain)} pp ({source})" for source, gain in primary.reported.items()]
     words = {True: "is compatible", False: "is not compatible"}
     if len(set(fits.values())) == 1:
-        said = f"{number_format.listing(gains)}, {words[next(iter(fits.values()))]}"
+        said = f"({number_format.listing(gains)}) {words[next(iter(fits.values()))]} with these runs"
     else:
-        said = number_format.listing([f"{gain} {words[fit]}" for gain, fit in zip(gains, fits.values(), strict=True)])
+        parts = [f"{gain} {words[fit]} with these runs" for gain, fit in zip(gains, fits.values(), strict=True)]
+        said = f"has more than one source: {number_format.listing(parts)}"
     return [
-        f"The one reported pair of runs, {said} with these: one further pair would fall between "
+        f"The gain of the single reported pair of runs {said}: one further pair is expected between "
         f"{number_format.points(low)} and {number_format.points(high)} pp "
-        f"({number_format.level(primary.interval.alpha)})."
+        f"({number_format.level(primary.interval.alpha)} prediction interval)."
     ]
 
 
@@ -62,8 +63,14 @@ def _outlook(primary: Comparison) -> list[str]:
     if primary.next_look is not None:
         planned = f"the next look is planned after {primary.next_look} pairs"
     if primary.needed.reachable:
-        return [f"Pairs to add until a stopping verdict is to be expected: {primary.needed.text}; {planned}."]
-    return ["More pairs cannot stop the study: there is no reported size to hold a gain above δ against."]
+        return [
+            f"A verdict that stops the study is expected after this many further pairs: {primary.needed.text}; "
+            f"{planned}."
+        ]
+    return [
+        "More pairs cannot stop the study: no reported gain applies here, so a gain above δ has nothing to be "
+        "compared with."
+    ]
 
 
 _ALIKE = (
@@ -76,7 +83,7 @@ _ALIKE = (
 
 
 def _unequal(results: Results) -> list[str]:
-    """Return what makes runs less alike than a fixed design has them."""
+    """Return in what arms or runs differ that a fixed design holds equal."""
     cautions = []
     runs = results.runs
     for column, what, of in _ALIKE:
@@ -92,11 +99,16 @@ def _unequal(results: Results) -> list[str]:
     copies = known[known.duplicated(["arm", "test_loss", "test_accuracy"], keep=False)]
     for arm, rows in copies.groupby("arm", sort=False):
         seeds = number_format.listing([str(seed) for seed in rows["seed"]])
-        cautions.append(f"{arm}: seeds {seeds} have the same accuracy and loss to the last digit: are they seeds?")
+        cautions.append(
+            f"{arm}: seeds {seeds} have the same accuracy and loss to the last digit; check that the seed has an "
+            "effect."
+        )
     machines = results.runs[["device", "device_name", "threads"]].drop_duplicates()
     if len(machines) > 1:
         kinds = "; ".join(f"{row.device}, {row.device_name}, {row.threads} threads" for row in machines.itertuples())
-        cautions.append(f"Runs were computed on unlike devices or numbers of threads, which adds noise: {kinds}.")
+        cautions.append(
+            f"Runs were computed on different devices or with different numbers of threads, which adds noise: {kinds}."
+        )
     return cautions
 
 
@@ -106,10 +118,10 @@ def cautions(findings: Findings) -> list[str]:
     found = ["Outside the scope of the claim: " + "; ".join(findings.reasons) + "."] if findings.proxy else []
     if findings.claim is not None and findings.claim.delta_pp != results.plan.delta_pp:
         own, declared = (number_format.decimal(d) for d in (results.plan.delta_pp, findings.claim.delta_pp))
-        found.append(f"The study’s smallest effect of interest is {own} pp, the claim file’s {declared} pp.")
+        found.append(f"The study’s smallest effect of interest is {own} pp; that of the claim file is {declared} pp.")
     oracle = int(results.runs["selection_oracle"].fillna(False).sum())
     if oracle:
-        found.append(f"In {counted(oracle, 'run')} the reported epoch was chosen on test data.")
+        found.append(f"Test data chose the reported epoch of {counted(oracle, 'run')}.")
     found += [f"Exploratory: {_whom(deviation)}{deviation.text}." for deviation in findings.deviations]
     found += _unequal(results)
     if findings.primary is not None and findings.primary.beyond:
@@ -128,13 +140,16 @@ def cautions(findings: Findings) -> list[str]:
         )
     failed = int((judged["outcome"] == "failed").sum())
     if failed:
-        again = "“ablate run” tries again with the same seed" + ("s" if failed > 1 else "")
+        again = "“ablate run” repeats " + ("it with the same seed" if failed == 1 else "them with the same seeds")
         found.append(f"{counted(failed, 'run')} failed; {again}.")
     if len(results.missing):
         planned = counted(len(results.plan.runs), "planned run")
-        found.append(f"{len(results.missing)} of {planned}: no result yet.")
+        found.append(
+            f"{len(results.missing)} of {planned} {'has' if len(results.missing) == 1 else 'have'} no result yet."
+        )
     if len(results.stale):
-        found.append(f"{counted(len(results.stale), 'row')} of runs outside the plan are left out.")
+        left = "is" if len(results.stale) == 1 else "are"
+        found.append(f"{counted(len(results.stale), 'row')} of runs outside the plan {left} left out.")
     return found
 
 

@@ -116,7 +116,7 @@ class Comparison:
             return f"screening only, no verdict below {self.next_look or FEWEST_PAIRS} pairs"
         if self.unstable:
             return (
-                f"{self.verdict.text}; unstable training, for the pairs that trained alone would give "
+                f"{self.verdict.text}; unstable training: the pairs of which both runs trained would give "
                 f"“{self.survivors_verdict.text}”"
             )
         return self.verdict.text

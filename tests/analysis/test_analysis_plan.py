@@ -44,7 +44,7 @@ def test_without_a_frozen_plan_the_verdict_is_exploratory(make_study):
 
 def test_runs_before_the_freeze_are_exploratory(make_study):
     directory = make_study(seeds=6, frozen=AFTER)
-    assert "12 runs came before the freeze" in examine(directory).headline
+    assert "12 runs began before the freeze" in examine(directory).headline
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_changed_configuration_of_an_arm_is_found_by_its_run_ids(make_study):
     [
         (lambda d: d["content"].update(delta_pp=0.1), "was changed after it was frozen"),
         (lambda d: d.update(frozen_at="2024-01-01T00:00:00+00:00"), "was changed after it was frozen"),
-        (lambda d: d.pop("sha256"), "no frozen analysis plan"),
+        (lambda d: d.pop("sha256"), "not a frozen analysis plan"),
         (lambda d: d.update(schema_version=1), "schema version 1"),
     ],
 )

@@ -94,7 +94,9 @@ def test_a_conclusion_says_where_training_was_unstable(make_study):
     status = {("aim", seed): "chance" for seed in range(2)}
     findings = examine(make_study(WIN, seeds=8, status=status))
     assert findings.primary.unstable
-    assert "Unstable training: aim − baseline reads otherwise without the runs that did not train." in findings.causal
+    assert (
+        "Unstable training: aim − baseline has another verdict without the runs that did not train." in findings.causal
+    )
     assert "Unstable" not in examine(make_study(WIN, seeds=8)).causal
 
 
@@ -179,12 +181,15 @@ def test_seeds_that_do_nothing_are_noticed(make_study):
 
     rewrite(directory, change)
     said = cautions(examine(directory))
-    assert "aim: seeds 1 and 4 have the same accuracy and loss to the last digit: are they seeds?" in said
+    assert (
+        "aim: seeds 1 and 4 have the same accuracy and loss to the last digit; check that the seed has an effect."
+        in said
+    )
 
 
 def test_a_smallest_effect_other_than_the_claims_is_named(make_study):
     said = cautions(examine(make_study(WIN, delta_pp=0.1)))
-    assert "The study’s smallest effect of interest is 0.10 pp, the claim file’s 1.00 pp." in said
+    assert "The study’s smallest effect of interest is 0.10 pp; that of the claim file is 1.00 pp." in said
 
 
 def test_two_studies_that_ask_different_questions_are_not_pooled(make_study):

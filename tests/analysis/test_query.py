@@ -46,10 +46,10 @@ def test_select_is_what_pandas_says(results, where, expected):
     ("condition", "message"),
     [
         ("arms=aim", "did you mean 'arm'"),
-        ("arm", "write column, operator, value"),
-        ("seed>=two", "'two' is no int64"),
-        ("selection_oracle=perhaps", "is no boolean"),
-        ("started_at>yesterdayish", "is no datetime"),
+        ("arm", "write column, operator and value"),
+        ("seed>=two", "'two' cannot be read as int64"),
+        ("selection_oracle=perhaps", "cannot be read as boolean"),
+        ("started_at>yesterdayish", "cannot be read as datetime"),
     ],
 )
 def test_conditions_that_cannot_be_met_are_refused(results, condition, message):

@@ -25,11 +25,9 @@ def attribution(findings: Findings) -> Table | None:
     )
     note = (
         "Parts of the difference between all switches off and on, in percentage points, each a contrast of arms "
-        "within a "
-        "seed; the parts of a method add up to its gap. From the seeds that have all arms of a method, at the "
-        f"{number_format.level(findings.alpha)} level, unadjusted. On a ladder a switch earns what its step adds, "
-        f"which "
-        "depends on the order; a Shapley value is its mean over all orders. One at a time, each switch is thrown "
+        "within a seed; the parts of a method add up to its gap. From the seeds that have all arms of a method, at "
+        f"the {number_format.level(findings.alpha)} level, unadjusted. On a ladder a switch earns what its step "
+        "adds, which depends on the order; a Shapley value is the mean over all orders. One at a time: each switch "
         "alone; the remainder is what the switches earn only together."
     )
     columns = ("Method", "Switch", "n", "Δ, pp", "Interval")

@@ -58,11 +58,11 @@ def _comparisons(findings: Findings) -> Table:
     rows = tuple(_comparison_row(c, findings) for c in findings.family.comparisons)
     note = (
         "Δ: mean paired difference in percentage points (pp), with the t interval of the look that decides and the "
-        "prediction interval of one further pair at its level. p: of that look alone; of all looks together; and that "
-        "adjusted among the variants by Holm’s procedure, at whose step a variant’s interval is. P(Δ > 0), P(|Δ| < δ): "
-        "under a flat prior. Pairs to add: what should settle an open verdict if the mean stays; “no number” where a "
-        "gain above δ "
-        "cannot stop, as no reported size applies. Exploratory: where the frozen analysis plan was departed from."
+        "prediction interval of one further pair at its level. p: of that look alone; of all looks together; and "
+        "that adjusted among the further arms by Holm’s procedure, whose step sets the level of their intervals. "
+        "P(Δ > 0), P(|Δ| < δ): under a flat prior. Pairs to add: how many should settle an open verdict if the mean "
+        "stays; “no number” where a gain above δ cannot stop the study, as no reported gain applies. Exploratory: "
+        "the frozen analysis plan was not followed."
     )
     return Table("All differences", columns, rows, frozenset(numbers), note=note)
 
@@ -89,7 +89,9 @@ def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
 
 def _gates(findings: Findings) -> Table:
     rows = tuple((g.question, g.comparison or f"no {g.role} arm", g.state) for g in findings.family.gates)
-    note = "A gate is passed where the interval lies above 0; the next counts only then. The claim needs all."
+    note = (
+        "A gate is passed where the interval lies above 0; the next gate counts only then. The claim needs all gates."
+    )
     return Table("Gates", ("Question", "Comparison", "State"), rows, note=note)
 
 
@@ -143,7 +145,7 @@ def _checks(findings: Findings) -> Table | None:
         for row in findings.checks.to_dict("records")
     )
     columns = ("Check", "n", "Δ, pp", "Interval", "p", "Would read")
-    note = "Printed beside the paired t interval; none of these decides."
+    note = "Checks beside the paired t interval; none of them decides."
     return Table(f"Sensitivity of {primary.name}", columns, rows, frozenset(columns[1:5]), note=note)
 
 
@@ -161,7 +163,7 @@ def _arms(findings: Findings) -> Table:
     )
     columns = ("Arm", "Role", "Runs", "Mean, %", "SD, pp", "Interval, %")
     level = number_format.level(findings.alpha)
-    note = f"Test accuracy with the {level} t interval of each arm alone; differences are paired, above."
+    note = f"Test accuracy with the {level} t interval of each arm alone. The paired differences are above."
     return Table("Arms", columns, rows, frozenset(columns[2:]), note=note)
 
 

@@ -54,7 +54,7 @@ def _reason(row: dict[Any, Any]) -> str:
         return row["reason"]
     if row["outcome"] == "at chance":
         bound = number_format.percent(row["lower_bound"])
-        return f"lower bound of the accuracy {bound} %, guessing {number_format.percent(1 / row['classes'])} %"
+        return f"lower bound of the accuracy {bound} %, chance {number_format.percent(1 / row['classes'])} %"
     return number_format.NOTHING
 
 

@@ -49,7 +49,7 @@ def test_runs_without_a_frozen_plan_stay_exploratory(study, tmp_path):
     run(study(), out)
     (out / ANALYSIS_PLAN).unlink()
     run(study(), out)
-    assert "runs came before the freeze" in analysis.examine(analysis.load(out)).headline
+    assert "runs began before the freeze" in analysis.examine(analysis.load(out)).headline
 
 
 def test_looks_are_checked(study):

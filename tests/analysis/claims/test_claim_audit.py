@@ -80,7 +80,7 @@ def test_a_clean_study_says_nothing_of_how_the_author_trained(make_study):
     assert found.loc["trained in exactly the same way", "verdict"] == "not checked"
     row = found.loc["one run of ResNet50 reaches 15.14 %"]
     assert (row["verdict"], row["said"]) == ("not checked", "15.14 %")
-    assert row["evidence"] == "is about protocol as_run; this study follows controlled"
+    assert row["evidence"] == "the statement is about protocol as_run; this study follows controlled"
 
 
 def test_outside_the_scope_only_the_claims_own_logs_are_checked(make_study):

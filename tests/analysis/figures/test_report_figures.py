@@ -146,7 +146,7 @@ def test_slopegraph_holds_every_accuracy(drawn):
     expected = runs[runs["status"].isin(["finished", "diverged"])]
     assert len(drawings["slopegraph"].summary) == len(expected)
     assert drawings["slopegraph"].summary["accuracy"].max() == pytest.approx(100 * expected["test_accuracy"].max())
-    assert "aim is ahead of baseline in" in drawings["slopegraph"].caption
+    assert "aim is more accurate than baseline in" in drawings["slopegraph"].caption
 
 
 def test_curves_average_the_finished_runs(drawn):
@@ -178,9 +178,7 @@ def test_strip_counts_every_planned_run(drawn):
     assert len(summary) == len(findings.results.plan.runs)
     counts = summary["outcome"].value_counts()
     assert counts.to_dict() == {"trained": 20, "diverged": 1, "at chance": 1, "failed": 1, "missing": 1}
-    assert (
-        drawings["strip"].caption == "Of 24 planned runs: 20 trained, 1 at chance, 1 diverged, 1 failed and 1 missing."
-    )
+    assert drawings["strip"].caption == "24 planned runs: 20 trained, 1 at chance, 1 diverged, 1 failed and 1 missing."
 
 
 def test_summaries_of_nothing_have_the_same_columns(drawn):
@@ -255,7 +253,7 @@ def test_wide_intervals_do_not_dwarf_the_curves(make_study):
     low, high = axes.get_ylim()
     assert low > summary["accuracy"].min() - 3
     assert high < summary["accuracy"].max() + 5
-    assert curves.caption(summary).endswith("the axis cuts intervals that are wider than the range of the curves.")
+    assert curves.caption(summary).endswith("The axis cuts intervals that are wider than the range of the curves.")
 
 
 @pytest.mark.parametrize("looks", [(), (5,)])

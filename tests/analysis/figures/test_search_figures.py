@@ -121,8 +121,11 @@ def test_each_arm_has_its_own_expected_best_and_stopped_trials_count_with_what_t
         values = 100 * screened[screened.index.str.startswith(arm)]
         np.testing.assert_allclose(own["expected"], expected_best(values))
         assert own["stopped"].tolist() == [2] * 6
-    assert "4 trials of them were stopped early and count with what had been reached: a lower bound" in drawing.caption
-    assert "arms are to be compared at equal numbers of trials" in drawing.caption
+    assert (
+        "4 trials were stopped early and count with the accuracy that they had reached, which is a lower bound"
+        in drawing.caption
+    )
+    assert "Compare arms at equal numbers of trials" in drawing.caption
     labelled = [text for text, _ in texts(drawing.figure)]
     assert {"baseline", "aim"} <= set(labelled)
 

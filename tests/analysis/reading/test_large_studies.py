@@ -41,10 +41,12 @@ def test_figures_of_many_arms_show_the_gates_and_both_ends(of_many_arms):
     assert {"baseline", "aim", "frozen", "variant 00", "variant 01", "variant 67", "variant 68"} <= shown
     assert "variant 34" not in shown
     assert len(shown) == 40
-    assert drawn["forest"].caption.startswith("Of 71 differences with an interval")
-    assert drawn["strip"].caption.startswith("Of 360 planned runs: ")
+    assert drawn["forest"].caption.startswith(
+        "Thick: interval of the mean difference; thin: prediction interval for one further pair. Of 71 intervals"
+    )
+    assert drawn["strip"].caption.startswith("360 planned runs: ")
     for name in ("forest", "slopegraph", "curves", "strip", "capacity", "patience"):
-        assert "Shown are 40 of 72 arms, those of the gates" in drawn[name].caption, name
+        assert "Shown are 40 of 72 arms: those of the gates" in drawn[name].caption, name
     for name in ("slopegraph", "curves", "strip", "capacity", "patience"):
         summary = drawn[name].summary
         own = summary if name != "curves" else summary[summary["kind"] != "reported"]

@@ -221,13 +221,13 @@ def test_reports_of_little(make_study, what):
     if what == "nothing":
         status = {(arm.name, seed): "missing" for arm in ARMS for seed in range(2)}
         directory = make_study(seeds=2, status=status, models=False, write_images=False)
-        expected = "No run has a result yet, of 8 planned: nothing can be said."
+        expected = "No run has a result yet, of 8 planned: there is nothing to conclude."
     elif what == "one arm":
         directory = make_study([ARMS[0]], seeds=1)
         expected = "No verdict: the study has no arm with the role treatment."
     else:
         directory = make_study(seeds=2, status={(arm.name, seed): "failed" for arm in ARMS for seed in range(2)})
-        expected = "No run has a result yet, of 8 planned: nothing can be said."
+        expected = "No run has a result yet, of 8 planned: there is nothing to conclude."
     analysis.report(directory)
     assert expected in Page(read(directory)).text
 

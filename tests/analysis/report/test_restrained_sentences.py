@@ -37,7 +37,7 @@ def test_an_oracle_is_named_in_the_headline(make_study):
     results = analysis.load(make_study())
     assert "Oracle" not in analysis.examine(results).headline
     marked = dataclasses.replace(results, runs=results.runs.assign(selection_oracle=True))
-    assert analysis.examine(marked).headline.endswith("Oracle: the epochs were chosen on test data.")
+    assert analysis.examine(marked).headline.endswith("Oracle: test data chose the epochs.")
 
 
 def test_unlike_machines_are_named(make_study):
@@ -45,4 +45,7 @@ def test_unlike_machines_are_named(make_study):
     threads = results.runs["threads"].where(results.runs["seed"] > 0, 2)
     mixed = dataclasses.replace(results, runs=results.runs.assign(threads=threads))
     cautions = compose(analysis.examine(mixed)).cautions
-    assert any("unlike devices or numbers of threads" in caution and "2 threads" in caution for caution in cautions)
+    assert any(
+        "different devices or with different numbers of threads" in caution and "2 threads" in caution
+        for caution in cautions
+    )

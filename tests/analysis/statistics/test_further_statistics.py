@@ -194,7 +194,7 @@ def test_two_studies_on_two_backbones_are_put_together(make_study):
     assert found.combined.mean.mean == pytest.approx(np.mean(means))
     assert found.sentence.startswith(f"resnet50: {first.primary.verdict.text} and vgg16_bn: ")
     assert "; positive on both." in found.sentence
-    with pytest.raises(UsageError, match="both studies are of the backbone resnet50"):
+    with pytest.raises(UsageError, match="both studies have the backbone resnet50"):
         analysis.across(first, first)
 
 
