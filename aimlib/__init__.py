@@ -31,10 +31,13 @@ MOVED = {
     "aimlib.training.keeper": "aimlib.training.checkpoint_manager",
     "aimlib.training.stopping": "aimlib.training.early_stopping",
     "ablations.launch": "ablations.sessions.launch",
+    "ablations.loopback": "ablations.execution.ray.loopback",
     "ablations.sight": "ablations.progress",
     "ablations.sight.snapshot": "ablations.progress.snapshot",
     "ablations.sight.watching": "ablations.progress.monitor",
+    "ablations.tokens": "ablations.execution.ray.auth",
     "analysis.audit": "analysis.claims.audit",
+    "analysis.statistics.sequential": "analysis.looks.sequential",
 }
 """Where modules are now that documentation or plugins imported under another name, by that name."""
 
