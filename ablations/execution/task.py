@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from aimlib.component import is_local
-
-if TYPE_CHECKING:
-    from ablations.planning.plan import Plan, PlannedRun
-    from ablations.store import ResultStore
-    from aimlib.config import RunConfig
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -55,43 +46,3 @@ class Task:
 def as_json(task: Task) -> dict[str, Any]:
     """Return the task as plain values, for the way to a worker."""
     return asdict(task)
-
-
-def tasks(
-    plan: Plan,
-    store: ResultStore,
-    runs: list[PlannedRun],
-    session: str = "",
-    until: Mapping[str, int] | None = None,
-) -> list[Task]:
-    """Return the task of every given run."""
-    costs = ("parameters", "trainable_parameters", "multiply_adds")
-    mark, until = store.mark(), until or {}
-    resources = {arm.name: arm.resources for arm in plan.arms}
-    return [
-        Task(
-            directory=store.location,
-            mark=mark,
-            study=plan.study.spec.name,
-            arm=run.arm,
-            run_id=run.run_id,
-            fingerprint=run.fingerprint,
-            config=_with_absolute_paths(run.config).model_dump(mode="json"),
-            costs={name: getattr(plan.summaries[run.arm], name) for name in costs},
-            device=resources[run.arm].trained_on,
-            threads=resources[run.arm].cpus,
-            gpus=resources[run.arm].gpus,
-            session=session,
-            until=until.get(run.run_id),
-            grace_seconds=resources[run.arm].grace_seconds,
-        )
-        for run in runs
-    ]
-
-
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Return the run with the places of its data as absolute paths: a worker may stand in another folder."""
-    fields = type(config.data).model_fields
-    given = {name: getattr(config.data, name) for name, field in fields.items() if is_local(field)}
-    places = {name: str(Path(place).expanduser().absolute()) for name, place in given.items() if place is not None}
-    return config.model_copy(update={"data": config.data.model_copy(update=places)})

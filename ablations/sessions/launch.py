@@ -17,7 +17,7 @@ from ablations.execution.ray.executor import RayExecutor
 from ablations.execution.run_task import paused_at, settle_as_pruned
 from ablations.execution.scheduler import Scheduler, in_order
 from ablations.execution.signals import Stop
-from ablations.execution.task import Task, tasks
+from ablations.execution.task import Task
 from ablations.planning import plan as planning
 from ablations.planning.plan import Plan
 from ablations.progress import Outline, Progress, ProgressReporter
@@ -27,6 +27,7 @@ from ablations.sessions.gpu_assignment import notices, with_measured_shares, wit
 from ablations.sessions.registration import prepare, refuse_another_study, register
 from ablations.sessions.remembered_shares import remembered
 from ablations.sessions.result import Session
+from ablations.sessions.tasks import tasks
 from ablations.spec.study import StudyFile, read_study
 from ablations.store import ResultStore
 from ablations.trackers.base import refuse_unusable

@@ -14,8 +14,8 @@ from ablations.execution.events import AttemptEnded, EpochEnded, ExecutorEvent, 
 from ablations.execution.ray.executor import RayExecutor
 from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
-from ablations.execution.task import tasks
 from ablations.planning import plan as planning
+from ablations.sessions.tasks import tasks
 from ablations.spec.study import read_study
 from ablations.store import ResultStore
 

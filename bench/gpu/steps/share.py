@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from ablations.execution.run_task import execute
-from ablations.execution.task import tasks
 from ablations.planning.plan import plan
+from ablations.sessions.tasks import tasks
 from ablations.spec.study import read_study
 from ablations.store import ResultStore
 from bench.gpu import sessions

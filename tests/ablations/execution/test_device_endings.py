@@ -18,9 +18,9 @@ from ablations.commands.check import check
 from ablations.commands.doctor.gpus import counted_by_ray, devices
 from ablations.execution.attempts import Ending
 from ablations.execution.run_task import execute
-from ablations.execution.task import tasks
 from ablations.planning import plan as planning
 from ablations.sessions.launch import run
+from ablations.sessions.tasks import tasks
 from ablations.spec.resources import Resources, idle_gpus
 from ablations.spec.study import read_study
 from ablations.store import ResultStore

@@ -23,10 +23,10 @@ import ablations.sessions.launch
 from ablations.execution.events import AttemptEnded
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.run_task import execute
-from ablations.execution.task import tasks
 from ablations.planning import plan as planning
 from ablations.sessions.launch import run
 from ablations.sessions.result import Session
+from ablations.sessions.tasks import tasks
 from ablations.spec.study import read_study
 from ablations.store import ResultStore
 from aimlib.config import RunConfig

@@ -20,9 +20,9 @@ from ablations.execution.events import TICK, AttemptEnded
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.run_task import execute
 from ablations.execution.signals import Interrupted, Stop
-from ablations.execution.task import tasks
 from ablations.planning import plan as planning
 from ablations.sessions.launch import run
+from ablations.sessions.tasks import tasks
 from ablations.spec.study import read_study
 from ablations.store import ResultStore
 from aimlib.training import checkpointing

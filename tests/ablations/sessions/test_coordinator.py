@@ -15,11 +15,12 @@ from ablations.execution.attempts import Ending
 from ablations.execution.events import TICK, AttemptEnded, Event, Notice, RunEnded, RunRetried
 from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
-from ablations.execution.task import Task, tasks
+from ablations.execution.task import Task
 from ablations.planning import plan as planning
 from ablations.sessions.coordinator import Coordinator
 from ablations.sessions.registration import stale
 from ablations.sessions.remembered_shares import remembered
+from ablations.sessions.tasks import tasks
 from ablations.spec.study import read_study
 from ablations.store import ResultStore
 from aimlib.errors import StoreError

@@ -15,11 +15,12 @@ from ablations.execution.inline import InlineExecutor
 from ablations.execution.ray.executor import RayExecutor
 from ablations.execution.run_task import execute
 from ablations.execution.scheduler import Scheduler
-from ablations.execution.task import Task, tasks
+from ablations.execution.task import Task
 from ablations.planning import plan as planning
 from ablations.planning.arms import expand
 from ablations.sessions import gpu_assignment
 from ablations.sessions.launch import run
+from ablations.sessions.tasks import tasks
 from ablations.spec.study import read_study
 from ablations.store import ResultStore, read_mark
 from aimlib.errors import UsageError

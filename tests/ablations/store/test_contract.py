@@ -20,7 +20,7 @@ from aimlib.records import MODELS, SCHEMA_VERSION, TEST_IMAGES
 
 from .conftest import Start
 from .sample import files_in, identity, make_record, rows_in
-from .test_kill import logged
+from .test_kill import logged, runs_after_kills
 from .test_store import HOSTILE, row_of
 
 RUN = identity(1)
@@ -153,17 +153,16 @@ def test_a_lock_excludes_and_is_released(anywhere: str) -> None:
     lock.release()
 
 
-def test_of_many_threads_one_locks(remote: str) -> None:
-    """`test_locks` does the same in a directory."""
-    store, barrier, got = ResultStore(remote), threading.Barrier(4), []
+def test_of_many_threads_one_locks(anywhere: str) -> None:
+    store, barrier, got = ResultStore(anywhere), threading.Barrier(8), []
 
     def attempt() -> None:
         barrier.wait()
         got.append(store.lock_run(RUN))
 
-    for _ in range(3):
+    for _ in range(3 if "://" in anywhere else 20):
         got.clear()
-        threads = [threading.Thread(target=attempt) for _ in range(4)]
+        threads = [threading.Thread(target=attempt) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -216,22 +215,8 @@ def test_killed_writers_lose_and_double_nothing(remote: str, start: Start, tmp_p
 def test_writers_killed_many_times_lose_and_double_nothing(
     remote: str, start: Start, tmp_path: Path, mode: str
 ) -> None:
-    chance, log, kills, runs, term = random.Random(mode), tmp_path / "log", 0, 0, 2.0
-    store = ResultStore(remote)
-    while kills < 4:
-        runs += 20
-        writers = [start("writer.py", remote, log, runs, mode, chance.getrandbits(30), term) for _ in range(2)]
-        time.sleep(chance.uniform(0.0, 1.0))
-        for writer in chance.sample(writers, k=chance.choice([1, 2, 2])):
-            kills += writer.poll() is None
-            writer.kill()
-            writer.wait()
-        assert {run_id for run_id, _ in logged(log)} <= store.settled()
-        for writer in writers:
-            writer.kill()
-            writer.wait()
-    last = [start("writer.py", remote, log, runs, mode, chance.getrandbits(30), term) for _ in range(2)]
-    assert [writer.wait(120) for writer in last] == [0, 0]
+    log, store = tmp_path / "log", ResultStore(remote)
+    runs = runs_after_kills(start, remote, log, mode, 4, more=20, rest=1.0, term=(2.0,))
     kept = rows_in(remote)
     assert set(kept) == store.settled() == {identity(number) for number in range(runs)}
     assert max(Counter(run_id for run_id, _ in logged(log)).values()) == 1

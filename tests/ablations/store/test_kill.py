@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -22,24 +23,50 @@ def logged(log: Path) -> list[tuple[str, str]]:
     return [(run_id, mark) for run_id, mark in (line.split() for line in lines)]
 
 
-@pytest.mark.parametrize("mode", ["claims", "fences"])
-def test_killed_writers_lose_and_double_nothing(tmp_path: Path, start: Start, mode: str) -> None:
-    chance, directory, log = random.Random(mode), tmp_path / "study", tmp_path / "log"
-    store, kills, runs = ResultStore(directory), 0, 0
-    while kills < KILLS:
-        runs += 60
-        writers = [start("writer.py", directory, log, runs, mode, chance.getrandbits(30)) for _ in range(2)]
-        time.sleep(chance.uniform(0.0, 0.4))
-        for writer in chance.sample(writers, k=chance.choice([1, 2, 2])):
-            kills += writer.poll() is None
+def runs_after_kills(
+    start: Start,
+    place: object,
+    log: Path,
+    mode: str,
+    kills: int,
+    *,
+    more: int,
+    rest: float,
+    term: tuple[float, ...] = (),
+) -> int:
+    """Kill writers until so many were killed at work, let two finish, and return how many runs there are then.
+
+    Parameters
+    ----------
+    more : runs that every pair of writers has more than the pair before it.
+    rest : seconds that a pair is left alone at the most.
+    """
+    chance, store, killed, runs = random.Random(mode), ResultStore(str(place)), 0, 0
+
+    def writers() -> list[subprocess.Popen[str]]:
+        return [start("writer.py", place, log, runs, mode, chance.getrandbits(30), *term) for _ in range(2)]
+
+    while killed < kills:
+        runs += more
+        pair = writers()
+        time.sleep(chance.uniform(0.0, rest))
+        for writer in chance.sample(pair, k=chance.choice([1, 2, 2])):
+            killed += writer.poll() is None
             writer.kill()
             writer.wait()
         assert {run_id for run_id, _ in logged(log)} <= store.settled()
-        for writer in writers:
+        for writer in pair:
             writer.kill()
             writer.wait()
-    last = [start("writer.py", directory, log, runs, mode, chance.getrandbits(30)) for _ in range(2)]
-    assert [writer.wait(60) for writer in last] == [0, 0]
+    assert [writer.wait(120) for writer in writers()] == [0, 0]
+    return runs
+
+
+@pytest.mark.parametrize("mode", ["locks", "fences"])
+def test_killed_writers_lose_and_double_nothing(tmp_path: Path, start: Start, mode: str) -> None:
+    directory, log = tmp_path / "study", tmp_path / "log"
+    store = ResultStore(directory)
+    runs = runs_after_kills(start, directory, log, mode, KILLS, more=60, rest=0.4)
 
     ids = {identity(number) for number in range(runs)}
     kept = rows_in(directory)

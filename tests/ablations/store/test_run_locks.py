@@ -37,25 +37,6 @@ def test_a_lock_is_released_by_an_error(store: ResultStore) -> None:
     assert store.lock_run(RUN) is not None
 
 
-def test_threads_exclude_each_other(store: ResultStore) -> None:
-    barrier, got = threading.Barrier(8), []
-
-    def attempt() -> None:
-        barrier.wait()
-        got.append(store.lock_run(RUN))
-
-    for _ in range(20):
-        got.clear()
-        threads = [threading.Thread(target=attempt) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        winners = [lock for lock in got if lock is not None]
-        assert len(winners) == 1
-        winners[0].release()
-
-
 def test_holder_tells_who(store: ResultStore) -> None:
     assert store.holder(RUN) is None
     with store.lock_run(RUN):

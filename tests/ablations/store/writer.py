@@ -1,6 +1,6 @@
 """A writer process: settles every run of a shared list, `writer.py PLACE LOG RUNS MODE SEED [TERM]`.
 
-MODE `claims` claims each run first; `fences` commits without a claim, so that only the commit keeps order.
+MODE `locks` locks each run first; `fences` commits without a lock, so that only the commit keeps order.
 Every row that `commit` reports as kept is logged as one line, run id and the row's own mark.
 """
 
@@ -20,10 +20,10 @@ store = ResultStore(directory, Terms(*map(float, term)))
 record_line = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
-def settle(run_id: str, claim: RunLock | None = None) -> None:
+def settle(run_id: str, lock: RunLock | None = None) -> None:
     time.sleep(chance.uniform(0, 0.004))  # work
     mark = f"{os.getpid()}-{chance.getrandbits(64):x}"
-    if store.commit(make_record(run_id, host=mark), claim):
+    if store.commit(make_record(run_id, host=mark), lock):
         os.write(record_line, f"{run_id} {mark}\n".encode())
     if chance.random() < 0.1:
         store.compact(at_least=5)
@@ -36,10 +36,10 @@ while remaining := [run_id for run_id in ids if run_id not in store.settled()]:
     for run_id in remaining:
         if mode == "fences":
             settle(run_id)
-        elif claim := store.lock_run(run_id):
-            with claim:
+        elif lock := store.lock_run(run_id):
+            with lock:
                 if not store.is_settled(run_id):
                     with suppress(Fenced):  # it was slow
-                        settle(run_id, claim)
+                        settle(run_id, lock)
 store.compact(at_least=5)  # as the end of a session does
 print("done", flush=True)
