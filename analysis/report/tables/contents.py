@@ -61,8 +61,8 @@ def _comparisons(findings: Findings) -> Table:
         "prediction interval of one further pair at its level. p: of that look alone; of all looks together; and "
         "that adjusted among the further arms by Holm’s procedure, whose step sets the level of their intervals. "
         "P(Δ > 0), P(|Δ| < δ): under a flat prior. Pairs to add: how many should settle an open verdict if the mean "
-        "stays; “no number” where a gain above δ cannot stop the study, as no reported gain applies. Exploratory: "
-        "the frozen analysis plan was not followed."
+        "stays; “no number” where a gain above δ cannot stop the study, as no reported gain applies. A "
+        "verdict is called exploratory where the study departs from the frozen analysis plan."
     )
     return Table("All differences", columns, rows, frozenset(numbers), note=note)
 
