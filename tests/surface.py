@@ -9,12 +9,14 @@ import enum
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import Any, get_args, get_type_hints
 
-FOLDER = Path(__file__).parent / "data" / "surface"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "tests" / "data" / "surface"
 COMMAND_LINE = FOLDER / "command_line.txt"
 PYTHON = FOLDER / "python.txt"
 MODULES = (
@@ -153,6 +155,7 @@ def _signature(value: Any) -> str:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))  # the folders of the tests bear the names of the packages
     FOLDER.mkdir(exist_ok=True)
     COMMAND_LINE.write_text(command_line(), encoding="utf-8")
     PYTHON.write_text(python(), encoding="utf-8")

@@ -17,10 +17,9 @@ def test_the_command_line_is_as_recorded() -> None:
 
 def test_the_python_names_are_as_recorded() -> None:
     """A process of its own: what other tests register must not show."""
-    code = "import surface; print(surface.python(), end='')"
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=surface.FOLDER.parents[1]
-    )
+    code = "import sys; sys.path.append('tests'); import surface; print(surface.python(), end='')"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=surface.ROOT)
+    assert found.returncode == 0, found.stderr
     assert found.stdout == surface.PYTHON.read_text(encoding="utf-8"), RENEW
 
 

@@ -89,7 +89,7 @@ class Victim:
 
         def tables() -> None:
             results = analysis.load(self.directory)
-            for table in ("trials", "epochs", "predictions", "models"):
+            for table in ("runs", "epochs", "predictions", "models"):
                 assert len(getattr(results, table).columns)
 
         entries: dict[str, Callable[[], object]] = {
