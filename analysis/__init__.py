@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from analysis.findings.study import Findings, examine
     from analysis.findings.two_backbones import across
     from analysis.plan import Arm, Plan, Scope
-    from analysis.query import compare, select, summarise
+    from analysis.query import compare, pivot, select, summarise
     from analysis.reading.frames import columns
     from analysis.results import Results, Studies
 
@@ -33,6 +33,7 @@ _HOME = {
     "columns": "analysis.reading.frames",
     "compare": "analysis.query",
     "examine": "analysis.findings.study",
+    "pivot": "analysis.query",
     "select": "analysis.query",
     "summarise": "analysis.query",
 }
@@ -49,6 +50,7 @@ __all__ = [
     "compare",
     "examine",
     "load",
+    "pivot",
     "report",
     "select",
     "summarise",

@@ -12,7 +12,7 @@ from aimlib import records
 from aimlib.errors import StoreError
 from aimlib.paths import Place, place
 from analysis.plan import Plan, read_plan
-from analysis.reading import frames
+from analysis.reading import factors, frames
 from analysis.reading.files import read_failures, read_settled
 from analysis.results import Results, Studies
 
@@ -62,12 +62,13 @@ def _load(directory: Place) -> Results:
         raise StoreError(f"{directory}: {error}; delete that run's file and run `ablate run` again") from None
     rows = frames.from_arrow(table, records.RUN_COLUMNS)
     planned = rows["run_id"].isin(plan.runs["run_id"])
-    runs = _as_planned(rows[planned], plan)
+    varied = factors.of_plan(plan)
+    runs, epochs = _as_planned(rows[planned], plan), _epochs(epochs, plan)
     return Results(
         directory=directory,
         plan=plan,
-        runs=runs,
-        epochs=_epochs(epochs, plan),
+        runs=factors.attach(runs, varied, runs["arm"]),
+        epochs=factors.attach(epochs, varied, epochs["arm"]),
         stale=rows[~planned].reset_index(drop=True),
         missing=plan.runs[~plan.runs["run_id"].isin(rows["run_id"])].reset_index(drop=True),
     )

@@ -1,32 +1,21 @@
-"""Questions to the table of runs: pair two arms, keep some rows, summarise by columns."""
+"""Questions to the table of runs: pair two arms, keep some rows, summarise and tabulate by columns."""
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import pandas as pd
 
 from aimlib.errors import UsageError, renamed, unknown_name
-from aimlib.records import role
-from analysis.reading.frames import ROLE
 
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "!=": operator.ne,
-    "==": operator.eq,
-    "=": operator.eq,
-    ">": operator.gt,
-    "<": operator.lt,
-}
-_CONDITION = re.compile(r"\s*(?P<column>[^\s!<>=]+)\s*(?P<operator>>=|<=|!=|==|=|>|<)\s*(?P<value>.*?)\s*", re.DOTALL)
 _OF_SELECTED_EPOCH = frozenset(
     f"{images}_{kind}" for images in ("validation", "test") for kind in ("accuracy", "loss", "top5_accuracy")
 )
-_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+Statistic = Literal["n", "runs", "mean", "median", "sd", "se", "min", "max", "ci"]
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+_USUAL: tuple[Statistic, ...] = ("runs", "n", "mean", "sd", "ci")
 
 
 @renamed(trials="runs")
@@ -54,80 +43,127 @@ def compare(
 
 
 @renamed(trials="runs")
-def select(runs: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
-    """Return the rows that meet every condition, such as ``arm=baseline`` or ``seed>=2``.
+def select(runs: pd.DataFrame, where: str | Sequence[str]) -> pd.DataFrame:
+    """Return the rows that meet every condition.
 
-    Operators: ``= == != < <= > >=``. Values are read as the column's type; ``status=finished,diverged`` keeps
-    either. A row without a value in the column meets only ``!=``.
+    A condition compares columns with values: ``arm=baseline``, ``status=finished,diverged`` (either), or
+    ``batch_size >= 50 and placement in (stage_only, input_only)``. `analysis.reading.conditions` has the grammar.
+    Values are read as the column's type. A row without a value in the column meets only ``!=`` and ``not in``.
 
     Raises
     ------
-    UsageError: a condition that is not one, an unknown column, or a value of the wrong type.
+    UsageError: a text that is no condition, an unknown column, or a value of the wrong type.
     """
+    from analysis.reading.conditions import rows_that_meet  # noqa: PLC0415
+
     kept = pd.Series(True, index=runs.index)
-    for condition in where:
-        kept &= _meets(runs, condition)
+    for condition in [where] if isinstance(where, str) else where:
+        kept &= rows_that_meet(runs, condition)
     return runs[kept].reset_index(drop=True)
 
 
-def _meets(runs: pd.DataFrame, condition: str) -> pd.Series:
-    match = _CONDITION.fullmatch(condition)
-    if match is None:
-        raise UsageError(f"condition {condition!r}: write column, operator and value, such as arm=baseline or seed>=2")
-    column, sign, text = match["column"], match["operator"], match["value"]
-    refuse_unknown(runs, [column])
-    series = runs[column]
-    if sign in ("=", "==", "!="):
-        among = series.isin([_value(series, part, condition) for part in text.split(",")]).astype(bool)
-        return ~among if sign == "!=" else among
-    met: pd.Series = _OPERATORS[sign](series, _value(series, text, condition))
-    return met.fillna(False).astype(bool)
-
-
-def _value(series: pd.Series, text: str, condition: str) -> Any:
-    """Return a condition's value as the type of its column."""
-    try:
-        if pd.api.types.is_bool_dtype(series):
-            return _BOOLEANS[text.strip().lower()]
-        if pd.api.types.is_numeric_dtype(series):
-            return float(text)
-        if pd.api.types.is_datetime64_any_dtype(series):
-            stamp = pd.Timestamp(text)
-            return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
-    except (KeyError, ValueError):
-        raise UsageError(
-            f"condition {condition!r}: {text!r} cannot be read as {series.dtype}, the type of column {series.name!r}"
-        ) from None
-    return role(text) or text if series.name == ROLE.name else text
-
-
 @renamed(trials="runs")
-def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "test_accuracy", alpha: float = 0.05) -> pd.DataFrame:
-    """Return one row per group: the `by` columns, runs, n, mean, sd, lower, upper.
+def summarise(
+    runs: pd.DataFrame,
+    by: Sequence[str],
+    value: str = "test_accuracy",
+    alpha: float = 0.05,
+    statistics: Sequence[Statistic] = _USUAL,
+    sort: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return one row per group: the `by` columns and the statistics of a column, in the order asked for.
 
-    `runs` counts rows, `n` those that have the value; mean, sd and the ends of the 1 - alpha t interval are
-    in the unit of the column. The interval is that of independent runs; for differences of arms use `compare`.
+    Parameters
+    ----------
+    statistics : ``runs`` counts rows, ``n`` those that have the value; ``mean``, ``median``, ``sd``, ``se``, ``min``
+        and ``max`` are in the unit of the column; ``ci`` gives ``lower`` and ``upper``, the ends of the 1 - `alpha` t
+        interval of the mean of independent runs (for differences of arms use `compare`).
+    sort : columns of the result to sort by; a minus in front sorts from high to low. By default groups keep the order
+        in which they occur.
+
     Accuracies and losses of pruned runs, which have fewer epochs, are left out unless runs are grouped by status.
 
     Raises
     ------
-    UsageError: no or unknown columns, or a value column that holds no numbers.
+    UsageError: no or unknown columns, an unknown statistic, or a value column that holds no numbers.
     """
-    from analysis.statistics.interval import t_interval  # noqa: PLC0415
-
     if not by:
-        raise UsageError(f"by: give at least one column; known: {', '.join(sorted(runs.columns))}")
+        raise UsageError(f"by: give at least one column; known: {', '.join(sorted(map(str, runs.columns)))}")
     refuse_unknown(runs, [*by, value])
     _refuse_text(runs, value)
+    for name in statistics:
+        if name not in STATISTICS:
+            raise UsageError(unknown_name("statistic", name, STATISTICS))
+    rows = [
+        (*key, *(number for name in statistics for number in _statistic(name, group, alpha)))
+        for key, group in _without_pruned(runs, by, value).groupby(list(by), sort=False, dropna=False)[value]
+    ]
+    names = [column for name in statistics for column in (("lower", "upper") if name == "ci" else (name,))]
+    types = {name: runs[name].dtype for name in by} | {n: "int64" if n in ("runs", "n") else "float64" for n in names}
+    return sort_by(pd.DataFrame(rows, columns=[*by, *names]).astype(types), sort)
+
+
+def _without_pruned(runs: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
     if value in _OF_SELECTED_EPOCH and "status" in runs and "status" not in by:
-        runs = runs.assign(**{value: runs[value].mask(runs["status"] == "pruned")})
-    rows = []
-    for key, group in runs.groupby(list(by), sort=False, dropna=False):
-        found = t_interval(group[value].astype("Float64").dropna().astype("float64"), alpha)
-        rows.append((*key, len(group), found.n, found.mean, found.sd, found.lower, found.upper))
-    names = ["runs", "n", "mean", "sd", "lower", "upper"]
-    types = {name: runs[name].dtype for name in by} | dict.fromkeys(names[:2], "int64")
-    return pd.DataFrame(rows, columns=[*by, *names]).astype(types | dict.fromkeys(names[2:], "float64"))
+        return runs.assign(**{value: runs[value].mask(runs["status"] == "pruned")})
+    return runs
+
+
+def _statistic(name: Statistic, group: pd.Series, alpha: float) -> tuple[float, ...]:
+    from analysis.statistics.interval import t_interval  # noqa: PLC0415
+
+    values = group.astype("Float64").dropna().astype("float64")
+    if name == "runs":
+        return (len(group),)
+    if name in ("median", "min", "max"):
+        return (getattr(values, name)(),)
+    found = t_interval(values, alpha)
+    if name == "ci":
+        return found.lower, found.upper
+    return (found.sd / math.sqrt(found.n) if found.n else math.nan,) if name == "se" else (getattr(found, name),)
+
+
+def pivot(
+    runs: pd.DataFrame,
+    index: str | Sequence[str],
+    columns: str | Sequence[str],
+    value: str = "test_accuracy",
+    statistic: Statistic = "mean",
+) -> pd.DataFrame:
+    """Return a table of one statistic: a row per level of `index`, a column per level of `columns`.
+
+    Levels are sorted. Cells without a run are empty. See `summarise` for the statistics (``ci`` has two numbers, so it
+    has no cell) and for what happens to pruned runs.
+
+    Raises
+    ------
+    UsageError: as `summarise`; or a column is used twice.
+    """
+    rows, across = _listed(index), _listed(columns)
+    if statistic == "ci":
+        raise UsageError("statistic 'ci' gives two numbers; use summarise, or 'mean' and 'se' in two tables")
+    if len({*rows, *across}) < len(rows) + len(across):
+        raise UsageError(f"a column stands only once in a table; got index {rows} and columns {across}")
+    cells = summarise(runs, [*rows, *across], value, statistics=[statistic])
+    table: pd.DataFrame = cells.pivot(index=rows, columns=across, values=statistic)
+    return table.sort_index().sort_index(axis="columns")
+
+
+def sort_by(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return the rows sorted by columns, stable; a minus in front of a name sorts from high to low.
+
+    UsageError for a name that is no column.
+    """
+    if not names:
+        return frame
+    bare = [name.removeprefix("-") for name in names]
+    refuse_unknown(frame, bare)
+    ascending = [not name.startswith("-") for name in names]
+    return frame.sort_values(bare, ascending=ascending, kind="stable", ignore_index=True)
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def refuse_unknown(frame: pd.DataFrame, names: Sequence[str]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -15,11 +15,13 @@ from aimlib.errors import StoreError, UsageError, warn_renamed
 from aimlib.paths import Place
 from aimlib.records import role
 from analysis.plan import Plan
-from analysis.reading import frames, predictions
+from analysis.reading import factors, frames, predictions
 from analysis.reading.files import listed, read_plain
+from analysis.reading.frames import TABLES
 
 if TYPE_CHECKING:
     from analysis.analysis_plan import Frozen
+    from analysis.query import Statistic
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Results:
     ----------
     directory : where it was read from.
     plan : what the study set out to run.
-    runs : one row per planned run that has a row; a run that only ever failed has its last failure.
-    epochs : one row per such run and epoch.
+    runs : one row per planned run that has a row; a run that only ever failed has its last failure. Behind the stored
+        columns stands one column per option in which the arms differ: `factors` lists them.
+    epochs : one row per such run and epoch, with the same columns of options.
     stale : rows whose run id is not in the plan (the study was changed since), as they were written.
     missing : planned runs without any row: run_id, arm, seed.
     """
@@ -94,7 +97,33 @@ class Results:
     def images(self) -> pd.DataFrame:
         """Test images of every data fingerprint found: number, name, label and class name."""
         parts = [_images(path) for path in listed(self.directory / records.IMAGES)]
-        return pd.concat([frames.empty(frames.TABLES["images"]), *parts], ignore_index=True)
+        return pd.concat([frames.empty(TABLES["images"]), *parts], ignore_index=True)
+
+    @cached_property
+    def factors(self) -> pd.DataFrame:
+        """The options in which the arms differ: column, option (key path), type, levels (number of values)."""
+        return factors.table(factors.of_plan(self.plan))
+
+    def where(self, condition: str | Sequence[str]) -> pd.DataFrame:
+        """Return the runs that meet a condition, such as ``batch_size >= 50 and placement == 'stage_only'``.
+
+        See `analysis.select`, which takes any of the frames.
+        """
+        from analysis.query import select  # noqa: PLC0415
+
+        return select(self.runs, condition)
+
+    def pivot(
+        self,
+        index: str | Sequence[str],
+        columns: str | Sequence[str],
+        value: str = "test_accuracy",
+        statistic: Statistic = "mean",
+    ) -> pd.DataFrame:
+        """Return a table of one statistic over the runs by the levels of factors; see `analysis.pivot`."""
+        from analysis.query import pivot  # noqa: PLC0415
+
+        return pivot(self.runs, index, columns, value, statistic)
 
     def compare(self, treatment: str, control: str, by: str = "seed") -> pd.DataFrame:
         """Return the paired differences in test accuracy of two arms; see `analysis.compare`."""
@@ -106,6 +135,10 @@ class Results:
 @dataclass(frozen=True)
 class Studies:
     """Several studies together: the frames of `Results`, each with the column `directory` in front.
+
+    A run that several studies have (the same run id, hence the same experiment) stands once, with the first directory
+    that settled it; the column `also_in` names the others. Options in which arms of any of the studies differ are
+    columns, named as if all arms were those of one study.
 
     Attributes
     ----------
@@ -121,8 +154,18 @@ class Studies:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """All runs."""
-        return self._together("runs")
+        """Every run once."""
+        together = self._together("runs", TABLES["runs"])
+        settled = together["status"].isin(records.SETTLED)
+        first = together.assign(open=~settled).sort_values("open", kind="stable").drop_duplicates("run_id").index
+        places = together.groupby("run_id", sort=False)["directory"].agg(tuple)
+        kept = together.loc[sorted(first)]
+        others = [
+            ", ".join(each for each in places[run_id] if each != directory) or None
+            for run_id, directory in zip(kept["run_id"], kept["directory"], strict=True)
+        ]
+        kept.insert(1, "also_in", pd.array(others, dtype=kept["directory"].dtype))
+        return self._with_factors(kept.reset_index(drop=True))
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -132,19 +175,62 @@ class Studies:
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """All epochs."""
-        return self._together("epochs")
+        """The epochs of every run of `runs`."""
+        together = self._together("epochs", TABLES["epochs"])
+        own = together.merge(self.runs[["directory", "run_id"]], on=["directory", "run_id"])
+        return self._with_factors(own)
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """All arms' networks."""
-        return self._together("models")
+        """The networks of all arms."""
+        return self._together("models", frames.MODELS)
 
-    def _together(self, name: str) -> pd.DataFrame:
-        parts = [getattr(each, name).assign(directory=directory) for directory, each in self.results.items()]
+    @cached_property
+    def factors(self) -> pd.DataFrame:
+        """The options in which any two arms of the studies differ; see `Results.factors`."""
+        return factors.table(self._factors)
+
+    def where(self, condition: str | Sequence[str]) -> pd.DataFrame:
+        """Return the runs that meet a condition; see `Results.where`."""
+        from analysis.query import select  # noqa: PLC0415
+
+        return select(self.runs, condition)
+
+    def pivot(
+        self,
+        index: str | Sequence[str],
+        columns: str | Sequence[str],
+        value: str = "test_accuracy",
+        statistic: Statistic = "mean",
+    ) -> pd.DataFrame:
+        """Return a table of one statistic over the runs of all studies; see `analysis.pivot`."""
+        from analysis.query import pivot  # noqa: PLC0415
+
+        return pivot(self.runs, index, columns, value, statistic)
+
+    @cached_property
+    def _factors(self) -> tuple[factors.Factor, ...]:
+        return factors.of_arms(
+            {_key(directory, arm.name): arm for directory, each in self.results.items() for arm in each.plan.arms}
+        )
+
+    def _with_factors(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return factors.attach(frame, self._factors, _key(frame["directory"], frame["arm"]))
+
+    def _together(self, name: str, listed: Iterable[records.Column]) -> pd.DataFrame:
+        stored = [column.name for column in listed]
+        parts = [getattr(each, name)[stored].assign(directory=directory) for directory, each in self.results.items()]
         frame = pd.concat(parts, ignore_index=True).astype({"directory": "str"})
-        ordered: pd.DataFrame = frame[["directory", *(column for column in frame if column != "directory")]]
+        ordered: pd.DataFrame = frame[["directory", *stored]]
         return ordered
+
+
+_Texts = TypeVar("_Texts", str, pd.Series)
+
+
+def _key(directory: _Texts, arm: _Texts) -> _Texts:
+    """Return what tells the arms of several studies apart."""
+    return directory + "\n" + arm
 
 
 def _images(path: Place) -> pd.DataFrame:
@@ -153,4 +239,4 @@ def _images(path: Place) -> pd.DataFrame:
     except FileNotFoundError:
         raise StoreError(f"{path}: disappeared while it was read; load the study again") from None
     fingerprint = pa.array([path.stem] * table.num_rows, type=pa.string())
-    return frames.from_arrow(table.append_column("data_fingerprint", fingerprint), frames.TABLES["images"])
+    return frames.from_arrow(table.append_column("data_fingerprint", fingerprint), TABLES["images"])

@@ -1,4 +1,4 @@
-"""`ablate results`: show, filter, group and export. In Python: `analysis.load`, `select`, `summarise`."""
+"""`ablate results`: show, filter, group and export. In Python: `analysis.load`, `select`, `summarise`, `pivot`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ablations.commands.options import Directory, console
+from ablations.commands.options import console
 from aimlib.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    import analysis
 
 _SHOWN = (
     "arm",
@@ -25,47 +27,103 @@ _SHOWN = (
     "seconds",
     "run_id",
 )
+_TABLES_OF_SEVERAL = ("runs", "trials", "epochs", "models", "factors")
+
+Directories = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DIRECTORY...",
+        help="Study directories, as `ablate run` writes them, or s3://bucket/folder.",
+        show_default=False,
+    ),
+]
 
 
 def command(
-    directory: Directory,
+    directories: Directories,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="CONDITION", help="Keep rows, e.g. arm=aim or seed>=2; repeatable."),
+        typer.Option(
+            metavar="CONDITION",
+            help="Keep rows, e.g. arm=aim, or \"batch_size >= 50 and placement == 'stage_only'\"; repeatable.",
+        ),
     ] = None,
     columns: Annotated[
         str | None,
         typer.Option(help="Columns to show, separated by commas; 'all' for every one.", show_default=False),
     ] = None,
     by: Annotated[
-        str | None, typer.Option(help="Group by these columns: mean, SD, n, interval.", show_default=False)
+        str | None, typer.Option(help="Group by these columns, separated by commas.", show_default=False)
     ] = None,
     value: Annotated[str, typer.Option(help="Column that is summarised with --by.")] = "test_accuracy",
+    stat: Annotated[
+        str, typer.Option(help="What --by shows, separated by commas: runs, n, mean, median, sd, se, min, max, ci.")
+    ] = "runs,n,mean,sd,ci",
+    sort: Annotated[
+        str | None,
+        typer.Option(help="Sort by these columns, separated by commas; -COLUMN: high to low.", show_default=False),
+    ] = None,
     table: Annotated[
-        Literal["runs", "epochs", "predictions", "models", "trials"],
+        Literal["runs", "epochs", "predictions", "models", "factors", "trials"],
         typer.Option(help="Which table to show; trials is the old word for runs."),
     ] = "runs",
     csv: Annotated[
         Path | None, typer.Option(help="Write CSV to this file ('-': print it).", show_default=False)
     ] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Write Parquet to this file.", show_default=False)] = None,
 ) -> None:
-    """Show, filter, group and export the results of a study."""
+    """Show, filter, group and export the results of a study, or of several together."""
     import analysis
     from ablations.commands import console_tables
-    from analysis.query import refuse_unknown
 
-    runs = table in {"runs", "trials"}
-    frame = analysis.select(getattr(analysis.load(directory), "runs" if runs else table), where or [])
-    if by is not None:
-        frame = analysis.summarise(frame, by=by.split(","), value=value)
-    elif columns != "all":
-        shown = columns.split(",") if columns else list(_SHOWN if runs and csv is None else frame.columns)
-        refuse_unknown(frame, shown)
-        frame = frame[shown]
-    if csv is None:
-        console_tables.frame(frame, console())
-    else:
+    frame = analysis.select(_table(directories, table), where or [])
+    exported = csv is not None or parquet is not None
+    frame = _summary(frame, by, value, stat, sort) if by is not None else _rows(frame, columns, sort, exported)
+    if csv is not None:
         _write(frame, csv)
+    if parquet is not None:
+        _write_parquet(frame, parquet)
+    if not exported:
+        console_tables.frame(frame, console())
+
+
+def _table(directories: list[str], table: str) -> pd.DataFrame:
+    import analysis
+
+    found: analysis.Results | analysis.Studies
+    if len(directories) == 1:
+        found = analysis.load(directories[0])
+    elif table in _TABLES_OF_SEVERAL:
+        found = analysis.load(directories)
+    else:
+        raise UsageError(f"--table {table}: shown for one study at a time; got {len(directories)} directories")
+    return getattr(found, "runs" if table == "trials" else table)  # type: ignore[no-any-return]
+
+
+def _summary(frame: pd.DataFrame, by: str, value: str, stat: str, sort: str | None) -> pd.DataFrame:
+    from analysis.query import STATISTICS, summarise
+
+    asked = _listed(stat)
+    known = [name for name in STATISTICS if name in asked]
+    if set(asked) - set(known) or not asked:
+        raise UsageError(f"--stat {stat}: give any of {', '.join(STATISTICS)}, separated by commas")
+    chosen = sorted(known, key=asked.index)
+    return summarise(frame, _listed(by), value, statistics=chosen, sort=_listed(sort))
+
+
+def _rows(frame: pd.DataFrame, columns: str | None, sort: str | None, exported: bool) -> pd.DataFrame:
+    from analysis.query import refuse_unknown, sort_by
+
+    frame = sort_by(frame, _listed(sort))
+    if columns == "all" or (columns is None and (exported or not set(_SHOWN) <= set(frame.columns))):
+        return frame
+    shown = _listed(columns) or [name for name in ("directory", *_SHOWN) if name in frame.columns]
+    refuse_unknown(frame, shown)
+    return frame[shown]
+
+
+def _listed(names: str | None) -> list[str]:
+    return [name.strip() for name in names.split(",")] if names else []
 
 
 def _write(frame: pd.DataFrame, csv: Path) -> None:
@@ -73,3 +131,10 @@ def _write(frame: pd.DataFrame, csv: Path) -> None:
         frame.to_csv(sys.stdout if str(csv) == "-" else csv, index=False)
     except OSError as error:
         raise UsageError(f"--csv {csv}: cannot be written ({error}); give another file, or - to print") from error
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    try:
+        frame.to_parquet(path, index=False)
+    except OSError as error:
+        raise UsageError(f"--parquet {path}: cannot be written ({error}); give another file") from error

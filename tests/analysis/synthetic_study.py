@@ -37,6 +37,7 @@ class FakeArm:
     of: str | None = None
     accuracies: list[float] | None = None  # one per seed; drawn around `mean` where None
     levels: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -202,7 +203,10 @@ def plan_document(study: FakeStudy) -> dict[str, Any]:
         "alpha": 0.05,
         "looks": study.looks or [max(5, len(study.seeds))],
         "further_block": study.further_block,
-        "arms": [{"name": a.name, "role": a.role, "of": a.of, "levels": a.levels, "config": {}} for a in study.arms],
+        "arms": [
+            {"name": arm.name, "role": arm.role, "of": arm.of, "levels": arm.levels, "config": arm.config}
+            for arm in study.arms
+        ],
         "seeds": study.seeds,
         "runs": [
             {"run_id": run_id(i, seed), "arm": arm.name, "seed": seed}

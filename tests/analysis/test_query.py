@@ -46,7 +46,7 @@ def test_select_is_what_pandas_says(results, where, expected):
     ("condition", "message"),
     [
         ("arms=aim", "did you mean 'arm'"),
-        ("arm", "write column, operator and value"),
+        ("arm", "expected an operator"),
         ("seed>=two", "'two' cannot be read as int64"),
         ("selection_oracle=perhaps", "cannot be read as boolean"),
         ("started_at>yesterdayish", "cannot be read as datetime"),
@@ -104,3 +104,50 @@ def test_compare_refuses_what_it_cannot_pair(results):
         results.compare("aim", "baseline", by="sead")
     with pytest.raises(UsageError, match="more than one run"):
         results.compare("aim", "baseline", by="status")
+
+
+def test_the_statistics_are_those_that_are_asked_for_in_that_order(results):
+    values = results.runs.query("arm == 'aim'")["test_accuracy"].dropna()
+    table = summarise(results.runs, ["arm"], statistics=["se", "median", "n", "min", "max", "ci"]).set_index("arm")
+    assert list(table) == ["se", "median", "n", "min", "max", "lower", "upper"]
+    expected = [values.sem(), values.median(), 3, values.min(), values.max()]
+    np.testing.assert_allclose(table.loc["aim"].to_numpy(dtype=float)[:5], expected)
+    with pytest.raises(UsageError, match="did you mean 'median'"):
+        summarise(results.runs, ["arm"], statistics=["medain"])
+
+
+def test_a_summary_is_sorted_by_its_own_columns(results):
+    table = summarise(results.runs, ["arm"], sort=["-n", "mean"])
+    assert list(table["n"]) == sorted(table["n"], reverse=True)
+    equal = table[table["n"] == table["n"].max()]
+    assert equal["mean"].is_monotonic_increasing
+    with pytest.raises(UsageError, match="unknown column 'meen'"):
+        summarise(results.runs, ["arm"], sort=["meen"])
+
+
+def test_where_keeps_runs_and_leaves_the_frame(results):
+    frame = results.where("arm == aim and seed < 2")
+    assert list(frame["seed"]) == [0, 1]
+    assert set(frame["arm"]) == {"aim"}
+    pd.testing.assert_frame_equal(frame, select(results.runs, ["arm=aim", "seed<2"]))
+
+
+@pytest.mark.parametrize("statistic", ["mean", "n", "median", "max"])
+def test_a_pivot_is_that_of_pandas(results, statistic):
+    table = results.pivot("seed", "arm", statistic=statistic)
+    function = {"n": "count"}.get(statistic, statistic)
+    expected = results.runs.pivot_table(
+        index="seed", columns="arm", values="test_accuracy", aggfunc=function, dropna=False
+    )
+    np.testing.assert_allclose(table[expected.columns].loc[expected.index], expected)
+    assert table.index.name == "seed"
+    assert table.columns.name == "arm"
+
+
+def test_pivots_that_cannot_be_made_are_refused(results):
+    with pytest.raises(UsageError, match="only once"):
+        results.pivot("arm", ["seed", "arm"])
+    with pytest.raises(UsageError, match="two numbers"):
+        results.pivot("arm", "seed", statistic="ci")
+    with pytest.raises(UsageError, match="did you mean 'arm'"):
+        results.pivot("amr", "seed")

@@ -28,7 +28,7 @@ ablate doctor --out --ray/--no-ray
 ablate plan STUDY --set --results --price --timing/--no-timing --address --figure
 ablate plugins
 ablate report DIRECTORY --out
-ablate results DIRECTORY --where --columns --by --value --table --csv
+ablate results DIRECTORIES --where --columns --by --value --stat --sort --table --csv --parquet
 ablate run STUDY --out --set --address --executor --until-verdict --track
 ablate status DIRECTORY
 ablate watch DIRECTORY FILE --html --once --interval

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "query.md"
 
 
 def test_several_studies_have_their_directory_in_front(make_study, tmp_path):
-    first, second = make_study(seeds=2), make_study([FakeArm("x")], seeds=3)
+    first, second = make_study(seeds=2), make_study([FakeArm("x")], first_seed=7, seeds=3)
     studies = analysis.load([first, second])
     assert studies.runs.columns[0] == "directory"
     assert studies.runs.groupby("directory", sort=False).size().tolist() == [8, 3]
@@ -36,11 +38,16 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
     import numpy as np
 
     monkeypatch.chdir(tmp_path)
+    configs = [
+        {"model": {"placement": placement}, "training": {"batch_size": batch_size}}
+        for placement, batch_size in product((None, {"name": "stage_only"}), (20, 50))
+    ]
+    arms = [replace(arm, config=config) for arm, config in zip(ARMS, configs, strict=True)]
     for name in ("demo", "other"):
-        write_study(Path("results") / name, FakeStudy(list(ARMS), list(range(6))), np.random.default_rng(0))
+        write_study(Path("results") / name, FakeStudy(arms, list(range(6))), np.random.default_rng(0))
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     scope: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), scope)
-    assert len(scope["studies"].runs) == 48
+    assert len(scope["studies"].runs) == 24  # both are the same study

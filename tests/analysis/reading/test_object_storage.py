@@ -40,7 +40,8 @@ def test_both_give_the_same_frames(make_study, remote: str, compacted: bool) -> 
     assert str(there.directory) == remote
     assert analysis.examine(there).headline == analysis.examine(here).headline
     several = analysis.load([remote, directory, remote + "-that-is-not-there"])
-    assert set(several.runs["directory"]) == {remote, str(directory)}
+    assert set(several.results) == {remote, str(directory)}
+    assert set(several.runs["also_in"].dropna()) == {str(directory)}
 
 
 def test_the_report_goes_into_a_folder_of_this_machine(make_study, remote: str, tmp_path: Path, monkeypatch) -> None:

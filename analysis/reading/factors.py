@@ -1,0 +1,201 @@
+"""The options in which the arms of a study differ, as typed columns of its frames.
+
+An option is a key path below `RunConfig`, such as ``training.batch_size``; a component counts by its name
+(``model.placement`` is ``stage_only``), and its own options lie below it (``model.memory.channels``). A
+column is called by the end of that path: the shortest one that no other option of the study and no stored
+column has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from aimlib import records
+from analysis.plan import Arm, Plan
+from analysis.reading import frames
+
+Kind = Literal["text", "integer", "number", "boolean"]
+_PART = object()
+"""Value of a part that is no component, such as early stopping: an arm has it or not."""
+_NOT_AN_OPTION = frozenset({"seed"})
+STORED = frozenset(
+    column.name
+    for listed in (records.RUN_COLUMNS, records.EPOCHS, records.MODELS, records.TEST_IMAGES, records.PREDICTIONS)
+    for column in listed
+) | {frames.ROLE.name, frames.FINGERPRINT.name, "directory", "also_in"}
+"""Names of columns of the frames: no factor is called so."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """An option in which arms differ, or a factor of the study whose levels have labels.
+
+    Attributes
+    ----------
+    column : name of its column in `Results.runs` and `Results.epochs`.
+    option : key path in the configuration; for a labelled factor its name in the study.
+    type : type of the column. Integers and other numbers together are numbers; other mixtures are text.
+    values : by arm; None if the arm does not have the option.
+    """
+
+    column: str
+    option: str
+    type: Kind
+    values: Mapping[str, Any]
+
+
+def of_plan(plan: Plan) -> tuple[Factor, ...]:
+    """Return the factors of one study, in the order of the configuration, then its labelled factors."""
+    return of_arms({arm.name: arm for arm in plan.arms})
+
+
+def of_arms(arms: Mapping[Any, Arm]) -> tuple[Factor, ...]:
+    """Return the factors among arms; `Factor.values` has the keys of `arms`."""
+    options = {key: _options(arm.config) for key, arm in arms.items()}
+    paths = _in_order(options.values())
+    varied = {path: found for path in paths if (found := _varied(path, options)) is not None}
+    names = _names(varied, paths)
+    factors = [_factor(names[path], path, values) for path, values in varied.items()]
+    return (*factors, *_labelled(arms, factors, set(paths)))
+
+
+def attach(frame: pd.DataFrame, factors: Sequence[Factor], keys: pd.Series) -> pd.DataFrame:
+    """Return the frame with a column per factor behind its own.
+
+    Parameters
+    ----------
+    keys : the arm of every row of `frame`, as a key of `Factor.values`.
+    """
+    if not factors:
+        return frame
+    rows, known = pd.factorize(keys)
+    columns = {
+        factor.column: pd.array([factor.values.get(key) for key in known], dtype=_dtype(factor)).take(rows)
+        for factor in factors
+    }
+    return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis="columns")
+
+
+def _dtype(factor: Factor) -> Any:
+    return frames.dtype(records.Column(factor.column, factor.type, "", ""))
+
+
+def table(factors: Iterable[Factor]) -> pd.DataFrame:
+    """Return one row per factor: column, option, type, levels (number of different values, null left out)."""
+    rows = [(f.column, f.option, f.type, len({v for v in f.values.values() if v is not None})) for f in factors]
+    return pd.DataFrame(rows, columns=["column", "option", "type", "levels"]).astype(
+        {"column": "str", "option": "str", "type": "str", "levels": "int64"}
+    )
+
+
+def _options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of every option by its key path; the name of a component stands at the component's path."""
+    found: dict[str, Any] = {}
+
+    def walk(node: Mapping[str, Any], prefix: str) -> None:
+        for key, value in node.items():
+            path = f"{prefix}{key}"
+            if path in _NOT_AN_OPTION:
+                continue
+            if isinstance(value, Mapping):
+                found[path] = value.get("name", _PART)
+                walk({name: each for name, each in value.items() if name != "name"}, f"{path}.")
+            else:
+                found[path] = json.dumps(value, separators=(",", ":")) if isinstance(value, (list, tuple)) else value
+
+    walk(config, "")
+    return found
+
+
+def _in_order(options: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return all paths in the order of the configurations; what only some have stands where it stands in those."""
+    order: list[str] = []
+    known: set[str] = set()
+    for each in options:
+        at = -1
+        for path in each:
+            if path not in known:
+                known.add(path)
+                order.insert(at + 1, path)
+            at = order.index(path)
+    return order
+
+
+def _varied(path: str, options: Mapping[Any, Mapping[str, Any]]) -> dict[Any, Any] | None:
+    """Return an option's value by arm; None if all arms that have the option have the same value.
+
+    Options of a part that an arm lacks do not count as a difference: the column of the part tells the arms apart.
+    Neither do options that the package did not have when a study was made.
+    """
+    values = {key: found[path] for key, found in options.items() if path in found}
+    if len({_identity(value) for value in values.values()}) < 2:
+        return None
+    if _PART in values.values():
+        values = {key: value is _PART for key, value in values.items()}
+    return {key: values.get(key) for key in options}
+
+
+def _identity(value: Any) -> tuple[bool, Any]:
+    """Return a key that tells True from 1, as Python's equality does not."""
+    return isinstance(value, bool), value
+
+
+def _names(varied: Iterable[str], paths: Sequence[str]) -> dict[str, str]:
+    """Return the shortest unambiguous end of every varied path."""
+    ends = Counter(end for path in paths for end in _ends(path))
+    return {path: next((end for end in _ends(path) if ends[end] == 1 and end not in STORED), path) for path in varied}
+
+
+def _ends(path: str) -> list[str]:
+    parts = path.split(".")
+    return [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
+
+
+def _factor(column: str, option: str, values: dict[Any, Any]) -> Factor:
+    kind = _kind(values.values())
+    typed = {key: None if value is None else _as(kind, value) for key, value in values.items()}
+    return Factor(column, option, kind, typed)
+
+
+def _kind(values: Collection[Any]) -> Kind:
+    types = {type(value) for value in values if value is not None}
+    if types == {bool}:
+        return "boolean"
+    if types == {int}:
+        return "integer" if all(-(2**63) <= value < 2**63 for value in values if value is not None) else "text"
+    return "number" if types in ({float}, {int, float}) else "text"
+
+
+def _as(kind: Kind, value: Any) -> Any:
+    if kind == "number":
+        return float(value)
+    return value if kind != "text" or isinstance(value, str) else json.dumps(value)
+
+
+def _labelled(arms: Mapping[Any, Arm], options: Sequence[Factor], paths: set[str]) -> list[Factor]:
+    """Return the factors that the study names itself, with the labels of their levels.
+
+    One whose labels are the values of the option of the same name is that option.
+    """
+    labels: dict[str, dict[Any, str]] = defaultdict(dict)
+    for key, arm in arms.items():
+        for name, label in arm.levels.items():
+            if name.removesuffix(".name") not in paths:
+                labels[name][key] = label
+    columns = {factor.column: factor.values for factor in options}
+    return [
+        Factor(
+            f"factor.{name}" if name in columns or name in STORED else name,
+            name,
+            "text",
+            {key: found.get(key) for key in arms},
+        )
+        for name, found in labels.items()
+        if name not in columns or any((columns[name][key] or "none") != label for key, label in found.items())
+    ]
