@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from ablations.planning.factors import arm_specs
 from ablations.spec import yaml_documents
+from ablations.spec.levels import labels_of
 from ablations.spec.resources import Resources
 from ablations.spec.study import ArmSpec, StudyFile, StudySpec
 from aimlib.config import ModelConfig, RunConfig
@@ -63,6 +66,8 @@ def expand(study: StudyFile) -> list[Arm]:
         except UsageError as error:
             problems.append(f"arms.{name}: {error}")
     varied = [name for name in specs if name not in spec.arms and name in arms]
+    if not problems:
+        problems += _levels_without_effect({name: arms[name] for name in varied}, spec)
     kept = _without_repeats(arms, set(varied), problems)
     if problems:
         raise ConfigError(f"{study.path}: {problem}" for problem in dict.fromkeys(problems))
@@ -224,21 +229,44 @@ def _depth(arm: ArmSpec, path: list[str]) -> int:
     return max((length for length in range(len(path) + 1) if yaml_documents.has(own, path[:length])), default=0)
 
 
+def _levels_without_effect(varied: Mapping[str, Arm], spec: StudySpec) -> Iterator[str]:
+    """Say which two levels of a factor make the same configurations, whatever the other factors are set to."""
+    identities = {tuple(arm.levels.items()): arm.config.identity() for arm in varied.values()}
+    for factor, levels in spec.factors.items():
+        for one, other in itertools.combinations(labels_of(levels), 2):
+            twins = [
+                (identity, identities.get(_with_level(chosen, factor, other)))
+                for chosen, identity in identities.items()
+                if (factor, one) in chosen
+            ]
+            compared = [(first, second) for first, second in twins if second is not None]
+            if compared and all(first == second for first, second in compared):
+                yield (
+                    f"factors.{factor}: levels {one} and {other} make the same configuration, so that one arm would "
+                    f"stand for both; change or remove one of them"
+                )
+
+
+def _with_level(chosen: tuple[tuple[str, str], ...], factor: str, level: str) -> tuple[tuple[str, str], ...]:
+    return tuple((name, level if name == factor else label) for name, label in chosen)
+
+
 def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]) -> list[Arm]:
     """Drop combinations of factors that are an arm already; two named arms that are equal are a problem."""
-    kept: list[Arm] = []
+    kept: dict[str, Arm] = {}
     for arm in arms.values():
-        equal = next((other for other in kept if other.config.identity() == arm.config.identity()), None)
+        identity = json.dumps(arm.config.identity(), sort_keys=True)
+        equal = kept.get(identity)
         if equal is None:
-            kept.append(arm)
+            kept[identity] = arm
         elif arm.name in varied:  # the arm that is there already is this combination
-            kept[kept.index(equal)] = replace(equal, levels=equal.levels or arm.levels)
+            kept[identity] = replace(equal, levels=equal.levels or arm.levels)
         else:
             problems.append(
                 f"arms.{arm.name}: identical to arms.{equal.name}: every option is the same, so it would be the same "
                 f"runs; change one of them or remove it"
             )
-    return kept
+    return list(kept.values())
 
 
 def _with_roles(arms: list[Arm], specs: Mapping[str, ArmSpec]) -> list[Arm]:

@@ -6,37 +6,76 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablations.spec import yaml_documents
-from ablations.spec.designs import DESIGNS, Combination, label, level_text
+from ablations.spec.designs import DESIGNS, Combination, factor_labels, label, level_text, switched_on
 from ablations.spec.levels import labels_of
 from ablations.spec.study import ArmSpec, StudySpec
+from aimlib.errors import ConfigError
 
 
 def arm_specs(spec: StudySpec) -> dict[str, ArmSpec]:
-    """Return every arm of a study, by name: those that it names, then the combinations of its factors."""
+    """Return every arm of a study, by name: those that it names, then the combinations of its factors.
+
+    Raises
+    ------
+    ConfigError: two combinations, or a combination and a named arm, have the same name.
+    """
     named = {
         name: arm
         if arm.levels is None
         else _at_levels(_combination(arm.levels, spec), spec, arm.role).model_copy(update={"resources": arm.resources})
         for name, arm in spec.arms.items()
     }
-    return {**named, **_factor_arms(spec)}
+    found = dict(named)
+    for chosen in combinations(spec):
+        name, arm = arm_name(chosen, spec), _at_levels(chosen, spec)
+        if name in found and found[name].levels != arm.levels:
+            raise ConfigError([_same_name(name, chosen, found[name], spec)])
+        found.setdefault(name, arm)
+    return found
 
 
-def _factor_arms(spec: StudySpec) -> dict[str, ArmSpec]:
+def combinations(spec: StudySpec) -> list[Combination]:
+    """Return the combinations of levels that the design of a study makes arms of."""
     if not spec.factors:
-        return {}
+        return []
     choices = {name: list(levels) for name, levels in spec.factors.items()}
-    combinations = DESIGNS[spec.design or "full_factorial"](choices)
-    return {_arm_name(chosen, spec): _at_levels(chosen, spec) for chosen in combinations}
+    return DESIGNS[spec.design or "full_factorial"](choices)
 
 
-def _arm_name(chosen: Combination, spec: StudySpec) -> str:
-    """Return ``vary[channels=8]``; for switches (factors of two labels) ``vary+memory+stem``: those that are on."""
-    switches = all(isinstance(levels, dict) and len(levels) == 2 for levels in spec.factors.values())
-    on = [name for name, level in chosen.items() if level == list(spec.factors[name])[-1]]
-    if switches and on and len(chosen) == len(spec.factors):
+def _same_name(name: str, chosen: Combination, other: ArmSpec, spec: StudySpec) -> str:
+    if name in spec.arms:
+        return f"arms.{name}: also the name of the combination {explicit_name(chosen, spec)}; rename the arm"
+    theirs = ", ".join(f"{factor}={level}" for factor, level in (other.levels or {}).items())
+    return (
+        f"factors: two combinations would be called {name!r}: {theirs}; and "
+        f"{', '.join(f'{factor}={level_text(level)}' for factor, level in chosen.items())}; rename a factor or a level"
+    )
+
+
+def arm_name(chosen: Combination, spec: StudySpec) -> str:
+    """Return ``vary[channels=8]``, or ``vary+memory+stem`` with the factors that are on if all are switches.
+
+    A switch is a factor with two labels, one of which means on. A combination with all switches off is called by its
+    levels.
+    """
+    if len(chosen) == len(spec.factors) and (on := _switched_on(chosen, spec)):
         return "+".join([str(spec.vary), *on])
-    return f"{spec.vary}[{label(chosen)}]"
+    return explicit_name(chosen, spec)
+
+
+def explicit_name(chosen: Combination, spec: StudySpec) -> str:
+    """Return the name of a combination with all its levels, ``vary[memory=with,stem=2]``."""
+    return f"{spec.vary}[{label(chosen, factor_labels(spec.factors))}]"
+
+
+def _switched_on(chosen: Combination, spec: StudySpec) -> list[str]:
+    """Return the factors that are on; none if one of the study's factors is no switch."""
+    meant = {}
+    for name, levels in spec.factors.items():
+        if not isinstance(levels, dict) or len(levels) != 2 or (on := switched_on(list(levels))) is None:
+            return []
+        meant[name] = on
+    return [name for name, level in chosen.items() if level == meant[name]]
 
 
 def _combination(levels: Mapping[str, str], spec: StudySpec) -> Combination:

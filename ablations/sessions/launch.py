@@ -20,6 +20,7 @@ from ablations.execution.signals import Stop
 from ablations.execution.task import Task
 from ablations.planning import plan as planning
 from ablations.planning.plan import Plan
+from ablations.planning.stored_names import with_stored_names
 from ablations.progress import Outline, Progress, ProgressReporter
 from ablations.sessions import sequential_looks
 from ablations.sessions.coordinator import Coordinator
@@ -119,6 +120,9 @@ def _session(file: StudyFile, options: _Options) -> Session:
         plan, executor = _planned(file, options, stack)
         store = ResultStore(options.directory)
         refuse_another_study(store, file.spec.name)
+        plan, kept_names = with_stored_names(plan, store.read_plan())
+        for line in kept_names:
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
         settled = store.settled()
         todo = {task.run_id: task for task in tasks(plan, store, list(plan.runs), session, options.until)}
         missing = {run_id: todo[run_id] for run_id in todo if run_id not in settled and run_id not in options.prune}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Levels = Mapping[str, Sequence[Any]]
@@ -55,9 +57,56 @@ TWO_LEVELS = frozenset({"ladder", "leave_one_out"})
 """Designs that go from a first level to a last one, so that every factor has exactly these two."""
 
 
-def label(combination: Combination) -> str:
-    """Return a name for a combination: the last part of each factor's name with its level, e.g. ``channels=16``."""
-    return ",".join(f"{factor.rpartition('.')[2]}={level_text(level)}" for factor, level in combination.items())
+def factor_labels(factors: Iterable[str]) -> dict[str, str]:
+    """Return what each factor is called in the names of arms: the shortest end of its key path that no other has.
+
+    ``training.early_stopping.patience`` is ``patience``, or ``early_stopping.patience`` beside
+    ``training.schedule.patience``.
+    """
+    ends = {factor: _ends(factor) for factor in factors}
+    counts = Counter(end for each in ends.values() for end in each)
+    return {factor: next((end for end in each if counts[end] == 1), factor) for factor, each in ends.items()}
+
+
+def _ends(path: str) -> list[str]:
+    parts = path.split(".")
+    return [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
+
+
+def label(combination: Combination, names: Mapping[str, str] | None = None) -> str:
+    """Return a name for a combination: each factor with its level, e.g. ``channels=16,update=none``.
+
+    Parameters
+    ----------
+    names : as `factor_labels` returns them for the factors of the study; None has them made from the combination.
+    """
+    names = factor_labels(combination) if names is None else names
+    return ",".join(f"{names[factor]}={level_text(level)}" for factor, level in combination.items())
+
+
+_YES = frozenset({"on", "yes", "with", "true", "enabled", "present"})
+_NO = frozenset({"off", "no", "without", "false", "none", "null", "disabled", "absent", "not"})
+
+
+def switched_on(labels: Sequence[str]) -> str | None:
+    """Return which of two labels says that a factor is on; None if neither does.
+
+    Words decide (``on``, ``yes``, ``with``; ``off``, ``no_augmentation``, ``none``); of two labels without such words
+    the last one is on.
+    """
+    first, last = (_meaning(label) for label in labels)
+    if first == last:
+        return labels[1] if first is None else None
+    if first is False or last is True:
+        return labels[1]
+    if last is False:
+        return labels[0]
+    return None  # from on to something that is neither off nor on
+
+
+def _meaning(label: str) -> bool | None:
+    word = re.split(r"[\s_-]", label.strip().casefold(), maxsplit=1)[0]
+    return True if word in _YES else False if word in _NO else None
 
 
 def level_text(level: Any) -> str:

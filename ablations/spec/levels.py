@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -17,11 +19,24 @@ def _factors(value: Any) -> Any:
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
             f"give a mapping of key paths to lists of levels, e.g. {{model.memory.channels: [8, 16]}}; got {value!r}"
         )
+    _refuse_equal_texts("", value)
     return {str(name): _levels(str(name), levels) for name, levels in value.items()}
+
+
+def _refuse_equal_texts(where: str, keys: Iterable[Any]) -> None:
+    """Refuse keys that become one text, such as 1 and "1"."""
+    texts: dict[str, Any] = {}
+    for key in keys:
+        if str(key) in texts:
+            raise ValueError(
+                f"{where}{key}: given twice, as {texts[str(key)]!r} and as {key!r}, which are the same name; rename one"
+            )
+        texts[str(key)] = key
 
 
 def _levels(name: str, levels: Any) -> Any:
     if isinstance(levels, dict) and levels:
+        _refuse_equal_texts(f"{name}.", levels)
         return {str(label): _changes(f"{name}.{label}", changes) for label, changes in levels.items()}
     if not isinstance(levels, (list, tuple)) or not levels:
         raise ValueError(
@@ -51,6 +66,30 @@ def _labels(value: Any) -> Any:
 def labels_of(levels: tuple[Any, ...] | dict[str, Any]) -> list[str]:
     """Return the labels of a factor's levels, as they stand in the names of arms."""
     return list(levels) if isinstance(levels, dict) else [level_text(level) for level in levels]
+
+
+def equal_levels(levels: tuple[Any, ...] | dict[str, Any]) -> tuple[str, str] | None:
+    """Return the places of the first two levels that are equal, as ``[0] (1)`` or ``.label``; None if all differ.
+
+    1 and 1.0 are equal, 1 and true are not. So are levels that have the same label in the names of arms.
+    """
+    items = (
+        [(f".{label}", changes, None) for label, changes in levels.items()]
+        if isinstance(levels, dict)
+        else [(f"[{number}] ({level_text(level)})", level, level_text(level)) for number, level in enumerate(levels)]
+    )
+    for (first, one, name), (second, other, other_name) in itertools.combinations(items, 2):
+        if (name is not None and name == other_name) or _equal(one, other):
+            return first, second
+    return None
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 Factors = Annotated[dict[str, tuple[Any, ...] | dict[str, dict[str, Any]]], BeforeValidator(_factors)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from ablations.spec.levels import RUN_KEYS
 from ablations.spec.seeds import Seed, Seeds
 from aimlib.component import Frozen
 
@@ -21,12 +22,56 @@ def _one_or_more(value: Any) -> Any:
 
 
 def _over(value: Any) -> Any:
+    if isinstance(value, str):
+        return (value,)
     if isinstance(value, (list, tuple)):
-        return tuple(value)
-    if isinstance(value, dict) and value and all(isinstance(paths, (list, tuple)) for paths in value.values()):
-        return {arm: tuple(paths) for arm, paths in value.items()}
-    raise ValueError(
-        f"give a list of key paths, or a mapping of arms to such lists, e.g. {{aim: [model.update]}}; got {value!r}"
+        return _paths("", value)
+    if isinstance(value, dict) and value and any(_is_key_path(key) for key in value):
+        raise ValueError(_with_values(value))
+    if isinstance(value, dict) and value:
+        return {str(arm): _paths(f"{arm}: ", paths) for arm, paths in value.items()}
+    raise ValueError(f"give a list of key paths, {_EXAMPLE}, or a mapping of arms to such lists; got {value!r}")
+
+
+_EXAMPLE = "e.g. [model.update, training.optimizer.learning_rate]"
+
+
+def _paths(where: str, value: Any) -> tuple[str, ...]:
+    """Return key paths; ValueError says how what other tools write is written here."""
+    if isinstance(value, dict):
+        raise ValueError(where + (_with_values(value) if value else f"give a list of key paths, {_EXAMPLE}"))  # noqa: TRY004
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{where}give a list of key paths, {_EXAMPLE}; got {value!r}")  # noqa: TRY004
+    for number, path in enumerate(value):
+        if isinstance(path, dict) and path:
+            name = path.get("name", path.get("parameter"))
+            meant = {name: {key: path[key] for key in path if path[key] != name}} if isinstance(name, str) else path
+            raise ValueError(f"{where}[{number}]: {_with_values(meant)}")
+        if not isinstance(path, str):
+            raise ValueError(f"{where}[{number}]: give a key path, {_EXAMPLE}; got {path!r}")  # noqa: TRY004
+    return tuple(value)
+
+
+def _is_key_path(key: Any) -> bool:
+    return isinstance(key, str) and key.split(".")[0] in RUN_KEYS and "." in key
+
+
+def _with_values(given: Mapping[Any, Any]) -> str:
+    """Say how a mapping of key paths to values or ranges is written in a study."""
+    path, values = next(iter(given.items()))
+    paths = ", ".join(map(str, given))
+    if isinstance(values, dict):
+        values = next((values[key] for key in ("values", "choices", "choice", "grid") if key in values), values)
+    if isinstance(values, (list, tuple)) and values:
+        levels = "[" + ", ".join(map(str, values)) + "]"
+        return (
+            f"names key paths only, whose values follow from their components' search spaces: write over: [{paths}], "
+            f"and for a grid of these values also sampler: grid, levels: {{{path}: {levels}}}. Or train every value on "
+            f"all seeds, without a search: vary: ARM, factors: {{{path}: {levels}}}"
+        )
+    return (
+        f"names key paths only, whose ranges follow from their components' search spaces: write over: [{paths}]; "
+        f"got {values!r}"
     )
 
 
@@ -87,7 +132,7 @@ class SearchSpec(Frozen):
     top: Annotated[int, Field(ge=0)] = 3
     """Trials of every arm that are confirmed beside it."""
     training: dict[str, Any] = {}
-    """What the trials' training has else than the study's, e.g. fewer epochs."""
+    """What the trials' training has instead of the study's, e.g. fewer epochs."""
     storage: str = "journal"
     """What optuna-dashboard can watch, a copy: journal, a file in the study directory; a database as sqlite:///... or
     postgresql://...; or none."""
@@ -133,7 +178,7 @@ def _storage_problems(storage: str) -> Iterable[str]:
     place = urlsplit(storage)
     if place.password is not None or re.search(r"(^|[?&])(password|passwd|sslpassword)=", f"?{place.query}"):
         yield (
-            f"storage: {kind}://...: a password does not belong into a study file; leave it out of the URL and give it "
+            f"storage: {kind}://...: a password does not belong in a study file; leave it out of the URL and give it "
             f"to the database's client (PostgreSQL: PGPASSWORD or ~/.pgpass)"
         )
     elif not rest:

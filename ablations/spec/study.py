@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ablations.spec import yaml_documents
 from ablations.spec.designs import DESIGNS, TWO_LEVELS
-from ablations.spec.levels import RUN_KEYS, Factors, Labels, labels_of
+from ablations.spec.levels import RUN_KEYS, Factors, Labels, equal_levels, labels_of
 from ablations.spec.resources import ArmResources, Resources
 from ablations.spec.search import HalvingSpec, SearchSpec
 from ablations.spec.seeds import Seeds
@@ -70,7 +70,7 @@ class ArmSpec(Frozen):
     levels: Labels = None
     """The arm that is varied, at these levels of the factors and at the first level of the others."""
     resources: ArmResources | None = None
-    """What its runs are given else than the study says; arms that start from it are given the same."""
+    """Resources of its runs that differ from the study's; arms that start from it have the same."""
     role: Annotated[Literal["baseline", "aim", "other"] | None, BeforeValidator(_stored_role)] = None
     """Part in the verdict, where it does not follow from the configuration: the arms named first are taken."""
 
@@ -223,8 +223,8 @@ class StudySpec(Frozen):
                 yield f"factors.{name}: a key path below {', '.join(RUN_KEYS)}, e.g. model.placement"
             if isinstance(levels, dict) and (name.split(".")[0] in RUN_KEYS or not name.isprintable()):
                 yield f"factors.{name}: levels with labels have a name of their own, not a key path, e.g. memory"
-            if len(set(labels_of(levels))) < len(levels):
-                yield f"factors.{name}: a level is given twice"
+            if equal := equal_levels(levels):
+                yield f"factors.{name}: levels {equal[0]} and {equal[1]} are equal; remove one of them"
             if self.design in TWO_LEVELS and len(levels) != 2:
                 yield (
                     f"factors.{name}: design {self.design} goes from a first level to a last one; give two, not "

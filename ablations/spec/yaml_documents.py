@@ -30,24 +30,35 @@ _SCALARS = {  # YAML 1.2, core schema; numbers by their possible first character
 }
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+
+
 class _StrictLoader(yaml.SafeLoader):
     """YAML's safe loader with the scalars of YAML 1.2: `1e-3` is a number, `no` is text; keys are unique."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         assert node is not None
-        seen: set[tuple[str, str]] = set()
+        seen: dict[Any, yaml.ScalarNode] = {}
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if (key.tag, key.value) in seen:
-                    raise yaml.composer.ComposerError(None, None, f"key {key.value!r} is given twice", key.start_mark)
-                seen.add((key.tag, key.value))
+                value = key.value if key.tag == _MERGE else self.construct_object(key)
+                if value in seen:
+                    raise yaml.composer.ComposerError(None, None, _given_twice(key, seen[value]), key.start_mark)
+                seen[value] = key
         return node
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         text = str(self.construct_scalar(node))
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
         return int(text if base == 10 else text[2:], base)
+
+
+def _given_twice(key: yaml.ScalarNode, before: yaml.ScalarNode) -> str:
+    line = before.start_mark.line + 1
+    if key.value == before.value:
+        return f"key {key.value!r} is given twice, first in line {line}"
+    return f"key {key.value!r} is given twice: it equals {before.value!r} in line {line}; rename one of them"
 
 
 _StrictLoader.yaml_implicit_resolvers = {}

@@ -128,9 +128,23 @@ def test_a_component_and_its_option_vary_together_in_any_order(
             assert re.findall(r"channels=(\d+)", name) == [str(arm.config.model.memory.channels)]  # type: ignore[union-attr]
 
 
-def test_levels_equal_by_value_are_one_arm(study: StudyMaker) -> None:
-    arms = laid(study, {"training.optimizer.learning_rate": [1, 1.0, 0.002]})
+def test_the_level_of_the_arm_that_is_varied_is_that_arm(study: StudyMaker) -> None:
+    arms = laid(study, {"training.optimizer.learning_rate": [1, 0.002]})
     assert list(arms) == ["baseline", "aim", "aim[learning_rate=1]"], "0.002 is the arm that is varied"
+
+
+@pytest.mark.parametrize(
+    ("levels", "places"),
+    [
+        ([1, 1.0, 0.002], r"levels \[0\] \(1\) and \[1\] \(1.0\) are equal"),
+        ([0.1, 0.2, 0.10], r"levels \[0\] \(0.1\) and \[2\] \(0.1\) are equal"),
+    ],
+)
+def test_levels_equal_by_value_are_refused_with_both_places(
+    study: StudyMaker, levels: list[float], places: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"factors.training.optimizer.learning_rate: " + places):
+        laid(study, {"training.optimizer.learning_rate": levels})
 
 
 # Roles

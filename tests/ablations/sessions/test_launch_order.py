@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tiny_study import changed, failures, write
 
 import ablations.sessions.launch
+import analysis
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.ray.executor import RayExecutor
 from ablations.execution.run_task import execute
@@ -99,3 +102,21 @@ def test_all_runs_of_a_seed_are_given_the_same_type_of_gpu(tmp_path: Path, monke
     monkeypatch.setattr(gpu_assignment, "_devices_before", lambda *_: {0: "A10", 1: "A10", 2: "A10"})
     given = gpu_assignment.with_one_type_per_seed(tasks(plan, store, list(plan.runs)), executor, store)
     assert [task.accelerator for task in given if task.arm == "aim"][:3] == ["A10"] * 3, "what was begun there stays"
+
+
+def test_a_stored_study_keeps_the_names_that_an_earlier_rule_gave_its_arms(tmp_path: Path) -> None:
+    """Arms of two switches were called by the last label, also where it says that the switch is off."""
+    switch = {"on": {}, "off": {"training": {"label_smoothing": 0.1}}}
+    path = write(tmp_path, changed({"vary": "aim", "factors": {"sharp": switch}, "seeds": 1}))
+    out = tmp_path / "out"
+    first = run(path, out, executor="inline")
+    stored = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    assert [arm["name"] for arm in stored["arms"]] == ["baseline", "aim", "aim[sharp=off]"]
+    earlier = (out / "study.json").read_text(encoding="utf-8").replace("aim[sharp=off]", "aim+sharp")
+    (out / "study.json").write_text(earlier, encoding="utf-8")
+    said = io.StringIO()
+    again = run(path, out, executor="inline", console=Console(file=said, width=200))
+    assert (again.computed, again.settled_before) == (0, first.computed)
+    assert (out / "study.json").read_text(encoding="utf-8") == earlier
+    assert "arm 'aim+sharp' keeps its stored name; it means sharp=off" in said.getvalue()
+    assert set(analysis.load(out).runs["arm"]) == {"baseline", "aim", "aim+sharp"}

@@ -256,7 +256,7 @@ FACTORS = [
         "design",
         "'full_factorial', 'one_at_a_time', 'ladder' or 'leave_one_out'",
     ),
-    Bad({"factors": {PATH: [8, 8]}, "vary": "aim"}, f"factors.{PATH}", "a level is given twice"),
+    Bad({"factors": {PATH: [8, 8]}, "vary": "aim"}, f"factors.{PATH}", "levels [0] (8) and [1] (8) are equal"),
     Bad({"factors": {PATH: []}, "vary": "aim"}, f"factors: {PATH}", "give the levels as a list"),
     Bad({"factors": {PATH: 8}, "vary": "aim"}, f"factors: {PATH}", "give the levels as a list", "got 8"),
     Bad({"factors": [PATH], "vary": "aim"}, "factors", "give a mapping of key paths"),

@@ -1,0 +1,259 @@
+"""Arms that factors make: as many as the design says, each with a name that is true and its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_study import changed
+
+from ablations.planning import plan as planning
+from ablations.planning.arms import expand
+from ablations.planning.factors import arm_specs
+from ablations.planning.stored_names import with_stored_names
+from ablations.spec.designs import DESIGNS, switched_on
+from ablations.spec.study import StudyFile, StudySpec, read_study
+from aimlib.errors import ConfigError
+
+TINY = """
+name: tiny
+base:
+  data: {name: digits, size: 8, train_images: 100}
+  model: {backbone: {name: small_resnet, widths: [4, 8], blocks: [1, 1]}}
+  training: {epochs: 30, batch_size: 25, optimizer: {name: adam, learning_rate: 1e-3}, selection: last_epoch,
+             validation_fraction: 0.2, early_stopping: {patience: 20}, schedule: {name: plateau, patience: 3}}
+arms:
+  baseline: {}
+  aim: {model: {memory: {name: conv_ones, channels: 4, rows: 4, columns: 4}, placement: block_entry,
+                update: conv_sigmoid}}
+vary: aim
+seeds: 2
+"""
+
+
+def file(tmp_path: Path, rest: str) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(TINY + rest, encoding="utf-8")
+    return path
+
+
+def names(tmp_path: Path, rest: str) -> list[str]:
+    return [arm.name for arm in expand(read_study(file(tmp_path, rest)))]
+
+
+def test_factors_whose_paths_end_alike_are_told_apart(tmp_path: Path) -> None:
+    rest = "factors: {training.early_stopping.patience: [5, 10], training.schedule.patience: [5, 10]}\n"
+    arms = {arm.name: arm for arm in expand(read_study(file(tmp_path, rest + "design: one_at_a_time\n")))}
+    assert list(arms) == [
+        "baseline",
+        "aim",
+        "aim[early_stopping.patience=5]",
+        "aim[early_stopping.patience=10]",
+        "aim[schedule.patience=5]",
+        "aim[schedule.patience=10]",
+    ]
+    assert arms["aim[schedule.patience=5]"].config.training.early_stopping.patience == 20  # type: ignore[union-attr]
+    assert len(names(tmp_path, rest)) == 2 + 4
+
+
+def test_only_the_factors_that_end_alike_have_longer_names(tmp_path: Path) -> None:
+    rest = (
+        "factors: {training.early_stopping.patience: [5], training.schedule.patience: [4], training.batch_size: [10]}\n"
+    )
+    assert names(tmp_path, rest)[2:] == ["aim[early_stopping.patience=5,schedule.patience=4,batch_size=10]"]
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        (
+            "{c: {1: {training: {epochs: 2}}, 01: {training: {epochs: 3}}}}",
+            r":14:\d+: .*key '01' .* equals '1' in line 14",
+        ),
+        ("{c: {0.1: {training: {epochs: 2}}, 0.10: {training: {epochs: 3}}}}", "key '0.10' .* equals '0.1' in line 14"),
+        ("{c: {1: {training: {epochs: 2}}, 1.0: {training: {epochs: 3}}}}", "key '1.0' .* equals '1' in line 14"),
+        (
+            "{c: {1: {training: {epochs: 2}}, '1': {training: {epochs: 3}}}}",
+            "factors: c.1: given twice, as 1 and as '1'",
+        ),
+        ("{c: {a: {training: {epochs: 2}}, b: {training: {epochs: 2}}}}", "factors.c: levels .a and .b are equal"),
+        ("{c: {a: {}, b: {training: {epochs: 30}}}}", "factors.c: levels a and b make the same configuration"),
+        ("{training.batch_size: [10, 10]}", r"factors.training.batch_size: levels \[0\] \(10\) and \[1\] \(10\)"),
+        ("{training.optimizer.learning_rate: [0.1, 0.10]}", r"levels \[0\] \(0.1\) and \[1\] \(0.1\) are equal"),
+        ("{model.backbone.widths: [[4, 8], [4, 8]]}", r"levels \[0\] \(4-8\) and \[1\] \(4-8\) are equal"),
+        ("{model.update: [none, null]}", r"levels \[0\] \(none\) and \[1\] \(none\) are equal"),
+        ("{model.update: [conv_sigmoid, {name: conv_sigmoid}]}", r"levels \[0\] \(conv_sigmoid\) and \[1\]"),
+        (
+            "{1: {a: {}, b: {training: {epochs: 2}}}, '1': {a: {}, b: {training: {epochs: 3}}}}",
+            "factors: 1: given twice",
+        ),
+    ],
+)
+def test_a_level_that_would_be_lost_is_refused_with_both_places(tmp_path: Path, factors: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        names(tmp_path, f"factors: {factors}\n")
+
+
+def test_a_combination_may_not_take_the_name_of_another_arm(tmp_path: Path) -> None:
+    text = TINY.replace("arms:\n", "arms:\n  aim[batch_size=10]: {training: {epochs: 21}}\n")
+    path = tmp_path / "study.yaml"
+    path.write_text(text + "factors: {training.batch_size: [10]}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"arms.aim\[batch_size=10\]: also the name of the combination"):
+        expand(read_study(path))
+
+
+def test_two_combinations_may_not_have_one_name(tmp_path: Path) -> None:
+    levels = "{no: {}, yes: {training: {%s}}}"
+    rest = f"factors: {{a: {levels % 'epochs: 21'}, b: {levels % 'batch_size: 10'}, a+b: {levels % 'label_smoothing: 0.1'}}}\n"
+    with pytest.raises(ConfigError, match=r"two combinations would be called 'aim\+a\+b'.*rename a factor or a level"):
+        names(tmp_path, rest)
+
+
+@pytest.mark.parametrize(
+    ("labels", "on"),
+    [
+        (("off", "on"), "on"),
+        (("on", "off"), "on"),
+        (("without", "with"), "with"),
+        (("with", "without"), "with"),
+        (("True", "False"), "True"),
+        (("yes", "no"), "yes"),
+        (("mixup", "none"), "mixup"),
+        (("none", "mixup"), "mixup"),
+        (("flips", "no flips"), "flips"),
+        (("no_flips", "flips"), "flips"),
+        (("half", "off"), "half"),
+        (("2", "1"), "1"),
+        (("glorot", "he"), "he"),
+        (("norm", "nothing special"), "nothing special"),
+        (("on", "half"), None),
+        (("off", "none"), None),
+        (("yes", "on"), None),
+    ],
+)
+def test_which_of_two_labels_means_on(labels: tuple[str, str], on: str | None) -> None:
+    assert switched_on(labels) == on
+
+
+def test_an_arm_is_called_by_what_is_on_in_it(tmp_path: Path) -> None:
+    rest = (
+        "factors: {augmentation: {on: {}, off: {training: {epochs: 21}}}, "
+        "norm: {with: {}, without: {training: {batch_size: 50}}}}\n"
+    )
+    arms = {arm.name: arm for arm in expand(read_study(file(tmp_path, rest)))}
+    assert list(arms) == ["baseline", "aim", "aim+augmentation", "aim+norm", "aim[augmentation=off,norm=without]"]
+    for name, arm in arms.items():
+        if name.startswith("aim+"):
+            assert ("augmentation" in name) == (arm.config.training.epochs == 30)
+            assert ("norm" in name) == (arm.config.training.batch_size == 25)
+    assert dict(arms["aim+norm"].levels) == {"augmentation": "off", "norm": "with"}
+
+
+def test_labels_of_which_none_means_on_are_written_out(tmp_path: Path) -> None:
+    rest = "factors: {augmentation: {on: {}, half: {training: {epochs: 21}}}}\n"
+    assert names(tmp_path, rest)[2:] == ["aim[augmentation=half]"]
+
+
+labels = st.lists(
+    st.sampled_from(["on", "off", "1", "01", "a", "a=1,b", "none", "x+y"]), min_size=1, max_size=3, unique=True
+)
+factors = st.dictionaries(
+    st.sampled_from(["a", "b", "a+b", "c,b"]),
+    labels.flatmap(
+        lambda chosen: st.lists(st.integers(0, 50), min_size=len(chosen), max_size=len(chosen)).map(
+            lambda sizes: {
+                label: {"training": {"label_smoothing": size / 100}} for label, size in zip(chosen, sizes, strict=True)
+            }
+        )
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(factors, st.sampled_from(sorted(set(DESIGNS) - {"ladder", "leave_one_out"})))
+def test_arms_are_as_many_as_the_design_says_or_the_study_is_refused(given: Any, design: str) -> None:
+    document = changed({"factors": given, "vary": "aim", "design": design})
+    try:
+        spec = StudySpec.parse(document)
+        arms = arm_specs(spec)
+    except ConfigError:
+        return
+    wanted = DESIGNS[design]({name: list(levels) for name, levels in spec.factors.items()})
+    assert len(arms) == 2 + len(wanted)
+    told = {name: tuple((arm.levels or {}).items()) for name, arm in arms.items() if name not in spec.arms}
+    assert len(set(told.values())) == len(wanted)
+
+
+def stored(study: StudyFile, old_names: dict[str, str]) -> tuple[planning.Plan, dict[str, Any]]:
+    plan = planning.plan(study)
+    document = planning.document(plan)
+    for item in (*document["runs"], *document["arms"]):
+        key = "arm" if "arm" in item else "name"
+        item[key] = old_names.get(item[key], item[key])
+    return plan, document
+
+
+RENAMED = {"aim+augmentation": "aim+norm", "aim+norm": "aim+augmentation"}  # as versions before called them
+
+
+def test_runs_that_are_stored_under_an_earlier_name_keep_it(tmp_path: Path) -> None:
+    rest = (
+        "factors: {augmentation: {on: {}, off: {training: {epochs: 21}}}, "
+        "norm: {with: {}, without: {training: {batch_size: 50}}}}\n"
+    )
+    plan, before = stored(read_study(file(tmp_path, rest)), RENAMED)
+    kept, notices = with_stored_names(plan, before)
+    assert planning.document(kept)["runs"] == before["runs"]
+    assert set(kept.summaries) == set(kept.data) == {arm.name for arm in kept.arms}
+    assert {arm.name: arm.config for arm in kept.arms}["aim+augmentation"].training.epochs == 21
+    assert notices == (
+        "arm 'aim+norm' keeps its stored name; it means augmentation=on, norm=without, and a new study would call it "
+        "'aim+augmentation'",
+        "arm 'aim+augmentation' keeps its stored name; it means augmentation=off, norm=with, and a new study would "
+        "call it 'aim+norm'",
+    )
+    again, notices = with_stored_names(plan, planning.document(kept))
+    assert planning.document(again)["runs"] == before["runs"]
+    assert len(notices) == 2
+
+
+def test_a_new_arm_does_not_take_a_name_that_is_kept(tmp_path: Path) -> None:
+    rest = (
+        "factors: {augmentation: {on: {}, off: {training: {epochs: 21}}}, "
+        "norm: {with: {}, without: {training: {batch_size: 50}}}}\n"
+    )
+    plan, before = stored(read_study(file(tmp_path, rest)), {"aim+norm": "aim+augmentation"})
+    before["runs"] = [run for run in before["runs"] if run["run_id"] in ids(plan, "aim+norm")]
+    kept, _ = with_stored_names(plan, before)
+    assert [arm.name for arm in kept.arms][2:] == [
+        "aim[augmentation=on,norm=without]",
+        "aim+augmentation",
+        "aim[augmentation=off,norm=without]",
+    ]
+
+
+def ids(plan: planning.Plan, arm: str) -> set[str]:
+    return {run.run_id for run in plan.runs if run.arm == arm}
+
+
+def test_without_a_stored_plan_or_with_the_same_names_nothing_is_said(tmp_path: Path) -> None:
+    plan, before = stored(read_study(file(tmp_path, "factors: {training.batch_size: [10]}\n")), {})
+    assert with_stored_names(plan, None) == (plan, ())
+    assert with_stored_names(plan, before) == (plan, ())
+
+
+def test_an_arm_that_the_study_names_itself_has_that_name(tmp_path: Path) -> None:
+    plan, before = stored(read_study(file(tmp_path, "factors: {training.batch_size: [10]}\n")), {"aim": "ours"})
+    assert with_stored_names(plan, before) == (plan, ())
+
+
+def test_every_shipped_study_keeps_the_names_of_its_arms() -> None:
+    from ablations.spec.study import shipped_studies
+
+    recorded = yaml.safe_load((Path(__file__).parents[2] / "data" / "arm_names.yaml").read_text(encoding="utf-8"))
+    assert {name: list(arm_specs(read_study(name).spec)) for name in shipped_studies()} == recorded
