@@ -101,7 +101,7 @@ class ComponentConfig(Frozen):
 
 
 def is_local(field: FieldInfo) -> bool:
-    """Tell whether a field was declared with `local`."""
+    """Return whether a field was declared with `local`."""
     extra = field.json_schema_extra
     return isinstance(extra, dict) and extra.get("identity") is False
 

@@ -285,10 +285,10 @@ class RunConfig(Frozen):
 
 
 def _monitors(config: ComponentConfig | None) -> bool:
-    """Tell whether a schedule or selection rule looks at the validation accuracy."""
+    """Return whether a schedule or selection rule looks at the validation accuracy."""
     return config is not None and bool(getattr(type(config), "monitors_validation", False))
 
 
 def _plateau(schedule: Any) -> bool:
-    """Tell whether a document's schedule looks at an accuracy."""
+    """Return whether a document's schedule looks at an accuracy."""
     return schedule not in (None, "none", {"name": "none"}) and _monitors(schedules.parse(schedule))

@@ -84,7 +84,7 @@ class Version:
     ----------
     tag : its ETag; changes with every put of another content.
     age : seconds since it was written, by the storage's own clock.
-    writer : what marks the put that wrote it; empty where others wrote it.
+    writer : what marks the put that wrote it; empty if others wrote it.
     """
 
     tag: str
@@ -112,7 +112,7 @@ def get_start(address: Address, size: int) -> tuple[bytes, bool]:
 
 
 def head(address: Address) -> Version | None:
-    """Return what is known of an object without its content; None where there is none."""
+    """Return what is known of an object without its content; None if there is none."""
     try:
         answer = _call(address, "head_object", doing="read")
     except FileNotFoundError:
@@ -143,7 +143,7 @@ def listing(address: Address) -> list[Entry]:
 
 
 def put(address: Address, content: bytes, *, create: bool = False, match: str | None = None) -> str | None:
-    """Write an object whole; return its new ETag, or None where the condition does not hold.
+    """Write an object whole; return its new ETag, or None if the condition does not hold.
 
     A request whose answer was lost is repeated by the client and then refused for its own sake; so every put bears a
     mark of its own, and one that finds itself in place has succeeded.
@@ -185,7 +185,7 @@ def opened(address: Address) -> Any:
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text can be the name of one file: no path, nothing hidden in it."""
+    """Return whether a text can be the name of one file: no path, nothing hidden in it."""
     return bool(text) and text not in {".", ".."} and not re.search(r"[/\\\x00-\x1f\x7f]", text)
 
 
@@ -194,7 +194,7 @@ class _Refused(StoreError):
 
     Attributes
     ----------
-    status : HTTP status; 0 where there was no answer.
+    status : HTTP status; 0 if there was no answer.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -246,7 +246,7 @@ def _body(address: Address, answer: Mapping[str, Any]) -> bytes:
 
 
 def _response(error: BaseException) -> Mapping[str, Any]:
-    """Return the server's answer behind an error; empty where there was none."""
+    """Return the server's answer behind an error; empty if there was none."""
     cause: BaseException | None = error
     while cause is not None:
         response = getattr(cause, "response", None)

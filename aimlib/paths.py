@@ -65,11 +65,11 @@ class ObjectPath(object_store.Address):
         return self
 
     def exists(self) -> bool:
-        """Tell whether an object is there; of a folder: whether anything is in it."""
+        """Return whether an object is there; of a folder: whether anything is in it."""
         return bool(self.key and object_store.head(self)) or bool(object_store.listing(self))
 
     def iterdir(self) -> Iterator[ObjectPath]:
-        """Yield what is in the folder; nothing where there is no such folder."""
+        """Yield what is in the folder; nothing if there is no such folder."""
         for entry in object_store.listing(self):
             yield self / entry.name
 
@@ -126,7 +126,7 @@ def _from_url(text: str) -> ObjectPath:
 
 
 def is_remote(source: str | Place) -> bool:
-    """Tell whether a path or URL names a place in object storage."""
+    """Return whether a path or URL names a place in object storage."""
     return isinstance(place(source), ObjectPath)
 
 

@@ -335,7 +335,7 @@ _ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
 
 
 def role(stored: str) -> Role | None:
-    """Return the role that a stored word means; None where it means none."""
+    """Return the role that a stored word means; None if it means none."""
     return _ROLES.get(stored)
 
 

@@ -23,7 +23,7 @@ class Arm:
     ----------
     name : unique in the study.
     role : what the arm is in the argument: baseline, treatment, a control of a treatment, or other.
-    of : the arm it is a control or variant of; None where the plan names none.
+    of : the arm it is a control or variant of; None if the plan names none.
     levels : label of the level of every factor, by factor; empty for arms beside the factors.
     config : RunConfig of its first seed, as plain JSON.
     """
@@ -177,7 +177,10 @@ _LONGEST_NAME = 1000
 
 
 def _is_name(text: str) -> bool:
-    """Tell whether a text can be shown on a terminal as it is: no control characters, none that turn its direction."""
+    """Return whether a text can be shown on a terminal as it is.
+
+    No control characters, none that turn its direction.
+    """
     return 0 < len(text.strip()) <= _LONGEST_NAME and text.isprintable()
 
 

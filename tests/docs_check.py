@@ -49,7 +49,7 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        """Tell whether it is run, and not parsed alone."""
+        """Return whether it is run, and not parsed alone."""
         return not self.mark and self.kind in ("sh", "python")
 
 

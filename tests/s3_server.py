@@ -25,7 +25,7 @@ _START = 60.0  # seconds; 3 on an idle machine
 
 
 def missing() -> str | None:
-    """Return why there can be no server; None where there can."""
+    """Return why there can be no server; None if there can."""
     try:
         import s3fs  # noqa: F401
     except ImportError:

@@ -1,4 +1,4 @@
-"""How an attempt at a run ended, and whose doing that was."""
+"""How an attempt at a run ended, and what caused it."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ End = Literal[
     "not_begun",
     "died",
 ]
-"""finished, diverged, pruned: settled. paused: stopped on request, its state kept. failed: an exception, which is the
-user's or the package's. out_of_memory: the GPU is. device_error: the GPU or its driver failed. full: the storage is.
+"""finished, diverged, pruned: settled. paused: stopped on request, its state kept. failed: an exception in the user's
+code or the package's. out_of_memory: the GPU's memory was full. device_error: the GPU or its driver failed. full: the
+storage was full.
 machine: the host is out of memory or about to be shut down, or the storage does not answer. stalled: it hung. held:
 another process computes this run. unshared: the worker does not see the study's directory. not_begun: the worker was
-given a GPU that is left out, or its process must not take another run. died: the process is gone without a word."""
+given a GPU that is left out, or its process must not take another run. died: the process ended without a report."""
 
 _TRACEBACK_LINES = 25
 _LONGEST_CAUSE = 300
-"""Characters of the cause of a death that are kept."""
+"""Maximum number of characters that are kept of the reason why a process died."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,14 @@ class Ending:
 
     Attributes
     ----------
-    reason : for people; empty where there is nothing to explain.
-    fault : what makes two errors the same one, such as type and place; empty where nothing raised.
+    reason : human-readable; empty if there is nothing to explain.
+    fault : identifies equal errors, by type and place; empty without an exception.
     traceback : end of the traceback of an error.
     epochs : completed epochs.
-    accuracy : validation accuracy of the last of them, a fraction; None where there is none.
-    device : UUID of the GPU that it ran on; empty where it ran on none, or that is not known.
-    host : machine of that GPU; empty where it ran on none.
-    held_by_others : out of memory while others than this process held much of the GPU's memory.
+    accuracy : validation accuracy of the last of them, a fraction; None if there is none.
+    device : UUID of the GPU that it ran on; empty if there was none, or if it is unknown.
+    host : machine of that GPU; empty if it ran on none.
+    held_by_others : out of memory while other processes used much of the GPU's memory.
     process_spent : the process must not take another run, as it can no longer use its GPU.
     """
 
@@ -69,7 +70,7 @@ class Ending:
     process_spent: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain values, for the way from a worker."""
+        """Return it as plain values, as a worker sends it."""
         return asdict(self)
 
 
@@ -78,7 +79,7 @@ def ending_of(error: BaseException, failure: DeviceFailure | None = None) -> End
 
     Parameters
     ----------
-    failure : what the error says of the device; None where that is nothing.
+    failure : what the error reports about the device; None if it reports nothing.
     """
     reason, end = f"{type(error).__name__}: {error}", "\n".join(_lines(error)[-_TRACEBACK_LINES:])
     kind = _kind_of(error, failure)
@@ -103,7 +104,7 @@ def _kind_of(error: BaseException, failure: DeviceFailure | None) -> End:
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether an error, or what caused it, is storage without room."""
+    """Return whether an error, or its cause, is full storage."""
     return any(
         (isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT))
         or (isinstance(each, StoreError) and "free space" in str(each))
@@ -112,9 +113,9 @@ def is_full(error: BaseException) -> bool:
 
 
 def is_the_machines(error: BaseException) -> bool:
-    """Tell whether an error is that of the host's memory, or of storage that does not answer for a while.
+    """Return whether an error means that the host is out of memory or that the storage is unavailable for a while.
 
-    What the storage will say again the next time (no permission, no locks, a link) is not: that is for people.
+    Errors that the storage would repeat (no permission, no locks, a link) do not count: a person must fix them.
     """
     chain = list(_chain(error))
     if any(_is_of_host_memory(each) for each in chain):
@@ -140,7 +141,7 @@ _PASSING = frozenset(
     {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH}
 )
 _BUSY = frozenset({0, 408, 429, 500, 502, 503, 504})
-"""Status codes of object storage that ask to try again later; 0: no answer at all."""
+"""Status codes with which object storage asks for a later retry; 0: no answer at all."""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -153,7 +154,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def fault_of(error: BaseException) -> str:
-    """Return what two errors have in common that are the same one: type, and the place that raised.
+    """Return the identity of an error: its type, and the place that raised it.
 
     Not the message, which may name a seed or an address.
     """
@@ -167,13 +168,13 @@ def _lines(error: BaseException) -> list[str]:
 
 
 def ending_of_death(report: str) -> Ending:
-    """Return the ending of an attempt whose worker could not even report.
+    """Return the ending of an attempt whose worker could not report.
 
-    That is the machine's doing, unless Python raised in the worker: then the ending names a fault.
+    The machine is the cause, unless Python raised an exception in the worker; then the ending names a fault.
 
     Parameters
     ----------
-    report : all that Ray says of it; an exception in a worker is a RayTaskError there. Empty where Ray knows nothing.
+    report : Ray's report; an exception in a worker is a RayTaskError there. Empty if Ray knows nothing.
     """
     lines = [line.strip() for line in report.splitlines() if line.strip()]
     cause = lines[-1].rpartition("exit detail: ")[2][:_LONGEST_CAUSE] if lines else "Ray gave no reason"

@@ -11,21 +11,21 @@ from ablations.spec.resources import Resources
 from aimlib.errors import UsageError
 
 Node = Mapping[str, float]
-"""What Ray says a node has, by name of the resource."""
+"""What a node has according to Ray, by name of the resource."""
 _TYPE = "accelerator_type:"
 
 
 def needed(resources: Resources) -> dict[str, float]:
-    """Return what a run takes of a node, in Ray's names."""
+    """Return the resources that a run takes of a node, by Ray's names."""
     return {"CPU": float(resources.cpus), "GPU": resources.gpus}
 
 
 def refuse_unfit(resources: Iterable[Resources], nodes: Sequence[Node]) -> None:
-    """Refuse what no node can meet.
+    """Refuse a request that no node can meet.
 
     Raises
     ------
-    UsageError: says what is asked for and what there is.
+    UsageError: no node can; the message names what is requested and what there is.
     """
     for wanted in resources:
         for name, amount in needed(wanted).items():
@@ -49,17 +49,16 @@ def fitting(resources: Resources, nodes: Iterable[Node]) -> int:
 
 
 class Room:
-    """Which runs Ray is given: so many that all workers start together, and none is asked for in vain.
+    """Which runs Ray is given: enough to start all workers together, and none that cannot run.
 
     Parameters
     ----------
     resources : what the runs of each arm are given; different kinds may run side by side.
-    nodes : as they are now, by id.
-    spare : runs beyond that: what waits makes a cluster grow that can.
+    nodes : the present ones, by id. spare : runs beyond that: an autoscaler adds nodes for runs that wait.
 
     Attributes
     ----------
-    runs : the most that may be given at once.
+    runs : the maximum that may be given at once.
     """
 
     def __init__(self, resources: Iterable[Resources], nodes: Mapping[str, Node], spare: int = 0) -> None:
@@ -69,13 +68,13 @@ class Room:
         self.update(nodes)
 
     def update(self, nodes: Mapping[str, Node]) -> None:
-        """Take note of which nodes there are."""
+        """Record which nodes there are."""
         self._nodes = dict(nodes)
         there = [self._without_left_out(name) for name in self._nodes]
         self.runs = self._spare + sum(fitting(wanted, there) for wanted in self._kinds)
 
     def leave_out(self, slots: Iterable[Slot]) -> None:
-        """Take note of the GPUs on which nothing more begins."""
+        """Record the GPUs on which nothing more begins."""
         self._left_out = frozenset(slots)
         self.update(self._nodes)
 
@@ -84,17 +83,17 @@ class Room:
         return {**node, "GPU": node["GPU"] - gone} if gone else node
 
     def gpus(self) -> str:
-        """Return how many GPUs are left, for people."""
+        """Return a sentence that tells the user how many GPUs are left."""
         all_of_them = sum(int(node.get("GPU", 0)) for node in self._nodes.values())
         gone = sum(slot.node in self._nodes for slot in self._left_out)
         return f"{all_of_them - gone} of {all_of_them} GPUs are used from now on"
 
     def fit(self, bundle: Bundle, running: Iterable[tuple[Bundle, tuple[Slot, ...]]]) -> Fit:
-        """Tell whether a run fits beside those that were given already.
+        """Return whether a run fits beside those that were already given.
 
         Parameters
         ----------
-        running : what each of them takes, and the GPUs that it has, as far as is known.
+        running : the resources of each of them, and its GPUs as far as known.
         """
         if self._left_out and self._fits_empty(bundle, ()) and not self._fits_empty(bundle, self._left_out):
             return "never"
@@ -106,7 +105,7 @@ class Room:
 
 
 def _times(available: float, amount: float) -> int:
-    """Return how often an amount fits; a fraction of a GPU never spans two."""
+    """Return how often an amount fits; a fraction of a GPU never spans two GPUs."""
     if amount < 1:
         return math.floor(available) * math.floor(1 / amount + 1e-9)
     return math.floor(available / amount + 1e-9)
@@ -133,7 +132,7 @@ def accelerators(nodes: Iterable[Node], resources: Iterable[Resources] = ()) -> 
 
 
 def holds(node: Node, bundle: Mapping[str, float]) -> bool:
-    """Tell whether a node, were it free, could hold what a run needs."""
+    """Return whether a node could run a task if it were free."""
     return all(node.get(name, 0) >= amount for name, amount in bundle.items())
 
 
@@ -145,9 +144,10 @@ def types_of_seeds(
     Parameters
     ----------
     types : number of GPUs of each type.
-    before : types on which runs of a seed were computed already, as far as the cluster has them.
+    before : types on which runs of a seed were already computed, if the cluster has them.
 
-    Seeds are dealt out in proportion to the numbers of GPUs. With one type there is nothing to choose: empty.
+    Seeds are distributed in proportion to the numbers of GPUs. With one type there is nothing to choose, so the result
+    is empty.
     """
     if len(types) < 2:
         return {}

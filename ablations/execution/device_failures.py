@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _SAME_FAULT_S = 5.0
-"""Failures of one GPU within so many seconds are one: under MPS the fault of one client ends all clients of the GPU."""
+"""Window in seconds within which failures of one GPU count as one: under MPS the fault of one client ends all clients
+of the GPU."""
 _FAULTS = 2
-"""A GPU is left out after so many faults."""
+"""Number of faults after which a GPU is excluded."""
 
 
 @dataclass
@@ -25,8 +26,7 @@ class Device:
 
     Attributes
     ----------
-    name : its UUID, or what else tells it apart.
-    host : its machine.
+    name : its UUID, or another unique name. host : its machine.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Device:
 
     @property
     def is_left_out(self) -> bool:
-        """Whether it failed so often that nothing more is begun on it."""
+        """Whether it failed so often that no more runs start on it."""
         return len(self.faults) >= _FAULTS
 
     def __str__(self) -> str:
@@ -51,11 +51,11 @@ class DeviceFailures:
 
     @property
     def left_out(self) -> Mapping[str, Device]:
-        """GPUs on which nothing more is begun, by name."""
+        """GPUs on which no more runs start, by name."""
         return {name: device for name, device in self._devices.items() if device.is_left_out}
 
     def failed(self, name: str, host: str, run_id: str, reason: str, now: float) -> Device | None:
-        """Take note of a failure; return the GPU where it is left out from now on.
+        """Record a failure; return the GPU if it is excluded from now on.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class DeviceFailures:
         return device if len(device.faults) == _FAULTS else None
 
     def met_alone(self, run_id: str) -> list[str]:
-        """Return the GPUs on which this run failed, and no other."""
+        """Return the GPUs on which only this run failed."""
         return [
             name
             for name, device in self._devices.items()
@@ -77,17 +77,17 @@ class DeviceFailures:
         ]
 
     def forgive(self, run_id: str) -> list[Device]:
-        """Forget the faults that no other run met; return the GPUs that are used again."""
+        """Forget faults that no other run met; return the GPUs that are used again."""
         before = self.left_out
         for device in self._devices.values():
             device.faults = [fault for fault in device.faults if fault.runs != {run_id}]
         return [device for device in before.values() if not device.is_left_out]
 
     def runs(self) -> Counter[str]:
-        """Return how many faults of GPUs that are left out each run met."""
+        """Return the number of faults that each run met on excluded GPUs."""
         devices = self.left_out.values()
         return Counter(run for device in devices for fault in device.faults for run in fault.runs)
 
     def described(self) -> str:
-        """Return the GPUs that are left out with the reason of the last fault of each."""
+        """Return the excluded GPUs, each with the reason of its last fault."""
         return "; ".join(f"{device} ({device.faults[-1].reason})" for device in self.left_out.values())

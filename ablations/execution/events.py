@@ -1,7 +1,7 @@
 """What happens during a session, as one stream of events.
 
 Executors send `ExecutorEvent` to the coordinator. It decides what the end of an attempt means for the run, and
-publishes `Event` to all who show or keep what happens.
+publishes `Event` to all subscribers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aimlib.records import RunState
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A worker has a run; `where` names its machine and device for people."""
+    """A worker has a run; `where` names its machine and device in words."""
 
     run_id: str
     where: str = ""
@@ -32,7 +32,7 @@ class EpochEnded:
 
 @dataclass(frozen=True, slots=True)
 class RunRetried:
-    """An attempt ended, and the run goes on from its checkpoint after some seconds."""
+    """An attempt ended; the run continues from its checkpoint after a delay."""
 
     run_id: str
     reason: str
@@ -41,7 +41,10 @@ class RunRetried:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The session is done with a run: it is settled, failed, paused or stopped, or another process has it (held)."""
+    """The session has finished with a run.
+
+    It is settled, failed, paused or stopped, or another process computes it (held).
+    """
 
     run_id: str
     state: RunState
@@ -50,7 +53,7 @@ class RunEnded:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A sentence for people about one run, or, without a run id, about the whole session."""
+    """A message about one run or, without a run id, about the whole session."""
 
     text: str
     run_id: str = ""
@@ -58,7 +61,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """A worker has ended an attempt, or its process is gone; the coordinator decides what follows."""
+    """A worker has ended an attempt, or its process has died; the coordinator decides what follows."""
 
     run_id: str
     ending: Ending
@@ -81,4 +84,4 @@ class Subscriber(Protocol[_E_contra]):
     """Receives events; called in one thread, and must not raise."""
 
     def handle(self, event: _E_contra) -> None:
-        """Take note of an event."""
+        """Record an event."""

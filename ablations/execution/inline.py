@@ -15,7 +15,7 @@ from ablations.spec.study import Resources
 from aimlib.errors import UsageError
 
 _POLL_INTERVAL_S = 0.2
-"""Wait where nothing is ready."""
+"""Time to wait while no run is ready."""
 
 
 class InlineExecutor:
@@ -34,25 +34,25 @@ class InlineExecutor:
         self.resources = tuple(resources)
 
     def begin(self) -> None:
-        """Nothing takes time to start."""
+        """Does nothing: there is nothing to start."""
 
     def check(self) -> None:
         """Refuse a study that this process cannot compute.
 
         Raises
         ------
-        UsageError: runs ask for a GPU, and torch sees none here.
+        UsageError: runs need a GPU, and torch sees none here.
         """
         import torch  # noqa: PLC0415 -- whoever computes has it
 
         if any(wanted.trained_on == "cuda" for wanted in self.resources) and not torch.cuda.is_available():
             raise UsageError(
-                "resources.gpus: runs ask for a GPU, and this process sees none; give --set resources.gpus=0, or run "
-                "where one is"
+                "resources.gpus: runs need a GPU, and this process sees none; give --set resources.gpus=0, or run on "
+                "a machine with a GPU"
             )
 
     def execute(self, scheduler: Scheduler, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> None:
-        """Compute what the scheduler gives out until it is exhausted."""
+        """Compute the runs that the scheduler gives out until it is exhausted."""
         while not scheduler.exhausted:
             coordinator.handle(TICK)
             task = scheduler.next()

@@ -1,4 +1,4 @@
-"""What a run of an arm takes on a device: seconds of its steps, bytes at its peak; sent and kept as JSON."""
+"""Cost of a run on a device: seconds of its steps and bytes at its peak; sent and stored as JSON."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from aimlib.training.devices import device_name, pick_device
 from aimlib.training.timing import StepTimer
 
 SECONDS = 6.0
-"""Time after which no further step of an arm is timed."""
+"""Time limit in seconds for timing the steps of an arm."""
 CONTEXT_BYTES = 500 * 2**20
-"""What CUDA takes of a GPU for every process beside torch's allocations, where that cannot be measured."""
+"""Memory that CUDA uses per process beyond torch's allocations, if it cannot be measured."""
 _QUICK = 0.5
-"""Seconds of a step above which its memory is not measured on a CPU, where accounting for it takes several steps."""
+"""Duration of a step above which its memory is not measured on a CPU, because that takes several steps."""
 
 
 Bytes = Annotated[int, Field(ge=0)]
@@ -33,7 +33,7 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class Measurement(Frozen):
-    """What a run of one arm takes on one kind of device."""
+    """Cost of a run of one arm on one kind of device."""
 
     device: Literal["cpu", "cuda"]
     device_name: str
@@ -43,19 +43,20 @@ class Measurement(Frozen):
     step_seconds: Seconds
     """One training step (a batch), median of the timed ones."""
     evaluation_seconds: Seconds
-    """One evaluation of as many images."""
+    """One evaluation of a batch."""
     peak_bytes: Bytes | None = None
-    """Of the run at its peak, images left out; None where it was not measured. See `aimlib.training.footprint`."""
+    """Memory of the run at its peak, without the images; None if it was not measured. See
+    `aimlib.training.footprint`."""
     context_bytes: Bytes = 0
-    """What the process takes of a GPU beside that; 0 on a CPU."""
+    """Memory that the process uses on a GPU beyond that; 0 on a CPU."""
 
 
 class Meter:
-    """Measures arms on one device, one after the other. Create it before anything else uses the device.
+    """Measures arms on one device, one after the other. Create it before anything else uses that device.
 
     Parameters
     ----------
-    device : as a run would pick it.
+    device : the one that a run would choose.
     """
 
     def __init__(self, device: Literal["cpu", "cuda"]) -> None:
@@ -63,12 +64,11 @@ class Meter:
         self._used_before = _used_by_others(self.device)
 
     def measure(self, config: RunConfig, threads: int, seconds: float = SECONDS) -> Measurement:
-        """Time some steps of an arm on random images, and measure their memory; what is trained is thrown away.
+        """Time some steps of an arm on random images, and measure their memory; the trained weights are discarded.
 
         Parameters
         ----------
-        threads : of the CPU.
-        seconds : after which no further step is begun.
+        threads : number of CPU threads. seconds : time after which no further step starts.
         """
         shape: ImageShape = datasets.create(config.data).shape()
         timer = StepTimer(config, noise(shape, config.training.batch_size), self.device, threads)
@@ -76,7 +76,7 @@ class Meter:
         on_gpu = self.device.type == "cuda"
         footprint = timer.memory() if on_gpu or step_seconds < _QUICK else None
         del timer
-        gc.collect()  # the next arm is measured in the memory that this one took
+        gc.collect()  # the next arm must not be measured beside this one's memory
         return Measurement(
             device="cuda" if on_gpu else "cpu",
             device_name=device_name(self.device),
@@ -88,7 +88,7 @@ class Meter:
         )
 
     def _context_bytes(self) -> int:
-        """Return what this process takes of the GPU beside torch's allocations."""
+        """Return the GPU memory that this process uses beyond torch's allocations, in bytes."""
         if self._used_before is None:
             return CONTEXT_BYTES
         free, total = torch.cuda.mem_get_info(self.device)
@@ -96,10 +96,10 @@ class Meter:
 
 
 def _used_by_others(device: torch.device) -> int | None:
-    """Return what is taken of a GPU before this process uses it; None where that cannot be told any more."""
+    """Return the GPU memory in use before this process uses it; None if it is too late to measure."""
     if device.type != "cuda" or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
-    with contextlib.suppress(Exception):  # NVML is missing, or has errors of its own: none of them matters here
+    with contextlib.suppress(Exception):  # NVML is missing, or reports an error that does not matter here
         return int(torch.cuda.device_memory_used(device.index or 0))
     return None
 

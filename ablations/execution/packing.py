@@ -1,4 +1,4 @@
-"""Which runs fit beside each other on nodes whose GPUs are shared, device by device."""
+"""Which runs fit side by side on nodes whose GPUs are shared, device by device."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 Bundle = Mapping[str, float]
-"""What a run takes of a node, or what a node has, by Ray's name of the resource."""
+"""Resources of a run or a node, by Ray's names."""
 _LITTLE = 1e-6
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A GPU as Ray knows it: a node, and the number that the node gives to it."""
+    """A GPU as Ray identifies it: a node, and the number of the GPU on it."""
 
     node: str
     device: str
@@ -23,12 +23,15 @@ class _Machine:
     resources: Bundle
     cpus: float
     free: dict[str, float] = field(default_factory=dict)
-    """Shares that are free, by device; devices of which no number is known yet have names of their own."""
+    """Free shares, by device; devices whose number is not yet known have provisional names."""
     left: float = 0.0
-    """Sum of the shares that are free."""
+    """Sum of the free shares."""
 
     def named(self, device: str) -> str | None:
-        """Return a device's key, giving its number to one that has none; None where the node has no such device."""
+        """Return a device's key, after assigning its number to a device without one.
+
+        None if the node has no such device.
+        """
         if device not in self.free:
             nameless = next((name for name in self.free if name.startswith("?")), None)
             if nameless is None:
@@ -40,13 +43,12 @@ class _Machine:
 class Packing:
     """What is free on nodes. A fraction of a GPU never spans two, and more than one is whole GPUs of one node.
 
-    Where a run is that has not said so yet is guessed as Ray chooses: on the GPU that it fills best.
+    The place of a run that has not yet reported it is guessed by Ray's own rule: on the GPU that it fills best.
 
     Parameters
     ----------
-    nodes : what each has, by its id.
-    left_out : GPUs that are given to nobody.
-    running : what each run takes, and the GPUs that it has, as far as is known.
+    nodes : resources of each, by its id. left_out : GPUs that are excluded. running : resources of each run, and its
+    GPUs as far as known.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Packing:
         for machine in self._machines.values():
             machine.left = sum(machine.free.values())
         self.unplaced = sum(not slots and not self.place(bundle) for bundle, slots in given)
-        """Runs that wait for room."""
+        """Runs that wait for free resources."""
 
     def _take_known(self, bundle: Bundle, slots: tuple[Slot, ...]) -> None:
         for number, slot in enumerate(slots):
@@ -87,7 +89,7 @@ class Packing:
             del machine.free[device]
 
     def place(self, bundle: Bundle) -> bool:
-        """Take what a run needs where that fills a GPU best; return whether there is room."""
+        """Allocate what a run needs on the GPU that it fills best; return whether it fits."""
         cpus, gpus = bundle.get("CPU", 0.0), bundle.get("GPU", 0.0)
         others = [name for name in bundle if name not in ("CPU", "GPU")]
         machines = (
@@ -108,7 +110,7 @@ class Packing:
 
 
 def _whole(machines: Iterable[_Machine], number: int) -> tuple[_Machine | None, list[str]]:
-    """Return the first machine with so many free GPUs, and these."""
+    """Return the first machine with enough free GPUs, and those GPUs."""
     for machine in machines:
         free = [device for device, share in machine.free.items() if share >= 1.0 - _LITTLE]
         if len(free) >= number:
@@ -117,7 +119,7 @@ def _whole(machines: Iterable[_Machine], number: int) -> tuple[_Machine | None, 
 
 
 def _best(machines: Iterable[_Machine], share: float) -> tuple[_Machine | None, list[str]]:
-    """Return the machine and the GPU of which a share leaves the least; no GPU where none is asked for."""
+    """Return the machine and the GPU on which a share leaves the least free; no GPU if none is requested."""
     best: tuple[float, _Machine | None, list[str]] = (float("inf"), None, [])
     for machine in machines:
         if not share:

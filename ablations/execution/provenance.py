@@ -1,7 +1,7 @@
 """Where a result comes from: machine, code and library versions, and the distributions of its components.
 
-Nothing of the environment is recorded, and nothing here raises: a result without a known origin is still a
-result, so what cannot be found out is null.
+No environment variables are recorded, and nothing here raises: a result of unknown origin is still a result, so unknown
+values are null.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aimlib.records import STUDY_FILE
 from aimlib.registry import ComponentOf, Registry
 
 DISTRIBUTIONS = ("torch", "torchvision", "numpy", "ray", "optuna", "pandas", "pyarrow", "aim-ablations")
-"""Distributions whose versions can change a number or how it is stored."""
+"""Distributions whose versions can change a number or its storage."""
 
 _TIME_LIMIT = 10.0  # seconds, for all of git
 _HASHED_BYTES = 2**20  # of each untracked file, besides its size
@@ -33,14 +33,14 @@ _HASHED_BYTES = 2**20  # of each untracked file, besides its size
 def provenance() -> dict[str, str | None]:
     """Return host, git_commit, git_dirty and versions, as the columns of these names in `aimlib.records`.
 
-    The state of the checkout is that of the first call in this process: what is edited later does not run.
+    The state of the checkout is that of the first call in this process, because later edits do not run in it.
     """
     commit, dirty = _own_checkout()
     return {"host": platform.node(), "git_commit": commit, "git_dirty": dirty, "versions": versions()}
 
 
 def versions() -> str:
-    """Return JSON: version of Python and of each of `DISTRIBUTIONS`, null where it is not installed."""
+    """Return JSON: version of Python and of each of `DISTRIBUTIONS`, null if it is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:
@@ -73,7 +73,7 @@ def _components(config: Frozen) -> Iterator[tuple[Registry, ComponentConfig]]:
 
 
 def _registries(annotations: tuple[Any, ...]) -> Iterator[Registry]:
-    """Yield the registries named in annotations, at any depth: ``Annotated[..., ComponentOf(x)] | None``."""
+    """Yield the registries in annotations, at any depth: ``Annotated[..., ComponentOf(x)] | None``."""
     for annotation in annotations:
         if isinstance(annotation, ComponentOf):
             yield annotation.registry
@@ -139,13 +139,13 @@ def _beginning(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return f"{path.stat().st_size}\0".encode() + file.read(_HASHED_BYTES)
-    except OSError:  # gone meanwhile, a dangling link or unreadable: its name is hashed all the same
+    except OSError:  # deleted meanwhile, a dangling link or unreadable: its name is hashed anyway
         return b""
 
 
 def _git(directory: Path, deadline: float, *arguments: str) -> bytes | None:
-    """Return what git prints, or None where it fails, is missing or is not done by the deadline."""
-    # The caller's git variables would point at another repository; a lock would disturb another git.
+    """Return git's output, or None if it fails, is missing or exceeds the deadline."""
+    # The caller's git variables could point to another repository; a lock could disturb another git.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:

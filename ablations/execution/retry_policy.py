@@ -1,4 +1,4 @@
-"""Which run is taken up again after an attempt ended, when, and with how much of a GPU. Knows neither Ray nor storage.
+"""Which run is retried after an attempt ended, when, and with which share of a GPU. Knows neither Ray nor storage.
 
 =====================  =================================================================================================
 an attempt ended as    what follows
@@ -6,7 +6,7 @@ an attempt ended as    what follows
 died, machine          retried after 1 s, doubled up to 60 s; given up after ``resources.max_retries`` in a row without
                        progress
 stalled                the same, after 5 s at least
-full                   retried after 30 s, as often as it takes
+full                   retried after 30 s, as often as necessary
 out_of_memory          retried at once with a larger share of a GPU; on a whole GPU given up, or retried once after 30 s
                        where others held much of its memory
 device_error           retried after 5 s on another GPU; a GPU that failed twice is left out; given up where the run
@@ -27,33 +27,34 @@ from ablations.execution.task import Task
 from aimlib.records import RunState
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
-"""Wait before an attempt that infrastructure ended is repeated: doubled with every one in a row."""
+"""Delay in seconds before a run is retried after a failure of the infrastructure; doubled with every failure in a
+row."""
 _STALL_DELAY_S = 5.0
-"""Wait before a run that hung is taken up again: its process must be gone, or it still holds the run's lock."""
+"""Delay in seconds before a run that hung is retried: its process must have ended, or it still holds the run's lock."""
 _FULL_DELAY_S = 30.0
-"""Wait before a run is taken up again that full storage ended."""
+"""Delay in seconds before a run that full storage ended is retried."""
 _SAME_ERROR = 2
-"""So often an arm may fail with one and the same error before no more of it is begun."""
+"""Number of failures with the same error after which no more runs of an arm start."""
 _DEVICE_DELAY_S = 5.0
-"""Wait before a run is taken up again that lost its GPU or was given one that is left out: its process must be gone,
-and a GPU that is left out is to be occupied before."""
+"""Delay in seconds before a run that lost its GPU, or was given an excluded one, is retried: its process must have
+ended, and an excluded GPU must be occupied first."""
 _DEVICES_PER_RUN = 3
-"""A run is given up that met device errors on so many GPUs on which no other run did, while others got on: its own code
-may cause them."""
+"""Number of GPUs with device errors after which a run is given up if no other run had errors on them: its own code may
+cause them."""
 _NEIGHBOUR_DELAY_S = 30.0
-"""Wait before a run is taken up again that was out of memory because others held it."""
+"""Delay in seconds before a run is retried that was out of memory because other processes used it."""
 _PACKING = (1 / 8, 1 / 4, 1 / 2, 1.0)
-"""Shares of which a whole number fill a GPU."""
+"""Shares of which a whole number fills a GPU."""
 _LEAST_GROWTH = 1.5
 
 
 @dataclass(frozen=True)
 class Retry:
-    """The run goes on from its checkpoint after some seconds.
+    """The run continues from its checkpoint after a delay.
 
     Attributes
     ----------
-    notes : what is to be said besides, of the whole session.
+    notes : further messages, about the whole session.
     """
 
     seconds: float
@@ -63,13 +64,13 @@ class Retry:
 
 @dataclass(frozen=True)
 class Over:
-    """Nothing more is done for a run in this session.
+    """The run is given up for this session.
 
     Attributes
     ----------
-    record : whether the failure is still to be put on record.
-    withheld : runs of the same arm that are not begun any more, because the arm fails with the same error every time.
-    notes : what is to be said besides, of the whole session.
+    record : whether the failure must still be recorded. withheld : runs of the same arm that are no longer started,
+    because the arm fails with the same error every time.
+    notes : further messages, about the whole session.
     """
 
     state: RunState
@@ -84,15 +85,15 @@ Decision = Retry | Over
 
 @dataclass
 class _History:
-    """What a run has met in this session.
+    """History of a run in this session.
 
     Attributes
     ----------
-    deaths : how often infrastructure ended it since its last progress.
+    deaths : how often the infrastructure ended it since its last progress.
     given : GPUs that its last attempt was given.
-    waited : whether it was taken up again because others held the memory of its GPU.
-    lost : GPUs on which it met a device error since its last progress, by name, with when that was first.
-    progressed : when it last came further.
+    waited : whether it was retried because other processes used the memory of its GPU. lost : GPUs on which it had a
+    device error since its last progress, by name, with the time of the first one. progressed : time of its last
+    progress.
     """
 
     task: Task
@@ -108,14 +109,14 @@ class RetryPolicy:
 
     Parameters
     ----------
-    retries : how often in a row infrastructure may end a run that makes no progress.
-    clock : seconds that only rise.
-    shares : of a GPU, for arms whose runs were out of memory with less, by arm.
+    retries : how often in a row the infrastructure may end a run that makes no progress.
+    clock : monotonic seconds.
+    shares : share of a GPU, by arm, for arms whose runs were out of memory with less.
 
     Attributes
     ----------
     devices : the GPUs that failed.
-    shares : the same, with what was learned since.
+    shares : the same, updated.
     """
 
     def __init__(
@@ -129,32 +130,32 @@ class RetryPolicy:
         self.add(tasks)
 
     def add(self, tasks: Iterable[Task]) -> None:
-        """Take tasks in; what is known of those that were here before stays."""
+        """Add tasks; the history of known ones stays."""
         for task in tasks:
             self._runs.setdefault(task.run_id, _History(task))
 
     def prepared(self, task: Task) -> Task:
-        """Return the task with what its next attempt is given: a share of a GPU, and the GPUs that are left out."""
+        """Return the task with the share of a GPU and the excluded GPUs of its next attempt."""
         share = max(task.gpus, self.shares.get(task.arm, 0.0))
         return replace(task, gpus=share, left_out=tuple(self.devices.left_out))
 
     def started(self, task: Task) -> None:
-        """Take note of what an attempt was given."""
+        """Record what an attempt was given."""
         self._runs[task.run_id].given = task.gpus
 
     def progressed(self, run_id: str) -> None:
-        """Take note that a run has come further: deaths from now on are counted anew."""
+        """Record the progress of a run: its deaths are counted from zero again."""
         if run_id in self._runs:
             run = self._runs[run_id]
             run.deaths, run.progressed = 0, self._clock()
             run.lost.clear()
 
     def decide(self, run_id: str, ending: Ending, waiting: Collection[str] = ()) -> Decision:
-        """Return what follows from the end of an attempt.
+        """Return what follows the end of an attempt.
 
         Parameters
         ----------
-        waiting : ids of the runs that have not been begun.
+        waiting : ids of the runs that have not started.
         """
         run, reason = self._runs[run_id], ending.reason
         decision: Decision
@@ -191,24 +192,24 @@ class RetryPolicy:
         if run.task.device == "cpu" or before == 0:
             return self._retry(run, reason)
         if before < 1:
-            arm = run.task.arm  # its other runs are as large
+            arm = run.task.arm  # the arm's other runs are as large
             share = self.shares[arm] = max(self.shares.get(arm, 0.0), larger(before))
             return Retry(0.0, f"out of memory with {before:g} of a GPU, goes on with {share:g}: {reason}")
         if ending.held_by_others and not run.waited:
             run.waited = True
-            return Retry(_NEIGHBOUR_DELAY_S, f"out of memory while others held much of the GPU's: {reason}")
+            return Retry(_NEIGHBOUR_DELAY_S, f"out of memory while other processes used much of the GPU: {reason}")
         text = f"does not fit on a whole GPU: {reason}; lower training.batch_size"
         return self._fail(run, "out of memory", text, waiting, record=True)
 
     def _after_device_error(self, run: _History, ending: Ending, waiting: Collection[str]) -> Decision:
-        """Put the run on another GPU; the fault is the GPU's, unless the run meets it on one GPU after the other."""
+        """Move the run to another GPU; the fault is the GPU's, unless the run meets it on one GPU after another."""
         name = ending.device or f"GPU of {ending.host or 'an unknown host'}"
         run.lost.setdefault(name, self._clock())
         left_out = self.devices.failed(name, ending.host, run.task.run_id, ending.reason, self._clock())
-        notes = () if left_out is None else (f"{left_out} failed twice and is left out: {ending.reason}",)
+        notes = () if left_out is None else (f"{left_out} failed twice and is excluded: {ending.reason}",)
         if self._is_suspect(run):
             return self._give_up_suspect(run, ending.reason, waiting, notes)
-        return Retry(_DEVICE_DELAY_S, f"device error on {name}, goes on elsewhere: {ending.reason}", notes)
+        return Retry(_DEVICE_DELAY_S, f"device error on {name}, continues elsewhere: {ending.reason}", notes)
 
     def _is_suspect(self, run: _History) -> bool:
         alone = set(self.devices.met_alone(run.task.run_id)).intersection(run.lost)
@@ -218,7 +219,7 @@ class RetryPolicy:
         return any(each.progressed > min(run.lost.values()) for each in others)
 
     def _give_up_suspect(self, run: _History, reason: str, waiting: Collection[str], notes: tuple[str, ...]) -> Over:
-        """Give up a run that meets device errors wherever it goes, and use the GPUs again on which no other run did."""
+        """Give up a run that has device errors on every GPU, and use the GPUs again on which no other run had any."""
         run_id, names = run.task.run_id, ", ".join(run.lost)
         text = (
             f"device errors on {len(run.lost)} GPUs, one after the other ({names}), so its own code may cause them; "

@@ -1,4 +1,4 @@
-"""What is kept of a run: the row that a worker or the driver writes, from a task and its outcome."""
+"""The record of a run: the row that a worker or the driver writes, from a task and its outcome."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def record_of(task: Task, config: RunConfig, outcome: Outcome, data: DataSet) ->
 
 
 def failed_record(task: Task, reason: str, end_of_traceback: str | None = None) -> RunRecord:
-    """Return the row of an attempt that failed, with what is known without having computed anything."""
+    """Return the row of a failed attempt, with what is known before anything was computed."""
     row = _origin(task) | {"status": "failed", "reason": reason, "traceback": end_of_traceback}
-    with contextlib.suppress(UsageError):  # a plugin that this machine lacks may be why it failed
+    with contextlib.suppress(UsageError):  # the attempt may have failed because this machine lacks a plugin
         row |= _components(RunConfig.parse(task.config))
     return RunRecord(row, [], np.zeros((0, 0), dtype=np.uint8))
 

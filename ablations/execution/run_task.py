@@ -27,7 +27,7 @@ from aimlib.training.loop import OnEpoch, OnNotice, Paused, train
 from aimlib.training.outcomes import outcome_so_far
 
 _POLL_INTERVAL_S = 1.0
-"""Time between two checks of whether the session is to end."""
+"""Seconds between two checks of whether the session must end."""
 
 
 def execute(
@@ -37,17 +37,17 @@ def execute(
     deadline: Callable[[], float | None] | None = None,
     on_notice: OnNotice | None = None,
 ) -> Ending:
-    """Compute a run and settle it in the store, going on from its checkpoint where there is one.
+    """Compute a run and settle it in the store, continuing from its checkpoint if there is one.
 
-    An exception becomes a row with the status ``failed``, unless it is the machine's or the device's; only what ends
-    the process is passed on.
+    An exception becomes a row with the status ``failed``, unless the machine or the device caused it; only exceptions
+    that end the process are passed on.
 
     Parameters
     ----------
     on_epoch : called after every epoch with the epoch's row.
     pause : asked after every step; when true, the run saves its state and ends.
-    deadline : asked while it waits to save: the monotonic time by which that must be over; None: nothing presses.
-    on_notice : called with what a user should know of the run, a sentence at a time.
+    deadline : asked while it waits to save: the monotonic time by which that must be done; None: no limit. on_notice :
+    called with messages for the user about the run.
     """
     device = pick_device(task.device)
     uuid = device_uuid(device)  # a device that is lost is no longer listed
@@ -56,14 +56,14 @@ def execute(
     except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
         ending = ending_of(error, failure_of(error) or diagnose(error, device, _share(task)))
         if ending.end == "failed":
-            with contextlib.suppress(StoreError):  # the driver says it all the same
+            with contextlib.suppress(StoreError):  # the driver reports it anyway
                 ResultStore(task.directory).record_failure(failed_record(task, ending.reason, ending.traceback))
     return replace(ending, device=device_uuid(device) or uuid)
 
 
 @dataclass(frozen=True)
 class _Callbacks:
-    """Who is told of a run, and asked about it; None: nobody. See `execute`."""
+    """Callbacks of a run; None: none. See `execute`."""
 
     on_epoch: OnEpoch | None = None
     pause: Callable[[], bool] | None = None
@@ -83,14 +83,14 @@ def _execute(task: Task, callbacks: _Callbacks) -> Ending:
             return Ending("finished")
         if task.until is not None:
             epochs, accuracy = paused_at(task, store)
-            if epochs >= task.until:  # it had come there, and nobody was told
+            if epochs >= task.until:  # it had reached that epoch without reporting it
                 return Ending("paused", epochs=epochs, accuracy=accuracy)
         return _attempt(task, store, lock, _Supervisor(task, store, lock, callbacks))
 
 
 @functools.lru_cache(maxsize=1)
 def _store(directory: str, _mark: str) -> ResultStore:
-    """Return the store of a study, opened once in a process: opening proves that files can be created and linked."""
+    """Return the store of a study, opened once per process: opening verifies that files can be created and linked."""
     return ResultStore(directory)
 
 
@@ -99,7 +99,7 @@ def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
     try:
         record = _compute(task, store, lock, supervisor)
         store.commit(record, lock)
-    except Fenced as fenced:  # it was taken for dead, and another process goes on from its last checkpoint
+    except Fenced as fenced:  # it was taken for dead, and another process continues from its last checkpoint
         return Ending("held", process_spent=_is_spent(fenced))
     except Paused as paused:
         ending = Ending("held") if lock.lost else supervisor.ending("paused")
@@ -109,13 +109,13 @@ def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
 
 
 def _is_spent(error: BaseException) -> bool:
-    """Tell whether the device was found to be lost when a run was left, whatever it was left for."""
+    """Return whether the device was found to be lost at the end of a run, whatever ended it."""
     failure = failure_of(error)
     return failure is not None and failure.context_lost
 
 
 class _Supervisor:
-    """Knows how far a run is, and whether it is to pause."""
+    """Tracks the progress of a run, and whether it must pause."""
 
     def __init__(self, task: Task, store: ResultStore, lock: RunLock, callbacks: _Callbacks) -> None:
         self._task, self._store, self._lock, self._on_epoch = task, store, lock, callbacks.on_epoch
@@ -125,7 +125,7 @@ class _Supervisor:
         self.epochs, self.accuracy = 0, None
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Take note of a completed epoch and pass it on."""
+        """Record a completed epoch and pass it on."""
         self.epochs, self.accuracy = row["epoch"], row["validation_accuracy"]
         if self._on_epoch is not None:
             self._on_epoch(row)
@@ -141,20 +141,20 @@ class _Supervisor:
         return self._store.saving((save.epochs, save.step), save.seconds, self._deadline)
 
     def _deadline(self) -> float | None:
-        self._is_to_stop()  # somebody may ask only now
+        self._is_to_stop()  # the request may come only now
         return min((until for each in self._deadlines if (until := each()) is not None), default=None)
 
     def ending(self, end: Literal["finished", "diverged", "paused"]) -> Ending:
-        """Return how it ended."""
+        """Return the ending of the run."""
         return Ending(end, epochs=self.epochs, accuracy=self.accuracy)
 
     def _is_to_stop(self) -> bool:
-        """Tell whether the session is to end, or the run is another process's by now; asks the storage now and then."""
+        """Return whether the session must end, or another process has taken the run; asks the storage periodically."""
         now = time.monotonic()
         if now - self._checked >= _POLL_INTERVAL_S:
             self._checked = now
             session = self._task.session
-            with contextlib.suppress(StoreError):  # storage that does not answer now is asked again in a second
+            with contextlib.suppress(StoreError):  # unavailable storage is asked again a second later
                 stop = bool(session) and self._store.stop_requested(session)
                 if stop and not self._told:
                     self._hear(now, self._store.time_to_stop(session))
@@ -163,7 +163,7 @@ class _Supervisor:
         return self._stopping
 
     def _hear(self, now: float, within: float | None) -> None:
-        """Take note of when all must be over; the request may be as old as the last check."""
+        """Record of when all must be over; the request may be as old as the last check."""
         if within is not None:
             self._deadlines.append(lambda: now + within - _POLL_INTERVAL_S)
 
@@ -188,12 +188,12 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
 
 
 def _share(task: Task) -> float | None:
-    """Return the share of a GPU's memory that the run may take; None: all of it."""
+    """Return the share of a GPU's memory that the run may use; None: all of it."""
     return task.gpus if 0 < task.gpus < 1 else None
 
 
 def _prepared(task: Task) -> tuple[RunConfig, DataSet]:
-    """Return the run's configuration, validated again, and its data, which must be those of the plan."""
+    """Return the run's configuration, validated again, and its data, which must match the plan."""
     config = RunConfig.parse(task.config)
     data = _load(config, task.fingerprint)
     if data.fingerprint != task.fingerprint:
@@ -207,7 +207,7 @@ def _prepared(task: Task) -> tuple[RunConfig, DataSet]:
 
 
 def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
-    """Settle a paused run as it is, with the status ``pruned``; return False where another process has it.
+    """Settle a paused run as it is, with the status ``pruned``; return False if another process has it.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def settle_as_pruned(task: Task, store: ResultStore, reason: str) -> bool:
 def paused_at(task: Task, store: ResultStore) -> tuple[int, float | None]:
     """Return the completed epochs of a run that is not settled, 0 before the first, and a validation accuracy.
 
-    That of the epoch it is to go to where it has come there, that of the last one otherwise.
+    The accuracy is that of the epoch at which it pauses, if it has reached it, otherwise that of the last one.
     """
     found = checkpointing.load(store.checkpoint_directory(task.run_id), task.run_id)
     if found is None or not found.epochs:
@@ -241,7 +241,7 @@ _loaded: dict[tuple[str, str], DataSet] = {}
 
 
 def _load(config: RunConfig, fingerprint: str) -> DataSet:
-    """Return the data, kept from run to run while consecutive runs of this process use the same."""
+    """Return the data, kept in memory while consecutive runs of this process use the same."""
     key = config.data.model_dump_json(), fingerprint
     if key not in _loaded:
         _loaded.clear()

@@ -12,7 +12,7 @@ from ablations.execution.retry_policy import Decision, Retry, RetryPolicy
 from ablations.execution.task import Task
 
 Fit = Literal["now", "later", "never"]
-"""Whether there is room for a run: now, once others have ended, or not as long as GPUs are left out."""
+"""Whether a run fits: now, once others have ended, or not while GPUs are excluded."""
 
 
 @dataclass
@@ -20,7 +20,7 @@ class _Entry:
     task: Task
     place: int
     ready: float = 0.0
-    """When it may be given out, on the scheduler's clock."""
+    """Time at which it may be given out, on the scheduler's clock."""
 
 
 class Scheduler:
@@ -29,14 +29,14 @@ class Scheduler:
     Parameters
     ----------
     tasks : in the order in which they are given out.
-    retries : how often in a row infrastructure may end a run that makes no progress.
-    clock : seconds that only rise.
-    shares : of a GPU, for arms whose runs were out of memory with less, by arm.
+    retries : how often in a row the infrastructure may end a run that makes no progress.
+    clock : monotonic seconds.
+    shares : share of a GPU, by arm, for arms whose runs were out of memory with less.
 
     Attributes
     ----------
     devices : the GPUs that failed.
-    shares : the same, with what was learned since.
+    shares : the same, updated.
     """
 
     def __init__(
@@ -56,21 +56,21 @@ class Scheduler:
 
     @property
     def running(self) -> frozenset[str]:
-        """Runs that a worker has."""
+        """Runs that workers have."""
         return frozenset(self._running)
 
     @property
     def exhausted(self) -> bool:
-        """Whether nothing is running and nothing will be given out any more."""
+        """Whether nothing is running and nothing more will be given out."""
         return not self._running and (self._is_halted or not self._waiting)
 
     def next(self, fit: Callable[[Task], Fit] | None = None) -> Task | None:
-        """Return the next task that is ready; None where none is at the moment.
+        """Return the next task that is ready; None if none is at the moment.
 
         Parameters
         ----------
-        fit : tells whether there is room for a task; None: there is. The first one that waits for room is waited for:
-            no later task of its kind passes it, or a run that needs a whole GPU would wait for ever for two halves.
+        fit : tells whether a task fits; None: every task does. The first task that does not fit is waited for, and no
+        later task of its kind passes it; otherwise a run that needs a whole GPU would wait forever for two halves.
         """
         if self._is_held_back or self._is_halted:
             return None
@@ -88,7 +88,7 @@ class Scheduler:
             if there == "later":
                 blocked.add(kind)
                 if fit is not None and fit(replace(task, gpus=0.0)) != "now":
-                    return None  # it lacks processors, which tasks of any kind would take
+                    return None  # it lacks CPUs, which tasks of any kind would take
         return None
 
     def _give(self, task: Task) -> Task:
@@ -98,7 +98,7 @@ class Scheduler:
         return task
 
     def stranded(self, fit: Callable[[Task], Fit]) -> list[Task]:
-        """Return the tasks that wait where nothing runs and GPUs are left out without which none of them fits."""
+        """Return the waiting tasks if nothing runs and none of them fits without the excluded GPUs."""
         if self._running or self._is_halted or not self.devices.left_out:
             return []
         tasks = [self._policy.prepared(self._entries[run_id].task) for run_id in self._waiting]
@@ -109,11 +109,11 @@ class Scheduler:
         return self._entries[run_id].task.arm
 
     def progressed(self, run_id: str) -> None:
-        """Take note that a run has come further: deaths from now on are counted anew."""
+        """Record the progress of a run: its deaths are counted from zero again."""
         self._policy.progressed(run_id)
 
     def ended(self, run_id: str, ending: Ending) -> Decision:
-        """Take note of how an attempt ended and say what follows."""
+        """Record how an attempt ended and return what follows."""
         decision = self._policy.decide(run_id, ending, self._waiting)
         self._running.discard(run_id)
         if isinstance(decision, Retry):
@@ -124,7 +124,7 @@ class Scheduler:
         return decision
 
     def _requeue(self, entry: _Entry, delay: float) -> None:
-        """Put a run back in its old place of the order: what was begun is ended first."""
+        """Put a run back in its old place: runs that were started are finished first."""
         entry.ready = self._clock() + delay
         later = [run_id for run_id in self._waiting if self._entries[run_id].place > entry.place]
         for run_id in later:
@@ -132,7 +132,7 @@ class Scheduler:
         self._waiting |= dict.fromkeys([entry.task.run_id, *later])
 
     def hold_back(self) -> None:
-        """Give out nothing until `go_on`."""
+        """Give out no tasks until `go_on`."""
         self._is_held_back = True
 
     def go_on(self) -> None:
@@ -140,11 +140,14 @@ class Scheduler:
         self._is_held_back = False
 
     def halt(self) -> None:
-        """Give out nothing any more: the session ends with what is running."""
+        """Give out no more tasks: the session ends with what is running."""
         self._is_halted = True
 
     def add(self, tasks: Iterable[Task]) -> None:
-        """Queue tasks, also such that were over: another process had them and let go. Their deaths still count."""
+        """Queue tasks, even those that had ended because another process had them and released them.
+
+        Their deaths still count.
+        """
         for task in tasks:
             self._entries.setdefault(task.run_id, _Entry(task, len(self._entries)))
             self._policy.add([task])
@@ -154,7 +157,7 @@ class Scheduler:
 def in_order(tasks: Iterable[Task]) -> list[Task]:
     """Return tasks seed by seed, as they come, and within a seed the longest first.
 
-    So an unfinished study holds complete pairs, and workers are idle at the end no longer than a short run takes.
+    An unfinished study therefore has complete pairs, and workers are idle at the end no longer than a short run takes.
     """
     tasks = list(tasks)
     places = {seed: place for place, seed in enumerate(dict.fromkeys(task.config["seed"] for task in tasks))}

@@ -1,4 +1,4 @@
-"""How a session is asked to end: Ctrl-C, SIGTERM, or a watchdog."""
+"""How a session is told to end: Ctrl-C, SIGTERM, or a watchdog."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """Whether a session is to end. What is asked for in a signal handler is only noted: somebody else must act on it.
+    """Whether a session must end. A signal handler only records the request; other code must act on it.
 
     Attributes
     ----------
-    reason : why; empty while nobody has asked.
+    reason : why; empty without a request.
     code : exit code of the command line: 130 after Ctrl-C, 143 after SIGTERM, 1 otherwise.
     since : monotonic time of the request.
-    urgent : whether the one who asks will not wait for ever: a scheduler that kills after its grace period.
+    urgent : whether the requester will kill the process after a grace period, as schedulers do.
     """
 
     def __init__(self) -> None:
@@ -42,19 +42,19 @@ class Stop:
 
     @property
     def requested(self) -> bool:
-        """Whether the session is to end."""
+        """Whether the session must end."""
         return bool(self.reason)
 
     def request(self, reason: str, code: int = 1, *, urgent: bool = False) -> None:
-        """Ask for the end; nothing where that was done."""
+        """Request the end; do nothing if that was done."""
         if not self.reason:
             self.reason, self.code, self.since, self.urgent = reason, code, time.monotonic(), urgent
 
     @contextmanager
     def gentle(self) -> Iterator[None]:
-        """Within the block, where runs have a state to save, the first signal only asks for the end."""
+        """Within the block, in which runs have a state to save, the first signal only requests the end."""
         self._gentle = True
-        self._install()  # Ray has put its own in the place of ours
+        self._install()  # Ray has replaced our handlers
         try:
             yield
         finally:
@@ -62,7 +62,9 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Within the block Ctrl-C and SIGTERM are ours: they raise `Interrupted`, and within `gentle` the second does.
+        """Handle Ctrl-C and SIGTERM within the block.
+
+        They raise `Interrupted`, and within `gentle` the second one does.
 
         Outside the main thread, where Python allows no handlers, nothing changes.
         """

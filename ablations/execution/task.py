@@ -1,4 +1,4 @@
-"""What a worker is told of a run. Light: whoever only passes it on, or waits for it, imports no torch."""
+"""The description of a run for a worker. Imports no torch, because most of its users only pass it on."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that a worker needs to know of a run, as plain values.
+    """Everything that a worker needs to know about a run, as plain values.
 
     Attributes
     ----------
     directory : the study directory.
-    mark : what marks it as the driver's own directory, see `ResultStore.mark`.
+    mark : identifies it as the driver's own directory, see `ResultStore.mark`.
     config : the RunConfig as JSON; validated again by the worker.
-    costs : the columns of its row that are known of the network before it is trained.
+    costs : the columns of its row that are known before the network is trained.
     device, threads : where it is trained.
-    gpus : GPUs that it is given; a fraction bounds the memory that it may take of one.
-    accelerator : type of GPU that it needs, so that the runs of a seed have the same; empty: any.
-    session : name of the session that computes it, which may be asked to stop; empty: none.
-    until : it pauses after so many epochs, its state kept; None: it goes to its end.
-    grace_seconds : it has so long to save its state when its process or node is told to end.
-    left_out : names of GPUs on which nothing may begin, as they failed.
+    gpus : number of GPUs; a fraction limits the memory that it may use of one. accelerator : type of GPU that it needs,
+    so that the runs of a seed have the same; empty: any. session : name of the session that computes it, which may be
+    asked to stop; empty: none. until : number of epochs after which it pauses, with its state saved; None: it runs to
+    its end. grace_seconds : time that it has to save its state when its process or node is told to end. left_out :
+    names of the excluded GPUs.
     """
 
     directory: str
@@ -44,5 +43,5 @@ class Task:
 
 
 def as_json(task: Task) -> dict[str, Any]:
-    """Return the task as plain values, for the way to a worker."""
+    """Return the task as plain values, as it is sent to a worker."""
     return asdict(task)

@@ -29,7 +29,7 @@ class Arm:
     ----------
     name : unique in the study.
     role : ``baseline``, ``aim``, ``matched``, ``frozen``, ``permuted`` or ``other``.
-    of : the arm that it is a control or a variation of; None where it starts from the base.
+    of : the arm that it is a control or a variation of; None if it starts from the base.
     config : the run of the study's first seed.
     levels : label of the level of every factor, by factor; empty for arms beside the factors.
     resources : what its runs are given.
@@ -86,7 +86,7 @@ def arm_document(study: StudyFile, name: str) -> dict[str, Any]:
 
 
 def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
-    """Return why an arm that is given as a merged document cannot be run; empty where it can."""
+    """Return why an arm that is given as a merged document cannot be run; empty if it can."""
     try:
         config = RunConfig.parse({**document, "seed": study.spec.seeds[0]})
         _build(config.model, shape_of(config))

@@ -46,7 +46,7 @@ def protocol(arms: tuple[Arm, ...]) -> str:
 
 
 def _follows(arm: Arm, common: Mapping[str, Any], side: Mapping[str, Any]) -> bool:
-    """Tell whether an arm is what a protocol's side says: model and training whole, data in what it names."""
+    """Return whether an arm is what a protocol's side says: model and training whole, data in what it names."""
     said = yaml_documents.merge(common, side)
     own = arm.config.model_dump(mode="json")
     expected_document = {

@@ -14,12 +14,12 @@ from aimlib.errors import ConfigError
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched of one arm.
+    """The options of one arm that are searched.
 
     Attributes
     ----------
     over : key paths of `SearchSpec.over` that apply.
-    left_out : those that do not, with the reason.
+    left_out : those that do not apply, with the reason.
     """
 
     parameters: tuple[Parameter, ...]
@@ -28,16 +28,16 @@ class Space:
 
 
 def spaces(spec: SearchSpec, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Space]:
-    """Return the space of every arm that is searched.
+    """Return the space of every searched arm.
 
     Parameters
     ----------
-    arms : what each says, base and arm merged.
+    arms : document of each, base and arm merged.
 
     Raises
     ------
-    ConfigError: a path that applies to no arm, or to none but others than it is given for; an arm of which nothing
-        can be searched; a path that `SearchSpec.training` fixes.
+    ConfigError: a path applies to no arm, or to none of the arms that it is given for; nothing of an arm can be
+    searched; `SearchSpec.training` fixes a path.
     """
     own = isinstance(spec.over, dict)
     found = {name: _space(_paths(spec, name), arms[name]) for name in spec.arms}
@@ -47,14 +47,14 @@ def spaces(spec: SearchSpec, arms: Mapping[str, Mapping[str, Any]]) -> dict[str,
             if own or all(path in other.left_out for other in found.values()):
                 problems.append(reason if not own else reason.replace("search.over", f"search.over.{name}", 1))
         if not each.parameters and not problems:
-            problems.append(f"search.over: nothing of it applies to arm {name!r}; name an option that it has")
+            problems.append(f"search.over: none of it applies to arm {name!r}; name an option that it has")
     fixed = {
         parameter.name
         for each in found.values()
         for parameter in each.parameters
         if parameter.path[0] == "training" and yaml_documents.has(spec.training, parameter.path[1:])
     }
-    problems += [f"search.training: fixes {name}, which is searched; remove it from one of them" for name in fixed]
+    problems += [f"search.training: fixes {name}, which is searched; remove it from one of the two" for name in fixed]
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return found

@@ -1,7 +1,7 @@
-"""The batches that are computed together, rung by rung: who still runs, to which epoch, and who is stopped.
+"""The batches that are computed together, rung by rung: which trials still run, to which epoch, and which are stopped.
 
-Every batch is a bracket of its own, so every arm stops as large a share of its trials, after the same fractions of its
-own epochs, and arms are never compared with each other.
+Every batch is a separate bracket, so every arm stops the same share of its trials, after the same fractions of its own
+epochs, and arms are never compared with each other.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from aimlib.errors import UsageError
 
 
 class Brackets:
-    """The batches of one round, of every arm at most one.
+    """The batches of one round, at most one of every arm.
 
     Attributes
     ----------
     rungs : number of rungs after which trials are stopped; 0 without halving.
-    failed : why trials are given up, by their names.
+    failed : reasons why trials are given up, by their names.
     """
 
     def __init__(self, spec: SearchSpec, batches: Sequence[Batch]) -> None:
@@ -49,7 +49,7 @@ class Brackets:
         }
 
     def stopped(self) -> list[str]:
-        """Return the ids of runs that do not go on."""
+        """Return the ids of the runs that do not continue."""
         return [run_id for trial in self._stopped for run_id in trial.run_ids]
 
     def going(self, arm: str) -> list[Trial]:
@@ -59,12 +59,12 @@ class Brackets:
     def decided(
         self, batch: Batch, rung: int, found: Rows, paused: Mapping[str, float | None], failed: Mapping[str, str]
     ) -> Rung:
-        """Return what a rung is worth for every trial of a batch that was in it.
+        """Return the value of a rung for every trial of a batch that took part in it.
 
         Parameters
         ----------
         paused : validation accuracy after the last epoch of paused runs, by run id.
-        failed : why runs failed, by run id.
+        failed : reasons why runs failed, by run id.
         """
         epochs = self._epochs(batch, rung)
         values: dict[int, float] = {}
@@ -82,7 +82,7 @@ class Brackets:
         return Rung(epochs, values, given_up)
 
     def apply(self, batch: Batch, rung: Rung) -> None:
-        """Stop the trials of a batch that a rung does not let go on."""
+        """Stop the trials of a batch that do not continue after a rung."""
         assert self._halving is not None
         kept = halving.kept(rung.values, self._halving.reduction_factor)
         alive = self._alive[batch.arm]
@@ -90,16 +90,16 @@ class Brackets:
             if trial.number in rung.values:
                 self._reached.setdefault(trial.name, []).append((rung.epochs, rung.values[trial.number]))
             else:
-                self.failed[trial.name] = rung.failed.get(trial.number, "no part of the rung that was recorded")
+                self.failed[trial.name] = rung.failed.get(trial.number, "did not take part in the recorded rung")
         self._stopped += [trial for trial in alive if trial.number in rung.values and trial.number not in kept]
         self._alive[batch.arm] = [trial for trial in alive if trial.number in kept]
 
     def reached(self, trial: Trial) -> tuple[tuple[int, float], ...]:
-        """Return the rungs that a trial was in: their epochs, and its mean validation accuracy after them."""
+        """Return the rungs in which a trial took part: their epochs, and its mean validation accuracy after them."""
         return tuple(self._reached.get(trial.name, ()))
 
     def outcome(self, trial: Trial, found: Rows, failed: Mapping[str, str]) -> Outcome:
-        """Return what became of a trial, after the last session."""
+        """Return the outcome of a trial after the last session."""
         if reason := self.failed.get(trial.name):
             return Outcome("failed", None, reason, self.reached(trial))
         return outcome(trial.run_ids, found, failed, self.reached(trial))

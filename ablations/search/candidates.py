@@ -1,4 +1,4 @@
-"""From what was drawn for an arm to complete runs, and whether all that hangs on the arm can follow it."""
+"""From the values drawn for an arm to complete runs, and whether the arms that depend on it can follow."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ KEYS = ("model", "data", "training")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration that was drawn.
+    """A drawn configuration.
 
     Attributes
     ----------
-    problem : why it cannot be run or confirmed; empty where it can.
+    problem : why it cannot be run or confirmed; empty if it can.
     identity : text that is equal for equal configurations, as they would be confirmed.
     run_ids : its runs in the screening, seed by seed.
     budget : their epochs.
@@ -45,11 +45,11 @@ class Candidates:
         self._fingerprints: dict[str, str] = {}
 
     def examine(self, arm: str, document: Document) -> Candidate:
-        """Return what a configuration is worth for an arm.
+        """Return the candidate that a configuration makes of an arm.
 
         Parameters
         ----------
-        document : what the arm would say, base and arm merged.
+        document : the arm's document, base and arm merged.
         """
         found, problem = built(self.study, arm, document)
         if problem:
@@ -60,7 +60,7 @@ class Candidates:
         return Candidate("", found, tuple(each.run_id(fingerprint) for each in seeds), run.training.epochs)
 
     def _screened(self, arm: str, document: Document) -> RunConfig:
-        """Return the run of a configuration's first seed, as the screening's study file says it."""
+        """Return the run of a configuration's first seed, as in the screening's study file."""
         own = screening_document(self.study, self.spec, {arm: document})["arms"][arm]
         said = self.study.spec.model_copy(update={"arms": {arm: ArmSpec.parse(own)}, "search": None})
         return RunConfig.parse({**arm_document(StudyFile(said, self.study.path), arm), "seed": self.spec.seeds[0]})
@@ -73,9 +73,10 @@ class Candidates:
 
 
 def built(study: StudyFile, arm: str, document: Document) -> tuple[str, str]:
-    """Return the identity of an arm with another configuration, and why it cannot be confirmed; one of the two.
+    """Return the identity of an arm with another configuration, or the reason why it cannot be confirmed.
 
-    All arms that start from it are built with it: what its controls cannot follow could not be judged.
+    All arms that start from it are built with it, because a configuration that its controls cannot follow could not be
+    judged.
     """
     spec = study.spec
     arms = {name: spec.arms[name] for name in kin(spec, arm)}
@@ -96,7 +97,7 @@ def kin(spec: StudySpec, arm: str) -> list[str]:
 
 
 def replaced(arm: ArmSpec, document: Document) -> ArmSpec:
-    """Return an arm with another configuration, which is whole: it starts from the base, and keeps its role."""
+    """Return an arm with another, complete configuration: it starts from the base, and keeps its role."""
     return ArmSpec.parse({**_own(document), "role": arm.role})
 
 
@@ -110,7 +111,7 @@ def screening_document(study: StudyFile, spec: SearchSpec, arms: Mapping[str, Do
 
     Parameters
     ----------
-    arms : what each trial says, by its name.
+    arms : document of each trial, by its name.
     """
     content: dict[str, Any] = {
         "name": screening_name(study),
@@ -136,7 +137,7 @@ def _own(document: Document) -> dict[str, Any]:
 
 
 def role_of(study: StudyFile, arm: str) -> str:
-    """Return the part in the verdict that an arm that says its own options has; builds nothing."""
+    """Return the role of an arm that states its own options; builds nothing."""
     given = study.spec.arms[arm].role
     if given is not None:
         return given
@@ -145,5 +146,5 @@ def role_of(study: StudyFile, arm: str) -> str:
 
 
 def own_arms(spec: StudySpec) -> Iterable[str]:
-    """Return the arms that say their own options, and are not made from others."""
+    """Return the arms that state their own options, and are not made from others."""
     return (name for name, arm in spec.arms.items() if arm.control is None and arm.levels is None)

@@ -1,4 +1,7 @@
-"""What `ablate check` says of a search, before anything is trained: what each arm gets, what is wrong or unequal."""
+"""What `ablate check` reports about a search before anything is trained.
+
+What each arm gets, what is wrong or unequal.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,8 @@ def check(study: StudyFile) -> list[str]:
 
     Raises
     ------
-    ConfigError: the space cannot be laid out, no corner of an arm's can be built, or the trials could not be judged
-        without test images.
+    ConfigError: the space is invalid, no corner of an arm's space can be built, or the trials could not be judged
+    without test images.
     """
     spec = spec_of(study)
     found, budgets = spaces_of(study), budgets_of(study)
@@ -49,14 +52,14 @@ def budgets_of(study: StudyFile) -> dict[str, int]:
 
 
 def spec_of(study: StudyFile) -> SearchSpec:
-    """Return the search of a study; UsageError where it has none."""
+    """Return the search of a study; UsageError if it has none."""
     if study.spec.search is None:
         raise UsageError(f"{study.path}: this study has no search")
     return study.spec.search
 
 
 def spaces_of(study: StudyFile) -> dict[str, Space]:
-    """Return the space of every arm that is searched.
+    """Return the space of every searched arm.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def _grid_problems(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
 
 
 def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
-    """Return the epochs of an arm's trials, after making sure that validation images can judge them."""
+    """Return the epochs of an arm's trials, after checking that validation images can judge them."""
     document = arm_document(study, arm)
     training = yaml_documents.merge(document.get("training", {}), spec.training)
     try:
@@ -102,9 +105,9 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
         ) from None
     problems = []
     if run.validation_fraction == 0:
-        problems.append("hold out no validation images, on which a search is judged")
+        problems.append("hold out no validation images, by which a search is judged")
     elif run.monitor == "test" or selections.get(run.selection.name).oracle:
-        problems.append("choose epochs on test images, which must have no part in what is chosen")
+        problems.append("choose epochs on test images, which must not influence the choice")
     if problems:
         raise ConfigError(
             [
@@ -131,7 +134,7 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
     for name, drawn in corners(list(space.parameters)):
         count += 1
         if problem := built(study, arm, merged(document, drawn))[1]:
-            problems.append(f"search: corner {name} cannot be built and is passed over where it is drawn: {problem}")
+            problems.append(f"search: corner {name} cannot be built and is skipped when it is drawn: {problem}")
     if len(problems) == count:
         raise ConfigError(f"{study.path}: {problem}" for problem in problems)
     trials = len(shuffled_grid(space, spec)) if spec.sampler == "grid" else spec.trials
@@ -171,14 +174,14 @@ def _confirmed(spec: SearchSpec) -> str:
 def _unequal(
     study: StudyFile, spec: SearchSpec, found: Mapping[str, Space], budgets: Mapping[str, int]
 ) -> Iterable[str]:
-    """Yield in what the arms are not tuned alike."""
+    """Yield the differences in the tuning of the arms."""
     roles: dict[str, Any] = {arm: role_of(study, arm) for arm in own_arms(study.spec)}
     baseline = next((arm for arm, role in roles.items() if role == "baseline"), None)
     searched = ", ".join(map(repr, spec.arms))
     if baseline is not None and baseline not in spec.arms:
         yield (
             f"search: unequal tuning: {searched} searched and the baseline {baseline!r} is not: a difference between "
-            f"them may be the tuning's; add it to search.vary with the options that it has, e.g. "
+            f"them may be due to the tuning; add it to search.vary with the options that it has, e.g. "
             f"training.optimizer.learning_rate"
         )
     aims = [arm for arm, role in roles.items() if role == "aim"]

@@ -1,4 +1,4 @@
-"""The confirmation: the study itself, the best trials in their arms' places or beside them, on fresh seeds."""
+"""The confirmation: the study itself, with the best trials in place of their arms or beside them, on fresh seeds."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Confirmation:
 
     Attributes
     ----------
-    document : content of its study file: everything of the study but the search.
-    places : name of the arm as which a trial is confirmed, by the trial's name.
+    document : content of its study file: the study without the search.
+    places : name of the arm under which a trial is confirmed, by the trial's name.
     """
 
     document: Mapping[str, Any]
@@ -29,15 +29,15 @@ class Confirmation:
 
 
 def ranked(trials: Iterable[Trial], arm: str) -> list[Trial]:
-    """Return the complete trials of an arm, the best first, of equals the first; each configuration once."""
+    """Return the complete trials of an arm, the best first, ties in their order; each configuration once."""
     own = [trial for trial in trials if trial.arm == arm and trial.value is not None and not trial.repeats]
     return sorted(own, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
 
 def confirmation(study: StudyFile, spec: SearchSpec, trials: Sequence[Trial]) -> Confirmation:
-    """Return what is confirmed of the trials.
+    """Return the confirmation of the trials.
 
-    A trial that is what another arm of the study says already is passed over: it would be the same runs.
+    A trial that equals another arm of the study is skipped, because it would be the same runs.
 
     Raises
     ------
@@ -71,11 +71,11 @@ def _first(best: Sequence[Trial], taken: set[str], arm: str, study: StudyFile) -
             return trial
     if best:
         raise UsageError(
-            f"{study.path}: search: all that was found for arm {arm!r} is what another arm says already; search more "
+            f"{study.path}: search: all that was found for arm {arm!r} equals another arm of the study; search more "
             f"widely, or remove that arm"
         )
     raise UsageError(
-        f"{study.path}: search: arm {arm!r} has no trial with a result: see the screening's directory for why its runs "
+        f"{study.path}: search: arm {arm!r} has no trial with a result; the screening's directory shows why its runs "
         f"failed"
     )
 
@@ -94,6 +94,6 @@ def _identities(study: StudyFile, arms: Mapping[str, ArmSpec]) -> set[str]:
 
 
 def _document(spec: StudySpec, arms: Mapping[str, ArmSpec]) -> dict[str, Any]:
-    """Return a study file that says all that the study says, but for its arms and the search."""
+    """Return a study file with everything in the study except its arms and the search."""
     said = spec.model_dump(mode="json", exclude={"arms", "search"})
     return said | {"arms": {name: arm.model_dump(mode="json", exclude_defaults=True) for name, arm in arms.items()}}

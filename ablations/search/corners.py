@@ -1,4 +1,4 @@
-"""The corners of a search space: finitely many networks that hold every choice and both ends of every range."""
+"""The corners of a search space: finitely many networks that cover every choice and both ends of every range."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from aimlib.component import Categorical, Dimension, Integer, Real
 
 
 def corners(parameters: list[Parameter]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield what every choice and every end of every range makes, one at a time, each with a name.
+    """Yield the configuration for every choice and every end of a range, one at a time, each with a name.
 
-    Other parameters are at their first choice or lower end. Finite, so that a study's search can be built whole on
-    the meta device before anything is trained.
+    Other parameters are at their first choice or lower end. The corners are finite, so a study's whole search can be
+    built on the meta device before anything is trained.
     """
     first = {parameter.name: _ends(parameter.dimension)[0] for parameter in parameters}
     yielded: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
 """A copy of a search that optuna-dashboard can show: a journal in the study directory, or a database.
 
-It is written and never believed. What was asked follows from the journal; a copy that is gone, cut off, or that says
-something else is made anew, and a search goes on where it cannot be written.
+It is written but never read back. The journal decides which trials were proposed; a copy that is missing, truncated or
+different is rewritten, and a search continues if it cannot be written.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ class DashboardCopy:
     ----------
     storage : see `ablations.spec.search.SearchSpec.storage`.
     directory : of the screening.
-    owner : marks studies in a database as copies of this very search.
-    say : takes a line for the user.
+    owner : marks studies in a database as copies of this search. say : receives messages for the user.
 
     Raises
     ------
@@ -56,15 +55,15 @@ class DashboardCopy:
 
         Parameters
         ----------
-        final : whether these are all; else a copy that holds more is that of a search which is being resumed.
+        final : whether these are all; otherwise a copy with more trials belongs to a search that is being resumed.
 
         Raises
         ------
-        UsageError: the database has a study of that name that is no copy of this search.
+        UsageError: the database has a study of that name that is not a copy of this search.
         """
         if self._url == "none":
             return
-        lock = FileLock(self._lock)  # freed by the system when its holder dies, unlike Optuna's own
+        lock = FileLock(self._lock)  # released by the system when its holder dies, unlike Optuna's own lock
         try:
             if lock.acquire(timeout_s=_LOCK_TIMEOUT_S):
                 self._update(name, trials, final=final)
@@ -80,8 +79,8 @@ class DashboardCopy:
     def _complain(self, reason: str) -> None:
         if not self._complained:
             self._say(
-                f"the copy of the search for optuna-dashboard cannot be written ({reason}); the search goes on, and "
-                f"the copy is made up for as soon as it can be"
+                f"the copy of the search for optuna-dashboard cannot be written ({reason}); the search continues, "
+                f"and the copy is updated as soon as possible"
             )
         self._complained = True
 
@@ -98,7 +97,7 @@ class DashboardCopy:
             _copy(self._open(), name, trials, self._owner, final=final)
 
     def _discard(self, journal: Path, reason: str) -> None:
-        self._say(f"{journal}: broken ({reason}); it is only a copy, and is made anew")
+        self._say(f"{journal}: broken ({reason}); it is only a copy, and is rewritten")
         journal.unlink(missing_ok=True)
 
     def _open(self) -> BaseStorage:
@@ -115,7 +114,7 @@ class DashboardCopy:
 
 
 class _Held:
-    """The lock of a journal whose writer holds one already."""
+    """The lock of a journal whose writer already holds one."""
 
     def acquire(self) -> bool:
         return True
@@ -125,7 +124,7 @@ class _Held:
 
 
 def _copy(storage: BaseStorage, name: str, trials: Sequence[FrozenTrial], owner: str, *, final: bool) -> None:
-    """Write what the copy lacks; one that says something else, or in the end more, is made anew."""
+    """Write what the copy lacks; rewrite a copy that differs, or finally has more trials."""
     study = _study(storage, name, owner)
     there = storage.get_all_trials(study, deepcopy=False)
     if (final and len(there) > len(trials)) or not all(
@@ -154,14 +153,14 @@ def _study(storage: BaseStorage, name: str, owner: str) -> int:
         storage.set_study_user_attr(study, _OWNER, owner)
     elif attributes.get(_OWNER) != owner:
         raise UsageError(
-            f"search.storage: the database has a study {name!r} that is not of this directory's search; give another "
-            f"database or another name of the study, or remove that one (optuna delete-study --study-name)"
+            f"search.storage: the database has a study {name!r} that does not belong to this directory's search; "
+            f"give another database or rename the study, or remove that one (optuna delete-study --study-name)"
         )
     return study
 
 
 def _same(old: FrozenTrial, new: FrozenTrial) -> bool:
-    """Tell whether a trial of the copy is this one, at an earlier or a later time."""
+    """Return whether a trial of the copy is this trial, at an earlier or later time."""
     steps = old.intermediate_values.keys() & new.intermediate_values.keys()
     if old.params != new.params or any(old.intermediate_values[n] != new.intermediate_values[n] for n in steps):
         return False
@@ -182,7 +181,7 @@ def _settle(storage: BaseStorage, old: FrozenTrial, new: FrozenTrial) -> None:
 
 
 def _cut_off(journal: Path) -> bool:
-    """Tell whether the last line of a journal is not whole, so that what follows would be lost with it."""
+    """Return whether the last line of a journal is incomplete, so that a following line would be lost with it."""
     try:
         with journal.open("rb") as file:
             if file.seek(0, 2) == 0:
@@ -194,7 +193,7 @@ def _cut_off(journal: Path) -> bool:
 
 
 def _shown(url: str) -> str:
-    """Return a URL without the user's name: nothing of a login is printed."""
+    """Return a URL without the user's name: no login data is printed."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 

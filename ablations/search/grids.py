@@ -1,7 +1,7 @@
 """A finite search space, point by point.
 
-Optuna's own grid is the product of all dimensions, conditional ones included, and would ask for the same network again
-and again with other values of options that it does not have. Here an option counts only where its plugin is chosen.
+Optuna's own grid is the product of all dimensions, conditional ones included, and would propose the same network
+repeatedly with different values of options that it does not have. Here an option counts only if its plugin is chosen.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ def grid(parameters: Sequence[Parameter], levels: Mapping[str, int | tuple[Any, 
 
     Parameters
     ----------
-    levels : levels of ranges by the parameter's name: how many, or which.
+    levels : levels of ranges by the parameter's name: their number, or a list.
 
     Raises
     ------
-    ConfigError: a range without levels, levels that are not in the range, or of what there is not; too many points.
+    ConfigError: a range has no levels, levels are outside the range or of an unknown parameter, or there are too many
+    points.
     """
     values: dict[str, tuple[Any, ...]] = {}
     problems: list[str] = []
@@ -51,7 +52,7 @@ def grid(parameters: Sequence[Parameter], levels: Mapping[str, int | tuple[Any, 
 
 
 def unknown_levels(levels: Mapping[str, Any], parameters: Iterable[Parameter]) -> list[str]:
-    """Return a message for every name of `search.levels` that is no parameter's."""
+    """Return a message for every name in `search.levels` that is not a parameter."""
     names = {parameter.name for parameter in parameters}
     return [f"search.levels.{name}: {unknown_name('parameter', name, names)}" for name in levels if name not in names]
 
@@ -66,7 +67,7 @@ def _values(parameter: Parameter, levels: int | tuple[Any, ...] | None) -> tuple
         return tuple(float(level) for level in levels) if isinstance(dimension, Real) else levels
     if isinstance(dimension, Categorical):
         if levels is not None:
-            raise ConfigError([f"{where}: a choice has its own levels, {_in_words(dimension)}; list those wanted"])
+            raise ConfigError([f"{where}: a choice has its own levels, {_in_words(dimension)}; list the desired ones"])
         return dimension.choices
     assert isinstance(dimension, (Integer, Real))
     if levels is not None:
@@ -79,7 +80,7 @@ def _values(parameter: Parameter, levels: int | tuple[Any, ...] | None) -> tuple
 
 
 def _spaced(dimension: Integer | Real, count: int) -> tuple[Any, ...]:
-    """Return so many values from end to end, evenly spaced on the dimension's scale; one is the middle."""
+    """Return this many values from end to end, evenly spaced on the dimension's scale; a single one is the middle."""
     low, high = float(dimension.low), float(dimension.high)
     shares = [0.5] if count == 1 else [place / (count - 1) for place in range(count)]
     if dimension.log:
@@ -88,7 +89,7 @@ def _spaced(dimension: Integer | Real, count: int) -> tuple[Any, ...]:
         spread = [low + share * (high - low) for share in shares]
     held = [min(max(value, low), high) for value in spread]
     if count > 1:
-        held[0], held[-1] = low, high  # not what exp(log(...)) makes of them
+        held[0], held[-1] = low, high  # the exact ends, without the rounding of exp(log(...))
     if isinstance(dimension, Real):
         return tuple(held)
     return tuple(dict.fromkeys(round(value) for value in held))

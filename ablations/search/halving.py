@@ -1,4 +1,4 @@
-"""Successive halving: which trials of a rung go on. The order in which they were computed has no part in it."""
+"""Successive halving: which trials of a rung continue. The order in which they were computed does not matter."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping
 
 
 def kept(values: Mapping[int, float], reduction_factor: int) -> frozenset[int]:
-    """Return the numbers of the trials that go on to the next rung: the best 1 of `reduction_factor`, rounded up.
+    """Return the numbers of the trials that continue to the next rung: the best 1 of `reduction_factor`, rounded up.
 
     Parameters
     ----------
-    values : finite validation accuracy of every trial of the rung, by its number. Of equals the first go on.
+    values : finite validation accuracy of every trial of the rung, by its number. Of tied trials the first continue.
     """
     ranked = sorted(values, key=lambda number: (-values[number], number))
     return frozenset(ranked[: -(-len(ranked) // reduction_factor)])
 
 
 def epochs_of_bracket(trials: int, reduction_factor: int, rungs: tuple[int, ...]) -> int:
-    """Return how many epochs a batch of trials takes that none leaves early by itself, for one seed.
+    """Return the number of epochs of a batch, for one seed, if no trial ends early by itself.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""What a search was told, written once: with it a new process asks the same questions.
+"""The results that were reported to a search, written once: with them a new process proposes the same trials.
 
-``rounds/<arm>.<nnn>.json`` holds a batch of trials of an arm with their outcomes, ``rounds/<arm>.<nnn>.<r>.json`` what
-a rung of it decided. Each is created exclusively, so of two processes that search at once the first decides for both.
-A failed run that a later session repairs changes nothing of what was told.
+``rounds/<arm>.<nnn>.json`` contains a batch of trials of an arm with their outcomes, ``rounds/<arm>.<nnn>.<r>.json``
+the decision of one of its rungs. Each is created exclusively, so the first of two processes that search at the same
+time decides for both. A failed run that a later session repairs does not change the recorded outcome.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SHORT = 40
 
 @dataclass(frozen=True)
 class Told:
-    """A trial as it was recorded."""
+    """A recorded trial."""
 
     number: int
     drawn: Mapping[str, Any]
@@ -36,12 +36,12 @@ class Told:
 
 @dataclass(frozen=True)
 class Rung:
-    """What a rung of a batch decided.
+    """The decision of a rung of a batch.
 
     Attributes
     ----------
-    epochs : after which it ended.
-    values : mean validation accuracy after as many epochs, by the numbers of the trials that were in it.
+    epochs : number of epochs after which it ended.
+    values : mean validation accuracy after these epochs, by the numbers of its trials.
     failed : numbers of trials of which a run failed, with the reason.
     """
 
@@ -64,7 +64,7 @@ class Journal:
             make_folder(self.folder)
 
     def round(self, arm: str, number: int) -> tuple[Told, ...] | None:
-        """Return what was told of a batch; None where it has not been told."""
+        """Return the reported outcomes of a batch; None if there are none."""
         path = self._path(arm, number)
         content = _read(path)
         if content is None:
@@ -88,7 +88,7 @@ class Journal:
         _create(self._path(arm, number), {"arm": arm, "trials": items})
 
     def rung(self, arm: str, number: int, rung: int) -> Rung | None:
-        """Return what a rung of a batch decided; None where it has not."""
+        """Return the decision of a rung of a batch; None if there is none."""
         path = self._path(arm, number, rung)
         content = _read(path)
         if content is None:
@@ -117,7 +117,7 @@ class Journal:
 
 
 def _stem(arm: str) -> str:
-    """Return an arm's name as it can stand in a file's, different for different arms."""
+    """Return an arm's name in a form that file names can contain, different for different arms."""
     plain = re.sub(r"[^A-Za-z0-9_-]", "-", arm)[:_SHORT]
     return plain if plain == arm else f"{plain}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}"
 
@@ -145,5 +145,5 @@ def _read(path: Path) -> Any:
 def _broken(path: Path, error: Exception) -> StoreError:
     return StoreError(
         f"{path}: no record of a search ({error!r}); restore it from a copy, or remove it and all later ones of this "
-        f"arm: what was trained is not trained again"
+        f"arm: completed runs are not repeated"
     )

@@ -1,4 +1,4 @@
-"""From the rows of a screening to what became of its trials: seeds of a configuration are one unit."""
+"""From the rows of a screening to the outcomes of its trials: the seeds of a configuration are one unit."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ class Rows:
     curves: Mapping[str, Sequence[float]]
 
     def reached(self, run_id: str, epochs: int) -> float | None:
-        """Return the validation accuracy of a settled run after so many epochs, or after its last; None without one.
+        """Return the validation accuracy of a settled run after this many epochs, or after its last one.
 
-        A run that diverged in its first epoch has that of its start.
+        None without one.
+
+        For a run that diverged in its first epoch it is that of the start.
         """
         curve = self.curves.get(run_id, ())
         return curve[min(epochs, len(curve)) - 1] if curve else _number(self.trials[run_id]["validation_accuracy"])
 
 
 def rows(directory: Path) -> Rows:
-    """Return the settled runs that a screening's plan names."""
+    """Return the settled runs in a screening's plan."""
     import analysis  # noqa: PLC0415 -- pandas
     from aimlib.records import SETTLED  # noqa: PLC0415
 
@@ -50,7 +52,7 @@ def rows(directory: Path) -> Rows:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of finite values, whatever their order; None where one is missing or not finite."""
+    """Return the mean of finite values, whatever their order; None if one is missing or not finite."""
     finite = [value for value in values if value is not None and math.isfinite(value)]
     return math.fsum(finite) / len(finite) if finite and len(finite) == len(values) else None
 
@@ -58,12 +60,12 @@ def mean(values: Sequence[float | None]) -> float | None:
 def outcome(
     run_ids: Sequence[str], found: Rows, failed: Mapping[str, str], rungs: Sequence[tuple[int, float]] = ()
 ) -> Outcome:
-    """Return what became of a trial whose runs have been given their chance.
+    """Return the outcome of a trial whose runs have all been tried.
 
     Parameters
     ----------
-    failed : why runs failed, by run id.
-    rungs : what it had reached at the rungs that it was in.
+    failed : reasons why runs failed, by run id.
+    rungs : its accuracies at the rungs in which it took part.
     """
     there = [found.trials[run_id] for run_id in run_ids if run_id in found.trials]
     cost: dict[str, Any] = {
@@ -76,7 +78,7 @@ def outcome(
         return Outcome("failed", None, f"a run failed: {reasons[0]}" if reasons else "a run is missing", **cost)
     if any(row["status"] == "pruned" for row in there):
         if not rungs:
-            return Outcome("failed", None, "a run was stopped, and no rung did so", **cost)
+            return Outcome("failed", None, "a run was stopped, but not by a rung", **cost)
         epochs, value = rungs[-1]
         return Outcome("pruned", None, f"stopped after {epochs} epochs at {100 * value:.2f} %", **cost)
     found_value = mean([_number(row["validation_accuracy"]) for row in there])

@@ -1,4 +1,4 @@
-"""What a search found and what it cost, as files: ``ranking.csv`` and ``cost.json`` in the screening's directory."""
+"""The results and the cost of a search, as files: ``ranking.csv`` and ``cost.json`` in the screening's directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_ranking(directory: Path, trials: Sequence[Trial], places: Mapping[str,
 
     Parameters
     ----------
-    places : name of the arm as which a trial is confirmed, by the trial's name.
+    places : name of the arm under which a trial is confirmed, by the trial's name.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, RANKING_COLUMNS, lineterminator="\n")
@@ -63,7 +63,7 @@ def _row(trial: Trial, place: int, places: Mapping[str, str]) -> dict[str, Any]:
 
 
 def write_cost(directory: Path, trials: Iterable[Trial]) -> None:
-    """Write what every arm's search took: trials by state, runs, epochs and wall time over its runs."""
+    """Write the cost of every arm's search: trials by state, runs, epochs and total wall time of its runs."""
     trials = list(trials)
     content = {
         arm: _cost([trial for trial in trials if trial.arm == arm]) for arm in {trial.arm: 0 for trial in trials}

@@ -1,4 +1,7 @@
-"""The search of one arm, batch by batch: asked, answered from the journal or anew, told."""
+"""The search of one arm, batch by batch.
+
+Trials are proposed, their outcomes come from the journal or new runs, and are reported.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,18 @@ from ablations.spec.study import StudyFile
 from aimlib.errors import StoreError, UsageError
 
 _MOST_DRAWS = 20
-"""So many configurations are drawn for one that is wanted before a space is given up as one that cannot be built."""
+"""Number of draws per wanted configuration after which a space is given up as impossible to build."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Trials of an arm that are asked for at once.
+    """Trials of an arm that are proposed together.
 
     Attributes
     ----------
     number : from 0, within the arm.
-    trials : in the order in which they were drawn; those that cannot be built have their outcome already.
-    recorded : what they were told before, by number; None where they have not been.
+    trials : in the order in which they were drawn; those that cannot be built already have their outcome. recorded :
+    outcomes that were reported before, by number; None if there are none.
     budget : epochs of their runs.
     """
 
@@ -40,7 +43,7 @@ class Batch:
 
     @property
     def fresh(self) -> list[Trial]:
-        """Those that have runs of their own."""
+        """The trials that have runs of their own."""
         return [trial for trial in self.trials if trial.run_ids and not trial.repeats]
 
 
@@ -49,7 +52,7 @@ class ArmSearch:
 
     Attributes
     ----------
-    trials : those that were told, in order.
+    trials : those with reported outcomes, in order.
     """
 
     def __init__(
@@ -65,16 +68,15 @@ class ArmSearch:
 
     @property
     def done(self) -> int:
-        """How many trials have been told, of those that can be built."""
+        """Number of trials with reported outcomes, of those that can be built."""
         return sum(trial.buildable for trial in self.trials)
 
     def ask(self) -> Batch | None:
-        """Return the next batch; None where all trials have been told.
+        """Return the next batch; None if all outcomes have been reported.
 
         Raises
         ------
-        StoreError: the journal holds answers to other questions.
-        UsageError: next to nothing of the space can be built.
+        StoreError: the journal contains outcomes of other trials. UsageError: almost nothing in the space can be built.
         """
         left = self._spec.trials - self.done
         told = self._journal.round(self.arm, self._rounds) if left > 0 else None
@@ -93,7 +95,7 @@ class ArmSearch:
         return Batch(self.arm, self._rounds, tuple(trials), recorded, budget)
 
     def _examined(self, question: Question) -> tuple[Trial, int]:
-        """Return the trial that a question makes, and the epochs of its runs."""
+        """Return the trial for a proposal, and the epochs of its runs."""
         self._draws += 1
         document = merged(self._document, question.document)
         found = self._candidates.examine(self.arm, document)
@@ -126,7 +128,7 @@ class ArmSearch:
             was = recorded.get(trial.number)
             if was is None or dict(was.drawn) != dict(trial.drawn) or was.run_ids != trial.run_ids:
                 raise StoreError(
-                    f"{self._journal.folder}: holds the answers to another search: "
+                    f"{self._journal.folder}: contains the outcomes of another search: "
                     f"{trial_name(self.arm, trial.number)} is another configuration now. "
                     f"search.over, the sampler, seeds, training or arm {self.arm!r} were "
                     f"changed, or the version of Optuna or of this package; change them back, or give another --out"
@@ -134,7 +136,7 @@ class ArmSearch:
         return {number: each.outcome for number, each in recorded.items()}
 
     def tell(self, batch: Batch, outcomes: Mapping[int, Outcome]) -> None:
-        """Tell what became of a batch. A configuration that came before has its outcome, and cost nothing."""
+        """Report the outcomes of a batch. A repeated configuration has the earlier outcome, and cost nothing."""
         for trial in batch.trials:
             if not trial.buildable:
                 self.trials.append(trial)

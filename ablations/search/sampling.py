@@ -1,7 +1,7 @@
-"""Asks Optuna for configurations of one arm, and tells it what became of them.
+"""Asks Optuna for configurations of one arm, and reports their outcomes to it.
 
-The study of Optuna is in memory. Its sampler starts from a seed, and it is asked and told in one fixed order, so that
-a new process that tells the same outcomes is asked the same questions; no state of Optuna's is ever read back.
+Optuna's study is in memory. Its sampler starts from a seed, and proposals and outcomes follow in a fixed order, so a
+new process that reports the same outcomes receives the same proposals; Optuna's own state is never read back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """What Optuna would have tried.
+    """A proposal of Optuna.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Proposals:
 
     Attributes
     ----------
-    points : how many there are to ask for; None where there is no end.
+    points : number of possible proposals; None if they are endless.
     """
 
     def __init__(self, space: Space, spec: SearchSpec) -> None:
@@ -65,14 +65,14 @@ class Proposals:
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        """All trials that were asked for, as Optuna has them."""
+        """All proposed trials, as Optuna has them."""
         asked: list[optuna.trial.FrozenTrial] = [
             trial for trial in self._study.trials if trial.state != self._states.WAITING
         ]
         return asked
 
     def ask(self) -> Question | None:
-        """Return the next question; None where a grid has no further point."""
+        """Return the next proposal; None if a grid has no further point."""
         if self.points is not None and len(self._asked) >= self.points:
             return None
         trial = self._study.ask()
@@ -81,18 +81,18 @@ class Proposals:
         return Question(trial.number, dict(trial.params), document)
 
     def note(self, number: int, attributes: Mapping[str, Any]) -> None:
-        """Write attributes on a trial that is asked and not told, for the dashboard."""
+        """Set attributes of a trial that has been proposed but not reported, for the dashboard."""
         for name, value in attributes.items():
             self._asked[number].set_user_attr(name, value)
 
     def reached(self, number: int, epochs: int, value: float) -> None:
-        """Report what a trial had reached after so many epochs."""
+        """Report the accuracy of a trial after this many epochs."""
         if (number, epochs) not in self._reported:
             self._asked[number].report(value, epochs)
             self._reported.add((number, epochs))
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """Tell what became of a trial: once, with one value, however many seeds it has."""
+        """Report the outcome of a trial: once, with one value, however many seeds it has."""
         for epochs, value in outcome.rungs:
             self.reached(number, epochs, value)
         if outcome.state == "complete":
@@ -104,7 +104,7 @@ class Proposals:
 
 
 def shuffled_grid(space: Space, spec: SearchSpec) -> list[dict[str, Any]]:
-    """Return the points of an arm's grid in an order of their own, so that an early stop has seen of everything."""
+    """Return the points of an arm's grid in random order, so that an early stop has covered all of it."""
     own = {name: levels for name, levels in spec.levels.items() if name in {p.name for p in space.parameters}}
     points = grid(space.parameters, own)
     seed = spec.seeds[0] if spec.sampler_seed is None else spec.sampler_seed

@@ -1,7 +1,7 @@
 """The search space of a study, from the dimensions that the registered plugins themselves bring.
 
 A component that is searched over is a choice among its family's plugins; each choice has that plugin's dimensions, so
-an option is asked for only where its plugin was chosen. Third parties' plugins and dimensions appear by themselves.
+an option is drawn only if its plugin was chosen. Plugins of third parties and their dimensions appear automatically.
 Parameters are named by key paths: ``model.memory`` is the choice, ``model.memory.conv_ones.channels`` an option of it.
 Nothing here imports Optuna: a trial is whatever has its `suggest_...` methods.
 """
@@ -29,7 +29,7 @@ COMPONENTS: Mapping[str, Registry] = {
     "training.optimizer": optimizers,
     "training.schedule": schedules,
 }
-"""What can be searched over by family; update and schedule may be none as well."""
+"""Components that can be searched over, by family; update and schedule may also be none."""
 
 _MAY_BE_NONE = frozenset({"model.update", "training.schedule"})
 _OF_MEMORY = frozenset(
@@ -45,11 +45,9 @@ class Parameter:
 
     Attributes
     ----------
-    name : key path, options of a component with its choice in it.
-    path : where its value goes in a document.
-    dimension : what it may be.
-    only_if : name and value of the parameter that it depends on; None where it is always asked for. The value None
-        stands for anything but none.
+    name : key path, options of a component with its choice in it. path : place of its value in a document. dimension :
+    its possible values. only_if : name and value of the parameter that it depends on; None if it is always drawn. The
+    value None stands for anything but none.
     """
 
     name: str
@@ -59,16 +57,16 @@ class Parameter:
 
 
 def space(over: Iterable[str], document: Mapping[str, Any]) -> list[Parameter]:
-    """Return the parameters of a search, in the order in which they are asked for.
+    """Return the parameters of a search, in the order in which they are drawn.
 
     Parameters
     ----------
     over : key paths, see `ablations.spec.study.SearchSpec.over`.
-    document : what the arm that is varied says (base and arm merged): decides whose options single paths are.
+    document : document of the varied arm (base and arm merged): decides which component single paths belong to.
 
     Raises
     ------
-    ConfigError: with one message per path that nothing is known of.
+    ConfigError: with one message per unknown path.
     """
     parameters: list[Parameter] = []
     problems: list[str] = []
@@ -116,7 +114,7 @@ def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -
 def _component(path: str, family: Registry) -> Iterator[Parameter]:
     """Yield the choice among a family's plugins, and every plugin's own dimensions."""
     keys = tuple(path.split("."))
-    # A plugin with an option that has no default (a list of layers) is no choice: nothing says what to draw for it.
+    # A plugin with an option that has no default (a list of layers) is not a choice, because no value for it is known.
     names = [name for name in family.names() if not _needs_options(family, name)]
     choices = [NONE, *names] if path in _MAY_BE_NONE else names
     if len(choices) > 1:
@@ -159,7 +157,7 @@ def _draw(trial: optuna.trial.BaseTrial, name: str, dimension: Dimension) -> Any
 
 
 def suggest(trial: optuna.trial.BaseTrial, parameters: Iterable[Parameter]) -> dict[str, Any]:
-    """Draw the parameters that apply and return them as a document, to be merged over the arm that is varied."""
+    """Draw the parameters that apply and return them as a document, to be merged over the varied arm."""
     drawn: dict[str, Any] = {}
     for parameter in parameters:
         if applies(parameter, drawn):
@@ -168,17 +166,17 @@ def suggest(trial: optuna.trial.BaseTrial, parameters: Iterable[Parameter]) -> d
 
 
 def applies(parameter: Parameter, drawn: Mapping[str, Any]) -> bool:
-    """Tell whether a parameter is asked for, given the values of those before it."""
+    """Return whether a parameter is drawn, given the values of those before it."""
     if parameter.only_if is None:
         return True
     name, value = parameter.only_if
-    # A family of one plugin has no choice to draw: that one is chosen.
+    # A family with one plugin has no choice to draw: that plugin is used.
     chosen: Any = drawn.get(name, value)
     return bool(chosen == value if value is not None else chosen != NONE)
 
 
 def document_of(parameters: Iterable[Parameter], drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of parameters, by their names, as a document to be merged over the arm that is varied."""
+    """Return the values of parameters, by their names, as a document to be merged over the varied arm."""
     document: dict[str, Any] = {}
     for parameter in parameters:
         if parameter.name not in drawn:
@@ -193,10 +191,10 @@ def document_of(parameters: Iterable[Parameter], drawn: Mapping[str, Any]) -> di
 
 
 def merged(arm: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arm that is varied with what was drawn laid over it.
+    """Return the varied arm with the drawn values merged over it.
 
-    A memory of another source keeps the rows and columns of the arm's, unless they were drawn; without an update there
-    is no place for one.
+    A memory with another source keeps the arm's rows and columns, unless they were drawn; without an update there is no
+    update place.
     """
     result = yaml_documents.merge(arm, drawn)
     before, after = _memory(arm), _memory(result)
@@ -205,7 +203,7 @@ def merged(arm: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
         result["model"]["memory"] = after | kept
     model: dict[str, Any] = result.get("model", {})
     if model.get("update") in (None, NONE) and "update_after" in model:
-        model["update_after"] = "stage"  # which reads as nothing said, also over a base that says another place
+        model["update_after"] = "stage"  # which means the default, even over a base with another place
     return result
 
 
@@ -217,7 +215,7 @@ def _memory(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def described(parameter: Parameter) -> str:
-    """Return a parameter in words: name, range, and what it depends on."""
+    """Return a description of a parameter: name, range, and its condition."""
     dimension = parameter.dimension
     if isinstance(dimension, Categorical):
         values = "one of " + ", ".join(map(str, dimension.choices))

@@ -1,4 +1,4 @@
-"""What became of the configurations that were tried."""
+"""The trials of a search and their outcomes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 State = Literal["complete", "pruned", "failed", "unbuildable"]
-"""complete: every run reached its own end; pruned: stopped at a rung, so that its accuracy is censored; failed: a run
-of it failed; unbuildable: there is no such network, or a control of the arm could not follow it."""
+"""complete: every run reached its own end; pruned: stopped at a rung, so that its accuracy is censored; failed: one of
+its runs failed; unbuildable: there is no such network, or a control of the arm could not follow it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a configuration.
+    """The outcome of a configuration.
 
     Attributes
     ----------
     state : see `State`.
     value : mean validation accuracy of the runs' selected epochs, a fraction; None unless complete.
     reason : why there is no value.
-    rungs : epochs after which each rung ended that it was in, and its mean validation accuracy after as many.
-    epochs, seconds : trained in all of its runs; wall time over the runs.
+    rungs : epochs after which each of its rungs ended, and its mean validation accuracy after these epochs.
+    epochs, seconds : total epochs trained and total wall time of its runs.
     """
 
     state: State
@@ -41,11 +41,11 @@ class Trial:
     arm : the arm that is searched.
     number : from 0, within the arm.
     drawn : what the search chose, by the parameters' names.
-    document : what it says of the arm: keys model, data and training.
-    identity : text that is equal for equal configurations; empty where it cannot be built.
+    document : its part of the arm's document: keys model, data and training.
+    identity : text that is equal for equal configurations; empty if it cannot be built.
     run_ids : its runs in the screening, seed by seed.
-    repeats : name of the earlier trial that has the same configuration, and whose outcome this one has; or empty.
-    outcome : what came of it.
+    repeats : name of the earlier trial with the same configuration, whose outcome this one has; or empty. outcome : its
+    outcome.
     """
 
     arm: str
@@ -64,7 +64,7 @@ class Trial:
 
     @property
     def value(self) -> float | None:
-        """Mean validation accuracy over its seeds; None where it has none that can be compared."""
+        """Mean validation accuracy over its seeds; None if it has none that can be compared."""
         return self.outcome.value
 
     @property
@@ -74,7 +74,10 @@ class Trial:
 
     @property
     def buildable(self) -> bool:
-        """Whether such a network exists; what cannot be built is passed over and does not count as a trial."""
+        """Whether such a network exists.
+
+        A configuration that cannot be built is skipped and does not count as a trial.
+        """
         return self.outcome.state != "unbuildable"
 
     @property
@@ -84,5 +87,5 @@ class Trial:
 
 
 def trial_name(arm: str, number: int) -> str:
-    """Return the name of a trial: that of its arm, and its number."""
+    """Return the name of a trial: its arm's name and its number."""
     return f"{arm}_{number:04d}"

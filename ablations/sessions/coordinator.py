@@ -1,4 +1,7 @@
-"""The coordinator of a session: what the end of an attempt means for the store, for the runs left, and who is told."""
+"""The coordinator of a session.
+
+It decides what the end of an attempt means for the store and the remaining runs, and informs the subscribers.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +36,13 @@ from aimlib.errors import StoreError, counted
 from aimlib.records import SETTLED
 
 _POLL_INTERVAL_S = 2.0
-"""Time between two checks of runs that another process computes."""
+"""Seconds between two checks of runs that another process computes."""
 _ROOM_INTERVAL_S = 5.0
-"""Time between two checks of how full the storage is."""
+"""Seconds between two checks of the free space on the storage."""
 _LOW_BYTES, _LOW_SHARE = 2**30, 0.05
-"""No run is begun while less than the smaller of both is free."""
+"""No run starts while less than the smaller of the two is free."""
 _SHOWN_LINES = 6
-"""So many lines of a traceback's end are shown."""
+"""Number of lines that are shown from the end of a traceback."""
 _UNSHARED = (
     "the worker does not see the study's directory {directory}: put it on storage that all nodes share and give that "
     "with --out"
@@ -47,19 +50,19 @@ _UNSHARED = (
 
 
 class Coordinator:
-    """Handles the events of the executor: settles runs, has them retried or gives them up, and publishes what it did.
+    """Handles the events of the executor: settles runs, retries them or gives them up, and publishes what it did.
 
     Parameters
     ----------
     tasks : those of the session, by run id.
     session : its id, under which workers are asked to stop.
-    subscribers : are told every event of a run, and every notice.
+    subscribers : receive every event of a run, and every notice.
 
     Attributes
     ----------
     failed : ids of the runs that failed in this session, each with its reason.
-    withheld : ids of runs that are not begun because their arm fails with the same error every time.
-    paused : ids of runs that wait at the epoch they were to go to, each with its last validation accuracy.
+    withheld : ids of runs that are not started because their arm fails with the same error every time.
+    paused : ids of runs that wait at the requested epoch, each with its last validation accuracy.
     """
 
     def __init__(
@@ -104,7 +107,7 @@ class Coordinator:
             subscriber.handle(event)
 
     def _notice(self, text: str, run_id: str = "") -> None:
-        """Publish a sentence; what a run says, once for all runs of its arm."""
+        """Publish a message; a message from a run only once for all runs of its arm."""
         if not run_id:
             self._publish(Notice(text))
             return
@@ -121,22 +124,22 @@ class Coordinator:
             self._held.add(run_id)
         if ending.end == "paused":
             self.paused[run_id] = ending.accuracy
-            if self._tasks[run_id].until is None:  # not of this session's own accord
-                self._stop.request("asked to stop from elsewhere")
+            if self._tasks[run_id].until is None:  # the request did not come from this session
+                self._stop.request("another process requested a stop")
         shares = dict(self._scheduler.shares)
         self._follow(run_id, self._scheduler.ended(run_id, ending), ending.traceback)
         if ending.end == "out_of_memory":
             self._remember_share(self._tasks[run_id], shares)
 
     def _remember_share(self, task: Task, before: Mapping[str, float]) -> None:
-        """Keep for the next session with how much of a GPU the arm goes on, if that is more than before."""
+        """Store for the next session the share of a GPU with which the arm continues, if it is larger than before."""
         enough, too_little = self._scheduler.shares.get(task.arm, 0.0), before.get(task.arm, 0.0)
         if enough > too_little:
-            with contextlib.suppress(StoreError):  # it is a hint
+            with contextlib.suppress(StoreError):  # it is only a hint
                 remember(self._store, task, max(task.gpus, too_little), enough)
 
     def _follow(self, run_id: str, decision: Decision, traceback: str = "") -> None:
-        """Publish what was decided about a run."""
+        """Publish the decision about a run."""
         for text in decision.notes:
             self._publish(Notice(text))
         if isinstance(decision, Retry):
@@ -158,7 +161,7 @@ class Coordinator:
             self._say(f"    {line}")
 
     def _withhold(self, run_ids: Sequence[str], reason: str) -> None:
-        """Take note of runs that are not begun any more, because their arm fails with the same error every time."""
+        """Record of runs that are not begun any more, because their arm fails with the same error every time."""
         for run_id in run_ids:
             self.withheld[run_id] = reason
             self._publish(RunEnded(run_id, "stopped"))
@@ -170,14 +173,14 @@ class Coordinator:
         self._console.print(text, style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def _sees(self, run_id: str) -> bool:
-        """Tell whether the row that a worker wrote is here; storage that does not answer is no reason to doubt it."""
+        """Return whether the row that a worker wrote has arrived; unavailable storage is no reason to doubt it."""
         try:
             return self._store.is_settled(run_id)
         except StoreError:
             return True
 
     def _record(self, run_id: str, reason: str) -> None:
-        """Write the row of a failure, now or when the storage takes it again."""
+        """Write the row of a failure, now or as soon as the storage accepts it."""
         try:
             self._store.record_failure(failed_record(self._tasks[run_id], reason))
             self._unrecorded.pop(run_id, None)
@@ -187,7 +190,7 @@ class Coordinator:
             self._unrecorded[run_id] = reason
 
     def _tick(self) -> None:
-        """Pass on that the session is to end, and look after the storage."""
+        """Pass on that the session must end, and check the storage."""
         if self._stop.requested:
             self._scheduler.halt()
             if not self._stop_passed_on:
@@ -199,7 +202,7 @@ class Coordinator:
                 self._record(run_id, reason)
 
     def _pass_on_stop(self) -> None:
-        """Ask the workers to stop, through the storage; where that fails, again at the next tick."""
+        """Ask the workers to stop, through the storage; if that fails, again at the next tick."""
         with contextlib.suppress(StoreError):
             self._store.request_stop(self._session, self._time_left())
             self._stop_passed_on = True
@@ -207,7 +210,7 @@ class Coordinator:
             self._publish(Notice(f"{self._stop.reason}: ending the session once every run has saved its state{advice}"))
 
     def _time_left(self) -> float | None:
-        """Return the seconds that runs have to save their state; None where nobody ends them."""
+        """Return the seconds that runs have to save their state; None without a limit."""
         if not self._stop.urgent:
             return None
         grace = min((task.grace_seconds for task in self._tasks.values()), default=0.0)
@@ -226,25 +229,25 @@ class Coordinator:
             self._hold_back_below(free)
 
     def _hold_back_below(self, free: int) -> None:
-        """Begin no run while less than a little is free."""
+        """Start no run while the storage is nearly full."""
         where = self._store.location
         enough = min(_LOW_BYTES, _LOW_SHARE * shutil.disk_usage(Path(where)).total)
         if free < enough and not self._is_low:
             self._scheduler.hold_back()
             text = (
-                f"{where}: only {free / 2**20:.0f} MiB are free, fewer than {enough / 2**20:.0f}: no run is begun "
-                f"until there is room; make some, and the session goes on by itself"
+                f"{where}: only {free / 2**20:.0f} MiB are free, fewer than {enough / 2**20:.0f}: no run starts "
+                f"until there is more; free some space, and the session continues by itself"
             )
             self._publish(Notice(text))
         elif free >= enough and self._is_low:
             self._scheduler.go_on()
-            self._publish(Notice(f"{where}: {free / 2**20:.0f} MiB are free again: going on"))
+            self._publish(Notice(f"{where}: {free / 2**20:.0f} MiB are free again: continuing"))
         self._is_low = free < enough
 
     def released(self) -> list[Task]:
-        """Wait for runs that other processes compute; return the tasks of those that were let go without a result.
+        """Wait for runs that other processes compute; return the tasks of those that were released without a result.
 
-        Empty once all of them are settled, or the session is to end.
+        Empty once all of them are settled, or the session must end.
         """
         waiting, self._held = self._held, set()
         if waiting:

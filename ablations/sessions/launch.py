@@ -1,4 +1,4 @@
-"""Running a study: what is settled stays, what is missing is computed, and what was begun goes on."""
+"""Running a study: settled runs stay, missing runs are computed, and started runs continue."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run(
     track: Collection[str] = (),
     console: Console | None = None,
 ) -> Session:
-    """Compute what is missing of a study.
+    """Compute the missing runs of a study.
 
     Ctrl-C or SIGTERM ends the session after every run has saved its state; a second one ends it at once, with
     KeyboardInterrupt.
@@ -66,17 +66,17 @@ def run(
     address : of a Ray cluster; None starts Ray on this machine.
     executor : ``inline`` computes in this process, one run after the other.
     until : number of epochs after which a run pauses, by run id; such runs are in `Session.paused`.
-    prune : ids of paused runs that are settled as they are, with the status ``pruned``, instead of going on.
+    prune : ids of paused runs that are settled as they are, with the status ``pruned``, instead of being continued.
     until_verdict : after every look add the seeds of the next one, until nothing is open; see `sequential_looks`.
-    track : trackers that every run is written to as well: tensorboard, mlflow, wandb.
+    track : trackers that every run is also written to: tensorboard, mlflow, wandb.
     console : where progress is shown; None is silent.
 
     Raises
     ------
-    UsageError: the study, its data or its directory cannot be used; nothing has been computed then.
+    UsageError: the study, its data or its directory cannot be used; nothing has been computed.
     """
     if address is not None and executor == "inline":
-        raise UsageError("--address is of a Ray cluster; it goes with --executor ray")
+        raise UsageError("--address names a Ray cluster; it needs --executor ray")
     for name in track:
         refuse_unusable(name)
     console = console or Console(quiet=True)
@@ -101,7 +101,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Options:
-    """What `run` was asked for, beside the study."""
+    """The options of `run` besides the study."""
 
     directory: Place
     address: str | None
@@ -114,7 +114,7 @@ class _Options:
 
 
 def _session(file: StudyFile, options: _Options) -> Session:
-    """Compute what is missing of a study."""
+    """Compute the missing runs of a study."""
     session, console = uuid.uuid4().hex[:12], options.console
     with ExitStack() as stack:
         plan, executor = _planned(file, options, stack)
@@ -132,7 +132,7 @@ def _session(file: StudyFile, options: _Options) -> Session:
             analysis_plan = prepare(plan, store)
         if waiting:
             plan, waiting = _assigned(plan, waiting, executor, store, console)
-        # Only now, when nothing speaks against running it, does the study take the place of an earlier version.
+        # Only now, when nothing prevents it from running, does the study replace an earlier version.
         register(plan, store, settled, console, analysis_plan)
         _prune(todo, options.prune, settled, store)
         coordinator = _compute(plan, store, waiting, executor, session, options)
@@ -145,7 +145,7 @@ def _session(file: StudyFile, options: _Options) -> Session:
 
 
 def _planned(file: StudyFile, options: _Options, stack: ExitStack) -> tuple[Plan, Executor]:
-    """Return the plan, and the executor, which has begun to start where runs are sure to be missing."""
+    """Return the plan, and the executor, which is already starting if runs are sure to be missing."""
     with options.console.status("checking the study, its networks and its data"):
         arms = planning.arms_of(file)
         given = [arm.resources for arm in arms]
@@ -153,14 +153,14 @@ def _planned(file: StudyFile, options: _Options, stack: ExitStack) -> tuple[Plan
         if options.executor == "ray":
             executor = stack.enter_context(RayExecutor(given, options.address))
         if _is_unfinished(options.directory, len(arms) * len(file.spec.seeds)):
-            executor.begin()  # to start, which takes time, while the rest is found out
+            executor.begin()  # starts in the background, because that takes time
         return planning.plan(file, arms), executor
 
 
 def _assigned(
     plan: Plan, waiting: list[Task], executor: Executor, store: ResultStore, console: Console
 ) -> tuple[Plan, list[Task]]:
-    """Return plan and tasks with the GPUs that they ask for, once the executor is there and can compute them."""
+    """Return plan and tasks with the GPUs that they request, once the executor is available and can compute them."""
     with console.status("starting Ray" if isinstance(executor, RayExecutor) else ""):
         executor.check()
     if not isinstance(executor, RayExecutor):
@@ -194,12 +194,12 @@ def _result(
 
 
 def _is_unfinished(directory: Place, planned: int) -> bool:
-    """Tell whether a study is sure to have runs without a result; creates nothing."""
+    """Return whether a study surely has runs without a result; creates nothing."""
     return not (directory / STUDY_FILE).exists() or len(ResultStore(directory).settled()) < planned
 
 
 def _paused_before(missing: Mapping[str, Task], store: ResultStore) -> dict[str, float | None]:
-    """Return the runs that are at the epoch they are to go to already."""
+    """Return the runs that have already reached the requested epoch."""
     found = {}
     for run_id, task in missing.items():
         if task.until is not None:

@@ -1,4 +1,4 @@
-"""What is written of a study before its first run: its plan, the frozen analysis plan, its models and images."""
+"""What is written about a study before its first run: its plan, the frozen analysis plan, its models and images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aimlib.records import ANALYSIS_PLAN
 
 
 def refuse_another_study(store: ResultStore, name: str) -> None:
-    """Refuse a directory that holds the results of a study of another name.
+    """Refuse a directory that contains the results of a study with another name.
 
     Raises
     ------
@@ -28,14 +28,14 @@ def refuse_another_study(store: ResultStore, name: str) -> None:
 
 
 def prepare(plan: Plan, store: ResultStore) -> dict[str, Any] | None:
-    """Return the analysis plan for `register` to freeze, None where one is frozen; takes a second, writes nothing."""
+    """Return the analysis plan for `register` to freeze, None if one is frozen; takes a second, writes nothing."""
     return None if store.has_analysis_plan() else planning.analysis_plan(planning.document(plan))
 
 
 def register(
     plan: Plan, store: ResultStore, settled: set[str], console: Console, analysis_plan: dict[str, Any] | None
 ) -> None:
-    """Write everything but results, and say what of the results that are there is of use.
+    """Write everything but results, and report which existing results are used.
 
     Parameters
     ----------
@@ -55,13 +55,13 @@ def register(
     planned = {run.run_id for run in plan.runs}
     kept = len(settled & planned)
     if kept:
-        console.print(f"{kept} of {len(planned)} runs are settled already and are not repeated.")
+        console.print(f"{kept} of {len(planned)} runs are already settled and are not repeated.")
     for line in stale(settled - planned, before, document):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def stale(left: set[str], before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Iterable[str]:
-    """Say which settled runs are no longer part of the study, and why.
+    """Yield a message about settled runs that are no longer part of the study, with the reason.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What came of a session."""
+"""The result of a session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aimlib.paths import Place
 
 @dataclass(frozen=True)
 class Session:
-    """What came of one call of `run`.
+    """The result of one call of `run`.
 
     Attributes
     ----------
@@ -18,11 +18,10 @@ class Session:
     planned, settled_before, computed : numbers of runs.
     failed : ids of runs that failed in this session, each with its reason.
     open : ids of runs that are not settled and have neither failed nor paused: the session was interrupted, or no more
-        of their arm was begun.
-    paused : ids of runs that wait at the epoch they were to go to, each with its last validation accuracy.
-    withheld : ids of runs that were not begun because their arm fails with the same error every time.
-    interrupted : what ended the session before its time; empty where nothing did.
-    code : exit code of the command line where it was interrupted.
+    runs of their arm were started.
+    paused : ids of runs that wait at the requested epoch, each with its last validation accuracy.
+    withheld : ids of runs that were not started because their arm fails with the same error every time. interrupted :
+    what ended the session early; empty if nothing did. code : exit code of the command line if it was interrupted.
     """
 
     directory: Place
@@ -38,10 +37,10 @@ class Session:
 
     @property
     def cut_off(self) -> bool:
-        """Whether the session ended before its time, or runs are left that it would have begun."""
+        """Whether the session ended early, or has left runs that it would have started."""
         return bool(self.interrupted) or not self.withheld.keys() >= set(self.open)
 
     @property
     def given_up(self) -> dict[str, str]:
-        """Ids of the runs that have no result and will get none by going on, each with its reason."""
+        """Ids of the runs that have no result and would get none by continuing, each with its reason."""
         return {**self.failed, **self.withheld}

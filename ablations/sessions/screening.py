@@ -1,8 +1,8 @@
 """Screening: a search over the options of arms, then confirmation of the best on fresh seeds.
 
-The screening and the confirmation are studies of their own, below the study directory. So what has been trained is
-never trained again: an interrupted search asks the same questions again, finds the answers in its journal and its
-store, and goes on. Trials are judged by validation accuracy; test images have no part in what is chosen.
+The screening and the confirmation are studies of their own, below the study directory. Nothing is trained twice: an
+interrupted search proposes the same trials again, finds their results in its journal and its store, and continues.
+Trials are judged by validation accuracy; test images have no influence on the choice.
 """
 
 from __future__ import annotations
@@ -34,29 +34,28 @@ from aimlib.paths import make_folder, place
 
 SCREENING, CONFIRMATION = "screening", "confirmation"
 _OF_CONFIRMATION = frozenset({"until_verdict"})
-"""Options of the launcher that mean nothing to a screening, which has no verdict."""
+"""Options of the launcher that do not apply to a screening, which has no verdict."""
 
 
 class Runner(Protocol):
     """Runs a study file into a directory, as `ablations.sessions.launch.run` does."""
 
     def __call__(self, study: Path, out: Path, /, **options: Any) -> Session:
-        """Run.
+        """Run a study.
 
-        `until` and `prune` are given only where trials are stopped early: numbers of epochs by run id after which
-        runs pause, and ids of paused runs that are settled as they are.
+        `until` and `prune` are given only if trials are stopped early: numbers of epochs by run id after which runs
+        pause, and ids of paused runs that are settled as they are.
         """
 
 
 @dataclass(frozen=True)
 class Screening:
-    """What came of a screening.
+    """The result of a screening.
 
     Attributes
     ----------
-    trials : all that were tried and told, arm by arm in order.
-    session : the session that confirmed the best; where the screening was interrupted, that one.
-    confirmed : whether it came to that.
+    trials : all that were tried and reported, arm by arm in order. session : the session that confirmed the best; or
+    that of the screening, if it was interrupted. confirmed : whether the best were confirmed.
     """
 
     trials: tuple[Trial, ...]
@@ -72,12 +71,12 @@ def run(
     console: Console | None = None,
     **options: Any,
 ) -> Screening:
-    """Read a study with a search, screen, and confirm what was found on the study's own seeds.
+    """Read a study with a search, screen, and confirm the best on the study's own seeds.
 
     Parameters
     ----------
-    study, out, overrides, console, options : as in `ablations.sessions.launch.run`; those that are about a
-        verdict are given to the confirmation alone.
+    study, out, overrides, console, options : as in `ablations.sessions.launch.run`; those about a verdict apply to the
+    confirmation alone.
 
     Raises
     ------
@@ -86,8 +85,8 @@ def run(
     file = read_study(study, overrides)
     directory = place(out if out is not None else Path("results") / file.spec.name)
     if not isinstance(directory, Path):
-        raise UsageError(f"--out {out}: a search keeps its records in a directory; give one of shared storage")
-    if not (directory / SCREENING / ROUNDS_FOLDER).exists():  # a resumption builds no corner again
+        raise UsageError(f"--out {out}: a search keeps its records in a directory; give one on shared storage")
+    if not (directory / SCREENING / ROUNDS_FOLDER).exists():  # a resumed search builds no corner again
         check(file)
     budgets_of(file)
     common = {key: value for key, value in options.items() if key not in _OF_CONFIRMATION}
@@ -113,8 +112,8 @@ def screen(
 
     Parameters
     ----------
-    directory : of the whole; `screening` and `confirmation` are made in it.
-    run, confirm : run the screening and the confirmation; None is the same for both.
+    directory : study directory, in which `screening` and `confirmation` are created. run, confirm : run the screening
+    and the confirmation; None: the same for both.
     """
     searching = _Search(study, directory / SCREENING, run, console or Console(quiet=True))
     interrupted = searching.run()
@@ -128,7 +127,7 @@ def screen(
 
 
 class _Search:
-    """The searches of all arms, batch by batch side by side, so that runs of all arms are computed at once."""
+    """The searches of all arms, batch by batch in parallel, so that runs of all arms are computed together."""
 
     def __init__(self, study: StudyFile, directory: Path, run: Runner, console: Console) -> None:
         self.study, self.spec, self.directory = study, spec_of(study), directory
@@ -146,7 +145,7 @@ class _Search:
         return tuple(trial for each in self._searches.values() for trial in each.trials)
 
     def run(self) -> Session | None:
-        """Search to the end; return the session in which it was interrupted, or None."""
+        """Complete the search; return the session in which it was interrupted, or None."""
         self._watch()
         while batches := [batch for each in self._searches.values() if (batch := each.ask()) is not None]:
             waiting = [batch for batch in batches if batch.recorded is None]
@@ -164,7 +163,7 @@ class _Search:
         return None
 
     def _answer(self, batches: list[Batch]) -> Session | None:
-        """Compute batches and record what became of them; return the session where it was interrupted."""
+        """Compute batches and record their outcomes; return the session if it was interrupted."""
         brackets = Brackets(self.spec, batches)
         for number in range(brackets.rungs):
             interrupted = self._rung(brackets, number)
@@ -181,10 +180,11 @@ class _Search:
         return None
 
     def _rung(self, brackets: Brackets, number: int) -> Session | None:
-        """Bring all trials to a rung, unless the journal says what it decided, and stop those that do not go on."""
+        """Bring all trials to a rung, unless the journal has its decision, and stop those that end there."""
         missing = [b for b in brackets.batches if self._journal.rung(b.arm, b.number, number) is None]
         if any(brackets.going(batch.arm) for batch in missing):
-            # Paused runs of batches whose rung is recorded are named as well, or they would go on to their end.
+            # Paused runs of batches whose rung is recorded are listed as well; otherwise they would continue to their
+            # end.
             session = self._session(brackets, brackets.until(number))
             if session.cut_off:
                 return session
@@ -202,7 +202,7 @@ class _Search:
         return None
 
     def _session(self, brackets: Brackets, until: Mapping[str, int]) -> Session:
-        """Compute what the study of all trials so far lacks."""
+        """Compute the missing runs of the study of all trials so far."""
         told = [trial for trial in self.trials if trial.outcome.state in ("complete", "pruned") and not trial.repeats]
         arms = {trial.name: trial.document for trial in (*told, *brackets.planned)}
         path = _write(self.directory, screening_document(self.study, self.spec, arms))
@@ -224,24 +224,26 @@ class _Search:
             told = [replace(trial, outcome=outcomes.get(trial.name, trial.outcome)) for trial in batch.trials]
             self._journal.write_round(batch.arm, batch.number, told)
         for trial in fresh:
-            if outcomes[trial.name].state == "failed":  # its other seeds may have paused; nothing will go on from them
+            if (
+                outcomes[trial.name].state == "failed"
+            ):  # its other seeds may have paused; nothing will continue from them
                 for run_id in trial.run_ids:
                     self._store.discard_checkpoint(run_id)
 
     def _refuse_nothing_but_failures(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Stop a search in which nothing works, so that a repaired machine can try the same trials again."""
+        """Stop a search in which every trial fails, so that a repaired machine can try the same trials again."""
         if not outcomes or any(outcome.state != "failed" for outcome in outcomes.values()):
             return
         if len(outcomes) > 1 or not any(trial.value is not None for trial in self.trials):
             name, first = next(iter(outcomes.items()))
             raise UsageError(
                 f"{self.directory}: every trial of a batch failed, {name}: {first.reason}; nothing of it is recorded: "
-                f"see `ablate results {self.directory} --where status=failed --columns arm,seed,reason`, put it right "
-                f"and run the study again"
+                f"see `ablate results {self.directory} --where status=failed --columns arm,seed,reason`, fix the "
+                f"cause, and run the study again"
             )
 
     def _recorded(self, batch: Batch) -> Mapping[int, Outcome]:
-        """Return what was recorded of a batch; of two processes that search at once the first decides."""
+        """Return the record of a batch; of two processes that search at the same time the first one decides."""
         if batch.recorded is not None:
             return batch.recorded
         told = self._journal.round(batch.arm, batch.number)
@@ -266,7 +268,7 @@ class _Search:
 
 
 def _write(folder: Path, document: Mapping[str, Any]) -> Path:
-    """Write a study file; JSON is YAML."""
+    """Write a study file; JSON is valid YAML."""
     make_folder(folder)
     path = folder / "study.yaml"
     content = {key: value for key, value in document.items() if value is not None}

@@ -1,6 +1,8 @@
-"""Running a study until its verdict: after every planned look the analysis is asked, and seeds are added if it is open.
+"""Running a study until its verdict.
 
-Nothing is looked at between the looks, so the error of all of them together stays what the plan says.
+After every planned look the result is analysed, and seeds are added if the verdict is open.
+
+No results are analysed between looks, so the error of all looks together stays as planned.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from analysis.findings.study import Findings
 
 RunSeeds = Callable[[Sequence[int]], Session]
-"""Computes what is missing of the study with these seeds."""
+"""Computes the missing runs of the study with these seeds."""
 
 
 def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, console: Console) -> Session:
@@ -28,13 +30,13 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
 
     Parameters
     ----------
-    planned : seeds that the study directory has already; a study that was extended goes on from there.
+    planned : seeds that the study directory already has; an extended study continues from there.
     run : computes a study with the given seeds.
 
     Returns
     -------
-    The last session; `computed` counts the runs of all, `settled_before` those before the first. It ends early where
-    runs failed, were stopped or interrupted: a look that lacks a pair has no verdict.
+    The last session; `computed` counts the runs of all, `settled_before` those before the first. It ends early if runs
+    failed, were stopped or interrupted: a look that lacks a pair has no verdict.
     """
     numbers = Looks(study.spec.looks, further_block=study.spec.further_block).numbers
     seeds = list(study.spec.seeds)
@@ -54,7 +56,7 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
         open_still = findings.unsettled
         _say(f"look after {len(seeds)} pairs: {text}", console)
         if not open_still:
-            _say("nothing is open that further pairs could settle", console)
+            _say("no question is open that further pairs could settle", console)
             return session
         if following is None:
             _say(f"open: {', '.join(open_still)}; no look is left", console)
@@ -64,7 +66,7 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
 
 
 def extended(seeds: Sequence[int], number: int) -> list[int]:
-    """Return so many seeds: those given, then the integers after the largest, as the frozen plan says."""
+    """Return this many seeds: those given, then the integers after the largest, as in the frozen plan."""
     after = max(seeds) + 1
     return [*seeds, *range(after, after + max(0, number - len(seeds)))]
 

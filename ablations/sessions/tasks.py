@@ -48,7 +48,7 @@ def tasks(
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Return the run with the places of its data as absolute paths: a worker may stand in another folder."""
+    """Return the run with absolute paths to its data: a worker may have another working directory."""
     fields = type(config.data).model_fields
     given = {name: getattr(config.data, name) for name, field in fields.items() if is_local(field)}
     places = {name: str(Path(place).expanduser().absolute()) for name, place in given.items() if place is not None}

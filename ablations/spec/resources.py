@@ -98,7 +98,7 @@ class ArmResources(Frozen):
 
 
 def idle_gpus(resources: Resources) -> str | None:
-    """Return what to say of GPUs that a run is given and does not use; None where it uses what it is given."""
+    """Return what to say of GPUs that a run is given and does not use; None if it uses what it is given."""
     idle = int(resources.gpus) - 1
     if idle < 1:
         return None

@@ -306,7 +306,7 @@ def _override(document: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _takes(layer: Any, path: list[str]) -> bool:
-    """Tell whether a base or an arm says something at `path`, or has the component that it is an option of."""
+    """Return whether a base or an arm says something at `path`, or has the component that it is an option of."""
     if yaml_documents.has(layer, path):
         return True
     component = layer

@@ -156,12 +156,12 @@ def _named(value: Any) -> Any:
 
 
 def is_option(path: list[str]) -> bool:
-    """Tell whether a key path is of an option of a component, e.g. ``model.memory.channels``."""
+    """Return whether a key path is of an option of a component, e.g. ``model.memory.channels``."""
     return len(path) > 1 and path[-2] in _COMPONENTS
 
 
 def has(document: Any, path: Iterable[str]) -> bool:
-    """Tell whether `document` holds something at `path`."""
+    """Return whether `document` holds something at `path`."""
     for key in path:
         if not isinstance(document, dict) or key not in document:
             return False

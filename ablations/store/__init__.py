@@ -1,4 +1,7 @@
-"""The result store: the truth of a study. What executes the runs may crash and forget; this must not."""
+"""The result store, the authoritative record of a study.
+
+Executors may crash and lose their state; the store must not.
+"""
 
 from ablations.store.leases import Terms
 from ablations.store.result_store import ResultStore, read_mark

@@ -1,8 +1,8 @@
 """A study's folder in object storage. See `ablations.store.folder.Folder`.
 
 The layout is that of a directory, so a copy made with any tool can be read as one. A put is atomic and, with
-``If-None-Match: *``, exclusive; what was put is seen by every later request (AWS S3, MinIO and SeaweedFS promise that).
-``leases/<name>`` are what ``locks`` are in a directory.
+``If-None-Match: *``, exclusive, and every later request sees it (AWS S3, MinIO and SeaweedFS guarantee that).
+``leases/<name>`` corresponds to ``locks`` in a directory.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ class ObjectFolder:
 
     Parameters
     ----------
-    root : where it is.
-    terms : of the leases.
+    root : its location. terms : of the leases.
     """
 
     def __init__(self, root: ObjectPath, terms: Terms) -> None:
@@ -45,10 +44,10 @@ class ObjectFolder:
         self._checkpoints = RemoteCheckpoints(root)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (ObjectFolder, (self.root, self._terms))  # what was seen was seen on a clock of this machine
+        return (ObjectFolder, (self.root, self._terms))  # observation times refer to a clock of this machine
 
     def prepare(self) -> None:
-        """Refuse a server that ignores the conditions of a put: there, results would be overwritten."""
+        """Refuse a server that ignores the conditions of a put, because results would be overwritten there."""
         probe = self.root / f"probe-{uuid.uuid4().hex}"
         try:
             first = object_store.put(probe, b"1", create=True)
@@ -64,7 +63,7 @@ class ObjectFolder:
             )
 
     def create_first(self, names: Iterable[str], write: Write) -> str | None:
-        """Put an object where none is."""
+        """Put an object if none exists."""
         content = self._content(write)
         return next((name for name in names if object_store.put(self.root / name, content, create=True)), None)
 
@@ -78,7 +77,7 @@ class ObjectFolder:
         return object_store.put(self.root / name, self._content(write), create=True) is not None and kept() is not False
 
     def settling_ended(self) -> bool:
-        """Nothing has to be waited for: `settle` checks again afterwards."""
+        """There is nothing to wait for: `settle` checks again afterwards."""
         return True
 
     def replace(self, name: str, write: Write) -> None:
@@ -93,11 +92,11 @@ class ObjectFolder:
             return None
 
     def exists(self, name: str) -> bool:
-        """Ask for an object's head."""
+        """Request an object's head."""
         return object_store.head(self.root / name) is not None
 
     def names(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
-        """Return the matching names in a folder; one request for a thousand."""
+        """Return the matching names in a folder, with one request per thousand."""
         return [entry.name for entry in object_store.listing(self.root / folder) if pattern.fullmatch(entry.name)]
 
     def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
@@ -111,7 +110,7 @@ class ObjectFolder:
         object_store.delete(self.root / name)
 
     def clean(self, settled: set[str]) -> list[Place]:
-        """Remove old leases of settled runs; a put that was killed leaves nothing that is seen."""
+        """Remove old leases of settled runs; a killed put leaves nothing visible."""
         self._checkpoints.clean()
         for run_id, age in self.ages(LEASES, _LEASE).items():
             if age > _FORGOTTEN_AFTER and run_id in settled:
@@ -127,11 +126,11 @@ class ObjectFolder:
         return self._leases.acquire(name, self.root / LEASES / name)
 
     def holder(self, name: str) -> str | None:
-        """Return what the holder signed."""
+        """Return the text that the holder wrote."""
         return self._leases.holder(self.root / LEASES / name)
 
     def checkpoint_directory(self, run_id: str) -> Path:
-        """Return a directory of this machine into which what was kept has been fetched."""
+        """Return a local directory into which the stored checkpoint has been fetched."""
         return self._checkpoints.directory(run_id)
 
     def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:
@@ -139,15 +138,15 @@ class ObjectFolder:
         self._checkpoints.keep(run_id, lock)
 
     def save_slots(self) -> Path:
-        """Return a folder of this machine: what limits puts is its own way to the storage."""
+        """Return a local folder: the limit of puts is this machine's connection to the storage."""
         return self._checkpoints.save_slots()
 
     def discard_checkpoint(self, run_id: str) -> None:
-        """Delete the checkpoint here and there."""
+        """Delete the checkpoint locally and in the bucket."""
         self._checkpoints.discard(run_id)
 
     def _content(self, write: Write) -> bytes:
-        """Return what `write` writes, by way of a file in the temporary folder."""
+        """Return the bytes that `write` writes, via a file in the temporary folder."""
         with tempfile.TemporaryDirectory(prefix="aim-ablations-") as folder:
             path = Path(folder) / "content"
             with files.explained(path):

@@ -1,4 +1,4 @@
-"""Checkpoints of runs whose study is in object storage: training writes to this machine, and each is put as a whole."""
+"""Checkpoints of runs whose study is in object storage: training writes locally, and each file is put as a whole."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ATTEMPTS = 5
 class RemoteCheckpoints:
     """One checkpoint file for each run, at ``checkpoints/<run_id>/<name>``, with a copy on this machine.
 
-    Every store has directories of its own, in a folder of the user's in the temporary folder: a process that was
-    thought dead must not share files with its successor. They go when the run is discarded, with the store, or, where
-    the process was killed, with the next store of this study on the machine. A checkpoint replaces the very version
-    that this store fetched or wrote last; where another has written, the lock is confirmed first.
+    Every store has its own directories, in the user's part of the temporary folder, because a process that was presumed
+    dead must not share files with its successor. They are removed when the run is discarded, with the store, or, if the
+    process was killed, by the next store of this study on the machine. A checkpoint replaces exactly the version that
+    this store fetched or wrote last; if another process has written one, the lock is confirmed first.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class RemoteCheckpoints:
         self._tags: dict[str, str | None] = {}
 
     def directory(self, run_id: str) -> Path:
-        """Return the directory of this machine, with the kept checkpoint in it; the same until it is discarded."""
+        """Return the local directory with the stored checkpoint in it; it stays the same until it is discarded."""
         if run_id not in self._directories:
             self.clean()
             path = self._cache() / f"{run_id}.{files.host_name()}.{os.getpid()}.{uuid.uuid4().hex[:12]}"
@@ -67,7 +67,7 @@ class RemoteCheckpoints:
                 (path / entry.name).write_bytes(content)
 
     def keep(self, run_id: str, lock: RunLock | None) -> None:
-        """Put the checkpoint; nothing where there is none yet.
+        """Put the checkpoint; nothing if there is none yet.
 
         Raises
         ------
@@ -92,10 +92,12 @@ class RemoteCheckpoints:
             if tag is not None:
                 self._tags[run_id] = tag
                 return
-            lock.confirm()  # the one who wrote had lost it, or this one has
+            lock.confirm()  # either the writer had lost the lock, or this process has
             there = object_store.head(address)
             self._tags[run_id] = there.tag if there is not None else None
-        raise StoreError(f"{address}: is written by others again and again; end the processes that compute this run")
+        raise StoreError(
+            f"{address}: is repeatedly written by other processes; end the processes that compute this run"
+        )
 
     def discard(self, run_id: str) -> None:
         """Remove the checkpoint and its copy."""
@@ -107,33 +109,33 @@ class RemoteCheckpoints:
             _remove(path, os.getpid())
 
     def save_slots(self) -> Path:
-        """Return a folder beside the copies, for the locks of those of this machine who save at the same time."""
+        """Return a folder beside the copies, for the locks of processes on this machine that save at the same time."""
         copies = self._cache()
         return copies.with_name(f"{copies.name}-saves")
 
     def clean(self) -> None:
-        """Remove the copies of processes of this machine that are gone."""
+        """Remove the copies of processes on this machine that have ended."""
         for name in files.names(self._cache(), re.compile(r"[0-9a-f]{20}\.[\w-]+\.\d+\.[0-9a-f]{12}")):
             _, host, process, _ = name.split(".")
             if host == files.host_name() and not files.is_alive(int(process)):
                 shutil.rmtree(self._cache() / name, ignore_errors=True)
 
     def _cache(self) -> Path:
-        """Return the folder of this study, below one that is this user's alone."""
+        """Return the folder of this study, below one that only this user can access."""
         own = Path(tempfile.gettempdir()) / f"aim-checkpoints-{os.getuid()}"
         with files.explained(own, "created"):
             own.mkdir(mode=0o700, exist_ok=True)
             found = own.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
                 raise StoreError(
-                    f"{own}: is not a directory of yours alone; remove it, or set TMPDIR to another folder"
+                    f"{own}: is not a directory that only you can access; remove it, or set TMPDIR to another folder"
                 )
             (own / self._here).mkdir(mode=0o700, exist_ok=True)
         return own / self._here
 
 
 def _remove(path: Path, process: int) -> None:
-    """Remove a directory, and that of its study where it was the last; nothing in a forked child."""
+    """Remove a directory, and its study's if it was the last one; do nothing in a forked child."""
     if os.getpid() == process:
         shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):

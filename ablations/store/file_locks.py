@@ -1,4 +1,4 @@
-"""Locks that the operating system frees when their holder dies, however it dies.
+"""Locks that the operating system releases when their holder dies, for whatever reason.
 
 They are `flock` locks on files that are never removed: a lock on a removed file would exclude nobody.
 """
@@ -23,12 +23,12 @@ _open: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 class FileLock:
-    """An open lock file. Two of them exclude each other, in two processes as in one.
+    """An open lock file. Two of them exclude each other, within a process and between processes.
 
     Parameters
     ----------
-    path : the lock file; created where missing, never removed, never followed where it is a link: its holder
-        writes into it.
+    path : the lock file; created if missing, never removed, and refused if it is a link, because its holder writes into
+    it.
 
     Raises
     ------
@@ -44,7 +44,7 @@ class FileLock:
         _open.add(self)
 
     def acquire(self, *, shared: bool = False, timeout_s: float = 0.0) -> bool:
-        """Lock, trying for `timeout_s` seconds; return whether it worked."""
+        """Lock, trying for `timeout_s` seconds; return whether it succeeded."""
         deadline = time.monotonic() + timeout_s
         while not self._try(fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if time.monotonic() >= deadline:
@@ -61,33 +61,33 @@ class FileLock:
         return True
 
     def unlock(self) -> None:
-        """Give the lock back; a forked child that still has the file open does not keep it."""
+        """Release the lock, even if a forked child still has the file open."""
         fcntl.flock(self._descriptor(), fcntl.LOCK_UN)
 
     def text(self) -> str:
-        """Return what the last holder wrote."""
+        """Return the text that the last holder wrote."""
         with explained(self.path, "read"):
             return os.pread(self._descriptor(), 1000, 0).decode(errors="replace").strip()
 
     def sign(self, text: str) -> None:
-        """Replace the text, for people who wonder who holds the lock."""
+        """Replace the text, which tells people who holds the lock."""
         with explained(self.path):
             os.ftruncate(self._descriptor(), 0)
             os.pwrite(self._descriptor(), text.encode(), 0)
 
     def holds(self, token: str) -> bool:
-        """Tell whether the file is open, still bears its name, and ends with the token that was signed."""
+        """Return whether the file is open, still has its name, and ends with the written token."""
         if self._handle is None:
             return False
         try:
             mine, named = os.fstat(self._handle), self.path.stat()
             signed = os.pread(self._handle, 1000, 0)
-        except OSError:  # removed; or the server of an NFS mount no longer knows the file
+        except OSError:  # removed, or unknown to the server of an NFS mount
             return False
         return (mine.st_dev, mine.st_ino) == (named.st_dev, named.st_ino) and signed.endswith(token.encode())
 
     def close(self) -> None:
-        """Unlock and close; nothing where it is closed already."""
+        """Unlock and close; nothing if it is closed already."""
         if self._handle is not None:
             self.unlock()
             self.abandon()
@@ -105,7 +105,7 @@ class FileLock:
 
 @contextmanager
 def locked(path: Path, *, shared: bool = False, timeout_s: float = 0.0) -> Iterator[bool]:
-    """Hold the lock `path` for a block; yield whether it was got within `timeout_s` seconds."""
+    """Hold the lock `path` for a block; yield whether it was acquired within `timeout_s` seconds."""
     lock = FileLock(path)
     try:
         yield lock.acquire(shared=shared, timeout_s=timeout_s)
@@ -114,7 +114,7 @@ def locked(path: Path, *, shared: bool = False, timeout_s: float = 0.0) -> Itera
 
 
 def _leave_to_parent() -> None:
-    """In a forked child: close the parent's lock files, or they stay locked when the parent is killed."""
+    """In a forked child: close the parent's lock files, which would otherwise stay locked when the parent is killed."""
     for lock in list(_open):
         lock.abandon()
 

@@ -1,8 +1,7 @@
 """The four primitives the store needs of a file system: exclusive creation, replacement, listing, removal.
 
-Whatever would differ for object storage is here. A file becomes visible under its name complete and on
-disk, or not at all: it is written under a temporary name in the same directory, synchronised, and then
-linked or renamed.
+Whatever would differ for object storage is here. A file becomes visible under its name complete and on disk, or not at
+all: it is written under a temporary name in the same directory, synchronised, and then linked or renamed.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ from aimlib.errors import StoreError
 from aimlib.paths import share
 
 Write = Callable[[Path], object]
-"""Writes a complete file to the path it is given."""
+"""Writes a complete file to the given path."""
 
-_STALE_AFTER = 24 * 3600.0  # seconds; no file takes that long to write
+_STALE_AFTER = 24 * 3600.0  # seconds; writing a file takes less
 _ADVICE = {
     errno.ENOSPC: "free space and run again: settled runs are kept, this one is not written",
     errno.EDQUOT: "free space or raise the quota and run again: settled runs are kept, this one is not",
     errno.EROFS: "choose a directory on a writable file system",
-    errno.EACCES: "give yourself write permission or choose another directory",
-    errno.EPERM: "give yourself write permission, or choose a file system with hard links",
+    errno.EACCES: "get write permission or choose another directory",
+    errno.EPERM: "get write permission, or choose a file system with hard links",
     errno.ENOTSUP: "choose a file system with hard links and file locks",
-    errno.ELOOP: "remove the link: files of the store are never written through one",
+    errno.ELOOP: "remove the link: the store never writes through links",
     errno.ENOLCK: "choose a file system with file locks (NFS: start its lock service)",
 }
 
 
 @contextmanager
 def explained(path: Path, doing: str = "written") -> Iterator[None]:
-    """Turn an OSError about `path` into a StoreError that says what to do."""
+    """Turn an OSError about `path` into a StoreError with a remedy."""
     try:
         yield
     except OSError as error:
@@ -48,13 +47,13 @@ def explained(path: Path, doing: str = "written") -> Iterator[None]:
 
 
 def create(path: Path, write: Write) -> bool:
-    """Create `path` exclusively; return False, and change nothing, where it exists already."""
+    """Create `path` exclusively; return False, and change nothing, if it already exists."""
     with staged(path, write) as temporary:
         return publish(temporary, path)
 
 
 def replace(path: Path, write: Write) -> None:
-    """Create `path` or replace it in one step: readers see the old file or the new one."""
+    """Create `path` or replace it atomically: readers see the old file or the new one."""
     with staged(path, write) as temporary, explained(path):
         temporary.replace(path)
         synchronise(path.parent)
@@ -62,7 +61,7 @@ def replace(path: Path, write: Write) -> None:
 
 @contextmanager
 def staged(path: Path, write: Write) -> Iterator[Path]:
-    """Yield a temporary file beside `path`, complete and on disk; it is gone afterwards, whatever happens.
+    """Yield a temporary file beside `path`, complete and on disk; it is removed afterwards in any case.
 
     Raises
     ------
@@ -81,20 +80,20 @@ def staged(path: Path, write: Write) -> Iterator[Path]:
 
 
 def publish(temporary: Path, path: Path) -> bool:
-    """Give a staged file its name; return False where the name is taken."""
+    """Give a staged file its final name; return False if that name is taken."""
     with explained(path):
         try:
             os.link(temporary, path)
         except FileExistsError:
             if temporary.stat().st_nlink == 1:
                 return False
-            # NFS repeated a request whose answer was lost: the name that exists is this very file.
+            # NFS repeated a request whose answer was lost: the existing name is this file.
         synchronise(path.parent)
     return True
 
 
 def names(directory: Path, pattern: re.Pattern[str]) -> list[str]:
-    """Return the names in `directory` that match as a whole; none where it does not exist."""
+    """Return the names in `directory` that match completely; none if it does not exist."""
     with explained(directory, "listed"):
         try:
             return [name for name in os.listdir(directory) if pattern.fullmatch(name)]  # noqa: PTH208 -- 10,000 paths
@@ -115,22 +114,24 @@ def synchronise(path: Path) -> None:
         os.fsync(handle)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
-            raise  # some network file systems synchronise directories by themselves and refuse the call
+            raise  # some network file systems synchronise directories themselves and refuse the call
     finally:
         os.close(handle)
 
 
 def abandoned(directory: Path) -> list[Path]:
-    """Return temporary files whose writer is dead: a process gone from this machine, or a day old and from another.
+    """Return temporary files whose writer is dead.
 
-    Age is judged by the clock that dates the files, the file server's: this machine's may have jumped.
+    A process of this machine that has ended, or one of another machine if the file is a day old.
+
+    Age is measured by the clock that dates the files, which is the file server's: this machine's may have jumped.
     """
     found: list[Path] = []
     now: float | None = None
     for name in names(directory, re.compile(r"\.[0-9a-f]{32}\.[\w-]+\.\d+\.tmp")):
         path = directory / name
         _, _, host, process, _ = name.split(".")
-        with suppress(FileNotFoundError):  # its writer finished meanwhile
+        with suppress(FileNotFoundError):  # its writer has finished meanwhile
             if host == host_name():
                 stale = not is_alive(int(process))
             else:
@@ -142,7 +143,7 @@ def abandoned(directory: Path) -> list[Path]:
 
 
 def _clock_of(directory: Path) -> float:
-    """Return the time at which a file that is written now is dated."""
+    """Return the time stamp that a file written now receives."""
     with staged(directory / "clock", lambda path: path.write_bytes(b"")) as probe:
         return probe.stat().st_mtime
 
@@ -152,7 +153,7 @@ def _temporary_name() -> str:
 
 
 def check_usable(directory: Path) -> None:
-    """Raise StoreError where files cannot be created and linked: better now than after the first run."""
+    """Raise StoreError if files cannot be created and linked, before the first run rather than after it."""
     with staged(directory / "probe", lambda path: path.write_bytes(b"")) as temporary:
         other = temporary.with_name(_temporary_name())
         publish(temporary, other)
@@ -160,7 +161,7 @@ def check_usable(directory: Path) -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Tell whether a process of this machine is there."""
+    """Return whether a process of this machine is running."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -174,7 +175,7 @@ def is_alive(process: int) -> bool:
 def host_name() -> str:
     """Return a name under which process numbers are unique: host, and a digest of boot and process namespace.
 
-    Two containers or two machines that share a host name, but not their processes, have different names here.
+    Two containers or machines that share a host name, but not their processes, have different names here.
     """
     parts = [socket.gethostname()]
     with suppress(OSError):  # Linux only

@@ -1,4 +1,4 @@
-"""What the store needs of the place where a study is kept: the only thing that differs between kinds of storage."""
+"""What the store needs from the place where a study is stored: the only part that differs between kinds of storage."""
 
 from __future__ import annotations
 
@@ -14,40 +14,47 @@ from aimlib.paths import Place
 
 
 class Folder(Protocol):
-    """A study's folder. Names are relative to it, with ``/``; a file appears under its name complete or not at all."""
+    """A study's folder.
+
+    Names are relative to it, with ``/``; a file appears under its name completely or not at all.
+    """
 
     @property
     def root(self) -> Place:
-        """Where it is."""
+        """Its location."""
 
     def prepare(self) -> None:
-        """Create the folder where it is missing; StoreError where files cannot be created exclusively in it."""
+        """Create the folder if it is missing; StoreError if files cannot be created exclusively in it."""
 
     def create_first(self, names: Iterable[str], write: Write) -> str | None:
-        """Create a file exclusively under the first of the names that is free; return it, or None where none is."""
+        """Create a file exclusively under the first free name; return that name, or None if none is free."""
 
     def settle(self, name: str, write: Write, kept: Callable[[], bool | None]) -> bool:
-        """Create a file exclusively, unless its row is in a segment already; return whether it is the row that counts.
+        """Create a file exclusively, unless its row is already in a segment; return whether it is the row that counts.
 
         Parameters
         ----------
-        kept : tells whether a segment holds the row that `write` writes; None: none holds a row of this run.
+        kept : returns whether a segment contains the row that `write` writes; None: no segment contains a row of this
+        run.
         """
 
     def settling_ended(self) -> bool:
-        """Wait until every `settle` that may not have seen the segments of this moment has ended; False: it has not."""
+        """Wait until every `settle` that may not have seen the present segments has ended.
+
+        Return False if it has not.
+        """
 
     def replace(self, name: str, write: Write) -> None:
-        """Create a file or replace it in one step."""
+        """Create a file or replace it atomically."""
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file; None where it does not exist."""
+        """Return the content of a file; None if it does not exist."""
 
     def exists(self, name: str) -> bool:
-        """Tell whether a file exists; one request."""
+        """Return whether a file exists; one request."""
 
     def names(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
-        """Return the names in a folder that match as a whole; none where it does not exist."""
+        """Return the names in a folder that match completely; none if it does not exist."""
 
     def ages(self, folder: str, pattern: re.Pattern[str]) -> dict[str, float]:
         """Return the same names with the seconds since each was written."""
@@ -56,32 +63,32 @@ class Folder(Protocol):
         """Remove a file if it is there."""
 
     def clean(self, settled: set[str]) -> list[Place]:
-        """Remove what killed writers left, and return it; files of living ones stay."""
+        """Remove files that killed writers left, and return their names; files of running writers stay."""
 
     def room(self) -> int | None:
-        """Return the free bytes; None where the storage knows no limit."""
+        """Return the free bytes; None if the storage has no limit."""
 
     def lock(self, name: str) -> RunLock | None:
         """Lock a name; None while it is locked."""
 
     def holder(self, name: str) -> str | None:
-        """Return who holds the lock of a name, for people; None where nobody does."""
+        """Return a description of the holder of a lock; None if nobody holds it."""
 
     def checkpoint_directory(self, run_id: str) -> Path:
-        """Return the directory of this machine for a run's checkpoint; what was kept of it is in there."""
+        """Return the local directory for a run's checkpoint, with the stored one in it."""
 
     def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:
-        """Keep what is in the checkpoint directory of a run, so that it outlives this machine."""
+        """Store the content of a run's checkpoint directory, so that it outlives this machine."""
 
     def save_slots(self) -> Path:
-        """Return the folder of the locks by which those who save to this storage take turns."""
+        """Return the folder of the locks by which processes that save to this storage take turns."""
 
     def discard_checkpoint(self, run_id: str) -> None:
-        """Remove a run's checkpoint wherever it is."""
+        """Remove a run's checkpoint and all its copies."""
 
 
 def folder_at(root: Place, terms: Terms) -> Folder:
-    """Return the folder of the kind that the place is."""
+    """Return the folder for this kind of place."""
     if isinstance(root, Path):
         from ablations.store.local_folder import LocalFolder  # noqa: PLC0415 -- one of two
 

@@ -1,17 +1,18 @@
-"""Leases: locks of runs in object storage, which knows no locks and frees nothing when a holder dies.
+"""Leases: locks of runs in object storage, which has no locks and releases nothing when a holder dies.
 
 A lease is an object with a token, its holder, its term and a number that grows with every renewal. It is acquired by a
 conditional put (`If-None-Match`), and renewed, taken over and released by replacing exactly the version that was seen
-(`If-Match` on its ETag); so of two who try one succeeds. A daemon thread renews it every third of its term.
+(`If-Match` on its ETag); so exactly one of two competing processes succeeds. A daemon thread renews it every third of
+its term.
 
-When is a lease expired? Never by comparing timestamps of two machines: a wall clock may jump. Whoever wants it watches
-the object, and takes it over when it has not changed for longer than a term on the watcher's own monotonic clock. The
-holder counts its term from before its last renewal that succeeded, on a monotonic clock of its own, so it has given
-up before a watcher takes over. The clock goes on while a machine sleeps (`CLOCK_BOOTTIME`). A process that was stopped
-inside a request is caught where it matters, by the conditional put of what it writes.
+Expiry is never decided by comparing timestamps of two machines, because a wall clock may jump. A process that wants the
+lease watches the object, and takes it over if it has not changed for longer than a term on the process's own monotonic
+clock. The holder counts its term from the start of its last successful renewal, on its own monotonic clock, so it gives
+up before a watcher takes over. The clock continues while a machine sleeps (`CLOCK_BOOTTIME`). A process that was
+stopped inside a request is caught by the conditional put of its result.
 
-The age of the object, by the storage's clock alone, only decides whether watching is worth it: a lease that was written
-within its term is alive, and who asks for it is refused at once.
+The age of the object, by the storage's clock alone, only decides whether watching is worthwhile: a lease that was
+written within its term is alive, and a request for it is refused at once.
 """
 
 from __future__ import annotations
@@ -34,14 +35,15 @@ from aimlib.errors import StoreError
 from aimlib.object_store import Address
 
 _MARGIN = 1.1
-"""Terms that a watcher waits: clocks tick differently, and a holder needs a moment between checking and acting."""
+"""Number of terms that a watcher waits: clocks run at different rates, and a holder needs time between checking and
+acting."""
 
 _LONGEST = 24 * 3600.0
-"""Seconds; the longest term that is read from a lease."""
+"""Longest term in seconds that is accepted from a lease."""
 
 
 def since_boot() -> float:
-    """Return seconds on a clock that never jumps and goes on while the machine sleeps."""
+    """Return seconds on a clock that never jumps and continues while the machine sleeps."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
     return time.clock_gettime(clock) if clock is not None else time.monotonic()
 
@@ -54,7 +56,7 @@ class Terms:
     ----------
     term : seconds without renewal after which a lease of this process may be taken over; it is written into the lease.
     clock : returns seconds; must never jump.
-    sleep : waits for some seconds, while a lease is watched.
+    sleep : waits for the given seconds while a lease is watched.
     """
 
     term: float = 60.0
@@ -67,8 +69,7 @@ class Lease:
 
     Parameters
     ----------
-    tag : ETag of the object as this process wrote it.
-    since : when that was begun, on the clock of `terms`.
+    tag : ETag of the object as this process wrote it. since : start of that request, on the clock of `terms`.
     """
 
     def __init__(self, run_id: str, address: Address, content: dict[str, Any], tag: str, since: float, terms: Terms):
@@ -85,19 +86,19 @@ class Lease:
     def lost(self) -> bool:
         """Whether it was released or taken over, or has not been renewed for a term.
 
-        An overdue lease that nobody took comes back with the next renewal that succeeds.
+        An overdue lease that nobody took is valid again after the next successful renewal.
         """
         overdue = self._terms.clock() - self._renewed >= self._terms.term
         return self._taken or self._ended.is_set() or overdue or os.getpid() != self._process
 
     def renew(self) -> None:
-        """Write it again; note that it is lost where another process has written it.
+        """Write it again; mark it as lost if another process has written it.
 
         Raises
         ------
-        StoreError: the storage does not answer; the lease holds until its term is over.
+        StoreError: the storage does not answer; the lease is valid until its term is over.
         """
-        if os.getpid() != self._process:  # forked: the lock may be held by a thread that is not here
+        if os.getpid() != self._process:  # forked: the lock may be held by a thread that does not exist here
             return
         with self._one_at_a_time:
             if self._taken or self._ended.is_set():
@@ -111,19 +112,19 @@ class Lease:
                 self._tag, self._renewed = tag, begun
 
     def confirm(self) -> None:
-        """Renew it, so that nobody can take it for a term; Fenced where somebody has."""
+        """Renew it, so that nobody can take it for a term; Fenced if somebody has taken it."""
         self.renew()
         if self.lost:
             raise Fenced(self.run_id)
 
     def release(self) -> None:
-        """Let others lock the run; a lease that was lost is left to whoever has it."""
+        """Release the run; a lost lease is left to its present holder."""
         if os.getpid() != self._process:
             return
         with self._one_at_a_time:
             if not self._taken and not self._ended.is_set():
                 self._content["released"] = True
-                with suppress(StoreError):  # it expires by itself, and the run's work is done
+                with suppress(StoreError):  # it expires by itself, and the run is finished
                     object_store.put(self._address, _encoded(self._content, self._terms.term), match=self._tag)
             self._ended.set()
 
@@ -133,7 +134,7 @@ class Lease:
             try:
                 self.renew()
                 pause = self._terms.term / 3
-            except StoreError:  # `lost` tells when that has lasted too long
+            except StoreError:  # `lost` reports when that has lasted too long
                 pause = self._terms.term / 12
 
     def __enter__(self) -> Self:
@@ -155,7 +156,7 @@ class Leases:
     def acquire(self, run_id: str, address: Address) -> Lease | None:
         """Return the lease on a run, or None while another process holds it.
 
-        Where the object seems abandoned it is watched for a term first, in this call.
+        If the object seems abandoned, this call watches it for a term first.
         """
         content = {"run": run_id, "token": uuid.uuid4().hex, "holder": signature(), "renewals": 0, "released": False}
         begun = self._terms.clock()
@@ -169,7 +170,7 @@ class Leases:
         return None if tag is None else Lease(run_id, address, content, tag, begun, self._terms)
 
     def holder(self, address: Address) -> str | None:
-        """Return what the holder signed; None where nobody holds it, or it was seen not to change for a term."""
+        """Return the text that the holder wrote; None if nobody holds the lease, or it has not changed for a term."""
         try:
             content, tag = object_store.get(address)
         except FileNotFoundError:
@@ -182,7 +183,7 @@ class Leases:
         try:
             content, tag = object_store.get(address)
         except FileNotFoundError:
-            return None  # cleaned away this very moment; the caller asks again when it likes
+            return None  # removed at this moment; the caller may ask again
         released, _, term = _decoded(address, content)
         if released:
             return tag
@@ -194,7 +195,7 @@ class Leases:
         return tag
 
     def _unchanged_for(self, address: Address, tag: str) -> float:
-        """Return for how long this process has seen the object with this ETag."""
+        """Return for how many seconds this process has seen the object with this ETag."""
         now = self._terms.clock()
         known, since = self._seen.get(address, ("", now))
         if known != tag:
@@ -204,7 +205,7 @@ class Leases:
 
 
 def _encoded(content: dict[str, Any], term: float) -> bytes:
-    expires = datetime.now(UTC) + timedelta(seconds=term)  # for people: no program reads it
+    expires = datetime.now(UTC) + timedelta(seconds=term)  # informative: no program reads it
     return json.dumps({**content, "term": term, "expires": expires.isoformat(timespec="seconds")}, indent=1).encode()
 
 
@@ -216,5 +217,5 @@ def _decoded(address: Address, content: bytes) -> tuple[bool, str, float]:
     except (ValueError, KeyError, TypeError):
         term = 0.0
     if not 0 < term <= _LONGEST:
-        raise StoreError(f"{address}: is no lease; delete it")
+        raise StoreError(f"{address}: is not a lease; delete it")
     return released, holder, term

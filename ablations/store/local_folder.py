@@ -43,8 +43,8 @@ class LocalFolder:
                 make_folder(self.root / name)
                 if (self.root / name).is_symlink():
                     raise StoreError(
-                        f"{self.root / name}: is a link to another folder, and files would be written and removed "
-                        f"there; put a folder in its place (the study directory itself may be a link)"
+                        f"{self.root / name}: is a link to another folder, in which files would be written and "
+                        f"removed; replace it by a folder (the study directory itself may be a link)"
                     )
         files.check_usable(self.root)
         with self.committing():
@@ -62,14 +62,14 @@ class LocalFolder:
         return name
 
     def settle(self, name: str, write: Write, kept: Callable[[], bool | None]) -> bool:
-        """Create the file while no compaction removes what it has moved."""
+        """Create the file while no compaction removes moved files."""
         path = self.root / name
         with files.staged(path, write) as temporary, self.committing():
             return kept() is None and files.publish(temporary, path)
 
     @contextmanager
     def committing(self) -> Iterator[None]:
-        """While a commit is in here, no run file is removed that was compacted after it entered."""
+        """While a commit is in this block, no run file that was compacted after its start is removed."""
         with locked(self._committing, shared=True, timeout_s=_COMMIT_TIMEOUT_S) as entered:
             if not entered:
                 raise StoreError(
@@ -96,7 +96,7 @@ class LocalFolder:
                 return None
 
     def exists(self, name: str) -> bool:
-        """Tell whether a file exists."""
+        """Return whether a file exists."""
         return (self.root / name).exists()
 
     def names(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
@@ -133,21 +133,21 @@ class LocalFolder:
         return run_locks.lock_run(name, self._lock(name))
 
     def holder(self, name: str) -> str | None:
-        """Return what the holder signed."""
+        """Return the text that the holder wrote."""
         return run_locks.holder(self._lock(name))
 
     def _lock(self, name: str) -> Path:
         return self.root / LOCKS / f"{name}.lock"
 
     def checkpoint_directory(self, run_id: str) -> Path:
-        """Return a directory in the study's own, which outlives the process that writes there."""
+        """Return a directory inside the study's, which outlives the process that writes there."""
         path = self.root / CHECKPOINTS / run_id
         with files.explained(path, "created"):
             make_folder(path)
         return path
 
     def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:
-        """Nothing is left to do."""
+        """Do nothing: the file is already in place."""
 
     def save_slots(self) -> Path:
         """Return a folder of the study, shared by all machines that compute it."""

@@ -1,4 +1,4 @@
-"""What was measured of a study's arms before they run, so that nothing is measured twice; no part of the results."""
+"""Measurements of a study's arms before they run, stored so that nothing is measured twice; not part of the results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.records import MEASUREMENTS_FILE
 
 
 def read(folder: Folder) -> dict[str, Any]:
-    """Return what is kept; nothing where there is no file, or one that cannot be read: it is measured again then."""
+    """Return the stored measurements; empty if there is no file, or it cannot be read and they are made again."""
     try:
         content = json.loads(folder.read(MEASUREMENTS_FILE) or b"{}")
     except (ValueError, RecursionError):
@@ -20,6 +20,6 @@ def read(folder: Folder) -> dict[str, Any]:
 
 
 def write(folder: Folder, content: Mapping[str, Any]) -> None:
-    """Keep it in place of what was kept before."""
+    """Replace the stored measurements."""
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     folder.replace(MEASUREMENTS_FILE, lambda path: path.write_text(text, encoding="utf-8"))

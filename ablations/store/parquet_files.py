@@ -42,28 +42,28 @@ def check_version(path: Place, version: object) -> None:
         return
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise StoreError(
-            f"{path}: written with schema version {version}, newer than {SCHEMA_VERSION}, which this package "
-            "knows; update aim-ablations"
+            f"{path}: written with schema version {version}, newer than {SCHEMA_VERSION}, the latest that this "
+            f"package knows; update aim-ablations"
         )
     raise StoreError(
-        f"{path}: schema version {version!r} is not {SCHEMA_VERSION}; it is no result of this package, or of "
-        "a version too old to continue: use another directory"
+        f"{path}: schema version {version!r} is not {SCHEMA_VERSION}; it is not a result of this package, or one of "
+        f"a version too old to continue: use another directory"
     )
 
 
 def run_ids(path: Place) -> frozenset[str]:
-    """Return the run ids in a run file or segment; reads that column alone."""
+    """Return the run ids in a run file or segment; reads only that column."""
     with _opened(path) as file:
         return frozenset(file.read(columns=["run_id"], use_threads=False).column("run_id").to_pylist())
 
 
 def holds(path: Place, run: pa.Table) -> bool:
-    """Tell whether a segment's row of a run is this very row."""
+    """Return whether a segment's row of a run equals this row."""
     with _opened(path) as file:
         for batch in file.iter_batches(64, use_threads=False):
             rows = batch.filter(pc.equal(batch.column("run_id"), run.column("run_id")[0]))
             if rows.num_rows:
-                # By their texts, because NaN does not equal itself. A column that one of them lacks is null there.
+                # Compared as text, because NaN does not equal itself. A column that one of them lacks counts as null.
                 return _texts(rows, run.column_names) == _texts(run, run.column_names)
     return False
 
@@ -73,19 +73,19 @@ def _texts(rows: pa.Table | pa.RecordBatch, names: list[str]) -> list[list[str]]
 
 
 def check_file(path: Place) -> pa.Schema:
-    """Return the schema of a run file or segment; raise StoreError where it is broken or unknown."""
+    """Return the schema of a run file or segment; raise StoreError if it is broken or unknown."""
     with _opened(path) as file:
         return file.schema_arrow
 
 
 def write_segment(paths: Iterable[Place], segment: Path) -> None:
-    """Write the rows of run files into one file, holding about 64 MB of them in memory at a time.
+    """Write the rows of run files into one file, with about 64 MB of them in memory at a time.
 
     Columns that another version of this package added are kept.
 
     Raises
     ------
-    StoreError: a run file is broken, or holds another run than its name says.
+    StoreError: a run file is broken, or contains a run other than its name says.
     """
     paths = list(paths)
     schema = _common_schema(paths)
@@ -112,7 +112,7 @@ def _common_schema(paths: list[Place]) -> pa.Schema:
         try:
             schema = pa.unify_schemas([schema, check_file(path)])
         except pa.ArrowException as error:
-            raise StoreError(f"{path}: columns of another type than the other runs': {error}; {_MEND}") from error
+            raise StoreError(f"{path}: columns of a different type than in the other runs: {error}; {_MEND}") from error
     return schema
 
 
@@ -120,7 +120,7 @@ def _read_run(path: Place) -> pa.Table:
     with _opened(path) as file:
         table = file.read(use_threads=False)
     if table.column("run_id").to_pylist() != [path.stem]:
-        raise StoreError(f"{path}: holds other runs than its name says; {_MEND}")
+        raise StoreError(f"{path}: contains runs other than its name says; {_MEND}")
     return table
 
 
@@ -136,7 +136,7 @@ def _opened(path: Place) -> Iterator[pq.ParquetFile]:
             yield file
     except (OSError, pa.ArrowException, KeyError) as error:
         raise StoreError(
-            f"{path}: cannot be read as Parquet, it is damaged or incomplete ({error}); {_MEND}"
+            f"{path}: cannot be read as Parquet; it is damaged or incomplete ({error}); {_MEND}"
         ) from error
 
 

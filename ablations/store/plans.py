@@ -1,4 +1,4 @@
-"""The plan of a study: ``study.json``, and every plan it ever had."""
+"""The plan of a study: ``study.json``, and every plan that it ever had."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _VERSION = "schema_version"
 
 
 def write(folder: Folder, plan: dict[str, Any]) -> None:
-    """Keep the plan under ``plans`` and make it the current one, in this order."""
+    """Store the plan under ``plans``, then make it the current one."""
     if _VERSION in plan:
-        raise ValueError(f"plan: the key {_VERSION!r} is the store's own; leave it out")
+        raise ValueError(f"plan: the key {_VERSION!r} belongs to the store; leave it out")
     document = {_VERSION: SCHEMA_VERSION, **plan}
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     content = json.loads(text)
@@ -29,7 +29,7 @@ def write(folder: Folder, plan: dict[str, Any]) -> None:
 
 
 def _kept(folder: Folder, name: str, text: str, content: Any) -> bool:
-    """Tell whether a file holds this plan, creating it where there is none."""
+    """Return whether a file contains this plan, creating the file if it does not exist."""
     if not folder.exists(name) and folder.create_first([name], lambda temporary: _write(temporary, text)):
         return True
     return bool(_load(folder, name) == content)
@@ -42,13 +42,13 @@ def read(folder: Folder) -> dict[str, Any] | None:
         return None
     plan = _load(folder, STUDY_FILE)
     if not isinstance(plan, dict):
-        raise StoreError(f"{path}: is no plan of a study; restore the newest of {PLANS}/*.json under this name")
+        raise StoreError(f"{path}: is not the plan of a study; restore the newest of {PLANS}/*.json under this name")
     parquet_files.check_version(path, plan.pop(_VERSION, None))
     return cast("dict[str, Any]", plan)
 
 
 def freeze(folder: Folder, content: dict[str, Any], runs_before: int) -> str:
-    """Write the analysis plan with its hash and the time, unless one is there; return the hash of the one there."""
+    """Write the analysis plan with its hash and the time, unless one exists; return the hash of the existing one."""
     from analysis.analysis_plan import digest  # noqa: PLC0415 -- pandas, needed once for a study
 
     at = datetime.now(UTC).isoformat(timespec="milliseconds")

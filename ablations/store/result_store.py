@@ -1,10 +1,9 @@
-"""`ResultStore`: one folder per study, written by any number of processes, readable at any moment.
+"""`ResultStore`: one folder per study, written by any number of processes and readable at any time.
 
-The folder is a directory of this machine or of NFS, or in object storage; all that differs is behind
-`ablations.store.folder`. Layout and columns are those of `aimlib.records`. Beside them it holds ``plans/<nnn>.json``,
-every plan the study ever had; ``locks`` or ``leases``; ``checkpoints/<run_id>``, where an unfinished run keeps its
-state; ``live``, what sessions tell each other; and ``shares.json``, with how much of a GPU arms go on that had too
-little.
+The folder is a local or NFS directory, or in object storage; all differences are behind `ablations.store.folder`.
+Layout and columns are those of `aimlib.records`. It also contains ``plans/<nnn>.json``, every plan that the study ever
+had; ``locks`` or ``leases``; ``checkpoints/<run_id>``, the state of an unfinished run; ``live``, messages between
+sessions; and ``shares.json``, the GPU shares of arms that had too little.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ class ResultStore:
 
     Parameters
     ----------
-    where : the study directory, created where missing; or ``s3://bucket/folder`` (the bucket exists).
-    terms : how this process's leases on a study in object storage live.
+    where : the study directory, created if missing; or ``s3://bucket/folder`` (the bucket must exist). terms : times of
+    this process's leases on a study in object storage.
 
     Raises
     ------
@@ -70,29 +69,30 @@ class ResultStore:
 
     @property
     def place(self) -> Place:
-        """Where the study is kept; ``place / name`` is a file of it."""
+        """Where the study is stored; ``place / name`` is one of its files."""
         return self._folder.root
 
     @property
     def location(self) -> str:
-        """The same for messages and for workers: an absolute path, or a URL."""
+        """The same as text, for messages and workers: an absolute path, or a URL."""
         return str(self._folder.root)
 
     @property
     def directory(self) -> Path:
-        """The study directory; StoreError where the study is in object storage and has none."""
+        """The study directory; StoreError if the study is in object storage and has none."""
         if not isinstance(self._folder.root, Path):
-            raise StoreError(f"{self.location}: is no directory of this machine; this can only be done in one")
+            raise StoreError(f"{self.location}: is not a directory of this machine; this operation needs one")
         return self._folder.root
 
     def room(self) -> int | None:
-        """Return the bytes that are free where the study is kept; None where the storage knows no limit."""
+        """Return the free bytes of the study's storage; None if it has no limit."""
         return self._folder.room()
 
     def mark(self) -> str:
-        """Return the random text that marks this very folder, made when it is first asked for.
+        """Return the random text that identifies this folder, created on first use.
 
-        A worker compares it, because on a machine that does not share the directory the same path is another one.
+        A worker compares it, because on a machine that does not share the directory the same path is a different
+        folder.
         """
         if not self._folder.exists(MARK_FILE):
             mark = uuid.uuid4().hex
@@ -100,19 +100,19 @@ class ResultStore:
         return read_mark(self.place)
 
     def commit(self, record: RunRecord, lock: RunLock | None = None) -> bool:
-        """Write the row of a settled run; return True if this row is the one that is kept.
+        """Write the row of a settled run; return True if this row is the one that counts.
 
-        The first writer wins: where the run has a row already, nothing changes. On return the row is on disk.
+        The first writer wins: if the run already has a row, nothing changes. On return the row is on disk.
 
         Parameters
         ----------
-        lock : under which the run was computed.
+        lock : the lock under which the run was computed.
 
         Raises
         ------
-        Fenced: the lock was lost; the run is left to whoever holds it now.
+        Fenced: the lock was lost; the run is left to its present holder.
         ValueError: the record is incomplete, or its run failed (see `record_failure`).
-        StoreError: the file system refuses, for instance because it is full; nothing is visible then.
+        StoreError: the file system refuses, for instance because it is full; nothing becomes visible.
         """
         run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status not in SETTLED:
@@ -123,7 +123,7 @@ class ResultStore:
         return self._settled.add(run_id, table, lambda path: write_table(table, path))
 
     def record_failure(self, record: RunRecord) -> Place:
-        """Write one failed attempt under the next free number, from 000; return its file.
+        """Write a failed attempt under the next free number, from 000; return its file.
 
         Raises
         ------
@@ -132,20 +132,20 @@ class ResultStore:
         """
         run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status != "failed":
-            raise ValueError(f"run {run_id}: status {status!r} is no failure; commit it")
+            raise ValueError(f"run {run_id}: status {status!r} is not a failure; commit it")
         table = to_table(record)
         taken = [int(match[2]) for match in self._failure_names() if match[1] == run_id]
         names = _numbered(run_id, max(taken, default=-1) + 1)
         name = self._folder.create_first(names, lambda path: write_table(table, path))
-        assert name is not None, "numbers do not end"
+        assert name is not None, "the numbers are endless"
         return self.place / name
 
     def settled(self) -> set[str]:
-        """Return the ids of runs that are never repeated: finished, diverged and pruned ones."""
+        """Return the ids of the runs that are never repeated: finished, diverged and pruned ones."""
         return self._settled.ids()
 
     def is_settled(self, run_id: str) -> bool:
-        """Tell whether a run is settled; ask again after locking it: another process may have settled it."""
+        """Return whether a run is settled; ask again after locking it: another process may have settled it."""
         return _checked(run_id) in self._settled
 
     def failures(self) -> dict[str, int]:
@@ -162,36 +162,39 @@ class ResultStore:
         return self._folder.lock(_checked(run_id))
 
     def holder(self, run_id: str) -> str | None:
-        """Return host, process and start of who holds the lock of a run, for people; None where nobody does."""
+        """Return host, process and start time of the holder of a run's lock, as text; None if nobody holds it."""
         return self._folder.holder(_checked(run_id))
 
     def checkpoint_directory(self, run_id: str) -> Path:
-        """Return the directory of this machine for a run's checkpoint, created where missing; for the lock's holder.
+        """Return the local directory for a run's checkpoint, created if missing; for the lock's holder.
 
-        What was kept of the run is in there. For object storage it is in the user's part of the temporary folder, and
-        is there as long as this store.
+        It contains the stored checkpoint. For object storage it is in the user's part of the temporary folder, and
+        exists as long as this store.
         """
         return self._folder.checkpoint_directory(_checked(run_id))
 
     def keep_checkpoint(self, run_id: str, lock: RunLock | None = None) -> None:
-        """Keep the file in a run's checkpoint directory so that it outlives this machine; call it after each save.
+        """Store the file in a run's checkpoint directory so that it outlives this machine; call it after each save.
 
-        In a directory it is kept already; in object storage this is one put. Nothing where there is no file yet.
+        In a directory it is already stored; in object storage this is one put. Does nothing if there is no file yet.
 
         Parameters
         ----------
-        lock : under which the run is computed.
+        lock : the lock under which the run is computed.
 
         Raises
         ------
-        Fenced: the lock was lost; the checkpoint of whoever holds the run now stays.
+        Fenced: the lock was lost; the checkpoint of the run's present holder stays.
         """
         if lock is not None:
             _confirmed(lock, run_id)
         self._folder.keep_checkpoint(_checked(run_id), lock)
 
     def saving(self, progress: tuple[int, int], seconds: float, deadline: Deadline) -> AbstractContextManager[bool]:
-        """Wait, for a block, until a run that is to pause may save; yield whether to. See `SaveSlots.taken`."""
+        """Wait until a run that must pause may save, and hold that right for a block; yield whether to save.
+
+        See `SaveSlots.taken`.
+        """
         return SaveSlots(self._folder.save_slots()).taken(progress, seconds, deadline)
 
     def discard_checkpoint(self, run_id: str) -> None:
@@ -199,11 +202,11 @@ class ResultStore:
         self._folder.discard_checkpoint(_checked(run_id))
 
     def measurements(self) -> dict[str, Any]:
-        """Return what was measured of the study's arms; a broken file is nothing, as it can be measured again."""
+        """Return the measurements of the study's arms; a broken file counts as empty, because they can be repeated."""
         return measurements.read(self._folder)
 
     def keep_measurements(self, content: dict[str, Any]) -> None:
-        """Keep what was measured, as plain JSON values, in place of what was kept before."""
+        """Replace the stored measurements, given as plain JSON values."""
         measurements.write(self._folder, content)
 
     def write_plan(self, plan: dict[str, Any]) -> None:
@@ -215,12 +218,12 @@ class ResultStore:
 
         Raises
         ------
-        ValueError: the plan holds NaN, or a `schema_version` of its own.
+        ValueError: the plan contains NaN, or its own `schema_version`.
         """
         plans.write(self._folder, plan)
 
     def read_plan(self) -> dict[str, Any] | None:
-        """Return the plan as it was given to `write_plan`; None where there is none.
+        """Return the plan as it was given to `write_plan`; None if there is none.
 
         Raises
         ------
@@ -229,13 +232,13 @@ class ResultStore:
         return plans.read(self._folder)
 
     def has_analysis_plan(self) -> bool:
-        """Tell whether the analysis of this study is frozen."""
+        """Return whether the analysis of this study is frozen."""
         return self._folder.exists(ANALYSIS_PLAN)
 
     def freeze_analysis_plan(self, content: dict[str, Any]) -> str:
-        """Write ``analysis_plan.json`` unless it is there; return the SHA-256 of the one that is there then.
+        """Write ``analysis_plan.json`` unless it exists; return the SHA-256 of the existing one.
 
-        How many runs were settled by then is written with it: a plan that came after them is none.
+        The number of runs that were already settled is written with it: a plan made after them was not made beforehand.
         """
         return plans.freeze(self._folder, content, len(self.settled()))
 
@@ -244,7 +247,7 @@ class ResultStore:
         self._folder.replace(MODELS_FILE, lambda path: parquet_files.write_rows(rows, MODELS, path))
 
     def write_images(self, fingerprint: str, rows: list[dict[str, Any]]) -> None:
-        """Write ``images/<fingerprint>.parquet``, with the columns `TEST_IMAGES`, unless it is there.
+        """Write ``images/<fingerprint>.parquet``, with the columns `TEST_IMAGES`, unless it exists.
 
         Parameters
         ----------
@@ -261,7 +264,7 @@ class ResultStore:
         self._folder.replace(SHARES_FILE, lambda path: path.write_text(text, encoding="utf-8"))
 
     def read_shares(self) -> bytes | None:
-        """Return what it holds; None where there is none."""
+        """Return the content of ``shares.json``; None if it does not exist."""
         return self._folder.read(SHARES_FILE)
 
     def request_stop(self, session: str, within: float | None = None) -> None:
@@ -269,17 +272,17 @@ class ResultStore:
 
         Parameters
         ----------
-        session : its name, 12 hexadecimal digits; so for all methods about sessions.
-        within : seconds after which its runs are ended, saved or not; None: they are waited for.
+        session : its name, 12 hexadecimal digits, as in all methods about sessions. within : seconds after which its
+        runs are ended, saved or not; None: without a limit.
         """
         session_signals.request_stop(self._folder, session, within)
 
     def time_to_stop(self, session: str) -> float | None:
-        """Return the seconds that the runs of a session had when it was asked to stop; None where nothing presses."""
+        """Return the seconds that the runs of a session had when it was asked to stop; None without a limit."""
         return session_signals.time_to_stop(self._folder, session)
 
     def stop_requested(self, session: str) -> bool:
-        """Tell whether somebody asked the session to stop; cheap enough to ask every few seconds."""
+        """Return whether somebody asked the session to stop; cheap enough to ask every few seconds."""
         return session_signals.stop_requested(self._folder, session)
 
     def forget_stop(self, session: str) -> None:
@@ -287,7 +290,7 @@ class ResultStore:
         session_signals.forget_stop(self._folder, session)
 
     def write_live(self, session: str, document: dict[str, Any]) -> None:
-        """Say what the session is doing, in place of what it said before; once a day at least, or it counts as dead.
+        """Write what the session is doing, in place of what it wrote before; it counts as dead after a day of silence.
 
         Parameters
         ----------
@@ -295,23 +298,23 @@ class ResultStore:
 
         Raises
         ------
-        ValueError: the document holds NaN.
+        ValueError: the document contains NaN.
         """
         session_signals.write_live(self._folder, session, document)
 
     def live(self) -> list[dict[str, Any]]:
-        """Return what every session said last, each with its name as `session`, in the order of names."""
+        """Return the last state of every session, each with its name as `session`, in the order of names."""
         return session_signals.live(self._folder)
 
     def forget_live(self, session: str) -> None:
-        """Remove what the session said, if it said anything."""
+        """Remove the state of the session, if there is one."""
         session_signals.forget_live(self._folder, session)
 
     def compact(self, at_least: int = 256) -> int:
-        """Move run files into a segment where there are `at_least` that many; return how many files are gone.
+        """Move run files into a segment if there are at least `at_least`; return the number of removed files.
 
-        Safe at any time beside readers, writers and other compactions, and when killed: for a while a row may
-        be in both places, and then the segment's counts.
+        This is safe at any time beside readers, writers and other compactions, and when killed: a row may be in both
+        places for a while, and then the segment's counts.
 
         Raises
         ------
@@ -322,7 +325,7 @@ class ResultStore:
     def clean(self) -> list[Place]:
         """Remove what killed writers left: temporary files, which are returned, and checkpoints of settled runs.
 
-        Files of living writers stay. What sessions left that have been silent for a day goes, too.
+        Files of running writers stay. Files of sessions that have been silent for a day are removed as well.
         """
         session_signals.clean(self._folder)
         settled = self.settled()
@@ -337,7 +340,7 @@ class ResultStore:
 
 
 def read_mark(where: str | Place) -> str:
-    """Return the mark of a study's folder; empty where it has none, or does not exist. Creates nothing."""
+    """Return the mark of a study's folder; empty if it has none, or does not exist. Creates nothing."""
     try:
         return (place(where) / MARK_FILE).read_bytes().decode("ascii", errors="replace")
     except FileNotFoundError:
@@ -345,19 +348,19 @@ def read_mark(where: str | Place) -> str:
 
 
 def _numbered(run_id: str, number: int) -> Iterator[str]:
-    """Yield the names of a run's failures from a number on."""
+    """Yield the names of a run's failures, starting at a number."""
     return (f"{FAILURES}/{run_id}.{following:03d}.parquet" for following in count(number))
 
 
 def _confirmed(lock: RunLock, run_id: str) -> None:
-    """Raise Fenced where the lock was lost."""
+    """Raise Fenced if the lock was lost."""
     if lock.run_id != run_id:
         raise ValueError(f"run {run_id}: the lock is on run {lock.run_id}")
     lock.confirm()
 
 
 def _checked(identity: object, what: str = "run id") -> str:
-    """Return the identity; raise StoreError where it is not what may become a file name."""
+    """Return the id; raise StoreError if it must not become a file name."""
     if not isinstance(identity, str) or not _IDENTITY.fullmatch(identity):
         raise StoreError(f"{what} {identity!r}: must be 20 hexadecimal digits in lower case")
     return identity

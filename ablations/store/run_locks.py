@@ -1,7 +1,7 @@
 """Locks of runs: while a process computes a run, no other does.
 
-They save work; the commit alone decides which row counts. A process can lose its lock without noticing: the token
-tells, and whoever lost the lock is kept from writing (fenced).
+They save work; only the commit decides which row counts. A process can lose its lock without noticing; the token
+reveals it, and a process that lost its lock cannot write (it is fenced).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _ATTEMPTS = 50
 
 
 class Fenced(StoreError):  # noqa: N818 -- the field's word
-    """The lock of a run was lost: another process may hold it now, and this one must not write what it has."""
+    """The lock of a run was lost: another process may hold it now, and this one must not write its result."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         super().__init__(
             f"run {run_id}: this process lost its lock, because it hung or did not reach the storage for too long; "
-            f"nothing was written, and whoever holds the run now goes on from its last checkpoint"
+            f"nothing was written, and the run's present holder continues from its last checkpoint"
         )
 
     def __reduce__(self) -> tuple[type[Exception], tuple[str, ...]]:
@@ -43,7 +43,7 @@ class RunLock(Protocol):
     Attributes
     ----------
     run_id : the run that is locked.
-    token : random text that no other lock has.
+    token : random text that is unique to this lock.
     """
 
     run_id: str
@@ -51,13 +51,13 @@ class RunLock(Protocol):
 
     @property
     def lost(self) -> bool:
-        """Whether it is no longer held: released, or taken over; cheap."""
+        """Whether it is no longer held, because it was released or taken over; cheap."""
 
     def confirm(self) -> None:
-        """Make sure that it is held at this moment; Fenced where it is not."""
+        """Verify that it is held at this moment; Fenced if it is not."""
 
     def release(self) -> None:
-        """Let others lock the run. Does nothing after the first time, or in a child that was forked later."""
+        """Release the run. Does nothing after the first time, or in a child that was forked later."""
 
     def __enter__(self) -> Self: ...
 
@@ -67,7 +67,7 @@ class RunLock(Protocol):
 
 
 class FileRunLock:
-    """A lock on a file, which the operating system frees when its holder dies. See `RunLock`."""
+    """A lock on a file, which the operating system releases when its holder dies. See `RunLock`."""
 
     def __init__(self, run_id: str, lock: FileLock, token: str) -> None:
         self.run_id, self.token = run_id, token
@@ -75,22 +75,22 @@ class FileRunLock:
 
     @property
     def lost(self) -> bool:
-        """Whether the lock file is closed, was replaced or removed, or was signed by another process since.
+        """Whether the lock file is closed, was replaced or removed, or has since been signed by another process.
 
-        A lock excludes only those who open the same file, so its name must still lead to this one. And an NFS server
-        that restarts, or a client that is cut off for longer than the server waits, can drop a lock without a word
-        to its holder; whoever locks next signs the file. Both are seen as late as the client's cache allows
-        (`acregmax`, 60 s unless mounted otherwise), and a dropped lock that nobody took is not seen at all.
+        A lock excludes only processes that open the same file, so its name must still lead to this one. In addition, an
+        NFS server that restarts, or a client that is cut off for longer than the server waits, can drop a lock without
+        notifying its holder; the next holder signs the file. Both are noticed only as fast as the client's cache allows
+        (`acregmax`, 60 s unless mounted otherwise), and a dropped lock that nobody took is not noticed at all.
         """
         return not self._lock.holds(self.token)
 
     def confirm(self) -> None:
-        """Raise Fenced where it was lost."""
+        """Raise Fenced if it was lost."""
         if self.lost:
             raise Fenced(self.run_id)
 
     def release(self) -> None:
-        """Let others lock the run."""
+        """Release the run."""
         self._lock.close()
 
     def __enter__(self) -> Self:
@@ -103,7 +103,7 @@ class FileRunLock:
 
 
 def lock_run(run_id: str, path: Path) -> FileRunLock | None:
-    """Lock a run by its lock file; None while another process, or another part of this one, holds it.
+    """Lock a run by its lock file; return None while another process, or another part of this one, holds it.
 
     Raises
     ------
@@ -123,13 +123,16 @@ def lock_run(run_id: str, path: Path) -> FileRunLock | None:
 
 
 def signature() -> str:
-    """Return host, process and time, for people who wonder who holds a lock."""
+    """Return host, process and time as text, to show who holds a lock."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"{socket.gethostname()} process {os.getpid()} since {now}"
 
 
 def _acquire(lock: FileLock) -> bool:
-    """Lock exclusively, past those who only check: `holder`, and who fails to lock, lock shared for a moment."""
+    """Lock exclusively, despite processes that only check.
+
+    `holder`, and failed attempts, take a shared lock for a moment.
+    """
     for _ in range(_ATTEMPTS):
         if lock.acquire():
             return True
@@ -141,7 +144,7 @@ def _acquire(lock: FileLock) -> bool:
 
 
 def holder(path: Path) -> str | None:
-    """Return host, process and start of who holds a lock file; None where nobody alive does."""
+    """Return host, process and start time of the holder of a lock file; None if no running process holds it."""
     if not path.exists():
         return None
     with closing(FileLock(path)) as lock:

@@ -1,10 +1,11 @@
-"""Who saves when many runs want to at once: few at a time, the most advanced first, and none that cannot finish.
+"""The order in which many runs save at once: few at a time, the most advanced first, and none that cannot finish.
 
-A session that is told to end has all of its runs save at once, tens of gigabytes to one storage within half a minute.
-Written side by side all of them end late, or none does. So a run takes one of few slots, which are locks on files that
-the operating system frees when their holder dies. Those who wait lock a ticket each, whose name says how far they are.
+When a session is told to end, all of its runs save at once, tens of gigabytes to one storage within half a minute.
+Written in parallel, all of them would end late, or none would. A run therefore takes one of few slots, which are locks
+on files that the operating system releases when their holder dies. Each waiting run locks a ticket, whose name contains
+its progress.
 
-On NFS a listing may be older than it should (`acdirmax`): the order is then not always kept, the number of slots is.
+On NFS a listing may be outdated (`acdirmax`): the order is then not always kept, but the number of slots is.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from aimlib.errors import StoreError
 from aimlib.paths import make_folder
 
 SLOTS = 2
-"""So many save at once: one computes and copies while the other writes."""
+"""Number of runs that save at once: one computes and copies while the other writes."""
 _POLL_S = 0.05
 _DEAD_AFTER_S = 60.0
-"""A ticket that nobody holds is removed after so long; before, its run may be about to lock it."""
+"""Seconds after which a ticket without a holder is removed; before that, its run may be about to lock it."""
 _TICKET = re.compile(r"(\d{6})-(\d{9})-[0-9a-f]{12}\.ticket")
 
 Deadline = Callable[[], float | None]
-"""The monotonic time by which a save must be over; None: nothing presses."""
+"""The monotonic time by which a save must be done; None: no limit."""
 
 
 class SaveSlots:
@@ -39,8 +40,8 @@ class SaveSlots:
 
     Parameters
     ----------
-    folder : of the locks and tickets; those who share it share the slots.
-    slots : how many save at once.
+    folder : of the locks and tickets; processes that share it share the slots. slots : number of runs that save at
+    once.
     """
 
     def __init__(self, folder: Path, slots: int = SLOTS) -> None:
@@ -52,12 +53,12 @@ class SaveSlots:
 
         Parameters
         ----------
-        progress : completed epochs, and steps of the one under way.
-        seconds : that the last save of this run took; 0 where it made none.
-        deadline : asked while it waits. A run whose save would not be over by then leaves the slot to others.
+        progress : completed epochs, and steps of the current one.
+        seconds : duration of this run's last save; 0 if there was none.
+        deadline : asked while it waits. A run whose save would not be done by then leaves the slot to others.
 
-        Where the storage has no locks, or no room for a ticket, it is saved without waiting: that says more clearly
-        what is wrong with it.
+        If the storage has no locks, or no space for a ticket, the run saves without waiting, because the resulting
+        error is clearer.
         """
         with ExitStack() as held:
             try:
@@ -75,7 +76,7 @@ class SaveSlots:
                     if not self._is_too_late(seconds * self._busy(), deadline):
                         held.callback(lock.close)
                         return True
-                    lock.close()  # alone it may still be over in time
+                    lock.close()  # alone it may still be done in time
                 time.sleep(_POLL_S)
         return False
 
@@ -86,18 +87,21 @@ class SaveSlots:
 
     @contextmanager
     def _ticket(self, progress: tuple[int, int]) -> Iterator[str]:
-        """Tell others how far this run is, for a block."""
+        """Publish the progress of this run for a block."""
         epochs, step = progress
         name = f"{epochs:06d}-{step:09d}-{uuid.uuid4().hex[:12]}.ticket"
         with closing(FileLock(self._folder / name)) as lock:
-            lock.acquire(timeout_s=1.0)  # others may check it at this moment
+            lock.acquire(timeout_s=1.0)  # others may be checking it at this moment
             try:
                 yield name
             finally:
                 (self._folder / name).unlink(missing_ok=True)
 
     def _is_preceded(self, progress: tuple[int, int], own: str) -> bool:
-        """Tell whether a run waits that is further than this one; of two that are as far, the later name gives way."""
+        """Return whether a more advanced run is waiting.
+
+        Of two equally advanced runs, the one with the later name waits.
+        """
         for name in sorted(files.names(self._folder, _TICKET), reverse=True):
             found = _TICKET.fullmatch(name)
             assert found is not None
@@ -111,7 +115,7 @@ class SaveSlots:
         path = self._folder / name
         try:
             handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:  # gone since it was listed
+        except OSError:  # removed since it was listed
             return False
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -134,7 +138,7 @@ class SaveSlots:
         return None
 
     def _busy(self) -> int:
-        """Return how many slots are held, this run's included: they share the storage."""
+        """Return the number of occupied slots, including this run's: they share the storage."""
         busy = 0
         for number in range(1, self._slots + 1):
             with locked(self._folder / f"slot-{number}.lock", shared=True) as free:

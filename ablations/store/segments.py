@@ -1,11 +1,11 @@
 """Settled runs: one file each at first, compacted into segments.
 
-A row moves in this order: segment written and on disk; every commit that may not have seen it has ended, or will check
-again (see `Folder.settle`); run file removed. Killed at any point, a row is in one place or in both, and the next
-compaction carries on. One compaction runs at a time: it locks the name ``compaction``, and where it lost that lock it
-writes no segment. Should one be stopped after that and written late, it repeats rows of another segment, identically.
+A row moves in this order: the segment is written and on disk; every commit that may not have seen it has ended, or will
+check again (see `Folder.settle`); the run file is removed. Whenever it is killed, a row is in one place or in both, and
+the next compaction continues. One compaction runs at a time: it locks the name ``compaction``, and writes no segment if
+it has lost that lock. A segment that is nevertheless written late repeats rows of another segment identically.
 
-An NFS client sees a new segment late by up to its directory cache time (`acdirmax`, 60 s unless mounted
+An NFS client may see a new segment late, by up to its directory cache time (`acdirmax`, 60 s unless mounted
 otherwise). A commit of the same run from there within that time may report a second row as kept; readers drop
 it, because the segment's row counts.
 """
@@ -44,14 +44,14 @@ class SettledRuns:
 
     def ids(self) -> set[str]:
         """Return the ids of all settled runs."""
-        # Run files first: a row that is compacted meanwhile is in a segment before its file goes.
+        # Run files first: a row that is compacted meanwhile is in a segment before its file is removed.
         return self._in_files() | self._in_segments()
 
     def __contains__(self, run_id: str) -> bool:
         return self._folder.exists(_name(run_id)) or self._segment_of(run_id) is not None
 
     def add(self, run_id: str, row: pa.Table, write: Write) -> bool:
-        """Settle a run by a row that `write` writes; return whether it is the row that counts."""
+        """Settle a run with the row that `write` writes; return whether it is the row that counts."""
         if run_id in self:
             return False
 
@@ -62,13 +62,13 @@ class SettledRuns:
         return self._folder.settle(_name(run_id), write, kept)
 
     def _segment_of(self, run_id: str) -> str | None:
-        """Return the name of a segment that holds the run."""
+        """Return the name of a segment that contains the run."""
         return next((name for name, ids in self._each_segment() if run_id in ids), None)
 
     def check(self) -> None:
-        """Raise StoreError where segments or run files are of a version that this package does not know.
+        """Raise StoreError if segments or run files have a version that this package does not know.
 
-        Of the run files, one is opened: a study is not written by two versions at a time.
+        Only one run file is opened, because two versions do not write a study at the same time.
         """
         for folder, limit in ((SEGMENTS, None), (RUNS, 1)):
             for name in self._folder.names(folder, _RUN_FILE)[:limit]:
@@ -79,11 +79,11 @@ class SettledRuns:
                         raise
 
     def compact(self, at_least: int) -> int:
-        """Move run files into a segment; return how many run files are gone.
+        """Move run files into a segment; return the number of removed run files.
 
         Parameters
         ----------
-        at_least : with fewer run files, nothing new is written.
+        at_least : minimum number of run files; with fewer, nothing new is written.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class SettledRuns:
                 try:
                     self._write_segment(fresh, lock)
                 except StoreError:
-                    if lock.lost:  # another compaction is at it, and has removed what this one would read
+                    if lock.lost:  # another compaction is running, and has removed files that this one would read
                         return 0
                     raise
             moved = self._in_files() & self._in_segments()
@@ -110,14 +110,14 @@ class SettledRuns:
 
         def write(path: Path) -> None:
             parquet_files.write_segment(places, path)
-            lock.confirm()  # after all run files were read: what is written now is what they held
+            lock.confirm()  # after all run files were read: the segment contains exactly their rows
 
         self._folder.create_first([f"{SEGMENTS}/{digest}.parquet"], write)
 
     def _remove(self, moved: set[str]) -> int:
-        """Remove run files that a segment holds, after every commit that checked before the segment was there.
+        """Remove run files whose rows are in a segment, after every commit that checked before the segment existed.
 
-        Where a commit does not end in time, rows stay in both places and the next compaction removes them.
+        If a commit does not end in time, rows stay in both places and the next compaction removes them.
         """
         if not self._folder.settling_ended():
             return 0
@@ -142,5 +142,5 @@ class SettledRuns:
 
 
 def _name(run_id: str) -> str:
-    """Return where a run is committed to."""
+    """Return the path of a run's file."""
     return f"{RUNS}/{run_id}.parquet"

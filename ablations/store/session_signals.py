@@ -1,7 +1,8 @@
-"""Signals between a session on shared storage and whoever watches or stops it from another machine.
+"""Signals between a session on shared storage and processes on other machines that watch or stop it.
 
-``live/<session>.json`` is what a driver says is running; ``live/<session>.stop`` asks it to stop. Neither is part of
-the results. A session that has said nothing for a day is dead, and `clean` removes what it left.
+``live/<session>.json`` is the driver's report of what is running; ``live/<session>.stop`` asks it to stop. Neither is
+part of
+the results. A session that has been silent for a day is dead, and `clean` removes its files.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ _ANY_FILE = re.compile(r"[0-9a-f]{12}\.(json|stop)")
 
 
 def request_stop(folder: Folder, session: str, within: float | None = None) -> None:
-    """Ask a session to stop, wherever it runs; `within` so many seconds, or in its own time."""
+    """Ask a session to stop, wherever it runs; `within` this many seconds, or without a limit."""
     text = "" if within is None else f"{within:.1f}"
     folder.replace(_stop(session), lambda path: path.write_text(text, encoding="ascii"))
 
 
 def stop_requested(folder: Folder, session: str) -> bool:
-    """Tell whether somebody asked the session to stop."""
+    """Return whether somebody asked the session to stop."""
     return folder.exists(_stop(session))
 
 
 def time_to_stop(folder: Folder, session: str) -> float | None:
-    """Return the seconds within which the session was to stop when that was asked; None: in its own time."""
+    """Return the seconds that the session had to stop at the time of the request; None: no limit."""
     try:
         return float(folder.read(_stop(session)) or b"")
     except ValueError:
@@ -42,18 +43,18 @@ def time_to_stop(folder: Folder, session: str) -> float | None:
 
 
 def forget_stop(folder: Folder, session: str) -> None:
-    """Take the request back, or note that it was obeyed."""
+    """Withdraw the request, or record that it was followed."""
     folder.remove(_stop(session))
 
 
 def write_live(folder: Folder, session: str, document: dict[str, Any]) -> None:
-    """Say what a session is doing, in place of what it said before."""
+    """Write what a session is doing, in place of what it wrote before."""
     text = json.dumps({**document, "session": _checked(session)}, ensure_ascii=False, allow_nan=False)
     folder.replace(_live(session), lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def live(folder: Folder) -> list[dict[str, Any]]:
-    """Return what every session said last, by its name."""
+    """Return the last state of every session, by its name."""
     found = []
     for name in sorted(folder.names(LIVE, _LIVE_FILE)):
         content = folder.read(f"{LIVE}/{name}")
@@ -63,12 +64,12 @@ def live(folder: Folder) -> list[dict[str, Any]]:
 
 
 def forget_live(folder: Folder, session: str) -> None:
-    """Remove what a session said."""
+    """Remove the state of a session."""
     folder.remove(_live(session))
 
 
 def clean(folder: Folder) -> None:
-    """Remove what dead sessions left: those of which every file is older than a day."""
+    """Remove the files of dead sessions: those of which every file is older than a day."""
     ages = folder.ages(LIVE, _ANY_FILE)
     youngest: dict[str, float] = {}
     for name, age in ages.items():
@@ -85,7 +86,7 @@ def _parsed(folder: Folder, name: str, content: bytes) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise StoreError(f"{folder.root / LIVE / name}: is no JSON object of a session; delete it")
+        raise StoreError(f"{folder.root / LIVE / name}: is not a session's JSON object; delete it")
     return {**document, "session": name.partition(".")[0]}
 
 
@@ -98,7 +99,7 @@ def _stop(session: str) -> str:
 
 
 def _checked(session: object) -> str:
-    """Return the session's name; raise StoreError where it is not what may become a file name."""
+    """Return the session's name; raise StoreError if it must not become a file name."""
     if not isinstance(session, str) or not _SESSION.fullmatch(session):
         raise StoreError(f"session {session!r}: must be 12 hexadecimal digits in lower case")
     return session

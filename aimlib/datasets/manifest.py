@@ -55,7 +55,7 @@ class Manifest(Frozen):
     """Versions of what decoded the photos; for people."""
 
     def whole(self, folder: Path) -> bool:
-        """Tell whether every file in `folder` has the length it was written with."""
+        """Return whether every file in `folder` has the length it was written with."""
         try:
             return all((folder / name).stat().st_size == file.bytes for name, file in self.files.items())
         except OSError:
@@ -76,7 +76,7 @@ class Manifest(Frozen):
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest in `folder`, or None where there is none that this version can use."""
+    """Return the manifest in `folder`, or None if there is none that this version can use."""
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):

@@ -47,7 +47,7 @@ class PhotoPlugin(DatasetPlugin):
         """
 
     def whereabouts(self) -> tuple[Path, str] | None:
-        """Return `root` and `variant` of the listing without listing anything; None where only the listing tells."""
+        """Return `root` and `variant` of the listing without listing anything; None if only the listing tells."""
         return None
 
     def count_problems(self, listing: PhotoListing) -> list[str]:

@@ -33,7 +33,7 @@ class DataSummary:
     train, test : numbers of images.
     classes : in the order of the class numbers.
     fingerprint : None while the photos are not packed.
-    cache : where they are packed or will be; None where nothing is packed.
+    cache : where they are packed or will be; None if nothing is packed.
     """
 
     name: str

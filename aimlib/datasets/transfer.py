@@ -49,7 +49,7 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
 
 
-class Interrupted(Exception):  # noqa: N818 -- no error yet: the next attempt goes on from here
+class Interrupted(Exception):  # noqa: N818 -- no error yet: the next attempt continues from here
     """An attempt that ended early; the bytes so far are kept."""
 
 

@@ -64,7 +64,7 @@ class AimNetwork(nn.Module):
     source : where the memory starts in every forward pass.
     static_source : gives the second memory of the routing ``as_run``, which no update touches; None otherwise.
     updates : the update after each module named in `attachment.updates`, by that name with / for every dot.
-    carry : the running memory across batches; None where batches pass on nothing.
+    carry : the running memory across batches; None if batches pass on nothing.
     attachment : what reads and what updates.
     """
 

@@ -18,7 +18,7 @@ class Carry(nn.Module):
 
     It is part of the state dict, hence of checkpoints. No gradient flows through it, as it is detached; the source's
     gradient is that of its share of the mix. In evaluation it is read and never written. With a share of 1 the source
-    counts in the first batch alone and is not trained, and an update that adds to the memory adds to it for ever.
+    counts in the first batch alone and is not trained, and an update that adds to the memory adds to it forever.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ class ConvReader(nn.Conv2d):
         return functional.conv2d(memory_NCHW[:, :, ::rows, ::columns], self.read_weight)
 
     def _has_few_windows(self, memory_NCHW: Tensor) -> bool:
-        """Tell whether there are no more windows than weights; the product needs a copy of them."""
+        """Return whether there are no more windows than weights; the product needs a copy of them."""
         rows, columns = cast("tuple[int, int]", self.stride)
         images, _, height, width = memory_NCHW.shape
         return images * -(-height // rows) * -(-width // columns) <= self.out_channels

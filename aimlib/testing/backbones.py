@@ -135,5 +135,5 @@ class BackboneConformance(Conformance):
 
 
 def _has_defaults(placement: str) -> bool:
-    """Tell whether a placement can be used by its name alone."""
+    """Return whether a placement can be used by its name alone."""
     return not any(field.is_required() for field in placements.get(placement).Config.model_fields.values())

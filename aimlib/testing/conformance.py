@@ -80,7 +80,7 @@ def weigh(output: Tensor) -> Tensor:
 
 
 def refusal(call: Any) -> str | None:
-    """Return the message of the UsageError that `call` raises; None where it raises nothing."""
+    """Return the message of the UsageError that `call` raises; None if it raises nothing."""
     try:
         call()
     except UsageError as error:

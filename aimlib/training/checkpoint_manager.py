@@ -31,7 +31,7 @@ class Save:
     Attributes
     ----------
     epochs, step : how far it is, as in `Paused`.
-    seconds : that its last save took, with what `on_checkpoint` did; 0 where this attempt made none.
+    seconds : that its last save took, with what `on_checkpoint` did; 0 if this attempt made none.
     """
 
     epochs: int
@@ -44,7 +44,7 @@ Saving = Callable[[Save], AbstractContextManager[bool]]
 
 
 class Paused(Exception):  # noqa: N818 -- an outcome, not an error
-    """The run was left where its caller wanted so; training it again goes on from there, bit for bit.
+    """The run was left where its caller wanted so; training it again continues from there, bit for bit.
 
     Attributes
     ----------

@@ -37,7 +37,7 @@ class Checkpoint:
     seconds, attempts, started_at : wall time so far, number of starts, ISO time of the first.
     under_way : of the epoch that has begun, what `aimlib.training.epoch.Epoch.state` returns; None between epochs.
     step : how the run takes its steps; it goes on in that way.
-    data_on : where its images lay, ``device`` or ``host``; None where that is not known.
+    data_on : where its images lay, ``device`` or ``host``; None if that is not known.
     peak_device_bytes : the most that torch held of a GPU's memory so far; None on the CPU.
     """
 
@@ -100,7 +100,7 @@ def _remove_remains(directory: Path) -> None:
 
 
 def load(directory: Path, run_id: str) -> Checkpoint | None:
-    """Return the checkpoint in `directory`, or None where there is none; for the run's one writer.
+    """Return the checkpoint in `directory`, or None if there is none; for the run's one writer.
 
     Raises
     ------

@@ -124,7 +124,7 @@ _WITHOUT_CUDA = "Torch not compiled with CUDA enabled"
 def diagnose(
     error: BaseException, device: torch.device, share: float | None = None, refusals: int = 0
 ) -> DeviceFailure | None:
-    """Return what an error, its causes, or what it came upon say of the device; None where that is nothing.
+    """Return what an error, its causes, or what it came upon say of the device; None if that is nothing.
 
     To be asked before memory is given back: some errors are a lack of memory only where little was left.
 
@@ -218,7 +218,7 @@ def _refusals(device: torch.device) -> int:
 
 
 def _memory(device: torch.device) -> tuple[int, int] | None:
-    """Return the bytes that are free on the device, and all of them; None where the device does not say."""
+    """Return the bytes that are free on the device, and all of them; None if the device does not say."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
     with contextlib.suppress(RuntimeError, AssertionError):
@@ -238,7 +238,7 @@ def _little(total: int) -> int:
 
 
 def _is_scarce(device: torch.device, share: float | None) -> bool:
-    """Tell whether little memory is free, or little of the share is left."""
+    """Return whether little memory is free, or little of the share is left."""
     found = _memory(device)
     if found is None:
         return False

@@ -60,7 +60,7 @@ def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
 
 
 def _is_lost(error: BaseException, device: torch.device, share: float | None, refusals: int) -> bool:
-    """Tell whether the context of CUDA is lost, having let the error tell what it says of the device."""
+    """Return whether the context of CUDA is lost, having let the error tell what it says of the device."""
     failure = device_errors.diagnose(error, device, share, refusals) if isinstance(error, Exception) else None
     if failure is None:
         return False

@@ -112,7 +112,7 @@ class Shortfall:
 
 
 def shortfall() -> Shortfall | None:
-    """Return why torch cannot use all GPUs here; None where it can, or NVML does not say how many there are."""
+    """Return why torch cannot use all GPUs here; None if it can, or NVML does not say how many there are."""
     driver = nvml.driver()
     seen = nvml.visible(driver.gpus, os.environ.get("CUDA_VISIBLE_DEVICES")) if driver is not None else ()
     usable = usable_gpus()
@@ -122,7 +122,7 @@ def shortfall() -> Shortfall | None:
 
 
 def why_unusable() -> str:
-    """Return the reason of `shortfall`; empty where there is none."""
+    """Return the reason of `shortfall`; empty if there is none."""
     found = shortfall()
     return "" if found is None else found.reason
 
@@ -167,7 +167,7 @@ def _refusal() -> str:
 
 
 def has_kernels(capability: tuple[int, int] | None) -> bool:
-    """Tell whether this torch runs on GPUs of a compute capability; where that is not known, yes.
+    """Return whether this torch runs on GPUs of a compute capability; where that is not known, yes.
 
     Compiled kernels (``sm_80``) run on later GPUs of the same major number, those for one architecture (``sm_90a``)
     on that alone; what is kept as PTX (``compute_80``) is compiled on all later ones.

@@ -9,12 +9,12 @@ from aimlib.config import EarlyStoppingConfig
 
 
 def should_stop(config: EarlyStoppingConfig, monitored: Iterable[float]) -> bool:
-    """Tell whether the run has stopped by the last of the `monitored` accuracies (fractions, one per epoch)."""
+    """Return whether the run has stopped by the last of the `monitored` accuracies (fractions, one per epoch)."""
     return stopping_epoch(monitored, config.patience, config.min_delta) is not None
 
 
 def stopping_epoch(accuracies: Iterable[float], patience: int, min_delta: float) -> int | None:
-    """Return the number, from 1, of the epoch after which early stopping ends a run; None where it does not.
+    """Return the number, from 1, of the epoch after which early stopping ends a run; None if it does not.
 
     As in Keras's EarlyStopping: an epoch counts as better when it exceeds the best one by more than `min_delta`;
     training stops after `patience` epochs in a row that do not.

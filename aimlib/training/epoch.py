@@ -82,7 +82,7 @@ class Epoch:
         rng_state.restore(state["generators"], self.device)
 
     def _finite_steps(self, state: dict[str, Any]) -> Tensor:
-        """Return what an older checkpoint lacks: all steps, or a number below 0 where one was not finite."""
+        """Return what an older checkpoint lacks: all steps, or a number below 0 if one was not finite."""
         given: Tensor | None = state.get("finite_steps")
         if given is not None:
             return given

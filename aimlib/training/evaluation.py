@@ -99,7 +99,7 @@ def evaluate(
     Parameters
     ----------
     counted : only so many images, the first ones, enter loss and accuracy; None: all. All are predicted.
-    tally : an evaluation of the same images that was left; it goes on from there.
+    tally : an evaluation of the same images that was left; it continues from there.
     between : called between two batches; what it raises leaves the evaluation, with `tally` up to date.
     loader : of `images`; None gathers every batch on the host.
     memory_format : the network's, as `training.memory_format` says it.

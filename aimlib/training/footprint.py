@@ -52,7 +52,7 @@ def on_cpu(calls: list[Callable[[], None]], network: nn.Module, optimizer: torch
 
     Returns
     -------
-    None where this build of torch reports no allocations.
+    None if this build of torch reports no allocations.
     """
     optimizer.zero_grad(set_to_none=True)  # gradients are allocated within the calls
     peaks = [_peak_on_top(call, optimizer) for call in calls]
@@ -70,7 +70,7 @@ def _held(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
 
 
 def _peak_on_top(call: Callable[[], None], optimizer: torch.optim.Optimizer) -> int:
-    """Return the most bytes that a call has allocated at once; 0 where allocations are not reported."""
+    """Return the most bytes that a call has allocated at once; 0 if allocations are not reported."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler reports on itself otherwise
     with profile(use_cpu=True, profile_memory=True) as profiler:
         call()
@@ -84,7 +84,7 @@ def _peak_on_top(call: Callable[[], None], optimizer: torch.optim.Optimizer) -> 
 def runs_per_device(peak_bytes: int, total_bytes: int, headroom: float = 0.1) -> int:
     """Return how many runs fit on a device at once by their memory.
 
-    A run alone may take the headroom, too: 1 where it fits without leaving that free, 0 where it does not fit at all.
+    A run alone may take the headroom, too: 1 where it fits without leaving that free, 0 if it does not fit at all.
 
     Parameters
     ----------

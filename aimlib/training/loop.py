@@ -64,7 +64,7 @@ def train(
         not left.
     on_checkpoint : called with the file after every save, to copy it elsewhere; what it raises ends the attempt.
     saving : entered around the save of a run that `pause` ends: it may wait for others that save, and where it yields
-        False the run goes on from its last checkpoint the next time. None saves at once.
+        False the run continues from its last checkpoint the next time. None saves at once.
     memory_share : largest share of a GPU's memory that the run may take, see `limit_memory`; None sets no limit.
     on_notice : called with what a user should know of the run, a sentence at a time: why its steps are not captured as
         a graph, for example.

@@ -16,7 +16,7 @@ class Gpu:
     ----------
     uuid : ``GPU-`` and 32 hexadecimal digits.
     name : its model.
-    capability : compute capability, major and minor; None where it is not known.
+    capability : compute capability, major and minor; None if it is not known.
     """
 
     uuid: str = ""
@@ -40,7 +40,7 @@ class Driver:
 
 
 def driver() -> Driver | None:
-    """Return what NVML says; None where there is no NVML, no driver, or no package that asks them."""
+    """Return what NVML says; None if there is no NVML, no driver, or no package that asks them."""
     try:
         import pynvml  # noqa: PLC0415 -- an environment may lack it
     except ImportError:
@@ -113,7 +113,7 @@ def _named(gpus: Sequence[Gpu], entry: str) -> Gpu | None:
 
 
 def numbered_by_bus(gpus: Sequence[Gpu]) -> bool:
-    """Tell whether CUDA numbers these GPUs as NVML does: by default it puts the fastest model first.
+    """Return whether CUDA numbers these GPUs as NVML does: by default it puts the fastest model first.
 
     A GPU that no longer answers has a number for NVML, and perhaps none for CUDA.
     """

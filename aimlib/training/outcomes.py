@@ -36,7 +36,7 @@ class Outcome:
     images : number of training, validation and test images.
     seconds, attempts, started_at : wall time over all attempts, their number, ISO time of the first.
     step : how it took its steps, ``eager``, ``graph`` or ``compiled``.
-    data_on : where its images lay in the last attempt, ``device`` or ``host``; None where that is not known.
+    data_on : where its images lay in the last attempt, ``device`` or ``host``; None if that is not known.
     peak_device_bytes : the most that torch held of a GPU's memory, gaps included; None on the CPU.
     """
 

@@ -22,7 +22,7 @@ class Protocol:
     ----------
     name, description, source : for lists and reports.
     common : what all arms share.
-    baseline, aim : what the arms of the reported pair have beyond it; empty where a protocol knows no sides.
+    baseline, aim : what the arms of the reported pair have beyond it; empty if a protocol knows no sides.
     """
 
     name: str

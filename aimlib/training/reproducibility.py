@@ -118,7 +118,7 @@ def _set_default_device(device: torch.device) -> None:
 
 
 def _flushes_denormals() -> bool:
-    """Tell whether numbers below the normal range count as zero; torch has no call for it."""
+    """Return whether numbers below the normal range count as zero; torch has no call for it."""
     return bool(torch.full((1,), 1e-310, dtype=torch.float64, device="cpu").mul(0.5).eq(0))
 
 

@@ -134,7 +134,7 @@ class Run:
         return accuracy
 
     def done(self) -> bool:
-        """Tell whether the budget is spent or early stopping says so."""
+        """Return whether the budget is spent or early stopping says so."""
         if len(self.history) >= self.options.epochs:
             return True
         stopping = self.options.early_stopping
@@ -228,7 +228,7 @@ class Run:
 
         Parameters
         ----------
-        following : the batch after it, which is got ready meanwhile; None where there is none.
+        following : the batch after it, which is got ready meanwhile; None if there is none.
         """
         inputs = self.inputs(batch, epoch, following)
         return self._step_for(inputs).take(inputs)
@@ -260,7 +260,7 @@ class Run:
 
         Parameters
         ----------
-        under_way : the epoch whose evaluations these are; they go on from where it was left.
+        under_way : the epoch whose evaluations these are; they continue from where it was left.
         """
         of_validation, of_test = (under_way.validation, under_way.test) if under_way else (None, None)
         validation = None

@@ -78,7 +78,7 @@ def _write(file: Path, key: str, scaling: Scaling) -> None:
 
 
 def _read(file: Path, key: str, channels: int) -> Scaling | None:
-    """Return the statistics in a file; None where there is none, or it is damaged or another's."""
+    """Return the statistics in a file; None if there is none, or it is damaged or another's."""
     try:
         content = json.loads(file.read_bytes())
         values = {name: [float(value) for value in content[name]] for name in ("mean", "sd")}

@@ -46,7 +46,7 @@ class StepTimer:
     def memory(self) -> Footprint | None:
         """Return the peak memory of a training step and of an evaluation, whichever takes more.
 
-        Takes three steps, the first of which lets the optimizer allocate its state. On the CPU None where torch cannot
+        Takes three steps, the first of which lets the optimizer allocate its state. On the CPU None if torch cannot
         tell; see `Footprint` for what is counted.
         """
         run = self._run

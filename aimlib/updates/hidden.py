@@ -1,4 +1,4 @@
-"""What features and memory say together: the hidden map that the gated and the residual update go on from."""
+"""What features and memory say together: the hidden map that the gated and the residual update continue from."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ class Statement:
     protocols: tuple[str, ...] = ("*",)
 
     def fits(self, protocol: str) -> bool:
-        """Tell whether a study of this protocol can check it."""
+        """Return whether a study of this protocol can check it."""
         return any(fnmatchcase(protocol, pattern) for pattern in self.protocols)
 
 
@@ -172,7 +172,7 @@ class Claim:
     delta_pp : smallest effect of interest in pp.
     scope : for each field of a plan's scope the values or patterns that qualify.
     statements : what is said, sentence by sentence, for `analysis.claims.audit`.
-    curves : the reported runs epoch by epoch (columns of `reported_runs.csv`); empty where there are none.
+    curves : the reported runs epoch by epoch (columns of `reported_runs.csv`); empty if there are none.
     """
 
     name: str
@@ -246,7 +246,7 @@ def _curves(path: Path | None) -> pd.DataFrame:
 
 
 def in_scope(claim: Claim, plan_scope: Scope) -> list[str]:
-    """Return the reasons why a study does not test the claim; none where it does."""
+    """Return the reasons why a study does not test the claim; none if it does."""
     reasons = []
     for field, allowed in claim.scope.items():
         value = getattr(plan_scope, field)

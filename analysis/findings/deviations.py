@@ -34,7 +34,7 @@ class Deviation:
     arms: frozenset[str] | None = None
 
     def touches(self, *arms: str) -> bool:
-        """Tell whether it makes a comparison of these arms exploratory."""
+        """Return whether it makes a comparison of these arms exploratory."""
         return self.arms is None or not self.arms.isdisjoint(arms)
 
 
@@ -45,7 +45,7 @@ def deviations(
     runs: pd.DataFrame,
     claim_scope: Mapping[str, Sequence[str | int]] | None = None,
 ) -> list[Deviation]:
-    """Return what makes a study exploratory, the most sweeping first; none where it is as frozen.
+    """Return what makes a study exploratory, the most sweeping first; none if it is as frozen.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ RANKING_COLUMNS: dict[str, str] = {
     "reason": "str",
     "drawn": "str",
 }
-"""Columns and their types. arm: that was searched; place: by validation accuracy, 1 the best, null where there is none
+"""Columns and their types. arm: that was searched; place: by validation accuracy, 1 the best, null if there is none
 to compare; trial: its arm in the screening; state: complete, pruned, failed or unbuildable; validation_accuracy: mean
 over the seeds, a fraction, of complete trials; stopped_after, reached: epochs after which a pruned trial was stopped
 and its mean validation accuracy then; epochs: trained in all of its runs; repeats: the earlier trial of the same
@@ -33,7 +33,7 @@ configuration; confirmed_as: arm of the confirmation; reason: why there is no ac
 
 
 def read_ranking(directory: Place) -> pd.DataFrame | None:
-    """Return the ranking of a screening; None where there is none yet.
+    """Return the ranking of a screening; None if there is none yet.
 
     StoreError where the file is broken.
     """

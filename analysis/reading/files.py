@@ -74,7 +74,7 @@ def read_failures(directory: Place, names: list[str], settled: set[str]) -> pa.T
 
 
 def listed(directory: Place) -> list[Place]:
-    """Return the Parquet files of a folder, sorted, without hidden ones; none where it is absent."""
+    """Return the Parquet files of a folder, sorted, without hidden ones; none if it is absent."""
     try:
         paths: list[Place] = sorted(directory.iterdir())
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """Result tables as pandas frames: column types that do not depend on the rows, and the list of all columns.
 
-Text is ``str``, numbers ``float64`` (NaN where there is none), integers and booleans nullable (``Int64``,
+Text is ``str``, numbers ``float64`` (NaN if there is none), integers and booleans nullable (``Int64``,
 ``boolean``), times ``datetime64[us, UTC]``. Columns that identify a row (seed, epoch, image, label,
 predicted) are never null and plain ``int64``.
 """

@@ -36,7 +36,7 @@ class ReportFigure:
     Attributes
     ----------
     name : file stem.
-    figure : None where there is nothing to draw yet; the caption says so.
+    figure : None if there is nothing to draw yet; the caption says so.
     summary : the frame that was drawn.
     """
 
@@ -177,7 +177,7 @@ def _among(summary: pd.DataFrame, shown: list[str]) -> pd.DataFrame:
 
 
 def _left_out(findings: Findings) -> str:
-    """Return a sentence on the arms that a figure does not show; empty where it shows all."""
+    """Return a sentence on the arms that a figure does not show; empty if it shows all."""
     shown, every = len(_shown(findings)), len(_arms(findings))
     if shown == every:
         return ""

@@ -31,7 +31,7 @@ def remarks(findings: Findings) -> list[str]:
 
 
 def _updates(arm: Arm) -> bool:
-    """Tell whether an arm's memory is rewritten from features of the image."""
+    """Return whether an arm's memory is rewritten from features of the image."""
     model = arm.config.get("model") or {}
     update = model.get("update") or {}
     return bool(model.get("memory")) and update.get("name", "none") != "none"

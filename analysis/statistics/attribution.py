@@ -30,7 +30,7 @@ class Part:
     Attributes
     ----------
     switch : name of the factor; ``remainder`` for what switches earn only together; ``gap`` for the whole.
-    order : position in the ladder from 1; 0 where there is no order.
+    order : position in the ladder from 1; 0 if there is no order.
     interval : of the contrast over seeds, in pp.
     """
 
@@ -61,7 +61,7 @@ class Attribution:
 def attributions(runs: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
     """Return Shapley values where all combinations are there, every ladder, and each switch alone with the remainder.
 
-    Each from the seeds that have all of its arms; none where these are fewer than two.
+    Each from the seeds that have all of its arms; none if these are fewer than two.
     """
     arms = _combinations(plan)
     names = _switches(plan)
@@ -126,7 +126,7 @@ def _on(arm: Arm, levels: Mapping[str, list[str]], names: set[str]) -> Switches:
 
 
 def _accuracies(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """Return test accuracies in per cent, a row per seed and a column per arm; NaN where there is none."""
+    """Return test accuracies in per cent, a row per seed and a column per arm; NaN if there is none."""
     rows = runs[runs["arm"].isin(arms) & runs["status"].isin(OUTCOMES)]
     table = rows.pivot_table(index="seed", columns="arm", values="test_accuracy", observed=True)
     return 100 * table.reindex(columns=list(arms)).astype("float64")

@@ -52,7 +52,7 @@ class Comparison:
     p, p_looks, p_holm : two-sided p-value of the paired t test at that look; of the looks up to it; that of all taken,
         adjusted within the variants (NaN for gates).
     survivors, survivors_verdict : the same from pairs of which both runs trained.
-    needed : pairs to add where the verdict is open; None where it is not, or cannot be told.
+    needed : pairs to add where the verdict is open; None if it is not, or cannot be told.
     checks : frame of `sensitivity`.
     reported : gains in pp that were reported, by source; the first decides; empty outside the claim's scope.
     """
@@ -235,7 +235,7 @@ def _next_look(looks: Looks, taken: tuple[Look, ...], deciding: Look) -> int | N
 
 
 def _pending(pairs: pd.DataFrame) -> bool:
-    """Tell whether a run of these pairs has no row at all."""
+    """Return whether a run of these pairs has no row at all."""
     return bool((pairs["treatment_status"].eq("missing") | pairs["control_status"].eq("missing")).any())
 
 

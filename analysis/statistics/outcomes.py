@@ -22,7 +22,7 @@ def accuracy_lower_bound(
     """Return the exact one-sided lower bound (Clopper-Pearson) of accuracies measured on so many images.
 
     The lower bound is the accuracy at which as many right answers or more have probability 1 - confidence.
-    NaN where accuracy or images is missing.
+    NaN if accuracy or images is missing.
     """
     share = np.asarray(accuracy, dtype=float)
     total = np.asarray(images, dtype=float)
@@ -72,7 +72,7 @@ def _fisher(frame: pd.DataFrame, arm: str, baseline: str | None) -> float:
 
 
 def baseline_trains(judged: pd.DataFrame, baseline: str) -> bool | None:
-    """Tell whether the baseline trained in at least 4 of 5 of its judged seeds; None where none is judged."""
+    """Return whether the baseline trained in at least 4 of 5 of its judged seeds; None if none is judged."""
     rows = judged[(judged["arm"] == baseline) & judged["outcome"].isin(["trained", "at chance", "diverged"])]
     if rows.empty:
         return None

@@ -1,4 +1,4 @@
-"""Named random streams: stable for ever, independent of one another."""
+"""Named random streams: stable forever, independent of one another."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def end_all(mark: str) -> dict[int, str]:
 
 
 def parent(process: int) -> int | None:
-    """Return the parent's number; None where the process is gone, or dead and waits for its parent to notice."""
+    """Return the parent's number; None if the process is gone, or dead and waits for its parent to notice."""
     state, _, rest = _read(process, "stat").rpartition(b")")[2].strip().partition(b" ")
     return None if state in (b"", b"Z", b"X") else int(rest.split()[0])
 

@@ -124,11 +124,11 @@ class Scene:
         return {int(line.split()[4]) for line in lines if line.split()[5].endswith(f":{inode}")}
 
     def at_work(self) -> bool:
-        """Tell whether workers of the driver that was started last compute."""
+        """Return whether workers of the driver that was started last compute."""
         return bool(set(self.computing()) - self.before)
 
     def wait(self, condition: Callable[[], Any], driver: subprocess.Popen[str], seconds: float = 180.0) -> bool:
-        """Wait until something is true; return False where the driver ends before."""
+        """Wait until something is true; return False if the driver ends before."""
         deadline = time.monotonic() + seconds
         while not condition():
             if driver.poll() is not None:

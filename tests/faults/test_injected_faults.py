@@ -78,7 +78,7 @@ def test_nodes_are_lost(scene: Scene, ground: Ground) -> None:
 
 
 def test_raylets_get_sigterm(scene: Scene, ground: Ground) -> None:
-    """As from `ray stop`: their workers are killed at once, and runs go on elsewhere from their last checkpoint."""
+    """As from `ray stop`: their workers are killed at once, and runs continue elsewhere from their last checkpoint."""
     chance, terms, studies = random.Random(5), 0, 0
     while terms < NODES:
         driver = scene.start()
@@ -103,7 +103,7 @@ def test_raylets_get_sigterm(scene: Scene, ground: Ground) -> None:
 
 
 def test_nodes_get_sigterm(scene: Scene, ground: Ground) -> None:
-    """As when Kubernetes ends a pod: Ray drains the node, runs save their state and go on elsewhere."""
+    """As when Kubernetes ends a pod: Ray drains the node, runs save their state and continue elsewhere."""
     chance, terms, saved, studies = random.Random(6), 0, 0, 0
     seconds: list[float] = []
     while terms < NODES:

@@ -43,7 +43,7 @@ def environment() -> dict[str, str]:
 
 
 def is_that_of(recorded: Mapping[str, Any]) -> bool:
-    """Tell whether this is the environment of a recording."""
+    """Return whether this is the environment of a recording."""
     return environment() == recorded["environment"]
 
 

@@ -1,1 +1,1 @@
-"""Everything that knows Ray: computing runs with Ray Tune, and what its clusters need."""
+"""Everything that uses Ray: computing runs with Ray Tune, and what its clusters need."""

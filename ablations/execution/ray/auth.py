@@ -1,8 +1,8 @@
-"""The token that Ray asks of whoever connects: there before Ray starts, and readable by its owner alone.
+"""The token that Ray requires from clients: it exists before Ray starts, and only its owner can read it.
 
 Ray 2.60 turns token authentication on for a session that ``ray.init()`` starts on this machine, and writes the
-token to ``~/.ray/auth_token``, which everybody on the machine may read (mode 0644). Whoever reads it can run code as
-the user. ``ray start --head`` turns it on only where a token is found already.
+token to ``~/.ray/auth_token``, which everybody on the machine may read (mode 0644). Anybody who reads it can run code
+as the user. ``ray start --head`` turns authentication on only if a token already exists.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _PRIVATE = 0o600
 
 
 def prepare_token() -> None:
-    """Turn token authentication on and see to it that the token is private; call it before ``ray.init`` starts Ray.
+    """Turn token authentication on and make the token private; call it before ``ray.init`` starts Ray.
 
-    What the user decided stays: a mode that is set, ``disabled`` too, and a token that is there. A token file of
-    the user's that others may read is closed to them. Where there is no token one is made in ``~/.ray/auth_token``,
-    or, where that cannot be written, in a private folder that goes with this process.
+    The user's decisions stay: a mode that is set, even ``disabled``, and an existing token. If others can read the
+    user's token file, their access is removed. Without a token, one is created in ``~/.ray/auth_token`` or, if that
+    cannot be written, in a private folder that is removed with this process.
 
     Raises
     ------
     UsageError: ``RAY_AUTH_TOKEN_PATH`` names no file with a token; Ray would abort the process.
     """
-    if "ray" not in sys.modules:  # afterwards ray would not notice; from 2.59 on it is the default of a local session
+    if "ray" not in sys.modules:  # later, ray would not notice; since 2.59 it is the default of a local session
         os.environ.setdefault(MODE, "token")
     if os.environ.get(MODE, "token").lower() != "token" or os.environ.get(TOKEN):
         return
@@ -58,19 +58,19 @@ def prepare_token() -> None:
 
 
 def token_file() -> Path | None:
-    """Return the file in which Ray looks for the token; None where the environment holds the token itself."""
+    """Return the file in which Ray looks for the token; None if the environment contains the token itself."""
     if os.environ.get(TOKEN):
         return None
     return Path(os.environ.get(TOKEN_PATH) or default_path())
 
 
 def default_path() -> Path:
-    """Return the file that Ray uses where nothing else is said."""
+    """Return the file that Ray uses by default."""
     return Path("~/.ray/auth_token").expanduser()
 
 
 def readable_by_others(path: Path) -> bool:
-    """Tell whether the group or all others may read or write a file."""
+    """Return whether the group or all others may read or write a file."""
     return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
@@ -87,7 +87,7 @@ _MAKE = "copy the cluster's token there with mode 0600, or unset the variable an
 
 
 def _write_unless_there(path: Path) -> None:
-    """Write a new token in one step; the token of another process that was quicker stays."""
+    """Write a new token atomically; if another process was faster, its token stays."""
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size:
             return
@@ -104,7 +104,7 @@ def _write_unless_there(path: Path) -> None:
 
 
 def _close(path: Path) -> None:
-    """Take away everybody else's permissions; a file of another owner, such as a mounted secret, stays as it is."""
+    """Remove everybody else's permissions; a file of another owner, such as a mounted secret, stays unchanged."""
     with contextlib.suppress(PermissionError):
         if readable_by_others(path):
             path.chmod(_PRIVATE)

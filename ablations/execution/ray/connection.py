@@ -1,4 +1,4 @@
-"""Connecting to Ray, or starting one on this machine, while something else is done: it takes seconds."""
+"""Connecting to Ray, or starting it on this machine, in the background, because it takes seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aimlib.errors import UsageError
 _CONNECT_TIMEOUT_S = 10.0
 """Seconds to wait for a cluster's first answer."""
 _SETTINGS = {
-    # Loggers write files that nobody reads, and TensorBoard's imports torch into the driver.
+    # Tune's loggers write files that nobody reads, and the TensorBoard logger imports torch in the driver.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -24,7 +24,7 @@ _SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Runs without a GPU must not see any.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    # Snapshots for a restore that is never asked for grow with the number of runs.
+    # Tune's snapshots grow with the number of runs and serve a restore that never happens.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_FORCE_TRIAL_CLEANUP_S": "30",
@@ -32,10 +32,10 @@ _SETTINGS = {
 
 
 class Connection:
-    """A connection to Ray, made and ended by a thread of its own.
+    """A connection to Ray, opened and closed by its own thread.
 
-    On Linux the processes of a Ray that is started here end with the thread that started them, so that a killed driver
-    leaves none behind. The thread therefore stays until the connection is ended.
+    On Linux the processes of a Ray that is started here end with the thread that started them, so a killed driver
+    leaves none behind. The thread therefore lives until the connection is closed.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Connection:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Begin to connect; nothing where that was done.
+        """Begin to connect; does nothing if that has been done.
 
         Raises
         ------
@@ -63,30 +63,30 @@ class Connection:
         place = contextlib.ExitStack()
         if self.address is None:
             prepare_token()
-            place.enter_context(on_loopback())  # before anybody can import ray, which reads it then
-        # A daemon: whoever ends the process without ending the connection must not wait for it.
+            place.enter_context(on_loopback())  # before anything imports ray, which reads it on import
+        # A daemon: ending the process without closing the connection must not block.
         self._thread = threading.Thread(target=self._live, args=(place,), name="ray", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait until Ray is there.
+        """Wait until Ray is available.
 
         Raises
         ------
-        UsageError: it is not.
+        UsageError: it is not available.
         """
         self.begin()
         self._there.wait()
         if isinstance(self._error, (ConnectionError, ValueError, RuntimeError)):
             raise UsageError(
-                f"no Ray at {self.address or 'this machine'}: {self._error}; start one with `ray start --head`, and "
-                f"give driver and nodes the same token (RAY_AUTH_TOKEN_PATH) where it asks for one"
+                f"no Ray at {self.address or 'this machine'}: {self._error}; start it with `ray start --head`, and "
+                f"if it requires a token, give driver and nodes the same one (RAY_AUTH_TOKEN_PATH)"
             ) from self._error
         if self._error is not None:
             raise self._error
 
     def end(self) -> None:
-        """End the connection, and a Ray that was started here with it; nothing where none was begun."""
+        """Close the connection, and stop a Ray that was started here; does nothing without a connection."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()
@@ -108,18 +108,19 @@ class Connection:
         options: dict[str, Any] = {"address": self.address}
         if self.address is None:
             options = {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-            # Tune's workers have an environment of their own: those that Ray starts ahead, one per CPU, are never used.
+            # Tune's workers have their own environment, so the workers that Ray prestarts, one per CPU, would never be
+            # used.
             options |= {"_system_config": {"prestart_worker_first_driver": False}}
         import ray  # noqa: PLC0415 -- seconds of start-up that only this needs
 
-        logging.getLogger("ray").setLevel(logging.ERROR)  # it warns of signals, which are ours here
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it warns about signals, which this package handles
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the listener tells what happens to runs
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         _hush()
 
 
 def _hush() -> None:
-    """Keep Ray from printing pages about every worker that dies: the listener says it in a line."""
+    """Keep Ray from printing long reports about every worker that dies: the listener reports it in a line."""
     with contextlib.suppress(ImportError):
         from ray._private import worker  # noqa: PLC0415
 
@@ -127,7 +128,7 @@ def _hush() -> None:
 
 
 def _refuse_deaf(address: str | None) -> None:
-    """Refuse an address at which nobody listens: Ray itself would knock there for ten minutes."""
+    """Refuse an address at which nobody listens: Ray itself would keep trying for ten minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return

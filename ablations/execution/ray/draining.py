@@ -1,10 +1,10 @@
-"""Whether Ray is about to end the node of this process.
+"""Whether Ray is about to shut down the node of this process.
 
-`ray start --block`, the program of every KubeRay pod and of Slurm's nodes under `ray symmetric-run`, answers SIGTERM by
-having its node drained: nothing new is begun there, and all of it is ended after RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
-(30 s), or once nothing runs there any more. Nobody tells the workers: who has a state to save must ask. `ray
-drain-node` and autoscalers announce the end of a node the same way. A raylet that gets SIGTERM itself, as from `ray
-stop`, kills its workers at once.
+`ray start --block`, the program of every KubeRay pod and of Slurm's nodes under `ray symmetric-run`, reacts to SIGTERM
+by draining its node: nothing new starts there, and everything ends after RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S (30 s),
+or as soon as nothing runs there any more. Workers are not told: a worker with a state to save must ask. `ray
+drain-node` and autoscalers announce the end of a node the same way. A raylet that receives SIGTERM itself, for example
+from `ray stop`, kills its workers at once.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 import ray
 
 _TIMEOUT = 2.0
-"""Seconds that the answer may take: a cluster that does not answer has worse troubles."""
+"""Timeout of the question in seconds: a cluster that does not answer has other problems."""
 
 
 class Leaving:
-    """Checks now and then whether this node is about to be shut down.
+    """Checks periodically whether this node is about to be shut down.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Leaving:
         self._seen = False
 
     def seen(self) -> bool:
-        """Tell whether the node is about to go; once true, it stays so."""
+        """Return whether the node is about to shut down; once true, it stays true."""
         if not self._seen and time.monotonic() >= self._next:
             self._seen = is_draining()
             self._next = time.monotonic() + self._pause
@@ -40,7 +40,7 @@ class Leaving:
 
 
 def is_draining() -> bool:
-    """Ask the cluster; no where it does not answer, or this Ray cannot tell."""
+    """Ask the cluster; False if it does not answer, or if this version of Ray cannot tell."""
     client: Any = getattr(ray._private.worker.global_worker, "gcs_client", None)
     if client is None or not hasattr(client, "get_draining_nodes"):
         return False

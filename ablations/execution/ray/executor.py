@@ -1,7 +1,7 @@
 """Computing runs with Ray Tune, on this machine or on a cluster.
 
-Tune is the executor of one session and no more: which runs there are, which are settled and which are tried again is
-decided by our own scheduler and store, and nothing of Ray's own state is ever read back.
+Tune is the executor of one session and nothing more: our own scheduler and store decide which runs there are, which are
+settled and which are retried, and Ray's own state is never read back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from ablations.store import files
 
 
 class RayExecutor:
-    """Computes runs with Ray Tune. A context manager, which ends what `begin` began; `check` waits until Ray is there.
+    """Computes runs with Ray Tune.
+
+    A context manager, which closes what `begin` opened; `check` waits until Ray is available.
 
     Parameters
     ----------
@@ -57,11 +59,11 @@ class RayExecutor:
         self._connection.begin()
 
     def check(self) -> None:
-        """Wait for Ray, and compare the resources with its own.
+        """Wait for Ray, and compare the requested resources with those that it has.
 
         Raises
         ------
-        UsageError: there is no Ray, or a run fits nowhere on the cluster; Ray would wait for ever without a word.
+        UsageError: there is no Ray, or a run fits on no node of the cluster; Ray would wait forever without a message.
         """
         self._connection.begin()
         self.worker()  # imports Tune while Ray starts
@@ -80,7 +82,7 @@ class RayExecutor:
 
         Raises
         ------
-        UsageError: there is such a node; every run that Ray placed there would fail.
+        UsageError: there is such a node; every run that Ray places there would fail.
         """
         from ablations.execution.ray.usable_gpus import refuse_unusable  # noqa: PLC0415 -- where GPUs are asked for
 
@@ -88,12 +90,12 @@ class RayExecutor:
 
     @property
     def takes(self) -> dict[str, float]:
-        """What the largest run takes."""
+        """Resources of the largest run."""
         return {name: max(needed(wanted)[name] for wanted in self.resources) for name in ("CPU", "GPU")}
 
     @property
     def totals(self) -> dict[str, float]:
-        """What there is of it on all nodes."""
+        """Total resources of all nodes."""
         return {name: sum(node.get(name, 0.0) for node in self.nodes) for name in ("CPU", "GPU")}
 
     def give(self, resources: Iterable[Resources]) -> None:
@@ -101,7 +103,7 @@ class RayExecutor:
 
         Raises
         ------
-        UsageError: a run fits nowhere on the cluster.
+        UsageError: a run fits on no node of the cluster.
         """
         self.resources = tuple(resources)
         refuse_unfit(self.resources, self.nodes)
@@ -114,9 +116,9 @@ class RayExecutor:
         return Worker
 
     def execute(self, scheduler: Scheduler, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> None:
-        """Compute what the scheduler gives out, as much at once as fits, until it is exhausted or the session ends.
+        """Compute the runs that the scheduler gives out, as many as fit, until none is left or the session ends.
 
-        Runs that are left unheard of were cut off: the nodes are gone, or a grace period is over.
+        Runs without a report were cut off: their nodes are gone, or a grace period is over.
         """
         from ray import tune  # noqa: PLC0415
 
@@ -130,7 +132,7 @@ class RayExecutor:
         room = Room(self.resources, self._by_id, spare=0 if self.address is None else 1)
         placeholders = Placeholders(min((wanted.gpus for wanted in self.resources if wanted.gpus), default=1.0))
         usage = Usage(placeholders, self._names)
-        # Tune would start one worker after the other, each only when the one before has imported all it needs.
+        # Tune would start one worker after the other, each only after the previous one has imported everything.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.runs)
         callback = TuneCallback(
             scheduler, coordinator, stop, stopper, room, usage, grace=limits.grace_seconds, stall=stall
@@ -151,7 +153,7 @@ class RayExecutor:
                     callbacks=[callback],
                     stop=stopper,
                     failure_config=tune.FailureConfig(max_failures=0),
-                    # Runs keep their own state; asked for another, a worker would die of it instead of going on.
+                    # Runs keep their own state; a request for Tune's would kill a worker.
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             )
@@ -160,7 +162,7 @@ class RayExecutor:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Yield a folder for the files that Tune insists on; those of sessions whose driver was killed go, too.
+    """Yield a folder for the files that Tune requires; remove those of sessions whose driver was killed.
 
     Outside the study directory: Tune's files are pickles.
     """

@@ -1,4 +1,4 @@
-"""Which GPUs the runs of a session have, and which ones are left out and therefore occupied."""
+"""Which GPUs the runs of a session use, and which are excluded and therefore occupied."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from ablations.execution.ray.placeholders import Placeholders
 
 
 class Usage:
-    """Keeps account of the GPUs of the runs that were given out.
+    """Tracks the GPUs of the runs that were given out.
 
     Parameters
     ----------
-    placeholders : occupy the GPUs that are left out.
-    names : of Ray's GPUs, as runs called them first; what is learned is added.
+    placeholders : occupy the excluded GPUs. names : of Ray's GPUs, as runs first reported them; new ones are added.
     """
 
     def __init__(self, placeholders: Placeholders, names: dict[Slot, str]) -> None:
@@ -25,44 +24,44 @@ class Usage:
         self.left_out: frozenset[Slot] = frozenset()
 
     def gave(self, run_id: str, bundle: Bundle) -> None:
-        """Take note of a run that waits for a worker."""
+        """Record that a run waits for a worker."""
         self._bundles[run_id] = bundle
 
     def has(self, run_id: str, slots: Iterable[Sequence[str]]) -> None:
-        """Take note of the GPUs that a run was given."""
+        """Record the GPUs that a run was given."""
         self._slots[run_id] = tuple(Slot(*slot) for slot in slots)
 
     def named(self, run_id: str, name: str) -> str:
-        """Return the name of the GPU that a run names: that by which it was called first, as its driver may forget it.
+        """Return the name under which a run's GPU was first reported, because its driver may forget it.
 
-        A run names the first GPU that it was given.
+        A run reports the first GPU that it was given.
         """
         slots = self._slots.get(run_id)
         return self._names.setdefault(slots[0], name) if slots and name else name
 
     def forget(self, run_id: str) -> None:
-        """Take note that a run has ended."""
+        """Record that a run has ended."""
         self._bundles.pop(run_id, None)
         for slot in self._slots.pop(run_id, ()):
             self._placeholders.freed(slot)
 
     def running(self) -> list[tuple[Bundle, tuple[Slot, ...]]]:
-        """Return what every run takes, and the GPUs that it has, as far as is known."""
+        """Return the resources of every run, and its GPUs as far as known."""
         return [(bundle, self._slots.get(run_id, ())) for run_id, bundle in self._bundles.items()]
 
     def leave_out(self, names: Collection[str]) -> bool:
-        """Leave out the GPUs of these names and no others; return whether that is a change."""
+        """Exclude exactly the GPUs with these names; return whether that is a change."""
         slots = frozenset(slot for slot, name in self._names.items() if name in names)
         changed, self.left_out = slots != self.left_out, slots
         return changed
 
     def tick(self, *, trapped: bool = False) -> None:
-        """Let time pass.
+        """Proceed after some time has passed.
 
         Parameters
         ----------
-        trapped : a run waits for a worker that Ray can place nowhere else, and Tune does not give it back. It is let on
-            a GPU that is left out, where it ends at once, and is ours again.
+        trapped : a run waits for a worker that Ray can place nowhere else, and Tune does not give it back. It is let
+        onto an excluded GPU, where it ends at once, and is available again.
         """
         self._placeholders.occupy(() if trapped else self.left_out)
         self._placeholders.tick(self._used())

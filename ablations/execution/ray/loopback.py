@@ -1,8 +1,8 @@
-"""Keeping a local Ray on the loopback interface, and telling who listens beyond it.
+"""Keeping a local Ray on the loopback interface, and finding sockets that listen beyond it.
 
 ``ray.init(_node_ip_address="127.0.0.1")`` does not keep it there: Ray 2.60 replaces a loopback address by that of the
-machine's network card, and its servers then listen on every interface. Only where Ray's clusters are switched off, as
-they are by default on macOS, does it stay on the loopback interface.
+machine's network card, and its servers then listen on every interface. It stays on the loopback interface only if Ray's
+clusters are switched off, which is the default on macOS.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Ray's switch for clusters; despite its name it is read on Linux, too, when ray is imported."""
+"""Ray's switch for clusters; despite its name it is also read on Linux, when ray is imported."""
 
 _LISTEN = "0A"  # state of a socket in /proc/net/tcp
 
@@ -27,7 +27,7 @@ _LISTEN = "0A"  # state of a socket in /proc/net/tcp
 def on_loopback() -> Iterator[None]:
     """Inside, ``ray.init(address="local", _node_ip_address="127.0.0.1")`` starts a Ray that only this machine reaches.
 
-    Not for a session that joins a cluster. Afterwards everything is as before.
+    Not for a session that joins a cluster. The previous state is restored afterwards.
     """
     before = os.environ.get(_CLUSTERS)
     os.environ[_CLUSTERS] = "0"
@@ -59,7 +59,7 @@ class Listener:
     Attributes
     ----------
     address : as text, without the part that maps IPv4 into IPv6; ``0.0.0.0`` and ``::`` are all interfaces.
-    process : its number; 0 where that is not ours to know.
+    process : its number; 0 if that is not ours to know.
     program : name of the process, as ``ps`` shows it.
     """
 
@@ -75,7 +75,7 @@ class Listener:
 
 
 def listeners(root: Path = Path("/proc")) -> list[Listener]:
-    """Return the TCP sockets that listen in this network namespace and whose process is known; none but on Linux.
+    """Return the TCP sockets that listen in this network namespace and whose process is known; none except on Linux.
 
     Parameters
     ----------
@@ -109,10 +109,10 @@ def _owners(root: Path) -> dict[str, tuple[int, str]]:
 
 
 def _program(folder: Path) -> str:
-    """Return the first words of the command line, or the short name where there is none."""
+    """Return the first words of the command line, or the short name if there is none."""
     words = (folder / "cmdline").read_bytes().split(b"\0")
     name = Path(words[0].decode(errors="replace")).name
-    if name.startswith("python"):  # the script tells more
+    if name.startswith("python"):  # the script is more informative
         scripts = [word.decode(errors="replace") for word in words[1:] if word.endswith(b".py")]
         return Path(scripts[0]).name if scripts else name
     return name or (folder / "comm").read_text(encoding="utf-8", errors="replace").strip()

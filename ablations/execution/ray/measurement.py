@@ -1,6 +1,6 @@
-"""Measuring the arms of a study on a worker of a cluster: a head or login node has no GPU, and need not have one.
+"""Measuring the arms of a study on a worker of a cluster: a head or login node need not have a GPU.
 
-One small task per kind of device is sent to Ray. It gets plain JSON and answers plain JSON.
+One small task per kind of device is sent to Ray. It receives and returns plain JSON.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ablations.planning.arms import Arm
 from aimlib.errors import UsageError
 
 _START_S = 120.0
-"""Seconds that a task has until its worker is there: Ray waits without a word where all GPUs are taken."""
+"""Timeout in seconds for the start of a worker: Ray waits without a message while all GPUs are taken."""
 _ARM_S = 60.0
-"""Seconds that a task has for each arm, at most."""
+"""Timeout in seconds for each arm."""
 _TYPE = "accelerator_type:"
 
 
@@ -33,10 +33,8 @@ class Job:
 
     Attributes
     ----------
-    name : under which the answer comes.
-    config : the run as JSON.
-    threads : CPUs of a run.
-    seconds : after which no further step is begun.
+    name : key of the answer. config : the run as JSON. threads : CPUs of a run. seconds : time after which no further
+    step starts.
     """
 
     name: str
@@ -83,7 +81,7 @@ def connected(address: str) -> Iterator[list[Node]]:
 
 
 def running_cluster() -> str | None:
-    """Return the address of the cluster that this machine belongs to; None where there is none. Imports no Ray."""
+    """Return the address of the cluster that this machine belongs to; None if there is none. Imports no Ray."""
     if address := os.environ.get("RAY_ADDRESS"):
         return address
     noted = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"  # noqa: S108 -- Ray's own
@@ -94,7 +92,7 @@ def running_cluster() -> str | None:
 
 
 def kinds(nodes: Iterable[Node]) -> list[str]:
-    """Return the kinds of GPU of a cluster, the most frequent first; ``""``: those that Ray has no name of."""
+    """Return the kinds of GPU of a cluster, the most frequent first; ``""`` stands for those without a name in Ray."""
     there = list(nodes)
     counts = accelerators(there)
     nameless = sum(node.get("GPU", 0) for node in there if not any(name.startswith(_TYPE) for name in node))
@@ -103,7 +101,7 @@ def kinds(nodes: Iterable[Node]) -> list[str]:
 
 
 def of_kind(nodes: Iterable[Node], kind: str) -> list[Node]:
-    """Return the nodes with GPUs of a kind."""
+    """Return the nodes that have GPUs of this kind."""
     return [
         node
         for node in nodes
@@ -117,12 +115,12 @@ def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"
 
     Parameters
     ----------
-    kind : of GPU that the worker is given one of; ``""``: any; None: no GPU.
-    device : what the worker computes on: the GPU that it is given. Tests on declared GPUs say cpu.
+    kind : kind of the GPU that the worker is given; ``""``: any; None: no GPU. device : what the worker computes on,
+    the GPU that it is given. Tests with declared GPUs pass cpu.
 
     Raises
     ------
-    UsageError: no worker took the task, or it gave no answer in time, or died of it.
+    UsageError: no worker took the task, or it gave no answer in time, or it died.
     """
     import ray  # noqa: PLC0415
     from ray.exceptions import RayError  # noqa: PLC0415
@@ -145,7 +143,7 @@ def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"
 
 
 def _task(jobs: Sequence[Job], kind: str | None) -> Any:
-    """Return Ray's remote function with what it is given; its process ends with it, and frees the GPU."""
+    """Return Ray's remote function with its resources; its process ends with it, which frees the GPU."""
     import ray  # noqa: PLC0415
 
     given: dict[str, Any] = {"num_cpus": max(job.threads for job in jobs), "num_gpus": 0 if kind is None else 1}
@@ -182,7 +180,7 @@ def _measured(meter: Any, job: dict[str, Any]) -> Measurement:
 
 
 def _missing(device: str) -> str:
-    """Return why a worker cannot compute on what it was given; empty where it can."""
+    """Return why a worker cannot compute on its device; empty if it can."""
     import torch  # noqa: PLC0415
 
     if device == "cpu" or torch.cuda.is_available():

@@ -1,8 +1,9 @@
-"""Placeholders: actors that occupy the GPUs on which nothing more is to begin.
+"""Placeholders: actors that occupy the GPUs on which no more runs may start.
 
-Ray chooses the GPU of a run itself, and takes the broken one because it is the free one. Nobody can ask Ray for a
-certain GPU either: a placeholder asks for one of its node, says which it was given, and stays where that is one to
-occupy. Those that were given another GPU stay until the search is over, or the next one would be given the same.
+Ray chooses the GPU of a run itself, and takes the broken one because it is free. Ray cannot be asked for a particular
+GPU either: a placeholder requests any GPU of its node, reports which one it was given, and stays if that one is to be
+occupied. Placeholders that were given another GPU stay until the search is over; otherwise the next one would be given
+the same GPU.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any, Protocol
 from ablations.execution.packing import Slot
 
 _TIMEOUT_S = 10.0
-"""A placeholder that was given no GPU for so long finds none: it takes a process about a second to start."""
+"""Seconds without a GPU after which a placeholder finds none: a process takes about a second to start."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 60.0
-"""Seconds between two searches, doubled with every one in vain."""
+"""Seconds between two searches, doubled after every failed one."""
 _POLL_S = 0.2
 _LITTLE = 1e-6
 
@@ -32,14 +33,14 @@ class Actor(Protocol):
     """A placeholder on a node."""
 
     def landed(self) -> Slot | None:
-        """Return the GPU that it was given; None while it waits. Gone where it has ended."""
+        """Return the GPU that it was given; None while it waits. Gone if it has ended."""
 
     def end(self) -> None:
-        """Let go."""
+        """Release the GPU."""
 
 
 Start = Callable[[str, float], Actor]
-"""Starts a placeholder on a node, for a share of a GPU."""
+"""Starts a placeholder for a share of a GPU on a node."""
 
 
 @dataclass
@@ -72,9 +73,9 @@ class Placeholders:
 
     Parameters
     ----------
-    piece : smallest share of a GPU that a run is given: less than that needs no placeholder.
+    piece : smallest share of a GPU that a run uses: a smaller rest needs no placeholder.
     start : starts a placeholder.
-    clock : seconds that only rise.
+    clock : monotonic seconds.
     """
 
     def __init__(self, piece: float, start: Start | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -92,18 +93,18 @@ class Placeholders:
             self.freed(slot)
 
     def freed(self, slot: Slot) -> None:
-        """Take note that a run on a GPU has ended: what it had can be occupied."""
+        """Record that a run on a GPU has ended: its share can be occupied."""
         if slot in self._wanted:
             node = self._nodes[slot.node]
             node.not_before, node.pause = self._clock(), _FIRST_PAUSE_S
 
     def held(self, slot: Slot) -> float:
-        """Return the share of a GPU that is occupied."""
+        """Return the occupied share of a GPU."""
         node = self._nodes.get(slot.node)
         return node.held(slot) if node is not None else 0.0
 
     def tick(self, used: Mapping[Slot, float]) -> None:
-        """Go on; called often.
+        """Take the next step; called often.
 
         Parameters
         ----------
@@ -118,7 +119,7 @@ class Placeholders:
             self._go_on(name, node, used, now)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all GPUs."""
         for node in self._nodes.values():
             _let_go(node, lambda _: True)
         self._nodes.clear()
@@ -143,7 +144,7 @@ class Placeholders:
         node.placeholders.append(_Placeholder(self._start(name, amount), amount, now))
 
     def _in_vain(self, node: _Node, pending: _Placeholder, now: float) -> None:
-        """Ask for a piece where no whole GPU is free; give up for a while where no piece is either."""
+        """Request a piece if no whole GPU is free; pause if no piece is free either."""
         _let_go(node, lambda each: each is pending)
         if pending.amount > self._piece:
             node.whole_in_vain = True
@@ -153,13 +154,13 @@ class Placeholders:
         node.not_before, node.pause = now + node.pause, min(_LONGEST_PAUSE_S, 2 * node.pause)
 
     def _let_others_go(self, node: _Node) -> None:
-        """Let those go that have a GPU which is not to be occupied, after those that wait, which would take it."""
+        """Release GPUs that need not be occupied, but first the placeholders that wait, which would take them."""
         _let_go(node, lambda each: each.slot is None)
         _let_go(node, lambda each: each.slot not in self._wanted)
 
 
 def _look(node: _Node) -> None:
-    """Take note of which GPUs placeholders were given, and which have ended."""
+    """Record which GPUs the placeholders were given, and which placeholders have ended."""
     for each in list(node.placeholders):
         try:
             each.slot = each.actor.landed()
@@ -211,7 +212,7 @@ def start_on_ray(node: str, share: float) -> Actor:
 
 
 class Placeholder:
-    """Occupies what Ray gave it, touches no GPU, and costs no processor."""
+    """Occupies the share that Ray gave it, without touching the GPU or using the CPU."""
 
     def slot(self) -> tuple[str, str]:
         """Return the node and the number of the GPU there."""

@@ -1,7 +1,7 @@
-"""The side of a run in a Ray worker: Tune's class trainable, whose main thread stays free to listen.
+"""The side of a run in a Ray worker: Tune's class trainable, whose main thread stays responsive.
 
-The run itself is a thread. So a SIGTERM (Slurm, Kubernetes, a reclaimed node) is heard at once and answered with a
-checkpoint, so is the end of the whole node where Ray announces it, and a run that hangs is noticed.
+The run has its own thread. A SIGTERM (Slurm, Kubernetes, a reclaimed node), or a shutdown of the node that Ray
+announces, is therefore answered at once with a checkpoint, and a run that hangs is noticed.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from ablations.execution.ray.placeholders import own_slots
 from ablations.execution.task import Task
 
 _BEAT = 20.0
-"""Seconds after which a heartbeat is sent, where no epoch was completed."""
+"""Seconds after which a heartbeat is sent if no epoch was completed."""
 _GATHER = 0.05
-"""Seconds in which what happens is told together: a message to the driver costs as much as a short epoch."""
+"""Seconds for which events are batched: a message to the driver costs as much as a short epoch."""
 _LAST_WORDS = 2.0
-"""Seconds that a process which is good for nothing more has to say so before it is killed."""
+"""Seconds that an unusable process has to report before it is killed."""
 _MPS = "/tmp/nvidia-mps"  # noqa: S108 -- the default of CUDA, see its documentation
 _LOOK = 2.0
 """Seconds between two checks of whether the node is about to be shut down: a cloud may give no more than 25 s."""
@@ -49,8 +49,8 @@ def execute(
 ) -> Ending:
     """Compute a run: `ablations.execution.run_task.execute`, which is imported when a run begins.
 
-    Tune takes a worker for started when this module is imported. With torch that took seconds, in which the first
-    worker may end its run; Tune then gives it the run that waits for the second one, and drops the second.
+    Tune regards a worker as started once this module is imported. With torch that took seconds, during which the first
+    worker may end its run; Tune then gives it the run that waits for the second worker, and drops the second worker.
     """
     from ablations.execution import run_task  # noqa: PLC0415
 
@@ -61,10 +61,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     """Computes one task after the other."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the first task, which begins with the first step.
+        """Take the first task, which starts with the first step.
 
-        Tune drops a worker that was just set up where one that is there already becomes free for its task: nobody
-        would listen to this one, and the run would be under way twice.
+        Tune drops a worker that was just set up if an existing one becomes free for its task: its events would be lost,
+        and the run would be computed twice.
         """
         self._spent = False
         self._leaving = Leaving(_LOOK)
@@ -74,7 +74,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next task, in the same process; not where a run hangs in it, or its node is about to go."""
+        """Take the next task in the same process, unless a run hangs in it or its node is about to shut down."""
         if self._spent:
             os.kill(os.getpid(), signal.SIGKILL)
         self._take(new_config)
@@ -98,7 +98,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return {"events": events, "done": done}
 
     def cleanup(self) -> None:
-        """Let a run that is still under way save its state."""
+        """Let a run that is still being computed save its state."""
         self._let_save()
 
     @classmethod
@@ -111,7 +111,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._limit = float(config["stall_seconds"])
         self._left_out = {Slot(*slot) for slot in json.loads(config.get("left_out", "[]"))}
         if self._task.device == "cpu":
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also where a cluster's nodes were started without our settings
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # even if the nodes of a cluster were started without our settings
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._pause = threading.Event()
         self._until: float | None = None
@@ -135,7 +135,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._events.put({"ended": ending.as_json()})
 
     def _on_devices(self, names: list[str]) -> Ending:
-        """Compute the task, but not on a GPU that is left out; say on which it was."""
+        """Compute the task, but not on an excluded GPU; report the GPU."""
         given = zip(names, self._slots, strict=True)
         left_out = [name for name, slot in given if name in self._task.left_out or slot in self._left_out]
         if left_out:
@@ -156,17 +156,17 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         )
 
     def _deadline(self) -> float | None:
-        """Return the monotonic time by which a state must be saved, or None; asking counts as a heartbeat."""
+        """Return the monotonic time by which a state must be saved, or None; every call counts as a heartbeat."""
         self._alive = time.monotonic()
         return self._until
 
     def _paused(self) -> bool:
-        """Tell the run whether to save its state and end; asking counts as a heartbeat."""
+        """Return whether the run must save its state and end; every call counts as a heartbeat."""
         self._alive = time.monotonic()
         return self._pause.is_set()
 
     def _wait(self) -> dict[str, Any]:
-        """Return the next event, or a heartbeat; end the process where the run gives none."""
+        """Return the next event, or a heartbeat; end the process if the run produces none."""
         began = time.monotonic()
         while time.monotonic() - began < _BEAT:
             if self._leaving.seen():
@@ -180,14 +180,14 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return {"alive": self._alive >= began}
 
     def _stalled(self, silent: float) -> Ending:
-        """Return the ending of a run that hangs, with where it hangs; this process dies a moment later."""
+        """Return the ending of a run that hangs, with the place where it hangs; this process exits a moment later."""
         frame = sys._current_frames().get((self._thread and self._thread.ident) or 0)
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
         self._end_soon()
         return Ending("stalled", f"no step within {silent:.0f} s (resources.stall_minutes)", traceback=stack)
 
     def _end_soon(self) -> None:
-        """Let this process say its last words, and die."""
+        """Let this process send its last report, and exit."""
         self._spent = True
         threading.Timer(_LAST_WORDS, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
@@ -197,7 +197,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             self._thread.join(self._task.grace_seconds)
 
     def _press(self) -> None:
-        """Have the run save its state within its grace period."""
+        """Make the run save its state within its grace period."""
         if self._until is None:
             self._until = time.monotonic() + self._task.grace_seconds
         self._pause.set()
@@ -210,7 +210,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
 
 def device_names(slots: tuple[Slot, ...]) -> list[str]:
-    """Return what tells each of the GPUs that this process was given from all others: its UUID where that is known."""
+    """Return a unique name of each GPU that this process was given: its UUID if known."""
     return [_uuid(number) or f"GPU {slot.device} of {_host_of(slot)}" for number, slot in enumerate(slots)]
 
 
@@ -219,7 +219,7 @@ def _host_of(slot: Slot) -> str:
 
 
 def _uuid(number: int) -> str:
-    """Return the UUID of a GPU that this process sees; empty where it cannot be found out."""
+    """Return the UUID of a GPU that this process sees; empty if it cannot be found out."""
     import torch  # noqa: PLC0415 -- which the run needs
 
     from aimlib.training.devices import device_uuid  # noqa: PLC0415 -- imports torch
@@ -235,5 +235,5 @@ def _place(task: Task) -> str:
 
 
 def _uses_mps() -> bool:
-    """Tell whether processes of this machine share GPUs through NVIDIA's Multi-Process Service, which is running."""
+    """Return whether processes of this machine share GPUs through NVIDIA's Multi-Process Service, which is running."""
     return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or _MPS) / "control").exists()

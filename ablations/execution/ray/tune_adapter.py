@@ -1,4 +1,4 @@
-"""Between Tune and our scheduler: what Tune asks for next, and what it tells."""
+"""Between Tune and our scheduler: what Tune asks for next, and what it reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from aimlib.errors import counted
 _NODES = 5.0
 """Seconds between two checks of which nodes are alive."""
 _SLACK = 2.0
-"""A driver waits so many times longer than a worker before it takes a silent run for hanging."""
+"""Factor by which a driver waits longer than a worker before it assumes that a silent run hangs."""
 
 
 _NOTHING: dict[str, Any] = {}
@@ -40,9 +40,9 @@ class TaskSearcher(Searcher):  # type: ignore[misc]
         self._scheduler, self._callback, self._stall = scheduler, callback, stall_seconds
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next task; None where none is ready or there is no room; FINISHED where none will be.
+        """Return the next task; None if none is ready or there is no room; FINISHED where none will be.
 
-        For a trial that it is given, Tune asks for a worker, also where one is about to become free.
+        For a trial that it is given, Tune requests a worker, even if one is about to become free.
         """
         self._callback.watch()  # Tune sleeps in here while nothing is running
         task = self._scheduler.next(self._callback.fit)
@@ -54,10 +54,10 @@ class TaskSearcher(Searcher):  # type: ignore[misc]
         return str(Searcher.FINISHED) if self._scheduler.exhausted else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: endings come through `TuneCallback`."""
+        """Does nothing: endings come through `TuneCallback`."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing is kept: the store is the truth."""
+        """Saves nothing: the store is the truth."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing is restored."""
@@ -73,29 +73,29 @@ def bundle_of(task: Task) -> dict[str, float]:
 
 
 class SessionStopper(tune.Stopper):  # type: ignore[misc]
-    """Ends a session at once when it is told to."""
+    """Ends a session at once on request."""
 
     def __init__(self) -> None:
         self.now = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No single run is ever stopped here."""
+        """No single run is stopped here."""
         return False
 
     def stop_all(self) -> bool:
-        """Tell whether all is to end."""
+        """Return whether the session must end."""
         return self.now
 
 
 class TuneCallback(tune.Callback):  # type: ignore[misc]
-    """Passes on to the coordinator what Tune tells, and watches over nodes and workers.
+    """Passes Tune's reports on to the coordinator, and monitors nodes and workers.
 
     Parameters
     ----------
-    room : is told which nodes there are, and which GPUs are left out.
-    usage : is told which GPUs runs have; occupies those that are left out.
-    grace : seconds after an urgent request to stop in which runs may save their state.
-    stall : seconds of silence after which a worker itself takes its run for hanging.
+    room : receives the present nodes and the excluded GPUs. usage : receives the GPUs of the runs; occupies the
+    excluded ones.
+    grace : seconds after an urgent request to stop during which runs may save their state. stall : seconds of silence
+    after which a worker assumes that its run hangs.
     """
 
     def __init__(
@@ -124,11 +124,11 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._trials: dict[str, Any] = {}
         self._looked = time.monotonic()
         self._spent = 0
-        """Workers that were not to take another run, and may have been given one all the same."""
+        """Workers that must not take another run, and may have been given one nevertheless."""
         self._leave_out()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        """Pass on what a worker says."""
+        """Pass on what a worker reports."""
         run_id = _run_id(trial)
         self._heard[run_id], self._trials[run_id] = time.monotonic(), trial
         self._given.pop(run_id, None)
@@ -144,20 +144,20 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
                 self._ended(run_id, Ending(**event["ended"]))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Pass on that a worker is gone; nothing where its run had ended before."""
+        """Pass on that a worker is gone; do nothing if its run had ended before."""
         run_id = _run_id(trial)
         was_heard = run_id in self._heard
         self._forget(run_id)
         if run_id in self._scheduler.running:
             if not was_heard and self._spent:
                 self._spent -= 1
-                ending = Ending("not_begun", "its worker was not to take another run")
+                ending = Ending("not_begun", "its worker could not take another run")
             else:
                 ending = ending_of_death(report_of_death(trial))
             self._coordinator.handle(AttemptEnded(run_id, ending))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Watch, and keep Tune from holding on to all that has ended."""
+        """Monitor, and keep Tune from accumulating what has ended."""
         self.watch()
         _let_go(trials)
 
@@ -170,7 +170,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
             self._coordinator.handle(Notice(self._room.gpus()))
 
     def _leave_out(self) -> bool:
-        """Have the GPUs occupied on which nothing more is to begin; return whether they are others than before."""
+        """Occupy the excluded GPUs; return whether they have changed."""
         changed = self._usage.leave_out(self._scheduler.devices.left_out)
         if changed:
             self._room.leave_out(self._usage.left_out)
@@ -178,15 +178,15 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
 
     @property
     def left_out(self) -> list[tuple[str, str]]:
-        """Node and number of every GPU on which nothing is to begin."""
+        """Node and number of every excluded GPU."""
         return [(slot.node, slot.device) for slot in self._usage.left_out]
 
     def fit(self, task: Task) -> Fit:
-        """Tell whether there is room for a task."""
+        """Return whether there is room for a task."""
         return self._room.fit(bundle_of(task), self._usage.running())
 
     def watch(self) -> None:
-        """Let time pass: tell the coordinator, end what is to end, look after silent workers and dead nodes."""
+        """Proceed after some time: inform the coordinator, end what must end, check silent workers and dead nodes."""
         self._coordinator.handle(TICK)
         self._usage.tick(trapped=any(self._room.fit(bundle, ()) == "never" for bundle in self._given.values()))
         if stranded := self._scheduler.stranded(self.fit):
@@ -203,7 +203,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
             self._look_at_workers()
 
     def gave(self, run_id: str, bundle: Mapping[str, float]) -> None:
-        """Take note of a run that waits for a worker."""
+        """Record that a run waits for a worker."""
         self._given[run_id] = bundle
         self._usage.gave(run_id, bundle)
 
@@ -221,12 +221,12 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         alive = {node["NodeID"] for node in nodes}
         if ray.get_runtime_context().get_node_id() in alive or self._stopper.now:
             return
-        self._stop.request("Ray's own process on this machine is gone; give the same command again to go on")
+        self._stop.request("Ray's own process on this machine has ended; give the same command again to continue")
         self._scheduler.halt()
         self._stopper.now = True
 
     def _look_at_workers(self) -> None:
-        """End workers of which nothing was heard for long: a whole machine may hang, workers included."""
+        """End workers that have been silent for long: a whole machine may hang, workers included."""
         limit = _SLACK * self._stall + 60
         for run_id, heard in list(self._heard.items()):
             if time.monotonic() - heard > limit:
@@ -242,28 +242,28 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._usage.forget(run_id)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Tune pickles callbacks into files for a restore, which is never asked for.
+        # Tune pickles callbacks for a restore, which never happens.
         return (tune.Callback, ())
 
 
 def _why(stranded: list[Task], scheduler: Scheduler) -> str:
-    """Return why a session ends whose runs fit nowhere but on GPUs that failed."""
+    """Return why a session ends if its runs fit only on GPUs that failed."""
     arms = Counter(arm for run, number in scheduler.devices.runs().items() for arm in [scheduler.arm_of(run)] * number)
     faults = ", ".join(f"{arm} {number}" for arm, number in arms.most_common())
     return (
         f"every GPU that could hold the {counted(len(stranded), 'run')} left over failed twice: "
         f"{scheduler.devices.described()}; their faults by arm: {faults}. Reset or replace them (nvidia-smi -q -d ECC, "
-        f"dmesg), or check the arm's code where all are of one; the same command goes on from here"
+        f"dmesg), or check the arm's code if all faults are of one arm; the same command continues from here"
     )
 
 
 def _let_go(trials: list[Any]) -> None:
-    """Take trials that have ended off Tune's own list, and empty them: it goes through all of them at every step.
+    """Take trials that have ended off Tune's own list, which it traverses at every step, and empty them.
 
     Tune gives callbacks the list that it works with. Its other records of ended trials cannot be reached from here, so
-    that each trial itself is emptied: of metrics that are averaged although nobody asks, of its configuration, of its
-    request for resources. Nothing is lost: what ended is in the store. The last one stays, as without any Tune would
-    read its own files in the end.
+    each trial itself is emptied: of averaged metrics that nobody uses, of its configuration, and of its resource
+    request. Nothing is lost, because ended runs are in the store. The last trial stays: without any, Tune would read
+    its own files at the end.
     """
     ended = [trial for trial in trials if trial.is_finished()]
     for trial in ended[:-1]:
@@ -279,7 +279,7 @@ def _run_id(trial: Any) -> str:
 
 
 def report_of_death(trial: Any) -> str:
-    """Return all that Ray knows of why a worker is gone; empty where it knows nothing."""
+    """Return all that Ray knows about the end of a worker; empty if it knows nothing."""
     try:
         with open(trial.error_file, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 -- Tune's own path
             return file.read()

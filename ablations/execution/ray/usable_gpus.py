@@ -1,7 +1,7 @@
 """Whether torch can use the GPUs that Ray counts.
 
-Ray counts them through NVML. A driver that is too old for this torch, or a card that is lost, is counted all the same,
-and every run that is placed there would fail. Torch is asked in a process of its own, whose context ends with it.
+Ray counts them through NVML. It counts a GPU even if its driver is too old for this torch, or the card is lost, and
+every run placed there would fail. Torch is asked in a separate process, whose context ends with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ablations.execution.packing import Bundle
 from aimlib.errors import UsageError
 
 _LIMIT_S = 120.0
-"""Seconds that a node has to answer: torch may be imported from a network file system."""
+"""Timeout in seconds for the answer of a node: torch may be imported from a network file system."""
 _SLACK_S = 30.0
 
 
@@ -27,8 +27,8 @@ def refuse_unusable(nodes: Mapping[str, Bundle], *, here: bool) -> None:
 
     Parameters
     ----------
-    nodes : what each has, by its id.
-    here : the only node is this machine, and this process can ask torch itself.
+    nodes : resources of each, by its id.
+    here : whether the only node is this machine, so that this process can ask torch itself.
 
     Raises
     ------
@@ -43,14 +43,14 @@ def refuse_unusable(nodes: Mapping[str, Bundle], *, here: bool) -> None:
     ]
     if wrong:
         raise UsageError(
-            f"GPUs that torch cannot use: {'; '.join(wrong)}. Update the driver of that machine, or install a torch "
-            f"that was built for it (`ablate doctor` there says more), or start Ray there with --num-gpus="
+            f"GPUs that torch cannot use: {'; '.join(wrong)}. Update the driver of that machine, install a torch "
+            f"that was built for it (run `ablate doctor` there for details), or start Ray there with --num-gpus="
             f"{min(number for _, number, _ in answers.values())}"
         )
 
 
 def _asked(nodes: list[str]) -> dict[str, tuple[str, int, str]]:
-    """Ask the nodes of the cluster, by a task on each that takes none of its resources."""
+    """Ask the nodes of the cluster, by a task on each that uses none of its resources."""
     import ray  # noqa: PLC0415 -- here alone
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
@@ -66,7 +66,7 @@ def _asked(nodes: list[str]) -> dict[str, tuple[str, int, str]]:
         if answer in silent:
             raise UsageError(
                 f"{names.get(node, node)}: does not say within {_LIMIT_S + _SLACK_S:.0f} s how many GPUs torch can "
-                f"use; look at that machine, or take it out of the cluster"
+                f"use; check that machine, or remove it from the cluster"
             )
         try:
             found[node] = ray.get(answer)
@@ -78,7 +78,7 @@ def _asked(nodes: list[str]) -> dict[str, tuple[str, int, str]]:
 
 
 def usable_here() -> tuple[str, int, str]:
-    """Return this machine, the number of its GPUs that torch can use, and why there are no more, if torch says so."""
+    """Return this machine, the number of its GPUs that torch can use, and torch's reason if there are no more."""
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     command = [sys.executable, "-m", __name__]
     try:
@@ -104,7 +104,7 @@ def _gist(text: str) -> str:
 
 
 def usable_in_this_process() -> tuple[int, str]:
-    """Return the number of GPUs that torch can use, and why there are no more, if it says so."""
+    """Return the number of GPUs that torch can use, and its reason if there are no more."""
     import torch  # noqa: PLC0415 -- in a process of its own
 
     from aimlib.training.devices import usable_gpus, why_unusable  # noqa: PLC0415 -- imports torch

@@ -20,7 +20,7 @@ Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 
 
 def runs_on_device(device: torch.device) -> bool:
-    """Tell whether optimizers of parameters on `device` take numbers that change as tensors."""
+    """Return whether optimizers of parameters on `device` take numbers that change as tensors."""
     return device.type in DEVICES
 
 

@@ -37,4 +37,4 @@ class Schedule(ABC):
         """Return the learning rate in force at `time`, in epochs from the start (2.5: the middle of the third)."""
 
     def after_epoch(self, monitored: float) -> None:  # noqa: B027 -- most schedules use no accuracy
-        """Take note of the monitored accuracy (fraction) after an epoch."""
+        """Record the monitored accuracy (fraction) after an epoch."""

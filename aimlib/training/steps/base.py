@@ -50,7 +50,7 @@ class Computation:
     network, optimizer, scaling : of the run.
     options : how it is trained.
     device : where all of them are.
-    rates : the optimizer's learning rates on the device; None where it takes Python numbers.
+    rates : the optimizer's learning rates on the device; None if it takes Python numbers.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ _STATED: dict[str, type[Step]] = {"eager": EagerStep, "graph": GraphStep, "compi
 
 
 def stated_step(config: RunConfig, computation: Computation) -> Step | None:
-    """Return the step that the configuration states; None where it leaves the choice (``auto``).
+    """Return the step that the configuration states; None if it leaves the choice (``auto``).
 
     Raises
     ------

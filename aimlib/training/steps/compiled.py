@@ -59,7 +59,7 @@ class CompiledStep(Step):
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Tell whether an error is the compiler's and not the network's own."""
+    """Return whether an error is the compiler's and not the network's own."""
     modules = {type(part).__module__ for part in (error, error.__cause__) if part is not None}
     return any(module.startswith(("torch._dynamo", "torch._inductor", "torch._functorch")) for module in modules)
 

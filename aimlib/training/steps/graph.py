@@ -102,13 +102,15 @@ def obstacle(computation: Computation) -> str:
     if computation.rates is None:
         return (
             f"optimizer {computation.options.optimizer.name!r} takes its learning rate from Python, so that a graph "
-            f"would keep the first one for ever"
+            f"would keep the first one forever"
         )
     return ""
 
 
 def is_capture_failure(error: BaseException) -> bool:
-    """Tell whether an error says that something in a step cannot be captured; other errors would end eager steps, too.
+    """Return whether an error says that something in a step cannot be captured.
+
+    Other errors would end eager steps, too.
 
     Torch's and CUDA's messages of that kind all speak of the capture, and have no type of their own.
     """
@@ -116,7 +118,7 @@ def is_capture_failure(error: BaseException) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory was lacking: torch's allocator says so, or CUDA where it makes a graph of the capture."""
+    """Return whether memory was lacking: torch's allocator says so, or CUDA where it makes a graph of the capture."""
     return isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error)
 
 
@@ -174,7 +176,7 @@ def _forget(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], stream: torch.cu
 
 
 def _register_generators(graph: torch.cuda.CUDAGraph, device: torch.device) -> None:
-    """Register the generator that layers draw from: every replay then goes on from where it stands."""
+    """Register the generator that layers draw from: every replay then continues from where it stands."""
     index: int | None = device.index
     number = torch.cuda.current_device() if index is None else index
     graph.register_generator_state(torch.cuda.default_generators[number])

@@ -84,13 +84,13 @@ def _package_version() -> str:
 
 
 def _driver(device: torch.device) -> str | None:
-    """Return the version of the driver; None where it is not known."""
+    """Return the version of the driver; None if it is not known."""
     found = nvml.driver() if device.type == "cuda" else None
     return found.version if found is not None else None
 
 
 def known(key: str) -> Finding | None:
-    """Return what was found before, in this process or in another; None where nothing is known."""
+    """Return what was found before, in this process or in another; None if nothing is known."""
     if key not in _known:
         found = _read(_file(key), key)
         if found is None:
@@ -116,7 +116,7 @@ def _file(key: str) -> Path:
 
 
 def _read(file: Path, key: str) -> Finding | None:
-    """Return the finding in a file; None where there is none, or it is damaged or another's."""
+    """Return the finding in a file; None if there is none, or it is damaged or another's."""
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError):

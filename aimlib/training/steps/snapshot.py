@@ -68,7 +68,7 @@ class Snapshot:
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Tell whether two tensors hold the same bits; NaN may equal itself, 0 does not equal -0."""
+    """Return whether two tensors hold the same bits; NaN may equal itself, 0 does not equal -0."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.dtype.is_floating_point:

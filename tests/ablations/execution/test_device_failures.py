@@ -51,12 +51,12 @@ def test_a_run_goes_on_elsewhere_and_nothing_counts_against_it_or_its_arm() -> N
     first = lose(queue, clock, "a", "GPU-1")
     assert isinstance(first, Retry)
     assert (first.seconds, first.notes) == (5.0, ())
-    assert "goes on elsewhere" in first.reason
+    assert "continues elsewhere" in first.reason
     assert queue.next() is not None, "the others need not wait"
     clock.now += 60
     second = queue.ended("b", error("GPU-1"))
     assert isinstance(second, Retry)
-    assert second.notes == (f"GPU-1 on node7 failed twice and is left out: {ECC}",)
+    assert second.notes == (f"GPU-1 on node7 failed twice and is excluded: {ECC}",)
     clock.now += 5
     assert [given.run_id for given in iter(queue.next, None)] == ["a", "b", "c"], "the arm is not withheld"
 
@@ -82,7 +82,7 @@ def test_endings_at_one_moment_on_one_device_are_one_failure() -> None:
     clock.now += 10.0
     assert len(list(iter(queue.next, None))) == 4
     notes = [note for run_id in "abcd" for note in queue.ended(run_id, error("GPU-1")).notes]
-    assert notes == [f"GPU-1 on node7 failed twice and is left out: {ECC}"], "said once"
+    assert notes == [f"GPU-1 on node7 failed twice and is excluded: {ECC}"], "said once"
 
 
 def test_a_run_that_loses_one_device_after_the_other_is_given_up_and_they_are_used_again() -> None:

@@ -1,4 +1,4 @@
-"""Runs of different shares side by side: never more on a GPU than it holds, and none waits for ever."""
+"""Runs of different shares side by side: never more on a GPU than it holds, and none waits forever."""
 
 from __future__ import annotations
 
@@ -129,4 +129,4 @@ def test_runs_of_any_shares_are_given_out_only_where_ray_has_room_and_all_come_t
         share, device = running.pop(run_id)
         ray.free[device] += share
         queue.ended(run_id, Ending("finished"))
-    assert given_out == list(range(len(shares))), "in their order: none is passed for ever"
+    assert given_out == list(range(len(shares))), "in their order: none is passed forever"

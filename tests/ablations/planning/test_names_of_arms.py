@@ -107,8 +107,9 @@ def test_a_combination_may_not_take_the_name_of_another_arm(tmp_path: Path) -> N
 
 
 def test_two_combinations_may_not_have_one_name(tmp_path: Path) -> None:
-    levels = "{no: {}, yes: {training: {%s}}}"
-    rest = f"factors: {{a: {levels % 'epochs: 21'}, b: {levels % 'batch_size: 10'}, a+b: {levels % 'label_smoothing: 0.1'}}}\n"
+    changes = {"a": "epochs: 21", "b": "batch_size: 10", "a+b": "label_smoothing: 0.1"}
+    factors = [f"{name}: {{no: {{}}, yes: {{training: {{{change}}}}}}}" for name, change in changes.items()]
+    rest = f"factors: {{{', '.join(factors)}}}\n"
     with pytest.raises(ConfigError, match=r"two combinations would be called 'aim\+a\+b'.*rename a factor or a level"):
         names(tmp_path, rest)
 

@@ -83,7 +83,7 @@ def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
         ({"halving": {}, "batch": 2}, "batch: 2 trials in a batch, and halving keeps one of 3; give a batch of 9"),
         ({"halving": {}}, "search.halving: 3 epochs of arm 'baseline' have no 3 rungs with a factor of 3"),
         ({"training": {"optimizer": {"learning_rate": 1e-3}}}, f"search.training: fixes {RATE}, which is searched"),
-        ({"training": {"select_on": "test"}}, "hold out no validation images, on which a search is judged"),
+        ({"training": {"select_on": "test"}}, "hold out no validation images, by which a search is judged"),
         ({"training": {"selection": "best_test"}}, "choose epochs on test images, which must have no part"),
         ({"training": {"epochs": "three"}}, "search: trials of arm 'baseline': training.epochs"),
     ],

@@ -194,7 +194,7 @@ def test_who_is_paused_from_elsewhere_ends_the_session(session: Session) -> None
     run_id = next(iter(session.tasks))
     session.scheduler.next()
     session.coordinator.handle(AttemptEnded(run_id, Ending("paused", epochs=1)))
-    assert session.stop.reason == "asked to stop from elsewhere"
+    assert session.stop.reason == "another process requested a stop"
 
 
 def test_what_is_stale_is_told_by_its_cause() -> None:
@@ -229,5 +229,5 @@ def test_what_a_device_error_means_for_the_session_is_said(session: Session) -> 
         session.scheduler.next()
         session.coordinator.handle(AttemptEnded(run_id, Ending("device_error", "ECC", device="GPU-1", host="h")))
         session.now += 60.0
-    assert Notice("GPU-1 on h failed twice and is left out: ECC") in session.events
+    assert Notice("GPU-1 on h failed twice and is excluded: ECC") in session.events
     assert session.coordinator.failed == {}

@@ -196,7 +196,7 @@ DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=4)
 
 
 def without_sharing(value: Any) -> bool:
-    """Tell whether no mapping or list occurs twice, as the same object."""
+    """Return whether no mapping or list occurs twice, as the same object."""
     seen: set[int] = set()
     waiting = [value]
     while waiting:

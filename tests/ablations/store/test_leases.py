@@ -296,7 +296,7 @@ def test_a_forked_child_has_no_lock(remote: str) -> None:
 def test_an_object_that_is_no_lease_is_named(remote: str, content: bytes) -> None:
     store = ResultStore(remote)
     object_store.put(place(remote) / "leases" / RUN, content)
-    with pytest.raises(StoreError, match=f"leases/{RUN}: is no lease; delete it"):
+    with pytest.raises(StoreError, match=f"leases/{RUN}: is not a lease; delete it"):
         store.lock_run(RUN)
 
 

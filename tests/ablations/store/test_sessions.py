@@ -65,7 +65,7 @@ def test_what_is_no_message_of_a_session(tmp_path: Path) -> None:
     (tmp_path / "live" / f"{SESSION}.json.bak").write_text("[")
     assert store.live() == []
     (tmp_path / "live" / f"{SESSION}.json").write_text("[1]")
-    with pytest.raises(StoreError, match=f"{SESSION}.json: is no JSON object of a session; delete it"):
+    with pytest.raises(StoreError, match=f"{SESSION}.json: is not a session's JSON object; delete it"):
         store.live()
 
 

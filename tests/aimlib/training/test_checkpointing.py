@@ -219,7 +219,7 @@ def test_a_save_that_fails_half_way_leaves_the_old_checkpoint_and_nothing_else(s
         checkpointing.save(found, saved)
     assert (saved / checkpointing.FILE).read_bytes() == before
     assert [path.name for path in saved.iterdir()] == [checkpointing.FILE]
-    with pytest.raises(Paused):  # the run goes on from it once there is space again
+    with pytest.raises(Paused):  # the run continues from it once there is space again
         train(run_config(), data_set(), run_id="run", checkpoint_directory=saved, pause=lambda: True)
     assert (saved / checkpointing.FILE).read_bytes() != before
 

@@ -299,7 +299,7 @@ def test_nothing_more_is_asked_of_a_context_that_is_lost(cuda: PretendedCuda, wi
     assert cuda.calls == []
     del caught, error
     cuda.error = None
-    assert any(isinstance(thing(), nn.Module) for thing in witness.things), "kept for ever"
+    assert any(isinstance(thing(), nn.Module) for thing in witness.things), "kept forever"
 
 
 def test_generators_that_cannot_be_put_back_hide_no_error(cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,7 +212,7 @@ def test_a_gpu_that_failed_twice_is_occupied_and_no_more_runs_are_given_than_fit
     session.fails_on("r0", "0")
     notes = [event.text for event in session.events if isinstance(event, Notice)]
     assert notes == [
-        "GPU-0 on h failed twice and is left out: ECC",
+        "GPU-0 on h failed twice and is excluded: ECC",
         "1 of 2 GPUs are used from now on",
     ]
     assert session.give() is None, "r1 has the other GPU"
@@ -239,7 +239,7 @@ def test_a_session_ends_with_the_names_of_the_gpus_when_none_is_left() -> None:
 
 
 def test_a_run_that_waits_for_what_is_left_out_is_let_there_to_be_had_back() -> None:
-    """Tune gives back no run that it was given, and would wait for ever for a GPU that is occupied."""
+    """Tune gives back no run that it was given, and would wait forever for a GPU that is occupied."""
     session = Session(1, task_of("r0", 1.0), task_of("r1", 1.0), spare=1)
     assert [session.give(), session.give()] == ["r0", "r1"]
     for _ in range(2):
