@@ -1,8 +1,8 @@
 """Networks with memory (AiM), their data and their training.
 
 Importing this package is cheap and imports no torch: `aimlib.config`, `aimlib.records`, `aimlib.registry`
-and `aimlib.seeding` serve programs that only read results or list plugins. What builds or trains
-networks is in the subpackages, which import torch.
+and `aimlib.seeding` serve programs that only read results or list plugins. The subpackages build and train networks,
+and import torch.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ MOVED = {
     "analysis.audit": "analysis.claims.audit",
     "analysis.statistics.sequential": "analysis.looks.sequential",
 }
-"""Where modules are now that documentation or plugins imported under another name, by that name."""
+"""Present names of modules that documentation or plugins imported under another name, by that name."""
 
 
 class _MovedModules:
-    """Finder and loader by which a module that was moved is imported under its old name, too, with a warning.
+    """Finder and loader that import a moved module under its old name as well, with a warning.
 
     Without the base classes of `importlib.abc`, whose import takes longer than everything else here.
     """
@@ -51,18 +51,18 @@ class _MovedModules:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return a spec for the modules of `MOVED` alone."""
+        """Return a spec only for the modules in `MOVED`."""
         return ModuleSpec(fullname, self) if fullname in MOVED else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Leave it to Python to make a module."""
+        """Let Python create the module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Put the module itself in place of the one that was made: it must not exist twice."""
+        """Replace the created module by the moved one, which must not exist twice."""
         old = module.__name__
         warnings.warn(f"{old} is now {MOVED[old]}; import that", DeprecationWarning, stacklevel=2)
         sys.modules[old] = importlib.import_module(MOVED[old])
 
 
-# First: the path of a package that was moved would find its modules a second time.
+# First: the path of a moved package would find its modules a second time.
 sys.meta_path.insert(0, _MovedModules())

@@ -1,10 +1,10 @@
-"""What a plugin brings beside its class: its configuration, and the dimensions over which options may be searched.
+"""What a plugin has besides its class: its configuration, and the dimensions over which options may be searched.
 
-A configuration is frozen, strict, and has an identity that lasts.
+A configuration is frozen, strict, and has a lasting identity.
 
 The identity of a configuration (what the run id hashes) leaves out fields at their default and fields
-marked `local`. So a new field with a default leaves old ids as they were, and a path or a device never
-enters an id. The price: whoever changes a default, or what a component computes, raises its `version`.
+marked `local`. A new field with a default therefore leaves old ids unchanged, and a path or a device never enters an
+id. In return, a change of a default, or of what a component computes, must raise its `version`.
 
 A plugin declares its dimensions as ``search_space = {"channels": Integer(16, 1024, log=True)}``; a search turns them
 into Optuna's distributions, whose vocabulary the three kinds and their fields follow.
@@ -31,7 +31,7 @@ from aimlib.errors import ConfigError, did_you_mean
 
 
 def tuple_of(value: Any) -> Any:
-    """Turn a document's list into a tuple; leave anything else for the type check."""
+    """Turn a document's list into a tuple; leave everything else to the type check."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -43,7 +43,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(tuple_of)]
 
 
 def local(default: Any, description: str, **constraints: Any) -> Any:
-    """Declare a field that says where something is found (a path), and is no part of the run's identity."""
+    """Declare a field that locates something (a path), and is not part of the run's identity."""
     return Field(default, description=description, json_schema_extra={"identity": False}, **constraints)
 
 
@@ -64,12 +64,12 @@ class Frozen(BaseModel):
 
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:
-        """Validate `data`; on mistakes raise one ConfigError that names every one with its key path.
+        """Validate `data`; on mistakes raise one ConfigError that names each with its key path.
 
         Parameters
         ----------
-        data : plain JSON values, as a YAML or JSON document gives them.
-        where : the path of `data` in its document, put before every key path.
+        data : plain JSON values, as in a YAML or JSON document.
+        where : the path of `data` in its document, prefixed to every key path.
         """
         try:
             return cls.model_validate(data)
@@ -78,7 +78,7 @@ class Frozen(BaseModel):
 
 
 class ComponentConfig(Frozen):
-    """Base of the configuration that a plugin brings: its options, as fields.
+    """Base of a plugin's configuration: its options, as fields.
 
     The registry sets `component` and `version` when it registers the plugin.
     """
@@ -111,7 +111,7 @@ def _identity_of(value: Any) -> Any:
         return value.identity()
     if isinstance(value, (tuple, list)):
         return [_identity_of(item) for item in value]
-    return 0.0 if value == 0 and isinstance(value, float) else value  # -0.0 equals 0.0, but is another text
+    return 0.0 if value == 0 and isinstance(value, float) else value  # -0.0 equals 0.0, but differs as text
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> list[str]:
@@ -130,7 +130,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> 
 
 
 _ADDED = re.compile(r"(function-\w+|tagged-union|union|nullable|list|dict|tuple|set|literal|is-instance)\[.*")
-"""What pydantic puts among the keys of a path: the kind of type that it was trying."""
+"""What pydantic inserts among the keys of a path: the kind of type that it tried."""
 
 
 def _is_key(part: str) -> bool:
@@ -144,7 +144,7 @@ def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
         listed = ", ".join(sorted(fields)) or "none: it takes no options"
         return f"unknown key; {did_you_mean(str(loc[-1]), fields)}known keys: {listed}"
     if kind == "missing":
-        return "missing: this key has no default"
+        return "missing; this key has no default"
     if kind == "value_error":
         return str(item["ctx"]["error"])
     message = item["msg"].removeprefix("Input ").replace("should be", "must be", 1)
@@ -196,7 +196,7 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Integer:
-    """An integer in [low, high], on a logarithmic scale where `log`."""
+    """An integer in [low, high], on a logarithmic scale if `log`."""
 
     low: int
     high: int
@@ -208,7 +208,7 @@ class Integer:
 
 @dataclass(frozen=True)
 class Real:
-    """A real number in [low, high], on a logarithmic scale where `log`."""
+    """A real number in [low, high], on a logarithmic scale if `log`."""
 
     low: float
     high: float

@@ -1,7 +1,7 @@
-"""One training run as data: what is built, on which data, how it is trained, from which seed.
+"""One training run as data: network, data set, training and seed.
 
-A `RunConfig` is complete: together with the fingerprint of its data it decides every number of the run on
-the same type of device with the same number of threads. Importing this module imports no torch; validating
+A `RunConfig` is complete: together with the fingerprint of its data it determines every number of the run on the same
+type of device with the same number of threads. Importing this module imports no torch; validating
 a configuration imports the plugins it names.
 """
 
@@ -33,7 +33,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _default(value: str) -> BeforeValidator:
-    """Read a value that says what null says as null, so that both are one experiment with one id."""
+    """Read a value that means the same as null as null, so that both are one experiment with one id."""
     return BeforeValidator(lambda given: None if given == value else given)
 
 
@@ -42,7 +42,7 @@ UpdatePlaces = Literal["stage", "first_block", "block"]
 
 
 class CarryConfig(Frozen):
-    """A running memory that batches pass on: the post's third goal, "passed on to next batches".
+    """A running memory that is passed from batch to batch: the post's third goal, "passed on to next batches".
 
     The author's code has none (there only the weights change between batches). After every training batch the
     last memory of the forward pass, averaged over the batch and detached, enters an exponential moving average;
@@ -52,15 +52,15 @@ class CarryConfig(Frozen):
     search_space: ClassVar[dict[str, Dimension]] = {"decay": Real(0.5, 0.99), "share": Real(0.1, 0.9)}
 
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Weight of the past in the moving average; 0 carries the last batch alone."""
+    """Weight of the past in the moving average; 0 carries only the last batch."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the carried memory in the memory that a forward pass starts from; the source gives the rest."""
 
 
 class ModelConfig(Frozen):
-    """The network: a backbone, and what gives it memory. Without `memory` it is a baseline.
+    """The network: a backbone and its memory. Without `memory` it is a baseline.
 
-    ``placement: none`` says the same: no layer reads, so whatever else is said of the memory is left out.
+    ``placement: none`` means the same: no layer reads, so all other options of the memory are dropped.
     """
 
     search_space: ClassVar[dict[str, Dimension]] = {
@@ -75,17 +75,17 @@ class ModelConfig(Frozen):
     placement: Annotated[ComponentConfig | None, ComponentOf(placements, optional=True)] = None
     update: Annotated[ComponentConfig | None, ComponentOf(updates, optional=True)] = None
     update_after: Annotated[UpdatePlaces | Names | None, _default("stage")] = None
-    """Where the memory is updated: after the last block of every stage (None means this where there is an
-    update), after the first block of every stage (as run), after every block, or after the modules that a list of
+    """Where the memory is updated: after the last block of every stage (None means this if there is an update), after
+    the first block of every stage (as run), after every block, or after the modules that a list of
     names or patterns (``layer2.*``) gives."""
     routing: Annotated[Literal["current", "as_run"] | None, _default("current")] = None
-    """Which memory is read. current (None means this where there is memory): the one that the updates have left, as
-    the post describes. as_run: outside the first block of every stage layers read a second, static memory with a
-    source of its own that no update touches; a naming slip in the author's code made 12 of its 16 blocks do so."""
+    """Which memory is read. current (None means this if there is memory): the memory after the updates so far, as the
+    post describes. as_run: outside the first block of every stage layers read a second, static memory with its own
+    source, which no update changes; a naming slip in the author's code made 12 of its 16 blocks do so."""
     carry: CarryConfig | None = None
-    """A running memory across batches; None passes on nothing but weights."""
+    """A running memory across batches; None: only the weights change between batches."""
     read_init: Annotated[Literal["concatenated", "own", "whole"] | None, _default("concatenated")] = None
-    """Fan-in of the initial weights of a layer that reads. concatenated (None means this where there is memory): all
+    """Fan-in of the initial weights of a layer that reads. concatenated (None means this if there is memory): all
     channels of the concatenated layer for the reading weights, the layer's own channels for its own, so that these
     start as in the baseline; own: the memory's channels alone for the reading weights; whole: all channels for both,
     as in the author's code, where the concatenated layer is one tensor."""
@@ -103,7 +103,7 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="after")
     def _without_idle_options(self) -> Self:
-        """Refuse options that nothing would act on: a study must not vary what has no effect."""
+        """Refuse options without effect: a study must not vary them."""
         if self.memory is None:
             idle = [name for name in _OF_MEMORY if getattr(self, name) is not None]
             if idle:
@@ -119,14 +119,15 @@ class ModelConfig(Frozen):
 
 
 _OF_MEMORY = ("placement", "update", "update_after", "routing", "carry", "read_init", "control")
-"""Options of a model that mean nothing without a memory."""
+"""Options of a model that have no meaning without a memory."""
 
 
 class AugmentationConfig(Frozen):
     """Random changes of training images; each is drawn per image. The defaults change nothing."""
 
     version: ClassVar[int] = 2
-    """Raised by whoever changes what is computed, be it a last bit: it enters the ids of runs that augment."""
+    """Must be raised by any change of the computed values, even of the last bit; it enters the ids of runs that
+    augment."""
 
     rotation: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Largest angle, as a fraction of a full turn, drawn from [-rotation, rotation]."""
@@ -142,7 +143,7 @@ class AugmentationConfig(Frozen):
     """Smallest area of a random crop as a fraction of the image, which is then resized to the image's size
     (Szegedy et al., 2015: 0.08); 1 crops nothing."""
     crop_ratio: Annotated[float, Field(ge=1)] = 4 / 3
-    """Largest ratio of the crop's sides to the image's, either way; acts where `crop_scale` is below 1."""
+    """Largest ratio of the crop's aspect to the image's, in either direction; applies if `crop_scale` is below 1."""
     resampling: Literal["once", "each"] = "once"
     """once: rotation, translation, flips and crop are one map, interpolated once; each: rotation and translation are
     interpolated one after the other, each with its own reflected border, as Keras's layers do (as run)."""
@@ -157,7 +158,7 @@ class AugmentationConfig(Frozen):
     @model_validator(mode="after")
     def _crop_resampled_once(self) -> Self:
         if self.crop_scale < 1 and self.resampling == "each":
-            raise ValueError("crop_scale: a crop is part of the one map of resampling: once; change one of the two")
+            raise ValueError("crop_scale: a crop needs resampling: once; change one of the two")
         return self
 
 
@@ -182,12 +183,12 @@ class TrainingConfig(Frozen):
     """None keeps the optimizer's learning rate throughout."""
     early_stopping: EarlyStoppingConfig | None = None
     monitor: Literal["validation", "test"] = "validation"
-    """Whose accuracy the schedule and early stopping look at. test: as run, where the validation set was the test
+    """Whose accuracy the schedule and early stopping use. test: as run, where the validation set was the test
     set; an oracle, and marked as one."""
     selection: Annotated[ComponentConfig, ComponentOf(selections)]
     """Which epoch is reported."""
     validation_fraction: Fraction = 0.1
-    """Share of each class of the training images held out, drawn anew for every seed."""
+    """Share of each class of the training images that is held out, drawn separately for every seed."""
     augmentation: AugmentationConfig | None = None
     input_scaling: Literal["standardise", "raw"] = "standardise"
     """standardise: subtract the training images' channel means, divide by their standard deviations;
@@ -197,24 +198,24 @@ class TrainingConfig(Frozen):
     """Drop the incomplete last batch of an epoch of training."""
     evaluation_drop_last: bool = False
     """Leave the images that fill no batch of `batch_size` out of accuracies and losses (as run: 8,576 of 8,580 test
-    images count). All images are predicted all the same. Images are evaluated in one fixed class-mixed order."""
+    images count). All images are predicted nevertheless. Images are evaluated in one fixed order with mixed classes."""
     label_smoothing: Fraction = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the forward pass; parameters and optimizer stay float32."""
     tf32: bool = False
     """Let CUDA round float32 products to TensorFloat-32."""
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"
-    """In which order weights and maps lie in memory: the channels of a position beside each other, or the positions of
-    a channel. Which is faster depends on device and precision; sums are rounded otherwise."""
+    """The order of weights and maps in memory: the channels of a position are adjacent, or the positions of a channel.
+    Which is faster depends on device and precision; sums are rounded differently."""
     step: Literal["auto", "eager", "graph", "compiled"] = "auto"
     """How a training step runs. eager: operation after operation. graph: captured once as a CUDA graph and replayed.
-    compiled: by torch.compile. auto: as a graph where that was shown to give the bits of eager steps, else eager; so
-    auto and eager are one experiment with one id, and the others have ids of their own."""
+    compiled: by torch.compile. auto: as a graph if that was shown to give the bits of eager steps, otherwise eager; so
+    auto and eager are one experiment with one id, and the others have their own ids."""
     data_on: Literal["auto", "device", "host"] = local(
         "auto",
-        "Where the images lie during training: in the memory of the device, or of the host, from where batches are "
-        "copied. auto: on the device where they take no more than a quarter of the run's share of its memory. No "
-        "number depends on it.",
+        "Where the images are kept during training: in the memory of the device, or of the host, from which batches "
+        "are copied. auto: on the device if they need at most a quarter of the run's share of its memory. No result "
+        "depends on it.",
     )
 
     def identity(self) -> dict[str, Any]:
@@ -225,7 +226,7 @@ class TrainingConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _select_on(cls, data: Any) -> Any:
-        """Write `select_on` out: what looks at which images is one switch of a recipe."""
+        """Expand `select_on`, which sets several options of a recipe at once."""
         if not isinstance(data, dict) or "select_on" not in data:
             return data
         rest = {key: value for key, value in data.items() if key != "select_on"}
@@ -260,7 +261,7 @@ class TrainingConfig(Frozen):
     def _something_monitors(self) -> Self:
         if self.monitor == "test" and self.early_stopping is None and not _monitors(self.schedule):
             raise ValueError(
-                "monitor: test without effect: neither early stopping nor the schedule looks at an accuracy; remove it"
+                "monitor: test without effect: neither early stopping nor the schedule uses an accuracy; remove it"
             )
         return self
 
@@ -285,10 +286,10 @@ class RunConfig(Frozen):
 
 
 def _monitors(config: ComponentConfig | None) -> bool:
-    """Return whether a schedule or selection rule looks at the validation accuracy."""
+    """Return whether a schedule or selection rule uses the validation accuracy."""
     return config is not None and bool(getattr(type(config), "monitors_validation", False))
 
 
 def _plateau(schedule: Any) -> bool:
-    """Return whether a document's schedule looks at an accuracy."""
+    """Return whether a document's schedule uses an accuracy."""
     return schedule not in (None, "none", {"name": "none"}) and _monitors(schedules.parse(schedule))

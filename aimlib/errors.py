@@ -1,7 +1,7 @@
-"""Mistakes that a user can mend; every message says what is wrong, where, and what to do.
+"""Errors that a user can correct; every message says what is wrong, where, and what to do.
 
-The command line prints them without a traceback and exits with code 2. Anything else that escapes is a
-fault of this package and keeps its traceback.
+The command line prints them without a traceback and exits with code 2. Any other exception is a bug of this package and
+keeps its traceback.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _R = TypeVar("_R")
 
 
 class UsageError(ValueError):
-    """Input that cannot be used as it is. `str(error)` is meant for the user's eyes."""
+    """Input that cannot be used as it is. `str(error)` is written for the user."""
 
 
 class ConfigError(UsageError):
@@ -34,7 +34,7 @@ class ConfigError(UsageError):
 
 
 class DataError(UsageError):
-    """Data that is missing, incomplete or not what the configuration says."""
+    """Data that is missing, incomplete or different from the configuration."""
 
 
 class PluginError(UsageError):
@@ -46,7 +46,7 @@ class StoreError(UsageError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return ``"did you mean 'x'? "`` for the nearest choice, or an empty string where none is near."""
+    """Return ``"did you mean 'x'? "`` for the nearest choice, or an empty string if none is near."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}? " if near else ""
 
@@ -59,17 +59,19 @@ def unknown_name(kind: str, word: str, choices: Iterable[str]) -> str:
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:
-    """Return a number with its noun: ``1 run``, ``4,000 runs``, ``2 batches`` with the plural given."""
+    """Return a number with its noun: ``1 run``, ``4,000 runs``, ``2 batches`` with a given plural."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def warn_renamed(old: str, new: str, level: int = 3) -> None:
-    """Warn whoever calls the caller that a name is replaced."""
-    warnings.warn(f"{old} is now {new}; the old name goes in a later release", FutureWarning, stacklevel=level)
+    """Warn the caller's caller that a name has been replaced."""
+    warnings.warn(
+        f"{old} is now {new}; the old name will be removed in a later release", FutureWarning, stacklevel=level
+    )
 
 
 def renamed(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Let a function take keywords by their earlier names, with a warning: ``@renamed(trials="runs")``."""
+    """Let a function accept keywords by their earlier names, with a warning: ``@renamed(trials="runs")``."""
 
     def wrap(function: Callable[_P, _R]) -> Callable[_P, _R]:
         @functools.wraps(function)

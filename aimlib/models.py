@@ -1,4 +1,4 @@
-"""From configuration to network, and what can be said of a network before it is trained."""
+"""From configuration to network, and the properties of a network before it is trained."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def build(model: ModelConfig, shape: ImageShape, seed: int) -> nn.Module:
     ------
     UsageError: the parts do not fit together.
     """
-    with torch.random.fork_rng(devices=[]):  # for parameters that no rule covers
+    with torch.random.fork_rng(devices=[]):  # for parameters without a rule
         torch.manual_seed(seed_for(seed, "init"))
         network = _assemble(model, shape)
     initialize(network, seed, model.conv_init, model.read_init or "concatenated")
@@ -94,13 +94,13 @@ def _update_factory(config: ComponentConfig) -> UpdateFactory:
 
 
 def count_parameters(network: nn.Module, *, trainable: bool = False) -> int:
-    """Return the number of parameters, or of those that are trained. Running statistics are not among them."""
+    """Return the number of parameters, or of trained parameters, without running statistics."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad or not trainable)
 
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What a network costs and what its memory is. See `aimlib.records.MODELS` for units.
+    """The cost of a network and the properties of its memory. See `aimlib.records.MODELS` for units.
 
     Attributes
     ----------
@@ -123,11 +123,11 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
 
     Parameters
     ----------
-    batch_size : what is computed once per batch (a memory that is the same for every image) is shared by so
-        many images.
+    batch_size : number of images that share what is computed once per batch (a memory that is the same for every
+    image).
     """
     network = _controlled(model, skeleton(model, shape))
-    batch_size = max(2, batch_size)  # batch norm of a dense layer has no variance of one image
+    batch_size = max(2, batch_size)  # batch norm of a dense layer has no variance for a single image
     x_BCHW = torch.zeros(batch_size, shape.channels, shape.height, shape.width, device="meta")
     statistics = sum(b.numel() for name, b in network.named_buffers() if "running_" in name)
     memory: dict[str, Any] = {}

@@ -1,14 +1,14 @@
-"""The few requests to object storage that everything else is made of: get, head, list, put, delete.
+"""The basic requests to object storage: get, head, list, put, delete.
 
-The client is s3fs, the extra ``aim-ablations[s3]``. What the store needs is the conditional put: ``If-None-Match: *``
-creates an object only where none is, so the first writer wins; ``If-Match`` replaces exactly the version that was seen.
-pyarrow's ``S3FileSystem`` has neither: its output streams truncate what is there. fsspec's own ``mode="create"`` has
-the first and not the second, and does not return the new ETag; so requests go through ``S3FileSystem.call_s3``, which
-passes every parameter of the protocol on and brings the server's whole answer back.
+The client is s3fs, the extra ``aim-ablations[s3]``. The store needs the conditional put: ``If-None-Match: *`` creates
+an object only if none exists, so the first writer wins; ``If-Match`` replaces exactly the version that was read.
+pyarrow's ``S3FileSystem`` has neither: its output streams overwrite existing objects. fsspec's own ``mode="create"``
+has the first but not the second, and does not return the new ETag; so requests go through ``S3FileSystem.call_s3``,
+which passes on every parameter of the protocol and returns the server's complete answer.
 
 Credentials and endpoint come from the environment and the standard chain of the AWS clients (``AWS_PROFILE``,
-``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL_S3``, the role of the machine). They are never part of an address, and what
-looks like one is struck out of every message.
+``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL_S3``, the role of the machine). They are never part of an address, and
+anything that looks like one is removed from every message.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from typing import Any
 from aimlib.errors import StoreError
 
 _CONFLICTS = 20
-"""Attempts where the server asks for patience: S3 answers 409 while another conditional request is under way."""
+"""Number of attempts while the server asks to retry: S3 answers 409 while another conditional request is in
+progress."""
 
 _GIVE = "give credentials that may read and write there: AWS_PROFILE, AWS_ACCESS_KEY_ID and its like, or a role"
 _ADVICE = {
@@ -46,13 +47,13 @@ _ADVICE = {
     "ConnectTimeoutError": "check the network and AWS_ENDPOINT_URL_S3",
     "NotImplemented": "use a server with conditional writes (AWS S3, MinIO, SeaweedFS)",
 }
-_PATIENCE = "check the storage and run again: settled runs are kept"
+_PATIENCE = "check the storage and run again; settled runs are kept"
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 @dataclass(frozen=True, order=True)
 class Address:
-    """Where an object is, or a folder of them: bucket and key; the key has no slash at either end."""
+    """The address of an object or of a folder: bucket and key; the key has no slash at either end."""
 
     bucket: str
     key: str = ""
@@ -78,13 +79,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Version:
-    """An object as it is at a moment.
+    """An object at one moment.
 
     Attributes
     ----------
-    tag : its ETag; changes with every put of another content.
+    tag : its ETag; changes whenever different content is put.
     age : seconds since it was written, by the storage's own clock.
-    writer : what marks the put that wrote it; empty if others wrote it.
+    writer : mark of the put that wrote it; empty if another program wrote it.
     """
 
     tag: str
@@ -93,7 +94,7 @@ class Version:
 
 
 def get(address: Address) -> tuple[bytes, str]:
-    """Return the content of an object and its ETag; FileNotFoundError where there is none."""
+    """Return the content of an object and its ETag; FileNotFoundError if there is none."""
     answer = _call(address, "get_object", doing="read")
     return _body(address, answer), answer["ETag"]
 
@@ -112,7 +113,7 @@ def get_start(address: Address, size: int) -> tuple[bytes, bool]:
 
 
 def head(address: Address) -> Version | None:
-    """Return what is known of an object without its content; None if there is none."""
+    """Return the metadata of an object; None if there is none."""
     try:
         answer = _call(address, "head_object", doing="read")
     except FileNotFoundError:
@@ -122,7 +123,7 @@ def head(address: Address) -> Version | None:
 
 
 def listing(address: Address) -> list[Entry]:
-    """Return the names in a folder. Names that are none of a file, such as ``..``, are left out."""
+    """Return the names in a folder. Names that no file can have, such as ``..``, are omitted."""
     prefix = f"{address.key}/" if address.key else ""
     found: list[Entry] = []
     more: dict[str, str] = {}
@@ -143,15 +144,15 @@ def listing(address: Address) -> list[Entry]:
 
 
 def put(address: Address, content: bytes, *, create: bool = False, match: str | None = None) -> str | None:
-    """Write an object whole; return its new ETag, or None if the condition does not hold.
+    """Write a complete object; return its new ETag, or None if the condition is not met.
 
-    A request whose answer was lost is repeated by the client and then refused for its own sake; so every put bears a
-    mark of its own, and one that finds itself in place has succeeded.
+    If an answer was lost, the client repeats the request, which its own first attempt then makes fail; so every put has
+    a unique mark, and one that finds its own mark in place has succeeded.
 
     Parameters
     ----------
-    create : only where no object is.
-    match : only where the object has this ETag.
+    create : only if no object exists.
+    match : only if the object has this ETag.
     """
     mark = uuid.uuid4().hex
     condition: dict[str, Any] = {"IfNoneMatch": "*"} if create else {"IfMatch": match} if match else {}
@@ -159,7 +160,7 @@ def put(address: Address, content: bytes, *, create: bool = False, match: str | 
         try:
             answer = _call(address, "put_object", doing="written", Body=content, Metadata={"writer": mark}, **condition)
             return str(answer["ETag"])
-        except FileNotFoundError:  # there is nothing that could match
+        except FileNotFoundError:  # there is no object that could match
             return None
         except _Refused as refused:
             if refused.status == 412:
@@ -179,13 +180,13 @@ def delete(address: Address) -> None:
 
 
 def opened(address: Address) -> Any:
-    """Return an object as a file that is read by ranges, for a large one of which little is wanted."""
+    """Return an object as a file that is read by ranges, for a large object of which little is needed."""
     with _explained(address, "read"):
         return _client(os.getpid()).open(f"{address.bucket}/{address.key}", "rb", block_size=2**20)
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text can be the name of one file: no path, nothing hidden in it."""
+    """Return whether a text is a valid name of a single file: no path, and nothing hidden in it."""
     return bool(text) and text not in {".", ".."} and not re.search(r"[/\\\x00-\x1f\x7f]", text)
 
 
@@ -203,7 +204,7 @@ class _Refused(StoreError):
 
 
 class _explained:  # noqa: N801 -- a context manager
-    """Turn what the client raises about an address into a StoreError that says what to do, without secrets."""
+    """Turn a client's exception about an address into a StoreError with a remedy, without secrets."""
 
     def __init__(self, address: Address, doing: str) -> None:
         self.address, self.doing = address, doing
@@ -221,7 +222,7 @@ class _explained:  # noqa: N801 -- a context manager
             raise FileNotFoundError(f"{self.address}: is not there") from None
         advice = _ADVICE.get(code, _PATIENCE)
         message = f"{self.address}: cannot be {self.doing}: {code}: {_without_secrets(str(error))}; {advice}"
-        # `from None`: the cause holds the request with its signature.
+        # `from None`: the cause contains the request with its signature.
         raise _Refused(message, status) from None
 
 
@@ -265,15 +266,15 @@ def _without_secrets(text: str) -> str:
 
 
 def _now(answer: Mapping[str, Any]) -> float:
-    """Return the storage's own time at its answer, as seconds since 1970."""
+    """Return the storage's own time when it answered, as seconds since 1970."""
     date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
     found: datetime | None = parsedate_to_datetime(date) if date else None
     return found.timestamp() if found is not None else time.time()
 
 
-@functools.cache  # a child keeps its parent's client, too: to close that would unregister the parent's own connections
+@functools.cache  # a child also keeps its parent's client: closing it would unregister the parent's connections
 def _client(process: int) -> Any:  # noqa: ARG001 -- the cache's key
-    """Return the client of this process; a forked child makes its own."""
+    """Return the client of this process; a forked child creates its own."""
     try:
         from s3fs import S3FileSystem  # noqa: PLC0415 -- the extra
     except ImportError as error:

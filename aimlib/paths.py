@@ -1,10 +1,9 @@
-"""Where results are: a directory of this machine, or a folder in object storage by its URL.
+"""Where results are: a local directory, or a folder in object storage by its URL.
 
-`ObjectPath` has those methods of `pathlib.Path` that reading results takes, so that readers need not ask which of the
-two they were given.
+`ObjectPath` has the methods of `pathlib.Path` that readers of results use, so they need not distinguish the two.
 
-A folder of this machine may be a group's: its group may write in it, and it has the setgid bit, by which the kernel
-gives that group all that is made in it (``chgrp GROUP FOLDER; chmod g+rwxs FOLDER``). `share` and `make_folder` let the
+A local folder may belong to a group: the group may write in it, and it has the setgid bit, with which the kernel gives
+new files to that group (``chgrp GROUP FOLDER; chmod g+rwxs FOLDER``). `share` and `make_folder` let the
 group read and write what this process makes there, whatever its umask is. Elsewhere they change no permission.
 """
 
@@ -25,7 +24,7 @@ from aimlib.errors import StoreError
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _WHOLE = 8 * 2**20
-"""Bytes up to which an object is read at once; a larger one by the ranges that are asked for."""
+"""Size in bytes up to which an object is read at once; of a larger one only the requested ranges are read."""
 
 _FOR_FILES = stat.S_IRGRP | stat.S_IWGRP
 _FOR_FOLDERS = stat.S_IRWXG | stat.S_ISGID
@@ -33,7 +32,7 @@ _SHARED = stat.S_IWGRP | stat.S_ISGID
 
 
 class ObjectPath(object_store.Address):
-    """A place in object storage, in the manner of `pathlib.Path`. `str` is its URL."""
+    """A place in object storage, with the interface of `pathlib.Path`. `str` is its URL."""
 
     @property
     def name(self) -> str:
@@ -57,7 +56,7 @@ class ObjectPath(object_store.Address):
 
     def __truediv__(self, name: str) -> ObjectPath:
         parts = name.split("/")
-        assert all(map(object_store.is_name, parts)), f"{name!r} is no name in a folder"
+        assert all(map(object_store.is_name, parts)), f"{name!r} is not a name in a folder"
         return ObjectPath(self.bucket, "/".join([self.key, *parts]).lstrip("/"))
 
     def absolute(self) -> ObjectPath:
@@ -65,7 +64,7 @@ class ObjectPath(object_store.Address):
         return self
 
     def exists(self) -> bool:
-        """Return whether an object is there; of a folder: whether anything is in it."""
+        """Return whether an object exists or, for a folder, whether anything is in it."""
         return bool(self.key and object_store.head(self)) or bool(object_store.listing(self))
 
     def iterdir(self) -> Iterator[ObjectPath]:
@@ -74,7 +73,7 @@ class ObjectPath(object_store.Address):
             yield self / entry.name
 
     def read_bytes(self) -> bytes:
-        """Return the content; FileNotFoundError where there is no such object."""
+        """Return the content; FileNotFoundError if there is no such object."""
         return object_store.get(self)[0]
 
     def read_text(self, encoding: str = "utf-8") -> str:
@@ -87,17 +86,17 @@ Place = Path | ObjectPath
 
 
 def place(source: str | Place) -> Place:
-    """Return the place that a path or URL names; nothing is read there.
+    """Return the place that a path or URL names, without reading it.
 
     Raises
     ------
-    StoreError: the URL is of an unknown kind, holds credentials, or is none of a folder.
+    StoreError: the URL is of an unknown kind, contains credentials, or is not that of a folder.
     """
     if isinstance(source, ObjectPath):
         return source
     text = str(source)
     if re.match(r"[a-z][a-z0-9+.-]*:/[^/]", text) and not Path(text).exists():
-        raise StoreError(f"{text}: a URL has two slashes; give it as a text, pathlib.Path takes one of them away")
+        raise StoreError(f"{text}: a URL has two slashes; give it as text, because pathlib.Path removes one of them")
     if "://" not in text:
         return Path(source)
     return _from_url(text)
@@ -107,19 +106,19 @@ def _from_url(text: str) -> ObjectPath:
     scheme, _, rest = text.partition("://")
     if "@" in rest.partition("/")[0]:
         raise StoreError(
-            f"{scheme}://***@{rest.partition('@')[2]}: credentials do not belong into a URL; give them in the "
-            f"environment: AWS_PROFILE, AWS_ACCESS_KEY_ID and its like"
+            f"{scheme}://***@{rest.partition('@')[2]}: credentials do not belong in a URL; set them in the "
+            f"environment: AWS_PROFILE, AWS_ACCESS_KEY_ID and so on"
         )
     if re.search(r"[?#]", rest):
         raise StoreError(
             f"{re.split('[?#]', text)[0]}...: a study's URL has neither '?' nor '#'; give s3://bucket/folder"
         )
     if scheme != "s3":
-        raise StoreError(f"{text}: results are kept in a directory or at s3://bucket/folder; {scheme}:// is neither")
+        raise StoreError(f"{text}: results are stored in a directory or at s3://bucket/folder; {scheme}:// is neither")
     parts = urlsplit(text)
     key = parts.path.strip("/")
     if not _BUCKET.fullmatch(parts.netloc):
-        raise StoreError(f"{text}: {parts.netloc!r} is no name of a bucket; give s3://bucket/folder")
+        raise StoreError(f"{text}: {parts.netloc!r} is not the name of a bucket; give s3://bucket/folder")
     if key and not all(map(object_store.is_name, key.split("/"))):
         raise StoreError(f"{text}: has an empty part, '.' or '..' in it; give s3://bucket/folder")
     return ObjectPath(parts.netloc, key)
@@ -131,7 +130,7 @@ def is_remote(source: str | Place) -> bool:
 
 
 def for_arrow(path: Place) -> Any:
-    """Return what pyarrow reads a file from: a path of this machine, or a file that is open.
+    """Return what pyarrow reads a file from: a local path, or an open file.
 
     Raises
     ------
@@ -147,10 +146,10 @@ def for_arrow(path: Place) -> Any:
 
 
 def share(path: Path) -> None:
-    """Let the group read and write a file or folder that this process made, where it is in a group's folder."""
+    """Let the group read and write a file or folder that this process created, if it is in a group's folder."""
     if not _is_shared(path.parent):
         return
-    with suppress(PermissionError, FileNotFoundError):  # another's, who has done so; or gone by now
+    with suppress(PermissionError, FileNotFoundError):  # it belongs to a user who has done so, or has been removed
         mode = path.stat().st_mode
         wanted = mode | (_FOR_FOLDERS if stat.S_ISDIR(mode) else _FOR_FILES)
         if wanted != mode:
@@ -158,7 +157,7 @@ def share(path: Path) -> None:
 
 
 def share_opened(handle: int, path: Path) -> None:
-    """Do the same as `share` for a file that is open."""
+    """Do the same as `share` for an open file."""
     if not _is_shared(path.parent):
         return
     mode = os.fstat(handle).st_mode
@@ -168,12 +167,12 @@ def share_opened(handle: int, path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its missing parents, each shared like the folder that it is in."""
+    """Create a folder and its missing parents, each shared like its parent."""
     for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
-        with suppress(FileExistsError):  # made by another process meanwhile
+        with suppress(FileExistsError):  # created by another process meanwhile
             missing.mkdir()
             share(missing)
-    path.mkdir(exist_ok=True)  # refuses a file of that name
+    path.mkdir(exist_ok=True)  # refuses a file with that name
 
 
 def _is_shared(folder: Path) -> bool:

@@ -16,7 +16,7 @@ A study directory holds
 ``images/<data fingerprint>.parquet``  test images: number, name, label
 =====================================  =====================================================================
 
-A run file is one row, and committing it is one atomic step: `RUN_COLUMNS` columns, the `EPOCHS` columns each as a
+A run file is one row, committed in one atomic step: `RUN_COLUMNS` columns, the `EPOCHS` columns each as a
 list over epochs, and `predictions`, the predicted class of every test image after every epoch.
 """
 
@@ -46,8 +46,8 @@ RunState = Literal[
 ]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 """States of a run in a session; the `Status` of a row is one of them. retrying: an attempt ended through no fault of
-the run, which goes on soon. held: another process computes it. paused: it stopped on request and kept its state.
-stopped: it was not begun, because its arm fails with the same error every time."""
+the run, which soon continues. held: another process computes it. paused: it stopped on request and saved its state.
+stopped: it was not started, because its arm fails with the same error every time."""
 ENDED: tuple[RunState, ...] = (*SETTLED, "failed", "stopped")
 """States after which nothing more happens to a run in a session."""
 
@@ -67,7 +67,7 @@ class Column:
     ----------
     name : its name in the file and in the frame.
     type : ``text``, ``integer``, ``number``, ``boolean`` or ``time`` (UTC).
-    unit : unit, or an empty string where there is none. Accuracies are fractions from 0 to 1.
+    unit : unit, or an empty string without one. Accuracies are fractions from 0 to 1.
     meaning : one line.
     """
 
@@ -226,14 +226,14 @@ PREDICTIONS: tuple[Column, ...] = (
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Everything that is kept of one run.
+    """The complete record of one run.
 
     Attributes
     ----------
     run : one value per column of `RUN_COLUMNS`.
     epochs : one mapping per completed epoch, one value per `EPOCHS` column.
-    predictions : predicted class, [epochs_run, test images], uint8 or uint16. Where the selected epoch is 0
-        (diverged in the first epoch) it has one row: the network at its start.
+    predictions : predicted class, [epochs_run, test images], uint8 or uint16. If the selected epoch is 0 (diverged in
+    the first epoch) it has one row: the network at its start.
     """
 
     run: dict[str, Any]
@@ -248,7 +248,7 @@ class RunRecord:
 
 
 def check(record: RunRecord) -> None:
-    """Raise ValueError where a record lacks or invents columns, or its parts disagree."""
+    """Raise ValueError if a record lacks columns or has unknown ones, or its parts disagree."""
     _same_names("run", record.run, RUN_COLUMNS)
     for epoch in record.epochs:
         _same_names("epoch", epoch, EPOCHS)
@@ -331,11 +331,11 @@ def predictions_from(buffer: bytes, bits: int, epochs: int) -> npt.NDArray[np.ui
 Role = Literal["baseline", "treatment", "matched", "frozen", "permuted", "other"]
 ROLES: tuple[Role, ...] = ("baseline", "treatment", "matched", "frozen", "permuted", "other")
 _ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
-"""By the role as it is stored. Stored documents say ``aim``: every version reads it."""
+"""By the role as it is stored. Stored documents contain ``aim``, which every version reads."""
 
 
 def role(stored: str) -> Role | None:
-    """Return the role that a stored word means; None if it means none."""
+    """Return the role for a stored word; None for an unknown word."""
     return _ROLES.get(stored)
 
 

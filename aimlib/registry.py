@@ -1,9 +1,9 @@
 """One registry per plugin family. Importing this module imports no plugin and no torch.
 
 Built-in plugins are one private file each: `every_layer` lives in ``aimlib/placements/_every_layer.py`` and
-registers itself there with ``@placements.register("every_layer")``. Third parties name theirs in an entry
-point group (``aimlib.placements``, ...). Names are listed without importing anything; a plugin is imported
-when it is first used, and one that fails to import breaks nothing but its own use.
+registers itself there with ``@placements.register("every_layer")``. Third parties list theirs in an entry point group
+(``aimlib.placements``, ...). Names are listed without importing anything; a plugin is imported when it is first used,
+and one that fails to import affects only its own use.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PluginInfo:
     Attributes
     ----------
     family, name : e.g. ``placements``, ``every_layer``.
-    distribution : the installed distribution that brings it, with its version where known.
+    distribution : the installed distribution that contains it, with its version if known.
     module : the module that defines it.
     """
 
@@ -67,13 +67,13 @@ class Registry:
     def register(self, name: str, *, version: int = 1) -> Callable[[PluginClass], PluginClass]:
         """Return the class decorator that registers a plugin as `name`.
 
-        The class may bring `Config` (a ComponentConfig with its options), `search_space` (dimensions of those
-        options) and `source` (where the idea is from). `version` is part of every run id: raise it when the
-        plugin computes something else than before.
+        The class may define `Config` (a ComponentConfig with its options), `search_space` (dimensions of those options)
+        and `source` (origin of the idea). `version` is part of every run id: raise it when the plugin computes
+        something different.
 
         Raises
         ------
-        PluginError: the name is taken, or the class lacks what its family demands.
+        PluginError: the name is taken, or the class lacks what its family requires.
         """
 
         def decorate(cls: PluginClass) -> PluginClass:
@@ -95,7 +95,7 @@ class Registry:
             raise PluginError(f"{self.kind} {name!r} is registered twice: by {first} and by {own}; rename one of them")
 
     def _complete(self, name: str, version: int, cls: type) -> None:
-        """Check what the plugin brings and fill in what it may leave out."""
+        """Check the plugin's attributes and fill in optional ones."""
         lacking = [method for method in self._methods if not callable(getattr(cls, method, None))]
         if lacking:
             raise PluginError(f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) lacks {', '.join(lacking)}")
@@ -105,7 +105,7 @@ class Registry:
         own = f"{cls.__qualname__}.Config"
         if (
             "Config" not in cls.__dict__ or config.__qualname__ != own
-        ):  # inherited or shared: make it its own, so that name and version below are too
+        ):  # inherited or shared: copy it, so that name and version below are the plugin's own
             config = type("Config", (config,), {"__module__": cls.__module__, "__qualname__": own})
             setattr(cls, "Config", config)  # noqa: B010 -- mypy knows no attribute of `type`
         elif config.__dict__.get("component", name) != name:
@@ -124,7 +124,7 @@ class Registry:
         return sorted({info.name for info in self.plugins()})
 
     def plugins(self) -> list[PluginInfo]:
-        """Return where every plugin comes from, sorted by name; imports no plugin.
+        """Return the origin of every plugin, sorted by name; imports no plugin.
 
         A name that two distributions claim is listed once for each.
         """
@@ -173,7 +173,7 @@ class Registry:
             )
 
     def create(self, config: ComponentConfig) -> Any:
-        """Return an instance of the plugin that `config` belongs to."""
+        """Return an instance of the plugin to which `config` belongs."""
         return self.get(config.name)(config)
 
     def parse(self, value: object) -> ComponentConfig:
@@ -214,7 +214,7 @@ class Registry:
 
 @cache
 def _modules(package: str) -> tuple[str, ...]:
-    """Return the modules of our own package that hold a plugin; listing a folder takes time, and every option asks.
+    """Return the modules of our own package that contain a plugin; cached, because every option needs them.
 
     Not by importlib.util.find_spec: it imports the parent packages, and those import torch.
     """
@@ -224,7 +224,7 @@ def _modules(package: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _installed(group: str, _path: tuple[str, ...]) -> importlib.metadata.EntryPoints:
-    """Return the entry points of a group; reading all distributions takes milliseconds, and every component asks."""
+    """Return the entry points of a group; cached, because reading all distributions takes milliseconds."""
     return importlib.metadata.entry_points(group=group)
 
 
@@ -255,8 +255,8 @@ FAMILIES: tuple[Registry, ...] = (
 class ComponentOf:
     """Field annotation: a component of `registry`, validated by name and written back with its name.
 
-    ``backbone: Annotated[ComponentConfig, ComponentOf(backbones)]``; where `optional`, null and the name
-    ``none`` mean that there is no such component.
+    ``backbone: Annotated[ComponentConfig, ComponentOf(backbones)]``; if `optional`, null and the name ``none`` mean
+    that there is no such component.
     """
 
     registry: Registry

@@ -46,7 +46,7 @@ def _text(*names: str | int) -> str:
         if isinstance(part, bool) or not isinstance(part, (str, int, np.integer)):
             raise TypeError(f"a stream's name is made of text and integers, not {type(part).__name__}: {part!r}")
         if isinstance(part, str) and "\x1f" in part:
-            raise ValueError(f"a stream's name must not hold the separator \\x1f: {part!r}")
+            raise ValueError(f"a stream's name must not contain the separator \\x1f: {part!r}")
     return "\x1f".join(f"{'s' if isinstance(part, str) else 'i'}{part}" for part in names)
 
 

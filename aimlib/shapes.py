@@ -1,7 +1,7 @@
-"""Forward passes on the meta device, which compute shapes and no numbers, without what is slow about them.
+"""Fast forward passes on the meta device, which compute shapes but no values.
 
 Batch normalization has no kernel there: torch decomposes it in Python and imports its compiler for that, more than a
-second and hundreds of modules. Its output has the shape of its input, so here it is taken as such.
+second and hundreds of modules. Its output has the shape of its input, so the decomposition is skipped.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def quick_batch_norm(network: nn.Module) -> Iterator[None]:
-    """Let the batch normalizations of `network` compute shapes only, wherever their input is on the meta device.
+    """Let the batch normalizations of `network` compute only shapes if their input is on the meta device.
 
-    Hooks see what they would see, and autograd keeps as many bytes as it would keep.
+    Hooks see the same tensors, and autograd keeps the same number of bytes.
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     for layer in layers:

@@ -1,8 +1,7 @@
 """Results of a study: frames, statistics, verdict, figures, report.
 
-``analysis.load(directory)`` gives the frames, ``analysis.report(directory)`` writes the page. Everything else
-is imported when it is first used: neither scipy nor matplotlib is loaded by reading results. Nothing here
-builds a network.
+``analysis.load(directory)`` gives the frames, ``analysis.report(directory)`` writes the page. Everything else is
+imported on first use: reading results loads neither scipy nor matplotlib. Nothing here builds a network.
 """
 
 from __future__ import annotations

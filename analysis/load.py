@@ -1,4 +1,4 @@
-"""Load the results of a study; also while the study is running, and when only some rows exist."""
+"""Load the results of a study, even while it is running and only some rows exist."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def load(source: Iterable[str | Place]) -> Studies: ...
 
 
 def load(source: str | Place | Iterable[str | Place]) -> Results | Studies:
-    """Return what a study directory holds at this moment; of several directories, all of them together.
+    """Return the present content of a study directory, or of several directories together.
 
     Parameters
     ----------
     source : a directory as `ablate run` wrote it (layout in `aimlib.records`), or ``s3://bucket/folder``; or several,
-        as a list, or as what ``Path("results").glob("*")`` gives, of which only study directories count.
+    as a list or an iterator such as ``Path("results").glob("*")``, of which only study directories count.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def load(source: str | Place | Iterable[str | Place]) -> Results | Studies:
 
 
 def _study_directories(sources: Iterable[str | Place]) -> list[Place]:
-    """Return the given directories, in order; StoreError where none of them is one of a study."""
+    """Return the given directories, in order; StoreError if none of them is one of a study."""
     paths = [place(source) for source in sources]
     found = [path for path in paths if (path / records.STUDY_FILE).exists()]
     if not found:

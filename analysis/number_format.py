@@ -1,4 +1,4 @@
-"""Numbers and options as the reader sees them: true minus signs, units, no digit more than is known."""
+"""Numbers and options as the reader sees them: true minus signs, units, and only significant digits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _known(value: float | None) -> bool:
 
 
 def decimal(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
-    """Return a decimal number with a typographic minus; a dash where there is none."""
+    """Return a decimal number with a typographic minus; a dash for a missing number."""
     if value is None or not _known(value):
         return NOTHING
     text = f"{abs(value):.{digits}f}"
@@ -52,7 +52,7 @@ def level(alpha: float) -> str:
 
 
 def whole(value: float | None) -> str:
-    """Return an integer with thin groups of thousands; a dash where there is none."""
+    """Return an integer with thin spaces between thousands; a dash for a missing number."""
     if value is None or not _known(value):
         return NOTHING
     return f"{int(value):,}".replace(",", "\u202f").replace("-", MINUS)

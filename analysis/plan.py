@@ -40,7 +40,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a study was run on; a claim is tested only inside its own scope."""
+    """What a study was run on; a claim is tested only within its own scope."""
 
     dataset: str
     classes: int
@@ -52,7 +52,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study set out to run.
+    """The plan of a study.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Plan:
     runs: pd.DataFrame
 
     def arm(self, name: str) -> Arm:
-        """Return the arm called `name`; KeyError where there is none."""
+        """Return the arm called `name`; KeyError if there is none."""
         return {arm.name: arm for arm in self.arms}[name]
 
 
@@ -118,7 +118,7 @@ _SCOPE_FIELDS = tuple(Scope.__dataclass_fields__)
 
 
 class _Fields:
-    """Typed access to a JSON object; every complaint names file and key."""
+    """Typed access to a JSON object; every error message names file and key."""
 
     def __init__(self, data: Any, path: Place, where: str = "") -> None:
         if not isinstance(data, dict):
@@ -179,7 +179,7 @@ _LONGEST_NAME = 1000
 def _is_name(text: str) -> bool:
     """Return whether a text can be shown on a terminal as it is.
 
-    No control characters, none that turn its direction.
+    It has no control characters, and none that change the text direction.
     """
     return 0 < len(text.strip()) <= _LONGEST_NAME and text.isprintable()
 
@@ -190,11 +190,11 @@ def _check(plan: Plan, path: Place) -> None:
     known = set(names)
     pairs = list(zip(plan.runs["arm"], plan.runs["seed"], strict=True))
     problems = [
-        (not _is_name(plan.name), f"its name is no printable text of 1 to {_LONGEST_NAME:,} characters"),
+        (not _is_name(plan.name), f"its name is not printable text of 1 to {_LONGEST_NAME:,} characters"),
         (len(known) < len(names), "two arms have the same name"),
         (
             not all(_is_name(name) for name in names),
-            f"an arm's name is no printable text of 1 to {_LONGEST_NAME:,} characters",
+            f"an arm's name is not printable text of 1 to {_LONGEST_NAME:,} characters",
         ),
         (not set(plan.runs["arm"]) <= known, "a run belongs to an arm that is not listed"),
         (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),
@@ -209,7 +209,7 @@ def _check(plan: Plan, path: Place) -> None:
 
 
 def refuse_version(version: Any, path: Place) -> None:
-    """Raise StoreError where a file's schema version is not the one this package knows."""
+    """Raise StoreError if a file's schema version is not the one that this package knows."""
     if version != SCHEMA_VERSION:
         raise StoreError(
             f"{path}: schema version {version}, but this package reads version {SCHEMA_VERSION}; "

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """What was found in a study directory; `analysis.load` makes it, `analysis.columns` explains the columns.
+    """The content of a study directory; `analysis.load` returns it, `analysis.columns` explains the columns.
 
     Attributes
     ----------
     directory : where it was read from.
-    plan : what the study set out to run.
-    runs : one row per planned run that has a row; a run that only ever failed has its last failure. Behind the stored
-        columns stands one column per option in which the arms differ: `factors` lists them.
+    plan : the plan of the study.
+    runs : one row per planned run that has a row; a run that only ever failed has its last failure. The stored columns
+    are followed by one column per option in which the arms differ: `factors` lists them.
     epochs : one row per such run and epoch, with the same columns of options.
     stale : rows whose run id is not in the plan (the study was changed since), as they were written.
     missing : planned runs without any row: run_id, arm, seed.
@@ -75,9 +75,9 @@ class Results:
 
     @cached_property
     def frozen(self) -> Frozen | None:
-        """The analysis plan as it was frozen before the first run; None if none was.
+        """The analysis plan as it was frozen before the first run; None without one.
 
-        StoreError where the file is broken or was changed.
+        StoreError if the file is broken or was changed.
         """
         from analysis import analysis_plan  # noqa: PLC0415 -- scipy only where the plan is asked for
 
@@ -229,7 +229,7 @@ _Texts = TypeVar("_Texts", str, pd.Series)
 
 
 def _key(directory: _Texts, arm: _Texts) -> _Texts:
-    """Return what tells the arms of several studies apart."""
+    """Return a unique key for the arms of several studies."""
     return directory + "\n" + arm
 
 

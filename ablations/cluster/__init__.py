@@ -106,7 +106,7 @@ def templates() -> dict[str, Template]:
 
 
 def template(name: str) -> Template:
-    """Return one shipped file; ConfigError where there is none of that name."""
+    """Return one shipped file; ConfigError if there is none of that name."""
     if name not in _FILES:
         raise ConfigError([f"cluster: {unknown_name('file', name, _FILES)}"])
     return _read(name, _FILES[name])

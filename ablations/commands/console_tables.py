@@ -192,7 +192,7 @@ def _pairs(row: Mapping[Any, Any]) -> str:
 
 
 def power_curves(found: PowerAnalysis, path: Path) -> None:
-    """Draw the power curves, a panel per seed SD, into an SVG or PNG file; UsageError where that cannot be written."""
+    """Draw the power curves, a panel per seed SD, into an SVG or PNG file; UsageError if that cannot be written."""
     from analysis.figures import png, svg
     from analysis.figures import power as power_figure
 

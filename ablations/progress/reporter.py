@@ -111,7 +111,7 @@ class ProgressReporter:
         self.stop()
 
     def handle(self, event: Event) -> None:
-        """Take note of an event; where there is no terminal to draw on, say in a line what matters of it."""
+        """Take note of an event; if there is no terminal to draw on, say in a line what matters of it."""
         with self._lock:
             self.progress.handle(event)
             if self._lines is not None:

@@ -91,7 +91,7 @@ def tracker_class(name: str) -> type[Tracker]:
 
 
 def refuse_unusable(name: str) -> None:
-    """Raise UsageError where a tracker does not exist or lacks a module; imports nothing."""
+    """Raise UsageError if a tracker does not exist or lacks a module; imports nothing."""
     if name not in TRACKERS:
         if name not in _others():
             raise UsageError(f"--track {unknown_name('tracker', name, {*TRACKERS, *_others()})}")

@@ -26,8 +26,8 @@ class KerasBottleneck(nn.Module):
     entering : input channels.
     width : inner channels; the block gives `expansion` x as many.
     stride : 2 halves the map.
-    shortcut : whether a 1 x 1 convolution stands in the shortcut: in the first block of every stage.
-    norm : makes a batch norm for a number of channels.
+    shortcut : whether the shortcut has a 1 x 1 convolution, as in the first block of every stage.
+    norm : creates a batch norm for a number of channels.
     """
 
     expansion = 4

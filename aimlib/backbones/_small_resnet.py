@@ -19,7 +19,7 @@ from aimlib.registry import backbones
 class Bottleneck(nn.Module):
     """torchvision's bottleneck block (v1.5: the stride on the 3 x 3 convolution), layer for layer.
 
-    Written out because importing torchvision takes seconds in every worker; a test holds it to the original.
+    Written out because importing torchvision takes seconds in every worker; a test compares it with the original.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class SmallResNet(StagedResNet):
 
 @backbones.register("small_resnet")
 class SmallResNetBackbone(Backbone):
-    """A bottleneck ResNet of free width and depth; reads and updates work in it exactly as in ResNet50."""
+    """A bottleneck ResNet of any width and depth; reads and updates work exactly as in ResNet50."""
 
     source = "He et al., 2016: bottleneck residual networks, with the 3 x 3 stem used for small images"
     search_space: ClassVar[dict[str, Dimension]] = {"stem_stride": Categorical((1, 2))}

@@ -22,7 +22,8 @@ class TorchvisionBackbone(Backbone):
     """A network of ``torchvision.models``, untrained: ``{name: torchvision, architecture: densenet121}``.
 
     Its stages and blocks follow from one rule for all (`aimlib.memory.inference`). Layers that cannot read a memory,
-    as depthwise convolutions, are skipped, and `ablate check` says which. Auxiliary heads are left out. Convolutions
+    such as depthwise convolutions, are skipped, and `ablate check` lists them. Auxiliary heads are omitted.
+    Convolutions
     and dense layers start by the study's rules, as in every backbone, not by torchvision's.
     """
 
@@ -48,14 +49,15 @@ class TorchvisionBackbone(Backbone):
         known = torchvision.models.list_models(module=torchvision.models)
         if name not in known:
             raise UsageError(f"backbone.architecture: {unknown_name('torchvision network', name, known)}")
-        # Their auxiliary heads give training another output than evaluation, and their own start takes a minute.
+        # Their auxiliary heads give different outputs in training and evaluation, and their own initialization takes a
+        # minute.
         options: dict[str, Any] = (
             {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
         )
         options |= {"weights": None, "num_classes": shape.classes}
         try:
             network: nn.Module = torchvision.models.get_model(name, **options)
-        except NotImplementedError:  # regnet computes its widths with tensors, which the meta device has no values of
+        except NotImplementedError:  # regnet computes its widths with tensors, which have no values on the meta device
             with torch.device("cpu"):
                 network = torchvision.models.get_model(name, **options)
             network.to(torch.get_default_device())

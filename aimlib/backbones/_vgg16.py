@@ -56,7 +56,7 @@ class Vgg16Backbone(Backbone):
 
         Raises
         ------
-        UsageError: images smaller than 32 px, of which five poolings leave nothing.
+        UsageError: images are smaller than 32 px, of which five poolings leave nothing.
         """
         if min(shape.height, shape.width) < 32:
             raise UsageError(

@@ -18,7 +18,7 @@ of oneDNN's strided 1 x 1 convolution is faulty (see `aimlib.memory.readers`).""
 
 
 class Backbone(ABC):
-    """Base of the family `aimlib.backbones`: a network, and what in it is a stage and a block.
+    """Base of the family `aimlib.backbones`: a network with its stages and blocks.
 
     A backbone whose Config has the field `widths` can be widened by the control `matched_parameters`.
     """
@@ -41,7 +41,7 @@ class Backbone(ABC):
 
 
 def residual_layout(network: nn.Module, stages: tuple[str, ...] = ("layer1", "layer2", "layer3", "layer4")) -> Layout:
-    """Return the layout of a torchvision-style ResNet: one block per child of each stage, shortcuts left out."""
+    """Return the layout of a torchvision-style ResNet: one block per child of each stage, without shortcuts."""
 
     def block(name: str) -> Block:
         module = network.get_submodule(name)

@@ -6,8 +6,8 @@ kernels are transposed, and a kernel over ``[input; memory]`` is split into the 
 
 Names are those of the notebooks (github.com/Joy-Lunkad/AiM, commit 3d79d31): ``res2a_branch2a`` is the first
 convolution of the first block of stage 2, here ``layer1.0.conv1``; ``mem_conv2a_branch_a`` the first convolution of the
-update after that block. The control came from ``keras.applications``, whose names (``conv2_block1_1_conv``) are
-understood, too.
+update after that block. The control came from ``keras.applications``, whose names (``conv2_block1_1_conv``) are also
+accepted.
 """
 
 from __future__ import annotations

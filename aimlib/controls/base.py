@@ -40,7 +40,7 @@ class Control(ABC):
     def adjust(self, network: AimNetwork) -> nn.Module:
         """Return the control's network, made from the built and initialized AiM network, which it may change.
 
-        Called where `ModelConfig.control` names this control; on the meta device, too.
+        Called if `ModelConfig.control` names this control, also on the meta device.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Widening a baseline until it costs as much as an AiM model: what the matched controls share."""
+"""Widening a baseline until it costs as much as an AiM model: the common part of the matched controls."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from aimlib.errors import UsageError
 class Matching(Control):
     """Base of the controls that widen the baseline, without memory, until it costs as much as the AiM model.
 
-    All stages are widened by one factor, then single stages by single units as long as that comes nearer. The
-    widened network has other layers, so it does not share its start with the other arms.
+    All stages are widened by one factor, then single stages by single units as long as that comes closer. The widened
+    network has different layers, so it does not share its initial values with the other arms.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Matching(Control):
 
 
 def baseline_at(model: ModelConfig, widths: tuple[int, ...]) -> ModelConfig:
-    """Return the model without memory, at other widths of its backbone."""
+    """Return the model without memory, with other widths of its backbone."""
     backbone = model.backbone.model_copy(update={"widths": widths})
     return ModelConfig(backbone=backbone, conv_init=model.conv_init)
 
@@ -85,7 +85,7 @@ def match_widths(widths: tuple[int, ...], target: int, count: Callable[[tuple[in
     Parameters
     ----------
     widths : where to start.
-    target : wished number of parameters.
+    target : desired number of parameters.
     count : number of parameters at given widths; grows with every width.
     """
     count = cache(count)

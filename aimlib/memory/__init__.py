@@ -1,4 +1,4 @@
-"""Memory, precisely: the shape rule, the layers that read, and a network's structure as placements see it.
+"""Memory: the shape rule, the layers that read, and a network's structure as placements see it.
 
 `aimlib.memory.attach.attach_memory` puts them into a network.
 """

@@ -1,4 +1,4 @@
-"""Giving memory to a network that is taken as it is."""
+"""Attaching a memory to an existing network."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Attachment:
-    """What `attach_memory` did, for reports.
+    """The result of `attach_memory`, for reports.
 
     Attributes
     ----------
     readers : the layers that read, in the order of the forward pass.
     updates : modules after which the memory is updated, in that order.
-    skipped : layers that the placement asked for and that cannot read, with the reason.
-    unread_updates : places where an update would have run, had any later layer read its result.
+    skipped : layers that the placement chose but that cannot read, with the reason. unread_updates : places without an
+    update, because no later layer would read its result.
     """
 
     readers: tuple[Reading, ...]
@@ -60,16 +60,15 @@ class AimNetwork(nn.Module):
 
     Attributes
     ----------
-    network : the network that was given, its chosen layers replaced by readers.
-    source : where the memory starts in every forward pass.
-    static_source : gives the second memory of the routing ``as_run``, which no update touches; None otherwise.
+    network : the given network, with its chosen layers replaced by readers. source : initial memory of every forward
+    pass. static_source : second memory of the routing ``as_run``, which no update changes; None otherwise.
     updates : the update after each module named in `attachment.updates`, by that name with / for every dot.
     carry : the running memory across batches; None if batches pass on nothing.
-    attachment : what reads and what updates.
+    attachment : the layers that read, and the updates.
     """
 
     baseline_prefix: ClassVar[str] = "network."
-    """Before the names of the given network's parameters, see `aimlib.memory.initialization.initialize`."""
+    """Prefix of the names of the given network's parameters, see `aimlib.memory.initialization.initialize`."""
 
     def __init__(
         self,
@@ -89,7 +88,9 @@ class AimNetwork(nn.Module):
         self.static_memory: CurrentMemory | None = None
         if static is not None:
             self.static_source, self.static_memory = static
-        names = [name.replace(".", "/") for name in attachment.updates]  # by place: the same place, the same start
+        names = [
+            name.replace(".", "/") for name in attachment.updates
+        ]  # keyed by place, so that the same place has the same initial values
         self.updates = nn.ModuleDict(dict(zip(names, updates, strict=True)))
         self.carry = carry
         self.attachment = attachment
@@ -114,7 +115,7 @@ class AimNetwork(nn.Module):
         return output
 
     def readers(self) -> Iterable[Reader]:
-        """Yield the layers that read."""
+        """Yield the layers that read the memory."""
         for reading in self.attachment.readers:
             module = self.network.get_submodule(reading.layer)
             assert isinstance(module, (ConvReader, LinearReader))
@@ -128,7 +129,7 @@ class AimNetwork(nn.Module):
 
 
 class _UpdateHook:
-    """Runs one update after a module's forward pass. A class, not a closure, so that networks can be copied."""
+    """Runs one update after a module's forward pass. A class rather than a closure, so that networks can be copied."""
 
     def __init__(self, update: MemoryUpdate, memory: CurrentMemory) -> None:
         self.update = update
@@ -150,20 +151,19 @@ def attach_memory(
     static_source: MemorySource | None = None,
     carry: CarryConfig | None = None,
 ) -> AimNetwork:
-    """Let the layers that `placement` chooses read a memory, and let `update` rewrite it on the way.
+    """Let the layers that `placement` chooses read a memory, and let `update` rewrite it during the forward pass.
 
-    The network's own layers keep their parameters, under the same names; `network` itself is changed and held
-    by the result.
+    The network's own layers keep their parameters, under the same names; `network` itself is modified and becomes part
+    of the result.
 
     Parameters
     ----------
     network : any network of convolutions and dense layers.
-    source : gives the memory at the start of every forward pass.
-    placement : chooses the layers that read.
-    update : makes the update for a module's features; None: the memory stays as the source gives it.
+    source : returns the memory at the start of every forward pass. placement : chooses the layers that read. update :
+    creates the update for a module's features; None: the source's memory does not change.
     input_shape : channels, height, width of the images; other sizes are refused afterwards.
-    layout : stages and blocks, which some placements and all updates but those after named modules go by; None
-        infers them, see `aimlib.memory.inference`.
+    layout : stages and blocks, on which some placements and all updates except those after named modules depend; None
+    infers them, see `aimlib.memory.inference`.
     update_after : where the updates run, see `aimlib.config.ModelConfig.update_after`. An update whose result
         no later layer, and with `carry` no later batch, reads is not built.
     static_source : gives a second memory, of the same size, to the layers outside the first block of each stage: the

@@ -1,4 +1,4 @@
-"""A running memory that batches pass on.
+"""A running memory that is passed from batch to batch.
 
 The post's third goal: "the new updated memory should be passed on to next batches". In the author's code only the
 weights change between batches; this module passes on the memory itself.
@@ -18,7 +18,7 @@ class Carry(nn.Module):
 
     It is part of the state dict, hence of checkpoints. No gradient flows through it, as it is detached; the source's
     gradient is that of its share of the mix. In evaluation it is read and never written. With a share of 1 the source
-    counts in the first batch alone and is not trained, and an update that adds to the memory adds to it forever.
+    is used only in the first batch and is not trained, and an update that adds to the memory accumulates forever.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Carry(nn.Module):
     Attributes
     ----------
     carried_1CHW : the moving average [1, channels, rows, columns].
-    batches : number of batches that it has seen. Before the first one a memory starts from the source alone.
+    batches : number of batches so far. Before the first one, the memory is the source's alone.
     """
 
     carried_1CHW: Tensor
@@ -42,12 +42,17 @@ class Carry(nn.Module):
 
     def mix(self, start_NCHW: Tensor) -> Tensor:
         """Return the memory that a forward pass starts from: the source's, and the carried one by its share."""
-        share = torch.where(self.batches > 0, self.config.share, 0.0).to(start_NCHW.dtype)  # no wait for the device
+        share = torch.where(self.batches > 0, self.config.share, 0.0).to(
+            start_NCHW.dtype
+        )  # without waiting for the device
         return torch.lerp(start_NCHW, self.carried_1CHW.to(start_NCHW.dtype), share)
 
     @torch.no_grad()
     def keep(self, memory_NCHW: Tensor) -> None:
-        """Take in the memory at the end of a forward pass, averaged over the batch; in training mode only."""
+        """Update the average with the memory at the end of a forward pass, averaged over the batch.
+
+        Only in training mode.
+        """
         if not self.training:
             return
         now = memory_NCHW.mean(dim=0, keepdim=True, dtype=self.carried_1CHW.dtype)

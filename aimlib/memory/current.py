@@ -1,4 +1,4 @@
-"""The memory of the forward pass that is under way: written by source and updates, read by readers."""
+"""The memory of the current forward pass: written by source and updates, read by readers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torch import Tensor
 
 
 class MemoryView(Protocol):
-    """What a layer reads its memory from."""
+    """Provides the memory that a layer reads."""
 
     def read(self) -> Tensor:
-        """Return the memory [1 or batch, channels, rows, columns] as it is now."""
+        """Return the current memory [1 or batch, channels, rows, columns]."""
 
 
 class CurrentMemory:
-    """Holds the current memory [1 or batch, channels, rows, columns] of one network.
+    """Contains the current memory [1 or batch, channels, rows, columns] of one network.
 
-    Readers deep inside a network share this object with the network that drives them, so no forward
-    signature between the two has to change. It holds nothing between forward passes.
+    Readers deep inside a network share this object with the surrounding network, so no forward signature in between has
+    to change. It is empty between forward passes.
     """
 
     def __init__(self) -> None:
@@ -29,17 +29,17 @@ class CurrentMemory:
 
         Raises
         ------
-        RuntimeError: no forward pass of the surrounding AimNetwork is under way.
+        RuntimeError: no forward pass of the surrounding AimNetwork is in progress.
         """
         if self._value is None:
             raise RuntimeError(
                 "a layer asked for the memory outside a forward pass of its AimNetwork; "
-                "call the network that attach_memory returned, not the one that was given to it"
+                "call the network that attach_memory returned, not the one that it was given"
             )
         return self._value
 
     def write(self, memory_NCHW: Tensor) -> None:
-        """Make `memory` the current one."""
+        """Set the current memory."""
         self._value = memory_NCHW
 
     def clear(self) -> None:

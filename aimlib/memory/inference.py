@@ -1,8 +1,8 @@
-"""Stages and blocks of a network that says nothing of them: by one rule, from its modules and one forward pass.
+"""Stages and blocks of a network that does not declare them, inferred from its modules and one forward pass.
 
-The network is walked through its children, in order, and through every `nn.Sequential` that holds more than one
-layer (a convolution or dense layer). What is met and gives a map is a unit: with two layers or more a block (a residual
-block, an inception module, a dense block), with one a single layer (a stem, a transition).
+The rule visits the network's children, in order, and descends into every `nn.Sequential` with more than one layer (a
+convolution or dense layer). Each visited module that returns a map is a unit: with two or more layers it is a block (a
+residual block, an inception module, a dense block), with one it is a single layer (a stem, a transition).
 
 * A network that has blocks: single layers belong to no block. Its stages are the runs of blocks whose outputs have
   the same height and width.
@@ -81,7 +81,7 @@ def _layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _end(unit: str, before: int, once: dict[str, Call], network: nn.Module) -> str:
-    """Return the last module beside `unit` that runs from it until the call `before` and gives a map."""
+    """Return the last sibling of `unit` that runs between it and the call `before` and returns a map."""
     parent = unit.rpartition(".")[0]
     beside = {f"{parent}.{name}" if parent else name for name, _ in network.get_submodule(parent).named_children()}
     running = [

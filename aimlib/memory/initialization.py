@@ -1,8 +1,9 @@
-"""Initial values that depend on the run's seed and on a parameter's own name, and on nothing else.
+"""Initial values that depend only on the run's seed and on a parameter's own name.
 
-Adding a memory layer therefore changes no other layer's start: the layers that two arms share start identical.
-All rules draw the same uniform numbers for a name and push them through an inverse distribution function, so
-that even two arms that differ in the rule (Glorot against He) share the underlying draws.
+Adding a memory layer therefore changes no other layer's initial values: the layers that two arms share start
+identically.
+All rules draw the same uniform numbers for a name and transform them by an inverse distribution function, so even two
+arms with different rules (Glorot and He) share the underlying draws.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Rule:
     ----------
     kind : ``he_normal`` (truncated normal, variance 2 / fan-in), ``glorot_uniform`` (variance
         2 / (fan-in + fan-out)), ``normal`` (standard deviation `value`) or ``constant`` (`value`).
-    value : see `kind`; for ``he_normal`` and ``glorot_uniform`` a factor on what is drawn.
-    fan_in, fan_out : where they are not those of the parameter's own shape.
+    value : see `kind`; for ``he_normal`` and ``glorot_uniform`` a factor on the drawn values. fan_in, fan_out : if they
+    differ from those of the parameter's own shape.
     """
 
     kind: Literal["he_normal", "glorot_uniform", "normal", "constant"]
@@ -43,11 +44,11 @@ class Rule:
 
 
 def declare(module: nn.Module, **rules: Rule) -> None:
-    """Say how the direct parameters of `module` start, by name; overrides what its type would give.
+    """Declare the initial values of the direct parameters of `module`, by name; overrides the rule for its type.
 
     Raises
     ------
-    ValueError: a name that is no direct parameter of the module.
+    ValueError: a name is not a direct parameter of the module.
     """
     own = {name for name, _ in module.named_parameters(recurse=False)}
     if not set(rules) <= own:
@@ -71,10 +72,10 @@ def initialize(
 
     Parameters
     ----------
-    network : its attribute `baseline_prefix`, where it has one, stands before the names that its parameters have in
-        the baseline; they start as they do there.
+    network : its attribute `baseline_prefix`, if any, precedes the names that its parameters have in the baseline; they
+    start as they do there.
     seed : the run's seed.
-    conv_init : rule for convolutions that declare none.
+    conv_init : rule for convolutions without a declaration.
     read_init : fan-in of reading weights, see `aimlib.config.ModelConfig.read_init`.
 
     Returns

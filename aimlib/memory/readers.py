@@ -1,9 +1,9 @@
 """Layers that read the memory: a convolution and a dense layer over their input and the memory together.
 
 The post concatenates: ``conv([x; m])``. A convolution is linear in its input channels, so this equals
-``conv_x(x) + conv_m(m)``, and nothing of the size of the concatenated input is ever allocated. While the memory
-is the same for every image, ``conv_m(m)`` is computed once per batch; where its weights are many and its positions
-few, as one product of matrices. `concatenated` and `from_concatenated` convert exactly to and from the layer that the
+``conv_x(x) + conv_m(m)``, and no tensor of the size of the concatenated input is ever allocated. While the memory is
+the same for every image, ``conv_m(m)`` is computed once per batch; with many weights and few positions, as one matrix
+product. `concatenated` and `from_concatenated` convert exactly to and from the layer that the
 post describes.
 
 A reader is a `Conv2d` (or `Linear`) whose `weight` and `bias` are those of the layer it replaces, under the same
@@ -23,7 +23,7 @@ from aimlib.memory.current import MemoryView
 from aimlib.memory.shape_rule import flatten, lay_out
 
 _MANY_WEIGHTS = 2**19
-"""From how many weights on a wide memory is read by a product of matrices."""
+"""Number of weights above which a wide memory is read by a matrix product."""
 
 
 class ConvReader(nn.Conv2d):
@@ -34,12 +34,12 @@ class ConvReader(nn.Conv2d):
     conv : the layer to replace; its parameters are taken over, not copied.
     channels_added : channels that the memory adds to its input.
     memory : the network's current memory.
-    wide : the memory is so, see `aimlib.memory.sources.base.MemoryConfig.wide`.
+    wide : whether the memory is wide, see `aimlib.memory.sources.base.MemoryConfig.wide`.
 
     Raises
     ------
-    UsageError: a grouped convolution. A group sees a part of the input, so "concatenated to its input" has no
-        one meaning.
+    UsageError: a grouped convolution. A group sees only a part of the input, so "concatenated to its "
+    "input" has no unique meaning.
     """
 
     read_weight: nn.Parameter
@@ -93,14 +93,14 @@ class ConvReader(nn.Conv2d):
         if self.kernel_size != (1, 1) or self.padding not in ((0, 0), "valid", "same"):
             read: Tensor = self._conv_forward(memory_NCHW, self.read_weight, None)
             return read
-        # Exactly the same for a 1 x 1 kernel, and it keeps clear of a fault in oneDNN, which PyTorch uses on CPUs:
+        # Exactly the same for a 1 x 1 kernel, and it avoids a bug in oneDNN, which PyTorch uses on CPUs:
         # the backward pass of a strided 1 x 1 convolution over few channels (which memories have, and images at
-        # this place do not) writes past its workspace (github.com/uxlfoundation/oneDNN, issue 6035).
+        # this place do not) writes beyond its workspace (github.com/uxlfoundation/oneDNN, issue 6035).
         rows, columns = cast("tuple[int, int]", self.stride)
         return functional.conv2d(memory_NCHW[:, :, ::rows, ::columns], self.read_weight)
 
     def _has_few_windows(self, memory_NCHW: Tensor) -> bool:
-        """Return whether there are no more windows than weights; the product needs a copy of them."""
+        """Return whether there are at most as many windows as weights; the product needs a copy of the windows."""
         rows, columns = cast("tuple[int, int]", self.stride)
         images, _, height, width = memory_NCHW.shape
         return images * -(-height // rows) * -(-width // columns) <= self.out_channels
@@ -108,7 +108,7 @@ class ConvReader(nn.Conv2d):
     def _product(self, memory_NCHW: Tensor) -> Tensor:
         """Return the convolution as a product of the memory's windows, a row for each position, and the weights.
 
-        A convolution rearranges its weights, forwards and backwards, for many positions to gain by it. For few
+        A convolution rearranges its weights, forwards and backwards, which pays off for many positions. For few
         positions and tens of MiB of weights, that takes longer than the product itself.
         """
         (height, width), (down, right) = cast("tuple[int, int]", self.kernel_size), cast("tuple[int, int]", self.stride)
@@ -119,7 +119,7 @@ class ConvReader(nn.Conv2d):
         return read.permute(0, 3, 1, 2)
 
     def plain(self) -> nn.Conv2d:
-        """Return the convolution without memory; it holds the same parameters."""
+        """Return the convolution without memory; it shares the parameters."""
         conv = _conv_like(self, self.in_channels, device="meta")
         conv.weight, conv.bias = self.weight, self.bias
         return conv
@@ -133,7 +133,7 @@ class ConvReader(nn.Conv2d):
 
     @classmethod
     def from_concatenated(cls, conv: nn.Conv2d, channels_added: int, memory: MemoryView) -> Self:
-        """Return the reader that equals `conv` over ``[x; memory]``, the memory's channels being the last ones."""
+        """Return the reader that equals `conv` over ``[x; memory]``, where the memory's channels are the last ones."""
         _refuse_groups(conv)
         own = conv.in_channels - channels_added
         if own < 1:
@@ -181,7 +181,7 @@ class LinearReader(nn.Linear):
         return functional.linear(x, self.weight, self.bias) + read
 
     def plain(self) -> nn.Linear:
-        """Return the dense layer without memory; it holds the same parameters."""
+        """Return the dense layer without memory; it shares the parameters."""
         linear = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
         linear.weight, linear.bias = self.weight, self.bias
         return linear
@@ -200,7 +200,10 @@ class LinearReader(nn.Linear):
 
     @classmethod
     def from_concatenated(cls, linear: nn.Linear, values: int, memory: MemoryView) -> Self:
-        """Return the reader that equals `linear` over ``[x; memory]``, the memory's values being the last features."""
+        """Return the reader that equals `linear` over ``[x.
+
+        Memory]``, where the memory's values are the last features.
+        """
         own = linear.in_features - values
         if own < 1:
             raise UsageError(f"of {linear.in_features} input features, {values} cannot be the memory's")
@@ -228,8 +231,8 @@ Reader = ConvReader | LinearReader
 def _for_every_image(read_1CHW: Tensor, output_BCHW: Tensor) -> Tensor:
     """Return `read` expanded to the shape of `output`.
 
-    As rows in the order in which `output` lies in memory: the gradient is then summed over images along whole rows.
-    Left to broadcasting, torch sums maps that lie channels last position by position, up to sixty times as slowly.
+    The rows have the memory order of `output`, so the gradient is summed over images along whole rows. With
+    broadcasting, torch sums channels-last maps position by position, up to sixty times as slowly.
     """
     last = output_BCHW.is_contiguous(memory_format=torch.channels_last)
     read = read_1CHW.permute(0, 2, 3, 1) if last else read_1CHW

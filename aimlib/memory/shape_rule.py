@@ -1,4 +1,4 @@
-"""How a memory is laid out for the layer that reads it: at any size, by one rule.
+"""How a memory is laid out for the layer that reads it: one rule for all sizes.
 
 The post: "the memory is reshaped to the spatial size of the input of the layer that reads it and concatenated
 to that input along the channels. Where rows x columns of that input exceed the total number of memory values,
@@ -10,11 +10,10 @@ other size this module completes the rule:
   values become ``ceil(values / positions)`` channels, in the order rows, columns, channels (as in the original,
   which keeps channels last);
 * fewer values than positions: one channel. The values, with zeros before and after them up to a square number (as
-  many before as after, or one fewer), form a square that stands in the middle of the map with zeros around it;
-  where the square is longer than a side of the map (a narrow map), the values fill the map row by row from its
-  start instead.
+  many before as after, or one fewer), form a square in the middle of the map with zeros around it; if the square is
+  longer than a side of the map (a narrow map), the values instead fill the map row by row from its start.
 
-Legend: N images (or 1 where the memory is the same for every image), C channels, H rows, W columns of the map.
+Legend: N images (or 1 if the memory is the same for every image), C channels, H rows, W columns of the map.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a network is made of, as placements and updates see it: its layers in order, and its stages and blocks."""
+"""The structure of a network as placements and updates see it: its layers in order, and its stages and blocks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Block:
 
     Attributes
     ----------
-    layers : names of its convolutions or dense layers on the main path, in order. A shortcut's are not among them.
+    layers : names of its convolutions or dense layers on the main path, in order. Layers of shortcuts are not included.
     end : name of the module whose output is the block's.
     """
 
@@ -44,7 +44,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or dense layer, where it stands, and what enters it.
+    """A convolution or dense layer, its position, and the size of its input.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ def trace(network: nn.Module, input_shape: tuple[int, int, int]) -> list[Call]:
 
     Parameters
     ----------
-    network : may be on any device, the meta device included; its state is left as it was.
+    network : may be on any device, including the meta device; its state does not change.
     input_shape : channels, height, width.
     """
     calls: list[Call] = []
@@ -141,7 +141,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 def layers(network: nn.Module, layout: Layout, calls: list[Call]) -> list[Layer]:
     """Return the network's convolutions and dense layers in the order of the forward pass.
 
-    Those that the forward pass does not call come last, with that obstacle.
+    Layers that the forward pass does not call come last, with that obstacle.
     """
     modules = dict(network.named_modules())
     places = _places(network, layout)
@@ -182,7 +182,7 @@ _UNCALLED = "the forward pass in evaluation does not call it"
 
 def _obstacle(module: nn.Conv2d | nn.Linear, times: int) -> str:
     if type(module) not in (nn.Conv2d, nn.Linear):
-        return f"a {type(module).__name__}, which may compute something else than a plain layer of its kind"
+        return f"a {type(module).__name__}, which may compute something different from a plain layer of its kind"
     if isinstance(module, nn.Conv2d) and module.groups != 1:
         return f"grouped convolution (groups={module.groups}): each group sees only a part of the input"
     if times > 1:
@@ -199,7 +199,7 @@ def _places(network: nn.Module, layout: Layout) -> dict[str, tuple[int, int, int
     places: dict[str, tuple[int, int, int | None]] = {}
     for stage, blocks in enumerate(layout.stages):
         for block, content in enumerate(blocks):
-            for name in names:  # shortcuts lie in the block, but not on its main path
+            for name in names:  # shortcuts are in the block, but not on its main path
                 if name.startswith(f"{content.end}."):
                     places[name] = (stage, block, None)
             for position, name in enumerate(content.layers):
@@ -210,7 +210,7 @@ def _places(network: nn.Module, layout: Layout) -> dict[str, tuple[int, int, int
 
 
 def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
-    """Put `module` where the submodule `name` was, at the same place in the order of its parent's children."""
+    """Replace the submodule `name` by `module`, at the same place in the order of its parent's children."""
     parent, _, own = name.rpartition(".")
     setattr(network.get_submodule(parent), own, module)
 

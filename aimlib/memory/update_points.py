@@ -1,4 +1,4 @@
-"""Where in a network updates run, and which of its layers read which memory."""
+"""Where in a network updates run, and which layers read which memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aimlib.memory.structure import Call, Layer, Layout, matching
 
 
 def static_readers(chosen: list[Layer]) -> set[str]:
-    """Return the layers that read the static memory: all but those of the first block of a stage."""
+    """Return the layers that read the static memory: all except those in the first block of a stage."""
     static = {layer.name for layer in chosen if layer.block != 0}
     if not static or len(static) == len(chosen):
         which = "no layer outside" if not static else "no layer inside"
@@ -34,7 +34,8 @@ def wanted_points(layout: Layout, where: UpdatePlaces | tuple[str, ...], calls: 
             raise UsageError(f"no update can run after {name!r}: the forward pass calls it more than once")
     if not points:
         raise UsageError(
-            f"the update has no place: no stages or blocks of this network are known, which update_after: {where} "
+            f"the update has no place: this network has no known stages or blocks, as required by update_after: "
+            f"{where} "
             f"goes by; name the modules instead, e.g. update_after: [{calls[1].name if len(calls) > 1 else 'layer1'}]"
         )
     return sorted(points, key=lambda name: _end(name, order))

@@ -1,4 +1,4 @@
-"""The layers that are named read."""
+"""The named layers read."""
 
 from __future__ import annotations
 

@@ -21,5 +21,5 @@ class Placement(ABC):
     def reads(self, layers: Sequence[Layer]) -> Iterable[str]:
         """Return the names of the layers that read, out of `layers` in the order of the forward pass.
 
-        A layer with an `obstacle` may be named; it is skipped, and reported as skipped.
+        A layer with an `obstacle` may be returned; it is skipped, and reported as such.
         """

@@ -5,7 +5,7 @@
 ...     name = "my_placement"
 
 pytest collects the subclass and runs every test of the base on the plugin registered under `name`, with
-`options`. torch is imported by the first class that is asked for, not by this package.
+`options`. torch is imported by the first class that is used, not by this package.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module of a conformance class when it is first asked for."""
+    """Import the module of a conformance class on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

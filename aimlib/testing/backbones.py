@@ -18,11 +18,11 @@ _MEMORY = {"name": "conv_ones", "channels": 4, "rows": 2, "columns": 2}
 
 
 class BackboneConformance(Conformance):
-    """Tests of a backbone: a network that takes images of every shape given, and takes memory.
+    """Tests of a backbone: a network that accepts images of every given shape, and memory.
 
     Attributes
     ----------
-    shapes : images that it must take; among them one that is not square and one of odd size.
+    shapes : images that it must accept, including one that is not square and one of odd size.
     """
 
     registry = backbones
@@ -63,7 +63,7 @@ class BackboneConformance(Conformance):
             assert tuple(network(self.images(shape).to("meta")).shape) == (3, shape.classes)
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters, other seeds other ones."""
+        """Equal seeds give equal parameters, different seeds different ones."""
         first, again, other = (self.network(self.shapes[0], seed).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert any(not torch.equal(first[name], other[name]) for name in first)
@@ -77,7 +77,7 @@ class BackboneConformance(Conformance):
             assert torch.equal(two(self.images(shape)), one(self.images(shape)))
 
     def test_channels_last_and_bfloat16(self) -> None:
-        """Training runs channels-last, and in bfloat16 where it is asked to."""
+        """Training runs channels-last, and in bfloat16 on request."""
         shape = self.shapes[0]
         network, x = self.network(shape).eval(), self.images(shape)
         with torch.no_grad():
@@ -124,7 +124,7 @@ class BackboneConformance(Conformance):
         )
 
     def test_widths_make_it_larger(self) -> None:
-        """Where the backbone has `widths`, every one of them adds parameters; matching relies on it."""
+        """If the backbone has `widths`, each of them adds parameters; matching relies on it."""
         widths = list(getattr(self.config(), "widths", ()))
         wider = [[width + (i == number) for i, width in enumerate(widths)] for number in range(len(widths))]
         assert all(self._parameters(widths=new) > self._parameters() for new in wider)

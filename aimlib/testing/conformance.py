@@ -14,7 +14,7 @@ from aimlib.registry import Registry
 
 
 class Conformance:
-    """Base of the conformance tests: which plugin is tested, and with which options.
+    """Base of the conformance tests: the tested plugin and its options.
 
     Attributes
     ----------
@@ -33,12 +33,12 @@ class Conformance:
         return self.registry.parse({"name": self.name, **self.options, **more})
 
     def test_configuration_survives_a_document(self) -> None:
-        """What is written to a study document and read back is the same configuration."""
+        """A configuration that is written to a study document and read back is the same."""
         config = self.config()
         assert self.registry.parse(config.model_dump(mode="json")) == config
 
     def test_unknown_option_is_refused(self) -> None:
-        """A misspelt option raises ConfigError and names the option."""
+        """A misspelt option raises a ConfigError that names the option."""
         try:
             self.config(surely_no_such_option=1)
         except ConfigError as error:
@@ -54,7 +54,7 @@ class Conformance:
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
-    """Raise AssertionError where two tensors differ by more than `tolerance`, absolute and relative."""
+    """Raise AssertionError if two tensors differ by more than `tolerance`, absolute and relative."""
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
@@ -70,7 +70,7 @@ def assert_gradients(module: nn.Module, *inputs: Tensor) -> None:
 
 
 def random_like(shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    """Return standard normal numbers that depend on `seed` alone."""
+    """Return standard normal numbers that depend only on `seed`."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 

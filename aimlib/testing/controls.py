@@ -19,12 +19,14 @@ ROLES = ("matched", "frozen", "permuted", "other")
 
 
 class ControlConformance(Conformance):
-    """Tests of a control: it turns an AiM model into another one that trains, and shares its start where it can.
+    """Tests of a control.
+
+    It turns an AiM model into another one that trains, and shares its initial values if possible.
 
     Attributes
     ----------
     model : the AiM model, as a document.
-    widens : whether the control has wider layers than the AiM model, so that it cannot share their start.
+    widens : whether the control has wider layers than the AiM model, so it cannot share their initial values.
     """
 
     registry = controls
@@ -62,7 +64,7 @@ class ControlConformance(Conformance):
         assert model.conv_init == self.aim().conv_init
 
     def test_role_is_known(self) -> None:
-        """The verdict knows what the control is for."""
+        """The control has a role in the verdict."""
         assert controls.get(self.name).role in ROLES
 
     def test_transformation_is_deterministic(self) -> None:
@@ -81,7 +83,7 @@ class ControlConformance(Conformance):
         assert all(grad is not None and bool(grad.isfinite().all()) for grad in trained.values())
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters, other seeds other ones."""
+        """Equal seeds give equal parameters, different seeds different ones."""
         first, again, other = (self.network(seed).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert any(not torch.equal(first[name], other[name]) for name in first)

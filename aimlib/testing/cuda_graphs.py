@@ -1,11 +1,10 @@
 """A stand-in for CUDA graphs on the CPU: captures a step operation by operation and replays it on the same memory.
 
-It replaces the entry points into CUDA (graphs, streams, the current device) and nothing of torch above them: the
+It replaces the entry points into CUDA (graphs, streams, the current device) but nothing of torch above them: the
 context manager `torch.cuda.graph`, autograd, autocast and the optimizers run as they do on a GPU. As there, a capture
-computes nothing that lasts; Python code runs at the capture alone, so that numbers of Python stay what they were then;
-a replay reads and writes the memory that the capture saw; generators must be registered and are advanced by replays;
-what would wait for the device fails. Not shown by it: whether cuDNN and cuBLAS choose the same kernels in a capture and
-outside.
+leaves no lasting results; Python code runs only at the capture, so Python numbers keep their values; a replay reads and
+writes the memory of the capture; generators must be registered and are advanced by replays; waiting for the device
+fails. It does not show whether cuDNN and cuBLAS choose the same kernels inside and outside a capture.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _aten = torch.ops.aten
 
 
 class RecordedGraph:
-    """What `torch.cuda.CUDAGraph` is on a GPU."""
+    """Stands in for `torch.cuda.CUDAGraph`."""
 
     def __init__(self, keep_graph: bool = False) -> None:
         self._generators: list[torch.Generator] = [torch.default_generator]
@@ -38,11 +37,11 @@ class RecordedGraph:
         self.error_mode = ""
 
     def register_generator_state(self, generator: torch.Generator) -> None:
-        """Let captured operations draw from `generator`; the default one is registered already, as on a GPU."""
+        """Let captured operations draw from `generator`; the default one is already registered, as on a GPU."""
         self._generators.append(generator)
 
     def capture_begin(self, pool: tuple[int, int] | None = None, capture_error_mode: str = "global", **_: Any) -> None:
-        """Record operations from now on; `error_mode` is what the caller lets other threads do meanwhile."""
+        """Record operations from now on; `error_mode` states what other threads may do meanwhile."""
         self.error_mode = capture_error_mode
         self._pool = pool or self._pool
         under_way.pools.add(self._pool)
@@ -51,11 +50,11 @@ class RecordedGraph:
         self._recorder.__enter__()  # type: ignore[no-untyped-call]
 
     def capture_end(self) -> None:
-        """Stop recording; take back what was computed meanwhile.
+        """Stop recording; undo what was computed meanwhile.
 
         Raises
         ------
-        RuntimeError: something was not permitted, and to torch the capture stays under way.
+        RuntimeError: something was not permitted, and for torch the capture stays active.
         """
         assert self._recorder is not None
         self._recorder.__exit__(None, None, None)  # type: ignore[no-untyped-call]
@@ -72,7 +71,7 @@ class RecordedGraph:
         self._recorder.replay()
 
     def reset(self) -> None:
-        """Forget what was recorded."""
+        """Discard the recording."""
         self._recorder = None
 
     def pool(self) -> tuple[int, int]:
@@ -81,11 +80,11 @@ class RecordedGraph:
 
 
 class UnderWay:
-    """What torch takes for under way: captures that failed, too, up to version 2.13.
+    """Captures that torch regards as active: up to version 2.13 also failed ones.
 
     Attributes
     ----------
-    pools : of captures; as long as there is one, torch gives no memory back.
+    pools : of captures; while there is one, torch releases no memory.
     holds_generators : whether they refuse to draw outside of a capture, as those of 2.11 do.
     """
 
@@ -99,13 +98,13 @@ class UnderWay:
         self.holds_generators = False
 
     def end(self, _: int, pool: tuple[int, int]) -> None:
-        """What `torch._C._cuda_endAllocateToPool` does."""
+        """Stands in for `torch._C._cuda_endAllocateToPool`."""
         if pool not in self.pools:
             raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
         self.pools.remove(pool)
 
     def empty_cache(self) -> None:
-        """What `torch.cuda.empty_cache` does."""
+        """Stands in for `torch.cuda.empty_cache`."""
         if self.pools:
             raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
 
@@ -115,7 +114,7 @@ under_way = UnderWay()
 
 @dataclass(frozen=True)
 class _Call:
-    """An operation, and what it was given and returned."""
+    """An operation with its arguments and results."""
 
     operation: Any
     arguments: tuple[Any, ...]
@@ -124,7 +123,7 @@ class _Call:
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records operations, and keeps what the memory that they touch held before."""
+    """Records operations, and keeps the previous contents of the memory that they modify."""
 
     def __init__(self, generators: list[torch.Generator]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -160,7 +159,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise RuntimeError("Attempt to increase offset for a CUDA generator not in capture mode.")
 
     def take_back(self) -> None:
-        """Give memory and generator the values that they had before the capture."""
+        """Restore memory and generator to their values before the capture."""
         for storage, before in self._before.values():
             storage.copy_(before)
         self._before.clear()
@@ -177,7 +176,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _put(computed: Tensor, recorded: Tensor) -> None:
-    """Give a recorded tensor's memory what was computed."""
+    """Write a computed value into a recorded tensor's memory."""
     if computed.stride() == recorded.stride() and computed.untyped_storage().nbytes() == _bytes(recorded):
         recorded.untyped_storage().copy_(computed.untyped_storage())
     else:
@@ -189,7 +188,7 @@ def _bytes(tensor: Tensor) -> int:
 
 
 def _storages(values: Any) -> dict[int, torch.UntypedStorage]:
-    """Return the memory of all tensors among values."""
+    """Return the storages of all tensors among values."""
     found = [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
     return {storage._cdata: storage for storage in found}
 
@@ -199,33 +198,33 @@ def _is_truth(value: Any) -> bool:
 
 
 class _Stream:
-    """A stream of a device that does one thing after the other."""
+    """A stream of a device that executes everything in order."""
 
     def __init__(self, device: Any = None, priority: int = 0) -> None:
         self.device, self.priority = device, priority
 
     def wait_stream(self, other: Any) -> None:
-        """Nothing to wait for."""
+        """Does nothing: there is nothing to wait for."""
 
     def wait_event(self, event: Any) -> None:
-        """Nothing to wait for."""
+        """Does nothing: there is nothing to wait for."""
 
     def record_event(self, event: Any = None) -> Any:
-        """Return what tells that all is done."""
+        """Return an event."""
         return event
 
     def synchronize(self) -> None:
-        """Nothing to wait for."""
+        """Does nothing: there is nothing to wait for."""
 
 
 class _Current:
-    """Knows which stream is current."""
+    """Tracks the current stream."""
 
     def __init__(self) -> None:
         self.stream = _Stream()
 
     def on(self, stream: _Stream) -> _On:
-        """Return what `torch.cuda.stream` does."""
+        """Stands in for `torch.cuda.stream`."""
         return _On(self, stream)
 
 
@@ -244,7 +243,7 @@ class _On:
 
 @contextmanager
 def cuda_graphs_on_cpu() -> Iterator[None]:
-    """Let the CPU capture and replay steps, and let its optimizers take tensors, as on a GPU."""
+    """Let the CPU capture and replay steps, and its optimizers take tensors, as on a GPU."""
     current = _Current()
     under_way.forget()
     with ExitStack() as stack:

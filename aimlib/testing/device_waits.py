@@ -2,7 +2,7 @@
 
 What makes a host wait for a GPU is known from the operations alone: reading a number from it, results whose size
 depends on values there (boolean indexing), and copies from memory that is not pinned, among them indices given as
-lists. On a card `torch.cuda.set_sync_debug_mode` tells the same.
+lists. On a GPU, `torch.cuda.set_sync_debug_mode` reports the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from aimlib.training.optimizers import on_device
 
 DEVICE = torch.device("meta")
-"""Stands for a GPU: nothing on it can be read."""
+"""Stands for a GPU whose values cannot be read."""
 
 _aten = torch.ops.aten
 WAITING = frozenset(
@@ -38,20 +38,20 @@ WAITING = frozenset(
 """Operations whose result the host must read."""
 _INDEXING = frozenset({_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_})
 _CHANGING = frozenset({_aten._fused_adam_, _aten._fused_adamw_, _aten._fused_sgd_})
-"""Operations that change what they are given, return nothing, and are not there for the meta device."""
+"""Operations that modify their arguments, return nothing, and do not exist for the meta device."""
 _COPYING = frozenset({_aten._to_copy, _aten.copy_})
 
 
 class DeviceWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes every operation that would make the host wait for the device.
+    """Records every operation that would make the host wait for the device.
 
     Parameters
     ----------
-    indices : tensors that lay on the device before and serve as indices.
+    indices : tensors that are already on the device and serve as indices.
 
     Attributes
     ----------
-    found : what was met, in words.
+    found : descriptions of these operations.
     """
 
     def __init__(self, *indices: Tensor) -> None:
@@ -87,7 +87,7 @@ class DeviceWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
             indices = [leaf for leaf in tree_leaves(arguments[1]) if isinstance(leaf, Tensor)]
             if any(index.dtype in {torch.bool, torch.uint8} for index in indices):
                 return "an index by truth values"
-            # Torch makes a tensor of a list, and copies it to the device, without any operation that could be seen.
+            # Torch turns a list into a tensor, and copies it to the device, without any visible operation.
             made = all(_is_there(index) and index.untyped_storage()._cdata in self._seen for index in indices)
             return "" if made else "an index that comes from the host"
         if name in _COPYING:
@@ -117,7 +117,7 @@ class DeviceWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def optimizers_on(*kinds: str) -> Iterator[None]:
-    """Let optimizers of parameters on these types of device take numbers that change as tensors, as on a GPU."""
+    """Let optimizers of parameters on these types of device take changing numbers as tensors, as on a GPU."""
     import torch.optim.adam as adam  # noqa: PLC0415, PLR0402 -- the package has functions of these names
     import torch.optim.optimizer as optimizer  # noqa: PLC0415, PLR0402
 

@@ -18,7 +18,7 @@ from aimlib.testing.conformance import Conformance, assert_close, assert_gradien
 
 
 class MemorySourceConformance(Conformance):
-    """Tests of a memory source: the size it says, a start that its seed decides, gradients, dtypes, devices."""
+    """Tests of a memory source: its size, initial values that its seed determines, gradients, dtypes, devices."""
 
     registry = memories
     options: ClassVar[Mapping[str, Any]] = {"channels": 3, "rows": 2, "columns": 5}
@@ -64,7 +64,7 @@ class MemorySourceConformance(Conformance):
                 raise AssertionError(f"{self.name!r} accepts {option}: {value}")
 
     def test_initial_scale_is_a_factor_on_the_start(self) -> None:
-        """In evaluation, so that a source that draws in training is held to it, too."""
+        """In evaluation, so that the test also applies to a source that draws in training."""
         one, half, zero = (self.source(initial_scale=scale).eval()(2) for scale in (1.0, 0.5, 0.0))
         assert_close(half, 0.5 * one)
         assert bool((zero == 0).all())
@@ -79,7 +79,7 @@ class MemorySourceConformance(Conformance):
                 assert torch.equal(memory, expected.expand_as(memory))
 
     def test_training_is_decided_by_the_seed_of_torch(self) -> None:
-        """What a source draws in training comes from torch's generator, which the training loop seeds."""
+        """A source draws in training from torch's generator, which the training loop seeds."""
         source = self.source().train()
         torch.manual_seed(3)
         first = source(4)
@@ -87,7 +87,7 @@ class MemorySourceConformance(Conformance):
         assert torch.equal(source(4), first)
 
     def test_degrees_of_freedom_are_possible(self) -> None:
-        """Not more of them than the memory has values."""
+        """At most as many as the memory has values."""
         source = self.source()
         assert isinstance(source.config, MemoryConfig)
         assert 0 <= source.degrees_of_freedom <= source.config.values
@@ -98,7 +98,7 @@ class MemorySourceConformance(Conformance):
         assert initialize(source, 0) == []
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters, other seeds other ones."""
+        """Equal seeds give equal parameters, different seeds different ones."""
         first, again, other = (dict(self.source(seed).named_parameters()) for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert not first or any(not torch.equal(first[name], other[name]) for name in first)
@@ -123,7 +123,7 @@ class MemorySourceConformance(Conformance):
         assert torch.equal(two(2), expected)
 
     def test_copy_is_independent(self) -> None:
-        """Changing the copy's parameters leaves the original alone."""
+        """Changing the copy's parameters does not affect the original."""
         source = self.source()
         before = [p.clone() for p in source.parameters()]
         for parameter in copy.deepcopy(source).parameters():

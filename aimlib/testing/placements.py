@@ -28,14 +28,14 @@ def network_on_meta(backbone: str) -> tuple[nn.Module, Layout]:
 
 @cache
 def layers_of(backbone: str, *, stages: bool = True) -> tuple[Layer, ...]:
-    """Return what a placement is given for a backbone; without `stages`, as for a network without layout."""
+    """Return the arguments of a placement for a backbone; without `stages`, as for a network without layout."""
     network, layout = network_on_meta(backbone)
     calls = trace(network, (SHAPE.channels, SHAPE.height, SHAPE.width))
     return tuple(layers(network, layout if stages else Layout(), calls))
 
 
 class PlacementConformance(Conformance):
-    """Tests of a placement: it names layers that exist, each once, and always the same."""
+    """Tests of a placement: it names existing layers, each once, and always the same ones."""
 
     registry = placements
 
@@ -58,7 +58,7 @@ class PlacementConformance(Conformance):
         assert any(list(self.placement().reads(layers_of(backbone))) for backbone in NETWORKS)
 
     def test_depends_on_the_layers_alone(self) -> None:
-        """Two instances asked twice give the same answer, and leave what they were given as it was."""
+        """Two instances give the same answer twice, and do not modify their arguments."""
         found = list(layers_of("small_resnet"))
         before, one, two = list(found), self.placement(), self.placement()
         answers = [list(asked.reads(found)) for asked in (one, one, two)]
@@ -66,7 +66,7 @@ class PlacementConformance(Conformance):
         assert found == before
 
     def test_network_without_layers(self) -> None:
-        """There is nothing to choose from an empty network."""
+        """An empty network has no layers to choose."""
         assert list(self.placement().reads([])) == []
 
     def test_attaches_or_is_refused_clearly(self) -> None:

@@ -23,12 +23,12 @@ from aimlib.updates.base import MemoryUpdate
 
 
 class UpdateConformance(Conformance):
-    """Tests of an update: a memory of the same size, one per image, with gradients to all that it is made from.
+    """Tests of an update: a memory of the same size, one per image, with gradients to all of its inputs.
 
     Attributes
     ----------
-    features : shapes of features, without the batch, that it must take: a usual one, odd sizes, one smaller than
-        the memory.
+    features : shapes of features, without the batch, that it must accept: a usual one, odd sizes, one smaller than the
+    memory.
     memory : size of the memory in the tests.
     """
 
@@ -82,14 +82,14 @@ class UpdateConformance(Conformance):
             assert_gradients(update, x, memory)
 
     def test_gradient_reaches_them_from_a_batch_of_one(self) -> None:
-        """In evaluation mode: batch norm may refuse to train on a single image, and the training loop gives it none."""
+        """In evaluation mode: batch norm may refuse to train on a single image, which the training loop never does."""
         update = self.update(self.features[0]).eval()
         x, memory = self.inputs(self.features[0], 1, 1)
         weigh(update(x, memory)).backward()  # type: ignore[no-untyped-call]
         assert_gradients(update, x, memory)
 
     def test_memories_of_one_position(self) -> None:
-        """Memories of dense networks are so many channels at one position."""
+        """Memories of dense networks have all channels at one position."""
         size = MemoryConfig(channels=5, rows=1, columns=1)
         for features in self.features[:2]:
             x = random_like((3, *features), seed=2)
@@ -98,7 +98,7 @@ class UpdateConformance(Conformance):
             assert bool(new.isfinite().all())
 
     def test_equal_steps_give_equal_bits(self) -> None:
-        """New memory and all gradients of a training step are the same when it is done again."""
+        """New memory and all gradients of a training step are the same when it is repeated."""
         x, memory = self.inputs(self.features[1], 4, 1)
         steps = []
         for _ in range(2):
@@ -108,7 +108,7 @@ class UpdateConformance(Conformance):
         assert all(torch.equal(first, again) for first, again in zip(*steps, strict=True))
 
     def test_copy_is_independent(self) -> None:
-        """Changing the copy's parameters leaves the original alone."""
+        """Changing the copy's parameters does not affect the original."""
         update = self.update(self.features[0])
         before = {name: value.clone() for name, value in update.state_dict().items()}
         for parameter in copy.deepcopy(update).parameters():
@@ -121,7 +121,7 @@ class UpdateConformance(Conformance):
         assert initialize(update, 0) == []
 
     def test_the_seed_decides_the_start(self) -> None:
-        """Equal seeds give equal parameters, other seeds other ones."""
+        """Equal seeds give equal parameters, different seeds different ones."""
         first, again, other = (dict(self.update(self.features[0], seed).named_parameters()) for seed in (0, 0, 1))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert not first or any(not torch.equal(first[name], other[name]) for name in first)

@@ -1,1 +1,1 @@
-"""One plain training loop, and what it is made of."""
+"""The training loop and its parts."""

@@ -1,10 +1,11 @@
-"""Augmentation of whole batches on the training device: as few walks over the pixels as its mathematics allow.
+"""Augmentation of whole batches on the training device, with as few passes over the pixels as the mathematics allow.
 
 Every image has its own draws, from ``seed_for(seed, "augment", epoch, image)``, so they do not depend on the
 batch size, the order, or the number of workers. Rotation, translation, flips and crop are one affine map, resampled
 once, bilinear, with half-sample reflection at the border (as the post's augmentation fills). With ``resampling: each``
-rotation and translation are resampled one after the other, as the layers of the post's augmentation do. Flips alone
-move pixels and round nothing. Who changes what is computed here, be it a last bit, raises `AugmentationConfig.version`.
+rotation and translation are resampled one after the other, as the layers of the post's augmentation do. Flips without
+other changes move pixels without rounding. A change of the computed values, even of the last bit, must raise
+`AugmentationConfig.version`.
 """
 
 from __future__ import annotations
@@ -26,19 +27,21 @@ from aimlib.training.pixel_format import to_floats
 _DRAWS = 6
 """Per pass: angle, shift in rows, shift in columns, horizontal flip, vertical flip, contrast."""
 _CROP_DRAWS = 4
-"""Per pass, after these: the crop's area, its ratio of sides, its place in rows and in columns."""
+"""Per pass, after these: the crop's area, its aspect ratio, its position in rows and in columns."""
 _FLOATS_IN_CACHE = 2**17
-"""How many values one thread takes at a time, unless an image has more: .5 MiB, so that two steps fit into a cache."""
+"""Number of values that one thread processes at a time, unless an image has more: .5 MiB, so that two steps fit into
+the cache."""
 
 _Step = Callable[[Tensor, slice, Tensor], Tensor]
-"""Returns a part of the batch changed, given the part, which images of the batch it holds, and a place for the result.
+"""Returns a changed part of the batch, given the part, the numbers of its images in the batch, and a buffer for the
+result.
 
-A step that would need new memory for its result takes the place; the part that it is given may be there already.
+A step that would allocate memory for its result uses the buffer; the given part may already be in it.
 """
 
 
 def draws(seed: int, epoch: int, images: npt.NDArray[np.int64], config: AugmentationConfig) -> Tensor:
-    """Return uniform numbers [passes, batch, 6] for `images` in `epoch`; 10 in place of 6 where images are cropped."""
+    """Return uniform numbers [passes, batch, 6] for `images` in `epoch`; 10 in place of 6 if images are cropped."""
     table = _stream("augment", seed, epoch, images, config.passes, _DRAWS)
     if config.crop_scale == 1:
         return table
@@ -57,7 +60,7 @@ def augment(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig, scali
     ----------
     x_BCHW : [batch, channels, height, width], pixel values, uint8 or float.
     draws_PBD : [passes, batch, 6 or 10], uniform in [0, 1), as `draws` returns them.
-    scaling : what the augmented images go through; None leaves their values from 0 to 255.
+    scaling : applied to the augmented images; None leaves their values from 0 to 255.
     """
     dtype = x_BCHW.dtype if x_BCHW.is_floating_point() else torch.float32
     layout = torch.preserve_format
@@ -77,7 +80,9 @@ def augment(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig, scali
 
 
 def _pieces(x_BCHW: Tensor) -> list[slice]:
-    """Return parts of a batch: on the CPU so small that what is between two steps stays in the cache, else the whole.
+    """Return the parts of a batch.
+
+    On the CPU small enough for intermediate values to stay in the cache, otherwise the whole batch.
 
     On the CPU a part has at least one image per thread. No pixel depends on the parts.
     """
@@ -94,18 +99,21 @@ def _interpolates(config: AugmentationConfig) -> bool:
 
 
 def _flipped(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig) -> Tensor:
-    """Return the images after the flips of all passes, in the type and memory that they have."""
+    """Return the images after the flips of all passes, in their own type and memory."""
     for chance, draw, axis in ((config.horizontal_flip, 3, 3), (config.vertical_flip, 4, 2)):
         if chance:
             mirrored_B = (draws_PBD[:, :, draw] < chance).sum(dim=0) % 2
             both_BHWC = torch.cat([x_BCHW, x_BCHW.flip(axis)]).permute(0, 2, 3, 1)
             chosen_B = torch.arange(len(x_BCHW), device=x_BCHW.device) + len(x_BCHW) * mirrored_B
-            x_BCHW = both_BHWC.index_select(0, chosen_B).permute(0, 3, 1, 2)  # torch.where takes byte after byte
+            x_BCHW = both_BHWC.index_select(0, chosen_B).permute(0, 3, 1, 2)  # torch.where processes byte by byte
     return x_BCHW
 
 
 def _steps(draws_PBD: Tensor, config: AugmentationConfig, scaling: Scaling | None, shape: torch.Size) -> list[_Step]:
-    """Return the steps of all passes but exact flips; what is small is computed here, for the whole batch at once."""
+    """Return the steps of all passes except exact flips.
+
+    Small tensors are computed here, for the whole batch at once.
+    """
     if scaling is not None and scaling.identity:
         scaling = None
     steps: list[_Step] = []
@@ -119,10 +127,13 @@ def _steps(draws_PBD: Tensor, config: AugmentationConfig, scaling: Scaling | Non
 
 
 def _resampled(draws_BD: Tensor, config: AugmentationConfig, height: int, width: int) -> _Step:
-    """Interpolate at mapped positions; with `resampling: each` between these once more, where both steps have a map.
+    """Interpolate at mapped positions.
 
-    A translation moves all pixels by the same fraction of one. So what it interpolates between are the rotated images
-    at positions that are moved, reflected and flipped by whole pixels, one row and one column more than the image has.
+    With `resampling: each`, interpolate between those once more if both steps have a map.
+
+    A translation moves all pixels by the same fraction of a pixel. It therefore interpolates between the rotated images
+    at positions that are moved, reflected and flipped by whole pixels, with one row and one column more than the image
+    has.
     """
     twice = config.resampling == "each" and config.rotation > 0 and config.translation > 0
     if twice:
@@ -161,7 +172,7 @@ def _moved(shift_B: Tensor, mirrored_B: Tensor, side: int) -> tuple[Tensor, Tens
     Parameters
     ----------
     shift_B : as a fraction of the side.
-    mirrored_B : where the images are flipped after they were shifted.
+    mirrored_B : whether the images are flipped after the shift.
     """
     whole_B = (shift_B * side).floor()
     fraction_B = shift_B * side - whole_B
@@ -176,15 +187,18 @@ def _centres(side: int, like: Tensor) -> Tensor:
 
 
 def _reflected(x: Tensor) -> Tensor:
-    """Return positions reflected at -1 and 1: those from -3 to 3 are then within, those farther out nearer by 2."""
+    """Return positions reflected at -1 and 1.
+
+    Those from -3 to 3 are then within, those farther away are closer by 2.
+    """
     return torch.lerp(x, x.clamp(-1, 1), 2.0)
 
 
 def _toned(draws_BD: Tensor, config: AugmentationConfig, scaling: Scaling | None) -> _Step:
-    """Change contrast and scale, by one factor and one addend for every image and channel."""
+    """Change contrast and scale, with one factor and one addend per image and channel."""
     factor_B111 = (1 + config.contrast * (2 * draws_BD[:, 5] - 1))[:, None, None, None]
     if config.contrast_per == "batch":
-        factor_B111 = factor_B111[:1].expand_as(factor_B111)  # that of the batch's first image
+        factor_B111 = factor_B111[:1].expand_as(factor_B111)  # the factor of the batch's first image
     mean, sd = (scaling.mean, scaling.sd) if scaling else (0.0, 1.0)
     gain_BC11, of_mean_BC11, constant = factor_B111 / sd, (1 - factor_B111) / sd, mean / sd
 
@@ -196,7 +210,10 @@ def _toned(draws_BD: Tensor, config: AugmentationConfig, scaling: Scaling | None
 
 
 def _means(x_BCHW: Tensor) -> Tensor:
-    """Return the mean of each channel [batch, channels, 1, 1]; torch's threads share a single one, and round by it."""
+    """Return the mean of each channel [batch, channels, 1, 1].
+
+    With a single channel torch splits it among threads, which changes the rounding.
+    """
     at_least_2 = x_BCHW.expand(2, -1, -1, -1) if x_BCHW.shape[:2].numel() == 1 else x_BCHW
     return at_least_2.mean(dim=(2, 3), keepdim=True)[: len(x_BCHW)]
 

@@ -1,4 +1,4 @@
-"""`CheckpointManager` keeps the checkpoint of a run under way, and pauses the run when its caller asks for it."""
+"""`CheckpointManager` keeps the checkpoint of a run, and pauses the run when its caller asks for it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ OnCheckpoint = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Save:
-    """What a run that is to pause wants to save.
+    """What a run that must pause is about to save.
 
     Attributes
     ----------
-    epochs, step : how far it is, as in `Paused`.
-    seconds : that its last save took, with what `on_checkpoint` did; 0 if this attempt made none.
+    epochs, step : its progress, as in `Paused`.
+    seconds : duration of its last save, including `on_checkpoint`; 0 if this attempt made none.
     """
 
     epochs: int
@@ -40,16 +40,16 @@ class Save:
 
 
 Saving = Callable[[Save], AbstractContextManager[bool]]
-"""Entered around the save of a run that is to pause; what it yields tells whether to save."""
+"""Entered around the save of a run that must pause; yields whether to save."""
 
 
 class Paused(Exception):  # noqa: N818 -- an outcome, not an error
-    """The run was left where its caller wanted so; training it again continues from there, bit for bit.
+    """The run was interrupted at its caller's request; training it again continues from there, bit for bit.
 
     Attributes
     ----------
     epochs : completed epochs.
-    step : training steps done of the epoch under way; 0 between epochs.
+    step : training steps done in the current epoch; 0 between epochs.
     """
 
     def __init__(self, epochs: int, step: int) -> None:
@@ -65,17 +65,16 @@ class CheckpointManager:
 
     Parameters
     ----------
-    run : at its start; where there is a checkpoint, it is brought to where that stands.
-    run_id : guards the checkpoint against another run's.
-    directory : of the checkpoint; None keeps none.
-    share : largest share of the time spent on saving after epochs.
+    run : at its start; if there is a checkpoint, the run is restored from it. run_id : protects against the checkpoint
+    of another run. directory : of the checkpoint; None: no checkpoints.
+    share : maximum share of the time spent on saving after epochs.
     pause : asked whether to pause; None never does.
     on_checkpoint : called with the file after every save.
-    saving : entered around the save of a run that is to pause; it may wait, or say no.
+    saving : entered around the save of a run that must pause; it may wait, or refuse.
 
     Raises
     ------
-    StoreError: the checkpoint is damaged, of another run or network, or of an unknown format.
+    StoreError: the checkpoint is damaged, belongs to another run or network, or has an unknown format.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class CheckpointManager:
             raise StoreError(
                 f"{directory / checkpointing.FILE}: does not fit the network of this run (a component changed "
                 f"without a "
-                f"new version?); delete it to start afresh"
+                f"new version?); delete it to start from the beginning"
             ) from error
         self.attempts, self.before, self.started_at = found.attempts + 1, found.seconds, found.started_at
         self._peak_before = found.peak_device_bytes
@@ -127,22 +126,22 @@ class CheckpointManager:
 
     @property
     def peak_device_bytes(self) -> int | None:
-        """The most that torch held of a GPU's memory over all attempts so far, gaps included; None on the CPU."""
+        """Peak of the GPU memory that torch reserved over all attempts so far; None on the CPU."""
         if self.run.device.type != "cuda":
             return self._peak_before
         return max(self._peak_before or 0, torch.cuda.max_memory_reserved(self.run.device))
 
     def keep(self) -> None:
-        """Save the run after an epoch, unless saving would take more than its share of the time."""
+        """Save the run after an epoch, unless that would exceed saving's share of the time."""
         if self.cost <= self.share * (time.perf_counter() - self.saved_at):
             self._save()
 
     def ask(self) -> None:
-        """Ask whether to pause.
+        """Pause the run if its caller asks for it.
 
         Raises
         ------
-        Paused: the answer is yes; the run is saved, unless `saving` said no.
+        Paused: the caller asks for it; the run has been saved, unless `saving` refused.
         """
         if self.pause is None or not self.pause():
             return

@@ -1,4 +1,7 @@
-"""The state of a run after any of its steps: enough to go on bit for bit, and nothing that executes code when read."""
+"""The state of a run after any of its steps.
+
+Sufficient to continue bit for bit, and without anything that executes code when read.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ FILE = "checkpoint.pt"
 _TEMPORARY = f".{FILE}."
 _SINCE_3: dict[str, Any] = {"step": "eager", "data_on": None, "peak_device_bytes": None}
 _LACKING: dict[int, dict[str, Any]] = {1: {"under_way": None, **_SINCE_3}, 2: _SINCE_3}
-"""What checkpoints of earlier formats lack, and what it was in the runs that wrote them."""
+"""Values that checkpoints of earlier formats lack, as they were in the runs that wrote them."""
 
 
 @dataclass
 class Checkpoint:
-    """What a run needs to go on.
+    """The state that a run needs to continue.
 
-    Random streams are addressed by epoch and image, and schedule and stopping rule are functions of the history,
-    so no schedule state is among it, and generators only of an epoch under way.
+    Random streams are addressed by epoch and image, and schedule and stopping rule are functions of the history, so
+    there is no schedule state, and generators are only stored within an epoch.
 
     Attributes
     ----------
@@ -35,10 +38,9 @@ class Checkpoint:
     predictions : [epochs, test images].
     network, optimizer : state dicts.
     seconds, attempts, started_at : wall time so far, number of starts, ISO time of the first.
-    under_way : of the epoch that has begun, what `aimlib.training.epoch.Epoch.state` returns; None between epochs.
-    step : how the run takes its steps; it goes on in that way.
-    data_on : where its images lay, ``device`` or ``host``; None if that is not known.
-    peak_device_bytes : the most that torch held of a GPU's memory so far; None on the CPU.
+    under_way : state of the current epoch, as `aimlib.training.epoch.Epoch.state` returns it; None between epochs. step
+    : how the run takes its steps; it continues in that way. data_on : where its images were, ``device`` or ``host``;
+    None if unknown. peak_device_bytes : peak of the GPU memory that torch reserved so far; None on the CPU.
     """
 
     run_id: str
@@ -56,9 +58,9 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, directory: Path) -> Path:
-    """Replace the checkpoint in `directory` in one step: a reader sees the old one or the new one, whole.
+    """Replace the checkpoint in `directory` atomically: a reader sees the complete old or new one.
 
-    A run has one writer at a time (in a study, the holder of its lock): temporary files of others are remains.
+    A run has one writer at a time (in a study, the holder of its lock), so other temporary files are leftovers.
 
     Returns
     -------
@@ -66,7 +68,7 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
 
     Raises
     ------
-    OSError: there is no space, or another fault of the disk; the old checkpoint is in place.
+    OSError: the disk is full, or has another fault; the old checkpoint is still there.
     """
     make_folder(directory)
     _remove_remains(directory)
@@ -84,7 +86,7 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
 
 
 def _write(state: dict[str, Any], file: BinaryIO) -> None:
-    """Write the state; torch says of a full disk only that its writer failed, so the cause is given instead."""
+    """Write the state; torch reports a full disk only as a failed writer, so the cause is raised instead."""
     try:
         torch.save(state, file)
     except RuntimeError as error:
@@ -94,7 +96,7 @@ def _write(state: dict[str, Any], file: BinaryIO) -> None:
 
 
 def _remove_remains(directory: Path) -> None:
-    """Remove the temporary files of writers that were killed."""
+    """Remove the temporary files of killed writers."""
     for remains in directory.glob(f"{_TEMPORARY}*"):
         remains.unlink(missing_ok=True)
 
@@ -104,7 +106,7 @@ def load(directory: Path, run_id: str) -> Checkpoint | None:
 
     Raises
     ------
-    StoreError: the file is damaged, of another run, or of an unknown format.
+    StoreError: the file is damaged, belongs to another run, or has an unknown format.
     """
     _remove_remains(directory)
     path = directory / FILE
@@ -114,11 +116,14 @@ def load(directory: Path, run_id: str) -> Checkpoint | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise StoreError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}); delete it, and the run starts afresh"
+            f"{path}: not a readable checkpoint ({type(error).__name__}); delete it, and the run starts from the "
+            f"beginning"
         ) from error
     if isinstance(state, dict) and state.get("format") in _LACKING:
         state = {**state, **_LACKING[state["format"]], "format": FORMAT}
     parts = {"format", *(part.name for part in fields(Checkpoint))}
     if not isinstance(state, dict) or set(state) != parts or state.pop("format") != FORMAT or state["run_id"] != run_id:
-        raise StoreError(f"{path}: not a checkpoint of run {run_id} in a known format; delete it to start afresh")
+        raise StoreError(
+            f"{path}: not a checkpoint of run {run_id} in a known format; delete it to start from the beginning"
+        )
     return Checkpoint(**state)

@@ -1,7 +1,7 @@
-"""Failures of a GPU: which error is one, whose doing it is, and whether its process can go on.
+"""Failures of a GPU: which errors are failures, who caused them, and whether the process can continue.
 
-After most errors of a device the context of CUDA is lost: every further call fails with the same error, whatever it is,
-and only another process can use the device again. A lack of memory leaves the context as it was.
+After most device errors the CUDA context is lost: every further call fails with the same error, and only another
+process can use the device again. Running out of memory leaves the context intact.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any, Literal
 import torch
 
 Kind = Literal["out_of_memory", "device_error", "device_assert"]
-"""out_of_memory: the GPU's memory, or the process's share of it, did not suffice. device_error: the device, its driver
-or what lies between them failed. device_assert: a check within a kernel failed, as for a label out of range: the
-user's code at fault, but the context is lost all the same."""
+"""out_of_memory: the GPU's memory, or the process's share of it, was too small. device_error: the device, its driver or
+the connection between them failed. device_assert: a check within a kernel failed, for example because a label is out of
+range: the user's code is at fault, but the context is lost nevertheless."""
 
 
 @dataclass(frozen=True)
 class DeviceFailure:
-    """What an error says of the device.
+    """What an error means for the device.
 
     Attributes
     ----------
-    held_by_others : out of memory, and the device had less free than this process was still entitled to, as other
-        processes held so much of it.
+    held_by_others : out of memory, although this process had not used up its share, because other processes used much
+    of the memory.
     """
 
     kind: Kind
@@ -36,7 +36,7 @@ class DeviceFailure:
 
     @property
     def blame(self) -> Literal["device", "user"]:
-        """Whose doing it is. Of a lack of memory it is the user's, unless others held the memory."""
+        """Who caused it. Running out of memory is caused by the user, unless other processes used the memory."""
         if self.kind == "out_of_memory":
             return "device" if self.held_by_others else "user"
         return "device" if self.kind == "device_error" else "user"
@@ -48,10 +48,10 @@ class DeviceFailure:
 
 
 _CONTEXT_BYTES = 2**30
-"""The most that CUDA and its libraries take for a process beside what torch allocates; usually half of it."""
+"""Maximum memory that CUDA and its libraries use per process beyond torch's allocations; usually it is half of that."""
 _LITTLE_BYTES, _LITTLE_SHARE = 2**30, 0.05
-"""Less memory than so many bytes, or than this share of the device where that is more, is little: libraries of CUDA ask
-for some hundred MiB at once, and for more on large devices."""
+"""Free memory below this many bytes, or below this share of the device if that is more, counts as little: CUDA's
+libraries request some hundred MiB at once, and more on large devices."""
 
 _OUT_OF_MEMORY_CODE, _ASSERT_CODE = 2, 710
 _DEVICE_CODES = frozenset(
@@ -85,7 +85,7 @@ _DEVICE_CODES = frozenset(
         *(802, 803, 804, 805, 806, 807, 808, 809, 810, 911, 999),
     }
 )
-"""Values of ``cudaError_t``; a test compares them with the texts below, as CUDA itself words them."""
+"""Values of ``cudaError_t``; a test compares them with the texts below, which are CUDA's own."""
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory"  # CUDA's and HIP's allocator; the driver
@@ -111,28 +111,27 @@ _DEVICE = re.compile(
     r"|initialization error|system not yet initialized|unsupported display driver|forward compatibility was attempted"
     r"|\bMPS (client|server)|resources required to (support|create)|external entity outside of CUDA"
     r"|(CUDA error: |CUDA )unknown error|GPU is lost"
-    # what torch says before CUDA says anything
+    # torch's own checks, before any call of CUDA
     r"|No CUDA GPUs are available|Found no NVIDIA driver|NVIDIA driver on your system is too old"
     r"|CUDA driver initialization failed|Unexpected error from cudaGetDeviceCount",
     re.IGNORECASE,
 )
 _OF_CUDA = re.compile(r"cuda|nvidia|triton|hip error", re.IGNORECASE)
-_WITH_CODE: Any = getattr(torch, "AcceleratorError", ())  # from torch 2.8 on
+_WITH_CODE: Any = getattr(torch, "AcceleratorError", ())  # since torch 2.8
 _WITHOUT_CUDA = "Torch not compiled with CUDA enabled"
 
 
 def diagnose(
     error: BaseException, device: torch.device, share: float | None = None, refusals: int = 0
 ) -> DeviceFailure | None:
-    """Return what an error, its causes, or what it came upon say of the device; None if that is nothing.
+    """Return what an error, its causes and contexts mean for the device; None if nothing.
 
-    To be asked before memory is given back: some errors are a lack of memory only where little was left.
+    Call it before memory is released: some errors count as out of memory only if little memory was left.
 
     Parameters
     ----------
-    device : that the run is on; on a CPU no error is a device's.
-    share : of the device's memory that the process may take; None is all.
-    refusals : what `refusals` returned before the run.
+    device : the run's device; on a CPU no error is a device error. share : share of the device's memory that the
+    process may use; None is all. refusals : return value of `refusals` before the run.
     """
     if device.type != "cuda":
         return None
@@ -163,7 +162,7 @@ def links(error: BaseException) -> Iterator[BaseException]:
 
 
 def _kind(error: BaseException) -> Kind | Literal["perhaps"] | None:
-    """Return what one error is; perhaps: a lack of memory where little is left."""
+    """Return the kind of one error; `perhaps` means out of memory if little memory is left."""
     text, code = str(error), getattr(error, "error_code", None)
     if isinstance(error, torch.OutOfMemoryError):
         return "out_of_memory"
@@ -196,7 +195,7 @@ def _kind_of_text(text: str) -> Kind | Literal["perhaps"] | None:
 
 
 def _pending(device: torch.device) -> Kind | Literal["perhaps"] | None:
-    """Return what the device says when it has done all it was told: errors of kernels come late."""
+    """Return the device's error after it has finished all its work, because errors of kernels are reported late."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
     try:
@@ -218,7 +217,7 @@ def _refusals(device: torch.device) -> int:
 
 
 def _memory(device: torch.device) -> tuple[int, int] | None:
-    """Return the bytes that are free on the device, and all of them; None if the device does not say."""
+    """Return the free and the total bytes of the device; None if the device does not answer."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
     with contextlib.suppress(RuntimeError, AssertionError):
@@ -249,20 +248,20 @@ def _is_scarce(device: torch.device, share: float | None) -> bool:
 def _is_held_by_others(device: torch.device, share: float | None) -> bool:
     found, reserved = _memory(device), _reserved(device)
     if found is None:
-        return reserved == 0  # not even a context found room
+        return reserved == 0  # not even a context fitted
     free, total = found
     others = total - free - reserved - _CONTEXT_BYTES
     return others > _LITTLE_SHARE * total and free < int((share or 1.0) * total) - reserved
 
 
 def attach(error: BaseException, failure: DeviceFailure) -> None:
-    """Let an error tell what `failure_of` returns."""
+    """Attach the result of `failure_of` to an error."""
     with contextlib.suppress(AttributeError, TypeError):
         error._device_failure = failure  # type: ignore[attr-defined]
 
 
 def failure_of(error: BaseException) -> DeviceFailure | None:
-    """Return what was attached to an error or to one that it stems from."""
+    """Return the failure attached to an error or to one of its causes."""
     for each in links(error):
         found = getattr(each, "_device_failure", None)
         if isinstance(found, DeviceFailure):
@@ -271,9 +270,9 @@ def failure_of(error: BaseException) -> DeviceFailure | None:
 
 
 def keep_for_ever(error: BaseException) -> None:
-    """Let an error, and through its traceback the tensors of its run, outlive everything.
+    """Keep an error alive, and through its traceback the tensors of its run.
 
-    Where the context is lost, freeing a tensor that was used on two streams aborts the process: torch records an
-    event for it, which fails within a destructor. The process is to be replaced, and first has to say why.
+    If the context is lost, freeing a tensor that was used on two streams aborts the process: torch records an event for
+    it, which fails within a destructor. The process must be replaced, but has to report the reason first.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(error))

@@ -1,4 +1,4 @@
-"""A run's share of a GPU's memory, and giving that memory back at the run's end."""
+"""A run's share of a GPU's memory, and releasing that memory at the end of the run."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from aimlib.training.tracebacks import forget_locals
 
 
 def limit_memory(device: torch.device, share: float) -> None:
-    """Let this process allocate at most `share` of a GPU's memory, so that runs on one GPU do not crowd each other out.
+    """Limit this process to `share` of a GPU's memory, so that runs on one GPU leave room for each other.
 
-    What torch allocates is limited; the context of CUDA and of its libraries (some hundred MiB per process) is beside
-    it. A share of 1 lifts the limit. On the CPU nothing is limited.
+    The limit applies to torch's allocations; the context of CUDA and its libraries (some hundred MiB per process) comes
+    on top. A share of 1 removes the limit. On the CPU nothing is limited.
 
     Raises
     ------
     UsageError: the share is not in (0, 1].
     """
     if not 0 < share <= 1:
-        raise UsageError(f"memory_share={share}: not a share of a GPU's memory; give a number above 0 and up to 1")
+        raise UsageError(f"memory_share={share}: not a share of a GPU's memory; give a number above 0 and at most 1")
     if device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(float(share), indexed(device))
 
 
 @contextmanager
 def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
-    """Limit a run's memory as `limit_memory` does, and lift the limit at its end; None sets none.
+    """Limit a run's memory as `limit_memory` does, and remove the limit at its end; None sets no limit.
 
-    At the end of a run on a GPU all of it is given back, as other processes may need it: the tensors of the run, which
-    an exception holds through the variables of its traceback, and what torch keeps in reserve. Nothing else in this
-    process may hold them by then. An exception that the device caused tells so (`aimlib.training.device_errors`);
-    where the context is lost, nothing can be given back, and nothing is tried.
+    At the end of a run on a GPU all memory is released, because other processes may need it: the tensors of the run,
+    which an exception references through the variables of its traceback, and torch's reserve. Nothing else in this
+    process may reference them by then. An exception that the device caused is marked as such
+    (`aimlib.training.device_errors`); if the context is lost, nothing can be released, and nothing is tried.
     """
     lost, refusals = False, device_errors.refusals(device)
     try:
@@ -60,7 +60,7 @@ def limited_memory(device: torch.device, share: float | None) -> Iterator[None]:
 
 
 def _is_lost(error: BaseException, device: torch.device, share: float | None, refusals: int) -> bool:
-    """Return whether the context of CUDA is lost, having let the error tell what it says of the device."""
+    """Return whether the CUDA context is lost, after attaching to the error what it means for the device."""
     failure = device_errors.diagnose(error, device, share, refusals) if isinstance(error, Exception) else None
     if failure is None:
         return False
@@ -73,19 +73,19 @@ def _is_lost(error: BaseException, device: torch.device, share: float | None, re
 def _give_back(device: torch.device, *, limited: bool) -> None:
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return
-    gc.collect()  # a plugin's network may hold itself
+    gc.collect()  # a plugin's network may reference itself
     steps: list[Callable[[], Any]] = [_clear_workspaces, torch.cuda.empty_cache]
     if limited:
         steps.insert(0, lambda: limit_memory(device, 1.0))
     for step in steps:
-        # A kernel that went wrong after the last value was read shows only here: the run is done, and whoever
-        # uses the device next is told.
+        # A kernel that failed after the last value was read is noticed only here: the run is done, and the next
+        # user of the device is warned.
         with contextlib.suppress(RuntimeError):
             step()
 
 
 def _clear_workspaces() -> None:
-    """Free what cuBLAS was given to work in: 32 MiB for every stream that multiplied matrices."""
+    """Free the workspaces of cuBLAS: 32 MiB for every stream that multiplied matrices."""
     clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
     if clear is not None:
         clear()

@@ -1,4 +1,4 @@
-"""Devices: which one to train on, what it is, and how many of the GPUs here torch can use."""
+"""Devices: which one to train on, its properties, and how many of this machine's GPUs torch can use."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from aimlib.training import nvml
 
 
 def pick_device(name: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
-    """Return the device to train on; ``auto`` takes CUDA where it is available, and there its current device.
+    """Return the device to train on; ``auto`` takes CUDA's current device if CUDA is available.
 
-    CUDA is not initialised by this; the current device is the first one until then.
+    This does not initialise CUDA; until then the current device is the first one.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -25,8 +25,8 @@ def pick_device(name: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
 
 
 def indexed(device: torch.device) -> torch.device:
-    """Return the device with its index: that of the current device where a GPU has none."""
-    index: int | None = device.index  # torch's annotation leaves None out
+    """Return the device with its index; a GPU without one gets the index of the current device."""
+    index: int | None = device.index  # torch's annotation omits None
     if device.type != "cuda" or index is not None:
         return device
     current = 0
@@ -37,7 +37,7 @@ def indexed(device: torch.device) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the model of the device; unknown where it is on another machine or no longer answers."""
+    """Return the model of the device; unknown if it is on another machine or no longer answers."""
     if device.type == "cuda":
         with contextlib.suppress(RuntimeError, AssertionError):
             return torch.cuda.get_device_name(device) if torch.cuda.is_available() else "unknown"
@@ -54,10 +54,10 @@ def _cpu_model() -> str:
 
 
 def device_uuid(device: torch.device) -> str:
-    """Return the UUID of a GPU as NVML writes it, ``GPU-...`` or ``MIG-...``; empty for a CPU, or where it is unknown.
+    """Return the UUID of a GPU as NVML writes it, ``GPU-...`` or ``MIG-...``; empty for a CPU, or if it is unknown.
 
-    No context is made for it, and none is needed. A GPU that NVML has lost, too, is known only to processes that used
-    it before: ask before a run begins.
+    This needs and creates no context. A GPU that NVML has also lost is known only to processes that used it before, so
+    call this before a run starts.
     """
     if device.type != "cuda":
         return ""
@@ -76,7 +76,7 @@ def device_uuid(device: torch.device) -> str:
 
 
 def _uuid_of_torch(index: int) -> str:
-    """Return what torch knows of a device since CUDA was initialised; empty before, and in older versions."""
+    """Return torch's own UUID of a device once CUDA is initialised; empty before, and in older versions."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         with contextlib.suppress(RuntimeError, AssertionError):
             return str(getattr(torch.cuda.get_device_properties(index), "uuid", ""))
@@ -84,9 +84,11 @@ def _uuid_of_torch(index: int) -> str:
 
 
 def usable_gpus() -> int:
-    """Return how many GPUs torch can use in this process. Its own count, as Ray's, may be NVML's, which lists more.
+    """Return how many GPUs torch can use in this process.
 
-    CUDA reads ``CUDA_VISIBLE_DEVICES`` when this is asked for the first time, and never again in this process.
+    Torch's own count, like Ray's, may come from NVML, which lists more GPUs.
+
+    CUDA reads ``CUDA_VISIBLE_DEVICES`` on the first call, and never again in this process.
     """
     counted = _counted_by_cuda()
     driver = nvml.driver() if counted else None
@@ -143,22 +145,22 @@ def _reason(driver: nvml.Driver, seen: tuple[nvml.Gpu, ...]) -> tuple[str, str]:
         names = ", ".join(f"{gpu.name} (compute capability {_written(gpu.capability)})" for gpu in old)
         return (
             f"this torch has kernels for {_kernels()}, and none for {names}",
-            "install a torch that has, or leave these GPUs out with CUDA_VISIBLE_DEVICES",
+            "install a torch that has, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
         )
     answer = _refusal() if shown == 0 else f"CUDA shows {shown} of them"
-    return answer, "see what nvidia-smi and dmesg say of the others"
+    return answer, "check the others with nvidia-smi and dmesg"
 
 
 def _counted_by_cuda() -> int:
     if not hasattr(torch._C, "_cuda_getDeviceCount"):
         return 0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is none is no reason to warn
+        warnings.simplefilter("ignore")  # a machine without a GPU is no reason to warn
         return int(torch._C._cuda_getDeviceCount())
 
 
 def _refusal() -> str:
-    """Return what CUDA answers where it shows no device at all."""
+    """Return CUDA's answer if it shows no device at all."""
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
@@ -167,10 +169,10 @@ def _refusal() -> str:
 
 
 def has_kernels(capability: tuple[int, int] | None) -> bool:
-    """Return whether this torch runs on GPUs of a compute capability; where that is not known, yes.
+    """Return whether this torch runs on GPUs of a compute capability; True if that is unknown.
 
-    Compiled kernels (``sm_80``) run on later GPUs of the same major number, those for one architecture (``sm_90a``)
-    on that alone; what is kept as PTX (``compute_80``) is compiled on all later ones.
+    Compiled kernels (``sm_80``) run on later GPUs of the same major version, those for one architecture (``sm_90a``)
+    only on that one; PTX (``compute_80``) is compiled for all later ones.
     """
     return capability is None or any(_runs_on(kernel, capability) for kernel in _kernels().split())
 

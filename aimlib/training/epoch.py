@@ -1,4 +1,4 @@
-"""The epoch under way of a run: it may be left after any of its parts, kept, and gone on with bit for bit."""
+"""The current epoch of a run: it can be interrupted after any of its parts, stored, and continued bit for bit."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from aimlib.training import rng_state
 from aimlib.training.evaluation import Tally
 
 AfterPart = Callable[[], None]
-"""Called after a part of an epoch: a training step, or a batch of an evaluation. What it raises leaves the epoch."""
+"""Called after a part of an epoch: a training step, or a batch of an evaluation. An exception from it interrupts the
+epoch."""
 
 
 class Epoch:
-    """How far an epoch has come, beside what network and optimizer hold.
+    """The progress of an epoch, apart from the state of network and optimizer.
 
     Parameters
     ----------
     number : of the epoch, from 1.
-    seed : of the run; puts the generators to the start of this epoch.
+    seed : of the run; sets the generators to the start of this epoch.
 
     Attributes
     ----------
     step : training steps done.
     loss, hits : sums over the images trained on, on the device: loss in nats (float64), right answers.
-    finite_steps : steps before the first whose loss was not finite, on the device; all, where every loss was.
+    finite_steps : number of steps before the first one with a loss that is not finite, on the device; all steps if
+    every loss is finite.
     validation, test : the evaluations.
     """
 
@@ -48,10 +50,10 @@ class Epoch:
         return self._before + time.perf_counter() - self._began
 
     def add(self, loss: Tensor, hits: Tensor, images: int) -> None:
-        """Take in a training step: its mean loss and its number of right answers."""
+        """Add a training step: its mean loss and its number of correct predictions."""
         self.loss += loss.double() * images
         self.hits += hits
-        self.finite_steps += (self.loss - self.loss).eq(0)  # a sum that was not finite once never is again
+        self.finite_steps += (self.loss - self.loss).eq(0)  # a sum that is not finite stays so
         self.step += 1
 
     def first_step_not_finite(self) -> int | None:
@@ -60,7 +62,7 @@ class Epoch:
         return finite + 1 if 0 <= finite < self.step else None
 
     def state(self) -> dict[str, Any]:
-        """Return what it needs to go on, as tensors and plain values; the generators as they stand now."""
+        """Return the state that it needs to continue, as tensors and plain values, including the generators."""
         return {
             "step": self.step,
             "loss": self.loss,
@@ -73,7 +75,7 @@ class Epoch:
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned, on the same kind of device; the generators are put back, too."""
+        """Continue from a result of `state`, on the same kind of device; the generators are restored as well."""
         self.step, self._before = state["step"], state["seconds"]
         self.loss, self.hits = state["loss"].to(self.device), state["hits"].to(self.device)
         self.finite_steps = self._finite_steps(state).to(self.device)
@@ -82,7 +84,7 @@ class Epoch:
         rng_state.restore(state["generators"], self.device)
 
     def _finite_steps(self, state: dict[str, Any]) -> Tensor:
-        """Return what an older checkpoint lacks: all steps, or a number below 0 if one was not finite."""
+        """Return the value that an older checkpoint lacks: all steps, or a number below 0 if a loss was not finite."""
         given: Tensor | None = state.get("finite_steps")
         if given is not None:
             return given

@@ -31,7 +31,7 @@ class Evaluation:
     loss : mean cross-entropy, nats.
     accuracy : fraction.
     top5_accuracy : share of the images whose true class has one of the five highest scores (one that ties with the
-        fifth included); None with five classes or fewer, where every image would count.
+        fifth included); None with five classes or fewer, when every image would count.
     predictions : [images], predicted class numbers, in the order of the given indices.
     """
 
@@ -42,14 +42,14 @@ class Evaluation:
 
 
 class Tally:
-    """An evaluation under way: sums over the images that were seen, on the device, and their predictions.
+    """An evaluation in progress: sums over the processed images, on the device, and their predictions.
 
     Attributes
     ----------
     loss : sum of the cross-entropy, nats, float64.
     near : number of images whose true class is among the five best.
     predicted : class numbers, batch by batch.
-    seen, classes : number of images, and of classes as far as it is known.
+    seen, classes : number of processed images, and of classes if known.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -63,14 +63,14 @@ class Tally:
         return dict(vars(self))
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from a result of `state`."""
         device = self.loss.device
         self.loss, self.near = state["loss"].to(device), state["near"].to(device)
         self.predicted = [part.to(device) for part in state["predicted"]]
         self.seen, self.classes = state["seen"], state["classes"]
 
     def add(self, logits: Tensor, labels: Tensor, counted: int) -> None:
-        """Take in a batch, of which the first `counted` images enter loss and accuracy."""
+        """Add a batch, of which the first `counted` images enter loss and accuracy."""
         loss = functional.cross_entropy(logits[:counted].float(), labels[:counted], reduction="sum")
         own = logits.gather(1, labels[:, None])
         self.loss += loss.double()
@@ -98,11 +98,10 @@ def evaluate(
 
     Parameters
     ----------
-    counted : only so many images, the first ones, enter loss and accuracy; None: all. All are predicted.
-    tally : an evaluation of the same images that was left; it continues from there.
-    between : called between two batches; what it raises leaves the evaluation, with `tally` up to date.
-    loader : of `images`; None gathers every batch on the host.
-    memory_format : the network's, as `training.memory_format` says it.
+    counted : number of images, from the first, that enter loss and accuracy; None: all. All are predicted. tally : an
+    interrupted evaluation of the same images, which is continued. between : called between two batches; an exception
+    from it interrupts the evaluation, with `tally` up to date. loader : of `images`; None gathers every batch on the
+    host. memory_format : the network's, see `training.memory_format`.
     """
     counted = len(indices) if counted is None else counted
     tally = tally or Tally(scaling.mean.device)

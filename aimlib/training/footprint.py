@@ -1,4 +1,4 @@
-"""How much memory a run takes, and how many runs a device holds."""
+"""How much memory a run needs, and how many runs fit on a device."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from torch.autograd.profiler import profile
 class Footprint:
     """Memory of a run at its peak, in bytes.
 
-    Counted is what torch allocates on the device: weights, buffers, gradients, optimizer state, activations, and what
-    operations need for themselves as far as they ask torch for it. Not counted: Python and the libraries (on a GPU the
-    context of CUDA, some hundred MiB per process), and on the host the images, which processes on one machine share
-    where they are mapped from a file.
+    Counted are torch's allocations on the device: weights, buffers, gradients, optimizer state, activations, and
+    workspaces that operations request from torch. Not counted are Python and the libraries (on a GPU the CUDA context,
+    some hundred MiB per process), and on the host the images, which processes on one machine share if they are mapped
+    from a file.
 
     Attributes
     ----------
-    allocated : held in tensors.
-    reserved : taken from the GPU to hold them, gaps included: what a limit on the run's memory must allow for. None on
-        the CPU, whose allocator gives no such figure.
+    allocated : in tensors. reserved : taken from the GPU for them, including gaps, which is what a limit on the run's
+    memory must allow. None on the CPU, whose allocator has no such figure.
     """
 
     allocated: int
@@ -34,7 +33,7 @@ class Footprint:
 
 
 def on_gpu(calls: list[Callable[[], None]], device: torch.device) -> Footprint:
-    """Return the peak over `calls`, with everything that this process holds on the GPU."""
+    """Return the peak during `calls`, including everything that this process has on the GPU."""
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
@@ -45,16 +44,16 @@ def on_gpu(calls: list[Callable[[], None]], device: torch.device) -> Footprint:
 
 
 def on_cpu(calls: list[Callable[[], None]], network: nn.Module, optimizer: torch.optim.Optimizer) -> Footprint | None:
-    """Return the peak over `calls`: what network and optimizer hold, and the most that is allocated on top of it.
+    """Return the peak during `calls`: the memory of network and optimizer, and the maximum allocated on top of it.
 
-    Each allocation of torch is accounted for by its profiler. The resident memory of the process would not do: it
-    depends on what was freed before and kept by the C library, and on which libraries were loaded already.
+    Torch's profiler accounts for each allocation. The resident memory of the process would be unsuitable: it depends on
+    memory that was freed before but kept by the C library, and on which libraries are loaded.
 
     Returns
     -------
     None if this build of torch reports no allocations.
     """
-    optimizer.zero_grad(set_to_none=True)  # gradients are allocated within the calls
+    optimizer.zero_grad(set_to_none=True)  # gradients are allocated during the calls
     peaks = [_peak_on_top(call, optimizer) for call in calls]
     if not all(peaks):
         return None
@@ -70,8 +69,8 @@ def _held(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
 
 
 def _peak_on_top(call: Callable[[], None], optimizer: torch.optim.Optimizer) -> int:
-    """Return the most bytes that a call has allocated at once; 0 if allocations are not reported."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler reports on itself otherwise
+    """Return the maximum number of bytes that a call has allocated at once; 0 if allocations are not reported."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler prints about itself
     with profile(use_cpu=True, profile_memory=True) as profiler:
         call()
         optimizer.zero_grad(set_to_none=True)
@@ -84,15 +83,15 @@ def _peak_on_top(call: Callable[[], None], optimizer: torch.optim.Optimizer) -> 
 def runs_per_device(peak_bytes: int, total_bytes: int, headroom: float = 0.1) -> int:
     """Return how many runs fit on a device at once by their memory.
 
-    A run alone may take the headroom, too: 1 where it fits without leaving that free, 0 if it does not fit at all.
+    A single run may use the headroom as well: 1 if it fits without leaving that free, 0 if it does not fit at all.
 
     Parameters
     ----------
-    peak_bytes : of one run, with what its process takes on the device beside torch's allocations.
+    peak_bytes : of one run, including what its process uses on the device beyond torch's allocations.
     total_bytes : of the device.
     headroom : share of the device to leave free.
     """
     if peak_bytes <= 0 or total_bytes < 0 or not 0 <= headroom < 1:
-        raise ValueError(f"no memory of a run on a device: {peak_bytes=}, {total_bytes=}, {headroom=}")
+        raise ValueError(f"not the memory of a run on a device: {peak_bytes=}, {total_bytes=}, {headroom=}")
     together = int(total_bytes * (1 - headroom) // peak_bytes)
     return max(together, int(peak_bytes <= total_bytes))

@@ -23,7 +23,7 @@ class Scaling:
     Attributes
     ----------
     mean, sd : of shape [1, channels, 1, 1].
-    identity : mean is 0 and sd is 1, so that there is nothing to compute.
+    identity : mean is 0 and sd is 1, so there is nothing to compute.
     """
 
     mean: Tensor
@@ -41,7 +41,7 @@ class Scaling:
         return to_floats(x_BCHW).sub_(self.mean).div_(self.sd)
 
     def _by_rows(self, x_BHWC: Tensor) -> Tensor:
-        """Return the same, a row of pixels at a time: torch is slow where it has the few channels of a pixel."""
+        """Return the same, a row of pixels at a time, because torch is slow on the few channels of a pixel."""
         width = x_BHWC.shape[2]
         mean, sd = (values.flatten().repeat(width) for values in (self.mean, self.sd))
         rows = x_BHWC.flatten(2)
@@ -77,7 +77,7 @@ def standardization(pixels: npt.NDArray[np.uint8], indices: npt.NDArray[np.int64
 
 
 def _histogram(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return how often each value that can be stored is among `values` [number]; bytes are counted in pairs."""
+    """Return the count of each storable value in `values` [number]; bytes are counted in pairs."""
     if values.dtype != WHOLE.stored:
         return np.bincount(values, minlength=FINE.values)
     pairs = np.bincount(values[: len(values) // 2 * 2].view(np.uint16), minlength=2**16).reshape(256, 256)
@@ -94,13 +94,13 @@ def identity_scaling(channels: int) -> Scaling:
 def load_batch(images: Images, indices: npt.NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return pixels [batch, channels, height, width], as they are stored, in channels-last memory, and labels [batch].
 
-    They stay so, a quarter of the bytes, until augmentation or scaling makes floats of them.
+    They keep that type, a quarter of the bytes, until augmentation or scaling turns them into floats.
     """
-    pixels = torch.from_numpy(images.pixels[indices])  # indexing copies, so a read-only map stays untouched
+    pixels = torch.from_numpy(images.pixels[indices])  # indexing copies, so a read-only map is not modified
     labels = torch.from_numpy(images.labels[indices])
     return to_device(pixels, device).permute(0, 3, 1, 2), to_device(labels, device)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return the tensor on `device`; to any but the CPU from pinned memory, without waiting for the copy."""
+    """Return the tensor on `device`; except on the CPU, it is copied from pinned memory without waiting."""
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

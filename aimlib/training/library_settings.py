@@ -9,7 +9,7 @@ import torch
 
 
 class Setting(NamedTuple):
-    """Something global, how it is read and written, and its value in a run."""
+    """A global setting: how it is read and written, and its value in a run."""
 
     get: Callable[[], Any]
     put: Callable[[Any], Any]
@@ -22,7 +22,7 @@ def flag(owner: Any, name: str, wanted: Any) -> Setting:
 
 
 def kernel_settings() -> Iterator[Setting]:
-    """Yield what chooses between kernels of a GPU or a CPU, or lets them accumulate in fewer bits."""
+    """Yield the settings that choose between kernels of a GPU or a CPU, or let them accumulate in fewer bits."""
     yield flag(torch.backends.cudnn, "enabled", True)
     yield flag(torch.backends.cudnn, "benchmark", False)
     yield flag(torch.backends.cudnn, "deterministic", True)
@@ -37,7 +37,7 @@ def kernel_settings() -> Iterator[Setting]:
         if hasattr(torch._C, getter) and hasattr(torch._C, setter):
             yield _of_torch(getattr(torch._C, getter), getattr(torch._C, setter), wanted)
     for reset in ("_cuda_resetCublasWorkspaceSize", "_cuda_resetCublasLtWorkspaceSize"):
-        if hasattr(torch._C, reset):  # reading it would initialise CUDA; a fresh process has none set
+        if hasattr(torch._C, reset):  # reading it would initialise CUDA; in a fresh process none is set
             yield Setting(lambda: None, _calling(getattr(torch._C, reset)), None)
 
 
@@ -69,7 +69,8 @@ _DEFAULTS: tuple[tuple[str, str, Any], ...] = (
     ("_cuda_tunableop_is_enabled", "_cuda_tunableop_enable", False),
     ("_cuda_get_sync_debug_mode", "_cuda_set_sync_debug_mode", 0),
 )
-"""Functions of torch._C that read and write a setting, and its value in a fresh process; not all versions have all."""
+"""Functions of torch._C that read and write a setting, and its value in a fresh process; not every version has all of
+them."""
 
 
 def _of_torch(get: Callable[[], Any], write: Callable[..., Any], wanted: Any) -> Setting:
@@ -77,16 +78,19 @@ def _of_torch(get: Callable[[], Any], write: Callable[..., Any], wanted: Any) ->
     found = get()
 
     def put(value: Any) -> None:
-        if get() != value:  # some warn that they are experimental
+        if get() != value:  # some warn about being experimental
             write(*value) if isinstance(value, tuple) else write(value)
 
     return Setting(get, put, (wanted,) * len(found) if isinstance(found, tuple) else wanted)
 
 
 def precision_settings(tf32: bool) -> Iterator[Setting]:
-    """Yield how float32 products are rounded: by operation where this torch knows that, and by the older switches.
+    """Yield the settings for the rounding of float32 products.
 
-    Setting an older switch sets the newer ones, too, so at the start these come first, and last when all is put back.
+    By operation if this torch has that, and the older switches.
+
+    Setting an older switch also sets the newer ones, so the older come first at the start, and last when all is
+    restored.
     """
     if hasattr(torch._C, "_get_fp32_precision_getter"):
         yield Setting(_precisions, _set_precisions, dict.fromkeys(_OPERATIONS, "none"))
@@ -99,12 +103,15 @@ _OPERATIONS = (
     ("generic", "all"),
     *((library, operation) for library in ("cuda", "mkldnn") for operation in ("all", "matmul", "conv", "rnn")),
 )
-"""Libraries and their operations, as torch names them: what is not said of an operation is said by ``all``, first its
+"""Libraries and their operations, as torch names them: an operation without its own setting follows ``all``, first its
 library's, then the generic one."""
 
 
 def _precisions() -> dict[tuple[str, str], str]:
-    """Return what is set for every operation: for one that follows another ``none``, though torch reads out that."""
+    """Return the setting of every operation.
+
+    ``none`` for one that follows another, although torch reports the other's.
+    """
     found = {}
     for operation in _OPERATIONS:
         found[operation] = torch._C._get_fp32_precision_getter(*operation)
@@ -120,7 +127,10 @@ def _set_precisions(wanted: dict[tuple[str, str], str]) -> None:
 
 
 def _older(setting: Setting) -> Setting:
-    """Return a switch that torch refuses to read while it contradicts the newer ones; it is not put back then."""
+    """Return a switch that torch refuses to read while it contradicts the newer ones.
+
+    In that case it is not restored.
+    """
 
     def get() -> Any:
         try:

@@ -1,11 +1,11 @@
-"""Where the images of a run lie, and how a batch of them comes to the training device.
+"""Where the images of a run are kept, and how a batch of them reaches the training device.
 
-* `ResidentLoader`: all images lie on the device as they are stored; a batch is gathered there.
-* `PrefetchingLoader`: they lie on the host; a thread gathers the next batch into pinned memory and copies it, on a
-  stream of its own, while the device trains on the one before.
-* `HostLoader`: they lie on the host, and the device is the CPU or the caller says nothing of the next batch.
+* `ResidentLoader`: all images are on the device as they are stored; a batch is gathered there.
+* `PrefetchingLoader`: they are on the host; a thread gathers the next batch into pinned memory and copies it, on its
+own stream, while the device trains on the current one.
+* `HostLoader`: they are on the host, and the device is the CPU or the next batch is unknown.
 
-The bits of a batch are the same in all three. On the CPU the images lie on the host either way, in the memory map that
+The bits of a batch are the same in all three. On the CPU the images are on the host in any case, in the memory map that
 all processes share.
 """
 
@@ -29,15 +29,15 @@ Batch = tuple[Tensor, Tensor]
 """Stored pixels [batch, channels, height, width], channels last in memory, and labels [batch]."""
 
 LARGEST_SHARE = 0.25
-"""With ``data_on: auto`` images lie on the device where they take no more than this share of what the run may take of
-its memory. The other three quarters are for network, optimizer, activations and the gaps between them."""
+"""With ``data_on: auto`` images are kept on the device if they need at most this share of the memory that the run may
+use. The other three quarters are for network, optimizer, activations and the gaps between them."""
 
 _PART_BYTES = 2**26
-"""How much is copied to the device at a time."""
+"""Number of bytes that are copied to the device at a time."""
 
 
 class Loader(ABC):
-    """Gives batches of one split on a device."""
+    """Provides batches of one split on a device."""
 
     @abstractmethod
     def batch(self, indices: Indices, following: Indices | None = None) -> Batch:
@@ -45,12 +45,12 @@ class Loader(ABC):
 
         Parameters
         ----------
-        following : the batch that will be asked for next, if it is known; it may be got ready meanwhile.
+        following : the next batch, if known; it may be prepared meanwhile.
         """
 
 
 class HostLoader(Loader):
-    """Gathers every batch on the host when it is asked for."""
+    """Gathers every batch on the host on request."""
 
     def __init__(self, images: Images, device: torch.device) -> None:
         self._images, self._device = images, device
@@ -61,7 +61,7 @@ class HostLoader(Loader):
 
 
 class ResidentLoader(Loader):
-    """Holds all images on the device."""
+    """Keeps all images on the device."""
 
     def __init__(self, images: Images, device: torch.device) -> None:
         self._device = device
@@ -76,7 +76,7 @@ class ResidentLoader(Loader):
 
 
 class PrefetchingLoader(Loader):
-    """Gets the next batch ready while the device works on the one before."""
+    """Prepares the next batch while the device works on the current one."""
 
     def __init__(self, images: Images, device: torch.device) -> None:
         self._images, self._device = images, device
@@ -85,7 +85,7 @@ class PrefetchingLoader(Loader):
         self._next: tuple[Indices, Future[tuple[Batch, torch.cuda.Event | None]]] | None = None
 
     def batch(self, indices: Indices, following: Indices | None = None) -> Batch:
-        """Return the images `indices`; get `following` ready."""
+        """Return the images `indices`; prepare `following`."""
         ready = self._next
         if ready is None or not np.array_equal(ready[0], indices):
             ready = (indices, self._thread.submit(self._load, indices))
@@ -94,12 +94,12 @@ class PrefetchingLoader(Loader):
         if copied is not None:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(copied)
-            for tensor in batch:  # allocated on the other stream, where its memory is free for the batch after next
+            for tensor in batch:  # allocated on the other stream, whose memory is free for the batch after the next one
                 tensor.record_stream(current)
         return batch
 
     def _load(self, indices: Indices) -> tuple[Batch, torch.cuda.Event | None]:
-        """Gather and copy a batch, on the thread; return it with what tells that it was copied."""
+        """Gather and copy a batch, on the thread; return it with the event that marks the end of the copy."""
         if self._stream is None:
             return load_batch(self._images, indices, self._device), None
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
@@ -108,15 +108,15 @@ class PrefetchingLoader(Loader):
 
 
 def _stream_of_its_own(device: torch.device) -> torch.cuda.Stream:
-    """Return a stream on which no step is captured, or copies of batches would become a part of the captured step.
+    """Return a stream on which no step is captured; otherwise copies of batches would become part of the captured step.
 
-    Torch has 32 streams of every priority, and gives them out over and over again; steps have some of the usual one.
+    Torch has 32 streams of every priority, and gives them out in rotation; steps use some of normal priority.
     """
     return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 
 def loader(images: Images, device: torch.device, place: Literal["device", "host"]) -> Loader:
-    """Return the loader of a split whose images lie in that place."""
+    """Return the loader of a split whose images are in that place."""
     if device.type == "cpu":
         return HostLoader(images, device)
     return ResidentLoader(images, device) if place == "device" else PrefetchingLoader(images, device)
@@ -125,11 +125,11 @@ def loader(images: Images, device: torch.device, place: Literal["device", "host"
 def place_of_data(
     config: RunConfig, data: DataSet, device: torch.device, memory_share: float | None
 ) -> Literal["device", "host"]:
-    """Return where the images of a run lie.
+    """Return where the images of a run are kept.
 
     Parameters
     ----------
-    memory_share : the largest share of the device's memory that the run may take; None is all of it.
+    memory_share : the maximum share of the device's memory that the run may use; None is all of it.
     """
     stated = config.training.data_on
     if stated != "auto":
@@ -142,9 +142,9 @@ def place_of_data(
 
 
 def resident_bytes(config: RunConfig, data: DataSet) -> int:
-    """Return how much memory of the device the images of a run take where they lie there; 0 with ``data_on: host``.
+    """Return the device memory of a run's images if they are kept there; 0 with ``data_on: host``.
 
-    Every process holds its own copy. Whether ``auto`` puts them there depends on the device: see `place_of_data`.
+    Every process has its own copy. Whether ``auto`` puts them there depends on the device: see `place_of_data`.
     """
     if config.training.data_on == "host":
         return 0
@@ -152,7 +152,7 @@ def resident_bytes(config: RunConfig, data: DataSet) -> int:
 
 
 def _whole(pixels_NHWC: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Return all images on the device, copied in parts: the host never holds a second copy of a memory map."""
+    """Return all images on the device, copied in parts, so the host never has a second copy of a memory map."""
     whole_NHWC = torch.empty(pixels_NHWC.shape, dtype=torch.from_numpy(pixels_NHWC[:0]).dtype, device=device)
     images = max(1, _PART_BYTES // max(1, pixels_NHWC[:1].nbytes))
     for start in range(0, len(pixels_NHWC), images):
@@ -162,7 +162,7 @@ def _whole(pixels_NHWC: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 def _gathered(pixels_NHWC: Tensor, chosen_B: Tensor) -> Tensor:
-    """Return images; values of two bytes are moved as what torch can gather."""
+    """Return images; two-byte values are gathered as a type that torch supports."""
     if pixels_NHWC.dtype == torch.uint16:
         return pixels_NHWC.view(torch.int16).index_select(0, chosen_B).view(torch.uint16)
     return pixels_NHWC.index_select(0, chosen_B)

@@ -23,7 +23,7 @@ from aimlib.training.steps.choice import OnNotice
 __all__ = ["OnCheckpoint", "OnEpoch", "OnNotice", "Outcome", "Pause", "Paused", "outcome_so_far", "train"]
 
 _CHECKPOINT_SHARE = 0.05
-"""Largest share of a run's time that goes into checkpoints: an epoch is not saved where saving would exceed it."""
+"""Maximum share of a run's time for checkpoints: an epoch is not saved if that would exceed it."""
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
 
@@ -44,36 +44,33 @@ def train(
     memory_share: float | None = None,
     on_notice: OnNotice | None = None,
 ) -> Outcome:
-    """Train one run to its end, going on from its checkpoint where there is one.
+    """Train one run to its end, continuing from its checkpoint if there is one.
 
-    A run that was paused, however often and wherever, has the bits of one that was not. Errors of a GPU pass as torch
-    raises them; `aimlib.training.device_errors.failure_of` tells what they mean.
+    A run that was paused, however often and wherever, has the same bits as one that was not. GPU errors are raised as
+    torch raises them; `aimlib.training.device_errors.failure_of` interprets them.
 
     Parameters
     ----------
     device : None is the CPU.
-    threads : CPU threads; None leaves torch's setting. With the same number the CPU gives the same bits.
-    run_id : guards the checkpoint against another run's.
+    threads : CPU threads; None leaves torch's setting. With the same number the CPU gives the same bits. run_id :
+    protects against the checkpoint of another run.
     checkpoint_directory : None keeps no checkpoint.
-    checkpoint_share : largest share of the time spent on saving; infinity saves after every epoch.
-    on_epoch : called after every completed epoch; what it raises ends the attempt.
-    pause : asked after every training step, between the batches of evaluations, and after `on_epoch` while epochs are
-        left; it must be cheap. Where it says yes, the run is saved, whatever `checkpoint_share` says, and left. Every
-        attempt gets at least one step or batch further. Without a `checkpoint_directory` nothing is saved: pausing
-        then gives the work up. The evaluation of a network at its start, after a divergence in the first epoch, is
-        not left.
-    on_checkpoint : called with the file after every save, to copy it elsewhere; what it raises ends the attempt.
-    saving : entered around the save of a run that `pause` ends: it may wait for others that save, and where it yields
-        False the run continues from its last checkpoint the next time. None saves at once.
-    memory_share : largest share of a GPU's memory that the run may take, see `limit_memory`; None sets no limit.
-    on_notice : called with what a user should know of the run, a sentence at a time: why its steps are not captured as
-        a graph, for example.
+    checkpoint_share : maximum share of the time spent on saving; infinity saves after every epoch. on_epoch : called
+    after every completed epoch; an exception from it ends the attempt. pause : asked after every training step, between
+    the batches of evaluations, and after `on_epoch` while epochs remain; it must be cheap. If it returns true, the run
+    is saved, regardless of `checkpoint_share`, and interrupted. Every attempt advances by at least one step or batch.
+    Without a `checkpoint_directory` nothing is saved, so pausing discards the work. The evaluation of a network at its
+    start, after a divergence in the first epoch, is not interrupted. on_checkpoint : called with the file after every
+    save, to copy it elsewhere; an exception from it ends the attempt. saving : entered around the save of a run that
+    `pause` ends: it may wait for other runs that save, and if it yields False the run later continues from its previous
+    checkpoint. None saves at once. memory_share : maximum share of a GPU's memory that the run may use, see
+    `limit_memory`; None sets no limit. on_notice : called with messages for the user about the run, for example why its
+    steps are not captured as a graph.
 
     Raises
     ------
-    Paused: `pause` said so.
-    UsageError: data and configuration do not fit each other, or the device cannot run the steps that
-        ``training.step`` states.
+    Paused: `pause` returned true. UsageError: data and configuration do not match, or the device cannot run the steps
+    that ``training.step`` requests.
     """
     device = indexed(device or torch.device("cpu"))
     state = reproducible(threads=threads, tf32=config.training.tf32)
@@ -92,7 +89,7 @@ def train(
 
 
 def _trained(begin: Callable[[], Run], kept: Callable[[Run], CheckpointManager], on_epoch: OnEpoch | None) -> Outcome:
-    """Train in a frame of its own: network and optimizer are gone when it is left."""
+    """Train in a separate frame: network and optimizer are released when it returns."""
     run = begin()
     checkpoints = kept(run)
     return outcome_of(run, checkpoints, _epochs(run, checkpoints, on_epoch))

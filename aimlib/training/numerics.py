@@ -1,4 +1,4 @@
-"""What of a configuration decides how numbers are rounded, beside what is computed."""
+"""The options of a configuration that decide how numbers are rounded, besides what is computed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ _FIELDS = ("precision", "tf32", "memory_format", "step")
 
 
 def numerics_of(config: RunConfig) -> dict[str, Any]:
-    """Return precision, tf32, memory_format and step of a run; arms that differ in one compare more than their models.
+    """Return precision, tf32, memory_format and step of a run.
 
-    ``auto`` steps have the bits of ``eager`` ones, and are called so here.
+    Arms that differ in one of them compare more than their models.
+
+    ``auto`` steps have the bits of ``eager`` ones, and are named so here.
     """
     found = {name: getattr(config.training, name) for name in _FIELDS}
     return {**found, "step": "eager" if found["step"] == "auto" else found["step"]}

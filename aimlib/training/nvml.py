@@ -1,4 +1,4 @@
-"""What NVML, the driver's own library, says of the GPUs of this machine; asking it makes no context of CUDA."""
+"""Information about this machine's GPUs from NVML, the driver's own library; reading it creates no CUDA context."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU. Of one that no longer answers nothing is known: its UUID is empty.
+    """A GPU. Nothing is known about one that no longer answers: its UUID is empty.
 
     Attributes
     ----------
     uuid : ``GPU-`` and 32 hexadecimal digits.
     name : its model.
-    capability : compute capability, major and minor; None if it is not known.
+    capability : compute capability, major and minor; None if unknown.
     """
 
     uuid: str = ""
@@ -26,12 +26,12 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Driver:
-    """The driver, and the GPUs in the order of their places on the bus.
+    """The driver, and the GPUs in the order of their positions on the bus.
 
     Attributes
     ----------
     version : of the driver.
-    cuda : the newest CUDA that it serves, major and minor.
+    cuda : the newest CUDA version that it supports, major and minor.
     """
 
     version: str
@@ -40,7 +40,7 @@ class Driver:
 
 
 def driver() -> Driver | None:
-    """Return what NVML says; None if there is no NVML, no driver, or no package that asks them."""
+    """Return NVML's information; None without NVML, a driver, or the package that reads it."""
     try:
         import pynvml  # noqa: PLC0415 -- an environment may lack it
     except ImportError:
@@ -79,14 +79,14 @@ def _gpu(nvml: Any, index: int) -> Gpu:
 def visible(gpus: Sequence[Gpu], listed: str | None) -> tuple[Gpu, ...]:
     """Return the GPUs that CUDA lets a process see, in CUDA's order.
 
-    As CUDA reads the list: it ends before the first entry that names no GPU, and names each GPU once or is void.
-    The order of GPUs that are named by number is the bus's only where all are of one model, or CUDA is told so
+    The list is read as CUDA reads it: it ends before the first entry that names no GPU, and is void if it names a GPU
+    twice. The order of GPUs that are named by number is the bus's only if all are of one model, or CUDA is told so
     (`numbered_by_bus`).
 
     Parameters
     ----------
-    listed : ``CUDA_VISIBLE_DEVICES``: numbers, UUIDs or beginnings of them, or instances of MIG, which are returned as
-        GPUs of which nothing but that name is known; None lists all.
+    listed : ``CUDA_VISIBLE_DEVICES``: numbers, UUIDs or beginnings of them, or MIG instances, which are returned as
+    GPUs of which only that name is known; None lists all.
     """
     if listed is None:
         return tuple(gpus)
@@ -115,7 +115,7 @@ def _named(gpus: Sequence[Gpu], entry: str) -> Gpu | None:
 def numbered_by_bus(gpus: Sequence[Gpu]) -> bool:
     """Return whether CUDA numbers these GPUs as NVML does: by default it puts the fastest model first.
 
-    A GPU that no longer answers has a number for NVML, and perhaps none for CUDA.
+    A GPU that no longer answers has a number in NVML, but perhaps none in CUDA.
     """
     if not all(gpu.uuid for gpu in gpus):
         return False

@@ -1,4 +1,4 @@
-"""What came of a run: of one that was trained to its end, and of one that was paused and is given up."""
+"""The outcome of a run that was trained to its end, or that was paused and is given up."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_lo
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run. Units as in `aimlib.records`.
+    """The outcome of a run. Units as in `aimlib.records`.
 
     Attributes
     ----------
     status, reason : ``finished``, or ``diverged`` or ``pruned`` and why.
     epochs : one mapping of `aimlib.records.EPOCHS` per completed epoch.
-    predictions : [epochs, test images]; one row for the network at its start where no epoch was completed.
+    predictions : [epochs, test images]; one row for the network at its start if no epoch was completed.
     selected_epoch : the epoch that the selection rule chose; 0 is the start.
     selected : accuracies and losses of that epoch.
     images : number of training, validation and test images.
     seconds, attempts, started_at : wall time over all attempts, their number, ISO time of the first.
     step : how it took its steps, ``eager``, ``graph`` or ``compiled``.
-    data_on : where its images lay in the last attempt, ``device`` or ``host``; None if that is not known.
-    peak_device_bytes : the most that torch held of a GPU's memory, gaps included; None on the CPU.
+    data_on : where its images were in the last attempt, ``device`` or ``host``; None if unknown. peak_device_bytes :
+    peak of the GPU memory that torch reserved; None on the CPU.
     """
 
     status: str
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -> Outcome:
-    """Return the outcome of a run that is done; of one without an epoch, that of its network at its start.
+    """Return the outcome of a completed run; without an epoch, that of its network at its start.
 
     Parameters
     ----------
@@ -92,18 +92,18 @@ def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -
 
 
 def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path, run_id: str, reason: str) -> Outcome:
-    """Return the outcome, with the status ``pruned``, of a paused run that is not gone on with; nothing is trained.
+    """Return the outcome, with the status ``pruned``, of a paused run that is not continued; nothing is trained.
 
-    The selection rule is applied to the completed epochs. An epoch under way counts in the seconds alone.
+    The selection rule is applied to the completed epochs. An incomplete epoch counts only in the seconds.
 
     Parameters
     ----------
-    checkpoint_directory, run_id : as they were given to `train`.
+    checkpoint_directory, run_id : as given to `train`.
     reason : why the run is given up.
 
     Raises
     ------
-    StoreError: there is no checkpoint with a completed epoch, or it is not of this run.
+    StoreError: there is no checkpoint with a completed epoch, or it belongs to another run.
     """
     found = checkpointing.load(checkpoint_directory, run_id)
     if found is None or not found.epochs:
@@ -131,6 +131,6 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
 
 
 def _select(rule: ComponentConfig, epochs: Sequence[dict[str, Any]]) -> tuple[int, dict[str, float | None]]:
-    """Return the number of the epoch that the rule chooses, and its accuracies and losses."""
+    """Return the number of the epoch that the rule chooses, with its accuracies and losses."""
     chosen: int = selections.create(rule).select(epochs)
     return chosen, {key: epochs[chosen - 1][key] for key in _SELECTED}

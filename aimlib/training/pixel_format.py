@@ -1,4 +1,4 @@
-"""How pixel values are stored: the type of a stored value, and what it is worth between 0 and 255."""
+"""How pixel values are stored: the type of a stored value, and its meaning between 0 and 255."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PixelFormat:
     Attributes
     ----------
     stored : NumPy's type of a stored value.
-    step : what 1 of a stored value is worth, in pixel values from 0 to 255.
+    step : the value of 1 stored unit, in pixel values from 0 to 255.
     """
 
     stored: np.dtype[Any]
@@ -26,7 +26,7 @@ class PixelFormat:
 
     @property
     def values(self) -> int:
-        """How many values can be stored, from 0 on."""
+        """Number of values that can be stored, starting with 0."""
         return int(np.iinfo(self.stored).max) + 1
 
 
@@ -43,7 +43,7 @@ def format_of(pixels: npt.NDArray[Any]) -> PixelFormat:
 
     Raises
     ------
-    TypeError: they are of a type that no format has.
+    TypeError: no format has their type.
     """
     for known in (WHOLE, FINE):
         if pixels.dtype == known.stored:

@@ -1,8 +1,8 @@
-"""Training protocols: named recipes that a study lies on, ``protocol: as_run``.
+"""Training protocols: named recipes on which a study is based, ``protocol: as_run``.
 
-A protocol is data: documents like those of a study file, with the keys ``data`` and ``training`` (and ``model`` on the
-sides). `common` holds for every arm. `baseline` and `aim` are what the two arms of the reported pair have beyond it;
-a study writes them out itself, so that every confound stands in its file. Importing this module imports no torch.
+A protocol is data: documents like those of a study file, with the keys ``data`` and ``training`` (and ``model`` for the
+sides). `common` applies to every arm. `baseline` and `aim` are what the two arms of the reported pair have beyond it; a
+study writes them out itself, so that every confound is visible in its file. Importing this module imports no torch.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Protocol:
     Attributes
     ----------
     name, description, source : for lists and reports.
-    common : what all arms share.
-    baseline, aim : what the arms of the reported pair have beyond it; empty if a protocol knows no sides.
+    common : what all arms share. baseline, aim : what the arms of the reported pair have beyond it; empty if a protocol
+    has no sides.
     """
 
     name: str
@@ -51,7 +51,7 @@ _AS_RUN_TRAINING: dict[str, Any] = {
     "monitor": "test",
     "selection": "best_test",
     "validation_fraction": 0.0,
-    # TFDS stores the training set in an order by a hash of the key; it was never reshuffled.
+    # TFDS stores the training set in the order of a hash of the key; it was never reshuffled.
     "shuffle": False,
     "drop_last": True,
     "evaluation_drop_last": True,

@@ -1,9 +1,9 @@
-"""What of the process's global state a run depends on: set for the run, and put back afterwards.
+"""The global state of the process on which a run depends: set for the run, and restored afterwards.
 
-Worker processes are used for many runs, with plugins of third parties among them. Covered is what can be read and
-written back (`_settings`, `reproducible`). Not covered: replaced attributes of modules, hooks on all modules of torch,
-threads and files left open, and memory; how MKL rounds where the process multiplied matrices before this module was
-imported. Who needs more than this gives every run a process.
+Worker processes compute many runs, possibly with plugins of third parties. Covered is what can be read and
+written back (`_settings`, `reproducible`). Not covered are replaced attributes of modules, hooks on all modules of
+torch, open threads and files, and memory; nor how MKL rounds if the process multiplied matrices before this module was
+imported. For more isolation, give every run its own process.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from numpy.random import mtrand
 
 from aimlib.training.library_settings import Setting, flag, kernel_settings, precision_settings
 
-# Without it MKL, which multiplies matrices for torch, rounds by where in memory they lie, from process to process and
+# Without it MKL, which multiplies matrices for torch, rounds depending on their addresses, from process to process and
 # call to call (measured: in 14 of 24 processes, in the last bit). It is read at the first product.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 
 @contextmanager
 def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
-    """Give a run the global state of a fresh process, with deterministic algorithms, and put the old one back.
+    """Give a run the global state of a fresh process, with deterministic algorithms, and restore the old one.
 
     Covered: torch's threads, defaults (dtype, device), precision and determinism, backends, modes (grad, inference,
     autocast, anomaly, denormals) and generators; NumPy's and Python's generators, NumPy's treatment of errors;
@@ -38,13 +38,13 @@ def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
 
     Parameters
     ----------
-    threads : of the CPU; None leaves them as they are.
+    threads : number of CPU threads; None leaves it unchanged.
     tf32 : whether CUDA may round float32 products to TensorFloat-32.
     """
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         stack.callback(_restore_environment, dict(os.environ))
-        with contextlib.suppress(OSError):  # the working directory may be gone
+        with contextlib.suppress(OSError):  # the working directory may have been removed
             stack.callback(os.chdir, Path.cwd())
         stack.enter_context(np.errstate(all="warn", under="ignore"))
         _keep_generators(stack)
@@ -59,7 +59,7 @@ def reproducible(*, threads: int | None, tf32: bool) -> Iterator[None]:
 
 
 def _keep_generators(stack: ExitStack) -> None:
-    """Put the generators back at the end; NumPy draws from another one until then."""
+    """Restore the generators at the end; NumPy draws from another one until then."""
     stack.callback(random.setstate, random.getstate())
     stack.callback(mtrand.set_bit_generator, mtrand.get_bit_generator())
     mtrand.set_bit_generator(np.random.MT19937(0))
@@ -69,7 +69,10 @@ def _keep_generators(stack: ExitStack) -> None:
 
 
 def _put_back_on_gpus(states: list[torch.Tensor]) -> Callable[..., None]:
-    """Return what puts the generators of all GPUs back; where their context is lost, the error that said so goes on."""
+    """Return a function that restores the generators of all GPUs.
+
+    If their context is lost, the original error is passed on.
+    """
 
     def leave(_kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
         try:
@@ -88,7 +91,7 @@ def _restore_environment(before: dict[str, str]) -> None:
 
 
 def _settings(threads: int | None) -> Iterator[Setting]:
-    """Yield what is one value each, but for what `aimlib.training.library_settings` yields."""
+    """Yield the settings that are single values, except those of `aimlib.training.library_settings`."""
     # Warn only: CUDA has no deterministic backward of grid_sample; nothing differentiates through it here.
     yield Setting(
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
@@ -109,12 +112,12 @@ def _settings(threads: int | None) -> Iterator[Setting]:
     yield Setting(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled, True)
     for kind in ("cpu", "cuda"):
         yield _autocast(kind)
-    # Filling walks over every activation once more. Nothing reads what it would fill; a test compares.
+    # Filling is one more pass over every activation. Nothing reads the filled values; a test compares.
     yield flag(torch.utils.deterministic, "fill_uninitialized_memory", False)
 
 
 def _set_default_device(device: torch.device) -> None:
-    torch.set_default_device(None if device.type == "cpu" else device)  # a set one slows every call of torch
+    torch.set_default_device(None if device.type == "cpu" else device)  # setting one slows down every call of torch
 
 
 def _flushes_denormals() -> bool:
@@ -132,7 +135,7 @@ def _autocast(kind: str) -> Setting:
 
 
 def _autocast_nesting() -> int:
-    """Return how many autocast contexts are open: weights cast in one are forgotten when the last one is left."""
+    """Return the number of open autocast contexts: cast weights are discarded when the last one closes."""
     torch.autocast_increment_nesting()
     return int(torch.autocast_decrement_nesting())
 

@@ -1,6 +1,6 @@
 """The global random generators that a run may draw from: torch's, and NumPy's and Python's for plugins that use them.
 
-What this package draws is addressed by name (`aimlib.seeding`), but for what torch's layers draw in a forward pass.
+This package's own draws are addressed by name (`aimlib.seeding`), except those of torch's layers in a forward pass.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from aimlib.seeding import seed_for
 
 
 def seed(run_seed: int, epoch: int) -> None:
-    """Put all global generators to where they stand at the start of `epoch`; 0 is before the first one."""
+    """Set all global generators to their state at the start of `epoch`; 0 is before the first one."""
     torch.manual_seed(seed_for(run_seed, "layers", epoch))  # of the CPU and of every GPU
     np.random.seed(seed_for(run_seed, "numpy", epoch) % 2**32)
     random.seed(seed_for(run_seed, "python", epoch))
 
 
 def state(device: torch.device) -> dict[str, Any]:
-    """Return where all global generators stand, as tensors and plain values."""
+    """Return the state of all global generators, as tensors and plain values."""
     numpy = np.random.get_state(legacy=False)
     key = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
     return {
@@ -34,7 +34,7 @@ def state(device: torch.device) -> dict[str, Any]:
 
 
 def restore(before: dict[str, Any], device: torch.device) -> None:
-    """Put all global generators back to where `state` found them."""
+    """Restore all global generators to a result of `state`."""
     torch.set_rng_state(before["cpu"])
     if device.type == "cuda" and before["cuda"] is not None:
         torch.cuda.set_rng_state(before["cuda"], device)

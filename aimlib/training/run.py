@@ -1,4 +1,4 @@
-"""A run under way: data, network, optimizer and history, one epoch at a time."""
+"""A run in progress: data, network, optimizer and history, one epoch at a time."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Diverged(Exception):  # noqa: N818 -- an outcome, not an error
 
 
 class Run:
-    """A run under way. Everything that changes is in `network`, `optimizer`, `history`, `predictions`, `under_way`.
+    """A run in progress. Everything that changes is in `network`, `optimizer`, `history`, `predictions`, `under_way`.
 
     Parameters
     ----------
-    memory_share : the largest share of the device's memory that the run may take; None is all of it.
-    on_notice : called with what a user should know.
+    memory_share : the maximum share of the device's memory that the run may use; None is all of it.
+    on_notice : called with messages for the user.
 
     Attributes
     ----------
     computation : what its steps compute.
     step_kept : how the run took its steps before it was resumed (``eager``, ``graph`` or ``compiled``); None at a
         start.
-    data_on : where its images lie, ``device`` or ``host``; on the CPU both are one.
+    data_on : where its images are kept, ``device`` or ``host``; on the CPU both are the same.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Run:
                 f"{len(pixels)} in {self.shape.classes} classes; raise it"
             )
         self.test = np.arange(len(data.test.labels), dtype=np.int64)
-        # Class-mixed: a memory that is permuted within a batch must not meet its own class more often than by chance.
+        # Mixed classes: a memory that is permuted within a batch must not get its own class more often than by chance.
         self._test_order = splits.fixed_order(self.test, data.test.names)
         self._validation_order = splits.fixed_order(self.validation, data.train.names)
         self._refuse_empty_evaluation()
@@ -109,7 +109,7 @@ class Run:
         return Computation(self.network, self.optimizer, self.scaling, self.options, self.device, rates)
 
     def _placed(self, memory_share: float | None) -> tuple[str, dict[str, Loader]]:
-        """Return where the images lie, and the loader of each split."""
+        """Return where the images are kept, and the loader of each split."""
         splits_of = {"train": self.data.train, "test": self.data.test}
         place = place_of_data(self.config, self.data, self.device, memory_share)
         try:
@@ -134,14 +134,14 @@ class Run:
         return accuracy
 
     def done(self) -> bool:
-        """Return whether the budget is spent or early stopping says so."""
+        """Return whether the run is finished: the budget is spent, or early stopping applies."""
         if len(self.history) >= self.options.epochs:
             return True
         stopping = self.options.early_stopping
         return stopping is not None and should_stop(stopping, map(self._monitored, self.history))
 
     def schedule(self) -> Schedule | None:
-        """Return the schedule, brought up to the history."""
+        """Return the schedule after replaying the history."""
         if self.options.schedule is None:
             return None
         plugin = schedules.get(self.options.schedule.name)
@@ -151,12 +151,12 @@ class Run:
         return schedule
 
     def epoch(self, after_part: AfterPart | None = None) -> None:
-        """Train and evaluate one epoch, or what is left of the one under way, and add it to the history.
+        """Train and evaluate one epoch, or the rest of an incomplete one, and add it to the history.
 
         Parameters
         ----------
-        after_part : called after every training step and between the batches of evaluations; what it raises leaves
-            the epoch under way.
+        after_part : called after every training step and between the batches of evaluations; an exception from it
+        interrupts the epoch.
 
         Raises
         ------
@@ -189,12 +189,12 @@ class Run:
 
     @staticmethod
     def _reason(under_way: Epoch) -> str:
-        """Say in which epoch a loss was not finite, and in which of its steps if it was one of training."""
+        """Return in which epoch a loss was not finite and, for a training loss, in which step."""
         step = under_way.first_step_not_finite()
         return f"loss not finite in epoch {under_way.number}" + (f", step {step}" if step is not None else "")
 
     def _train_epoch(self, under_way: Epoch, after_part: AfterPart | None) -> tuple[float, float]:
-        """Take the steps that are left; return mean loss and accuracy over the batches of the epoch."""
+        """Take the remaining steps; return mean loss and accuracy over the batches of the epoch."""
         self.network.train()
         number = under_way.number
         order = self._order(number)
@@ -222,13 +222,13 @@ class Run:
         return splits.fixed_order(self.training, self.data.train.names)
 
     def step(self, batch: splits.Indices, epoch: int, following: splits.Indices | None = None) -> tuple[Tensor, Tensor]:
-        """Train on one batch; return its mean loss and its number of right answers, on the device.
+        """Train on one batch; return its mean loss and its number of correct predictions, on the device.
 
         Both may be overwritten by the next step.
 
         Parameters
         ----------
-        following : the batch after it, which is got ready meanwhile; None if there is none.
+        following : the batch after it, which is prepared meanwhile; None if there is none.
         """
         inputs = self.inputs(batch, epoch, following)
         return self._step_for(inputs).take(inputs)
@@ -246,7 +246,7 @@ class Run:
         return Inputs(x_BCHW, labels_B, None if chance is None else to_device(chance, self.device))
 
     def _step_for(self, inputs: Inputs) -> Step:
-        """Return how steps are taken; where that is open, it is decided at the first batch of full size."""
+        """Return how steps are taken; if that is open, it is decided at the first full batch."""
         if self._step is None:
             if len(inputs.labels_B) < self.options.batch_size:
                 return EagerStep(self.computation)
@@ -260,7 +260,7 @@ class Run:
 
         Parameters
         ----------
-        under_way : the epoch whose evaluations these are; they continue from where it was left.
+        under_way : the epoch of these evaluations, which continue where it was interrupted.
         """
         of_validation, of_test = (under_way.validation, under_way.test) if under_way else (None, None)
         validation = None
@@ -293,7 +293,7 @@ class Run:
         return replace(found, predictions=found.predictions[np.argsort(order)])
 
     def restart(self) -> tuple[Evaluation | None, Evaluation]:
-        """Put the network back to its start and return its evaluation there, for a run that never trained."""
+        """Reset the network to its start and return its evaluation there, for a run without a trained epoch."""
         self.network = self._initial_network()
         validation, test = self.evaluate()
         self.predictions = [self._compact(test)]

@@ -1,4 +1,4 @@
-"""Which images are trained on, in which order: decided by the seed and the image alone."""
+"""Which images are trained on, and in which order: only the seed and the image decide."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def fixed_order(indices: Indices, names: tuple[str, ...]) -> Indices:
 def batches(indices: Indices, size: int, *, drop_last: bool = False) -> Iterator[Indices]:
     """Yield batches of `size` images.
 
-    A last batch of a single image joins the batch before it (batch norm has no variance of one value), unless
+    A last batch with a single image is merged into the one before (batch norm has no variance of one value), unless
     incomplete batches are dropped.
     """
     count = len(indices)

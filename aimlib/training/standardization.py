@@ -1,8 +1,8 @@
 """Means and standard deviations of the training images, computed once for each set of them.
 
-Every arm of a seed trains on the same images, so the statistics of one run serve the others: in the process, and from
-a file in the cache folder (`aimlib.datasets.locations.cache_of`, ``standardization``) where computing them takes long.
-They are the same bits wherever they come from.
+Every arm of a seed trains on the same images, so the statistics of one run serve the others: in the process, and from a
+file in the cache folder (`aimlib.datasets.locations.cache_of`, ``standardization``) if computing them takes long. The
+bits are the same wherever they come from.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from aimlib.training.inputs import Scaling, standardization
 
 _FORMAT = 1
 _LEAST_BYTES = 2**26
-"""From how many bytes of pixels on statistics are kept in a file: fewer are counted within a tenth of a second."""
+"""Number of pixel bytes above which statistics are stored in a file: fewer take less than a tenth of a second."""
 _PROBES = 8
-"""How many images enter the name of the statistics beside the fingerprint, in case it does not speak for the pixels."""
+"""Number of images that enter the name of the statistics besides the fingerprint, in case that does not identify the
+pixels."""
 _KEPT = 64
-"""How many sets of statistics a process keeps: more than seeds in a study, and a hundred bytes each."""
+"""Number of sets of statistics that a process keeps: more than seeds in a study, and a hundred bytes each."""
 
 _known: dict[str, Scaling] = {}
 
@@ -53,7 +54,7 @@ def standardization_of(data: DataSet, indices: npt.NDArray[np.int64]) -> Scaling
 
 
 def _key(data: DataSet, indices: npt.NDArray[np.int64]) -> str:
-    """Return the name of the statistics: of which pixels they are."""
+    """Return the name of the statistics, which identifies the pixels."""
     pixels = data.train.pixels
     content = hashlib.sha256(f"{_FORMAT} {data.fingerprint} {pixels.shape} {pixels.dtype}".encode())
     content.update(np.ascontiguousarray(indices).tobytes())
@@ -67,7 +68,7 @@ def _file(key: str) -> Path:
 
 
 def _write(file: Path, key: str, scaling: Scaling) -> None:
-    """Write the statistics in one step, so that readers see all of them or none; a folder that refuses is no fault."""
+    """Write the statistics atomically, so that readers see all of them or none; a folder that refuses is ignored."""
     values = {"mean": scaling.mean.flatten().tolist(), "sd": scaling.sd.flatten().tolist()}
     content = {"format": _FORMAT, "key": key, **values, "digest": _digest(values)}
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
@@ -78,7 +79,7 @@ def _write(file: Path, key: str, scaling: Scaling) -> None:
 
 
 def _read(file: Path, key: str, channels: int) -> Scaling | None:
-    """Return the statistics in a file; None if there is none, or it is damaged or another's."""
+    """Return the statistics in a file; None if there is none, or the file is damaged or belongs to other images."""
     try:
         content = json.loads(file.read_bytes())
         values = {name: [float(value) for value in content[name]] for name in ("mean", "sd")}

@@ -1,4 +1,4 @@
-"""How long a step takes and how much memory, before a study is launched."""
+"""The time and memory of a step, measured before a study is launched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aimlib.training.run import Run
 
 
 class StepTimer:
-    """Times training and evaluation of one configuration and measures their memory; what it trains is thrown away.
+    """Times training and evaluation of one configuration and measures their memory; the trained weights are discarded.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ class StepTimer:
     def measure(self, seconds: float, most: int = 8) -> tuple[float, float]:
         """Return the median seconds of a training step and of evaluating a batch of the same size.
 
-        The first step warms up and is not counted. At least one and at most `most` steps are timed, and none is
-        begun after `seconds`.
+        The first step warms up and is not counted. At least one and at most `most` steps are timed, and none starts
+        after `seconds`.
         """
         run = self._run
         batch = run.training[: run.options.batch_size]
@@ -44,10 +44,10 @@ class StepTimer:
         return train_seconds, evaluate_seconds
 
     def memory(self) -> Footprint | None:
-        """Return the peak memory of a training step and of an evaluation, whichever takes more.
+        """Return the peak memory of a training step or an evaluation, whichever is larger.
 
-        Takes three steps, the first of which lets the optimizer allocate its state. On the CPU None if torch cannot
-        tell; see `Footprint` for what is counted.
+        Takes three steps, the first of which lets the optimizer allocate its state. None on a CPU if torch cannot
+        measure it; see `Footprint` for what is counted.
         """
         run = self._run
         size = run.options.batch_size

@@ -1,4 +1,4 @@
-"""Exceptions hold the variables of the frames that they came through; here they let go of them."""
+"""Exceptions keep the variables of the frames through which they passed; these functions release them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from aimlib.training.device_errors import links
 
 
 def forget_locals(error: BaseException) -> None:
-    """Drop the variables that an error and those it stems from hold; its traceback reads as before.
+    """Drop the variables that an error and its causes reference; its traceback stays readable.
 
-    Frames that still run keep theirs. A name that Python suggests for one that was not found, which it looks up among
-    those variables when the error is shown, is kept as a note.
+    Running frames keep theirs. Python's suggestion for a misspelt name, which it looks up among those variables when
+    the error is shown, is kept as a note.
     """
     for each in links(error):
         before = _last_line(each)

@@ -1,4 +1,4 @@
-"""An update in which the memory's slots look at the features."""
+"""An update in which the memory's slots attend to the features."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class ConvSigmoid(MemoryUpdate):
 
 
 class _SigmoidInPlace(nn.Module):
-    """The sigmoid of what no backward pass needs: of a batch norm's output."""
+    """The sigmoid of a tensor that no backward pass needs: a batch norm's output."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`, changed."""

@@ -1,4 +1,4 @@
-"""An update that mixes old and new by a learned gate."""
+"""An update that mixes old and new memory by a learned gate."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from aimlib.memory.sources.base import MemoryConfig
 class MemoryUpdate(nn.Module, ABC):
     """Base of the family `aimlib.updates`: features and memory in, new memory out.
 
-    One instance stands after one module of the network.
+    One instance belongs to one module of the network.
 
     Parameters
     ----------
@@ -41,16 +41,16 @@ class MemoryUpdate(nn.Module, ABC):
         Parameters
         ----------
         features : [batch, *features], the module's output.
-        memory_NCHW : [1 or batch, channels, rows, columns], the memory up to here.
+        memory_NCHW : [1 or batch, channels, rows, columns], the memory before the update.
 
         Returns
         -------
-        [batch, channels, rows, columns]; [1, ...] only where it does not depend on the features.
+        [batch, channels, rows, columns]; [1, ...] only if it does not depend on the features.
         """
 
 
 UpdateFactory = Callable[[tuple[int, ...], MemoryConfig, str], MemoryUpdate]
-"""Makes the update for features of a shape, a memory of a size, at a module of a name."""
+"""Creates the update for the given shape of features, size of memory, and module name."""
 
 
 def feature_map(features: tuple[int, ...], update: str, where: str) -> tuple[int, int, int]:
@@ -84,7 +84,7 @@ def as_map(features: Tensor) -> Tensor:
 
 
 def pool_to(x_BCHW: Tensor, rows: int, columns: int) -> Tensor:
-    """Return maps averaged down to rows x columns; where a map is smaller, its values are repeated."""
+    """Return maps averaged down to rows x columns; the values of a smaller map are repeated."""
     # The adaptive pool does all this, but has no deterministic backward on CUDA.
     for dim, side in ((2, rows), (3, columns)):
         if x_BCHW.shape[dim] < side and side % x_BCHW.shape[dim] == 0:

@@ -1,4 +1,4 @@
-"""What features and memory say together: the hidden map that the gated and the residual update continue from."""
+"""The hidden map of features and memory that the gated and the residual update share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an interval holds the difference on photos that no run has seen."""
+"""Whether an interval covers the difference on photos that no run has seen."""
 
 from __future__ import annotations
 

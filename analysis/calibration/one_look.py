@@ -37,7 +37,7 @@ def _sign_flip(x: npt.NDArray[np.float64], _: np.random.Generator) -> npt.NDArra
 def _bootstrapped(interval: Callable[..., tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]) -> Test:
     def test(x: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
         rejected = []
-        for part in _chunks(x, 500):  # resamples are shared within a chunk alone
+        for part in _chunks(x, 500):  # resamples are shared only within a chunk
             low, high = interval(part, resampling_weights(x.shape[1], _RESAMPLES, rng))
             rejected.append((low > 0) | (high < 0))
         return np.concatenate(rejected)

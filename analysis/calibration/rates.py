@@ -1,4 +1,4 @@
-"""What is counted, and the band it has to stay in."""
+"""Simulated rates, and the bands in which they must lie."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOKS = Looks((5, 8, 12))
 
 @dataclass(frozen=True)
 class Rate:
-    """One rate with the band it has to stay in.
+    """One rate with the band in which it must lie.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Table:
     Attributes
     ----------
     columns, rows : as texts.
-    rates : what is held to a band.
+    rates : the rates that have a band.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Several looks at one comparison: their levels, the verdicts they end in, and looking again and again."""
+"""Several looks at one comparison: their levels, their verdicts, and unplanned repeated looks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SCENARIOS = (
 
 
 def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] | None) -> Table:
-    """Return how often each verdict is reached where the truth is known."""
+    """Return how often each verdict is reached when the truth is known."""
     rows, rates = [], []
     for seed_sd, true in _SCENARIOS:
         found = simulate(
@@ -62,7 +62,7 @@ def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] |
             if is_false:
                 name = f"false “{' or '.join(verdict)}”, seed SD {seed_sd:g}, Δ {true:g}"
                 rates.append(Rate(name, found.rate(*verdict), studies, 0, 0.025))
-    # The error of the looks themselves, which every false verdict above rests on.
+    # The error of the looks themselves, on which every false verdict above depends.
     null = normal_studies(rng, studies, LOOKS, 0.0, 1.0)
     rejected = np.zeros(studies, dtype=bool)
     for n, level in zip(LOOKS.numbers, LOOKS.levels if levels is None else levels, strict=True):

@@ -62,7 +62,7 @@ _ABOVE_ZERO = ("trivial gain", "holds", "real, smaller than reported", *sorted(O
 
 
 def gates(rng: np.random.Generator, repetitions: int) -> Table:
-    """How often memory is said to cause a gain where one of the gates is closed in truth."""
+    """How often memory is said to cause a gain although one of the gates is truly closed."""
     rows, rates = [], []
     for name, truths in (
         ("as many parameters do as well", (REPORTED, 0.0, REPORTED)),

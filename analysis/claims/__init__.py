@@ -1,4 +1,4 @@
-"""Reported claims as data, and whether a study lies in the scope of one."""
+"""Reported claims as data, and whether a study is within the scope of one."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class _Scope(Frozen):
 
 
 _Role = Annotated[Role, BeforeValidator(lambda stored: role(stored) or stored)]
-"""Of an arm; claim files may say ``aim`` for the treatment."""
+"""Role of an arm; claim files may use ``aim`` for the treatment."""
 
 
 class _Model(Frozen):
@@ -102,7 +102,7 @@ class _Curve(Frozen):
 
 
 class _Accuracy(Frozen):
-    """One run's accuracy is one that the study's runs lead to expect."""
+    """One run's accuracy agrees with the study's runs."""
 
     kind: Literal["accuracy"]
     role: _Role
@@ -110,7 +110,7 @@ class _Accuracy(Frozen):
 
 
 class _Unchecked(Frozen):
-    """No study can check it; why."""
+    """No study can check it; the reason."""
 
     kind: Literal["none"]
     why: str
@@ -143,10 +143,9 @@ class Statement:
 
     Attributes
     ----------
-    says : in our words; `source` says whose it is.
-    check : how it is checked: key `kind`, and what that kind needs; see `analysis.claims.audit`.
-    protocols : protocols or patterns under which a study's networks and runs can check it: what somebody did is not
-        checked by a study that does something else.
+    says : the statement in our words; `source` names its origin. check : how it is checked: key `kind`, and what that
+    kind needs; see `analysis.claims.audit`. protocols : protocols or patterns under which a study can check it: a
+    statement about what somebody did is not checked by a study that does something different.
     """
 
     says: str

@@ -1,7 +1,7 @@
 """Statement by statement: what a claim says, what is found, and whether the two agree.
 
-Statements are data (`analysis/claims/*.yaml`), each with the kind of its check. What a study cannot check is listed
-with the reason; nothing is passed over.
+Statements are data (`analysis/claims/*.yaml`), each with the kind of its check. Statements that a study cannot check
+are listed with the reason; none is skipped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from analysis.statistics.paired import OUTCOMES
 
 AGREES, COMPATIBLE, CONTRADICTED, UNCHECKED = "agrees", "compatible", "contradicted", "not checked"
 _WIDEST_PP = 10.0
-"""A prediction interval wider than this is compatible with too much to count."""
+"""A prediction interval wider than this is too imprecise to count as agreement."""
 _TYPES = dict.fromkeys(("statement", "source", "said", "found", "verdict", "evidence"), "str")
 _Line = tuple[str, str, str, str]
 """said, found, verdict, evidence"""
@@ -33,8 +33,8 @@ def audit(claim: Claim, results: Results, outside: tuple[str, ...] = ()) -> pd.D
 
     Parameters
     ----------
-    outside : why the study lies outside the scope of the claim; statements about networks and runs are not checked
-        then, those about the claim's own logs are.
+    outside : why the study is outside the scope of the claim; in that case only statements about the claim's own logs
+    are checked.
     """
     rows = []
     for statement in claim.statements:
@@ -136,7 +136,7 @@ def _option(check: Mapping[str, Any], results: Results) -> _Line:
     if arm is None:
         return "", "", UNCHECKED, f"the study has no {check['role']} arm"
     if not arm.config:
-        return "", "", UNCHECKED, f"the plan does not hold the configuration of arm {arm.name}"
+        return "", "", UNCHECKED, f"the plan does not contain the configuration of arm {arm.name}"
     value: Any = arm.config
     for key in str(check["option"]).split("."):
         value = value.get(key) if isinstance(value, dict) else None

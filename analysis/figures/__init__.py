@@ -1,6 +1,6 @@
 """Figures of a study, one module each with `summarise` (frames to one frame), `draw` and `caption`.
 
-Drawing never touches pyplot and leaves matplotlib's settings as they were.
+Drawing never uses pyplot and does not change matplotlib's settings.
 """
 
 from analysis.figures import (

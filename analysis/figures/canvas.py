@@ -82,9 +82,9 @@ def new_figure(height: float) -> Figure:
 
 
 def labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, str]:
-    """Return every name fit for a figure: printable, wrapped at `width` characters, shortened in the middle.
+    """Return every name in a form for figures: printable, wrapped at `width` characters, shortened in the middle.
 
-    Names that would look alike get their number, from 1, in front.
+    Names that would look alike are preceded by their number, from 1.
     """
     short = {name: _short(name, width, lines) for name in names}
     numbers = {name: number for number, name in enumerate(names, start=1)}
@@ -120,7 +120,7 @@ def _printable(character: str) -> str:
 
 @cache
 def _font() -> FT2Font:
-    """Return the font of all figures: what it lacks would look alike, so that names need their number."""
+    """Return the font of all figures: characters that it lacks look alike, so names with them need a number."""
     return get_font(findfont(_SETTINGS["font.family"]))
 
 
@@ -131,7 +131,7 @@ def rule(axes: Axes, axis: str = "x") -> None:
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Let the horizontal axis count: ticks at whole numbers alone."""
+    """Put the ticks of the horizontal axis at whole numbers only."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -142,7 +142,7 @@ def name_line(axes: Axes, name: str, place: float) -> None:
 
 
 def arranged(figure: Figure) -> Figure:
-    """Lay a figure out for good and return it: each format would do so anew, twice."""
+    """Lay a figure out once and return it; otherwise each format would do so, twice."""
     with mpl.rc_context(_SETTINGS):
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -163,14 +163,14 @@ def svg(figure: Figure, name: str) -> str:
     empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=empty)
-    # Names of arms appear in comments only (text is drawn as paths); nobody needs them there.
+    # Names of arms appear only in comments (text is drawn as paths), where nobody needs them.
     return re.sub(r"\s*<!--.*?-->", "", buffer.getvalue(), flags=re.DOTALL)
 
 
 def inline(document: str, name: str) -> str:
     """Return an SVG document as an element for a page that defines --ink, --muted, --grid and --paper.
 
-    Ids carry `name`, so that several figures share one page; the size is left to the page.
+    Ids contain `name`, so several figures can share a page; the page decides the size.
     """
     text = document[document.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

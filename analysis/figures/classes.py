@@ -1,4 +1,4 @@
-"""Difference per class: whether a few classes carry it."""
+"""Difference per class: whether a few classes account for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.figures.palette import INK, MUTED, Mark
 
 TITLE = "Difference per class"
 _NAMED = 24
-"""Up to so many classes are all named; of more, the first and the last few."""
+"""Number of classes up to which all are named; of more, the first and the last few."""
 
 
 @styled

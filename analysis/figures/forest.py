@@ -1,4 +1,4 @@
-"""Forest of differences: where the intervals lie against 0, δ and the reported gain."""
+"""Forest plot of differences: their intervals compared with 0, δ and the reported gain."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _limits(summary: pd.DataFrame, references: list[float]) -> tuple[float, floa
 def _segment(
     axes: Axes, row: int, ends: tuple[float, float], limits: tuple[float, float], mark: Mark, width: float
 ) -> None:
-    """Draw an interval; where it leaves the axes an arrow says so."""
+    """Draw an interval; an arrow marks an end outside the axes."""
     if not ends[0] <= ends[1]:  # not known
         return
     shown = max(ends[0], limits[0]), min(ends[1], limits[1])
@@ -120,7 +120,7 @@ def _numbers(row: Mapping[Any, Any]) -> str:
 
 
 def _draw_references(axes: Axes, references: Mapping[str, float]) -> None:
-    """Draw and name the vertical lines; a name too near its neighbour moves one line up."""
+    """Draw and label the vertical lines; a label too close to its neighbour moves up one line."""
     low, high = axes.get_xlim()
     level, last = 0, low - (high - low)
     top = axes.secondary_xaxis("top")

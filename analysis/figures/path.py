@@ -1,4 +1,4 @@
-"""Interval against the number of pairs: how the verdict came about, and at which looks it could be read."""
+"""Interval against the number of pairs: how the verdict came about, and at which looks it was read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TYPES: dict[str, Any] = (
 def summarise(comparison: Comparison) -> pd.DataFrame:
     """Return pairs, mean, lower, upper (pp), look, verdict after 2, 3, ... complete pairs in the order of the plan.
 
-    Intervals are at the level of a look; a verdict stands only where a look was planned and taken.
+    Intervals are at the level of a look; there is a verdict only at looks that were planned and taken.
     """
     differences = complete(comparison.pairs)["difference"].to_numpy()
     looks = {look.pairs: look.verdict for look in comparison.looks if look.interval.n == look.pairs}
@@ -45,7 +45,7 @@ def draw(summary: pd.DataFrame, mark: Mark, delta: float, reported: float | None
     core = [*lines.values(), *summary["mean"]]
     span = max(max(core) - min(core), 1.0)
     looks, others = summary[summary["look"]], summary[~summary["look"]]
-    # Intervals of very few pairs may leave the figure; those that are read may not.
+    # Intervals of very few pairs may leave the figure, but those that are read may not.
     lowest = min([min(core) - 1.2 * span, *(looks["lower"] - 0.1 * span)])
     highest = max([max(core) + 1.2 * span, *(looks["upper"] + 0.1 * span)])
     axes.set_ylim(lowest, highest)

@@ -63,7 +63,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return one sentence: how many runs early stopping would have cut, and what that would have cost."""
+    """Return one sentence: how many runs early stopping would have shortened, and at what cost."""
     if summary.empty:
         return "Early stopping cannot be replayed: no run went its full budget with validation images."
     changed = int((summary["full"] != summary["early"]).sum())

@@ -1,4 +1,4 @@
-"""Power: what a study of a given size can find out."""
+"""Power: the effects that a study of a given size can detect."""
 
 from __future__ import annotations
 

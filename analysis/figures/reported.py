@@ -1,4 +1,4 @@
-"""The reported runs of a claim, epoch by epoch: accuracy, and where the learning rate fell.
+"""The reported runs of a claim, epoch by epoch: accuracy, and the epochs in which the learning rate fell.
 
 ``python -m analysis.figures.reported FOLDER [CLAIM]`` writes ``reported-curves.svg`` and ``reported-curves.png``.
 """
@@ -108,7 +108,7 @@ def _mark_best(axes: Axes, rows: pd.DataFrame, mark: Mark, *, above: bool) -> No
     axes.annotate(
         f"{best['accuracy']:.2f} %, epoch {best['epoch']}",
         (best["epoch"], best["accuracy"]),
-        (0, 8) if above else (8, -46),  # below the lower curve there is room; a thin line leads there
+        (0, 8) if above else (8, -46),  # below the lower curve there is space; a thin line leads there
         textcoords="offset points",
         ha="right" if at_end else "left",
         fontsize=8,

@@ -17,7 +17,7 @@ from analysis.statistics.paired import OUTCOMES
 
 TITLE = "Accuracy by arm, seed by seed"
 _FEW = 4
-"""Up to here arms stand side by side and lines slope; more arms are listed from top to bottom."""
+"""Number of arms up to which they are placed side by side and lines slope; more arms are listed from top to bottom."""
 
 
 def summarise(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:

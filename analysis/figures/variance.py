@@ -1,4 +1,4 @@
-"""What the uncertainty of the difference is made of: seeds, images, and their interaction."""
+"""Sources of the difference's uncertainty: seeds, images, and their interaction."""
 
 from __future__ import annotations
 

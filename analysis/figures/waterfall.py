@@ -13,7 +13,7 @@ from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, marks
 from analysis.statistics.attribution import Attribution
 
-TITLE = "What each switch earns"
+TITLE = "Contribution of each switch"
 _COLUMNS = ["method", "switch", "order", "n", "mean", "lower", "upper", "start"]
 
 
@@ -68,7 +68,7 @@ def draw(summary: pd.DataFrame) -> Figure:
 
 
 def caption(found: Sequence[Attribution]) -> str:
-    """Return one sentence: the whole gap, and what the largest switch earns by each method."""
+    """Return one sentence: the whole gap, and the largest contribution of a switch by each method."""
     if not found:
         return "The study has no factors of two levels each."
     a = found[0]

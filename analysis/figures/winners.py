@@ -24,7 +24,7 @@ def summarise(screened: pd.DataFrame, confirmed: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
-    """Return the figure of a summary that has rows: a point per arm; on the diagonal nothing was luck."""
+    """Return the figure of a summary that has rows: a point per arm; on the diagonal both accuracies are equal."""
     figure = new_figure(3.4)
     axes = figure.subplots()
     ends = summary[["screening", "confirmation"]].to_numpy()

@@ -1,1 +1,1 @@
-"""Everything that is said about a study."""
+"""All findings about a study."""

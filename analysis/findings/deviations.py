@@ -1,6 +1,6 @@
-"""What departs from the frozen analysis plan, and so makes a study, or comparisons of some arms, exploratory.
+"""Deviations from the frozen analysis plan, which make a study, or comparisons of some arms, exploratory.
 
-Meanings are compared, not words: a role or a rule that was only renamed or reworded since is the frozen one.
+Meanings are compared, not words: a role or rule that was only renamed or reworded is no deviation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from analysis.plan import Plan
 from analysis.statistics.planned import planned_comparisons
 
 _SKEW = pd.Timedelta(minutes=10)
-"""Clocks of nodes differ by less."""
+"""Tolerance for the difference between clocks of nodes."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def deviations(
         if value != was.get(key)
     ]
     found += _rules(was) + _of_the_claim(was, plan, gains_pp, claim_scope)
-    # What was settled by then was counted where the plan was written.
+    # Runs that were settled by then were counted when the plan was written.
     early = max(int((runs["started_at"] < frozen.at - _SKEW).sum()), frozen.runs_before)
     if early:
         found.append(Deviation(f"{counted(early, 'run')} began before the freeze"))
@@ -79,9 +79,9 @@ def deviations(
 
 
 def _rules(was: Mapping[str, Any]) -> list[Deviation]:
-    """Return which rules of the procedure mean something else than those frozen; other words do not count.
+    """Return the rules of the procedure whose meaning differs from the frozen ones; wording does not count.
 
-    Plans that were frozen before rules had numbers have those of their texts.
+    Plans that were frozen before rules had numbers get the numbers of their texts.
     """
     found = []
     for name, rule in RULES.items():
@@ -100,9 +100,9 @@ def _of_the_claim(
     gains_pp: Mapping[str, float],
     claim_scope: Mapping[str, Sequence[str | int]] | None,
 ) -> list[Deviation]:
-    """Return whether the study was moved into the claim's scope, or the claim was moved, after the freeze.
+    """Return whether the scope of the study or of the claim changed after the freeze.
 
-    Plans that were frozen before their scope was part of them are held to what they have.
+    Plans that were frozen before the scope was part of them are compared in what they contain.
     """
     found = []
     frozen = was.get("reported_gains_pp") or {}
@@ -110,7 +110,7 @@ def _of_the_claim(
         found.append(Deviation("the reported gain that decides is not the one that came first at the freeze"))
     for name, value in (("scope", asdict(plan.scope)), ("claim_scope", scope_lists(claim_scope))):
         then = was.get(name, value)
-        # The data of the runs have a line of their own.
+        # The data of the runs have their own line.
         keys = [key for key in {**value, **then} if (name, key) != ("scope", "data_fingerprint")]
         whose = "of the study" if name == "scope" else "that the claim demands"
         found += [
@@ -133,9 +133,9 @@ def _seeds(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
 
 
 def _comparisons(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
-    """Return whether the comparisons that decide are those frozen: gates in their order, variants all still there.
+    """Return whether the deciding comparisons are the frozen ones: gates in their order, and all variants.
 
-    A gate that was added can only make the argument harder; its own comparison is exploratory, as its arm is new.
+    An added gate can only make the argument harder; its own comparison is exploratory, because its arm is new.
     """
     frozen = [tuple(comparison) for comparison in was["comparisons"]]
     now = planned_comparisons(plan)
@@ -163,7 +163,7 @@ def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
         if old is None:
             found.append(Deviation(f"arm {arm.name} was added after the freeze", frozenset([arm.name])))
         elif (role(old["role"]), old["of"]) != (arm.role, arm.of):
-            found.append(Deviation(f"arm {arm.name} has another role in the argument than the frozen one"))
+            found.append(Deviation(f"arm {arm.name} has a different role in the argument than the frozen one"))
         elif any(key not in current for key in own):
             found.append(Deviation(f"frozen runs of arm {arm.name} are no longer planned"))
         elif any(ids[key] != current[key] for key in own):

@@ -1,4 +1,4 @@
-"""One comparison image by image: which test images the runs of each pair got right."""
+"""One comparison image by image: which test images the runs of each pair classified correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a search wrote of its trials: which arm each was searched for, what became of it, as what it was confirmed."""
+"""The records of a search.
+
+The arm for which each trial was searched, its outcome, and the arm under which it was confirmed.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ configuration; confirmed_as: arm of the confirmation; reason: why there is no ac
 def read_ranking(directory: Place) -> pd.DataFrame | None:
     """Return the ranking of a screening; None if there is none yet.
 
-    StoreError where the file is broken.
+    StoreError if the file is broken.
     """
     if not isinstance(directory, Path):  # a search keeps its records on this machine
         return None
@@ -53,12 +56,12 @@ def read_ranking(directory: Place) -> pd.DataFrame | None:
 
 
 def tried(screening: Results) -> pd.DataFrame:
-    """Return what a search tried, shaped like runs: searched, arm, status, validation_accuracy, a row per trial.
+    """Return the trials of a search in the form of runs: searched, arm, status, validation_accuracy, a row per trial.
 
     `searched` is the arm that was searched, `arm` the name under which the trial was confirmed, or its own. A trial
     that was stopped early has the status pruned and the accuracy that it had reached then. Trials that failed, could
-    not be built, or repeat another are left out. A screening without a ranking (one that still searches) has its runs
-    as they are, of one search without a name.
+    not be built, or repeat another are left out. For a screening without a ranking (one that is still searching) the
+    runs are returned as they are, as one search without a name.
     """
     ranking = read_ranking(screening.directory)
     if ranking is None:
@@ -77,5 +80,5 @@ def tried(screening: Results) -> pd.DataFrame:
 
 
 def _numbers(text: list[str]) -> dict[str, list[str]]:
-    """Return what stands for a missing value in each column of numbers; in text nothing does."""
+    """Return the placeholder for a missing value in each column of numbers; text has none."""
     return {name: [""] for name in RANKING_COLUMNS if name not in text}

@@ -1,4 +1,4 @@
-"""Everything that is said about a study, found once and shared by report, tables and command line."""
+"""All findings about a study, computed once and shared by report, tables and command line."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _SEED = 20210301
 
 @dataclass(frozen=True)
 class Findings:
-    """What the results of a study say.
+    """The findings of a study.
 
     Attributes
     ----------
     claim : the claim that the plan names; None if it names none.
-    reasons : why the study does not test that claim; empty if it does, or where there is no claim.
+    reasons : why the study does not test that claim; empty if it does, or if there is no claim.
     judged : frame of `statistics.outcomes`.
     failures : frame of `statistics.failure_table`.
     deviations : what makes the study, or comparisons of some arms, exploratory; see `findings.deviations`.
-    alpha : 1 minus the confidence level of what is described (arms, curves); comparisons have levels of their own.
+    alpha : 1 minus the confidence level of descriptions (arms, curves); comparisons have their own levels.
     """
 
     results: Results
@@ -52,7 +52,7 @@ class Findings:
 
     @property
     def proxy(self) -> bool:
-        """Whether the study names a claim and lies outside its scope."""
+        """Whether the study names a claim and is outside its scope."""
         return self.claim is not None and bool(self.reasons)
 
     @property
@@ -67,12 +67,12 @@ class Findings:
 
     @cached_property
     def attributions(self) -> tuple[Attribution, ...]:
-        """What each switch earns; empty if the study has no factors of two levels each."""
+        """Contribution of each switch; empty if the study has no factors of two levels each."""
         return attributions(self.results.runs, self.results.plan)
 
     @cached_property
     def screening(self) -> Results | None:
-        """Results of the screening that chose arms of this study; None if none did."""
+        """Results of the screening that chose arms of this study; None without one."""
         folder = self.results.directory.absolute().parent / "screening"
         if self.results.directory.absolute().name != "confirmation" or not (folder / STUDY_FILE).exists():
             return None
@@ -80,14 +80,14 @@ class Findings:
 
     @cached_property
     def tried(self) -> pd.DataFrame:
-        """What the screening tried, a row per trial, see `searches.tried`; no rows where there was none."""
+        """The trials of the screening, a row each, see `searches.tried`; no rows without a screening."""
         if self.screening is None:
             return pd.DataFrame({name: [] for name in ("searched", "arm", "status", "validation_accuracy")})
         return tried(self.screening)
 
     @cached_property
     def audit(self) -> pd.DataFrame:
-        """Every statement of the claim with what is found, see `claims.audit`; no rows where no claim is named."""
+        """Every statement of the claim with the finding, see `claims.audit`; no rows without a claim."""
         if self.claim is None:
             return pd.DataFrame()
         return audit(self.claim, self.results, self.reasons)
@@ -99,7 +99,7 @@ class Findings:
 
     @cached_property
     def checks(self) -> pd.DataFrame:
-        """Sensitivity checks of the primary comparison, those that need predictions included; none of them decides."""
+        """Sensitivity checks of the primary comparison, including those that need predictions; none of them decides."""
         primary = self.primary
         if primary is None or self.photos is None:
             return primary.checks if primary is not None else pd.DataFrame()
@@ -120,8 +120,8 @@ class Findings:
     def unsettled(self) -> tuple[str, ...]:
         """Names of the gated comparisons that are open and that further pairs may settle.
 
-        Those below a gate that is closed do not count. A comparison that is positive beyond any stopping row (outside
-        the claim's scope a gain above δ has none) is as settled as it can be.
+        Comparisons below a closed gate do not count. A positive comparison without a stopping row (outside the claim's
+        scope a gain above δ has none) is as settled as it can be.
         """
         found = []
         for comparison in (c for c in self.family.comparisons if c.family == "gate"):
@@ -135,7 +135,7 @@ class Findings:
 
     @property
     def headline(self) -> str:
-        """The verdict in one sentence; where there is none, why; and whether test data chose the epochs."""
+        """The verdict in one sentence; if there is none, why; and whether test data chose the epochs."""
         oracle = bool(self.results.runs["selection_oracle"].fillna(False).any())
         return self._ruling + (" Oracle: test data chose the epochs." if oracle else "") + self._standing
 
@@ -155,7 +155,7 @@ class Findings:
         limits = self.exploratory(*{arm for c in gated for arm in (c.treatment, c.control)})
         shaken = next((c for c in gated if c.unstable), None)
         if shaken is not None:
-            said += f" Unstable training: {shaken.name} has another verdict without the runs that did not train."
+            said += f" Unstable training: {shaken.name} has a different verdict without the runs that did not train."
         return (PROXY if self.proxy else "") + said + (f" Exploratory: {limits[0]}." if limits else "")
 
     def exploratory(self, *arms: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""One question on two backbones: a verdict each, the mean of both, and whether they differ."""
+"""One question on two backbones: a verdict for each, their mean, and whether they differ."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Across:
 
     @property
     def sentence(self) -> str:
-        """What both say, in a sentence."""
+        """Both findings in a sentence."""
         mean, difference = self.combined.mean, self.combined.difference
         both = "positive on both" if self.combined.both_positive else "not positive on both"
         each = number_format.listing([f"{name}: {text}" for name, text in zip(self.names, self.verdicts, strict=True)])
@@ -41,9 +41,11 @@ class Across:
 
 
 def across(first: Findings, second: Findings) -> Across:
-    """Return the primary comparisons of two studies together; no random effects, as two backbones are no sample.
+    """Return the primary comparisons of two studies together.
 
-    UsageError where one of them has no primary comparison of two pairs, both have the same backbone, or they ask
+    Without random effects, because two backbones are not a sample.
+
+    UsageError if one of them has no primary comparison of two pairs, both have the same backbone, or they ask
     different questions: claim, data set, protocol, level or smallest effect differ.
     """
     names = (first.results.plan.scope.backbone, second.results.plan.scope.backbone)
@@ -75,7 +77,7 @@ def _questions(first: Findings, second: Findings) -> dict[str, tuple[object, obj
 
 
 def _verdict(findings: Findings, primary: Comparison) -> str:
-    """Return a verdict with what limits it."""
+    """Return a verdict with its limits."""
     limits = ["unstable training"] if primary.unstable else []
     limits += ["a proxy, which does not test the claim"] if findings.proxy else []
     limits += ["exploratory"] if findings.exploratory(primary.treatment, primary.control) else []

@@ -10,7 +10,7 @@ from functools import cached_property
 from analysis import number_format
 
 FEWEST_PAIRS = 5
-"""Below so many pairs there is no verdict."""
+"""Number of pairs below which there is no verdict."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Looks:
     ----------
     pairs : numbers of pairs, rising, at least 5 each.
     alpha : error of all looks together, the further block's included.
-    further_block : pairs of one more block that may follow the last look; 0: none. With one, alpha is split in halves
-        between the looks and the block, whose test is that of all pairs.
+    further_block : pairs of one more block that may follow the last look; 0: none. With one, half of alpha is spent on
+    the looks and half on the block, which is tested with all pairs.
     """
 
     pairs: tuple[int, ...]
@@ -48,7 +48,7 @@ class Looks:
         return self.levels_at(self.alpha)
 
     def levels_at(self, alpha: float) -> tuple[float, ...]:
-        """Return the levels of `numbers` that give all looks together the error `alpha`, as Holm's steps ask for."""
+        """Return the levels of `numbers` that give all looks together the error `alpha`, as Holm's steps require."""
         from analysis.looks.sequential import constant  # noqa: PLC0415 -- reading a plan must not load scipy
 
         share = alpha / 2 if self.further_block else alpha
@@ -67,7 +67,7 @@ class Looks:
         return said
 
     def reached(self, pairs: int) -> tuple[int, ...]:
-        """Return the looks that so many pairs are enough for."""
+        """Return the looks for which this many pairs suffice."""
         return tuple(number for number in self.numbers if number <= pairs)
 
     def p_value(self, p_values: Sequence[float]) -> float:

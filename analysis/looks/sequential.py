@@ -30,7 +30,8 @@ from scipy import optimize, stats
 Numbers = npt.NDArray[np.float64]
 _NODES_R = 16
 _NODES = 10
-"""Per root of the pairs, in y and in B, whose densities narrow with it. Twice as many change no error by 2e-7."""
+"""Number of nodes per root of the pairs, in y and in B, whose densities narrow with it. Twice as many change no error
+by 2e-7."""
 
 
 @cache
@@ -68,7 +69,7 @@ def overall_error(pairs: Sequence[int], level: float) -> float:
     looks = tuple(pairs)
     if len(looks) == 1 or not 0 < level < 1:
         return level
-    # Never less than one look's, nor more than the sum: rounding must not say so of tiny levels.
+    # Never less than the error of one look, nor more than the sum, which rounding could suggest for tiny levels.
     return float(min(1.0, len(looks) * level, max(level, _overall(looks, float(level)))))
 
 

@@ -22,7 +22,7 @@ from analysis.plan import refuse_version
 
 Part = TypeVar("Part")
 _THREADS = 4
-_REQUESTS = 16  # at a time to object storage: they wait most of their time
+_REQUESTS = 16  # concurrent requests to object storage, which mostly wait
 _LISTINGS = 100
 
 
@@ -34,11 +34,11 @@ def read_settled(directory: Place, names: list[str]) -> pa.Table:
 
 
 def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
-    """Return what `read` makes of every segment and run file, segments first.
+    """Return the result of `read` for every segment and run file, segments first.
 
     Raises
     ------
-    StoreError: files keep vanishing (somebody deletes results), or `read` raised it.
+    StoreError: files keep disappearing (somebody deletes results), or `read` raised it.
     """
     done: dict[Place, Part] = {}
     for _ in range(_LISTINGS):
@@ -151,7 +151,7 @@ def _opened(path: Place, use: Callable[[Any], Part]) -> Part:
 
 def _remedy(path: Place) -> str:
     if path.parent.name == SEGMENTS:
-        return "restore it from a copy, or delete it and run `ablate run` to repeat the runs it held"
+        return "restore it from a copy, or delete it and run `ablate run` to repeat its runs"
     return "delete it and run `ablate run` to repeat this run"
 
 

@@ -81,7 +81,7 @@ def from_arrow(table: pa.Table, listed: tuple[Column, ...]) -> pd.DataFrame:
 def epochs_from(table: pa.Table) -> pd.DataFrame:
     """Return one row per run and epoch of a table with `records.run_schema` columns: run_id and `EPOCHS`.
 
-    ValueError where a run's lists differ in length.
+    ValueError if a run's lists differ in length.
     """
     lists = {column.name: _one_array(table[f"epochs.{column.name}"]) for column in records.EPOCHS}
     lengths = [pc.fill_null(pc.list_value_length(values), 0) for values in lists.values()]

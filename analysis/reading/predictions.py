@@ -1,4 +1,4 @@
-"""Predicted classes of the test images, read from the run files only when somebody asks for them."""
+"""Predicted classes of the test images, read from the run files on demand."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def read(directory: Place, run_ids: pd.Series, images: pd.DataFrame, epoch: int 
 def correct_selected(
     directory: Place, run_ids: Sequence[str], images: pd.DataFrame
 ) -> tuple[list[str], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Return which test images each run's selected epoch got right.
+    """Return which test images each run's selected epoch classified correctly.
 
     Returns
     -------
     The runs that have predictions of listed images, in the given order; right [runs, images]; and the images' classes
-    [images]. Empty where none has any, or where runs were tested on different images: these cannot be paired.
+    [images]. Empty if none has any, or if runs were tested on different images, because these cannot be paired.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def _blocks(batch: pa.RecordBatch, wanted: set[str], epoch: int | str) -> list[_
         if run_id not in wanted or not rows:
             continue
         classes = predictions_from(buffer.as_buffer(), bits, rows)
-        # A run that completed no epoch has one row, the network at its start; else row i belongs to epoch i +
+        # A run that completed no epoch has one row, the network at its start; otherwise row i belongs to epoch i +
         # 1.
         numbers = np.arange(1, rows + 1) if epochs_run else np.zeros(rows, dtype=np.int64)
         asked = numbers == (selected if epoch == "selected" else epoch)
@@ -113,7 +113,7 @@ def _labels(
 
 
 def _same_images(images: pd.DataFrame, fingerprints: set[str | None]) -> bool:
-    """Return whether data that was decoded differently has the same test images: names and classes, in order."""
+    """Return whether differently decoded data has the same test images: names and classes, in order."""
     lists = {
         tuple(zip(rows["image_name"], rows["label"], strict=True))
         for fingerprint, rows in images.sort_values("image").groupby("data_fingerprint")

@@ -18,8 +18,8 @@ def report(directory: str | Place, out: str | Path | None = None) -> Path:
     Parameters
     ----------
     directory : study directory as `ablate run` wrote it, or ``s3://bucket/folder``.
-    out : directory to write to; by default `report` in the study directory, and ``report-<name of the study>`` here
-        where that is in object storage. Files of an earlier report there are replaced.
+    out : directory to write to; by default `report` in the study directory, or ``report-<name of the study>`` here if
+    that is in object storage. Files of an earlier report there are replaced.
 
     Raises
     ------
@@ -42,5 +42,5 @@ def report(directory: str | Place, out: str | Path | None = None) -> Path:
 
 
 def _as_name(source: ObjectPath) -> str:
-    """Return the last name of a URL, as it may be one of a folder of this machine."""
+    """Return the last part of a URL as a valid name of a local folder."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", source.name or source.bucket)

@@ -31,7 +31,7 @@ from analysis.statistics import Comparison
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure with its words.
+    """A figure with its caption.
 
     Attributes
     ----------
@@ -48,7 +48,8 @@ class ReportFigure:
 
 
 _ROWS, _SHOWN = 60, 40
-"""Of more arms than the first a figure shows the second number, the gates' and the most unlike, as nobody reads 500."""
+"""With more arms than the first number, a figure shows the second number of them: the gates' and the most different
+ones."""
 
 
 def drawn_figures(findings: Findings) -> dict[str, ReportFigure]:
@@ -169,7 +170,7 @@ def _shown(findings: Findings) -> list[str]:
 
 
 def _among(summary: pd.DataFrame, shown: list[str]) -> pd.DataFrame:
-    """Return the rows of these arms; `position` counts them anew."""
+    """Return the rows of these arms, with `position` renumbered."""
     rows = summary[summary["arm"].isin(shown)].reset_index(drop=True)
     if "position" in rows:
         rows["position"] = rows["position"].rank(method="dense").astype("int64") - 1
@@ -183,7 +184,7 @@ def _left_out(findings: Findings) -> str:
         return ""
     return (
         f" Shown are {shown} of {every} arms: those of the gates, and the further arms with the largest and the "
-        "smallest differences. The tables hold the numbers of all arms."
+        "smallest differences. The tables contain the numbers of all arms."
     )
 
 

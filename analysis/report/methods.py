@@ -1,4 +1,4 @@
-"""The methods section of a paper, from what a study did: paragraphs ready to paste, and what they cite."""
+"""The methods section of a paper for this study: paragraphs ready to paste, and the works that they cite."""
 
 from __future__ import annotations
 

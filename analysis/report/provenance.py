@@ -1,4 +1,4 @@
-"""What a study was, and where its rows come from: claim, scope, design, software and machines."""
+"""What a study was and the origin of its rows: claim, scope, design, software and machines."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _claim_facts(findings: Findings) -> list[tuple[str, str]]:
 
 
 def provenance(findings: Findings) -> list[tuple[str, tuple[str, ...]]]:
-    """Return (term, values) pairs; a value that not all runs share says how many runs have it."""
+    """Return (term, values) pairs; a value that not all runs share is followed by its number of runs."""
     results, runs = findings.results, findings.results.runs
     commit = runs["git_commit"].fillna("outside a checkout")
     dirty = (", with uncommitted changes " + runs["git_dirty"]).fillna("")
@@ -93,7 +93,7 @@ def _with_counts(values: pd.Series) -> tuple[str, ...]:
 
 
 def _plugins(column: pd.Series) -> tuple[str, ...]:
-    """Return every distribution with the components that any run took from it."""
+    """Return every distribution with the components that any run used from it."""
     origins: dict[str, set[str]] = {}
     for text in column.dropna().unique():
         for name, distribution in parsed_json(text, {}).items():

@@ -29,7 +29,7 @@ _MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
 
 
 def write(findings: Findings, out: Path) -> Path:
-    """Write the report into `out` and return the path of its HTML page; StoreError where that fails."""
+    """Write the report into `out` and return the path of its HTML page; StoreError if that fails."""
     document = compose(findings)
     found = table_frames(findings)
     try:
@@ -59,7 +59,7 @@ def write(findings: Findings, out: Path) -> Path:
 
 
 def _refuse_links(out: Path) -> None:
-    """Refuse links in a report's folder: whoever made the folder would choose which files are replaced."""
+    """Refuse links in a report's folder: their creator would choose which files are replaced."""
     places = [out / name for name in ("figures", "tables", "latex", "report.json", "report.md", "report.html")]
     files = [path for folder in places[:3] if folder.is_dir() for path in folder.iterdir()]
     for path in (*places, *files):
@@ -68,7 +68,7 @@ def _refuse_links(out: Path) -> None:
 
 
 def _emptied(folder: Path) -> None:
-    """Make a folder and remove what an earlier report left in it."""
+    """Create a folder and remove the files of an earlier report."""
     make_folder(folder)
     for path in folder.iterdir():
         if path.suffix in (".svg", ".png", ".csv", ".tex"):
@@ -76,7 +76,7 @@ def _emptied(folder: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)  # it may be of another who may write in this folder
+    path.unlink(missing_ok=True)  # it may belong to another user who can write in this folder
     path.write_text(text, encoding="utf-8", newline="\n")
     share(path)
 
@@ -106,7 +106,7 @@ def _markdown() -> Environment:
 
 
 def escape_markdown(value: Any) -> str:
-    """Return text that Markdown, and HTML inside it, shows as it is, on one line."""
+    """Return text that Markdown, and HTML inside it, shows unchanged, on one line."""
     text = visible(" ".join(str(value).split()))
     text = text.replace("&", "&amp;")
     return _MARKDOWN_SPECIAL.sub(r"\\\1", text).replace(r"\<", "&lt;").replace(r"\>", "&gt;")
@@ -143,7 +143,7 @@ def _numbers(findings: Findings, document: Document, found: dict[str, pd.DataFra
             for name, drawn in document.figures.items()
         },
     }
-    # A line per entry: with an indent the encoder is pure Python, seconds for the curves of a thousand runs.
+    # A line per entry: with an indent the encoder is pure Python and takes seconds for the curves of a thousand runs.
     lines = [
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in content.items()
     ]
@@ -157,7 +157,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a cell as JSON knows it; anything missing or not finite is null."""
+    """Return a cell as a JSON value; anything missing or not finite is null."""
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, pd.Timestamp):

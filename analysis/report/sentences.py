@@ -1,4 +1,4 @@
-"""What a report says beside the verdict: remarks, and what limits the conclusion."""
+"""The sentences of a report besides the verdict: remarks, and limits of the conclusion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.statistics import Comparison
 
 
 def remarks(findings: Findings) -> list[str]:
-    """Return further sentences beside the verdict, the most important first."""
+    """Return further sentences besides the verdict, the most important first."""
     primary = findings.primary
     if primary is None or primary.interval.n == 0:
         return []
@@ -79,11 +79,11 @@ _ALIKE = (
     ("test_images", "the number of test images", ""),
     ("git_commit", "the commit that computed them", ", so in more than their configuration"),
 )
-"""Columns that all arms should share."""
+"""Columns that should be equal in all arms."""
 
 
 def _unequal(results: Results) -> list[str]:
-    """Return in what arms or runs differ that a fixed design holds equal."""
+    """Return the differences between arms or runs that a fixed design rules out."""
     cautions = []
     runs = results.runs
     for column, what, of in _ALIKE:

@@ -1,8 +1,8 @@
-"""Which switch earns how much: ladders between two arms, and Shapley values over all combinations of switches.
+"""The contribution of each switch: ladders between two arms, and Shapley values over all combinations of switches.
 
 A study with factors of two levels each (design ``ladder`` or ``full_factorial``) has arms that differ in some of the
-switches. The gap between all switches off and all on is split among them: along a ladder by the step that throws each,
-which depends on the order; by Shapley's (1953) value as the mean over all orders, where every combination was run.
+switches. The gap between all switches off and all on is split among them: along a ladder by the step of each switch,
+which depends on the order; by Shapley's (1953) value as the mean over all orders, if every combination was run.
 Every part is a linear contrast of arms within a seed, so it has a paired t interval, and parts add up to the gap.
 """
 
@@ -25,11 +25,11 @@ REMAINDER = "remainder"
 
 @dataclass(frozen=True)
 class Part:
-    """What one switch earns.
+    """The contribution of one switch.
 
     Attributes
     ----------
-    switch : name of the factor; ``remainder`` for what switches earn only together; ``gap`` for the whole.
+    switch : name of the factor; ``remainder`` for what switches contribute only together; ``gap`` for the whole.
     order : position in the ladder from 1; 0 if there is no order.
     interval : of the contrast over seeds, in pp.
     """
@@ -47,7 +47,7 @@ class Attribution:
     ----------
     method : ``ladder: a, b, c`` with the order of its steps, ``Shapley``, or ``one at a time``.
     start, end : names of the arms with all switches off and on.
-    parts : one per switch, in order, and the remainder of those thrown alone; they add up to the gap.
+    parts : one per switch, in order, and the remainder of the single switches; they add up to the gap.
     gap : the whole.
     """
 
@@ -59,9 +59,9 @@ class Attribution:
 
 
 def attributions(runs: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
-    """Return Shapley values where all combinations are there, every ladder, and each switch alone with the remainder.
+    """Return Shapley values if all combinations exist, every ladder, and each switch alone with the remainder.
 
-    Each from the seeds that have all of its arms; none if these are fewer than two.
+    Each uses the seeds that have all of its arms, and is omitted with fewer than two.
     """
     arms = _combinations(plan)
     names = _switches(plan)
@@ -79,8 +79,7 @@ def attributions(runs: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
 def interactions(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Return first, second, n, mean, lower, upper of every interaction of two switches with the others off, in pp.
 
-    (both on - one on) - (other on - none on), where these four arms are there: how much the gain of the one depends on
-    the other.
+    (both on - one on) - (other on - none on), if these four arms exist: how much the gain of one depends on the other.
     """
     arms, rows = _combinations(plan), []
     table = _accuracies(runs, list(arms.values()))
@@ -95,7 +94,7 @@ def interactions(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def _levels(plan: Plan) -> dict[str, list[str]]:
-    """Return the levels of every factor, the baseline's first: that one is off."""
+    """Return the levels of every factor, the baseline's first, which counts as off."""
     levels: dict[str, list[str]] = {}
     for arm in sorted(plan.arms, key=lambda arm: arm.role != "baseline"):
         for factor, level in arm.levels.items():
@@ -106,7 +105,7 @@ def _levels(plan: Plan) -> dict[str, list[str]]:
 
 
 def _switches(plan: Plan) -> list[str]:
-    """Return the factors, where all have two levels; none otherwise, as arms would differ in more than switches."""
+    """Return the factors if all have two levels; otherwise none, because arms would differ in more than switches."""
     levels = _levels(plan)
     return list(levels) if all(len(known) == 2 for known in levels.values()) else []
 
@@ -133,7 +132,7 @@ def _accuracies(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
 
 
 def _ladders(arms: Mapping[Switches, str], names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the orders of switches of which every step is there: the plan's own and its reverse."""
+    """Return the orders of switches of which every step exists: the plan's own and its reverse."""
     orders = [tuple(names), tuple(reversed(names))]
     return [order for order in orders if all(frozenset(order[:count]) in arms for count in range(len(order) + 1))]
 
@@ -150,7 +149,7 @@ def _ladder(table: pd.DataFrame, arms: Mapping[Switches, str], order: tuple[str,
 
 
 def _alone(table: pd.DataFrame, arms: Mapping[Switches, str], names: Sequence[str], alpha: float) -> Attribution:
-    """Return what each switch earns thrown alone, and the remainder: what they earn only together."""
+    """Return the contribution of each switch alone, and the remainder that they contribute only together."""
     start, end = arms[frozenset()], arms[frozenset(names)]
     own = [arms[frozenset([name])] for name in names]
     whole = table[[start, *own, end]].dropna()

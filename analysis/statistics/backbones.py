@@ -1,4 +1,4 @@
-"""One claim on two backbones: a verdict each, the equal-weight mean, and whether the gains differ."""
+"""One claim on two backbones: a verdict for each, the equal-weight mean, and whether the gains differ."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Combined:
     ----------
     mean : their equal-weight mean, with its interval.
     difference : the first less the second, with its interval.
-    both_positive : whether both intervals lie above 0: "holds on both" needs no correction, as both must.
+    both_positive : whether both intervals lie above 0; "holds on both" needs no correction, because both must.
     """
 
     mean: Interval
@@ -30,9 +30,9 @@ def two_backbones(first: Interval, second: Interval) -> Combined:
     """Return the equal-weight mean and the difference of two mean differences, from different runs.
 
     Welch's standard error with Satterthwaite's degrees of freedom, at the level of the first. No random effects: two
-    backbones are no sample of backbones.
+    backbones are not a sample of backbones.
 
-    ValueError where an interval has fewer than two pairs.
+    ValueError if an interval has fewer than two pairs.
     """
     if min(first.n, second.n) < 2:
         raise ValueError("both comparisons need at least two pairs")

@@ -1,6 +1,6 @@
-"""Bootstrap intervals of a mean, for many samples at once; printed beside the t interval, never deciding.
+"""Bootstrap intervals of a mean, for many samples at once; printed beside the t interval, but never decisive.
 
-With a handful of pairs they are too short: see docs/calibration.md.
+With few pairs they are too short: see docs/calibration.md.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def bca_interval(samples: npt.ArrayLike, weights: Numbers, alpha: float = 0.05) 
     draws = means.shape[1]
     centre = x.mean(axis=1, keepdims=True)
     slack = 1e-12 * (1 + np.abs(centre))
-    # Resamples with the very mean count half, as values tie often with few pairs.
+    # Resamples with exactly the mean count half, because ties are frequent with few pairs.
     share = ((means < centre - slack).sum(axis=1) + (means <= centre + slack).sum(axis=1)) / (2 * draws)
     bias = stats.norm.ppf(np.clip(share, 0.5 / draws, 1 - 0.5 / draws))
     deviations = x - centre

@@ -28,8 +28,8 @@ def class_differences(differences: npt.ArrayLike, labels: npt.ArrayLike, names: 
     classes: npt.NDArray[Any] = np.asarray(labels)
     known, sizes = np.unique(classes, return_counts=True)
     raw = np.array([x[:, classes == number].mean() for number in known])
-    # Of every class the variance of its mean, for new seeds and images, times its images: alike enough to be pooled,
-    # where classes near chance would otherwise look certain.
+    # For every class, the variance of its mean for new seeds and images, times its images: similar enough to be pooled,
+    # because classes near chance would otherwise look certain.
     parts = [
         (found.interval.sd**2 / found.seeds) * found.images
         for number, size in zip(known, sizes, strict=True)

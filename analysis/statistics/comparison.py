@@ -1,4 +1,4 @@
-"""One comparison of two arms, with everything that is said about it."""
+"""One comparison of two arms, with all findings about it."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Comparison:
     ----------
     family : ``gate`` (tested in order, each at full alpha) or ``variant`` (Holm across the family).
     pairs : frame of `paired_differences`, one row per planned seed, in the order of the plan.
-    looks : those taken, in order.
+    looks : the looks that were taken, in order.
     next_look : number of pairs at the next look that can give a verdict; None after the last one.
     interval : of the complete pairs of the look that decides; its alpha is the level of that look, after Holm.
     p, p_looks, p_holm : two-sided p-value of the paired t test at that look; of the looks up to it; that of all taken,
         adjusted within the variants (NaN for gates).
-    survivors, survivors_verdict : the same from pairs of which both runs trained.
-    needed : pairs to add where the verdict is open; None if it is not, or cannot be told.
+    survivors, survivors_verdict : the same from pairs of which both runs trained. needed : pairs to add if the verdict
+    is open; None if it is not, or the number is unknown.
     checks : frame of `sensitivity`.
     reported : gains in pp that were reported, by source; the first decides; empty outside the claim's scope.
     """
@@ -97,7 +97,7 @@ class Comparison:
         return self.verdict.decided and self.survivors_verdict.kind != self.verdict.kind
 
     def sentence(self, proxy: bool = False) -> str:
-        """Return the comparison in one sentence; `proxy` where it lies outside the scope of the claim."""
+        """Return the comparison in one sentence; `proxy` if it is outside the scope of the claim."""
         found = self.interval
         prefix = PROXY if proxy else ""
         if found.n == 0:
@@ -144,9 +144,8 @@ def compare_arms(
 
     Parameters
     ----------
-    runs : frame of `readings` with the `outcome` of every run; those of other arms do not count.
-    pairs : of `ordered_pairs`; a planned pair that is incomplete makes the table of its look unbalanced and withholds
-        that look's verdict.
+    runs : frame of `readings` with the `outcome` of every run; runs of other arms do not count.
+    pairs : of `ordered_pairs`; an incomplete planned pair makes its look unbalanced and withholds that look's verdict.
     looks : when the verdict is read; None: once, after all pairs.
     alpha : error of all looks together; None: that of `looks`.
     withhold : a further reason to withhold the verdict.
@@ -204,9 +203,10 @@ def ordered_pairs(runs: pd.DataFrame, treatment: str, control: str, seeds: Seque
 def _looks_taken(
     pairs: pd.DataFrame, looks: Looks, alpha: float, delta: float, gain: float | None, withhold: str
 ) -> tuple[Look, ...]:
-    """Return the looks that the pairs reach; where they reach none, one that gives no verdict.
+    """Return the looks that the pairs reach, or a single one without a verdict if they reach none.
 
-    A look whose pairs are merely not computed yet has not come; one that lacks a pair for another reason is withheld.
+    A look with pairs that are not yet computed has not been reached; one that lacks a pair for another reason is
+    withheld.
     """
     levels = dict(zip(looks.numbers, looks.levels_at(alpha), strict=True))
     numbers = looks.reached(len(pairs))
@@ -220,7 +220,7 @@ def _looks_taken(
             reason = f"unbalanced: {absent} of {counted(number, 'pair')} incomplete"
             last = next((look for look in reversed(taken) if look.verdict.decided), None)
             reason += f"; after {last.pairs} pairs: {last.verdict.text}" if last is not None else ""
-        # Below the first look there is no verdict, however many pairs there are; at one, a lost pair withholds it.
+        # Below the first look there is no verdict, however many pairs there are; at a look, a lost pair withholds it.
         count = (number if reason and not _pending(rows) else found.n) if numbers else 0
         verdict = decide(found.lower, found.upper, found.sd, count, delta, gain, withhold=reason)
         taken.append(Look(number, found, t_p_value(complete(rows)["difference"]), verdict))

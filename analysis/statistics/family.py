@@ -1,4 +1,4 @@
-"""All comparisons of a study: the gates in their order, further arms under Holm."""
+"""All comparisons of a study: the gates in order, and further arms with Holm's correction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from analysis.statistics.sensitivity import readings
 
 @dataclass(frozen=True)
 class Family:
-    """The comparisons of one study, the primary one (treatment − baseline) first where there is one."""
+    """The comparisons of one study, the primary one (treatment − baseline) first if there is one."""
 
     comparisons: tuple[Comparison, ...]
     gates: tuple[Gate, ...]
@@ -31,7 +31,7 @@ class Family:
 
     @property
     def aim(self) -> str | None:
-        """Its treatment by the earlier name."""
+        """The treatment, by its earlier name."""
         warn_renamed("family.aim", "family.treatment")
         return self.treatment
 
@@ -44,7 +44,7 @@ class Family:
 
 
 class _RunsByArm:
-    """Rows of any two arms, in their order; a study of hundreds of arms is not searched for every comparison."""
+    """Rows of any two arms, in order, indexed for studies with hundreds of arms."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self._rows = rows
@@ -55,7 +55,7 @@ class _RunsByArm:
         return self._rows.take(np.sort(np.concatenate([*places, np.zeros(0, dtype=np.intp)])))
 
     def seeds(self, pair: tuple[str, str]) -> list[int]:
-        """Return the seeds of a pair of arms in the order of the plan: the looks count along it."""
+        """Return the seeds of a pair of arms in the order of the plan, in which looks count."""
         return list(dict.fromkeys(self.of(pair)["seed"]))
 
 
@@ -77,16 +77,16 @@ def compare_all(
     *,
     reported: dict[str, float] | None = None,
 ) -> Family:
-    """Return every comparison that the roles in the plan call for.
+    """Return every comparison that the roles in the plan require.
 
-    Gates: the first treatment arm against its baseline, its matched and its frozen control. Variants, under Holm:
-    every further arm against what its `of` names, or else against the baseline; a control named after a treatment
+    Gates: the first treatment arm against its baseline, its matched and its frozen control. Variants, with Holm's
+    correction: every further arm against the arm in its `of`, otherwise against the baseline; a control of a treatment
     is subtracted from it.
 
     Parameters
     ----------
-    reported : reported gains in pp by source, only inside the claim's scope; the first decides, and only
-        treatment − baseline is held against it.
+    reported : reported gains in pp by source, only within the claim's scope; the first decides, and only treatment −
+    baseline is compared with it.
     """
     baseline, treatment = primary_arms(plan)
     judged = outcomes(runs)

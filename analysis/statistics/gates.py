@@ -1,4 +1,4 @@
-"""Gatekeeping: the steps of the argument that memory causes a gain, each tested only when all before it are passed."""
+"""Gatekeeping: the steps of the argument that memory causes a gain, each tested only if all earlier ones are passed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _QUESTIONS = (
     ("permuted", "Is it more than the memory of another image?"),
 )
 _WHERE_IT_APPLIES = frozenset({"permuted"})
-"""Roles that a study need not have: a memory that is the same for every image cannot be permuted."""
+"""Roles that a study may lack: a memory that is the same for every image cannot be permuted."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One step of the argument that memory causes a gain; it counts only when all before it are passed.
+    """One step of the argument that memory causes a gain; it counts only if all earlier ones are passed.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How far the test images, and not the seeds alone, decide a difference: crossed seeds × images.
+"""How much the test images, besides the seeds, contribute to a difference: crossed seeds × images.
 
 The t interval over seeds answers "this recipe on these images". For "this recipe on new photos of the kind" the images
 are a sample as well. Every seed sees every image, so the two are crossed, and the variance of the mean difference is
@@ -25,8 +25,8 @@ class Crossed:
     ----------
     interval : for new seeds and new images; its `n` is the number of seeds, its `sd` the standard error × √n.
     degrees_of_freedom : Satterthwaite's.
-    seed, image, interaction : variance components of a single seed's difference on a single image, in pp²; the
-        estimates of the first two are cut off at 0.
+    seed, image, interaction : variance components of a single seed's difference on a single image, in pp²; the first
+    two estimates are truncated at 0.
     seeds, images : numbers of them.
     """
 
@@ -53,8 +53,8 @@ def crossed(differences: npt.ArrayLike, alpha: float = 0.05) -> Crossed:
 
     Parameters
     ----------
-    differences : [seeds, images], in pp: 100 where the treatment alone is right, -100 where the control alone is, else
-        0.
+    differences : [seeds, images], in pp: 100 where only the treatment is correct, -100 where only the control is,
+    otherwise 0.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def crossed(differences: npt.ArrayLike, alpha: float = 0.05) -> Crossed:
     ms_image = s * float(by_image.var(ddof=1))
     residual = x - by_seed[:, None] - by_image[None, :] + mean
     ms_rest = float((residual**2).sum()) / ((s - 1) * (i - 1))
-    of_images = max(ms_image - ms_rest, 0.0)  # an estimate below 0 says that images add nothing
+    of_images = max(ms_image - ms_rest, 0.0)  # an estimate below 0 means that images contribute nothing
     total = ms_seed + of_images
     terms = [(ms_seed, s - 1)] + ([(ms_image, i - 1), (ms_rest, (s - 1) * (i - 1))] if of_images > 0 else [])
     spread = sum(ms**2 / df for ms, df in terms)
@@ -84,7 +84,7 @@ def crossed(differences: npt.ArrayLike, alpha: float = 0.05) -> Crossed:
 def mcnemar_p(treatment: npt.ArrayLike, control: npt.ArrayLike) -> float:
     """Return the exact two-sided p-value of McNemar's test for one pair of runs; 1 where they never disagree.
 
-    A diagnostic of two trained networks: it knows nothing of other seeds.
+    A diagnostic of two trained networks, without any information on other seeds.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def mcnemar_p(treatment: npt.ArrayLike, control: npt.ArrayLike) -> float:
 
 
 def balanced_accuracy(correct: npt.ArrayLike, labels: npt.ArrayLike) -> Any:
-    """Return the mean over classes of the share of right answers: one number per row of `correct`.
+    """Return the mean over classes of the share of correct predictions: one number per row of `correct`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Student's t for a handful of paired differences."""
+"""Student's t for a few paired differences."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Interval:
 def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
     """Return the two-sided 1 - alpha interval of the mean of independent values.
 
-    ValueError where a value is not finite or alpha is not between 0 and 1.
+    ValueError if a value is not finite or alpha is not between 0 and 1.
     """
     x: npt.NDArray[Any] = np.asarray(values, dtype=float)
     if not np.isfinite(x).all():

@@ -19,9 +19,9 @@ KINDS = ("trained", "at chance", "diverged", "failed", "pruned", "missing")
 def accuracy_lower_bound(
     accuracy: npt.ArrayLike, images: npt.ArrayLike, confidence: float = CONFIDENCE
 ) -> npt.NDArray[np.float64]:
-    """Return the exact one-sided lower bound (Clopper-Pearson) of accuracies measured on so many images.
+    """Return the exact one-sided lower bound (Clopper-Pearson) of accuracies measured on this many images.
 
-    The lower bound is the accuracy at which as many right answers or more have probability 1 - confidence.
+    The lower bound is the accuracy at which at least as many correct predictions have probability 1 - confidence.
     NaN if accuracy or images is missing.
     """
     share = np.asarray(accuracy, dtype=float)
@@ -35,8 +35,8 @@ def accuracy_lower_bound(
 def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
     """Return run_id, arm, seed, status, accuracy, chance, lower_bound and outcome of every row.
 
-    `outcome` is diverged, failed or pruned where the status is; a finished run is ``at chance`` where the 99
-    % lower bound of its accuracy does not exceed 1 / classes, and ``trained`` otherwise. A diverged run that
+    `outcome` is diverged, failed or pruned where the status is; a finished run is ``at chance`` if the 99 % lower bound
+    of its accuracy does not exceed 1 / classes, and ``trained`` otherwise. A diverged run that
     was above chance before stays diverged.
     """
     frame = runs[["run_id", "arm", "seed", "status"]].copy()

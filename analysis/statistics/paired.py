@@ -12,7 +12,7 @@ from aimlib.errors import renamed
 from aimlib.records import SETTLED
 
 OUTCOMES = tuple(status for status in SETTLED if status != "pruned")
-"""Statuses that are outcomes of a run's full budget: a diverged run counts with its last finite network."""
+"""Statuses that are outcomes of a run's full budget; a diverged run counts with its last finite network."""
 
 COLUMNS = ["treatment", "control", "treatment_status", "control_status", "difference"]
 
@@ -36,7 +36,7 @@ def paired_differences(
     runs : columns arm, status, `value` (fraction) and `by`.
     treatment, control : names of the arms; the difference is treatment minus control.
     by : column that pairs the runs of the two arms.
-    pairs : planned values of `by`, so that a pair of which nothing is there yet appears as well.
+    pairs : planned values of `by`, so that pairs without any run appear as well.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def paired_differences(
     """
     sides = [_side(runs, arm, value, by) for arm in (treatment, control)]
     index = pd.Index(sorted({*pairs, *sides[0][0], *sides[1][0]}), name=by)
-    # A key that a side lacks is at -1: what was appended to its values.
+    # A key that a side lacks has position -1, where NaN was appended to the values.
     places = [keys.get_indexer(index) for keys, _, _ in sides]
     values = [np.append(known, np.nan)[place] for (_, known, _), place in zip(sides, places, strict=True)]
     statuses = [np.append(known, "missing")[place] for (_, _, known), place in zip(sides, places, strict=True)]
@@ -63,7 +63,7 @@ def paired_differences(
 def pairing(runs: pd.DataFrame, treatment: str, control: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the positions in `runs` of both runs of every pair of outcomes, in the order of their seeds.
 
-    For many columns at once; one is what `paired_differences` is for, which refuses two runs of one seed.
+    For many columns at once; for one, use `paired_differences`, which refuses two runs of one seed.
     """
     arms, seeds = runs["arm"].to_numpy(), runs["seed"].to_numpy()
     counted = runs["status"].isin(OUTCOMES).to_numpy()
@@ -87,5 +87,5 @@ def _side(
 
 
 def complete(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs of which both accuracies are known."""
+    """Return the pairs with both accuracies."""
     return pairs[pairs["difference"].notna()]

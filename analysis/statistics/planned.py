@@ -1,4 +1,4 @@
-"""Which comparisons a plan calls for: the gates in their order, then every further arm under Holm's procedure."""
+"""The comparisons that a plan requires: the gates in order, then every further arm under Holm's procedure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Pair = tuple[str, str]
 
 
 def planned_comparisons(plan: Plan) -> list[tuple[FamilyName, str, str]]:
-    """Return family, treatment and control of every comparison that a plan calls for, the primary one first."""
+    """Return family, treatment and control of every comparison that a plan requires, the primary one first."""
     gated, further = planned_pairs(plan)
     return [("gate", *pair) for pair in gated] + [("variant", *pair) for pair in further]
 
@@ -27,7 +27,7 @@ def planned_pairs(plan: Plan) -> tuple[list[Pair], list[Pair]]:
 
 
 def primary_arms(plan: Plan) -> tuple[str | None, str | None]:
-    """Return the names of the baseline and of the treatment that the gates are about; None if there is none."""
+    """Return the names of the baseline and the treatment of the gates; None if there is none."""
     baseline = next((arm.name for arm in plan.arms if arm.role == "baseline"), None)
     treatments = [arm for arm in plan.arms if arm.role == "treatment"]
     first = next((arm for arm in treatments if arm.of in (None, baseline)), treatments[0] if treatments else None)

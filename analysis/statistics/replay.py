@@ -1,8 +1,7 @@
-"""Early stopping, replayed on runs that went their full budget: what a patience would have reported.
+"""Early stopping, replayed on runs with their full budget: what a given patience would have reported.
 
-Both stopping rules come from one run: with validation accuracies of every epoch on record, "stop after so many epochs
-without a gain, report the best epoch so far" is a function of the history. It is valid where the run was not itself
-stopped and where the learning rate does not depend on when a run stops; the runs' own schedules do not.
+Both stopping rules come from one run: with the validation accuracies of every epoch, "stop after n epochs without a "
+"gain, report the best epoch so far" is a function of the history. This is valid if the run itself was not stopped and the learning rate does not depend on when a run stops, as holds for the schedules here.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import pandas as pd
 from aimlib.training.early_stopping import stopping_epoch
 
 PATIENCE, MIN_DELTA = 7, 1e-3
-"""As the author's runs had them."""
+"""The values of the author's runs."""
 
 
 def replayed(
@@ -22,8 +21,8 @@ def replayed(
     """Return run_id, arm, seed, status, stopped, selected_epoch, test_accuracy as early stopping would have had them.
 
     Only runs that completed their planned epochs and have validation accuracies. `stopped` is the number of the last
-    epoch run, the budget where early stopping never came; the epoch of the highest validation accuracy up to it is
-    selected, the first of equals.
+    epoch run, which is the budget without early stopping; the epoch with the highest validation accuracy up to it is
+    selected, the first one if there are ties.
 
     Parameters
     ----------

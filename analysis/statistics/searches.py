@@ -1,4 +1,4 @@
-"""What a search found: expected validation performance, and how much of it fresh seeds leave."""
+"""Results of a search: expected validation performance, and how much of it remains on fresh seeds."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def expected_best(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def winners(screened: pd.DataFrame, confirmed: pd.DataFrame) -> pd.DataFrame:
-    """Return arm, screening, confirmation, shrinkage: what the best of a search kept on fresh seeds.
+    """Return arm, screening, confirmation, shrinkage: the loss of a search's best on fresh seeds.
 
-    Accuracies are validation accuracies in per cent, means over seeds; shrinkage is screening less confirmation in pp.
-    Arms are those that both have.
+    Accuracies are validation accuracies in per cent, means over seeds; shrinkage is screening minus confirmation in pp.
+    Only arms in both studies are listed.
 
     Parameters
     ----------

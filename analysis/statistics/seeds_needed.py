@@ -16,13 +16,13 @@ CAP = 200
 
 @dataclass(frozen=True)
 class SeedsNeeded:
-    """Pairs to add until a stopping verdict is to be expected.
+    """Number of pairs to add until a stopping verdict is expected.
 
     Attributes
     ----------
-    more : number of pairs, at most 200; None if more than that, or where no number would do.
-    reachable : False if every number is too small because no stopping verdict lies on this side: outside
-        the claim's scope a gain above δ has no row that stops.
+    more : number of pairs, at most 200; None if more are needed, or no number suffices. reachable : False if no number
+    suffices because there is no stopping verdict on this side: outside the claim's scope a gain above δ has no stopping
+    row.
     """
 
     more: int | None
@@ -37,7 +37,7 @@ class SeedsNeeded:
 
 
 def seeds_needed(interval: Interval, delta: float, reported: float | None = None) -> SeedsNeeded | None:
-    """Return how many more pairs should settle the verdict; None below two pairs, where no spread is known.
+    """Return how many more pairs should settle the verdict; None below two pairs, when the spread is unknown.
 
     The mean is taken as it is and the standard deviation at the upper end of its one-sided 80 % interval,
     s·sqrt((n-1)/χ²(.2; n-1)); the answer is the smallest number with which the interval around that mean

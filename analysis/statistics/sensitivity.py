@@ -45,18 +45,18 @@ def _all_signs(n: int) -> npt.NDArray[np.int64]:
 
 
 _LATE = 5
-"""So many of the last epochs are averaged."""
+"""Number of last epochs that are averaged."""
 _TYPES: dict[str, Any] = (
     {"check": "str", "n": "int64"} | dict.fromkeys(("mean", "lower", "upper", "p"), "float64") | {"verdict": "str"}
 )
 
 
 def readings(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs as `sensitivity` takes them: run_id, arm, seed, status, test_accuracy and what else could count.
+    """Return the runs for `sensitivity`: run_id, arm, seed, status, test_accuracy and alternative accuracies.
 
     Test accuracies as fractions: `last` (of the last epoch), `late` (mean of the last five), `best` (of the epoch that
     is best on test data), `early` (as early stopping would have had it, NaN if that cannot be replayed) and `top5`.
-    A run without epochs has its own in the first three.
+    A run without epochs has its test accuracy in the first three.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def sensitivity(
 ) -> pd.DataFrame:
     """Return the checks of one comparison: check, n, mean, lower, upper, p, verdict.
 
-    `verdict` is what the table would read off that interval, or why there is none.
+    `verdict` is the verdict of the table for that interval, or the reason why there is none.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
     row = {"check": "bootstrap, BCa", "n": len(differences), "mean": differences.mean(), "p": np.nan, "verdict": ""}
     if len(differences) < 2:
         return {**row, "lower": np.nan, "upper": np.nan}
-    # A stream of its own: the other checks must not depend on how many draws this one takes.
+    # A separate stream: the other checks must not depend on the number of draws of this one.
     weights = _weights(len(differences))
     low, high = bca_interval(differences.to_numpy()[None], weights, alpha)
     return {**row, "lower": float(low[0]), "upper": float(high[0])}

@@ -1,7 +1,7 @@
-"""Whole studies simulated: how often each verdict is reached, after how many pairs.
+"""Simulation of whole studies: how often each verdict is reached, and after how many pairs.
 
-The same table (`verdict.rows`) and the same looks as the analysis uses, for thousands of studies at once. Calibration
-holds the procedure to it, planning asks it for power.
+It uses the same table (`verdict.rows`) and looks as the analysis, for thousands of studies at once. Calibration tests
+the procedure with it, and planning computes power.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from analysis.statistics.verdict import READ, STOPPING, rows
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Where simulated studies ended.
+    """The ends of simulated studies.
 
     Attributes
     ----------
@@ -41,11 +41,11 @@ def simulate(
     reported: float | None = None,
     levels: tuple[float, ...] | None = None,
 ) -> Outcomes:
-    """Return where studies end.
+    """Return the ends of studies.
 
     Parameters
     ----------
-    differences : [studies, pairs], in pp, in the order in which they come; at least as many as the last look asks for.
+    differences : [studies, pairs], in pp, in their order; at least as many as the last look requires.
     levels : level at each look; None: those of `looks`.
     """
     x = np.asarray(differences, dtype=float)

@@ -1,8 +1,8 @@
 """From an interval to a verdict: the first condition that applies decides.
 
 L and U are the ends of the interval for the mean difference in pp, δ the smallest effect of interest, r the
-reported gain. Where the study lies outside the scope of the claim there is no valid r, and the rows that need
-it are left out.
+reported gain. If the study is outside the scope of the claim there is no valid r, and the rows that need it are
+omitted.
 The rows are `RULES`; r > 2δ is required.
 """
 
@@ -37,7 +37,7 @@ STOPPING: frozenset[Kind] = frozenset(
 )
 OPEN: frozenset[Kind] = frozenset({"positive, materiality open", "positive, size open", "inconclusive"})
 READ: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind in STOPPING | OPEN)
-"""The verdicts that are read off an interval, in the order of the table."""
+"""The verdicts for an interval, in the order of the table."""
 
 
 RULES: tuple[tuple[str, str, str], ...] = (
@@ -63,12 +63,12 @@ _TEXTS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the table says of one comparison.
+    """The verdict on one comparison.
 
     Attributes
     ----------
-    kind : the row of the table; ``screening only`` below five pairs, ``withheld`` where `reason` forbids one.
-    reason : why a verdict is withheld; of differences without spread that are not 0, how large they are; else empty.
+    kind : the row of the table; ``screening only`` below five pairs, ``withheld`` if `reason` forbids one.
+    reason : why a verdict is withheld; for differences without spread that are not 0, their size; otherwise empty.
     larger_than_reported : the whole interval lies above r.
     """
 
@@ -78,12 +78,12 @@ class Verdict:
 
     @property
     def stops(self) -> bool:
-        """Whether further seeds would serve nothing."""
+        """Whether further seeds would be of no use."""
         return self.kind in STOPPING
 
     @property
     def decided(self) -> bool:
-        """Whether the table was consulted at all: it is no screening, not withheld and no error."""
+        """Whether the table applies: the verdict is neither screening only, nor withheld, nor an error."""
         return self.kind in STOPPING or self.kind in OPEN
 
     @property
@@ -113,7 +113,7 @@ def decide(
     ----------
     lower, upper : ends of the interval in pp; ignored below five pairs.
     sd : standard deviation of the differences in pp.
-    n : complete pairs; where the verdict is withheld, all that the look should have.
+    n : complete pairs; if the verdict is withheld, all pairs of the look.
     delta : smallest effect of interest in pp.
     reported : reported gain in pp; None outside the claim's scope.
     withhold : a reason not to give a verdict, such as missing pairs; empty for none.
@@ -140,9 +140,9 @@ def decide(
 def rows(
     lower: npt.ArrayLike, upper: npt.ArrayLike, delta: float, reported: float | None = None
 ) -> npt.NDArray[np.str_]:
-    """Return the row of the table that applies to each interval; for many at once, as calibration needs them.
+    """Return the row of the table that applies to each interval, for many at once, as calibration needs.
 
-    Parameters as in `decide`; nothing is checked and nothing withheld.
+    Parameters as in `decide`; nothing is checked and nothing is withheld.
     """
     low, high = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
     r = math.nan if reported is None else reported  # comparisons with NaN are false: rows with r do not apply

@@ -95,7 +95,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
 def test_missing_key() -> None:
     wanting = document()
     del wanting["training"]["epochs"]
-    with pytest.raises(ConfigError, match=r"^training\.epochs: missing: this key has no default$"):
+    with pytest.raises(ConfigError, match=r"^training\.epochs: missing; this key has no default$"):
         RunConfig.parse(wanting)
 
 

@@ -55,7 +55,7 @@ def test_urls_that_are_refused(url: str | Path, message: str) -> None:
 
 def test_names_cannot_leave_their_folder() -> None:
     for odd in ("..", "", "a/../b", "a//b", "\n", "a\\b"):
-        with pytest.raises(AssertionError, match="is no name in a folder"):
+        with pytest.raises(AssertionError, match="is not a name in a folder"):
             place("s3://bucket/a") / odd
 
 

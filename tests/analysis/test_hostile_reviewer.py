@@ -95,7 +95,8 @@ def test_a_conclusion_says_where_training_was_unstable(make_study):
     findings = examine(make_study(WIN, seeds=8, status=status))
     assert findings.primary.unstable
     assert (
-        "Unstable training: aim − baseline has another verdict without the runs that did not train." in findings.causal
+        "Unstable training: aim − baseline has a different verdict without the runs that did not "
+        "train." in findings.causal
     )
     assert "Unstable" not in examine(make_study(WIN, seeds=8)).causal
 

@@ -1,4 +1,4 @@
-"""Where the memory's first value comes from; one private file per source.
+"""Memory sources: the initial memory of a forward pass; one private file per source.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

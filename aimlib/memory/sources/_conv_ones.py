@@ -1,4 +1,4 @@
-"""The post's memory layer: a convolution that is fed ones."""
+"""The post's memory layer: a convolution of ones."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from aimlib.registry import memories
 
 @memories.register("conv_ones")
 class ConvOnes(MemorySource):
-    """A convolution with linear activation, fed ones: "its output is the memory".
+    """A convolution with linear activation, applied to ones: "its output is the memory".
 
     A 1 x 1 convolution of a constant input is the same at every position, so the memory has only `channels`
     degrees of freedom until an update runs. It is computed at one position and expanded, which gives the same
     values and gradients at 1 / (rows x columns) of the cost. Each value is a sum of `channels` weights and one
     bias, so under Adam it moves about `channels` times as far per step as a plain parameter would.
 
-    With ``kernel: full`` the kernel has the memory's rows and columns, and zeros around the ones: every position sees
-    another part of the kernel and has a value of its own. (The post: a 7 x 7 kernel would "have more memory".) It has
+    With ``kernel: full`` the kernel has the memory's rows and columns, and zeros around the ones: every position sees a
+    different part of the kernel and has its own value. (The post: a 7 x 7 kernel would "have more memory".) It has
     rows x columns as many weights.
 
     At the start weights are Glorot uniform times `initial_scale`, which gives values of standard deviation

@@ -1,4 +1,4 @@
-"""The post's memory layer for fully connected networks: a dense layer that is fed ones."""
+"""The post's memory layer for fully connected networks: a dense layer of ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aimlib.registry import memories
 
 @memories.register("dense_ones")
 class DenseOnes(MemorySource):
-    """A dense layer with linear activation, fed `inputs` ones; its outputs are the memory's values.
+    """A dense layer with linear activation, applied to `inputs` ones; its outputs are the memory's values.
 
     Every value is free. It is a sum of `inputs` weights and one bias, so under Adam it moves about `inputs` times as
     far per step as a plain parameter would. At the start weights are Glorot uniform times `initial_scale`, which gives
@@ -33,7 +33,7 @@ class DenseOnes(MemorySource):
     }
 
     class Config(MemoryConfig):
-        """Size of the memory, by default a row of values for dense layers, and how many ones make it."""
+        """Size of the memory, by default a row of values for dense layers, and the number of ones."""
 
         channels: Size = 256
         rows: Size = 1

@@ -1,4 +1,4 @@
-"""A memory that holds nothing: noise."""
+"""A memory without content: noise."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Noise(MemorySource):
     }
 
     class Config(MemoryConfig):
-        """Size of the memory, and what has a draw of its own."""
+        """Size of the memory, and what is drawn separately."""
 
         per: Literal["batch", "image"] = "batch"
 

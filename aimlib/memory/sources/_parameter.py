@@ -1,4 +1,4 @@
-"""The plainest memory: free parameters."""
+"""The simplest memory: free parameters."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from aimlib.registry import memories
 
 @memories.register("parameter")
 class PlainParameter(MemorySource):
-    """Every value of the memory is a parameter of its own, normal at the start with standard deviation `initial_scale`.
+    """Every value of the memory is a separate parameter, initially normal with standard deviation `initial_scale`.
 
-    Against `conv_ones` it separates what the memory can hold from how fast the optimizer moves it.
+    Compared with `conv_ones` it separates what the memory can store from how fast the optimizer moves it.
     """
 
     source = "ablation of the post's memory layer: same reading, values as plain parameters"

@@ -13,27 +13,27 @@ from aimlib.component import ComponentConfig
 Size = Annotated[int, Field(ge=1)]
 
 _WIDE = 2**15
-"""From how many values on a memory is wide; the post's has 50,176."""
+"""Number of values above which a memory is wide; the post's has 50,176."""
 
 
 class MemoryConfig(ComponentConfig):
     """Size of a memory: channels x rows x columns values. The defaults are the post's 50,176.
 
-    ``floats: 50176`` in place of `channels` gives the size as a number of values: so many channels of rows x columns.
+    ``floats: 50176`` in place of `channels` gives the size as a number of values, in whole channels of rows x columns.
     """
 
     channels: Size = 1024
     rows: Size = 7
     columns: Size = 7
     initial_scale: Annotated[float, Field(ge=0)] = 1.0
-    """Factor on the initial values. At 1 a memory starts with the spread that its source says."""
+    """Factor on the initial values. At 1 a memory has the initial spread that its source documents."""
     source_lr_scale: Annotated[float, Field(gt=0)] = 1.0
     """Factor on the learning rate of the source's parameters."""
 
     @model_validator(mode="before")
     @classmethod
     def _size_in_floats(cls, data: Any) -> Any:
-        """Read `floats` as the channels that it comes to, so that both ways of writing are one experiment."""
+        """Convert `floats` to channels, so that both ways of writing are one experiment."""
         if not isinstance(data, dict) or "floats" not in data:
             return data
         floats, rest = data["floats"], {key: value for key, value in data.items() if key != "floats"}
@@ -58,14 +58,14 @@ class MemoryConfig(ComponentConfig):
 
     @property
     def wide(self) -> bool:
-        """Whether convolutions read it by products of matrices where these are faster (`aimlib.memory.readers`)."""
+        """Whether convolutions read it by matrix products where these are faster (`aimlib.memory.readers`)."""
         return self.values >= _WIDE
 
     def identity(self) -> dict[str, Any]:
-        """Return name, version and the options that differ from their defaults; of a wide memory, how it is read.
+        """Return name, version and the options that differ from their defaults; for a wide memory, also how it is read.
 
-        Products and convolutions round differently. Runs of wide memories from before there were products have other
-        ids therefore, and all other runs have the ids that they had.
+        Products and convolutions round differently. Runs with wide memories from before matrix products were used
+        therefore have different ids, and all other runs keep theirs.
         """
         return super().identity() | ({"read_by": "products"} if self.wide else {})
 
@@ -92,10 +92,10 @@ class MemorySource(nn.Module, ABC):
 
         Returns
         -------
-        [1 or batch, channels, rows, columns]; 1 where the memory is the same for every image.
+        [1 or batch, channels, rows, columns]; 1 if the memory is the same for every image.
         """
 
     @property
     @abstractmethod
     def degrees_of_freedom(self) -> int:
-        """Number of values that can differ from one another independently."""
+        """Number of values that can vary independently."""

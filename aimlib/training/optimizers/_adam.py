@@ -15,9 +15,9 @@ from aimlib.training.optimizers.on_device import Parameters, lies_on_device, zer
 
 
 class _AsTheyLie(torch.optim.Adam):
-    """Torch's Adam, whose fused step takes weights that lie channels last in memory in that order.
+    """Torch's Adam, with a fused step that processes channels-last weights in that order.
 
-    The numbers are the same. Left to itself, torch 2.14 copies the gradients of such weights on a CPU first, and takes
+    The results are the same. By default, torch 2.14 first copies the gradients of such weights on a CPU, and takes
     three times as long.
     """
 
@@ -33,20 +33,20 @@ class _AsTheyLie(torch.optim.Adam):
 
 
 class DecoupledAsTheyLie(_AsTheyLie, torch.optim.AdamW):
-    """The same of AdamW."""
+    """The same for AdamW."""
 
 
 class _UncorrectedOnDevice(_AsTheyLie):
-    """Adam with epsilon on the root of the uncorrected second moment, its count of steps and its rate on the device.
+    """Adam with epsilon on the root of the uncorrected second moment; step count and rate are on the device.
 
-    Torch's own takes an epsilon from Python, and this one, put into torch's formula, changes from step to step.
+    Torch's own takes epsilon from Python, and this epsilon, put into torch's formula, changes from step to step.
     """
 
     decoupled: ClassVar[bool] = False
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Change the parameters by their gradients; the first parameter's count of steps is everyone's."""
+        """Update the parameters by their gradients; all share the first parameter's step count."""
         for group in self.param_groups:
             gathered: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
             self._init_group(group, *gathered)
@@ -82,7 +82,7 @@ class _UncorrectedOnDevice(_AsTheyLie):
 
 
 class DecoupledUncorrectedOnDevice(_UncorrectedOnDevice, torch.optim.AdamW):
-    """The same of AdamW."""
+    """The same for AdamW."""
 
     decoupled = True
 
@@ -109,8 +109,8 @@ class Adam(OptimizerPlugin):
         """Whether epsilon is added to the root of the second moment after the correction of its bias (torch) or before
         (Keras, hence as run; the "epsilon hat" of the paper's section 2)."""
         fused: bool = False
-        """Whether a step is one pass over parameters, gradients and moments: the more parameters, the faster; rounded
-        otherwise, so that numbers differ in their last digits."""
+        """Whether a step is one pass over parameters, gradients and moments: faster with many parameters, but with
+        different rounding, so results differ in their last digits."""
 
     on_device = True
     config: Config
@@ -120,7 +120,8 @@ class Adam(OptimizerPlugin):
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Return torch's optimizer; on a GPU its ``capturable`` one, which counts steps there.
 
-        There `fused` has no effect together with `epsilon_on: uncorrected`, which torch's fused kernel does not know.
+        On a GPU `fused` has no effect together with `epsilon_on: uncorrected`, which torch's fused kernel does not
+        support.
         """
         o = self.config
         trained: list[Any] = list(parameters)
@@ -149,7 +150,7 @@ class _Uncorrected:
     """Before step t, sets the epsilon that torch's formula needs: epsilon hat / sqrt(1 - beta2^t).
 
     With it lr m / ((1 - b1^t) (sqrt(v / (1 - b2^t)) + eps)) equals lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + hat).
-    For the CPU, where counts of steps lie on the host.
+    For the CPU, where step counts are on the host.
     """
 
     def __init__(self, epsilon: float, beta2: float) -> None:
@@ -162,7 +163,7 @@ class _Uncorrected:
 
 
 class _Plain:
-    """After a step, puts back the configured epsilon, so that a checkpoint holds no other."""
+    """After a step, restores the configured epsilon, so that a checkpoint contains no other."""
 
     def __init__(self, epsilon: float) -> None:
         self.epsilon = epsilon

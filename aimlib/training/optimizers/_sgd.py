@@ -27,7 +27,7 @@ class Sgd(OptimizerPlugin):
         momentum: BelowOne = 0.9
         nesterov: bool = False
         fused: bool = False
-        """Whether a step is one pass over parameters and gradients: faster, and possibly rounded otherwise."""
+        """Whether a step is one pass over parameters and gradients: faster, possibly with different rounding."""
 
         @model_validator(mode="after")
         def _nesterov_has_momentum(self) -> Self:
@@ -39,7 +39,7 @@ class Sgd(OptimizerPlugin):
     config: Config
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """Return torch's SGD; on a GPU always the fused one, as no other takes its learning rate from there."""
+        """Return torch's SGD; on a GPU always the fused one, because no other reads its learning rate from there."""
         o = self.config
         trained: list[Any] = list(parameters)
         on_device = lies_on_device(trained)

@@ -1,4 +1,4 @@
-"""The optimizer of a network: memory sources with a learning rate of their own are groups of their own."""
+"""The optimizer of a network: memory sources with their own learning rate form separate parameter groups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.registry import optimizers
 
 
 def build_optimizer(config: ComponentConfig, network: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimizer of all parameters that are trained; every group carries its ``lr_scale``."""
+    """Return the optimizer of all trained parameters; every group carries its ``lr_scale``."""
     scales: dict[int, float] = {}
     if isinstance(network, AimNetwork):
         scales = {

@@ -1,7 +1,7 @@
-"""Optimizer steps that leave the host out: every number that changes from step to step is a tensor on the device.
+"""Optimizer steps without the host: every number that changes from step to step is a tensor on the device.
 
-So no step waits for the device, and a captured graph of one step serves all of them. On the CPU optimizers take Python
-numbers, as ever.
+No step waits for the device, and one captured graph serves all steps. On the CPU optimizers take Python numbers, as
+usual.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import torch
 from torch import Tensor, nn
 
 DEVICES: set[str] = {"cuda"}
-"""Types of device on which numbers that change are tensors. Stand-ins for a GPU add theirs."""
+"""Types of device on which changing numbers are tensors. Stand-ins for a GPU add theirs."""
 
 Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 
 
 def runs_on_device(device: torch.device) -> bool:
-    """Return whether optimizers of parameters on `device` take numbers that change as tensors."""
+    """Return whether optimizers of parameters on `device` take changing numbers as tensors."""
     return device.type in DEVICES
 
 
 def lies_on_device(parameters: list[Any]) -> bool:
-    """Tell the same of parameters, or of groups of them in torch's form."""
+    """Return the same for parameters, or for groups of them in torch's form."""
     groups = [entry["params"] if isinstance(entry, dict) else [entry] for entry in parameters]
     return any(runs_on_device(parameter.device) for group in groups for parameter in group)
 
 
 class Rates:
-    """The learning rates of an optimizer's groups, as tensors on the device for the time of a step.
+    """The learning rates of an optimizer's groups, as tensors on the device during a step.
 
-    Between steps ``group["lr"]`` is a Python number, which schedules set and checkpoints hold.
+    Between steps ``group["lr"]`` is a Python number, which schedules set and checkpoints store.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Rates:
         self._written: list[float | None] = [None for _ in groups]
 
     def write(self) -> None:
-        """Bring the tensors up to the numbers; the host does not wait."""
+        """Update the tensors from the numbers; the host does not wait."""
         for number, (group, tensor) in enumerate(zip(self._optimizer.param_groups, self._tensors, strict=True)):
             if self._written[number] != group["lr"]:
                 tensor.fill_(group["lr"])
@@ -56,7 +56,7 @@ class Rates:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Put the tensors in the place of the numbers, as they were last written, and the numbers back at the end."""
+        """Replace the numbers by the tensors, as they were last written, and restore the numbers at the end."""
         groups = self._optimizer.param_groups
         numbers = [group["lr"] for group in groups]
         for group, tensor in zip(groups, self._tensors, strict=True):
@@ -69,12 +69,12 @@ class Rates:
 
 
 def zero_state(optimizer: torch.optim.Optimizer, *moments: str, step: bool) -> None:
-    """Give every parameter its state, zeros, before the first step: a captured step must find it in place.
+    """Create the state of every parameter, zeros, before the first step, because a captured step needs it in place.
 
     Parameters
     ----------
-    moments : names of state of the parameter's shape.
-    step : whether there is a count of steps, under torch's name ``step``.
+    moments : names of the state with the parameter's shape.
+    step : whether there is a step count, under torch's name ``step``.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:

@@ -1,4 +1,4 @@
-"""How the learning rate changes over time; one private file per schedule. Without one it is constant.
+"""Learning-rate schedules; one private file per plugin. Without one the rate is constant.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

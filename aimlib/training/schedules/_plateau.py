@@ -40,7 +40,7 @@ class Plateau(Schedule):
         return self._current
 
     def after_epoch(self, monitored: float) -> None:
-        """Count epochs without a rise; lower the rate when there were `patience` of them."""
+        """Count epochs without a rise; lower the rate after `patience` of them."""
         if monitored > self._best + self.config.min_delta:
             self._best, self._waited = monitored, 0
             return

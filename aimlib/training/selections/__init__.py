@@ -1,4 +1,4 @@
-"""Which epoch of a run is reported; one private file per rule.
+"""Rules for the epoch that is reported; one private file per plugin.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

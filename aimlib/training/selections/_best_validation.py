@@ -1,4 +1,4 @@
-"""The epoch with the highest validation accuracy; the first of several equals."""
+"""The epoch with the highest validation accuracy; the first one if there are ties."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aimlib.training.selections.base import Selection, SelectionConfig, first_be
 
 @selections.register("best_validation")
 class BestValidation(Selection):
-    """The epoch with the highest validation accuracy; the first of several equals."""
+    """The epoch with the highest validation accuracy; the first one if there are ties."""
 
     source = "DomainBed: training-domain validation set"
 

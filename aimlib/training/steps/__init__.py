@@ -1,1 +1,1 @@
-"""Ways to run a training step: as it is written, as a captured graph, or compiled."""
+"""Ways to run a training step: eager, as a captured graph, or compiled."""

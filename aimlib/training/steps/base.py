@@ -1,4 +1,4 @@
-"""What a training step is given, what it computes, and the interface of the ways to run it."""
+"""The input of a training step, its computation, and the interface of the ways to run it."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Inputs:
     draws_PBD: Tensor | None
 
     def tensors(self) -> list[Tensor]:
-        """Return what there is, in a fixed order."""
+        """Return the tensors that exist, in a fixed order."""
         return [tensor for tensor in (self.x_BCHW, self.labels_B, self.draws_PBD) if tensor is not None]
 
 
 class Computation:
-    """What a training step computes: loss and gradients of a batch, and the change of the network by them.
+    """What a training step computes: loss and gradients of a batch, and the resulting update of the network.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Computation:
     def update(
         self, inputs: Inputs, loss_of: Callable[[Inputs], tuple[Tensor, Tensor]] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Train on a batch; return its mean loss and its number of right answers.
+        """Train on a batch; return its mean loss and its number of correct predictions.
 
         Learning rates on the device are those that were last written there.
         """
@@ -88,12 +88,12 @@ class Computation:
         return loss.detach(), (logits.detach().argmax(dim=1) == inputs.labels_B).sum()
 
     def write_rates(self) -> None:
-        """Bring the learning rates on the device up to the optimizer's."""
+        """Update the learning rates on the device to the optimizer's."""
         if self.rates is not None:
             self.rates.write()
 
     def _images(self, inputs: Inputs) -> Tensor:
-        """Return what enters the network."""
+        """Return the input of the network."""
         if inputs.draws_PBD is None or self.options.augmentation is None:
             x_BCHW = self.scaling(inputs.x_BCHW)
         else:
@@ -105,9 +105,9 @@ class Computation:
 
 
 def in_format(x_BCHW: Tensor, memory_format: str) -> Tensor:
-    """Return images as a network of that `training.memory_format` takes them.
+    """Return images in the order for a network with that `training.memory_format`.
 
-    One whose weights lie channels last gives its maps that order, whatever the order of the images.
+    A network with channels-last weights gives its maps that order, whatever the order of the images.
     """
     return x_BCHW.contiguous() if memory_format == "contiguous" else x_BCHW
 
@@ -117,7 +117,7 @@ class Step(ABC):
 
     Attributes
     ----------
-    name : of the way, as ``training.step`` and the column ``step`` of rows have it.
+    name : as in ``training.step`` and the column ``step`` of rows.
     """
 
     name: ClassVar[str]
@@ -127,7 +127,7 @@ class Step(ABC):
 
     @abstractmethod
     def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Train on a batch; return its mean loss and its number of right answers, on the device.
+        """Train on a batch; return its mean loss and its number of correct predictions, on the device.
 
         Both may be overwritten by the next step.
         """

@@ -1,4 +1,4 @@
-"""Which way a run takes its steps."""
+"""How a run takes its steps."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from aimlib.training.steps.eager import EagerStep
 from aimlib.training.steps.graph import GraphStep, is_capture_failure, is_out_of_memory, obstacle
 
 OnNotice = Callable[[str], None]
-"""Called with what a user should know of a run, one sentence."""
+"""Called with a message for the user about a run."""
 
 _STATED: dict[str, type[Step]] = {"eager": EagerStep, "graph": GraphStep, "compiled": CompiledStep}
 
 
 def stated_step(config: RunConfig, computation: Computation) -> Step | None:
-    """Return the step that the configuration states; None if it leaves the choice (``auto``).
+    """Return the step that the configuration requests; None if it leaves the choice (``auto``).
 
     Raises
     ------
-    UsageError: the device or the optimizer cannot take such steps.
+    UsageError: the device or the optimizer does not support such steps.
     """
     stated = config.training.step
     return None if stated == "auto" else _STATED[stated](computation)
@@ -31,12 +31,12 @@ def stated_step(config: RunConfig, computation: Computation) -> Step | None:
 def chosen_step(
     config: RunConfig, computation: Computation, inputs: Inputs, kept: str | None, on_notice: OnNotice
 ) -> Step:
-    """Return the step of a run that leaves the choice: a graph where that gives eager's bits, else eager.
+    """Return the step of a run that leaves the choice: a graph if that gives eager's bits, otherwise eager.
 
     Parameters
     ----------
-    inputs : the first batch of full size.
-    kept : how the run took its steps so far; it goes on in that way.
+    inputs : the first full batch.
+    kept : how the run took its steps so far; it continues in that way.
     """
     if kept == "eager" or obstacle(computation):
         return EagerStep(computation)
@@ -45,12 +45,14 @@ def chosen_step(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        on_notice("training steps run eagerly: the device's memory does not hold a captured CUDA graph beside the run")
+        on_notice(
+            "training steps run eagerly: a captured CUDA graph does not fit into the device's memory beside the run"
+        )
         return EagerStep(computation)
 
 
 def _proven(config: RunConfig, computation: Computation, inputs: Inputs, on_notice: OnNotice) -> GraphStep | None:
-    """Return a captured step that has eager's bits; None, with a notice, where there is none."""
+    """Return a captured step with eager's bits; None, with a notice, if there is none."""
     key = proof.key_of(config, computation, inputs)
     finding, step = proof.known(key), None
     if finding is None:
@@ -63,7 +65,7 @@ def _proven(config: RunConfig, computation: Computation, inputs: Inputs, on_noti
 
 
 def _captured(computation: Computation, inputs: Inputs, on_notice: OnNotice) -> GraphStep | None:
-    """Return a captured step; None, with a notice, where it cannot be captured this time."""
+    """Return a captured step; None, with a notice, if it cannot be captured this time."""
     step = GraphStep(computation)
     try:
         step.capture(inputs)

@@ -12,19 +12,19 @@ from aimlib.training.steps.base import Computation, Inputs, Step
 from aimlib.training.steps.eager import EagerStep
 
 _OPTIONS: dict[str, Any] = {
-    "fallback_random": True,  # draw as eager layers do, from the generators that checkpoints hold
-    "triton.cudagraphs": False,  # they would keep the memory of every shape
+    "fallback_random": True,  # draw as eager layers do, from the generators that checkpoints store
+    "triton.cudagraphs": False,  # they would keep memory for every shape
 }
 
 
 class CompiledStep(Step):
-    """Compiled for batches of full size; others are trained on as they are written.
+    """Compiled for full batches; other batches take eager steps.
 
-    Rounds otherwise than eager steps do, hence the id of its own. The optimizer is not compiled.
+    Its rounding differs from eager steps', hence its own id. The optimizer is not compiled.
 
     Raises
     ------
-    UsageError: by `take`, where torch cannot compile the network.
+    UsageError: by `take`, if torch cannot compile the network.
     """
 
     name = "compiled"
@@ -36,11 +36,11 @@ class CompiledStep(Step):
         self._proven = False
 
     def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Train on a batch; return its mean loss and its number of right answers."""
-        if len(inputs.labels_B) != self.computation.options.batch_size:  # also as the first one after a pause
+        """Train on a batch; return its mean loss and its number of correct predictions."""
+        if len(inputs.labels_B) != self.computation.options.batch_size:  # even as the first one after a pause
             return self._eager.take(inputs)
         if self._loss_of is None:
-            torch.compiler.reset()  # what other runs of this process had compiled
+            torch.compiler.reset()  # discards code compiled for other runs of this process
             self._loss_of = torch.compile(self.computation.loss_of, dynamic=False, options=_OPTIONS)
         self.computation.write_rates()
         if self._proven:
@@ -52,7 +52,7 @@ class CompiledStep(Step):
                 raise
             raise UsageError(
                 f"training.step: compiled: torch.compile refuses this network ({_first_line(error)}); set "
-                f"training.step to auto, or see that this machine has a C++ compiler (CPU) or Triton (GPU)"
+                f"training.step to auto, or install a C++ compiler (CPU) or Triton (GPU) on this machine"
             ) from error
         self._proven = True
         return result

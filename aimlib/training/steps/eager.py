@@ -8,11 +8,11 @@ from aimlib.training.steps.base import Inputs, Step
 
 
 class EagerStep(Step):
-    """The step as it is written."""
+    """The eager step."""
 
     name = "eager"
 
     def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Train on a batch; return its mean loss and its number of right answers."""
+        """Train on a batch; return its mean loss and its number of correct predictions."""
         self.computation.write_rates()
         return self.computation.update(inputs)

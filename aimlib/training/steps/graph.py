@@ -1,10 +1,10 @@
 """A step captured once as a CUDA graph and replayed: one launch in place of a thousand.
 
-A graph repeats the kernels of the step that was captured on the memory that they had then. So a batch is copied into
-fixed tensors before it is replayed; numbers that change from step to step (learning rates, counts of steps) are tensors
-on the device (`aimlib.training.optimizers.on_device`); generators are registered with the graph, which advances them as
-the step itself does; and what the steps before the capture changed is put back. A batch of another size is trained on
-without the graph, on the same state.
+A graph repeats the kernels of the captured step on the memory that they used then. Therefore a batch is copied into
+fixed tensors before the replay; numbers that change from step to step (learning rates, step counts) are tensors on the
+device (`aimlib.training.optimizers.on_device`); generators are registered with the graph, which advances them as the
+step itself does; and changes by the steps before the capture are undone. A batch of another size is trained without the
+graph, on the same state.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ DEVICES: set[str] = {"cuda"}
 """Types of device whose steps can be captured. A stand-in for CUDA graphs adds its own."""
 
 _WARM_UP = 3
-"""Steps before the capture, in which libraries choose their kernels and allocate their workspaces."""
+"""Number of steps before the capture, in which libraries choose their kernels and allocate their workspaces."""
 
 
 class GraphStep(Step):
-    """A captured step for batches of full size.
+    """A captured step for full batches.
 
     Parameters
     ----------
-    computation : its optimizer takes its learning rates from the device.
+    computation : its optimizer reads its learning rates from the device.
 
     Raises
     ------
-    UsageError: the device or the optimizer cannot; see `obstacle`.
+    UsageError: the device or the optimizer does not support it; see `obstacle`.
     """
 
     name = "graph"
@@ -53,7 +53,10 @@ class GraphStep(Step):
         self._outputs: tuple[Tensor, Tensor] | None = None
 
     def take(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Train on a batch; return its mean loss and its number of right answers, which the next step overwrites."""
+        """Train on a batch.
+
+        Return its mean loss and its number of correct predictions, which the next step overwrites.
+        """
         if self._graph is None:
             if len(inputs.labels_B) != self.computation.options.batch_size:  # the first one after a pause
                 return self._eager.take(inputs)
@@ -70,11 +73,11 @@ class GraphStep(Step):
         return self._outputs
 
     def capture(self, inputs: Inputs) -> None:
-        """Capture the step for batches like `inputs`; what the run has computed stays as it is.
+        """Capture the step for batches like `inputs`; the state of the run does not change.
 
         Raises
         ------
-        RuntimeError: something in the step cannot be captured; what the run has computed is as it was.
+        RuntimeError: something in the step cannot be captured; the state of the run has not changed.
         """
         computation = self.computation
         fixed = Inputs(*(None if tensor is None else tensor.clone() for tensor in vars(inputs).values()))  # type: ignore[arg-type]
@@ -98,37 +101,37 @@ class GraphStep(Step):
 def obstacle(computation: Computation) -> str:
     """Return why a step cannot be captured, or an empty string."""
     if computation.device.type not in DEVICES:
-        return f"a {computation.device.type} device captures no CUDA graphs"
+        return f"a {computation.device.type} device cannot capture CUDA graphs"
     if computation.rates is None:
         return (
-            f"optimizer {computation.options.optimizer.name!r} takes its learning rate from Python, so that a graph "
-            f"would keep the first one forever"
+            f"optimizer {computation.options.optimizer.name!r} takes its learning rate from Python, so a graph would "
+            f"always use the first one"
         )
     return ""
 
 
 def is_capture_failure(error: BaseException) -> bool:
-    """Return whether an error says that something in a step cannot be captured.
+    """Return whether an error means that something in a step cannot be captured.
 
-    Other errors would end eager steps, too.
+    Other errors would end eager steps as well.
 
-    Torch's and CUDA's messages of that kind all speak of the capture, and have no type of their own.
+    Torch's and CUDA's messages of that kind all mention the capture, but have no type of their own.
     """
     return not is_out_of_memory(error) and "captur" in str(error).lower()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory was lacking: torch's allocator says so, or CUDA where it makes a graph of the capture."""
+    """Return whether memory was insufficient, as torch's allocator or CUDA's instantiation of the graph reports."""
     return isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in str(error)
 
 
 def _made_current(device: torch.device) -> AbstractContextManager[None]:
-    """Let torch capture on this device, whichever is current."""
+    """Let torch capture on this device, whichever device is current."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _warm_up(computation: Computation, inputs: Inputs, stream: torch.cuda.Stream) -> None:
-    """Take steps on the stream of the capture."""
+    """Take steps on the capture's stream."""
     stream.wait_stream(torch.cuda.current_stream(computation.device))
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UP):
@@ -138,13 +141,13 @@ def _warm_up(computation: Computation, inputs: Inputs, stream: torch.cuda.Stream
 
 @contextmanager
 def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, device: torch.device) -> Iterator[None]:
-    """Capture what is launched meanwhile; where that fails, leave torch as it was and raise what went wrong first.
+    """Capture what is launched within the block; if that fails, leave torch as it was and raise the first error.
 
-    What other threads do is no part of the capture: one may be copying the next batch to the device.
+    Other threads are not part of the capture: one may be copying the next batch to the device.
     """
     pool, first = torch.cuda.graph_pool_handle(), None
     try:
-        # Where a capture fails, torch stays on its stream: hence that context around it.
+        # If a capture fails, torch stays on its stream; hence the context around it.
         with torch.cuda.stream(stream), torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
             try:
                 yield
@@ -159,14 +162,14 @@ def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, device: t
 
 
 def _forget(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], stream: torch.cuda.Stream, device: int) -> None:
-    """Let torch forget a capture that failed, as 2.14 does by itself.
+    """Let torch forget a failed capture, as 2.14 does by itself.
 
-    To earlier versions it stays under way: their allocator gives no memory back in this process any more, and the
-    generator of 2.11 refuses to draw until the end of another capture, here of nothing.
+    In earlier versions it stays active: their allocator releases no more memory in this process, and the generator of
+    2.11 refuses to draw until another capture ends, here an empty one.
     """
     graph.reset()
     with suppress(RuntimeError):
-        torch._C._cuda_endAllocateToPool(device, pool)  # raises where it is forgotten already
+        torch._C._cuda_endAllocateToPool(device, pool)  # raises if it is already forgotten
         torch._C._cuda_releasePool(device, pool)
         with warnings.catch_warnings(), torch.cuda.stream(stream):
             warnings.simplefilter("ignore")  # the graph is empty
@@ -176,7 +179,7 @@ def _forget(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], stream: torch.cu
 
 
 def _register_generators(graph: torch.cuda.CUDAGraph, device: torch.device) -> None:
-    """Register the generator that layers draw from: every replay then continues from where it stands."""
+    """Register the generator that layers draw from: every replay then continues from its present state."""
     index: int | None = device.index
     number = torch.cuda.current_device() if index is None else index
     graph.register_generator_state(torch.cuda.default_generators[number])
@@ -184,7 +187,7 @@ def _register_generators(graph: torch.cuda.CUDAGraph, device: torch.device) -> N
 
 @contextmanager
 def _without_autocast_cache() -> Iterator[None]:
-    """Let autocast cast weights anew in every step: a cast kept from before would be captured as it was then."""
+    """Make autocast cast weights in every step: a cached cast would be captured with its old values."""
     before = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:

@@ -1,9 +1,9 @@
-"""Does a captured graph give the bits of eager steps? Shown once per arm, kind of device and versions, and kept.
+"""Verify that a captured graph gives the bits of eager steps, once per arm, kind of device and versions.
 
-The proof takes three steps both ways from one state, each with another batch and another learning rate, and compares
-every bit of parameters, buffers, optimizer, losses, right answers and generators. The finding is kept in the process
-and in the cache folder (`aimlib.datasets.locations.cache_of`, ``steps``): a run of the same arm on the same kind of
-device need not show it again. Deleting the folder costs a proof per arm.
+The proof takes three steps both ways from one state, each with a different batch and learning rate, and compares every
+bit of parameters, buffers, optimizer, losses, correct predictions and generators. The finding is stored in the process
+and in the cache folder (`aimlib.datasets.locations.cache_of`, ``steps``), so a run of the same arm on the same kind of
+device need not repeat it. Deleting the folder costs one proof per arm.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from aimlib.training.steps.snapshot import Snapshot, same_bits
 
 _FORMAT = 1
 _RATES = (1.0, 0.5, 0.25)
-"""Factors on the learning rates of the steps of a proof: a graph that keeps the first rate is found out."""
+"""Factors on the learning rates of the steps of a proof: they reveal a graph that keeps the first rate."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a proof found.
+    """The result of a proof.
 
     Attributes
     ----------
-    equal : the graph gives eager's bits.
+    equal : whether the graph gives eager's bits.
     reason : why not, or an empty string.
     """
 
@@ -55,7 +55,10 @@ _known: dict[str, Finding] = {}
 
 
 def key_of(config: RunConfig, computation: Computation, inputs: Inputs) -> str:
-    """Return what a finding holds for, as a hash: the arm without its seed, the batch, the device and the versions."""
+    """Return a hash of what a finding is valid for.
+
+    The arm without its seed, the batch, the device and the versions.
+    """
     device = computation.device
     content = {
         "format": _FORMAT,
@@ -84,13 +87,13 @@ def _package_version() -> str:
 
 
 def _driver(device: torch.device) -> str | None:
-    """Return the version of the driver; None if it is not known."""
+    """Return the version of the driver; None if unknown."""
     found = nvml.driver() if device.type == "cuda" else None
     return found.version if found is not None else None
 
 
 def known(key: str) -> Finding | None:
-    """Return what was found before, in this process or in another; None if nothing is known."""
+    """Return an earlier finding, of this process or another; None if there is none."""
     if key not in _known:
         found = _read(_file(key), key)
         if found is None:
@@ -100,7 +103,7 @@ def known(key: str) -> Finding | None:
 
 
 def keep(key: str, finding: Finding) -> None:
-    """Keep a finding; where the cache folder cannot be written, in this process alone."""
+    """Store a finding; only in this process if the cache folder cannot be written."""
     _known[key] = finding
     file = _file(key)
     content = {"format": _FORMAT, "key": key, "equal": finding.equal, "reason": finding.reason}
@@ -116,7 +119,7 @@ def _file(key: str) -> Path:
 
 
 def _read(file: Path, key: str) -> Finding | None:
-    """Return the finding in a file; None if there is none, or it is damaged or another's."""
+    """Return the finding in a file; None if there is none, or the file is damaged or belongs to another arm."""
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError):
@@ -128,15 +131,15 @@ def _read(file: Path, key: str) -> Finding | None:
 
 
 def compare(computation: Computation, inputs: Inputs) -> tuple[Finding, GraphStep | None]:
-    """Compare graph and eager steps; return the finding and the captured step. The run's state is as it was.
+    """Compare graph and eager steps; return the finding and the captured step. The run's state does not change.
 
     Parameters
     ----------
-    inputs : a batch of full size.
+    inputs : a full batch.
 
     Raises
     ------
-    RuntimeError: something else than the capture failed, memory that is lacking (`torch.OutOfMemoryError`) included.
+    RuntimeError: something other than the capture failed, including insufficient memory (`torch.OutOfMemoryError`).
     """
     before = Snapshot(computation)
     try:
@@ -154,17 +157,17 @@ def compare(computation: Computation, inputs: Inputs) -> tuple[Finding, GraphSte
         before.put_back()
     if differing:
         listed = ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
-        return Finding(False, f"it gives other bits than eager steps in {listed}"), None
+        return Finding(False, f"it gives different bits than eager steps in {listed}"), None
     return Finding(True), graph_step
 
 
 def _differing(one: list[Tensor], other: list[Tensor]) -> list[str]:
-    """Return the name of what steps returned where it differs."""
+    """Return the names of the return values that differ."""
     return [] if all(same_bits(a, b) for a, b in zip(one, other, strict=True)) else ["losses"]
 
 
 def _taken(step: Step, inputs: Inputs) -> list[Tensor]:
-    """Take the steps of a proof; return what they returned."""
+    """Take the steps of a proof; return their results."""
     returned: list[Tensor] = []
     with _learning_rates(step.computation) as rates:
         for number, factor in enumerate(_RATES):
@@ -176,7 +179,7 @@ def _taken(step: Step, inputs: Inputs) -> list[Tensor]:
 
 @contextlib.contextmanager
 def _learning_rates(computation: Computation) -> Iterator[list[Any]]:
-    """Give the learning rates of the groups, and put them back at the end."""
+    """Set the learning rates of the groups, and restore them at the end."""
     groups = computation.optimizer.param_groups
     rates = [group["lr"] for group in groups]
     try:
@@ -187,7 +190,7 @@ def _learning_rates(computation: Computation) -> Iterator[list[Any]]:
 
 
 def _turned(inputs: Inputs, by: int) -> Inputs:
-    """Return the batch with its draws handed on to the next images: other inputs of the same sizes."""
+    """Return the batch with its draws shifted to the next images: different inputs of the same sizes."""
     draws_PBD = inputs.draws_PBD
     return Inputs(
         inputs.x_BCHW.flip(3) if by % 2 else inputs.x_BCHW,

@@ -1,4 +1,4 @@
-"""All that a training step changes, kept on the host: to put it back, and to compare two ways bit for bit."""
+"""Everything that a training step changes, stored on the host, to restore it and to compare two ways bit for bit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Snapshot:
 
     @torch.no_grad()
     def put_back(self) -> None:
-        """Give everything its old value, each tensor where it lies; what came since is removed. Drops gradients."""
+        """Restore everything in place; later additions are removed. Drops gradients."""
         optimizer = self._of.optimizer
         for name, tensor in list(_tensors(self._of)):
             if name in self._tensors:
@@ -51,9 +51,9 @@ class Snapshot:
         return isinstance(value, Tensor) and f"optimizer.{number}.{name}" not in self._tensors
 
     def differences(self) -> list[str]:
-        """Return the names of what is no longer as it was, to a bit; ``generators`` for these together.
+        """Return the names of what has changed in any bit; ``generators`` for all generators together.
 
-        Tensors are fetched from the device one at a time: no second snapshot is held.
+        Tensors are fetched from the device one at a time, so there is no second snapshot.
         """
         names, found = set(self._tensors), []
         for name, tensor in _tensors(self._of):
@@ -68,7 +68,7 @@ class Snapshot:
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Return whether two tensors hold the same bits; NaN may equal itself, 0 does not equal -0."""
+    """Return whether two tensors have the same bits; NaN may equal itself, 0 does not equal -0."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.dtype.is_floating_point:
@@ -92,7 +92,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _tensors(computation: Computation) -> Iterator[tuple[str, Tensor]]:
-    """Yield all tensors that a step changes, each under a name of its own."""
+    """Yield all tensors that a step changes, each with a unique name."""
     network, optimizer = computation.network, computation.optimizer
     yield from ((f"parameter.{name}", tensor) for name, tensor in network.named_parameters())
     yield from ((f"buffer.{name}", tensor) for name, tensor in network.named_buffers())

@@ -1,4 +1,4 @@
-"""Tables on the argument: what each switch earns, what the claim says, what a search's winners kept."""
+"""Tables on the argument: the contribution of each switch, the statements of the claim, and the winners of a search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from analysis.statistics.searches import winners
 
 
 def attribution(findings: Findings) -> Table | None:
-    """Return what each switch earns, by every ladder and by Shapley values."""
+    """Return the contribution of each switch, by every ladder and by Shapley values."""
     if not findings.attributions:
         return None
     rows = tuple(
@@ -26,12 +26,12 @@ def attribution(findings: Findings) -> Table | None:
     note = (
         "Parts of the difference between all switches off and on, in percentage points, each a contrast of arms "
         "within a seed; the parts of a method add up to its gap. From the seeds that have all arms of a method, at "
-        f"the {number_format.level(findings.alpha)} level, unadjusted. On a ladder a switch earns what its step "
-        "adds, which depends on the order; a Shapley value is the mean over all orders. One at a time: each switch "
-        "alone; the remainder is what the switches earn only together."
+        f"the {number_format.level(findings.alpha)} level, unadjusted. On a ladder the contribution of a switch is "
+        "that of its step, which depends on the order; a Shapley value is the mean over all orders. One at a time: "
+        "each switch alone; the remainder is what the switches contribute only together."
     )
     columns = ("Method", "Switch", "n", "Δ, pp", "Interval")
-    return Table("What each switch earns", columns, rows, frozenset(columns[2:]), note=note)
+    return Table("Contribution of each switch", columns, rows, frozenset(columns[2:]), note=note)
 
 
 def interacting(findings: Findings) -> Table | None:
@@ -46,7 +46,8 @@ def interacting(findings: Findings) -> Table | None:
         )
         for row in found.to_dict("records")
     )
-    note = "What a switch earns with the other on, less what it earns with it off; all further switches off."
+    note = "The contribution of a switch with the other on, minus its contribution with the other off; all further "
+    "switches off."
     columns = ("Switches", "n", "Interaction, pp", "Interval")
     return Table("Interactions", columns, rows, frozenset(columns[1:]), note=note)
 
@@ -64,7 +65,7 @@ def audited(findings: Findings) -> Table | None:
 
 
 def won(findings: Findings) -> Table | None:
-    """Return what the winners of the screening kept on fresh seeds."""
+    """Return the accuracy of the screening's winners on fresh seeds."""
     if findings.screening is None:
         return None
     rows = tuple(
@@ -78,6 +79,7 @@ def won(findings: Findings) -> Table | None:
     )
     columns = ("Arm", "Screening, %", "Fresh seeds, %", "Change, pp")
     note = (
-        "Validation accuracy, mean over seeds: on those of the search, which chose the arm, and on those of this study."
+        "Validation accuracy, mean over seeds: on the seeds of the search, which chose the arm, and on those of this "
+        "study."
     )
     return Table("Winners of the search", columns, rows, frozenset(columns[1:]), note=note)

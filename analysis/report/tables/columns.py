@@ -1,4 +1,4 @@
-"""What the columns of a report's tables mean, by name: the same name means the same everywhere."""
+"""The meaning of the columns of a report's tables, by name; a name has the same meaning everywhere."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ _MEANINGS: dict[str, tuple[str, str]] = {
 def explained(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return table, column, unit, meaning of every column of the tables of a report.
 
-    KeyError where a column has no meaning: whoever adds one says what it is.
+    KeyError if a column has no description, which every new column needs.
     """
     stored = {column.name: (column.unit, column.meaning) for listed in frames.TABLES.values() for column in listed}
     rows = [

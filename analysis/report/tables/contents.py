@@ -61,8 +61,8 @@ def _comparisons(findings: Findings) -> Table:
         "prediction interval of one further pair at its level. p: of that look alone; of all looks together; and "
         "that adjusted among the further arms by Holm’s procedure, whose step sets the level of their intervals. "
         "P(Δ > 0), P(|Δ| < δ): under a flat prior. Pairs to add: how many should settle an open verdict if the mean "
-        "stays; “no number” where a gain above δ cannot stop the study, as no reported gain applies. A "
-        "verdict is called exploratory where the study departs from the frozen analysis plan."
+        "stays; “no number” if a gain above δ cannot stop the study, because no reported gain applies. A verdict is "
+        "called exploratory if the study departs from the frozen analysis plan."
     )
     return Table("All differences", columns, rows, frozenset(numbers), note=note)
 
@@ -90,13 +90,13 @@ def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
 def _gates(findings: Findings) -> Table:
     rows = tuple((g.question, g.comparison or f"no {g.role} arm", g.state) for g in findings.family.gates)
     note = (
-        "A gate is passed where the interval lies above 0; the next gate counts only then. The claim needs all gates."
+        "A gate is passed if the interval lies above 0; only then does the next gate count. The claim needs all gates."
     )
     return Table("Gates", ("Question", "Comparison", "State"), rows, note=note)
 
 
 def _seeds(findings: Findings) -> Table:
-    """Accuracy of every arm by seed, with the primary difference; seeds run across unless they are many."""
+    """Accuracy of every arm by seed, with the primary difference; seeds are columns unless there are many."""
     primary, table = findings.primary, arm_table(findings)
     cells = {(row["arm"], row["seed"]): _cell(row) for row in findings.judged.to_dict("records")}
     seeds = sorted(set(findings.results.plan.runs["seed"]))
@@ -145,7 +145,7 @@ def _checks(findings: Findings) -> Table | None:
         for row in findings.checks.to_dict("records")
     )
     columns = ("Check", "n", "Δ, pp", "Interval", "p", "Would read")
-    note = "Checks beside the paired t interval; none of them decides."
+    note = "Checks besides the paired t interval; none of them decides."
     return Table(f"Sensitivity of {primary.name}", columns, rows, frozenset(columns[1:5]), note=note)
 
 

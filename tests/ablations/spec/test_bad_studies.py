@@ -144,7 +144,7 @@ COMPONENTS = [
         "unknown selection rule",
         "'best_validation'?",
     ),
-    bad("base.data", REMOVED, "base.data", "missing: this key has no default"),
+    bad("base.data", REMOVED, "base.data", "missing; this key has no default"),
     bad("base.training", REMOVED, "base.training", "missing"),
     bad("base.training.epochs", REMOVED, "base.training.epochs", "missing"),
     bad("base.model.backbone", REMOVED, "base.model.backbone", "missing"),

@@ -1,4 +1,4 @@
-"""A run that was paused, however often and wherever, has the bits of one that was not."""
+"""A run that was paused, however often and wherever, has the same bits as one that was not."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def test_a_gpu_without_kernels(cuda: PretendedCuda, driver: PretendedNvml) -> No
         2,
         1,
         "this torch has kernels for sm_80 sm_90, and none for Tesla V100 (compute capability 7.0)",
-        "install a torch that has, or leave these GPUs out with CUDA_VISIBLE_DEVICES",
+        "install a torch that has, or exclude these GPUs with CUDA_VISIBLE_DEVICES",
     )
     assert shortfall() == found
     assert why_unusable() == found.reason
@@ -233,7 +233,7 @@ def test_cuda_that_cannot_start(driver: PretendedNvml, monkeypatch: pytest.Monke
 
 
 def test_a_gpu_that_cuda_does_not_show(cuda: PretendedCuda) -> None:
-    assert shortfall() == Shortfall(3, 2, "CUDA shows 2 of them", "see what nvidia-smi and dmesg say of the others")
+    assert shortfall() == Shortfall(3, 2, "CUDA shows 2 of them", "check the others with nvidia-smi and dmesg")
 
 
 def test_gpus_that_are_hidden_from_a_process_are_not_missed(

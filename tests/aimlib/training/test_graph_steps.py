@@ -215,7 +215,7 @@ def test_a_number_of_python_in_a_network_is_found_out(network_with: Callable[[nn
     config, data = kind("fused adam as run, plateau")
     outcome = train(config, data, on_notice=notices.append)
     assert outcome.step == "eager"
-    assert "it gives other bits than eager steps in losses" in notices[0]
+    assert "it gives different bits than eager steps in losses" in notices[0]
     again: list[str] = []
     assert train(config, data, on_notice=again.append).step == "eager"
     assert again == notices, "said again, from the record"

@@ -47,7 +47,7 @@ def test_numerics_of_a_run() -> None:
 def test_a_graph_is_refused_on_a_cpu_when_the_run_begins() -> None:
     config = run_config(training__step="graph")  # valid: a head node without a GPU reads it, too
     with pytest.raises(
-        UsageError, match=r"training.step: graph: a cpu device captures no CUDA graphs; set training.st"
+        UsageError, match=r"training.step: graph: a cpu device cannot capture CUDA graphs; set training.st"
     ):
         train(config, data_set())
 

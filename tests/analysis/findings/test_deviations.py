@@ -138,7 +138,7 @@ def test_a_changed_number_is_a_deviation(complete: Path, changes: dict[str, Any]
 def test_an_arm_with_another_role_is_a_deviation(complete: Path, role: str) -> None:
     arms = json.loads((complete / "study.json").read_text(encoding="utf-8"))["arms"]
     rewrite(complete / "study.json", arms=[*arms[:2], {**arms[2], "role": role}])
-    assert "arm aim_0004 has another role in the argument than the frozen one" in departed(complete)
+    assert "arm aim_0004 has a different role in the argument than the frozen one" in departed(complete)
 
 
 def test_another_primary_comparison_is_a_deviation(complete: Path) -> None:
