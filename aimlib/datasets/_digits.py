@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that scikit-learn brings: real images that need no download.
+"""The 1,797 handwritten digits of scikit-learn: real images that need no download.
 
 Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
 1998 (the test part), 8 × 8 pixels with values 0 to 16.

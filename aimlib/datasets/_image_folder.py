@@ -1,4 +1,4 @@
-"""Photos of one's own: a folder per split and in it a folder per class."""
+"""The user's own photos: a folder per split, with a folder per class."""
 
 from __future__ import annotations
 

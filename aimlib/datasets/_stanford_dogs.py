@@ -53,7 +53,7 @@ class StanfordDogs(PhotoPlugin):
         return self.root() / "Images", self.config.lists
 
     def listing(self) -> PhotoListing:
-        """Return what the list files name."""
+        """Return the photos in the list files."""
         root = self.root()
         (images, variant), lists = self.whereabouts(), root / self.config.lists
         if not lists.is_dir() and self.config.lists == "lists" and (root / LISTS["train"]).is_file():
@@ -70,7 +70,7 @@ class StanfordDogs(PhotoPlugin):
         return download_stanford_dogs(self.root(), base_url or BASE_URL, progress)
 
     def count_problems(self, listing: PhotoListing) -> list[str]:
-        """Compare a tree of all 120 breeds with the published numbers; a subset has none to compare with."""
+        """Compare a tree of all 120 breeds with the published numbers; for a subset there are no such numbers."""
         if len(listing.classes) != BREEDS:
             return []
         problems = []

@@ -1,4 +1,4 @@
-"""What every data set plugin gives: images as they are trained on, decoded once, as uint8.
+"""The interface of every data set plugin: images as they are trained on, decoded once, as uint8.
 
 >>> from aimlib.registry import datasets
 >>> digits = datasets.create(datasets.parse("digits")).load()
@@ -19,7 +19,7 @@ from aimlib.component import ComponentConfig
 
 @dataclass(frozen=True)
 class ImageShape:
-    """What a network must know of a data set; known without any file.
+    """What a network must know about a data set; known without reading any file.
 
     Attributes
     ----------
@@ -85,13 +85,13 @@ class DatasetPlugin(ABC):
 
         Raises
         ------
-        DataError: the data is missing or not what the configuration says; the message says what to do.
+        DataError: the data is missing or does not match the configuration; the message says what to do.
         """
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the data, which was loaded before under this fingerprint: it need not be checked again.
+        """Return data that was loaded before with this fingerprint and need not be checked again.
 
-        Where it has another fingerprint by now it is returned all the same; the caller compares.
+        If the fingerprint has changed, the data is returned nevertheless; the caller compares.
 
         Raises
         ------

@@ -5,7 +5,7 @@
 * Grey is repeated, palettes are looked up, CMYK is converted; of 16-bit values the high byte counts.
 * Of an animation, the first frame counts.
 
-The kind of file is told by its content, not by its name: some photos of Stanford Dogs are PNG named .jpg.
+The file type is determined by its content, not by its name: some photos of Stanford Dogs are PNG named .jpg.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DECODE_VERSION = 1
-"""Part of every pack's key: raised when the same file decodes to other pixels than before."""
+"""Part of every pack's key; raised when the same file decodes to different pixels than before."""
 
 
 class DecodeError(ValueError):
-    """Bytes that are no complete image; the message says why."""
+    """Bytes that are not a complete image; the message says why."""
 
 
 def decode(content: bytes) -> Image.Image:
-    """Return the image in `content`, wholly decoded, in mode RGB.
+    """Return the image in `content`, completely decoded, in mode RGB.
 
     Raises
     ------

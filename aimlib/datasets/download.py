@@ -24,10 +24,9 @@ class Archive:
 
     Attributes
     ----------
-    file : what it must be and where it is.
-    folder : what it becomes, below the data's root.
+    file : its expected content and its address. folder : its folder after unpacking, below the data's root.
     inside : the folder in the archive that becomes `folder`; empty if that is the archive as a whole.
-    extra : nothing here needs it: it is fetched along with the others, never for its own sake.
+    extra : not needed here: it is fetched only along with the others.
     """
 
     file: RemoteFile
@@ -75,14 +74,14 @@ def download_stanford_dogs(
     retry_policy: RetryPolicy | None = None,
     limits: Limits | None = None,
 ) -> Path:
-    """Bring Stanford Dogs into `root` and return that folder; what is there already is not fetched again.
+    """Download Stanford Dogs into `root` and return that folder; existing parts are not fetched again.
 
     Archives found in `root` are checked and used, and left there; fetched ones are removed when unpacked. A
     folder appears under its final name only when it is complete. The next call continues an interrupted one.
 
     Parameters
     ----------
-    root : folder of the data; made if it is not there.
+    root : folder of the data; created if it is missing.
     base_url : where the archives are, http or https.
     progress : called as progress("downloading images.tar", bytes done, bytes in all), likewise for unpacking.
     archives : other archives than the official ones; `base_url` is without effect then.
@@ -114,7 +113,7 @@ def download_stanford_dogs(
 
 
 def _absent(folder: Path, archives: Sequence[Archive]) -> list[Archive]:
-    """Return the archives whose folder is not there; none if only extras are missing."""
+    """Return the archives whose folder is missing; none if only extras are missing."""
     flat = all((folder / name).is_file() for name in LISTS.values())
     absent = [
         archive
@@ -134,15 +133,15 @@ def _check_space(folder: Path, absent: Sequence[Archive]) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(
-            f"{folder}: {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed to download and unpack; make "
-            f"room or give another folder as --root"
+            f"{folder}: {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed to download and unpack; free some "
+            f"space or give another folder as --root"
         )
 
 
 def _bring(
     archive: Archive, folder: Path, progress: Progress | None, retry_policy: RetryPolicy, limits: Limits
 ) -> None:
-    """Fetch one archive, unpack it beside its place, then rename the result into place."""
+    """Fetch one archive, unpack it beside its destination, then rename the result."""
     path = folder / archive.file.name
     found = path.exists()
     if found:

@@ -1,4 +1,4 @@
-"""Unpacking a tar archive that nobody has to trust: plain files and folders, below one folder, once each."""
+"""Unpacking an untrusted tar archive: only plain files and folders, below one folder, each once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ END = bytes(1024)
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that an archive may hold: members, and bytes of content."""
+    """Limits of an archive: number of members, and bytes of content."""
 
     members: int = 200_000
     bytes: int = 8_000_000_000
@@ -30,7 +30,7 @@ def unpack(
     limits: Limits,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> None:
-    """Unpack `archive` into the new, empty `folder`; on any mistake nothing of it is left.
+    """Unpack `archive` into the new folder `folder`; after an error nothing of it is left.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits, progress: Callable[[str
 
 
 def _check_end(archive: Path, offset: int) -> None:
-    """Refuse an archive without its end mark at `offset`, where tarfile stopped reading without a word."""
+    """Refuse an archive without its end mark at `offset`, where tarfile stopped reading without an error."""
     with archive.open("rb") as file:
         file.seek(offset)
         if file.read(len(END)) != END:
@@ -89,17 +89,17 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
     """Return the member's path below the folder, or refuse it."""
     path = PurePosixPath(member.name)
     if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
-        raise DataError(f"{archive}: {member.name!r} is no plain file or folder (type {member.type!r}); refused")
+        raise DataError(f"{archive}: {member.name!r} is not a plain file or folder (type {member.type!r}); refused")
     if path.is_absolute() or ".." in path.parts or "\\" in member.name:
         raise DataError(f"{archive}: {member.name!r} leads out of the folder; refused")
-    data_filter = getattr(tarfile, "data_filter", None)  # a second opinion where this Python has one
+    data_filter = getattr(tarfile, "data_filter", None)  # a second check if this version of Python has one
     if data_filter is not None:
         data_filter(member, str(folder))
     return path
 
 
 def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, seen: set[str]) -> None:
-    """Write one member; files are created, never opened, so that nothing can be written over."""
+    """Write one member; files are created, never opened, so nothing can be overwritten."""
     key = unicodedata.normalize("NFC", str(target)).casefold()
     if key in seen:
         raise tarfile.ReadError(f"{member.name!r} is in it twice")

@@ -28,7 +28,7 @@ def split_digest(pixels: str, shape: object, labels: npt.NDArray[np.int64], name
     Parameters
     ----------
     pixels : SHA-256 of the pixels' bytes in the order of the images, in hexadecimal digits.
-    shape : what is needed to read images from those bytes, as plain JSON values.
+    shape : the information needed to read images from those bytes, as plain JSON values.
     labels : [images], class numbers.
     names : one per image.
     """

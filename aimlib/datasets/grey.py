@@ -1,4 +1,4 @@
-"""Small grey images as a split: enlarged, with one channel or three equal ones."""
+"""Small grey images as a split: enlarged, with one channel or three equal channels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def grey_images(
     ----------
     values : [all images, rows, columns], 0 to 255.
     labels : [all images], class numbers.
-    numbers : [images], which ones, in the order wanted; their names are these numbers as text.
+    numbers : [images], the chosen images, in order; their names are these numbers as text.
     size : height and width of the result, in pixels; enlarged bilinearly.
     channels : how often the grey channel is repeated.
     """

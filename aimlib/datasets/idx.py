@@ -20,8 +20,8 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
 
     Parameters
     ----------
-    path : the file; unpacked with gzip where its name ends in .gz.
-    dimensions : how many it must have: 3 for images [images, rows, columns], 1 for labels.
+    path : the file; unpacked with gzip if its name ends in .gz. dimensions : their required number: 3 for images
+    [images, rows, columns], 1 for labels.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     """
     data = _content(path)
     if len(data) < 4 or data[:2] != b"\0\0":
-        raise DataError(f"{path}: no IDX file: it starts with {data[:4].hex()}; fetch it again")
+        raise DataError(f"{path}: not an IDX file: it starts with {data[:4].hex()}; fetch it again")
     if data[2] != UNSIGNED_BYTES or data[3] != dimensions:
         raise DataError(
             f"{path}: IDX type 0x{data[2]:02x} with {data[3]} dimensions instead of 0x08 with {dimensions}; "

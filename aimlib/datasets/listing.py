@@ -1,4 +1,4 @@
-"""Which photos a data set consists of, before any of them is opened."""
+"""The photos of a data set, before any of them is opened."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from aimlib.errors import DataError
 
 SHOWN = 5
-"""File names shown in a message before it goes on with a number."""
+"""Maximum number of file names in a message; the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PhotoListing:
     ----------
     name : of the data set.
     variant : which of several listings below one root, e.g. the folder of the lists.
-    root : the folder that all paths are below.
+    root : the common root of all paths.
     folders : folders below `root` in which every file should be listed; ``"."`` is `root` itself.
     classes : names in the order of the class numbers.
     splits : ``train`` and ``test``.
@@ -59,7 +59,7 @@ class PhotoListing:
         return tuple(path for split in self.splits.values() for path in split.paths)
 
     def content(self) -> str:
-        """Return a hash of what is listed: classes, splits, paths and labels; of no file's content."""
+        """Return a hash of the listing: classes, splits, paths and labels, but not the content of files."""
         splits = {name: [list(split.paths), split.labels.tolist()] for name, split in self.splits.items()}
         text = json.dumps({"classes": list(self.classes), "splits": splits}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -88,7 +88,7 @@ class PhotoListing:
 
 
 def check_listing(listing: PhotoListing, classes: int) -> None:
-    """Refuse a listing that is not fit for training.
+    """Refuse a listing that is unsuitable for training.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def check_listing(listing: PhotoListing, classes: int) -> None:
     if twice:
         raise DataError(
             f"{listing.name}: {len(twice)} photos are listed more than once, in one list or in both: "
-            f"{named(twice)}; mend the lists"
+            f"{named(twice)}; correct the lists"
         )
 
 

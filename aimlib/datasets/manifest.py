@@ -1,4 +1,4 @@
-"""What a packed store says about itself: written last, so that a store without it is unfinished."""
+"""The description of a packed store, written last, so that a store without it is unfinished."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class PackedFile(Frozen):
 
 
 class PackedSplit(Frozen):
-    """One split: how many photos, and the digest that the data's fingerprint is made of."""
+    """One split: its number of photos, and the digest that enters the data's fingerprint."""
 
     photos: int
     digest: str
 
 
 class Manifest(Frozen):
-    """Everything that decides whether a store is what is wanted, and whole."""
+    """Everything that decides whether a store is the right one, and complete."""
 
     format: int
     build: str
-    """Random; tells two builds in the same place apart."""
+    """Random; distinguishes two builds in the same place."""
     data: str
     recipe: dict[str, Any]
     root: str
-    """Where the photos were; for people."""
+    """Where the photos were; informative."""
     listing: str
     stamp: str
     """Hash of the photos' sizes and times of change when they were packed."""
@@ -52,10 +52,10 @@ class Manifest(Frozen):
     files: dict[str, PackedFile]
     fingerprint: str
     decoder: str
-    """Versions of what decoded the photos; for people."""
+    """Versions of the libraries that decoded the photos; informative."""
 
     def whole(self, folder: Path) -> bool:
-        """Return whether every file in `folder` has the length it was written with."""
+        """Return whether every file in `folder` still has its original length."""
         try:
             return all((folder / name).stat().st_size == file.bytes for name, file in self.files.items())
         except OSError:
@@ -89,7 +89,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest into `folder`, whole or not at all."""
+    """Write the manifest into `folder` atomically."""
     temporary = folder / f".{MANIFEST}.{os.getpid()}"
     with temporary.open("w", encoding="utf-8") as file:
         file.write(manifest.model_dump_json(indent=1))

@@ -2,7 +2,7 @@
 
 A store is made from a listing of photos by a recipe, in a cache folder, by the first process that needs it;
 others wait at its lock and then map it. It is found again by a key of data set, place and recipe, and used
-only if its lists and photos are unchanged and its files have their full length; otherwise it is built anew.
+only if its lists and photos are unchanged and its files have their full length; otherwise it is rebuilt.
 """
 
 from __future__ import annotations
@@ -49,8 +49,7 @@ class Pack:
 
     Attributes
     ----------
-    folder : where it is.
-    manifest : what it says about itself.
+    folder : its location. manifest : its description.
     index : per split, the names, labels and shapes ([height, width]) of its photos.
     pixels : per split, the mapped bytes, read-only.
     """
@@ -78,7 +77,7 @@ class Pack:
         return RaggedDataSet(train, test, self.manifest.classes, self.manifest.fingerprint)
 
     def damages(self) -> list[str]:
-        """Return what has happened to the files since they were packed, reading all of them."""
+        """Return the changes of the files since they were packed, reading all of them."""
         return self.manifest.damages(self.folder)
 
     def _images(self, split: str) -> Images:
@@ -98,8 +97,7 @@ def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progre
 
     Parameters
     ----------
-    listing : the photos; all must be there.
-    recipe : what becomes of them.
+    listing : the photos; all must exist. recipe : how they become arrays.
     cache : folder of stores; None is ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
     progress : called as progress("packing", photos done, photos in all), only by the process that builds.
 
@@ -115,13 +113,13 @@ def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progre
         return _pack_locked(folder, listing, recipe, progress)
     except OSError as error:
         raise DataError(
-            f"{folder.parent}: cannot pack {listing.name} there: {error}; make room or make it writable, or "
+            f"{folder.parent}: cannot pack {listing.name} there: {error}; free some space or make it writable, or "
             f"set data.cache or AIM_CACHE_DIR to another folder"
         ) from error
 
 
 def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -> Pack | None:
-    """Return the store of `listing` made by `recipe` if it is there, whole and up to date; build nothing.
+    """Return the store of `listing` made by `recipe` if it exists, complete and up to date; build nothing.
 
     Raises
     ------
@@ -151,12 +149,12 @@ def _pack_locked(folder: Path, listing: PhotoListing, recipe: Recipe, progress: 
 
 
 def pack_folder(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -> Path:
-    """Return where the store of `listing` made by `recipe` is kept, whether or not it is there."""
+    """Return the location of the store of `listing` made by `recipe`, whether or not it exists."""
     return folder_of(listing.name, listing.root, listing.variant, recipe, cache)
 
 
 def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | None = None) -> Path:
-    """Return the same for a listing of which no more is known than these; see `PhotoListing`."""
+    """Return the same for a listing of which only these are known; see `PhotoListing`."""
     key = {"data": data, "root": str(root.resolve()), **recipe.key(), "variant": variant}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
     sampling = "" if recipe.antialias else "-sampled"
@@ -165,18 +163,18 @@ def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | 
 
 
 def open_known(folder: Path, fingerprint: str) -> Pack | None:
-    """Return the store in `folder` if it is whole and has this fingerprint; opens no photo.
+    """Return the store in `folder` if it is complete and has this fingerprint; opens no photo.
 
-    Whoever planned a study has compared the photos with it. With 32 workers and 20,580 photos, each worker doing so
-    again would be 660,000 requests to a file server.
+    The driver has compared the photos with it when it planned the study. With 32 workers and 20,580 photos, repeating
+    that in each worker would take 660,000 requests to a file server.
     """
     return _open_if(folder, lambda manifest: manifest.fingerprint == fingerprint)
 
 
 def _open(folder: Path, content: str, stamp: str | None) -> Pack | None:
-    """Return the store in `folder` if it is whole and was made from these photos.
+    """Return the store in `folder` if it is complete and was made from these photos.
 
-    `stamp` None accepts photos with other times of change.
+    `stamp` None accepts photos with different modification times.
     """
     return _open_if(folder, lambda manifest: manifest.listing == content and stamp in (None, manifest.stamp))
 
@@ -186,7 +184,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
     if manifest is None or not wanted(manifest):
         return None
     if not manifest.whole(folder):
-        log.warning("%s: files are missing or have the wrong length; packing it anew", folder)
+        log.warning("%s: files are missing or have the wrong length; packing it again", folder)
         return None
     try:
         index = _read_index(folder, manifest)
@@ -200,7 +198,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
 
 
 def _restamped(folder: Path, listing: PhotoListing, content: str, stamp: str) -> Pack | None:
-    """Return the store in `folder` if the photos were touched or copied but hold the same bytes as before."""
+    """Return the store in `folder` if the photos were touched or copied but have the same bytes as before."""
     found = _open(folder, content, None)
     if found is None or found.manifest.content != content_digest(listing):
         return None

@@ -30,14 +30,14 @@ from aimlib.errors import DataError
 from aimlib.paths import share
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(what is being done, how much is done, how much there is)."""
+"""Called as progress(activity, amount done, total amount)."""
 
 PENDING, REPLACED = ".building-", ".replaced-"
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One photo: its path, the SHA-256 of its bytes, and its pixels or why there are none."""
+    """One photo: its path, the SHA-256 of its bytes, and its pixels or the reason why there are none."""
 
     path: str
     content: bytes
@@ -47,7 +47,7 @@ class Decoded:
 
 @dataclass
 class Tally:
-    """What adds up while photos are packed."""
+    """Totals that are accumulated while photos are packed."""
 
     progress: Progress | None
     total: int
@@ -56,7 +56,7 @@ class Tally:
     broken: list[str] = field(default_factory=list)
 
     def add(self, photo: Decoded) -> None:
-        """Count `photo` in."""
+        """Add `photo` to the totals."""
         self.done += 1
         self.content.update(photo.content)
         if photo.pixels is None:
@@ -66,7 +66,7 @@ class Tally:
 
 
 def build(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> None:
-    """Build the store `folder`, replacing what is there; the caller holds its lock.
+    """Build the store `folder`, replacing an existing one; the caller holds its lock.
 
     Everything is written into a temporary folder beside it, which is renamed when it is complete.
 
@@ -90,7 +90,7 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progres
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what interrupted builds of `folder` left beside it; the caller holds its lock."""
+    """Remove the remains of interrupted builds of `folder`; the caller holds its lock."""
     for mark in (PENDING, REPLACED):
         for path in folder.parent.glob(f"{folder.name}{mark}*"):
             shutil.rmtree(path)
@@ -119,7 +119,7 @@ def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, prog
     if tally.broken:
         raise DataError(
             f"{listing.name}: {len(tally.broken)} of {tally.total} photos below {listing.root} cannot be "
-            f"decoded: {named(tally.broken)}; fetch them again, or take them out of the data"
+            f"decoded: {named(tally.broken)}; fetch them again, or remove them from the data"
         )
     files[INDEX] = _write_index(folder / INDEX, index)
     manifest = Manifest(
@@ -198,7 +198,7 @@ def _check_space(cache: Path, listing: PhotoListing, recipe: Recipe) -> None:
     if free < needed:
         raise DataError(
             f"{cache}: {free / 1e9:.1f} GB free, but {photos} photos at {recipe.size} px take "
-            f"{needed / 1e9:.1f} GB packed; make room, or set data.cache or AIM_CACHE_DIR to a larger disk"
+            f"{needed / 1e9:.1f} GB packed; free some space, or set data.cache or AIM_CACHE_DIR to a larger disk"
         )
 
 

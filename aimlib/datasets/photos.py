@@ -1,4 +1,4 @@
-"""What data sets of photo files have in common: their options, and that they are packed before use."""
+"""The common part of data sets of photo files: their options, and packing before use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PhotoConfig(ComponentConfig):
     """Options of every data set of photos."""
 
     classes: Annotated[int, Field(ge=2)]
-    """Number of classes; checked against what is found."""
+    """Number of classes; compared with the number found."""
     size: Annotated[int, Field(ge=8, le=1024)] = 224
     """Height and width that photos are resized to, in pixels."""
     resize: Literal["squash", "center_crop"] = "squash"
@@ -39,11 +39,11 @@ class PhotoPlugin(DatasetPlugin):
 
     @abstractmethod
     def listing(self) -> PhotoListing:
-        """Return which photos there should be; opens none of them.
+        """Return the photos that should exist, without opening them.
 
         Raises
         ------
-        DataError: the data is not there or its lists are unreadable.
+        DataError: the data is missing or its lists are unreadable.
         """
 
     def whereabouts(self) -> tuple[Path, str] | None:
@@ -51,7 +51,7 @@ class PhotoPlugin(DatasetPlugin):
         return None
 
     def count_problems(self, listing: PhotoListing) -> list[str]:
-        """Return how the numbers of photos differ from those known to be right; none are known here."""
+        """Return how the numbers of photos differ from the published ones; none are known here."""
         return []
 
     def shape(self) -> ImageShape:
@@ -78,9 +78,9 @@ class PhotoPlugin(DatasetPlugin):
         return self.pack().data_set()
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the packed data of a fingerprint; no photo is opened where it is packed here already.
+        """Return the packed data of a fingerprint; no photo is opened if it is already packed here.
 
-        The fingerprint covers every pixel, so that photos that were changed since do not matter to the caller.
+        The fingerprint covers every pixel, so later changes of the photos do not matter to the caller.
         """
         where = self.whereabouts()
         if where is not None:

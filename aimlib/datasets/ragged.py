@@ -1,4 +1,4 @@
-"""Photos that differ in shape, as a ragged packed store holds them: for random crops of whole photos."""
+"""Photos that differ in shape, as in a ragged packed store, for random crops of whole photos."""
 
 from __future__ import annotations
 

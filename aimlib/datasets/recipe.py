@@ -1,4 +1,4 @@
-"""How a photo of any size becomes an array: the recipe that a packed store is keyed by."""
+"""How a photo of any size becomes an array: the recipe, which is part of the key of a packed store."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Recipe:
         return self.resize == "shorter_side"
 
     def key(self) -> dict[str, Any]:
-        """Return, as plain JSON, everything that decides what pixels a file becomes."""
+        """Return, as plain JSON, everything that determines the pixels of a file."""
         return {"decode": DECODE_VERSION, **asdict(self)}
 
     def apply(self, photo: Image.Image) -> Pixels:

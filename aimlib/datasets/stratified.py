@@ -14,14 +14,13 @@ Indices = npt.NDArray[np.int64]
 def choose(labels: npt.NDArray[np.int64], count: int, stream: str, what: str) -> tuple[Indices, Indices]:
     """Choose `count` images with every class in proportion (largest remainder first).
 
-    The order in which the images of a class are taken does not depend on `count`.
+    The order in which the images of a class are chosen does not depend on `count`.
 
     Parameters
     ----------
     labels : [images], class numbers from 0.
     count : how many to choose.
-    stream : name of the random stream that decides.
-    what : the option that asks for `count`, for the message.
+    stream : name of the random stream. what : the option that requests `count`, for the message.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A data set at a glance, for people: shape, splits, photos per class, fingerprint, where it is packed."""
+"""A summary of a data set: shape, splits, photos per class, fingerprint, and location of the pack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """A data set at a glance.
+    """The summary of a data set.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ def summarise(plugin: DatasetPlugin) -> DataSummary:
 
     Raises
     ------
-    DataError: the data is missing or not what the configuration says.
+    DataError: the data is missing or does not match the configuration.
     """
     if isinstance(plugin, PhotoPlugin):
         return _summarise_photos(plugin)

@@ -1,4 +1,4 @@
-"""Fetching one large file over HTTP: resumed where it broke off, accepted only with the right SHA-256."""
+"""Fetching one large file over HTTP: interrupted downloads resume, and only the right SHA-256 is accepted."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from aimlib.errors import DataError
 
 BLOCK = 1 << 18
 LASTING = frozenset({400, 401, 403, 404, 405, 410, 451})
-"""Answers that another attempt would not change."""
+"""Status codes that another attempt would not change."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file and what it must be: name, length in bytes, SHA-256 in hexadecimal digits, address."""
+    """A file with its expected name, length in bytes, SHA-256 in hexadecimal digits, and address."""
 
     name: str
     size: int
@@ -38,9 +38,9 @@ class RetryPolicy:
     Attributes
     ----------
     timeout : seconds without a byte before an attempt is given up.
-    attempts : how many in a row may fail without getting further than ever before.
+    attempts : number of consecutive attempts that may fail without any progress.
     pause : seconds before the second attempt; doubled for each one after it, up to 60.
-    sleep : what waits.
+    sleep : function that waits.
     """
 
     timeout: float = 30.0
@@ -56,7 +56,7 @@ class Interrupted(Exception):  # noqa: N818 -- no error yet: the next attempt co
 def fetch(
     file: RemoteFile, folder: Path, progress: Callable[[str, int, int], None] | None, retry_policy: RetryPolicy
 ) -> Path:
-    """Fetch `file` into `folder`, where it is not yet, and return its path.
+    """Fetch `file` into `folder`, which does not contain it yet, and return its path.
 
     Bytes are collected in ``<name>.part``, which a later call continues.
 
@@ -69,7 +69,7 @@ def fetch(
 
     Raises
     ------
-    DataError: the server is out of reach or gives something else.
+    DataError: the server cannot be reached or returns a different file.
     """
     path, part = folder / file.name, folder / f"{file.name}.part"
     failures, most = 0, _length(part)
@@ -89,12 +89,12 @@ def fetch(
     problem = mismatch(part, file)
     if problem:
         part.unlink()
-        raise DataError(f"{file.url}: {problem}; what was fetched is removed: fetch it from another base address")
+        raise DataError(f"{file.url}: {problem}; the downloaded part was removed; fetch it from another base address")
     return part.rename(path)
 
 
 def mismatch(path: Path, file: RemoteFile) -> str | None:
-    """Return how the file at `path` differs from what `file` must be, or None if it does not."""
+    """Return how the file at `path` differs from `file`, or None if it does not."""
     length = path.stat().st_size
     if length != file.size:
         return f"{length:,} bytes instead of {file.size:,}"
@@ -107,7 +107,7 @@ def _length(part: Path) -> int:
 
 
 def _attempt(file: RemoteFile, part: Path, progress: Callable[[str, int, int], None] | None, timeout: float) -> None:
-    """Fetch from the end of `part` on; return when all is there, raise Interrupted when it is not."""
+    """Fetch from the end of `part` on; return when the file is complete, raise Interrupted otherwise."""
     start = _length(part)
     if start > file.size:
         part.unlink()
@@ -136,7 +136,7 @@ def _answer(request: urllib.request.Request, file: RemoteFile, part: Path, timeo
 
 
 def _start_of(answer: Any, file: RemoteFile, wanted: int) -> int:
-    """Return which byte of `file` the answer starts with."""
+    """Return the position in `file` at which the answer starts."""
     if answer.status == 206:
         given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if given is None or int(given[1]) != wanted or given[2] not in {"*", str(file.size)}:

@@ -1,4 +1,4 @@
-"""Checking for everything that can be wrong with data on the disk, naming each file."""
+"""Checks for everything that can be wrong with data on the disk, naming each file."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ class Finding:
         ``both_lists``, ``missing`` (listed, not there), ``unlisted`` (there, not listed), ``empty`` (no
         bytes), ``undecodable``, ``duplicate`` (a test photo with the pixels of a training photo), ``pack``
         (packed data).
-    file : the file concerned, or the folder where it is none in particular.
-    message : what is wrong with it.
+    file : the affected file, or the folder if it is not a single file. message : what is wrong with it.
     """
 
     kind: Kind

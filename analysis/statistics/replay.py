@@ -1,7 +1,8 @@
 """Early stopping, replayed on runs with their full budget: what a given patience would have reported.
 
-Both stopping rules come from one run: with the validation accuracies of every epoch, "stop after n epochs without a "
-"gain, report the best epoch so far" is a function of the history. This is valid if the run itself was not stopped and the learning rate does not depend on when a run stops, as holds for the schedules here.
+Both stopping rules come from one run: with the validation accuracies of every epoch, "stop after n epochs without a
+gain, report the best epoch so far" is a function of the history. This is valid if the run itself was not stopped and
+the learning rate does not depend on when a run stops, as holds for the schedules here.
 """
 
 from __future__ import annotations
