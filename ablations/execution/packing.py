@@ -128,5 +128,5 @@ def _best(machines: Iterable[_Machine], share: float) -> tuple[_Machine | None, 
             if share - _LITTLE <= free < best[0]:
                 best = (free, machine, [device])
         if best[0] <= share + _LITTLE:
-            break  # it could not be filled better
+            break  # it cannot be filled better
     return best[1], best[2]

@@ -1,1 +1,1 @@
-"""From a study to its runs: factors, arms, the protocol they follow, and the plan."""
+"""From a study to its runs: factors, arms, their protocol, and the plan."""

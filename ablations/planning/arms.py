@@ -1,4 +1,4 @@
-"""From a study to its arms: complete configurations, checked against each other, with their part in the verdict."""
+"""From a study to its arms: complete configurations, checked against each other, with their roles in the verdict."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Arm:
     of : the arm that it is a control or a variation of; None if it starts from the base.
     config : the run of the study's first seed.
     levels : label of the level of every factor, by factor; empty for arms beside the factors.
-    resources : what its runs are given.
+    resources : of its runs.
     """
 
     name: str
@@ -81,7 +81,7 @@ def shape_of(config: RunConfig) -> ImageShape:
 
 
 def arm_document(study: StudyFile, name: str) -> dict[str, Any]:
-    """Return what a study says of an arm: protocol, base and the arm itself, merged; not yet validated."""
+    """Return the document of an arm: protocol, base and the arm itself, merged but not yet validated."""
     return _layers(name, arm_specs(study.spec), study.spec)
 
 
@@ -112,7 +112,10 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
 
 
 def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Resources:
-    """Return what an arm's runs are given: the study's, then what the chain of `of` and the arm itself say."""
+    """Return the resources of an arm's runs.
+
+    The study's, overridden by those along the chain of `of` and by its own.
+    """
     given = spec.resources
     for ancestor in reversed(_lineage(name, specs)):
         try:
@@ -128,14 +131,14 @@ def _build(model: ModelConfig, shape: ImageShape) -> None:
 
     try:
         network = skeleton(model, shape)
-        if model.memory is None:  # attaching a memory has traced the network already
+        if model.memory is None:  # attaching a memory has already traced the network
             trace(network, (shape.channels, shape.height, shape.width))
     except (RuntimeError, OverflowError) as error:
         raise UsageError(f"this network cannot be built: {error}") from error
 
 
 def _idle(config: RunConfig) -> list[str]:
-    """Return what a run's options say without effect."""
+    """Return messages about options without effect."""
     problems = []
     training = config.training
     augmentation = training.augmentation
@@ -181,19 +184,19 @@ def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> dict[st
 
 
 def _fitting(options: Mapping[str, Any], data: Any) -> dict[str, Any]:
-    """Return a protocol's options of the data, as far as the arm's data set has them: digits are not decoded."""
+    """Return a protocol's data options that the arm's data set has; digits, for example, are not decoded."""
     name = data.get("name") if isinstance(data, dict) else data
     if not isinstance(name, str):
         return {}
     try:
         known = datasets.get(name).Config.model_fields
-    except PluginError:  # said where the configuration is read
+    except PluginError:  # reported when the configuration is read
         known = {}
     return {"name": name, **{key: value for key, value in options.items() if key in known}}
 
 
 def located(problem: str, name: str, spec: StudySpec) -> str:
-    """Put before a problem of an arm where it stands: in it, in a factor, in an arm it starts from, or in the base.
+    """Prefix a problem of an arm with its place: the arm, a factor, an arm from which it starts, or the base.
 
     Parameters
     ----------
@@ -214,7 +217,7 @@ def located(problem: str, name: str, spec: StudySpec) -> str:
 
 
 def _lineage(name: str, specs: Mapping[str, ArmSpec]) -> list[str]:
-    """Return the arm and those that it starts from."""
+    """Return the arm and those from which it starts."""
     lineage: list[str] = []
     following: str | None = name
     while following is not None and following not in lineage:
@@ -224,13 +227,13 @@ def _lineage(name: str, specs: Mapping[str, ArmSpec]) -> list[str]:
 
 
 def _depth(arm: ArmSpec, path: list[str]) -> int:
-    """Return how much of a key path stands in the arm itself."""
+    """Return how much of a key path the arm itself contains."""
     own = arm.model_dump(include={"model", "data", "training"}, exclude_defaults=True)
     return max((length for length in range(len(path) + 1) if yaml_documents.has(own, path[:length])), default=0)
 
 
 def _levels_without_effect(varied: Mapping[str, Arm], spec: StudySpec) -> Iterator[str]:
-    """Say which two levels of a factor make the same configurations, whatever the other factors are set to."""
+    """Yield messages about two levels of a factor that always make the same configurations."""
     identities = {tuple(arm.levels.items()): arm.config.identity() for arm in varied.values()}
     for factor, levels in spec.factors.items():
         for one, other in itertools.combinations(labels_of(levels), 2):
@@ -252,14 +255,14 @@ def _with_level(chosen: tuple[tuple[str, str], ...], factor: str, level: str) ->
 
 
 def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]) -> list[Arm]:
-    """Drop combinations of factors that are an arm already; two named arms that are equal are a problem."""
+    """Drop combinations of factors that equal an existing arm; two equal named arms are a problem."""
     kept: dict[str, Arm] = {}
     for arm in arms.values():
         identity = json.dumps(arm.config.identity(), sort_keys=True)
         equal = kept.get(identity)
         if equal is None:
             kept[identity] = arm
-        elif arm.name in varied:  # the arm that is there already is this combination
+        elif arm.name in varied:  # the existing arm is this combination
             kept[identity] = replace(equal, levels=equal.levels or arm.levels)
         else:
             problems.append(
@@ -272,7 +275,7 @@ def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]
 def _with_roles(arms: list[Arm], specs: Mapping[str, ArmSpec]) -> list[Arm]:
     taken: set[str] = set()
     result: list[Arm] = []
-    for arm in sorted(arms, key=lambda arm: specs[arm.name].role is None):  # stable: roles that are given come first
+    for arm in sorted(arms, key=lambda arm: specs[arm.name].role is None):  # stable: given roles come first
         role = _role(arm, specs[arm.name])
         if role == "baseline" and role in taken:
             role = "other"
@@ -293,7 +296,7 @@ def _role(arm: Arm, spec: ArmSpec) -> str:
 def differences(arm: Arm, baseline: Arm) -> list[dict[str, Any]]:
     """Return the options in which an arm differs from the baseline: key path, the baseline's value, its own.
 
-    A component that the baseline lacks, or has by another name, is one difference: the whole component.
+    A component that the baseline lacks, or has with another name, is one difference: the whole component.
     """
     return list(_differing("", baseline.config.model_dump(mode="json"), arm.config.model_dump(mode="json")))
 

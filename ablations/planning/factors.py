@@ -1,4 +1,4 @@
-"""From the factors of a study to arms: one for each combination of levels that its design wants."""
+"""From the factors of a study to arms: one for each combination of levels in its design."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aimlib.errors import ConfigError
 
 
 def arm_specs(spec: StudySpec) -> dict[str, ArmSpec]:
-    """Return every arm of a study, by name: those that it names, then the combinations of its factors.
+    """Return every arm of a study, by name: the named ones, then the combinations of its factors.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def arm_specs(spec: StudySpec) -> dict[str, ArmSpec]:
 
 
 def combinations(spec: StudySpec) -> list[Combination]:
-    """Return the combinations of levels that the design of a study makes arms of."""
+    """Return the combinations of levels that become arms."""
     if not spec.factors:
         return []
     choices = {name: list(levels) for name, levels in spec.factors.items()}
@@ -69,7 +69,7 @@ def explicit_name(chosen: Combination, spec: StudySpec) -> str:
 
 
 def _switched_on(chosen: Combination, spec: StudySpec) -> list[str]:
-    """Return the factors that are on; none if one of the study's factors is no switch."""
+    """Return the factors that are on; none if one of the study's factors is not a switch."""
     meant = {}
     for name, levels in spec.factors.items():
         if not isinstance(levels, dict) or len(levels) != 2 or (on := switched_on(list(levels))) is None:
@@ -79,7 +79,7 @@ def _switched_on(chosen: Combination, spec: StudySpec) -> list[str]:
 
 
 def _combination(levels: Mapping[str, str], spec: StudySpec) -> Combination:
-    """Return the combination that an arm's labels name: the first level of every factor that they leave out."""
+    """Return the combination for an arm's labels, with the first level of omitted factors."""
     chosen = {}
     for name, choices in spec.factors.items():
         number = labels_of(choices).index(levels[name]) if name in levels else 0
@@ -88,7 +88,7 @@ def _combination(levels: Mapping[str, str], spec: StudySpec) -> Combination:
 
 
 def _at_levels(chosen: Combination, spec: StudySpec, role: Any = None) -> ArmSpec:
-    """Return the arm that is varied at a combination of levels."""
+    """Return the varied arm at a combination of levels."""
     changes: dict[str, Any] = {}
     for name, level in chosen.items():
         levels = spec.factors[name]

@@ -37,15 +37,14 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study will run.
+    """The plan of a study.
 
     Attributes
     ----------
     study : the validated file.
     arms : in the order of the file.
-    summaries : what each arm's network costs, by arm.
-    data : the data of each arm, by arm.
-    runs : seed by seed, so that an unfinished study holds complete pairs.
+    summaries : size and cost of each arm's network, by arm. data : the data of each arm, by arm. runs : seed by seed,
+    so that an unfinished study has complete pairs.
     """
 
     study: StudyFile
@@ -56,7 +55,7 @@ class Plan:
 
 
 def arms_of(study: StudyFile) -> list[Arm]:
-    """Return the arms of a study, their networks built without data or memory for weights.
+    """Return the arms of a study; their networks are built without data and without memory for weights.
 
     Raises
     ------
@@ -67,16 +66,16 @@ def arms_of(study: StudyFile) -> list[Arm]:
 
 
 def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
-    """Return the plan of a study, its data loaded (and prepared, where that had not been done).
+    """Return the plan of a study, with its data loaded (and prepared if necessary).
 
     Parameters
     ----------
-    arms : as `arms_of` returns them; None has it asked.
+    arms : as `arms_of` returns them; None calls it.
 
     Raises
     ------
-    ConfigError: with one message per problem of the study; those of its data, missing or not fitting, come only
-        when there is no other.
+    ConfigError: with one message per problem of the study; missing or unsuitable data is reported only if there is no
+    other problem.
     """
     arms = arms_of(study) if arms is None else arms
     summaries = summaries_of(arms)
@@ -141,11 +140,11 @@ def _check_shape(arm: Arm, data: DataSet) -> None:
 
 
 def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
-    """Return what a training asks of its data in vain, which would fail every run."""
+    """Return messages about training options that the data cannot satisfy, which would fail every run."""
     images, size, fraction = len(data.train.labels), training.batch_size, training.validation_fraction
     if size > images:
         return [f"training.batch_size: {size} is larger than the {images} training images; lower it"]
-    trained, held_out = map(len, hold_out(data.train.labels, fraction, seed=0))  # as many for every seed
+    trained, held_out = map(len, hold_out(data.train.labels, fraction, seed=0))  # the same number for every seed
     if fraction > 0 and held_out == 0:
         return [
             f"training.validation_fraction: {fraction} of each class of {images} training images is not one image; "
@@ -166,7 +165,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
 
     Parameters
     ----------
-    before : the plan that is stored already; an equal one keeps its date.
+    before : the stored plan; an equal one keeps its date.
     """
     spec = plan.study.spec
     baseline = reference(plan.arms)
@@ -206,7 +205,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
 
 
 def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is frozen of a stored plan: see `analysis.analysis_plan`. Takes a second."""
+    """Return the frozen part of a stored plan, see `analysis.analysis_plan`. Takes a second."""
     from analysis.analysis_plan import content_of  # noqa: PLC0415
     from analysis.claims import read_claim  # noqa: PLC0415 -- pandas and scipy, needed once for a study
     from analysis.looks import Looks  # noqa: PLC0415
@@ -217,7 +216,7 @@ def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _found_from_anywhere(claim: str | None) -> str | None:
-    """Return the claim's name, or its file as an absolute path: a report may be written from another folder."""
+    """Return the claim's name, or its file as an absolute path, because a report may be written from another folder."""
     return str(Path(claim).absolute()) if claim is not None and Path(claim).is_file() else claim
 
 

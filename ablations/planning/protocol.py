@@ -1,4 +1,4 @@
-"""Which protocol the arms of a study follow: part of whether a study tests a claim."""
+"""The protocol of a study's arms, which partly decides whether a study tests a claim."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MEMORY = tuple(
 
 
 def protocol(arms: tuple[Arm, ...]) -> str:
-    """Return the protocol that the baseline and the first AiM arm follow, whatever the study file calls it.
+    """Return the protocol that the baseline and the first AiM arm follow, regardless of its name in the study file.
 
-    ``as_run`` and ``as_described``: both arms are what the protocol's documents say of their side.
-    ``controlled``: all arms but those of role other are trained alike and no test image has a say. Alike means: equal
-    in everything under `training` and `data`, and AiM arms differ from the baseline in nothing but their memory. No
-    say: the epoch is chosen on held-out images, or it is the last one; nothing stops a run early or lowers its learning
-    rate on test accuracy. Anything else is ``custom``.
+    ``as_run`` and ``as_described``: both arms equal the protocol's documents for their side.
+    ``controlled``: all arms except those with the role other are trained equally, without any use of test images.
+    Equally means: everything under `training` and `data` is equal, and AiM arms differ from the baseline only in their
+    memory. Without test images means: the epoch is chosen on held-out images, or it is the last one, and test accuracy
+    neither stops a run early nor lowers its learning rate. Anything else is ``custom``.
     """
     baseline = reference(arms)
     aims = [arm for arm in arms if arm.role == "aim"]
@@ -46,7 +46,10 @@ def protocol(arms: tuple[Arm, ...]) -> str:
 
 
 def _follows(arm: Arm, common: Mapping[str, Any], side: Mapping[str, Any]) -> bool:
-    """Return whether an arm is what a protocol's side says: model and training whole, data in what it names."""
+    """Return whether an arm matches a protocol's side.
+
+    Completely in model and training, and in the named options of the data.
+    """
     said = yaml_documents.merge(common, side)
     own = arm.config.model_dump(mode="json")
     expected_document = {
@@ -57,11 +60,11 @@ def _follows(arm: Arm, common: Mapping[str, Any], side: Mapping[str, Any]) -> bo
     }
     try:
         expected = RunConfig.parse(expected_document)
-    except ConfigError:  # a data set or backbone that lacks what the protocol is about
+    except ConfigError:  # a data set or backbone without options that the protocol sets
         return False
     return expected == arm.config
 
 
 def reference(arms: tuple[Arm, ...]) -> Arm:
-    """Return the baseline; the first arm where there is none."""
+    """Return the baseline; the first arm if there is none."""
     return next((arm for arm in arms if arm.role == "baseline"), arms[0])

@@ -1,4 +1,4 @@
-"""Names of arms in a directory whose plan was stored before: the same runs keep the name that is stored.
+"""Names of arms in a directory with a stored plan: the same runs keep their stored name.
 
 A combination of factors is named by a rule (`ablations.planning.factors`), and rules have changed: an arm that earlier
 versions called ``aim+augmentation`` may be the one without augmentation.

@@ -1,1 +1,1 @@
-"""A study as data: what a study file may say, read and checked."""
+"""A study as data: the content of a study file, read and checked."""

@@ -26,8 +26,8 @@ def one_at_a_time(levels: Levels) -> list[Combination]:
 def ladder(levels: Levels) -> list[Combination]:
     """Return two ladders from the first levels to the last ones: one factor after the other, in both orders.
 
-    Each rung switches one factor more: in the order that is given, and in the reverse one. What a factor earns may
-    depend on what has been switched before it; the two orders show how much.
+    Each rung switches one more factor, in the given order and in the reverse one. The contribution of a factor may
+    depend on the factors switched before it; the two orders show how much.
     """
     rungs: list[Combination] = []
     for order in (list(levels), list(levels)[::-1]):
@@ -41,7 +41,7 @@ def ladder(levels: Levels) -> list[Combination]:
 
 
 def leave_one_out(levels: Levels) -> list[Combination]:
-    """Return the last level of every factor, and each factor alone put back to its first one."""
+    """Return the last level of every factor, and each factor alone reset to its first one."""
     whole = {factor: choices[-1] for factor, choices in levels.items()}
     return [whole, *({**whole, factor: choices[0]} for factor, choices in levels.items())]
 
@@ -54,11 +54,11 @@ DESIGNS: dict[str, Callable[[Levels], list[Combination]]] = {
 }
 
 TWO_LEVELS = frozenset({"ladder", "leave_one_out"})
-"""Designs that go from a first level to a last one, so that every factor has exactly these two."""
+"""Designs that lead from a first level to a last one, so every factor has exactly two."""
 
 
 def factor_labels(factors: Iterable[str]) -> dict[str, str]:
-    """Return what each factor is called in the names of arms: the shortest end of its key path that no other has.
+    """Return the label of each factor in the names of arms: the shortest end of its key path that no other factor has.
 
     ``training.early_stopping.patience`` is ``patience``, or ``early_stopping.patience`` beside
     ``training.schedule.patience``.

@@ -1,4 +1,4 @@
-"""Factors and their levels as a study file writes them: key paths with lists, or names with labelled changes."""
+"""Factors and their levels as in a study file: key paths with lists, or names with labelled changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from ablations.spec.designs import level_text
 
 RUN_KEYS = ("model", "data", "training")
-"""What a run is made of; key paths start with one of these."""
+"""The parts of a run; key paths start with one of them."""
 
 
 def _factors(value: Any) -> Any:
@@ -93,7 +93,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 Factors = Annotated[dict[str, tuple[Any, ...] | dict[str, dict[str, Any]]], BeforeValidator(_factors)]
-"""By key path a tuple of levels; by a name of its own a mapping of labels to what each level changes."""
+"""By key path a tuple of levels; by the factor's own name a mapping of labels to the changes of each level."""
 
 Labels = Annotated[dict[str, str] | None, BeforeValidator(_labels)]
 """Labels of levels, by factor."""

@@ -1,4 +1,4 @@
-"""What runs are given: processors, GPUs or shares of one, and how long they may be silent."""
+"""The resources of runs: CPUs, GPUs or shares of one, and time limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Device = Literal["cpu", "cuda"]
 
 
 def _gpus_of(data: Any) -> Any:
-    """Read ``gpus: auto`` as a whole GPU that is shared once it was measured how many runs fit on one."""
+    """Read ``gpus: auto`` as a whole GPU, which is shared once the number of runs that fit has been measured."""
     if not isinstance(data, dict) or data.get("gpus") is None:
         return data
     if data["gpus"] == "auto":
@@ -23,31 +23,31 @@ def _gpus_of(data: Any) -> Any:
 
 
 class Resources(Frozen):
-    """What one run is given. No part of a run's identity, but the number of CPUs decides the last bits."""
+    """The resources of one run. They are not part of a run's identity, but the number of CPUs affects the last bits."""
 
     cpus: Annotated[int, Field(ge=1)] = 1
     """CPUs of a run, and threads that torch uses for it."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs of a run; a fraction lets several runs share one, each bounded to that share of its memory. auto: as many
-    runs share one as fit by what was measured, at most `ablations.estimation.gpu_shares.MOST_RUNS`."""
+    """GPUs of a run; with a fraction several runs share one GPU, each limited to that share of its memory. auto: as
+    many runs share a GPU as fit according to measurements, at most `ablations.estimation.gpu_shares.MOST_RUNS`."""
     gpus_auto: bool = False
-    """Whether `gpus` is auto; `gpus` is 1 until it was measured."""
+    """Whether `gpus` is auto; `gpus` is 1 until the share has been measured."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: CUDA where the run has a GPU, else the CPU."""
+    """auto: CUDA if the run has a GPU, otherwise the CPU."""
     max_retries: Annotated[int, Field(ge=0)] = 10
-    """How often in a row a run is taken up again when its process died or hung and it made no progress."""
+    """How often in a row a run is retried after its process died or hung without progress."""
     isolation: Literal["actor", "process"] = "actor"
-    """actor: worker processes compute one run after the other, with torch's state put back between them. process: every
-    run has a process of its own, which costs the imports each time."""
+    """actor: worker processes compute one run after the other, with torch's state restored in between. process: every
+    run has its own process, which repeats the imports each time."""
     stall_minutes: Annotated[float, Field(gt=0)] = 30.0
-    """A run that takes no training step for so long is ended and taken up again from its checkpoint. Preparing data
-    counts: leave room for it."""
+    """A run without a training step for this many minutes is ended and retried from its checkpoint. This includes
+    preparing data, so allow time for it."""
     grace_seconds: Annotated[float, Field(ge=0)] = 25.0
-    """After SIGTERM runs have so long to save their state before they are ended."""
+    """Seconds that runs have to save their state after SIGTERM before they are ended."""
 
     @property
     def trained_on(self) -> Device:
-        """The type of device that a run is trained on."""
+        """The type of device on which a run is trained."""
         if self.device == "auto":
             return "cuda" if self.gpus > 0 else "cpu"
         return self.device
@@ -62,18 +62,18 @@ class Resources(Frozen):
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus: {self.gpus}: above 1 only whole numbers can be given to a run")
         if self.device == "cuda" and self.gpus == 0:
-            raise ValueError("device: cuda needs gpus: a run that is given none sees none")
+            raise ValueError("device: cuda needs gpus: a run without any sees no GPU")
         if self.device == "cpu" and self.gpus > 0:
             asked = "auto" if self.gpus_auto else f"{self.gpus:g}"
             raise ValueError(f"gpus: {asked} without effect: device is cpu")
         return self
 
     def with_changes(self, changes: ArmResources | None) -> Resources:
-        """Return what the runs of an arm are given.
+        """Return the resources of an arm's runs.
 
         Raises
         ------
-        ConfigError: what the arm asks for does not go with the rest.
+        ConfigError: the arm's resources conflict with the study's.
         """
         if changes is None:
             return self
@@ -82,10 +82,10 @@ class Resources(Frozen):
 
 
 class ArmResources(Frozen):
-    """What the runs of one arm are given else than those of the study: a large network next to small ones."""
+    """Resources of one arm's runs that differ from the study's, for example for a large network among small ones."""
 
     cpus: Annotated[int, Field(ge=1)] | None = None
-    """CPUs of a run. Arms with different numbers of threads differ in the last bits, too."""
+    """CPUs of a run. Arms with different numbers of threads also differ in the last bits."""
     gpus: Annotated[float, Field(ge=0)] | None = None
     """GPUs of a run, its share of one, or auto."""
     gpus_auto: bool | None = None
@@ -98,7 +98,7 @@ class ArmResources(Frozen):
 
 
 def idle_gpus(resources: Resources) -> str | None:
-    """Return what to say of GPUs that a run is given and does not use; None if it uses what it is given."""
+    """Return a message about GPUs that a run is given but does not use; None if it uses all of them."""
     idle = int(resources.gpus) - 1
     if idle < 1:
         return None

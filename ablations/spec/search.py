@@ -1,4 +1,4 @@
-"""What a study file says of its search."""
+"""The search of a study file."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ def _levels(value: Any) -> Any:
 
 
 class HalvingSpec(Frozen):
-    """Successive halving (Jamieson and Talwalkar, 2016): of every batch of trials the best go on, rung by rung."""
+    """Successive halving (Jamieson and Talwalkar, 2016): of every batch of trials the best continue, rung by rung."""
 
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """Of so many trials of a rung one goes on; and so many times longer is the next rung. Often called eta."""
+    """One of this many trials of a rung continues, and the next rung is this many times longer. Often called eta."""
     rungs: Annotated[int, Field(ge=2, le=10)] = 3
     """Rungs, the last of them the whole budget: 3 rungs and a factor of 3 stop at 1/9 and 1/3 of it."""
 
@@ -99,12 +99,12 @@ class HalvingSpec(Frozen):
 class SearchSpec(Frozen):
     """A screening: a search over options of arms, judged on validation images and on seeds of its own.
 
-    Every arm that is searched has as many trials, seeds and epochs as the others. The best of each is confirmed in the
-    arm's place, on the study's seeds; controls of it follow.
+    All searched arms have the same numbers of trials, seeds and epochs. The best trial of each is confirmed in place of
+    the arm, on the study's seeds; the arm's controls follow.
     """
 
     vary: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
-    """Arms that are searched, or one; where `over` is a mapping, its keys."""
+    """Arms that are searched, or one arm; by default the keys of `over` if that is a mapping."""
     over: Annotated[tuple[str, ...] | dict[str, tuple[str, ...]], BeforeValidator(_over)] = (
         "model.memory",
         "model.placement",
@@ -113,7 +113,7 @@ class SearchSpec(Frozen):
     """Key paths that are searched: components (with the options that each choice has) and single options. One list for
     all arms, of which an arm leaves out what it does not have; or a list for every arm."""
     trials: Annotated[int, Field(ge=1, le=100_000)]
-    """Configurations that are tried, for every arm."""
+    """Number of configurations that are tried, for every arm."""
     seeds: Seeds = (1000, 1001)
     """Seeds of every trial; none of the study's."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
@@ -121,20 +121,20 @@ class SearchSpec(Frozen):
     sampler_seed: Seed | None = None
     """Seed of the sampler; None is the first of `seeds`."""
     levels: dict[str, Annotated[Any, BeforeValidator(_levels)]] = {}
-    """Levels of ranges in a grid: by the parameter's name how many, evenly spaced, or a list of them."""
+    """Levels of ranges in a grid, by the parameter's name: their number, evenly spaced, or a list."""
     batch: Annotated[int, Field(ge=1)] = 4
-    """Trials that are proposed at once, from what all before them gave."""
+    """Number of trials that are proposed together, based on all earlier results."""
     halving: HalvingSpec | None = None
     """Stop trials early, within each batch; None trains all of them to the end."""
     confirm: Literal["in_place", "beside"] = "in_place"
-    """in_place: the best of an arm takes the arm's place, and `top` further ones are beside it; beside: the arm stays
-    as it is written, and the `top` best are beside it."""
+    """in_place: the best trial replaces its arm, and `top` further ones are added; beside: the arm stays as written,
+    and the `top` best are added."""
     top: Annotated[int, Field(ge=0)] = 3
-    """Trials of every arm that are confirmed beside it."""
+    """Number of trials of every arm that are confirmed in addition to it."""
     training: dict[str, Any] = {}
     """What the trials' training has instead of the study's, e.g. fewer epochs."""
     storage: str = "journal"
-    """What optuna-dashboard can watch, a copy: journal, a file in the study directory; a database as sqlite:///... or
+    """A copy for optuna-dashboard: journal, a file in the study directory; a database as sqlite:///... or
     postgresql://...; or none."""
 
     @model_validator(mode="after")
@@ -154,11 +154,11 @@ class SearchSpec(Frozen):
         if len(set(self.arms)) < len(self.arms):
             yield f"vary: {', '.join(self.arms)}: an arm is named twice"
         if isinstance(self.over, dict) and self.vary and set(self.vary) != set(self.over):
-            yield "vary: names other arms than over does; name the same, or leave vary out"
+            yield "vary: names other arms than over; name the same arms, or omit vary"
         if len(set(self.seeds)) < len(self.seeds):
             yield f"seeds: {list(self.seeds)}: a seed is given twice"
         if self.confirm == "beside" and self.top == 0:
-            yield "top: 0 confirms nothing beside the arms, and confirm: beside nothing in their place"
+            yield "top: 0 together with confirm: beside confirms nothing; raise top, or give confirm: in_place"
         if self.levels and self.sampler != "grid":
             yield f"levels: without effect: sampler {self.sampler} draws from the whole range; give sampler: grid"
         if self.halving is not None and self.batch < self.halving.reduction_factor:

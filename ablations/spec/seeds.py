@@ -1,4 +1,4 @@
-"""Seeds as studies write them: a list, or how many."""
+"""Seeds as in studies: a list, or their number."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def _stored_role(role: Any) -> Any:
 
 
 class ArmSpec(Frozen):
-    """One arm: what it changes over the base, or which control of which arm it is."""
+    """One arm: its changes to the base, or the control of another arm."""
 
     model: Mapped = {}
     data: Mapped = {}
@@ -72,7 +72,7 @@ class ArmSpec(Frozen):
     resources: ArmResources | None = None
     """Resources of its runs that differ from the study's; arms that start from it have the same."""
     role: Annotated[Literal["baseline", "aim", "other"] | None, BeforeValidator(_stored_role)] = None
-    """Part in the verdict, where it does not follow from the configuration: the arms named first are taken."""
+    """Role in the verdict, if it does not follow from the configuration, where the arms named first are taken."""
 
     @model_validator(mode="after")
     def _control_of_an_arm(self) -> Self:
@@ -80,7 +80,7 @@ class ArmSpec(Frozen):
             raise ValueError("a control needs 'of': the name of the arm that it controls")
         if self.model.get("control") is not None:
             raise ValueError(
-                "model.control is not set by hand: give 'of' and 'control' of the arm, which make the whole control"
+                "model.control is not set by hand: give the arm 'of' and 'control', which make the whole control"
             )
         return self
 
@@ -99,18 +99,18 @@ class StudySpec(Frozen):
     seeds: Seeds = (0, 1, 2, 3, 4)
     looks: LookNumbers = (5, 8, 12)
     """After how many pairs the verdict is read, at a level that keeps the error of all looks at 5 %. Seeds beyond the
-    last look that they reach decide nothing."""
+    last reached look decide nothing."""
     further_block: Annotated[int, Field(ge=0)] = 0
     """Pairs of one more block that may follow the last look; the error is split beforehand, half for it."""
     protocol: str | None = None
-    """Name of a protocol of `aimlib.training.protocols`; what all its arms share lies below `base`."""
+    """Name of a protocol of `aimlib.training.protocols`; the part that all its arms share goes below `base`."""
     factors: Factors = {}
-    """What is varied: by key path a list of levels, or by a name of its own a mapping of labels to what each level
-    changes, which may be several options at once. Combinations become arms."""
+    """The factors: by key path a list of levels, or by the factor's own name a mapping of labels to the changes of each
+    level, which may be several options at once. Combinations become arms."""
     design: Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out"] | None = None
-    """Which combinations, see `ablations.spec.designs`; None is full_factorial where there are factors."""
+    """Which combinations become arms, see `ablations.spec.designs`; None is full_factorial if there are factors."""
     vary: str | None = None
-    """Arm over which the factors are laid."""
+    """Arm to which the factors are applied."""
     search: SearchSpec | None = None
     """A screening before the study's own runs; its best trials become arms."""
     resources: Resources = Resources()
@@ -123,7 +123,7 @@ class StudySpec(Frozen):
 
     def _problems(self) -> Iterable[str]:
         if not _NAME.fullmatch(self.name):
-            yield f"name: {self.name!r}: use letters, digits, '.', '_' and '-', at most 64, as it becomes a folder"
+            yield f"name: {self.name!r}: use letters, digits, '.', '_' and '-', at most 64, because it becomes a folder"
         if not self.arms:
             yield "arms: none are given; a study compares at least two"
         if len(set(self.seeds)) < len(self.seeds):
@@ -132,7 +132,7 @@ class StudySpec(Frozen):
             if key not in RUN_KEYS:
                 yield f"base.{key}: unknown key; {did_you_mean(key, RUN_KEYS)}known keys: {', '.join(RUN_KEYS)}"
         if yaml_documents.has(self.base, ("model", "control")):
-            yield "base.model.control: a control is of one arm; give 'of' and 'control' of that arm"
+            yield "base.model.control: a control belongs to one arm; give that arm 'of' and 'control'"
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             yield f"protocol: {unknown_name('protocol', self.protocol, PROTOCOLS)}"
         yield from self._look_problems()
@@ -156,25 +156,25 @@ class StudySpec(Frozen):
             if name not in self.arms:
                 yield f"search.vary: {unknown_name('arm', name, self.arms)}"
             elif self.arms[name].control is not None or self.arms[name].levels is not None:
-                yield f"search.vary: arm {name!r} is made from others; search over an arm that says its own options"
+                yield f"search.vary: arm {name!r} is made from others; search over an arm that states its own options"
             elif len(name) > _LONGEST_SEARCHED:
                 yield f"search.vary: {name!r}: trials are named after it; give it at most {_LONGEST_SEARCHED} letters"
             elif taken := [other for other in self.arms if re.fullmatch(re.escape(name) + r"_\d{4,}", other)]:
                 yield f"arms.{taken[0]}: trials of arm {name!r} have such names; rename it"
         if shared := sorted(set(search.seeds) & set(self.seeds)):
             yield (
-                f"search.seeds: {', '.join(map(str, shared))} are seeds of the study, too: what is chosen on a seed is "
-                f"not confirmed on it; give other seeds"
+                f"search.seeds: {', '.join(map(str, shared))} are also seeds of the study: a choice made on a seed "
+                f"cannot be confirmed on it; give other seeds"
             )
         most = self.looks[-1] + self.further_block
         later = range(max(self.seeds) + 1, max(self.seeds) + 1 + max(0, most - len(self.seeds)))
         if shared := sorted(set(search.seeds) & set(later)):
             yield (
-                f"search.seeds: {', '.join(map(str, shared))} are seeds that the study may still come to: its looks go "
+                f"search.seeds: {', '.join(map(str, shared))} are seeds that the study may still use: its looks go "
                 f"on to {most} pairs; give other seeds, e.g. {max(later) + 1000}"
             )
         if self.factors:
-            yield "search: without factors; what is searched over is not laid out in levels, so put factors elsewhere"
+            yield "search: a study with a search has no factors; put them in a study of their own"
 
     def _arm_problems(self) -> Iterable[str]:
         for name, arm in self.arms.items():
@@ -191,7 +191,7 @@ class StudySpec(Frozen):
         if arm.levels is None:
             return
         if arm.of is not None or arm.model or arm.data or arm.training:
-            yield f"arms.{name}.levels: an arm at levels of the factors says nothing else; remove the rest, or levels"
+            yield f"arms.{name}.levels: an arm with levels of the factors has no other options; remove those, or levels"
         for factor, label in arm.levels.items():
             known = labels_of(self.factors.get(factor, ()))
             if factor not in self.factors:
@@ -201,7 +201,8 @@ class StudySpec(Frozen):
 
     def _is_control(self, name: str) -> str:
         return (
-            f"arm {name!r} is a control, and its control would not be taken over; start from the arm that it "
+            f"arm {name!r} is a control, which an arm that starts from it would not inherit; start from the arm that "
+            f"it "
             f"controls, {self.arms[name].of!r}, and give the control again"
         )
 
@@ -216,29 +217,29 @@ class StudySpec(Frozen):
         elif self.vary and self.arms[self.vary].control is not None:
             yield f"vary: {self._is_control(self.vary)}"
         if self.vary in self.arms and self.arms[str(self.vary)].levels is not None:
-            yield f"vary: arm {self.vary!r} is itself a combination of levels; vary the arm that they are laid over"
+            yield f"vary: arm {self.vary!r} is itself a combination of levels; vary the arm to which they are applied"
         for name, levels in self.factors.items():
             is_path = name.split(".")[0] in RUN_KEYS and name.count(".") > 0 and all(name.split("."))
             if isinstance(levels, tuple) and not is_path:
                 yield f"factors.{name}: a key path below {', '.join(RUN_KEYS)}, e.g. model.placement"
             if isinstance(levels, dict) and (name.split(".")[0] in RUN_KEYS or not name.isprintable()):
-                yield f"factors.{name}: levels with labels have a name of their own, not a key path, e.g. memory"
+                yield f"factors.{name}: a factor with labelled levels has its own name, not a key path, e.g. memory"
             if equal := equal_levels(levels):
                 yield f"factors.{name}: levels {equal[0]} and {equal[1]} are equal; remove one of them"
             if self.design in TWO_LEVELS and len(levels) != 2:
                 yield (
-                    f"factors.{name}: design {self.design} goes from a first level to a last one; give two, not "
+                    f"factors.{name}: design {self.design} leads from a first level to a last one; give two, not "
                     f"{len(levels)}"
                 )
 
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A validated study, and where it came from.
+    """A validated study with its file.
 
     Attributes
     ----------
-    spec : its content, overrides applied.
+    spec : its content, with overrides applied.
     path : the file.
     """
 
@@ -258,8 +259,8 @@ def read_study(source: str | Path, overrides: Iterable[str] = ()) -> StudyFile:
     Parameters
     ----------
     source : path of a study file, or the name of a shipped study.
-    overrides : ``key.path=value`` each; a path that starts with model, data or training is meant below `base`,
-        and also replaces what single arms say at that path.
+    overrides : ``key.path=value`` each; a path that starts with model, data or training refers to `base`, and also
+    replaces the values of single arms at that path.
 
     Raises
     ------
@@ -306,7 +307,7 @@ def _override(document: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _takes(layer: Any, path: list[str]) -> bool:
-    """Return whether a base or an arm says something at `path`, or has the component that it is an option of."""
+    """Return whether a base or an arm has a value at `path`, or the component to which this option belongs."""
     if yaml_documents.has(layer, path):
         return True
     component = layer
@@ -319,7 +320,7 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
     return [item for item in value.values() if isinstance(item, dict)] if isinstance(value, Mapping) else []
 
 
-assert set(DESIGNS) == {"full_factorial", "one_at_a_time", "ladder", "leave_one_out"}  # what StudySpec.design offers
+assert set(DESIGNS) == {"full_factorial", "one_at_a_time", "ladder", "leave_one_out"}  # the choices of StudySpec.design
 __all__ = [
     "ArmSpec",
     "HalvingSpec",

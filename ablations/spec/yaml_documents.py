@@ -91,7 +91,7 @@ def parse(text: str, where: str) -> Any:
 
     Raises
     ------
-    ConfigError: not YAML, a tag, or nothing that can be written without aliases.
+    ConfigError: not YAML, a tag, or impossible to write without aliases.
     """
     try:
         content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 -- a SafeLoader
@@ -108,7 +108,7 @@ def parse(text: str, where: str) -> Any:
 
 
 def _refuse_unplain(content: Any, where: str) -> None:
-    """Refuse values that only a tag can make, and aliases that are endless or multiply without measure."""
+    """Refuse values that need a tag, and aliases that are endless or expand excessively."""
     waiting, seen = [content], 0
     while waiting:
         value = waiting.pop()
@@ -126,9 +126,10 @@ def _refuse_unplain(content: Any, where: str) -> None:
 
 
 def merge(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the later layers laid over it, mapping by mapping; the arguments stay as they are.
+    """Return `base` with the later layers merged over it, mapping by mapping; the arguments do not change.
 
-    A component of another name replaces the one below it whole; the same name, or none, only changes options.
+    A component with another name replaces the lower one completely; with the same name, or none, it only changes
+    options.
     """
     merged = copy.deepcopy(dict(base))
     for layer in layers:
@@ -156,12 +157,12 @@ def _named(value: Any) -> Any:
 
 
 def is_option(path: list[str]) -> bool:
-    """Return whether a key path is of an option of a component, e.g. ``model.memory.channels``."""
+    """Return whether a key path belongs to an option of a component, e.g. ``model.memory.channels``."""
     return len(path) > 1 and path[-2] in _COMPONENTS
 
 
 def has(document: Any, path: Iterable[str]) -> bool:
-    """Return whether `document` holds something at `path`."""
+    """Return whether `document` has a value at `path`."""
     for key in path:
         if not isinstance(document, dict) or key not in document:
             return False

@@ -1,4 +1,4 @@
-"""The control that asks: what if the baseline simply computed as much."""
+"""The control with a baseline that computes as much."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from aimlib.registry import controls
 class MatchedMultiplyAdds(Matching):
     """The baseline without memory, widened until an image costs as many multiply-adds as in the AiM model.
 
-    Counted are convolutions and dense layers in the forward pass. Of the AiM model, what is computed once per batch
-    counts for one image as its share of `batch_size`. Widened layers do not share their start with the other arms.
+    Counted are convolutions and dense layers in the forward pass. Computations of the AiM model that are done once per
+    batch are divided by `batch_size`. Widened layers do not share their initial values with the other arms.
     """
 
     source = "control for: is it the memory, or the arithmetic that comes with it?"

@@ -1,4 +1,4 @@
-"""The control that asks: what if the baseline simply had as many parameters."""
+"""The control with a baseline of as many parameters."""
 
 from __future__ import annotations
 

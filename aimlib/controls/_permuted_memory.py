@@ -1,4 +1,4 @@
-"""The control that asks: does it matter that the memory is of this image."""
+"""The control with the memory of another image."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from aimlib.registry import controls
 
 
 class _Neighbour:
-    """The memory as the next image of the batch has it; the last image sees the first one's."""
+    """The memory of the next image of the batch; the last image sees the first one's."""
 
     def __init__(self, own: MemoryView) -> None:
         self.own = own
 
     def read(self) -> Tensor:
-        """Return the memory [1 or batch, channels, rows, columns], turned by one image; one for all images stays."""
+        """Return the memory [1 or batch, channels, rows, columns], shifted by one image.
+
+        A memory for all images stays.
+        """
         return self.own.read().roll(-1, dims=0)
 
 
@@ -30,12 +33,12 @@ class _Neighbour:
 class PermutedMemory(Control):
     """The same network; every layer reads the memory of another image of the batch, in training and evaluation.
 
-    Same capacity, wrong image: what this arm loses against AiM, the memory's content about the image had earned. Each
-    image's updates go on with its own memory. Images are evaluated in one fixed order that mixes the classes, so the
+    Same capacity, wrong image: the loss of this arm against AiM is due to the memory's content about the image. Each
+    image's updates continue with its own memory. Images are evaluated in one fixed order that mixes the classes, so the
     other image is of the same class no more often than by chance. An image alone in its batch reads its own memory.
     """
 
-    source = "control for: is it what the memory says about the image?"
+    source = "control for: is it the memory's content about the image?"
     role: ClassVar[str] = "permuted"
 
     def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:

@@ -1,4 +1,4 @@
-"""The control that asks: is it more than a bias that differs from position to position."""
+"""The control with a bias per position instead of a memory."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ def as_position_biases(network: AimNetwork) -> nn.Module:
 class PositionBias(Control):
     """No memory at all: every layer that would read one has a learned bias per position instead, zero at the start.
 
-    AiM without updates can express nothing else (`as_position_biases` writes any such network so), only by other
-    parameters. So where this control does as well as that AiM, memory is a name for biases. The layers start as in the
-    other arms. Size and source of the memory have no part in it; its placement says which layers.
+    AiM without updates can express nothing else (`as_position_biases` converts any such network), only with other
+    parameters. If this control does as well as that AiM, its memory amounts to biases. The layers start as in the other
+    arms. Size and source of the memory do not matter; its placement selects the layers.
     """
 
     source = "control for: is it a memory, or a bias for every position?"
     role: ClassVar[str] = "other"
 
     def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
-        """Return the model with this control and without all that rewrites a memory."""
+        """Return the model with this control and without updates."""
         gone = dict.fromkeys(("update", "update_after", "routing", "carry", "read_init"))
         return model.model_copy(update={**gone, "control": self.config})
 

@@ -39,7 +39,7 @@ def new_photos(rng: np.random.Generator, repetitions: int) -> Table:
         name = f"coverage for new photos, {seeds} seeds, {images} images"
         rates.append(Rate(name, float(shares[1]), repetitions, 0.93, 1.0))
     note = (
-        "Share of intervals, nominal .95, that hold the difference on new seeds and new photos: t over seeds alone, "
+        "Share of intervals, nominal .95, that cover the difference on new seeds and new photos: t over seeds alone, "
         "crossed seeds × images, and all answers pooled as if independent. With few images and arms that differ by "
         "image, seeds alone are not enough; pooling never is."
     )

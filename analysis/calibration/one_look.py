@@ -69,8 +69,7 @@ def single_looks(rng: np.random.Generator, repetitions: int) -> Table:
         if n < 6:
             rates.append(Rate(f"sign-flip cannot reject, n = {n}", found["sign-flip"], repetitions, 0, 0))
     note = (
-        "Two-sided error at nominal .05 of one look at normal differences without a mean. Why t decides, and nothing "
-        "else."
+        "Two-sided error at nominal .05 of one look at normal differences with mean 0: the reason why only t decides."
     )
     return Table("Type-I error of one look", note, ("n", *tests), tuple(rows), tuple(rates))
 

@@ -77,7 +77,7 @@ def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
         ({"vary": ["aim", "aim"]}, "an arm is named twice"),
         ({"over": "model.update"}, "give a list of key paths, or a mapping of arms to such lists"),
         ({"seeds": [90, 90]}, "seeds: [90, 90]: a seed is given twice"),
-        ({"seeds": [7]}, "search.seeds: 7 are seeds that the study may still come to: its looks go on to 12 pairs"),
+        ({"seeds": [7]}, "search.seeds: 7 are seeds that the study may still use: its looks go on to 12 pairs"),
         ({"confirm": "beside", "top": 0}, "top: 0 confirms nothing beside the arms"),
         ({"levels": {RATE: 3}}, "levels: without effect: sampler tpe draws from the whole range"),
         ({"halving": {}, "batch": 2}, "batch: 2 trials in a batch, and halving keeps one of 3; give a batch of 9"),
