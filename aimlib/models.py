@@ -124,7 +124,7 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
     Parameters
     ----------
     batch_size : number of images that share what is computed once per batch (a memory that is the same for every
-    image).
+        image).
     """
     network = _controlled(model, skeleton(model, shape))
     batch_size = max(2, batch_size)  # batch norm of a dense layer has no variance for a single image

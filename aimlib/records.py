@@ -233,7 +233,7 @@ class RunRecord:
     run : one value per column of `RUN_COLUMNS`.
     epochs : one mapping per completed epoch, one value per `EPOCHS` column.
     predictions : predicted class, [epochs_run, test images], uint8 or uint16. If the selected epoch is 0 (diverged in
-    the first epoch) it has one row: the network at its start.
+        the first epoch) it has one row: the network at its start.
     """
 
     run: dict[str, Any]

@@ -33,7 +33,7 @@ def load(source: str | Place | Iterable[str | Place]) -> Results | Studies:
     Parameters
     ----------
     source : a directory as `ablate run` wrote it (layout in `aimlib.records`), or ``s3://bucket/folder``; or several,
-    as a list or an iterator such as ``Path("results").glob("*")``, of which only study directories count.
+        as a list or an iterator such as ``Path("results").glob("*")``, of which only study directories count.
 
     Raises
     ------

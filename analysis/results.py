@@ -33,7 +33,7 @@ class Results:
     directory : where it was read from.
     plan : the plan of the study.
     runs : one row per planned run that has a row; a run that only ever failed has its last failure. The stored columns
-    are followed by one column per option in which the arms differ: `factors` lists them.
+        are followed by one column per option in which the arms differ: `factors` lists them.
     epochs : one row per such run and epoch, with the same columns of options.
     stale : rows whose run id is not in the plan (the study was changed since), as they were written.
     missing : planned runs without any row: run_id, arm, seed.

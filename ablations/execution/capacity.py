@@ -54,7 +54,8 @@ class Room:
     Parameters
     ----------
     resources : what the runs of each arm are given; different kinds may run side by side.
-    nodes : the present ones, by id. spare : runs beyond that: an autoscaler adds nodes for runs that wait.
+    nodes : the present ones, by id.
+    spare : runs beyond that: an autoscaler adds nodes for runs that wait.
 
     Attributes
     ----------

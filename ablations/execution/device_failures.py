@@ -26,7 +26,8 @@ class Device:
 
     Attributes
     ----------
-    name : its UUID, or another unique name. host : its machine.
+    name : its UUID, or another unique name.
+    host : its machine.
     """
 
     name: str

@@ -68,7 +68,8 @@ class Meter:
 
         Parameters
         ----------
-        threads : number of CPU threads. seconds : time after which no further step starts.
+        threads : number of CPU threads.
+        seconds : time after which no further step starts.
         """
         shape: ImageShape = datasets.create(config.data).shape()
         timer = StepTimer(config, noise(shape, config.training.batch_size), self.device, threads)

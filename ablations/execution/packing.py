@@ -47,8 +47,9 @@ class Packing:
 
     Parameters
     ----------
-    nodes : resources of each, by its id. left_out : GPUs that are excluded. running : resources of each run, and its
-    GPUs as far as known.
+    nodes : resources of each, by its id.
+    left_out : GPUs that are excluded.
+    running : resources of each run, and its GPUs as far as known.
     """
 
     def __init__(

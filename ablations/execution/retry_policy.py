@@ -68,8 +68,8 @@ class Over:
 
     Attributes
     ----------
-    record : whether the failure must still be recorded. withheld : runs of the same arm that are no longer started,
-    because the arm fails with the same error every time.
+    record : whether the failure must still be recorded.
+    withheld : runs of the same arm that are no longer started, because the arm fails with the same error every time.
     notes : further messages, about the whole session.
     """
 
@@ -91,9 +91,9 @@ class _History:
     ----------
     deaths : how often the infrastructure ended it since its last progress.
     given : GPUs that its last attempt was given.
-    waited : whether it was retried because other processes used the memory of its GPU. lost : GPUs on which it had a
-    device error since its last progress, by name, with the time of the first one. progressed : time of its last
-    progress.
+    waited : whether it was retried because other processes used the memory of its GPU.
+    lost : GPUs on which it had a device error since its last progress, by name, with the time of the first one.
+    progressed : time of its last progress.
     """
 
     task: Task

@@ -46,8 +46,8 @@ def execute(
     ----------
     on_epoch : called after every epoch with the epoch's row.
     pause : asked after every step; when true, the run saves its state and ends.
-    deadline : asked while it waits to save: the monotonic time by which that must be done; None: no limit. on_notice :
-    called with messages for the user about the run.
+    deadline : asked while it waits to save: the monotonic time by which that must be done; None: no limit.
+    on_notice : called with messages for the user about the run.
     """
     device = pick_device(task.device)
     uuid = device_uuid(device)  # a device that is lost is no longer listed

@@ -70,7 +70,7 @@ class Scheduler:
         Parameters
         ----------
         fit : tells whether a task fits; None: every task does. The first task that does not fit is waited for, and no
-        later task of its kind passes it; otherwise a run that needs a whole GPU would wait forever for two halves.
+            later task of its kind passes it; otherwise a run that needs a whole GPU would wait forever for two halves.
         """
         if self._is_held_back or self._is_halted:
             return None

@@ -17,11 +17,12 @@ class Task:
     config : the RunConfig as JSON; validated again by the worker.
     costs : the columns of its row that are known before the network is trained.
     device, threads : where it is trained.
-    gpus : number of GPUs; a fraction limits the memory that it may use of one. accelerator : type of GPU that it needs,
-    so that the runs of a seed have the same; empty: any. session : name of the session that computes it, which may be
-    asked to stop; empty: none. until : number of epochs after which it pauses, with its state saved; None: it runs to
-    its end. grace_seconds : time that it has to save its state when its process or node is told to end. left_out :
-    names of the excluded GPUs.
+    gpus : number of GPUs; a fraction limits the memory that it may use of one.
+    accelerator : type of GPU that it needs, so that the runs of a seed have the same; empty: any.
+    session : name of the session that computes it, which may be asked to stop; empty: none.
+    until : number of epochs after which it pauses, with its state saved; None: it runs to its end.
+    grace_seconds : time that it has to save its state when its process or node is told to end.
+    left_out : names of the excluded GPUs.
     """
 
     directory: str

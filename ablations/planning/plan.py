@@ -43,8 +43,9 @@ class Plan:
     ----------
     study : the validated file.
     arms : in the order of the file.
-    summaries : size and cost of each arm's network, by arm. data : the data of each arm, by arm. runs : seed by seed,
-    so that an unfinished study has complete pairs.
+    summaries : size and cost of each arm's network, by arm.
+    data : the data of each arm, by arm.
+    runs : seed by seed, so that an unfinished study has complete pairs.
     """
 
     study: StudyFile

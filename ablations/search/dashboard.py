@@ -31,7 +31,8 @@ class DashboardCopy:
     ----------
     storage : see `ablations.spec.search.SearchSpec.storage`.
     directory : of the screening.
-    owner : marks studies in a database as copies of this search. say : receives messages for the user.
+    owner : marks studies in a database as copies of this search.
+    say : receives messages for the user.
 
     Raises
     ------

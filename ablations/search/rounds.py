@@ -30,8 +30,8 @@ class Batch:
     Attributes
     ----------
     number : from 0, within the arm.
-    trials : in the order in which they were drawn; those that cannot be built already have their outcome. recorded :
-    outcomes that were reported before, by number; None if there are none.
+    trials : in the order in which they were drawn; those that cannot be built already have their outcome.
+    recorded : outcomes that were reported before, by number; None if there are none.
     budget : epochs of their runs.
     """
 

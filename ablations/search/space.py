@@ -45,9 +45,11 @@ class Parameter:
 
     Attributes
     ----------
-    name : key path, options of a component with its choice in it. path : place of its value in a document. dimension :
-    its possible values. only_if : name and value of the parameter that it depends on; None if it is always drawn. The
-    value None stands for anything but none.
+    name : key path, options of a component with its choice in it.
+    path : place of its value in a document.
+    dimension : its possible values.
+    only_if : name and value of the parameter that it depends on; None if it is always drawn. The value None stands for
+        anything but none.
     """
 
     name: str

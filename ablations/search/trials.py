@@ -44,8 +44,8 @@ class Trial:
     document : its part of the arm's document: keys model, data and training.
     identity : text that is equal for equal configurations; empty if it cannot be built.
     run_ids : its runs in the screening, seed by seed.
-    repeats : name of the earlier trial with the same configuration, whose outcome this one has; or empty. outcome : its
-    outcome.
+    repeats : name of the earlier trial with the same configuration, whose outcome this one has; or empty.
+    outcome : its outcome.
     """
 
     arm: str

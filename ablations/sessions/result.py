@@ -18,10 +18,11 @@ class Session:
     planned, settled_before, computed : numbers of runs.
     failed : ids of runs that failed in this session, each with its reason.
     open : ids of runs that are not settled and have neither failed nor paused: the session was interrupted, or no more
-    runs of their arm were started.
+        runs of their arm were started.
     paused : ids of runs that wait at the requested epoch, each with its last validation accuracy.
-    withheld : ids of runs that were not started because their arm fails with the same error every time. interrupted :
-    what ended the session early; empty if nothing did. code : exit code of the command line if it was interrupted.
+    withheld : ids of runs that were not started because their arm fails with the same error every time.
+    interrupted : what ended the session early; empty if nothing did.
+    code : exit code of the command line if it was interrupted.
     """
 
     directory: Place

@@ -54,8 +54,9 @@ class Screening:
 
     Attributes
     ----------
-    trials : all that were tried and reported, arm by arm in order. session : the session that confirmed the best; or
-    that of the screening, if it was interrupted. confirmed : whether the best were confirmed.
+    trials : all that were tried and reported, arm by arm in order.
+    session : the session that confirmed the best; or that of the screening, if it was interrupted.
+    confirmed : whether the best were confirmed.
     """
 
     trials: tuple[Trial, ...]
@@ -76,7 +77,7 @@ def run(
     Parameters
     ----------
     study, out, overrides, console, options : as in `ablations.sessions.launch.run`; those about a verdict apply to the
-    confirmation alone.
+        confirmation alone.
 
     Raises
     ------
@@ -112,8 +113,8 @@ def screen(
 
     Parameters
     ----------
-    directory : study directory, in which `screening` and `confirmation` are created. run, confirm : run the screening
-    and the confirmation; None: the same for both.
+    directory : study directory, in which `screening` and `confirmation` are created.
+    run, confirm : run the screening and the confirmation; None: the same for both.
     """
     searching = _Search(study, directory / SCREENING, run, console or Console(quiet=True))
     interrupted = searching.run()

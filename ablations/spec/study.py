@@ -260,7 +260,7 @@ def read_study(source: str | Path, overrides: Iterable[str] = ()) -> StudyFile:
     ----------
     source : path of a study file, or the name of a shipped study.
     overrides : ``key.path=value`` each; a path that starts with model, data or training refers to `base`, and also
-    replaces the values of single arms at that path.
+        replaces the values of single arms at that path.
 
     Raises
     ------

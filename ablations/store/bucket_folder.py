@@ -34,7 +34,8 @@ class ObjectFolder:
 
     Parameters
     ----------
-    root : its location. terms : of the leases.
+    root : its location.
+    terms : of the leases.
     """
 
     def __init__(self, root: ObjectPath, terms: Terms) -> None:

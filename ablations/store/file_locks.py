@@ -28,7 +28,7 @@ class FileLock:
     Parameters
     ----------
     path : the lock file; created if missing, never removed, and refused if it is a link, because its holder writes into
-    it.
+        it.
 
     Raises
     ------

@@ -35,7 +35,7 @@ class Folder(Protocol):
         Parameters
         ----------
         kept : returns whether a segment contains the row that `write` writes; None: no segment contains a row of this
-        run.
+            run.
         """
 
     def settling_ended(self) -> bool:

@@ -69,7 +69,8 @@ class Lease:
 
     Parameters
     ----------
-    tag : ETag of the object as this process wrote it. since : start of that request, on the clock of `terms`.
+    tag : ETag of the object as this process wrote it.
+    since : start of that request, on the clock of `terms`.
     """
 
     def __init__(self, run_id: str, address: Address, content: dict[str, Any], tag: str, since: float, terms: Terms):

@@ -51,8 +51,8 @@ class ResultStore:
 
     Parameters
     ----------
-    where : the study directory, created if missing; or ``s3://bucket/folder`` (the bucket must exist). terms : times of
-    this process's leases on a study in object storage.
+    where : the study directory, created if missing; or ``s3://bucket/folder`` (the bucket must exist).
+    terms : times of this process's leases on a study in object storage.
 
     Raises
     ------
@@ -272,8 +272,8 @@ class ResultStore:
 
         Parameters
         ----------
-        session : its name, 12 hexadecimal digits, as in all methods about sessions. within : seconds after which its
-        runs are ended, saved or not; None: without a limit.
+        session : its name, 12 hexadecimal digits, as in all methods about sessions.
+        within : seconds after which its runs are ended, saved or not; None: without a limit.
         """
         session_signals.request_stop(self._folder, session, within)
 

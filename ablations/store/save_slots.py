@@ -40,8 +40,8 @@ class SaveSlots:
 
     Parameters
     ----------
-    folder : of the locks and tickets; processes that share it share the slots. slots : number of runs that save at
-    once.
+    folder : of the locks and tickets; processes that share it share the slots.
+    slots : number of runs that save at once.
     """
 
     def __init__(self, folder: Path, slots: int = SLOTS) -> None:

@@ -24,7 +24,8 @@ class Archive:
 
     Attributes
     ----------
-    file : its expected content and its address. folder : its folder after unpacking, below the data's root.
+    file : its expected content and its address.
+    folder : its folder after unpacking, below the data's root.
     inside : the folder in the archive that becomes `folder`; empty if that is the archive as a whole.
     extra : not needed here: it is fetched only along with the others.
     """

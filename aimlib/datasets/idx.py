@@ -20,8 +20,8 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
 
     Parameters
     ----------
-    path : the file; unpacked with gzip if its name ends in .gz. dimensions : their required number: 3 for images
-    [images, rows, columns], 1 for labels.
+    path : the file; unpacked with gzip if its name ends in .gz.
+    dimensions : their required number: 3 for images [images, rows, columns], 1 for labels.
 
     Raises
     ------

@@ -49,7 +49,8 @@ class Pack:
 
     Attributes
     ----------
-    folder : its location. manifest : its description.
+    folder : its location.
+    manifest : its description.
     index : per split, the names, labels and shapes ([height, width]) of its photos.
     pixels : per split, the mapped bytes, read-only.
     """
@@ -97,7 +98,8 @@ def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progre
 
     Parameters
     ----------
-    listing : the photos; all must exist. recipe : how they become arrays.
+    listing : the photos; all must exist.
+    recipe : how they become arrays.
     cache : folder of stores; None is ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
     progress : called as progress("packing", photos done, photos in all), only by the process that builds.
 

@@ -26,8 +26,8 @@ def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: 
 
     Parameters
     ----------
-    function : called from several threads at once; its exceptions are raised here. items : consumed no faster than the
-    results are.
+    function : called from several threads at once; its exceptions are raised here.
+    items : consumed no faster than the results are.
     workers : threads; None is one per usable core.
     """
     workers = workers or cores()

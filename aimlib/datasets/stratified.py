@@ -20,7 +20,8 @@ def choose(labels: npt.NDArray[np.int64], count: int, stream: str, what: str) ->
     ----------
     labels : [images], class numbers from 0.
     count : how many to choose.
-    stream : name of the random stream. what : the option that requests `count`, for the message.
+    stream : name of the random stream.
+    what : the option that requests `count`, for the message.
 
     Returns
     -------

@@ -42,10 +42,10 @@ class Finding:
     Attributes
     ----------
     kind : ``unusable`` (the data as a whole), ``count`` (photos or classes), ``listed_twice`` (in one list),
-        ``both_lists``, ``missing`` (listed, not there), ``unlisted`` (there, not listed), ``empty`` (no
-        bytes), ``undecodable``, ``duplicate`` (a test photo with the pixels of a training photo), ``pack``
-        (packed data).
-    file : the affected file, or the folder if it is not a single file. message : what is wrong with it.
+        ``both_lists``, ``missing`` (listed, not there), ``unlisted`` (there, not listed), ``empty`` (no bytes),
+        ``undecodable``, ``duplicate`` (a test photo with the pixels of a training photo), ``pack`` (packed data).
+    file : the affected file, or the folder if it is not a single file.
+    message : what is wrong with it.
     """
 
     kind: Kind

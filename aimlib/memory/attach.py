@@ -45,8 +45,8 @@ class Attachment:
     ----------
     readers : the layers that read, in the order of the forward pass.
     updates : modules after which the memory is updated, in that order.
-    skipped : layers that the placement chose but that cannot read, with the reason. unread_updates : places without an
-    update, because no later layer would read its result.
+    skipped : layers that the placement chose but that cannot read, with the reason.
+    unread_updates : places without an update, because no later layer would read its result.
     """
 
     readers: tuple[Reading, ...]
@@ -60,8 +60,9 @@ class AimNetwork(nn.Module):
 
     Attributes
     ----------
-    network : the given network, with its chosen layers replaced by readers. source : initial memory of every forward
-    pass. static_source : second memory of the routing ``as_run``, which no update changes; None otherwise.
+    network : the given network, with its chosen layers replaced by readers.
+    source : initial memory of every forward pass.
+    static_source : second memory of the routing ``as_run``, which no update changes; None otherwise.
     updates : the update after each module named in `attachment.updates`, by that name with / for every dot.
     carry : the running memory across batches; None if batches pass on nothing.
     attachment : the layers that read, and the updates.
@@ -159,13 +160,14 @@ def attach_memory(
     Parameters
     ----------
     network : any network of convolutions and dense layers.
-    source : returns the memory at the start of every forward pass. placement : chooses the layers that read. update :
-    creates the update for a module's features; None: the source's memory does not change.
+    source : returns the memory at the start of every forward pass.
+    placement : chooses the layers that read.
+    update : creates the update for a module's features; None: the source's memory does not change.
     input_shape : channels, height, width of the images; other sizes are refused afterwards.
     layout : stages and blocks, on which some placements and all updates except those after named modules depend; None
-    infers them, see `aimlib.memory.inference`.
-    update_after : where the updates run, see `aimlib.config.ModelConfig.update_after`. An update whose result
-        no later layer, and with `carry` no later batch, reads is not built.
+        infers them, see `aimlib.memory.inference`.
+    update_after : where the updates run, see `aimlib.config.ModelConfig.update_after`. An update whose result no later
+        layer, and with `carry` no later batch, reads is not built.
     static_source : gives a second memory, of the same size, to the layers outside the first block of each stage: the
         routing ``as_run``, see `aimlib.config.ModelConfig.routing`.
     carry : passes a running memory on from batch to batch.

@@ -31,10 +31,10 @@ class Rule:
 
     Attributes
     ----------
-    kind : ``he_normal`` (truncated normal, variance 2 / fan-in), ``glorot_uniform`` (variance
-        2 / (fan-in + fan-out)), ``normal`` (standard deviation `value`) or ``constant`` (`value`).
-    value : see `kind`; for ``he_normal`` and ``glorot_uniform`` a factor on the drawn values. fan_in, fan_out : if they
-    differ from those of the parameter's own shape.
+    kind : ``he_normal`` (truncated normal, variance 2 / fan-in), ``glorot_uniform`` (variance 2 / (fan-in + fan-out)),
+        ``normal`` (standard deviation `value`) or ``constant`` (`value`).
+    value : see `kind`; for ``he_normal`` and ``glorot_uniform`` a factor on the drawn values.
+    fan_in, fan_out : if they differ from those of the parameter's own shape.
     """
 
     kind: Literal["he_normal", "glorot_uniform", "normal", "constant"]
@@ -73,7 +73,7 @@ def initialize(
     Parameters
     ----------
     network : its attribute `baseline_prefix`, if any, precedes the names that its parameters have in the baseline; they
-    start as they do there.
+        start as they do there.
     seed : the run's seed.
     conv_init : rule for convolutions without a declaration.
     read_init : fan-in of reading weights, see `aimlib.config.ModelConfig.read_init`.

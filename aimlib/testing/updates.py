@@ -28,7 +28,7 @@ class UpdateConformance(Conformance):
     Attributes
     ----------
     features : shapes of features, without the batch, that it must accept: a usual one, odd sizes, one smaller than the
-    memory.
+        memory.
     memory : size of the memory in the tests.
     """
 

@@ -65,8 +65,9 @@ class CheckpointManager:
 
     Parameters
     ----------
-    run : at its start; if there is a checkpoint, the run is restored from it. run_id : protects against the checkpoint
-    of another run. directory : of the checkpoint; None: no checkpoints.
+    run : at its start; if there is a checkpoint, the run is restored from it.
+    run_id : protects against the checkpoint of another run.
+    directory : of the checkpoint; None: no checkpoints.
     share : maximum share of the time spent on saving after epochs.
     pause : asked whether to pause; None never does.
     on_checkpoint : called with the file after every save.

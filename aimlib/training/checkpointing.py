@@ -38,9 +38,10 @@ class Checkpoint:
     predictions : [epochs, test images].
     network, optimizer : state dicts.
     seconds, attempts, started_at : wall time so far, number of starts, ISO time of the first.
-    under_way : state of the current epoch, as `aimlib.training.epoch.Epoch.state` returns it; None between epochs. step
-    : how the run takes its steps; it continues in that way. data_on : where its images were, ``device`` or ``host``;
-    None if unknown. peak_device_bytes : peak of the GPU memory that torch reserved so far; None on the CPU.
+    under_way : state of the current epoch, as `aimlib.training.epoch.Epoch.state` returns it; None between epochs.
+    step : how the run takes its steps; it continues in that way.
+    data_on : where its images were, ``device`` or ``host``; None if unknown.
+    peak_device_bytes : peak of the GPU memory that torch reserved so far; None on the CPU.
     """
 
     run_id: str

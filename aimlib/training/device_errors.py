@@ -28,7 +28,7 @@ class DeviceFailure:
     Attributes
     ----------
     held_by_others : out of memory, although this process had not used up its share, because other processes used much
-    of the memory.
+        of the memory.
     """
 
     kind: Kind
@@ -130,8 +130,9 @@ def diagnose(
 
     Parameters
     ----------
-    device : the run's device; on a CPU no error is a device error. share : share of the device's memory that the
-    process may use; None is all. refusals : return value of `refusals` before the run.
+    device : the run's device; on a CPU no error is a device error.
+    share : share of the device's memory that the process may use; None is all.
+    refusals : return value of `refusals` before the run.
     """
     if device.type != "cuda":
         return None

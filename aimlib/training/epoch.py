@@ -30,7 +30,7 @@ class Epoch:
     step : training steps done.
     loss, hits : sums over the images trained on, on the device: loss in nats (float64), right answers.
     finite_steps : number of steps before the first one with a loss that is not finite, on the device; all steps if
-    every loss is finite.
+        every loss is finite.
     validation, test : the evaluations.
     """
 

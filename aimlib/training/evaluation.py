@@ -98,10 +98,11 @@ def evaluate(
 
     Parameters
     ----------
-    counted : number of images, from the first, that enter loss and accuracy; None: all. All are predicted. tally : an
-    interrupted evaluation of the same images, which is continued. between : called between two batches; an exception
-    from it interrupts the evaluation, with `tally` up to date. loader : of `images`; None gathers every batch on the
-    host. memory_format : the network's, see `training.memory_format`.
+    counted : number of images, from the first, that enter loss and accuracy; None: all. All are predicted.
+    tally : an interrupted evaluation of the same images, which is continued.
+    between : called between two batches; an exception from it interrupts the evaluation, with `tally` up to date.
+    loader : of `images`; None gathers every batch on the host.
+    memory_format : the network's, see `training.memory_format`.
     """
     counted = len(indices) if counted is None else counted
     tally = tally or Tally(scaling.mean.device)

@@ -24,8 +24,9 @@ class Footprint:
 
     Attributes
     ----------
-    allocated : in tensors. reserved : taken from the GPU for them, including gaps, which is what a limit on the run's
-    memory must allow. None on the CPU, whose allocator has no such figure.
+    allocated : in tensors.
+    reserved : taken from the GPU for them, including gaps, which is what a limit on the run's memory must allow. None
+        on the CPU, whose allocator has no such figure.
     """
 
     allocated: int

@@ -52,20 +52,21 @@ def train(
     Parameters
     ----------
     device : None is the CPU.
-    threads : CPU threads; None leaves torch's setting. With the same number the CPU gives the same bits. run_id :
-    protects against the checkpoint of another run.
+    threads : CPU threads; None leaves torch's setting. With the same number the CPU gives the same bits.
+    run_id : protects against the checkpoint of another run.
     checkpoint_directory : None keeps no checkpoint.
-    checkpoint_share : maximum share of the time spent on saving; infinity saves after every epoch. on_epoch : called
-    after every completed epoch; an exception from it ends the attempt. pause : asked after every training step, between
-    the batches of evaluations, and after `on_epoch` while epochs remain; it must be cheap. If it returns true, the run
-    is saved, regardless of `checkpoint_share`, and interrupted. Every attempt advances by at least one step or batch.
-    Without a `checkpoint_directory` nothing is saved, so pausing discards the work. The evaluation of a network at its
-    start, after a divergence in the first epoch, is not interrupted. on_checkpoint : called with the file after every
-    save, to copy it elsewhere; an exception from it ends the attempt. saving : entered around the save of a run that
-    `pause` ends: it may wait for other runs that save, and if it yields False the run later continues from its previous
-    checkpoint. None saves at once. memory_share : maximum share of a GPU's memory that the run may use, see
-    `limit_memory`; None sets no limit. on_notice : called with messages for the user about the run, for example why its
-    steps are not captured as a graph.
+    checkpoint_share : maximum share of the time spent on saving; infinity saves after every epoch.
+    on_epoch : called after every completed epoch; an exception from it ends the attempt.
+    pause : asked after every training step, between the batches of evaluations, and after `on_epoch` while epochs
+        remain; it must be cheap. If it returns true, the run is saved, regardless of `checkpoint_share`, and
+        interrupted. Every attempt advances by at least one step or batch. Without a `checkpoint_directory` nothing is
+        saved, so pausing discards the work. The evaluation of a network at its start, after a divergence in the first
+        epoch, is not interrupted.
+    on_checkpoint : called with the file after every save, to copy it elsewhere; an exception from it ends the attempt.
+    saving : entered around the save of a run that `pause` ends: it may wait for other runs that save, and if it yields
+        False the run later continues from its previous checkpoint. None saves at once.
+    memory_share : maximum share of a GPU's memory that the run may use, see `limit_memory`; None sets no limit.
+    on_notice : called with messages for the user about the run, for example why its steps are not captured as a graph.
 
     Raises
     ------

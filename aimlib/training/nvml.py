@@ -86,7 +86,7 @@ def visible(gpus: Sequence[Gpu], listed: str | None) -> tuple[Gpu, ...]:
     Parameters
     ----------
     listed : ``CUDA_VISIBLE_DEVICES``: numbers, UUIDs or beginnings of them, or MIG instances, which are returned as
-    GPUs of which only that name is known; None lists all.
+        GPUs of which only that name is known; None lists all.
     """
     if listed is None:
         return tuple(gpus)

@@ -36,8 +36,8 @@ class Outcome:
     images : number of training, validation and test images.
     seconds, attempts, started_at : wall time over all attempts, their number, ISO time of the first.
     step : how it took its steps, ``eager``, ``graph`` or ``compiled``.
-    data_on : where its images were in the last attempt, ``device`` or ``host``; None if unknown. peak_device_bytes :
-    peak of the GPU memory that torch reserved; None on the CPU.
+    data_on : where its images were in the last attempt, ``device`` or ``host``; None if unknown.
+    peak_device_bytes : peak of the GPU memory that torch reserved; None on the CPU.
     """
 
     status: str

@@ -21,8 +21,8 @@ class Protocol:
     Attributes
     ----------
     name, description, source : for lists and reports.
-    common : what all arms share. baseline, aim : what the arms of the reported pair have beyond it; empty if a protocol
-    has no sides.
+    common : what all arms share.
+    baseline, aim : what the arms of the reported pair have beyond it; empty if a protocol has no sides.
     """
 
     name: str

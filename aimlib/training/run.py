@@ -156,7 +156,7 @@ class Run:
         Parameters
         ----------
         after_part : called after every training step and between the batches of evaluations; an exception from it
-        interrupts the epoch.
+            interrupts the epoch.
 
         Raises
         ------

@@ -143,9 +143,10 @@ class Statement:
 
     Attributes
     ----------
-    says : the statement in our words; `source` names its origin. check : how it is checked: key `kind`, and what that
-    kind needs; see `analysis.claims.audit`. protocols : protocols or patterns under which a study can check it: a
-    statement about what somebody did is not checked by a study that does something different.
+    says : the statement in our words; `source` names its origin.
+    check : how it is checked: key `kind`, and what that kind needs; see `analysis.claims.audit`.
+    protocols : protocols or patterns under which a study can check it: a statement about what somebody did is not
+        checked by a study that does something different.
     """
 
     says: str

@@ -34,7 +34,7 @@ def audit(claim: Claim, results: Results, outside: tuple[str, ...] = ()) -> pd.D
     Parameters
     ----------
     outside : why the study is outside the scope of the claim; in that case only statements about the claim's own logs
-    are checked.
+        are checked.
     """
     rows = []
     for statement in claim.statements:

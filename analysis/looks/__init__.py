@@ -22,7 +22,7 @@ class Looks:
     pairs : numbers of pairs, rising, at least 5 each.
     alpha : error of all looks together, the further block's included.
     further_block : pairs of one more block that may follow the last look; 0: none. With one, half of alpha is spent on
-    the looks and half on the block, which is tested with all pairs.
+        the looks and half on the block, which is tested with all pairs.
     """
 
     pairs: tuple[int, ...]

@@ -19,7 +19,7 @@ def report(directory: str | Place, out: str | Path | None = None) -> Path:
     ----------
     directory : study directory as `ablate run` wrote it, or ``s3://bucket/folder``.
     out : directory to write to; by default `report` in the study directory, or ``report-<name of the study>`` here if
-    that is in object storage. Files of an earlier report there are replaced.
+        that is in object storage. Files of an earlier report there are replaced.
 
     Raises
     ------

@@ -51,8 +51,8 @@ class Document:
     remarks : further sentences, the most important first.
     cautions : sentences that limit what may be concluded.
     facts : (term, text) pairs on claim, scope and design.
-    sections : the parts after the verdict, in order. methods, references : paragraphs to paste into a paper, and the
-    works that they cite.
+    sections : the parts after the verdict, in order.
+    methods, references : paragraphs to paste into a paper, and the works that they cite.
     provenance : (term, values) pairs, each value with the number of runs it holds for.
     tracebacks : (arm, seed, text) of failed runs.
     """

@@ -51,8 +51,8 @@ class Comparison:
     interval : of the complete pairs of the look that decides; its alpha is the level of that look, after Holm.
     p, p_looks, p_holm : two-sided p-value of the paired t test at that look; of the looks up to it; that of all taken,
         adjusted within the variants (NaN for gates).
-    survivors, survivors_verdict : the same from pairs of which both runs trained. needed : pairs to add if the verdict
-    is open; None if it is not, or the number is unknown.
+    survivors, survivors_verdict : the same from pairs of which both runs trained.
+    needed : pairs to add if the verdict is open; None if it is not, or the number is unknown.
     checks : frame of `sensitivity`.
     reported : gains in pp that were reported, by source; the first decides; empty outside the claim's scope.
     """

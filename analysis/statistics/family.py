@@ -86,7 +86,7 @@ def compare_all(
     Parameters
     ----------
     reported : reported gains in pp by source, only within the claim's scope; the first decides, and only treatment −
-    baseline is compared with it.
+        baseline is compared with it.
     """
     baseline, treatment = primary_arms(plan)
     judged = outcomes(runs)

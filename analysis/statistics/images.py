@@ -26,7 +26,7 @@ class Crossed:
     interval : for new seeds and new images; its `n` is the number of seeds, its `sd` the standard error × √n.
     degrees_of_freedom : Satterthwaite's.
     seed, image, interaction : variance components of a single seed's difference on a single image, in pp²; the first
-    two estimates are truncated at 0.
+        two estimates are truncated at 0.
     seeds, images : numbers of them.
     """
 
@@ -54,7 +54,7 @@ def crossed(differences: npt.ArrayLike, alpha: float = 0.05) -> Crossed:
     Parameters
     ----------
     differences : [seeds, images], in pp: 100 where only the treatment is correct, -100 where only the control is,
-    otherwise 0.
+        otherwise 0.
 
     Raises
     ------

@@ -20,9 +20,9 @@ class SeedsNeeded:
 
     Attributes
     ----------
-    more : number of pairs, at most 200; None if more are needed, or no number suffices. reachable : False if no number
-    suffices because there is no stopping verdict on this side: outside the claim's scope a gain above δ has no stopping
-    row.
+    more : number of pairs, at most 200; None if more are needed, or no number suffices.
+    reachable : False if no number suffices because there is no stopping verdict on this side: outside the claim's scope
+        a gain above δ has no stopping row.
     """
 
     more: int | None

@@ -14,7 +14,8 @@ class Usage:
 
     Parameters
     ----------
-    placeholders : occupy the excluded GPUs. names : of Ray's GPUs, as runs first reported them; new ones are added.
+    placeholders : occupy the excluded GPUs.
+    names : of Ray's GPUs, as runs first reported them; new ones are added.
     """
 
     def __init__(self, placeholders: Placeholders, names: dict[Slot, str]) -> None:
@@ -61,7 +62,7 @@ class Usage:
         Parameters
         ----------
         trapped : a run waits for a worker that Ray can place nowhere else, and Tune does not give it back. It is let
-        onto an excluded GPU, where it ends at once, and is available again.
+            onto an excluded GPU, where it ends at once, and is available again.
         """
         self._placeholders.occupy(() if trapped else self.left_out)
         self._placeholders.tick(self._used())

@@ -33,8 +33,10 @@ class Job:
 
     Attributes
     ----------
-    name : key of the answer. config : the run as JSON. threads : CPUs of a run. seconds : time after which no further
-    step starts.
+    name : key of the answer.
+    config : the run as JSON.
+    threads : CPUs of a run.
+    seconds : time after which no further step starts.
     """
 
     name: str
@@ -115,8 +117,8 @@ def measure(jobs: Sequence[Job], kind: str | None, device: Literal["cpu", "cuda"
 
     Parameters
     ----------
-    kind : kind of the GPU that the worker is given; ``""``: any; None: no GPU. device : what the worker computes on,
-    the GPU that it is given. Tests with declared GPUs pass cpu.
+    kind : kind of the GPU that the worker is given; ``""``: any; None: no GPU.
+    device : what the worker computes on, the GPU that it is given. Tests with declared GPUs pass cpu.
 
     Raises
     ------

@@ -92,10 +92,10 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
 
     Parameters
     ----------
-    room : receives the present nodes and the excluded GPUs. usage : receives the GPUs of the runs; occupies the
-    excluded ones.
-    grace : seconds after an urgent request to stop during which runs may save their state. stall : seconds of silence
-    after which a worker assumes that its run hangs.
+    room : receives the present nodes and the excluded GPUs.
+    usage : receives the GPUs of the runs; occupies the excluded ones.
+    grace : seconds after an urgent request to stop during which runs may save their state.
+    stall : seconds of silence after which a worker assumes that its run hangs.
     """
 
     def __init__(

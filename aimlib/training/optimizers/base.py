@@ -29,7 +29,7 @@ class OptimizerPlugin(ABC):
     Attributes
     ----------
     on_device : whether on a GPU its optimizers take their learning rate as a tensor there, have all their state from
-    the start and read nothing back. Steps of other optimizers are not captured as graphs.
+        the start and read nothing back. Steps of other optimizers are not captured as graphs.
     """
 
     Config = OptimizerConfig
