@@ -35,7 +35,7 @@ def compare(
     for arm in (treatment, control):
         if arm not in arms:
             raise UsageError(unknown_name("arm", arm, arms) + " (arms with at least one row)")
-    _refuse_text(runs, value)
+    refuse_text(runs, value)
     try:
         return paired_differences(runs, treatment, control, value=value, by=by)
     except ValueError as error:
@@ -90,7 +90,7 @@ def summarise(
     if not by:
         raise UsageError(f"by: give at least one column; known: {', '.join(sorted(map(str, runs.columns)))}")
     refuse_unknown(runs, [*by, value])
-    _refuse_text(runs, value)
+    refuse_text(runs, value)
     for name in statistics:
         if name not in STATISTICS:
             raise UsageError(unknown_name("statistic", name, STATISTICS))
@@ -173,6 +173,7 @@ def refuse_unknown(frame: pd.DataFrame, names: Sequence[str]) -> None:
             raise UsageError(unknown_name("column", name, map(str, frame.columns)))
 
 
-def _refuse_text(frame: pd.DataFrame, name: str) -> None:
+def refuse_text(frame: pd.DataFrame, name: str) -> None:
+    """Raise UsageError if a column does not contain numbers."""
     if not pd.api.types.is_numeric_dtype(frame[name]):
         raise UsageError(f"column {name!r} holds {frame[name].dtype}, not numbers; choose one such as test_accuracy")

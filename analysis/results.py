@@ -125,6 +125,38 @@ class Results:
 
         return pivot(self.runs, index, columns, value, statistic)
 
+    def effects(self, value: str | None = None, alpha: float = 0.05) -> pd.DataFrame:
+        """Return the main effects and two-way interactions of the study's factors, blocked by seed.
+
+        One row per contrast, with its interval; see `analysis.statistics.effects.effects` for the columns. Effects on
+        accuracies are in percentage points. The column `value` names the measure.
+
+        Parameters
+        ----------
+        value : column of `runs`. None is the test accuracy once the pairs of the verdict are settled and, before that,
+            the validation accuracy, so that the test images stay unseen.
+        alpha : error of all intervals together.
+
+        Raises
+        ------
+        UsageError: the study has no factors, or `value` is not a column of numbers.
+        """
+        from analysis.query import refuse_text, refuse_unknown  # noqa: PLC0415 -- scipy only where intervals are needed
+        from analysis.reading.layout import layout_of  # noqa: PLC0415
+        from analysis.statistics.blinding import verdict_is_due  # noqa: PLC0415
+        from analysis.statistics.effects import effects  # noqa: PLC0415
+
+        if value is None:
+            value = "test_accuracy" if verdict_is_due(self.plan, self.runs) else "validation_accuracy"
+        refuse_unknown(self.runs, [value])
+        refuse_text(self.runs, value)
+        layout = layout_of(self.plan)
+        runs = self.runs[self.runs["arm"].isin(layout.settings) & ~self.runs["status"].isin(("pruned", "failed"))]
+        scale = 100 if value.endswith("accuracy") else 1
+        table = scale * runs.pivot(index="seed", columns="arm", values=value).astype("float64")
+        found = effects(table.reindex(index=list(self.plan.seeds), columns=list(layout.settings)), layout, alpha)
+        return found.assign(value=value).astype({"value": "str"})
+
     def compare(self, treatment: str, control: str, by: str = "seed") -> pd.DataFrame:
         """Return the paired differences in test accuracy of two arms; see `analysis.compare`."""
         from analysis.query import compare  # noqa: PLC0415 -- scipy only where intervals are asked for

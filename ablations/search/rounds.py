@@ -76,7 +76,8 @@ class ArmSearch:
 
         Raises
         ------
-        StoreError: the journal contains outcomes of other trials. UsageError: almost nothing in the space can be built.
+        StoreError: the journal contains outcomes of other trials.
+        UsageError: almost nothing in the space can be built.
         """
         left = self._spec.trials - self.done
         told = self._journal.round(self.arm, self._rounds) if left > 0 else None

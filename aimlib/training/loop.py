@@ -70,8 +70,8 @@ def train(
 
     Raises
     ------
-    Paused: `pause` returned true. UsageError: data and configuration do not match, or the device cannot run the steps
-    that ``training.step`` requests.
+    Paused: `pause` returned true.
+    UsageError: data and configuration do not match, or the device cannot run the steps that ``training.step`` requests.
     """
     device = indexed(device or torch.device("cpu"))
     state = reproducible(threads=threads, tf32=config.training.tf32)

@@ -57,9 +57,9 @@ def of_plan(plan: Plan) -> tuple[Factor, ...]:
 
 def of_arms(arms: Mapping[Any, Arm]) -> tuple[Factor, ...]:
     """Return the factors among arms; `Factor.values` has the keys of `arms`."""
-    options = {key: _options(arm.config) for key, arm in arms.items()}
-    paths = _in_order(options.values())
-    varied = {path: found for path in paths if (found := _varied(path, options)) is not None}
+    found = {key: options(arm.config) for key, arm in arms.items()}
+    paths = _in_order(found.values())
+    varied = {path: values for path in paths if (values := _varied(path, found)) is not None}
     names = _names(varied, paths)
     factors = [_factor(names[path], path, values) for path, values in varied.items()]
     return (*factors, *_labelled(arms, factors, set(paths)))
@@ -94,7 +94,7 @@ def table(factors: Iterable[Factor]) -> pd.DataFrame:
     )
 
 
-def _options(config: Mapping[str, Any]) -> dict[str, Any]:
+def options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the value of every option by its key path; the name of a component stands at the component's path."""
     found: dict[str, Any] = {}
 

@@ -1,0 +1,168 @@
+"""What each factor of a study does: main effects and two-way interactions as contrasts of arms, blocked by seed.
+
+A main effect compares a level of a factor with its reference level, all else equal: within a seed, the difference is
+taken in every combination of the other factors in which both levels were run, and averaged over these combinations.
+An interaction compares such a difference with the same difference at the reference level of a second factor. Every
+contrast is therefore one number per seed, and its interval is the t interval over seeds. The level of the intervals is
+divided by the number of contrasts (Bonferroni), so that all of them together hold at the stated level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.statistics.interval import t_interval, t_p_value
+
+Setting = tuple[str, ...]
+"""Label of the level of every factor, in the order of the factors."""
+COLUMNS = {
+    "kind": "str",
+    "factor": "str",
+    "level": "str",
+    "reference": "str",
+    "other": "str",
+    "other_level": "str",
+    "other_reference": "str",
+    "contexts": "int64",
+    "n": "int64",
+    "left_out": "int64",
+    "balanced": "bool",
+    "effect": "float64",
+    "lower": "float64",
+    "upper": "float64",
+    "alpha": "float64",
+    "p": "float64",
+    "p_adjusted": "float64",
+    "effect_size": "float64",
+}
+
+
+@dataclass(frozen=True)
+class _Contrast:
+    """A linear contrast of arms: for each combination of the other factors, arms and their signs."""
+
+    kind: str
+    names: tuple[str, str, str, str, str, str]
+    contexts: tuple[tuple[tuple[str, int], ...], ...]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The factors of a study and where its arms stand among them.
+
+    Attributes
+    ----------
+    factors : names of the factors.
+    settings : levels of every arm, by arm; no two arms have the same.
+    references : reference level of every factor: that of the arm that is varied.
+    """
+
+    factors: tuple[str, ...]
+    settings: Mapping[str, Setting]
+    references: Setting
+
+
+def effects(values: pd.DataFrame, layout: Layout, alpha: float = 0.05) -> pd.DataFrame:
+    """Return one row per main effect and interaction, in the order of the factors and their levels.
+
+    Parameters
+    ----------
+    values : a row per seed and a column per arm; NaN if a run has no value.
+    alpha : error of all intervals together.
+
+    Returns
+    -------
+    kind (main or interaction), factor, level, reference, other, other_level, other_reference (of the second factor;
+    empty for main effects); contexts: combinations of the other factors over which the contrast is averaged; n: seeds;
+    left_out: seeds that lack a run of the contrast; balanced: False if an implied combination was not run, or a seed is
+    left out; effect, lower, upper: in the unit of `values`; alpha: 1 minus the level of this interval; p: of the t test;
+    p_adjusted: multiplied by the number of contrasts; effect_size: mean divided by standard deviation over seeds
+    (Cohen's d for paired values).
+    """
+    contrasts = [*_main(layout), *_interactions(layout)]
+    level = alpha / max(1, len(contrasts))
+    rows = [_row(contrast, values, level, len(contrasts)) for contrast in contrasts]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _main(layout: Layout) -> Iterable[_Contrast]:
+    settings, factors, references = layout.settings, layout.factors, layout.references
+    arms = {setting: arm for arm, setting in settings.items()}
+    for at, factor in enumerate(factors):
+        for level in _levels(settings, at, references[at]):
+            here = [setting for setting in arms if setting[at] == level]
+            pairs = [(setting, _with(setting, {at: references[at]})) for setting in here]
+            contexts = tuple(((arms[one], 1), (arms[two], -1)) for one, two in pairs if two in arms)
+            if contexts:
+                whole = len(contexts) == len(_others(settings, {at}))
+                yield _Contrast("main", (factor, level, references[at], "", "", ""), contexts, whole)
+
+
+def _interactions(layout: Layout) -> Iterable[_Contrast]:
+    settings, factors, references = layout.settings, layout.factors, layout.references
+    arms = {setting: arm for arm, setting in settings.items()}
+    for one, two in combinations(range(len(factors)), 2):
+        levels = product(_levels(settings, one, references[one]), _levels(settings, two, references[two]))
+        for first, second in levels:
+            contexts = tuple(
+                tuple((arms[corner], sign) for corner, sign in corners)
+                for setting in arms
+                if (setting[one], setting[two]) == (first, second)
+                for corners in [_corners(setting, one, two, references)]
+                if all(corner in arms for corner, _ in corners)
+            )
+            if contexts:
+                names = (factors[one], first, references[one], factors[two], second, references[two])
+                whole = len(contexts) == len(_others(settings, {one, two}))
+                yield _Contrast("interaction", names, contexts, whole)
+
+
+def _corners(setting: Setting, one: int, two: int, references: Setting) -> list[tuple[Setting, int]]:
+    """Return the four settings of an interaction with their signs."""
+    return [
+        (setting, 1),
+        (_with(setting, {one: references[one]}), -1),
+        (_with(setting, {two: references[two]}), -1),
+        (_with(setting, {one: references[one], two: references[two]}), 1),
+    ]
+
+
+def _levels(settings: Mapping[str, Setting], at: int, reference: str) -> list[str]:
+    return [level for level in dict.fromkeys(setting[at] for setting in settings.values()) if level != reference]
+
+
+def _others(settings: Mapping[str, Setting], fixed: set[int]) -> set[Setting]:
+    """Return the combinations of the other factors that occur with any levels of the fixed ones."""
+    return {tuple(v for i, v in enumerate(setting) if i not in fixed) for setting in settings.values()}
+
+
+def _with(setting: Setting, changes: Mapping[int, str]) -> Setting:
+    return tuple(changes.get(at, level) for at, level in enumerate(setting))
+
+
+def _row(contrast: _Contrast, values: pd.DataFrame, alpha: float, number: int) -> tuple[object, ...]:
+    per_seed = _per_seed(contrast, values)
+    found = t_interval(per_seed, alpha)
+    p = t_p_value(per_seed)
+    left_out = len(values) - len(per_seed)
+    size = found.mean / found.sd if found.n > 1 and found.sd > 0 else np.nan
+    numbers = (found.mean, found.lower, found.upper, alpha, p, min(1.0, p * number), size)
+    balanced = contrast.complete and not left_out
+    return (contrast.kind, *contrast.names, len(contrast.contexts), found.n, left_out, balanced, *numbers)
+
+
+def _per_seed(contrast: _Contrast, values: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return the contrast of every seed that has all of its runs."""
+    columns = {arm: values[arm].to_numpy(dtype=float) for context in contrast.contexts for arm, _ in context}
+    total = sum(
+        (sign * columns[arm] for context in contrast.contexts for arm, sign in context), np.zeros(len(values))
+    ) / len(contrast.contexts)
+    kept: npt.NDArray[np.float64] = total[np.isfinite(total)]
+    return kept
