@@ -1,4 +1,4 @@
-"""`ablate results`: show, filter, group and export. In Python: `analysis.load`, `select`, `summarise`."""
+"""`ablate results`: show, filter, group and export results. In Python: `analysis.load`, `select`, `summarise`."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def command(
     directory: Directory,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="CONDITION", help="Keep rows, e.g. arm=aim or seed>=2; repeatable."),
+        typer.Option(metavar="CONDITION", help="Keep rows that match, e.g. arm=aim or seed>=2; repeatable."),
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Columns to show, separated by commas; 'all' for every one.", show_default=False),
+        typer.Option(help="Columns to show, separated by commas; 'all' shows every column.", show_default=False),
     ] = None,
     by: Annotated[
-        str | None, typer.Option(help="Group by these columns: mean, SD, n, interval.", show_default=False)
+        str | None, typer.Option(help="Group by these columns and show mean, SD, n and interval.", show_default=False)
     ] = None,
-    value: Annotated[str, typer.Option(help="Column that is summarised with --by.")] = "test_accuracy",
+    value: Annotated[str, typer.Option(help="Column to summarise with --by.")] = "test_accuracy",
     table: Annotated[
         Literal["runs", "epochs", "predictions", "models", "trials"],
-        typer.Option(help="Which table to show; trials is the old word for runs."),
+        typer.Option(help="Table to show; trials is the old name of runs."),
     ] = "runs",
     csv: Annotated[
-        Path | None, typer.Option(help="Write CSV to this file ('-': print it).", show_default=False)
+        Path | None, typer.Option(help="Write CSV to this file ('-' prints it).", show_default=False)
     ] = None,
 ) -> None:
     """Show, filter, group and export the results of a study."""

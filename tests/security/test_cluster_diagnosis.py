@@ -165,6 +165,6 @@ def test_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_doctor_asks_all_of_them(tmp_path: Path) -> None:
-    subjects = {finding.subject for finding in doctor(tmp_path / "results", with_ray=False)}
+    subjects = {finding.subject for finding in doctor(tmp_path / "results", ray=False)}
     assert {"Ray token", "study storage", "clock", "shared memory"} <= subjects
     assert {"Ray's ports", "Ray head"} & subjects

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablations.commands import console_tables
+from ablations.commands import plan_tables
 from ablations.commands.plan import plan
 from ablations.estimation.power import SEED_SDS
 from ablations.sessions import launch
@@ -66,12 +66,12 @@ def test_what_cannot_be_planned_with_is_said(study, tmp_path):
 def test_power_curves_have_a_panel_per_spread(study, tmp_path):
     found = plan(study({"seeds": 5}), timing=False)
     path = tmp_path / "power.svg"
-    console_tables.power_curves(found, path)
+    plan_tables.power_curves(found, path)
     assert path.read_text(encoding="utf-8").startswith("<?xml")
     figure = power.draw_by_spread(found.curves, 12)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [f"Seed SD {sd:.2g} pp" for sd in SEED_SDS]
     assert (found.curves["power"].between(0, 1)).all()
     with pytest.raises(UsageError, match=r"ends in \.svg or \.png"):
-        console_tables.power_curves(found, tmp_path / "power.pdf")
+        plan_tables.power_curves(found, tmp_path / "power.pdf")
     with pytest.raises(UsageError, match="cannot be written"):
-        console_tables.power_curves(found, tmp_path / "no" / "power.png")
+        plan_tables.power_curves(found, tmp_path / "no" / "power.png")

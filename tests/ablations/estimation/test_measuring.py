@@ -388,7 +388,9 @@ def test_auto_without_a_gpu_or_an_answer_says_to_state_it(
 ) -> None:
     plan = planning.plan(read_study(study({"resources": {"gpus": "auto"}})))
     store = ResultStore(tmp_path / "out")
-    with pytest.raises(UsageError, match=r"resources\.gpus: auto: no GPU to measure on; .*--set resources\.gpus=1"):
+    with pytest.raises(
+        UsageError, match=r"resources\.gpus: auto: no GPU is available for the measurement; .*--set resources\.gpus=1"
+    ):
         gpu_shares.settle_shares(plan, [{"CPU": 4.0}], store, Console(quiet=True))
     nodes = [{"CPU": 4.0, "GPU": 1.0}]
     monkeypatch.setattr(cluster, "measure", lambda *_: cluster.Answers({}, {"aim": "torch sees no usable GPU"}))
@@ -519,7 +521,7 @@ def test_precision_and_memory_format_are_measured_when_asked(
     study: StudyMaker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(numerics, "_SECONDS", 0.1)
-    found = check(study(), timing=False, try_numerics=True)
+    found = check(study(), timing=False, numerics=True)
     (tried,) = found.numerics
     assert tried.stated.startswith("precision=float32 tf32=false")
     assert {variant.split()[0] for variant in tried.seconds} == {"precision=float32", "precision=bfloat16"}
@@ -538,4 +540,4 @@ def test_what_is_much_faster_is_proposed() -> None:
         f"numerics on H100: 3.00 × as fast as {stated}: --set training.precision=bfloat16;"
     )
     level = numerics.Numerics("H100", {stated: {"aim": 0.1}, other: {"aim": 0.099}}, stated)
-    assert "nothing is much faster" in level.proposal
+    assert "no setting is much faster" in level.proposal
