@@ -99,7 +99,7 @@ def test_a_head_that_asks_for_no_token(said: str | None, state: str) -> None:
         head.communicate(b"\n")
     assert (found.subject, found.state) == ("Ray head", state)
     if state == "problem":
-        assert "no token is asked for" in found.message
+        assert "requires no token" in found.message
         assert "RAY_AUTH_MODE=token ray start --head" in found.remedy
 
 

@@ -29,7 +29,10 @@ def test_it_is_told_what_a_study_can_find_out(study):
 
 @pytest.mark.parametrize(
     ("seeds", "said"),
-    [(3, "3 seeds do not reach the first look"), (7, "that of the first 5, the others decide nothing")],
+    [
+        (3, "3 seeds cannot give a verdict; the first look is after 5 pairs"),
+        (7, "the verdict uses the first 5 and ignores the others"),
+    ],
 )
 def test_numbers_of_seeds_that_waste_runs_are_warned_of(study, seeds, said):
     found = plan(study({"seeds": seeds}), timing=False)
@@ -54,12 +57,12 @@ def test_the_spread_of_results_is_taken(study, tmp_path):
 
 
 def test_what_cannot_be_planned_with_is_said(study, tmp_path):
-    with pytest.raises(UsageError, match="not negative"):
+    with pytest.raises(UsageError, match="cannot be negative"):
         plan(study(), price=-1.0)
     out = tmp_path / "out"
     path = study({"seeds": 1})
     launch.run(path, out, executor="inline")
-    with pytest.raises(UsageError, match="no spread to plan with"):
+    with pytest.raises(UsageError, match="has no spread to plan with"):
         plan(path, results=out, timing=False)
 
 

@@ -134,7 +134,7 @@ def test_a_driver_that_is_silent_may_be_gone(store: WatchedStore) -> None:
     told = (
         "the driver on head (process 4242) has stored no state for 3 min 20 s and may have exited; `ablate run` resumes"
     )
-    assert seen.alerts == (f"{told} from here",)
+    assert seen.alerts == (f"{told} the study",)
     assert (seen.state, seen.left, *counts(seen, "running", "waiting")) == ("idle", None, 0, 6)
     driver.leave(host="head", process=4242)
     assert (watched.poll().alerts, watched.poll().count("running")) == ((), 1), "it lives after all"
@@ -274,7 +274,7 @@ def test_exit_codes(opened: WatchedStore, tmp_path: Path, capsys: pytest.Capture
     assert ablate("watch", tmp_path, "--once") == 2
     assert f"give one of the studies in it: {opened.directory}" in capsys.readouterr().err
     assert ablate("watch", opened.directory, "page.html", "--once") == 2
-    assert "give --html with it" in capsys.readouterr().err
+    assert "add --html" in capsys.readouterr().err
 
 
 def test_interrupted_it_leaves_the_study_alone(opened: WatchedStore, monkeypatch: pytest.MonkeyPatch) -> None:
