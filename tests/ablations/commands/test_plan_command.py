@@ -23,8 +23,10 @@ def test_it_is_told_what_a_study_can_find_out(study):
     assert table["device_hours"].isna().all()
     assert table.loc[(0.5, 5.0), "shown"] == 1.0
     assert table.loc[(1.0, 0.0), "shown"] < 0.03
-    assert any("there is no r" in warning for warning in found.warnings)
-    assert any("true gain 1 pp: with a seed SD of 0.5, 1, 1.5, 2.5 pp at most" in warning for warning in found.warnings)
+    assert any("there is no reported gain r" in warning for warning in found.warnings)
+    assert any(
+        "true gain 1 pp: with a seed SD of 0.5, 1, 1.5, 2.5 pp, at most" in warning for warning in found.warnings
+    )
 
 
 @pytest.mark.parametrize(
