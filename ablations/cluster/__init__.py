@@ -1,7 +1,7 @@
-"""Files to start a study on a cluster with: shipped to be printed, adapted and kept beside the study.
+"""Template files for running a study on a cluster, to be printed, adapted and kept with the study.
 
-A file says in its first lines what can be set in it, ``#: key = default  explanation``, and where it stands,
-``{{key}}``. `docs/cluster.md` goes through them.
+The first lines of a file declare its settings as ``#: key = default  explanation``. A setting is inserted wherever
+``{{key}}`` appears. `docs/cluster.md` explains the files.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _FILES = {
 }
 _SETTING = re.compile(r"^#: (?P<key>\w+) = (?P<value>\S+)  +(?P<about>.+)$", re.MULTILINE)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@%+,~-]*|[/.~][A-Za-z0-9_.:/@%+,~-]*")
-"""What may stand in a shell script and in YAML without quotes and means itself there."""
+"""Values that need no quotes, either in a shell script or in YAML."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What can be set in a file.
+    """A setting of a file.
 
     Attributes
     ----------
-    about : what it is, in a sentence.
+    about : explanation of the setting.
     """
 
     key: str
@@ -45,13 +45,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Template:
-    """A file to adapt.
+    """A template file.
 
     Attributes
     ----------
-    name : as `ablate cluster` takes it.
-    file : name under which it is usually saved.
-    about : the file's own first sentence.
+    name : name used with `ablate cluster`.
+    file : usual file name.
+    about : first sentence of the file.
+    settings : settings of the file.
+    text : content of the file.
     """
 
     name: str
@@ -62,20 +64,20 @@ class Template:
 
     @property
     def summary(self) -> str:
-        """What it is, and on a line each what can be set in it."""
+        """Description of the file, followed by one line per setting."""
         lines = [f"    --set {setting.key}={setting.value}  {setting.about}" for setting in self.settings]
         return "\n".join([f"{self.name}  ({self.file})  {self.about}", *lines])
 
     def render(self, overrides: Iterable[str] = ()) -> str:
-        """Return the file with its settings in place.
+        """Return the text of the file with all settings inserted.
 
         Parameters
         ----------
-        overrides : ``key=value`` each.
+        overrides : settings, each as ``key=value``.
 
         Raises
         ------
-        ConfigError: an unknown key, or a value that would not stand for itself in a script.
+        ConfigError: a key is unknown, or a value would need quotes.
         """
         values = {setting.key: setting.value for setting in self.settings}
         problems = []
@@ -87,8 +89,8 @@ class Template:
                 problems.append(f"--set {override}: {unknown_name('setting', key, values)}")
             elif not _PLAIN.fullmatch(value):
                 problems.append(
-                    f"--set {key}: {value!r} would need quotes there; use letters, digits and . _ : / @ % + , ~ - , or "
-                    f"write it into the printed file"
+                    f"--set {key}: {value!r} would need quotes; use letters, digits and . _ : / @ % + , ~ - , or "
+                    f"edit the printed file"
                 )
             else:
                 values[key] = value
@@ -101,12 +103,17 @@ class Template:
 
 
 def templates() -> dict[str, Template]:
-    """Return every shipped file by its name."""
+    """Return all shipped files by name."""
     return {name: _read(name, file) for name, file in _FILES.items()}
 
 
 def template(name: str) -> Template:
-    """Return one shipped file; ConfigError if there is none of that name."""
+    """Return the shipped file with this name.
+
+    Raises
+    ------
+    ConfigError: no file has this name.
+    """
     if name not in _FILES:
         raise ConfigError([f"cluster: {unknown_name('file', name, _FILES)}"])
     return _read(name, _FILES[name])

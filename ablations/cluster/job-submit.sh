@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# A study handed to a Ray cluster that is running, with `ray job submit`; it goes on when you close the laptop.
+# A study submitted to a running Ray cluster with `ray job submit`; it keeps running when you close the laptop.
 #
 #: study = controlled  a shipped study, or a study file beside this script
 #: out = /shared/results/controlled  study directory, on storage that all nodes share
 #: dashboard = http://127.0.0.1:8265  Ray's dashboard, through an SSH tunnel
-#: source = .  checkout of aim-ablations, of which a wheel is built and sent along
+#: source = .  checkout of aim-ablations, from which a wheel is built and sent
 #
-#   pip install 'ray[default]'          # here and on the nodes; plain ray has no job server
-#   ssh -N -L 127.0.0.1:8265:127.0.0.1:8265 HEAD &      # a dashboard is never opened to the network
+#   pip install 'ray[default]'          # here and on the nodes; ray without [default] has no job server
+#   ssh -N -L 127.0.0.1:8265:127.0.0.1:8265 HEAD &      # never open the dashboard to the network
 #   RAY_AUTH_TOKEN_PATH=~/.ray/auth_token bash job-submit.sh
 #
-# Submit it again after a failure: what is settled is not repeated.
+# Submit it again after a failure; settled runs are not repeated.
 set -euo pipefail
 
 study={{study}}
@@ -18,10 +18,10 @@ out={{out}}
 source={{source}}
 export RAY_AUTH_MODE=token
 export RAY_AUTH_TOKEN_PATH="${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}"
-[ -s "$RAY_AUTH_TOKEN_PATH" ] || { echo "no token in $RAY_AUTH_TOKEN_PATH: copy the cluster's there, mode 0600" >&2; exit 2; }
+[ -s "$RAY_AUTH_TOKEN_PATH" ] || { echo "no token in $RAY_AUTH_TOKEN_PATH: copy the cluster's token to this file, with mode 0600" >&2; exit 2; }
 chmod 600 "$RAY_AUTH_TOKEN_PATH"
 
-# Sent is a folder with a wheel and the study file, not the checkout: no results, photos or secrets.
+# Send a folder with a wheel and the study file instead of the checkout, so that no results, photos or secrets leave.
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/sent"
@@ -32,8 +32,8 @@ if [ -f "$study" ]; then
   study=$(basename "$study")
 fi
 
-# Every node installs the wheel beside what it has; torch and ray stay the node's own where their versions fit.
-# `ray job stop` gives the driver 60 s, not 3, for every run to save its state.
+# Every node installs the wheel in addition to its packages; compatible versions of torch and ray are kept.
+# `ray job stop` gives the driver 60 s instead of 3 s, so that every run can save its state.
 cat >"$folder/runtime_env.json" <<EOF
 {
   "working_dir": "$folder/sent",

@@ -1,1 +1,1 @@
-"""The commands: one Python function each, and the command line that calls them."""
+"""The command line, and the Python functions that its commands call."""

@@ -1,4 +1,4 @@
-"""`ablate across`: two studies on different backbones together. In Python: `analysis.across`."""
+"""`ablate across`: combine two studies on different backbones. In Python: `analysis.across`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def command(
     first: Directory,
     second: Annotated[str, typer.Argument(help="Directory of the study on another backbone.", show_default=False)],
 ) -> None:
-    """Put two studies on different backbones together: a verdict each, their mean, their difference."""
+    """Combine two studies on different backbones: the verdict of each, their mean and their difference."""
     import analysis
 
     found = analysis.across(*(analysis.examine(analysis.load(directory)) for directory in (first, second)))

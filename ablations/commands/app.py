@@ -1,8 +1,8 @@
-"""The command line: one command per module of this folder, and what all of them do about errors.
+"""The command line: one command per module of this folder, and common error handling.
 
-Each command calls the Python function of the same name and prints what it returns.
-Exit codes: 0 all is well; 1 the study has failed runs (or a check found something); 2 the input cannot be
-used; 130 interrupted. Nothing heavy is imported before it is needed, so that --help answers at once.
+Each command calls the Python function of the same name and prints its result.
+Exit codes: 0 success; 1 the study has failed runs, or a check found a problem; 2 the input cannot be used;
+130 interrupted. Heavy modules are imported only when needed, so that --help responds immediately.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ for _name, _module in {
 app.add_typer(data.app, name="data")
 
 _ALLOCATIONS = 100_000
-"""Objects between two collections of garbage: importing torch makes many that all stay."""
+"""Allocations between two garbage collections: importing torch creates many objects, all of which stay."""
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends with its message and code 2, never with a traceback."""
+    """Run the command line; a `UsageError` ends it with its message and exit code 2, without a traceback."""
     try:
         app()
     except UsageError as error:
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def command() -> None:
-    """Run the command line as a process of its own, which ends here."""
+    """Run the command line and end the process."""
     gc.set_threshold(_ALLOCATIONS)
     try:
         main()
@@ -70,10 +70,9 @@ def command() -> None:
 
 
 def _leave(code: int) -> None:
-    """End as `sys.exit` does, but without taking every module down: with torch loaded that takes up to a second.
+    """End the process like `sys.exit`, but without module teardown, which takes up to a second with torch.
 
-    What was registered for the end is done, and output is written; where a thread still works, or nobody takes the
-    output, this ends in the usual way.
+    Exit handlers run and output is flushed. If a non-daemon thread is still running, the process ends in the usual way.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What `ablate check` says about a plan that has no problem: what is worth knowing and stops nothing."""
+"""Notes of `ablate check` on a valid plan: worth knowing, but no obstacle to running it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from ablations.planning.arms import Arm, differences
 from ablations.planning.plan import Plan
 from ablations.planning.protocol import reference
 from ablations.spec.resources import idle_gpus
+from aimlib.errors import counted
 from analysis.looks import Looks
 from analysis.number_format import option as written
 
 _SHOWN = 3
-"""So many layers that do not read are told with their reasons."""
+"""Number of layers whose reason for not reading the memory is shown."""
 
 
 def notes(plan: Plan) -> Iterable[str]:
-    """Yield what is worth knowing, a sentence each."""
+    """Yield the notes on a plan, one sentence each."""
     yield from dict.fromkeys(note for arm in plan.arms if (note := idle_gpus(arm.resources)))
     yield from numerics.differing_notes(plan)
     for arm in plan.arms:
@@ -34,26 +35,27 @@ def _attachment(arm: Arm, plan: Plan) -> Iterable[str]:
         yield f"arms.{arm.name}: layer {layer} does not read the memory: {reason}"
     if len(skipped) > _SHOWN:
         names = ", ".join(layer for layer, _ in skipped[_SHOWN:])
-        yield f"arms.{arm.name}: nor do {len(skipped) - _SHOWN} others, for such reasons: {names}"
+        yield f"arms.{arm.name}: {len(skipped) - _SHOWN} more layers do not read it, for similar reasons: {names}"
     static = sum(reading.memory == "static" for reading in attachment.readers)
     if static:
         yield (
-            f"arms.{arm.name}: {static} of {len(attachment.readers)} reads are of the second memory, which no "
+            f"arms.{arm.name}: {static} of {len(attachment.readers)} reads use the second memory, which no "
             f"update reaches (routing: as_run)"
         )
     for unread in attachment.unread_updates:
-        yield f"arms.{arm.name}: no update after {unread}: no later layer would read it"
+        yield f"arms.{arm.name}: no update after {unread}, because no later layer would read it"
     if _widened(arm, plan):
-        yield f"arms.{arm.name}: widened, so its layers do not start as those of the other arms do"
+        yield f"arms.{arm.name}: widened, so its layers start with other values than those of the other arms"
 
 
 def _seeds(plan: Plan) -> Iterable[str]:
     seeds, looks = len(plan.study.spec.seeds), Looks(plan.study.spec.looks, further_block=plan.study.spec.further_block)
     if seeds < looks.numbers[0]:
-        yield f"seeds: {seeds} pairs are a screening; a verdict needs at least {looks.numbers[0]}"
+        pairs = counted(seeds, "pair")
+        yield f"seeds: {pairs} can only serve for screening; a verdict needs at least {looks.numbers[0]}"
     elif seeds not in looks.numbers:
         yield (
-            f"seeds: {seeds} lie between looks; the verdict is that of the first {looks.reached(seeds)[-1]}, and the "
+            f"seeds: {seeds} is between two looks; the verdict uses the first {looks.reached(seeds)[-1]}, and the "
             f"others decide nothing (looks: {', '.join(map(str, looks.numbers))})"
         )
 
@@ -70,14 +72,13 @@ def _nondeterministic(plan: Plan) -> Iterable[str]:
         if arm.resources.trained_on == "cuda":
             for layer in plan.summaries[arm.name].nondeterministic_on_gpu:
                 yield (
-                    f"arms.{arm.name}: layer {layer}: CUDA has no deterministic backward pass of this pooling, so a "
-                    f"run that is repeated may differ in its last bits; choose a size of images at which it has "
-                    f"nothing to pool"
+                    f"arms.{arm.name}: layer {layer}: CUDA has no deterministic backward pass for this pooling, so a "
+                    f"repeated run may differ in its last bits; choose an image size at which it has nothing to pool"
                 )
 
 
 def _widened(arm: Arm, plan: Plan) -> bool:
-    """Tell whether an arm has other widths than the arm that it is made from."""
+    """Return whether an arm differs in its widths from the arm that it is derived from."""
     origin = next((other for other in plan.arms if other.name == arm.of), None)
     if origin is None:
         return False
@@ -86,7 +87,7 @@ def _widened(arm: Arm, plan: Plan) -> bool:
 
 
 def differing(plan: Plan) -> dict[str, list[str]]:
-    """Return, for every arm, what differs from the baseline, as ``option: baseline's value -> own value``."""
+    """Return each arm's differences from the baseline, as ``option: baseline's value -> own value``."""
     baseline = reference(plan.arms)
     return {
         arm.name: [

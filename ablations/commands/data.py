@@ -1,6 +1,6 @@
 """`ablate data`: fetch, check, pack and describe data sets.
 
-Each command is a Python function of the same name and arguments here; the commands only print.
+Each command calls a Python function of this module with the same name and arguments, and prints its result.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Fetch, check, pack and describe data sets.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="The data set, e.g. digits or stanford_dogs.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="Name of the data set, e.g. digits or stanford_dogs.", show_default=False)]
 Root = Annotated[str | None, typer.Option(help="Folder of the data; default: $AIM_DATA_ROOT/<name>.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="An option of the data set; repeatable."),
 ]
 Size = Annotated[int | None, typer.Option(help="Height and width in pixels.")]
-BaseUrl = Annotated[str | None, typer.Option(help="Where the archives are, if not at their home page.")]
+BaseUrl = Annotated[str | None, typer.Option(help="URL of the archives, if not the official one.")]
 
 
 def download(
@@ -44,16 +44,16 @@ def download(
 
     Raises
     ------
-    UsageError: it cannot be fetched by this program, or fetching failed.
+    UsageError: this program cannot download the data set, or the download failed.
     """
     plugin = create(name, settings, root=root)
     fetch = getattr(plugin, "download", None)
     if fetch is None:
         source = getattr(plugin, "source", "")
         raise UsageError(
-            f"{name}: nothing here fetches it"
+            f"{name}: cannot be downloaded by this program"
             + (f"; its source is {source}" if source else "")
-            + f"; `ablate data info {name}` says what is there"
+            + f"; `ablate data info {name}` describes the local data"
         )
     folder: Path = fetch(base_url, progress)
     return folder
@@ -78,7 +78,7 @@ def prepare(
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> DataSummary:
-    """Pack the photos of the data set `name` unless they are packed already; return its summary.
+    """Pack the photos of the data set `name` unless they are already packed, and return its summary.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def prepare(
 def info(
     name: str, root: str | None = None, size: int | None = None, settings: Mapping[str, Any] | None = None
 ) -> DataSummary:
-    """Return the summary of the data set `name`, packing nothing.
+    """Return the summary of the data set `name` without packing it.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def info(
 
 
 def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any) -> DatasetPlugin:
-    """Return the data set `name` with these options; those that are None are left at their defaults.
+    """Return the data set `name` with these options; an option that is None keeps its default.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any)
 
 
 def plugin_name(name: str) -> str:
-    """Return a data set's name as the registry has it: ``stanford-dogs`` is ``stanford_dogs``."""
+    """Return the registry's name for a data set: ``stanford_dogs`` for ``stanford-dogs``."""
     return name.replace("-", "_")
 
 
@@ -131,7 +131,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
 
     Raises
     ------
-    UsageError: no ``=``, a key given twice, or a value that is no YAML.
+    UsageError: a pair has no ``=``, a key is given twice, or a value is not valid YAML.
     """
     from ablations.spec import yaml_documents
 
@@ -148,7 +148,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
 
 @app.command("download")
 def _download(name: Name, root: Root = None, base_url: BaseUrl = None, settings: Settings = None) -> None:
-    """Fetch a data set into its folder; an interrupted download goes on where it broke off."""
+    """Fetch a data set into its folder; an interrupted download resumes where it stopped."""
     with _bars() as progress:
         folder = download(name, root, base_url, parse_settings(settings), progress)
     typer.echo(f"{name} is in {folder}; check it with `ablate data verify {name} --root {folder}`")
@@ -156,19 +156,19 @@ def _download(name: Name, root: Root = None, base_url: BaseUrl = None, settings:
 
 @app.command("verify")
 def _verify(name: Name, root: Root = None, settings: Settings = None) -> None:
-    """Check every file of a data set; exits with 1 if anything is wrong."""
+    """Check every file of a data set; the exit code is 1 if anything is wrong."""
     with _bars() as progress:
         findings = verify(name, root, parse_settings(settings), progress)
     for finding in findings:
         typer.echo(f"{finding.kind}: {finding.file}: {finding.message}")
-    typer.echo(f"{name}: {counted(len(findings), 'finding')}" if findings else f"{name}: nothing wrong")
+    typer.echo(f"{name}: {counted(len(findings), 'problem')}" if findings else f"{name}: no problems")
     if findings:
         raise typer.Exit(1)
 
 
 @app.command("prepare")
 def _prepare(name: Name, root: Root = None, size: Size = None, settings: Settings = None) -> None:
-    """Decode and resize all photos once, so that training starts at once."""
+    """Decode and resize all photos once, so that training can start without delay."""
     with _bars() as progress:
         summary = prepare(name, root, size, parse_settings(settings), progress)
     _print_head(summary)
@@ -176,7 +176,7 @@ def _prepare(name: Name, root: Root = None, size: Size = None, settings: Setting
 
 @app.command("info")
 def _info(name: Name, root: Root = None, size: Size = None, settings: Settings = None) -> None:
-    """Show shape, splits, images per class, fingerprint and where the data is packed."""
+    """Show shape, splits, images per class, fingerprint and the location of the packed data."""
     summary = info(name, root, size, parse_settings(settings))
     _print_head(summary)
     width = max(len(row.name) for row in summary.classes)
@@ -196,7 +196,7 @@ def _print_head(summary: DataSummary) -> None:
 
 @contextmanager
 def _bars() -> Iterator[Progress | None]:
-    """Give a callback that draws progress bars on the terminal, or None where there is no terminal."""
+    """Yield a callback that draws progress bars on the terminal, or None if there is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,4 +1,4 @@
-"""What `ablate check --claim` shows, as Markdown: for a terminal, and for `docs/full-size.md`."""
+"""Output of `ablate check --claim` as Markdown, for the terminal and for `docs/full-size.md`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from collections.abc import Iterator, Sequence
 from ablations.estimation.full_size import GPUS, PEAKS, FullSize, Part
 from ablations.estimation.power import SEED_SDS
 from ablations.planning import plan as planning
+from aimlib.errors import counted
 from analysis.claims import Claim
 from analysis.looks import Looks
 from analysis.statistics.simulation import pairs_for_power
 
 _PHOTOS_BYTES = 0.8e9
-"""The photos of Stanford Dogs, as downloaded."""
+"""Size of the photos of Stanford Dogs as downloaded."""
 _LAST = 10
-"""Epochs at the end of a reported run whose spread is told."""
+"""Number of final epochs of a reported run whose spread is shown."""
 
 
 def lines(found: FullSize) -> Iterator[str]:
-    """Yield what was found, line by line."""
+    """Yield the page line by line."""
     yield f"**{found.claim.statement}**"
     yield ""
     yield from _runs_table(found.parts)
@@ -58,7 +59,7 @@ def _runs_table(parts: Sequence[Part]) -> Iterator[str]:
     yield from _table(("study", "arm", "runs", "epochs", "batch", "parameters", "multiply-adds per image"), rows)
     total = sum(part.seeds * len(part.plan.arms) for part in parts)
     yield ""
-    yield f"{total} runs in all. Epochs are those of the budget; runs that stop early take fewer."
+    yield f"{total} runs in all. Epochs are the budget; runs that stop early need fewer."
 
 
 def _hours_table(found: FullSize) -> Iterator[str]:
@@ -68,13 +69,13 @@ def _hours_table(found: FullSize) -> Iterator[str]:
         bounds = [f"≥ {_hours(part.hours(PEAKS[card][precision]))}" for card, precision in columns]
         rows.append((part.name, *bounds, part.precision))
     yield (
-        "Hours of one card for the whole budget of epochs, lower bound, not measured: 6 × multiply-adds × images / "
-        "peak, 2 × for evaluation. Plan with twice that until it was measured."
+        "Hours of one card for the whole budget of epochs. These are lower bounds, not measurements: 6 × multiply-adds "
+        "× images / peak for training, 2 × for evaluation. Plan with twice these hours until they are measured."
     )
     yield ""
     yield from _table(("study", *(f"{card} {precision}" for card, precision in columns), "stated"), rows)
     yield ""
-    yield f"Hours of a node with {GPUS} such cards, in the precision that the study states, lower bound, not measured."
+    yield f"Hours of a node with {GPUS} such cards, in the study's stated precision. These are lower bounds, too."
     yield ""
     rows = [
         (part.name, *(f"≥ {_hours(_on_node(part, peaks[part.precision]))}" for peaks in PEAKS.values()))
@@ -96,8 +97,8 @@ def _measured(found: FullSize) -> Iterator[str]:
     for part, cost in costs:
         share = f"{_hours(cost.hours)} {cost.unit} of {cost.kind}"
         yield f"Measured: {part.name}: {share}, {_hours(cost.wall_seconds / 3600)} h on {cost.where}."
-    for why in found.untimed:
-        yield f"Not timed: {why}."
+    for reason in found.untimed:
+        yield f"Not timed: {reason}."
 
 
 def _disk_lines(parts: Sequence[Part]) -> Iterator[str]:
@@ -105,8 +106,9 @@ def _disk_lines(parts: Sequence[Part]) -> Iterator[str]:
     for part in parts:
         packs |= part.pack_bytes
     yield (
-        f"Disk: photos {_gigabytes(_PHOTOS_BYTES)}, twice while they are unpacked, on storage that all nodes see; "
-        f"packed photos {_gigabytes(sum(packs.values()))} ({len(packs)} ways of resizing) on every node."
+        f"Disk: the photos take {_gigabytes(_PHOTOS_BYTES)} on shared storage, and twice that during unpacking. "
+        f"Packed photos take {_gigabytes(sum(packs.values()))} on every node "
+        f"({counted(len(packs), 'resized version')})."
     )
     yield ""
     rows = [
@@ -125,10 +127,10 @@ def _pairs_lines(found: FullSize) -> Iterator[str]:
     spec = found.parts[0].plan.study.spec
     looks, gain = Looks(spec.looks, planning.ALPHA, spec.further_block), next(iter(found.claim.gains_pp.values()))
     yield (
-        f"Spread between seeds: unknown, as one run of each arm was reported. From epoch to epoch, over the last "
-        f"{_LAST}, the reported runs vary by {' and '.join(_spread(found.claim))} percentage points (SD)."
+        f"The spread between seeds is unknown, because only one run of each arm was reported. Over the last {_LAST} "
+        f"epochs, the SD between epochs is {' and '.join(_spread(found.claim))} percentage points."
     )
-    yield f"Verdicts are read {looks.text}. Pairs for 80 % power of one look:"
+    yield f"Verdicts are read {looks.text}. Pairs for 80 % power at one look:"
     yield ""
     effects = (spec.delta_pp, gain / 2, gain)
     rows = [
@@ -139,24 +141,31 @@ def _pairs_lines(found: FullSize) -> Iterator[str]:
 
 
 _WHY = {
-    "replication": "does the number come back, and how far do seeds spread? The others are worth their hours then",
-    "controlled": "does memory cause a gain? It needs the baseline, as many parameters, and memory that never learns",
-    "confounds": "what earns the gap, switch by switch? Worth its hours where `replication` has found a gap",
+    "replication": (
+        "can the reported numbers be reproduced, and what is the spread between seeds? This decides whether the others "
+        "are worth running"
+    ),
+    "controlled": (
+        "does memory cause a gain? This requires the baseline, a network with as many parameters, and a memory that "
+        "never learns"
+    ),
+    "confounds": "which change causes the gap? Worth running if `replication` found a gap",
 }
-"""Why a study stands where it does in the order."""
+"""Question that each study answers, which explains the order."""
 
 
 def _order_lines(parts: Sequence[Part]) -> Iterator[str]:
-    yield f"Order, with the runs to the first look ({parts[0].plan.study.spec.looks[0]} seeds):"
+    seeds = parts[0].plan.study.spec.looks[0]
+    yield f"Order of the studies, with the number of runs up to the first look ({seeds} seeds):"
     yield ""
     for number, part in enumerate(parts, 1):
         runs = part.seeds * len(part.plan.arms)
         yield f"{number}. `ablate run {part.name} --out results/{part.name}` ({runs} runs): {_WHY[part.name]}."
     yield ""
     yield (
-        "The same command goes on after whatever has ended it. Look first at `ablate status DIR` (failed runs), then "
-        "at the spread between seeds: `ablate plan STUDY --results DIR` says how many pairs it asks for, and "
-        "`--until-verdict` adds them look by look."
+        "The same command resumes a study after any interruption. First check `ablate status DIR` for failed runs. "
+        "Then run `ablate plan STUDY --results DIR`, which shows how many pairs the spread between seeds requires. "
+        "`ablate run --until-verdict` adds them look by look."
     )
 
 

@@ -1,4 +1,4 @@
-"""What several commands share: their arguments and options, and where they print."""
+"""Arguments and options shared by several commands, and their console."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from aimlib.paths import Place
 
-Study = Annotated[str, typer.Argument(help="A study file, or the name of a shipped study.", show_default=False)]
+Study = Annotated[str, typer.Argument(help="A study file or the name of a shipped study.", show_default=False)]
 Directory = Annotated[
-    str, typer.Argument(help="A study directory, as `ablate run` writes it, or s3://bucket/folder.", show_default=False)
+    str, typer.Argument(help="A study directory written by `ablate run`, or s3://bucket/folder.", show_default=False)
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -26,8 +26,8 @@ Out = Annotated[
 TimedAt = Annotated[
     str | None,
     typer.Option(
-        help="Time on a worker of this Ray cluster ('auto': the running one); default: on this machine, or for GPUs "
-        "that it lacks, on the cluster that it belongs to.",
+        help="Time on a worker of this Ray cluster ('auto': the running one); default: this machine, or, if it lacks "
+        "the required GPUs, the cluster that it belongs to.",
         show_default=False,
     ),
 ]
@@ -37,7 +37,7 @@ def console() -> Console:
     """Return the terminal's console."""
     from rich.console import Console
 
-    return Console(emoji=False)  # ":x:" in a name or a message is text
+    return Console(emoji=False)  # names and messages may contain ":x:"
 
 
 def print_verdict(directory: str | Place, shown_on: Console) -> None:

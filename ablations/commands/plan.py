@@ -1,4 +1,4 @@
-"""`ablate plan`: whether a study can reach a verdict, and at what cost. In Python: `ablations.plan`."""
+"""`ablate plan`: estimate whether a study can reach a verdict, and at what cost. In Python: `ablations.plan`."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def command(
     overrides: Overrides = None,
     results: Annotated[
         Path | None,
-        typer.Option(help="Plan with the spread seen in this study directory.", show_default=False),
+        typer.Option(help="Plan with the spread observed in this study directory.", show_default=False),
     ] = None,
     price: Annotated[
         float | None,
-        typer.Option(help="Price of an hour of a GPU (or CPU, where the study has none).", show_default=False),
+        typer.Option(help="Price of a GPU hour (or CPU hour, if the study uses no GPU).", show_default=False),
     ] = None,
-    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm, for GPU-hours or CPU-hours.")] = True,
+    timing: Annotated[bool, typer.Option(help="Time a few steps of every arm to estimate hours.")] = True,
     address: TimedAt = None,
     figure: Annotated[
-        Path | None, typer.Option(help="Write the power curves here, as .svg or .png.", show_default=False)
+        Path | None, typer.Option(help="Write the power curves to this .svg or .png file.", show_default=False)
     ] = None,
 ) -> None:
-    """Tell whether a study can reach a verdict, how many seeds it takes, and what they cost."""
-    from ablations.commands import console_tables
+    """Estimate whether a study can reach a verdict, how many seeds it needs, and what they cost."""
+    from ablations.commands import plan_tables
 
     found = plan(study, overrides or (), results=results, price=price, timing=timing, address=address)
-    console_tables.power(found, console())
+    plan_tables.power(found, console())
     if figure is not None:
-        console_tables.power_curves(found, figure)
+        plan_tables.power_curves(found, figure)
 
 
 def plan(
@@ -50,14 +50,14 @@ def plan(
     timing: bool = True,
     address: str | None = None,
 ) -> PowerAnalysis:
-    """Return what a study can be expected to find out, by simulation of its looks and verdict table.
+    """Return the power of a study, from a simulation of its looks and verdict table.
 
     Parameters
     ----------
-    results : a study directory whose primary comparison tells the spread of the differences.
-    price : of an hour of a GPU, or of a CPU where the study runs on CPUs, in any currency.
-    timing : time a few steps of every arm, for such hours.
-    address : of a Ray cluster on whose devices they are timed, see `ablations.commands.check.check`.
+    results : study directory whose primary comparison provides the spread of the differences.
+    price : price of a GPU hour, or of a CPU hour if the study runs on CPUs, in any currency.
+    timing : time a few steps of every arm to estimate these hours.
+    address : Ray cluster on whose devices they are timed; see `ablations.commands.check.check`.
 
     Raises
     ------
@@ -68,6 +68,6 @@ def plan(
     from ablations.estimation.power import analyse
 
     if price is not None and price < 0:
-        raise UsageError(f"--price {price:g}: a price per hour is not negative")
+        raise UsageError(f"--price {price:g}: a price per hour cannot be negative")
     found = check(study, overrides, timing=timing or price is not None, address=address)
     return analyse(found.plan, found.costs, found.untimed, results=results, price=price)

@@ -1,4 +1,4 @@
-"""`ablate plugins`: what a study can name. In Python: `aimlib.registry.FAMILIES`."""
+"""`ablate plugins`: list the plugins that a study can name. In Python: `aimlib.registry.FAMILIES`."""
 
 from __future__ import annotations
 
@@ -10,4 +10,6 @@ def command() -> None:
     from ablations.commands import console_tables
     from aimlib.registry import FAMILIES
 
-    console_tables.plugins([info for family in FAMILIES for info in family.plugins()], console())
+    found = [info for family in FAMILIES for info in family.plugins()]
+    rows = [(info.family, info.name, info.distribution, info.module) for info in found]
+    console().print(console_tables.table(("family", "name", "distribution", "module"), rows))

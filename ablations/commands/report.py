@@ -1,4 +1,4 @@
-"""`ablate report`: the report of a study, in a folder. In Python: `analysis.report`."""
+"""`ablate report`: write the report of a study. In Python: `analysis.report`."""
 
 from __future__ import annotations
 

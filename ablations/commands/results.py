@@ -50,12 +50,12 @@ def command(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Columns to show, separated by commas; 'all' for every one.", show_default=False),
+        typer.Option(help="Columns to show, separated by commas; 'all' shows every column.", show_default=False),
     ] = None,
     by: Annotated[
         str | None, typer.Option(help="Group by these columns, separated by commas.", show_default=False)
     ] = None,
-    value: Annotated[str, typer.Option(help="Column that is summarised with --by.")] = "test_accuracy",
+    value: Annotated[str, typer.Option(help="Column to summarise with --by.")] = "test_accuracy",
     stat: Annotated[
         str, typer.Option(help="What --by shows, separated by commas: runs, n, mean, median, sd, se, min, max, ci.")
     ] = "runs,n,mean,sd,ci",
@@ -65,10 +65,10 @@ def command(
     ] = None,
     table: Annotated[
         Literal["runs", "epochs", "predictions", "models", "factors", "trials"],
-        typer.Option(help="Which table to show; trials is the old word for runs."),
+        typer.Option(help="Table to show; trials is the old name of runs."),
     ] = "runs",
     csv: Annotated[
-        Path | None, typer.Option(help="Write CSV to this file ('-': print it).", show_default=False)
+        Path | None, typer.Option(help="Write CSV to this file ('-' prints it).", show_default=False)
     ] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write Parquet to this file.", show_default=False)] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`ablate run`: compute what is missing of a study, then report. In Python: `ablations.run`, `analysis.report`."""
+"""`ablate run`: compute the missing runs of a study, then report. In Python: `ablations.run`, `analysis.report`."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def command(
         typer.Option(help="Address of a Ray cluster, or 'auto'; default: this machine.", show_default=False),
     ] = None,
     executor: Annotated[
-        Literal["ray", "inline"], typer.Option(help="inline: in this process, one run after the other.")
+        Literal["ray", "inline"], typer.Option(help="ray, or inline: in this process, one run after another.")
     ] = "ray",
     until_verdict: Annotated[
-        bool, typer.Option("--until-verdict", help="Add the seeds of the next look until nothing is open.")
+        bool, typer.Option("--until-verdict", help="Add the seeds of the next look until the study can stop.")
     ] = False,
     track: Annotated[
         list[str] | None,
         typer.Option(
             metavar="TRACKER",
-            help="Write every run to tensorboard, mlflow or wandb, too; repeatable.",
+            help="Also write every run to tensorboard, mlflow or wandb; repeatable.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Run what is missing of a study, then report. Run it again to go on after an interruption."""
+    """Compute the missing runs of a study, then report. The same command resumes it after an interruption."""
     import analysis
-    from ablations.commands import console_tables
+    from ablations.commands import run_tables
 
     shown_on = console()
     options: dict[str, Any] = {
@@ -54,10 +54,10 @@ def command(
     try:
         session = _session(study, out, overrides or (), options)
     except KeyboardInterrupt as interruption:
-        shown_on.print("interrupted: the same command goes on from here")
+        shown_on.print("interrupted; the same command resumes the study")
         raise typer.Exit(getattr(interruption, "code", 130)) from None
-    console_tables.session(session, shown_on)
-    if session.interrupted:  # whoever ended it may not wait for a report
+    run_tables.session(session, shown_on)
+    if session.interrupted:  # the process that interrupted it may not wait for a report
         raise typer.Exit(session.code)
     print_verdict(session.directory, shown_on)
     shown_on.print(f"report: {analysis.report(session.directory)}", soft_wrap=True, highlight=False)
@@ -75,13 +75,13 @@ def _session(study: str, out: str | None, overrides: Sequence[str], options: dic
 
 
 def _screening(study: str, out: str | None, overrides: Sequence[str], options: dict[str, Any]) -> Session:
-    from ablations.commands import console_tables
+    from ablations.commands import run_tables
     from ablations.sessions import screening
 
     shown_on: Console = options["console"]
     found = screening.run(study, out, overrides, **options)
-    console_tables.trials(found.trials, shown_on)
+    run_tables.trials(found.trials, shown_on)
     if not found.confirmed:
-        console_tables.session(found.session, shown_on)
+        run_tables.session(found.session, shown_on)
         raise typer.Exit(found.session.code or 1)
     return found.session

@@ -1,4 +1,4 @@
-"""`ablate status`: how many runs of a study are done, failed and missing. In Python: `analysis.load(...).missing`."""
+"""`ablate status`: count the finished, failed and missing runs of a study. In Python: `analysis.load(...).missing`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def command(directory: Directory) -> None:
-    """Show how many runs of a study are done, failed and missing."""
+    """Show how many runs of a study are finished, failed or missing."""
     import analysis
     from ablations.commands import console_tables
 
@@ -23,7 +23,7 @@ def command(directory: Directory) -> None:
 
 
 def counts(results: Results) -> pd.DataFrame:
-    """Return a row per arm: its name, the number of runs with each status, and the number that is missing."""
+    """Return one row per arm: its name, the number of runs with each status, and the number of missing runs."""
     found = results.runs.groupby(["arm", "status"], observed=True).size().unstack(fill_value=0)
     found = found.reindex([arm.name for arm in results.plan.arms], fill_value=0)
     found["missing"] = results.missing.groupby("arm").size().reindex(found.index, fill_value=0)

@@ -1,1 +1,1 @@
-"""What a study will take: time, memory of devices, disk space, measured before anything is launched."""
+"""Estimates of what a study needs: time, device memory and disk space, before it is launched."""

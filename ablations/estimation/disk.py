@@ -1,4 +1,4 @@
-"""What a study writes: bytes of checkpoints and predictions, and whether all runs can save their state in time."""
+"""Disk use of a study: bytes of checkpoints and predictions, and whether all runs can save their state in time."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from torch import nn
 from ablations.planning.arms import Arm, shape_of
 from ablations.planning.plan import Plan
 from aimlib.component import ComponentConfig
+from aimlib.errors import counted
 from aimlib.models import skeleton
 from aimlib.paths import Place
 from aimlib.registry import optimizers
 
 _BLOCK = os.urandom(4 * 2**20)
-"""What is written to find out how fast that is: nothing that a file system could compress."""
+"""Incompressible data written to measure the write rate."""
 _SECONDS = 0.4
-"""Seconds for which it is written."""
+"""Duration of this measurement."""
 _QUIET = 64 * 2**20
-"""Bytes that any storage takes in time; nothing is measured for them."""
+"""Bytes that any storage can save in time, so that no measurement is needed."""
 
 
 @dataclass(frozen=True)
 class Disk:
-    """What a study writes.
+    """Disk use of a study.
 
     Attributes
     ----------
-    checkpoints : bytes of a checkpoint of each arm.
-    parallel : runs at once; None where that is not known.
-    predictions : bytes of all runs' predictions before compression, the largest part of the results.
+    checkpoints : bytes of a checkpoint, by arm.
+    parallel : number of concurrent runs, or None if unknown.
+    predictions : bytes of the predictions of all runs before compression; the largest part of the results.
     """
 
     checkpoints: Mapping[str, int]
@@ -45,16 +46,16 @@ class Disk:
 
     @property
     def at_once(self) -> int | None:
-        """Bytes of checkpoints while as many runs of the largest arm are under way as run at once."""
+        """Bytes of checkpoints if all concurrent runs belong to the arm with the largest ones."""
         return None if self.parallel is None else self.parallel * max(self.checkpoints.values())
 
 
 def disk(plan: Plan, parallel: int | None) -> Disk:
-    """Return what a study writes; computed, not measured.
+    """Return the disk use of a study, computed without a measurement.
 
     Parameters
     ----------
-    parallel : runs at once, where that is known.
+    parallel : number of concurrent runs, or None if unknown.
     """
     images = {arm.name: len(plan.data[arm.name].test.labels) for arm in plan.arms}
     checkpoints = {arm.name: checkpoint_bytes(arm, images[arm.name]) for arm in plan.arms}
@@ -63,16 +64,16 @@ def disk(plan: Plan, parallel: int | None) -> Disk:
 
 
 def checkpoint_bytes(arm: Arm, test_images: int) -> int:
-    """Return the bytes of a run's last checkpoint: parameters, buffers, what the optimizer keeps, predictions."""
+    """Return the bytes of a run's last checkpoint: parameters, buffers, optimizer state and predictions."""
     network = skeleton(arm.config.model, shape_of(arm.config))
-    held = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
-    trained = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
+    network_bytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+    trained_bytes = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
     predictions = arm.config.training.epochs * test_images
-    return held + round(trained * moments(arm.config.training.optimizer)) + predictions
+    return network_bytes + round(trained_bytes * moments(arm.config.training.optimizer)) + predictions
 
 
 def moments(config: ComponentConfig) -> float:
-    """Return how many numbers an optimizer keeps for every parameter: 2 for Adam, 1 for momentum; found by a step."""
+    """Return the number of state values per parameter of an optimizer, found by a step: 2 for Adam, 1 for momentum."""
     parameter = nn.Parameter(torch.ones(16, 16))
     optimizer = optimizers.create(config).build([{"params": [parameter], "lr_scale": 1.0}])
     parameter.grad = torch.ones_like(parameter)
@@ -82,9 +83,9 @@ def moments(config: ComponentConfig) -> float:
 
 
 def write_rate(place: Path) -> float:
-    """Return the bytes per second that the file system of a folder takes and has on disk. Takes half a second.
+    """Return the rate, in bytes per second, at which data is synced to the file system of a folder.
 
-    The folder itself need not be there. What is written is gone afterwards.
+    The measurement takes half a second and leaves no file behind. The folder itself need not exist.
     """
     folder = next(parent for parent in (place.absolute(), *place.absolute().parents) if parent.is_dir())
     written, began = 0, time.perf_counter()
@@ -97,27 +98,30 @@ def write_rate(place: Path) -> float:
 
 
 def saving_notes(found: Disk, grace_seconds: float, place: Place) -> Iterator[str]:
-    """Yield a note where all runs cannot save their state within the grace period, or that this is not known.
+    """Yield a note if the runs cannot all save their state within the grace period, or if this is unknown.
 
     Parameters
     ----------
-    place : of the study.
+    place : study directory.
     """
     if found.at_once is None or found.at_once <= _QUIET:
         return
-    size = f"after SIGTERM {found.parallel} runs save up to {found.at_once / 1e9:.2g} GB within resources.grace_seconds"
+    size = (
+        f"after SIGTERM, {counted(found.parallel or 0, 'run')} must save up to {found.at_once / 1e9:.2g} GB within "
+        f"resources.grace_seconds={grace_seconds:g}"
+    )
     if not isinstance(place, Path):
-        yield f"{size}={grace_seconds:g}: how fast {place} takes that is not measured; lower the number of runs if late"
+        yield f"{size}; the write rate of {place} is not measured, so run fewer at once if they are late"
         return
     try:
         rate = write_rate(place)
     except OSError as error:
-        yield f"{size}={grace_seconds:g}: how fast {place} takes that cannot be measured: {error}"
+        yield f"{size}; the write rate of {place} cannot be measured: {error}"
         return
     seconds = found.at_once / rate
     if seconds > grace_seconds:
         yield (
-            f"{size}={grace_seconds:g}, which takes {seconds:.0f} s at the {rate / 1e6:.0f} MB/s that {place} takes "
-            f"from this machine: --set resources.grace_seconds={math.ceil(1.5 * seconds)}, if whoever ends them waits "
-            f"as long, or run fewer at once; runs that are late go on from their last checkpoint"
+            f"{size}, but {place} takes {seconds:.0f} s at {rate / 1e6:.0f} MB/s from this machine; "
+            f"--set resources.grace_seconds={math.ceil(1.5 * seconds)} if the sender of SIGTERM waits that long, or "
+            f"run fewer at once; late runs resume from their last checkpoint"
         )

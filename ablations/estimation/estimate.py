@@ -1,4 +1,4 @@
-"""What a study will cost, from a few timed steps of every arm on the kinds of devices that it will run on."""
+"""Cost of a study, estimated from a few timed steps of every arm on the kinds of devices that it will use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ablations.planning.arms import Arm
 from ablations.planning.plan import Plan
 from ablations.spec.resources import Resources
 from aimlib.datasets.base import DataSet
-from aimlib.errors import UsageError
+from aimlib.errors import UsageError, counted
 from aimlib.training.footprint import runs_per_device
 
 
@@ -27,14 +27,13 @@ class ArmCost:
 
     Attributes
     ----------
-    step_seconds : one training step (a batch), median of the timed ones.
-    run_seconds : one run: all epochs, evaluations included, without start-up.
+    step_seconds : time of one training step (one batch); the median of the timed steps.
+    run_seconds : time of one run: all epochs with their evaluations, without start-up.
     runs : number of runs.
-    peak_bytes : memory of one run at its peak, on the device; None where it was not measured: see
-        `aimlib.training.footprint`.
-    context_bytes, data_bytes : what its process takes of a GPU beside that, and its copy of the images there.
-    cpus : of a run.
-    fitting : how many runs share one GPU by what was measured, see `ablations.estimation.gpu_shares`; 1 on a CPU.
+    peak_bytes : peak device memory of one run, or None if not measured; see `aimlib.training.footprint`.
+    context_bytes, data_bytes : additional GPU memory of its process, and of its copy of the images.
+    cpus : number of CPUs of a run.
+    fitting : number of runs that fit on one GPU, see `ablations.estimation.gpu_shares`; 1 on a CPU.
     """
 
     step_seconds: float
@@ -49,15 +48,15 @@ class ArmCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a study, or of those of its arms that run there, on devices of one kind.
+    """Cost of a study, or of some of its arms, on one kind of device.
 
     Attributes
     ----------
-    arms : by name.
-    device : type of what was timed.
-    parallel : how many runs are computed at once where it was timed.
-    total_bytes : memory of the device that was timed.
-    kind : its model.
+    arms : cost of each arm, by name.
+    device : type of the timed device.
+    parallel : number of concurrent runs on this machine or cluster.
+    total_bytes : memory of the timed device.
+    kind : model of the timed device.
     where : ``this machine``, or the address of the cluster.
     """
 
@@ -70,7 +69,7 @@ class Cost:
 
     @property
     def hours(self) -> float:
-        """Hours of one device for all runs, one after the other; of one CPU, where each run takes several."""
+        """Total hours of one device for all runs; on CPUs, hours of a single CPU."""
         each = (
             cost.run_seconds * cost.runs * (cost.cpus if self.device == "cpu" else 1) for cost in self.arms.values()
         )
@@ -78,23 +77,23 @@ class Cost:
 
     @property
     def unit(self) -> str:
-        """What `hours` counts."""
+        """Unit of `hours`."""
         return "CPU-hours" if self.device == "cpu" else "GPU-hours"
 
     @property
     def wall_seconds(self) -> float:
-        """Time until the study is done there, with as many runs at once as fit."""
+        """Seconds until the study is complete, with as many concurrent runs as fit."""
         return sum(cost.run_seconds * cost.runs for cost in self.arms.values()) / self.parallel
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study will cost.
+    """Estimated cost of a study.
 
     Attributes
     ----------
-    costs : per kind of device; empty where nothing could be timed.
-    untimed : why something was not timed, and how to have it timed.
+    costs : cost per kind of device; empty if nothing could be timed.
+    untimed : reasons why something was not timed, and how to time it.
     """
 
     costs: tuple[Cost, ...] = ()
@@ -104,18 +103,18 @@ class Estimate:
 def estimate(plan: Plan, address: str | None = None, seconds: float = SECONDS) -> Estimate:
     """Time the arms of a study on the kinds of devices that they will run on.
 
-    What runs on CPUs is timed here, or on a worker of the cluster that is given. What runs on GPUs is timed here where
-    there is one, else on a worker of the cluster that is given or that this machine belongs to, once per kind of GPU;
-    never on a CPU.
+    With an address, all arms are timed on workers of that cluster. Otherwise, CPU arms are timed on this machine. GPU
+    arms are timed on this machine if it has a GPU, or else on the cluster that it belongs to, once per kind of GPU.
+    They are never timed on a CPU.
 
     Parameters
     ----------
-    address : of a Ray cluster, or ``auto``.
-    seconds : after which no further step of an arm is begun.
+    address : address of a Ray cluster, or ``auto``.
+    seconds : time limit per arm, after which no further step is started.
 
     Raises
     ------
-    UsageError: there is no cluster at the address.
+    UsageError: no cluster runs at the address.
     """
     here = {"cpu": address is None, "cuda": address is None and torch.cuda.is_available()}
     local = [arm for arm in plan.arms if here[arm.resources.trained_on]]
@@ -145,7 +144,7 @@ def _here(plan: Plan, arms: Sequence[Arm], seconds: float) -> Estimate:
     return Estimate(tuple(costs), tuple(untimed))
 
 
-_HOW = "give --address of a Ray cluster with such GPUs, or check on a machine that has one"
+_HOW = "give --address of a Ray cluster with GPUs, or run the check on a machine with a GPU"
 
 
 def _on_cluster(plan: Plan, arms: Sequence[Arm], address: str | None, seconds: float) -> Estimate:
@@ -158,7 +157,7 @@ def _on_cluster(plan: Plan, arms: Sequence[Arm], address: str | None, seconds: f
     except UsageError as error:
         if address is not None:
             raise
-        return Estimate(untimed=(f"this machine has no GPU, and of the cluster that it belongs to: {error}; {_HOW}",))
+        return Estimate(untimed=(f"this machine has no GPU, and its cluster cannot be used: {error}; {_HOW}",))
 
 
 def _of_kinds(plan: Plan, arms: Sequence[Arm], nodes: Sequence[Node], where: str, seconds: float) -> Estimate:
@@ -169,7 +168,7 @@ def _of_kinds(plan: Plan, arms: Sequence[Arm], nodes: Sequence[Node], where: str
     wanted: list[tuple[str | None, list[Arm], list[Node]]] = [(None, on_cpu, list(nodes))] if on_cpu else []
     wanted += [(kind, on_gpu, cluster.of_kind(nodes, kind)) for kind in cluster.kinds(nodes) if on_gpu]
     if on_gpu and not cluster.kinds(nodes):
-        untimed.append(f"no node of the cluster at {where} has a GPU now; {_HOW}")
+        untimed.append(f"no node of the cluster at {where} currently has a GPU; {_HOW}")
     for kind, chosen, there in wanted:
         try:
             answers = _answers(chosen, there, kind, seconds)
@@ -184,10 +183,12 @@ def _of_kinds(plan: Plan, arms: Sequence[Arm], nodes: Sequence[Node], where: str
 
 
 def _answers(arms: Sequence[Arm], nodes: Sequence[Node], kind: str | None, seconds: float) -> cluster.Answers:
-    """Return what a worker on one kind of device measured."""
+    """Return the measurements of a worker on one kind of device."""
     room = Resources(cpus=max(arm.resources.cpus for arm in arms), gpus=0.0 if kind is None else 1.0)
     if fitting(room, nodes) == 0:
-        raise UsageError(f"no node of the cluster has {room.cpus} CPUs and {room.gpus:g} GPUs; lower resources.cpus")
+        raise UsageError(
+            f"no node of the cluster has {counted(room.cpus, 'CPU')} and {room.gpus:g} GPUs; lower resources.cpus"
+        )
     return cluster.measure([cluster.Job.of(arm, seconds) for arm in arms], kind, "cpu" if kind is None else "cuda")
 
 
@@ -226,18 +227,18 @@ def _arm_cost(arm: Arm, plan: Plan, found: Measurement, nodes: Sequence[Node]) -
 
 
 def batches_of_epoch(arm: Arm, data: DataSet) -> tuple[float, float]:
-    """Return how many batches an epoch trains on and evaluates."""
+    """Return the number of batches that an epoch trains on, and the number that it evaluates."""
     training, images = arm.config.training, len(data.train.labels)
     held_out = round(images * training.validation_fraction)
     return (images - held_out) / training.batch_size, (held_out + len(data.test.labels)) / training.batch_size
 
 
 def packing(cost: Cost, resources: Mapping[str, Resources]) -> list[str]:
-    """Return notes on how many runs of each arm a device holds by their memory, where its share says otherwise.
+    """Return notes on the number of runs of each arm that fit on a device, if it differs from the stated share.
 
     Parameters
     ----------
-    resources : what a run of each arm is given.
+    resources : resources of a run of each arm.
     """
     return [note for arm, found in cost.arms.items() if (note := _packing(arm, found, cost, resources[arm]))]
 
@@ -251,21 +252,20 @@ def _packing(arm: str, found: ArmCost, cost: Cost, given: Resources) -> str:
             ""
             if together <= cost.total_bytes
             else (
-                f"arms.{arm}: {cost.parallel} runs at once take {together / 1e9:.1f} GB, and this machine has "
-                f"{cost.total_bytes / 1e9:.1f}; give a run more CPUs (resources.cpus), so that fewer run at once"
+                f"arms.{arm}: {counted(cost.parallel, 'run')} at once would take {together / 1e9:.1f} GB, but this "
+                f"machine has {cost.total_bytes / 1e9:.1f} GB; give a run more CPUs (resources.cpus), so that fewer "
+                f"run at once"
             )
         )
     taken = found.peak_bytes + found.context_bytes + found.data_bytes
-    size = f"arms.{arm}: a run takes {taken / 1e9:.2f} GB of {cost.total_bytes / 1e9:.1f} of {cost.kind or 'a GPU'}"
+    size = f"arms.{arm}: a run needs {taken / 1e9:.2f} of the {cost.total_bytes / 1e9:.1f} GB of {cost.kind or 'a GPU'}"
     by_memory = runs_per_device(taken, cost.total_bytes)
     if by_memory == 0:
-        return f"{size}: it does not fit; lower training.batch_size"
+        return f"{size} and does not fit; lower training.batch_size"
     if given.gpus_auto:
-        return f"{size}: gpus: auto: {_runs(found.fitting)} per GPU"
+        return f"{size}; gpus: auto gives {counted(found.fitting, 'run')} per GPU"
     if 0 < given.gpus <= 1 and found.fitting != int(1 / given.gpus + 1e-9):
-        return f"{size}: {found.fitting} fit on one GPU: arms.{arm}.resources: {{gpus: {share(found.fitting):g}}}"
+        return (
+            f"{size}; {counted(found.fitting, 'run')} per GPU: arms.{arm}.resources: {{gpus: {share(found.fitting):g}}}"
+        )
     return ""
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"

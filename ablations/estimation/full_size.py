@@ -1,7 +1,7 @@
-"""`ablate check --claim`: what it takes to test a claim at full size, study by study, before anybody rents a card.
+"""`ablate check --claim`: the runs, hours, disk and pairs needed to test a claim at full size, for each of its studies.
 
-What can be computed is computed from the studies themselves: runs, hours, disk, pairs. Hours are measured where there
-is a card; otherwise they are bounds from arithmetic, which no run on that card can be below.
+Everything is computed from the studies. Hours are measured if a GPU is available; otherwise, they are lower bounds
+computed from the number of operations.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from aimlib.registry import datasets
 from analysis.claims import Claim, read_claim
 
 STUDIES: Mapping[str, tuple[str, ...]] = {"stanford_dogs_aim": ("replication", "controlled", "confounds")}
-"""Studies that test a claim at full size, in the order in which they are worth running."""
+"""Studies that test a claim at full size, in the recommended order."""
 PEAKS: Mapping[str, Mapping[str, float]] = {
     "H100": {"float32": 67e12, "tf32": 494e12, "bfloat16": 989e12},
     "A100": {"float32": 19.5e12, "tf32": 156e12, "bfloat16": 312e12},
 }
-"""Operations per second of dense products by card and precision, as NVIDIA states them; a multiply-add is two."""
+"""Operations per second of dense products by card and precision, as stated by NVIDIA; a multiply-add is two."""
 GPUS = 8
-"""GPUs of the node that hours and disk are told for."""
+"""Number of GPUs of the node for which hours and disk are reported."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Part:
 
     Attributes
     ----------
-    plan : its arms and networks; its data are images of the right number and size without content.
-    operations : of all training and evaluation of a run of each arm, all its epochs.
-    disk : what it writes.
-    costs : measured, per kind of card; empty where no card was there.
+    plan : plan of the study, with images of the right number and size but without content.
+    operations : operations of a run of each arm, for training and evaluation in all epochs.
+    disk : disk use of the study.
+    costs : measured cost per kind of GPU; empty if none was available.
     """
 
     plan: Plan
@@ -58,26 +58,26 @@ class Part:
 
     @property
     def seeds(self) -> int:
-        """Seeds, hence runs of each arm."""
+        """Number of seeds, which is the number of runs of each arm."""
         return len(self.plan.study.spec.seeds)
 
     def hours(self, peak: float) -> float:
-        """Return the least hours of one card with such a peak for all runs."""
+        """Return the minimum hours for all runs on one card with this peak."""
         return self.seeds * sum(self.operations.values()) / peak / 3600
 
     def longest_hours(self, peak: float) -> float:
-        """Return the least hours of the longest run, which no number of cards shortens."""
+        """Return the minimum hours of the longest run, which additional cards do not shorten."""
         return max(self.operations.values()) / peak / 3600
 
     @property
     def precision(self) -> str:
-        """What the study states: a key of `PEAKS`."""
+        """The stated precision, as a key of a card in `PEAKS`."""
         training = self.plan.arms[0].config.training
         return training.precision if training.precision != "float32" else "tf32" if training.tf32 else "float32"
 
     @property
     def pack_bytes(self) -> dict[str, int]:
-        """Bytes of the packed photos that the arms read, by how they are resized."""
+        """Bytes of the packed photos that the arms read, by resizing configuration."""
         return {
             arm.config.data.model_dump_json(exclude={"root", "cache"}): _bytes_of(self.plan.data[arm.name])
             for arm in self.plan.arms
@@ -86,13 +86,13 @@ class Part:
 
 @dataclass(frozen=True)
 class FullSize:
-    """What it takes to test a claim.
+    """Requirements for testing a claim.
 
     Attributes
     ----------
     claim : the claim.
     parts : its studies, in order.
-    untimed : why hours were not measured; empty where they were, or nobody asked.
+    untimed : reasons why hours were not measured; empty if they were, or if timing was not requested.
     """
 
     claim: Claim
@@ -101,17 +101,17 @@ class FullSize:
 
 
 def full_size(claim: str = "stanford_dogs_aim", *, timing: bool = True, address: str | None = None) -> FullSize:
-    """Return what it takes to test a claim at full size; needs no photo.
+    """Return the requirements for testing a claim at full size; the photos are not needed.
 
     Parameters
     ----------
-    timing : measure hours where there is a card, here or on the cluster, see `ablations.estimation.estimate.estimate`.
-    address : of a Ray cluster.
+    timing : measure hours if a GPU is available here or on the cluster; see `ablations.estimation.estimate.estimate`.
+    address : address of a Ray cluster.
 
     Raises
     ------
-    ConfigError: no studies are shipped for such a claim.
-    UsageError: there is no cluster at the address.
+    ConfigError: no studies are shipped for the claim.
+    UsageError: no cluster runs at the address.
     """
     if claim not in STUDIES:
         raise ConfigError([f"--claim {claim}: {unknown_name('claim', claim, STUDIES)}"])
@@ -132,7 +132,7 @@ def _plan(name: str) -> Plan:
 
 
 def _empty(arm: Arm) -> DataSet:
-    """Return Stanford Dogs without its content: as many images, of the arm's size."""
+    """Return Stanford Dogs without content: the same number of images, of the arm's size."""
     shape: ImageShape = datasets.create(arm.config.data).shape()
 
     def images(count: int) -> Images:
@@ -143,7 +143,7 @@ def _empty(arm: Arm) -> DataSet:
 
 
 def _operations(arm: Arm, plan: Plan) -> float:
-    """Return the operations of a run: 6 for a multiply-add and image that is trained on, 2 where it is evaluated."""
+    """Return the operations of a run: per multiply-add, 6 for a training image and 2 for an evaluated image."""
     trained, evaluated = batches_of_epoch(arm, plan.data[arm.name])
     training, multiply_adds = arm.config.training, plan.summaries[arm.name].multiply_adds
     return multiply_adds * (6 * trained + 2 * evaluated) * training.batch_size * training.epochs

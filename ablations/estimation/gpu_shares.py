@@ -1,4 +1,4 @@
-"""How many runs share a GPU: as many as fit by what was measured of their memory. For ``resources: {gpus: auto}``."""
+"""Shares of a GPU for ``resources: {gpus: auto}``: as many runs per GPU as the memory measurements allow."""
 
 from __future__ import annotations
 
@@ -20,39 +20,38 @@ from ablations.spec.resources import Resources
 from ablations.store import ResultStore
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
-from aimlib.errors import ConfigError, UsageError
+from aimlib.errors import ConfigError, UsageError, counted
 from aimlib.training.footprint import runs_per_device
 from aimlib.training.loaders import LARGEST_SHARE, resident_bytes
 
 MOST_RUNS = 8
-"""Runs that share a GPU at most: beyond a few, their steps only wait for each other."""
+"""Maximum number of runs per GPU; with more, their steps only wait for each other."""
 
 
 def runs_per_gpu(found: Measurement, data_bytes: int, resources: Resources, nodes: Iterable[Node]) -> int:
-    """Return how many runs of an arm share one GPU; 0 where not even one fits.
+    """Return the number of runs of an arm that share one GPU, or 0 if not even one fits.
 
-    Bounded by the memory, by `MOST_RUNS`, and by the CPUs that a node has for each of its GPUs: a smaller share would
-    leave memory unused.
+    The number is bounded by the memory, by `MOST_RUNS`, and by the CPUs per GPU of a node, because a smaller share
+    would leave memory unused.
 
     Parameters
     ----------
-    data_bytes : of the images that every process holds on its GPU.
-    nodes : those with such GPUs.
+    data_bytes : bytes of images that every process keeps on its GPU.
+    nodes : nodes with this kind of GPU.
     """
     if found.peak_bytes is None:
         return 1
     fitting = runs_per_device(found.peak_bytes + found.context_bytes + data_bytes, found.total_bytes)
     for node in nodes:
-        fed = int(node.get("CPU", 0) / max(1.0, node.get("GPU", 0)) / resources.cpus)
-        fitting = min(fitting, max(1, fed))
+        by_cpus = int(node.get("CPU", 0) / max(1.0, node.get("GPU", 0)) / resources.cpus)
+        fitting = min(fitting, max(1, by_cpus))
     return min(fitting, MOST_RUNS)
 
 
 def packed_runs(arm: Arm, found: Measurement, data: DataSet, nodes: Sequence[Node]) -> tuple[int, int]:
-    """Return how many runs of an arm share one GPU, and the bytes of images that each holds there.
+    """Return the number of runs of an arm that share one GPU, and the bytes of images that each keeps there.
 
-    With ``data_on: auto`` images live on the GPU where they take little of a run's share of it; elsewhere they do not
-    count.
+    With ``data_on: auto``, the images are kept on the GPU only if they take a small part of a run's share of it.
     """
     held = resident_bytes(arm.config, data)
     runs = runs_per_gpu(found, held, arm.resources, nodes)
@@ -62,12 +61,12 @@ def packed_runs(arm: Arm, found: Measurement, data: DataSet, nodes: Sequence[Nod
 
 
 def share(runs: int) -> float:
-    """Return the share of a GPU of one of so many runs, rounded down, so that all of them fit."""
+    """Return the share of a GPU for one of `runs` runs, rounded down so that all of them fit."""
     return 1.0 if runs <= 1 else math.floor(1000 / runs) / 1000
 
 
 def packed(arms: Sequence[Arm], shares: Mapping[str, float]) -> tuple[Arm, ...]:
-    """Return the arms with the shares that were found for those that asked for auto."""
+    """Return the arms, with the shares found for those with ``gpus: auto``."""
     return tuple(
         replace(arm, resources=arm.resources.model_copy(update={"gpus": shares[arm.name]}))
         if arm.resources.gpus_auto and arm.name in shares
@@ -77,15 +76,15 @@ def packed(arms: Sequence[Arm], shares: Mapping[str, float]) -> tuple[Arm, ...]:
 
 
 def settle_shares(plan: Plan, nodes: Sequence[Node], store: ResultStore, console: Console) -> Plan:
-    """Return the plan in which every arm that asks for ``gpus: auto`` has its share of a GPU.
+    """Return the plan with a share of a GPU for every arm with ``gpus: auto``.
 
-    What was measured before, of the same configuration on the same kind of device and versions, is taken from the
-    study directory; the rest is measured on the cluster that this process is connected to, and kept. A share holds on
-    every kind of GPU that there is: it is that of the kind on which the fewest runs fit.
+    Earlier measurements of the same configuration, kind of device and versions are read from the study directory. The
+    others are made on the connected cluster and stored. The share applies to every available kind of GPU: it is that of
+    the kind on which the fewest runs fit.
 
     Raises
     ------
-    UsageError: there is no GPU to measure on, or an arm fits on none.
+    UsageError: no GPU is available for the measurement, or an arm fits on no GPU.
     """
     asking = [arm for arm in plan.arms if arm.resources.gpus_auto]
     if not asking:
@@ -100,7 +99,7 @@ def settle_shares(plan: Plan, nodes: Sequence[Node], store: ResultStore, console
     return replace(plan, arms=packed(plan.arms, shares))
 
 
-_NO_GPU = "no GPU to measure on; state how much of a GPU a run is given, e.g. --set resources.gpus=1"
+_NO_GPU = "no GPU is available for the measurement; set the share of a run, e.g. --set resources.gpus=1"
 
 
 def _share(arm: Arm, plan: Plan, measured: Mapping[tuple[str, str], Measurement], nodes: Sequence[Node]) -> float:
@@ -121,15 +120,15 @@ def _notice(arm: Arm, found: float, measured: Mapping[tuple[str, str], Measureme
         if name == arm.name and each.peak_bytes is not None
     )
     runs = math.floor(1 / found + 1e-9)
-    return f"arms.{arm.name}: gpus: auto: {runs} {'run' if runs == 1 else 'runs'} per GPU (gpus: {found:g}; {taken})"
+    return f"arms.{arm.name}: gpus: auto: {counted(runs, 'run')} per GPU (gpus: {found:g}; {taken})"
 
 
 def _measured(
     asking: Sequence[Arm], there: Sequence[str], nodes: Sequence[Node], store: ResultStore, console: Console
 ) -> dict[tuple[str, str], Measurement]:
-    """Return what is known of every arm on every kind of GPU, measuring what is not kept.
+    """Return a measurement of every arm on every kind of GPU; those not stored yet are made now.
 
-    Of a kind without a name nothing is kept: it may be another next time.
+    Measurements on a GPU without a name are not stored, because the next such GPU may be of another kind.
     """
     kept = store.measurements()
     found: dict[tuple[str, str], Measurement] = {}
@@ -137,7 +136,7 @@ def _measured(
         known = {arm.name: _parsed(kept.get(key_of(arm, kind))) if kind else None for arm in asking}
         missing = [arm for arm in asking if known[arm.name] is None and _holds(arm, nodes, kind)]
         if missing:
-            with console.status(f"measuring {len(missing)} arms on a GPU ({kind or 'kind unknown'})"):
+            with console.status(f"measuring {counted(len(missing), 'arm')} on a GPU ({kind or 'kind unknown'})"):
                 answers = cluster.measure([cluster.Job.of(arm) for arm in missing], kind)
             for name, error in answers.errors.items():
                 raise UsageError(f"resources.gpus: auto: arms.{name}: {error}")
@@ -154,7 +153,7 @@ def _holds(arm: Arm, nodes: Sequence[Node], kind: str) -> bool:
 
 
 def key_of(arm: Arm, kind: str) -> str:
-    """Return under what an arm's measurement on a kind of GPU is kept: all that it depends on, the seed left out."""
+    """Return the key of an arm's measurement on a kind of GPU: a hash of all inputs except the seed."""
     content = {"run": _without_seed(arm.config), "cpus": arm.resources.cpus, "kind": kind, **versions()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
@@ -167,5 +166,5 @@ def _without_seed(config: RunConfig) -> dict[str, Any]:
 def _parsed(content: Any) -> Measurement | None:
     try:
         return Measurement.parse(content)
-    except ConfigError:  # nothing is kept, or by another version
+    except ConfigError:  # not stored, or stored by another version
         return None

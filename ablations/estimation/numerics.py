@@ -1,4 +1,4 @@
-"""How products are rounded and images lie in memory: the study says so for all its arms; it is measured when asked."""
+"""Precision and memory format of a study: notes on differences between arms, and their speed if requested."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from aimlib.config import RunConfig
 from aimlib.training.numerics import numerics_of
 
 _SECONDS = 2.0
-"""Time after which no further step of a setting is timed."""
+"""Seconds after which no further step of a setting is timed."""
 _WORTH_IT = 1.05
-"""Faster by less than this is no reason to change a study."""
+"""Minimum speed-up for which a change is proposed."""
 
 
 def differing_notes(plan: Plan) -> Iterator[str]:
-    """Yield a note for everything that decides on rounding in which arms differ, unless it is what the study varies."""
+    """Yield a note for every option of rounding that differs between arms, unless it is a factor of the study."""
     for name in numerics_of(plan.arms[0].config):
         values = {arm.name: numerics_of(arm.config)[name] for arm in plan.arms}
         if len(set(values.values())) > 1 and not _is_factor(plan, name):
-            told = ", ".join(f"{arm}: {value}" for arm, value in values.items())
+            listed = ", ".join(f"{arm}: {value}" for arm, value in values.items())
             yield (
-                f"training.{name} differs between arms ({told}) and is no factor of the study: their difference is in "
-                f"part that of the rounding; set it below base"
+                f"training.{name} differs between arms ({listed}) but is not a factor of the study, so part of "
+                f"their difference is due to rounding; set it below base"
             )
 
 
@@ -43,13 +43,13 @@ def _is_factor(plan: Plan, name: str) -> bool:
 
 @dataclass(frozen=True)
 class Numerics:
-    """What precision and memory format would bring on one kind of device.
+    """Speed of each precision and memory format on one kind of device.
 
     Attributes
     ----------
-    kind : the device.
-    seconds : per step, by setting and by arm.
-    stated : what the study says, as a setting.
+    kind : kind of device.
+    seconds : seconds per step, by setting and by arm.
+    stated : setting stated in the study.
     """
 
     kind: str
@@ -58,22 +58,22 @@ class Numerics:
 
     @property
     def best(self) -> str:
-        """The setting in which one step of every arm takes the least time together."""
+        """The setting with the least total time for one step of every arm."""
         return min(self.seconds, key=lambda setting: sum(self.seconds[setting].values()))
 
     def gain(self, setting: str) -> float:
-        """Return how many times as fast as what the study states a setting is."""
+        """Return the speed of a setting relative to the one stated in the study."""
         return sum(self.seconds[self.stated].values()) / sum(self.seconds[setting].values())
 
     @property
     def proposal(self) -> str:
-        """What to state, in a sentence."""
+        """Proposed setting, in a sentence."""
         if self.best == self.stated or self.gain(self.best) < _WORTH_IT:
-            return f"numerics on {self.kind}: nothing is much faster than what the study states ({self.stated})"
+            return f"numerics on {self.kind}: no setting is much faster than the stated one ({self.stated})"
         settings = " ".join(f"--set training.{each}" for each in self.best.split() if each not in self.stated.split())
         return (
-            f"numerics on {self.kind}: {self.gain(self.best):.2f} × as fast as {self.stated}: {settings}; for all arms "
-            f"alike; runs get other ids"
+            f"numerics on {self.kind}: {self.gain(self.best):.2f} × as fast as {self.stated}: {settings}; this "
+            f"applies to all arms and changes run ids"
         )
 
 
@@ -82,7 +82,7 @@ def measure(plan: Plan, address: str | None = None) -> tuple[list[Numerics], tup
 
     Returns
     -------
-    what was found on each kind of device, and why something was not timed.
+    speeds on each kind of device, and reasons why something was not timed.
     """
     chosen = _extremes(plan)
     settings = {f"{arm.name}\n{label}": (arm, label, config) for arm in chosen for label, config in _settings(arm)}
@@ -99,7 +99,7 @@ def _extremes(plan: Plan) -> list[Arm]:
 
 
 def _settings(arm: Arm) -> Iterator[tuple[str, RunConfig]]:
-    """Yield every combination, the arm's own among them; TensorFloat-32 is CUDA's."""
+    """Yield every combination, including the arm's own; TensorFloat-32 is only available with CUDA."""
     known = {name: getattr(arm.config.training, name) for name in ("precision", "tf32", "memory_format")}
     rounding: Sequence[dict[str, Any]] = [
         {"precision": "float32", "tf32": False},

@@ -1,4 +1,4 @@
-"""The power of a study before it runs: whether it can reach a verdict, with how many seeds, and what they cost."""
+"""Power analysis of a study: whether it can reach a verdict, with how many seeds, and at what cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import analysis
 from ablations.estimation.estimate import Cost
 from ablations.planning import plan as planning
 from ablations.planning.plan import Plan
-from aimlib.errors import UsageError
+from aimlib.errors import UsageError, counted
 from analysis.claims import in_scope, read_claim
 from analysis.looks import Looks
 from analysis.plan import Scope
@@ -21,7 +21,7 @@ from analysis.statistics.simulation import normal_studies, pairs_for_power, simu
 from analysis.statistics.verdict import STOPPING
 
 SEED_SDS = (0.5, 1.0, 1.5, 2.5)
-"""Standard deviations of an arm's accuracy between seeds, pp, where nothing is known yet."""
+"""Standard deviations of an arm's accuracy between seeds, in pp, used if none has been observed."""
 _STUDIES = 4000
 _SEED = 20210301
 _LIKELY = 0.5
@@ -31,20 +31,20 @@ _COLUMNS = ["seed_sd", "effect", "pairs_80", "verdict", "finally", "shown", "pai
 
 @dataclass(frozen=True)
 class PowerAnalysis:
-    """What a study can be expected to find out.
+    """Result of the power analysis of a study.
 
     Attributes
     ----------
-    looks : when its verdict is read.
-    table : seed_sd, effect (pp), one row per pair of them: pairs_80 (pairs for 80 % power of one look; -1: more than
-        10,000), verdict (chance of a stopping verdict with the planned seeds), finally (by the last look, if seeds are
-        added), shown (chance that the interval ends above 0 then), pairs (mean until then), device_hours (of `unit`)
-        and price (mean; NaN where they are not known).
-    curves : seed_sd, effect, pairs, power of one look.
-    seen : SD of the differences to plan with, pp: upper end of the one-sided 80 % interval in the given results; None
-        without.
-    warnings : why it may not reach a verdict, or why it could not be timed.
-    unit : what the column device_hours counts: ``CPU-hours``, or ``GPU-hours`` of the GPU that there is most of.
+    looks : looks at which the verdict is read.
+    table : one row per combination of seed_sd and effect (pp), with the columns pairs_80 (pairs for 80 % power at one
+        look; -1: more than 10,000), verdict (chance of a stopping verdict with the planned seeds), finally (the same
+        by the last look, if seeds are added), shown (chance that the interval is then above 0), pairs (mean number
+        until the study stops), device_hours (mean, in `unit`) and price (mean). Unknown hours and prices are NaN.
+    curves : seed_sd, effect, pairs, and the power of one look.
+    seen : SD of the differences used for planning, in pp: the upper limit of the one-sided 80 % interval in the given
+        results, or None without results.
+    warnings : reasons why the study may not reach a verdict or could not be timed.
+    unit : unit of device_hours: ``CPU-hours``, or ``GPU-hours`` of the most common kind of GPU.
     """
 
     looks: Looks
@@ -67,8 +67,8 @@ def analyse(
 
     Parameters
     ----------
-    costs : on every kind of device that was timed, the kind that there is most of first.
-    untimed : why something was not timed.
+    costs : costs on every timed kind of device, the most common kind first.
+    untimed : reasons why something was not timed.
 
     Raises
     ------
@@ -88,21 +88,23 @@ def analyse(
 
 
 def _kinds(costs: Sequence[Cost]) -> Iterator[str]:
-    """Yield whose hours are told where there are several kinds of device."""
+    """Yield a note on the device that hours refer to, if there are several kinds."""
     if len(costs) > 1:
         first, *others = [cost.kind for cost in costs]
-        yield f"hours are those of {first}; `ablate check` tells those of {', '.join(others)}, too"
+        yield f"hours are for {first}; `ablate check` also shows those for {', '.join(others)}"
 
 
 def _seen(results: str | Path) -> float:
     primary = analysis.examine(analysis.load(Path(results))).primary
     if primary is None or not primary.interval.sd > 0:
-        raise UsageError(f"{results}: no spread to plan with: needs two or more pairs of the aim and the baseline arm")
+        raise UsageError(
+            f"{results}: has no spread to plan with; at least two pairs of the aim and the baseline arm are needed"
+        )
     return primary.interval.cautious_sd
 
 
 def _gain(plan: Plan) -> float | None:
-    """Return the reported gain that the study will be held against; None outside the scope of its claim."""
+    """Return the reported gain that the study will be compared with, or None outside the scope of its claim."""
     spec = plan.study.spec
     if spec.claim is None:
         return None
@@ -153,21 +155,21 @@ def _warnings(table: pd.DataFrame, looks: Looks, plan: Plan, gain: float | None)
     roles = {arm.role for arm in plan.arms}
     for role in ("baseline", "aim"):
         if role not in roles:
-            yield f"no arm has the role {role!r}: this study cannot reach a verdict"
+            yield f"no arm has the role {role!r}, so the study cannot reach a verdict"
     if seeds < looks.numbers[0]:
-        yield f"{seeds} seeds do not reach the first look, after {looks.numbers[0]} pairs: no verdict"
+        yield f"{counted(seeds, 'seed')} cannot give a verdict; the first look is after {looks.numbers[0]} pairs"
     elif seeds not in looks.numbers:
         reached = looks.reached(seeds)[-1]
-        yield f"{seeds} seeds lie between looks: the verdict is that of the first {reached}, the others decide nothing"
+        yield f"{seeds} seeds end between two looks; the verdict uses the first {reached} and ignores the others"
     if gain is None:
-        yield "outside the scope of a claim, or without one, a gain above δ has no stopping verdict: there is no r"
+        yield "outside the scope of a claim, a gain above δ has no stopping verdict, as there is no reported gain r"
     delta = plan.study.spec.delta_pp
     for effect in table["effect"].unique().tolist():
         unlikely = table[(table["effect"] == effect) & (table["finally"] < _LIKELY)]
         if len(unlikely) and (gain is not None or effect <= delta):
             spreads = ", ".join(f"{sd:.2g}" for sd in unlikely["seed_sd"])
             yield (
-                f"true gain {effect:.3g} pp: with a seed SD of {spreads} pp at most "
+                f"true gain {effect:.3g} pp: with a seed SD of {spreads} pp, at most "
                 f"{100 * unlikely['finally'].max():.0f} % of studies reach a stopping verdict by the last look, after "
                 f"{looks.numbers[-1]} pairs"
             )

@@ -1,4 +1,4 @@
-"""Progress of a running study: its state, the time left, views of it, and what another terminal can see of it."""
+"""Progress of a running study: its state, the time left, and views in this or another terminal."""
 
 from ablations.progress.formatting import duration
 from ablations.progress.history import Outline

@@ -1,4 +1,4 @@
-"""How long it will take: the pace of arms, the lengths of their runs, and what is left, packed over the slots."""
+"""Estimated time left: the pace of arms and the lengths of their runs, scheduled over the available slots."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from collections.abc import Callable, Iterable, Mapping
 from ablations.progress.session_state import RunProgress
 
 _FRESH_S = 2.0
-"""An estimate of the time left stands for so long."""
+"""Age up to which an estimate of the time left is reused."""
 _WINDOW = 64
-"""Epochs after which an old measurement counts for little: other runs come and go on the same machine."""
+"""Epochs after which an old measurement has little weight, because the load of the machine changes."""
 
 
 class Mean:
-    """A mean of the first values, and a moving one of what comes after `_WINDOW` of them. Takes constant space."""
+    """Running mean in constant space: of all values up to `_WINDOW`, an exponential moving average afterwards."""
 
     def __init__(self) -> None:
         self.value: float | None = None
         self.count = 0
 
     def add(self, value: float) -> None:
-        """Take one value in."""
+        """Add a value."""
         self.count += 1
         before = value if self.value is None else self.value
         self.value = before + (value - before) / min(self.count, _WINDOW)
 
 
 class Lengths:
-    """Lengths of the runs of one arm that have ended.
+    """Lengths of the completed runs of one arm.
 
-    The first to end are the short ones, so their mean would be too low: runs that are still going count as far as they
-    have come (Kaplan and Meier, 1958).
+    Short runs end first, so the mean of completed runs alone would be too low. Runs still in progress therefore count
+    as censored (Kaplan and Meier, 1958).
     """
 
     def __init__(self) -> None:
         self._ended: Counter[int] = Counter()
 
     def add(self, epochs: int) -> None:
-        """Take note of a run that had so many epochs in all."""
+        """Record a run that ended after `epochs` epochs."""
         self._ended[epochs] += 1
 
     def left(self, planned: int, running: Iterable[int]) -> list[float]:
-        """Return the expected number of epochs after the first 0, 1, ..., `planned` of a run that is not over.
+        """Return the expected number of remaining epochs of an active run after 0, 1, ..., `planned` epochs.
 
         Parameters
         ----------
-        planned : epochs that no run exceeds.
-        running : complete epochs of every run that is going.
+        planned : maximum number of epochs of a run.
+        running : number of completed epochs of each active run.
         """
         if all(length >= planned for length in self._ended):
             return [float(planned - done) for done in range(planned + 1)]
         going = Counter(running)
         reached = sum(self._ended.values()) + sum(going.values()) - self._ended[0] - going[0]
-        alive = [1.0]  # share of the runs that have an epoch after the first 0, 1, ...
+        alive = [1.0]  # share of the runs that continue after 0, 1, ... epochs
         for epoch in range(1, planned):
             alive.append(alive[-1] * (1 - self._ended[epoch] / reached) if reached else alive[-1])
             reached -= self._ended[epoch] + going[epoch]
@@ -70,15 +70,15 @@ class Pace:
 
     Parameters
     ----------
-    expected : seconds per epoch that were estimated before (`ablate check`); None where nothing was.
-    weight : cost of an epoch compared with that of other arms, in any unit, such as multiply-adds; 0 where unknown.
+    expected : seconds per epoch estimated beforehand by `ablate check`, or None.
+    weight : relative cost of an epoch in any unit shared by the arms, such as multiply-adds; 0 if unknown.
 
     Attributes
     ----------
-    lengths : how many epochs its runs turn out to have.
-    epoch : seconds per epoch, as measured here.
-    overhead : seconds of a run beside its epochs (start of a worker, data, building the network).
-    recalled : seconds per epoch of runs that were settled before.
+    lengths : lengths of its completed runs.
+    epoch : seconds per epoch, as measured in this session.
+    overhead : seconds of a run outside its epochs (start of a worker, data, building the network).
+    recalled : seconds per epoch of runs settled in earlier sessions.
     """
 
     def __init__(self, expected: float | None = None, weight: float = 0.0) -> None:
@@ -88,15 +88,15 @@ class Pace:
 
     @property
     def prior(self) -> float | None:
-        """Seconds per epoch from before this session: of settled runs, or else as estimated."""
+        """Seconds per epoch known before this session: of settled runs, or the estimate if there are none."""
         return self.expected if self.recalled.value is None else self.recalled.value
 
 
 def seconds_per_epoch(paces: Mapping[str, Pace]) -> dict[str, float] | None:
-    """Return the expected seconds per epoch of every arm; None where nothing is known of any.
+    """Return the expected seconds per epoch of every arm, or None if nothing is known about any arm.
 
-    An arm that has not run goes by what was known of it before, scaled by how the arms that have run compare with what
-    was known of them; without that, by how its weight compares with theirs, or by their mean.
+    For an arm that has not run, the value is its prior, scaled by the ratio of measured values to priors of the other
+    arms. Without a prior, it is estimated from the weights of the arms, or else from the mean of the known values.
     """
     measured = {arm: pace.epoch.value for arm, pace in paces.items() if pace.epoch.value is not None}
     priors = {arm: pace.prior for arm, pace in paces.items() if pace.prior}
@@ -112,20 +112,20 @@ def seconds_per_epoch(paces: Mapping[str, Pace]) -> dict[str, float] | None:
 
 
 def makespan(running: Iterable[float], waiting: Iterable[float], slots: int) -> float:
-    """Return the seconds until the last run ends, where whoever is free takes the next run that waits.
+    """Return the seconds until the last run ends if each free slot takes the next waiting run.
 
-    A division of the work by the slots would be too low towards the end, when the last runs hold few of the slots.
+    Dividing the work by the number of slots would give too low a value near the end, when not all slots are in use.
 
     Parameters
     ----------
-    running : seconds that each running run still has.
-    waiting : seconds of each run that waits, in the order in which they are started.
-    slots : runs at once; what runs already may be more.
+    running : remaining seconds of each running run.
+    waiting : seconds of each waiting run, in starting order.
+    slots : number of concurrent runs; more may be running already.
     """
     slots = max(1, slots)
     free = sorted(max(0.0, left) for left in running)
     free = [0.0] * (slots - len(free)) + free
-    extra = len(free) - slots  # more run than fit (a node went): the first to end are not replaced
+    extra = len(free) - slots  # more runs than slots (a node was lost): the first to end are not replaced
     ends = max(free, default=0.0)
     if extra > 0:
         free = free[extra:]
@@ -136,15 +136,15 @@ def makespan(running: Iterable[float], waiting: Iterable[float], slots: int) -> 
 
 
 class TimeLeft:
-    """Estimates when a session ends, from its state, which it sees change.
+    """Estimator of the time left in a session, based on its current state.
 
     Parameters
     ----------
     planned : epochs of a run, by arm.
-    paces : by arm.
-    runs : by run id.
-    active, waiting : ids of the runs that a worker has, and of those that have not begun, in their order.
-    clock : seconds that never go back.
+    paces : pace of each arm.
+    runs : progress of each run, by run id.
+    active, waiting : ids of the runs assigned to workers, and of the runs that have not started, in order.
+    clock : monotonic clock, in seconds.
     longest_first : whether the longest runs are started first.
     """
 
@@ -166,11 +166,11 @@ class TimeLeft:
         self._epochs_left: dict[str, list[float]] = {}
 
     def session(self, parallel: int) -> float | None:
-        """Return the expected seconds to the end of the session; None before anything is known of the pace.
+        """Return the expected seconds to the end of the session, or None while no pace is known.
 
         Parameters
         ----------
-        parallel : how many runs go at once.
+        parallel : number of concurrent runs.
         """
         now = self._clock()
         if self._seconds is None or now - self._estimated_at >= _FRESH_S:
@@ -178,7 +178,7 @@ class TimeLeft:
         return self._seconds
 
     def run(self, run_id: str, speeds: Mapping[str, float]) -> float:
-        """Return the expected seconds that a running run still has.
+        """Return the expected remaining seconds of a running run.
 
         Parameters
         ----------
@@ -203,14 +203,14 @@ class TimeLeft:
         return makespan([self._run(run, speeds, now) for run in active], to_begin, parallel)
 
     def _expected_epochs(self) -> dict[str, list[float]]:
-        """Return for every arm how many epochs a run still has after its first 0, 1, 2, ..."""
+        """Return, for every arm, the expected remaining epochs of a run after 0, 1, 2, ... epochs."""
         done: dict[str, list[int]] = {name: [] for name in self._paces}
         for run_id in self._active:
             done[self._runs[run_id].arm].append(self._runs[run_id].epochs_done)
         return {name: pace.lengths.left(self._planned[name], done[name]) for name, pace in self._paces.items()}
 
     def _expected_seconds(self, speeds: Mapping[str, float]) -> dict[str, list[float]]:
-        """Return for every arm the seconds of a run that is to begin, after its first 0, 1, 2, ... epochs."""
+        """Return, for every arm, the expected seconds of a run that starts after 0, 1, 2, ... epochs."""
         overheads = {name: pace.overhead.value for name, pace in self._paces.items()}
         known = [value for value in overheads.values() if value is not None]
         usual = sum(known) / len(known) if known else 0.0

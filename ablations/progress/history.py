@@ -1,6 +1,6 @@
-"""What the store of a study says: its plan, and what is settled or has failed, and when.
+"""The stored history of a study: its plan, its settled runs and its failures.
 
-Every settled row is read once, as it never changes.
+Every settled row is read only once, because it never changes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _FAILED = ["run_id", "reason", "traceback", "finished_at"]
 
 @dataclass(frozen=True)
 class Outline:
-    """What is planned, as far as progress goes.
+    """The parts of a plan that progress needs.
 
     Attributes
     ----------
-    name : of the study.
+    name : name of the study.
     epochs : planned epochs of a run, by arm, in the order of the plan.
     runs : run id, arm and seed of every run, in the order of the plan.
-    weights : cost of an epoch by arm, in any unit: tells arms apart before they have run.
+    weights : relative cost of an epoch by arm, in any unit, used before the arms have run.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Outline:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Outline:
-        """Return the outline of a plan as it is stored, see `ablations.planning.plan.document`.
+        """Return the outline of a stored plan; see `ablations.planning.plan.document`.
 
         Raises
         ------
-        StoreError: it lacks something.
+        StoreError: the document is incomplete.
         """
         try:
             return cls(
@@ -63,18 +63,18 @@ class Outline:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(
-                f"{STUDY_FILE}: is no plan of a study ({error!r}); restore the newest of {PLANS}/*.json under this name"
+                f"{STUDY_FILE}: not a valid plan of a study ({error!r}); restore it from the newest of {PLANS}/*.json"
             ) from error
 
 
 class Store(Protocol):
-    """What is read of a study: see `ablations.store.ResultStore`."""
+    """The read interface of a study's store; see `ablations.store.ResultStore`."""
 
     def settled(self) -> set[str]:
         """Return the ids of settled runs."""
 
     def failures(self) -> dict[str, int]:
-        """Return the number of failed attempts of every run that has any."""
+        """Return the number of failed attempts, by run id, of every run that has any."""
 
     def live(self) -> list[dict[str, Any]]:
         """Return the last snapshot of every session."""
@@ -82,7 +82,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class SettledRun:
-    """A settled run: `finished_at` in seconds since the epoch, `curve` the validation accuracy after each epoch."""
+    """A settled run, with `finished_at` in seconds since the epoch and the validation accuracy per epoch in `curve`."""
 
     run_id: str
     status: RunState
@@ -94,7 +94,7 @@ class SettledRun:
 
 @dataclass(frozen=True)
 class FailedRun:
-    """The last failed attempt of a run that is not settled; `at` in seconds since the epoch."""
+    """The last failed attempt of an unsettled run, with `at` in seconds since the epoch."""
 
     run_id: str
     reason: str
@@ -103,19 +103,19 @@ class FailedRun:
 
 
 class History:
-    """Rows of a study directory, kept from one poll to the next.
+    """Rows of a study directory, cached between polls.
 
     Parameters
     ----------
-    directory : of the study: a path, or what object storage has in its place.
-    store : the same, as a store.
+    directory : study directory: a path, or its counterpart in object storage.
+    store : store of the same study.
     arms : arm of every planned run, by run id.
 
     Attributes
     ----------
-    settled : by run id, in the order in which they were read.
+    settled : settled runs by run id, in the order in which they were read.
     unread : ids of settled runs whose rows have not been read yet.
-    failed : by run id, those that are not settled.
+    failed : failed runs by run id, except settled ones.
     """
 
     def __init__(self, directory: Any, store: Store, arms: Mapping[str, str]) -> None:
@@ -129,19 +129,19 @@ class History:
         self._read = float("-inf")
 
     def arm(self, run_id: str) -> str | None:
-        """Return the arm of a run; None where the plan has no such run (any more)."""
+        """Return the arm of a run, or None if the plan does not, or no longer, contain it."""
         return self._arms.get(run_id)
 
     def poll(self, seconds: float = float("inf")) -> list[SettledRun]:
-        """Read what is new; return the rows of runs that have been settled since the last poll.
+        """Read new rows, and return those of runs settled since the last poll.
 
         Parameters
         ----------
-        seconds : after which the rest is left to the next poll; `unread` holds it.
+        seconds : time limit; the remaining rows, listed in `unread`, are left to the next poll.
 
         Raises
         ------
-        StoreError: a file is broken; its name and the remedy are in the message.
+        StoreError: a file is corrupt; the message names the file and the remedy.
         """
         ids = self._store.settled()
         self.unread = ids - self.settled.keys()
@@ -152,7 +152,7 @@ class History:
         return fresh
 
     def _rows(self, until: float) -> list[SettledRun]:
-        """Read rows until a moment: from run files, or from segments where they have been compacted."""
+        """Read rows until a deadline, from run files or, if they have been compacted, from segments."""
         from analysis.reading.files import read_table  # noqa: PLC0415 -- pyarrow
 
         fresh: list[SettledRun] = []

@@ -1,4 +1,4 @@
-"""`ablate watch`: the view of a study from another terminal or machine. It reads, and leaves the study alone."""
+"""`ablate watch`: a read-only view of a study from another terminal or machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from ablations.progress.formatting import clean, summary
+from ablations.progress.formatting import clean
 from ablations.progress.history import Store
 from ablations.progress.snapshot import Snapshot
 from ablations.progress.study_state import StudyState
+from ablations.progress.summary import summary
 from ablations.progress.views import html as page
 from ablations.progress.views.terminal import View
 from aimlib.errors import StoreError
@@ -21,9 +22,9 @@ from aimlib.records import STUDY_FILE
 
 _HEARTBEAT_S = 60.0
 _READING_S = 1.0
-"""Time of a poll in which rows of settled runs are read; at the start of a watch there may be thousands."""
+"""Time limit for reading settled rows in one poll; initially there may be thousands."""
 _PAGE_S = 4.0
-"""Least time between two pages."""
+"""Minimum time between two pages."""
 
 
 def watch(
@@ -36,19 +37,19 @@ def watch(
     store: Store | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Snapshot:
-    """Show a study until it is complete, or until the last driver that was seen at work has ended; return the end.
+    """Show a study until it is complete or its last active driver has ended; return the final state.
 
     Parameters
     ----------
-    directory : of the study; or its URL, where the store knows object storage.
-    once : show it once.
+    directory : study directory, or its URL in object storage.
+    once : show the state once and return.
     interval : seconds between polls.
-    html : file of an overview page, rewritten every few seconds.
-    store : of the same directory; None opens it.
+    html : file for an overview page, rewritten every few seconds.
+    store : store of the same study; None opens it.
 
     Raises
     ------
-    StoreError: no study directory, a broken file in it, or the page cannot be written.
+    StoreError: not a study directory, a corrupt file, or the page cannot be written.
     """
     study, place = _open(directory, store)
     target = None if html is None else Path(html)
@@ -71,7 +72,7 @@ def watch(
 
 
 def _open(directory: str | Path, store: Store | None) -> tuple[StudyState, Any]:
-    """Return the state of a study, and where the study is: a directory, or a folder in object storage."""
+    """Return the state of a study and its location: a directory, or a folder in object storage."""
     from ablations.store import ResultStore  # noqa: PLC0415
 
     where: Any = directory if "://" in str(directory) else Path(directory)
@@ -80,26 +81,26 @@ def _open(directory: str | Path, store: Store | None) -> tuple[StudyState, Any]:
     opened: Any = ResultStore(where) if store is None else store
     document = opened.read_plan()
     if document is None:
-        raise StoreError(f"{directory}: {STUDY_FILE} is missing; give the directory that `ablate run` writes")
+        raise StoreError(f"{directory}: {STUDY_FILE} is missing; give a directory written by `ablate run`")
     place = opened.place if hasattr(opened, "place") else opened.directory
     return StudyState(place, opened, document), place
 
 
 def _refuse_no_study(directory: Path) -> None:
-    """Refuse before a store is opened, which would make its folders."""
+    """Raise an error before a store is opened, which would create its folders."""
     if (directory / STUDY_FILE).is_file():
         return
     within = [path.parent for path in sorted(directory.glob(f"*/{STUDY_FILE}"))]
-    advice = "give the directory that `ablate run` writes"
+    advice = "give a directory written by `ablate run`"
     if within:
-        advice = f"it holds the studies {', '.join(map(str, within))}: give one of them"
+        advice = f"give one of the studies in it: {', '.join(map(str, within))}"
     raise StoreError(f"{directory}: {STUDY_FILE} is missing; {advice}")
 
 
 def _once(shown: Snapshot, console: Console) -> Snapshot:
     if console.is_terminal:
         console.print(View(shown))
-    else:  # a script's: nothing is cut to a height that nobody sees
+    else:  # output of a script has no limited height
         console.print(View(shown, height=10_000))
     return shown
 
@@ -115,7 +116,7 @@ def _drawn(
     interval: float,
     sleep: Callable[[float], None],
 ) -> Snapshot:
-    """Draw on a screen of its own, which a change of size does not spoil, and leave the last state behind."""
+    """Draw on the alternate screen, so that resizing is harmless, and leave the final state on the normal one."""
     shown = poll()
     try:
         with Live(View(shown), console=console, auto_refresh=False, screen=True) as live:
@@ -135,7 +136,7 @@ def _printed(
     interval: float,
     sleep: Callable[[float], None],
 ) -> Snapshot:
-    """Print a line when a count or an alert has changed, and once a minute."""
+    """Print a line when a count or an alert changes, and at least once a minute."""
     said, at, before = "", float("-inf"), None
     while True:
         shown = poll()

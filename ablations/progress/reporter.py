@@ -1,4 +1,4 @@
-"""`ProgressReporter`: keeps the state of a session, draws it, and stores it for `ablate watch`."""
+"""`ProgressReporter`: tracks the state of a session, displays it, and stores it for `ablate watch`."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ from ablations.progress.views.terminal import LiveView
 from aimlib.records import SETTLED
 
 STORE_INTERVAL_S = 5.0
-"""Time between two documents."""
+"""Seconds between two stored states."""
 _TICK_S = 1.0
 _STOP_TIMEOUT_S = 10.0
 _LONGEST_REASON = 500
 
 
 class LiveStore(Protocol):
-    """Where sessions store their state: see `ablations.store.ResultStore`."""
+    """The write interface for session states; see `ablations.store.ResultStore`."""
 
     def write_live(self, session: str, document: dict[str, Any]) -> object:
-        """Write or replace the state of a session, in one step."""
+        """Write or replace the state of a session atomically."""
 
 
 class ProgressReporter:
-    """Keeps the state of a session and shows it; from any thread.
+    """Tracks and shows the state of a session; methods may be called from any thread.
 
-    Nothing that goes wrong here hurts the study: a state that cannot be stored is told once and tried again.
+    An error here does not affect the study: if a state cannot be stored, this is reported once and storing is retried.
 
     Parameters
     ----------
-    progress : the state; by now only this tells it of events.
-    console : where it is drawn: a table in place on a terminal, lines elsewhere.
-    store : where the state goes, for `ablate watch`; None stores nothing.
-    session : id of the session: letters, digits and '-'; random where empty.
-    every : seconds between two documents.
+    progress : state of the session; only the reporter passes events to it.
+    console : output: a table updated in place on a terminal, otherwise lines.
+    store : where the state is stored for `ablate watch`; None stores nothing.
+    session : id of the session, of letters, digits and '-'; random if empty.
+    every : seconds between two stored states.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ProgressReporter:
             self._lines = LineView(self._snapshot, console)
 
     def start(self) -> None:
-        """Begin to show, and to store."""
+        """Start displaying and storing the state."""
         with self._lock:
             (self._live or self._shown).start()
         self._over.clear()
@@ -91,15 +91,15 @@ class ProgressReporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Show the last state, leave it standing, and store that this session has ended."""
+        """Show the final state, leave it on the screen, and store that this session has ended."""
         self._over.set()
         hangs = False
         if self._thread is not None:
-            self._thread.join(_STOP_TIMEOUT_S)  # storage that hangs must not keep the driver
+            self._thread.join(_STOP_TIMEOUT_S)  # hanging storage must not block the driver
             hangs = self._thread.is_alive()
             self._thread = None
         with self._harmless("the view cannot be drawn"):
-            (self._live or self._shown).stop()  # not under the lock: drawing takes it in another thread
+            (self._live or self._shown).stop()  # not under the lock, which drawing in another thread acquires
         if not hangs:
             self._write("ended")
 
@@ -111,7 +111,7 @@ class ProgressReporter:
         self.stop()
 
     def handle(self, event: Event) -> None:
-        """Take note of an event; if there is no terminal to draw on, say in a line what matters of it."""
+        """Update the state from an event and, if there is no terminal, print a line if the event is important."""
         with self._lock:
             self.progress.handle(event)
             if self._lines is not None:
@@ -151,7 +151,7 @@ class ProgressReporter:
         """Store the state of the session."""
         if self._store is None:
             return
-        with self._harmless("no state for `ablate watch`"):
+        with self._harmless("the state for `ablate watch` cannot be stored"):
             with self._lock:
                 self._beat += 1
                 self._written = self.progress.clock()
@@ -162,7 +162,7 @@ class ProgressReporter:
 
     @contextmanager
     def _harmless(self, trouble: str) -> Iterator[None]:
-        """Whatever goes wrong in here is told once and must not end the study: the study matters, this does not."""
+        """Report an error in the body once instead of raising it, because it must not end the study."""
         try:
             yield
         except Exception as error:  # noqa: BLE001
@@ -181,7 +181,7 @@ def session_document(
     every: float = 5.0,
     state: Literal["running", "ended"] = "running",
 ) -> dict[str, Any]:
-    """Return the state of a session as plain values; the parameters are keys of the document."""
+    """Return the state of a session as plain values; the keyword parameters are keys of the document."""
     now, wall = progress.clock(), time.time()
     paces = {name: arm.pace.epoch.value for name, arm in progress.arms.items()}
     stored = SessionState(

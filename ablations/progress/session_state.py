@@ -1,19 +1,20 @@
-"""The state of a session as it is stored for `ablate watch`: ``live/<session>.json``.
+"""The state of a session, stored for `ablate watch` in ``live/<session>.json``.
 
-It is small whatever the number of runs.
+Its size is bounded for any number of runs.
 
-Keys of the document, version 2 (times in seconds; accuracies as fractions, of validation images, never of test
+Keys of the document, version 2 (times in seconds; accuracies are fractions on validation images, never on test
 images):
 
 * ``schema_version``, ``study``, ``session`` (its id), ``host``, ``process``, ``began_at`` and ``at`` (UTC, ISO 8601)
-* ``beat``: raised with every document: who sees it change knows that the session goes on, whatever its clock says;
-  ``every``: seconds between two documents; ``state``: running, or ended
-* ``elapsed``; ``left``: expected to the end, or null; ``parallel``: runs at once; ``repeated``: attempts
-* ``resources``: by name, what is used and what there is
+* ``beat``: increases with every document, so that a reader can see without a synchronised clock that the session is
+  active; ``every``: seconds between two documents; ``state``: running or ended
+* ``elapsed``; ``left``: expected time to the end, or null; ``parallel``: number of concurrent runs; ``repeated``:
+  number of repeated attempts
+* ``resources``: by name, the amount in use and the total
 * ``seconds_per_epoch``: by arm, as measured in this session
-* ``runs``: by run id, what is known of runs that a worker has, that are retried or that have failed, see `RunProgress`;
-  ``began`` and ``heard`` are seconds before ``at``; at most `MOST_ACTIVE` and the newest `MOST_FAILURES`
-* ``paused``, ``stopped``: ids of runs. All others are settled, as the store says, or wait
+* ``runs``: by run id, the state of active, retried and failed runs, see `RunProgress`; ``began`` and ``heard`` are
+  seconds before ``at``; at most `MOST_ACTIVE` active runs and the newest `MOST_FAILURES` failures
+* ``paused``, ``stopped``: ids of runs. All other runs are settled, according to the store, or waiting
 * ``messages``: a list of ``at`` (seconds since the epoch) and ``text``, the newest last
 """
 
@@ -33,21 +34,22 @@ MOST_ACTIVE, MOST_CURVES, MOST_FAILURES = 500, 64, 50
 
 @dataclass(slots=True)
 class RunProgress:
-    """What is known of one run.
+    """Progress of one run.
 
     Attributes
     ----------
-    epochs : planned; `epochs_done` of them are complete.
+    epochs : number of planned epochs, of which `epochs_done` are complete.
     state : one of `aimlib.records.RUN_STATES`.
-    accuracy : validation accuracy of the last completed epoch, a fraction; None before, or without validation images.
-    attempts : how often a worker had it in this session.
-    where : the worker that had it last.
-    began, heard : clock at the start of this attempt, and at its last heartbeat.
-    measured : whether an epoch of this attempt was seen.
-    reason : why it failed or is tried again.
-    failed_at : when it failed, in seconds since the epoch.
-    curve : validation accuracy by epoch as far as it was seen, while it runs.
-    seen : last epoch whose accuracy its arm has.
+    accuracy : validation accuracy after the last completed epoch, as a fraction; None before the first epoch or
+        without validation images.
+    attempts : number of attempts in this session.
+    where : the worker of the last attempt.
+    began, heard : clock at the start of this attempt and at its last event.
+    measured : whether an epoch of this attempt has been completed.
+    reason : why it failed or is being retried.
+    failed_at : time of the failure, in seconds since the epoch.
+    curve : validation accuracy by epoch so far, while the run is active.
+    seen : last epoch whose accuracy has been added to its arm.
     """
 
     arm: str
@@ -69,7 +71,7 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message for people, and when it came, in seconds since the epoch."""
+    """A message for people, with its time in seconds since the epoch."""
 
     at: float
     text: str
@@ -77,7 +79,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How much of a resource is used, of how much there is; 0 where that is not known."""
+    """Amount of a resource in use, and its total, which is 0 if unknown."""
 
     used: float
     total: float = 0.0
@@ -111,12 +113,12 @@ class SessionState(BaseModel):
 
 
 def rounded(accuracy: float | None) -> float | None:
-    """Return an accuracy with four digits; None where it is no number."""
+    """Return an accuracy rounded to four digits, or None for None and NaN."""
     return None if accuracy is None or accuracy != accuracy else round(accuracy, 4)  # noqa: PLR0124 -- NaN
 
 
 def read(stored: Mapping[str, Any]) -> SessionState | None:
-    """Return the state of a document; None where it is of another version or broken: a watch goes on without it."""
+    """Return the state in a document, or None if the document is invalid or has another version."""
     try:
         return SessionState.model_validate(stored)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""A study at one moment: all that a view shows, as plain values, taken from the state of a session or of a study."""
+"""`Snapshot`: the state of a study at one time as plain values, with everything that a view shows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from aimlib.records import RunState
 
 @dataclass(frozen=True, slots=True)
 class ArmSnapshot:
-    """One arm: numbers of runs by state, epochs, and what is known of accuracy and pace.
+    """One arm: number of runs in each state, epochs, accuracy and pace.
 
-    `settled` are finished, diverged and pruned together. `accuracy` is the mean after `equal_epoch` over
-    `accuracy_runs` runs, `curve` the mean after every epoch, `pace` seconds per epoch.
+    `settled` counts finished, diverged and pruned runs. `accuracy` is the mean over `accuracy_runs` runs after
+    `equal_epoch`, `curve` is the mean after every epoch, and `pace` is in seconds per epoch.
     """
 
     name: str
@@ -40,7 +40,7 @@ class ArmSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """One running run. `began` and `heard`: seconds since its attempt's start and since its last heartbeat."""
+    """One active run. `began` and `heard` are seconds since the start of its attempt and since its last event."""
 
     run_id: str
     arm: str
@@ -60,7 +60,7 @@ class RunSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class FailureSnapshot:
-    """One failed run: `at` in seconds since the epoch; the traceback where the store was asked."""
+    """One failed run, with `at` in seconds since the epoch; the traceback is empty unless the store was read."""
 
     run_id: str
     arm: str
@@ -72,18 +72,19 @@ class FailureSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A study at one moment.
+    """State of a study at one time.
 
     Attributes
     ----------
-    state : running, idle (no driver is at work) or complete.
-    elapsed, quiet, left : seconds of the session so far, since the last event of any run, and expected to the end.
-    repeated : attempts that were repeated.
-    equal_epoch : the epoch after which arms are compared; 0 where there is no accuracy yet.
-    running : runs that a worker has or that are retried, at most `MOST_ACTIVE`.
-    failures : the newest.
-    messages : the newest last.
-    alerts : what is the matter with the sessions of the study.
+    state : running, idle (no driver is active) or complete.
+    elapsed, quiet, left : seconds since the start of the session, since the last event of any run, and expected to
+        the end.
+    repeated : number of repeated attempts.
+    equal_epoch : epoch after which arms are compared; 0 if there is no accuracy yet.
+    running : runs that are active or being retried, at most `MOST_ACTIVE`.
+    failures : the newest failures.
+    messages : messages, the newest last.
+    alerts : problems with the sessions of the study.
     """
 
     study: str
@@ -101,12 +102,12 @@ class Snapshot:
     alerts: tuple[str, ...] = ()
 
     def count(self, state: str) -> int:
-        """Return the number of runs in a state: runs, settled, running, waiting, failed, ... over all arms."""
+        """Return the sum of a field (runs, settled, running, waiting, failed, ...) over all arms."""
         return sum(getattr(arm, state) for arm in self.arms)
 
     @property
     def share(self) -> float:
-        """Share of all planned epochs that are done, those of settled runs being done."""
+        """Share of all planned epochs that are done; every epoch of a settled run counts as done."""
         epochs = self.count("epochs")
         return self.count("epochs_done") / epochs if epochs else 1.0
 
@@ -117,12 +118,12 @@ class Snapshot:
 
 
 def snapshot_of(progress: Progress, *, arm_curves: bool = False, run_curves: bool = False) -> Snapshot:
-    """Return what a view shows of a session; its cost grows with arms and running runs, not with all runs.
+    """Return a snapshot of a session; its cost grows with the number of arms and active runs, not of all runs.
 
     Parameters
     ----------
-    arm_curves, run_curves : with validation accuracies by epoch, of every arm, and of the first `MOST_CURVES` running
-        runs.
+    arm_curves, run_curves : include validation accuracies by epoch, for every arm and for the first `MOST_CURVES`
+        active runs.
     """
     now = progress.clock()
     equal = progress.equal_epoch

@@ -1,7 +1,7 @@
-"""The state of a session: it is told of events, each at a constant cost, however many runs there are.
+"""`Progress`: the state of a session, updated by events at constant cost, regardless of the number of runs.
 
-Accuracies that are shown while a study runs are those on validation images: nobody should watch test accuracies of a
-study whose verdict is open.
+While a study runs, only validation accuracies are shown, because test accuracies must not be watched before the
+verdict.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MESSAGES = 50
 
 
 class ArmProgress:
-    """What is known of one arm: counts, and the sum of validation accuracies after every epoch."""
+    """Progress of one arm: counts, and the sum of validation accuracies after every epoch."""
 
     def __init__(self, name: str, expected: float | None = None, weight: float = 0.0) -> None:
         self.name = name
@@ -35,7 +35,7 @@ class ArmProgress:
         self._numbers: list[int] = []
 
     def saw(self, epoch: int, accuracy: float | None) -> None:
-        """Take in the validation accuracy of one run after one epoch, from 1."""
+        """Add the validation accuracy of one run after one epoch; epochs count from 1."""
         if accuracy is None or accuracy != accuracy:  # noqa: PLR0124 -- NaN
             return
         while len(self._sums) < epoch:
@@ -46,11 +46,11 @@ class ArmProgress:
 
     @property
     def deepest(self) -> int:
-        """The last epoch after which there is an accuracy; 0 where there is none."""
+        """The last epoch with an accuracy, or 0 if there is none."""
         return len(self._sums)
 
     def accuracy(self, epoch: int) -> tuple[float | None, int]:
-        """Return the mean validation accuracy after an epoch, and of how many runs; None of 0 where there is none."""
+        """Return the mean validation accuracy after an epoch and its number of runs, or ``(None, 0)``."""
         if not 1 <= epoch <= len(self._sums) or not self._numbers[epoch - 1]:
             return None, 0
         return self._sums[epoch - 1] / self._numbers[epoch - 1], self._numbers[epoch - 1]
@@ -61,27 +61,27 @@ class ArmProgress:
 
 
 class Progress:
-    """State of a session: what was settled before, what is running, what has failed.
+    """State of a session: settled, running, waiting and failed runs.
 
     Parameters
     ----------
-    outline : of the study's plan.
-    settled : ids of the runs that were settled before.
-    parallel : how many runs go at once.
-    resources : what one run takes, e.g. ``{"CPU": 4, "GPU": 0.5}``.
-    totals : what there is of it in all.
-    expected : seconds of one run of each arm, where `ablate check` has estimated them.
-    longest_first : whether the longest runs are started first; else those first that the plan has first.
-    clock : seconds that never go back.
+    outline : outline of the study's plan.
+    settled : ids of the runs settled in earlier sessions.
+    parallel : number of concurrent runs.
+    resources : resources of one run, e.g. ``{"CPU": 4, "GPU": 0.5}``.
+    totals : total amount of these resources.
+    expected : seconds of one run of each arm, if estimated by `ablate check`.
+    longest_first : whether the longest runs are started first, instead of in the order of the plan.
+    clock : monotonic clock, in seconds.
 
     Attributes
     ----------
-    runs, arms : by run id, and by name in the order of the plan.
-    active : ids of the runs that a worker has or that are tried again in a while, in the order of their start.
-    waiting : ids of the runs that have not begun, in the order of the plan.
-    failures : ids of the runs that failed, the newest last.
-    messages : the newest last; bounded.
-    repeated : attempts that were repeated.
+    runs, arms : progress by run id, and by arm name in the order of the plan.
+    active : ids of the runs assigned to a worker or waiting to be retried, in the order of their start.
+    waiting : ids of the runs that have not started, in the order of the plan.
+    failures : ids of the failed runs, the newest last.
+    messages : a bounded number of messages, the newest last.
+    repeated : number of repeated attempts.
     """
 
     def __init__(
@@ -138,13 +138,14 @@ class Progress:
     def recall(
         self, run_id: str, status: RunState, curve: Sequence[float | None], seconds: float | None, epochs_run: int
     ) -> None:
-        """Take note of a run that was settled before, from its row in the store; optional.
+        """Record the details of a run settled in an earlier session, from its row in the store; optional.
 
         Parameters
         ----------
         status : finished, diverged or pruned.
         curve : validation accuracy after each of its epochs.
-        seconds : of all its epochs.
+        seconds : total time of its epochs.
+        epochs_run : number of its epochs.
         """
         if run_id not in self.runs:
             return
@@ -157,15 +158,15 @@ class Progress:
             arm.pace.recalled.add(seconds / epochs_run)
 
     def settle(self, run_ids: Iterable[str]) -> None:
-        """Take note of runs that are settled, as the store says, whatever their rows say."""
+        """Mark runs as settled whose rows have not been read yet."""
         for run_id in run_ids:
             if run_id in self.runs and self.runs[run_id].state not in SETTLED:
                 self._move(run_id, "finished")
 
     def restore(self, runs: Mapping[str, RunProgress]) -> None:
-        """Take over what sessions have stored of runs, with `began` and `heard` by this clock.
+        """Take over the stored states of runs, with `began` and `heard` converted to this clock.
 
-        Runs that were restored before and are not among them wait again; settled ones stay settled.
+        Runs that were restored before and are missing now return to waiting. Settled runs stay settled.
         """
         for run_id in self._restored - runs.keys():
             if self.runs[run_id].state not in SETTLED:
@@ -200,13 +201,13 @@ class Progress:
             self.heard = stored.heard if self.heard is None else max(self.heard, stored.heard)
 
     def _see(self, run: RunProgress, curve: Sequence[float | None]) -> None:
-        """Give the arm the accuracies that it has not seen yet."""
+        """Add new accuracies of a run to its arm."""
         for epoch in range(run.seen + 1, len(curve) + 1):
             self.arms[run.arm].saw(epoch, curve[epoch - 1])
         run.seen = max(run.seen, len(curve))
 
     def handle(self, event: Event) -> None:
-        """Take note of an event."""
+        """Update the state from an event."""
         match event:
             case RunStarted(run_id, where):
                 self._started(run_id, where)
@@ -230,13 +231,13 @@ class Progress:
         run = self.runs[run_id]
         arm = self.arms[run.arm]
         now = self.clock()
-        if run.state in ENDED:  # told late: how it ended counts
+        if run.state in ENDED:  # a late event must not reopen a run that has ended
             return
         if run.state != "running":
             self._move(run_id, "running")
         number, accuracy, seconds = int(row["epoch"]), row.get("validation_accuracy"), float(row.get("seconds") or 0.0)
         arm.epochs_done += number - run.epochs_done
-        if run.measured:  # by the clock: a worker's own seconds leave out what lies between epochs
+        if run.measured:  # by the clock, because a worker's own seconds exclude the time between epochs
             arm.pace.epoch.add(now - run.heard if now > run.heard else seconds)
         else:
             arm.pace.epoch.add(seconds)
@@ -267,25 +268,25 @@ class Progress:
         self._move(run_id, "retrying")
         self.runs[run_id].reason = clean(reason)
         wait = f" in {duration(seconds)}" if seconds >= 1 else ""
-        self.note(f"{self.label(run_id)}: tried again{wait}: {reason}")
+        self.note(f"{self.label(run_id)}: retrying{wait}: {reason}")
 
     def note(self, text: str) -> None:
-        """Keep a message for people."""
+        """Add a message for people."""
         self.messages.append(Message(time.time(), clean(text)))
 
     def label(self, run_id: str) -> str:
-        """Return a name for people of a run: arm and seed."""
+        """Return a readable name of a run, with its arm and seed."""
         run = self.runs[run_id]
         return f"{clean(run.arm)}, seed {run.seed}"
 
     @property
     def equal_epoch(self) -> int:
-        """The last epoch that every arm with any accuracy has reached: where arms can be compared."""
+        """The last epoch reached by every arm that has any accuracy, after which arms can be compared."""
         return min((arm.deepest for arm in self.arms.values() if arm.deepest), default=0)
 
     @property
     def use(self) -> dict[str, Use]:
-        """What the running runs take of every resource, and how much there is of it."""
+        """Amount of each resource used by the running runs, and its total."""
         running = self.counts["running"]
         names = dict.fromkeys((*self.resources, *self.totals))
         return {name: Use(self.resources.get(name, 0.0) * running, self.totals.get(name, 0.0)) for name in names}
@@ -296,11 +297,11 @@ class Progress:
         return sum(self.counts[state] for state in SETTLED)
 
     def in_state(self, state: RunState) -> tuple[str, ...]:
-        """Return the ids of the runs in a state; free of cost where there are none."""
+        """Return the ids of the runs in a state; does not search if there are none."""
         return tuple(run_id for run_id, run in self.runs.items() if run.state == state) if self.counts[state] else ()
 
     def seconds_left(self) -> float | None:
-        """Return the expected seconds to the end of this session; None before anything is known of the pace."""
+        """Return the expected seconds to the end of this session, or None while no pace is known."""
         return self.time_left.session(self.parallel)
 
     def _fail(self, run_id: str, reason: str) -> None:
@@ -310,7 +311,7 @@ class Progress:
         self.failures[run_id] = run.failed_at
 
     def _move(self, run_id: str, state: RunState) -> None:
-        """Put a run into another state, and every count with it."""
+        """Change the state of a run and update all counts."""
         run = self.runs[run_id]
         arm = self.arms[run.arm]
         self.failures.pop(run_id, None)
@@ -320,7 +321,7 @@ class Progress:
         if state in SETTLED:
             arm.epochs_done += run.epochs - run.epochs_done
             run.epochs_done = run.epochs
-        elif run.state in SETTLED:  # told of anew, as by a repetition
+        elif run.state in SETTLED:  # reported again, for example by a repeated run
             arm.epochs_done -= run.epochs_done
             run.epochs_done = 0
         if state == "waiting":

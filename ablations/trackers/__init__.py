@@ -1,6 +1,7 @@
-"""Experiment trackers beside the study's own store, for who already looks at runs there: opt-in, nothing by default.
+"""Experiment trackers in addition to the study's own store; none is used by default.
 
-The store stays the truth: no verdict reads a tracker, and a tracker that fails is switched off and never hurts a study.
+The store remains the source of truth. No verdict reads a tracker, and a tracker that fails is disabled without
+affecting the study.
 """
 
 from ablations.trackers.base import TRACKERS, RunInfo, Tracker

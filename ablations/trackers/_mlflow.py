@@ -23,11 +23,14 @@ _BATCH = 100
 
 
 class MLflow(Tracker):
-    """A run per run, with the study as experiment; look with ``mlflow server --backend-store-uri sqlite:///...``."""
+    """Tracker with one MLflow run per run, and the study as experiment.
+
+    View it with ``mlflow server --backend-store-uri sqlite:///...``.
+    """
 
     def __init__(self, directory: Path, study: str) -> None:
         super().__init__(directory, study)
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it reports usage over the network otherwise
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # disables usage reports over the network
         from mlflow.tracking import MlflowClient  # noqa: PLC0415 -- an optional dependency
 
         self._client = MlflowClient(tracking_uri=f"sqlite:///{directory.resolve() / 'mlflow.db'}")
@@ -40,7 +43,7 @@ class MLflow(Tracker):
         self._ids: dict[str, str] = {}
 
     def started(self, run: RunInfo, *, resumed: bool) -> None:
-        """Make a run, or take the one up that has this id."""
+        """Create an MLflow run, or reopen the one with this run id."""
         from mlflow.entities import Param  # noqa: PLC0415
 
         known = self._client.search_runs([self._experiment], f"tags.`{_TAG}` = '{run.run_id}'", max_results=1)
@@ -64,7 +67,7 @@ class MLflow(Tracker):
         self._client.log_batch(self._ids[run.run_id], [Metric(name, v, now, number) for name, v in metrics.items()])
 
     def ended(self, run: RunInfo, end: str) -> None:
-        """Say how the run ended; one that leaves this driver stays open."""
+        """Record the outcome; a run that was only paused stays open."""
         made = self._ids.pop(run.run_id)
         if end in _STATES:
             self._client.set_tag(made, "outcome", end)

@@ -13,9 +13,9 @@ from ablations.trackers.base import RunInfo, Tracker
 
 
 class TensorBoard(Tracker):
-    """Scalars by epoch and the configuration as text; look at them with ``tensorboard --logdir DIR/tracking``.
+    """Tracker with scalars by epoch and the configuration as text; view with ``tensorboard --logdir DIR/tracking``.
 
-    Written with tensorboardX, which needs no torch in the driver.
+    It uses tensorboardX, which does not import torch in the driver.
     """
 
     def __init__(self, directory: Path, study: str) -> None:
@@ -23,7 +23,7 @@ class TensorBoard(Tracker):
         self._writers: dict[str, Any] = {}
 
     def started(self, run: RunInfo, *, resumed: bool) -> None:
-        """Open an event file; TensorBoard reads all of a folder as one run."""
+        """Open an event file; TensorBoard reads all event files of a folder as one run."""
         from tensorboardX import SummaryWriter  # noqa: PLC0415 -- an optional dependency
 
         arm = re.sub(r"[^A-Za-z0-9._=-]+", "_", run.arm)[:80].strip(".") or "arm"

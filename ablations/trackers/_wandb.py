@@ -14,10 +14,10 @@ _CODES = {"failed": 1, "stopped": 1}
 
 
 class WeightsAndBiases(Tracker):
-    """A run per run, under the study's own id. Offline, unless ``WANDB_MODE=online`` says otherwise (after a login).
+    """Tracker with one Weights & Biases run per run, under the same id.
 
-    Host, command line, code and output are not taken. A run that was resumed has a folder per driver; ``wandb sync``
-    joins them with ``--append``.
+    It is offline unless ``WANDB_MODE=online`` is set (after a login). Host, command line, code and output are not
+    recorded. A resumed run has one folder per driver, which ``wandb sync --append`` joins.
     """
 
     def __init__(self, directory: Path, study: str) -> None:
@@ -66,6 +66,6 @@ class WeightsAndBiases(Tracker):
         found.finish(exit_code=_CODES.get(end, 0))
 
     def close(self) -> None:
-        """Finish what is open as interrupted."""
+        """Finish open runs as interrupted."""
         while self._runs:
             self._runs.popitem()[1].finish(exit_code=1)

@@ -1,4 +1,4 @@
-"""What a tracker is, which there are, and how one is named: by name, or by the entry point of a distribution."""
+"""`Tracker`: the interface of trackers, and the lookup of built-in trackers and of entry points by name."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Any
 from aimlib.errors import UsageError, unknown_name
 
 GROUP = "ablations.trackers"
-"""Entry points of trackers of other distributions: ``name = "package.module:Class"``."""
+"""Entry point group for trackers of other distributions: ``name = "package.module:Class"``."""
 
 TRACKERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "tensorboard": ("ablations.trackers._tensorboard:TensorBoard", ("tensorboardX",)),
     "mlflow": ("ablations.trackers._mlflow:MLflow", ("mlflow", "sqlalchemy")),
     "wandb": ("ablations.trackers._wandb:WeightsAndBiases", ("wandb",)),
 }
-"""Place of every tracker that comes with the package, and the modules that it needs, by name."""
+"""Import path and required modules of each built-in tracker, by name."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a tracker is told of a run.
+    """Description of a run, as passed to a tracker.
 
     Attributes
     ----------
-    run_id : the study's own id; a tracker keeps the run under it.
-    config : every option by key path, as plain values; without places of files and whatever looks like a secret.
+    run_id : id of the run in the study, which a tracker uses, too.
+    config : all options by key path, as plain values, without file paths and apparent secrets.
     """
 
     run_id: str
@@ -43,16 +43,16 @@ class RunInfo:
 
     @property
     def name(self) -> str:
-        """Name for people."""
+        """Readable name."""
         return f"{self.arm}, seed {self.seed}"
 
 
 class Tracker(ABC):
-    """Writes runs somewhere; made and called in one thread of the driver.
+    """Base class of trackers; created and called in a single thread of the driver.
 
     Parameters
     ----------
-    directory : folder of its own, which exists.
+    directory : existing folder for this tracker.
     study : name of the study.
     """
 
@@ -61,26 +61,26 @@ class Tracker(ABC):
 
     @abstractmethod
     def started(self, run: RunInfo, *, resumed: bool) -> None:
-        """A run begins; resumed: some of its epochs are here already, and the next continue them."""
+        """Start a run. If `resumed`, the tracker already has some of its epochs, and the next ones continue them."""
 
     @abstractmethod
     def epoch(self, run: RunInfo, number: int, metrics: Mapping[str, float]) -> None:
-        """An epoch is complete, from 1. Never told twice of the same; on return it outlives a killed process."""
+        """Record a completed epoch, numbered from 1 and passed only once; on return, it survives a killed process."""
 
     @abstractmethod
     def ended(self, run: RunInfo, end: str) -> None:
-        """A run is over: finished, diverged, pruned, failed or stopped; or leaves this driver for now: paused, held."""
+        """End a run that is finished, diverged, pruned, failed or stopped, or held, that is, may continue later."""
 
     def close(self) -> None:  # noqa: B027 -- not every tracker has something to close
-        """Nothing more will come; runs that are open stay unfinished."""
+        """Close the tracker; open runs stay unfinished."""
 
 
 def tracker_class(name: str) -> type[Tracker]:
-    """Return the class of a tracker; imports what it needs.
+    """Return the class of a tracker, which imports its dependencies.
 
     Raises
     ------
-    UsageError: there is no such tracker.
+    UsageError: no such tracker exists.
     """
     place = TRACKERS[name][0] if name in TRACKERS else _others().get(name)
     if place is None:
@@ -91,7 +91,7 @@ def tracker_class(name: str) -> type[Tracker]:
 
 
 def refuse_unusable(name: str) -> None:
-    """Raise UsageError if a tracker does not exist or lacks a module; imports nothing."""
+    """Raise UsageError if a tracker does not exist or lacks a module, without importing it."""
     if name not in TRACKERS:
         if name not in _others():
             raise UsageError(f"--track {unknown_name('tracker', name, {*TRACKERS, *_others()})}")
@@ -99,8 +99,8 @@ def refuse_unusable(name: str) -> None:
     absent = [module for module in TRACKERS[name][1] if importlib.util.find_spec(module) is None]
     if absent:
         raise UsageError(
-            f"--track {name}: {', '.join(absent)} is not installed; "
-            f"pip install 'aim-ablations[{name}]', or leave it out"
+            f"--track {name}: {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed; "
+            f"pip install 'aim-ablations[{name}]' or omit the option"
         )
 
 

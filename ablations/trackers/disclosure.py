@@ -1,4 +1,4 @@
-"""What of a run may leave it: no places of files, no test accuracies before the verdict, nothing that looks secret."""
+"""Filter for values passed to trackers: no file paths, no test accuracies before the verdict, no apparent secrets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _TEST = "test_"
 
 
 def options(config: Frozen) -> dict[str, Any]:
-    """Return every option of a configuration by key path, as plain values, but for those that are local."""
+    """Return all options of a configuration except local ones by key path, as plain values."""
     return dict(_flat("", _public(config)))
 
 
 def metrics(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of an epoch's row, but for those of test images: they wait for the verdict."""
+    """Return the numbers of an epoch's row except test metrics, which must not be seen before the verdict."""
     return {
         name: float(value)
         for name, value in row.items()

@@ -1,4 +1,4 @@
-"""`Tracking`: the subscriber that passes a session's events to its trackers, in a thread of its own."""
+"""`Tracking`: passes a session's events to a tracker, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ablations.execution.events import EpochEnded, Event, RunEnded, RunStarted
 from ablations.trackers.base import RunInfo, Tracker, refuse_unusable, tracker_class
 from ablations.trackers.disclosure import metrics, options
-from ablations.trackers.ledger import Ledger
 from aimlib.paths import make_folder
 
 if TYPE_CHECKING:
@@ -24,20 +23,20 @@ _STOP_TIMEOUT_S = 60.0
 
 
 class Tracking:
-    """Passes events on to one tracker without ever holding up the study.
+    """Subscriber that passes events to one tracker without delaying the study.
 
-    What goes wrong is told once, and the tracker is switched off: the study goes on.
+    If the tracker fails, the error is reported once and the tracker is disabled. The study continues.
 
     Parameters
     ----------
-    name : of the tracker, see `ablations.trackers.TRACKERS`.
-    plan : of the study.
-    directory : of the study; the tracker writes into ``tracking/<name>`` in it.
-    note : told what goes wrong, from another thread.
+    name : name of the tracker, see `ablations.trackers.TRACKERS`.
+    plan : plan of the study.
+    directory : study directory; the tracker writes to its folder ``tracking/<name>``.
+    note : callback for error messages, called from another thread.
 
     Raises
     ------
-    UsageError: there is no such tracker, or it is not installed.
+    UsageError: no such tracker exists, or it is not installed.
     """
 
     def __init__(self, name: str, plan: Plan, directory: Path, note: Callable[[str], None]) -> None:
@@ -51,12 +50,12 @@ class Tracking:
         self._disabled = threading.Event()
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start writing."""
         self._thread = threading.Thread(target=self._work, name=f"tracking {self.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what has gathered, for at most a minute, and end."""
+        """Write the remaining events, for at most a minute, and stop."""
         if self._thread is None:
             return
         if not self._disabled.is_set():
@@ -75,9 +74,9 @@ class Tracking:
         self.stop()
 
     def handle(self, event: Event) -> None:
-        """Pass an event of a run on to the tracker's thread; notices are for people who watch this study."""
+        """Pass an event of a run to the tracker's thread; notices are not passed on."""
         match event:
-            case RunStarted(run_id):  # where it runs stays here
+            case RunStarted(run_id):  # the host is not disclosed
                 self._tell("started", run_id)
             case EpochEnded(run_id, row):
                 self._tell("epoch", run_id, int(row["epoch"]), metrics(row))
@@ -95,7 +94,7 @@ class Tracking:
     def _disable(self, why: str) -> None:
         if not self._disabled.is_set():
             self._disabled.set()
-            self._note(f"--track {self.name} {why}: switched off; the study and its own results are unharmed")
+            self._note(f"--track {self.name} {why}: disabled; the study and its results are not affected")
 
     def _work(self) -> None:
         try:
@@ -110,7 +109,7 @@ class Tracking:
                 name, arguments = event
                 getattr(worker, name)(*arguments)
             worker.close()
-        except Exception as error:  # noqa: BLE001 -- whatever a tracker does, the study goes on
+        except Exception as error:  # noqa: BLE001 -- no error of a tracker may stop the study
             self._disable(f"failed ({type(error).__name__}: {error})")
 
     def _info(self, run_id: str) -> RunInfo:
@@ -119,7 +118,7 @@ class Tracking:
 
 
 class _Worker:
-    """Tells a tracker of each run once and of each epoch once."""
+    """Passes each run and each epoch to a tracker only once."""
 
     def __init__(self, tracker: Tracker, ledger: Ledger, info: Callable[[str], RunInfo]) -> None:
         self._tracker, self._ledger, self._info = tracker, ledger, info
@@ -147,11 +146,37 @@ class _Worker:
         self._tracker.close()
 
 
+class Ledger:
+    """The last epoch of each run that a tracker has, so that a resumed run repeats no epoch.
+
+    It is stored on disk with a file per run, for all drivers of the study.
+
+    Parameters
+    ----------
+    directory : folder of the ledger, created if missing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        make_folder(directory)
+        self._directory = directory
+
+    def last(self, run_id: str) -> int:
+        """Return the last epoch, or 0 if there is none."""
+        try:
+            return int((self._directory / run_id).read_text(encoding="ascii") or 0)
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def put(self, run_id: str, epoch: int) -> None:
+        """Record that the tracker has this epoch."""
+        (self._directory / run_id).write_text(str(epoch), encoding="ascii")
+
+
 def trackings(names: Iterable[str], plan: Plan, directory: Path, note: Callable[[str], None]) -> list[Tracking]:
-    """Return a subscriber per tracker, each name once.
+    """Return one subscriber for each distinct tracker name.
 
     Raises
     ------
-    UsageError: there is no such tracker, or it is not installed.
+    UsageError: no such tracker exists, or it is not installed.
     """
     return [Tracking(name, plan, directory, note) for name in dict.fromkeys(names)]

@@ -82,8 +82,8 @@ def effects(values: pd.DataFrame, layout: Layout, alpha: float = 0.05) -> pd.Dat
     kind (main or interaction), factor, level, reference, other, other_level, other_reference (of the second factor;
     empty for main effects); contexts: combinations of the other factors over which the contrast is averaged; n: seeds;
     left_out: seeds that lack a run of the contrast; balanced: False if an implied combination was not run, or a seed is
-    left out; effect, lower, upper: in the unit of `values`; alpha: 1 minus the level of this interval; p: of the t test;
-    p_adjusted: multiplied by the number of contrasts; effect_size: mean divided by standard deviation over seeds
+    left out; effect, lower, upper: in the unit of `values`; alpha: 1 minus its level; p: of the t test; p_adjusted:
+    multiplied by the number of contrasts; effect_size: mean divided by standard deviation over seeds
     (Cohen's d for paired values).
     """
     contrasts = [*_main(layout), *_interactions(layout)]

@@ -99,7 +99,7 @@ def test_a_head_that_asks_for_no_token(said: str | None, state: str) -> None:
         head.communicate(b"\n")
     assert (found.subject, found.state) == ("Ray head", state)
     if state == "problem":
-        assert "no token is asked for" in found.message
+        assert "requires no token" in found.message
         assert "RAY_AUTH_MODE=token ray start --head" in found.remedy
 
 
@@ -165,6 +165,6 @@ def test_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_doctor_asks_all_of_them(tmp_path: Path) -> None:
-    subjects = {finding.subject for finding in doctor(tmp_path / "results", with_ray=False)}
+    subjects = {finding.subject for finding in doctor(tmp_path / "results", ray=False)}
     assert {"Ray token", "study storage", "clock", "shared memory"} <= subjects
     assert {"Ray's ports", "Ray head"} & subjects

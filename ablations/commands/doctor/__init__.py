@@ -1,1 +1,1 @@
-"""`ablate doctor`: is this machine, or this cluster, fit to run a study, and what to do where it is not."""
+"""`ablate doctor`: whether this machine or cluster can run a study, and what to do if it cannot."""

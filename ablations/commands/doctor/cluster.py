@@ -1,4 +1,4 @@
-"""What `ablate doctor` finds out about Ray and storage: who may connect, and whether nodes can share a study."""
+"""Checks of `ablate doctor` on Ray and storage: who can connect, and whether nodes can share a study."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from aimlib.errors import StoreError
 
 _GIB = 2**30
 _HEAD = ("gcs_server", "raylet", "dashboard.py")
-"""Programs of Ray that wait for connections; a raylet's agents do, too, but follow it."""
+"""Programs of Ray that accept connections. A raylet's agents do so, too, but are covered by the raylet."""
 _SKEW = 5.0  # seconds
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.", "9p", "virtiofs")
 
 
 def token() -> Iterable[Finding]:
-    """Tell who can read Ray's token; who can may run code as its owner."""
+    """Report who can read Ray's token: any reader can run code as its owner."""
     subject = "Ray token"
     if os.environ.get(auth.MODE, "token").lower() != "token":
         yield Finding(
             subject,
             "problem",
-            f"{auth.MODE}={os.environ[auth.MODE]}: a Ray that is started here obeys whoever reaches its ports",
+            f"{auth.MODE}={os.environ[auth.MODE]}: anyone who can reach the ports of a Ray started here can run code",
             f"unset {auth.MODE}, or export {auth.MODE}=token",
         )
         return
@@ -36,29 +36,29 @@ def token() -> Iterable[Finding]:
         yield Finding(
             subject,
             "note",
-            f"in {auth.TOKEN}, which every process that is started from here inherits",
-            f"put it into a file of mode 0600 and name that in {auth.TOKEN_PATH}",
+            f"in {auth.TOKEN}, which every process started from this shell inherits",
+            f"put it into a file with mode 0600 and set {auth.TOKEN_PATH} to its path",
         )
     elif not path.exists():
         remedy = f"copy the cluster's token to {path}" if os.environ.get(auth.TOKEN_PATH) else ""
-        yield Finding(subject, "problem" if remedy else "ok", f"none in {path}; a local session makes one", remedy)
+        yield Finding(subject, "problem" if remedy else "ok", f"none in {path}; a local session creates one", remedy)
     elif auth.readable_by_others(path):
         yield Finding(
             subject,
             "problem",
-            f"{path} has mode {path.stat().st_mode & 0o777:04o}: whoever reads it can run code as you",
-            f"chmod 600 {path} (and make a new one where others have been: rm {path}; ray get-auth-token --generate)",
+            f"{path} has mode {path.stat().st_mode & 0o777:04o}: anyone who can read it can run code as you",
+            f"chmod 600 {path} (and create a new token if others had access: rm {path}; ray get-auth-token --generate)",
         )
     else:
-        yield Finding(subject, "ok", f"{path}, its owner's alone")
+        yield Finding(subject, "ok", f"{path}, readable only by its owner")
 
 
 def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
-    """Tell whether a Ray that runs here can be reached from elsewhere, and without a token.
+    """Report whether Ray on this machine can be reached from other machines, and without a token.
 
     Parameters
     ----------
-    found : who listens; None asks the kernel.
+    found : listening sockets; None queries the kernel.
     """
     listeners = loopback.listeners() if found is None else found
     rays = [listener for listener in listeners if any(name in listener.program for name in _HEAD)]
@@ -72,43 +72,43 @@ def exposure(found: list[loopback.Listener] | None = None) -> Iterable[Finding]:
             yield Finding(
                 "Ray dashboard",
                 "problem",
-                f"listens on {listener.address} port {listener.port}: it takes jobs from the network (CVE-2023-48022)",
-                "start Ray with --dashboard-host=127.0.0.1, and look at it through ssh -L 8265:127.0.0.1:8265 HEAD",
+                f"listens on {listener.address} port {listener.port}: it takes jobs from anyone (CVE-2023-48022)",
+                "start Ray with --dashboard-host=127.0.0.1, and open it through ssh -L 8265:127.0.0.1:8265 HEAD",
             )
     heads = [listener for listener in open_to_all if "gcs_server" in listener.program]
     for listener in heads:
         if _mode_of(listener.process) == "token":
-            message = f"port {listener.port} is open to the network; a token is asked for, but travels unencrypted"
+            message = f"port {listener.port} is open to the network; a token is required, but sent unencrypted"
             yield Finding("Ray head", "note", message, "keep it inside a private network")
         else:
             yield Finding(
                 "Ray head",
                 "problem",
-                f"port {listener.port} is open to the network, and no token is asked for: whoever connects runs code",
+                f"port {listener.port} is open to the network and requires no token: anyone who connects can run code",
                 "ray stop; ray get-auth-token --generate; chmod 600 ~/.ray/auth_token; "
                 "RAY_AUTH_MODE=token ray start --head",
             )
 
 
 def _mode_of(process: int, root: Path = Path("/proc")) -> str:
-    """Return the mode of authentication that a process of Ray was started with; disabled where nothing was said."""
+    """Return the authentication mode that a process of Ray was started with; disabled if none was set."""
     try:
         variables = (root / str(process) / "environ").read_bytes().split(b"\0")
     except OSError:
         return "unknown"
-    said = [
+    modes = [
         item.partition(b"=")[2].decode(errors="replace") for item in variables if item.startswith(b"RAY_AUTH_MODE=")
     ]
-    return said[-1].lower() if said else "disabled"
+    return modes[-1].lower() if modes else "disabled"
 
 
 def storage(out: Path, mounts: Path = Path("/proc/mounts")) -> Iterable[Finding]:
-    """Tell whether a study directory can be at `out`, whether nodes share it, and whether their clocks agree."""
+    """Report whether a study directory can be at `out`, whether nodes share it, and whether their clocks agree."""
     from ablations.store import ResultStore
 
     existing = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
     if not os.access(existing, os.W_OK):
-        return  # said elsewhere
+        return  # reported by the disk check
     kind, place = _file_system(existing, mounts)
     with tempfile.TemporaryDirectory(dir=existing, prefix=".doctor-") as folder:
         try:
@@ -118,27 +118,27 @@ def storage(out: Path, mounts: Path = Path("/proc/mounts")) -> Iterable[Finding]
             return
         skew = _skew(Path(folder))
     if kind.startswith(_NETWORK):
-        yield Finding("study storage", "ok", f"{kind} at {place}: links and locks work; other nodes may see it, too")
+        yield Finding("study storage", "ok", f"{kind} at {place}: links and locks work; other nodes may share it")
     else:
         yield Finding(
             "study storage",
             "note",
-            f"{kind} at {place}: links and locks work, but it is this machine's own",
-            "on a cluster, give --out on storage that all nodes mount at the same path",
+            f"{kind} at {place}: links and locks work, but it is local to this machine",
+            "on a cluster, choose --out on storage that all nodes mount at the same path",
         )
     if abs(skew) > _SKEW:
         yield Finding(
             "clock",
             "problem",
             f"this machine is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} the file server",
-            "start a time service (chrony, systemd-timesyncd) on both: files are judged by their age",
+            "start a time service (chrony, systemd-timesyncd) on both, because the age of files matters",
         )
     else:
         yield Finding("clock", "ok", f"within {_SKEW:.0f} s of the clock of {place}")
 
 
 def _file_system(path: Path, mounts: Path) -> tuple[str, str]:
-    """Return kind and mount point of the file system that holds a path."""
+    """Return the type and mount point of the file system of a path."""
     found = ("unknown", "/")
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -152,7 +152,7 @@ def _file_system(path: Path, mounts: Path) -> tuple[str, str]:
 
 
 def _skew(folder: Path) -> float:
-    """Return by how many seconds the file system's clock is ahead of this machine's."""
+    """Return the seconds by which the file system's clock is ahead of this machine's."""
     path = folder / "clock"
     before = time.time()
     path.write_bytes(b"x")
@@ -161,8 +161,8 @@ def _skew(folder: Path) -> float:
     return stamp - after if stamp > after else min(stamp - before, 0.0)
 
 
-def shared_memory(path: Path = Path("/dev/shm")) -> Iterable[Finding]:  # noqa: S108 -- the place itself is examined
-    """Tell whether Ray's object store fits into shared memory; Ray takes 30 % of the memory for it."""
+def shared_memory(path: Path = Path("/dev/shm")) -> Iterable[Finding]:  # noqa: S108 -- the folder itself is examined
+    """Report whether Ray's object store fits into shared memory; Ray uses 30 % of the RAM for it."""
     if not path.is_dir():
         yield Finding("shared memory", "note", f"no {path} here; Ray uses the temporary folder instead")
         return

@@ -1,4 +1,4 @@
-"""What `ablate doctor` says of one thing that it checked."""
+"""`Finding`: the result of one check of `ablate doctor`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ State = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked.
+    """Result of one check.
 
     Attributes
     ----------
-    state : ``ok``, ``note`` (works, with a limit), or ``problem`` (a study will not run).
-    remedy : what to do; empty where nothing is to be done.
+    state : ``ok``, ``note`` (works, with a limitation) or ``problem`` (a study will not run).
+    remedy : what to do; empty if nothing needs to be done.
     """
 
     subject: str

@@ -1,4 +1,4 @@
-"""What `ablate doctor` finds out about processors and GPUs: what torch can use, and what Ray gives to runs."""
+"""Checks of `ablate doctor` on processors and GPUs: which of them torch can use, and which Ray assigns to runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _driver() -> Iterable[Finding]:
     driver, missing = nvml.driver(), shortfall()
     if driver is not None:
         serves = f"{driver.cuda[0]}.{driver.cuda[1]}"
-        message = f"{driver.version} serves CUDA {serves}; this torch is built for {torch.version.cuda or 'none'}"
+        message = f"{driver.version} supports CUDA {serves}; this torch is built for {torch.version.cuda or 'none'}"
         yield Finding("GPU driver", "ok", message)
     if missing is not None:
         message = f"NVML lists {missing.listed}, torch can use {missing.usable}: {missing.reason}"
@@ -53,31 +53,31 @@ def _gpu(number: int) -> Finding:
         name, capability = torch.cuda.get_device_name(number), torch.cuda.get_device_capability(number)
         free, total = torch.cuda.mem_get_info(number)
     except RuntimeError as error:
-        return Finding(subject, "problem", str(error).splitlines()[0], "see what nvidia-smi and dmesg say of it")
-    said = f"{name}, compute capability {capability[0]}.{capability[1]}"
+        return Finding(subject, "problem", str(error).splitlines()[0], "check nvidia-smi and dmesg")
+    described = f"{name}, compute capability {capability[0]}.{capability[1]}"
     if not has_kernels(capability):
-        return Finding(subject, "problem", f"{said}: this torch has no kernels for it", "leave it out, or take another")
-    return Finding(subject, "ok", f"{said}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free")
+        return Finding(subject, "problem", f"{described}: this torch has no kernels for it", "exclude this GPU")
+    return Finding(subject, "ok", f"{described}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free")
 
 
 def counted_by_ray(counted: float) -> Iterable[Finding]:
-    """Compare the number of GPUs that a Ray on this machine gives to runs with those that torch can use.
+    """Compare the number of GPUs that Ray counts on this machine with the number that torch can use.
 
     Parameters
     ----------
-    counted : by Ray, which asks NVML.
+    counted : number that Ray counts, using NVML.
     """
     from aimlib.training.devices import shortfall, usable_gpus
 
     usable = usable_gpus()
     if counted > usable:
         missing = shortfall()
-        remedy = missing.remedy if missing else "see what nvidia-smi says, or tell Ray: ray start --num-gpus=N"
-        message = f"{counted:g}, and torch can use {usable}: runs on the others would fail at once"
+        remedy = missing.remedy if missing else "check nvidia-smi, or set the number: ray start --num-gpus=N"
+        message = f"{counted:g}, but torch can use {usable}: runs on the others would fail immediately"
         yield Finding(_ONE_COUNT, "problem", message, remedy)
     elif counted < usable:
         message = f"{counted:g} of the {usable} that torch can use; the others stay idle"
-        remedy = f"tell Ray: ray start --head --num-gpus={usable}; without NVML it finds none by itself"
+        remedy = f"set the number: ray start --head --num-gpus={usable}; without NVML, Ray finds no GPUs"
         yield Finding(_ONE_COUNT, "note", message, remedy)
     elif counted:
-        yield Finding(_ONE_COUNT, "ok", f"{counted:g}, which torch can use")
+        yield Finding(_ONE_COUNT, "ok", f"{counted:g}, all usable by torch")

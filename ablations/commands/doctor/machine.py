@@ -1,4 +1,4 @@
-"""`ablate doctor`: is this machine fit to run a study, and what to do where it is not."""
+"""`ablations.doctor`: examine whether this machine can run a study, and what to do if it cannot."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from pathlib import Path
 
 from ablations.commands.doctor import cluster, gpus
 from ablations.commands.doctor.finding import Finding
+from aimlib.errors import counted, renamed
 
 _GIB = 2**30
 
 
-def doctor(out: str | Path = "results", *, with_ray: bool = True) -> list[Finding]:
-    """Examine Python, libraries, devices, memory, disk, storage, who may connect to Ray, and data; change nothing.
+@renamed(with_ray="ray")
+def doctor(out: str | Path = "results", *, ray: bool = True) -> list[Finding]:
+    """Examine Python, libraries, devices, memory, disk, storage, access to Ray, and data, without changing anything.
 
     Parameters
     ----------
-    out : where results will go.
-    with_ray : start Ray for a moment, which takes some seconds.
+    out : directory for the results.
+    ray : start Ray briefly, which takes some seconds.
     """
     findings: list[Finding] = []
     for examine in (
@@ -36,7 +38,7 @@ def doctor(out: str | Path = "results", *, with_ray: bool = True) -> list[Findin
         _data,
     ):
         findings += list(_guarded(examine))
-    if with_ray:
+    if ray:
         findings += list(_guarded(_ray))
     return findings
 
@@ -45,13 +47,13 @@ def _guarded(examine: Callable[[], Iterable[Finding]]) -> Iterable[Finding]:
     name = getattr(examine, "__name__", "examination").strip("_<>").replace("_", " ")
     try:
         yield from examine()
-    except Exception as error:  # noqa: BLE001 -- a doctor reports what it stumbles over
+    except Exception as error:  # noqa: BLE001 -- a failing examination is a finding
         yield Finding(name, "problem", f"{type(error).__name__}: {error}", "see the message")
 
 
 def _python() -> Iterable[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("Python", "ok", version)  # an older one cannot import this
+    yield Finding("Python", "ok", version)  # an older version cannot import this
 
 
 def _libraries() -> Iterable[Finding]:
@@ -83,12 +85,12 @@ def _data() -> Iterable[Finding]:
     for name in datasets.names():
         needed = [key for key, field in datasets.get(name).Config.model_fields.items() if field.is_required()]
         if needed:
-            yield Finding(f"data {name}", "ok", f"a study says where and what it is ({', '.join(needed)})")
+            yield Finding(f"data {name}", "ok", f"the study states where and what it is ({', '.join(needed)})")
             continue
         try:
             summary = summarise(datasets.create(datasets.parse(name)))
         except UsageError as error:
-            yield Finding(f"data {name}", "note", "not here; only studies on it need it", str(error))
+            yield Finding(f"data {name}", "note", "not available here; only studies on it need it", str(error))
         else:
             yield Finding(f"data {name}", "ok", f"{summary.train:,} training and {summary.test:,} test images")
 
@@ -99,5 +101,5 @@ def _ray() -> Iterable[Finding]:
 
     with RayExecutor([Resources()]) as executor:
         executor.check()
-        yield Finding("Ray", "ok", f"starts here; {executor.parallel} runs of one CPU at once")
+        yield Finding("Ray", "ok", f"starts here, with {counted(executor.parallel, 'run')} of one CPU at once")
         yield from gpus.counted_by_ray(executor.totals["GPU"])

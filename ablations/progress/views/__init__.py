@@ -1,1 +1,1 @@
-"""Views of a running study: on a terminal, as lines of a log, and as a page of HTML."""
+"""Views of a running study: in a terminal, as log lines, and as an HTML page."""

@@ -1,4 +1,4 @@
-"""The overview page: one self-contained HTML file that loads itself anew, for a browser on any machine."""
+"""The overview page: one self-contained HTML file that reloads itself, for a browser on any machine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablations.progress.formatting import CAUTION, clean, clock, duration, pace, percent, summary
+from ablations.progress.formatting import CAUTION, clean, clock, duration, pace, percent
 from ablations.progress.history import History
 from ablations.progress.snapshot import Snapshot
+from ablations.progress.summary import summary
 from ablations.progress.views import html_content
 from aimlib.errors import StoreError
 from aimlib.paths import share
@@ -30,18 +31,18 @@ _LEAST_REFRESH = 3.0
 def write(
     path: Path, snapshot: Snapshot, history: History, directory: Any, interval: float, *, live: bool = True
 ) -> None:
-    """Write the page, in one step.
+    """Write the page atomically.
 
     Parameters
     ----------
-    path : of the page.
-    directory : of the study, for the link to its report.
-    interval : seconds until it is written again.
-    live : whether it will be written again.
+    path : file of the page.
+    directory : study directory, for the link to its report.
+    interval : seconds until the page is written again.
+    live : whether the page will be written again.
 
     Raises
     ------
-    StoreError: it cannot be written.
+    StoreError: the page cannot be written.
     """
     text = render(snapshot, history, _report(path, directory), interval, live=live)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -63,12 +64,12 @@ def render(
     live: bool = True,
     now: float | None = None,
 ) -> str:
-    """Return the page.
+    """Return the HTML of the page.
 
     Parameters
     ----------
-    report : address of the report, relative to the page; None where there is none.
-    now : seconds since the epoch.
+    report : URL of the report relative to the page, or None.
+    now : current time in seconds since the epoch.
     """
     now = time.time() if now is None else now
     script = _file("overview.js")
@@ -103,7 +104,7 @@ def render(
 
 
 def _report(path: Path, directory: Any) -> str | None:
-    if not isinstance(directory, Path):  # in object storage: no address that a page could link to
+    if not isinstance(directory, Path):  # object storage has no URL that a page could link to
         return None
     report = directory / "report" / "report.html"
     if not report.exists():
@@ -115,7 +116,7 @@ def _report(path: Path, directory: Any) -> str | None:
 
 
 def block(text: str) -> str:
-    """Return text of several lines without what is neither printable nor a line's end."""
+    """Return multi-line text with unprintable characters replaced."""
     return "\n".join(
         "".join(sign if sign.isprintable() else "\ufffd" for sign in line.expandtabs(4)) for line in text.splitlines()
     )

@@ -1,4 +1,4 @@
-"""What the overview page says and draws; drawings are inline SVG: no script, no fonts, colours of the page."""
+"""Content of the overview page: text, and inline SVG drawings without scripts or fonts, in the page's colours."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ablations.progress.snapshot import ArmSnapshot, Snapshot
 from aimlib.errors import counted
 
 PANELS = 24
-"""Arms whose drawings are not folded."""
+"""Number of arms whose drawings are not collapsed."""
 _THIN, _THIN_OF_MANY = 16, 6
-"""Settled runs of an arm that have a thin line, the newest; with more arms than `PANELS`, fewer."""
+"""Number of newest settled runs of an arm drawn as thin lines; fewer if there are more than `PANELS` arms."""
 
 WIDTH, HEIGHT = 240.0, 92.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 2.0, 2.0, 8.0, 4.0
@@ -26,19 +26,19 @@ STATES = {"running": "running", "idle": "not running", "complete": "complete", "
 
 
 def headline(snapshot: Snapshot) -> str:
-    """Return how far the study is, in a sentence."""
+    """Return the progress of the study in a sentence."""
     settled, runs = snapshot.count("settled"), snapshot.count("runs")
     if snapshot.complete:
         return f"All {counted(runs, 'run')} are settled."
     text = f"{settled:,} of {counted(runs, 'run')} settled"
     if snapshot.state == "running":
-        left = "time left not known yet" if snapshot.left is None else f"about {duration(snapshot.left)} left"
+        left = "time left not yet known" if snapshot.left is None else f"about {duration(snapshot.left)} left"
         return f"{text}, {left}."
     return f"{text}; nothing is running."
 
 
 def counts(snapshot: Snapshot) -> list[tuple[str, str, int]]:
-    """Return kind, word and number of every state that there is to tell of."""
+    """Return kind, word and number of every state that is shown."""
     words = (
         ("done", "settled", "settled"),
         ("work", "running", "running"),
@@ -55,20 +55,20 @@ def counts(snapshot: Snapshot) -> list[tuple[str, str, int]]:
 
 
 def parts(snapshot: Snapshot) -> tuple[float, float, float]:
-    """Return epochs of settled runs, in work, and of failed runs, over all arms."""
+    """Return the epochs of settled runs, of runs in progress, and of failed runs, over all arms."""
     parts = [arm_parts(arm) for arm in snapshot.arms]
     return sum(p[0] for p in parts), sum(p[1] for p in parts), sum(p[2] for p in parts)
 
 
 def arm_parts(arm: ArmSnapshot) -> tuple[float, float, float]:
-    """Return epochs of settled runs, in work, and of failed runs of an arm."""
+    """Return an arm's epochs of settled runs, of runs in progress, and of failed runs."""
     each = arm.epochs / arm.runs if arm.runs else 0.0
     done = each * arm.settled
     return done, max(0.0, arm.epochs_done - done), each * arm.failed
 
 
 def bar(total: float, done: float, work: float, failed: float) -> Markup:
-    """Return a bar of what is done, in work and failed of a total, as SVG."""
+    """Return a bar of the done, active and failed parts of a total, as SVG."""
     parts, left = [], 0.0
     for kind, amount in (("done", done), ("work", work), ("failed", failed)):
         width = 100 * amount / total if total else 0.0
@@ -83,7 +83,7 @@ def bar(total: float, done: float, work: float, failed: float) -> Markup:
 
 
 def panels(snapshot: Snapshot, history: History) -> dict[str, Any]:
-    """Return a small drawing per arm, all with the same axes; none where there are no accuracies."""
+    """Return a small drawing per arm, all with the same axes; no drawings if there are no accuracies."""
     arms = [arm for arm in snapshot.arms if any(value is not None for value in arm.curve)]
     if not arms:
         return {"drawings": [], "epochs": 0, "top": ""}
@@ -121,7 +121,7 @@ def _last(curve: Sequence[float | None]) -> float | None:
 
 
 def overall(history: History, snapshot: Snapshot, now: float) -> Mapping[str, Any] | None:
-    """Return the drawings of settled runs over time; None with fewer than two."""
+    """Return the drawings of settled runs over time, or None if there are fewer than two."""
     times = sorted(row.finished_at for run_id, row in history.settled.items() if history.arm(run_id) is not None)
     if len(times) < 2:
         return None
@@ -140,7 +140,7 @@ def overall(history: History, snapshot: Snapshot, now: float) -> Mapping[str, An
 
 @dataclass(frozen=True)
 class Axis:
-    """Values from `low` to `high` on so many units, drawn from `start` on."""
+    """An axis for values from `low` to `high`, drawn over `length` units from `start`."""
 
     low: float
     high: float
@@ -148,16 +148,16 @@ class Axis:
     length: float
 
     def place(self, value: float) -> float:
-        """Return where a value is drawn."""
+        """Return the position of a value."""
         return self.start + self.length * (value - self.low) / ((self.high - self.low) or 1.0)
 
 
 def curves(thin: Iterable[Sequence[float | None]], mean: Sequence[float | None], epochs: int, top: float) -> Markup:
-    """Return validation accuracy by epoch: a thin line per run, a thick one for the mean.
+    """Return a drawing of validation accuracy by epoch, with a thin line per run and a thick one for the mean.
 
     Parameters
     ----------
-    thin, mean : fractions by epoch, None where unknown.
+    thin, mean : fractions by epoch, None if unknown.
     epochs : right end of the axis.
     top : fraction at the upper end; the lower end is 0.
     """
@@ -167,17 +167,17 @@ def curves(thin: Iterable[Sequence[float | None]], mean: Sequence[float | None],
 
 
 def _known(curve: Sequence[float | None]) -> list[tuple[float, float]]:
-    """Return epoch and accuracy where there is one, of a long curve not every epoch."""
+    """Return the epochs with an accuracy, and their accuracies; a long curve is thinned out."""
     points = [(float(epoch), value) for epoch, value in enumerate(curve, 1) if value is not None and value == value]  # noqa: PLR0124
     return [points[i] for i in _sampled(len(points), _CURVE_POINTS)]
 
 
 def done_over_time(times: Sequence[float], planned: int, now: float) -> Markup:
-    """Return the number of settled runs over time as steps; the upper end of the axis is all that are planned.
+    """Return a step drawing of the number of settled runs over time; the axis ends at the number of planned runs.
 
     Parameters
     ----------
-    times : when each run was settled, sorted, in seconds.
+    times : sorted times in seconds at which runs were settled.
     """
     x, y = _axes(times[0] if times else now - 1, max(now, times[-1] if times else now), 0, max(1, planned))
     steps: list[tuple[float, float]] = []
@@ -189,7 +189,7 @@ def done_over_time(times: Sequence[float], planned: int, now: float) -> Markup:
 
 
 def throughput(times: Sequence[float], now: float, bins: int = 24) -> tuple[Markup, float, int]:
-    """Return bars of settled runs per bin of time, the seconds of a bin, and the most runs of any."""
+    """Return bars of settled runs per time bin, the length of a bin in seconds, and the largest count."""
     if not times:
         return _svg([_ground(_axes(0, 1, 0, 1)[1])], stretched=True), 0.0, 0
     width = max(1.0, (now - times[0]) / bins)
@@ -231,7 +231,7 @@ def _sampled(count: int, most: int) -> list[int]:
 
 
 def _svg(parts: Iterable[str], *, stretched: bool = False) -> Markup:
-    """Return a drawing; stretched: it takes any shape that the page gives it."""
+    """Return a drawing; if stretched, it fills any area without keeping its aspect ratio."""
     body = "".join(parts)
     shape = ' preserveAspectRatio="none"' if stretched else ""
     return Markup(  # noqa: S704 -- numbers alone

@@ -1,4 +1,4 @@
-"""The view where there is no terminal to draw on: few lines, in a log's order."""
+"""The view without a terminal: a small number of log lines."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from ablations.progress.formatting import clean, summary
+from ablations.progress.formatting import clean
 from ablations.progress.snapshot import Snapshot
+from ablations.progress.summary import summary
 from aimlib.errors import counted
 
 SPACING_S = 3.0
-"""Seconds between two lines at least; what happens meanwhile is told together."""
+"""Minimum seconds between two lines; events in between are combined into one line."""
 HEARTBEAT_S = 60.0
-"""Seconds after which a line says that the study still runs."""
+"""Seconds after which a line reports that the study is still running."""
 _SHOWN = 3
 
 
 class LineView:
-    """Prints what matters: runs that ended, what is tried again, messages, and once a minute how far it is.
+    """Prints ended and retried runs, messages, and the progress once a minute.
 
     Parameters
     ----------
-    take : returns the snapshot of this moment.
+    take : returns the current snapshot.
     """
 
     def __init__(
@@ -37,26 +38,26 @@ class LineView:
         self._beaten = clock()
 
     def start(self) -> None:
-        """Begin; nothing is shown before something happens."""
+        """Start; nothing is shown until something happens."""
         self._beaten = self._clock()
 
     def settled(self, label: str, end: str) -> None:
-        """Take note of a run that is settled: of many, the first are named and the others are counted."""
+        """Add a settled run; if there are many, the first are named and the others counted."""
         self._settled.append(f"{clean(label)}: {end}")
         self.tick()
 
     def news(self, text: str) -> None:
-        """Take note of what is to be told in its own words."""
+        """Add a message."""
         self._news.append(clean(text))
         self.tick()
 
     def note(self, text: str) -> None:
-        """Take note of what concerns the whole session: it is never left out for being one of many."""
+        """Add a message about the whole session, which is never omitted."""
         self._notes.append(clean(text))
         self.tick()
 
     def tick(self) -> None:
-        """Print what has gathered, or a heartbeat, if it is time."""
+        """Print collected messages or a heartbeat if one is due."""
         now = self._clock()
         if (self._news or self._notes or self._settled) and now - self._printed >= SPACING_S:
             self._flush(now)
@@ -65,7 +66,7 @@ class LineView:
             self._print(summary(self._take()))
 
     def stop(self) -> None:
-        """Print what has not been told."""
+        """Print the remaining messages."""
         if self._news or self._notes or self._settled:
             self._flush(self._clock())
 

@@ -1,4 +1,4 @@
-"""The view on a terminal: as much as fits its width and height, the same for 4 runs and for 4,000."""
+"""The terminal view: as much as fits its width and height, for 4 runs as for 4,000."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ablations.progress.views.terminal_tables import PLAIN, Signs
 
 
 class View:
-    """A renderable of a snapshot that fits whatever console it is printed on.
+    """A renderable of a snapshot that adapts to the size of the console.
 
     Parameters
     ----------
-    snapshot : what is shown.
-    height : lines; None takes the console's, less one for the cursor.
+    snapshot : the snapshot to show.
+    height : number of lines; None uses the console's height minus one line for the cursor.
     """
 
     def __init__(self, snapshot: Snapshot, height: int | None = None) -> None:
@@ -45,18 +45,18 @@ class LiveView:
 
     Parameters
     ----------
-    take : returns the snapshot of this moment.
+    take : returns the current snapshot.
     """
 
     def __init__(self, take: Callable[[], Snapshot], console: Console) -> None:
         self._live = Live(get_renderable=lambda: View(take()), console=console, refresh_per_second=1, transient=False)
 
     def start(self) -> None:
-        """Begin to draw."""
+        """Start drawing."""
         self._live.start()
 
     def stop(self) -> None:
-        """Draw the last state and leave it standing."""
+        """Draw the final state and leave it on the screen."""
         self._live.stop()
 
 
@@ -87,9 +87,9 @@ def lines(snapshot: Snapshot, width: int, height: int, signs: Signs) -> list[Tex
 
 
 def _shares(room: int, wanted: dict[str, int]) -> dict[str, int]:
-    """Return how many rows each section gets, without its heading and the empty line above it.
+    """Return the number of rows of each section, without its heading and the empty line above it.
 
-    The first sections are promised little and get it first; what the last ones leave is shared evenly.
+    Each section first gets up to its promised number of rows; the remaining rows are shared evenly.
     """
     promised = {"failures": 3, "messages": 2, "runs": 4, "arms": 4}
     given = dict.fromkeys(wanted, 0)

@@ -1,6 +1,6 @@
-"""What the terminal view is made of: bars, tables, and sections, each as lines of a given width.
+"""Parts of the terminal view: bars, tables and sections, each as lines of a given width.
 
-What is done, in work, failed and left differs in its signs, not in colour alone.
+Done, active, failed and remaining parts of a bar differ in their characters, not only in colour.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ablations.progress.formatting import (
     pace,
     padded,
     percent,
-    tally,
     wrapped,
 )
 from ablations.progress.snapshot import ArmSnapshot, FailureSnapshot, RunSnapshot, Snapshot
+from ablations.progress.summary import tally
 from aimlib.errors import counted
 
 _CAUTIONS = (CAUTION, "accuracies: validation images only", "validation accuracies")
@@ -32,7 +32,7 @@ _CAUTIONS = (CAUTION, "accuracies: validation images only", "validation accuraci
 
 @dataclass(frozen=True)
 class Signs:
-    """Signs of a bar, and of what else is drawn."""
+    """Characters of bars and separators."""
 
     done: str = "━"
     work: str = "╍"
@@ -42,19 +42,19 @@ class Signs:
 
 
 PLAIN = Signs("#", "=", "x", "-", "|")
-"""For terminals whose encoding has nothing but ASCII."""
+"""For terminals with an ASCII encoding."""
 
 STYLES = {"done": "green", "work": "yellow", "failed": "red", "left": "bright_black"}
 
 
 def bar(width: int, total: float, parts: Iterable[tuple[str, float]], signs: Signs) -> Text:
-    """Return a bar of so many cells.
+    """Return a bar of `width` cells.
 
     Parameters
     ----------
-    total : what the whole bar stands for.
-    parts : kind (done, work, failed) and amount of each part, from the left. What there is some of gets a cell, and
-        only what is whole fills the bar.
+    total : amount that fills the bar.
+    parts : kind (done, work, failed) and amount of each part, from the left. A part above 0 gets at least one cell,
+        and a part fills the bar only if it is the whole amount.
     """
     drawn = Text()
     left = width
@@ -81,7 +81,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Cells that it takes."""
+        """Width in cells."""
         return max(cell_len(self.heading), *(cell_len(str(cell)) for cell in self.cells), 0)
 
 
@@ -93,7 +93,7 @@ def table(
     draw: Callable[[int, int], Text],
     ends: list[str] | None = None,
 ) -> list[Text]:
-    """Return a heading and a row per name: name, bar, numbers. Name and bar share what the numbers leave."""
+    """Return a heading and a row per name, with name, bar and numbers; name and bar share the remaining width."""
     ends = ends or [""] * len(names)
     end = max(map(cell_len, ends), default=0)
     widths = [column.width for column in columns]
@@ -119,7 +119,7 @@ def table(
 
 
 def head(snapshot: Snapshot, width: int, signs: Signs) -> list[Text]:
-    """Return the study's name, the time left, the bar of the whole, the counts, and what is the matter."""
+    """Return the study's name, the time left, the overall bar, the counts and the alerts."""
     left = ""
     if snapshot.complete:
         left = "complete"
@@ -145,7 +145,7 @@ def _between(share: float) -> str:
 
 
 def foot(snapshot: Snapshot, width: int) -> list[Text]:
-    """Return what is in use, and the caution that goes with every accuracy."""
+    """Return the resources in use, and the note on validation accuracies."""
     parts = [
         f"{use.used:g} of {use.total:g} {name}s in use" if use.total else f"{use.used:g} {name}s in use"
         for name, use in snapshot.resources.items()
@@ -161,9 +161,9 @@ def foot(snapshot: Snapshot, width: int) -> list[Text]:
 
 
 def arms(snapshot: Snapshot, rows: int, width: int, signs: Signs) -> list[Text]:
-    """Return the arms: as many rows as given, those that tell most where that is not all."""
+    """Return the rows of the arms; if not all fit, those of the most informative ones."""
     every = list(snapshot.arms)
-    kept = _most_telling(every, rows - 1) if len(every) > rows else every
+    kept = _most_informative(every, rows - 1) if len(every) > rows else every
     hidden = [arm for arm in every if arm not in kept] if len(kept) < len(every) else []
     numbers = [
         Column("done", [f"{arm.settled}/{arm.runs}" for arm in kept]),
@@ -204,11 +204,11 @@ _COUNTS = (
     ("stopped", "stopped", "", 100),
     ("elsewhere", "held", "", 100),
 )
-"""Heading, state, style, and the width from which on a count of an arm is shown, where any arm has it."""
+"""Heading, state, style and minimum terminal width of each count, which is shown if any arm has one."""
 
 
-def _most_telling(arms: list[ArmSnapshot], rows: int) -> list[ArmSnapshot]:
-    """Return so many arms in their order: those with failures, then those at work, then those that wait."""
+def _most_informative(arms: list[ArmSnapshot], rows: int) -> list[ArmSnapshot]:
+    """Return `rows` arms in their order, preferring arms with failures, then running ones, then waiting ones."""
 
     def rank(arm: ArmSnapshot) -> int:
         return 0 if arm.failed else 1 if arm.running else 2 if arm.settled < arm.runs else 3
@@ -222,7 +222,7 @@ def _count(number: int) -> str:
 
 
 def runs(runs: Sequence[RunSnapshot], number: int, rows: int, width: int, signs: Signs) -> list[Text]:
-    """Return running runs: as many rows as given; `number` run in all."""
+    """Return the rows of active runs, as many as fit; `number` is their total."""
     total = max(number, len(runs))
     kept = runs[: rows if total <= rows else rows - 1]
     numbers = [Column("epochs", [f"{run.epochs_done}/{run.epochs}" for run in kept])]
@@ -232,7 +232,7 @@ def runs(runs: Sequence[RunSnapshot], number: int, rows: int, width: int, signs:
     if width >= 100 and any(run.attempts > 1 for run in kept):
         numbers.append(Column("try", [str(run.attempts) for run in kept]))
     if width >= 100:
-        numbers.append(Column("last sign", [duration(run.heard) for run in kept]))
+        numbers.append(Column("last event", [duration(run.heard) for run in kept]))
         numbers.append(Column("where", [clip(run.where, max(12, width // 5)) for run in kept], right=False))
     shown = table(
         "running",
@@ -249,12 +249,12 @@ def runs(runs: Sequence[RunSnapshot], number: int, rows: int, width: int, signs:
 
 def _left(run: RunSnapshot) -> str:
     if run.state == "retrying":
-        return "tried again"
+        return "retrying"
     return "–" if run.left is None else duration(run.left)
 
 
 def failures(failures: Sequence[FailureSnapshot], number: int, rows: int, width: int) -> list[Text]:
-    """Return failed runs with their reasons; `number` failed in all."""
+    """Return the rows of failed runs with their reasons; `number` is their total."""
     number = max(number, len(failures))
     shown = [Text(clip(f"{counted(number, 'run')} failed", width), style="bold red")]
     for failure in failures[: rows if number <= rows else rows - 1]:
@@ -267,7 +267,7 @@ def failures(failures: Sequence[FailureSnapshot], number: int, rows: int, width:
 
 
 def messages(snapshot: Snapshot, rows: int, width: int) -> list[Text]:
-    """Return the newest messages, the newest last."""
+    """Return the newest messages in order of time."""
     shown = [Text("messages", style="bold")]
     for message in snapshot.messages[-rows:]:
         at = datetime.fromtimestamp(message.at).astimezone().strftime("%H:%M ")

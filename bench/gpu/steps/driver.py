@@ -75,7 +75,7 @@ def _product(told: Report) -> None:
 def _doctor(told: Report) -> None:
     from ablations.commands.doctor.machine import doctor
 
-    for finding in doctor(told.scratch, with_ray=False):
+    for finding in doctor(told.scratch, ray=False):
         if finding.state == "ok":
             continue
         text = f"ablate doctor: {finding.subject}: {finding.message} {finding.remedy}".strip()

@@ -130,7 +130,7 @@ def test_turns_are_counted(programs: Programs, tmp_path: Path) -> None:
     job.process.send_signal(signal.SIGTERM)
     code, err = job.end()
     assert code == 130
-    assert "3 turns are used up; submit the job again to go on" in err
+    assert "the job was requeued 3 times; submit it again to resume" in err
     assert not any(call.startswith("scontrol") for call in programs.calls)
 
 

@@ -52,7 +52,7 @@ def test_hours_of_a_cpu_count_each_cpu_of_a_run_and_are_no_hours_of_a_device(stu
 def test_notes_tell_what_is_worth_knowing(study: StudyMaker) -> None:
     few = check(study({"arms.matched": {"of": "aim", "control": "matched_parameters"}}), timing=False)
     assert few.cost is None
-    assert "seeds: 2 pairs are a screening; a verdict needs at least 5" in few.notes
+    assert "seeds: 2 pairs can only serve for screening; a verdict needs at least 5" in few.notes
     assert any(note.startswith("arms.aim: no update after layer3.0") for note in few.notes)
     assert any(note.startswith("arms.matched: widened") for note in few.notes)
     enough = check(study({"seeds": 5, "arms.aim.role": "other"}), timing=False)
@@ -79,7 +79,7 @@ def test_the_command_prints_arms_costs_and_notes(
     assert "3 arms x 1 seed = 3 runs" in out
     assert "cost: " in out
     assert "a:x:b differs from the baseline in" in out, "names are shown as they are"
-    assert "note: seeds: 1 pairs are a screening" in out
+    assert "note: seeds: 1 pair can only serve for screening" in out
     code, quiet, _ = ablate(capsys, "check", path, "--no-timing")
     assert code == 0
     assert "cost: " not in quiet
@@ -103,7 +103,7 @@ def test_the_estimate_of_the_demo_is_near_the_truth(tmp_path: Path) -> None:
 
 
 def test_the_doctor_finds_something_on_every_subject(tmp_path: Path) -> None:
-    found = doctor(tmp_path / "results", with_ray=False)
+    found = doctor(tmp_path / "results", ray=False)
     by_subject = {finding.subject: finding for finding in found}
     for subject in (
         "Python",
@@ -143,7 +143,7 @@ def test_a_broken_examination_is_reported_and_the_others_go_on(
         raise OSError("the driver is broken")
 
     monkeypatch.setattr(ablations.commands.doctor.gpus, "devices", _devices)
-    found = doctor(tmp_path, with_ray=False)
+    found = doctor(tmp_path, ray=False)
     (problem,) = [finding for finding in found if finding.state == "problem"]
     assert (problem.subject, problem.message) == ("devices", "OSError: the driver is broken")
     assert problem.remedy
@@ -164,7 +164,7 @@ def test_a_missing_library_is_a_problem_with_a_remedy(monkeypatch: pytest.Monkey
         return version(name)
 
     monkeypatch.setattr(importlib.metadata, "version", without_seaborn)
-    (problem,) = [finding for finding in doctor(tmp_path, with_ray=False) if finding.state == "problem"]
+    (problem,) = [finding for finding in doctor(tmp_path, ray=False) if finding.state == "problem"]
     assert (problem.subject, problem.message) == ("seaborn", "not installed")
     assert "make setup" in problem.remedy
 
@@ -174,9 +174,7 @@ def test_results_that_cannot_be_written_are_a_problem(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "access", lambda *_: False)
     found = {
-        finding.subject: finding
-        for finding in doctor(tmp_path / "a" / "b", with_ray=False)
-        if finding.state == "problem"
+        finding.subject: finding for finding in doctor(tmp_path / "a" / "b", ray=False) if finding.state == "problem"
     }
     assert found["results"].message == f"{tmp_path} cannot be written"
     assert "--out" in found["results"].remedy
@@ -188,13 +186,13 @@ def test_layers_that_cannot_read_are_told(study: StudyMaker) -> None:
     notes = [note for note in check(study({**mobile, **options}), timing=False).notes if "arms.aim" in note]
     told = [note for note in notes if "does not read the memory: grouped convolution (groups=" in note]
     assert len(told) == 3
-    assert any("nor do 8 others, for such reasons: features.4.block.1.0" in note for note in notes)
+    assert any("8 more layers do not read it, for similar reasons: features.4.block.1.0" in note for note in notes)
 
 
 def test_reads_of_the_static_memory_are_counted(study: StudyMaker) -> None:
     options = {"base.model.backbone.blocks": [2, 1, 3], "arms.aim.model.routing": "as_run"}
     notes = check(study(options), timing=False).notes
-    assert any("arms.aim: 3 of 6 reads are of the second memory, which no update reaches" in note for note in notes)
+    assert any("arms.aim: 3 of 6 reads use the second memory, which no update reaches" in note for note in notes)
 
 
 @pytest.mark.parametrize(("control", "widened"), [("matched_multiply_adds", True), ("frozen_memory", False)])
@@ -216,14 +214,14 @@ def test_packing_is_proposed_from_the_memory_that_was_measured() -> None:
     gpu = cost("cuda", 4, small=(2_000_000_000, 5), large=(3 * large, 1), huge=(8 * large, 0), unknown=(None, 1))
     notes = packing(gpu, given(small=1, large=0.5, huge=1, unknown=1))
     assert notes[0] == (
-        "arms.small: a run takes 2.52 GB of 16.0 of T4: 5 fit on one GPU: arms.small.resources: {gpus: 0.2}"
+        "arms.small: a run needs 2.52 of the 16.0 GB of T4; 5 runs per GPU: arms.small.resources: {gpus: 0.2}"
     )
-    assert notes[1].endswith("1 fit on one GPU: arms.large.resources: {gpus: 1}")
-    assert notes[2].endswith("it does not fit; lower training.batch_size")
+    assert notes[1].endswith("1 run per GPU: arms.large.resources: {gpus: 1}")
+    assert notes[2].endswith("does not fit; lower training.batch_size")
     assert packing(gpu, given(small=0.2, large=1, huge=1, unknown=0.1)) == notes[2:]
-    assert packing(gpu, given(small="auto", large=1, huge=1, unknown=1))[0].endswith("gpus: auto: 5 runs per GPU")
+    assert packing(gpu, given(small="auto", large=1, huge=1, unknown=1))[0].endswith("gpus: auto gives 5 runs per GPU")
     (note,) = packing(cost("cpu", 4, small=(1, 1), large=(large, 1)), given(small=0, large=0))
-    assert note.startswith("arms.large: 4 runs at once take 20.0 GB, and this machine has 16.0;")
+    assert note.startswith("arms.large: 4 runs at once would take 20.0 GB, but this machine has 16.0 GB;")
 
 
 def test_an_arm_has_resources_of_its_own_and_so_have_those_that_start_from_it(tmp_path: Path) -> None:
@@ -240,3 +238,12 @@ def test_an_arm_has_resources_of_its_own_and_so_have_those_that_start_from_it(tm
     wrong = changed({"arms.aim.resources": {"gpus": 0.5}, "resources": {"device": "cpu"}})
     with pytest.raises(ConfigError, match=r"arms\.aim\.resources: .*gpus: 0.5 without effect: device is cpu"):
         expand(read_study(write(tmp_path, wrong)))
+
+
+def test_earlier_names_of_arguments_still_work(study: StudyMaker, tmp_path: Path) -> None:
+    with pytest.warns(FutureWarning, match=r"'with_ray' of doctor\(\) is now 'ray'"):
+        found = doctor(tmp_path, with_ray=False)  # type: ignore[call-arg]
+    assert "Ray" not in {finding.subject for finding in found}
+    with pytest.warns(FutureWarning, match=r"'try_numerics' of check\(\) is now 'numerics'"):
+        checked = check(study(), timing=False, try_numerics=False)  # type: ignore[call-arg]
+    assert checked.numerics == ()

@@ -199,7 +199,7 @@ def test_run_status_results_report(tmp_path: Path, capsys: pytest.CaptureFixture
 
     code, out, _ = ablate(capsys, "run", path, "--out", directory, "--executor", "inline")
     assert code == 0
-    assert "3 of 3 runs are settled already and are not repeated." in out
+    assert "3 of 3 runs are already settled and are not repeated." in out
 
     code, out, _ = ablate(capsys, "status", directory)
     assert code == 0

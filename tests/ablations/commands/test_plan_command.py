@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablations.commands import console_tables
+from ablations.commands import plan_tables
 from ablations.commands.plan import plan
 from ablations.estimation.power import SEED_SDS
 from ablations.sessions import launch
@@ -23,13 +23,18 @@ def test_it_is_told_what_a_study_can_find_out(study):
     assert table["device_hours"].isna().all()
     assert table.loc[(0.5, 5.0), "shown"] == 1.0
     assert table.loc[(1.0, 0.0), "shown"] < 0.03
-    assert any("there is no r" in warning for warning in found.warnings)
-    assert any("true gain 1 pp: with a seed SD of 0.5, 1, 1.5, 2.5 pp at most" in warning for warning in found.warnings)
+    assert any("there is no reported gain r" in warning for warning in found.warnings)
+    assert any(
+        "true gain 1 pp: with a seed SD of 0.5, 1, 1.5, 2.5 pp, at most" in warning for warning in found.warnings
+    )
 
 
 @pytest.mark.parametrize(
     ("seeds", "said"),
-    [(3, "3 seeds do not reach the first look"), (7, "that of the first 5, the others decide nothing")],
+    [
+        (3, "3 seeds cannot give a verdict; the first look is after 5 pairs"),
+        (7, "the verdict uses the first 5 and ignores the others"),
+    ],
 )
 def test_numbers_of_seeds_that_waste_runs_are_warned_of(study, seeds, said):
     found = plan(study({"seeds": seeds}), timing=False)
@@ -54,24 +59,24 @@ def test_the_spread_of_results_is_taken(study, tmp_path):
 
 
 def test_what_cannot_be_planned_with_is_said(study, tmp_path):
-    with pytest.raises(UsageError, match="not negative"):
+    with pytest.raises(UsageError, match="cannot be negative"):
         plan(study(), price=-1.0)
     out = tmp_path / "out"
     path = study({"seeds": 1})
     launch.run(path, out, executor="inline")
-    with pytest.raises(UsageError, match="no spread to plan with"):
+    with pytest.raises(UsageError, match="has no spread to plan with"):
         plan(path, results=out, timing=False)
 
 
 def test_power_curves_have_a_panel_per_spread(study, tmp_path):
     found = plan(study({"seeds": 5}), timing=False)
     path = tmp_path / "power.svg"
-    console_tables.power_curves(found, path)
+    plan_tables.power_curves(found, path)
     assert path.read_text(encoding="utf-8").startswith("<?xml")
     figure = power.draw_by_spread(found.curves, 12)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [f"Seed SD {sd:.2g} pp" for sd in SEED_SDS]
     assert (found.curves["power"].between(0, 1)).all()
     with pytest.raises(UsageError, match=r"ends in \.svg or \.png"):
-        console_tables.power_curves(found, tmp_path / "power.pdf")
+        plan_tables.power_curves(found, tmp_path / "power.pdf")
     with pytest.raises(UsageError, match="cannot be written"):
-        console_tables.power_curves(found, tmp_path / "no" / "power.png")
+        plan_tables.power_curves(found, tmp_path / "no" / "power.png")

@@ -47,7 +47,7 @@ def test_disk_and_packs_are_those_of_the_photos(replication: FullSize) -> None:
 
 def test_nothing_is_said_to_be_measured_that_was_not(replication: FullSize) -> None:
     text = "\n".join(lines(replication))
-    assert "lower bound, not measured" in text
+    assert "lower bounds, not measurements" in text
     assert "Measured: nothing yet." in text
     assert "10 runs in all" in text
     assert "`ablate run replication --out results/replication` (10 runs)" in text
@@ -61,8 +61,8 @@ def test_an_unknown_claim_names_the_others() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("check", "--claim", "--numerics"), "--claim shows shipped studies as they are"),
-        (("check", "--claim", "--set", "seeds=3"), "--claim shows shipped studies as they are"),
+        (("check", "--claim", "--numerics"), "--claim shows the shipped studies unchanged"),
+        (("check", "--claim", "--set", "seeds=3"), "--claim shows the shipped studies unchanged"),
         (("check",), "give a study file or the name of a shipped study, or --claim"),
     ],
 )

@@ -114,7 +114,7 @@ def test_the_command_line_saves_and_says_so(
     assert process.returncode == code
     assert err == ""
     assert "ending the session once every run has saved its state" in out
-    assert "interrupted: the same command continues from here" in out
+    assert "interrupted; the same command resumes the study" in out
     assert "report:" not in out
 
 

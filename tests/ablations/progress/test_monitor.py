@@ -61,7 +61,7 @@ def test_without_a_driver_the_store_tells_what_is_settled(store: WatchedStore) -
     seen = looking(store)[0].poll()
     assert (seen.state, seen.left) == ("idle", None)
     assert counts(seen, "settled", "diverged", "failed", "waiting", "running") == [2, 1, 1, 3, 0]
-    assert seen.alerts == ("no driver is running; `ablate run` goes on from here: 1 failed run would be tried again",)
+    assert seen.alerts == ("no driver is running; `ablate run` resumes the study and retries 1 failed run",)
     assert (seen.failures[0].reason, seen.failures[0].seed) == ("RuntimeError: <b>boom</b>", 1)
     assert "script" in seen.failures[0].traceback
     assert seen.equal_epoch == 1
@@ -127,12 +127,14 @@ def test_a_driver_that_is_silent_may_be_gone(store: WatchedStore) -> None:
     assert watched.poll().alerts == ()
     clock.now += 60
     seen = watched.poll()
-    assert seen.alerts == ("no sign of life for 1 min of the driver on head (process 4242)",)
+    assert seen.alerts == ("the driver on head (process 4242) has stored no state for 1 min",)
     assert seen.count("running") == 1
     clock.now += 140
     seen = watched.poll()
-    told = "no sign of life for 3 min 20 s: the driver on head (process 4242) may be gone; `ablate run` again goes on"
-    assert seen.alerts == (f"{told} from here",)
+    told = (
+        "the driver on head (process 4242) has stored no state for 3 min 20 s and may have exited; `ablate run` resumes"
+    )
+    assert seen.alerts == (f"{told} the study",)
     assert (seen.state, seen.left, *counts(seen, "running", "waiting")) == ("idle", None, 0, 6)
     driver.leave(host="head", process=4242)
     assert (watched.poll().alerts, watched.poll().count("running")) == ((), 1), "it lives after all"
@@ -142,7 +144,7 @@ def test_a_driver_whose_clock_is_wrong_lives_as_long_as_its_heart_beats(store: W
     watched, clock = looking(store)
     driver = Driver(store, "a" * 12)
     driver.leave(at="2020-01-01T00:00:00+00:00")
-    assert "may be gone" in watched.poll().alerts[0]
+    assert "may have exited" in watched.poll().alerts[0]
     clock.now += 5
     driver.leave(at="2020-01-01T00:00:05+00:00")
     assert watched.poll().alerts == ()
@@ -189,7 +191,7 @@ def test_many_rows_are_read_look_by_look_and_counted_at_once(store: WatchedStore
     watched, _ = looking(store)
     seen = watched.poll(seconds=0.0)
     assert counts(seen, "settled", "diverged") == [4, 1]
-    assert seen.alerts[0] == "3 settled runs still to be read: their accuracies are not in yet"
+    assert seen.alerts[0] == "3 settled runs not read yet; their accuracies are still missing"
     for _ in range(3):
         seen = watched.poll(seconds=0.0)
     assert counts(seen, "settled", "diverged") == [4, 4]
@@ -267,12 +269,12 @@ def test_exit_codes(opened: WatchedStore, tmp_path: Path, capsys: pytest.Capture
     opened.record_failure(record(run_id(0), "failed"))
     assert ablate("watch", opened.directory, "--once") == 1
     assert ablate("watch", tmp_path / "nowhere", "--once") == 2
-    assert "study.json is missing; give the directory that `ablate run` writes" in capsys.readouterr().err
+    assert "study.json is missing; give a directory written by `ablate run`" in capsys.readouterr().err
     assert not (tmp_path / "nowhere").exists(), "nothing is made where nothing is"
     assert ablate("watch", tmp_path, "--once") == 2
-    assert f"it holds the studies {opened.directory}" in capsys.readouterr().err
+    assert f"give one of the studies in it: {opened.directory}" in capsys.readouterr().err
     assert ablate("watch", opened.directory, "page.html", "--once") == 2
-    assert "give --html with it" in capsys.readouterr().err
+    assert "add --html" in capsys.readouterr().err
 
 
 def test_interrupted_it_leaves_the_study_alone(opened: WatchedStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,5 +296,5 @@ def test_interrupted_it_leaves_the_study_alone(opened: WatchedStore, monkeypatch
 
 def test_a_plan_that_is_broken_is_told(store: WatchedStore) -> None:
     store.write_plan({"name": "tiny"})
-    with pytest.raises(StoreError, match=r"study\.json: is no plan"):
+    with pytest.raises(StoreError, match=r"study\.json: not a valid plan"):
         watch(store.directory, shown(False)[0], store=store, once=True)

@@ -53,7 +53,7 @@ def test_the_outline_of_a_plan_and_of_its_document_are_the_same() -> None:
     of = Outline.of(plan)
     assert Outline.read(document) == Outline("tiny", of.epochs, of.runs)
     assert of.weights == {"a": 1000.0}
-    with pytest.raises(StoreError, match=r"study\.json: is no plan of a study .*plans"):
+    with pytest.raises(StoreError, match=r"study\.json: not a valid plan of a study .*plans"):
         Outline.read({"name": "tiny", "arms": [{}]})
 
 
@@ -95,7 +95,7 @@ def test_an_attempt_that_is_repeated_is_counted_told_and_shown() -> None:
     shown.handle(EpochEnded(run_id(0), row(2)))
     shown.handle(RunRetried(run_id(0), "the node\nwent away", 30.0))
     assert (shown.repeated, shown.runs[run_id(0)].state) == (1, "retrying")
-    assert shown.messages[-1].text == "a, seed 0: tried again in 30 s: the node went away"
+    assert shown.messages[-1].text == "a, seed 0: retrying in 30 s: the node went away"
     seen = snapshot_of(shown)
     assert (seen.arms[0].running, seen.arms[0].waiting, seen.running[0].state) == (0, 2, "retrying")
     shown.handle(RunStarted(run_id(0)))

@@ -95,7 +95,7 @@ def test_a_run_that_is_retried_is_said_where_there_is_no_terminal() -> None:
     with ProgressReporter(Progress(outline(["a"]), ()), console) as reporter:
         reporter.handle(RunStarted(run_id(0), "here"))
         reporter.handle(RunRetried(run_id(0), "the node went away", 30.0))
-    assert output.getvalue().startswith("a, seed 0: tried again in 30 s: the node went away; 0 of 2 runs settled")
+    assert output.getvalue().startswith("a, seed 0: retrying in 30 s: the node went away; 0 of 2 runs settled")
 
 
 def test_a_session_on_a_terminal_draws_and_leaves_the_last_state() -> None:
@@ -136,7 +136,9 @@ def test_a_state_that_cannot_be_stored_is_told_once_and_tried_again() -> None:
     with reporter:
         until(lambda: reporter.progress.messages)
         time.sleep(0.1)
-        assert [message.text for message in reporter.progress.messages] == ["no state for `ablate watch`: disk full"]
+        assert [message.text for message in reporter.progress.messages] == [
+            "the state for `ablate watch` cannot be stored: disk full"
+        ]
         store.refuse = False
         until(lambda: store.found)
 

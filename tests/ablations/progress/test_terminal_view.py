@@ -14,8 +14,9 @@ from rich.console import Console
 
 from ablations.execution.events import EpochEnded, Notice, RunEnded, RunStarted
 from ablations.progress import Progress
-from ablations.progress.formatting import abbreviated, clip, summary
+from ablations.progress.formatting import abbreviated, clip
 from ablations.progress.snapshot import Snapshot, snapshot_of
+from ablations.progress.summary import summary
 from ablations.progress.views.log import LineView
 from ablations.progress.views.terminal import View
 from ablations.progress.views.terminal_tables import PLAIN, Signs, bar
@@ -72,7 +73,7 @@ def test_a_small_study_is_shown_whole() -> None:
         r"baseline, seed 1: RuntimeError: out of memory",
         r"\d\d:\d\d the disk is nearly full: waiting",
         r"0 of 8 CPUs in use",
-        r"accuracies are of validation images; those of test images wait for the verdict",
+        r"accuracies are on validation images; test accuracies are shown with the verdict",
     ):
         assert re.search(words, text), words
     assert "98.7" not in text
@@ -158,7 +159,7 @@ def test_the_summary_is_one_line() -> None:
     told.handle(EpochEnded(run_id(0), row(1, seconds=2.0)))
     assert summary(snapshot_of(told)).endswith("1 min 30 s so far, about 30 s left")
     clock.now += 600
-    assert "no news of any run for 10 min" in summary(snapshot_of(told))
+    assert "no event from any run for 10 min" in summary(snapshot_of(told))
     for each in told.runs:
         told.handle(RunEnded(each, "finished"))
     assert summary(snapshot_of(told)) == "4 of 4 runs settled, 0 running, 0 failed, 11 min 30 s so far"

@@ -130,7 +130,7 @@ def test_what_raises_is_told_once_and_switched_off(tmp_path: Path, recorder: typ
         for event in (RunStarted(each), EpochEnded(each, row(1)), RunEnded(each, "finished"))
     ]
     notes = session(tmp_path, *events)
-    unharmed = "switched off; the study and its own results are unharmed"
+    unharmed = "disabled; the study and its results are not affected"
     assert notes == [f"--track recorder failed (RuntimeError: no space left): {unharmed}"]
 
 
@@ -145,7 +145,7 @@ def test_a_tracker_that_hangs_holds_up_nothing(
     assert time.monotonic() - began < 5
     recorder.hold.set()
     assert notes == [
-        "--track recorder is more than 50 events behind: switched off; the study and its own results are unharmed"
+        "--track recorder is more than 50 events behind: disabled; the study and its results are not affected"
     ]
 
 

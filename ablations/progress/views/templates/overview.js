@@ -2,11 +2,11 @@
   "use strict";
   const body = document.body, refresh = Number(body.dataset.refresh) * 1000, written = Number(body.dataset.at) * 1000;
   const key = "ablate:" + location.pathname;
-  const memory = {
+  const storage = {
     read() { try { return JSON.parse(sessionStorage.getItem(key)) || {}; } catch { return {}; } },
     write(value) { try { sessionStorage.setItem(key, JSON.stringify(value)); } catch { /* private window */ } },
   };
-  const kept = memory.read();
+  const kept = storage.read();
   for (const fold of document.querySelectorAll("details[id]")) {
     if ((kept.open || []).includes(fold.id)) fold.open = true;
   }
@@ -19,14 +19,14 @@
   let paused = Boolean(kept.paused);
   const keep = () => {
     const focused = document.activeElement && document.activeElement.closest("[id]");
-    memory.write({
+    storage.write({
       open: [...document.querySelectorAll("details[open][id]")].map((fold) => fold.id),
       focus: focused && focused !== body ? focused.id : "", scroll: scrollY, paused,
     });
   };
   const pause = document.getElementById("pause");
   const label = () => {
-    pause.textContent = paused ? "Go on" : "Pause";
+    pause.textContent = paused ? "Resume" : "Pause";
     pause.setAttribute("aria-pressed", String(paused));
   };
   if (pause) {
@@ -37,16 +37,16 @@
 
   const span = (seconds) => seconds < 90 ? `${Math.round(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
   const age = document.getElementById("age"), stale = document.getElementById("stale");
-  const tell = () => {
+  const showAge = () => {
     const seconds = Math.max(0, (Date.now() - written) / 1000);
     if (!refresh) return;
     age.textContent = `(${span(seconds)} ago)`;
     const old = seconds > Math.max(60, 10 * refresh / 1000);
     stale.hidden = !old;
-    if (old && !stale.textContent) stale.textContent = "This page is no longer written: what it shows is old. `ablate watch DIR --html` writes it again.";
+    if (old && !stale.textContent) stale.textContent = "This page is no longer updated. `ablate watch DIR --html` updates it again.";
   };
-  tell();
-  setInterval(tell, 1000);
+  showAge();
+  setInterval(showAge, 1000);
   if (refresh) {
     setInterval(() => {
       if (paused || document.hidden || String(getSelection())) return;

@@ -1,0 +1,39 @@
+"""`Check`: the result of `ablations.check`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ablations.estimation.disk import Disk
+    from ablations.estimation.estimate import Cost
+    from ablations.estimation.numerics import Numerics
+    from ablations.planning.plan import Plan
+
+
+@dataclass(frozen=True)
+class Check:
+    """Result of checking a study that has no problem.
+
+    Attributes
+    ----------
+    plan : plan of the study.
+    costs : costs on every kind of device that was timed; empty if timing was not requested or not possible.
+    untimed : reasons why something was not timed, and how to time it.
+    disk : bytes that the study writes.
+    notes : remarks that do not prevent the study from running.
+    numerics : speed of each precision and memory format on every kind of device, if requested.
+    """
+
+    plan: Plan
+    costs: tuple[Cost, ...]
+    untimed: tuple[str, ...]
+    disk: Disk
+    notes: tuple[str, ...]
+    numerics: tuple[Numerics, ...] = ()
+
+    @property
+    def cost(self) -> Cost | None:
+        """The cost on the most common kind of device, or None if nothing was timed."""
+        return self.costs[0] if self.costs else None

@@ -1,0 +1,76 @@
+"""What `ablate plan` prints and draws: the power of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from ablations.commands.console_tables import table
+from aimlib.errors import UsageError
+
+if TYPE_CHECKING:
+    from ablations.estimation.power import PowerAnalysis
+
+
+def power(found: PowerAnalysis, console: Console) -> None:
+    """Print the results of a power analysis."""
+    looks = ", ".join(map(str, found.looks.numbers))
+    console.print(f"looks after {looks} pairs, each at {100 * (1 - found.looks.levels[0]):.4g} %", highlight=False)
+    if found.seen is not None:
+        console.print(
+            f"SD of the differences between seeds: {found.seen:.2f} pp (upper 80 % limit in the given results)",
+            highlight=False,
+        )
+    console.print(
+        "seed SD (of either arm) and true gain: in percentage points; pairs, 80 %: pairs for 80 % power at one look; "
+        "verdict: chance of a stopping verdict with the planned seeds; finally: by the last look, if seeds are added; "
+        "shown: chance that the interval is then above 0; mean pairs: pairs until the study stops",
+        highlight=False,
+    )
+    headings = ["seed SD", "true gain", "pairs, 80 %", "verdict", "finally", "shown", "mean pairs"]
+    known = [name for name in ("device_hours", "price") if found.table[name].notna().any()]
+    headings += [found.unit if name == "device_hours" else name for name in known]
+    rows = [
+        [
+            f"{row['seed_sd']:.2f}",
+            f"{row['effect']:.2f}",
+            _pairs(row),
+            f"{100 * row['verdict']:.0f} %",
+            f"{100 * row['finally']:.0f} %",
+            f"{100 * row['shown']:.0f} %",
+            f"{row['pairs']:.1f}",
+            *(f"{row[name]:.2f}" for name in known),
+        ]
+        for row in found.table.to_dict("records")
+    ]
+    console.print(table(headings, rows, headings))
+    for warning in found.warnings:
+        console.print(f"- {warning}", markup=False, highlight=False)
+
+
+def _pairs(row: Mapping[Any, Any]) -> str:
+    if not row["effect"]:
+        return "–"
+    return "> 10,000" if row["pairs_80"] < 0 else str(row["pairs_80"])
+
+
+def power_curves(found: PowerAnalysis, path: Path) -> None:
+    """Draw the power curves, with a panel per seed SD, into an SVG or PNG file.
+
+    Raises
+    ------
+    UsageError: the file has another suffix or cannot be written.
+    """
+    from analysis.figures import png, svg
+    from analysis.figures import power as power_figure
+
+    figure = power_figure.draw_by_spread(found.curves, found.looks.numbers[-1])
+    if path.suffix not in (".svg", ".png"):
+        raise UsageError(f"--figure {path}: give a file that ends in .svg or .png")
+    try:
+        path.write_bytes(png(figure) if path.suffix == ".png" else svg(figure, "power").encode())
+    except OSError as error:
+        raise UsageError(f"--figure {path}: cannot be written ({error}); give another file") from error

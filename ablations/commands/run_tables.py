@@ -1,0 +1,60 @@
+"""What `ablate run` prints: the outcome of a session and the trials of a screening."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ablations.commands.console_tables import table
+from aimlib.errors import counted
+
+if TYPE_CHECKING:
+    from ablations.sessions.result import Session
+    from ablations.sessions.screening import Trial
+
+
+def session(result: Session, console: Console) -> None:
+    """Print the outcome of a session and what to do about missing runs."""
+    console.print(
+        f"{counted(result.planned, 'run')}: {result.computed} computed now, {result.settled_before} settled before, "
+        f"{len(result.failed)} failed, {len(result.open)} open",
+        highlight=False,
+    )
+    if result.failed:
+        console.print(
+            Text(
+                f"the same command retries failed runs; for the reasons: "
+                f"ablate results {result.directory} --where status=failed --columns arm,seed,reason"
+            )
+        )
+    for arm_reason, count in Counter(result.withheld.values()).items():
+        console.print(Text(f"not started: {counted(count, 'run')} of an arm that failed twice with {arm_reason}"))
+    if result.cut_off:
+        console.print("interrupted; the same command resumes the study")
+
+
+def trials(found: Iterable[Trial], console: Console) -> None:
+    """Print the trials of a screening, best first, and how many configurations could not be built."""
+    found = list(found)
+    passed_over = sum(not trial.buildable for trial in found)
+    if passed_over:
+        console.print(f"{passed_over} of {len(found)} sampled configurations cannot be built and were skipped.")
+    found = [trial for trial in found if trial.buildable]
+    ranked = sorted(found, key=lambda trial: (trial.value is None, -(trial.value or 0.0), trial.number))
+    rows = [
+        (
+            trial.name,
+            f"{100 * trial.value:.2f} %" if trial.value is not None else trial.reason,
+            ", ".join(f"{name.removeprefix('model.')}={_drawn(value)}" for name, value in trial.drawn.items()),
+        )
+        for trial in ranked
+    ]
+    console.print(table(("Trial", "Validation accuracy", "What was drawn"), rows, right=("Validation accuracy",)))
+
+
+def _drawn(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
