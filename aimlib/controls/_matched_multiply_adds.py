@@ -1,4 +1,4 @@
-"""The control that asks: what if the baseline simply computed as much."""
+"""A control that computes as much as the AiM model, without memory."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from aimlib.registry import controls
 class MatchedMultiplyAdds(Matching):
     """The baseline without memory, widened until an image costs as many multiply-adds as in the AiM model.
 
-    Counted are convolutions and dense layers in the forward pass. Of the AiM model, what is computed once per batch
-    counts for one image as its share of `batch_size`. Widened layers do not share their start with the other arms.
+    The convolutions and dense layers of the forward pass are counted. Computations that the AiM model does once per
+    batch are divided by `batch_size`. Widened layers do not share their initial values with the other arms.
     """
 
     source = "control for: is it the memory, or the arithmetic that comes with it?"
@@ -29,7 +29,7 @@ class MatchedMultiplyAdds(Matching):
     unit = "multiply-adds per image"
 
     class Config(Matching.Config):
-        """How closely the costs must match, and how many images share what is computed once per batch."""
+        """How closely the costs must match, and how many images share the computations done once per batch."""
 
         batch_size: Annotated[int, Field(ge=1)] = 64
 

@@ -20,16 +20,16 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
 
     Parameters
     ----------
-    path : the file; unpacked with gzip where its name ends in .gz.
-    dimensions : how many it must have: 3 for images [images, rows, columns], 1 for labels.
+    path : the file; decompressed with gzip if its name ends in .gz.
+    dimensions : the expected number of dimensions: 3 for images [images, rows, columns], 1 for labels.
 
     Raises
     ------
-    DataError: unreadable, damaged, cut short, too long, or not of that type.
+    DataError: the file is unreadable, damaged, truncated, too long, or not of that type.
     """
     data = _content(path)
     if len(data) < 4 or data[:2] != b"\0\0":
-        raise DataError(f"{path}: no IDX file: it starts with {data[:4].hex()}; fetch it again")
+        raise DataError(f"{path}: not an IDX file: it starts with {data[:4].hex()}; fetch it again")
     if data[2] != UNSIGNED_BYTES or data[3] != dimensions:
         raise DataError(
             f"{path}: IDX type 0x{data[2]:02x} with {data[3]} dimensions instead of 0x08 with {dimensions}; "

@@ -1,4 +1,4 @@
-"""What a packed store says about itself: written last, so that a store without it is unfinished."""
+"""The manifest of a packed store. It is written last, so a store without a manifest is unfinished."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ class PackedFile(Frozen):
 
 
 class PackedSplit(Frozen):
-    """One split: how many photos, and the digest that the data's fingerprint is made of."""
+    """One split: its number of photos, and its digest, from which the data's fingerprint is computed."""
 
     photos: int
     digest: str
 
 
 class Manifest(Frozen):
-    """Everything that decides whether a store is what is wanted, and whole."""
+    """The description by which a store is recognized as the requested one, and as complete."""
 
     format: int
     build: str
-    """Random; tells two builds in the same place apart."""
+    """Random; distinguishes two builds in the same place."""
     data: str
     recipe: dict[str, Any]
     root: str
-    """Where the photos were; for people."""
+    """Where the photos were; information for users only."""
     listing: str
     stamp: str
-    """Hash of the photos' sizes and times of change when they were packed."""
+    """Hash of the photos' sizes and modification times when they were packed."""
     content: str
     """Hash of the photos' bytes."""
     classes: tuple[str, ...]
@@ -52,17 +52,17 @@ class Manifest(Frozen):
     files: dict[str, PackedFile]
     fingerprint: str
     decoder: str
-    """Versions of what decoded the photos; for people."""
+    """Versions of the libraries that decoded the photos; information for users only."""
 
     def whole(self, folder: Path) -> bool:
-        """Return whether every file in `folder` has the length it was written with."""
+        """Return whether every file in `folder` has its original length."""
         try:
             return all((folder / name).stat().st_size == file.bytes for name, file in self.files.items())
         except OSError:
             return False
 
     def damages(self, folder: Path) -> list[str]:
-        """Return what is wrong with the files in `folder`, reading all of them; empty if nothing is."""
+        """Return the problems of the files in `folder`, reading all of them; an empty list if there are none."""
         found: list[str] = []
         for name, file in self.files.items():
             path = folder / name
@@ -76,7 +76,7 @@ class Manifest(Frozen):
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest in `folder`, or None if there is none that this version can use."""
+    """Return the manifest in `folder`, or None if it is missing or this version cannot use it."""
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
@@ -89,7 +89,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest into `folder`, whole or not at all."""
+    """Write the manifest into `folder` atomically."""
     temporary = folder / f".{MANIFEST}.{os.getpid()}"
     with temporary.open("w", encoding="utf-8") as file:
         file.write(manifest.model_dump_json(indent=1))

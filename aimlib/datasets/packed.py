@@ -1,8 +1,8 @@
-"""Photos decoded once, kept as one uint8 file per split and mapped read-only by every process.
+"""Packed stores: photos decoded once, stored as one uint8 file per split, and mapped read-only by every process.
 
-A store is made from a listing of photos by a recipe, in a cache folder, by the first process that needs it;
-others wait at its lock and then map it. It is found again by a key of data set, place and recipe, and used
-only if its lists and photos are unchanged and its files have their full length; otherwise it is built anew.
+The first process that needs a store builds it in a cache folder from a listing of photos and a recipe; others wait
+for its lock and then map it. A store is identified by data set, place and recipe. It is used only if its lists
+and photos are unchanged and its files have their full length; otherwise it is rebuilt.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Pack:
     Attributes
     ----------
     folder : where it is.
-    manifest : what it says about itself.
+    manifest : its description.
     index : per split, the names, labels and shapes ([height, width]) of its photos.
     pixels : per split, the mapped bytes, read-only.
     """
@@ -61,7 +61,7 @@ class Pack:
     pixels: dict[str, Pixels]
 
     def data_set(self) -> DataSet:
-        """Return the data; all images have one shape.
+        """Return the data, whose images all have the same shape.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Pack:
         return RaggedDataSet(train, test, self.manifest.classes, self.manifest.fingerprint)
 
     def damages(self) -> list[str]:
-        """Return what has happened to the files since they were packed, reading all of them."""
+        """Return how the files differ from those that were packed, reading all of them."""
         return self.manifest.damages(self.folder)
 
     def _images(self, split: str) -> Images:
@@ -94,14 +94,14 @@ class Pack:
 
 
 def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progress: Progress | None = None) -> Pack:
-    """Return the store of `listing` made by `recipe`, building it first if it is missing, stale or damaged.
+    """Return the store of `listing` and `recipe`, built first if it is missing, stale or damaged.
 
     Parameters
     ----------
-    listing : the photos; all must be there.
-    recipe : what becomes of them.
-    cache : folder of stores; None is ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
-    progress : called as progress("packing", photos done, photos in all), only by the process that builds.
+    listing : the photos; all must exist.
+    recipe : how they are resized.
+    cache : folder of stores; None means ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
+    progress : called as progress("packing", photos done, photos in total), only by the process that builds.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progre
 
 
 def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -> Pack | None:
-    """Return the store of `listing` made by `recipe` if it is there, whole and up to date; build nothing.
+    """Return the store of `listing` and `recipe` if it exists, complete and up to date; build nothing.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -
 
 
 def _pack_locked(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> Pack:
-    from filelock import FileLock  # noqa: PLC0415 -- only what may build needs it
+    from filelock import FileLock  # noqa: PLC0415 -- needed only for building
 
     make_folder(folder.parent)
     lock = folder.with_name(f"{folder.name}.lock")
@@ -151,12 +151,12 @@ def _pack_locked(folder: Path, listing: PhotoListing, recipe: Recipe, progress: 
 
 
 def pack_folder(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -> Path:
-    """Return where the store of `listing` made by `recipe` is kept, whether or not it is there."""
+    """Return the folder of the store of `listing` and `recipe`, whether or not it exists."""
     return folder_of(listing.name, listing.root, listing.variant, recipe, cache)
 
 
 def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | None = None) -> Path:
-    """Return the same for a listing of which no more is known than these; see `PhotoListing`."""
+    """Return the folder of a store, given only the name, root and variant of its `PhotoListing`."""
     key = {"data": data, "root": str(root.resolve()), **recipe.key(), "variant": variant}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
     sampling = "" if recipe.antialias else "-sampled"
@@ -165,18 +165,18 @@ def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | 
 
 
 def open_known(folder: Path, fingerprint: str) -> Pack | None:
-    """Return the store in `folder` if it is whole and has this fingerprint; opens no photo.
+    """Return the store in `folder` if it is complete and has this fingerprint; opens no photo.
 
-    Whoever planned a study has compared the photos with it. With 32 workers and 20,580 photos, each worker doing so
-    again would be 660,000 requests to a file server.
+    The photos were compared with the store when the study was planned. If each of 32 workers compared 20,580 photos
+    again, a file server would receive 660,000 requests.
     """
     return _open_if(folder, lambda manifest: manifest.fingerprint == fingerprint)
 
 
 def _open(folder: Path, content: str, stamp: str | None) -> Pack | None:
-    """Return the store in `folder` if it is whole and was made from these photos.
+    """Return the store in `folder` if it is complete and was made from these photos.
 
-    `stamp` None accepts photos with other times of change.
+    If `stamp` is None, modification times are not compared.
     """
     return _open_if(folder, lambda manifest: manifest.listing == content and stamp in (None, manifest.stamp))
 
@@ -186,7 +186,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
     if manifest is None or not wanted(manifest):
         return None
     if not manifest.whole(folder):
-        log.warning("%s: files are missing or have the wrong length; packing it anew", folder)
+        log.warning("%s: files are missing or have the wrong length; packing it again", folder)
         return None
     try:
         index = _read_index(folder, manifest)
@@ -200,7 +200,7 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
 
 
 def _restamped(folder: Path, listing: PhotoListing, content: str, stamp: str) -> Pack | None:
-    """Return the store in `folder` if the photos were touched or copied but hold the same bytes as before."""
+    """Return the store in `folder` if the photos were touched or copied but have the same bytes as before."""
     found = _open(folder, content, None)
     if found is None or found.manifest.content != content_digest(listing):
         return None

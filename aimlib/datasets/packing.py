@@ -30,14 +30,14 @@ from aimlib.errors import DataError
 from aimlib.paths import share
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(what is being done, how much is done, how much there is)."""
+"""Called as progress(name of the task, amount done, total amount)."""
 
 PENDING, REPLACED = ".building-", ".replaced-"
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One photo: its path, the SHA-256 of its bytes, and its pixels or why there are none."""
+    """One photo: its path, the SHA-256 of its bytes, and its pixels or the reason why they are missing."""
 
     path: str
     content: bytes
@@ -47,7 +47,7 @@ class Decoded:
 
 @dataclass
 class Tally:
-    """What adds up while photos are packed."""
+    """Running totals while photos are packed."""
 
     progress: Progress | None
     total: int
@@ -56,7 +56,7 @@ class Tally:
     broken: list[str] = field(default_factory=list)
 
     def add(self, photo: Decoded) -> None:
-        """Count `photo` in."""
+        """Add `photo` to the totals."""
         self.done += 1
         self.content.update(photo.content)
         if photo.pixels is None:
@@ -66,13 +66,13 @@ class Tally:
 
 
 def build(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> None:
-    """Build the store `folder`, replacing what is there; the caller holds its lock.
+    """Build the store `folder`, replacing an existing one; the caller holds its lock.
 
-    Everything is written into a temporary folder beside it, which is renamed when it is complete.
+    All files are written into a temporary folder next to it, which is renamed when it is complete.
 
     Raises
     ------
-    DataError: a photo is missing, undecodable or was changed meanwhile, or the disk is too small.
+    DataError: a photo is missing, cannot be decoded, or changed meanwhile, or the disk is too small.
     """
     remove_leftovers(folder)
     stamp = listing.stamp()
@@ -90,14 +90,14 @@ def build(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progres
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what interrupted builds of `folder` left beside it; the caller holds its lock."""
+    """Remove the remains of interrupted builds of `folder`; the caller holds its lock."""
     for mark in (PENDING, REPLACED):
         for path in folder.parent.glob(f"{folder.name}{mark}*"):
             shutil.rmtree(path)
 
 
 def content_digest(listing: PhotoListing) -> str:
-    """Return the hash of all photos' bytes, as `Manifest.content` holds it."""
+    """Return the hash of all photos' bytes, see `Manifest.content`."""
     content = hashlib.sha256()
     for digest in ordered(lambda path: hashlib.sha256((listing.root / path).read_bytes()).digest(), listing.paths()):
         content.update(digest)
@@ -153,7 +153,7 @@ def _photos(listing: PhotoListing, split: PhotoSplit, recipe: Recipe) -> Iterato
 
 
 def _write_pixels(path: Path, photos: Iterator[Decoded], tally: Tally) -> tuple[list[list[int]], PackedFile]:
-    """Write the pixels one after another; return [height, width] of each, and the file."""
+    """Write the pixels of all photos in order; return the [height, width] of each, and the file."""
     shapes: list[list[int]] = []
     sha256, length = hashlib.sha256(), 0
     with path.open("wb") as file:  # not a memory map: a full disk would kill the process instead of raising

@@ -1,4 +1,4 @@
-"""What data sets of photo files have in common: their options, and that they are packed before use."""
+"""The common base of data sets of photo files, which are packed before use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PhotoConfig(ComponentConfig):
     """Options of every data set of photos."""
 
     classes: Annotated[int, Field(ge=2)]
-    """Number of classes; checked against what is found."""
+    """Number of classes; compared with the number found."""
     size: Annotated[int, Field(ge=8, le=1024)] = 224
     """Height and width that photos are resized to, in pixels."""
     resize: Literal["squash", "center_crop"] = "squash"
@@ -39,19 +39,19 @@ class PhotoPlugin(DatasetPlugin):
 
     @abstractmethod
     def listing(self) -> PhotoListing:
-        """Return which photos there should be; opens none of them.
+        """Return the expected photos, without opening any of them.
 
         Raises
         ------
-        DataError: the data is not there or its lists are unreadable.
+        DataError: the data is missing or its lists are unreadable.
         """
 
     def whereabouts(self) -> tuple[Path, str] | None:
-        """Return `root` and `variant` of the listing without listing anything; None if only the listing tells."""
+        """Return `root` and `variant` of the listing, or None if they are unknown before the photos are listed."""
         return None
 
     def count_problems(self, listing: PhotoListing) -> list[str]:
-        """Return how the numbers of photos differ from those known to be right; none are known here."""
+        """Return the differences between the numbers of photos and the published ones; by default none."""
         return []
 
     def shape(self) -> ImageShape:
@@ -59,7 +59,7 @@ class PhotoPlugin(DatasetPlugin):
         return ImageShape(3, self.config.size, self.config.size, self.config.classes)
 
     def recipe(self) -> Recipe:
-        """Return how photos become arrays."""
+        """Return the recipe that converts photos to arrays."""
         return Recipe(self.config.resize, self.config.size, self.config.antialias)
 
     def pack(self, progress: Progress | None = None) -> Pack:
@@ -67,7 +67,7 @@ class PhotoPlugin(DatasetPlugin):
 
         Parameters
         ----------
-        progress : called as progress("packing", photos done, photos in all).
+        progress : called as progress("packing", photos done, photos in total).
         """
         listing = self.listing()
         check_listing(listing, self.config.classes)
@@ -78,9 +78,9 @@ class PhotoPlugin(DatasetPlugin):
         return self.pack().data_set()
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the packed data of a fingerprint; no photo is opened where it is packed here already.
+        """Return the data with this fingerprint; if it is already packed here, no photo is opened.
 
-        The fingerprint covers every pixel, so that photos that were changed since do not matter to the caller.
+        The fingerprint covers every pixel, so it does not matter to the caller whether photos have changed since.
         """
         where = self.whereabouts()
         if where is not None:

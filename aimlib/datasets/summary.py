@@ -1,4 +1,4 @@
-"""A data set at a glance, for people: shape, splits, photos per class, fingerprint, where it is packed."""
+"""Summary of a data set: shape, splits, photos per class, fingerprint, and packed store."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """A data set at a glance.
+    """Summary of a data set.
 
     Attributes
     ----------
     name, shape : of the data set as configured.
     train, test : numbers of images.
     classes : in the order of the class numbers.
-    fingerprint : None while the photos are not packed.
-    cache : where they are packed or will be; None if nothing is packed.
+    fingerprint : None if the photos are not packed yet.
+    cache : folder of the packed photos, which need not exist yet; None for data that is not packed.
     """
 
     name: str
@@ -50,7 +50,7 @@ def summarise(plugin: DatasetPlugin) -> DataSummary:
 
     Raises
     ------
-    DataError: the data is missing or not what the configuration says.
+    DataError: the data is missing or does not match the configuration.
     """
     if isinstance(plugin, PhotoPlugin):
         return _summarise_photos(plugin)
