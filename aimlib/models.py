@@ -36,7 +36,7 @@ def skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
 
 
 class _WithoutDraws(TorchFunctionMode):
-    """Initial values are not drawn: tensors on the meta device have none, and drawing them takes most of the time."""
+    """Skip drawing initial values: tensors on the meta device have none, and drawing takes most of the time."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return args[0] if func in _DRAWS and args[0].is_meta else func(*args, **(kwargs or {}))
@@ -123,8 +123,8 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
 
     Parameters
     ----------
-    batch_size : number of images that share what is computed once per batch (a memory that is the same for every
-    image).
+    batch_size : number of images that share the computations done once per batch (reads of a memory that is the same
+    for every image).
     """
     network = _controlled(model, skeleton(model, shape))
     batch_size = max(2, batch_size)  # batch norm of a dense layer has no variance for a single image
@@ -155,7 +155,7 @@ def _multiply_adds(network: nn.Module, x_BCHW: Tensor) -> int:
 
 
 def _activation_bytes(network: nn.Module, x_BCHW: Tensor) -> int:
-    """Return the bytes that autograd keeps for the backward pass, parameters left out, each tensor counted once."""
+    """Return the bytes that autograd keeps for the backward pass, without parameters, each tensor counted once."""
     # By storage: a dense layer keeps a transposed view of its weight.
     own = {tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *network.buffers())}
     kept: dict[int, Tensor] = {}

@@ -27,7 +27,7 @@ _TRUNCATED_SD = 0.87962566103423978
 
 @dataclass(frozen=True)
 class Rule:
-    """How a parameter starts.
+    """A rule for the initial values of a parameter.
 
     Attributes
     ----------
@@ -72,15 +72,15 @@ def initialize(
 
     Parameters
     ----------
-    network : its attribute `baseline_prefix`, if any, precedes the names that its parameters have in the baseline; they
-    start as they do there.
+    network : its attribute `baseline_prefix`, if any, is removed from parameter names, so that parameters have the same
+    initial values as in the baseline.
     seed : the run's seed.
     conv_init : rule for convolutions without a declaration.
     read_init : fan-in of reading weights, see `aimlib.config.ModelConfig.read_init`.
 
     Returns
     -------
-    names of parameters that no rule covers; they keep the value that their module gave them.
+    The names of parameters that no rule covers; they keep the values that their module gave them.
     """
     left: list[str] = []
     added = getattr(network, "baseline_prefix", "")

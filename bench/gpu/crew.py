@@ -51,13 +51,13 @@ class Crew:
                     pipe.close()
 
     def together(self, orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Give the first members an order each; return their answers when all have answered."""
+        """Send an order to each of the first members; return their answers when all have answered."""
         for member, order in enumerate(orders):
             self.order(member, order)
         return [self.answer(member) for member in range(len(orders))]
 
     def order(self, member: int, order: Mapping[str, Any]) -> None:
-        """Give one member an order."""
+        """Send one member an order."""
         pipe = self.members[member].stdin
         assert pipe is not None
         pipe.write(json.dumps(dict(order)) + "\n")

@@ -37,7 +37,7 @@ class Report:
 
     @property
     def rehearsal(self) -> bool:
-        """Whether there is no card."""
+        """Whether this is a rehearsal without a GPU."""
         return self._kind == "cpu"
 
     @property
@@ -61,7 +61,7 @@ class Report:
             file.write(json.dumps({"kind": kind, **content}) + "\n")
 
     def row(self, case: str, subject: str, values: Sequence[float], unit: str) -> float:
-        """Keep a figure with its rounds; return the median."""
+        """Record a measurement with its rounds; return the median."""
         self.say("row", **asdict(row(case, subject, values, unit)))
         return statistics.median(values)
 
@@ -75,7 +75,7 @@ class Report:
         return bool(holds)
 
     def note(self, text: str) -> None:
-        """Keep a sentence."""
+        """Record a note."""
         self.say("note", text=text)
 
     def given_up_without_time(self, what: str) -> None:
@@ -83,7 +83,7 @@ class Report:
         self.say("last_part", what=what)
 
     def unmeasured(self, what: str, why: str) -> None:
-        """Keep what was left out, and why."""
+        """Record what was left out, and why."""
         self.note(f"not measured: {what}: {why}")
 
 

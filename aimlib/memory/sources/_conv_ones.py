@@ -27,8 +27,8 @@ class ConvOnes(MemorySource):
     different part of the kernel and has its own value. (The post: a 7 x 7 kernel would "have more memory".) It has
     rows x columns as many weights.
 
-    At the start weights are Glorot uniform times `initial_scale`, which gives values of standard deviation
-    `initial_scale` with a 1 x 1 kernel, and between a half and 1 times that with a full one.
+    Weights are initially Glorot uniform times `initial_scale`, which gives values of standard deviation
+    `initial_scale` with a 1 x 1 kernel, and 0.5 to 1 times that with a full one.
     """
 
     source = "J. Lunkad, Can Giving Memory to Entire Neural Nets be Revolutionary?, Towards AI, 2021: memory layer"
@@ -64,7 +64,7 @@ class ConvOnes(MemorySource):
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Of a 1 x 1 kernel one value per channel; of a full one every value.
+        """One value per channel with a 1 x 1 kernel; every value with a full one.
 
         Along one axis the middle position sees all taps, those after it the first ones only, those before it the last
         ones only. All taps less the last ones are first ones again, so the positions give the sums of the first

@@ -29,7 +29,7 @@ class Noise(MemorySource):
     }
 
     class Config(MemoryConfig):
-        """Size of the memory, and what is drawn separately."""
+        """Size of the memory, and whether noise is drawn per batch or per image."""
 
         per: Literal["batch", "image"] = "batch"
 
