@@ -49,7 +49,7 @@ class Pack:
 
     Attributes
     ----------
-    folder : where it is.
+    folder : its location.
     manifest : its description.
     index : per split, the names, labels and shapes ([height, width]) of its photos.
     pixels : per split, the mapped bytes, read-only.

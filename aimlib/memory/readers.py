@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aimlib.errors import UsageError
+from aimlib.errors import UsageError, counted
 from aimlib.memory.current import MemoryView
 from aimlib.memory.shape_rule import flatten, lay_out
 
@@ -75,9 +75,9 @@ class ConvReader(nn.Conv2d):
         memory = lay_out(self.memory.read(), x_BCHW.shape[2], x_BCHW.shape[3])
         if memory.shape[1] != self.read_weight.shape[1]:
             raise UsageError(
-                f"the memory adds {memory.shape[1]} channels at {x_BCHW.shape[2]} x {x_BCHW.shape[3]}, this layer was "
-                f"attached for {self.read_weight.shape[1]}; a network with memory takes the input size that it was "
-                f"attached for"
+                f"the memory adds {counted(memory.shape[1], 'channel')} at {x_BCHW.shape[2]} x {x_BCHW.shape[3]}, but this "
+                f"layer was attached for {self.read_weight.shape[1]}; a network with memory takes the input size that it "
+                f"was attached for"
             )
         output: Tensor = self._conv_forward(x_BCHW, self.weight, self.bias)
         read = self._read(memory.to(x_BCHW.dtype))

@@ -70,7 +70,7 @@ class ConvSigmoid(MemoryUpdate):
 
 
 class _SigmoidInPlace(nn.Module):
-    """The sigmoid of a tensor that no backward pass needs: a batch norm's output."""
+    """In-place sigmoid, for a tensor that no backward pass needs, such as the output of a batch norm."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`, changed."""

@@ -1,4 +1,4 @@
-"""What the figures were taken on: card, driver, versions, commit."""
+"""The environment of a measurement: GPU, driver, versions, commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that wait for orders, so that several do the same at the same moment, or one of them may die."""
+"""Processes that wait for orders, so that several act at the same moment, or one of them may die."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Crew:
 
 
 def _serve(module: str, options: str) -> None:
-    """Carry out orders until there are no more; what is printed goes to the error stream."""
+    """Carry out orders until there are no more; printed output goes to the error stream."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -56,7 +56,7 @@ class Report:
         return self._ends - time.monotonic()
 
     def say(self, kind: str, **content: Any) -> None:
-        """Write a line, and have it on the disk before anything else happens."""
+        """Write a line and flush it to disk."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **content}) + "\n")
 
@@ -66,11 +66,11 @@ class Report:
         return statistics.median(values)
 
     def goal(self, goal: Goal) -> None:
-        """Keep what was aimed at; a goal that is not met fails nothing."""
+        """Record a goal; a missed goal does not fail the step."""
         self.say("goal", **asdict(goal), met=goal.met)
 
     def expect(self, holds: bool, text: str, found: str = "") -> bool:
-        """Keep what must hold, and what was found where it does not; the step fails then, and goes on."""
+        """Record a requirement, and the finding if it is not met; the step then fails, but continues."""
         self.say("expected", text=text, holds=bool(holds), found="" if holds else found)
         return bool(holds)
 
@@ -117,7 +117,7 @@ class Outcome:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return what a step said; a last line that was cut off is left out."""
+    """Return what a step reported, without an incomplete last line."""
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:

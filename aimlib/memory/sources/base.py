@@ -88,7 +88,7 @@ class MemorySource(nn.Module, ABC):
 
         Parameters
         ----------
-        batch : number of images in the batch; only a source that differs between images needs it.
+        batch : number of images in the batch; needed only by a source whose memory differs between images.
 
         Returns
         -------
