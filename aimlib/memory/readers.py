@@ -75,9 +75,9 @@ class ConvReader(nn.Conv2d):
         memory = lay_out(self.memory.read(), x_BCHW.shape[2], x_BCHW.shape[3])
         if memory.shape[1] != self.read_weight.shape[1]:
             raise UsageError(
-                f"the memory adds {counted(memory.shape[1], 'channel')} at {x_BCHW.shape[2]} x {x_BCHW.shape[3]}, but this "
-                f"layer was attached for {self.read_weight.shape[1]}; a network with memory takes the input size that it "
-                f"was attached for"
+                f"the memory adds {counted(memory.shape[1], 'channel')} at {x_BCHW.shape[2]} x {x_BCHW.shape[3]}, "
+                f"but this layer was attached for {self.read_weight.shape[1]}; a network with memory takes the input "
+                f"size that it was attached for"
             )
         output: Tensor = self._conv_forward(x_BCHW, self.weight, self.bias)
         read = self._read(memory.to(x_BCHW.dtype))
