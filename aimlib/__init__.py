@@ -45,7 +45,7 @@ MOVED = {
 class _MovedModules:
     """Finder and loader that import a moved module under its old name as well, with a warning.
 
-    Without the base classes of `importlib.abc`, whose import takes longer than everything else here.
+    It does without the base classes of `importlib.abc`, whose import takes longer than everything else here.
     """
 
     def find_spec(

@@ -1,4 +1,4 @@
-"""What a plugin has besides its class: its configuration, and the dimensions over which options may be searched.
+"""The configuration of a plugin, and the dimensions over which its options may be searched.
 
 A configuration is frozen, strict, and has a lasting identity.
 
@@ -130,7 +130,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> 
 
 
 _ADDED = re.compile(r"(function-\w+|tagged-union|union|nullable|list|dict|tuple|set|literal|is-instance)\[.*")
-"""What pydantic inserts among the keys of a path: the kind of type that it tried."""
+"""Parts that pydantic inserts between the keys of a path: the kind of type that it tried."""
 
 
 def _is_key(part: str) -> bool:

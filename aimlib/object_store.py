@@ -94,13 +94,13 @@ class Version:
 
 
 def get(address: Address) -> tuple[bytes, str]:
-    """Return the content of an object and its ETag; FileNotFoundError if there is none."""
+    """Return the content of an object and its ETag; FileNotFoundError if the object does not exist."""
     answer = _call(address, "get_object", doing="read")
     return _body(address, answer), answer["ETag"]
 
 
 def get_start(address: Address, size: int) -> tuple[bytes, bool]:
-    """Return the first `size` bytes of an object, and whether that is all of it; one request."""
+    """Return the first `size` bytes of an object, and whether that is the whole object, with one request."""
     try:
         answer = _call(address, "get_object", doing="read", Range=f"bytes=0-{size - 1}")
     except _Refused as refused:
@@ -113,7 +113,7 @@ def get_start(address: Address, size: int) -> tuple[bytes, bool]:
 
 
 def head(address: Address) -> Version | None:
-    """Return the metadata of an object; None if there is none."""
+    """Return the metadata of an object, or None if it does not exist."""
     try:
         answer = _call(address, "head_object", doing="read")
     except FileNotFoundError:
@@ -146,13 +146,13 @@ def listing(address: Address) -> list[Entry]:
 def put(address: Address, content: bytes, *, create: bool = False, match: str | None = None) -> str | None:
     """Write a complete object; return its new ETag, or None if the condition is not met.
 
-    If an answer was lost, the client repeats the request, which its own first attempt then makes fail; so every put has
-    a unique mark, and one that finds its own mark in place has succeeded.
+    If a response is lost, the client repeats the request, which then fails because of its own first attempt. So every
+    put has a unique mark, and a put that finds its own mark in place has succeeded.
 
     Parameters
     ----------
-    create : only if no object exists.
-    match : only if the object has this ETag.
+    create : write only if no object exists.
+    match : write only if the object has this ETag.
     """
     mark = uuid.uuid4().hex
     condition: dict[str, Any] = {"IfNoneMatch": "*"} if create else {"IfMatch": match} if match else {}
@@ -168,25 +168,25 @@ def put(address: Address, content: bytes, *, create: bool = False, match: str | 
                 return there.tag if there is not None and there.writer == mark else None
             if refused.status != 409:
                 raise
-        time.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311 -- those who collide must fall out of step
+        time.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311 -- colliding writers must not retry in lockstep
     raise StoreError(
         f"{address}: cannot be written: the storage answered {_CONFLICTS} times that it is busy; {_PATIENCE}"
     )
 
 
 def delete(address: Address) -> None:
-    """Remove an object if it is there."""
+    """Remove an object if it exists."""
     _call(address, "delete_object", doing="removed")
 
 
 def opened(address: Address) -> Any:
-    """Return an object as a file that is read by ranges, for a large object of which little is needed."""
+    """Return an object as a file that is read by ranges, for a large object of which only a small part is needed."""
     with _explained(address, "read"):
         return _client(os.getpid()).open(f"{address.bucket}/{address.key}", "rb", block_size=2**20)
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text is a valid name of a single file: no path, and nothing hidden in it."""
+    """Return whether a text is a valid name of a single file: not a path, and without control characters."""
     return bool(text) and text not in {".", ".."} and not re.search(r"[/\\\x00-\x1f\x7f]", text)
 
 

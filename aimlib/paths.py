@@ -1,4 +1,4 @@
-"""Where results are: a local directory, or a folder in object storage by its URL.
+"""Locations of results: a local directory, or a folder in object storage given by its URL.
 
 `ObjectPath` has the methods of `pathlib.Path` that readers of results use, so they need not distinguish the two.
 
@@ -24,7 +24,7 @@ from aimlib.errors import StoreError
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _WHOLE = 8 * 2**20
-"""Size in bytes up to which an object is read at once; of a larger one only the requested ranges are read."""
+"""Size in bytes up to which an object is read at once; from a larger object only the requested ranges are read."""
 
 _FOR_FILES = stat.S_IRGRP | stat.S_IWGRP
 _FOR_FOLDERS = stat.S_IRWXG | stat.S_ISGID
@@ -68,7 +68,7 @@ class ObjectPath(object_store.Address):
         return bool(self.key and object_store.head(self)) or bool(object_store.listing(self))
 
     def iterdir(self) -> Iterator[ObjectPath]:
-        """Yield what is in the folder; nothing if there is no such folder."""
+        """Yield the entries of the folder; nothing if there is no such folder."""
         for entry in object_store.listing(self):
             yield self / entry.name
 
@@ -130,7 +130,7 @@ def is_remote(source: str | Place) -> bool:
 
 
 def for_arrow(path: Place) -> Any:
-    """Return what pyarrow reads a file from: a local path, or an open file.
+    """Return a source from which pyarrow can read the file: a local path, or an open file.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def share(path: Path) -> None:
     """Let the group read and write a file or folder that this process created, if it is in a group's folder."""
     if not _is_shared(path.parent):
         return
-    with suppress(PermissionError, FileNotFoundError):  # it belongs to a user who has done so, or has been removed
+    with suppress(PermissionError, FileNotFoundError):  # another user owns and shares it, or it has been removed
         mode = path.stat().st_mode
         wanted = mode | (_FOR_FOLDERS if stat.S_ISDIR(mode) else _FOR_FILES)
         if wanted != mode:

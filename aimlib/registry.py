@@ -31,7 +31,7 @@ DISTRIBUTION = "aim-ablations"
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """Where a plugin comes from; known without importing it.
+    """The origin of a plugin; known without importing it.
 
     Attributes
     ----------
@@ -216,7 +216,7 @@ class Registry:
 def _modules(package: str) -> tuple[str, ...]:
     """Return the modules of our own package that contain a plugin; cached, because every option needs them.
 
-    Not by importlib.util.find_spec: it imports the parent packages, and those import torch.
+    importlib.util.find_spec is not used, because it imports the parent packages, which import torch.
     """
     folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
     return tuple(module.name for module in pkgutil.iter_modules([str(folder)]) if module.name.startswith("_"))

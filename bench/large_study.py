@@ -39,7 +39,7 @@ _GROUP = 750
 
 
 def write(directory: Path, runs: int) -> Path:
-    """Write a study of so many runs, a multiple of 20, at least 80, into `directory` and return it."""
+    """Write a study of the given number of runs (a multiple of 20, at least 80) into `directory` and return it."""
     rng = np.random.default_rng(runs)
     arms = _arms(runs // SEEDS)
     for name in (records.RUNS, records.FAILURES, records.SEGMENTS, records.IMAGES):

@@ -1,4 +1,4 @@
-"""Networks that can have memory, or serve as baseline without it; one private file per backbone.
+"""Networks that can have a memory, or serve as a baseline without one; one private file per backbone.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

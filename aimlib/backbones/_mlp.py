@@ -40,6 +40,6 @@ class MlpBackbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """One stage of one block per hidden layer."""
+        """Return one stage of one block per hidden layer."""
         numbers = range(1, len(self.config.widths) + 1)
         return Layout(tuple((Block((f"fc{number}",), end=f"relu{number}"),) for number in numbers))

@@ -52,5 +52,5 @@ class ResNet50Backbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """Four stages of 3, 4, 6 and 3 blocks."""
+        """Return four stages of 3, 4, 6 and 3 blocks."""
         return residual_layout(network)

@@ -105,5 +105,5 @@ class SmallResNetBackbone(Backbone):
         return SmallResNet(options.widths, options.blocks, options.stem_stride, shape.channels, shape.classes)
 
     def layout(self, network: nn.Module) -> Layout:
-        """One stage per resolution, one block per bottleneck."""
+        """Return one stage per resolution and one block per bottleneck."""
         return residual_layout(network, tuple(f"layer{i + 1}" for i in range(len(self.config.widths))))

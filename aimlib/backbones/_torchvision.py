@@ -21,10 +21,9 @@ from aimlib.registry import backbones
 class TorchvisionBackbone(Backbone):
     """A network of ``torchvision.models``, untrained: ``{name: torchvision, architecture: densenet121}``.
 
-    Its stages and blocks follow from one rule for all (`aimlib.memory.inference`). Layers that cannot read a memory,
-    such as depthwise convolutions, are skipped, and `ablate check` lists them. Auxiliary heads are omitted.
-    Convolutions
-    and dense layers start by the study's rules, as in every backbone, not by torchvision's.
+    Its stages and blocks are inferred by one rule for all networks (`aimlib.memory.inference`). Layers that cannot read
+    a memory, such as depthwise convolutions, are skipped, and `ablate check` lists them. Auxiliary heads are omitted.
+    Convolutions and dense layers are initialized by the study's rules, as in every backbone, not by torchvision's.
     """
 
     source = "torchvision.models"
@@ -41,7 +40,7 @@ class TorchvisionBackbone(Backbone):
 
         Raises
         ------
-        UsageError: torchvision has no such network for classification, or it cannot be built so.
+        UsageError: torchvision has no such classification network, or it cannot take images of this shape.
         """
         import torchvision  # noqa: PLC0415 -- takes seconds
 
@@ -49,8 +48,8 @@ class TorchvisionBackbone(Backbone):
         known = torchvision.models.list_models(module=torchvision.models)
         if name not in known:
             raise UsageError(f"backbone.architecture: {unknown_name('torchvision network', name, known)}")
-        # Their auxiliary heads give different outputs in training and evaluation, and their own initialization takes a
-        # minute.
+        # With auxiliary heads the outputs in training and evaluation differ, and torchvision's initialization of these
+        # networks takes a minute.
         options: dict[str, Any] = (
             {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
         )

@@ -34,8 +34,8 @@ class Vgg16Backbone(Backbone):
     """Thirteen 3 x 3 convolutions without batch norm, then flatten, batch norm and three dense layers.
 
     As run: with 120 classes at 224 px it has 134,852,536 parameters as Keras counts them. Trained as the author did
-    (Adam at 1e-2) it never left chance; `vgg16_bn` is the variant that trains. The features of the dense head are
-    in Keras's order: rows, columns, channels.
+    (Adam at 1e-2) it stayed at chance level; `vgg16_bn` is the variant that can be trained. The features of the dense
+    head are in Keras's order: rows, columns, channels.
     """
 
     source = "keras.applications.VGG16 with the head of github.com/Joy-Lunkad/AiM, commit 3d79d31: control.ipynb"
@@ -56,7 +56,7 @@ class Vgg16Backbone(Backbone):
 
         Raises
         ------
-        UsageError: images are smaller than 32 px, of which five poolings leave nothing.
+        UsageError: images are smaller than 32 px, for which the last of the five poolings has no output.
         """
         if min(shape.height, shape.width) < 32:
             raise UsageError(
@@ -82,7 +82,7 @@ class Vgg16Backbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """Five stages of one block each: the convolutions up to and with a pooling layer."""
+        """Return five stages of one block each: the convolutions up to and including a pooling layer."""
         return Layout(
             tuple(
                 (Block(tuple(f"block{stage}_conv{i}" for i in range(1, count + 1)), end=f"block{stage}_pool"),)

@@ -60,7 +60,7 @@ class Vgg16BnBackbone(Backbone):
         return network
 
     def layout(self, network: nn.Module) -> Layout:
-        """Five stages of one block each: the convolutions up to and with a pooling layer."""
+        """Return five stages of one block each: the convolutions up to and including a pooling layer."""
         features = network.get_submodule("features")
         stages: list[tuple[Block, ...]] = []
         convolutions: list[str] = []

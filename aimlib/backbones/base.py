@@ -32,12 +32,12 @@ class Backbone(ABC):
     def build(self, shape: ImageShape) -> nn.Module:
         """Return the network for images of `shape`: [batch, channels, height, width] to logits [batch, classes].
 
-        Built under ``torch.device("meta")`` it must allocate nothing.
+        Under ``torch.device("meta")`` it must allocate no memory.
         """
 
     @abstractmethod
     def layout(self, network: nn.Module) -> Layout:
-        """Return the stages and blocks of a network that `build` made."""
+        """Return the stages and blocks of a network that `build` returned."""
 
 
 def residual_layout(network: nn.Module, stages: tuple[str, ...] = ("layer1", "layer2", "layer3", "layer4")) -> Layout:

@@ -1,7 +1,7 @@
-"""Weights of the author's Keras models as state dicts of ours: same weights, same outputs.
+"""Conversion of the author's Keras weights to state dicts of this package's networks, with the same outputs.
 
-The networks of both arms as run are `resnet50_keras` without and with memory. Their convolutions keep channels first
-and read the memory by a sum; the original keeps channels last and concatenates. Neither changes what is computed:
+The networks of both arms as run are `resnet50_keras` without and with memory. Their layout is channels first, and they
+read the memory by a sum; the original is channels last and concatenates. The results are the same:
 kernels are transposed, and a kernel over ``[input; memory]`` is split into the layer's own part and the reading part.
 
 Names are those of the notebooks (github.com/Joy-Lunkad/AiM, commit 3d79d31): ``res2a_branch2a`` is the first
@@ -45,11 +45,11 @@ def from_keras(
     Parameters
     ----------
     weights : arrays by the name of the Keras layer; kernels [rows, columns, in, out], dense kernels [in, out]. Layers
-        without weights may be among them.
+        without weights may be included.
     network : `resnet50_keras` as `aimlib.models.build` or `skeleton` returns it, without memory, or with it as run
         (update conv_sigmoid, memory conv_ones). It is not changed.
-    static_memory : Keras's name of the second memory layer of the routing ``as_run``; an automatic name, which
-        depends on what the author's process had built before.
+    static_memory : Keras's name of the second memory layer of the routing ``as_run``. It was generated, and
+        depends on the layers that the author's process had built before.
     unused : names or patterns of layers that the network does not have (an update block that feeds nothing).
 
     Raises
@@ -82,14 +82,14 @@ def from_keras(
 
 
 class _Update:
-    """The first convolution of an update block, which we hold as two: over the features, and over the memory."""
+    """The first convolution of an update, stored here as two: one over the features, one over the memory."""
 
     def __init__(self, update: ConvSigmoid) -> None:
         self.see, self.read = update.see, update.read
 
 
 def _layers(network: nn.Module, static_memory: str) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """Yield every layer with weights: its name here, itself, and the names that it may have in Keras."""
+    """Yield every layer with weights: its name here, the layer, and its possible names in Keras."""
     aim = network if isinstance(network, AimNetwork) else None
     inside = "" if aim is None else "network."
     for name, module in (network if aim is None else aim.network).named_modules():
@@ -155,7 +155,7 @@ def _converted(module: Any, arrays: Arrays) -> dict[str, Tensor]:
 
     Raises
     ------
-    ValueError: the arrays are not those of such a layer.
+    ValueError: the arrays do not match the layer.
     """
     if isinstance(module, nn.BatchNorm2d):
         size = (module.num_features,)

@@ -1,4 +1,4 @@
-"""Pooling to a size that is given, as torchvision's networks end with it."""
+"""Adaptive average pooling, with which torchvision's networks end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from aimlib.memory.structure import replace_module, trace
 
 
 class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
-    """Torch's adaptive average pooling, left out for maps that have its size already.
+    """torch's adaptive average pooling, skipped for maps that already have its output size.
 
-    It would return them bit for bit, forward and backward. But on CUDA its backward pass adds up in an order that is
-    not the same every time, where it pools to more than one value per channel.
+    It would return such maps unchanged. But on CUDA its backward pass is nondeterministic if it pools to more than
+    one value per channel, because the order of its sums varies.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 -- torch's name
@@ -22,14 +22,14 @@ class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
 
 
 def leave_out_idle_pooling(network: nn.Module) -> None:
-    """Let every adaptive average pooling of a network be left out where it has nothing to do. Names stay."""
+    """Let every adaptive average pooling of a network be skipped if it would change nothing. Names do not change."""
     for name, module in list(network.named_modules()):
         if type(module) is nn.AdaptiveAvgPool2d:
             replace_module(network, name, AdaptiveAveragePool(module.output_size))
 
 
 def nondeterministic_poolings(network: nn.Module, input_shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """Return the names of the poolings whose backward pass on CUDA does not give the same bits every time.
+    """Return the names of the poolings whose backward pass on CUDA is nondeterministic.
 
     Parameters
     ----------

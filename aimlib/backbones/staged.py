@@ -1,4 +1,4 @@
-"""What the residual networks that are written out here share: stages of blocks, and a pooled dense head."""
+"""The common part of this package's own residual networks: stages of blocks, and a pooled dense head."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class StagedConfig(ComponentConfig):
 class StagedResNet(nn.Module):
     """Stages ``layer1``, ``layer2``, ... of blocks, global average pool, dense layer ``fc``.
 
-    The first block of every stage but the first halves the map. A subclass adds its stem before it calls `add_stages`,
-    and runs it before `from_stem`.
+    The first block of every stage except the first halves the map. A subclass adds its stem before it calls
+    `add_stages`, and runs it before `from_stem`.
     """
 
     def add_stages(
@@ -48,9 +48,9 @@ class StagedResNet(nn.Module):
 
         Parameters
         ----------
-        entering : channels that the stem gives.
-        block : makes a block from entering channels, inner width, stride, and whether it is its stage's first.
-        expansion : a block gives so many times its inner width.
+        entering : output channels of the stem.
+        block : creates a block from input channels, inner width, stride, and whether it is the first of its stage.
+        expansion : ratio of a block's output channels to its inner width.
         """
         self.stages = len(widths)
         for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
@@ -64,7 +64,7 @@ class StagedResNet(nn.Module):
         self.fc = nn.Linear(entering, classes)
 
     def from_stem(self, x_BCHW: Tensor) -> Tensor:
-        """Return logits [batch, classes] from what the stem gives."""
+        """Return logits [batch, classes] from the output of the stem."""
         for number in range(1, self.stages + 1):
             x_BCHW = self.get_submodule(f"layer{number}")(x_BCHW)
         logits: Tensor = self.fc(self.avgpool(x_BCHW).flatten(1))

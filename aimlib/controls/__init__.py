@@ -1,4 +1,4 @@
-"""Controls: arms that lack what is to be explained, as transformations of an AiM arm; one private file per control.
+"""Control arms, as transformations of an AiM arm that remove what is to be explained; one private file per control.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

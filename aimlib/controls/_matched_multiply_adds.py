@@ -1,4 +1,4 @@
-"""The control with a baseline that computes as much."""
+"""A control that computes as much as the AiM model, without memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from aimlib.registry import controls
 class MatchedMultiplyAdds(Matching):
     """The baseline without memory, widened until an image costs as many multiply-adds as in the AiM model.
 
-    Counted are convolutions and dense layers in the forward pass. Computations of the AiM model that are done once per
+    The convolutions and dense layers of the forward pass are counted. Computations that the AiM model does once per
     batch are divided by `batch_size`. Widened layers do not share their initial values with the other arms.
     """
 
@@ -29,7 +29,7 @@ class MatchedMultiplyAdds(Matching):
     unit = "multiply-adds per image"
 
     class Config(Matching.Config):
-        """How closely the costs must match, and how many images share what is computed once per batch."""
+        """How closely the costs must match, and how many images share the computations done once per batch."""
 
         batch_size: Annotated[int, Field(ge=1)] = 64
 

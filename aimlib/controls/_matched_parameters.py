@@ -1,4 +1,4 @@
-"""The control with a baseline of as many parameters."""
+"""A control with as many parameters as the AiM model, without memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from aimlib.registry import controls
 class MatchedParameters(Matching):
     """The baseline without memory, widened until it has as many parameters as the AiM model.
 
-    All stages are widened by one factor, then single stages by single units as long as that comes closer. The widened
-    network has different layers, so it does not share its initial values with the other arms.
+    All stages are widened by one factor, then single stages by single units while this reduces the difference. The
+    widened network has different layers, so it does not share its initial values with the other arms.
     """
 
     source = "control for: is it the memory, or the parameters that come with it?"

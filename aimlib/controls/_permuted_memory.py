@@ -1,4 +1,4 @@
-"""The control with the memory of another image."""
+"""A control in which every image reads the memory of another image."""
 
 from __future__ import annotations
 
@@ -16,33 +16,30 @@ from aimlib.registry import controls
 
 
 class _Neighbour:
-    """The memory of the next image of the batch; the last image sees the first one's."""
+    """The memory of the next image in the batch; the last image reads that of the first."""
 
     def __init__(self, own: MemoryView) -> None:
         self.own = own
 
     def read(self) -> Tensor:
-        """Return the memory [1 or batch, channels, rows, columns], shifted by one image.
-
-        A memory for all images stays.
-        """
+        """Return the memory [1 or batch, channels, rows, columns], rotated by one image along the batch."""
         return self.own.read().roll(-1, dims=0)
 
 
 @controls.register("permuted_memory")
 class PermutedMemory(Control):
-    """The same network; every layer reads the memory of another image of the batch, in training and evaluation.
+    """The same network, in which every layer reads the memory of another image, in training and evaluation.
 
-    Same capacity, wrong image: the loss of this arm against AiM is due to the memory's content about the image. Each
-    image's updates continue with its own memory. Images are evaluated in one fixed order that mixes the classes, so the
-    other image is of the same class no more often than by chance. An image alone in its batch reads its own memory.
+    The capacity is the same, so the accuracy lost against AiM is due to the memory's information about the image. The
+    updates still use each image's own memory. Images are evaluated in one fixed order that mixes the classes, so the
+    other image is of the same class no more often than by chance. A single image in a batch reads its own memory.
     """
 
-    source = "control for: is it the memory's content about the image?"
+    source = "control for: is it what the memory says about the image?"
     role: ClassVar[str] = "permuted"
 
     def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
-        """Return the same model with this control in it.
+        """Return the same model with this control.
 
         Raises
         ------
@@ -56,7 +53,7 @@ class PermutedMemory(Control):
         return model.model_copy(update={"control": self.config})
 
     def adjust(self, network: AimNetwork) -> nn.Module:
-        """Let the readers see another image's memory."""
+        """Let the readers read another image's memory."""
         for reader in network.readers():
             reader.memory = _Neighbour(reader.memory)
         return network

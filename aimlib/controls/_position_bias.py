@@ -1,4 +1,4 @@
-"""The control with a bias per position instead of a memory."""
+"""A control with a learned bias for every position instead of a memory."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class AddedBias(nn.Module):
 
 
 def as_position_biases(network: AimNetwork) -> nn.Module:
-    """Return the network with what its layers read from the memory now written down as biases. It has no memory.
+    """Return the network without memory, with biases that equal what its layers currently read from the memory.
 
-    A memory that no update rewrites is the same for every image. What a layer reads from it is then the same map for
-    every image: a bias per position and channel. So this network's outputs equal those of `network`, which it takes
-    apart.
+    A memory that no update rewrites is the same for every image. A layer then reads the same map for every image,
+    which is a bias per position and channel. So the outputs of the returned network equal those of `network`, which
+    is modified.
 
     Raises
     ------
-    UsageError: updates make the memory another one for every image, so no biases equal it.
+    UsageError: the network has updates, so the memory differs between images and no biases can replace it.
     """
     if len(network.updates):
         raise UsageError("a memory with updates differs from image to image; biases cannot express it")
@@ -59,23 +59,24 @@ def as_position_biases(network: AimNetwork) -> nn.Module:
 
 @controls.register("position_bias")
 class PositionBias(Control):
-    """No memory at all: every layer that would read one has a learned bias per position instead, zero at the start.
+    """A network without memory: every layer that would read it has a learned bias per position, initially zero.
 
-    AiM without updates can express nothing else (`as_position_biases` converts any such network), only with other
-    parameters. If this control does as well as that AiM, its memory amounts to biases. The layers start as in the other
-    arms. Size and source of the memory do not matter; its placement selects the layers.
+    AiM without updates can express nothing else (`as_position_biases` converts any such network); only its parameters
+    differ. So if this control is as accurate as AiM without updates, the memory is equivalent to biases. The layers
+    have the same initial values as in the other arms. Size and source of the memory have no effect; its placement
+    determines the layers.
     """
 
     source = "control for: is it a memory, or a bias for every position?"
     role: ClassVar[str] = "other"
 
     def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
-        """Return the model with this control and without updates."""
+        """Return the model with this control and without the options that change a memory or its reading."""
         gone = dict.fromkeys(("update", "update_after", "routing", "carry", "read_init"))
         return model.model_copy(update={**gone, "control": self.config})
 
     def adjust(self, network: AimNetwork) -> nn.Module:
-        """Return the network with biases, all zero, in place of reads."""
+        """Return the network with biases, initially zero, in place of reads."""
         biased = as_position_biases(network)
         for module in biased.modules():
             if isinstance(module, AddedBias):

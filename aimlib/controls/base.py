@@ -15,7 +15,7 @@ from aimlib.memory.attach import AimNetwork
 
 
 class Control(ABC):
-    """Base of the family `aimlib.controls`: a transformation of an AiM arm into one that lacks what is to be explained.
+    """Base of the family `aimlib.controls`: a transformation that removes from an AiM arm what is to be explained.
 
     Attributes
     ----------
@@ -34,18 +34,18 @@ class Control(ABC):
 
         Raises
         ------
-        UsageError: the control cannot be made for this model; the message says why.
+        UsageError: the control is not possible for this model; the message says why.
         """
 
     def adjust(self, network: AimNetwork) -> nn.Module:
-        """Return the control's network, made from the built and initialized AiM network, which it may change.
+        """Return the control's network, made from the built and initialized AiM network, which may be modified.
 
         Called if `ModelConfig.control` names this control, also on the meta device.
 
         Raises
         ------
-        UsageError: the control changes the configuration, not the network, and was put into the model by hand; or
-            it would change nothing in this network.
+        UsageError: the control changes only the configuration, but was written into the model; or it would change
+            nothing in this network.
         """
         raise UsageError(
             f"control {self.config.name!r} changes nothing in a built network: write it as the control of the arm, not "

@@ -19,12 +19,12 @@ from aimlib.errors import UsageError
 class Matching(Control):
     """Base of the controls that widen the baseline, without memory, until it costs as much as the AiM model.
 
-    All stages are widened by one factor, then single stages by single units as long as that comes closer. The widened
-    network has different layers, so it does not share its initial values with the other arms.
+    All stages are widened by one factor, then single stages by single units while this reduces the difference. The
+    widened network has different layers, so it does not share its initial values with the other arms.
 
     Attributes
     ----------
-    unit : what is matched, for messages.
+    unit : name of the matched quantity, for messages.
     """
 
     unit: ClassVar[str]
@@ -74,19 +74,19 @@ class Matching(Control):
 
 
 def baseline_at(model: ModelConfig, widths: tuple[int, ...]) -> ModelConfig:
-    """Return the model without memory, with other widths of its backbone."""
+    """Return the model without memory, with the given backbone widths."""
     backbone = model.backbone.model_copy(update={"widths": widths})
     return ModelConfig(backbone=backbone, conv_init=model.conv_init)
 
 
 def match_widths(widths: tuple[int, ...], target: int, count: Callable[[tuple[int, ...]], int]) -> tuple[int, ...]:
-    """Return the widths nearest to `target` that the search finds, never below the given ones.
+    """Return the widths, never below the given ones, whose cost is the nearest to `target` that the search finds.
 
     Parameters
     ----------
-    widths : where to start.
-    target : desired number of parameters.
-    count : number of parameters at given widths; grows with every width.
+    widths : the widths to start from.
+    target : desired cost, e.g. a number of parameters.
+    count : function from widths to their cost; it increases with every width.
     """
     count = cache(count)
     best = _widen_evenly(widths, target, count)
@@ -112,7 +112,7 @@ def _scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
 
 
 def _neighbours(widths: tuple[int, ...], least: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the widths that differ by one unit in one stage, or by one unit each way in two stages."""
+    """Return the widths that differ by one unit in one stage, or by +1 in one stage and -1 in another."""
     stages = range(len(widths))
     moves = [{i: step} for i in stages for step in (1, -1)]
     moves += [{i: 1, j: -1} for i in stages for j in stages if i != j]

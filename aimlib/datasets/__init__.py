@@ -1,4 +1,4 @@
-"""Data sets: the interface of a plugin (`base`), and the plugins themselves, one private file each."""
+"""Data sets: the interface of plugins (`base`), and the plugins themselves, one private file each."""
 
 from aimlib.datasets.base import DataSet, DatasetPlugin, Images, ImageShape
 

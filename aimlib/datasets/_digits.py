@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits of scikit-learn: real images that need no download.
+"""The 1,797 handwritten digits included in scikit-learn: real images that need no download.
 
 Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
 1998 (the test part), 8 × 8 pixels with values 0 to 16.
@@ -67,8 +67,8 @@ class Digits(DatasetPlugin):
 def _table() -> npt.NDArray[np.float64]:
     """Return scikit-learn's own file [images, 65]: 64 values, then the label.
 
-    Not through ``sklearn.datasets.load_digits``: that gives the same numbers, and importing scikit-learn takes
-    seconds in every worker.
+    ``sklearn.datasets.load_digits`` returns the same numbers, but importing scikit-learn takes seconds in every
+    worker.
     """
     spec = importlib.util.find_spec("sklearn")
     folder = Path(spec.origin).parent if spec is not None and spec.origin else None

@@ -41,7 +41,7 @@ PREFIXES = {"train": "train", "test": "t10k"}
 
 @datasets.register("fashion_mnist")
 class FashionMnist(DatasetPlugin):
-    """The four IDX files, gzipped or not, as torchvision, Debian's package or the authors leave them."""
+    """The four IDX files, gzipped or not, in the layout of torchvision, Debian's package, or the authors."""
 
     source = "https://github.com/zalandoresearch/fashion-mnist"
 
@@ -59,7 +59,7 @@ class FashionMnist(DatasetPlugin):
         """Training images, a fixed stratified choice; None is all of them."""
         root: str | None = local(
             None,
-            "Folder of the files, or the one that holds FashionMNIST/raw; default "
+            "Folder of the files, or the one that contains FashionMNIST/raw; default "
             "$AIM_DATA_ROOT/fashion_mnist, else the user's data folder, else Debian's.",
         )
 
@@ -74,7 +74,7 @@ class FashionMnist(DatasetPlugin):
         return with_fingerprint(self._split("train", self.config.train_images), self._split("test", None), CLASSES)
 
     def folders(self) -> tuple[Path, ...]:
-        """Return where the files are searched for, in that order."""
+        """Return the folders in which the files are searched for, in order."""
         root = data_folder("fashion_mnist", self.config.root)
         below = (root, root / "FashionMNIST" / "raw")
         return below if self.config.root is not None else (*below, DEBIAN_FOLDER)

@@ -1,4 +1,4 @@
-"""The user's own photos: a folder per split, with a folder per class."""
+"""The user's own photos, in a folder per split that contains a folder per class."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
 @datasets.register("image_folder")
 class ImageFolder(PhotoPlugin):
-    """``<root>/train/<class>/*`` and ``<root>/test/<class>/*``; classes in ascending order of their names.
+    """``<root>/train/<class>/*`` and ``<root>/test/<class>/*``, with classes in ascending order of their names.
 
-    Files count by their suffix (jpg, png, ...), also in folders below a class; hidden ones do not. Names of
-    images are their paths below the root.
+    Images are recognized by their suffix (jpg, png, ...), also in folders below a class; hidden files are ignored.
+    The names of images are their paths below the root.
     """
 
     class Config(PhotoConfig):
@@ -43,7 +43,7 @@ class ImageFolder(PhotoPlugin):
     config: Config
 
     def whereabouts(self) -> tuple[Path, str]:
-        """Return the root, and the folders of both splits."""
+        """Return the root and the folders of both splits."""
         return data_folder("image_folder", self.config.root), f"{self.config.train}/{self.config.test}"
 
     def listing(self) -> PhotoListing:

@@ -29,7 +29,7 @@ TEST_PHOTOS = 8580
 class StanfordDogs(PhotoPlugin):
     """The official layout: ``Images/<wnid>-<Breed>/*.jpg`` and ``lists/{train,test}_list.mat``.
 
-    The list files may also lie beside ``Images``. Names of images are their paths below ``Images``.
+    The list files may also be next to ``Images``. The names of images are their paths below ``Images``.
     """
 
     source = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
@@ -40,20 +40,20 @@ class StanfordDogs(PhotoPlugin):
         classes: Annotated[int, Field(ge=2)] = BREEDS
         """Number of breeds in the tree; smaller for a subset."""
         lists: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] = "lists"
-        """Folder, beside Images, of the two list files: another folder is another split."""
+        """Folder of the two list files, next to Images; a different folder is a different split."""
 
     config: Config
 
     def root(self) -> Path:
-        """Return the folder that holds ``Images``, whether or not it is there."""
+        """Return the folder of ``Images``, whether or not it exists."""
         return data_folder("stanford_dogs", self.config.root)
 
     def whereabouts(self) -> tuple[Path, str]:
-        """Return the folder ``Images``, and the name of the lists."""
+        """Return the folder ``Images`` and the name of the lists' folder."""
         return self.root() / "Images", self.config.lists
 
     def listing(self) -> PhotoListing:
-        """Return the photos in the list files."""
+        """Return the photos that the list files name."""
         root = self.root()
         (images, variant), lists = self.whereabouts(), root / self.config.lists
         if not lists.is_dir() and self.config.lists == "lists" and (root / LISTS["train"]).is_file():
@@ -64,13 +64,13 @@ class StanfordDogs(PhotoPlugin):
         return read_listing(self.config.name, variant, images, lists)
 
     def download(self, base_url: str | None = None, progress: Progress | None = None) -> Path:
-        """Bring the data into its folder; see `aimlib.datasets.download.download_stanford_dogs`."""
+        """Download the data into its folder; see `aimlib.datasets.download.download_stanford_dogs`."""
         from aimlib.datasets.download import BASE_URL, download_stanford_dogs  # noqa: PLC0415 -- urllib, ssl
 
         return download_stanford_dogs(self.root(), base_url or BASE_URL, progress)
 
     def count_problems(self, listing: PhotoListing) -> list[str]:
-        """Compare a tree of all 120 breeds with the published numbers; for a subset there are no such numbers."""
+        """Compare a tree of all 120 breeds with the published numbers; no numbers are published for a subset."""
         if len(listing.classes) != BREEDS:
             return []
         problems = []

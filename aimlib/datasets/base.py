@@ -1,4 +1,4 @@
-"""The interface of every data set plugin: images as they are trained on, decoded once, as uint8.
+"""The interface of data set plugins: images decoded once to uint8, in the size used for training.
 
 >>> from aimlib.registry import datasets
 >>> digits = datasets.create(datasets.parse("digits")).load()
@@ -19,7 +19,7 @@ from aimlib.component import ComponentConfig
 
 @dataclass(frozen=True)
 class ImageShape:
-    """What a network must know about a data set; known without reading any file.
+    """The properties of a data set that determine a network's input and output; known without reading any file.
 
     Attributes
     ----------
@@ -51,13 +51,13 @@ class Images:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set in memory or mapped into it.
+    """A data set, loaded or memory-mapped.
 
     Attributes
     ----------
-    train, test : the official splits; validation images are held out of `train` by the training loop.
+    train, test : the official splits; the training loop holds validation images out from `train`.
     classes : names, in the order of the class numbers.
-    fingerprint : 20 hexadecimal digits that change when any pixel, label, name, split or the order changes.
+    fingerprint : 20 hexadecimal digits that change if any pixel, label, name, or split changes, or the order.
     """
 
     train: Images
@@ -81,7 +81,7 @@ class DatasetPlugin(ABC):
 
     @abstractmethod
     def load(self) -> DataSet:
-        """Return the data, preparing what must be prepared first.
+        """Return the data, prepared first if necessary.
 
         Raises
         ------
@@ -89,12 +89,12 @@ class DatasetPlugin(ABC):
         """
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return data that was loaded before with this fingerprint and need not be checked again.
+        """Return data that was loaded before with this fingerprint, so that it need not be checked again.
 
-        If the fingerprint has changed, the data is returned nevertheless; the caller compares.
+        Data whose fingerprint has changed is returned nevertheless; the caller compares fingerprints.
 
         Raises
         ------
-        DataError: as `load`.
+        DataError: see `load`.
         """
         return self.load()

@@ -1,11 +1,11 @@
-"""From the bytes of an image file to RGB, the way TensorFlow's decoder does it.
+"""Decoding image files to RGB as TensorFlow's decoder does.
 
-* The orientation noted in EXIF is ignored.
-* An alpha channel is dropped, not blended: the stored colours count.
-* Grey is repeated, palettes are looked up, CMYK is converted; of 16-bit values the high byte counts.
-* Of an animation, the first frame counts.
+* The EXIF orientation is ignored.
+* An alpha channel is dropped, not blended: the stored colours are used.
+* Grey is repeated, palettes are looked up, and CMYK is converted. The high byte of 16-bit values is used.
+* The first frame of an animation is used.
 
-The file type is determined by its content, not by its name: some photos of Stanford Dogs are PNG named .jpg.
+The format is determined from the content, not from the name: some photos of Stanford Dogs are PNG files named .jpg.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DECODE_VERSION = 1
-"""Part of every pack's key; raised when the same file decodes to different pixels than before."""
+"""Part of every pack's key; must be raised when the same file decodes to different pixels than before."""
 
 
 class DecodeError(ValueError):
@@ -27,13 +27,13 @@ class DecodeError(ValueError):
 
 
 def decode(content: bytes) -> Image.Image:
-    """Return the image in `content`, completely decoded, in mode RGB.
+    """Return the image in `content`, fully decoded, in mode RGB.
 
     Raises
     ------
-    DecodeError: empty, truncated, damaged, absurdly large or of an unknown format.
+    DecodeError: the content is empty, truncated, damaged, absurdly large, or of an unknown format.
     """
-    from PIL import Image  # noqa: PLC0415 -- only what decodes needs it
+    from PIL import Image  # noqa: PLC0415 -- needed only for decoding
 
     if not content:
         raise DecodeError("the file is empty")

@@ -1,4 +1,4 @@
-"""The list files of Stanford Dogs: which photo is in which split, as MATLAB cells."""
+"""The list files of Stanford Dogs, which assign photos to splits, as MATLAB cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:
-    """Return the content of a list file: pairs of path below ``Images/`` and label, in its order.
+    """Return the entries of a list file, in its order: pairs of a path below ``Images/`` and a label.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def read_list(path: Path) -> list[tuple[str, int]]:
 
     Raises
     ------
-    DataError: unreadable, or not of that form.
+    DataError: the file is unreadable, or not of that form.
     """
     from scipy.io import loadmat  # noqa: PLC0415 -- only this reads .mat
 
@@ -29,7 +29,7 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         content = loadmat(str(path), variable_names=["file_list", "labels"])
         files = [str(cell.item()) for cell in content["file_list"].ravel()]
         labels = np.asarray(content["labels"]).ravel()
-    except Exception as error:  # loadmat passes on struct, zlib and index errors of damaged files
+    except Exception as error:  # loadmat lets struct, zlib and index errors of damaged files through
         cause = f"{type(error).__name__}: {error}"
         raise DataError(f"{path}: not a readable list of Stanford Dogs ({cause}); fetch lists.tar again") from error
     if len(files) != len(labels) or not files or labels.dtype.kind not in "iuf" or (labels % 1).any():
@@ -39,14 +39,14 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         )
     for name in files:
         if not _is_photo_path(name):
-            raise DataError(f"{path}: {name!r} is no path of the form <class folder>/<file>; fetch lists.tar again")
+            raise DataError(f"{path}: {name!r} is not a path of the form <class folder>/<file>; fetch lists.tar again")
     return list(zip(files, (int(label) for label in labels), strict=True))
 
 
 def read_listing(name: str, variant: str, images: Path, lists: Path) -> PhotoListing:
     """Return the photos that the two list files in `lists` name, sorted by path within each split.
 
-    Classes are the class folders in ascending order; a subset may keep its original labels or renumber them.
+    Classes are the class folders in ascending order. A subset may keep its original labels or be renumbered.
 
     Raises
     ------

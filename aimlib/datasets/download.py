@@ -1,4 +1,4 @@
-"""Fetching Stanford Dogs: three archives from its home page or a copy of it, checked and unpacked."""
+"""Downloading Stanford Dogs: three archives from its home page or a mirror, checked and unpacked."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Archive:
 
     Attributes
     ----------
-    file : its expected content and its address.
-    folder : its folder after unpacking, below the data's root.
-    inside : the folder in the archive that becomes `folder`; empty if that is the archive as a whole.
-    extra : not needed here: it is fetched only along with the others.
+    file : its address, size and hash.
+    folder : the folder below the data's root into which it is unpacked.
+    inside : the folder in the archive that becomes `folder`; empty if the whole archive does.
+    extra : whether nothing in this package needs it; it is fetched only along with others.
     """
 
     file: RemoteFile
@@ -77,27 +77,27 @@ def download_stanford_dogs(
 ) -> Path:
     """Download Stanford Dogs into `root` and return that folder; existing parts are not fetched again.
 
-    Archives found in `root` are checked and used, and left there; fetched ones are removed when unpacked. A
-    folder appears under its final name only when it is complete. The next call continues an interrupted one.
+    Archives found in `root` are checked, used, and kept; fetched ones are removed after unpacking. A folder gets
+    its final name only when it is complete. The next call resumes an interrupted one.
 
     Parameters
     ----------
-    root : folder of the data; created if it is missing.
+    root : folder of the data; created if it does not exist.
     base_url : where the archives are, http or https.
-    progress : called as progress("downloading images.tar", bytes done, bytes in all), likewise for unpacking.
-    archives : other archives than the official ones; `base_url` is without effect then.
-    retry_policy : time limits and repetitions.
-    limits : the most that an archive may hold.
+    progress : called as progress("downloading images.tar", bytes done, bytes in total), likewise for unpacking.
+    archives : archives in place of the official ones; `base_url` then has no effect.
+    retry_policy : timeout, number of attempts, and pauses.
+    limits : limits on the content of an archive.
 
     Raises
     ------
-    DataError: no room, no access, no connection, or an archive that is not the right one.
+    DataError: the disk is full, access or connection fails, or an archive is not the expected one.
     """
     folder = Path(root).expanduser()
     wanted = stanford_dogs_archives(base_url) if archives is None else archives
     if not _absent(folder, wanted):
         return folder
-    from filelock import FileLock  # noqa: PLC0415 -- only what downloads needs it
+    from filelock import FileLock  # noqa: PLC0415 -- needed only for downloads
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def download_stanford_dogs(
 
 
 def _absent(folder: Path, archives: Sequence[Archive]) -> list[Archive]:
-    """Return the archives whose folder is missing; none if only extras are missing."""
+    """Return the archives whose folders do not exist; none if only extras are missing."""
     flat = all((folder / name).is_file() for name in LISTS.values())
     absent = [
         archive
@@ -127,22 +127,22 @@ def _absent(folder: Path, archives: Sequence[Archive]) -> list[Archive]:
 def _check_space(folder: Path, absent: Sequence[Archive]) -> None:
     needed = 0
     for archive in absent:
-        needed += int(archive.file.size * 1.1)  # unpacked: files take whole disk blocks
+        needed += int(archive.file.size * 1.1)  # unpacked files occupy whole disk blocks
         if not (folder / archive.file.name).exists():
             part = folder / f"{archive.file.name}.part"
             needed += archive.file.size - (part.stat().st_size if part.exists() else 0)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(
-            f"{folder}: {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed to download and unpack; free some "
-            f"space or give another folder as --root"
+            f"{folder}: {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed to download and unpack; make "
+            f"room or give another folder as --root"
         )
 
 
 def _bring(
     archive: Archive, folder: Path, progress: Progress | None, retry_policy: RetryPolicy, limits: Limits
 ) -> None:
-    """Fetch one archive, unpack it beside its destination, then rename the result."""
+    """Fetch one archive, unpack it into a temporary folder, then rename the result into place."""
     path = folder / archive.file.name
     found = path.exists()
     if found:
@@ -156,7 +156,7 @@ def _bring(
         unpack(path, temporary, limits, progress)
         content = temporary / archive.inside
         if not content.is_dir():
-            raise DataError(f"{path}: there is no folder {archive.inside!r} in it; give the right archive")
+            raise DataError(f"{path}: the archive has no folder {archive.inside!r}; give the right archive")
         content.rename(folder / archive.folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

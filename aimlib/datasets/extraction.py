@@ -1,4 +1,4 @@
-"""Unpacking an untrusted tar archive: only plain files and folders, below one folder, each once."""
+"""Safe unpacking of untrusted tar archives: only plain files and folders, below one folder, each once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from aimlib.errors import DataError
 
 BLOCK = 1 << 20
 END = bytes(1024)
-"""A tar archive ends with two blocks of zeros; one without them was cut short."""
+"""A tar archive ends with two blocks of zeros; an archive without them is truncated."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of an archive: number of members, and bytes of content."""
+    """The largest number of members, and of bytes of content, that an archive may have."""
 
     members: int = 200_000
     bytes: int = 8_000_000_000
@@ -30,19 +30,19 @@ def unpack(
     limits: Limits,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> None:
-    """Unpack `archive` into the new folder `folder`; after an error nothing of it is left.
+    """Unpack `archive` into the new folder `folder`, which is removed again on any error.
 
     Parameters
     ----------
     archive : uncompressed tar.
     folder : must not exist.
-    limits : refuse more than this.
-    progress : called as progress("unpacking <name>", bytes done, bytes in all).
+    limits : larger archives are refused.
+    progress : called as progress("unpacking <name>", bytes done, bytes in total).
 
     Raises
     ------
-    DataError: damaged, cut short or too large, or a member is a link, a device, a pipe, there twice, or has a
-        path that leads elsewhere.
+    DataError: the archive is damaged, truncated or too large, or a member is a link, a device, a pipe, or a
+        duplicate, or has a path outside the folder.
     """
     folder.mkdir(parents=True)
     try:
@@ -78,7 +78,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits, progress: Callable[[str
 
 
 def _check_end(archive: Path, offset: int) -> None:
-    """Refuse an archive without its end mark at `offset`, where tarfile stopped reading without an error."""
+    """Refuse an archive without an end mark at `offset`, where tarfile stopped reading without an error."""
     with archive.open("rb") as file:
         file.seek(offset)
         if file.read(len(END)) != END:
@@ -92,14 +92,14 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
         raise DataError(f"{archive}: {member.name!r} is not a plain file or folder (type {member.type!r}); refused")
     if path.is_absolute() or ".." in path.parts or "\\" in member.name:
         raise DataError(f"{archive}: {member.name!r} leads out of the folder; refused")
-    data_filter = getattr(tarfile, "data_filter", None)  # a second check if this version of Python has one
+    data_filter = getattr(tarfile, "data_filter", None)  # an additional check, if this Python has it
     if data_filter is not None:
         data_filter(member, str(folder))
     return path
 
 
 def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, seen: set[str]) -> None:
-    """Write one member; files are created, never opened, so nothing can be overwritten."""
+    """Write one member. Files are created exclusively, so that no existing file can be overwritten."""
     key = unicodedata.normalize("NFC", str(target)).casefold()
     if key in seen:
         raise tarfile.ReadError(f"{member.name!r} is in it twice")

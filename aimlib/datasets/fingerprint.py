@@ -23,12 +23,12 @@ def images_digest(images: Images) -> str:
 
 
 def split_digest(pixels: str, shape: object, labels: npt.NDArray[np.int64], names: Sequence[str]) -> str:
-    """Return the SHA-256 of one split whose pixels have been hashed already.
+    """Return the SHA-256 of one split whose pixels have already been hashed.
 
     Parameters
     ----------
     pixels : SHA-256 of the pixels' bytes in the order of the images, in hexadecimal digits.
-    shape : the information needed to read images from those bytes, as plain JSON values.
+    shape : the shape needed to read images from those bytes, as plain JSON values.
     labels : [images], class numbers.
     names : one per image.
     """

@@ -1,4 +1,4 @@
-"""Small grey images as a split: enlarged, with one channel or three equal channels."""
+"""Splits of small grey images, enlarged, with one channel or three equal channels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aimlib.datasets.base import Images
 from aimlib.datasets.resize import bilinear, to_uint8
 
 CHUNK = 1024
-"""Images resized at a time, to bound the memory of the intermediate floats."""
+"""Number of images resized at a time, to bound the memory of the intermediate floats."""
 
 
 def grey_images(
@@ -19,15 +19,15 @@ def grey_images(
     size: int,
     channels: int,
 ) -> Images:
-    """Return the split made of the images `numbers`.
+    """Return the split that consists of the images `numbers`.
 
     Parameters
     ----------
     values : [all images, rows, columns], 0 to 255.
     labels : [all images], class numbers.
-    numbers : [images], the chosen images, in order; their names are these numbers as text.
+    numbers : [images], the images to return, in this order; their names are these numbers as text.
     size : height and width of the result, in pixels; enlarged bilinearly.
-    channels : how often the grey channel is repeated.
+    channels : how many times the grey channel is repeated.
     """
     pixels = np.empty((len(numbers), size, size, channels), dtype=np.uint8)
     for start in range(0, len(numbers), CHUNK):

@@ -20,12 +20,12 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
 
     Parameters
     ----------
-    path : the file; unpacked with gzip if its name ends in .gz.
-    dimensions : their required number: 3 for images [images, rows, columns], 1 for labels.
+    path : the file; decompressed with gzip if its name ends in .gz.
+    dimensions : the expected number of dimensions: 3 for images [images, rows, columns], 1 for labels.
 
     Raises
     ------
-    DataError: unreadable, damaged, cut short, too long, or not of that type.
+    DataError: the file is unreadable, damaged, truncated, too long, or not of that type.
     """
     data = _content(path)
     if len(data) < 4 or data[:2] != b"\0\0":

@@ -1,4 +1,4 @@
-"""The photos of a data set, before any of them is opened."""
+"""Listing the photos of a data set without opening any of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from aimlib.errors import DataError
 
 SHOWN = 5
-"""Maximum number of file names in a message; the rest is counted."""
+"""Number of file names listed in a message; further ones are only counted."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PhotoSplit:
 
     Attributes
     ----------
-    paths : below the listing's root, parts separated by ``/``, ascending.
+    paths : below the listing's root, with ``/`` between parts, in ascending order.
     labels : [photos], class numbers from 0.
     """
 
@@ -40,8 +40,8 @@ class PhotoListing:
     Attributes
     ----------
     name : of the data set.
-    variant : which of several listings below one root, e.g. the folder of the lists.
-    root : the common root of all paths.
+    variant : distinguishes several listings below one root, e.g. the folder of the lists.
+    root : the folder that contains all paths.
     folders : folders below `root` in which every file should be listed; ``"."`` is `root` itself.
     classes : names in the order of the class numbers.
     splits : ``train`` and ``test``.
@@ -59,17 +59,17 @@ class PhotoListing:
         return tuple(path for split in self.splits.values() for path in split.paths)
 
     def content(self) -> str:
-        """Return a hash of the listing: classes, splits, paths and labels, but not the content of files."""
+        """Return a hash of the listing: classes, splits, paths and labels, but no file's content."""
         splits = {name: [list(split.paths), split.labels.tolist()] for name, split in self.splits.items()}
         text = json.dumps({"classes": list(self.classes), "splits": splits}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def stamp(self) -> str:
-        """Return a hash of every photo's size and time of change: equal if no photo was touched.
+        """Return a hash of every photo's size and modification time, which is equal if no photo was touched.
 
         Raises
         ------
-        DataError: photos are missing; names the first of them.
+        DataError: photos are missing; the message names the first ones.
         """
         stamp, missing = hashlib.sha256(), []
         for path in self.paths():
@@ -88,11 +88,11 @@ class PhotoListing:
 
 
 def check_listing(listing: PhotoListing, classes: int) -> None:
-    """Refuse a listing that is unsuitable for training.
+    """Refuse a listing that cannot be used for training.
 
     Raises
     ------
-    DataError: not `classes` classes, a class without photos in a split, or a photo listed twice.
+    DataError: the number of classes is not `classes`, a class has no photos in a split, or a photo is listed twice.
     """
     found = len(listing.classes)
     if found != classes:

@@ -1,4 +1,4 @@
-"""Where data is stored on this machine by default."""
+"""Default locations of data on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CACHE_VARIABLE = "AIM_CACHE_DIR"
 def data_folder(name: str, root: str | None = None) -> Path:
     """Return the folder of the data set `name`.
 
-    That is `root` if given, else ``$AIM_DATA_ROOT/<name>``, else ``<name>`` in the user's own data folder
+    This is `root` if given, else ``$AIM_DATA_ROOT/<name>``, else ``<name>`` in the user's data folder
     (``$XDG_DATA_HOME/aim-ablations``, by default ``~/.local/share/aim-ablations``).
     """
     if root is not None:
@@ -27,15 +27,15 @@ def data_folder(name: str, root: str | None = None) -> Path:
 def cache_folder(cache: str | None = None) -> Path:
     """Return the folder of packed data.
 
-    That is `cache` if given, else ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
+    This is `cache` if given, else ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
     """
     given = cache or os.environ.get(CACHE_VARIABLE)
     return Path(given or "~/.cache/aim-ablations/packed").expanduser()
 
 
 def cache_of(what: str) -> Path:
-    """Return the folder of another kind of cache, which may be deleted whenever nothing runs.
+    """Return the folder of another cache, which may be deleted whenever nothing is running.
 
-    That is ``$AIM_CACHE_DIR/<what>``, else ``~/.cache/aim-ablations/<what>``.
+    This is ``$AIM_CACHE_DIR/<what>``, else ``~/.cache/aim-ablations/<what>``.
     """
     return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/aim-ablations").expanduser() / what

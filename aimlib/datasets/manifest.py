@@ -1,4 +1,4 @@
-"""The description of a packed store, written last, so that a store without it is unfinished."""
+"""The manifest of a packed store. It is written last, so a store without a manifest is unfinished."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class PackedFile(Frozen):
 
 
 class PackedSplit(Frozen):
-    """One split: its number of photos, and the digest that enters the data's fingerprint."""
+    """One split: its number of photos, and its digest, from which the data's fingerprint is computed."""
 
     photos: int
     digest: str
 
 
 class Manifest(Frozen):
-    """Everything that decides whether a store is the right one, and complete."""
+    """The description by which a store is recognized as the requested one, and as complete."""
 
     format: int
     build: str
@@ -41,10 +41,10 @@ class Manifest(Frozen):
     data: str
     recipe: dict[str, Any]
     root: str
-    """Where the photos were; informative."""
+    """Where the photos were; information for users only."""
     listing: str
     stamp: str
-    """Hash of the photos' sizes and times of change when they were packed."""
+    """Hash of the photos' sizes and modification times when they were packed."""
     content: str
     """Hash of the photos' bytes."""
     classes: tuple[str, ...]
@@ -52,17 +52,17 @@ class Manifest(Frozen):
     files: dict[str, PackedFile]
     fingerprint: str
     decoder: str
-    """Versions of the libraries that decoded the photos; informative."""
+    """Versions of the libraries that decoded the photos; information for users only."""
 
     def whole(self, folder: Path) -> bool:
-        """Return whether every file in `folder` still has its original length."""
+        """Return whether every file in `folder` has its original length."""
         try:
             return all((folder / name).stat().st_size == file.bytes for name, file in self.files.items())
         except OSError:
             return False
 
     def damages(self, folder: Path) -> list[str]:
-        """Return what is wrong with the files in `folder`, reading all of them; empty if nothing is."""
+        """Return the problems of the files in `folder`, reading all of them; an empty list if there are none."""
         found: list[str] = []
         for name, file in self.files.items():
             path = folder / name
@@ -76,7 +76,7 @@ class Manifest(Frozen):
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest in `folder`, or None if there is none that this version can use."""
+    """Return the manifest in `folder`, or None if it is missing or this version cannot use it."""
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):

@@ -1,8 +1,8 @@
-"""Photos decoded once, kept as one uint8 file per split and mapped read-only by every process.
+"""Packed stores: photos decoded once, stored as one uint8 file per split, and mapped read-only by every process.
 
-A store is made from a listing of photos by a recipe, in a cache folder, by the first process that needs it;
-others wait at its lock and then map it. It is found again by a key of data set, place and recipe, and used
-only if its lists and photos are unchanged and its files have their full length; otherwise it is rebuilt.
+The first process that needs a store builds it in a cache folder from a listing of photos and a recipe; others wait
+for its lock and then map it. A store is identified by data set, place and recipe. It is used only if its lists
+and photos are unchanged and its files have their full length; otherwise it is rebuilt.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Pack:
     pixels: dict[str, Pixels]
 
     def data_set(self) -> DataSet:
-        """Return the data; all images have one shape.
+        """Return the data, whose images all have the same shape.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Pack:
         return RaggedDataSet(train, test, self.manifest.classes, self.manifest.fingerprint)
 
     def damages(self) -> list[str]:
-        """Return the changes of the files since they were packed, reading all of them."""
+        """Return how the files differ from those that were packed, reading all of them."""
         return self.manifest.damages(self.folder)
 
     def _images(self, split: str) -> Images:
@@ -94,14 +94,14 @@ class Pack:
 
 
 def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progress: Progress | None = None) -> Pack:
-    """Return the store of `listing` made by `recipe`, building it first if it is missing, stale or damaged.
+    """Return the store of `listing` and `recipe`, built first if it is missing, stale or damaged.
 
     Parameters
     ----------
     listing : the photos; all must exist.
-    recipe : how they become arrays.
-    cache : folder of stores; None is ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
-    progress : called as progress("packing", photos done, photos in all), only by the process that builds.
+    recipe : how they are resized.
+    cache : folder of stores; None means ``$AIM_CACHE_DIR``, else ``~/.cache/aim-ablations/packed``.
+    progress : called as progress("packing", photos done, photos in total), only by the process that builds.
 
     Raises
     ------
@@ -115,13 +115,13 @@ def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progre
         return _pack_locked(folder, listing, recipe, progress)
     except OSError as error:
         raise DataError(
-            f"{folder.parent}: cannot pack {listing.name} there: {error}; free some space or make it writable, or "
+            f"{folder.parent}: cannot pack {listing.name} there: {error}; make room or make it writable, or "
             f"set data.cache or AIM_CACHE_DIR to another folder"
         ) from error
 
 
 def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -> Pack | None:
-    """Return the store of `listing` made by `recipe` if it exists, complete and up to date; build nothing.
+    """Return the store of `listing` and `recipe` if it exists, complete and up to date; build nothing.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def find_pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -
 
 
 def _pack_locked(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> Pack:
-    from filelock import FileLock  # noqa: PLC0415 -- only what may build needs it
+    from filelock import FileLock  # noqa: PLC0415 -- needed only for building
 
     make_folder(folder.parent)
     lock = folder.with_name(f"{folder.name}.lock")
@@ -151,12 +151,12 @@ def _pack_locked(folder: Path, listing: PhotoListing, recipe: Recipe, progress: 
 
 
 def pack_folder(listing: PhotoListing, recipe: Recipe, cache: str | None = None) -> Path:
-    """Return the location of the store of `listing` made by `recipe`, whether or not it exists."""
+    """Return the folder of the store of `listing` and `recipe`, whether or not it exists."""
     return folder_of(listing.name, listing.root, listing.variant, recipe, cache)
 
 
 def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | None = None) -> Path:
-    """Return the same for a listing of which only these are known; see `PhotoListing`."""
+    """Return the folder of a store, given only the name, root and variant of its `PhotoListing`."""
     key = {"data": data, "root": str(root.resolve()), **recipe.key(), "variant": variant}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
     sampling = "" if recipe.antialias else "-sampled"
@@ -167,8 +167,8 @@ def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | 
 def open_known(folder: Path, fingerprint: str) -> Pack | None:
     """Return the store in `folder` if it is complete and has this fingerprint; opens no photo.
 
-    The driver has compared the photos with it when it planned the study. With 32 workers and 20,580 photos, repeating
-    that in each worker would take 660,000 requests to a file server.
+    The photos were compared with the store when the study was planned. If each of 32 workers compared 20,580 photos
+    again, a file server would receive 660,000 requests.
     """
     return _open_if(folder, lambda manifest: manifest.fingerprint == fingerprint)
 
@@ -176,7 +176,7 @@ def open_known(folder: Path, fingerprint: str) -> Pack | None:
 def _open(folder: Path, content: str, stamp: str | None) -> Pack | None:
     """Return the store in `folder` if it is complete and was made from these photos.
 
-    `stamp` None accepts photos with different modification times.
+    If `stamp` is None, modification times are not compared.
     """
     return _open_if(folder, lambda manifest: manifest.listing == content and stamp in (None, manifest.stamp))
 

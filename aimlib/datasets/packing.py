@@ -30,14 +30,14 @@ from aimlib.errors import DataError
 from aimlib.paths import share
 
 Progress = Callable[[str, int, int], None]
-"""Called as progress(activity, amount done, total amount)."""
+"""Called as progress(name of the task, amount done, total amount)."""
 
 PENDING, REPLACED = ".building-", ".replaced-"
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One photo: its path, the SHA-256 of its bytes, and its pixels or the reason why there are none."""
+    """One photo: its path, the SHA-256 of its bytes, and its pixels or the reason why they are missing."""
 
     path: str
     content: bytes
@@ -47,7 +47,7 @@ class Decoded:
 
 @dataclass
 class Tally:
-    """Totals that are accumulated while photos are packed."""
+    """Running totals while photos are packed."""
 
     progress: Progress | None
     total: int
@@ -68,11 +68,11 @@ class Tally:
 def build(folder: Path, listing: PhotoListing, recipe: Recipe, progress: Progress | None) -> None:
     """Build the store `folder`, replacing an existing one; the caller holds its lock.
 
-    Everything is written into a temporary folder beside it, which is renamed when it is complete.
+    All files are written into a temporary folder next to it, which is renamed when it is complete.
 
     Raises
     ------
-    DataError: a photo is missing, undecodable or was changed meanwhile, or the disk is too small.
+    DataError: a photo is missing, cannot be decoded, or changed meanwhile, or the disk is too small.
     """
     remove_leftovers(folder)
     stamp = listing.stamp()
@@ -97,7 +97,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def content_digest(listing: PhotoListing) -> str:
-    """Return the hash of all photos' bytes, as `Manifest.content` holds it."""
+    """Return the hash of all photos' bytes, see `Manifest.content`."""
     content = hashlib.sha256()
     for digest in ordered(lambda path: hashlib.sha256((listing.root / path).read_bytes()).digest(), listing.paths()):
         content.update(digest)
@@ -119,7 +119,7 @@ def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, prog
     if tally.broken:
         raise DataError(
             f"{listing.name}: {len(tally.broken)} of {tally.total} photos below {listing.root} cannot be "
-            f"decoded: {named(tally.broken)}; fetch them again, or remove them from the data"
+            f"decoded: {named(tally.broken)}; fetch them again, or take them out of the data"
         )
     files[INDEX] = _write_index(folder / INDEX, index)
     manifest = Manifest(
@@ -153,7 +153,7 @@ def _photos(listing: PhotoListing, split: PhotoSplit, recipe: Recipe) -> Iterato
 
 
 def _write_pixels(path: Path, photos: Iterator[Decoded], tally: Tally) -> tuple[list[list[int]], PackedFile]:
-    """Write the pixels one after another; return [height, width] of each, and the file."""
+    """Write the pixels of all photos in order; return the [height, width] of each, and the file."""
     shapes: list[list[int]] = []
     sha256, length = hashlib.sha256(), 0
     with path.open("wb") as file:  # not a memory map: a full disk would kill the process instead of raising
@@ -198,7 +198,7 @@ def _check_space(cache: Path, listing: PhotoListing, recipe: Recipe) -> None:
     if free < needed:
         raise DataError(
             f"{cache}: {free / 1e9:.1f} GB free, but {photos} photos at {recipe.size} px take "
-            f"{needed / 1e9:.1f} GB packed; free some space, or set data.cache or AIM_CACHE_DIR to a larger disk"
+            f"{needed / 1e9:.1f} GB packed; make room, or set data.cache or AIM_CACHE_DIR to a larger disk"
         )
 
 

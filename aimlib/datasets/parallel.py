@@ -1,4 +1,4 @@
-"""The same function on many items at once, results in order, with a bounded number of them in memory."""
+"""Parallel map with results in order and a bounded number of them in memory."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def cores() -> int:
 def ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in the order of the items.
 
-    Threads do the work: reading, decoding and most of numpy release the interpreter's lock.
+    It uses threads, because reading, decoding and most of numpy release the interpreter's lock.
 
     Parameters
     ----------
     function : called from several threads at once; its exceptions are raised here.
-    items : consumed no faster than the results are.
-    workers : threads; None is one per usable core.
+    items : consumed no faster than the results.
+    workers : number of threads; None means one per usable core.
     """
     workers = workers or cores()
     pending: deque[Future[Result]] = deque()

@@ -1,4 +1,4 @@
-"""The common part of data sets of photo files: their options, and packing before use."""
+"""The common base of data sets of photo files, which are packed before use."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PhotoPlugin(DatasetPlugin):
 
     @abstractmethod
     def listing(self) -> PhotoListing:
-        """Return the photos that should exist, without opening them.
+        """Return the expected photos, without opening any of them.
 
         Raises
         ------
@@ -47,11 +47,11 @@ class PhotoPlugin(DatasetPlugin):
         """
 
     def whereabouts(self) -> tuple[Path, str] | None:
-        """Return `root` and `variant` of the listing without listing anything; None if only the listing tells."""
+        """Return `root` and `variant` of the listing, or None if they are unknown before the photos are listed."""
         return None
 
     def count_problems(self, listing: PhotoListing) -> list[str]:
-        """Return how the numbers of photos differ from the published ones; none are known here."""
+        """Return the differences between the numbers of photos and the published ones; by default none."""
         return []
 
     def shape(self) -> ImageShape:
@@ -59,7 +59,7 @@ class PhotoPlugin(DatasetPlugin):
         return ImageShape(3, self.config.size, self.config.size, self.config.classes)
 
     def recipe(self) -> Recipe:
-        """Return how photos become arrays."""
+        """Return the recipe that converts photos to arrays."""
         return Recipe(self.config.resize, self.config.size, self.config.antialias)
 
     def pack(self, progress: Progress | None = None) -> Pack:
@@ -67,7 +67,7 @@ class PhotoPlugin(DatasetPlugin):
 
         Parameters
         ----------
-        progress : called as progress("packing", photos done, photos in all).
+        progress : called as progress("packing", photos done, photos in total).
         """
         listing = self.listing()
         check_listing(listing, self.config.classes)
@@ -78,9 +78,9 @@ class PhotoPlugin(DatasetPlugin):
         return self.pack().data_set()
 
     def load_known(self, fingerprint: str) -> DataSet:
-        """Return the packed data of a fingerprint; no photo is opened if it is already packed here.
+        """Return the data with this fingerprint; if it is already packed here, no photo is opened.
 
-        The fingerprint covers every pixel, so later changes of the photos do not matter to the caller.
+        The fingerprint covers every pixel, so it does not matter to the caller whether photos have changed since.
         """
         where = self.whereabouts()
         if where is not None:

@@ -1,4 +1,4 @@
-"""Photos that differ in shape, as in a ragged packed store, for random crops of whole photos."""
+"""Photos of different shapes, read from a ragged packed store, for random crops of whole photos."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from aimlib.datasets.recipe import Pixels
 
 @dataclass(frozen=True)
 class RaggedImages:
-    """One split of photos that differ in shape.
+    """One split of photos of different shapes.
 
     Attributes
     ----------
     pixels : flat, uint8, one photo after another.
-    offsets : [photos + 1], int64, where each photo starts in `pixels`.
+    offsets : [photos + 1], int64, the start of each photo in `pixels`.
     shapes : [photos, 2], int64, height and width.
     labels : [photos], int64.
     names : one path per photo.
@@ -41,7 +41,7 @@ class RaggedImages:
 
 @dataclass(frozen=True)
 class RaggedDataSet:
-    """Both splits of a ragged store; as `DataSet` otherwise."""
+    """Both splits of a ragged store; see `DataSet` for the attributes."""
 
     train: RaggedImages
     test: RaggedImages

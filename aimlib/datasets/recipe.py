@@ -1,4 +1,4 @@
-"""How a photo of any size becomes an array: the recipe, which is part of the key of a packed store."""
+"""How a photo of any size becomes an array: the recipe that a packed store is keyed by."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Recipe:
 
     @property
     def ragged(self) -> bool:
-        """Whether images of one recipe differ in shape."""
+        """Whether the images of one store differ in shape."""
         return self.resize == "shorter_side"
 
     def key(self) -> dict[str, Any]:
-        """Return, as plain JSON, everything that determines the pixels of a file."""
+        """Return, as plain JSON, everything that determines the pixels of a decoded file."""
         return {"decode": DECODE_VERSION, **asdict(self)}
 
     def apply(self, photo: Image.Image) -> Pixels:
@@ -60,7 +60,7 @@ class Recipe:
         return self.size * height // shorter, self.size * width // shorter
 
     def _resized(self, photo: Image.Image, height: int, width: int) -> Pixels:
-        from PIL import Image  # noqa: PLC0415 -- only what decodes needs it
+        from PIL import Image  # noqa: PLC0415 -- needed only for decoding
 
         if self.antialias:
             return np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR))

@@ -1,8 +1,8 @@
 """Bilinear resizing of arrays without antialiasing, as TensorFlow's `tf.image.resize` does by default.
 
-The sample positions are those of half-pixel centres: output pixel i lies at (i + 0.5) · (in / out) - 0.5 of
+Samples are taken at half-pixel centres: output pixel i lies at (i + 0.5) · (in / out) - 0.5 of
 the input, clamped at the border (TensorFlow 2, kernel `ResizeBilinear` with `half_pixel_centers`). A photo
-made smaller this way is sampled, not averaged, so it differs visibly from Pillow's and torchvision's result.
+reduced in this way is sampled, not averaged, so it differs visibly from the result of Pillow and torchvision.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def bilinear(pixels: npt.NDArray[np.uint8] | Floats, height: int, width: int) ->
 
     Returns
     -------
-    [..., height, width, channels], float32, in the range of the input, not rounded. The order of the
+    [..., height, width, channels], float32, in the range of the input, not rounded. The order of
     operations is TensorFlow's: along the columns first, then along the rows, in float32.
     """
     channels = pixels.shape[-1]
@@ -56,7 +56,7 @@ def _weights(out: int, given: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np
 
 
 def _spread(index: npt.NDArray[np.intp], channels: int) -> npt.NDArray[np.intp]:
-    """Return where the values of the pixels `index` lie when each pixel is `channels` values."""
+    """Return the positions of the values of the pixels `index` if each pixel has `channels` values."""
     return (index[:, None] * channels + np.arange(channels)).ravel()
 
 

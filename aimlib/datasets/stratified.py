@@ -12,16 +12,16 @@ Indices = npt.NDArray[np.int64]
 
 
 def choose(labels: npt.NDArray[np.int64], count: int, stream: str, what: str) -> tuple[Indices, Indices]:
-    """Choose `count` images with every class in proportion (largest remainder first).
+    """Choose `count` images, each class in proportion to its size (largest remainder method).
 
-    The order in which the images of a class are chosen does not depend on `count`.
+    The order in which the images of a class are taken does not depend on `count`.
 
     Parameters
     ----------
     labels : [images], class numbers from 0.
-    count : how many to choose.
+    count : number of images to choose.
     stream : name of the random stream.
-    what : the option that requests `count`, for the message.
+    what : name of the option that sets `count`, for the message.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def choose(labels: npt.NDArray[np.int64], count: int, stream: str, what: str) ->
 
 
 def _shares(sizes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """Return how many images of each class make up `count`: at least one, and none beyond its size."""
+    """Return the number of images to choose from each class: at least one, and at most its size."""
     total = int(sizes.sum())
     shares = sizes * count // total
     remainders = sizes * count % total

@@ -1,4 +1,4 @@
-"""A summary of a data set: shape, splits, photos per class, fingerprint, and location of the pack."""
+"""Summary of a data set: shape, splits, photos per class, fingerprint, and packed store."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """The summary of a data set.
+    """Summary of a data set.
 
     Attributes
     ----------
     name, shape : of the data set as configured.
     train, test : numbers of images.
     classes : in the order of the class numbers.
-    fingerprint : None while the photos are not packed.
-    cache : where they are packed or will be; None if nothing is packed.
+    fingerprint : None if the photos are not packed yet.
+    cache : folder of the packed photos, which need not exist yet; None for data that is not packed.
     """
 
     name: str

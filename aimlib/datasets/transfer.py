@@ -1,4 +1,4 @@
-"""Fetching one large file over HTTP: interrupted downloads resume, and only the right SHA-256 is accepted."""
+"""Downloading one large file over HTTP, resumed after interruptions and accepted only with the right SHA-256."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LASTING = frozenset({400, 401, 403, 404, 405, 410, 451})
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file with its expected name, length in bytes, SHA-256 in hexadecimal digits, and address."""
+    """A file to download: its name, length in bytes, SHA-256 in hexadecimal digits, and URL."""
 
     name: str
     size: int
@@ -33,14 +33,14 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to keep trying.
+    """Timeout and retries of a download.
 
     Attributes
     ----------
-    timeout : seconds without a byte before an attempt is given up.
-    attempts : number of consecutive attempts that may fail without any progress.
-    pause : seconds before the second attempt; doubled for each one after it, up to 60.
-    sleep : function that waits.
+    timeout : seconds without a byte after which an attempt is abandoned.
+    attempts : number of consecutive attempts without progress after which the download fails.
+    pause : seconds before the second attempt; doubled for each further one, up to 60.
+    sleep : the function that waits.
     """
 
     timeout: float = 30.0
@@ -49,27 +49,27 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
 
 
-class Interrupted(Exception):  # noqa: N818 -- no error yet: the next attempt continues from here
+class Interrupted(Exception):  # noqa: N818 -- not yet an error: the next attempt continues from here
     """An attempt that ended early; the bytes so far are kept."""
 
 
 def fetch(
     file: RemoteFile, folder: Path, progress: Callable[[str, int, int], None] | None, retry_policy: RetryPolicy
 ) -> Path:
-    """Fetch `file` into `folder`, which does not contain it yet, and return its path.
+    """Download `file` into `folder`, which does not contain it yet, and return its path.
 
-    Bytes are collected in ``<name>.part``, which a later call continues.
+    Bytes are collected in ``<name>.part``, from which a later call continues.
 
     Parameters
     ----------
-    file : what to fetch.
-    folder : where to.
-    progress : called as progress("downloading <name>", bytes done, bytes in all).
-    retry_policy : time limits and repetitions.
+    file : the file to download.
+    folder : the folder for it.
+    progress : called as progress("downloading <name>", bytes done, bytes in total).
+    retry_policy : timeout, number of attempts, and pauses.
 
     Raises
     ------
-    DataError: the server cannot be reached or returns a different file.
+    DataError: the server is unreachable or returns a different file.
     """
     path, part = folder / file.name, folder / f"{file.name}.part"
     failures, most = 0, _length(part)
@@ -81,7 +81,7 @@ def fetch(
             most = max(most, _length(part))
             if failures >= retry_policy.attempts:
                 raise DataError(
-                    f"{file.url}: given up after {failures} attempts without a new byte: {cause}; "
+                    f"{file.url}: gave up after {failures} attempts without a new byte: {cause}; "
                     f"{_length(part):,} of {file.size:,} bytes are kept in {part}: try again later, give "
                     f"another base address, or put {file.name} into {folder} yourself"
                 ) from cause
@@ -89,7 +89,7 @@ def fetch(
     problem = mismatch(part, file)
     if problem:
         part.unlink()
-        raise DataError(f"{file.url}: {problem}; the downloaded part was removed; fetch it from another base address")
+        raise DataError(f"{file.url}: {problem}; the fetched file was removed: fetch it from another base address")
     return part.rename(path)
 
 
@@ -107,7 +107,7 @@ def _length(part: Path) -> int:
 
 
 def _attempt(file: RemoteFile, part: Path, progress: Callable[[str, int, int], None] | None, timeout: float) -> None:
-    """Fetch from the end of `part` on; return when the file is complete, raise Interrupted otherwise."""
+    """Fetch the bytes after the end of `part`; raise Interrupted if the file is still incomplete."""
     start = _length(part)
     if start > file.size:
         part.unlink()

@@ -1,4 +1,4 @@
-"""Checks for everything that can be wrong with data on the disk, naming each file."""
+"""Checks of the data on disk, which report every problem with its file."""
 
 from __future__ import annotations
 
@@ -37,15 +37,16 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong.
+    """A problem with the data.
 
     Attributes
     ----------
     kind : ``unusable`` (the data as a whole), ``count`` (photos or classes), ``listed_twice`` (in one list),
-        ``both_lists``, ``missing`` (listed, not there), ``unlisted`` (there, not listed), ``empty`` (no bytes),
-        ``undecodable``, ``duplicate`` (a test photo with the pixels of a training photo), ``pack`` (packed data).
-    file : the affected file, or the folder if it is not a single file.
-    message : what is wrong with it.
+        ``both_lists``, ``missing`` (listed, but does not exist), ``unlisted`` (exists, but is not listed), ``empty``
+        (no bytes), ``undecodable``, ``duplicate`` (a test photo with the pixels of a training photo), ``pack``
+        (packed data).
+    file : the file concerned, or a folder if the problem is not with a single file.
+    message : description of the problem.
     """
 
     kind: Kind
@@ -54,14 +55,14 @@ class Finding:
 
 
 def verify(plugin: DatasetPlugin, progress: Progress | None = None) -> list[Finding]:
-    """Return everything found wrong with the data of `plugin`; empty if nothing is.
+    """Return all problems with the data of `plugin`; an empty list if there are none.
 
-    Photos are all read and decoded in full; a store packed from them is read and compared with its hashes.
+    All photos are read and fully decoded. A store packed from them is read and compared with its hashes.
 
     Parameters
     ----------
     plugin : a data set with its configuration.
-    progress : called as progress("verifying", photos done, photos in all).
+    progress : called as progress("verifying", photos done, photos in total).
     """
     if not isinstance(plugin, PhotoPlugin):
         return _verify_loaded(plugin)
@@ -78,7 +79,7 @@ def verify(plugin: DatasetPlugin, progress: Progress | None = None) -> list[Find
 
 
 def _verify_loaded(plugin: DatasetPlugin) -> list[Finding]:
-    """Check what a data set gives that does not consist of photo files."""
+    """Check the arrays of a data set that does not consist of photo files."""
     name = plugin.config.name
     try:
         data = plugin.load()
@@ -117,7 +118,7 @@ def _counts(plugin: PhotoPlugin, listing: PhotoListing) -> Iterator[Finding]:
 
 
 def _membership(listing: PhotoListing) -> Iterator[Finding]:
-    """Compare the lists with each other and with the files there are."""
+    """Compare the lists with each other and with the existing files."""
     for name, split in listing.splits.items():
         repeated = sorted({path for path, after in zip(split.paths, split.paths[1:], strict=False) if path == after})
         for path in repeated:
@@ -141,7 +142,7 @@ def _files(listing: PhotoListing) -> Iterator[str]:
 
 
 def _contents(listing: PhotoListing, progress: Progress | None) -> Iterator[Finding]:
-    """Decode every listed photo; compare those of the two splits with each other."""
+    """Decode every listed photo, and compare the photos of the two splits with each other."""
 
     def examine(path: str) -> tuple[str, Finding | None]:
         return _examine(listing.root, path)
@@ -164,7 +165,7 @@ def _contents(listing: PhotoListing, progress: Progress | None) -> Iterator[Find
 
 
 def _examine(root: Path, path: str) -> tuple[str, Finding | None]:
-    """Return a hash of the photo's pixels, or no text and, unless the file is missing, what is wrong."""
+    """Return a hash of the photo's pixels, or an empty string and, unless the file is missing, the problem."""
     try:
         content = (root / path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -181,8 +182,8 @@ def _examine(root: Path, path: str) -> tuple[str, Finding | None]:
 
 
 def _packs(plugin: PhotoPlugin, listing: PhotoListing) -> Iterator[Finding]:
-    """Check the store packed by this plugin's recipe, if there is one."""
+    """Check the store packed with this plugin's recipe, if it exists."""
     folder = pack_folder(listing, plugin.recipe(), plugin.config.cache)
     manifest = read_manifest(folder)
     for damage in manifest.damages(folder) if manifest is not None else []:
-        yield Finding("pack", str(folder), f"{damage}; remove the folder to have it packed anew")
+        yield Finding("pack", str(folder), f"{damage}; remove the folder; the next use packs it again")

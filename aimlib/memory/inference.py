@@ -81,7 +81,7 @@ def _layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _end(unit: str, before: int, once: dict[str, Call], network: nn.Module) -> str:
-    """Return the last sibling of `unit` that runs between it and the call `before` and returns a map."""
+    """Return the last sibling of `unit` that is called after it and before the call `before`, and returns a map."""
     parent = unit.rpartition(".")[0]
     beside = {f"{parent}.{name}" if parent else name for name, _ in network.get_submodule(parent).named_children()}
     running = [

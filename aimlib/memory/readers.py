@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aimlib.errors import UsageError
+from aimlib.errors import UsageError, counted
 from aimlib.memory.current import MemoryView
 from aimlib.memory.shape_rule import flatten, lay_out
 
@@ -75,16 +75,16 @@ class ConvReader(nn.Conv2d):
         memory = lay_out(self.memory.read(), x_BCHW.shape[2], x_BCHW.shape[3])
         if memory.shape[1] != self.read_weight.shape[1]:
             raise UsageError(
-                f"the memory adds {memory.shape[1]} channels at {x_BCHW.shape[2]} x {x_BCHW.shape[3]}, this layer was "
-                f"attached for {self.read_weight.shape[1]}; a network with memory takes the input size that it was "
-                f"attached for"
+                f"the memory adds {counted(memory.shape[1], 'channel')} at {x_BCHW.shape[2]} x {x_BCHW.shape[3]}, "
+                f"but this layer was attached for {self.read_weight.shape[1]}; a network with memory takes the input "
+                f"size that it was attached for"
             )
         output: Tensor = self._conv_forward(x_BCHW, self.weight, self.bias)
         read = self._read(memory.to(x_BCHW.dtype))
         return output.add_(read if len(read) == len(output) else _for_every_image(read, output))
 
     def read(self, height: int, width: int) -> Tensor:
-        """Return what the memory adds to the output for maps of height x width: [1 or batch, out, height', width']."""
+        """Return the memory's part of the output for maps of height x width: [1 or batch, out, height', width']."""
         return self._read(lay_out(self.memory.read(), height, width))
 
     def _read(self, memory_NCHW: Tensor) -> Tensor:
@@ -94,8 +94,8 @@ class ConvReader(nn.Conv2d):
             read: Tensor = self._conv_forward(memory_NCHW, self.read_weight, None)
             return read
         # Exactly the same for a 1 x 1 kernel, and it avoids a bug in oneDNN, which PyTorch uses on CPUs:
-        # the backward pass of a strided 1 x 1 convolution over few channels (which memories have, and images at
-        # this place do not) writes beyond its workspace (github.com/uxlfoundation/oneDNN, issue 6035).
+        # the backward pass of a strided 1 x 1 convolution over few channels (as memories have, unlike feature
+        # maps at this place) writes beyond its workspace (github.com/uxlfoundation/oneDNN, issue 6035).
         rows, columns = cast("tuple[int, int]", self.stride)
         return functional.conv2d(memory_NCHW[:, :, ::rows, ::columns], self.read_weight)
 
@@ -171,7 +171,7 @@ class LinearReader(nn.Linear):
         self.training = linear.training
 
     def read(self, *_map: int) -> Tensor:
-        """Return what the memory adds to the output: [1 or batch, out features]."""
+        """Return the memory's part of the output: [1 or batch, out features]."""
         return functional.linear(flatten(self.memory.read()), self.read_weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -200,10 +200,7 @@ class LinearReader(nn.Linear):
 
     @classmethod
     def from_concatenated(cls, linear: nn.Linear, values: int, memory: MemoryView) -> Self:
-        """Return the reader that equals `linear` over ``[x.
-
-        Memory]``, where the memory's values are the last features.
-        """
+        """Return the reader that equals `linear` over ``[x; memory]``, where the memory's values are the last ones."""
         own = linear.in_features - values
         if own < 1:
             raise UsageError(f"of {linear.in_features} input features, {values} cannot be the memory's")

@@ -53,7 +53,7 @@ def lay_out(memory_NCHW: Tensor, height: int, width: int) -> Tensor:
 
 
 def read_map(memory_NCHW: Tensor, x_BCHW: Tensor) -> Tensor:
-    """Return the concatenation that the post describes: `x` and, after it, the memory's channels.
+    """Return the concatenation that the post describes: `x` followed by the memory's channels.
 
     The readers never build this tensor; it is for updates and for comparing against them.
     """

@@ -54,7 +54,7 @@ class Layer:
     height, width : of the map that enters it; 1 and 1 for a dense layer.
     stage, block : numbers from 0, counted over the network and over the stage; None outside of stages.
     first_in_block, first_in_stage : whether it is the first layer on the main path of its block, of its stage.
-    obstacle : why it cannot read a memory; empty if it can.
+    obstacle : the reason why it cannot read a memory; empty if it can.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Where in a network updates run, and which layers read which memory."""
+"""The modules after which updates run, and the layers that read the static memory."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def wanted_points(layout: Layout, where: UpdatePlaces | tuple[str, ...], calls: 
             raise UsageError(f"no update can run after {name!r}: the forward pass calls it more than once")
     if not points:
         raise UsageError(
-            f"the update has no place: this network has no known stages or blocks, as required by update_after: "
-            f"{where} "
-            f"goes by; name the modules instead, e.g. update_after: [{calls[1].name if len(calls) > 1 else 'layer1'}]"
+            f"the update has no place: this network has no known stages or blocks, which update_after: {where} "
+            f"requires; name the modules instead, e.g. "
+            f"update_after: [{calls[1].name if len(calls) > 1 else 'layer1'}]"
         )
     return sorted(points, key=lambda name: _end(name, order))
 

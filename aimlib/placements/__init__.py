@@ -1,4 +1,4 @@
-"""Placements: which layers read the memory; one private file per policy.
+"""Placements, which choose the layers that read the memory; one private file per placement.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

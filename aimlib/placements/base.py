@@ -10,7 +10,7 @@ from aimlib.memory.structure import Layer
 
 
 class Placement(ABC):
-    """Base of the family `aimlib.placements`: which layers read the memory."""
+    """Base of the family `aimlib.placements`: a rule that chooses the layers that read the memory."""
 
     Config = ComponentConfig
 
@@ -19,7 +19,7 @@ class Placement(ABC):
 
     @abstractmethod
     def reads(self, layers: Sequence[Layer]) -> Iterable[str]:
-        """Return the names of the layers that read, out of `layers` in the order of the forward pass.
+        """Return the names of the layers that read, chosen from `layers`, which are in the order of the forward pass.
 
-        A layer with an `obstacle` may be returned; it is skipped, and reported as such.
+        A layer with an `obstacle` may be returned; it is skipped and reported.
         """

@@ -1,4 +1,4 @@
-"""Updates: how features rewrite the memory; one private file per update.
+"""Updates, by which features rewrite the memory; one private file per update.
 
 The registry imports a plugin when it is first used; importing this package imports none of them.
 """

@@ -19,14 +19,14 @@ from aimlib.updates.base import MemoryUpdate, as_map, channels_of, pool_to
 
 @updates.register("attention")
 class Attention(MemoryUpdate):
-    """m' = m + what every slot gathers from the positions of the features by scaled dot-product attention.
+    """m' = m + the features that each slot gathers from all positions by scaled dot-product attention.
 
-    A slot is a position of the memory with its C channels; rows x columns of them. Their queries come from the memory
-    and a learned vector per slot (a memory that is the same at every position would otherwise stay so), keys and
-    values from the features. Maps with a side longer than `most_side` are averaged down to it first. Dense features are
-    one position: every slot gathers the same from it, whatever its query. Queries, keys and values are layer-normalized
-    over their d channels, so that neither the features' scale nor a memory that has grown makes the change explode.
-    Weights are Glorot uniform at the start.
+    A slot is a position of the memory with its C channels; there are rows x columns slots. Queries come from the memory
+    and a learned vector per slot (without it, a memory that is the same at every position would stay so), keys and
+    values from the features. Maps with a side longer than `most_side` are first averaged down to it. Dense features are
+    a single position, from which every slot gathers the same values. Queries, keys and values are layer-normalized
+    over their d channels, so that neither large features nor a large memory makes the change explode.
+    Weights are initially Glorot uniform.
 
     Cost: 2 C d + S d + C + (2 F + 1) d weights for F feature channels, C memory channels, S slots, d hidden channels;
     per image 2 S C d + 2 P F d + 2 S P d multiply-adds for P positions (at most `most_side` squared).

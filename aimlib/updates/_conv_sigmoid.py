@@ -19,9 +19,9 @@ from aimlib.updates.base import MemoryUpdate, feature_map, pool_to
 class ConvSigmoid(MemoryUpdate):
     """[3 x 3 convolution, batch norm, sigmoid] x 3, average pool to rows x columns, linear 1 x 1 convolution.
 
-    It sees the features and, concatenated to them, the memory in the shape in which a layer at this place would
-    read it. Where the map is a multiple of the memory's size, pooling is the plain average pool of the author's
-    code; elsewhere it is the adaptive one, which is equal there. A map smaller than the memory is repeated.
+    Its input is the features and, concatenated to them, the memory in the shape in which a layer at this place would
+    read it. If the map is a multiple of the memory's size, pooling is the plain average pool of the author's code;
+    otherwise it is adaptive pooling, which generalizes it. A map smaller than the memory is repeated.
 
     Cost: 9 (F + A) f1 + 9 f1 f2 + 9 f2 f3 + f3 C weights for F feature channels, A channels that the memory adds,
     filters f1, f2, f3 and C memory channels; the first three act at the full resolution of the features. Training keeps
@@ -70,7 +70,7 @@ class ConvSigmoid(MemoryUpdate):
 
 
 class _SigmoidInPlace(nn.Module):
-    """The sigmoid of a tensor that no backward pass needs: a batch norm's output."""
+    """In-place sigmoid, for a tensor that no backward pass needs, such as the output of a batch norm."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`, changed."""

@@ -21,7 +21,7 @@ class Gated(MemoryUpdate):
     """m' = g c + (1 - g) m, a convex mix of the memory and a candidate c, with a gate g in (0, 1) for every value.
 
     Gate and candidate are 1 x 1 convolutions of the hidden map over [features; memory] (`aimlib.updates.hidden`),
-    Glorot uniform at the start, when gates are near a half. Works at the memory's resolution, on maps and on dense
+    initially Glorot uniform, so that gates start near 0.5. It works at the memory's resolution, on maps and on dense
     features.
 
     Cost: (F + C + 3) h + 2 (h + 1) C weights for F feature channels, C memory channels, h hidden ones; per image as

@@ -17,10 +17,10 @@ from aimlib.updates.hidden import Hidden
 
 @updates.register("residual")
 class Residual(MemoryUpdate):
-    """m' = m + change: what the source wrote stays readable, and its gradient passes every update undiminished.
+    """m' = m + change: the source's values stay readable, and their gradient passes every update undiminished.
 
-    The change is a 1 x 1 convolution of the hidden map over [features; memory] (`aimlib.updates.hidden`), Glorot
-    uniform at the start. Works at the memory's resolution, on maps and on dense features.
+    The change is a 1 x 1 convolution of the hidden map over [features; memory] (`aimlib.updates.hidden`), initially
+    Glorot uniform. It works at the memory's resolution, on maps and on dense features.
 
     Cost: (F + C + 3) h + (h + 1) C weights for F feature channels, C memory channels, h hidden ones; per image as many
     multiply-adds as weights (biases and norms left out) times rows x columns.

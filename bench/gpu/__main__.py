@@ -81,7 +81,7 @@ def _tried(steps: list[Step], asked: argparse.Namespace, how: dict[str, Any], fo
 
 
 def show(outcome: Outcome) -> None:
-    """Print what a step found."""
+    """Print the result of a step."""
     rows, goals = [as_row(each) for each in outcome.rows], [as_goal(each) for each in outcome.goals]
     harness.show(harness.Answer(rows, goals, outcome.notes))
     for each in outcome.expected:

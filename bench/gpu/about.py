@@ -1,4 +1,4 @@
-"""What the figures were taken on: card, driver, versions, commit."""
+"""The environment of a measurement: GPU, driver, versions, commit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMIT = harness.ROOT / "COMMIT"
 
 
 class Unusable(Exception):  # noqa: N818 -- told as it is
-    """There is no device to try anything on."""
+    """No usable device was found."""
 
 
 def refuse_unusable(told: Report) -> None:
@@ -57,7 +57,7 @@ def card(told: Report) -> dict[str, Any]:
 
 
 def driver_version() -> str:
-    """Return the version of NVIDIA's driver, by NVML or by nvidia-smi; empty where there is none."""
+    """Return the version of NVIDIA's driver, from NVML or nvidia-smi; empty if there is no driver."""
     with contextlib.suppress(Exception):
         import pynvml
 
@@ -68,7 +68,7 @@ def driver_version() -> str:
 
 
 def smi(query: str) -> str:
-    """Return what nvidia-smi answers, a line per GPU; empty where there is none."""
+    """Return the output of nvidia-smi, one line per GPU; empty if it is not installed."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""

@@ -124,7 +124,7 @@ class Trainer:
         return reproducible(threads=self.threads, tf32=self.config.training.tf32)
 
     def epoch(self) -> float:
-        """Train an epoch; return its seconds."""
+        """Train an epoch and return its duration in seconds."""
         with self.conditions():
             self.epochs += 1
             under_way = Epoch(self.epochs, 0, self.device)
@@ -135,20 +135,20 @@ class Trainer:
             return time.perf_counter() - began
 
     def rates(self, rounds: int, warm_up: int = 1) -> list[float]:
-        """Return images per second of so many epochs."""
+        """Return the images per second of a number of epochs."""
         for _ in range(warm_up):
             self.epoch()
         return [self.images / self.epoch() for _ in range(rounds)]
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def give_back(device: torch.device) -> None:
-    """Give back memory of the device that nothing holds."""
+    """Release unused device memory."""
     import gc
 
     gc.collect()

@@ -41,7 +41,7 @@ _LEFT_OUT = ("docs/", "examples/")
 
 
 class BundleError(RuntimeError):
-    """The bundle cannot be made; the message says why."""
+    """The bundle cannot be built; the message says why."""
 
 
 def packages(text: str) -> dict[str, str]:
@@ -55,7 +55,7 @@ def packages(text: str) -> dict[str, str]:
 
 
 def normal(name: str) -> str:
-    """Return the name as package indexes compare names."""
+    """Return the normalized name, as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -122,7 +122,7 @@ def slim(wheel: Path) -> Path:
 
 
 def _needs(wheel: Path, extra: str, python: str) -> list[Requirement]:
-    """Return what a wheel needs on the node, with an extra or, with an empty one, without any."""
+    """Return the requirements of a wheel on the node, with the given extra if it is not empty."""
     with zipfile.ZipFile(wheel) as content:
         place = next(name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = email.message_from_bytes(content.read(place))
@@ -208,7 +208,7 @@ def photos(given: Path, target: Path, most: int) -> Path:
 
 
 def _in_turn(paths: Iterable[Path]) -> list[Path]:
-    """Return the photos folder by folder in turn, so that a part of them holds all breeds."""
+    """Return the photos of all folders in turn, so that the first part of them contains all breeds."""
     folders: dict[Path, list[Path]] = {}
     for path in paths:
         folders.setdefault(path.parent, []).append(path)

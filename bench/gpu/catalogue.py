@@ -177,7 +177,7 @@ STEPS: tuple[Step, ...] = (
 
 
 class BadSteps(ValueError):  # noqa: N818 -- of one argument
-    """STEPS names no steps."""
+    """The value of STEPS is invalid."""
 
 
 def chosen(text: str, steps: Sequence[Step] = STEPS) -> list[Step]:

@@ -1,4 +1,4 @@
-"""Processes that wait for orders, so that several do the same at the same moment, or one of them may die."""
+"""Processes that wait for orders, so that several act at the same moment, or one of them may die."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Crew:
                     pipe.close()
 
     def together(self, orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Give the first members an order each; return their answers when all have answered."""
+        """Send an order to each of the first members; return their answers when all have answered."""
         for member, order in enumerate(orders):
             self.order(member, order)
         return [self.answer(member) for member in range(len(orders))]
 
     def order(self, member: int, order: Mapping[str, Any]) -> None:
-        """Give one member an order."""
+        """Send one member an order."""
         pipe = self.members[member].stdin
         assert pipe is not None
         pipe.write(json.dumps(dict(order)) + "\n")
@@ -80,7 +80,7 @@ class Crew:
 
 
 def _serve(module: str, options: str) -> None:
-    """Carry out orders until there are no more; what is printed goes to the error stream."""
+    """Carry out orders until there are no more; printed output goes to the error stream."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -20,7 +20,7 @@ class Incomplete(Exception):  # noqa: N818 -- says what is lacking
 
 
 def manifest_of(folders):
-    """Return the manifest that all folders hold."""
+    """Return the manifest, which is the same in all folders."""
     found = {}
     for folder in folders:
         path = folder / "manifest.json"
@@ -72,7 +72,7 @@ def unpack(archive, target):
 
 
 def install(wheels, target, python):
-    """Install wheels into a folder, without asking anybody for anything."""
+    """Install wheels into a folder, without a network."""
     here = "{}.{}".format(*sys.version_info[:2])
     if here != python:
         raise Incomplete(f"the wheels are for Python {python}, and this is {here}: run this script with python{python}")
@@ -84,7 +84,7 @@ def install(wheels, target, python):
 
 
 def main():
-    """Do all of it; return the exit code."""
+    """Run the installation; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="all folders of the bundle that hold pieces")
     parser.add_argument("--target", required=True, type=Path, help="where it goes")

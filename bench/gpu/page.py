@@ -17,13 +17,13 @@ NOTHING = "# GPUs: nothing of this project has run on a card yet\n"
 
 
 def title(found: Sequence[dict[str, Any]]) -> str:
-    """Return the first line: whether, and on which cards, something ran."""
+    """Return the first line, which names the GPUs on which steps have run."""
     cards = sorted({content["card"]["name"] for content in found if content["card"].get("name")})
     return f"# GPUs: what ran on {' and '.join(cards)}\n" if cards else NOTHING
 
 
 def tables(found: Sequence[dict[str, Any]]) -> str:
-    """Return what stands between the marks."""
+    """Return the text between the marks."""
     by_name = {content["name"]: content for content in found}
     lines = ["| | step | card | result | seconds | date, commit |", "|---:|---|---|---|---:|---|"]
     for step in STEPS:
@@ -44,7 +44,7 @@ def _line(number: int, title: str, content: dict[str, Any] | None) -> str:
 
 
 def section(content: dict[str, Any]) -> str:
-    """Return the figures of a step, with its card."""
+    """Return the measurements of a step, with its GPU."""
     if not (content["rows"] or content["goals"] or content["notes"]):
         return ""
     lines = [f"### {content['number']}. {content['title']}", "", _where(content), ""]

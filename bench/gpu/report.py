@@ -37,7 +37,7 @@ class Report:
 
     @property
     def rehearsal(self) -> bool:
-        """Whether there is no card."""
+        """Whether this is a rehearsal without a GPU."""
         return self._kind == "cpu"
 
     @property
@@ -56,26 +56,26 @@ class Report:
         return self._ends - time.monotonic()
 
     def say(self, kind: str, **content: Any) -> None:
-        """Write a line, and have it on the disk before anything else happens."""
+        """Write a line and flush it to disk."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **content}) + "\n")
 
     def row(self, case: str, subject: str, values: Sequence[float], unit: str) -> float:
-        """Keep a figure with its rounds; return the median."""
+        """Record a measurement with its rounds; return the median."""
         self.say("row", **asdict(row(case, subject, values, unit)))
         return statistics.median(values)
 
     def goal(self, goal: Goal) -> None:
-        """Keep what was aimed at; a goal that is not met fails nothing."""
+        """Record a goal; a missed goal does not fail the step."""
         self.say("goal", **asdict(goal), met=goal.met)
 
     def expect(self, holds: bool, text: str, found: str = "") -> bool:
-        """Keep what must hold, and what was found where it does not; the step fails then, and goes on."""
+        """Record a requirement, and the finding if it is not met; the step then fails, but continues."""
         self.say("expected", text=text, holds=bool(holds), found="" if holds else found)
         return bool(holds)
 
     def note(self, text: str) -> None:
-        """Keep a sentence."""
+        """Record a note."""
         self.say("note", text=text)
 
     def given_up_without_time(self, what: str) -> None:
@@ -83,7 +83,7 @@ class Report:
         self.say("last_part", what=what)
 
     def unmeasured(self, what: str, why: str) -> None:
-        """Keep what was left out, and why."""
+        """Record what was left out, and why."""
         self.note(f"not measured: {what}: {why}")
 
 
@@ -117,7 +117,7 @@ class Outcome:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return what a step said; a last line that was cut off is left out."""
+    """Return what a step reported, without an incomplete last line."""
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:

@@ -62,7 +62,7 @@ def of_cards(folder: Path) -> list[dict[str, Any]]:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Return the lines that close a call of `make gpu`."""
+    """Return the final lines of `make gpu`."""
     lines = []
     for each in outcomes:
         lines.append(f"{each.number:>3}  {each.status:<7}  {each.seconds:>6.1f} s  {each.title}")

@@ -1,4 +1,4 @@
-"""Runs a step in a process of its own, with a time limit: a dead context, a hang or a crash ends that step alone."""
+"""Running a step in its own process, with a time limit, so that a hang or a crash ends only that step."""
 
 from __future__ import annotations
 

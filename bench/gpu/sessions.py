@@ -66,7 +66,7 @@ def attempts(told: Report) -> list[dict[str, Any]]:
 
 
 def statuses(told: Report) -> dict[str, str]:
-    """Return, for every arm, how its run ended that has a result."""
+    """Return, for every arm with a result, how its run ended."""
     import analysis
 
     rows = analysis.load(told.scratch / "results").runs

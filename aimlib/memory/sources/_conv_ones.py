@@ -27,8 +27,8 @@ class ConvOnes(MemorySource):
     different part of the kernel and has its own value. (The post: a 7 x 7 kernel would "have more memory".) It has
     rows x columns as many weights.
 
-    At the start weights are Glorot uniform times `initial_scale`, which gives values of standard deviation
-    `initial_scale` with a 1 x 1 kernel, and between a half and 1 times that with a full one.
+    Weights are initially Glorot uniform times `initial_scale`, which gives values of standard deviation
+    `initial_scale` with a 1 x 1 kernel, and 0.5 to 1 times that with a full one.
     """
 
     source = "J. Lunkad, Can Giving Memory to Entire Neural Nets be Revolutionary?, Towards AI, 2021: memory layer"
@@ -52,7 +52,7 @@ class ConvOnes(MemorySource):
         rows, columns = (1, 1) if config.kernel == "1x1" else (config.rows, config.columns)
         self.conv = nn.Conv2d(config.channels, config.channels, kernel_size=(rows, columns))
         declare(self.conv, weight=Rule("glorot_uniform", config.initial_scale), bias=Rule("constant", 0.0))
-        # The border of "same" padding, where it is uneven with one zero more after the ones than before them.
+        # The border of "same" padding; an uneven one has one more zero after the ones than before them.
         border = ((columns - 1) // 2, columns // 2, (rows - 1) // 2, rows // 2)
         ones_1CHW = functional.pad(torch.ones(1, config.channels, rows, columns), border)
         self.register_buffer("ones_1CHW", ones_1CHW, persistent=False)
@@ -64,10 +64,10 @@ class ConvOnes(MemorySource):
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Of a 1 x 1 kernel one value per channel; of a full one every value.
+        """One value per channel with a 1 x 1 kernel; every value with a full one.
 
-        Along one axis the middle position sees all taps, those after it the first ones only, those before it the last
-        ones only. All taps less the last ones are first ones again, so the positions give the sums of the first
-        1, 2, ... taps up to all: a triangle, of full rank. In two dimensions the ranks multiply.
+        Along one axis, the middle position sees all taps, later positions only the first taps, and earlier positions
+        only the last taps. All taps minus the last ones are again the first ones, so the positions span the sums of the
+        first 1, 2, ... taps up to all, a triangular system of full rank. In two dimensions the ranks multiply.
         """
         return self.config.channels if self.config.kernel == "1x1" else self.config.values

@@ -18,9 +18,9 @@ class DenseOnes(MemorySource):
     """A dense layer with linear activation, applied to `inputs` ones; its outputs are the memory's values.
 
     Every value is free. It is a sum of `inputs` weights and one bias, so under Adam it moves about `inputs` times as
-    far per step as a plain parameter would. At the start weights are Glorot uniform times `initial_scale`, which gives
-    values of standard deviation ``initial_scale x sqrt(2 inputs / (inputs + values))``: `initial_scale` with as many
-    inputs as values.
+    far per step as a plain parameter would. Weights are initially Glorot uniform times `initial_scale`, which gives
+    values of standard deviation ``initial_scale x sqrt(2 inputs / (inputs + values))``. This is `initial_scale` if
+    there are as many inputs as values.
 
     Cost: (inputs + 1) x values weights, computed once per batch.
     """

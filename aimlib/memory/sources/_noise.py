@@ -16,9 +16,9 @@ from aimlib.registry import memories
 class Noise(MemorySource):
     """Normal numbers of standard deviation `initial_scale`, redrawn for every batch (or image) of training.
 
-    A control: does any extra input help? Nothing in it is learned, so it has no degrees of freedom. Training draws from
-    torch's generator, which the training loop seeds for every epoch. Evaluation sees one fixed draw, the same for every
-    image, batch and run, so that it does not depend on what else is evaluated.
+    It is a control for the effect of any extra input. Nothing in it is learned, so it has no degrees of freedom.
+    Training draws from torch's generator, which the training loop seeds for every epoch. Evaluation uses one fixed draw
+    for every image, batch and run, so that an image's result does not depend on other images.
     """
 
     source = "control for: is it the memory's content, or that there is more input?"
@@ -29,7 +29,7 @@ class Noise(MemorySource):
     }
 
     class Config(MemoryConfig):
-        """Size of the memory, and what is drawn separately."""
+        """Size of the memory, and whether noise is drawn per batch or per image."""
 
         per: Literal["batch", "image"] = "batch"
 

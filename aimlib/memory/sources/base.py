@@ -58,11 +58,11 @@ class MemoryConfig(ComponentConfig):
 
     @property
     def wide(self) -> bool:
-        """Whether convolutions read it by matrix products where these are faster (`aimlib.memory.readers`)."""
+        """Whether convolutions read it by matrix products if these are faster (`aimlib.memory.readers`)."""
         return self.values >= _WIDE
 
     def identity(self) -> dict[str, Any]:
-        """Return name, version and the options that differ from their defaults; for a wide memory, also how it is read.
+        """Return name, version and non-default options, and for a wide memory also the method of reading.
 
         Products and convolutions round differently. Runs with wide memories from before matrix products were used
         therefore have different ids, and all other runs keep theirs.
@@ -88,7 +88,7 @@ class MemorySource(nn.Module, ABC):
 
         Parameters
         ----------
-        batch : number of images in the batch; only a source that differs between images needs it.
+        batch : number of images in the batch; needed only by a source whose memory differs between images.
 
         Returns
         -------

@@ -171,7 +171,7 @@ def test_next_call_continues_and_server_without_ranges_starts_again(server: Serv
 def test_attempts_are_limited_even_if_every_one_starts_again(server: Server, dogs: Any, tmp_path: Path) -> None:
     archives = serve(server, dogs)
     server.ranges, server.cuts = False, [500, 400, 500, 400, 500, 400, 500]
-    with pytest.raises(DataError, match="given up after 3 attempts"):
+    with pytest.raises(DataError, match="gave up after 3 attempts"):
         get(tmp_path / "r", archives)
     assert len(server.asked) == 3
 

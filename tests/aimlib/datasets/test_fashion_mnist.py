@@ -74,8 +74,8 @@ def test_found_in_the_data_folder_then_where_debian_puts_it(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no IDX file"),
-        (b"\x1f\x8b\x08\x00", "no IDX file"),
+        (b"", "not an IDX file"),
+        (b"\x1f\x8b\x08\x00", "not an IDX file"),
         (idx(np.zeros((2, 28, 28), np.uint8), kind=9), "0x09"),
         (idx(np.zeros((2, 28), np.uint8)), "2 dimensions"),
         (idx(np.zeros((2, 28, 28), np.uint8))[:10], "cut short"),

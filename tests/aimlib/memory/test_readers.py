@@ -224,7 +224,7 @@ def test_another_input_size_is_refused() -> None:
     reader = ConvReader(nn.Conv2d(1, 1, 1), 4, held(torch.zeros(1, 4, 2, 2)))
     assert tuple(reader(torch.zeros(2, 1, 2, 2)).shape) == (2, 1, 2, 2)
     with pytest.raises(
-        UsageError, match=r"adds 1 channels at 4 x 4, this layer was attached for 4; .* takes the input size"
+        UsageError, match=r"adds 1 channel at 4 x 4, but this layer was attached for 4; .* takes the input size"
     ):
         reader(torch.zeros(2, 1, 4, 4))
 
