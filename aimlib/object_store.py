@@ -31,7 +31,7 @@ _CONFLICTS = 20
 """Number of attempts while the server asks to retry: S3 answers 409 while another conditional request is in
 progress."""
 
-_GIVE = "give credentials that may read and write there: AWS_PROFILE, AWS_ACCESS_KEY_ID and its like, or a role"
+_GIVE = "give credentials that may read and write there: AWS_PROFILE, AWS_ACCESS_KEY_ID and so on, or a role"
 _ADVICE = {
     "AccessDenied": _GIVE,
     "ExpiredToken": _GIVE,

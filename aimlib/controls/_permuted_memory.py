@@ -35,7 +35,7 @@ class PermutedMemory(Control):
     other image is of the same class no more often than by chance. A single image in a batch reads its own memory.
     """
 
-    source = "control for: is it what the memory says about the image?"
+    source = "control for: is it the memory's content about the image?"
     role: ClassVar[str] = "permuted"
 
     def transform(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:

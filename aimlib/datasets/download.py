@@ -134,8 +134,8 @@ def _check_space(folder: Path, absent: Sequence[Archive]) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(
-            f"{folder}: {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed to download and unpack; make "
-            f"room or give another folder as --root"
+            f"{folder}: {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed to download and unpack; free some "
+            f"space or give another folder as --root"
         )
 
 

@@ -115,7 +115,7 @@ def pack(listing: PhotoListing, recipe: Recipe, cache: str | None = None, progre
         return _pack_locked(folder, listing, recipe, progress)
     except OSError as error:
         raise DataError(
-            f"{folder.parent}: cannot pack {listing.name} there: {error}; make room or make it writable, or "
+            f"{folder.parent}: cannot pack {listing.name} there: {error}; free some space or make it writable, or "
             f"set data.cache or AIM_CACHE_DIR to another folder"
         ) from error
 

@@ -119,7 +119,7 @@ def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, prog
     if tally.broken:
         raise DataError(
             f"{listing.name}: {len(tally.broken)} of {tally.total} photos below {listing.root} cannot be "
-            f"decoded: {named(tally.broken)}; fetch them again, or take them out of the data"
+            f"decoded: {named(tally.broken)}; fetch them again, or remove them from the data"
         )
     files[INDEX] = _write_index(folder / INDEX, index)
     manifest = Manifest(
@@ -198,7 +198,7 @@ def _check_space(cache: Path, listing: PhotoListing, recipe: Recipe) -> None:
     if free < needed:
         raise DataError(
             f"{cache}: {free / 1e9:.1f} GB free, but {photos} photos at {recipe.size} px take "
-            f"{needed / 1e9:.1f} GB packed; make room, or set data.cache or AIM_CACHE_DIR to a larger disk"
+            f"{needed / 1e9:.1f} GB packed; free some space, or set data.cache or AIM_CACHE_DIR to a larger disk"
         )
 
 

@@ -1,4 +1,4 @@
-"""How a photo of any size becomes an array: the recipe that a packed store is keyed by."""
+"""How a photo of any size becomes an array: the recipe, which is part of the key of a packed store."""
 
 from __future__ import annotations
 

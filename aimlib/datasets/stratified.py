@@ -14,7 +14,7 @@ Indices = npt.NDArray[np.int64]
 def choose(labels: npt.NDArray[np.int64], count: int, stream: str, what: str) -> tuple[Indices, Indices]:
     """Choose `count` images, each class in proportion to its size (largest remainder method).
 
-    The order in which the images of a class are taken does not depend on `count`.
+    The order in which the images of a class are chosen does not depend on `count`.
 
     Parameters
     ----------

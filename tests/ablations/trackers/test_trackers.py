@@ -208,7 +208,7 @@ EVENTS: list[list[Event]] = [
         RunEnded(run_id(1), "failed", "why"),
     ],
 ]
-"""Two sessions, the second of which goes on from a checkpoint after the first epoch."""
+"""Two sessions, the second of which continues from a checkpoint after the first epoch."""
 STEPS = [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
 
 
