@@ -62,7 +62,7 @@ def select(runs: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
 
     Raises
     ------
-    UsageError: a condition that is not one, an unknown column, or a value of the wrong type.
+    UsageError: an invalid condition, an unknown column, or a value of the wrong type.
     """
     kept = pd.Series(True, index=runs.index)
     for condition in where:

@@ -46,7 +46,7 @@ def calibrate(repetitions: int = 20_000, levels: tuple[float, ...] | None = None
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page; 1 where a rate leaves its band."""
+    """Write the page and return 1 if a rate is outside its band, or else 0."""
     path, repetitions = Path(arguments[0]), int(arguments[1]) if len(arguments) > 1 else 20_000
     started = time.perf_counter()
     tables = calibrate(repetitions)

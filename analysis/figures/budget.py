@@ -77,7 +77,7 @@ def draw(summary: pd.DataFrame, known: Mapping[str, Mark] | None = None) -> Figu
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return what the first and the last trial are worth, and how far arms were searched alike."""
+    """Return the expected best accuracy with one and with all trials, and how to compare arms fairly."""
     if summary.empty:
         return "The screening has no trial with a result."
     searches = {str(name): own for name, own in summary.groupby("searched", sort=False)}

@@ -23,7 +23,7 @@ TITLE = "Accuracy by epoch"
 _FEW = 6
 """With more arms the single runs recede."""
 _LINES = 400
-"""Of more runs than that there are no single curves and markers, which nobody could tell apart, but bands."""
+"""With more runs than this, bands replace the single curves and markers, which would be indistinguishable."""
 _SPREAD = (0.05, 0.95)
 _BAND = 3
 """The t interval of two runs is wider than any curve; from three on it is drawn."""
@@ -180,7 +180,7 @@ def _reported(summary: pd.DataFrame) -> dict[str, Any]:
 
 
 def caption(summary: pd.DataFrame, alpha: float = 0.05) -> str:
-    """Return one sentence: how many runs, what is drawn, and when the reported epochs came."""
+    """Return the number of runs, what is drawn, and the range of the reported epochs."""
     runs = summary.loc[summary["kind"] == "run", "run_id"].nunique()
     spread = summary[summary["kind"] == "spread"]
     if not runs and spread.empty:

@@ -108,7 +108,7 @@ def _legend(summary: pd.DataFrame) -> tuple[list[Line2D], list[str]]:
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return one sentence: how many runs were planned and what became of them."""
+    """Return how many runs were planned, and their outcomes."""
     counts = [(int((summary["outcome"] == kind).sum()), kind) for kind in KINDS]
     found = number_format.listing([f"{number} {kind}" for number, kind in counts if number])
     return f"{counted(len(summary), 'planned run')}: {found or 'none has a result'}."

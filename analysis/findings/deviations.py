@@ -1,6 +1,6 @@
 """What departs from the frozen analysis plan, and so makes a study, or comparisons of some arms, exploratory.
 
-Meanings are compared, not words: a role or a rule that was only renamed or reworded since is the frozen one.
+Meanings are compared, not words: a role or a rule that was only renamed or reworded counts as unchanged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Deviation:
     arms: frozenset[str] | None = None
 
     def touches(self, *arms: str) -> bool:
-        """Tell whether it makes a comparison of these arms exploratory."""
+        """Return whether it makes a comparison of these arms exploratory."""
         return self.arms is None or not self.arms.isdisjoint(arms)
 
 

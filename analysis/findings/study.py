@@ -1,4 +1,4 @@
-"""Everything that is said about a study, found once and shared by report, tables and command line."""
+"""The findings of a study, computed once and shared by the report, the tables and the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SEED = 20210301
 
 @dataclass(frozen=True)
 class Findings:
-    """What the results of a study say.
+    """The findings of a study.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class Findings:
     def unsettled(self) -> tuple[str, ...]:
         """Names of the gated comparisons that are open and that further pairs may settle.
 
-        Those below a gate that is closed do not count. A comparison that is positive beyond any stopping row (outside
+        Comparisons below a closed gate do not count. A comparison that is positive beyond any stopping row (outside
         the claim's scope a gain above δ has none) is as settled as it can be.
         """
         found = []

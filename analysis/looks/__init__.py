@@ -67,7 +67,7 @@ class Looks:
         return said
 
     def reached(self, pairs: int) -> tuple[int, ...]:
-        """Return the looks that so many pairs are enough for."""
+        """Return the looks that this many pairs complete."""
         return tuple(number for number in self.numbers if number <= pairs)
 
     def p_value(self, p_values: Sequence[float]) -> float:

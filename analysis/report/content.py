@@ -104,7 +104,7 @@ def _question(findings: Findings) -> str:
     """Return which of the two headlines of a claim the study is about."""
     protocol = findings.results.plan.scope.protocol
     if protocol in ("as_run", "as_described"):
-        return "Does the reported gap come back? That says whether, not why."
+        return "Does the reported gap come back? This study shows whether it does, not why."
     if protocol == "controlled" and findings.family.treatment is not None:
         return "Does memory cause a gain, all else equal?"
     return ""
