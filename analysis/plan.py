@@ -177,7 +177,7 @@ _LONGEST_NAME = 1000
 
 
 def _is_name(text: str) -> bool:
-    """Tell whether a text can be shown on a terminal as it is: no control characters, none that turn its direction."""
+    """Return whether a text can be printed on a terminal: no control characters and no changes of direction."""
     return 0 < len(text.strip()) <= _LONGEST_NAME and text.isprintable()
 
 

@@ -155,7 +155,7 @@ class Statement:
     protocols: tuple[str, ...] = ("*",)
 
     def fits(self, protocol: str) -> bool:
-        """Tell whether a study of this protocol can check it."""
+        """Return whether a study of this protocol can check it."""
         return any(fnmatchcase(protocol, pattern) for pattern in self.protocols)
 
 

@@ -1,4 +1,4 @@
-"""Colour, marker and dashes of every arm, the same in all figures and distinct in greyscale and for the colour-blind."""
+"""Colour, marker and dashes of every arm: identical in all figures, distinct in greyscale and if colour-blind."""
 
 from __future__ import annotations
 

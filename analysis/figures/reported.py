@@ -117,7 +117,7 @@ def _mark_best(axes: Axes, rows: pd.DataFrame, mark: Mark, *, above: bool) -> No
 
 
 def _leads(summary: pd.DataFrame, arm: str) -> bool:
-    """Tell whether no other curve is above that of `arm` in its best epoch."""
+    """Return whether no other curve is above that of `arm` in its best epoch."""
     best = summary[(summary["arm"] == arm) & summary["best"]].iloc[0]
     others = summary[(summary["epoch"] == best["epoch"]) & (summary["arm"] != arm)]
     return bool((others["accuracy"] <= best["accuracy"]).all())

@@ -1,1 +1,1 @@
-"""Everything that is said about a study."""
+"""The findings of a study."""

@@ -45,7 +45,7 @@ def deviations(
     runs: pd.DataFrame,
     claim_scope: Mapping[str, Sequence[str | int]] | None = None,
 ) -> list[Deviation]:
-    """Return what makes a study exploratory, the most sweeping first; none where it is as frozen.
+    """Return what makes a study exploratory, the broadest first; empty if the study is as frozen.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def deviations(
 
 
 def _rules(was: Mapping[str, Any]) -> list[Deviation]:
-    """Return which rules of the procedure mean something else than those frozen; other words do not count.
+    """Return the rules of the procedure whose meaning differs from the frozen rules; wording does not count.
 
     Plans that were frozen before rules had numbers have those of their texts.
     """

@@ -62,7 +62,7 @@ class Findings:
 
     @property
     def primary(self) -> Comparison | None:
-        """Treatment − baseline; None where the study lacks one of the two."""
+        """Treatment − baseline, or None if the study lacks either arm."""
         return self.family.primary
 
     @cached_property
@@ -72,7 +72,7 @@ class Findings:
 
     @cached_property
     def screening(self) -> Results | None:
-        """Results of the screening that chose arms of this study; None where none did."""
+        """Results of the screening that chose arms of this study, or None if there was no screening."""
         folder = self.results.directory.absolute().parent / "screening"
         if self.results.directory.absolute().name != "confirmation" or not (folder / STUDY_FILE).exists():
             return None

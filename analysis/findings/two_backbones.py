@@ -28,7 +28,7 @@ class Across:
 
     @property
     def sentence(self) -> str:
-        """What both say, in a sentence."""
+        """The findings of both studies in one sentence."""
         mean, difference = self.combined.mean, self.combined.difference
         both = "positive on both" if self.combined.both_positive else "not positive on both"
         each = number_format.listing([f"{name}: {text}" for name, text in zip(self.names, self.verdicts, strict=True)])
@@ -75,7 +75,7 @@ def _questions(first: Findings, second: Findings) -> dict[str, tuple[object, obj
 
 
 def _verdict(findings: Findings, primary: Comparison) -> str:
-    """Return a verdict with what limits it."""
+    """Return a verdict with its limitations."""
     limits = ["unstable training"] if primary.unstable else []
     limits += ["a proxy, which does not test the claim"] if findings.proxy else []
     limits += ["exploratory"] if findings.exploratory(primary.treatment, primary.control) else []

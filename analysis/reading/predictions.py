@@ -113,7 +113,7 @@ def _labels(
 
 
 def _same_images(images: pd.DataFrame, fingerprints: set[str | None]) -> bool:
-    """Tell whether data that was decoded differently has the same test images: names and classes, in order."""
+    """Return whether data that was decoded differently has the same test images: names and classes, in order."""
     lists = {
         tuple(zip(rows["image_name"], rows["label"], strict=True))
         for fingerprint, rows in images.sort_values("image").groupby("data_fingerprint")

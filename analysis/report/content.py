@@ -1,4 +1,4 @@
-"""What a report says, before it is HTML or Markdown: sentences, tables, figures, provenance."""
+"""Content of a report, independent of HTML and Markdown: sentences, tables, figures, provenance."""
 
 from __future__ import annotations
 

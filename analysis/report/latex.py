@@ -39,7 +39,7 @@ _SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Return text that LaTeX sets as it is; control characters become spaces."""
+    """Return text escaped for LaTeX, with control characters replaced by spaces."""
     return "".join(_SPECIAL.get(c, c if c.isprintable() else " ") for c in text)
 
 

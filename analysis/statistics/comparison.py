@@ -235,7 +235,7 @@ def _next_look(looks: Looks, taken: tuple[Look, ...], deciding: Look) -> int | N
 
 
 def _pending(pairs: pd.DataFrame) -> bool:
-    """Tell whether a run of these pairs has no row at all."""
+    """Return whether any run of these pairs has no row."""
     return bool((pairs["treatment_status"].eq("missing") | pairs["control_status"].eq("missing")).any())
 
 

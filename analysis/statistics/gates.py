@@ -1,4 +1,4 @@
-"""Gatekeeping: the steps of the argument that memory causes a gain, each tested only when all before it are passed."""
+"""Gatekeeping: the steps of the argument that memory causes a gain, each tested only if all earlier ones are passed."""
 
 from __future__ import annotations
 

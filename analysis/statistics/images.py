@@ -1,4 +1,4 @@
-"""How far the test images, and not the seeds alone, decide a difference: crossed seeds × images.
+"""Crossed seeds × images: how much of a difference depends on the choice of test images.
 
 The t interval over seeds answers "this recipe on these images". For "this recipe on new photos of the kind" the images
 are a sample as well. Every seed sees every image, so the two are crossed, and the variance of the mean difference is

@@ -1,4 +1,4 @@
-"""Student's t for a handful of paired differences."""
+"""Student's t interval for a small number of paired differences."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def t_p_value(values: npt.ArrayLike) -> float:
 
 
 def compatible(reported: float, interval: Interval) -> bool | None:
-    """Tell whether one reported difference lies in the prediction interval; None below two values.
+    """Return whether a reported difference lies in the prediction interval, or None below two values.
 
     The report is one run per arm, so its own spread counts: |r - mean| <= t s sqrt(1 + 1/n).
     """

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return Holm-adjusted p-values in the given order; NaN stays NaN and counts as a test that is lost."""
+    """Return Holm-adjusted p-values in the given order; NaN stays NaN and counts as a test that does not reject."""
     p: npt.NDArray[Any] = np.asarray(p_values, dtype=float)
     order = np.argsort(np.where(np.isnan(p), np.inf, p), kind="stable")
     stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * np.where(np.isnan(p), np.inf, p)[order])
@@ -23,7 +23,7 @@ def holm_levels(p_values: npt.ArrayLike, alpha: float = 0.05) -> npt.NDArray[np.
 
     The k-th smallest of m p-values is tested at alpha/(m-k+1) until one is not rejected; all that follow stay
     at that one's level. A t interval at this level excludes 0 exactly where Holm rejects, so a verdict read
-    off it is never positive or harmful without Holm's consent.
+    off it is never positive or harmful unless Holm rejects.
     """
     p: npt.NDArray[Any] = np.asarray(p_values, dtype=float)
     order = np.argsort(np.where(np.isnan(p), np.inf, p), kind="stable")

@@ -1,4 +1,4 @@
-"""Which runs trained: divergence and accuracy at chance are outcomes, kept and counted, never re-rolled."""
+"""Which runs trained. Divergence and accuracy at chance are outcomes: such runs are kept and never repeated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = ("trained", "at chance", "diverged", "failed", "pruned", "missing")
 def accuracy_lower_bound(
     accuracy: npt.ArrayLike, images: npt.ArrayLike, confidence: float = CONFIDENCE
 ) -> npt.NDArray[np.float64]:
-    """Return the exact one-sided lower bound (Clopper-Pearson) of accuracies measured on so many images.
+    """Return the exact one-sided lower bound (Clopper-Pearson) of accuracies measured on the given numbers of images.
 
     The lower bound is the accuracy at which as many right answers or more have probability 1 - confidence.
     NaN where accuracy or images is missing.
@@ -72,7 +72,7 @@ def _fisher(frame: pd.DataFrame, arm: str, baseline: str | None) -> float:
 
 
 def baseline_trains(judged: pd.DataFrame, baseline: str) -> bool | None:
-    """Tell whether the baseline trained in at least 4 of 5 of its judged seeds; None where none is judged."""
+    """Return whether the baseline trained in at least 4 of 5 judged seeds, or None if no seed is judged."""
     rows = judged[(judged["arm"] == baseline) & judged["outcome"].isin(["trained", "at chance", "diverged"])]
     if rows.empty:
         return None

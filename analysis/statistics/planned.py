@@ -35,7 +35,7 @@ def primary_arms(plan: Plan) -> tuple[str | None, str | None]:
 
 
 def is_control(arm: Arm, role: str, treatment: str | None) -> bool:
-    """Tell whether an arm is the control of this role of a treatment."""
+    """Return whether an arm is the control of this role of a treatment."""
     return arm.role == role and arm.of in (None, treatment)
 
 

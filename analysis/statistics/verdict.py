@@ -78,7 +78,7 @@ class Verdict:
 
     @property
     def stops(self) -> bool:
-        """Whether further seeds would serve nothing."""
+        """Return whether further seeds cannot change anything."""
         return self.kind in STOPPING
 
     @property
