@@ -23,7 +23,7 @@ class Arm:
     ----------
     name : unique in the study.
     role : what the arm is in the argument: baseline, treatment, a control of a treatment, or other.
-    of : the arm it is a control or variant of; None where the plan names none.
+    of : the arm it is a control or variant of; None if the plan names none.
     levels : label of the level of every factor, by factor; empty for arms beside the factors.
     config : RunConfig of its first seed, as plain JSON.
     """
@@ -74,7 +74,7 @@ class Plan:
     runs: pd.DataFrame
 
     def arm(self, name: str) -> Arm:
-        """Return the arm called `name`; KeyError where there is none."""
+        """Return the arm called `name`; KeyError if there is none."""
         return {arm.name: arm for arm in self.arms}[name]
 
 

@@ -72,7 +72,7 @@ class Results:
 
     @cached_property
     def frozen(self) -> Frozen | None:
-        """The analysis plan as it was frozen before the first run; None where none was.
+        """The analysis plan as it was frozen before the first run; None if none was.
 
         StoreError where the file is broken or was changed.
         """
@@ -82,7 +82,7 @@ class Results:
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """One row per arm: layers, parameters, multiply-adds; empty where `models.parquet` is not there."""
+        """One row per arm: layers, parameters, multiply-adds; empty if `models.parquet` is not there."""
         try:
             table = read_plain(self.directory / records.MODELS_FILE, records.MODELS)
         except FileNotFoundError:

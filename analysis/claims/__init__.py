@@ -172,7 +172,7 @@ class Claim:
     delta_pp : smallest effect of interest in pp.
     scope : for each field of a plan's scope the values or patterns that qualify.
     statements : what is said, sentence by sentence, for `analysis.claims.audit`.
-    curves : the reported runs epoch by epoch (columns of `reported_runs.csv`); empty where there are none.
+    curves : the reported runs epoch by epoch (columns of `reported_runs.csv`); empty if there are none.
     """
 
     name: str

@@ -21,7 +21,7 @@ from analysis.statistics.interval import t_interval
 
 TITLE = "Accuracy by epoch"
 _FEW = 6
-"""With more arms the single runs recede."""
+"""With more arms than this, single runs are drawn paler."""
 _LINES = 400
 """With more runs than this, bands replace the single curves and markers, which would be indistinguishable."""
 _SPREAD = (0.05, 0.95)

@@ -71,7 +71,7 @@ def deviations(
         if value != was.get(key)
     ]
     found += _rules(was) + _of_the_claim(was, plan, gains_pp, claim_scope)
-    # What was settled by then was counted where the plan was written.
+    # The runs settled by then were counted when the plan was written.
     early = max(int((runs["started_at"] < frozen.at - _SKEW).sum()), frozen.runs_before)
     if early:
         found.append(Deviation(f"{counted(early, 'run')} began before the freeze"))

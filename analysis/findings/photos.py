@@ -38,7 +38,7 @@ class Photos:
 def photos(results: Results, comparison: Comparison) -> Photos | None:
     """Return a comparison image by image.
 
-    None where fewer than two of its pairs have predictions of both runs on the same images, or the table of test images
+    None if fewer than two of its pairs have predictions of both runs on the same images, or the table of test images
     is not there.
     """
     if results.images.empty:

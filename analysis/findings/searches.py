@@ -33,7 +33,7 @@ configuration; confirmed_as: arm of the confirmation; reason: why there is no ac
 
 
 def read_ranking(directory: Place) -> pd.DataFrame | None:
-    """Return the ranking of a screening; None where there is none yet.
+    """Return the ranking of a screening; None if there is none yet.
 
     StoreError where the file is broken.
     """

@@ -33,8 +33,8 @@ class Findings:
 
     Attributes
     ----------
-    claim : the claim that the plan names; None where it names none.
-    reasons : why the study does not test that claim; empty where it does, or where there is no claim.
+    claim : the claim that the plan names; None if it names none.
+    reasons : why the study does not test that claim; empty if it does, or where there is no claim.
     judged : frame of `statistics.outcomes`.
     failures : frame of `statistics.failure_table`.
     deviations : what makes the study, or comparisons of some arms, exploratory; see `findings.deviations`.
@@ -67,7 +67,7 @@ class Findings:
 
     @cached_property
     def attributions(self) -> tuple[Attribution, ...]:
-        """What each switch earns; empty where the study has no factors of two levels each."""
+        """What each switch earns; empty if the study has no factors of two levels each."""
         return attributions(self.results.runs, self.results.plan)
 
     @cached_property
@@ -94,7 +94,7 @@ class Findings:
 
     @cached_property
     def photos(self) -> Photos | None:
-        """The primary comparison image by image; None where fewer than two of its pairs have predictions."""
+        """The primary comparison image by image; None if fewer than two of its pairs have predictions."""
         return photos(self.results, self.primary) if self.primary is not None else None
 
     @cached_property
@@ -147,7 +147,7 @@ class Findings:
 
     @property
     def causal(self) -> str:
-        """Whether memory causes a gain, in a sentence with its limits; empty where the study has no treatment arm."""
+        """Whether memory causes a gain, in a sentence with its limits; empty if the study has no treatment arm."""
         said = conclusion(self.family.gates)
         if not said:
             return ""
@@ -159,7 +159,7 @@ class Findings:
         return (PROXY if self.proxy else "") + said + (f" Exploratory: {limits[0]}." if limits else "")
 
     def exploratory(self, *arms: str) -> tuple[str, ...]:
-        """Return what makes a comparison of these arms exploratory; empty where it is confirmatory."""
+        """Return what makes a comparison of these arms exploratory; empty if it is confirmatory."""
         return tuple(deviation.text for deviation in self.deviations if deviation.touches(*arms))
 
     @property

@@ -75,7 +75,7 @@ class Looks:
 
         Parameters
         ----------
-        p_values : of the paired t tests at the first, second, ... of `numbers`; NaN where a look has none.
+        p_values : of the paired t tests at the first, second, ... of `numbers`; NaN if a look has none.
         """
         from analysis.looks.sequential import overall_error  # noqa: PLC0415
 

@@ -36,7 +36,7 @@ class ReportFigure:
     Attributes
     ----------
     name : file stem.
-    figure : None where there is nothing to draw yet; the caption says so.
+    figure : None if there is nothing to draw yet; the caption says so.
     summary : the frame that was drawn.
     """
 

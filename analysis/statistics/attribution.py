@@ -126,14 +126,14 @@ def _on(arm: Arm, levels: Mapping[str, list[str]], names: set[str]) -> Switches:
 
 
 def _accuracies(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """Return test accuracies in per cent, a row per seed and a column per arm; NaN where there is none."""
+    """Return test accuracies in per cent, a row per seed and a column per arm; NaN if there is none."""
     rows = runs[runs["arm"].isin(arms) & runs["status"].isin(OUTCOMES)]
     table = rows.pivot_table(index="seed", columns="arm", values="test_accuracy", observed=True)
     return 100 * table.reindex(columns=list(arms)).astype("float64")
 
 
 def _ladders(arms: Mapping[Switches, str], names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the orders of switches of which every step is there: the plan's own and its reverse."""
+    """Return the orders of switches for which every step has an arm: the plan's order and its reverse."""
     orders = [tuple(names), tuple(reversed(names))]
     return [order for order in orders if all(frozenset(order[:count]) in arms for count in range(len(order) + 1))]
 

@@ -52,7 +52,7 @@ class Comparison:
     p, p_looks, p_holm : two-sided p-value of the paired t test at that look; of the looks up to it; that of all taken,
         adjusted within the variants (NaN for gates).
     survivors, survivors_verdict : the same from pairs of which both runs trained.
-    needed : pairs to add where the verdict is open; None where it is not, or cannot be told.
+    needed : pairs to add where the verdict is open; None if it is not, or cannot be told.
     checks : frame of `sensitivity`.
     reported : gains in pp that were reported, by source; the first decides; empty outside the claim's scope.
     """

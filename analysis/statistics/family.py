@@ -37,7 +37,7 @@ class Family:
 
     @property
     def primary(self) -> Comparison | None:
-        """Treatment − baseline; None where the study lacks one of the two."""
+        """Treatment − baseline; None if the study lacks one of the two."""
         if self.baseline is None or self.treatment is None:
             return None
         return self.comparisons[0]

@@ -63,7 +63,7 @@ def _is_step(arm: Arm, role: str, baseline: str | None, treatment: str | None) -
 
 
 def conclusion(steps: tuple[Gate, ...]) -> str:
-    """Return in one sentence whether memory causes a gain; empty where the study has no treatment arm."""
+    """Return in one sentence whether memory causes a gain; empty if the study has no treatment arm."""
     held = next((step for step in steps if step.state != "passed"), None)
     if not steps:
         return ""

@@ -20,7 +20,7 @@ class Interval:
     Attributes
     ----------
     n : number of values.
-    mean, sd : of the values, in their unit; NaN where n is too small (0, or below 2).
+    mean, sd : of the values, in their unit; NaN if n is too small (0, or below 2).
     lower, upper : ends of the interval for the mean; NaN below two values.
     alpha : 1 minus the confidence level.
     critical : quantile of t with n - 1 degrees of freedom; NaN below two values.

@@ -22,7 +22,7 @@ def accuracy_lower_bound(
     """Return the exact one-sided lower bound (Clopper-Pearson) of accuracies measured on the given numbers of images.
 
     The lower bound is the accuracy at which as many right answers or more have probability 1 - confidence.
-    NaN where accuracy or images is missing.
+    NaN if accuracy or images is missing.
     """
     share = np.asarray(accuracy, dtype=float)
     total = np.asarray(images, dtype=float)

@@ -27,7 +27,7 @@ def planned_pairs(plan: Plan) -> tuple[list[Pair], list[Pair]]:
 
 
 def primary_arms(plan: Plan) -> tuple[str | None, str | None]:
-    """Return the names of the baseline and of the treatment that the gates are about; None where there is none."""
+    """Return the names of the baseline and of the treatment that the gates are about; None if there is none."""
     baseline = next((arm.name for arm in plan.arms if arm.role == "baseline"), None)
     treatments = [arm for arm in plan.arms if arm.role == "treatment"]
     first = next((arm for arm in treatments if arm.of in (None, baseline)), treatments[0] if treatments else None)

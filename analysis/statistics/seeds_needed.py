@@ -20,7 +20,7 @@ class SeedsNeeded:
 
     Attributes
     ----------
-    more : number of pairs, at most 200; None where more than that, or where no number would do.
+    more : number of pairs, at most 200; None if more than that, or where no number would do.
     reachable : False where every number is too small because no stopping verdict lies on this side: outside
         the claim's scope a gain above δ has no row that stops.
     """

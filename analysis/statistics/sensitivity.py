@@ -55,7 +55,7 @@ def readings(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs as `sensitivity` takes them: run_id, arm, seed, status, test_accuracy and what else could count.
 
     Test accuracies as fractions: `last` (of the last epoch), `late` (mean of the last five), `best` (of the epoch that
-    is best on test data), `early` (as early stopping would have had it, NaN where that cannot be replayed) and `top5`.
+    is best on test data), `early` (as early stopping would have had it, NaN if that cannot be replayed) and `top5`.
     A run without epochs has its own in the first three.
 
     Parameters

@@ -76,7 +76,7 @@ def normal_studies(
 def pairs_for_power(
     effect: float, sd: float, alpha: float = 0.05, power: float = 0.8, most: int = 10_000
 ) -> int | None:
-    """Return how many pairs give a two-sided paired t test this power; None where more than `most` are needed.
+    """Return how many pairs give a two-sided paired t test this power; None if more than `most` are needed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Tables on the networks: what they hold and cost, and what differs from the baseline."""
+"""Tables of the networks: contents, cost, and differences from the baseline."""
 
 from __future__ import annotations
 

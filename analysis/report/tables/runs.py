@@ -12,7 +12,7 @@ from analysis.report.tables import Table
 
 
 def outcomes(findings: Findings) -> Table:
-    """Return how many runs of every arm came to what."""
+    """Return the number of runs of every arm by outcome."""
     kinds = ["trained", "at chance", "diverged", "failed", "pruned"]
     absent = findings.results.missing["arm"].value_counts()
     rows = tuple(
