@@ -102,7 +102,7 @@ def _finite(values: Iterable[float]) -> list[float]:
 
 def _limits(summary: pd.DataFrame, references: list[float], cut: Sequence[bool]) -> tuple[float, float]:
     """Return limits that contain the references and every row that is not cut."""
-    whole = summary[[not each for each in cut]]
+    whole = summary.loc[[not each for each in cut]]
     ends = references + _finite(whole[["mean", *_ENDS]].to_numpy().ravel())
     low, high = min(ends), max(ends)
     return low - 0.04 * (high - low), high + 0.04 * (high - low)

@@ -154,14 +154,14 @@ def test_forest_prints_the_ends_of_an_interval_that_it_cuts(drawn):
 
 def test_forest_draws_intervals_of_similar_width_whole(drawn):
     summary = drawn["two"][1]["forest"].summary.copy()
-    wide = summary.assign(comparison="wide", lower=-9.0, upper=9.0, prediction_lower=-11.0, prediction_upper=11.0)
+    wide = summary.assign(comparison="wide", lower=-6.0, upper=6.0, prediction_lower=-8.0, prediction_upper=8.0)
     both = pd.concat([summary, wide], ignore_index=True)
     low, high = forest.draw(both, marks(["baseline", "aim"]), 1.0, None).axes[0].get_xlim()
-    assert low < -11
-    assert high > 11
+    assert low < -8
+    assert high > 8
     alone = forest.draw(wide, marks(["baseline", "aim"]), 1.0, None).axes[0].get_xlim()
-    assert alone[0] < -11
-    assert alone[1] > 11
+    assert alone[0] < -8
+    assert alone[1] > 8
 
 
 def test_classes_explains_its_two_marks(drawn):
