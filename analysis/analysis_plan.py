@@ -40,7 +40,7 @@ class Rule:
     earlier: tuple[tuple[str, int], ...] = ()
 
     def number_of(self, wording: object) -> int | None:
-        """Return the number of the meaning of a frozen text; None where no version ever froze it."""
+        """Return the number of the rule that a frozen text states, or None if no version froze it."""
         return next((number for text, number in (*self.earlier, (self.wording, self.number)) if text == wording), None)
 
 
@@ -129,7 +129,7 @@ def digest(at: str, runs_before: int, content: Mapping[str, Any]) -> str:
 def read(directory: Place) -> Frozen | None:
     """Return the frozen plan of a study directory; None where there is none.
 
-    StoreError where the file cannot be read, or does not have the hash that was written with it.
+    StoreError: the file cannot be read, or does not match the hash stored with it.
     """
     path = directory / ANALYSIS_PLAN
     try:

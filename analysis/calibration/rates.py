@@ -37,7 +37,7 @@ class Rate:
 
     @property
     def holds(self) -> bool:
-        """Whether the rate is in its band."""
+        """Return whether the rate is in its band."""
         return self.low - 4 * self.error <= self.value <= self.high + 4 * self.error
 
 

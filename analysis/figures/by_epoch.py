@@ -65,7 +65,7 @@ def draw(summary: pd.DataFrame, mark: Mark, delta: float) -> Figure:
 
 
 def caption(summary: pd.DataFrame, name: str, alpha: float = 0.05) -> str:
-    """Return one sentence: the range of the difference over the second half of the epochs."""
+    """Return the range of the difference over the second half of the epochs."""
     if summary.empty:
         return f"No epoch of {name} is on record in both arms of a pair."
     late = summary[summary["epoch"] > summary["epoch"].max() / 2]

@@ -75,7 +75,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return one sentence: the most accurate arm, and its size compared with the smallest arm."""
+    """Return the most accurate arm, and how its size compares with the smallest."""
     if summary.empty:
         return "No run has an accuracy yet."
     best = summary.to_dict("records")[int(summary["accuracy"].to_numpy().argmax())]

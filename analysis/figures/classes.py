@@ -1,9 +1,10 @@
-"""Difference per class: whether a few classes account for it."""
+"""Difference per class, which shows whether a few classes account for the whole."""
 
 from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
 from analysis import number_format
@@ -12,15 +13,15 @@ from analysis.figures.palette import INK, MUTED, Mark
 
 TITLE = "Difference per class"
 _NAMED = 24
-"""Number of classes up to which all are named; of more, the first and the last few."""
+"""With at most this many classes every class is labelled; with more, five of them are."""
 
 
 @styled
 def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
-    """Return the figure of a frame of `class_differences` that has rows: raw (faint) and shrunken, sorted."""
+    """Return the figure of a non-empty frame of `class_differences`: raw (grey) and shrunken (coloured), sorted."""
     count = len(summary)
     step = 0.19 if count <= _NAMED else 3.6 / count
-    figure = new_figure(1.0 + step * count)
+    figure = new_figure(1.25 + step * count)
     axes = figure.subplots()
     places = range(count)
     axes.axvline(0, color=INK, linewidth=0.9)
@@ -34,21 +35,26 @@ def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
     axes.set_ylim(-0.8, count - 0.2)
     axes.set_xlabel("Difference in test accuracy, pp")
     rule(axes)
+    dots: dict[str, Line2D] = {
+        "before shrinkage": Line2D([], [], linestyle="none", marker="o", color=MUTED, markersize=4),
+        "after shrinkage": Line2D([], [], linestyle="none", marker=mark.marker, color=mark.colour, markersize=5),
+    }
+    figure.legend(list(dots.values()), list(dots), loc="outside lower center", ncols=2)
     return figure
 
 
 def caption(summary: pd.DataFrame, name: str) -> str:
-    """Return one sentence: how many classes gain, and the range of the shrunken differences."""
+    """Return the range of the shrunken differences, and in how many classes they differ clearly from 0."""
     if summary.empty:
         return "No predictions of both arms are on record."
     shown = summary["shrunken"].abs() > 1.96 * summary["posterior_sd"]
     clear = shown & (summary["posterior_sd"] > 0)
     up, down = (int((clear & (sign * summary["shrunken"] > 0)).sum()) for sign in (1, -1))
     span = number_format.interval(summary["shrunken"].iloc[0], summary["shrunken"].iloc[-1])
-    told = f"The 95 % posterior interval lies above 0 in {up} and below 0 in {down}"
+    found = f"The 95 % posterior interval lies above 0 in {up} and below 0 in {down}"
     if not (summary["posterior_sd"] > 0).any():
-        told = "Classes differ by no more than noise, so each has the mean of all"
+        found = "Classes differ by no more than noise, so each is assigned the overall mean"
     return (
-        f"{name} in {counted(len(summary), 'class', 'classes')}: {span} pp after shrinkage towards the mean of all "
-        f"(coloured; without shrinkage: grey). {told}."
+        f"{name} in {counted(len(summary), 'class', 'classes')}: {span} pp after shrinkage towards the overall "
+        f"mean (coloured; before shrinkage: grey). {found}."
     )

@@ -1,8 +1,9 @@
-"""Forest plot of differences: their intervals compared with 0, δ and the reported gain."""
+"""Forest plot of the differences, with their intervals relative to 0, δ and the reported gain."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,9 @@ _COLUMNS = [
     "prediction_lower",
     "prediction_upper",
 ]
+_ENDS = ["lower", "upper", "prediction_lower", "prediction_upper"]
+_CUT = 4.0
+"""An interval is cut if it is more than this many times as wide as the span of the others."""
 _TYPES = dict.fromkeys(_COLUMNS[:3], "str") | {"n": "int64"} | dict.fromkeys(_COLUMNS[4:], "float64")
 
 
@@ -45,17 +49,19 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], delta: float, reporte
 
     Parameters
     ----------
-    marks : of the arms; a row looks like its treatment.
-    delta, reported : smallest effect of interest and reported gain in pp; None outside the claim's scope.
+    marks : mark of each arm; a row has the mark of its treatment.
+    delta : smallest effect of interest in pp.
+    reported : reported gain in pp, or None outside the scope of the claim.
     """
     figure = new_figure(1.25 + 0.46 * max(len(summary), 1))
     axes = figure.subplots()
     references = _references(delta, reported)
-    low, high = _limits(summary, list(references.values()))
+    low, high = _limits(summary, list(references.values()), cut_rows(summary, delta, reported))
     axes.set_xlim(low, high)
     for row, values in enumerate(summary.to_dict("records")):
         mark = marks[values["treatment"]]
         _segment(axes, row, (values["prediction_lower"], values["prediction_upper"]), (low, high), mark, 0.9)
+        _print_cut_ends(axes, row, (values["prediction_lower"], values["prediction_upper"]), (low, high))
         _segment(axes, row, (values["lower"], values["upper"]), (low, high), mark, 3.0)
         style: dict[str, Any] = {
             "markersize": 7,
@@ -75,27 +81,54 @@ def _references(delta: float, reported: float | None) -> dict[str, float]:
     return lines if reported is None else lines | {"r/2": reported / 2, "r": reported}
 
 
-def _limits(summary: pd.DataFrame, references: list[float]) -> tuple[float, float]:
-    """Return ends that hold every mean and, unless far off, every interval."""
-    core = [*references, *summary["mean"].dropna()]
-    span = max(core) - min(core)
-    ends = summary[["lower", "upper", "prediction_lower", "prediction_upper"]].to_numpy().ravel()
-    near = [end for end in ends if min(core) - 1.5 * span <= end <= max(core) + 1.5 * span]
-    low, high = min(core + near), max(core + near)
+def cut_rows(summary: pd.DataFrame, delta: float, reported: float | None = None) -> list[bool]:
+    """Return for each row whether it is so much wider than the others that `draw` cuts it at the edge."""
+    core = list(_references(delta, reported).values())
+    rows = summary[_ENDS].to_numpy()
+    widths = rows.max(axis=1) - rows.min(axis=1)  # NaN if not known
+    order = sorted((i for i in range(len(rows)) if not math.isnan(widths[i])), key=lambda i: widths[i])
+    kept = (len(order) + 1) // 2  # most rows are drawn whole, however narrow the narrowest is
+    while kept < len(order):
+        ends = core + [end for i in order[:kept] for end in _finite(rows[i])]
+        if widths[order[kept]] > _CUT * (max(ends) - min(ends)):
+            break
+        kept += 1
+    return [i in order[kept:] for i in range(len(rows))]
+
+
+def _finite(values: Iterable[float]) -> list[float]:
+    return [float(value) for value in values if math.isfinite(value)]
+
+
+def _limits(summary: pd.DataFrame, references: list[float], cut: Sequence[bool]) -> tuple[float, float]:
+    """Return limits that contain the references and every row that is not cut."""
+    whole = summary.loc[[not each for each in cut]]
+    ends = references + _finite(whole[["mean", *_ENDS]].to_numpy().ravel())
+    low, high = min(ends), max(ends)
     return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
 
 def _segment(
     axes: Axes, row: int, ends: tuple[float, float], limits: tuple[float, float], mark: Mark, width: float
 ) -> None:
-    """Draw an interval; an arrow marks an end outside the axes."""
+    """Draw an interval, with an arrowhead at each edge of the axes that it crosses."""
     if not ends[0] <= ends[1]:  # not known
         return
     shown = max(ends[0], limits[0]), min(ends[1], limits[1])
-    axes.plot(shown, [row, row], color=mark.colour, linewidth=width, solid_capstyle="butt", zorder=3)
+    if shown[0] <= shown[1]:
+        axes.plot(shown, [row, row], color=mark.colour, linewidth=width, solid_capstyle="butt", zorder=3)
     for end, place, arrow in ((ends[0], limits[0], "<"), (ends[1], limits[1], ">")):
         if (end < place) if arrow == "<" else (end > place):
             axes.plot([place], [row], marker=arrow, color=mark.colour, markersize=5, clip_on=False, zorder=3)
+
+
+def _print_cut_ends(axes: Axes, row: int, ends: tuple[float, float], limits: tuple[float, float]) -> None:
+    """Print the ends of a cut prediction interval below its arrowheads."""
+    style: dict[str, Any] = {"textcoords": "offset points", "va": "top", "fontsize": SMALL, "annotation_clip": False}
+    if ends[0] < limits[0]:
+        axes.annotate(number_format.points(ends[0]), (limits[0], row), (4, -4), ha="left", **style)
+    if ends[1] > limits[1]:
+        axes.annotate(number_format.points(ends[1]), (limits[1], row), (-4, -4), ha="right", **style)
 
 
 def _name_rows(axes: Axes, summary: pd.DataFrame, arms: Sequence[str]) -> None:
@@ -120,7 +153,7 @@ def _numbers(row: Mapping[Any, Any]) -> str:
 
 
 def _draw_references(axes: Axes, references: Mapping[str, float]) -> None:
-    """Draw and label the vertical lines; a label too close to its neighbour moves up one line."""
+    """Draw and label the vertical lines; a label too close to its neighbour moves one line up."""
     low, high = axes.get_xlim()
     level, last = 0, low - (high - low)
     top = axes.secondary_xaxis("top")
@@ -142,8 +175,8 @@ def _draw_references(axes: Axes, references: Mapping[str, float]) -> None:
     top.spines[:].set_visible(False)
 
 
-def caption(comparisons: Sequence[Comparison]) -> str:
-    """Return one sentence: what is shown, and how many intervals lie above 0 and above δ."""
+def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
+    """Return what is shown, how many intervals lie above 0 and above δ, and which comparisons are `cut`."""
     if not comparisons:
         return "The study has no two arms to compare."
     known = [c for c in comparisons if c.interval.n > 1]
@@ -163,5 +196,14 @@ def caption(comparisons: Sequence[Comparison]) -> str:
     return (
         "Thick: interval of the mean difference; thin: prediction interval for one further pair. "
         f"Of {counted(len(known), 'interval')}, {above} {'lies' if above == 1 else 'lie'} above 0 and {material} above "
-        f"δ = {number_format.decimal(first.delta)} pp.{gain}"
+        f"δ = {number_format.decimal(first.delta)} pp.{gain}{_cut(cut)}"
+    )
+
+
+def _cut(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return (
+        f" The intervals of {number_format.listing(list(names))} are too wide for the axis. Arrowheads mark where they "
+        "are cut, with the ends of the prediction interval below."
     )

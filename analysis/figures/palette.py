@@ -1,4 +1,4 @@
-"""Colour, marker and dashes of every arm: the same in all figures, distinct in grey and for the colour-blind."""
+"""Colour, marker and dashes of every arm: identical in all figures, distinct in greyscale and if colour-blind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 INK, MUTED, GRID, PAPER = "#16181d", "#61656d", "#d9dbdf", "#fefefe"
 """Text and axes, secondary text, rules, background. Inline SVG exchanges them for the page's colours."""
 
-# Okabe and Ito (2008) without yellow, which is invisible on white; black is the page's ink. Ordered so that
+# Okabe and Ito (2008) without yellow, which is hard to see on white; black is the page's ink. Ordered so that
 # neighbours differ in lightness too.
 _COLOURS = (INK, "#d55e00", "#56b4e9", "#009e73", "#e69f00", "#0072b2", "#cc79a7")
 _MARKERS = ("o", "D", "s", "^", "v", "P", "X", "<", ">", "p", "h", "d")

@@ -66,7 +66,7 @@ def draw(summary: pd.DataFrame, mark: Mark, delta: float, reported: float | None
 
 
 def caption(summary: pd.DataFrame, comparison: Comparison) -> str:
-    """Return one sentence: what each look said."""
+    """Return the verdict at each look."""
     if summary.empty:
         return f"{comparison.name} has fewer than two complete pairs."
     looks = summary[summary["look"]]

@@ -63,9 +63,9 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return one sentence: how many runs early stopping would have shortened, and at what cost."""
+    """Return how many runs early stopping would have changed, and the effect on accuracy."""
     if summary.empty:
-        return "Early stopping cannot be replayed: no run went its full budget with validation images."
+        return "Early stopping cannot be replayed: no run with validation images completed its full budget."
     changed = int((summary["full"] != summary["early"]).sum())
     lost = summary["full"] - summary["early"]
     mean, largest = (number_format.decimal(value) for value in (abs(lost.mean()), lost.abs().max()))

@@ -84,7 +84,7 @@ def _legend(styles: Mapping[float, Mark]) -> tuple[list[Line2D], list[str]]:
 
 
 def caption(sd: float, effects: Sequence[float], level: float, planned: int) -> str:
-    """Return one sentence: pairs for 80 % power of each effect."""
+    """Return the number of pairs that gives 80 % power for each effect."""
     needed = {effect: pairs_for_power(effect, sd, level) for effect in effects}
     words = [
         f"{counted(n, 'pair') if n is not None else 'more than 10,000 pairs'} for a gain of {effect:g} pp"

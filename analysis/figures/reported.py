@@ -131,7 +131,7 @@ def _label_curves(axes: Axes, arms: Mapping[str, Mark]) -> None:
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return one sentence: the best epoch of each run, and after which epochs its learning rate fell."""
+    """Return the best epoch of each run, and the epochs after which its learning rate fell."""
     parts = []
     for arm, rows in summary.groupby("arm", sort=False):
         best = rows[rows["best"]].iloc[0]

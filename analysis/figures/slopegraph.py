@@ -94,7 +94,7 @@ def _name_axes(axes: Axes, arms: list[str], short: Mapping[str, str], across: bo
 
 
 def caption(summary: pd.DataFrame, treatment: str | None, control: str | None) -> str:
-    """Return one sentence: in how many pairs the treatment is ahead of the control."""
+    """Return in how many pairs the treatment is ahead of the control."""
     if summary.empty:
         return "No run has an accuracy yet."
     table = summary.pivot_table(index="seed", columns="arm", values="accuracy")

@@ -1,4 +1,4 @@
-"""Strip plot: every run, including failed ones."""
+"""Strip plot: every run, also those that failed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
 
 
 def _offsets(seeds: pd.Series) -> dict[int, float]:
-    """Return the height of each seed within a row, the same in every row."""
+    """Return where in its row each seed stands, so that the same seed is at the same height in every row."""
     known = sorted(set(seeds))
     return dict(zip(known, np.linspace(-0.26, 0.26, len(known)) if len(known) > 1 else [0.0], strict=True))
 
@@ -79,7 +79,7 @@ def _points(axes: Axes, rows: pd.DataFrame, mark: Mark) -> None:
 
 
 def _counts(axes: Axes, summary: pd.DataFrame, arms: list[str]) -> None:
-    """Write the numbers of runs per outcome at the right edge, except for trained runs."""
+    """Write at the right edge how many runs of each arm came to what, but for the trained."""
     twin = axes.twinx()
     twin.set_ylim(axes.get_ylim())
     words = []
@@ -108,7 +108,7 @@ def _legend(summary: pd.DataFrame) -> tuple[list[Line2D], list[str]]:
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return one sentence: how many runs were planned, and their outcomes."""
+    """Return how many runs were planned, and their outcomes."""
     counts = [(int((summary["outcome"] == kind).sum()), kind) for kind in KINDS]
     found = number_format.listing([f"{number} {kind}" for number, kind in counts if number])
     return f"{counted(len(summary), 'planned run')}: {found or 'none has a result'}."

@@ -43,7 +43,7 @@ def draw(summary: pd.DataFrame, mark: Mark) -> Figure:
 
 
 def caption(summary: pd.DataFrame, found: Crossed, name: str) -> str:
-    """Return one sentence: the largest source, and the interval for new photos."""
+    """Return the largest source of variance, and the interval for new photos."""
     largest = summary.to_dict("records")[int(summary["share"].to_numpy().argmax())]
     ends = number_format.interval(found.interval.lower, found.interval.upper)
     return (

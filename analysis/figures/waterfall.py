@@ -13,7 +13,7 @@ from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, marks
 from analysis.statistics.attribution import Attribution
 
-TITLE = "Contribution of each switch"
+TITLE = "What each switch earns"
 _COLUMNS = ["method", "switch", "order", "n", "mean", "lower", "upper", "start"]
 
 
@@ -68,7 +68,7 @@ def draw(summary: pd.DataFrame) -> Figure:
 
 
 def caption(found: Sequence[Attribution]) -> str:
-    """Return one sentence: the whole gap, and the largest contribution of a switch by each method."""
+    """Return the whole gap, and the contribution of the largest switch by each method."""
     if not found:
         return "The study has no factors of two levels each."
     a = found[0]
@@ -82,6 +82,6 @@ def caption(found: Sequence[Attribution]) -> str:
     return (
         f"The gap from {a.start} to {a.end} is {number_format.points(a.gap.mean)} pp "
         f"({number_format.level(a.gap.alpha)} interval {ends}, {counted(a.gap.n, 'seed')}). It is split among the "
-        "switches, from the seeds that have all arms, unadjusted for looks. The largest parts: "
+        "switches, using the seeds that have all arms, without adjustment for looks. The largest parts: "
         f"{number_format.listing(words)}."
     )

@@ -53,7 +53,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
 
 
 def caption(summary: pd.DataFrame) -> str:
-    """Return one sentence: the mean loss from screening to confirmation."""
+    """Return the mean loss of accuracy from screening to confirmation."""
     if summary.empty:
         return "No arm was both screened and confirmed."
     lost = summary["shrinkage"].mean()

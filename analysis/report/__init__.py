@@ -1,4 +1,4 @@
-"""The report of a study: a page that works offline, its Markdown twin, figures, tables, every number."""
+"""The report of a study: a page that works offline, the same in Markdown, figures, and tables of every number."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from analysis.statistics import Comparison
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure with its caption.
+    """A figure with its words.
 
     Attributes
     ----------
@@ -48,8 +48,7 @@ class ReportFigure:
 
 
 _ROWS, _SHOWN = 60, 40
-"""With more arms than the first number, a figure shows the second number of them: the gates' and the most different
-ones."""
+"""With more arms than the first number, a figure shows only the second: the gates and the most extreme arms."""
 
 
 def drawn_figures(findings: Findings) -> dict[str, ReportFigure]:
@@ -178,13 +177,13 @@ def _among(summary: pd.DataFrame, shown: list[str]) -> pd.DataFrame:
 
 
 def _left_out(findings: Findings) -> str:
-    """Return a sentence on the arms that a figure does not show; empty if it shows all."""
+    """Return a sentence on the arms that a figure omits, or an empty string if it shows all."""
     shown, every = len(_shown(findings)), len(_arms(findings))
     if shown == every:
         return ""
     return (
-        f" Shown are {shown} of {every} arms: those of the gates, and the further arms with the largest and the "
-        "smallest differences. The tables contain the numbers of all arms."
+        f" The figure shows {shown} of {every} arms: those of the gates, and the further arms with the largest and "
+        "the smallest differences. The tables contain all arms."
     )
 
 
@@ -194,7 +193,8 @@ def _forest(findings: Findings) -> ReportFigure:
     gain = next(iter(findings.reported.values()), None)
     delta = findings.results.plan.delta_pp
     figure = forest.draw(summary, marks(shown), delta, gain) if (summary["n"] > 1).any() else None
-    return ReportFigure("forest", forest.TITLE, forest.caption(comparisons) + _left_out(findings), figure, summary)
+    cut = summary.loc[forest.cut_rows(summary, delta, gain), "comparison"].tolist()
+    return ReportFigure("forest", forest.TITLE, forest.caption(comparisons, cut) + _left_out(findings), figure, summary)
 
 
 def _slopegraph(findings: Findings) -> ReportFigure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis.report.tables import Table
 
 NAMES = ("comparisons", "gates", "arms", "checks", "attribution", "audit", "models", "outcomes")
-"""The tables that are written as LaTeX."""
+"""Tables that are written as LaTeX."""
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -39,7 +39,7 @@ _SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Return text that LaTeX prints unchanged; control characters become spaces."""
+    """Return text escaped for LaTeX, with control characters replaced by spaces."""
     return "".join(_SPECIAL.get(c, c if c.isprintable() else " ") for c in text)
 
 

@@ -1,4 +1,4 @@
-"""The methods section of a paper for this study: paragraphs ready to paste, and the works that they cite."""
+"""The methods section of a paper, written from a study's records: paragraphs ready to paste, and their references."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def _design(findings: Findings) -> str:
     return (
         f"We trained {counted(len(plan.arms), 'arm')} ({arms}) on {plan.scope.dataset} ({plan.scope.classes} "
         f"classes, {plan.scope.image_size} px, backbone {plan.scope.backbone}){epochs}, each with the same "
-        f"{counted(len(plan.seeds), 'seed')}. A seed fixes, for all arms alike, the validation split, the initial "
-        "values of the layers that arms share, the order of the images and the augmentation. Accuracy is that "
-        f"on{tested}.{chosen} Runs that diverged or stayed at chance (exact one-sided 99 % bound; Clopper and "
-        "Pearson, 1934) are outcomes and stay in."
+        f"{counted(len(plan.seeds), 'seed')}. A seed determines, identically for all arms, the validation split, the "
+        "initial values of the layers that arms share, the order of the images and the augmentation. Accuracy is "
+        f"measured on{tested}.{chosen} Runs that diverged or stayed at chance (exact one-sided 99 % bound; Clopper and "
+        "Pearson, 1934) count as outcomes and are not excluded."
     )
 
 
@@ -78,16 +78,17 @@ def _inference(findings: Findings) -> str:
     return (
         f"The estimand is the mean over seeds of the paired difference in test accuracy. {when} The interval is "
         f"compared with 0, a smallest effect of interest of {number_format.decimal(plan.delta_pp)} pp{against} by a "
-        "table fixed beforehand. To say that memory causes a gain, the treatment must exceed, in this order and "
-        "each at the full level, the baseline, an arm of as many parameters without memory, and one whose memory "
+        "table fixed beforehand. To attribute a gain to memory, the treatment must exceed, in this order and "
+        "each at the full level, the baseline, an arm with as many parameters but no memory, and an arm whose memory "
         f"never learns.{holm}"
     )
 
 
 def _robustness(findings: Findings) -> str:
     parts = [
-        "As checks that decide nothing we report a sign-flip test, a BCa bootstrap (Efron, 1987), the last epoch "
-        "instead of the selected one, early stopping replayed, and the pairs of which both runs trained."
+        "As sensitivity checks that do not affect the verdict, we report a sign-flip test, a BCa bootstrap "
+        "(Efron, 1987), the last epoch instead of the selected one, replayed early stopping, and "
+        "the pairs in which both runs trained."
     ]
     if findings.photos is not None:
         parts.append(
@@ -112,7 +113,7 @@ def _freeze(findings: Findings) -> str:
     if found is None:
         return "No analysis plan was frozen; the results are exploratory."
     followed = (
-        "was followed" if not findings.deviations else "was not followed in all points, as stated with the results"
+        "was followed" if not findings.deviations else "was not followed in every respect, as stated with the results"
     )
     return (
         f"The analysis plan was frozen before the first run (SHA-256 {found.sha256[:16]}…, {found.at:%Y-%m-%d}) and "

@@ -1,4 +1,4 @@
-"""The sentences of a report besides the verdict: remarks, and limits of the conclusion."""
+"""Sentences of the report that accompany the verdict: remarks and limitations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.statistics import Comparison
 
 
 def remarks(findings: Findings) -> list[str]:
-    """Return further sentences besides the verdict, the most important first."""
+    """Return the sentences that accompany the verdict, the most important first."""
     primary = findings.primary
     if primary is None or primary.interval.n == 0:
         return []
@@ -31,7 +31,7 @@ def remarks(findings: Findings) -> list[str]:
 
 
 def _updates(arm: Arm) -> bool:
-    """Return whether an arm's memory is rewritten from features of the image."""
+    """Return whether an arm's memory is updated from features of the image."""
     model = arm.config.get("model") or {}
     update = model.get("update") or {}
     return bool(model.get("memory")) and update.get("name", "none") != "none"
@@ -68,8 +68,8 @@ def _outlook(primary: Comparison) -> list[str]:
             f"{planned}."
         ]
     return [
-        "More pairs cannot stop the study: no reported gain applies here, so a gain above δ has nothing to be "
-        "compared with."
+        "More pairs cannot stop the study: no reported gain applies here, so there is nothing to compare "
+        "a gain above δ with."
     ]
 
 
@@ -79,11 +79,11 @@ _ALIKE = (
     ("test_images", "the number of test images", ""),
     ("git_commit", "the commit that computed them", ", so in more than their configuration"),
 )
-"""Columns that should be equal in all arms."""
+"""Columns that all arms should share."""
 
 
 def _unequal(results: Results) -> list[str]:
-    """Return the differences between arms or runs that a fixed design rules out."""
+    """Return the differences between arms or runs that a controlled design would not have."""
     cautions = []
     runs = results.runs
     for column, what, of in _ALIKE:
@@ -113,7 +113,7 @@ def _unequal(results: Results) -> list[str]:
 
 
 def cautions(findings: Findings) -> list[str]:
-    """Return the sentences that limit what may be concluded."""
+    """Return the sentences that limit the conclusions."""
     results, judged = findings.results, findings.judged
     found = ["Outside the scope of the claim: " + "; ".join(findings.reasons) + "."] if findings.proxy else []
     if findings.claim is not None and findings.claim.delta_pp != results.plan.delta_pp:

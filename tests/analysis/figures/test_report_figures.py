@@ -140,6 +140,35 @@ def test_forest_keeps_a_wild_interval_from_squashing_the_others(drawn):
     assert high - low < 40
 
 
+def test_forest_prints_the_ends_of_an_interval_that_it_cuts(drawn):
+    summary = drawn["two"][1]["forest"].summary.copy()
+    wild = summary.assign(comparison="wild", prediction_lower=-2000.0, prediction_upper=2000.0)
+    both = pd.concat([summary, wild], ignore_index=True)
+    assert forest.cut_rows(both, 1.0, 4.92) == [False, True]
+    written = [text for text, _ in texts(forest.draw(both, marks(["baseline", "aim"]), 1.0, 4.92))]
+    assert any("2000" in text.replace(",", "") and text[0] == "+" for text in written)
+    assert any("2000" in text.replace(",", "") and text[0] == "\u2212" for text in written)
+    caption = forest.caption(drawn["two"][0].family.comparisons, ["wild"])
+    assert "intervals of wild are too wide for the axis" in caption
+
+
+def test_forest_draws_intervals_of_similar_width_whole(drawn):
+    summary = drawn["two"][1]["forest"].summary.copy()
+    wide = summary.assign(comparison="wide", lower=-6.0, upper=6.0, prediction_lower=-8.0, prediction_upper=8.0)
+    both = pd.concat([summary, wide], ignore_index=True)
+    low, high = forest.draw(both, marks(["baseline", "aim"]), 1.0, None).axes[0].get_xlim()
+    assert low < -8
+    assert high > 8
+    alone = forest.draw(wide, marks(["baseline", "aim"]), 1.0, None).axes[0].get_xlim()
+    assert alone[0] < -8
+    assert alone[1] > 8
+
+
+def test_classes_explains_its_two_marks(drawn):
+    written = {text for text, _ in texts(drawn["two"][1]["classes"].figure)}
+    assert {"before shrinkage", "after shrinkage"} <= written
+
+
 def test_slopegraph_holds_every_accuracy(drawn):
     findings, drawings = drawn["four"]
     runs = findings.results.runs

@@ -46,7 +46,7 @@ def test_figures_of_many_arms_show_the_gates_and_both_ends(of_many_arms):
     )
     assert drawn["strip"].caption.startswith("360 planned runs: ")
     for name in ("forest", "slopegraph", "curves", "strip", "capacity", "patience"):
-        assert "Shown are 40 of 72 arms: those of the gates" in drawn[name].caption, name
+        assert "The figure shows 40 of 72 arms: those of the gates" in drawn[name].caption, name
     for name in ("slopegraph", "curves", "strip", "capacity", "patience"):
         summary = drawn[name].summary
         own = summary if name != "curves" else summary[summary["kind"] != "reported"]
@@ -62,7 +62,7 @@ def test_tables_of_many_arms_leave_nothing_out(of_many_arms):
 
 def test_figures_of_few_arms_say_nothing_of_it(make_study):
     drawn = drawn_figures(analysis.examine(analysis.load(make_study())))
-    assert not [name for name, drawing in drawn.items() if "Shown are" in drawing.caption]
+    assert not [name for name, drawing in drawn.items() if "The figure shows" in drawing.caption]
 
 
 def test_curves_of_many_runs_are_bands():
