@@ -23,8 +23,9 @@ _TYPES: dict[str, Any] = {"searched": "str", "trials": "int64", "expected": "flo
 def summarise(tried: pd.DataFrame) -> pd.DataFrame:
     """Return searched, trials, expected (best validation accuracy, per cent) and stopped from what a search tried.
 
-    A trial that was stopped early counts with what it had reached: it would hardly have become worse, so the expected
-    best is not overstated, as it would be by those alone that went on. `stopped` is the number of such trials.
+    A trial that was stopped early counts with the accuracy that it had reached. It would hardly have become worse, so
+    the expected best is not overstated, as it would be if only the completed trials counted. `stopped` is the number of
+    such trials.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def draw(summary: pd.DataFrame, known: Mapping[str, Mark] | None = None) -> Figu
 
     Parameters
     ----------
-    known : how the arms of the study look; an arm that is not among them, or none, gets a look of its own.
+    known : marks of the study's arms; an arm that is not among them, or none, gets its own mark.
     """
     figure = new_figure(2.5)
     axes = figure.subplots()

@@ -170,7 +170,7 @@ def svg(figure: Figure, name: str) -> str:
 def inline(document: str, name: str) -> str:
     """Return an SVG document as an element for a page that defines --ink, --muted, --grid and --paper.
 
-    Ids carry `name`, so that several figures share one page; the size is left to the page.
+    Ids contain `name`, so several figures can share a page; the page decides the size.
     """
     text = document[document.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -26,7 +26,7 @@ _LINES = 400
 """With more runs than this, bands replace the single curves and markers, which would be indistinguishable."""
 _SPREAD = (0.05, 0.95)
 _BAND = 3
-"""The t interval of two runs is wider than any curve; from three on it is drawn."""
+"""The t interval of two runs is wider than any curve; it is drawn from three runs on."""
 _DOTS = ((1, 1.5), (4, 1.2, 1, 1.2), (6, 1.5))
 _PANELS = {"validation": "validation_accuracy", "test": "test_accuracy"}
 _TYPES: dict[str, Any] = (
@@ -46,8 +46,8 @@ def summarise(
     """Return panel, kind, arm, run_id, epoch, n, accuracy, lower, upper; accuracies in per cent.
 
     Kinds: ``run`` (one run's curve), ``mean`` (of an arm's finished runs with its t interval, at epochs that
-    all of them reached), ``selected`` (the epoch that each run reports), ``reported`` (test panel only). Of more than
-    400 runs there is instead of ``run`` and ``selected`` a ``spread`` by arm: median, 5 % and 95 % quantiles of its
+    all of them reached), ``selected`` (the epoch that each run reports), ``reported`` (test panel only). With more than
+    400 runs, ``run`` and ``selected`` are replaced by a ``spread`` per arm: median, 5 % and 95 % quantiles of its
     runs at every epoch.
 
     Parameters
@@ -152,7 +152,7 @@ def _draw_panel(axes: Axes, summary: pd.DataFrame, marks: Mapping[str, Mark]) ->
     runs, means = (summary[summary["kind"] == kind] for kind in ("run", "mean"))
     coloured: dict[str, Any] = {"hue": "arm", "palette": palette}
     for arm, rows in runs.groupby("arm", sort=False):
-        # One collection per arm: a line of its own for each of a thousand runs takes ten times as long.
+        # One collection per arm: a separate line for each of a thousand runs takes ten times as long.
         ends = np.flatnonzero(rows["run_id"].to_numpy()[1:] != rows["run_id"].to_numpy()[:-1]) + 1
         lines = np.split(rows[["epoch", "accuracy"]].to_numpy(dtype=float), ends)
         alpha = 0.3 if len(marks) <= _FEW else 0.15

@@ -1,4 +1,4 @@
-"""Strip plot: every run, also those that failed."""
+"""Strip plot: every run, including failed ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
 
 
 def _offsets(seeds: pd.Series) -> dict[int, float]:
-    """Return where in its row each seed stands, so that the same seed is at the same height in every row."""
+    """Return the height of each seed within a row, the same in every row."""
     known = sorted(set(seeds))
     return dict(zip(known, np.linspace(-0.26, 0.26, len(known)) if len(known) > 1 else [0.0], strict=True))
 
@@ -79,7 +79,7 @@ def _points(axes: Axes, rows: pd.DataFrame, mark: Mark) -> None:
 
 
 def _counts(axes: Axes, summary: pd.DataFrame, arms: list[str]) -> None:
-    """Write at the right edge how many runs of each arm came to what, but for the trained."""
+    """Write the numbers of runs per outcome at the right edge, except for trained runs."""
     twin = axes.twinx()
     twin.set_ylim(axes.get_ylim())
     words = []

@@ -13,7 +13,7 @@ from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, marks
 from analysis.statistics.attribution import Attribution
 
-TITLE = "What each switch earns"
+TITLE = "Contribution of each switch"
 _COLUMNS = ["method", "switch", "order", "n", "mean", "lower", "upper", "start"]
 
 

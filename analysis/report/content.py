@@ -16,7 +16,7 @@ from analysis.report.tables.contents import text_tables
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report after the verdict: names of its tables and figures, those that are there."""
+    """A part of the report after the verdict: the names of its tables and figures, as far as they exist."""
 
     name: str
     title: str
@@ -36,7 +36,7 @@ _SECTIONS = (
     Section("power", "Power", (), ("power",)),
     Section("trouble", "What went wrong", ("troubled", "missing", "stale"), ()),
 )
-"""In the order of the report; one without content is left out, but for the last."""
+"""In the order of the report; sections without content are omitted, except the last one."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Document:
     remarks : further sentences, the most important first.
     cautions : sentences that limit what may be concluded.
     facts : (term, text) pairs on claim, scope and design.
-    sections : what comes after the verdict, in order.
-    methods, references : paragraphs to paste into a paper, and what they cite.
+    sections : the parts after the verdict, in order.
+    methods, references : paragraphs to paste into a paper, and the works that they cite.
     provenance : (term, values) pairs, each value with the number of runs it holds for.
     tracebacks : (arm, seed, text) of failed runs.
     """
@@ -111,7 +111,7 @@ def _question(findings: Findings) -> str:
 
 
 def _present(made: dict[str, Table], drawn: dict[str, ReportFigure]) -> Iterator[Section]:
-    """Yield every section with the tables and figures that are there."""
+    """Yield every section with its existing tables and figures."""
     for section in _SECTIONS:
         names = tuple(name for name in section.tables if name in made)
         figures = tuple(name for name in section.figures if name in drawn)

@@ -31,7 +31,7 @@ from analysis.statistics import Comparison
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure with its words.
+    """A figure with its caption.
 
     Attributes
     ----------

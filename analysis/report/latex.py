@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis.report.tables import Table
 
 NAMES = ("comparisons", "gates", "arms", "checks", "attribution", "audit", "models", "outcomes")
-"""Tables that are written as LaTeX."""
+"""The tables that are written as LaTeX."""
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -79,7 +79,7 @@ _ALIKE = (
     ("test_images", "the number of test images", ""),
     ("git_commit", "the commit that computed them", ", so in more than their configuration"),
 )
-"""Columns that all arms should share."""
+"""Columns that should be equal in all arms."""
 
 
 def _unequal(results: Results) -> list[str]:

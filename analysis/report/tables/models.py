@@ -39,8 +39,8 @@ def models(table: pd.DataFrame) -> Table:
         for row in table.to_dict("records")
     )
     note = (
-        "Multiply-adds of one forward pass per image. Degrees of freedom: distinct values that the memory’s "
-        "source can hold. Readers and updates: number of layers that read, and of modules that update."
+        "Multiply-adds of one forward pass per image. Degrees of freedom: distinct values that the memory’s source "
+        "can have. Readers and updates: number of layers that read, and of modules that update."
     )
     return Table("Size and cost", columns, rows, frozenset(columns[2:]), note=note)
 
