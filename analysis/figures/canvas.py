@@ -142,10 +142,15 @@ def name_line(axes: Axes, name: str, place: float) -> None:
 
 
 def arranged(figure: Figure) -> Figure:
-    """Lay a figure out for good and return it: each format would do so anew, twice."""
-    with mpl.rc_context(_SETTINGS):
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    """Lay a figure out for good and return it.
+
+    With a layout engine, even an idle one, `savefig` would draw the figure twice per format.
+    """
+    engine = figure.get_layout_engine()
+    with mpl.rc_context({**_SETTINGS, "figure.autolayout": False, "figure.constrained_layout.use": False}):
+        if engine is not None:
+            engine.execute(figure)
+        figure.set_layout_engine(None)
     return figure
 
 
