@@ -39,10 +39,17 @@ class _WithoutDraws(TorchFunctionMode):
     """Initial values are not drawn: tensors on the meta device have none, and drawing them takes most of the time."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func in _DRAWS and args[0].is_meta else func(*args, **(kwargs or {}))
+        if func in _DRAWS:
+            tensor: Tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return func(*args, **(kwargs or {}))
 
 
-_DRAWS = {Tensor.normal_, Tensor.uniform_}
+_DRAWS = {
+    *(Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_),
+    *(nn.init.normal_, nn.init.uniform_, nn.init.constant_, nn.init.kaiming_uniform_),
+}
 
 
 def build(model: ModelConfig, shape: ImageShape, seed: int) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from aimlib.config import ModelConfig
 from aimlib.controls.base import Control
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError
+from aimlib.registry import backbones, memories, placements, updates
 
 
 class Matching(Control):
@@ -57,6 +58,12 @@ class Matching(Control):
                 f"backbone {model.backbone.name!r} cannot be widened (its options have no 'widths'), so control "
                 f"{self.config.name!r} has nothing to match with; remove this arm"
             )
+        known = (type(self), self.config.model_dump_json(), _identity(model), shape)
+        if known not in _widened:
+            _widened[known] = self._nearest(model, shape)
+        return _widened[known]
+
+    def _nearest(self, model: ModelConfig, shape: ImageShape) -> ModelConfig:
         target = self.target(model, shape)
 
         def count(widths: tuple[int, ...]) -> int:
@@ -71,6 +78,17 @@ class Matching(Control):
                 f"raise control.tolerance, or use a larger backbone"
             )
         return baseline_at(model, widths)
+
+
+_widened: dict[tuple[Any, ...], ModelConfig] = {}
+"""What was found in this process: the search takes seconds, and a session expands its study several times."""
+
+
+def _identity(model: ModelConfig) -> tuple[Any, ...]:
+    """Return a key of a model: its options and the classes that its parts name now."""
+    families = {"backbone": backbones, "memory": memories, "placement": placements, "update": updates}
+    parts = ((family, getattr(model, part)) for part, family in families.items())
+    return (model.model_dump_json(), *(family.get(part.name) for family, part in parts if part is not None))
 
 
 def baseline_at(model: ModelConfig, widths: tuple[int, ...]) -> ModelConfig:

@@ -1,4 +1,4 @@
-"""Style of all figures: sizes, fonts, labels, and reproducible output as SVG and PNG."""
+"""Paper and ink: sizes, fonts, labels, and how a figure becomes SVG or PNG, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _SETTINGS: Any = {
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Make a function draw with these settings, then restore the user's own."""
+    """Let a function draw under these settings, whatever the user's own are, and restore those afterwards."""
 
     @wraps(draw)
     def with_settings(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -82,9 +82,9 @@ def new_figure(height: float) -> Figure:
 
 
 def labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, str]:
-    """Return every name in a form for figures: printable, wrapped at `width` characters, shortened in the middle.
+    """Return every name fit for a figure: printable, wrapped at `width` characters, shortened in the middle.
 
-    Names that would look alike are prefixed with their number, counted from 1.
+    Names that would look alike get their number, from 1, in front.
     """
     short = {name: _short(name, width, lines) for name in names}
     numbers = {name: number for number, name in enumerate(names, start=1)}
@@ -120,18 +120,18 @@ def _printable(character: str) -> str:
 
 @cache
 def _font() -> FT2Font:
-    """Return the font of all figures; characters that it lacks are replaced."""
+    """Return the font of all figures: what it lacks would look alike, so that names need their number."""
     return get_font(findfont(_SETTINGS["font.family"]))
 
 
 def rule(axes: Axes, axis: str = "x") -> None:
-    """Draw faint grid lines for one axis."""
+    """Draw faint rules for reading values off one axis."""
     axes.grid(visible=True, axis="x" if axis == "x" else "y")
     axes.tick_params(length=0, axis="y" if axis == "x" else "x")
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Put the ticks of the horizontal axis at whole numbers only."""
+    """Let the horizontal axis count: ticks at whole numbers alone."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -142,10 +142,15 @@ def name_line(axes: Axes, name: str, place: float) -> None:
 
 
 def arranged(figure: Figure) -> Figure:
-    """Lay a figure out once and return it, so that saving a format does not repeat the layout."""
-    with mpl.rc_context(_SETTINGS):
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    """Lay a figure out for good and return it.
+
+    With a layout engine, even an idle one, `savefig` would draw the figure twice per format.
+    """
+    engine = figure.get_layout_engine()
+    with mpl.rc_context({**_SETTINGS, "figure.autolayout": False, "figure.constrained_layout.use": False}):
+        if engine is not None:
+            engine.execute(figure)
+        figure.set_layout_engine(None)
     return figure
 
 
@@ -163,14 +168,14 @@ def svg(figure: Figure, name: str) -> str:
     empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=empty)
-    # Names of arms appear in comments only (text is drawn as paths), so the comments are removed.
+    # Names of arms appear in comments only (text is drawn as paths); nobody needs them there.
     return re.sub(r"\s*<!--.*?-->", "", buffer.getvalue(), flags=re.DOTALL)
 
 
 def inline(document: str, name: str) -> str:
     """Return an SVG document as an element for a page that defines --ink, --muted, --grid and --paper.
 
-    Ids contain `name`, so several figures can share a page; the page decides the size.
+    Ids carry `name`, so that several figures share one page; the size is left to the page.
     """
     text = document[document.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

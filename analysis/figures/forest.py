@@ -29,6 +29,8 @@ _COLUMNS = [
     "prediction_upper",
 ]
 _ENDS = ["lower", "upper", "prediction_lower", "prediction_upper"]
+_LINE = 9.0
+"""Height of a line of small text in points."""
 _CUT = 4.0
 """An interval is cut if it is more than this many times as wide as the span of the others."""
 _TYPES = dict.fromkeys(_COLUMNS[:3], "str") | {"n": "int64"} | dict.fromkeys(_COLUMNS[4:], "float64")
@@ -156,12 +158,9 @@ def _draw_references(axes: Axes, references: Mapping[str, float]) -> None:
     """Draw and label the vertical lines; a label too close to its neighbour moves one line up."""
     low, high = axes.get_xlim()
     level, last = 0, low - (high - low)
-    top = axes.secondary_xaxis("top")
-    names = []
     for name, place in references.items():
         level = level + 1 if (place - last) / (high - low) < 0.07 else 0
         last = place
-        names.append(name + "\n" * level)
         solid = name == "0"
         axes.axvline(
             place,
@@ -170,9 +169,8 @@ def _draw_references(axes: Axes, references: Mapping[str, float]) -> None:
             linestyle="-" if solid else (0, (3, 2)),
             zorder=1,
         )
-    top.set_xticks(list(references.values()), names, fontsize=SMALL)
-    top.tick_params(length=0, pad=2)
-    top.spines[:].set_visible(False)
+        above: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": SMALL}
+        axes.annotate(name, (place, 1), (0, 2 + level * _LINE), xycoords=("data", "axes fraction"), **above)
 
 
 def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:

@@ -37,6 +37,27 @@ def step(tmp_path, monkeypatch):
     return make
 
 
+@pytest.fixture
+def hanging(step, tmp_path):
+    """A function that runs a step which hangs after the given code; returns the outcome and the limit in seconds.
+
+    On a busy machine a process takes long to start, so a step that did not get that far is given more time.
+    """
+
+    def run(code):
+        begun = tmp_path / "begun"
+        for limit in (4.0, 16.0, 64.0):
+            found = runner.run(
+                step(f"{code}\nopen({str(begun)!r}, 'w').close()\ntime.sleep(600)", rehearsal_s=limit, least_s=0.1),
+                "cpu",
+            )
+            if begun.exists():
+                return found, limit
+        pytest.fail("the step never began")
+
+    return run
+
+
 def test_a_step_that_holds_passes_with_its_figures(step):
     made = step("told.row('case', 'who', [3.0, 1.0, 2.0], 's')\ntold.expect(True, 'all is well')\ntold.note('a note')")
     found = runner.run(made, "cpu")
@@ -68,29 +89,27 @@ def test_a_step_that_raises_fails_with_its_error_and_keeps_what_it_said(step):
     assert "Traceback" in found.log
 
 
-def test_a_step_that_hangs_is_ended_and_says_where(step):
-    made = step("told.note('begun')\ntime.sleep(600)", rehearsal_s=4.0, least_s=0.1)
+def test_a_step_that_hangs_is_ended_and_says_where(hanging):
     began = time.monotonic()
-    found = runner.run(made, "cpu")
-    assert time.monotonic() - began < 20
-    assert (found.status, found.reason) == ("FAIL", "not done after 4 s")
+    found, limit = hanging("told.note('begun')")
+    assert time.monotonic() - began < 300
+    assert (found.status, found.reason) == ("FAIL", f"not done after {limit:.0f} s")
     assert found.notes == ["begun"]
     assert "probe_module.py" in found.log, "the dump of its threads"
 
 
-def test_a_last_part_that_takes_too_long_fails_nothing(step):
-    code = "told.expect(True, 'well')\ntold.given_up_without_time('the compiled step')\ntime.sleep(600)"
-    found = runner.run(step(code, rehearsal_s=4.0, least_s=0.1), "cpu")
+def test_a_last_part_that_takes_too_long_fails_nothing(step, hanging):
+    found, _ = hanging("told.expect(True, 'well')\ntold.given_up_without_time('the compiled step')")
     assert (found.status, found.reason) == ("PASS", "")
     assert found.notes == ["not measured: the compiled step: not done when the time was over"]
     code = "told.given_up_without_time('the compiled step')\nos.kill(os.getpid(), signal.SIGSEGV)"
     assert runner.run(step(code, "crash"), "cpu").reason == "its process was ended by SIGSEGV"
 
 
-def test_what_a_hanging_step_started_ends_with_it(step, tmp_path):
+def test_what_a_hanging_step_started_ends_with_it(hanging, tmp_path):
     code = "import subprocess\np = subprocess.Popen(['sleep', '600'])\n"
-    code += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid))\ntime.sleep(600)"
-    runner.run(step(code, rehearsal_s=4.0, least_s=0.1), "cpu")
+    code += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid))"
+    hanging(code)
     number = int((tmp_path / "pid").read_text())
     state = Path(f"/proc/{number}/stat")
     for _ in range(50):

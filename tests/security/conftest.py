@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from blank_figures import blank_figures
 from victims import STUDY, Victim
+
+
+@pytest.fixture(autouse=True)
+def without_drawing() -> Iterator[None]:
+    """Write reports with blank figures: attacks are in text, tables and files."""
+    with blank_figures():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,7 @@ def test_commands_are_functions_of_the_package_again_and_again() -> None:
     [
         (("check", "dmo"), "error: dmo: no such file, and no shipped study; did you mean 'demo'?"),
         (("run", "demo", "--set", "epochs"), "error: --set epochs: give key.path=value"),
-        (("run", "demo", "--address", "auto", "--executor", "inline"), "error: --address is of a Ray cluster"),
+        (("run", "demo", "--address", "auto", "--executor", "inline"), "error: --address names a Ray cluster"),
         (("status", "nowhere"), "nowhere"),
         (("results", "nowhere"), "nowhere"),
         (("report", "nowhere"), "nowhere"),

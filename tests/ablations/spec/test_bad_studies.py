@@ -37,7 +37,7 @@ DOCUMENT = [
     bad("name", REMOVED, "name", "missing"),
     bad("base", REMOVED, "base", "missing"),
     bad("arms", REMOVED, "arms", "missing"),
-    bad("name", "../elsewhere", "name", "'../elsewhere'", "as it becomes a folder"),
+    bad("name", "../elsewhere", "name", "'../elsewhere'", "because it becomes a folder"),
     bad("name", "a/b", "name", "use letters, digits"),
     bad("name", "..", "name", "use letters"),
     bad("name", "tiny\n", "name", "use letters"),
@@ -112,8 +112,8 @@ ARMS = [
         "arm 'm' is a control",
         "start from the arm that it controls, 'aim'",
     ),
-    bad("arms.aim.model.control", "frozen_memory", "arms.aim", "model.control is not set by hand", "give 'of'"),
-    bad("base.model.control", "frozen_memory", "base.model.control", "a control is of one arm"),
+    bad("arms.aim.model.control", "frozen_memory", "arms.aim", "model.control is not set by hand", "give the arm 'of'"),
+    bad("base.model.control", "frozen_memory", "base.model.control", "a control belongs to one arm"),
 ]
 
 COMPONENTS = [

@@ -15,7 +15,7 @@ from ablations.store import ResultStore
 from .conftest import Start
 from .sample import identity, make_record, rows_in, temporary_files
 
-KILLS = 8  # in each mode
+KILLS = [4, pytest.param(16, marks=pytest.mark.slow)]  # in each mode
 
 
 def logged(log: Path) -> list[tuple[str, str]]:
@@ -62,11 +62,12 @@ def runs_after_kills(
     return runs
 
 
+@pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("mode", ["locks", "fences"])
-def test_killed_writers_lose_and_double_nothing(tmp_path: Path, start: Start, mode: str) -> None:
+def test_killed_writers_lose_and_double_nothing(tmp_path: Path, start: Start, mode: str, kills: int) -> None:
     directory, log = tmp_path / "study", tmp_path / "log"
     store = ResultStore(directory)
-    runs = runs_after_kills(start, directory, log, mode, KILLS, more=60, rest=0.4)
+    runs = runs_after_kills(start, directory, log, mode, kills, more=60, rest=0.4)
 
     ids = {identity(number) for number in range(runs)}
     kept = rows_in(directory)

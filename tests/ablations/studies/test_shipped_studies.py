@@ -129,8 +129,8 @@ def test_twins_on_digits_need_no_download(name: str) -> None:
 
 
 def test_without_photos_a_study_says_where_to_get_them() -> None:
-    with pytest.raises(ConfigError, match=r"controlled.yaml: base.data: stanford_dogs: .*ablate data download"):
-        check("controlled", timing=False)
+    with pytest.raises(ConfigError, match=r"replication.yaml: base.data: stanford_dogs: .*ablate data download"):
+        check("replication", timing=False)
 
 
 @pytest.mark.photos

@@ -68,7 +68,8 @@ def quick_and_slow(studies: list[str]) -> list[Any]:
 @pytest.mark.parametrize("study", quick_and_slow(STUDIES))
 def test_no_step_of_a_shipped_study_waits_for_the_device(study: str, without_values: None) -> None:
     own = [name for home, name in distinct(SMALL if study in SMALL else STUDIES) if home == study]
-    found = {name: waits(arms_of(study)[name], steps=2 if study in SMALL else 1) for name in own}
+    found = {own[0]: waits(arms_of(study)[own[0]], steps=2 if study in SMALL else 1)} if own else {}
+    found |= {name: waits(arms_of(study)[name], steps=1) for name in own[1:]}  # the second step of an optimizer
     assert {name: reasons for name, reasons in found.items() if reasons} == {}
 
 

@@ -121,11 +121,13 @@ def undisturbed(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any], in
     return request.param, whole, never.asked
 
 
-def test_paused_once_anywhere(undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_paused_once_anywhere(undisturbed: tuple[str, dict[str, Any], int], tmp_path: Path, every: int) -> None:
+    """The quick test pauses at every third place; the next test pauses at each, and computes one step then."""
     name, whole, asked = undisturbed
     config, data = kind(name)
     assert asked > 10
-    for time in range(1, asked + 1):
+    for time in range(1, asked + 1, every):
         outcome, pauses = to_the_end(config, data, tmp_path / str(time), At(time))
         assert pauses == 1
         assert without_clock(outcome) == whole, f"paused when asked for the {time}th time"
