@@ -16,6 +16,7 @@ from aimlib.paths import Place
 from aimlib.records import role
 from analysis.plan import Plan
 from analysis.reading import factors, frames, predictions
+from analysis.reading.factors import Factor
 from analysis.reading.files import listed, read_plain
 from analysis.reading.frames import TABLES
 
@@ -196,7 +197,7 @@ class Studies:
             ", ".join(each for each in places[run_id] if each != directory) or None
             for run_id, directory in zip(kept["run_id"], kept["directory"], strict=True)
         ]
-        kept.insert(1, "also_in", pd.array(others, dtype=kept["directory"].dtype))
+        kept.insert(1, "also_in", pd.Series(others, index=kept.index, dtype="str"))
         return self._with_factors(kept.reset_index(drop=True))
 
     @property
@@ -241,7 +242,7 @@ class Studies:
         return pivot(self.runs, index, columns, value, statistic)
 
     @cached_property
-    def _factors(self) -> tuple[factors.Factor, ...]:
+    def _factors(self) -> tuple[Factor, ...]:
         return factors.of_arms(
             {_key(directory, arm.name): arm for directory, each in self.results.items() for arm in each.plan.arms}
         )
