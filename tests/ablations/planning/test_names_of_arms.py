@@ -110,7 +110,7 @@ def test_two_combinations_may_not_have_one_name(tmp_path: Path) -> None:
     changes = {"a": "epochs: 21", "b": "batch_size: 10", "a+b": "label_smoothing: 0.1"}
     factors = [f"{name}: {{no: {{}}, yes: {{training: {{{change}}}}}}}" for name, change in changes.items()]
     rest = f"factors: {{{', '.join(factors)}}}\n"
-    with pytest.raises(ConfigError, match=r"two combinations would have the name 'aim\+a\+b'.*rename a factor or a level"):
+    with pytest.raises(ConfigError, match=r"two combinations would have the name 'aim\+a\+b'.*rename a factor"):
         names(tmp_path, rest)
 
 

@@ -66,7 +66,7 @@ def test_a_mapping_gives_every_arm_its_own_list(study: StudyMaker) -> None:
 
 def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
     assert "'model.memories' cannot be searched over; did you mean" in problem(study, over=["model.memories", RATE])
-    assert "nothing of it applies to arm 'baseline'" in problem(study, over=["model.update"])
+    assert "none of it applies to arm 'baseline'" in problem(study, over=["model.update"])
     assert "has no memory" in problem(study, vary="baseline", over=["model.memory"])
 
 
@@ -75,16 +75,16 @@ def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
     [
         ({"vary": []}, "vary: missing; name the arms to search"),
         ({"vary": ["aim", "aim"]}, "an arm is named twice"),
-        ({"over": "model.update"}, "give a list of key paths, or a mapping from arms to such lists"),
+        ({"over": "model.update"}, "vary: missing; name the arms to search"),
         ({"seeds": [90, 90]}, "seeds: [90, 90]: a seed is given twice"),
-        ({"seeds": [7]}, "search.seeds: 7 are seeds that the study may still use, because its looks extend to 12 pairs"),
+        ({"seeds": [7]}, "search.seeds: 7 are seeds that the study may still use, because its looks extend to 12"),
         ({"confirm": "beside", "top": 0}, "top: 0 together with confirm: beside confirms nothing"),
         ({"levels": {RATE: 3}}, "levels: no effect, because sampler tpe draws from the whole range"),
-        ({"halving": {}, "batch": 2}, "batch: 2 trials are too few for halving, which keeps one in 3; give a batch of 9"),
+        ({"halving": {}, "batch": 2}, "2 trials are too few for halving, which keeps one in 3; give a batch of 9"),
         ({"halving": {}}, "search.halving: 3 epochs of arm 'baseline' have no 3 rungs with a factor of 3"),
         ({"training": {"optimizer": {"learning_rate": 1e-3}}}, f"search.training: fixes {RATE}, which is searched"),
         ({"training": {"select_on": "test"}}, "hold out no validation images, by which a search is judged"),
-        ({"training": {"selection": "best_test"}}, "choose epochs on test images, which must have no part"),
+        ({"training": {"selection": "best_test"}}, "choose epochs on test images, which must not influence the choice"),
         ({"training": {"epochs": "three"}}, "search: trials of arm 'baseline': training.epochs"),
     ],
 )

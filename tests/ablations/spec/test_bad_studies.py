@@ -211,7 +211,7 @@ EFFECTS = [
         "base.training",
         "validation_fraction is 0, but selection 'best_validation'",
     ),
-    bad("base.training.validation_fraction", 0.01, "base.training.validation_fraction", "is less than one image", "raise it"),
+    bad("base.training.validation_fraction", 0.01, "base.training.validation_fraction", "less than one image"),
     bad("base.training.validation_fraction", 0.99, "base.training.validation_fraction", "leaves 0 of 40 images"),
     bad(
         "base.training.batch_size",

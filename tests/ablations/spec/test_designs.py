@@ -153,7 +153,10 @@ def test_an_override_reaches_the_levels_that_have_the_component(study: StudyMake
         ({"factors/memory": [1, 2]}, "factors.memory: not a key path below model, data, training"),
         ({"arms.odd": {"levels": {"stems": 1}}}, "arms.odd.levels.stems: unknown factor 'stems'; did you mean 'stem'"),
         ({"arms.odd": {"levels": {"stem": 3}}}, "arms.odd.levels.stem: unknown level '3'.*known: 1, 2|2, 1"),
-        ({"arms.odd": {"levels": {"stem": 1}, "training": {"epochs": 1}}}, "arms.odd.levels: an arm with levels cannot have other options"),
+        (
+            {"arms.odd": {"levels": {"stem": 1}, "training": {"epochs": 1}}},
+            "arms.odd.levels: an arm with levels cannot have other",
+        ),
         ({"arms.odd": {"levels": "with"}}, "levels: give a mapping from factors to the labels"),
         ({"vary": "aim"}, "vary: arm 'aim' is itself a combination of levels"),
         ({"factors/memory": {"without": {}, "with": {"model": {"memory": "conv_once"}}}}, "'conv_once'"),

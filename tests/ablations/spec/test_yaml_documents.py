@@ -129,10 +129,10 @@ def test_deep_nesting_is_refused(text: str) -> None:
 def test_aliases_that_multiply_without_end_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
-    with pytest.raises(ConfigError, match="with its aliases written out it has more than 100000 values"):
+    with pytest.raises(ConfigError, match="with its aliases expanded, it has more than 100000 values"):
         yaml_documents.parse("\n".join(lines), "f")
     for endless in ("a: &a [*a]", "base: &b {model: *b}"):
-        with pytest.raises(ConfigError, match="with its aliases written out"):
+        with pytest.raises(ConfigError, match="with its aliases expanded"):
             yaml_documents.parse(endless, "f")
 
 
