@@ -141,7 +141,7 @@ def _check_shape(arm: Arm, data: DataSet) -> None:
 
 
 def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
-    """Return messages about training options that the data cannot satisfy, which would fail every run."""
+    """Return messages about training options that the data cannot satisfy, so that every run would fail."""
     images, size, fraction = len(data.train.labels), training.batch_size, training.validation_fraction
     if size > images:
         return [f"training.batch_size: {size} is larger than the {images} training images; lower it"]

@@ -24,7 +24,7 @@ def one_at_a_time(levels: Levels) -> list[Combination]:
 
 
 def ladder(levels: Levels) -> list[Combination]:
-    """Return two ladders from the first levels to the last, which switch the factors one by one, in opposite orders.
+    """Return two ladders that switch the factors from first to last level one by one, in opposite orders.
 
     The contribution of a factor may depend on the factors that were switched before it; the two orders show how much.
     """

@@ -57,8 +57,8 @@ class _StrictLoader(yaml.SafeLoader):
 def _given_twice(key: yaml.ScalarNode, before: yaml.ScalarNode) -> str:
     line = before.start_mark.line + 1
     if key.value == before.value:
-        return f"key {key.value!r} is given twice, first in line {line}"
-    return f"key {key.value!r} is given twice: it equals {before.value!r} in line {line}; rename one of them"
+        return f"key {key.value!r} is given twice, first on line {line}"
+    return f"key {key.value!r} is given twice: it equals {before.value!r} on line {line}; rename one of them"
 
 
 _StrictLoader.yaml_implicit_resolvers = {}

@@ -75,7 +75,7 @@ def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
     [
         ({"vary": []}, "vary: missing; name the arms to search"),
         ({"vary": ["aim", "aim"]}, "an arm is named twice"),
-        ({"over": "model.update"}, "vary: missing; name the arms to search"),
+        ({"over": 3}, "or a mapping from arms to such lists; got 3"),
         ({"seeds": [90, 90]}, "seeds: [90, 90]: a seed is given twice"),
         ({"seeds": [7]}, "search.seeds: 7 are seeds that the study may still use, because its looks extend to 12"),
         ({"confirm": "beside", "top": 0}, "top: 0 together with confirm: beside confirms nothing"),
