@@ -72,10 +72,10 @@ def test_only_the_factors_that_end_alike_have_longer_names(tmp_path: Path) -> No
     [
         (
             "{c: {1: {training: {epochs: 2}}, 01: {training: {epochs: 3}}}}",
-            r":14:\d+: .*key '01' .* equals '1' in line 14",
+            r":14:\d+: .*key '01' .* equals '1' on line 14",
         ),
-        ("{c: {0.1: {training: {epochs: 2}}, 0.10: {training: {epochs: 3}}}}", "key '0.10' .* equals '0.1' in line 14"),
-        ("{c: {1: {training: {epochs: 2}}, 1.0: {training: {epochs: 3}}}}", "key '1.0' .* equals '1' in line 14"),
+        ("{c: {0.1: {training: {epochs: 2}}, 0.10: {training: {epochs: 3}}}}", "key '0.10' .* equals '0.1' on line 14"),
+        ("{c: {1: {training: {epochs: 2}}, 1.0: {training: {epochs: 3}}}}", "key '1.0' .* equals '1' on line 14"),
         (
             "{c: {1: {training: {epochs: 2}}, '1': {training: {epochs: 3}}}}",
             "factors: c.1: given twice, as 1 and as '1'",
