@@ -35,6 +35,7 @@ MOVED = {
     "ablations.sight": "ablations.progress",
     "ablations.sight.snapshot": "ablations.progress.snapshot",
     "ablations.sight.watching": "ablations.progress.monitor",
+    "ablations.spec.seeds": "ablations.spec.levels",
     "ablations.tokens": "ablations.execution.ray.auth",
     "analysis.audit": "analysis.claims.audit",
     "analysis.statistics.sequential": "analysis.looks.sequential",

@@ -30,9 +30,9 @@ class Arm:
     name : unique in the study.
     role : ``baseline``, ``aim``, ``matched``, ``frozen``, ``permuted`` or ``other``.
     of : the arm that it is a control or a variation of; None if it starts from the base.
-    config : the run of the study's first seed.
-    levels : label of the level of every factor, by factor; empty for arms beside the factors.
-    resources : of its runs.
+    config : configuration of the run with the study's first seed.
+    levels : label of each factor's level, by factor; empty for arms without factors.
+    resources : resources of its runs.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Arm:
     resources: Resources = field(default_factory=Resources)
 
     def run(self, seed: int) -> RunConfig:
-        """Return the arm's run of another seed."""
+        """Return the arm's run with another seed."""
         return self.config.model_copy(update={"seed": seed})
 
 
@@ -75,7 +75,7 @@ def expand(study: StudyFile) -> list[Arm]:
 
 
 def shape_of(config: RunConfig) -> ImageShape:
-    """Return the shape of the images that a run trains on; reads no file."""
+    """Return the shape of the images that a run trains on, without reading a file."""
     shape: ImageShape = datasets.create(config.data).shape()
     return shape
 
@@ -86,7 +86,7 @@ def arm_document(study: StudyFile, name: str) -> dict[str, Any]:
 
 
 def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
-    """Return why an arm that is given as a merged document cannot be run; empty if it can."""
+    """Return why the arm of a merged document cannot be run, or an empty text if it can."""
     try:
         config = RunConfig.parse({**document, "seed": study.spec.seeds[0]})
         _build(config.model, shape_of(config))
@@ -104,7 +104,7 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
     if arm.control is not None:
         control = _control(arm.control)
         if config.model.memory is None:
-            raise UsageError(f"control {control.config.name!r} is of an arm with memory, and {arm.of!r} has none")
+            raise UsageError(f"control {control.config.name!r} needs an arm with memory, but {arm.of!r} has none")
         model = control.transform(config.model, shape_of(config))
         config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
     _build(config.model, shape_of(config))
@@ -114,7 +114,7 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
 def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Resources:
     """Return the resources of an arm's runs.
 
-    The study's, overridden by those along the chain of `of` and by its own.
+    These are the study's, overridden by those of the arms from which it starts and by its own.
     """
     given = spec.resources
     for ancestor in reversed(_lineage(name, specs)):
@@ -126,7 +126,7 @@ def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Reso
 
 
 def _build(model: ModelConfig, shape: ImageShape) -> None:
-    from aimlib.memory.structure import trace  # noqa: PLC0415 -- torch only once the document is known to be sound
+    from aimlib.memory.structure import trace  # noqa: PLC0415 -- import torch only after the document has been checked
     from aimlib.models import skeleton  # noqa: PLC0415
 
     try:
@@ -138,7 +138,7 @@ def _build(model: ModelConfig, shape: ImageShape) -> None:
 
 
 def _idle(config: RunConfig) -> list[str]:
-    """Return messages about options without effect."""
+    """Return messages about options that have no effect."""
     problems = []
     training = config.training
     augmentation = training.augmentation
@@ -146,12 +146,12 @@ def _idle(config: RunConfig) -> list[str]:
     moved = augmentation is None or augmentation.crop_scale < 1 or any(getattr(augmentation, name) for name in changing)
     if not moved:
         problems.append(
-            f"training.augmentation: without effect: set one of {', '.join(changing)}, crop_scale, or remove it"
+            f"training.augmentation: no effect; set one of {', '.join(changing)} or crop_scale, or remove it"
         )
     stopping = training.early_stopping
     if stopping is not None and stopping.patience >= training.epochs:
         problems.append(
-            f"training.early_stopping: without effect: patience {stopping.patience} is not below the "
+            f"training.early_stopping: no effect, because patience {stopping.patience} is not below the "
             f"{training.epochs} epochs of the budget"
         )
     return problems
@@ -165,7 +165,7 @@ def _control(value: str | dict[str, Any]) -> Control:
 
 
 def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> dict[str, Any]:
-    """Return the protocol, then the base, then the chain of `of`, then the arm itself, merged."""
+    """Merge the protocol, the base, the arms from which this one starts, and the arm itself, in this order."""
     chain: list[dict[str, Any]] = []
     seen: list[str] = []
     following: str | None = name
@@ -184,7 +184,7 @@ def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> dict[st
 
 
 def _fitting(options: Mapping[str, Any], data: Any) -> dict[str, Any]:
-    """Return a protocol's data options that the arm's data set has; digits, for example, are not decoded."""
+    """Return those data options of a protocol that the arm's data set has; digits, for example, are not decoded."""
     name = data.get("name") if isinstance(data, dict) else data
     if not isinstance(name, str):
         return {}
@@ -207,7 +207,7 @@ def located(problem: str, name: str, spec: StudySpec) -> str:
     if path[0] not in {"model", "data", "training"}:
         return f"arms.{name}.{problem}"
     depths = {arm: _depth(specs[arm], path) for arm in _lineage(name, specs)}
-    owner = max(depths, key=lambda arm: depths[arm])  # the first of several: the arm itself
+    owner = max(depths, key=lambda arm: depths[arm])  # of equal depths, the first: the arm itself
     if depths[owner] < min(2, len(path)):
         return f"base.{problem}"
     factor = next((factor for factor in spec.factors if path == factor.split(".")[: len(path)]), None)
@@ -217,7 +217,7 @@ def located(problem: str, name: str, spec: StudySpec) -> str:
 
 
 def _lineage(name: str, specs: Mapping[str, ArmSpec]) -> list[str]:
-    """Return the arm and those from which it starts."""
+    """Return the arm and the arms from which it starts."""
     lineage: list[str] = []
     following: str | None = name
     while following is not None and following not in lineage:
@@ -233,7 +233,7 @@ def _depth(arm: ArmSpec, path: list[str]) -> int:
 
 
 def _levels_without_effect(varied: Mapping[str, Arm], spec: StudySpec) -> Iterator[str]:
-    """Yield messages about two levels of a factor that always make the same configurations."""
+    """Yield messages about pairs of levels of a factor that always result in the same configurations."""
     identities = {tuple(arm.levels.items()): arm.config.identity() for arm in varied.values()}
     for factor, levels in spec.factors.items():
         for one, other in itertools.combinations(labels_of(levels), 2):
@@ -245,8 +245,8 @@ def _levels_without_effect(varied: Mapping[str, Arm], spec: StudySpec) -> Iterat
             compared = [(first, second) for first, second in twins if second is not None]
             if compared and all(first == second for first, second in compared):
                 yield (
-                    f"factors.{factor}: levels {one} and {other} make the same configuration, so that one arm would "
-                    f"stand for both; change or remove one of them"
+                    f"factors.{factor}: levels {one} and {other} result in the same configuration, so one arm would "
+                    f"represent both; change or remove one of them"
                 )
 
 
@@ -266,8 +266,8 @@ def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]
             kept[identity] = replace(equal, levels=equal.levels or arm.levels)
         else:
             problems.append(
-                f"arms.{arm.name}: identical to arms.{equal.name}: every option is the same, so it would be the same "
-                f"runs; change one of them or remove it"
+                f"arms.{arm.name}: identical to arms.{equal.name}: every option is the same, so its runs would be "
+                f"the same; change an option, or remove one of the arms"
             )
     return list(kept.values())
 
@@ -294,9 +294,9 @@ def _role(arm: Arm, spec: ArmSpec) -> str:
 
 
 def differences(arm: Arm, baseline: Arm) -> list[dict[str, Any]]:
-    """Return the options in which an arm differs from the baseline: key path, the baseline's value, its own.
+    """Return the options in which an arm differs from the baseline, with their key paths and both values.
 
-    A component that the baseline lacks, or has with another name, is one difference: the whole component.
+    A component that the baseline lacks, or has with another name, counts as one difference.
     """
     return list(_differing("", baseline.config.model_dump(mode="json"), arm.config.model_dump(mode="json")))
 

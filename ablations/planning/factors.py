@@ -44,18 +44,18 @@ def combinations(spec: StudySpec) -> list[Combination]:
 
 def _same_name(name: str, chosen: Combination, other: ArmSpec, spec: StudySpec) -> str:
     if name in spec.arms:
-        return f"arms.{name}: also the name of the combination {explicit_name(chosen, spec)}; rename the arm"
+        return f"arms.{name}: this is also the name of the combination {explicit_name(chosen, spec)}; rename the arm"
     theirs = ", ".join(f"{factor}={level}" for factor, level in (other.levels or {}).items())
     return (
-        f"factors: two combinations would be called {name!r}: {theirs}; and "
+        f"factors: two combinations would have the name {name!r}: {theirs}; and "
         f"{', '.join(f'{factor}={level_text(level)}' for factor, level in chosen.items())}; rename a factor or a level"
     )
 
 
 def arm_name(chosen: Combination, spec: StudySpec) -> str:
-    """Return ``vary[channels=8]``, or ``vary+memory+stem`` with the factors that are on if all are switches.
+    """Return ``vary[channels=8]``, or, if all factors are switches, ``vary+memory+stem`` with those that are on.
 
-    A switch is a factor with two labels, one of which means on. A combination with all switches off is called by its
+    A switch is a factor with two labels, one of which means on. A combination with all switches off is named by its
     levels.
     """
     if len(chosen) == len(spec.factors) and (on := _switched_on(chosen, spec)):
@@ -64,12 +64,12 @@ def arm_name(chosen: Combination, spec: StudySpec) -> str:
 
 
 def explicit_name(chosen: Combination, spec: StudySpec) -> str:
-    """Return the name of a combination with all its levels, ``vary[memory=with,stem=2]``."""
+    """Return the name of a combination with all its levels, e.g. ``vary[memory=with,stem=2]``."""
     return f"{spec.vary}[{label(chosen, factor_labels(spec.factors))}]"
 
 
 def _switched_on(chosen: Combination, spec: StudySpec) -> list[str]:
-    """Return the factors that are on; none if one of the study's factors is not a switch."""
+    """Return the factors that are on, or an empty list if one of the study's factors is not a switch."""
     meant = {}
     for name, levels in spec.factors.items():
         if not isinstance(levels, dict) or len(levels) != 2 or (on := switched_on(list(levels))) is None:
@@ -79,7 +79,7 @@ def _switched_on(chosen: Combination, spec: StudySpec) -> list[str]:
 
 
 def _combination(levels: Mapping[str, str], spec: StudySpec) -> Combination:
-    """Return the combination for an arm's labels, with the first level of omitted factors."""
+    """Return the combination for an arm's labels, with omitted factors at their first level."""
     chosen = {}
     for name, choices in spec.factors.items():
         number = labels_of(choices).index(levels[name]) if name in levels else 0

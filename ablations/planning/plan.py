@@ -1,4 +1,4 @@
-"""From a study to what will run: every run with its identity, the plan as it is stored, the arms as tables."""
+"""The plan of a study: every run with its identity, the stored document, and tables of arms and images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aimlib.registry import datasets
 from aimlib.training.splits import hold_out
 
 ALPHA = 0.05
-"""Error of all looks of a comparison together."""
+"""Overall error of all looks of a comparison."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Plan:
     Attributes
     ----------
     study : the validated file.
-    arms : in the order of the file.
+    arms : the arms, in the order of the file.
     summaries : size and cost of each arm's network, by arm.
     data : the data of each arm, by arm.
-    runs : seed by seed, so that an unfinished study has complete pairs.
+    runs : the runs, seed by seed, so that an unfinished study has complete pairs.
     """
 
     study: StudyFile
@@ -56,7 +56,7 @@ class Plan:
 
 
 def arms_of(study: StudyFile) -> list[Arm]:
-    """Return the arms of a study; their networks are built without data and without memory for weights.
+    """Return the arms of a study; their networks are built without data and without allocating weights.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
     Parameters
     ----------
-    arms : as `arms_of` returns them; None calls it.
+    arms : result of `arms_of`; by default, it is called.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def summaries_of(arms: list[Arm]) -> dict[str, ModelSummary]:
 
 
 def _check_claim(study: StudyFile) -> None:
-    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas, needed by nothing else here
+    from analysis.claims import read_claim  # noqa: PLC0415 -- pandas, which nothing else here needs
 
     if study.spec.claim is not None:
         try:
@@ -135,38 +135,38 @@ def _check_shape(arm: Arm, data: DataSet) -> None:
         shape.classes,
     ):
         raise DataError(
-            f"{arm.config.data.name!r} holds {len(data.classes)} classes of {channels} x {height} x {width} images, "
-            f"and the configuration says {shape}; a fault of that data set's plugin"
+            f"{arm.config.data.name!r} has {len(data.classes)} classes of {channels} x {height} x {width} images, "
+            f"but its configuration states {shape}; correct the plugin of this data set"
         )
 
 
 def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
-    """Return messages about training options that the data cannot satisfy, which would fail every run."""
+    """Return messages about training options that the data cannot satisfy, so that every run would fail."""
     images, size, fraction = len(data.train.labels), training.batch_size, training.validation_fraction
     if size > images:
         return [f"training.batch_size: {size} is larger than the {images} training images; lower it"]
     trained, held_out = map(len, hold_out(data.train.labels, fraction, seed=0))  # the same number for every seed
     if fraction > 0 and held_out == 0:
         return [
-            f"training.validation_fraction: {fraction} of each class of {images} training images is not one image; "
-            f"raise it, or set it to 0"
+            f"training.validation_fraction: {fraction} of each class of {images} training images is less than one "
+            f"image; raise it, or set it to 0"
         ]
     if trained < 2:
         return [f"training.validation_fraction: {fraction} leaves {trained} of {images} images to train on; lower it"]
     if training.drop_last and size > trained:
         return [
-            f"training.drop_last: no batch of {size} is full with {trained} training images; lower batch_size or set "
+            f"training.drop_last: {trained} training images do not fill a batch of {size}; lower batch_size or set "
             f"drop_last to false"
         ]
     return []
 
 
 def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the plan as it is stored in the study directory.
+    """Return the plan in the form in which the study directory stores it.
 
     Parameters
     ----------
-    before : the stored plan; an equal one keeps its date.
+    before : the stored plan, whose date is kept if the rest is equal.
     """
     spec = plan.study.spec
     baseline = reference(plan.arms)
@@ -206,7 +206,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
 
 
 def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the frozen part of a stored plan, see `analysis.analysis_plan`. Takes a second."""
+    """Return the frozen part of a stored plan, see `analysis.analysis_plan`. This takes about a second."""
     from analysis.analysis_plan import content_of  # noqa: PLC0415
     from analysis.claims import read_claim  # noqa: PLC0415 -- pandas and scipy, needed once for a study
     from analysis.looks import Looks  # noqa: PLC0415
@@ -217,7 +217,7 @@ def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _found_from_anywhere(claim: str | None) -> str | None:
-    """Return the claim's name, or its file as an absolute path, because a report may be written from another folder."""
+    """Return the claim's name, or its file's absolute path, because a report may be written from another folder."""
     return str(Path(claim).absolute()) if claim is not None and Path(claim).is_file() else claim
 
 

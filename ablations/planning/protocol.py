@@ -18,13 +18,13 @@ _MEMORY = tuple(
 
 
 def protocol(arms: tuple[Arm, ...]) -> str:
-    """Return the protocol that the baseline and the first AiM arm follow, regardless of its name in the study file.
+    """Return the protocol that the baseline and the first AiM arm follow, whatever protocol the study file names.
 
     ``as_run`` and ``as_described``: both arms equal the protocol's documents for their side.
-    ``controlled``: all arms except those with the role other are trained equally, without any use of test images.
-    Equally means: everything under `training` and `data` is equal, and AiM arms differ from the baseline only in their
-    memory. Without test images means: the epoch is chosen on held-out images, or it is the last one, and test accuracy
-    neither stops a run early nor lowers its learning rate. Anything else is ``custom``.
+    ``controlled``: all arms except those with the role other are trained equally and without any use of test images.
+    Equally means that everything under `training` and `data` is equal and AiM arms differ from the baseline only in
+    their memory. Without test images means that the epoch is the last one or is chosen on held-out images, and that
+    test accuracy neither stops a run early nor lowers its learning rate. Anything else is ``custom``.
     """
     baseline = reference(arms)
     aims = [arm for arm in arms if arm.role == "aim"]
@@ -48,7 +48,7 @@ def protocol(arms: tuple[Arm, ...]) -> str:
 def _follows(arm: Arm, common: Mapping[str, Any], side: Mapping[str, Any]) -> bool:
     """Return whether an arm matches a protocol's side.
 
-    Completely in model and training, and in the named options of the data.
+    Model and training must match completely, the data only in the options that the protocol sets.
     """
     said = yaml_documents.merge(common, side)
     own = arm.config.model_dump(mode="json")
@@ -66,5 +66,5 @@ def _follows(arm: Arm, common: Mapping[str, Any], side: Mapping[str, Any]) -> bo
 
 
 def reference(arms: tuple[Arm, ...]) -> Arm:
-    """Return the baseline; the first arm if there is none."""
+    """Return the baseline, or the first arm if the study has no baseline."""
     return next((arm for arm in arms if arm.role == "baseline"), arms[0])

@@ -1,7 +1,7 @@
-"""Names of arms in a directory with a stored plan: the same runs keep their stored name.
+"""Names of arms in a directory with a stored plan, where runs keep their stored name.
 
-A combination of factors is named by a rule (`ablations.planning.factors`), and rules have changed: an arm that earlier
-versions called ``aim+augmentation`` may be the one without augmentation.
+The rule that names combinations of factors (`ablations.planning.factors`) has changed: an arm that earlier versions
+called ``aim+augmentation`` may be the one without augmentation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def with_stored_names(plan: Plan, before: Mapping[str, Any] | None) -> tuple[Pla
 
     Parameters
     ----------
-    before : the plan that is stored in the study directory; None if there is none.
+    before : the plan stored in the study directory, or None if it stores no plan.
     """
     stored = _stored_names(plan, before or {})
     if not stored:
@@ -34,7 +34,7 @@ def with_stored_names(plan: Plan, before: Mapping[str, Any] | None) -> tuple[Pla
 
 
 def _stored_names(plan: Plan, before: Mapping[str, Any]) -> dict[str, str]:
-    """Return the stored name of every combination whose runs are stored under one other name."""
+    """Return the stored name of every combination whose runs are all stored under one different name."""
     arm_of = {run["run_id"]: run["arm"] for run in before.get("runs", ())}
     found: dict[str, set[str]] = defaultdict(set)
     for run in plan.runs:
@@ -52,7 +52,7 @@ def _is_combination(name: str, plan: Plan) -> bool:
 
 
 def _without_clashes(plan: Plan, stored: Mapping[str, str]) -> dict[str, str]:
-    """Return the stored names, and names with all levels for arms whose own name is taken by a stored one."""
+    """Return the stored names, and names with all levels for arms whose own name is a stored name of another."""
     taken = set(stored.values())
     spelled = {
         arm.name: f"{plan.study.spec.vary}[{','.join(f'{factor}={level}' for factor, level in arm.levels.items())}]"

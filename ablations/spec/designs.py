@@ -10,7 +10,7 @@ from typing import Any
 
 Levels = Mapping[str, Sequence[Any]]
 Combination = dict[str, Any]
-"""Name of every factor that is set, with its level."""
+"""The level of each factor that is set, by the factor's name."""
 
 
 def full_factorial(levels: Levels) -> list[Combination]:
@@ -19,15 +19,14 @@ def full_factorial(levels: Levels) -> list[Combination]:
 
 
 def one_at_a_time(levels: Levels) -> list[Combination]:
-    """Return each level of each factor alone, the other factors staying as they are in the arm that is varied."""
+    """Return each level of each factor alone; the other factors stay as they are in the varied arm."""
     return [{factor: level} for factor, choices in levels.items() for level in choices]
 
 
 def ladder(levels: Levels) -> list[Combination]:
-    """Return two ladders from the first levels to the last ones: one factor after the other, in both orders.
+    """Return two ladders that switch the factors from first to last level one by one, in opposite orders.
 
-    Each rung switches one more factor, in the given order and in the reverse one. The contribution of a factor may
-    depend on the factors switched before it; the two orders show how much.
+    The contribution of a factor may depend on the factors that were switched before it; the two orders show how much.
     """
     rungs: list[Combination] = []
     for order in (list(levels), list(levels)[::-1]):
@@ -41,7 +40,7 @@ def ladder(levels: Levels) -> list[Combination]:
 
 
 def leave_one_out(levels: Levels) -> list[Combination]:
-    """Return the last level of every factor, and each factor alone reset to its first one."""
+    """Return the combination of all last levels, and those with one factor reset to its first level."""
     whole = {factor: choices[-1] for factor, choices in levels.items()}
     return [whole, *({**whole, factor: choices[0]} for factor, choices in levels.items())]
 
@@ -54,14 +53,14 @@ DESIGNS: dict[str, Callable[[Levels], list[Combination]]] = {
 }
 
 TWO_LEVELS = frozenset({"ladder", "leave_one_out"})
-"""Designs that lead from a first level to a last one, so every factor has exactly two."""
+"""Designs that go from a first level to a last one, so every factor must have exactly two."""
 
 
 def factor_labels(factors: Iterable[str]) -> dict[str, str]:
-    """Return the label of each factor in the names of arms: the shortest end of its key path that no other factor has.
+    """Return each factor's label in arm names: the shortest suffix of its key path that no other factor shares.
 
-    ``training.early_stopping.patience`` is ``patience``, or ``early_stopping.patience`` beside
-    ``training.schedule.patience``.
+    ``training.early_stopping.patience`` becomes ``patience``, or ``early_stopping.patience`` if
+    ``training.schedule.patience`` is also a factor.
     """
     ends = {factor: _ends(factor) for factor in factors}
     counts = Counter(end for each in ends.values() for end in each)
@@ -78,7 +77,7 @@ def label(combination: Combination, names: Mapping[str, str] | None = None) -> s
 
     Parameters
     ----------
-    names : as `factor_labels` returns them for the factors of the study; None has them made from the combination.
+    names : labels of the study's factors, from `factor_labels`; by default they are derived from the combination.
     """
     names = factor_labels(combination) if names is None else names
     return ",".join(f"{names[factor]}={level_text(level)}" for factor, level in combination.items())
@@ -89,10 +88,10 @@ _NO = frozenset({"off", "no", "without", "false", "none", "null", "disabled", "a
 
 
 def switched_on(labels: Sequence[str]) -> str | None:
-    """Return which of two labels says that a factor is on; None if neither does.
+    """Return which of two labels means that a factor is on, or None if neither does.
 
-    Words decide (``on``, ``yes``, ``with``; ``off``, ``no_augmentation``, ``none``); of two labels without such words
-    the last one is on.
+    Words such as ``on``, ``yes``, ``with`` and ``off``, ``no_augmentation``, ``none`` decide. If neither label has such
+    a word, the last one is on.
     """
     first, last = (_meaning(label) for label in labels)
     if first == last:
@@ -101,7 +100,7 @@ def switched_on(labels: Sequence[str]) -> str | None:
         return labels[1]
     if last is False:
         return labels[0]
-    return None  # from on to something that is neither off nor on
+    return None  # the first label means on, the last one means neither
 
 
 def _meaning(label: str) -> bool | None:
@@ -110,7 +109,7 @@ def _meaning(label: str) -> bool | None:
 
 
 def level_text(level: Any) -> str:
-    """Return a level as it stands in the names of arms."""
+    """Return a level as it is written in arm names."""
     if isinstance(level, dict):
         options = "/".join(f"{key}={level_text(value)}" for key, value in level.items() if key != "name")
         return "/".join(filter(None, [str(level.get("name", "")), options]))

@@ -1,4 +1,4 @@
-"""Factors and their levels as in a study file: key paths with lists, or names with labelled changes."""
+"""Factors, their levels, and seeds, as given in a study file."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import itertools
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from ablations.spec.designs import level_text
 
 RUN_KEYS = ("model", "data", "training")
 """The parts of a run; key paths start with one of them."""
+_MOST_SEEDS = 10_000
 
 
 def _factors(value: Any) -> Any:
     if not isinstance(value, dict):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
-            f"give a mapping of key paths to lists of levels, e.g. {{model.memory.channels: [8, 16]}}; got {value!r}"
+            f"give a mapping from key paths to lists of levels, e.g. {{model.memory.channels: [8, 16]}}; got {value!r}"
         )
     _refuse_equal_texts("", value)
     return {str(name): _levels(str(name), levels) for name, levels in value.items()}
 
 
 def _refuse_equal_texts(where: str, keys: Iterable[Any]) -> None:
-    """Refuse keys that become one text, such as 1 and "1"."""
+    """Refuse keys that are equal as text, such as 1 and "1"."""
     texts: dict[str, Any] = {}
     for key in keys:
         if str(key) in texts:
@@ -40,7 +41,7 @@ def _levels(name: str, levels: Any) -> Any:
         return {str(label): _changes(f"{name}.{label}", changes) for label, changes in levels.items()}
     if not isinstance(levels, (list, tuple)) or not levels:
         raise ValueError(
-            f"{name}: give the levels as a list, e.g. [8, 16], or as a mapping of labels to what each changes, e.g. "
+            f"{name}: give the levels as a list, e.g. [8, 16], or as a mapping from labels to changes, e.g. "
             f"{{without: {{}}, with: {{model: {{...}}}}}}; got {levels!r}"
         )
     return tuple(levels)
@@ -48,7 +49,7 @@ def _levels(name: str, levels: Any) -> Any:
 
 def _changes(where: str, changes: Any) -> dict[str, Any]:
     if not isinstance(changes, dict) or not all(isinstance(part, dict) for part in changes.values()):
-        raise ValueError(f"{where}: give what this level changes as a mapping below {', '.join(RUN_KEYS)}")
+        raise ValueError(f"{where}: give the changes of this level as a mapping below {', '.join(RUN_KEYS)}")
     for key in changes:
         if key not in RUN_KEYS:
             raise ValueError(f"{where}.{key}: unknown key; known keys: {', '.join(RUN_KEYS)}")
@@ -58,20 +59,20 @@ def _changes(where: str, changes: Any) -> dict[str, Any]:
 def _labels(value: Any) -> Any:
     if not isinstance(value, dict):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
-            f"give a mapping of factors to the labels of their levels, e.g. {{memory: with}}; got {value!r}"
+            f"give a mapping from factors to the labels of their levels, e.g. {{memory: with}}; got {value!r}"
         )
     return {str(factor): level_text(level) for factor, level in value.items()}
 
 
 def labels_of(levels: tuple[Any, ...] | dict[str, Any]) -> list[str]:
-    """Return the labels of a factor's levels, as they stand in the names of arms."""
+    """Return the labels of a factor's levels, as they are written in arm names."""
     return list(levels) if isinstance(levels, dict) else [level_text(level) for level in levels]
 
 
 def equal_levels(levels: tuple[Any, ...] | dict[str, Any]) -> tuple[str, str] | None:
-    """Return the places of the first two levels that are equal, as ``[0] (1)`` or ``.label``; None if all differ.
+    """Return the places of the first two equal levels, as ``[0] (1)`` or ``.label``, or None if all levels differ.
 
-    1 and 1.0 are equal, 1 and true are not. So are levels that have the same label in the names of arms.
+    1 and 1.0 are equal, and so are levels with the same label in arm names; 1 and true are not.
     """
     items = (
         [(f".{label}", changes, None) for label, changes in levels.items()]
@@ -93,7 +94,21 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 Factors = Annotated[dict[str, tuple[Any, ...] | dict[str, dict[str, Any]]], BeforeValidator(_factors)]
-"""By key path a tuple of levels; by the factor's own name a mapping of labels to the changes of each level."""
+"""For a key path, a tuple of levels; for a factor with its own name, a mapping from labels to changes."""
 
 Labels = Annotated[dict[str, str] | None, BeforeValidator(_labels)]
 """Labels of levels, by factor."""
+
+
+def _seeds(value: Any) -> Any:
+    """Read a number of seeds as 0, 1, 2, ...; leave the items of a list to the type check."""
+    if isinstance(value, (list, tuple)) and 1 <= len(value) <= _MOST_SEEDS:
+        return tuple(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_SEEDS:
+        return tuple(range(value))
+    raise ValueError(f"give the number of seeds (1 to {_MOST_SEEDS}), or a list of them, e.g. [0, 1, 2]")
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds)]
+"""A list of seeds; a number is read as that many, starting at 0."""

@@ -1,4 +1,4 @@
-"""A study: arms (or factors) x seeds, from a few lines of YAML to a list of complete runs."""
+"""The study file: arms or factors, seeds, looks and resources, validated together."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ablations.spec import yaml_documents
 from ablations.spec.designs import DESIGNS, TWO_LEVELS
-from ablations.spec.levels import RUN_KEYS, Factors, Labels, equal_levels, labels_of
+from ablations.spec.levels import RUN_KEYS, Factors, Labels, Seeds, equal_levels, labels_of
 from ablations.spec.resources import ArmResources, Resources
 from ablations.spec.search import HalvingSpec, SearchSpec
-from ablations.spec.seeds import Seeds
 from aimlib.component import Frozen
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
 from aimlib.training.protocols import PROTOCOLS
@@ -26,7 +25,7 @@ _LONGEST_SEARCHED = 80
 
 
 def _looks(value: Any) -> Any:
-    """Read one number of pairs as a single look."""
+    """Read a single number of pairs as one look."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value,)
     if isinstance(value, (list, tuple)):
@@ -37,14 +36,14 @@ def _looks(value: Any) -> Any:
 def _arm(value: Any) -> Any:
     if not isinstance(value, (dict, ArmSpec)):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
-            f"give what it changes over the base as a mapping, {{}} where that is nothing; got {value!r}"
+            f"give its changes to the base as a mapping, or {{}} if there are none; got {value!r}"
         )
     return value
 
 
 def _control(value: Any) -> Any:
     if value is not None and not isinstance(value, (str, dict)):
-        raise ValueError(f"give the name of a control, or a mapping of name and options; got {value!r}")
+        raise ValueError(f"give the name of a control, or a mapping with its name and options; got {value!r}")
     return value
 
 
@@ -53,7 +52,7 @@ Mapped = dict[str, Any]
 
 
 def _stored_role(role: Any) -> Any:
-    """Return the word that plans store for a role: ``treatment`` is stored as ``aim``, as the first version did."""
+    """Return the word that plans store for a role: ``treatment`` is stored as ``aim``, as in the first version."""
     return "aim" if role == "treatment" else role
 
 
@@ -64,24 +63,22 @@ class ArmSpec(Frozen):
     data: Mapped = {}
     training: Mapped = {}
     of: str | None = None
-    """Name of the arm that this one starts from; without it, the base."""
+    """Name of the arm from which this one starts; by default, it starts from the base."""
     control: Annotated[Any, BeforeValidator(_control)] = None
-    """Control that is applied to the arm `of`."""
+    """Control to apply to the arm `of`."""
     levels: Labels = None
-    """The arm that is varied, at these levels of the factors and at the first level of the others."""
+    """Levels of the factors at which this arm is the varied arm; omitted factors are at their first level."""
     resources: ArmResources | None = None
-    """Resources of its runs that differ from the study's; arms that start from it have the same."""
+    """Resources of its runs that differ from the study's; arms that start from this arm inherit them."""
     role: Annotated[Literal["baseline", "aim", "other"] | None, BeforeValidator(_stored_role)] = None
-    """Role in the verdict, if it does not follow from the configuration, where the arms named first are taken."""
+    """Role in the verdict. By default, it follows from the configuration, and the first arm of each role is used."""
 
     @model_validator(mode="after")
     def _control_of_an_arm(self) -> Self:
         if self.control is not None and self.of is None:
             raise ValueError("a control needs 'of': the name of the arm that it controls")
         if self.model.get("control") is not None:
-            raise ValueError(
-                "model.control is not set by hand: give the arm 'of' and 'control', which make the whole control"
-            )
+            raise ValueError("model.control cannot be set directly; give 'of' and 'control' to the arm instead")
         return self
 
 
@@ -93,22 +90,22 @@ class StudySpec(Frozen):
     arms: dict[str, Annotated[ArmSpec, BeforeValidator(_arm)]]
     description: str = ""
     claim: str | None = None
-    """Name of a claim of `analysis.claims`, or path of a claim file, from the study's folder or the current one."""
+    """Name of a claim in `analysis.claims`, or path of a claim file relative to the study's or the current folder."""
     delta_pp: Annotated[float, Field(gt=0)] = 1.0
     """Smallest effect of interest, in percentage points of test accuracy."""
     seeds: Seeds = (0, 1, 2, 3, 4)
     looks: LookNumbers = (5, 8, 12)
-    """After how many pairs the verdict is read, at a level that keeps the error of all looks at 5 %. Seeds beyond the
-    last reached look decide nothing."""
+    """Numbers of pairs after which the verdict is reached, at levels that keep the overall error of all looks at 5 %.
+    Seeds beyond the last completed look do not affect the verdict."""
     further_block: Annotated[int, Field(ge=0)] = 0
-    """Pairs of one more block that may follow the last look; the error is split beforehand, half for it."""
+    """Number of pairs in an optional block after the last look; half of the error is reserved for it beforehand."""
     protocol: str | None = None
-    """Name of a protocol of `aimlib.training.protocols`; the part that all its arms share goes below `base`."""
+    """Name of a protocol in `aimlib.training.protocols`; `base` is merged over the part that all its arms share."""
     factors: Factors = {}
-    """The factors: by key path a list of levels, or by the factor's own name a mapping of labels to the changes of each
-    level, which may be several options at once. Combinations become arms."""
+    """The factors: a key path with a list of levels, or the factor's own name with a mapping from labels to changes. A
+    level may change several options. Combinations of levels become arms."""
     design: Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out"] | None = None
-    """Which combinations become arms, see `ablations.spec.designs`; None is full_factorial if there are factors."""
+    """Which combinations become arms, see `ablations.spec.designs`; by default, full_factorial if there are factors."""
     vary: str | None = None
     """Arm to which the factors are applied."""
     search: SearchSpec | None = None
@@ -123,7 +120,7 @@ class StudySpec(Frozen):
 
     def _problems(self) -> Iterable[str]:
         if not _NAME.fullmatch(self.name):
-            yield f"name: {self.name!r}: use letters, digits, '.', '_' and '-', at most 64, because it becomes a folder"
+            yield f"name: {self.name!r}: use at most 64 letters, digits, '.', '_' and '-'; it becomes a folder's name"
         if not self.arms:
             yield "arms: none are given; a study compares at least two"
         if len(set(self.seeds)) < len(self.seeds):
@@ -156,30 +153,30 @@ class StudySpec(Frozen):
             if name not in self.arms:
                 yield f"search.vary: {unknown_name('arm', name, self.arms)}"
             elif self.arms[name].control is not None or self.arms[name].levels is not None:
-                yield f"search.vary: arm {name!r} is made from others; search over an arm that states its own options"
+                yield f"search.vary: arm {name!r} is derived from another; search an arm that states its own options"
             elif len(name) > _LONGEST_SEARCHED:
-                yield f"search.vary: {name!r}: trials are named after it; give it at most {_LONGEST_SEARCHED} letters"
+                yield f"search.vary: {name!r}: trials are named after it; use at most {_LONGEST_SEARCHED} characters"
             elif taken := [other for other in self.arms if re.fullmatch(re.escape(name) + r"_\d{4,}", other)]:
-                yield f"arms.{taken[0]}: trials of arm {name!r} have such names; rename it"
+                yield f"arms.{taken[0]}: this name is reserved for trials of arm {name!r}; rename it"
         if shared := sorted(set(search.seeds) & set(self.seeds)):
             yield (
-                f"search.seeds: {', '.join(map(str, shared))} are also seeds of the study: a choice made on a seed "
+                f"search.seeds: {', '.join(map(str, shared))} are also seeds of the study, and a choice made on a seed "
                 f"cannot be confirmed on it; give other seeds"
             )
         most = self.looks[-1] + self.further_block
         later = range(max(self.seeds) + 1, max(self.seeds) + 1 + max(0, most - len(self.seeds)))
         if shared := sorted(set(search.seeds) & set(later)):
             yield (
-                f"search.seeds: {', '.join(map(str, shared))} are seeds that the study may still use: its looks go "
-                f"on to {most} pairs; give other seeds, e.g. {max(later) + 1000}"
+                f"search.seeds: {', '.join(map(str, shared))} are seeds that the study may still use, because its "
+                f"looks extend to {most} pairs; give other seeds, e.g. {max(later) + 1000}"
             )
         if self.factors:
-            yield "search: a study with a search has no factors; put them in a study of their own"
+            yield "search: a study with a search cannot have factors; put them in a separate study"
 
     def _arm_problems(self) -> Iterable[str]:
         for name, arm in self.arms.items():
             if not name.strip() or not name.isprintable() or len(name) > 100:
-                yield f"arms.{name!r}: a name is printable text of at most 100 characters"
+                yield f"arms.{name!r}: a name must be printable text of at most 100 characters"
             if arm.of is not None and (arm.of not in self.arms or arm.of == name):
                 yield f"arms.{name}.of: {unknown_name('arm', arm.of, set(self.arms) - {name})}"
             elif arm.of is not None and self.arms[arm.of].control is not None:
@@ -191,7 +188,7 @@ class StudySpec(Frozen):
         if arm.levels is None:
             return
         if arm.of is not None or arm.model or arm.data or arm.training:
-            yield f"arms.{name}.levels: an arm with levels of the factors has no other options; remove those, or levels"
+            yield f"arms.{name}.levels: an arm with levels cannot have other options; remove these, or the levels"
         for factor, label in arm.levels.items():
             known = labels_of(self.factors.get(factor, ()))
             if factor not in self.factors:
@@ -202,16 +199,17 @@ class StudySpec(Frozen):
     def _is_control(self, name: str) -> str:
         return (
             f"arm {name!r} is a control, which an arm that starts from it would not inherit; start from the arm that "
-            f"it "
-            f"controls, {self.arms[name].of!r}, and give the control again"
+            f"it controls, {self.arms[name].of!r}, and give the control again"
         )
 
     def _factor_problems(self) -> Iterable[str]:
         if not self.factors and (self.design or self.vary):
-            yield f"{'design' if self.design else 'vary'} without effect: this study has no factors"
+            yield f"{'design' if self.design else 'vary'}: no effect, because this study has no factors; remove it"
         if self.factors and self.vary not in self.arms:
             named = (
-                unknown_name("arm", self.vary, self.arms) if self.vary else f"missing: one of {', '.join(self.arms)}"
+                unknown_name("arm", self.vary, self.arms)
+                if self.vary
+                else f"missing; name one of {', '.join(self.arms)}"
             )
             yield f"vary: {named}"
         elif self.vary and self.arms[self.vary].control is not None:
@@ -221,14 +219,14 @@ class StudySpec(Frozen):
         for name, levels in self.factors.items():
             is_path = name.split(".")[0] in RUN_KEYS and name.count(".") > 0 and all(name.split("."))
             if isinstance(levels, tuple) and not is_path:
-                yield f"factors.{name}: a key path below {', '.join(RUN_KEYS)}, e.g. model.placement"
+                yield f"factors.{name}: not a key path below {', '.join(RUN_KEYS)}; give one, e.g. model.placement"
             if isinstance(levels, dict) and (name.split(".")[0] in RUN_KEYS or not name.isprintable()):
-                yield f"factors.{name}: a factor with labelled levels has its own name, not a key path, e.g. memory"
+                yield f"factors.{name}: a factor with labelled levels needs its own name, not a key path; e.g. memory"
             if equal := equal_levels(levels):
                 yield f"factors.{name}: levels {equal[0]} and {equal[1]} are equal; remove one of them"
             if self.design in TWO_LEVELS and len(levels) != 2:
                 yield (
-                    f"factors.{name}: design {self.design} leads from a first level to a last one; give two, not "
+                    f"factors.{name}: design {self.design} goes from a first level to a last one; give two, not "
                     f"{len(levels)}"
                 )
 
@@ -259,8 +257,8 @@ def read_study(source: str | Path, overrides: Iterable[str] = ()) -> StudyFile:
     Parameters
     ----------
     source : path of a study file, or the name of a shipped study.
-    overrides : ``key.path=value`` each; a path that starts with model, data or training refers to `base`, and also
-        replaces the values of single arms at that path.
+    overrides : texts ``key.path=value``; a path that starts with model, data or training refers to `base`, and also
+        replaces the values of individual arms at that path.
 
     Raises
     ------
@@ -287,10 +285,7 @@ def _find(source: str | Path) -> Path:
     if str(source) in shipped:
         return shipped[str(source)]
     raise ConfigError(
-        [
-            f"{source}: no such file, and no shipped study; {did_you_mean(str(source), shipped)}shipped: "
-            f"{', '.join(shipped)}"
-        ]
+        [f"{source}: no such file or shipped study; {did_you_mean(str(source), shipped)}shipped: {', '.join(shipped)}"]
     )
 
 

@@ -13,7 +13,7 @@ import yaml
 from aimlib.errors import ConfigError
 
 _MOST_BYTES = 1_000_000
-_MOST_VALUES = 100_000  # with every alias written out
+_MOST_VALUES = 100_000  # with all aliases expanded
 _COMPONENTS = frozenset(
     {"backbone", "memory", "placement", "update", "control", "data", "optimizer", "schedule", "selection"}
 )
@@ -57,8 +57,8 @@ class _StrictLoader(yaml.SafeLoader):
 def _given_twice(key: yaml.ScalarNode, before: yaml.ScalarNode) -> str:
     line = before.start_mark.line + 1
     if key.value == before.value:
-        return f"key {key.value!r} is given twice, first in line {line}"
-    return f"key {key.value!r} is given twice: it equals {before.value!r} in line {line}; rename one of them"
+        return f"key {key.value!r} is given twice, first on line {line}"
+    return f"key {key.value!r} is given twice: it equals {before.value!r} on line {line}; rename one of them"
 
 
 _StrictLoader.yaml_implicit_resolvers = {}
@@ -76,22 +76,24 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise ConfigError([f"{path}: larger than {_MOST_BYTES // 1000} kB: not a study file"])
+            raise ConfigError([f"{path}: not a study file, because it is larger than {_MOST_BYTES // 1000} kB"])
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read: {error}"]) from error
     content = parse(text, str(path))
     if not isinstance(content, dict):
-        raise ConfigError([f"{path}: a study is a mapping of keys to values, this file holds {type(content).__name__}"])
+        raise ConfigError(
+            [f"{path}: a study is a mapping from keys to values, but this file contains {type(content).__name__}"]
+        )
     return content
 
 
 def parse(text: str, where: str) -> Any:
-    """Return the value of a YAML text: plain values as JSON has them. `where` names the text in messages.
+    """Parse a YAML text into plain values, as in JSON. `where` names the text in messages.
 
     Raises
     ------
-    ConfigError: not YAML, a tag, or impossible to write without aliases.
+    ConfigError: not YAML, a tag, or a value that cannot be written without aliases.
     """
     try:
         content = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 -- a SafeLoader
@@ -108,14 +110,14 @@ def parse(text: str, where: str) -> Any:
 
 
 def _refuse_unplain(content: Any, where: str) -> None:
-    """Refuse values that need a tag, and aliases that are endless or expand excessively."""
+    """Refuse values that need a tag, and aliases that are recursive or expand excessively."""
     waiting, seen = [content], 0
     while waiting:
         value = waiting.pop()
         seen += 1
         if seen > _MOST_VALUES:
             raise ConfigError(
-                [f"{where}: not a study: with its aliases written out it has more than {_MOST_VALUES} values"]
+                [f"{where}: not a study: with its aliases expanded, it has more than {_MOST_VALUES} values"]
             )
         if isinstance(value, dict):
             waiting += [*value, *value.values()]
@@ -126,10 +128,10 @@ def _refuse_unplain(content: Any, where: str) -> None:
 
 
 def merge(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the later layers merged over it, mapping by mapping; the arguments do not change.
+    """Return `base` with the later layers merged over it, mapping by mapping; the arguments are not changed.
 
-    A component with another name replaces the lower one completely; with the same name, or none, it only changes
-    options.
+    A component with another name replaces the one below it completely; with the same name or without a name, it only
+    changes options.
     """
     merged = copy.deepcopy(dict(base))
     for layer in layers:
@@ -182,7 +184,7 @@ def put(document: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def assignment(text: str) -> tuple[list[str], Any]:
-    """Return path and value of an override ``key.path=value``, the value read as YAML.
+    """Return the path and the value of an override ``key.path=value``; the value is read as YAML.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""A placement and an update from outside of the framework."""
+"""A placement and an update from outside the framework."""

@@ -1,4 +1,4 @@
-"""Every n-th layer reads."""
+"""A placement in which every n-th layer reads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from aimlib.registry import placements
 
 @placements.register("every_nth")
 class EveryNth(Placement):
-    """Every n-th layer of the forward pass reads, from the first one on."""
+    """Every n-th layer of the forward pass reads, starting with the first."""
 
     source = "example: how many reads does it take?"
     search_space: ClassVar[dict[str, Dimension]] = {"n": Integer(1, 8)}
 
     class Config(ComponentConfig):
-        """The distance of the readers."""
+        """The distance between readers."""
 
         n: Annotated[int, Field(ge=1)] = 2
 

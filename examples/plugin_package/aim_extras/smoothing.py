@@ -1,4 +1,4 @@
-"""The memory follows the features slowly."""
+"""An update with which the memory follows the features slowly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Smoothing(MemoryUpdate):
     search_space: ClassVar[dict[str, Dimension]] = {"rate": Real(0.01, 1.0, log=True)}
 
     class Config(ComponentConfig):
-        """How fast the memory follows."""
+        """The rate at which the memory follows the features."""
 
         rate: Annotated[float, Field(gt=0, le=1)] = 0.1
 

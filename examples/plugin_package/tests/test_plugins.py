@@ -1,4 +1,4 @@
-"""The plugins keep what the framework asks of every placement and every update."""
+"""The plugins pass the framework's conformance tests for placements and updates."""
 
 from aimlib.testing import PlacementConformance, UpdateConformance
 

@@ -236,7 +236,7 @@ def test_an_arm_has_resources_of_its_own_and_so_have_those_that_start_from_it(tm
         "frozen": (0.5, 2),
     }
     wrong = changed({"arms.aim.resources": {"gpus": 0.5}, "resources": {"device": "cpu"}})
-    with pytest.raises(ConfigError, match=r"arms\.aim\.resources: .*gpus: 0.5 without effect: device is cpu"):
+    with pytest.raises(ConfigError, match=r"arms\.aim\.resources: .*gpus: 0.5 has no effect, because device is cpu"):
         expand(read_study(write(tmp_path, wrong)))
 
 

@@ -139,7 +139,7 @@ def test_commands_are_functions_of_the_package_again_and_again() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("check", "dmo"), "error: dmo: no such file, and no shipped study; did you mean 'demo'?"),
+        (("check", "dmo"), "error: dmo: no such file or shipped study; did you mean 'demo'?"),
         (("run", "demo", "--set", "epochs"), "error: --set epochs: give key.path=value"),
         (("run", "demo", "--address", "auto", "--executor", "inline"), "error: --address names a Ray cluster"),
         (("status", "nowhere"), "nowhere"),

@@ -282,7 +282,7 @@ def test_auto_is_a_whole_gpu_until_it_was_measured() -> None:
     assert auto.with_changes(ArmResources.parse({"cpus": 4})).gpus_auto
     assert Resources().with_changes(ArmResources.parse({"gpus": "auto"})).gpus_auto
     for wrong, message in (
-        ({"gpus": "auto", "device": "cpu"}, "gpus: auto without effect: device is cpu"),
+        ({"gpus": "auto", "device": "cpu"}, "gpus: auto has no effect, because device is cpu"),
         ({"gpus": "many"}, "give a number, a share of a GPU such as 0.5, or auto; got 'many'"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -1,4 +1,4 @@
-"""From a study to its arms and runs: what they are called, what they are, in which order, with which identity."""
+"""From a study to its arms and runs: their names, configurations, order and identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arms that factors make: as many as the design says, each with a name that is true and its own."""
+"""Arms from factors: as many as the design defines, each with a unique and correct name."""
 
 from __future__ import annotations
 
@@ -72,16 +72,16 @@ def test_only_the_factors_that_end_alike_have_longer_names(tmp_path: Path) -> No
     [
         (
             "{c: {1: {training: {epochs: 2}}, 01: {training: {epochs: 3}}}}",
-            r":14:\d+: .*key '01' .* equals '1' in line 14",
+            r":14:\d+: .*key '01' .* equals '1' on line 14",
         ),
-        ("{c: {0.1: {training: {epochs: 2}}, 0.10: {training: {epochs: 3}}}}", "key '0.10' .* equals '0.1' in line 14"),
-        ("{c: {1: {training: {epochs: 2}}, 1.0: {training: {epochs: 3}}}}", "key '1.0' .* equals '1' in line 14"),
+        ("{c: {0.1: {training: {epochs: 2}}, 0.10: {training: {epochs: 3}}}}", "key '0.10' .* equals '0.1' on line 14"),
+        ("{c: {1: {training: {epochs: 2}}, 1.0: {training: {epochs: 3}}}}", "key '1.0' .* equals '1' on line 14"),
         (
             "{c: {1: {training: {epochs: 2}}, '1': {training: {epochs: 3}}}}",
             "factors: c.1: given twice, as 1 and as '1'",
         ),
         ("{c: {a: {training: {epochs: 2}}, b: {training: {epochs: 2}}}}", "factors.c: levels .a and .b are equal"),
-        ("{c: {a: {}, b: {training: {epochs: 30}}}}", "factors.c: levels a and b make the same configuration"),
+        ("{c: {a: {}, b: {training: {epochs: 30}}}}", "factors.c: levels a and b result in the same configuration"),
         ("{training.batch_size: [10, 10]}", r"factors.training.batch_size: levels \[0\] \(10\) and \[1\] \(10\)"),
         ("{training.optimizer.learning_rate: [0.1, 0.10]}", r"levels \[0\] \(0.1\) and \[1\] \(0.1\) are equal"),
         ("{model.backbone.widths: [[4, 8], [4, 8]]}", r"levels \[0\] \(4-8\) and \[1\] \(4-8\) are equal"),
@@ -102,7 +102,7 @@ def test_a_combination_may_not_take_the_name_of_another_arm(tmp_path: Path) -> N
     text = TINY.replace("arms:\n", "arms:\n  aim[batch_size=10]: {training: {epochs: 21}}\n")
     path = tmp_path / "study.yaml"
     path.write_text(text + "factors: {training.batch_size: [10]}\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"arms.aim\[batch_size=10\]: also the name of the combination"):
+    with pytest.raises(ConfigError, match=r"arms.aim\[batch_size=10\]: this is also the name of the combination"):
         expand(read_study(path))
 
 
@@ -110,7 +110,7 @@ def test_two_combinations_may_not_have_one_name(tmp_path: Path) -> None:
     changes = {"a": "epochs: 21", "b": "batch_size: 10", "a+b": "label_smoothing: 0.1"}
     factors = [f"{name}: {{no: {{}}, yes: {{training: {{{change}}}}}}}" for name, change in changes.items()]
     rest = f"factors: {{{', '.join(factors)}}}\n"
-    with pytest.raises(ConfigError, match=r"two combinations would be called 'aim\+a\+b'.*rename a factor or a level"):
+    with pytest.raises(ConfigError, match=r"two combinations would have the name 'aim\+a\+b'.*rename a factor"):
         names(tmp_path, rest)
 
 
@@ -199,7 +199,7 @@ def stored(study: StudyFile, old_names: dict[str, str]) -> tuple[planning.Plan, 
     return plan, document
 
 
-RENAMED = {"aim+augmentation": "aim+norm", "aim+norm": "aim+augmentation"}  # as versions before called them
+RENAMED = {"aim+augmentation": "aim+norm", "aim+norm": "aim+augmentation"}  # as earlier versions named them
 
 
 def test_runs_that_are_stored_under_an_earlier_name_keep_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Protocols below a study's base, and which protocol a study's arms follow."""
+"""Protocols under a study's base, and the protocol that a study's arms follow."""
 
 from __future__ import annotations
 

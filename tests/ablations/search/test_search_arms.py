@@ -61,30 +61,30 @@ def test_a_mapping_gives_every_arm_its_own_list(study: StudyMaker) -> None:
         "search.over.baseline: 'model.update': the varied arm has no memory, and a search must not give it one"
         in problem(study, over=wrong)
     )
-    assert "names other arms than over does" in problem(study, over=over, vary=["aim"])
+    assert "names different arms than over" in problem(study, over=over, vary=["aim"])
 
 
 def test_a_path_that_applies_to_no_arm_is_refused(study: StudyMaker) -> None:
     assert "'model.memories' cannot be searched over; did you mean" in problem(study, over=["model.memories", RATE])
-    assert "nothing of it applies to arm 'baseline'" in problem(study, over=["model.update"])
+    assert "none of it applies to arm 'baseline'" in problem(study, over=["model.update"])
     assert "has no memory" in problem(study, vary="baseline", over=["model.memory"])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vary": []}, "vary: missing: the arms that are searched"),
+        ({"vary": []}, "vary: missing; name the arms to search"),
         ({"vary": ["aim", "aim"]}, "an arm is named twice"),
-        ({"over": "model.update"}, "give a list of key paths, or a mapping of arms to such lists"),
+        ({"over": 3}, "or a mapping from arms to such lists; got 3"),
         ({"seeds": [90, 90]}, "seeds: [90, 90]: a seed is given twice"),
-        ({"seeds": [7]}, "search.seeds: 7 are seeds that the study may still use: its looks go on to 12 pairs"),
-        ({"confirm": "beside", "top": 0}, "top: 0 confirms nothing beside the arms"),
-        ({"levels": {RATE: 3}}, "levels: without effect: sampler tpe draws from the whole range"),
-        ({"halving": {}, "batch": 2}, "batch: 2 trials in a batch, and halving keeps one of 3; give a batch of 9"),
+        ({"seeds": [7]}, "search.seeds: 7 are seeds that the study may still use, because its looks extend to 12"),
+        ({"confirm": "beside", "top": 0}, "top: 0 together with confirm: beside confirms nothing"),
+        ({"levels": {RATE: 3}}, "levels: no effect, because sampler tpe draws from the whole range"),
+        ({"halving": {}, "batch": 2}, "2 trials are too few for halving, which keeps one in 3; give a batch of 9"),
         ({"halving": {}}, "search.halving: 3 epochs of arm 'baseline' have no 3 rungs with a factor of 3"),
         ({"training": {"optimizer": {"learning_rate": 1e-3}}}, f"search.training: fixes {RATE}, which is searched"),
         ({"training": {"select_on": "test"}}, "hold out no validation images, by which a search is judged"),
-        ({"training": {"selection": "best_test"}}, "choose epochs on test images, which must have no part"),
+        ({"training": {"selection": "best_test"}}, "choose epochs on test images, which must not influence the choice"),
         ({"training": {"epochs": "three"}}, "search: trials of arm 'baseline': training.epochs"),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_search_that_cannot_be_is_refused(study: StudyMaker, changes: dict[str
 
 def test_names_that_trials_will_have_are_refused(study: StudyMaker) -> None:
     path = study({"search": SEARCH, "arms.aim_0001": {"of": "aim", "model": {"update": "residual"}}})
-    with pytest.raises(ConfigError, match=r"arms\.aim_0001: trials of arm 'aim' have such names; rename it"):
+    with pytest.raises(ConfigError, match=r"arms\.aim_0001: this name is reserved for trials of arm 'aim'; rename it"):
         read_study(path)
 
 
@@ -168,7 +168,7 @@ def test_levels_of_a_dimension(dimension: Any, levels: Any, expected: tuple[Any,
         ({}, f"search: {RATE} is not finite, 1e-05 to 0.01: a grid needs search.levels.{RATE}, e.g. 3 or a list"),
         ({"levels": {RATE: [0.5]}}, f"search.levels.{RATE}: 0.5 is not in the dimension, 1e-05 to 0.01"),
         ({"levels": {RATE: [0.001, 0.001]}}, f"search.levels.{RATE}: a level is given twice"),
-        ({"levels": {RATE: 0}}, "give how many levels, or a list of them"),
+        ({"levels": {RATE: 0}}, "give the number of levels, or a list of them"),
         ({"levels": {RATE: 2, "model.placment": 3}}, "search.levels.model.placment: unknown parameter"),
         ({"levels": {RATE: 2, "model.placement": 3}}, "search.levels.model.placement: a choice has its own levels"),
         (

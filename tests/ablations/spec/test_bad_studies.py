@@ -1,4 +1,4 @@
-"""Every mistake in a study is told before anything runs: where it is, what is wrong, what would be right."""
+"""Every mistake in a study is reported before anything runs: where it is, what is wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTROL = {"of": "aim", "control": "matched_parameters"}
 
 
 class Bad:
-    """A mistake: changes of the tiny study, the key path in the message, and what the message must say."""
+    """A mistake: changes to the tiny study, the key path in the message, and parts of the message."""
 
     def __init__(self, changes: dict[str, Any], where: str, *says: str) -> None:
         self.changes, self.where, self.says = changes, where, says
@@ -37,10 +37,10 @@ DOCUMENT = [
     bad("name", REMOVED, "name", "missing"),
     bad("base", REMOVED, "base", "missing"),
     bad("arms", REMOVED, "arms", "missing"),
-    bad("name", "../elsewhere", "name", "'../elsewhere'", "because it becomes a folder"),
-    bad("name", "a/b", "name", "use letters, digits"),
-    bad("name", "..", "name", "use letters"),
-    bad("name", "tiny\n", "name", "use letters"),
+    bad("name", "../elsewhere", "name", "'../elsewhere'", "it becomes a folder's name"),
+    bad("name", "a/b", "name", "letters, digits"),
+    bad("name", "..", "name", "64 letters"),
+    bad("name", "tiny\n", "name", "64 letters"),
     bad("name", "x" * 65, "name", "at most 64"),
     bad("name", 5, "name", "must be a valid string; got 5 (integer)"),
     bad("description", 5, "description", "must be a valid string"),
@@ -49,34 +49,34 @@ DOCUMENT = [
     bad("delta_pp", 0, "delta_pp", "must be greater than 0"),
     bad("delta_pp", float("nan"), "delta_pp", "must be a finite number"),
     bad("seeds", [0, 1, 0], "seeds", "[0, 1, 0]: a seed is given twice"),
-    bad("seeds", [], "seeds", "give how many"),
-    bad("seeds", 0, "seeds", "give how many"),
-    bad("seeds", 2_000_000_000, "seeds", "give how many (1 to 10000"),
+    bad("seeds", [], "seeds", "give the number of seeds"),
+    bad("seeds", 0, "seeds", "give the number of seeds"),
+    bad("seeds", 2_000_000_000, "seeds", "give the number of seeds (1 to 10000"),
     bad("seeds", "3", "seeds", "or a list of them"),
-    bad("seeds", True, "seeds", "give how many"),
+    bad("seeds", True, "seeds", "give the number of seeds"),
     bad("seeds", [0, -1], "seeds.1", "must be greater than or equal to 0; got -1"),
     bad("seeds", [2**31], "seeds.0", "must be less than 2147483648"),
     bad("seeds", [1.0], "seeds.0", "must be a valid integer; got 1.0 (number)"),
-    bad("resources", {"gpus": 1.5}, "resources", "gpus: 1.5: above 1 only whole numbers"),
+    bad("resources", {"gpus": 1.5}, "resources", "gpus: 1.5: above 1, give a whole number"),
     bad("resources", {"gpus": -1}, "resources.gpus", "must be greater than or equal to 0"),
     bad("resources", {"cpus": 0}, "resources.cpus", "must be greater than or equal to 1"),
     bad("resources", {"cpu": 1}, "resources.cpu", "unknown key", "did you mean 'cpus'?"),
     bad("resources", {"device": "gpu"}, "resources.device", "'auto', 'cpu' or 'cuda'"),
     bad("resources", {"device": "cuda"}, "resources", "device: cuda needs gpus"),
-    bad("resources", {"device": "cpu", "gpus": 1}, "resources", "gpus: 1 without effect"),
+    bad("resources", {"device": "cpu", "gpus": 1}, "resources", "gpus: 1 has no effect"),
 ]
 
 ARMS = [
     bad("arms", {}, "arms", "none are given"),
     bad("arms", [], "arms", "must be a valid dictionary"),
-    bad("arms.aim", None, "arms.aim", "give what it changes over the base as a mapping, {} where that is nothing"),
+    bad("arms.aim", None, "arms.aim", "give its changes to the base as a mapping, or {} if there are none"),
     bad("arms.aim", 5, "arms.aim", "got 5"),
     bad("arms.aim.modle", {}, "arms.aim.modle", "unknown key", "did you mean 'model'?"),
     bad("arms.aim.seed", 3, "arms.aim.seed", "unknown key"),
     bad("arms.aim.role", "matched", "arms.aim.role", "'baseline', 'aim' or 'other'"),
     bad("arms/", {}, "arms.''", "printable text"),
     bad("arms/two\nlines", {}, "arms.'two\\nlines'", "printable text"),
-    bad("arms.twin", {}, "arms.twin", "identical to arms.baseline", "change one of them or remove it"),
+    bad("arms.twin", {}, "arms.twin", "identical to arms.baseline", "change an option, or remove one"),
     bad("arms.twin", {"of": "aim", "model": {"memory": {"channels": 4}}}, "arms.twin", "identical to arms.aim"),
     bad("arms.m", {"control": "frozen_memory"}, "arms.m", "a control needs 'of'"),
     bad("arms.m", {"of": "aimm"}, "arms.m.of", "unknown arm 'aimm'", "did you mean 'aim'?", "known: aim, baseline"),
@@ -112,7 +112,7 @@ ARMS = [
         "arm 'm' is a control",
         "start from the arm that it controls, 'aim'",
     ),
-    bad("arms.aim.model.control", "frozen_memory", "arms.aim", "model.control is not set by hand", "give the arm 'of'"),
+    bad("arms.aim.model.control", "frozen_memory", "arms.aim", "model.control cannot be set directly", "give 'of'"),
     bad("base.model.control", "frozen_memory", "base.model.control", "a control belongs to one arm"),
 ]
 
@@ -198,8 +198,8 @@ EFFECTS = [
         "the update has no effect",
         "choose another placement or update: none",
     ),
-    bad("base.training.augmentation", {}, "base.training.augmentation", "without effect", "set one of rotation"),
-    bad("arms.aim.training", {"augmentation": {"passes": 2}}, "arms.aim.training.augmentation", "without effect"),
+    bad("base.training.augmentation", {}, "base.training.augmentation", "no effect", "set one of rotation"),
+    bad("arms.aim.training", {"augmentation": {"passes": 2}}, "arms.aim.training.augmentation", "no effect"),
     bad(
         "base.training.early_stopping",
         {"patience": 2},
@@ -211,7 +211,7 @@ EFFECTS = [
         "base.training",
         "validation_fraction is 0, but selection 'best_validation'",
     ),
-    bad("base.training.validation_fraction", 0.01, "base.training.validation_fraction", "is not one image", "raise it"),
+    bad("base.training.validation_fraction", 0.01, "base.training.validation_fraction", "less than one image"),
     bad("base.training.validation_fraction", 0.99, "base.training.validation_fraction", "leaves 0 of 40 images"),
     bad(
         "base.training.batch_size",
@@ -224,7 +224,7 @@ EFFECTS = [
     Bad(
         {"base.training.batch_size": 31, "base.training.drop_last": True},
         "base.training.drop_last",
-        "no batch of 31 is full with 30",
+        "30 training images do not fill a batch of 31",
     ),
     bad(
         "base.data",
@@ -247,10 +247,10 @@ EFFECTS = [
 
 PATH = "model.memory.channels"
 FACTORS = [
-    Bad({"factors": {PATH: [4, 8]}}, "vary", "missing: one of baseline, aim"),
+    Bad({"factors": {PATH: [4, 8]}}, "vary", "missing; name one of baseline, aim"),
     Bad({"factors": {PATH: [4, 8]}, "vary": "aimm"}, "vary", "unknown arm 'aimm'", "did you mean 'aim'?"),
-    Bad({"design": "one_at_a_time"}, "design without effect", "no factors"),
-    Bad({"vary": "aim"}, "vary without effect", "no factors"),
+    Bad({"design": "one_at_a_time"}, "design", "no effect", "no factors"),
+    Bad({"vary": "aim"}, "vary", "no effect", "no factors"),
     Bad(
         {"factors": {PATH: [4, 8]}, "vary": "aim", "design": "latin"},
         "design",
@@ -259,7 +259,7 @@ FACTORS = [
     Bad({"factors": {PATH: [8, 8]}, "vary": "aim"}, f"factors.{PATH}", "levels [0] (8) and [1] (8) are equal"),
     Bad({"factors": {PATH: []}, "vary": "aim"}, f"factors: {PATH}", "give the levels as a list"),
     Bad({"factors": {PATH: 8}, "vary": "aim"}, f"factors: {PATH}", "give the levels as a list", "got 8"),
-    Bad({"factors": [PATH], "vary": "aim"}, "factors", "give a mapping of key paths"),
+    Bad({"factors": [PATH], "vary": "aim"}, "factors", "give a mapping from key paths"),
     Bad(
         {"factors": {"memory.channels": [8]}, "vary": "aim"}, "factors.memory.channels", "a key path below model, data"
     ),
@@ -345,7 +345,7 @@ def test_all_mistakes_are_told_at_once(study: Callable[..., Path]) -> None:
 
 
 def test_a_mistake_is_placed_where_it_stands(study: Callable[..., Path]) -> None:
-    """Inherited from another arm, from the base, or the arm's own."""
+    """The mistake is inherited from another arm or from the base, or is the arm's own."""
     arms = {
         "arms.longer": {"of": "aim", "training": {"epochs": 0}},
         "arms.longest": {"of": "longer", "training": {"batch_size": 0}},
@@ -363,7 +363,7 @@ def test_a_mistake_is_placed_where_it_stands(study: Callable[..., Path]) -> None
 
 def test_no_such_study_names_the_shipped_ones() -> None:
     with pytest.raises(
-        ConfigError, match=r"dmo: no such file, and no shipped study; did you mean 'demo'\? shipped: .*demo, "
+        ConfigError, match=r"dmo: no such file or shipped study; did you mean 'demo'\? shipped: .*demo, "
     ):
         check("dmo")
 

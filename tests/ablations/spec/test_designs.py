@@ -1,4 +1,4 @@
-"""Ladders, leaving one out, and levels that change several options at once."""
+"""Ladders, leave-one-out designs, and levels that change several options at once."""
 
 from __future__ import annotations
 
@@ -146,15 +146,18 @@ def test_an_override_reaches_the_levels_that_have_the_component(study: StudyMake
     ("changes", "message"),
     [
         ({"factors/memory": {"with": {"modle": {}}}}, "factors.*memory.with.modle: unknown key; known keys: model"),
-        ({"factors/memory": {"with": 3}}, "memory.with: give what this level changes as a mapping"),
-        ({"factors/memory": {}}, "memory: give the levels as a list, .* or as a mapping of labels"),
-        ({"factors/memory": {"on": {}}}, "factors.memory: design ladder leads from a first level .* give two, not 1"),
-        ({"factors/model.x": {"a": {}, "b": {}}}, "factors.model.x: a factor with labelled levels has its own name"),
-        ({"factors/memory": [1, 2]}, "factors.memory: a key path below model, data, training"),
+        ({"factors/memory": {"with": 3}}, "memory.with: give the changes of this level as a mapping"),
+        ({"factors/memory": {}}, "memory: give the levels as a list, .* or as a mapping from labels"),
+        ({"factors/memory": {"on": {}}}, "factors.memory: design ladder goes from a first level .* give two, not 1"),
+        ({"factors/model.x": {"a": {}, "b": {}}}, "factors.model.x: a factor with labelled levels needs its own name"),
+        ({"factors/memory": [1, 2]}, "factors.memory: not a key path below model, data, training"),
         ({"arms.odd": {"levels": {"stems": 1}}}, "arms.odd.levels.stems: unknown factor 'stems'; did you mean 'stem'"),
         ({"arms.odd": {"levels": {"stem": 3}}}, "arms.odd.levels.stem: unknown level '3'.*known: 1, 2|2, 1"),
-        ({"arms.odd": {"levels": {"stem": 1}, "training": {"epochs": 1}}}, "arms.odd.levels: .* has no other options"),
-        ({"arms.odd": {"levels": "with"}}, "levels: give a mapping of factors to the labels"),
+        (
+            {"arms.odd": {"levels": {"stem": 1}, "training": {"epochs": 1}}},
+            "arms.odd.levels: an arm with levels cannot have other",
+        ),
+        ({"arms.odd": {"levels": "with"}}, "levels: give a mapping from factors to the labels"),
         ({"vary": "aim"}, "vary: arm 'aim' is itself a combination of levels"),
         ({"factors/memory": {"without": {}, "with": {"model": {"memory": "conv_once"}}}}, "'conv_once'"),
     ],

@@ -1,4 +1,4 @@
-"""`search.over` written as other tools write it: the message shows how it is written here."""
+"""`search.over` in the notation of other tools: the message shows how to write it here."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def test_values_are_shown_as_levels_of_a_grid_and_as_a_factor(tmp_path: Path, va
     ],
 )
 def test_ranges_are_said_to_follow_from_the_components(tmp_path: Path, value: Any) -> None:
-    with pytest.raises(
-        ConfigError, match=r"search.over: .*ranges follow from their components' search spaces"
-    ) as caught:
+    with pytest.raises(ConfigError, match=r"search.over: .*ranges come from their components' search spaces") as caught:
         over(tmp_path, value)
     assert f"over: [{RATE}]" in str(caught.value)
 

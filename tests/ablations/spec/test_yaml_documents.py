@@ -1,4 +1,4 @@
-"""Study files: YAML 1.2 and nothing more, merged and overridden without surprises."""
+"""Study files: strict YAML 1.2, merged and overridden without surprises."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def test_nan_is_a_number_that_no_option_takes() -> None:
         ("a: !!binary aGk=\n", "", "tags are not used in studies"),
         ("a: !!set {b, c}\n", "", "tags are not used in studies"),
         (f"a: {'7' * 5000}\n", "", "not valid YAML"),
-        ("- a\n- b\n", "", "a study is a mapping of keys to values, this file holds list"),
-        ("", "", "this file holds NoneType"),
-        ("just text", "", "this file holds str"),
+        ("- a\n- b\n", "", "a study is a mapping from keys to values, but this file contains list"),
+        ("", "", "this file contains NoneType"),
+        ("just text", "", "this file contains str"),
     ],
 )
 def test_what_is_no_study_is_refused_with_its_place(tmp_path: Path, text: str, where: str, what: str) -> None:
@@ -115,8 +115,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     with path.open("wb") as file:
-        file.truncate(10**11)  # a hole: takes no space, and no memory can hold it
-    with pytest.raises(ConfigError, match="larger than 1000 kB: not a study file"):
+        file.truncate(10**11)  # a sparse file, which takes no space on disk but does not fit into RAM
+    with pytest.raises(ConfigError, match="not a study file, because it is larger than 1000 kB"):
         yaml_documents.read(path)
 
 
@@ -129,10 +129,10 @@ def test_deep_nesting_is_refused(text: str) -> None:
 def test_aliases_that_multiply_without_end_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
-    with pytest.raises(ConfigError, match="with its aliases written out it has more than 100000 values"):
+    with pytest.raises(ConfigError, match="with its aliases expanded, it has more than 100000 values"):
         yaml_documents.parse("\n".join(lines), "f")
     for endless in ("a: &a [*a]", "base: &b {model: *b}"):
-        with pytest.raises(ConfigError, match="with its aliases written out"):
+        with pytest.raises(ConfigError, match="with its aliases expanded"):
             yaml_documents.parse(endless, "f")
 
 
@@ -196,7 +196,7 @@ DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=4)
 
 
 def without_sharing(value: Any) -> bool:
-    """Return whether no mapping or list occurs twice, as the same object."""
+    """Return whether no mapping or list is the same object as another one."""
     seen: set[int] = set()
     waiting = [value]
     while waiting:

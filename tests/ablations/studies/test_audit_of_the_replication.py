@@ -1,4 +1,4 @@
-"""The audit of the claim against the very networks that were run: what docs/claim.md says, found by the product."""
+"""The audit of the claim against the networks of the replication: it finds what docs/claim.md states."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from analysis.reading import frames
 
 @pytest.fixture(scope="module")
 def lines() -> pd.DataFrame:
-    """Audit of the shipped study `replication`, which has no run yet."""
+    """Return the audit of the shipped study `replication`, of which nothing has run yet."""
     arms = tuple(expand(read_study("replication")))
     rows = planning.model_rows(arms, planning.summaries_of(list(arms)))
     table = pa.Table.from_pylist(rows, schema=records.table_schema(records.MODELS))

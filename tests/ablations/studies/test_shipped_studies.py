@@ -1,4 +1,4 @@
-"""Every study that ships can be run as it is, with the real data's shape, and has a twin for a CPU."""
+"""Every shipped study can be run as it is, with the shape of the real data, and has a small version for a CPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FULL = {
 """Studies for a cluster; each has a twin ``<name>_small``."""
 
 PROTOCOLS = {"replication": "as_run", "confounds": "as_run", "replication_small": "custom", "confounds_small": "custom"}
-"""Those that are not controlled. A twin of an as-run study is not the author's run, as it is smaller."""
+"""Studies that are not controlled. The small version of an as-run study is not the author's run."""
 
 
 def test_every_study_has_a_twin() -> None:
@@ -36,7 +36,7 @@ def test_every_study_has_a_twin() -> None:
 
 @pytest.mark.parametrize("name", sorted(shipped_studies()))
 def test_a_shipped_study_is_sound(name: str) -> None:
-    """Everything but data that is not here."""
+    """Check everything except data that is missing on this machine."""
     study = read_study(name)
     assert study.spec.name == name == study.path.stem
     assert study.path.read_text(encoding="utf-8").startswith("#"), "it says what it is for"
@@ -84,7 +84,7 @@ def test_the_confounds_are_the_five_of_the_as_run_pair(name: str) -> None:
     assert sorted(switched.values()) == sorted([*forward, *backward[1:5], ["stem"]])
     assert switched["control"] == []
     assert switched["aim"] == factors
-    # Memory by stem, with everything else as in the control: the interaction needs these four.
+    # Memory by stem, with everything else as in the control: the interaction requires these four arms.
     assert {"control", "control+memory", "stem", "control+memory+stem"} <= set(arms)
     assert [arms[arm].role for arm in ("control", "aim", "stem")] == ["baseline", "aim", "other"]
     assert len(arms_of(name, "design=full_factorial")) == 32

@@ -1,4 +1,4 @@
-"""What holds of a training step and of an evaluation on a device, for every arm of every shipped study."""
+"""Properties of a training step and of an evaluation on a device, for every arm of every shipped study."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SMALL = sorted((name for name in STUDIES if name.endswith("_small") or name == "
 
 @pytest.fixture
 def without_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Build networks on the meta device at once: names and shapes are theirs, and there are no values to draw."""
+    """Build networks directly on the meta device, with their names and shapes but without drawing values."""
 
     def build(model: ModelConfig, shape: ImageShape, seed: int) -> torch.nn.Module:
         return _controlled(model, skeleton(model, shape))
@@ -39,15 +39,15 @@ def without_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
-    """Return what would wait for the device in steps of an arm, and in a batch of an evaluation.
+    """Return what would wait for the device in an arm's training steps and in one batch of its evaluation.
 
-    Images come from the host in steps, and lie on the device in the evaluation.
+    Steps load their images from the host; the evaluation has them on the device.
     """
     config, data = small_run(arm, 4, **training)
     with optimizers_on("meta"):
         run = Run(config, data, DEVICE)
         resident = ResidentLoader(data.train, DEVICE)
-        run._loaders = dict.fromkeys(run._loaders, HostLoader(data.train, DEVICE))  # what the thread beside it does
+        run._loaders = dict.fromkeys(run._loaders, HostLoader(data.train, DEVICE))  # done by a background thread
         epoch, tally, batch = Epoch(1, 0, DEVICE), Tally(DEVICE), run.training[:4]
         with DeviceWaits() as mode:
             run.network.train()
@@ -60,7 +60,7 @@ def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
 
 
 def quick_and_slow(studies: list[str]) -> list[Any]:
-    """Return the studies; those of full size, and that of mixed arms, are slow."""
+    """Return the studies; those of full size and the one with mixed arms are slow."""
     return [pytest.param(name, marks=[] if name in SMALL and name != MIXED else pytest.mark.slow) for name in studies]
 
 
@@ -84,7 +84,7 @@ def test_no_step_as_run_with_a_fused_optimizer_waits_for_the_device(
 
 
 def test_an_index_given_as_a_list_is_seen(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The augmentation as it was: shifts taken from the draws by a list."""
+    """Like the former augmentation, select shifts from the draws with a list."""
     real = augmentation._resampled
 
     def as_it_was(draws_BD: torch.Tensor, *given: Any) -> Any:
@@ -96,7 +96,7 @@ def test_an_index_given_as_a_list_is_seen(without_values: None, monkeypatch: pyt
 
 
 def test_a_count_of_steps_read_from_the_device_is_seen(without_values: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The optimizer as it was: the count of steps read before each."""
+    """Like the former optimizer, read the step count before each step."""
     real = Adam.build
 
     def as_it_was(self: Adam, parameters: Any) -> torch.optim.Optimizer:
