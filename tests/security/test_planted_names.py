@@ -60,7 +60,7 @@ def test_names_that_speak_to_the_terminal_are_refused(victim: Victim, name: str,
     path = rename_in_plan(victim, "aim" if of == "arm" else "planted", name)
     for message in victim.read(report=False).values():
         assert str(path) in message
-        assert "name is no printable text" in message
+        assert "name is not printable text" in message
     arms = {"baseline": {}, "aim" if of == "study" else name: {}}
     with pytest.raises(ConfigError, match="name"):
         StudySpec.parse({"name": name if of == "study" else "x", "base": {}, "arms": arms})

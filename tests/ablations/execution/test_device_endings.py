@@ -242,7 +242,7 @@ def test_pooling_that_is_not_deterministic_is_told(study: StudyMaker, cuda: Pret
     }
     told = [note for note in check(study({**vgg, "resources": {"gpus": 1}}), timing=False).notes if "avgpool" in note]
     assert [note.partition(":")[0] for note in told] == ["arms.baseline", "arms.aim"]
-    assert all("no deterministic backward pass of this pooling" in note for note in told)
+    assert all("no deterministic backward pass for this pooling" in note for note in told)
     assert not any("avgpool" in note for note in check(study(vgg, "cpu.yaml"), timing=False).notes)
 
 
@@ -253,7 +253,7 @@ def said(found: Any) -> list[tuple[str, str, str]]:
 def test_the_doctor_on_a_machine_with_gpus(cuda: PretendedCuda, driver: PretendedNvml) -> None:
     found = said(devices())[1:]
     assert found[0][:2] == ("GPU driver", "ok")
-    assert found[0][2].startswith("580.65.06 serves CUDA 13.0; this torch is built for ")
+    assert found[0][2].startswith("580.65.06 supports CUDA 13.0; this torch is built for ")
     line = "Pretended H100, compute capability 9.0, 75.0 of 80.0 GiB free"
     assert found[1:] == [("GPU 0", "ok", line), ("GPU 1", "ok", line)]
 
@@ -282,7 +282,7 @@ def test_the_doctor_on_gpus_that_torch_cannot_use(
 def test_rays_number_of_gpus_against_torchs(
     cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert said(counted_by_ray(2)) == [("GPUs counted by Ray", "ok", "2, which torch can use")]
+    assert said(counted_by_ray(2)) == [("GPUs counted by Ray", "ok", "2, all usable by torch")]
     (fewer,) = counted_by_ray(0)
     assert (fewer.state, fewer.message) == ("note", "0 of the 2 that torch can use; the others stay idle")
     assert "--num-gpus=2" in fewer.remedy

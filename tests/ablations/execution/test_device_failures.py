@@ -198,7 +198,7 @@ def test_out_of_memory_on_a_whole_gpu_is_tried_once_more_where_others_held_it() 
     decision = queue.ended("a", Ending("out_of_memory", "CUDA out of memory", held_by_others=True))
     assert isinstance(decision, Retry)
     assert decision.seconds == 30.0
-    assert "while others held much" in decision.reason
+    assert "while other processes used much" in decision.reason
     clock.now += 30
     assert queue.next() is not None
     over = queue.ended("a", Ending("out_of_memory", "CUDA out of memory", held_by_others=True))

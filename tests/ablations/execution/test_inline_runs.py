@@ -165,7 +165,7 @@ def test_the_directory_of_another_study_is_refused(calm: Path, tmp_path: Path, s
 
 
 def test_an_address_goes_with_ray_alone(study: StudyMaker, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--address is of a Ray cluster"):
+    with pytest.raises(UsageError, match="--address names a Ray cluster"):
         run(study(), tmp_path / "out", executor="inline", address="auto")
     assert not (tmp_path / "out").exists()
 

@@ -427,7 +427,9 @@ def test_more_trials_go_on_where_fewer_ended(study: StudyMaker, tmp_path: Path) 
 def test_another_search_in_the_same_directory_is_refused(study: StudyMaker, tmp_path: Path) -> None:
     searched(study({"search": BOTH}), tmp_path / "out", FakeLauncher())
     for changes in ({"sampler_seed": 7}, {"seeds": [92, 93]}, {"training": {"epochs": 8}}):
-        with pytest.raises(StoreError, match=r"holds the answers to another search: \w+_0000 is another configuration"):
+        with pytest.raises(
+            StoreError, match=r"contains the outcomes of another search: \w+_0000 is another configuration"
+        ):
             searched(study({"search": {**BOTH, **changes}}), tmp_path / "out", FakeLauncher())
 
 

@@ -195,7 +195,7 @@ SEARCH: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": [0, 90]}, "search.seeds: 0 are seeds of the study, too"),
+        ({"seeds": [0, 90]}, "search.seeds: 0 are also seeds of the study"),
         ({"vary": "aims"}, "search.vary: unknown arm 'aims'; did you mean 'aim'"),
         ({"over": ["model.nothing"]}, "search.over: 'model.nothing' cannot be searched over"),
         ({"trials": 0}, "search.trials: .*greater than or equal to 1"),
@@ -210,7 +210,7 @@ def test_a_bad_search_is_refused(study: StudyMaker, changes: dict[str, Any], mes
 
 def test_search_and_factors_are_refused_together(study: StudyMaker) -> None:
     factors = {"factors/model.memory.channels": [4, 8], "vary": "aim"}
-    with pytest.raises(ConfigError, match="search: without factors"):
+    with pytest.raises(ConfigError, match="search: a study with a search cannot have factors"):
         check(study({"search": SEARCH, **factors}), timing=False)
 
 

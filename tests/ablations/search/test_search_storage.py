@@ -107,7 +107,7 @@ def test_a_copy_that_is_harmed_is_made_anew(study: StudyMaker, tmp_path: Path, h
     assert again.trials == before.trials
     assert summary(shown(journal(out))) == whole
     said = (tmp_path / "said.txt").read_text()
-    assert ("is only a copy, and is made anew" in said) is (harm in ("cut in a line", "garbage"))
+    assert ("is only a copy, and is rewritten" in said) is (harm in ("cut in a line", "garbage"))
     assert [trial.state for trial in shown(journal(out), "baseline")].count(TrialState.COMPLETE) == 3
 
 
@@ -120,7 +120,7 @@ def test_a_database_is_written_and_a_resumed_search_adds_nothing(study: StudyMak
     searched(path, tmp_path / "out")
     assert summary(shown(url)) == first
     assert not (tmp_path / "out" / "screening" / "optuna.journal").exists()
-    with pytest.raises(UsageError, match="has a study 'tiny/baseline' that is not of this directory's search"):
+    with pytest.raises(UsageError, match="has a study 'tiny/baseline' that does not belong to this directory's search"):
         searched(path, tmp_path / "elsewhere")
 
 
@@ -138,14 +138,14 @@ def test_a_search_goes_on_where_its_copy_cannot_be_written(
     monkeypatch.setattr(JournalFileBackend, "append_logs", full)
     assert searched(study({"search": SEARCH}), tmp_path / "out").confirmed
     said = (tmp_path / "said.txt").read_text()
-    assert said.count("cannot be written (OSError: [Errno 28] No space left on device); the search goes on") == 1
+    assert said.count("cannot be written (OSError: [Errno 28] No space left on device); the search continues") == 1
 
 
 @pytest.mark.parametrize(
     ("storage", "message"),
     [
-        ("postgresql://user:secret@host/db", "a password does not belong into a study file"),
-        ("postgresql://user@host/db?password=secret", "a password does not belong into a study file"),
+        ("postgresql://user:secret@host/db", "a password does not belong in a study file"),
+        ("postgresql://user@host/db?password=secret", "a password does not belong in a study file"),
         ("jurnal", "search.*: 'jurnal': give journal, none, or the URL of a database"),
         ("sqlite://", "names no database"),
     ],

@@ -113,7 +113,7 @@ def test_full_storage_holds_the_queue_back_until_there_is_room(
     monkeypatch.setattr(session.store, "room", lambda: free["bytes"])
     session.coordinator.handle(TICK)
     assert session.scheduler.next() is None
-    assert "no run is begun until there is room" in session.last_notice
+    assert "no run starts until there is more" in session.last_notice
     session.coordinator.handle(TICK)
     assert len(session.events) == 1, "said once"
     free = {"bytes": 10**12}

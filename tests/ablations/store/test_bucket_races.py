@@ -112,7 +112,7 @@ def test_a_server_without_conditional_writes_is_refused(remote: str, monkeypatch
 def test_opening_leaves_nothing_behind(remote: str) -> None:
     ResultStore(remote)
     assert list(place(remote).iterdir()) == []
-    with pytest.raises(StoreError, match="is no directory of this machine"):
+    with pytest.raises(StoreError, match="is not a directory of this machine"):
         _ = ResultStore(remote).directory
 
 
@@ -136,7 +136,7 @@ def test_copies_of_checkpoints_are_private_and_go_with_their_process(remote: str
     with pytest.raises(StoreError, match="holds 2 files; a checkpoint is one"):
         store.keep_checkpoint(RUN)
     folder.parent.parent.chmod(0o755)
-    with pytest.raises(StoreError, match="is not a directory of yours alone; remove it, or set TMPDIR"):
+    with pytest.raises(StoreError, match="is not a directory that only you can access; remove it, or set TMPDIR"):
         ResultStore(remote).checkpoint_directory(RUN)
 
 

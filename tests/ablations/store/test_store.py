@@ -62,7 +62,7 @@ def test_the_first_row_stays(store: ResultStore, status: str) -> None:
 def test_statuses_go_where_they_belong(store: ResultStore) -> None:
     with pytest.raises(ValueError, match="'failed' is not settled; one of finished, diverged, pruned"):
         store.commit(make_record(identity(1), status="failed"))
-    with pytest.raises(ValueError, match="'finished' is no failure"):
+    with pytest.raises(ValueError, match="'finished' is not a failure"):
         store.record_failure(make_record(identity(1)))
 
 
@@ -131,7 +131,7 @@ def test_the_plan_and_its_history(store: ResultStore) -> None:
         assert store.read_plan() == plan
     kept = [json.loads(path.read_text()) for path in sorted((store.directory / "plans").iterdir())]
     assert kept == [{"schema_version": SCHEMA_VERSION, **plan} for plan in (first, second)]
-    with pytest.raises(ValueError, match="the store's own"):
+    with pytest.raises(ValueError, match="belongs to the store"):
         store.write_plan({"schema_version": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
         store.write_plan({"budget": float("nan")})
@@ -224,7 +224,7 @@ def test_a_renamed_run_file_is_refused(store: ResultStore) -> None:
     store.commit(make_record(identity(1)))
     path = store.directory / "runs" / f"{identity(1)}.parquet"
     path.rename(path.with_name(f"{identity(2)}.parquet"))
-    with pytest.raises(StoreError, match="holds other runs than its name says"):
+    with pytest.raises(StoreError, match="contains runs other than its name says"):
         store.compact(at_least=1)
 
 
@@ -259,7 +259,7 @@ def test_columns_of_another_type_are_refused(store: ResultStore) -> None:
     table = pq.read_table(path)
     place = table.schema.get_field_index("seed")
     pq.write_table(table.set_column(place, "seed", pa.array(["seven"])), path)
-    with pytest.raises(StoreError, match="columns of another type"):
+    with pytest.raises(StoreError, match="columns of a different type"):
         store.compact(at_least=1)
 
 
