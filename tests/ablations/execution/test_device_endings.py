@@ -292,7 +292,7 @@ def test_rays_number_of_gpus_against_torchs(
     (more,) = counted_by_ray(2)
     assert (more.state, more.message) == (
         "problem",
-        "2, and torch can use 0: runs on the others would fail at once",
+        "2, but torch can use 0: runs on the others would fail immediately",
     )
     assert more.remedy == "install a newer driver, or a torch for CUDA 12"
     assert said(counted_by_ray(0)) == []

@@ -119,7 +119,7 @@ def test_full_storage_holds_the_queue_back_until_there_is_room(
     free = {"bytes": 10**12}
     session.coordinator.handle(TICK)
     assert session.scheduler.next() is not None
-    assert "are free again: going on" in session.last_notice
+    assert "are free again: continuing" in session.last_notice
 
 
 def test_storage_that_cannot_be_examined_is_told_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
