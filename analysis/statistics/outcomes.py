@@ -62,9 +62,7 @@ def failure_table(judged: pd.DataFrame, arms: list[str], baseline: str | None = 
     frame["not_trained"] = frame["at chance"] + frame["diverged"]
     frame["judged"] = frame["not_trained"] + frame["trained"]
     rows = dict(zip(arms, zip(frame["not_trained"], frame["trained"], strict=True), strict=True))
-    frame["fisher_p"] = [
-        _fisher(rows[arm], rows[baseline]) if baseline not in (None, arm) else np.nan for arm in arms
-    ]
+    frame["fisher_p"] = [_fisher(rows[arm], rows[baseline]) if baseline not in (None, arm) else np.nan for arm in arms]
     return frame.astype({"fisher_p": "float64"})
 
 
