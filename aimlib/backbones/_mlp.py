@@ -31,12 +31,12 @@ class MlpBackbone(Backbone):
         """Return the network."""
         network = nn.Sequential()
         network.add_module("flatten", nn.Flatten())
-        entering = shape.channels * shape.height * shape.width
+        in_features = shape.channels * shape.height * shape.width
         for number, width in enumerate(self.config.widths, start=1):
-            network.add_module(f"fc{number}", nn.Linear(entering, width))
+            network.add_module(f"fc{number}", nn.Linear(in_features, width))
             network.add_module(f"relu{number}", nn.ReLU(inplace=True))
-            entering = width
-        network.add_module("fc", nn.Linear(entering, shape.classes))
+            in_features = width
+        network.add_module("fc", nn.Linear(in_features, shape.classes))
         return network
 
     def layout(self, network: nn.Module) -> Layout:

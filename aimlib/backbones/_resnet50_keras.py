@@ -23,7 +23,7 @@ class KerasBottleneck(nn.Module):
 
     Parameters
     ----------
-    entering : input channels.
+    in_channels : input channels.
     width : inner channels; the block gives `expansion` x as many.
     stride : 2 halves the map.
     shortcut : whether the shortcut has a 1 x 1 convolution, as in the first block of every stage.
@@ -33,20 +33,20 @@ class KerasBottleneck(nn.Module):
     expansion = 4
 
     def __init__(
-        self, entering: int, width: int, stride: int, norm: Callable[[int], nn.Module], *, shortcut: bool
+        self, in_channels: int, width: int, stride: int, norm: Callable[[int], nn.Module], *, shortcut: bool
     ) -> None:
         super().__init__()
-        leaving = width * self.expansion
-        self.conv1 = nn.Conv2d(entering, width, 1, stride=stride)
+        out_channels = width * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, width, 1, stride=stride)
         self.bn1 = norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.bn2 = norm(width)
-        self.conv3 = nn.Conv2d(width, leaving, 1)
-        self.bn3 = norm(leaving)
+        self.conv3 = nn.Conv2d(width, out_channels, 1)
+        self.bn3 = norm(out_channels)
         self.downsample: nn.Sequential | None = None
         if shortcut:
-            conv = nn.Conv2d(entering, leaving, 1, stride=stride)
-            self.downsample = nn.Sequential(conv, norm(leaving))
+            conv = nn.Conv2d(in_channels, out_channels, 1, stride=stride)
+            self.downsample = nn.Sequential(conv, norm(out_channels))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the block's output [batch, 4 x width, height / stride, width / stride]."""
@@ -75,8 +75,8 @@ class KerasResNet(StagedResNet):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)  # Keras pads with zeros: the same after a ReLU
 
-        def block(entering: int, width: int, stride: int, first: bool) -> nn.Module:
-            return KerasBottleneck(entering, width, stride, norm, shortcut=first)
+        def block(in_channels: int, width: int, stride: int, first: bool) -> nn.Module:
+            return KerasBottleneck(in_channels, width, stride, norm, shortcut=first)
 
         self.add_stages(stem, config.widths, config.blocks, block, classes, KerasBottleneck.expansion)
 

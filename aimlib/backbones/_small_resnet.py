@@ -23,26 +23,26 @@ class Bottleneck(nn.Module):
 
     Parameters
     ----------
-    entering : input channels.
+    in_channels : input channels.
     width : inner channels; the block gives `expansion` x as many.
     stride : 2 halves the map.
     """
 
     expansion = 4
 
-    def __init__(self, entering: int, width: int, stride: int) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
-        leaving = width * self.expansion
-        self.conv1 = nn.Conv2d(entering, width, 1, bias=False)
+        out_channels = width * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, leaving, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(leaving)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
         self.downsample: nn.Sequential | None = None
-        if stride != 1 or entering != leaving:
-            shortcut = nn.Conv2d(entering, leaving, 1, stride=stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(leaving))
+        if stride != 1 or in_channels != out_channels:
+            shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(out_channels))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the block's output [batch, 4 x width, height / stride, width / stride]."""
@@ -73,8 +73,8 @@ class SmallResNet(StagedResNet):
         self.bn1 = nn.BatchNorm2d(stem)
         self.relu = nn.ReLU(inplace=True)
 
-        def block(entering: int, width: int, stride: int, _first: bool) -> nn.Module:
-            return Bottleneck(entering, width, stride)
+        def block(in_channels: int, width: int, stride: int, _first: bool) -> nn.Module:
+            return Bottleneck(in_channels, width, stride)
 
         self.add_stages(stem, widths, blocks, block, classes, Bottleneck.expansion)
 

@@ -64,14 +64,14 @@ class Vgg16Backbone(Backbone):
             )
         options = self.config
         network = KerasVgg16()
-        entering = shape.channels
+        in_channels = shape.channels
         for stage, (width, count) in enumerate(zip(options.widths, _CONVOLUTIONS, strict=True), start=1):
             for number in range(1, count + 1):
-                network.add_module(f"block{stage}_conv{number}", nn.Conv2d(entering, width, 3, padding=1))
+                network.add_module(f"block{stage}_conv{number}", nn.Conv2d(in_channels, width, 3, padding=1))
                 network.add_module(f"block{stage}_relu{number}", nn.ReLU(inplace=True))
-                entering = width
+                in_channels = width
             network.add_module(f"block{stage}_pool", nn.MaxPool2d(2))
-        features = entering * (shape.height // 32) * (shape.width // 32)
+        features = in_channels * (shape.height // 32) * (shape.width // 32)
         network.add_module("flatten", _FlattenLast())
         network.add_module("bn", nn.BatchNorm1d(features, eps=options.bn_epsilon, momentum=options.bn_momentum))
         for number, width in enumerate(options.dense, start=1):

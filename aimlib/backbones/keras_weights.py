@@ -182,8 +182,8 @@ def _converted(module: Any, arrays: Arrays) -> dict[str, Tensor]:
 
 def _split(arrays: Arrays, conv: nn.Conv2d, memory_channels: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Return the layer's own weight and bias, and the weight over the memory's channels, which are the last ones."""
-    entering = conv.in_channels + memory_channels
-    kernel, bias = _checked(arrays, [(*conv.kernel_size, entering, conv.out_channels), (conv.out_channels,)])
+    in_channels = conv.in_channels + memory_channels
+    kernel, bias = _checked(arrays, [(*conv.kernel_size, in_channels, conv.out_channels), (conv.out_channels,)])
     weight = kernel.permute(3, 2, 0, 1)
     own, read = weight[:, : conv.in_channels], weight[:, conv.in_channels :]
     return (own.contiguous(), bias), read.contiguous()

@@ -43,7 +43,7 @@ def nondeterministic_poolings(network: nn.Module, input_shape: tuple[int, int, i
     if not poolings:
         return ()
     calls = [call for call in trace(network, input_shape) if call.name in poolings]
-    return tuple(call.name for call in calls if call.entering[-2:] != call.leaving[-2:])
+    return tuple(call.name for call in calls if call.input_shape[-2:] != call.output_shape[-2:])
 
 
 def _size(module: nn.AdaptiveAvgPool2d) -> tuple[int | None, ...]:

@@ -37,7 +37,7 @@ class StagedResNet(nn.Module):
 
     def add_stages(
         self,
-        entering: int,
+        in_channels: int,
         widths: tuple[int, ...],
         blocks: tuple[int, ...],
         block: Callable[[int, int, int, bool], nn.Module],
@@ -48,7 +48,7 @@ class StagedResNet(nn.Module):
 
         Parameters
         ----------
-        entering : output channels of the stem.
+        in_channels : output channels of the stem.
         block : creates a block from input channels, inner width, stride, and whether it is the first of its stage.
         expansion : ratio of a block's output channels to its inner width.
         """
@@ -57,11 +57,11 @@ class StagedResNet(nn.Module):
             stage = []
             for position in range(count):
                 first = position == 0
-                stage.append(block(entering, width, 2 if first and number > 1 else 1, first))
-                entering = width * expansion
+                stage.append(block(in_channels, width, 2 if first and number > 1 else 1, first))
+                in_channels = width * expansion
             self.add_module(f"layer{number}", nn.Sequential(*stage))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(entering, classes)
+        self.fc = nn.Linear(in_channels, classes)
 
     def from_stem(self, x_BCHW: Tensor) -> Tensor:
         """Return logits [batch, classes] from the output of the stem."""

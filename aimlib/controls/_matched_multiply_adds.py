@@ -48,7 +48,7 @@ class MatchedMultiplyAdds(Matching):
             module = modules[call.name]
             if isinstance(module, nn.Conv2d):
                 per_output = module.in_channels // module.groups * math.prod(module.kernel_size)
-                total += math.prod(call.leaving) * per_output
+                total += math.prod(call.output_shape) * per_output
             elif isinstance(module, nn.Linear):
-                total += math.prod(call.leaving) * module.in_features
+                total += math.prod(call.output_shape) * module.in_features
         return total

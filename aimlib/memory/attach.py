@@ -228,8 +228,8 @@ def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict
 
 
 def _build_update(update: UpdateFactory, calls: list[Call], name: str, source: MemorySource) -> MemoryUpdate:
-    leaving = next(call.leaving for call in calls if call.name == name)
-    return update(leaving[1:], source.config, name)
+    output_shape = next(call.output_shape for call in calls if call.name == name)
+    return update(output_shape[1:], source.config, name)
 
 
 def _readings(chosen: list[Layer], static: set[str], source: MemorySource) -> tuple[Reading, ...]:

@@ -32,15 +32,15 @@ def infer_layout(network: nn.Module, calls: list[Call]) -> Layout:
     calls : of one forward pass, as `aimlib.memory.structure.trace` returns them.
     """
     once = {call.name: call for call in calls if sum(other.name == call.name for other in calls) == 1}
-    units = [name for name in _units(network, "") if name in once and len(once[name].leaving) == 4]
+    units = [name for name in _units(network, "") if name in once and len(once[name].output_shape) == 4]
     units.sort(key=lambda name: once[name].order)
     blocks = [name for name in units if _layer_count(network.get_submodule(name)) > 1]
     if blocks:
-        runs = itertools.groupby(blocks, key=lambda name: once[name].leaving[2:])
+        runs = itertools.groupby(blocks, key=lambda name: once[name].output_shape[2:])
         return Layout(tuple(tuple(_block(network, name, once) for name in run) for _, run in runs))
     if not units:
         return Layout()
-    runs = itertools.groupby(units, key=lambda name: once[name].entering[2:])
+    runs = itertools.groupby(units, key=lambda name: once[name].input_shape[2:])
     plain = [list(run) for _, run in runs]
     following = [once[run[0]].order for run in plain[1:]]
     ends = [_end(run[-1], before, once, network) for run, before in zip(plain, [*following, len(calls)], strict=True)]
@@ -87,6 +87,6 @@ def _end(unit: str, before: int, once: dict[str, Call], network: nn.Module) -> s
     running = [
         name
         for name in beside
-        if name in once and once[unit].order <= once[name].order < before and len(once[name].leaving) == 4
+        if name in once and once[unit].order <= once[name].order < before and len(once[name].output_shape) == 4
     ]
     return max(running, key=lambda name: once[name].order)

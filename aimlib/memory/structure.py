@@ -75,8 +75,8 @@ class Call:
 
     name: str
     order: int
-    entering: tuple[int, ...]
-    leaving: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
 
 
 def trace(network: nn.Module, input_shape: tuple[int, int, int]) -> list[Call]:
@@ -154,7 +154,7 @@ def layers(network: nn.Module, layout: Layout, calls: list[Call]) -> list[Layer]
         if not isinstance(module, (nn.Conv2d, nn.Linear)) or any(layer.name == call.name for layer in found):
             continue
         is_conv = isinstance(module, nn.Conv2d)
-        height, width = (call.entering[2], call.entering[3]) if is_conv else (1, 1)
+        height, width = (call.input_shape[2], call.input_shape[3]) if is_conv else (1, 1)
         stage, block, position = places.get(call.name, (None, None, None))
         found.append(
             Layer(

@@ -142,11 +142,8 @@ def _comparisons(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
     gates_then, gates_now = ([c for c in each if c[0] == "gate"] for each in (frozen, now))
     if [c for c in gates_now if c in gates_then] != gates_then or gates_now[:1] != gates_then[:1]:
         return [Deviation("the gated comparisons are not the frozen ones")]
-    lost = [
-        f"{treatment} − {control}"
-        for _, treatment, control in frozen
-        if not any({treatment, control} == set(c[1:]) for c in now)
-    ]
+    there = {frozenset(comparison[1:]) for comparison in now}
+    lost = [f"{treatment} − {control}" for _, treatment, control in frozen if {treatment, control} not in there]
     return [Deviation(f"frozen comparisons are gone: {', '.join(lost)}")] if lost else []
 
 

@@ -179,8 +179,12 @@ class Findings:
         return f"No verdict: the study has no arm with the role {' or '.join(lacking)}."
 
 
-def examine(results: Results) -> Findings:
+def examine(results: Results, *, further: bool = True) -> Findings:
     """Return what the results say.
+
+    Parameters
+    ----------
+    further : whether to compare the arms beyond the gates as well; the verdict does not need them.
 
     Raises
     ------
@@ -196,7 +200,7 @@ def examine(results: Results) -> Findings:
     # One fixed stream: the same store gives the same report. Only sign-flip tests of more than 16 pairs draw
     # from it.
     rng = np.random.default_rng(_SEED)
-    family = compare_all(results.runs, results.epochs, plan, rng, reported=gains)
+    family = compare_all(results.runs, results.epochs, plan, rng, reported=gains, further=further)
     failures = failure_table(judged, [arm.name for arm in plan.arms], family.baseline)
     departed = deviations(
         results.frozen, plan, claim.gains_pp if claim else {}, results.runs, claim.scope if claim else None

@@ -19,11 +19,21 @@ def verdict_is_due(plan: Plan, runs: pd.DataFrame) -> bool:
     ----------
     runs : frame of `Results`.
     """
-    settled = runs[runs["status"].isin(SETTLED)]
-    baseline, treatment = primary_arms(plan)
-    reached = [look for look in plan.looks.numbers if look <= len(plan.seeds)]
-    if baseline is None or treatment is None or not reached:
-        return len(settled) == len(plan.runs)
-    first = list(plan.seeds)[: reached[-1]]
-    pairs = settled[settled["arm"].isin((baseline, treatment)) & settled["seed"].isin(first)]
-    return len(pairs) == 2 * reached[-1]
+    foreseen = [look for look in plan.looks.numbers if look <= len(plan.seeds)]
+    if not foreseen or None in primary_arms(plan):
+        return int(runs["status"].isin(SETTLED).sum()) == len(plan.runs)
+    return foreseen[-1] in looks_reached(plan, runs)
+
+
+def looks_reached(plan: Plan, runs: pd.DataFrame) -> tuple[int, ...]:
+    """Return the looks whose pairs of treatment and baseline are all settled."""
+    done = settled_pairs(plan, runs)
+    return tuple(look for look in plan.looks.numbers if look <= len(plan.seeds) and done[:look].all())
+
+
+def settled_pairs(plan: Plan, runs: pd.DataFrame) -> pd.Series:
+    """Return for every planned seed, in order, whether treatment and baseline are settled."""
+    settled = runs[
+        runs["status"].isin(SETTLED) & runs["arm"].isin([arm for arm in primary_arms(plan) if arm is not None])
+    ]
+    return settled.groupby("seed").size().reindex(list(plan.seeds), fill_value=0) == 2

@@ -76,6 +76,7 @@ def compare_all(
     rng: np.random.Generator,
     *,
     reported: dict[str, float] | None = None,
+    further: bool = True,
 ) -> Family:
     """Return every comparison that the roles in the plan require.
 
@@ -87,20 +88,26 @@ def compare_all(
     ----------
     reported : reported gains in pp by source, only within the claim's scope; the first decides, and only treatment −
         baseline is compared with it.
+    further : whether to compare the arms beyond the gates; without them a study of many arms takes a fraction of the
+        time, and the gates are the same.
     """
     baseline, treatment = primary_arms(plan)
     judged = outcomes(runs)
     withhold = _gate_on_baseline(judged, baseline)
-    gated, further = planned_pairs(plan)
+    gated, variants = planned_pairs(plan)
+    if not further:
+        variants = []
+        runs = runs[runs["arm"].isin({arm for pair in gated for arm in pair})]
+        epochs = epochs[epochs["run_id"].isin(runs["run_id"])]
     looks = plan.looks
     by_arm = _RunsByArm(readings(runs, epochs).assign(outcome=judged["outcome"]))
     planned = _RunsByArm(plan.runs)
-    own = {pair: by_arm.of(pair) for pair in (*gated, *further)}
+    own = {pair: by_arm.of(pair) for pair in (*gated, *variants)}
     pairs = {pair: ordered_pairs(rows, *pair, planned.seeds(pair)) for pair, rows in own.items()}
-    p_values = [sequential_p(pairs[pair], looks) for pair in further]
+    p_values = [sequential_p(pairs[pair], looks) for pair in variants]
     levels, adjusted = holm_levels(p_values, looks.alpha), holm(p_values)
     tests = [_Test(pair, "gate", looks.alpha, np.nan) for pair in gated]
-    tests += [_Test(pair, "variant", float(levels[i]), float(adjusted[i])) for i, pair in enumerate(further)]
+    tests += [_Test(pair, "variant", float(levels[i]), float(adjusted[i])) for i, pair in enumerate(variants)]
     comparisons = tuple(
         compare_arms(
             own[test.pair],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 
 import numpy as np
@@ -60,15 +61,15 @@ def failure_table(judged: pd.DataFrame, arms: list[str], baseline: str | None = 
     frame = counts.astype("int64").rename_axis(index="arm", columns=None).reset_index().astype({"arm": "str"})
     frame["not_trained"] = frame["at chance"] + frame["diverged"]
     frame["judged"] = frame["not_trained"] + frame["trained"]
-    frame["fisher_p"] = [_fisher(frame, arm, baseline) for arm in arms]
+    rows = dict(zip(arms, zip(frame["not_trained"], frame["trained"], strict=True), strict=True))
+    frame["fisher_p"] = [_fisher(rows[arm], rows[baseline]) if baseline not in (None, arm) else np.nan for arm in arms]
     return frame.astype({"fisher_p": "float64"})
 
 
-def _fisher(frame: pd.DataFrame, arm: str, baseline: str | None) -> float:
-    if baseline is None or arm == baseline:
-        return float("nan")
-    table = frame.set_index("arm").loc[[arm, baseline], ["not_trained", "trained"]].to_numpy()
-    return float(stats.fisher_exact(table).pvalue) if table.sum(axis=1).all() else float("nan")
+@functools.cache
+def _fisher(arm: tuple[int, int], baseline: tuple[int, int]) -> float:
+    """Return the p-value of two rows of (not trained, trained); NaN if one is empty."""
+    return float(stats.fisher_exact([arm, baseline]).pvalue) if sum(arm) and sum(baseline) else float("nan")
 
 
 def baseline_trains(judged: pd.DataFrame, baseline: str) -> bool | None:

@@ -18,7 +18,7 @@ _TIMEOUT = 2.0
 """Timeout of the question in seconds: a cluster that does not answer has other problems."""
 
 
-class Leaving:
+class DrainCheck:
     """Checks periodically whether this node is about to be shut down.
 
     Parameters

@@ -25,7 +25,7 @@ from ray import tune
 
 from ablations.execution.attempts import Ending, ending_of
 from ablations.execution.packing import Slot
-from ablations.execution.ray.draining import Leaving
+from ablations.execution.ray.draining import DrainCheck
 from ablations.execution.ray.placeholders import own_slots
 from ablations.execution.task import Task
 
@@ -36,7 +36,7 @@ _GATHER = 0.05
 _LAST_WORDS = 2.0
 """Seconds that an unusable process has to report before it is killed."""
 _MPS = "/tmp/nvidia-mps"  # noqa: S108 -- the default of CUDA, see its documentation
-_LOOK = 2.0
+_DRAIN_POLL_INTERVAL_S = 2.0
 """Seconds between two checks of whether the node is about to be shut down: a cloud may give no more than 25 s."""
 
 
@@ -67,7 +67,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         and the run would be computed twice.
         """
         self._spent = False
-        self._leaving = Leaving(_LOOK)
+        self._drain = DrainCheck(_DRAIN_POLL_INTERVAL_S)
         if threading.current_thread() is threading.main_thread():
             self._before = signal.getsignal(signal.SIGTERM)
             signal.signal(signal.SIGTERM, self._terminate)
@@ -93,7 +93,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
                 break
         ended = events[-1].get("ended")
         done = ended is not None
-        if ended is not None and (ended.get("process_spent") or self._leaving.seen()):
+        if ended is not None and (ended.get("process_spent") or self._drain.seen()):
             self._end_soon()
         return {"events": events, "done": done}
 
@@ -130,7 +130,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             ending = self._on_devices(device_names(self._slots))
         except BaseException as error:  # noqa: BLE001 -- a thread that dies without a word would never end
             ending = ending_of(error)
-        if ending.end == "paused" and self._leaving.seen():
+        if ending.end == "paused" and self._drain.seen():
             ending = Ending("machine", "its node is being shut down; its state is saved")
         self._events.put({"ended": ending.as_json()})
 
@@ -169,7 +169,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """Return the next event, or a heartbeat; end the process if the run produces none."""
         began = time.monotonic()
         while time.monotonic() - began < _BEAT:
-            if self._leaving.seen():
+            if self._drain.seen():
                 self._press()
             try:
                 return self._events.get(timeout=min(1.0, _BEAT))

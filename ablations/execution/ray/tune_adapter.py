@@ -199,15 +199,15 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
                 self._stopper.now = True
         if time.monotonic() - self._looked >= _NODES:
             self._looked = time.monotonic()
-            self._look_at_nodes()
-            self._look_at_workers()
+            self._check_nodes()
+            self._check_workers()
 
     def gave(self, run_id: str, bundle: Mapping[str, float]) -> None:
         """Record that a run waits for a worker."""
         self._given[run_id] = bundle
         self._usage.gave(run_id, bundle)
 
-    def _look_at_nodes(self) -> None:
+    def _check_nodes(self) -> None:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         self._room.update({node["NodeID"]: node["Resources"] for node in nodes})
         for run_id, bundle in list(self._given.items()):
@@ -225,7 +225,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._scheduler.halt()
         self._stopper.now = True
 
-    def _look_at_workers(self) -> None:
+    def _check_workers(self) -> None:
         """End workers that have been silent for long: a whole machine may hang, workers included."""
         limit = _SLACK * self._stall + 60
         for run_id, heard in list(self._heard.items()):

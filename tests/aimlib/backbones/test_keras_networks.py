@@ -89,8 +89,8 @@ def test_aim_as_run_updates_after_the_first_blocks_of_three_stages() -> None:
 def test_the_stages_of_the_stride_1_stem_work_on_4_times_the_positions() -> None:
     for stride, sides in ((1, (112, 56, 28, 14)), (2, (56, 28, 14, 7))):
         network = skeleton(ModelConfig.parse({"backbone": {"name": KERAS, "stem_stride": stride}}), SHAPE)
-        leaving = {call.name: call.leaving[2:] for call in trace(network, (3, 224, 224)) if call.name}
-        assert [leaving[f"layer{stage}"] for stage in (1, 2, 3, 4)] == [(side, side) for side in sides]
+        shapes = {call.name: call.output_shape[2:] for call in trace(network, (3, 224, 224)) if call.name}
+        assert [shapes[f"layer{stage}"] for stage in (1, 2, 3, 4)] == [(side, side) for side in sides]
 
 
 def test_at_stem_stride_2_the_reads_are_wider() -> None:

@@ -18,8 +18,7 @@ import pytest
 
 from ablations.execution.attempts import Ending
 from ablations.execution.packing import Slot
-from ablations.execution.ray import draining as leaving
-from ablations.execution.ray import trainable
+from ablations.execution.ray import draining, trainable
 from ablations.execution.task import Task, as_json
 
 TASK = Task("", "", "", "aim", "0" * 20, "", {"seed": 0}, {}, "cpu", 1)
@@ -137,9 +136,9 @@ def test_a_run_on_a_node_that_is_about_to_go_saves_its_state_and_goes_on_elsewhe
     killed = threading.Event()
     monkeypatch.setattr(trainable.os, "kill", lambda *_: killed.set())
     monkeypatch.setattr(trainable, "_LAST_WORDS", 0.01)
-    monkeypatch.setattr(trainable, "_LOOK", 0.05)
+    monkeypatch.setattr(trainable, "_DRAIN_POLL_INTERVAL_S", 0.05)
     going: list[bool] = []
-    monkeypatch.setattr(leaving, "is_draining", lambda: bool(going))
+    monkeypatch.setattr(draining, "is_draining", lambda: bool(going))
 
     def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any, on_notice: Any) -> Ending:
         on_epoch({"epoch": 1})
@@ -238,8 +237,8 @@ def test_where_mps_runs_it_is_said(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_outside_a_cluster_no_node_is_about_to_go() -> None:
-    assert not leaving.is_draining()
-    assert not leaving.Leaving(0.0).seen()
+    assert not draining.is_draining()
+    assert not draining.DrainCheck(0.0).seen()
 
 
 def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., trainable.Worker]) -> None:
