@@ -69,7 +69,10 @@ def inline_commands(page: str) -> list[str]:
 def problems(block: Block) -> Iterator[str]:
     """Yield what is wrong with a block, without running it."""
     parse = {"sh": _shell, "python": _python, "yaml": _yaml, "toml": _toml}.get(block.kind)
-    yield from parse(block.text) if parse else (() if block.kind == "text" else (f"unknown kind {block.kind}",))
+    if parse is not None:
+        yield from parse(block.text)
+    elif block.kind not in ("text", "sql"):
+        yield f"unknown kind {block.kind}"
 
 
 def _shell(text: str) -> Iterator[str]:

@@ -36,15 +36,15 @@ def test_places_are_paths_or_urls(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("s3://KEY:SECRET@bucket/study", r"s3://\*\*\*@bucket/study: credentials do not belong into a URL"),
-        ("s3://SECRET@bucket/study", r"credentials do not belong into a URL; give them in the environment"),
+        ("s3://KEY:SECRET@bucket/study", r"s3://\*\*\*@bucket/study: credentials do not belong in a URL"),
+        ("s3://SECRET@bucket/study", r"credentials do not belong in a URL; set them in the environment"),
         ("https://SECRET@host/study", r"credentials do not belong"),
         ("s3://bucket/study?X-Amz-Signature=SECRET", r"s3://bucket/study\.\.\.: a study's URL has neither '\?' nor"),
         ("gs://bucket/study", r"in a directory or at s3://bucket/folder; gs:// is neither"),
         ("s3://bucket/../study", r"has an empty part, '\.' or '\.\.' in it"),
         ("s3://bucket/a//b", r"has an empty part"),
-        ("s3:///study", r"'' is no name of a bucket"),
-        (Path("s3://bucket/study"), r"a URL has two slashes; give it as a text"),
+        ("s3:///study", r"'' is not the name of a bucket"),
+        (Path("s3://bucket/study"), r"a URL has two slashes; give it as text"),
     ],
 )
 def test_urls_that_are_refused(url: str | Path, message: str) -> None:

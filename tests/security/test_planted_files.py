@@ -82,7 +82,7 @@ def test_pickles_under_every_name_are_left_alone(victim: Victim) -> None:
     victim.plant("study.yaml", f"!!python/object/apply:os.makedirs [{victim.sentinel}]\n")
     all_ok(victim.read())
     all_ok(victim.run())
-    assert "2 of 2 runs are settled already" in victim.printed
+    assert "2 of 2 runs are already settled" in victim.printed
 
 
 # Files that are read, with a pickle in their place

@@ -146,5 +146,5 @@ def test_runs_fit_and_one_more_would_not(peak: int, total: int, headroom: float)
 
 @pytest.mark.parametrize("given_values", [(0, 1, 0.1), (1, -1, 0.1), (1, 1, 1.0), (1, 1, -0.1)])
 def test_values_that_make_no_sense(given_values: tuple[int, int, float]) -> None:
-    with pytest.raises(ValueError, match="no memory of a run on a device"):
+    with pytest.raises(ValueError, match="not the memory of a run on a device"):
         runs_per_device(*given_values)

@@ -260,7 +260,7 @@ def test_a_learning_rate_that_is_captured_is_found_out(monkeypatch: pytest.Monke
     notices: list[str] = []
     outcome = train(*kind("fused adam as run, plateau"), on_notice=notices.append)
     assert outcome.step == "eager"
-    assert "other bits than eager steps in losses, parameter." in notices[0]
+    assert "different bits than eager steps in losses, parameter." in notices[0]
 
 
 def test_an_optimizer_that_takes_numbers_of_python_is_never_captured() -> None:
@@ -386,7 +386,7 @@ def test_memory_that_is_lacking_in_a_capture_is_no_refusal_of_the_step(
     monkeypatch.setattr(_Recorder, "_refuse", lacks)
     outcome = train(*kind("fused adam as run, plateau"), on_notice=notices.append)
     assert outcome.step == "eager"
-    assert ["device's memory does not hold" in notice for notice in notices] == [True]
+    assert ["does not fit into the device's memory" in notice for notice in notices] == [True]
     assert not (tmp_path / "cache").exists()
 
 

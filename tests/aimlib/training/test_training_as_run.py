@@ -153,7 +153,7 @@ def test_crop_leaves_the_other_draws_as_they_are() -> None:
 
 
 def test_crop_and_separate_resampling_are_refused_together() -> None:
-    with pytest.raises(ConfigError, match="crop_scale: a crop is part of the one map of resampling: once"):
+    with pytest.raises(ConfigError, match="crop_scale: a crop needs resampling: once"):
         run_config(training__augmentation={"crop_scale": 0.5, "resampling": "each"})
 
 
