@@ -99,8 +99,8 @@ def checkout_state(package: Path) -> tuple[str | None, str | None]:
 
     Returns
     -------
-    40 or 64 hexadecimal digits and 20 of them; None for the commit outside a checkout, without git, or where
-    git takes too long; None for the hash where nothing is changed.
+    40 or 64 hexadecimal digits and 20 of them; None for the commit outside a checkout, without git, or if git takes too
+    long; None for the hash without changes.
     """
     deadline = time.monotonic() + _TIME_LIMIT
     if _git(package, deadline, "ls-files", "--error-unmatch", "__init__.py") is None:

@@ -164,7 +164,7 @@ class Progress:
                 self._move(run_id, "finished")
 
     def restore(self, runs: Mapping[str, RunProgress]) -> None:
-        """Take over the stored states of runs, with `began` and `heard` converted to this clock.
+        """Adopt the stored states of runs, and convert their times to this clock.
 
         Runs that were restored before and are missing now return to waiting. Settled runs stay settled.
         """

@@ -82,7 +82,7 @@ def augment(x_BCHW: Tensor, draws_PBD: Tensor, config: AugmentationConfig, scali
 def _pieces(x_BCHW: Tensor) -> list[slice]:
     """Return the parts of a batch.
 
-    On the CPU small enough for intermediate values to stay in the cache, otherwise the whole batch.
+    On the CPU they are small enough for intermediate values to stay in the cache; elsewhere there is one part.
 
     On the CPU a part has at least one image per thread. No pixel depends on the parts.
     """

@@ -12,7 +12,7 @@ _FIELDS = ("precision", "tf32", "memory_format", "step")
 def numerics_of(config: RunConfig) -> dict[str, Any]:
     """Return precision, tf32, memory_format and step of a run.
 
-    Arms that differ in one of them compare more than their models.
+    A comparison of arms that differ in one of them is not a comparison of models alone.
 
     ``auto`` steps have the bits of ``eager`` ones, and are named so here.
     """

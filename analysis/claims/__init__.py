@@ -77,7 +77,7 @@ class _Model(Frozen):
 
 
 class _Same(Frozen):
-    """The treatment differs from the baseline in nothing below these options."""
+    """The treatment equals the baseline in all options below these key paths."""
 
     kind: Literal["same"]
     below: Annotated[list[str], Field(min_length=1)]

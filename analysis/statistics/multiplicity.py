@@ -22,8 +22,8 @@ def holm_levels(p_values: npt.ArrayLike, alpha: float = 0.05) -> npt.NDArray[np.
     """Return the level at which Holm's procedure tests every hypothesis.
 
     The k-th smallest of m p-values is tested at alpha/(m-k+1) until one is not rejected; all that follow stay
-    at that one's level. A t interval at this level excludes 0 exactly if Holm's procedure rejects, so a verdict based
-    on it is positive or harmful only then.
+    at that one's level. A t interval at this level excludes 0 exactly if Holm's procedure rejects, so no verdict based
+    on it is positive or harmful unless Holm's procedure rejects.
     """
     p: npt.NDArray[Any] = np.asarray(p_values, dtype=float)
     order = np.argsort(np.where(np.isnan(p), np.inf, p), kind="stable")

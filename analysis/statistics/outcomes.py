@@ -36,7 +36,7 @@ def accuracy_lower_bound(
 def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
     """Return run_id, arm, seed, status, accuracy, chance, lower_bound and outcome of every row.
 
-    `outcome` is diverged, failed or pruned where the status is; a finished run is ``at chance`` if the 99 % lower bound
+    `outcome` is diverged, failed or pruned if the status is; a finished run is ``at chance`` if the 99 % lower bound
     of its accuracy does not exceed 1 / classes, and ``trained`` otherwise. A diverged run that
     was above chance before stays diverged.
     """
