@@ -25,8 +25,38 @@ if TYPE_CHECKING:
     from analysis.query import Statistic
 
 
+class _Queries:
+    """Queries on the runs of one study or of several."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def runs(self) -> pd.DataFrame: ...
+
+    def where(self, condition: str | Sequence[str]) -> pd.DataFrame:
+        """Return the runs that meet a condition, such as ``batch_size >= 50 and placement == 'stage_only'``.
+
+        See `analysis.select`, which takes any of the frames.
+        """
+        from analysis.query import select  # noqa: PLC0415
+
+        return select(self.runs, condition)
+
+    def pivot(
+        self,
+        index: str | Sequence[str],
+        columns: str | Sequence[str],
+        value: str = "test_accuracy",
+        statistic: Statistic = "mean",
+    ) -> pd.DataFrame:
+        """Return a table of one statistic over the runs by the levels of factors; see `analysis.pivot`."""
+        from analysis.query import pivot  # noqa: PLC0415
+
+        return pivot(self.runs, index, columns, value, statistic)
+
+
 @dataclass(frozen=True)
-class Results:
+class Results(_Queries):
     """The content of a study directory; `analysis.load` returns it, `analysis.columns` explains the columns.
 
     Attributes
@@ -105,27 +135,6 @@ class Results:
         """The options in which the arms differ: column, option (key path), type, levels (number of values)."""
         return factors.table(factors.of_plan(self.plan))
 
-    def where(self, condition: str | Sequence[str]) -> pd.DataFrame:
-        """Return the runs that meet a condition, such as ``batch_size >= 50 and placement == 'stage_only'``.
-
-        See `analysis.select`, which takes any of the frames.
-        """
-        from analysis.query import select  # noqa: PLC0415
-
-        return select(self.runs, condition)
-
-    def pivot(
-        self,
-        index: str | Sequence[str],
-        columns: str | Sequence[str],
-        value: str = "test_accuracy",
-        statistic: Statistic = "mean",
-    ) -> pd.DataFrame:
-        """Return a table of one statistic over the runs by the levels of factors; see `analysis.pivot`."""
-        from analysis.query import pivot  # noqa: PLC0415
-
-        return pivot(self.runs, index, columns, value, statistic)
-
     def effects(self, value: str | None = None, alpha: float = 0.05) -> pd.DataFrame:
         """Return the main effects and two-way interactions of the study's factors, blocked by seed.
 
@@ -166,7 +175,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Studies:
+class Studies(_Queries):
     """Several studies together: the frames of `Results`, each with the column `directory` in front.
 
     A run that several studies have (the same run id, hence the same experiment) stands once, with the first directory
@@ -222,24 +231,6 @@ class Studies:
     def factors(self) -> pd.DataFrame:
         """The options in which any two arms of the studies differ; see `Results.factors`."""
         return factors.table(self._factors)
-
-    def where(self, condition: str | Sequence[str]) -> pd.DataFrame:
-        """Return the runs that meet a condition; see `Results.where`."""
-        from analysis.query import select  # noqa: PLC0415
-
-        return select(self.runs, condition)
-
-    def pivot(
-        self,
-        index: str | Sequence[str],
-        columns: str | Sequence[str],
-        value: str = "test_accuracy",
-        statistic: Statistic = "mean",
-    ) -> pd.DataFrame:
-        """Return a table of one statistic over the runs of all studies; see `analysis.pivot`."""
-        from analysis.query import pivot  # noqa: PLC0415
-
-        return pivot(self.runs, index, columns, value, statistic)
 
     @cached_property
     def _factors(self) -> tuple[Factor, ...]:

@@ -135,7 +135,11 @@ def _name(key: str, value: Any) -> Iterator[str]:
     yield f"  class {key}{_signature(value)}"
     if issubclass(value, enum.Enum):
         yield from (f"    {member}" for member in value.__members__)
-    for attribute, found in sorted(vars(value).items()):
+    private = [
+        base for base in value.__mro__[1:] if base.__name__.startswith("_") and base.__module__ == value.__module__
+    ]
+    members = {name: found for each in (*private[::-1], value) for name, found in vars(each).items()}
+    for attribute, found in sorted(members.items()):
         if not attribute.startswith("_") and (line := _attribute(attribute, found)):
             yield f"    {line}"
 

@@ -131,8 +131,11 @@ def rule(axes: Axes, axis: str = "x") -> None:
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Let the horizontal axis count: ticks at whole numbers alone."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    """Put the ticks of the horizontal axis at whole numbers only; call it when everything is plotted."""
+    low, high = axes.get_xlim()
+    if high - low < 1:  # a single point: no two whole numbers are in sight
+        axes.set_xlim((low + high) / 2 - 0.6, (low + high) / 2 + 0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def name_line(axes: Axes, name: str, place: float) -> None:

@@ -300,3 +300,12 @@ def test_an_interval_that_is_read_is_drawn_whole(looks):
     low, high = path.draw(summary, next(iter(marks(["aim"]).values())), 1.0).axes[0].get_ylim()
     assert low > -11.7, "that of two pairs does not decide how the figure is divided"
     assert all(low < row.lower and row.upper < high for row in summary.itertuples() if row.look)
+
+
+def test_one_pair_is_counted_in_whole_numbers() -> None:
+    columns = {"pairs": [2], "mean": [0.13], "lower": [-22.8], "upper": [23.1], "look": [False], "verdict": [""]}
+    figure = path.draw(pd.DataFrame(columns), marks(["aim"])["aim"], 1.0)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [2]

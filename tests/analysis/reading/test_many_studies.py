@@ -43,6 +43,10 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
         for placement, batch_size in product((None, {"name": "stage_only"}), (20, 50))
     ]
     arms = [replace(arm, config=config) for arm, config in zip(ARMS, configs, strict=True)]
+    arms[2:] = [
+        replace(arm, of="aim", levels={"training.batch_size": size})
+        for arm, size in zip(arms[2:], ("20", "50"), strict=True)
+    ]
     for name in ("demo", "other"):
         write_study(Path("results") / name, FakeStudy(arms, list(range(6))), np.random.default_rng(0))
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
