@@ -5,8 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  := .venv-bench
 OLDEST := .venv-oldest
+LOCK   := .venv-lock
 ON_OLDEST := tests/aimlib tests/analysis tests/ablations tests/reference tests/test_surface.py tests/test_documentation.py
 ASKED  := training_step step_memory training_loop input_pipeline shared_data launch resume startup check reports calibration
+# What belongs to torch, whose files differ between machines; see requirements.lock.
+UNLOCKED := torch torchvision triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
 ON_GPU := training_step step_memory training_loop input_pipeline
 
 # On a node without a network: PYTHON=python3 takes what is installed there, and no environment is made.
@@ -20,7 +23,7 @@ endif
 gpu_option  = $(if $(2),--$(1) $(2))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-oldest docs-check check lint types contracts calibrate bench bench-gpu gpu gpu-study gpu-bundle format clean
+.PHONY: help setup azurite lock audit demo test test-all test-oldest docs-check check lint types contracts calibrate bench bench-gpu gpu gpu-study gpu-bundle format clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -31,9 +34,26 @@ setup: $(STAMP) ## install into .venv (pinned by constraints.txt)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(if $(LOCKED),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+azurite:        ## install Azurite, an emulator of Azure Storage, for the tests of az:// (needs npm)
+	npm ci --prefix tests/azurite --no-audit --no-fund --loglevel=error
+
+$(LOCK)/.installed:
+	$(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit uv
+	@touch $@
+
+lock: $(LOCK)/.installed ## write requirements.lock, with hashes, from pyproject.toml and constraints.txt
+	@sed '/^[^#]/,$$d' requirements.lock > $(LOCK)/head
+	$(LOCK)/bin/uv pip compile pyproject.toml --quiet --extra dev -c constraints.txt --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(addprefix --no-emit-package ,$(UNLOCKED)) -o $(LOCK)/body
+	@cat $(LOCK)/head $(LOCK)/body > requirements.lock
+
+audit: $(LOCK)/.installed ## look up known vulnerabilities of everything in requirements.lock (needs pypi.org)
+	$(LOCK)/bin/pip-audit -r requirements.lock --no-deps --disable-pip
 
 demo: $(STAMP)  ## run the shipped study `demo` on the embedded digits, then print the verdict
 	$(BIN)/ablate run demo
@@ -41,8 +61,9 @@ demo: $(STAMP)  ## run the shipped study `demo` on the embedded digits, then pri
 test: lint types contracts $(STAMP) ## lint, types, import contracts and the tests (no GPU, no network)
 	$(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadgroup
 
-test-all: test  ## the same, then the slow tests, one at a time: some of them measure times
-	$(BIN)/python -m pytest -q -m slow
+test-all: test  ## the same, then the slow tests, one at a time; they write the table of faults in docs/reliability.md
+	AIM_FAULTS_RESULTS=$(CURDIR)/tests/data/faults.json $(BIN)/python -m pytest -q -m slow
+	$(BIN)/python tests/faults/table.py
 
 test-oldest: tests/lower_bounds.py pyproject.toml ## the tests with the oldest versions that pyproject.toml allows, in .venv-oldest (PYTHON: 3.11)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed, the oldest that is supported; this is $$($(PYTHON) --version). Try: make PYTHON=python3.11 test-oldest"; exit 1; }
@@ -96,4 +117,4 @@ format: $(STAMP) ## format and fix what can be fixed by itself
 	$(BIN)/ruff check --fix .
 
 clean:          ## remove .venv and caches (not results)
-	rm -rf $(VENV) $(BENCH) $(OLDEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf $(VENV) $(BENCH) $(OLDEST) $(LOCK) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

@@ -1,7 +1,7 @@
 """Studies on Ray Tune: check, run, and what runs need.
 
-``ablations.check``, ``plan``, ``run`` and ``doctor`` are the commands of the same names, with the same arguments;
-they are imported when they are first used, because they import torch.
+``ablations.check``, ``plan``, ``run``, ``logs``, ``verify`` and ``doctor`` are the commands of the same names, with the
+same arguments; they are imported when they are first used, because they import torch.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ import aimlib  # noqa: F401 -- it finds `ablations.launch` and other modules tha
 if TYPE_CHECKING:
     from ablations.commands.check import check
     from ablations.commands.doctor.machine import doctor
+    from ablations.commands.logs import logs
     from ablations.commands.plan import plan
+    from ablations.commands.verify import verify
     from ablations.sessions.launch import run
 
-__all__ = ["check", "doctor", "plan", "run"]
+__all__ = ["check", "doctor", "logs", "plan", "run", "verify"]
 
 _HOME = {
     "check": "ablations.commands.check",
     "doctor": "ablations.commands.doctor.machine",
+    "logs": "ablations.commands.logs",
     "plan": "ablations.commands.plan",
     "run": "ablations.sessions.launch",
+    "verify": "ablations.commands.verify",
 }
 
 

@@ -38,6 +38,7 @@ MOVED = {
     "ablations.spec.seeds": "ablations.spec.levels",
     "ablations.tokens": "ablations.execution.ray.auth",
     "analysis.audit": "analysis.claims.audit",
+    "analysis.query": "analysis.reading.query",
     "analysis.statistics.sequential": "analysis.looks.sequential",
 }
 """Present names of modules that documentation or plugins imported under another name, by that name."""

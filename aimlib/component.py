@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from aimlib.errors import ConfigError, did_you_mean
+from aimlib.errors import ConfigError, counted, did_you_mean
 
 
 def tuple_of(value: Any) -> Any:
@@ -114,10 +114,15 @@ def _identity_of(value: Any) -> Any:
     return 0.0 if value == 0 and isinstance(value, float) else value  # -0.0 equals 0.0, but differs as text
 
 
+_MOST_PROBLEMS = 100
+"""Problems of one document that are explained: finding the nearest name takes milliseconds for each."""
+
+
 def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> list[str]:
     """Return one message per mistake: key path, what is wrong, what would be right."""
     messages: list[str] = []
-    for item in error.errors(include_url=False):
+    found = error.errors(include_url=False)
+    for item in found[:_MOST_PROBLEMS]:
         # A list index or a key is part of the path; the names of unions and functions that pydantic adds are not.
         loc = [part for part in item["loc"] if isinstance(part, int) or _is_key(str(part))]
         path = ".".join([where, *map(str, loc)]) if where else ".".join(map(str, loc))
@@ -126,6 +131,8 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> 
             messages += [f"{path}.{problem}" if path else problem for problem in cause.problems]
         else:
             messages.append(f"{path}: {_message(item, model, loc)}" if path else _message(item, model, loc))
+    if len(found) > _MOST_PROBLEMS:
+        messages.append(f"{counted(len(found) - _MOST_PROBLEMS, 'more problem')}; correct the others first")
     return messages
 
 
@@ -137,6 +144,9 @@ def _is_key(part: str) -> bool:
     return _ADDED.fullmatch(part) is None
 
 
+_LONGEST_VALUE = 500
+
+
 def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
     kind, given = item["type"], item.get("input")
     if kind == "extra_forbidden":
@@ -144,12 +154,15 @@ def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
         listed = ", ".join(sorted(fields)) or "none: it takes no options"
         return f"unknown key; {did_you_mean(str(loc[-1]), fields)}known keys: {listed}"
     if kind == "missing":
-        return "missing; this key has no default"
+        return "missing; this key has no default, so give it a value"
     if kind == "value_error":
         return str(item["ctx"]["error"])
     message = item["msg"].removeprefix("Input ").replace("should be", "must be", 1)
-    message = message[:1].lower() + message[1:]
-    return f"{message}; got {given!r} ({_yaml_type(given)})"
+    message = re.sub(r" or instance of \w+", "", message[:1].lower() + message[1:])
+    shown = repr(given)
+    if len(shown) > _LONGEST_VALUE:
+        shown = f"{shown[:_LONGEST_VALUE]} ..."
+    return f"{message}; got {shown} ({_yaml_type(given)})"
 
 
 def _yaml_type(value: Any) -> str:

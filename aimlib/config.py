@@ -14,7 +14,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from aimlib.component import Categorical, ComponentConfig, Dimension, Frozen, Names, Real, local
-from aimlib.records import SCHEMA_VERSION
 from aimlib.registry import (
     ComponentOf,
     backbones,
@@ -27,6 +26,9 @@ from aimlib.registry import (
     selections,
     updates,
 )
+
+_ID_VERSION = 2
+"""Hashed in every run id, and frozen. It was the schema version of the store once, which has changed since."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -254,7 +256,7 @@ class TrainingConfig(Frozen):
             if used
         ]
         if needing and self.validation_fraction == 0:
-            raise ValueError(f"validation_fraction is 0, but {' and '.join(needing)} needs validation images")
+            raise ValueError(f"validation_fraction is 0, but {' and '.join(needing)} needs validation images; raise it")
         return self
 
     @model_validator(mode="after")
@@ -277,12 +279,18 @@ class RunConfig(Frozen):
     def run_id(self, data_fingerprint: str) -> str:
         """Return 20 hexadecimal digits that identify the experiment.
 
-        Hashed are the schema version, every option that differs from its default, the version of every
-        component and of the augmentation, and the fingerprint of the data; no path, machine, or resource.
+        It is the beginning of the SHA-256 of `identity_text`.
         """
-        content = {"schema": SCHEMA_VERSION, "run": self.identity(), "data": data_fingerprint}
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        return hashlib.sha256(self.identity_text(data_fingerprint).encode()).hexdigest()[:20]
+
+    def identity_text(self, data_fingerprint: str) -> str:
+        """Return the text that the run id hashes, as JSON.
+
+        It contains a frozen number, every option that differs from its default, the version of every component and of
+        the augmentation, and the fingerprint of the data; no path, machine, or resource.
+        """
+        content = {"schema": _ID_VERSION, "run": self.identity(), "data": data_fingerprint}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _monitors(config: ComponentConfig | None) -> bool:

@@ -45,6 +45,21 @@ class StoreError(UsageError):
     """A result directory that cannot be read or written as one."""
 
 
+class ComputingError(RuntimeError):
+    """The same computation gave different bits: the device, or something else in the machine, computed a wrong number.
+
+    Unlike the others, this is no mistake of the user. A study continues the run from its last checkpoint.
+    """
+
+
+def text_of(error: BaseException) -> str:
+    """Return the message of any error; one that cannot be converted to text is described."""
+    try:
+        return str(error)
+    except Exception as problem:  # noqa: BLE001 -- an error of a plugin may do anything
+        return f"(no message: {type(problem).__name__} while it was converted to text)"
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return ``"did you mean 'x'? "`` for the nearest choice, or an empty string if none is near."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)

@@ -8,7 +8,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from aimlib.backbones.base import Backbone
 from aimlib.backbones.pooling import nondeterministic_poolings
@@ -156,6 +155,8 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
 
 
 def _multiply_adds(network: nn.Module, x_BCHW: Tensor) -> int:
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 -- imports triton; workers count nothing
+
     with torch.no_grad(), quick_batch_norm(network), FlopCounterMode(display=False) as counter:
         network.eval()(x_BCHW)
     return int(counter.get_total_flops()) // 2

@@ -9,6 +9,7 @@ group read and write what this process makes there, whatever its umask is. Elsew
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -52,12 +53,12 @@ class ObjectPath(object_store.Address):
     @property
     def parent(self) -> ObjectPath:
         """The folder it is in."""
-        return ObjectPath(self.bucket, self.key.rpartition("/")[0])
+        return ObjectPath(self.bucket, self.key.rpartition("/")[0], self.scheme)
 
     def __truediv__(self, name: str) -> ObjectPath:
         parts = name.split("/")
         assert all(map(object_store.is_name, parts)), f"{name!r} is not a name in a folder"
-        return ObjectPath(self.bucket, "/".join([self.key, *parts]).lstrip("/"))
+        return ObjectPath(self.bucket, "/".join([self.key, *parts]).lstrip("/"), self.scheme)
 
     def absolute(self) -> ObjectPath:
         """Return the place itself: a URL is absolute."""
@@ -107,26 +108,56 @@ def _from_url(text: str) -> ObjectPath:
     if "@" in rest.partition("/")[0]:
         raise StoreError(
             f"{scheme}://***@{rest.partition('@')[2]}: credentials do not belong in a URL; set them in the "
-            f"environment: AWS_PROFILE, AWS_ACCESS_KEY_ID and so on"
+            f"environment{object_store.variables(scheme)}"
         )
     if re.search(r"[?#]", rest):
         raise StoreError(
-            f"{re.split('[?#]', text)[0]}...: a study's URL has neither '?' nor '#'; give s3://bucket/folder"
+            f"{re.split('[?#]', text)[0]}...: a study's URL has neither '?' nor '#'; give {object_store.FOLDERS}"
         )
-    if scheme != "s3":
-        raise StoreError(f"{text}: results are stored in a directory or at s3://bucket/folder; {scheme}:// is neither")
+    if scheme not in object_store.SCHEMES:
+        raise StoreError(
+            f"{text}: results are stored in a directory or at {object_store.FOLDERS}; {scheme}:// is none of these"
+        )
     parts = urlsplit(text)
-    key = parts.path.strip("/")
+    key, example = parts.path.strip("/"), f"{scheme}://bucket/folder"
     if not _BUCKET.fullmatch(parts.netloc):
-        raise StoreError(f"{text}: {parts.netloc!r} is not the name of a bucket; give s3://bucket/folder")
+        raise StoreError(f"{text}: {parts.netloc!r} is not the name of a bucket; give {example}")
     if key and not all(map(object_store.is_name, key.split("/"))):
-        raise StoreError(f"{text}: has an empty part, '.' or '..' in it; give s3://bucket/folder")
-    return ObjectPath(parts.netloc, key)
+        raise StoreError(f"{text}: has an empty part, '.' or '..' in it; give {example}")
+    return ObjectPath(parts.netloc, key, scheme)
 
 
 def is_remote(source: str | Place) -> bool:
     """Return whether a path or URL names a place in object storage."""
     return isinstance(place(source), ObjectPath)
+
+
+def read_file(path: Place, most: int = 2**30) -> bytes:
+    """Return the content of a regular file or an object.
+
+    Reading a pipe would wait for ever, and a device may have no end.
+
+    Raises
+    ------
+    FileNotFoundError: there is no such file.
+    OSError: it is not a regular file, is larger than `most` bytes, or cannot be read.
+    """
+    if not isinstance(path, Path):
+        return path.read_bytes()
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe must not wait either
+    with os.fdopen(handle, "rb") as file:
+        _refuse_special(os.fstat(handle))
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes, the limit")
+    return content
+
+
+def _refuse_special(found: os.stat_result) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file")
 
 
 def for_arrow(path: Place) -> Any:
@@ -135,8 +166,10 @@ def for_arrow(path: Place) -> Any:
     Raises
     ------
     FileNotFoundError: there is no such object.
+    OSError: it is not a regular file.
     """
     if isinstance(path, Path):
+        _refuse_special(path.stat())
         return path
     content, complete = object_store.get_start(path, _WHOLE)
     if complete:

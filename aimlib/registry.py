@@ -22,7 +22,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from aimlib.component import ComponentConfig, Dimension
-from aimlib.errors import ConfigError, PluginError, unknown_name
+from aimlib.errors import ConfigError, PluginError, text_of, unknown_name
 
 PluginClass = TypeVar("PluginClass", bound=type)
 
@@ -98,7 +98,9 @@ class Registry:
         """Check the plugin's attributes and fill in optional ones."""
         lacking = [method for method in self._methods if not callable(getattr(cls, method, None))]
         if lacking:
-            raise PluginError(f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) lacks {', '.join(lacking)}")
+            raise PluginError(
+                f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) lacks {', '.join(lacking)}; define them"
+            )
         config: type[ComponentConfig] = getattr(cls, "Config", ComponentConfig)
         if not issubclass(config, ComponentConfig):
             raise PluginError(f"{self.kind} {name!r}: Config must be a subclass of aimlib.component.ComponentConfig")
@@ -117,7 +119,9 @@ class Registry:
         dimensions: Mapping[str, Dimension] = getattr(cls, "search_space", {})
         unknown = sorted(set(dimensions) - set(config.model_fields))
         if unknown:
-            raise PluginError(f"{self.kind} {name!r}: search_space names no option of Config: {', '.join(unknown)}")
+            raise PluginError(
+                f"{self.kind} {name!r}: search_space names no option of Config: {', '.join(unknown)}; correct it"
+            )
 
     def names(self) -> list[str]:
         """Return every known name, sorted; imports no plugin."""
@@ -159,17 +163,21 @@ class Registry:
         entry = next((entry for known, entry in self._entry_points() if known == info), None)
         try:
             loaded = entry.load() if entry is not None else importlib.import_module(info.module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            from aimlib.records.escaping import LONGEST_LINE, shortened  # noqa: PLC0415 -- only for an error
+
             self._classes.pop(info.name, None)  # its module may have failed after registering it
             raise PluginError(
                 f"{self.kind} {info.name!r} of {info.distribution} cannot be imported from {info.module}: "
-                f"{type(error).__name__}: {error}; repair or uninstall that distribution"
+                f"{type(error).__name__}: {shortened(text_of(error), LONGEST_LINE)}; repair or uninstall that "
+                f"distribution"
             ) from error
         if info.name not in self._classes and isinstance(loaded, type):
             self.register(info.name)(loaded)
         if info.name not in self._classes:
             raise PluginError(
-                f"{info.module} of {info.distribution} was imported but registered no {self.kind} {info.name!r}"
+                f"{info.module} of {info.distribution} was imported but registered no {self.kind} {info.name!r}; "
+                f"correct its entry point"
             )
 
     def create(self, config: ComponentConfig) -> Any:
@@ -218,7 +226,7 @@ def _modules(package: str) -> tuple[str, ...]:
 
     importlib.util.find_spec is not used, because it imports the parent packages, which import torch.
     """
-    folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
+    folder = Path(__file__).parent.parent.joinpath(*package.split("."))
     return tuple(module.name for module in pkgutil.iter_modules([str(folder)]) if module.name.startswith("_"))
 
 

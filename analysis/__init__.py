@@ -1,7 +1,8 @@
 """Results of a study: frames, statistics, verdict, figures, report.
 
-``analysis.load(directory)`` gives the frames, ``analysis.report(directory)`` writes the page. Everything else is
-imported on first use: reading results loads neither scipy nor matplotlib. Nothing here builds a network.
+``analysis.load(directory)`` gives the frames, ``analysis.report(directory)`` writes the report, and
+``analysis.browse(directory)`` writes a page to work with. Everything else is imported on first use: reading results
+loads neither scipy nor matplotlib. Nothing here builds a network.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 # Eager, because function and module share a name: importing the module later would replace the function.
+from analysis.browse import browse
 from analysis.load import load
 from analysis.report import report
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from analysis.findings.study import Findings, examine
     from analysis.findings.two_backbones import across
     from analysis.plan import Arm, Plan, Scope
-    from analysis.query import compare, pivot, select, summarise
     from analysis.reading.frames import columns
+    from analysis.reading.query import compare, pivot, select, summarise
     from analysis.results import Results, Studies
 
 _HOME = {
@@ -30,11 +32,11 @@ _HOME = {
     "Studies": "analysis.results",
     "across": "analysis.findings.two_backbones",
     "columns": "analysis.reading.frames",
-    "compare": "analysis.query",
+    "compare": "analysis.reading.query",
     "examine": "analysis.findings.study",
-    "pivot": "analysis.query",
-    "select": "analysis.query",
-    "summarise": "analysis.query",
+    "pivot": "analysis.reading.query",
+    "select": "analysis.reading.query",
+    "summarise": "analysis.reading.query",
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Scope",
     "Studies",
     "across",
+    "browse",
     "columns",
     "compare",
     "examine",

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import StoreError
-from aimlib.paths import Place
+from aimlib.paths import Place, read_file
 from aimlib.records import ANALYSIS_PLAN, SCHEMA_VERSION, STUDY_FILE
 from analysis.plan import plan_from, refuse_version
 from analysis.statistics.planned import planned_comparisons
@@ -133,7 +133,7 @@ def read(directory: Place) -> Frozen | None:
     """
     path = directory / ANALYSIS_PLAN
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

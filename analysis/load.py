@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Collection, Iterable
 from typing import overload
 
 import pandas as pd
 import pyarrow as pa
 
 from aimlib import records
-from aimlib.errors import StoreError
+from aimlib.errors import StoreError, counted
 from aimlib.paths import Place, place
+from aimlib.records.checksums import Damaged, check_identities
 from analysis.plan import Plan, read_plan
 from analysis.reading import factors, frames
-from analysis.reading.files import read_failures, read_settled
+from analysis.reading.files import read_failures, read_settled, read_settled_of
+from analysis.reading.proofs import check_selected
 from analysis.results import Results, Studies
 
-_COLUMNS = [column.name for column in records.RUN_COLUMNS] + [f"epochs.{column.name}" for column in records.EPOCHS]
+_RUN_COLUMNS = [column.name for column in records.RUN_COLUMNS]
+_EPOCH_COLUMNS = [f"epochs.{column.name}" for column in records.EPOCHS]
+log = logging.getLogger(__name__)
+_noted: set[str] = set()
+Epochs = bool | Collection[str] | Callable[[Plan], Collection[str]]
 
 
 @overload
-def load(source: str | Place) -> Results: ...  # type: ignore[overload-overlap]  # a text is one path
+def load(source: str | Place, *, epochs: Epochs = True) -> Results: ...  # type: ignore[overload-overlap]  # a text is one path
 
 
 @overload
-def load(source: Iterable[str | Place]) -> Studies: ...
+def load(source: Iterable[str | Place], *, epochs: Epochs = True) -> Studies: ...
 
 
-def load(source: str | Place | Iterable[str | Place]) -> Results | Studies:
+def load(source: str | Place | Iterable[str | Place], *, epochs: Epochs = True) -> Results | Studies:
     """Return the present content of a study directory, or of several directories together.
 
     Parameters
     ----------
-    source : a directory as `ablate run` wrote it (layout in `aimlib.records`), or ``s3://bucket/folder``; or several,
-        as a list or an iterator such as ``Path("results").glob("*")``, of which only study directories count.
+    source : a directory as `ablate run` wrote it (layout in `aimlib.records`), or its ``s3://``, ``gs://`` or ``az://``
+        URL; or several, as a list or an iterator such as ``Path("results").glob("*")``, of which only study directories
+        count.
+    epochs : arms whose epochs are read, or a function that names them for a plan; True: all, False: none. Reading and
+        typing the epochs takes most of the time of a large study, and queries of its runs need none.
 
     Raises
     ------
     StoreError: no study directory, a broken file, or a schema version that this package does not know.
     """
     if not isinstance(source, (str, Place)):
-        return Studies.of(_load(path) for path in _study_directories(source))
-    return _load(place(source))
+        return Studies.of(_load(path, epochs) for path in _study_directories(source))
+    return _load(place(source), epochs)
 
 
 def _study_directories(sources: Iterable[str | Place]) -> list[Place]:
@@ -53,17 +63,15 @@ def _study_directories(sources: Iterable[str | Place]) -> list[Place]:
     return found
 
 
-def _load(directory: Place) -> Results:
+def _load(directory: Place, wanted: Epochs) -> Results:
     plan = read_plan(directory)
-    table = _rows(directory)
-    try:
-        epochs = frames.epochs_from(table)
-    except ValueError as error:
-        raise StoreError(f"{directory}: {error}; delete that run's file and run `ablate run` again") from None
+    table = _rows(directory, with_epochs=wanted is True)
     rows = frames.from_arrow(table, records.RUN_COLUMNS)
+    _note_rows_without_checksums(directory, rows)
     planned = rows["run_id"].isin(plan.runs["run_id"])
     varied = factors.of_plan(plan)
-    runs, epochs = _as_planned(rows[planned], plan), _epochs(epochs, plan)
+    runs = _as_planned(rows[planned], plan)
+    epochs = _epochs(table if wanted is True else _epochs_of(_arms(wanted, plan), directory, runs), plan, directory)
     return Results(
         directory=directory,
         plan=plan,
@@ -74,11 +82,47 @@ def _load(directory: Place) -> Results:
     )
 
 
-def _rows(directory: Place) -> pa.Table:
+def _note_rows_without_checksums(directory: Place, rows: pd.DataFrame) -> None:
+    """Log once for each study how many rows an earlier version wrote, which stored no checksums."""
+    number = int((rows["schema_version"] < records.WITH_CHECKSUMS).fillna(True).sum())
+    if number and str(directory) not in _noted:
+        _noted.add(str(directory))
+        written = counted(number, "row was", "rows were")
+        log.warning("%s: %s written by an earlier version, without checksums", directory, written)
+
+
+def _rows(directory: Place, *, with_epochs: bool) -> pa.Table:
     """Return one row per run: its settled row, or else its last failure."""
-    settled = read_settled(directory, _COLUMNS)
-    failed = read_failures(directory, _COLUMNS, set(settled["run_id"].to_pylist()))
+    names = _RUN_COLUMNS + (_EPOCH_COLUMNS if with_epochs else [])
+    settled = read_settled(directory, names)
+    try:
+        check_identities(settled)
+    except Damaged as damage:
+        raise StoreError(
+            f"{directory}: a row is damaged: {damage}; `ablate run` sets its file aside and computes the run again"
+        ) from None
+    if with_epochs and len(settled):
+        try:
+            check_selected(settled)
+        except Damaged as damage:
+            raise StoreError(
+                f"{directory}: {damage}; restore the file of this run from a copy, or delete it and run "
+                f"`ablate run` to compute the run again"
+            ) from None
+    failed = read_failures(directory, names, set(settled["run_id"].to_pylist()))
     return pa.concat_tables([settled, failed])
+
+
+def _arms(wanted: Epochs, plan: Plan) -> Collection[str]:
+    if isinstance(wanted, bool):
+        return [arm.name for arm in plan.arms] if wanted else []
+    return wanted(plan) if callable(wanted) else wanted
+
+
+def _epochs_of(arms: Collection[str], directory: Place, runs: pd.DataFrame) -> pa.Table:
+    """Return the epochs of the settled runs of these arms; a failed attempt has none."""
+    chosen = runs["arm"].isin(arms) & runs["status"].isin(records.SETTLED)
+    return read_settled_of(directory, ["run_id", *_EPOCH_COLUMNS], set(runs.loc[chosen, "run_id"]))
 
 
 def _as_planned(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
@@ -88,7 +132,11 @@ def _as_planned(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     return _typed(merged, "runs")
 
 
-def _epochs(epochs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+def _epochs(table: pa.Table, plan: Plan, directory: Place) -> pd.DataFrame:
+    try:
+        epochs = frames.epochs_from(table)
+    except ValueError as error:
+        raise StoreError(f"{directory}: {error}; delete that run's file and run `ablate run` again") from None
     return _typed(plan.runs.merge(epochs, on="run_id"), "epochs")
 
 

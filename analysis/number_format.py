@@ -47,8 +47,9 @@ def probability(p: float | None) -> str:
 
 
 def level(alpha: float) -> str:
-    """Return the confidence level of `alpha` in per cent: ``95 %``."""
-    return f"{100 * (1 - alpha):.4g} %"
+    """Return the confidence level of `alpha` in per cent: ``95 %``; never ``100 %`` by rounding."""
+    digits = next((n for n in range(4, 12) if f"{100 * (1 - alpha):.{n}g}" != "100"), 4)
+    return f"{100 * (1 - alpha):.{digits}g} %"
 
 
 def whole(value: float | None) -> str:
@@ -56,6 +57,13 @@ def whole(value: float | None) -> str:
     if value is None or not _known(value):
         return NOTHING
     return f"{int(value):,}".replace(",", "\u202f").replace("-", MINUS)
+
+
+def significant(value: float | None, digits: int = 2) -> str:
+    """Return a number rounded to significant digits: ``0.12``, ``170``, ``1,200``; below 0.0001 with an exponent."""
+    if value is None or not _known(value):
+        return NOTHING
+    return f"{float(f'{value:.{digits}g}'):,.15g}".replace("-", MINUS)
 
 
 def listing(words: list[str]) -> str:
@@ -70,6 +78,8 @@ def option(value: object) -> str:
     if isinstance(value, dict) and "name" in value:
         options = ", ".join(f"{key}={option(item)}" for key, item in value.items() if key != "name")
         return f"{value['name']}({options})" if options else str(value["name"])
+    if isinstance(value, dict):
+        return f"({', '.join(f'{key}={option(item)}' for key, item in value.items())})"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(option, value))}]"
     if isinstance(value, bool):

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from aimlib.errors import StoreError
-from aimlib.paths import Place
-from aimlib.records import ROLES, SCHEMA_VERSION, STUDY_FILE, Role
+from aimlib.paths import Place, read_file
+from aimlib.records import OLDEST_VERSION, PLANS, ROLES, SCHEMA_VERSION, STUDY_FILE, Role, release_to_read
 from aimlib.records import role as role_of
+from aimlib.records.checksums import document_is_intact
 from analysis.looks import Looks
 
 
@@ -82,7 +83,7 @@ def read_plan(directory: Place) -> Plan:
     """Return the plan of a study directory; StoreError names the file and what to do."""
     path = directory / STUDY_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_file(path).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{directory}: {STUDY_FILE} is missing; give the directory that `ablate run` wrote") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -93,7 +94,12 @@ def read_plan(directory: Place) -> Plan:
 def plan_from(document: Any, path: Place) -> Plan:
     """Return the plan in a parsed `study.json`; StoreError names `path` and the key."""
     fields = _Fields(document, path)
-    refuse_version(fields.take("schema_version", int), path)
+    if document_is_intact(document) is False:
+        raise StoreError(
+            f"{path}: is damaged: its checksum does not match its content; restore the newest of {PLANS}/*.json under "
+            f"this name"
+        )
+    refuse_version(fields.take("schema_version", int), path, document.get("package_version"))
     scope = _Fields(fields.take("scope", dict), path, "scope.")
     arms = tuple(_arm(item, path, i) for i, item in enumerate(fields.take("arms", list)))
     plan = Plan(
@@ -143,7 +149,10 @@ def _arm(data: Any, path: Place, index: int) -> Arm:
     stored = fields.take("role", str)
     role = role_of(stored)
     if role is None:
-        raise StoreError(f"{path}: arms[{index}].role must be one of {', '.join(ROLES)}; got {stored!r}")
+        raise StoreError(
+            f"{path}: arms[{index}].role must be one of {', '.join(ROLES)}; got {stored!r}. "
+            "Restore the file, or run `ablate run` again to write it"
+        )
     return Arm(
         name=fields.take("name", str),
         role=role,
@@ -208,10 +217,16 @@ def _check(plan: Plan, path: Place) -> None:
             raise StoreError(f"{path}: {message}; restore the file, or run `ablate run` again to write it")
 
 
-def refuse_version(version: Any, path: Place) -> None:
-    """Raise StoreError if a file's schema version is not the one that this package knows."""
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"{path}: schema version {version}, but this package reads version {SCHEMA_VERSION}; "
-            "read it with the release of aim-ablations that wrote it"
-        )
+def refuse_version(version: Any, path: Place, package: object = None) -> None:
+    """Raise StoreError if a file's schema version is newer than the latest that this package reads, or too old.
+
+    Parameters
+    ----------
+    package : version of this package that wrote the file, if the file states it.
+    """
+    if type(version) is int and OLDEST_VERSION <= version <= SCHEMA_VERSION:
+        return
+    raise StoreError(
+        f"{path}: schema version {version}, but this package reads versions {OLDEST_VERSION} to {SCHEMA_VERSION}; "
+        f"{release_to_read(package)}"
+    )

@@ -15,14 +15,15 @@ from aimlib.errors import StoreError, UsageError, warn_renamed
 from aimlib.paths import Place
 from aimlib.records import role
 from analysis.plan import Plan
-from analysis.reading import factors, frames, predictions
+from analysis.reading import factors, frames, ledger, predictions, unblinding
 from analysis.reading.factors import Factor
 from analysis.reading.files import listed, read_plain
 from analysis.reading.frames import TABLES
+from analysis.reading.unblinding import Unblinding
 
 if TYPE_CHECKING:
     from analysis.analysis_plan import Frozen
-    from analysis.query import Statistic
+    from analysis.reading.query import Statistic
 
 
 class _Queries:
@@ -38,7 +39,7 @@ class _Queries:
 
         See `analysis.select`, which takes any of the frames.
         """
-        from analysis.query import select  # noqa: PLC0415
+        from analysis.reading.query import select  # noqa: PLC0415
 
         return select(self.runs, condition)
 
@@ -50,7 +51,7 @@ class _Queries:
         statistic: Statistic = "mean",
     ) -> pd.DataFrame:
         """Return a table of one statistic over the runs by the levels of factors; see `analysis.pivot`."""
-        from analysis.query import pivot  # noqa: PLC0415
+        from analysis.reading.query import pivot  # noqa: PLC0415
 
         return pivot(self.runs, index, columns, value, statistic)
 
@@ -115,6 +116,11 @@ class Results(_Queries):
         return analysis_plan.read(self.directory)
 
     @cached_property
+    def unblinded(self) -> tuple[Unblinding, ...]:
+        """When test measures were shown before the verdict, oldest first; StoreError if a record is broken."""
+        return unblinding.read(self.directory)
+
+    @cached_property
     def models(self) -> pd.DataFrame:
         """One row per arm: layers, parameters, multiply-adds; empty if `models.parquet` is not there."""
         try:
@@ -123,6 +129,14 @@ class Results(_Queries):
             return frames.empty(frames.MODELS)
         found = frames.from_arrow(table, frames.MODELS)
         return found.assign(role=found["role"].map(lambda stored: role(stored) or stored).astype(found["role"].dtype))
+
+    @cached_property
+    def ledger_head(self) -> tuple[str, int]:
+        """The hash that stands for the settled runs, and the number of planned runs it stands for; empty without one.
+
+        See `aimlib.records.ledger`: kept elsewhere, it shows later whether the results are still the same.
+        """
+        return ledger.head(self.directory, set(self.plan.runs["run_id"]))
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -135,6 +149,17 @@ class Results(_Queries):
         """The options in which the arms differ: column, option (key path), type, levels (number of values)."""
         return factors.table(factors.of_plan(self.plan))
 
+    @cached_property
+    def importances(self) -> pd.DataFrame:
+        """How much the accuracy of a search's trials varied with each parameter, as Optuna estimates it.
+
+        One row per searched arm, method and parameter; `analysis.reading.importances` explains the columns. They
+        describe the trials that the sampler chose; they are no effects and have no intervals. No rows without a search.
+        """
+        from analysis.reading.importances import read_importances  # noqa: PLC0415
+
+        return read_importances(self.directory)
+
     def effects(self, value: str | None = None, alpha: float = 0.05) -> pd.DataFrame:
         """Return the main effects and two-way interactions of the study's factors, blocked by seed.
 
@@ -144,20 +169,21 @@ class Results(_Queries):
         Parameters
         ----------
         value : column of `runs`. None is the test accuracy once the pairs of the verdict are settled and, before that,
-            the validation accuracy, so that the test images stay unseen.
+            the validation accuracy, so that the test images stay unseen; so it is for the trials of a search.
         alpha : error of all intervals together.
 
         Raises
         ------
         UsageError: the study has no factors, or `value` is not a column of numbers.
         """
-        from analysis.query import refuse_text, refuse_unknown  # noqa: PLC0415 -- scipy only where intervals are needed
         from analysis.reading.layout import layout_of  # noqa: PLC0415
-        from analysis.statistics.blinding import verdict_is_due  # noqa: PLC0415
+        from analysis.reading.query import refuse_text, refuse_unknown  # noqa: PLC0415 -- scipy only where intervals are needed
+        from analysis.statistics.blinding import is_screening, verdict_is_due  # noqa: PLC0415
         from analysis.statistics.effects import effects  # noqa: PLC0415
 
         if value is None:
-            value = "test_accuracy" if verdict_is_due(self.plan, self.runs) else "validation_accuracy"
+            due = not is_screening(self.directory) and verdict_is_due(self.plan, self.runs)
+            value = "test_accuracy" if due else "validation_accuracy"
         refuse_unknown(self.runs, [value])
         refuse_text(self.runs, value)
         layout = layout_of(self.plan)
@@ -169,7 +195,7 @@ class Results(_Queries):
 
     def compare(self, treatment: str, control: str, by: str = "seed") -> pd.DataFrame:
         """Return the paired differences in test accuracy of two arms; see `analysis.compare`."""
-        from analysis.query import compare  # noqa: PLC0415 -- scipy only where intervals are asked for
+        from analysis.reading.query import compare  # noqa: PLC0415 -- scipy only where intervals are asked for
 
         return compare(self.runs, treatment, control, by=by)
 

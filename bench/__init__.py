@@ -1,1 +1,1 @@
-"""What is fast, measured: one module per question. `make bench` runs all of them; see docs/performance.md."""
+"""Measurements of speed and memory: one module per question. `make bench` runs all of them; see docs/performance.md."""

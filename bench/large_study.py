@@ -58,9 +58,9 @@ def write(directory: Path, runs: int) -> Path:
     records.write_table(table, directory / records.IMAGES / f"{_FINGERPRINT}.parquet")
     segment = directory / records.SEGMENTS / f"{runs:020x}.parquet"
     planned = list(zip(plan["runs"], [arm for arm in arms for _ in range(SEEDS)], strict=True))
-    with pq.ParquetWriter(segment, records.run_schema(), compression="zstd", write_page_checksum=True) as writer:
-        for start in range(0, len(planned), _GROUP):
-            writer.write_table(_rows(planned[start : start + _GROUP], labels.astype(np.uint8), rng))
+    parts = (planned[start : start + _GROUP] for start in range(0, len(planned), _GROUP))
+    groups = (_rows(part, labels.astype(np.uint8), rng) for part in parts)
+    records.write_groups(groups, records.run_schema(), segment)
     return directory
 
 

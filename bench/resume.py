@@ -36,7 +36,7 @@ CODE = (
     "import sys, time; from pathlib import Path; from ablations.sessions import launch\n"
     "from ablations.execution.attempts import Ending\n"
     "def stop(*_, **__): print('BEGAN', time.time(), flush=True); import os; os._exit(0)\n"
-    "from ablations.execution import inline; inline.execute = stop\n"
+    "from ablations.execution import run_task; run_task.execute = stop\n"
     "launch.run('demo', sys.argv[1], ['seeds=' + sys.argv[2]], executor='inline')\n"
 )
 
@@ -147,6 +147,7 @@ def _record(run: Any, plan: Any) -> Any:
         "status": "finished",
         "reason": None,
         "traceback": None,
+        "identity": run.config.identity_text(run.fingerprint),
         "epochs_run": 15,
         "epochs_planned": 15,
         "selected_epoch": 15,

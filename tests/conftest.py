@@ -1,18 +1,16 @@
-"""What tests of several packages need."""
+"""Fixtures for the tests of several packages."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import s3_server
+from blank_figures import blank_figures
 
-pytest_plugins = ["parallel"]
+pytest_plugins = ["parallel", "storages"]
 PHOTOS = "AIM_STANFORD_DOGS"
 
 
@@ -26,28 +24,11 @@ def stanford_dogs_root() -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def bucket() -> Iterator[str]:
-    """Return the URL of a bucket on a server of this machine, which this process and its children are set up for."""
-    if (reason := s3_server.missing()) is not None:
-        pytest.skip(reason)
-    with s3_server.running() as environment, pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        import s3fs
-
-        s3fs.S3FileSystem(skip_instance_cache=True).call_s3("create_bucket", Bucket=s3_server.BUCKET)
-        yield f"s3://{s3_server.BUCKET}"
-
-
 @pytest.fixture
-def remote(bucket: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the URL of a folder in which nothing is; copies of its checkpoints stay in the test's own folder."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("copies")))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    return f"{bucket}/{uuid.uuid4().hex}/study"
+def undrawn() -> Iterator[None]:
+    """Leave the figures of reports blank, because drawing takes most of the time of a report."""
+    with blank_figures():
+        yield
 
 
 @pytest.fixture

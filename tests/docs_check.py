@@ -23,7 +23,11 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-STUDY_FIRST = {"docs/query.md": "results/demo", "docs/watching.md": "results/my_study"}
+STUDY_FIRST = {
+    "docs/browse.md": "results/my_study",
+    "docs/query.md": "results/demo",
+    "docs/watching.md": "results/my_study",
+}
 """Pages whose blocks read a study that the reader has run before, and its directory."""
 _BLOCK = re.compile(r"(?:^<!-- docs-check: (?P<mark>.+?) -->\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 _INLINE = re.compile(r"`((?:ablate|make) [^`\n]+)`")
@@ -153,7 +157,7 @@ def _toml(text: str) -> Iterator[str]:
 
 
 def run(page: str, folder: Path) -> None:
-    """Run the blocks of a page in a folder; CalledProcessError or the block's own exception where one fails."""
+    """Run the blocks of a page in a folder; raise CalledProcessError or the block's own exception if one fails."""
     shim = folder / "bin" / "ablate"
     shim.parent.mkdir()
     shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(_SHIM)} "$@"\n', encoding="utf-8")

@@ -1,11 +1,13 @@
-"""Tests in several processes: which go together, what each process has for itself, and what is the same in all.
+"""Tests in several processes: their groups, the folders of each process, and the settings of all.
 
-`make test` starts two. A file's tests share a process, and with it their fixtures. Tests that start Ray bear
-``pytest.mark.xdist_group("ray")`` and share one process among them: two clusters at a time are too much for two CPUs.
+`make test` starts two. A file's tests share a process, and with it their fixtures. Tests that start Ray are marked with
+``pytest.mark.xdist_group("ray")`` and share one process, because two clusters at a time are too much for two CPUs.
+The longest files run first, so that no process is still busy with one when the other is done.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -18,11 +20,32 @@ import hypothesis
 import pytest
 
 _MOST_WORKERS = 2
+_HERE = Path(__file__).parent
+_DEAREST = (
+    "ablations/search/test_search_rounds.py",
+    "security/test_planted_files.py",
+    "ablations/store/test_save_slots.py",
+    "ablations/execution/test_inline_runs.py",
+    "aimlib/training/test_checkpoint_manager.py",
+    "aimlib/training/test_graph_steps.py",
+    "analysis/figures/test_report_figures.py",
+    "analysis/report/test_report_page.py",
+    "security/test_planted_names.py",
+    "ablations/sessions/test_killed_drivers.py",
+    "ablations/search/test_search_storage.py",
+    "ablations/search/test_search_space.py",
+    "analysis/figures/test_sweep_figures.py",
+    "analysis/report/test_many_arms.py",
+    "ablations/commands/test_command_line.py",
+    "ablations/execution/test_signals.py",
+    "test_surface.py",
+)
+"""Files that take more than 15 seconds of a CPU, the longest first."""
 _LONGEST_FOLDER = 24
 """Characters: the paths of Ray's sockets have 83 more, and the system allows 107."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-# Recorded bits are those of one thread, and processes of several would take each other's CPU. Before torch is imported.
+# Recorded bits are those of one thread, and several processes share the CPUs. It must be set before torch is imported.
 os.environ.update(dict.fromkeys(_THREADS, "1"))
 
 hypothesis.settings.register_profile(
@@ -33,13 +56,13 @@ hypothesis.settings.load_profile("busy machine")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the number of processes of ``-n auto``: no more than the tests are written for."""
+    """Return the number of processes of ``-n auto``: at most the number that the tests support."""
     return min(_MOST_WORKERS, os.cpu_count() or 1)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let ``--dist loadgroup`` keep the tests of a file together, unless they bear a group."""
+    """Let ``--dist loadgroup`` keep the tests of a file together, unless they have a group."""
     if config.getvalue("dist") != "loadgroup":
         return None
     from xdist.scheduler import LoadGroupScheduling
@@ -54,20 +77,33 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def groups(item: pytest.Item) -> set[str]:
-    """Return the groups that a test bears."""
+    """Return the groups of a test."""
     return {str(mark.args[0]) for mark in item.iter_markers("xdist_group")}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the groups, the largest pieces of work; files are small and fill up what is left."""
-    items.sort(key=lambda item: not groups(item))
+    """Begin with the groups, which take longest, and the slow files. The other files fill the remaining time."""
+    if missing := [name for name in _DEAREST if not (_HERE / name).is_file()]:
+        raise pytest.UsageError(f"{__file__}: _DEAREST names files that do not exist: {', '.join(missing)}")
+    places = {str(_HERE / name): place for place, name in enumerate(_DEAREST)}
+    items.sort(key=lambda item: (not groups(item), places.get(str(item.path), len(places))))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_old_objects() -> None:
+    """Keep the garbage collector to the objects of this module.
+
+    It is called after every run, and would take half a second with the objects of all modules, such as torch.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give this process a folder for temporary files, in which no other process' Ray is found."""
-    tmp_path_factory.getbasetemp()  # stays where pytest puts it, to be looked at afterwards
+    """Give this process its own folder for temporary files, without the Ray sessions of other processes."""
+    tmp_path_factory.getbasetemp()  # stays where pytest puts it, for inspection
     common = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="t-", dir=common if len(common) + 11 <= _LONGEST_FOLDER else "/tmp")
     Path(folder).chmod(0o711)  # tests that are other users pass through
@@ -80,9 +116,20 @@ def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Return from `os.fsync` at once: a suite writes tens of thousands of files, and no test cuts the power.
+
+    Tests of what is synchronized, and in what order, replace `os.fsync` themselves. Child processes do synchronize.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: os.fstat(handle) and None)  # a closed file is still an error
+        yield
+
+
 @pytest.fixture(autouse=True)
 def ray_in_its_group(request: pytest.FixtureRequest, own_temporary_folder: Path) -> Iterator[None]:
-    """Fail a test that has started Ray and does not bear the group."""
+    """Fail a test that has started Ray without being in its group."""
     before = _sessions(own_temporary_folder)
     yield
     if _sessions(own_temporary_folder) - before and "ray" not in groups(request.node):

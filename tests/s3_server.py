@@ -37,27 +37,78 @@ def missing() -> str | None:
 
 @contextmanager
 def running() -> Iterator[dict[str, str]]:
-    """Run a server; yield the environment that its clients need."""
+    """Run a server with a bucket; yield the environment that its clients need."""
     folder = Path(tempfile.mkdtemp(prefix="s3-"))  # short: paths of sockets have at most 107 characters
+    server = Server(folder)
     try:
-        with _started(folder) as port:
-            yield {
-                "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
-                "AWS_ACCESS_KEY_ID": KEY,
-                "AWS_SECRET_ACCESS_KEY": SECRET,
-                "AWS_DEFAULT_REGION": "us-east-1",
-                "AWS_EC2_METADATA_DISABLED": "true",
-            }
+        server.start()
+        _make_bucket(server.environment)
+        yield server.environment
     finally:
+        server.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def _started(folder: Path) -> Iterator[int]:
-    """Start the server; yield the port at which it answers."""
-    ports = _free_ports(8)
+def _make_bucket(environment: dict[str, str]) -> None:
+    import s3fs
+
+    client = s3fs.S3FileSystem(
+        skip_instance_cache=True,
+        endpoint_url=environment["AWS_ENDPOINT_URL_S3"],
+        key=KEY,
+        secret=SECRET,
+        client_kwargs={"region_name": environment["AWS_DEFAULT_REGION"]},
+    )
+    client.call_s3("create_bucket", Bucket=BUCKET)
+
+
+class Server:
+    """A server that can be killed, stopped and started again on the same ports, with what it stored.
+
+    Parameters
+    ----------
+    folder : of its data.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._ports = folder, free_ports(8)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self._ports[3]}",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def start(self, key: str = KEY, secret: str = SECRET) -> None:
+        """Start the server, which accepts one pair of credentials, and wait until it answers."""
+        command = [_binary(), f"-logdir={self.folder}", "server", *_options(self.folder, self._ports, key, secret)]
+        with (self.folder / "output").open("a") as output:
+            self.process = subprocess.Popen(command, cwd=self.folder, stdout=output, stderr=output)
+        try:
+            _wait(self.process, self._ports[3], self.folder / "output")
+        except BaseException:
+            self.kill()
+            raise
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def _options(folder: Path, ports: list[int], key: str, secret: str) -> list[str]:
     master, volume, filer, s3 = ports[:4]
-    identity = {"name": "tester", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
+    identity = {"name": "tester", "credentials": [{"accessKey": key, "secretKey": secret}], "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     options = {
         "ip": "127.0.0.1",
@@ -83,15 +134,7 @@ def _started(folder: Path) -> Iterator[int]:
         "s3.config": folder / "s3.json",
         "s3.localSocket": folder / "s3.sock",
     }
-    command = [_binary(), f"-logdir={folder}", "server", *(f"-{name}={value}" for name, value in options.items())]
-    with (folder / "output").open("w") as output:
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
-    try:
-        _wait(process, s3, folder / "output")
-        yield s3
-    finally:
-        process.kill()
-        process.wait()
+    return [f"-{name}={value}" for name, value in options.items()]
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
@@ -112,7 +155,8 @@ def _binary() -> Path:
     return Path(sys.executable).with_name("weed")
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
+    """Return ports at which nothing listens."""
     sockets = [socket.socket() for _ in range(number)]
     try:
         for each in sockets:

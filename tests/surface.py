@@ -123,7 +123,7 @@ def _module(name: str) -> Iterator[str]:
 
 
 def _is_own(key: str, value: Any, module: str) -> bool:
-    if key.startswith("_") or inspect.ismodule(value):
+    if key.startswith("_") or key == "TYPE_CHECKING" or inspect.ismodule(value):
         return False
     return getattr(value, "__module__", None) == module or (key.isupper() and not callable(value))
 

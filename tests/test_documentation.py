@@ -21,7 +21,9 @@ PAGES = (
     "docs/plugins.md",
     "docs/study.md",
     "docs/verdict.md",
+    "docs/browse.md",
     "docs/query.md",
+    "docs/figures.md",
     "docs/cluster.md",
     "docs/full-size.md",
     "docs/watching.md",
@@ -46,7 +48,16 @@ def test_names_paths_and_links_exist(page: str) -> None:
     for path in _PATH.findall(text):
         assert (ROOT / path).exists(), f"{page} names {path}"
     for link in _LINK.findall(text):
-        assert ((ROOT / page).parent / link).exists(), f"{page} links to {link}"
+        target, _, anchor = link.partition("#")
+        assert ((ROOT / page).parent / target).exists(), f"{page} links to {link}"
+        if anchor:
+            assert anchor in _anchors((ROOT / page).parent / target), f"{page} links to {link}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _resolves(name: str) -> bool:

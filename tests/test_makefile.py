@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -62,9 +63,39 @@ def test_what_is_installed_is_checked_at_once(tmp_path: Path, environment: dict[
 
 def test_slow_tests_come_after_all_others(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
-    assert told("test-all", f"VENV={venv}")[-6:] == [*checks(venv), f"{venv}/bin/python -m pytest -q -m slow"]
+    slow = f"AIM_FAULTS_RESULTS={ROOT}/tests/data/faults.json {venv}/bin/python -m pytest -q -m slow"
+    table = f"{venv}/bin/python tests/faults/table.py"
+    assert told("test-all", f"VENV={venv}")[-7:] == [*checks(venv), slow, table]
 
 
 def test_the_pipeline_runs_it() -> None:
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert "make test" in lines
+
+
+def test_ci_checks_hashes_before_anything_else_is_installed(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    installs = [line for line in told("setup", f"VENV={venv}", "LOCKED=1") if "pip install" in line]
+    assert len(installs) == 3
+    assert installs[0].endswith("--no-deps --require-hashes -r requirements.lock")
+    assert "export LOCKED=1" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert not [line for line in told("setup", f"VENV={venv}") if "--require-hashes" in line]
+
+
+def test_the_lock_has_a_hash_for_every_file_and_the_versions_of_the_constraints() -> None:
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    entries = [line for line in text.splitlines() if not line.startswith("#")]
+    assert len(entries) > 90
+    assert [line for line in entries if not re.search(r"^[a-z0-9-]+==\S+.* --hash=sha256:[0-9a-f]{64}", line)] == []
+    locked = {match[1]: match[2] for line in entries if (match := re.match(r"([a-z0-9-]+)==(\S+)", line))}
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = re.findall(r"^([a-zA-Z0-9._-]+)==(\S+)", constraints, re.MULTILINE)
+    names = {name.lower().replace("_", "-").replace(".", "-"): version for name, version in pinned}
+    assert {name for name in names if name not in locked} <= {
+        "torch",
+        "torchvision",
+        "mlflow-skinny",
+        "tensorboard",
+        "wandb",
+    }
+    assert {name: locked[name] for name in names if name in locked} == {n: v for n, v in names.items() if n in locked}

@@ -24,12 +24,12 @@ def test_the_python_names_are_as_recorded() -> None:
 
 
 def test_a_changed_option_and_a_changed_signature_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    import analysis.query
+    import analysis.reading.query
     from ablations.commands.app import app
 
     def select(frame: object, conditions: object, strict: bool = False) -> None: ...
 
-    monkeypatch.setattr(analysis.query, "select", select)
+    monkeypatch.setattr(analysis.reading.query, "select", select)
     assert "  select(frame: 'object', conditions: 'object', strict: 'bool' = False) -> 'None'" in surface.python()
     monkeypatch.setattr(app, "registered_commands", app.registered_commands[1:])
     assert surface.command_line() != surface.COMMAND_LINE.read_text(encoding="utf-8")

@@ -84,7 +84,7 @@ class Template:
         for override in overrides:
             key, sign, value = override.partition("=")
             if not sign:
-                problems.append(f"--set {override}: give key=value")
+                problems.append(f"--set {override}: has no '='; give key=value")
             elif key not in values:
                 problems.append(f"--set {override}: {unknown_name('setting', key, values)}")
             elif not _PLAIN.fullmatch(value):

@@ -8,14 +8,31 @@ Exit codes: 0 success; 1 the study has failed runs, or a check found a problem; 
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import sys
 import threading
+from pathlib import Path
 
 import typer
 
-from ablations.commands import across, check, cluster, data, plan, plugins, report, results, run, status, watch
+from ablations.commands import (
+    across,
+    browse,
+    check,
+    cluster,
+    data,
+    logs,
+    plan,
+    plugins,
+    report,
+    results,
+    run,
+    status,
+    verify,
+    watch,
+)
 from ablations.commands.doctor import command as doctor
 from aimlib.errors import UsageError
 
@@ -32,9 +49,12 @@ for _name, _module in {
     "run": run,
     "status": status,
     "watch": watch,
+    "logs": logs,
     "results": results,
+    "browse": browse,
     "report": report,
     "across": across,
+    "verify": verify,
     "cluster": cluster,
     "plugins": plugins,
     "doctor": doctor,
@@ -51,22 +71,40 @@ def main() -> None:
     try:
         app()
     except UsageError as error:
-        from ablations.commands.console_tables import printable
+        from aimlib.records.escaping import LONGEST_LINE, printable, shortened
+        from aimlib.records.redaction import without_secrets
 
-        for line in map(printable, str(error).splitlines()):
-            typer.echo(f"error: {line}", err=True)
+        for line in map(printable, without_secrets(str(error)).splitlines()):
+            typer.echo(f"error: {shortened(line, LONGEST_LINE)}", err=True)
         sys.exit(2)
 
 
 def command() -> None:
     """Run the command line and end the process."""
     gc.set_threshold(_ALLOCATIONS)
+    for name in ("stdout", "stderr"):  # None if the process was started with it closed
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- for the life of the process
     try:
-        main()
-    except SystemExit as ending:
-        if not isinstance(ending.code, int | None):
+        try:
+            main()
+        except SystemExit as ending:
+            if not isinstance(ending.code, int | None):
+                raise
+            _leave(ending.code or 0)
+    except OSError as error:
+        if error.errno not in _OF_OUTPUT or error.filename is not None:
             raise
-        _leave(ending.code or 0)
+        # What could not be written would be written again at the end.
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        typer.echo(
+            f"error: the output cannot be written: {error.strerror}; free space, or write it elsewhere", err=True
+        )
+        _leave(2)
+
+
+_OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Errors of a full or broken device that standard output was redirected to."""
 
 
 def _leave(code: int) -> None:

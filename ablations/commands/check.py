@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from ablations.commands.check_result import Check
-from ablations.commands.options import Out, Overrides, TimedAt, console
+from ablations.commands.options import Out, Overrides, Reuse, TimedAt, Wide, console
 from aimlib.errors import UsageError, renamed
+from aimlib.paths import Place, place
 
 
 def command(
@@ -30,19 +31,23 @@ def command(
     claim: Annotated[
         bool, typer.Option("--claim", help="Show what it takes to test a claim at full size, for all its studies.")
     ] = False,
+    wide: Wide = False,
+    reuse: Reuse = None,
 ) -> None:
     """Validate a whole study and show what it will run and cost."""
     if claim:
-        if overrides or out or numerics:
+        if overrides or out or numerics or reuse:
             raise UsageError("--claim shows the shipped studies unchanged; use it with --timing and --address only")
         _print_claim(study, timing, address)
         return
     if study is None:
-        raise UsageError("check: give a study file or the name of a shipped study, or --claim")
+        raise UsageError("check: no study is given; give a study file or the name of a shipped study, or --claim")
     from ablations.commands import check_tables
 
-    checked = check(study, overrides or (), timing=timing, address=address, out=out, numerics=numerics)
-    check_tables.check(checked, console())
+    checked = check(
+        study, overrides or (), timing=timing, address=address, out=out, numerics=numerics, reuse=reuse or ()
+    )
+    check_tables.check(checked, console(), wide=wide)
 
 
 def _print_claim(name: str | None, timing: bool, address: str | None) -> None:
@@ -62,6 +67,7 @@ def check(
     address: str | None = None,
     out: str | Path | None = None,
     numerics: bool = False,
+    reuse: str | Place | Iterable[str | Place] = (),
 ) -> Check:
     """Validate a whole study without running it.
 
@@ -72,6 +78,7 @@ def check(
         machine has none, the cluster that it belongs to.
     out : study directory, to whose storage runs save their state; None means ``results/<name>``.
     numerics : also time the precisions and memory formats.
+    reuse : as in `ablations.run`: a note states how many runs would be taken over, and what that saves.
 
     Raises
     ------
@@ -79,25 +86,27 @@ def check(
         wrong.
     UsageError: no cluster runs at the address.
     """
-    from ablations.commands.check_notes import notes
-    from ablations.estimation import disk
+    from ablations.commands.check_notes import notes, reuse_notes
+    from ablations.estimation import design, disk, host_memory
     from ablations.estimation import numerics as numerical
     from ablations.estimation.estimate import Estimate, estimate, packing
     from ablations.planning import plan as planning
     from ablations.spec.study import read_study
-    from aimlib.paths import place
 
     file = read_study(study, overrides)
     plan = planning.plan(file)
     found = estimate(plan, address) if timing else Estimate()
-    found_notes = list(notes(plan))
+    found_notes = [*notes(plan), *design.sentences(plan)]
     if file.spec.search is not None:
         from ablations.sessions import screening
 
         found_notes += screening.check(file)
     resources = {arm.name: arm.resources for arm in plan.arms}
     for cost in found.costs:
-        found_notes += packing(cost, resources)
+        found_notes += [*packing(cost, resources), *host_memory.notes(cost, resources)]
+    others = (*([reuse] if isinstance(reuse, (str, Place)) else reuse), *file.spec.reuse)
+    if others and file.spec.search is None:
+        found_notes += reuse_notes(plan, found.costs, others, place(out or Path("results") / file.spec.name))
     written_bytes = disk.disk(plan, max((cost.parallel for cost in found.costs), default=None))
     directory = place(out or Path("results") / file.spec.name)
     found_notes += disk.saving_notes(written_bytes, file.spec.resources.grace_seconds, directory)

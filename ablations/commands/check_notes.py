@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Container, Iterable
+from typing import TYPE_CHECKING
 
 from ablations.estimation import numerics
 from ablations.planning.arms import Arm, differences
@@ -12,6 +15,11 @@ from ablations.spec.resources import idle_gpus
 from aimlib.errors import counted
 from analysis.looks import Looks
 from analysis.number_format import option as written
+from analysis.number_format import significant
+
+if TYPE_CHECKING:
+    from ablations.estimation.estimate import Cost
+    from aimlib.paths import Place
 
 _SHOWN = 3
 """Number of layers whose reason for not reading the memory is shown."""
@@ -23,9 +31,45 @@ def notes(plan: Plan) -> Iterable[str]:
     yield from numerics.differing_notes(plan)
     for arm in plan.arms:
         yield from _attachment(arm, plan)
+    yield from _standing_for(plan)
+    yield from _same_networks(plan)
     yield from _seeds(plan)
     yield from _roles(plan)
     yield from _nondeterministic(plan)
+    yield from _unchecked(plan)
+
+
+def reuse_notes(plan: Plan, costs: Iterable[Cost], given: Iterable[str | Place], own: Place) -> Iterable[str]:
+    """Yield how many of the missing runs would be taken over from other studies, and what that saves.
+
+    Parameters
+    ----------
+    costs : costs on every timed kind of device, the most common kind first.
+    given, own : see `ablations.sessions.reuse.find`.
+    """
+    from ablations.sessions.reuse import find, missing_runs
+
+    missing = missing_runs(plan, own)
+    if not missing:
+        yield "reuse: no run is missing"
+        return
+    found = find(plan, missing, given, own)
+    yield from found.notices
+    if not found.runs:
+        yield f"reuse: no other study has any of the {counted(len(missing), 'missing run')}"
+        return
+    runs = f"{len(found.runs)} of {counted(len(missing), 'missing run')}"
+    yield f"reuse: {runs} would be taken over from {found.origins}{_saved(plan, costs, found.runs)}"
+
+
+def _saved(plan: Plan, costs: Iterable[Cost], run_ids: Container[str]) -> str:
+    """Return the device hours that runs would take, as the end of a sentence; empty if they were not timed."""
+    cost = next(iter(costs), None)
+    runs = Counter(run.arm for run in plan.runs if run.run_id in run_ids)
+    if cost is None or not runs.keys() <= cost.arms.keys():
+        return ""
+    hours = sum(cost.hours_of(arm) * number for arm, number in runs.items())
+    return f", which saves {significant(hours)} of the {significant(cost.hours)} {cost.unit}"
 
 
 def _attachment(arm: Arm, plan: Plan) -> Iterable[str]:
@@ -77,6 +121,26 @@ def _nondeterministic(plan: Plan) -> Iterable[str]:
                 )
 
 
+def _unchecked(plan: Plan) -> Iterable[str]:
+    """Yield why errors of computing are not looked for."""
+    from ablations.sessions.tasks import integrity_of
+
+    if all(arm.integrity == "off" for arm in plan.arms):
+        yield "integrity: off: nothing looks for wrong numbers that a device computes"
+        return
+    for arm in plan.arms:
+        integrity = integrity_of(plan, arm)
+        if integrity == "spot":
+            continue
+        if integrity == arm.integrity:
+            yield f"arms.{arm.name}: no step is repeated to find wrong numbers, as stated in the study (integrity: off)"
+        else:
+            yield (
+                f"arms.{arm.name}: no step is repeated to find wrong numbers, because not all of its kernels are "
+                f"deterministic on a GPU"
+            )
+
+
 def _widened(arm: Arm, plan: Plan) -> bool:
     """Return whether an arm differs in its widths from the arm that it is derived from."""
     origin = next((other for other in plan.arms if other.name == arm.of), None)
@@ -84,6 +148,87 @@ def _widened(arm: Arm, plan: Plan) -> bool:
         return False
     widths = [getattr(each.config.model.backbone, "widths", None) for each in (arm, origin)]
     return widths[0] != widths[1]
+
+
+def _standing_for(plan: Plan) -> Iterable[str]:
+    """Yield which combinations of factor levels equal an arm that stands for them, because one level hides another."""
+    for arm in plan.arms:
+        for levels in arm.also:
+            combination = ", ".join(f"{factor}={label}" for factor, label in levels.items())
+            yield f"factors: the combination {combination} has the configuration of arm {arm.name}, which stands for it"
+
+
+def _same_networks(plan: Plan) -> Iterable[str]:
+    """Yield pairs of arms that differ in their placement by name, but not in the layers that read and update."""
+    groups: dict[str, list[Arm]] = defaultdict(list)
+    for arm in plan.arms:
+        attachment = plan.summaries[arm.name].attachment
+        if attachment.readers:
+            model = arm.config.model.model_dump(mode="json", exclude={"placement", "update_after"})
+            rest = arm.config.model_dump(mode="json", exclude={"model"})
+            layers = [str(attachment.readers), str(attachment.updates)]
+            groups[json.dumps([model, rest, layers], sort_keys=True)].append(arm)
+    pairs: dict[str, list[str]] = defaultdict(list)
+    for first, *others in groups.values():
+        for other in others:
+            ways = ", ".join(
+                f"{item['option']} {written(item['baseline'])} and {written(item['value'])}"
+                for item in differences(other, first)
+            )
+            pairs[ways].append(f"{first.name} and {other.name}")
+    for ways, found in pairs.items():
+        more = f" (and {counted(len(found) - 1, 'more pair')} of arms)" if len(found) > 1 else ""
+        yield (
+            f"{ways} choose the same layers in this network, so that the networks of {found[0]} are the same and so "
+            f"are their results{more}; remove one of them"
+        )
+
+
+def in_arms(names: Collection[str], every: Collection[str], whole: bool = False) -> str:
+    """Return which arms are meant: all names if they are few, all others if these are few, or some and how many."""
+    others = [name for name in every if name not in names]
+    if len(names) == len(every) and len(every) > 1:
+        return f"all {len(every)} arms"
+    if whole or len(names) <= _SHOWN:
+        return ", ".join(names)
+    of = f"{len(names)} of {len(every)} arms"
+    if len(others) <= _SHOWN - 1:
+        return f"{of}, all but {' and '.join(others)}"
+    first, second, *rest = names
+    return f"{of}, {first}, {second} and {len(rest)} more"
+
+
+def aggregated(notes: Iterable[str], arms: Collection[str], whole: bool = False) -> list[str]:
+    """Return the notes, with a single one for all arms whose notes say the same.
+
+    Parameters
+    ----------
+    whole : name all arms of a note.
+    """
+    by_text: dict[str, list[str]] = {}
+    for note in notes:
+        arm = next((name for name in arms if note.startswith(f"arms.{name}: ")), None)
+        names = by_text.setdefault(note if arm is None else note.removeprefix(f"arms.{arm}: "), [])
+        names += [] if arm is None else [arm]
+    return [_of_arms(text, names, arms, whole) for text, names in by_text.items()]
+
+
+def _of_arms(text: str, names: Collection[str], arms: Collection[str], whole: bool) -> str:
+    if len(names) == 1:
+        return f"arms.{next(iter(names))}: {text}"
+    return f"{in_arms(names, arms, whole)}: {text}" if names else text
+
+
+def differing_options(plan: Plan) -> dict[str, tuple[str, dict[str, int]]]:
+    """Return, by option, the baseline's value and each other value with its number of arms."""
+    baseline = reference(plan.arms)
+    found: dict[str, tuple[str, dict[str, int]]] = {}
+    for arm in plan.arms:
+        for item in differences(arm, baseline):
+            _, values = found.setdefault(item["option"], (written(item["baseline"]), {}))
+            value = written(item["value"])
+            values[value] = values.get(value, 0) + 1
+    return found
 
 
 def differing(plan: Plan) -> dict[str, list[str]]:

@@ -1,23 +1,38 @@
-"""What `ablate check` prints: arms, cost, disk, numerics, notes."""
+"""What `ablate check` prints: factors, arms, differences, cost, disk, numerics, notes."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from ablations.commands.check_notes import differing
+from ablations.commands.check_notes import aggregated, differing, differing_options
 from ablations.commands.check_result import Check
-from ablations.commands.console_tables import table
+from ablations.commands.console_tables import Table, room, show
+from ablations.planning.factors import combinations
+from ablations.planning.protocol import reference
+from ablations.spec.designs import factor_labels
+from ablations.spec.levels import labels_of
 from aimlib.errors import counted
+from aimlib.records.escaping import printable
+from analysis.number_format import significant
 
 if TYPE_CHECKING:
     from ablations.estimation.estimate import ArmCost, Cost
     from ablations.estimation.numerics import Numerics
+    from ablations.planning.plan import Plan
 
 
-def check(result: Check, console: Console) -> None:
+_MOST_ARMS = 24
+"""Arms of the table on a terminal."""
+_FEW_ARMS = 5
+"""Number of arms up to which the differences of each are listed."""
+_MOST_VALUES = 6
+
+
+def check(result: Check, console: Console, *, wide: bool = False) -> None:
     """Print what a study will run and cost."""
     plan = result.plan
     spec = plan.study.spec
@@ -27,37 +42,98 @@ def check(result: Check, console: Console) -> None:
         markup=False,
         highlight=False,
     )
+    _factors(plan, console, wide)
+    _arms(result, console, wide)
+    _differences(plan, console, wide)
+    _costs(result, console, wide)
+    for reason in result.untimed:
+        console.print(Text(f"not timed: {reason}"), highlight=False, soft_wrap=True)
+    _say(f"disk: {_disk(result)}", console, wide)
+    for tried in result.numerics:
+        _numerics(tried, console, wide)
+    for note in aggregated(result.notes, [arm.name for arm in plan.arms], whole=wide):
+        _say(f"note: {note}", console, wide)
+    console.print("no problems")
+
+
+def _say(text: str, console: Console, wide: bool) -> None:
+    """Print a sentence, wrapped only if the width of a line has a limit."""
+    console.print(Text(printable(text)), highlight=False, soft_wrap=room(console, wide) is None)
+
+
+def _factors(plan: Plan, console: Console, wide: bool) -> None:
+    """Print the factors of a study with their levels, and how many of their combinations are arms."""
+    spec = plan.study.spec
+    if not spec.factors:
+        return
+    names = factor_labels(spec.factors)
+    rows = [(names[factor], ", ".join(labels_of(levels))) for factor, levels in spec.factors.items()]
+    show(Table(("factor", "levels"), rows, prose=("levels",)), console, wide=wide)
+    chosen, every = len(combinations(spec)), prod(map(len, spec.factors.values()))
+    _say(
+        f"design: {spec.design or 'full_factorial'}, {chosen} of {every} combinations, of arm {spec.vary}",
+        console,
+        wide,
+    )
+
+
+def _arms(result: Check, console: Console, wide: bool) -> None:
+    plan = result.plan
     counts = ("parameters", "mult-adds", "memory", "free", "reads", "updates")
     timed = tuple(f"s/{what}{_of(number, result)}" for number in range(len(result.costs)) for what in ("step", "run"))
-    numbers = (*counts, *(timed or ("s/step", "s/run")))
     rows = []
     for arm in plan.arms:
         s = plan.summaries[arm.name]
-        found = [cost.arms.get(arm.name) for cost in result.costs] or [None]
-        seconds = [text for each in found for text in _seconds(each)]
-        costs = (
+        seconds = [text for cost in result.costs for text in _seconds(cost.arms.get(arm.name))]
+        sizes = (
             f"{s.parameters:,}",
             _short(s.multiply_adds),
             _short(s.memory_values),
             _short(s.memory_degrees_of_freedom),
+            str(len(s.attachment.readers)),
+            str(len(s.attachment.updates)),
         )
-        rows.append((arm.name, arm.role, *costs, len(s.attachment.readers), len(s.attachment.updates), *seconds))
-    console.print(table(("arm", "role", *numbers), rows, right=numbers))
-    for name, changes in differing(plan).items():
-        if changes:
-            console.print(Text(f"{name} differs from the baseline in"), highlight=False)
+        rows.append((arm.name, arm.role, *sizes, *seconds))
+    steps = [name for name in timed if name.startswith("s/step")]
+    table = Table(
+        ("arm", "role", *counts, *timed),
+        rows,
+        right=(*counts, *timed),
+        fixed=("role",),
+        droppable=("updates", "free", "reads", *steps, "memory", "mult-adds", "role"),
+        name_width=40,
+    )
+    most = _MOST_ARMS if len(rows) > _MOST_ARMS + 4 else None
+    show(table, console, wide=wide, most=most, what="arm")
+    if most is not None and room(console, wide) is not None:
+        parameters = [plan.summaries[arm.name].parameters for arm in plan.arms]
+        _say(f"all {len(rows)} arms: {min(parameters):,} to {max(parameters):,} parameters", console, wide)
+
+
+def _differences(plan: Plan, console: Console, wide: bool) -> None:
+    """Print how arms differ from the baseline: each of a few arms, or each option in which many arms differ."""
+    found = {name: changes for name, changes in differing(plan).items() if changes}
+    if len(found) <= _FEW_ARMS or wide:
+        for name, changes in found.items():
+            _say(f"{name} differs from the baseline in", console, wide)
             for change in changes:
-                console.print(Text(f"  {change}"), highlight=False)
+                _say(f"  {change}", console, wide)
+        return
+    _say(f"{len(found)} arms differ from the baseline, {reference(plan.arms).name}, in", console, wide)
+    for option, (before, values) in differing_options(plan).items():
+        shown = [f"{value} in {counted(number, 'arm')}" for value, number in list(values.items())[:_MOST_VALUES]]
+        more = len(values) - len(shown)
+        _say(f"  {option}: {before} -> {'; '.join(shown)}{f'; and {more} more values' if more else ''}", console, wide)
+
+
+def _costs(result: Check, console: Console, wide: bool) -> None:
+    from ablations.estimation import host_memory
+
+    resources = {arm.name: arm.resources for arm in result.plan.arms}
     for number, cost in enumerate(result.costs):
-        console.print(Text(f"cost{_of(number, result)}: {_cost(cost)}"), highlight=False, soft_wrap=True)
-    for reason in result.untimed:
-        console.print(Text(f"not timed: {reason}"), highlight=False, soft_wrap=True)
-    console.print(Text(f"disk: {_disk(result)}"), highlight=False, soft_wrap=True)
-    for tried in result.numerics:
-        _numerics(tried, console)
-    for note in result.notes:
-        console.print(Text(f"note: {note}"), highlight=False)
-    console.print("no problems")
+        _say(f"cost{_of(number, result)}: {_cost(cost)}", console, wide)
+        if text := host_memory.sentence(cost, resources):
+            _say(f"host memory{_of(number, result)}: {text}", console, wide)
 
 
 def _short(count: int) -> str:
@@ -82,7 +158,7 @@ def _cost(cost: Cost) -> str:
 
     at_once = f"with {counted(cost.parallel, 'run')} at once"
     return (
-        f"{cost.hours:.2g} {cost.unit} of {cost.kind or cost.device}; about {duration(cost.wall_seconds)} on "
+        f"{significant(cost.hours)} {cost.unit} of {cost.kind or cost.device}; about {duration(cost.wall_seconds)} on "
         f"{cost.where} {at_once} (from timed steps, without start-up)"
     )
 
@@ -93,7 +169,11 @@ def _disk(result: Check) -> str:
     for arm, size in found.checkpoints.items():
         arms.setdefault(_bytes(size), []).append(arm)
     each = ", ".join(f"{size} ({', '.join(names)})" for size, names in arms.items())
+    if len(found.checkpoints) > _FEW_ARMS:
+        sizes = found.checkpoints.values()
+        each = " to ".join(dict.fromkeys((_bytes(min(sizes)), _bytes(max(sizes)))))
     together = f"up to {_bytes(found.at_once)} at once" if found.at_once else "one for each active run"
+    together += ", and once more for the checkpoint before, which is kept too"
     return f"checkpoints of {each}, {together}; {_bytes(found.predictions)} of predictions before compression"
 
 
@@ -105,12 +185,15 @@ def _bytes(count: int) -> str:
     return f"{count} B"
 
 
-def _numerics(tried: Numerics, console: Console) -> None:
+def _numerics(tried: Numerics, console: Console, wide: bool) -> None:
     arms = list(tried.seconds[tried.stated])
-    rows = [
-        (numerics, *(f"{by_arm[arm]:.3g}" for arm in arms), f"{tried.gain(numerics):.2f} ×")
-        for numerics, by_arm in tried.seconds.items()
-    ]
-    headings = ("training", *(f"s/step {arm}" for arm in arms), "as fast")
-    console.print(table(headings, rows, right=headings[1:]))
+    headings = ("s/step", *tried.seconds)
+    rows = [(arm, *(f"{by_arm[arm]:.3g}" for by_arm in tried.seconds.values())) for arm in arms]
+    rows.append(("as fast as stated", *(f"{tried.gain(numerics):.2f} ×" for numerics in tried.seconds)))
+    if len(arms) <= _FEW_ARMS:  # a line per setting, because settings have longer names than most arms
+        columns = zip(*rows, strict=True)
+        next(columns)
+        headings = ("training", *(f"s/step {arm}" for arm in arms), "as fast")
+        rows = [(setting, *column) for setting, column in zip(tried.seconds, columns, strict=True)]
+    show(Table(headings, rows, right=headings[1:]), console, wide=wide)
     console.print(Text(tried.proposal), highlight=False, soft_wrap=True)

@@ -1,45 +1,193 @@
-"""Tables that several commands print, and how text of unknown origin is printed."""
+"""Tables that several commands print, fitted to the terminal, and how text of unknown origin is printed.
+
+On a terminal, or if COLUMNS is set, a table has at most that width. Names are shortened in the middle, then columns are
+left out in a stated order, and a line below says so. Elsewhere (pipes, logs) and with --wide everything is printed, one
+line per row. A number is never broken or shortened.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+
+from ablations.spec.short_names import clean, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that a terminal interprets instead of showing: control characters and marks of text direction."""
+_SHORTEST_NAME = 6
+_MOST_NAMED = 8
+"""Columns that are named below a table that has no room for them."""
+MOST_ROWS = 40
+"""Rows of a table on a terminal."""
+_PROSE = frozenset({"reason"})
+_LEAST_IMPORTANT = ("run_id", "epochs_run", "seconds", "selected_epoch", "validation_accuracy")
+"""Columns of results that are left out first."""
+_MOST_IMPORTANT = ("directory", "arm", "seed", "status", "test_accuracy")
 
 
-def printable(text: str) -> str:
-    """Return text of unknown origin, safe to print: control characters become replacement characters."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+def room(console: Console, wide: bool = False) -> int | None:
+    """Return the cells of a line, or None without a limit: in pipes and logs, unless COLUMNS is set, and if `wide`."""
+    if wide or not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
+        return None
+    return console.width
 
 
-def table(headings: Iterable[str], rows: Iterable[Iterable[Any]], right: Iterable[str] = ()) -> Table:
-    """Return a plain table; cells are never read as markup."""
-    shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    right = set(right)
-    for heading in headings:
-        shown.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
-    for row in rows:
-        shown.add_row(*(cell if isinstance(cell, Text) else Text(printable(str(cell))) for cell in row))
-    return shown
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes
+    ----------
+    headings : one per column.
+    rows : a cell per column.
+    right : headings of columns of numbers, which are set to the right and never shortened.
+    fixed : headings of further columns that are never shortened.
+    prose : headings of columns of sentences, which are wrapped between words.
+    droppable : headings of columns that may be left out, the least important one first.
+    more : number of further rows, which are not given.
+    name_width : cells that names and texts keep as long as a column can be left out instead.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Collection[str] = ()
+    fixed: Collection[str] = ()
+    prose: Collection[str] = ()
+    droppable: Sequence[str] = ()
+    more: int = 0
+    name_width: int = 32
 
 
-def frame(data: pd.DataFrame, console: Console) -> None:
+def show(table: Table, console: Console, *, wide: bool = False, most: int | None = None, what: str = "row") -> None:
+    """Print a table, and below it what was left out to fit the terminal.
+
+    Parameters
+    ----------
+    wide : print everything, whatever the width of the terminal.
+    most : number of rows to print if there is a limit on the width. None prints all.
+    what : word for a row, in the singular.
+    """
+    limit = room(console, wide)
+    kept = table.rows if limit is None or most is None else table.rows[:most]
+    lines, left_out = fitted(table, kept, limit)
+    console.print(lines[0], style="bold", markup=False, highlight=False, soft_wrap=True)
+    if lines[1:]:
+        console.out("\n".join(lines[1:]), highlight=False)
+    if hidden := len(table.rows) - len(kept) + table.more:
+        left_out = [f"{hidden:,} more {what}{'s' if hidden > 1 else ''}", *left_out]
+    if left_out:
+        console.print(f"… {'; '.join(left_out)} (whole: --wide)", style="dim", markup=False, highlight=False)
+
+
+def fitted(table: Table, rows: Sequence[Sequence[str]], limit: int | None) -> tuple[list[str], list[str]]:
+    """Return the lines of a table, the heading first, and what was left out, in words."""
+    columns = {heading: [clean(str(row[at])) for row in rows] for at, heading in enumerate(table.headings)}
+    natural = {heading: max(map(cell_len, (heading, *cells))) for heading, cells in columns.items()}
+    widths = natural if limit is None else _widths(table, natural, limit)
+    short = [heading for heading in widths if widths[heading] < natural[heading] and heading not in table.prose]
+    cells = {
+        heading: shortened(columns[heading], widths[heading]) if heading in short else columns[heading]
+        for heading in widths
+    }
+    dropped = [heading for heading in table.headings if heading not in widths]
+    left_out = [f"left out: {_some(dropped)}"] if dropped else []
+    left_out += [f"shortened: {_some(short)}"] if short else []
+    head = {heading: [shortened([heading], width)[0]] for heading, width in widths.items()}
+    body = [line for at in range(len(rows)) for line in _lines({h: cells[h][at] for h in widths}, widths, table)]
+    return [*_lines({h: head[h][0] for h in widths}, widths, table), *body], left_out
+
+
+def _some(headings: Sequence[str]) -> str:
+    shown = ", ".join(headings[:_MOST_NAMED])
+    more = len(headings) - _MOST_NAMED
+    return f"{shown} and {more} more columns" if more > 1 else ", ".join(headings)
+
+
+def _widths(table: Table, natural: dict[str, int], limit: int) -> dict[str, int]:
+    """Return the width of every column that is kept, so that a line has at most `limit` cells."""
+    kept = dict(natural)
+    flexible = {h for h in kept if h not in table.right and h not in table.fixed}
+    rest = [h for h in list(kept)[:0:-1] if h not in table.droppable]
+    for heading in table.droppable:
+        if _needed(kept, flexible, table.name_width) <= limit:
+            break
+        kept.pop(heading, None)
+    for heading in rest:
+        if _needed(kept, flexible, _SHORTEST_NAME) <= limit:
+            break
+        kept.pop(heading)
+    widths = {h: min(width, _SHORTEST_NAME) if h in flexible else width for h, width in kept.items()}
+    spare = limit - sum(widths.values()) - (len(widths) - 1)
+    while spare > 0 and (growing := [h for h in widths if widths[h] < kept[h]]):
+        least = min(growing, key=lambda h: widths[h])
+        widths[least] += 1
+        spare -= 1
+    return widths
+
+
+def _needed(kept: dict[str, int], flexible: Collection[str], name: int) -> int:
+    return sum(min(width, name) if h in flexible else width for h, width in kept.items()) + len(kept) - 1
+
+
+def _lines(cells: dict[str, str], widths: dict[str, int], table: Table) -> list[str]:
+    """Return the lines of a row: one, or more if a sentence is wrapped."""
+    if not table.prose:
+        return [" ".join(_padded(cell, widths[h], right=h in table.right) for h, cell in cells.items()).rstrip()]
+    parts = {h: _wrapped(cell, widths[h]) if h in table.prose else [cell] for h, cell in cells.items()}
+    lines = []
+    for at in range(max(map(len, parts.values()))):
+        line = [
+            _padded(each[at] if at < len(each) else "", widths[h], right=h in table.right) for h, each in parts.items()
+        ]
+        lines.append(" ".join(line).rstrip())
+    return lines
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    if text.isascii():  # each sign takes one cell
+        return text.rjust(width) if right else text.ljust(width)
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return lines of at most `width` cells, broken between words; only longer words are broken."""
+    lines: list[str] = [""]
+    for word in (part for whole in text.split() for part in chop_cells(whole, width)):
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if cell_len(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return lines
+
+
+def frame(data: pd.DataFrame, console: Console, *, wide: bool = False, most: int | None = MOST_ROWS) -> None:
     """Print a frame as a table, with floats to four significant digits."""
-    right = [str(name) for name in data.columns if data[name].dtype.kind in "iuf"]
-    shown = data.astype(object).where(data.notna(), None)  # NA, NaN and NaT alike
-    rows = ([_cell(value) for value in row] for row in shown.itertuples(index=False))
-    console.print(table(map(str, data.columns), rows, right=right))
+    limit = room(console, wide)
+    drawn = data if limit is None or most is None else data.head(most)
+    names = [str(name) for name in data.columns]
+    cells = drawn.astype(object).where(drawn.notna(), None)  # NA, NaN and NaT alike
+    rows = [[_cell(value) for value in row] for row in cells.itertuples(index=False)]
+    first = [name for name in _LEAST_IMPORTANT if name in names]
+    others = [name for name in names[:0:-1] if name not in (*first, *_MOST_IMPORTANT)]
+    table = Table(
+        names,
+        rows,
+        right=[str(name) for name in data.columns if data[name].dtype.kind in "iuf"],
+        fixed=[name for name in ("run_id", "status") if name in names],
+        prose=[name for name in names if name in _PROSE],
+        droppable=[*first, *others],
+        more=len(data) - len(drawn),
+    )
+    show(table, console, wide=wide, most=most)
 
 
 def _cell(value: Any) -> str:

@@ -139,11 +139,17 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not key or not equals:
-            raise UsageError(f"--set {pair}: give KEY=VALUE, e.g. --set size=64")
+            raise UsageError(f"--set {pair}: no key with a value; give KEY=VALUE, e.g. --set size=64")
         if key in settings:
-            raise UsageError(f"--set {pair}: {key} is given twice")
+            raise UsageError(f"--set {pair}: {key} is given twice; give it once")
         settings[key] = yaml_documents.parse(value, f"--set {key}")
     return settings
+
+
+def _print(text: str) -> None:
+    from aimlib.records.escaping import printable
+
+    typer.echo(printable(text))  # file names and class names may be anything
 
 
 @app.command("download")
@@ -151,7 +157,7 @@ def _download(name: Name, root: Root = None, base_url: BaseUrl = None, settings:
     """Fetch a data set into its folder; an interrupted download resumes where it stopped."""
     with _bars() as progress:
         folder = download(name, root, base_url, parse_settings(settings), progress)
-    typer.echo(f"{name} is in {folder}; check it with `ablate data verify {name} --root {folder}`")
+    _print(f"{name} is in {folder}; check it with `ablate data verify {name} --root {folder}`")
 
 
 @app.command("verify")
@@ -160,8 +166,8 @@ def _verify(name: Name, root: Root = None, settings: Settings = None) -> None:
     with _bars() as progress:
         findings = verify(name, root, parse_settings(settings), progress)
     for finding in findings:
-        typer.echo(f"{finding.kind}: {finding.file}: {finding.message}")
-    typer.echo(f"{name}: {counted(len(findings), 'problem')}" if findings else f"{name}: no problems")
+        _print(f"{finding.kind}: {finding.file}: {finding.message}")
+    _print(f"{name}: {counted(len(findings), 'problem')}" if findings else f"{name}: no problems")
     if findings:
         raise typer.Exit(1)
 
@@ -180,18 +186,18 @@ def _info(name: Name, root: Root = None, size: Size = None, settings: Settings =
     summary = info(name, root, size, parse_settings(settings))
     _print_head(summary)
     width = max(len(row.name) for row in summary.classes)
-    typer.echo(f"\n{'class':{width}}  train   test")
+    _print(f"\n{'class':{width}}  train   test")
     for row in summary.classes:
-        typer.echo(f"{row.name:{width}}  {row.train:5}  {row.test:5}")
+        _print(f"{row.name:{width}}  {row.train:5}  {row.test:5}")
 
 
 def _print_head(summary: DataSummary) -> None:
     shape = summary.shape
-    typer.echo(f"{summary.name}: {summary.train:,} training and {summary.test:,} test images")
-    typer.echo(f"shape        {shape.height} x {shape.width} x {shape.channels}, {shape.classes} classes")
-    typer.echo(f"fingerprint  {summary.fingerprint or f'none yet: ablate data prepare {summary.name}'}")
+    _print(f"{summary.name}: {summary.train:,} training and {summary.test:,} test images")
+    _print(f"shape        {shape.height} x {shape.width} x {shape.channels}, {shape.classes} classes")
+    _print(f"fingerprint  {summary.fingerprint or f'none yet: ablate data prepare {summary.name}'}")
     if summary.cache is not None:
-        typer.echo(f"cache        {summary.cache}")
+        _print(f"cache        {summary.cache}")
 
 
 @contextmanager
@@ -200,12 +206,13 @@ def _bars() -> Iterator[Progress | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+    from ablations.commands.safe_console import SafeConsole
+
     tasks: dict[str, TaskID] = {}
-    with Bars(console=Console(stderr=True)) as bars:
+    with Bars(console=SafeConsole(emoji=False, stderr=True)) as bars:
 
         def progress(what: str, done: int, total: int) -> None:
             if what not in tasks:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 Study = Annotated[str, typer.Argument(help="A study file or the name of a shipped study.", show_default=False)]
 Directory = Annotated[
-    str, typer.Argument(help="A study directory written by `ablate run`, or s3://bucket/folder.", show_default=False)
+    str,
+    typer.Argument(
+        help="A study directory written by `ablate run`, or its s3://, gs:// or az:// URL.", show_default=False
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -21,7 +24,17 @@ Overrides = Annotated[
 ]
 Out = Annotated[
     str | None,
-    typer.Option(help="Study directory, or s3://bucket/folder; default: results/<study>.", show_default=False),
+    typer.Option(
+        help="Study directory, or an s3://, gs:// or az:// URL; default: results/<study>.", show_default=False
+    ),
+]
+Reuse = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DIR",
+        help="Copy results of the same runs from this study directory, or from all in this folder; repeatable.",
+        show_default=False,
+    ),
 ]
 TimedAt = Annotated[
     str | None,
@@ -31,18 +44,23 @@ TimedAt = Annotated[
         show_default=False,
     ),
 ]
+Wide = Annotated[
+    bool,
+    typer.Option("--wide", help="Print tables whole: no names shortened, no columns or rows left out."),
+]
 
 
 def console() -> Console:
     """Return the terminal's console."""
-    from rich.console import Console
+    from ablations.commands.safe_console import SafeConsole
 
-    return Console(emoji=False)  # names and messages may contain ":x:"
+    return SafeConsole(emoji=False)  # names and messages may contain ":x:"
 
 
 def print_verdict(directory: str | Place, shown_on: Console) -> None:
     """Print the verdict of a study in a sentence."""
     import analysis
+    from analysis.statistics.planned import gated_arms
 
-    headline = analysis.examine(analysis.load(directory)).headline
+    headline = analysis.examine(analysis.load(directory, epochs=gated_arms), further=False).headline
     shown_on.print(f"\n{headline}\n", style="bold", markup=False, highlight=False)

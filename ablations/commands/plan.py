@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablations.commands.options import Overrides, Study, TimedAt, console
+from ablations.commands.options import Overrides, Reuse, Study, TimedAt, Wide, console
 from aimlib.errors import UsageError
+from aimlib.paths import Place
 
 if TYPE_CHECKING:
     from ablations.estimation.power import PowerAnalysis
@@ -31,12 +33,16 @@ def command(
     figure: Annotated[
         Path | None, typer.Option(help="Write the power curves to this .svg or .png file.", show_default=False)
     ] = None,
+    wide: Wide = False,
+    reuse: Reuse = None,
 ) -> None:
     """Estimate whether a study can reach a verdict, how many seeds it needs, and what they cost."""
     from ablations.commands import plan_tables
 
-    found = plan(study, overrides or (), results=results, price=price, timing=timing, address=address)
-    plan_tables.power(found, console())
+    found = plan(
+        study, overrides or (), results=results, price=price, timing=timing, address=address, reuse=reuse or ()
+    )
+    plan_tables.power(found, console(), wide=wide)
     if figure is not None:
         plan_tables.power_curves(found, figure)
 
@@ -49,6 +55,7 @@ def plan(
     price: float | None = None,
     timing: bool = True,
     address: str | None = None,
+    reuse: str | Place | Iterable[str | Place] = (),
 ) -> PowerAnalysis:
     """Return the power of a study, from a simulation of its looks and verdict table.
 
@@ -58,6 +65,8 @@ def plan(
     price : price of a GPU hour, or of a CPU hour if the study runs on CPUs, in any currency.
     timing : time a few steps of every arm to estimate these hours.
     address : Ray cluster on whose devices they are timed; see `ablations.commands.check.check`.
+    reuse : as in `ablations.run`: a warning states how many runs would be taken over. The hours in the table are those
+        of all runs.
 
     Raises
     ------
@@ -68,6 +77,8 @@ def plan(
     from ablations.estimation.power import analyse
 
     if price is not None and price < 0:
-        raise UsageError(f"--price {price:g}: a price per hour cannot be negative")
-    found = check(study, overrides, timing=timing or price is not None, address=address)
-    return analyse(found.plan, found.costs, found.untimed, results=results, price=price)
+        raise UsageError(f"--price {price:g}: a price per hour cannot be negative; give 0 or more")
+    found = check(study, overrides, timing=timing or price is not None, address=address, reuse=reuse)
+    about_reuse = tuple(note for note in found.notes if note.startswith("reuse"))
+    analysed = analyse(found.plan, found.costs, found.untimed, results=results, price=price)
+    return replace(analysed, warnings=(*analysed.warnings, *about_reuse))

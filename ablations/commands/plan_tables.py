@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ablations.commands.console_tables import table
+from ablations.commands.console_tables import Table, show
 from aimlib.errors import UsageError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ablations.estimation.power import PowerAnalysis
 
 
-def power(found: PowerAnalysis, console: Console) -> None:
+def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None:
     """Print the results of a power analysis."""
     looks = ", ".join(map(str, found.looks.numbers))
     console.print(f"looks after {looks} pairs, each at {100 * (1 - found.looks.levels[0]):.4g} %", highlight=False)
@@ -46,9 +48,30 @@ def power(found: PowerAnalysis, console: Console) -> None:
         ]
         for row in found.table.to_dict("records")
     ]
-    console.print(table(headings, rows, headings))
+    droppable = ("mean pairs", "shown", "finally")
+    show(Table(headings, rows, right=headings, droppable=droppable), console, wide=wide)
+    if found.effects is not None:
+        _effects(found.effects, console, wide)
+    for sentence in found.design:
+        console.print(f"- {sentence}", markup=False, highlight=False)
     for warning in found.warnings:
         console.print(f"- {warning}", markup=False, highlight=False)
+
+
+def _effects(widths: pd.DataFrame, console: Console, wide: bool) -> None:
+    """Print the half-widths of the intervals of effects, with a column per spread."""
+    console.print(
+        "half-width of the intervals of the factors' effects (pp, 95 % together), by seed SD", highlight=False
+    )
+    across = widths.pivot(index=["kind", "seeds"], columns="seed_sd", values="half_width").sort_index(
+        ascending=[False, True]
+    )
+    headings = ["effect", "seeds", *(f"SD {sd:.2f}" for sd in across.columns)]
+    rows = [
+        [kind, str(seeds), *("–" if width == float("inf") else f"{width:.2f}" for width in row)]
+        for (kind, seeds), row in zip(across.index, across.to_numpy(), strict=True)
+    ]
+    show(Table(headings, rows, right=headings[1:]), console, wide=wide)
 
 
 def _pairs(row: Mapping[Any, Any]) -> str:
@@ -69,7 +92,7 @@ def power_curves(found: PowerAnalysis, path: Path) -> None:
 
     figure = power_figure.draw_by_spread(found.curves, found.looks.numbers[-1])
     if path.suffix not in (".svg", ".png"):
-        raise UsageError(f"--figure {path}: give a file that ends in .svg or .png")
+        raise UsageError(f"--figure {path}: not a format of figures; give a file that ends in .svg or .png")
     try:
         path.write_bytes(png(figure) if path.suffix == ".png" else svg(figure, "power").encode())
     except OSError as error:

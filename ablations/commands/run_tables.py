@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from ablations.commands.console_tables import table
+from ablations.commands.console_tables import MOST_ROWS, Table, show
 from aimlib.errors import counted
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 def session(result: Session, console: Console) -> None:
     """Print the outcome of a session and what to do about missing runs."""
+    reused = f"{result.reused} reused, " if result.reused else ""
     console.print(
-        f"{counted(result.planned, 'run')}: {result.computed} computed now, {result.settled_before} settled before, "
+        f"{counted(result.planned, 'run')}: {result.computed} computed now, {reused}"
+        f"{result.settled_before} settled before, "
         f"{len(result.failed)} failed, {len(result.open)} open",
         highlight=False,
     )
@@ -33,11 +35,13 @@ def session(result: Session, console: Console) -> None:
         )
     for arm_reason, count in Counter(result.withheld.values()).items():
         console.print(Text(f"not started: {counted(count, 'run')} of an arm that failed twice with {arm_reason}"))
+    if result.budget is not None:
+        console.print(Text(result.budget.text))
     if result.cut_off:
         console.print("interrupted; the same command resumes the study")
 
 
-def trials(found: Iterable[Trial], console: Console) -> None:
+def trials(found: Iterable[Trial], console: Console, *, wide: bool = False) -> None:
     """Print the trials of a screening, best first, and how many configurations could not be built."""
     found = list(found)
     passed_over = sum(not trial.buildable for trial in found)
@@ -53,7 +57,9 @@ def trials(found: Iterable[Trial], console: Console) -> None:
         )
         for trial in ranked
     ]
-    console.print(table(("Trial", "Validation accuracy", "What was drawn"), rows, right=("Validation accuracy",)))
+    headings = ("Trial", "Validation accuracy", "What was drawn")
+    table = Table(headings, rows, fixed=headings[:1], prose=headings[1:])
+    show(table, console, wide=wide, most=MOST_ROWS, what="trial")
 
 
 def _drawn(value: Any) -> str:

@@ -20,6 +20,7 @@ from aimlib.errors import counted
 from aimlib.models import skeleton
 from aimlib.paths import Place
 from aimlib.registry import optimizers
+from analysis.number_format import significant
 
 _BLOCK = os.urandom(4 * 2**20)
 """Incompressible data written to measure the write rate."""
@@ -107,8 +108,8 @@ def saving_notes(found: Disk, grace_seconds: float, place: Place) -> Iterator[st
     if found.at_once is None or found.at_once <= _QUIET:
         return
     size = (
-        f"after SIGTERM, {counted(found.parallel or 0, 'run')} must save up to {found.at_once / 1e9:.2g} GB within "
-        f"resources.grace_seconds={grace_seconds:g}"
+        f"after SIGTERM, {counted(found.parallel or 0, 'run')} must save up to {significant(found.at_once / 1e9)} GB "
+        f"within resources.grace_seconds={grace_seconds:g}"
     )
     if not isinstance(place, Path):
         yield f"{size}; the write rate of {place} is not measured, so run fewer at once if they are late"

@@ -11,6 +11,7 @@ import torch
 
 from ablations.estimation.gpu_shares import packed, packed_runs, share
 from ablations.execution.capacity import Node, fitting
+from ablations.execution.host_memory import unmapped_bytes
 from ablations.execution.measurement import CONTEXT_BYTES, SECONDS, Measurement, Meter
 from ablations.execution.ray import measurement as cluster
 from ablations.planning.arms import Arm
@@ -34,6 +35,8 @@ class ArmCost:
     context_bytes, data_bytes : additional GPU memory of its process, and of its copy of the images.
     cpus : number of CPUs of a run.
     fitting : number of runs that fit on one GPU, see `ablations.estimation.gpu_shares`; 1 on a CPU.
+    host_bytes : peak host memory of the process of a run, including its images unless they are mapped from a file;
+        None if not measured.
     """
 
     step_seconds: float
@@ -44,6 +47,7 @@ class ArmCost:
     data_bytes: int = 0
     cpus: int = 1
     fitting: int = 1
+    host_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,11 @@ class Cost:
             cost.run_seconds * cost.runs * (cost.cpus if self.device == "cpu" else 1) for cost in self.arms.values()
         )
         return sum(each) / 3600
+
+    def hours_of(self, arm: str) -> float:
+        """Return the hours of one device for one run of an arm; on CPUs, hours of a single CPU."""
+        cost = self.arms[arm]
+        return cost.run_seconds * (cost.cpus if self.device == "cpu" else 1) / 3600
 
     @property
     def unit(self) -> str:
@@ -166,7 +175,11 @@ def _of_kinds(plan: Plan, arms: Sequence[Arm], nodes: Sequence[Node], where: str
     on_cpu = [arm for arm in arms if arm.resources.trained_on == "cpu"]
     on_gpu = [arm for arm in arms if arm.resources.trained_on == "cuda"]
     wanted: list[tuple[str | None, list[Arm], list[Node]]] = [(None, on_cpu, list(nodes))] if on_cpu else []
-    wanted += [(kind, on_gpu, cluster.of_kind(nodes, kind)) for kind in cluster.kinds(nodes) if on_gpu]
+    wanted += [
+        (kind, able, cluster.of_kind(nodes, kind))
+        for kind in cluster.kinds(nodes)
+        if (able := [arm for arm in on_gpu if arm.resources.accelerator_type in (None, kind)])
+    ]
     if on_gpu and not cluster.kinds(nodes):
         untimed.append(f"no node of the cluster at {where} currently has a GPU; {_HOW}")
     for kind, chosen, there in wanted:
@@ -223,7 +236,13 @@ def _arm_cost(arm: Arm, plan: Plan, found: Measurement, nodes: Sequence[Node]) -
         held,
         arm.resources.cpus,
         runs,
+        None if found.host_bytes is None else found.host_bytes + _images_in_memory(data),
     )
+
+
+def _images_in_memory(data: DataSet) -> int:
+    """Return the bytes of images that every process keeps for itself."""
+    return sum({id(images): unmapped_bytes(images.pixels) for images in (data.train, data.test)}.values())
 
 
 def batches_of_epoch(arm: Arm, data: DataSet) -> tuple[float, float]:
@@ -244,19 +263,8 @@ def packing(cost: Cost, resources: Mapping[str, Resources]) -> list[str]:
 
 
 def _packing(arm: str, found: ArmCost, cost: Cost, given: Resources) -> str:
-    if found.peak_bytes is None:
+    if found.peak_bytes is None or cost.device == "cpu":
         return ""
-    if cost.device == "cpu":
-        together = cost.parallel * found.peak_bytes
-        return (
-            ""
-            if together <= cost.total_bytes
-            else (
-                f"arms.{arm}: {counted(cost.parallel, 'run')} at once would take {together / 1e9:.1f} GB, but this "
-                f"machine has {cost.total_bytes / 1e9:.1f} GB; give a run more CPUs (resources.cpus), so that fewer "
-                f"run at once"
-            )
-        )
     taken = found.peak_bytes + found.context_bytes + found.data_bytes
     size = f"arms.{arm}: a run needs {taken / 1e9:.2f} of the {cost.total_bytes / 1e9:.1f} GB of {cost.kind or 'a GPU'}"
     by_memory = runs_per_device(taken, cost.total_bytes)

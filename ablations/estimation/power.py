@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 import analysis
+from ablations.estimation import design
 from ablations.estimation.estimate import Cost
 from ablations.planning import plan as planning
 from ablations.planning.plan import Plan
@@ -45,6 +46,9 @@ class PowerAnalysis:
         results, or None without results.
     warnings : reasons why the study may not reach a verdict or could not be timed.
     unit : unit of device_hours: ``CPU-hours``, or ``GPU-hours`` of the most common kind of GPU.
+    effects : half-widths (pp) of the intervals of the effects of factors, by kind, seeds and seed_sd; None if the study
+        has no factors.
+    design : which effects its arms can and cannot tell apart, in sentences.
     """
 
     looks: Looks
@@ -53,6 +57,8 @@ class PowerAnalysis:
     seen: float | None
     warnings: tuple[str, ...]
     unit: str = "GPU-hours"
+    effects: pd.DataFrame | None = None
+    design: tuple[str, ...] = ()
 
 
 def analyse(
@@ -84,7 +90,11 @@ def analyse(
     table = _table(looks, sds, effects, spec.delta_pp, gain, len(spec.seeds), hours, price)
     warnings = (*_warnings(table, looks, plan, gain), *_kinds(costs), *(f"not timed: {reason}" for reason in untimed))
     unit = costs[0].unit if costs else "GPU-hours"
-    return PowerAnalysis(looks, table, _curves(looks, sds, effects), seen, warnings, unit)
+    layout = design.layout(plan)
+    numbers = tuple(sorted({len(spec.seeds), *looks.numbers}))
+    widths = None if layout is None else design.half_widths(layout, tuple(sds), numbers)
+    told = tuple(design.sentences(plan))
+    return PowerAnalysis(looks, table, _curves(looks, sds, effects), seen, warnings, unit, widths, told)
 
 
 def _kinds(costs: Sequence[Cost]) -> Iterator[str]:

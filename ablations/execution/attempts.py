@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from aimlib.errors import StoreError
+from ablations.store.outages import OutageTooLong, kind_of
+from aimlib.errors import ComputingError, StoreError, text_of
+from aimlib.records.escaping import LONGEST_LINE, LONGEST_MESSAGE, LONGEST_TRACEBACK, shortened, storable
+from aimlib.records.redaction import without_secrets
 
 if TYPE_CHECKING:
     from aimlib.training.device_errors import DeviceFailure  # imports torch, which takes seconds
@@ -22,6 +25,7 @@ End = Literal[
     "out_of_memory",
     "device_error",
     "full",
+    "storage",
     "machine",
     "stalled",
     "held",
@@ -30,12 +34,15 @@ End = Literal[
     "died",
 ]
 """finished, diverged, pruned: settled. paused: stopped on request, its state kept. failed: an exception in the user's
-code or the package's. out_of_memory: the GPU's memory was full. device_error: the GPU or its driver failed. full: the
-storage was full.
-machine: the host is out of memory or about to be shut down, or the storage does not answer. stalled: it hung. held:
-another process computes this run. unshared: the worker does not see the study's directory. not_begun: the worker was
-given a GPU that is left out, or its process must not take another run. died: the process ended without a report."""
+code or the package's. out_of_memory: the GPU's memory was full. device_error: the GPU or its driver failed, or a
+GPU or CPU computed different bits from the same state. full: the storage was full. storage: the storage was
+unavailable, and waiting was interrupted or took too long. machine: the host is out of memory or about to be shut
+down. stalled: it hung. held: another process computes this run. unshared: the worker does not see the study's
+directory. not_begun: the worker was given a GPU that is left out, or its process must not take another run. died:
+the process ended without a report."""
 
+COMPUTING_ERROR = "computing error"
+"""Beginning of the reason of a device error if the device reported none, but computed wrong bits."""
 _TRACEBACK_LINES = 25
 _LONGEST_CAUSE = 300
 """Maximum number of characters that are kept of the reason why a process died."""
@@ -52,10 +59,12 @@ class Ending:
     traceback : end of the traceback of an error.
     epochs : completed epochs.
     accuracy : validation accuracy of the last of them, a fraction; None if there is none.
-    device : UUID of the GPU that it ran on; empty if there was none, or if it is unknown.
-    host : machine of that GPU; empty if it ran on none.
+    device : UUID of the GPU that it ran on; empty if there was none, or if it is unknown. After a device error on a
+        CPU, the name of the machine's CPUs.
+    host : machine of that device; empty if it is none.
     held_by_others : out of memory while other processes used much of the GPU's memory.
     process_spent : the process must not take another run, as it can no longer use its GPU.
+    row_digest : digest of the row that this attempt wrote, for the ledger; empty if it wrote none.
     """
 
     end: End
@@ -68,6 +77,7 @@ class Ending:
     host: str = ""
     held_by_others: bool = False
     process_spent: bool = False
+    row_digest: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain values, as a worker sends it."""
@@ -81,8 +91,10 @@ def ending_of(error: BaseException, failure: DeviceFailure | None = None) -> End
     ----------
     failure : what the error reports about the device; None if it reports nothing.
     """
-    reason, end = f"{type(error).__name__}: {error}", "\n".join(_lines(error)[-_TRACEBACK_LINES:])
+    reason, end = message_of(error), end_of_traceback(error)
     kind = _kind_of(error, failure)
+    if kind == "device_error" and isinstance(error, ComputingError):
+        reason = f"{COMPUTING_ERROR}: {reason.partition(': ')[2]}"
     return Ending(
         kind,
         reason,
@@ -94,9 +106,13 @@ def ending_of(error: BaseException, failure: DeviceFailure | None = None) -> End
 
 
 def _kind_of(error: BaseException, failure: DeviceFailure | None) -> End:
+    if isinstance(error, ComputingError):
+        return "device_error"
     if is_full(error):
         return "full"
-    if is_the_machines(error):
+    if isinstance(error, OutageTooLong) or kind_of(error, of_storage=False) in ("away", "unreachable"):
+        return "storage"
+    if any(_is_of_host_memory(each) for each in _chain(error)):
         return "machine"
     if failure is None or failure.kind == "device_assert":
         return "failed"
@@ -105,43 +121,16 @@ def _kind_of(error: BaseException, failure: DeviceFailure | None) -> End:
 
 def is_full(error: BaseException) -> bool:
     """Return whether an error, or its cause, is full storage."""
-    return any(
-        (isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT))
-        or (isinstance(each, StoreError) and "free space" in str(each))
-        for each in _chain(error)
+    return kind_of(error, of_storage=False) == "full" or any(
+        isinstance(each, StoreError) and "free space" in text_of(each) for each in _chain(error)
     )
-
-
-def is_the_machines(error: BaseException) -> bool:
-    """Return whether an error means that the host is out of memory or that the storage is unavailable for a while.
-
-    Errors that the storage would repeat (no permission, no locks, a link) do not count: a person must fix them.
-    """
-    chain = list(_chain(error))
-    if any(_is_of_host_memory(each) for each in chain):
-        return True
-    return any(isinstance(each, StoreError) for each in chain) and any(_is_passing(each) for each in chain)
 
 
 def _is_of_host_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return "DefaultCPUAllocator" in str(error) or "HOST_ALLOCATION_FAILED" in str(error)
-
-
-def _is_passing(error: BaseException) -> bool:
-    if isinstance(error, (TimeoutError, ConnectionError)):
-        return True
-    if isinstance(error, OSError):
-        return error.errno in _PASSING
-    return getattr(error, "status", None) in _BUSY
-
-
-_PASSING = frozenset(
-    {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH}
-)
-_BUSY = frozenset({0, 408, 429, 500, 502, 503, 504})
-"""Status codes with which object storage asks for a later retry; 0: no answer at all."""
+    text = text_of(error)
+    return "DefaultCPUAllocator" in text or "HOST_ALLOCATION_FAILED" in text
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -163,8 +152,17 @@ def fault_of(error: BaseException) -> str:
     return f"{type(error).__name__} at {place}"
 
 
-def _lines(error: BaseException) -> list[str]:
-    return "".join(traceback.format_exception(error)).splitlines()
+def message_of(error: BaseException) -> str:
+    """Return the type and the message of an error as they are stored and shown: without secrets, and not too long."""
+    text = shortened(text_of(error), 4 * LONGEST_MESSAGE)  # so that no long text is searched
+    return storable(f"{type(error).__name__}: {without_secrets(text)}", LONGEST_MESSAGE)
+
+
+def end_of_traceback(error: BaseException) -> str:
+    """Return the last lines of a traceback as they are stored and shown: without secrets, and not too long."""
+    lines = "".join(traceback.format_exception(error)).splitlines()[-_TRACEBACK_LINES:]
+    text = without_secrets("\n".join(shortened(line, LONGEST_LINE) for line in lines))
+    return storable(text, LONGEST_TRACEBACK)
 
 
 def ending_of_death(report: str) -> Ending:
@@ -178,4 +176,5 @@ def ending_of_death(report: str) -> Ending:
     """
     lines = [line.strip() for line in report.splitlines() if line.strip()]
     cause = lines[-1].rpartition("exit detail: ")[2][:_LONGEST_CAUSE] if lines else "Ray gave no reason"
+    cause = storable(without_secrets(cause))
     return Ending("died", cause, fault=(cause or "RayTaskError") if "RayTaskError" in report else "")

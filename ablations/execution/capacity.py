@@ -3,49 +3,117 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from ablations.execution.packing import Bundle, Packing, Slot
 from ablations.execution.scheduler import Fit
+from ablations.spec.byte_sizes import bytes_text
 from ablations.spec.resources import Resources
 from aimlib.errors import UsageError
 
 Node = Mapping[str, float]
 """What a node has according to Ray, by name of the resource."""
-_TYPE = "accelerator_type:"
+ACCELERATOR_TYPE = "accelerator_type:"
+"""Prefix of the resource by which Ray names the type of a node's accelerators."""
+LITTLE_OF_TYPE = 0.001
+"""Share of that resource, of which a node has 1, that every run takes."""
+Spare = Literal["none", "one", "double"]
 
 
 def needed(resources: Resources) -> dict[str, float]:
     """Return the resources that a run takes of a node, by Ray's names."""
-    return {"CPU": float(resources.cpus), "GPU": resources.gpus}
+    found = {"CPU": float(resources.cpus), "GPU": resources.gpus}
+    if resources.memory is not None:
+        found["memory"] = float(resources.memory)
+    if resources.accelerator_type is not None:
+        found[f"{ACCELERATOR_TYPE}{resources.accelerator_type}"] = LITTLE_OF_TYPE
+    return found | dict(resources.custom)
 
 
-def refuse_unfit(resources: Iterable[Resources], nodes: Sequence[Node]) -> None:
+def refuse_unfit(resources: Iterable[Resources], nodes: Sequence[Node], addable: Sequence[Node] = ()) -> None:
     """Refuse a request that no node can meet.
+
+    Parameters
+    ----------
+    nodes : the present ones.
+    addable : one of each type that an autoscaler can add.
 
     Raises
     ------
     UsageError: no node can; the message names what is requested and what there is.
     """
+    there = [*nodes, *addable]
+    whose = "no node has" if not addable else "no node, present or added by the autoscaler, has"
     for wanted in resources:
         for name, amount in needed(wanted).items():
-            most = max((node.get(name, 0) for node in nodes), default=0)
+            most = max((node.get(name, 0) for node in there), default=0)
             if amount > most:
-                raise UsageError(
-                    f"resources.{name.lower()}s: a run asks for {amount:g} {name}s, and no node has more than "
-                    f"{most:g}; lower it in the study or with --set resources.{name.lower()}s=..."
-                )
-        if fitting(wanted, nodes) == 0:
+                raise UsageError(_too_much(name, amount, most, whose, there))
+        if fitting(wanted, there) == 0:
+            together = [_amount(name, amount) for name, amount in needed(wanted).items() if amount > 0]
             raise UsageError(
-                f"resources: no node has {wanted.cpus} CPUs and {wanted.gpus:g} GPUs at once; lower one of them in the "
-                f"study or with --set"
+                f"resources: {whose} {', '.join(together[:-1])} and {together[-1]} at once; lower one of them in the "
+                f"study or with --set. The nodes have: {described(there)}"
             )
+
+
+def _too_much(name: str, amount: float, most: float, whose: str, nodes: Sequence[Node]) -> str:
+    """Return the message about a resource of which no node has enough."""
+    if name in ("CPU", "GPU"):
+        key, text = f"resources.{name.lower()}s", f"a run asks for {amount:g} {name}s, and {whose} more than {most:g}"
+    elif name == "memory":
+        key = "resources.memory"
+        text = f"a run asks for {bytes_text(amount)}, and {whose} more than {bytes_text(most)} for runs"
+    elif name.startswith(ACCELERATOR_TYPE):
+        known = sorted({name.removeprefix(ACCELERATOR_TYPE) for node in nodes for name in node if _is_type(name)})
+        return (
+            f"resources.accelerator_type: {whose} the type {name.removeprefix(ACCELERATOR_TYPE)}; types of the "
+            f"cluster: {', '.join(known) or 'none'}; give one of them in the study or with --set, or leave the key out"
+        )
+    else:
+        known = sorted({name for node in nodes for name in node if _is_custom(name)})
+        return (
+            f"resources.custom.{name}: a run asks for {amount:g}, and {whose} more than {most:g}; custom resources of "
+            f"the cluster: {', '.join(known) or 'none'}; a node gets them with `ray start --resources`"
+        )
+    return f"{key}: {text}; lower it in the study or with --set {key}=..."
+
+
+def described(nodes: Iterable[Node]) -> str:
+    """Return the nodes in words, equal ones counted."""
+    each = Counter(
+        ", ".join(
+            _amount(name, amount)
+            for name, amount in sorted(node.items())
+            if amount > 0 and (name in ("CPU", "GPU", "memory") or _is_type(name) or _is_custom(name))
+        )
+        for node in nodes
+    )
+    return "; ".join(f"{number} x ({text})" for text, number in each.items()) or "no node"
+
+
+def _amount(name: str, amount: float) -> str:
+    if name in ("CPU", "GPU"):
+        return f"{amount:g} {name}s"
+    if name == "memory":
+        return f"{bytes_text(amount)} of memory"
+    return name.removeprefix(ACCELERATOR_TYPE) if _is_type(name) else f"{amount:g} {name}"
+
+
+def _is_type(name: str) -> bool:
+    return name.startswith(ACCELERATOR_TYPE)
+
+
+def _is_custom(name: str) -> bool:
+    return name not in ("CPU", "GPU", "memory", "object_store_memory") and ":" not in name
 
 
 def fitting(resources: Resources, nodes: Iterable[Node]) -> int:
     """Return how many runs fit at once; a run must fit on one node."""
     wanted = {name: amount for name, amount in needed(resources).items() if amount > 0}
-    return sum(min(_times(node.get(name, 0), amount) for name, amount in wanted.items()) for node in nodes)
+    return sum(min(_times(name, node.get(name, 0), amount) for name, amount in wanted.items()) for node in nodes)
 
 
 class Room:
@@ -55,31 +123,54 @@ class Room:
     ----------
     resources : what the runs of each arm are given; different kinds may run side by side.
     nodes : the present ones, by id.
-    spare : runs beyond that: an autoscaler adds nodes for runs that wait.
+    spare : runs beyond that, because an autoscaler adds nodes for runs that wait: one, or as many again as fit on the
+        present nodes, at least one, so that a cluster doubles at every step.
 
     Attributes
     ----------
     runs : the maximum that may be given at once.
+    parallel : how many runs of the largest kind fit at once.
     """
 
-    def __init__(self, resources: Iterable[Resources], nodes: Mapping[str, Node], spare: int = 0) -> None:
+    def __init__(self, resources: Iterable[Resources], nodes: Mapping[str, Node], spare: Spare = "none") -> None:
         self._kinds = list({tuple(needed(wanted).items()): wanted for wanted in resources}.values())
-        self._spare = spare
+        self._growth = spare
         self._left_out: frozenset[Slot] = frozenset()
+        self._without: frozenset[str] = frozenset()
         self.update(nodes)
 
     def update(self, nodes: Mapping[str, Node]) -> None:
         """Record which nodes there are."""
         self._nodes = dict(nodes)
         there = [self._without_left_out(name) for name in self._nodes]
-        self.runs = self._spare + sum(fitting(wanted, there) for wanted in self._kinds)
+        fit = sum(fitting(wanted, there) for wanted in self._kinds)
+        self._spare = {"none": 0, "one": 1, "double": max(1, fit)}[self._growth]
+        self.parallel = min((fitting(wanted, there) for wanted in self._kinds), default=0)
+        self.runs = fit + self._spare
 
-    def leave_out(self, slots: Iterable[Slot]) -> None:
-        """Record the GPUs on which nothing more begins."""
-        self._left_out = frozenset(slots)
+    @property
+    def node_count(self) -> int:
+        """Number of the present nodes; 0 if there is only this machine."""
+        return 0 if self._growth == "none" else len(self._nodes)
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """CPUs and GPUs of all nodes."""
+        return {name: sum(node.get(name, 0.0) for node in self._nodes.values()) for name in ("CPU", "GPU")}
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """The present nodes, by id."""
+        return self._nodes
+
+    def leave_out(self, slots: Iterable[Slot], nodes: Iterable[str] = ()) -> None:
+        """Record the GPUs, and the nodes, on which nothing more begins."""
+        self._left_out, self._without = frozenset(slots), frozenset(nodes)
         self.update(self._nodes)
 
     def _without_left_out(self, name: str) -> Node:
+        if name in self._without:
+            return {}
         node, gone = self._nodes[name], sum(slot.node == name for slot in self._left_out)
         return {**node, "GPU": node["GPU"] - gone} if gone else node
 
@@ -96,18 +187,17 @@ class Room:
         ----------
         running : the resources of each of them, and its GPUs as far as known.
         """
-        if self._left_out and self._fits_empty(bundle, ()) and not self._fits_empty(bundle, self._left_out):
+        used = {name: node for name, node in self._nodes.items() if name not in self._without}
+        is_limited = bool(self._left_out or self._without)
+        if is_limited and Packing(self._nodes).place(bundle) and not Packing(used, self._left_out).place(bundle):
             return "never"
-        packing = Packing(self._nodes, self._left_out, running)
+        packing = Packing(used, self._left_out, running)
         return "now" if packing.place(bundle) or packing.unplaced < self._spare else "later"
 
-    def _fits_empty(self, bundle: Bundle, left_out: Collection[Slot]) -> bool:
-        return Packing(self._nodes, left_out).place(bundle)
 
-
-def _times(available: float, amount: float) -> int:
+def _times(name: str, available: float, amount: float) -> int:
     """Return how often an amount fits; a fraction of a GPU never spans two GPUs."""
-    if amount < 1:
+    if name == "GPU" and amount < 1:
         return math.floor(available) * math.floor(1 / amount + 1e-9)
     return math.floor(available / amount + 1e-9)
 
@@ -123,8 +213,8 @@ def accelerators(nodes: Iterable[Node], resources: Iterable[Resources] = ()) -> 
     of_type: dict[str, list[Node]] = {}
     for node in nodes:
         for name in node:
-            if name.startswith(_TYPE) and node.get("GPU", 0) > 0:
-                of_type.setdefault(name.removeprefix(_TYPE), []).append(node)
+            if _is_type(name) and node.get("GPU", 0) > 0:
+                of_type.setdefault(name.removeprefix(ACCELERATOR_TYPE), []).append(node)
     return {
         kind: sum(node["GPU"] for node in those)
         for kind, those in of_type.items()

@@ -1,4 +1,4 @@
-"""Which GPUs failed, and which of them are left out for the rest of a session."""
+"""Which devices failed, and which of them are left out for the rest of a session."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+NOT_REPEATABLE = "give its arm integrity: off, or draw only from torch's global generators and keep state in buffers"
+"""What to do about an arm that never computes the same bits from the same state."""
+ADVICE = (
+    "test its memory and processors (memtest86+, stress-ng --verify, nvidia-smi -q -d ECC); the same command continues "
+    "from here, on other hardware as well. If all faults are of one arm, its own code may cause them: "
+    f"{NOT_REPEATABLE}"
+)
+"""What to do about a device that computed wrong bits."""
 _SAME_FAULT_S = 5.0
 """Window in seconds within which failures of one GPU count as one: under MPS the fault of one client ends all clients
 of the GPU."""

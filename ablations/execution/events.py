@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeVar
 
 from ablations.execution.attempts import Ending
 from aimlib.records import RunState
+from aimlib.records.escaping import LONGEST_MESSAGE, storable
+from aimlib.records.redaction import without_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,38 @@ class RunEnded:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message about one run or, without a run id, about the whole session."""
+    """A message about one run or, without a run id, about the whole session; without secrets and not too long."""
 
     text: str
     run_id: str = ""
+
+    def __post_init__(self) -> None:
+        """Clean the text: it may quote an error of a storage, a tracker or a plugin."""
+        object.__setattr__(self, "text", storable(without_secrets(self.text), LONGEST_MESSAGE))
+
+
+@dataclass(frozen=True, slots=True)
+class NodesChanged:
+    """The cluster has other nodes than before, or the session has begun.
+
+    Attributes
+    ----------
+    nodes : number of nodes.
+    parallel : number of runs that fit on them at once.
+    totals : amounts of CPUs and GPUs of all nodes together.
+    """
+
+    nodes: int
+    parallel: int
+    totals: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageWait:
+    """A run waits for the storage; with an empty reason, it continues."""
+
+    run_id: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +104,8 @@ class Tick:
 
 TICK = Tick()
 
-Event = RunStarted | EpochEnded | RunRetried | RunEnded | Notice
-ExecutorEvent = RunStarted | EpochEnded | AttemptEnded | Notice | Tick
+Event = RunStarted | EpochEnded | RunRetried | RunEnded | NodesChanged | Notice
+ExecutorEvent = RunStarted | EpochEnded | AttemptEnded | NodesChanged | StorageWait | Notice | Tick
 
 _E_contra = TypeVar("_E_contra", contravariant=True)
 

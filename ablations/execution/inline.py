@@ -6,8 +6,18 @@ import time
 from collections.abc import Iterable, Mapping
 
 from ablations.execution.attempts import Ending
-from ablations.execution.events import TICK, AttemptEnded, EpochEnded, ExecutorEvent, Notice, RunStarted, Subscriber
-from ablations.execution.run_task import execute
+from ablations.execution.device_failures import ADVICE
+from ablations.execution.events import (
+    TICK,
+    AttemptEnded,
+    EpochEnded,
+    ExecutorEvent,
+    Notice,
+    RunStarted,
+    StorageWait,
+    Subscriber,
+)
+from ablations.execution.run_output import not_captured
 from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
 from ablations.execution.task import Task
@@ -23,7 +33,8 @@ class InlineExecutor:
 
     Parameters
     ----------
-    resources : what the runs of each arm are given; the CPUs are threads.
+    resources : what the runs of each arm are given. The CPUs are threads. Memory, types of accelerators and custom
+        resources choose a node of a cluster, and have no effect here.
     """
 
     parallel = 1
@@ -31,6 +42,10 @@ class InlineExecutor:
     totals: Mapping[str, float] = {"CPU": 1.0}
 
     def __init__(self, resources: Iterable[Resources]) -> None:
+        self.resources = tuple(resources)
+
+    def expect(self, resources: Iterable[Resources]) -> None:
+        """Take these resources for the runs of each arm."""
         self.resources = tuple(resources)
 
     def begin(self) -> None:
@@ -63,20 +78,29 @@ class InlineExecutor:
             coordinator.handle(AttemptEnded(task.run_id, ending))
             if ending.process_spent:
                 stop.request(f"this process cannot use its GPU any more: {ending.reason}")
+            elif scheduler.devices.left_out:  # there is no other device here
+                stop.request(f"computed wrong bits twice: {scheduler.devices.described()}; {ADVICE}")
 
     def _compute(self, task: Task, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> Ending:
+        def handle(event: ExecutorEvent) -> None:
+            with not_captured():  # what the session shows is no output of the run
+                coordinator.handle(event)
+
         def pause() -> bool:
-            coordinator.handle(TICK)
+            handle(TICK)
             return stop.requested
 
         def deadline() -> float | None:
             return stop.since + self.resources[0].grace_seconds if stop.requested and stop.urgent else None
 
+        from ablations.execution import run_task  # noqa: PLC0415 -- imports torch
+
         coordinator.handle(RunStarted(task.run_id, "this process"))
-        return execute(
+        return run_task.execute(
             task,
-            lambda row: coordinator.handle(EpochEnded(task.run_id, dict(row))),
+            lambda row: handle(EpochEnded(task.run_id, dict(row))),
             pause,
             deadline,
-            lambda text: coordinator.handle(Notice(text, task.run_id)),
+            lambda text: handle(Notice(text, task.run_id)),
+            lambda reason: handle(StorageWait(task.run_id, reason)),
         )

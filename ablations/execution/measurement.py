@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 
 import aimlib
+from ablations.execution import host_memory
 from aimlib.component import Frozen
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet, Images, ImageShape
@@ -47,6 +48,8 @@ class Measurement(Frozen):
     peak_bytes: Bytes | None = None
     """Memory of the run at its peak, without the images; None if it was not measured. See
     `aimlib.training.footprint`."""
+    host_bytes: Bytes | None = None
+    """Host memory of the process at its peak, without shared libraries and the images; None if it was not measured."""
     context_bytes: Bytes = 0
     """Memory that the process uses on a GPU beyond that; 0 on a CPU."""
 
@@ -71,9 +74,11 @@ class Meter:
         threads : number of CPU threads.
         seconds : time after which no further step starts.
         """
+        host_memory.begin_peak()
         shape: ImageShape = datasets.create(config.data).shape()
         timer = StepTimer(config, noise(shape, config.training.batch_size), self.device, threads)
         step_seconds, evaluation_seconds = timer.measure(seconds)
+        host_bytes = host_memory.private_peak()  # before the profiler, which takes memory itself
         on_gpu = self.device.type == "cuda"
         footprint = timer.memory() if on_gpu or step_seconds < _QUICK else None
         del timer
@@ -85,6 +90,7 @@ class Meter:
             step_seconds=step_seconds,
             evaluation_seconds=evaluation_seconds,
             peak_bytes=None if footprint is None else footprint.reserved or footprint.allocated,
+            host_bytes=host_bytes,
             context_bytes=self._context_bytes() if on_gpu else 0,
         )
 

@@ -20,12 +20,22 @@ class Slot:
 
 @dataclass
 class _Machine:
-    resources: Bundle
-    cpus: float
+    amounts: dict[str, float]
+    """Free amounts of everything but GPUs."""
     free: dict[str, float] = field(default_factory=dict)
     """Free shares, by device; devices whose number is not yet known have provisional names."""
     left: float = 0.0
     """Sum of the free shares."""
+
+    def has_room_for(self, bundle: Bundle) -> bool:
+        """Return whether everything but the GPUs of a bundle is free."""
+        return all(self.amounts.get(name, 0.0) >= amount - _LITTLE for name, amount in bundle.items() if name != "GPU")
+
+    def take(self, bundle: Bundle) -> None:
+        """Allocate everything but the GPUs of a bundle."""
+        for name, amount in bundle.items():
+            if name != "GPU":
+                self.amounts[name] = self.amounts.get(name, 0.0) - amount
 
     def named(self, device: str) -> str | None:
         """Return a device's key, after assigning its number to a device without one.
@@ -59,7 +69,7 @@ class Packing:
         running: Iterable[tuple[Bundle, tuple[Slot, ...]]] = (),
     ) -> None:
         self._machines = {
-            node: _Machine(has, has.get("CPU", 0.0), {f"?{n}": 1.0 for n in range(int(has.get("GPU", 0)))})
+            node: _Machine(dict(has), {f"?{n}": 1.0 for n in range(int(has.get("GPU", 0)))})
             for node, has in nodes.items()
         }
         given = list(running)
@@ -78,7 +88,8 @@ class Packing:
             machine = self._machines.get(slot.node)
             if machine is None:
                 continue
-            machine.cpus -= bundle.get("CPU", 0.0) if number == 0 else 0.0
+            if number == 0:
+                machine.take(bundle)
             device = machine.named(slot.device)
             if device is not None:
                 machine.free[device] -= min(1.0, bundle.get("GPU", 0.0))
@@ -91,19 +102,16 @@ class Packing:
 
     def place(self, bundle: Bundle) -> bool:
         """Allocate what a run needs on the GPU that it fills best; return whether it fits."""
-        cpus, gpus = bundle.get("CPU", 0.0), bundle.get("GPU", 0.0)
-        others = [name for name in bundle if name not in ("CPU", "GPU")]
+        gpus = bundle.get("GPU", 0.0)
         machines = (
             machine
             for machine in self._machines.values()
-            if machine.cpus >= cpus - _LITTLE
-            and machine.left >= gpus - _LITTLE
-            and all(name in machine.resources for name in others)
+            if machine.left >= gpus - _LITTLE and machine.has_room_for(bundle)
         )
         machine, devices = _whole(machines, round(gpus)) if gpus > 1 else _best(machines, gpus)
         if machine is None:
             return False
-        machine.cpus -= cpus
+        machine.take(bundle)
         machine.left -= gpus
         for device in devices:
             machine.free[device] -= min(1.0, gpus)

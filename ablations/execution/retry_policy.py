@@ -6,11 +6,12 @@ an attempt ended as    what follows
 died, machine          retried after 1 s, doubled up to 60 s; given up after ``resources.max_retries`` in a row without
                        progress
 stalled                the same, after 5 s at least
-full                   retried after 30 s, as often as necessary
+full, storage          retried after 30 s, as often as necessary
 out_of_memory          retried at once with a larger share of a GPU; on a whole GPU given up, or retried once after 30 s
                        where others held much of its memory
-device_error           retried after 5 s on another GPU; a GPU that failed twice is left out; given up where the run
-                       meets such errors on three GPUs and no other run does
+device_error           retried after 5 s on another GPU; a GPU that failed twice is left out, as are the CPUs of a
+                       machine that computed wrong bits twice; given up where the run meets such errors on three
+                       devices and no other run does
 not_begun              retried after 5 s on another GPU, or after 1 s in another process
 failed                 given up; after the same error twice no more runs of its arm are begun
 =====================  =================================================================================================
@@ -21,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ablations.execution.attempts import Ending
-from ablations.execution.device_failures import DeviceFailures
+from ablations.execution.attempts import COMPUTING_ERROR, Ending
+from ablations.execution.device_failures import NOT_REPEATABLE, DeviceFailures
 from ablations.execution.task import Task
 from aimlib.records import RunState
 
@@ -32,7 +33,7 @@ row."""
 _STALL_DELAY_S = 5.0
 """Delay in seconds before a run that hung is retried: its process must have ended, or it still holds the run's lock."""
 _FULL_DELAY_S = 30.0
-"""Delay in seconds before a run that full storage ended is retried."""
+"""Delay in seconds before a run that full or unavailable storage ended is retried."""
 _SAME_ERROR = 2
 """Number of failures with the same error after which no more runs of an arm start."""
 _DEVICE_DELAY_S = 5.0
@@ -164,7 +165,7 @@ class RetryPolicy:
                 decision = self._retry(run, reason)
             case "stalled":
                 decision = self._retry(run, reason, least=_STALL_DELAY_S)
-            case "full":
+            case "full" | "storage":
                 decision = Retry(_FULL_DELAY_S, reason)
             case "not_begun":
                 decision = Retry(_DEVICE_DELAY_S if ending.device else _FIRST_DELAY_S, reason)
@@ -203,27 +204,35 @@ class RetryPolicy:
 
     def _after_device_error(self, run: _History, ending: Ending, waiting: Collection[str]) -> Decision:
         """Move the run to another GPU; the fault is the GPU's, unless the run meets it on one GPU after another."""
-        name = ending.device or f"GPU of {ending.host or 'an unknown host'}"
+        name = ending.device or f"{'CPU' if run.task.device == 'cpu' else 'GPU'} of {ending.host or 'an unknown host'}"
         run.lost.setdefault(name, self._clock())
         left_out = self.devices.failed(name, ending.host, run.task.run_id, ending.reason, self._clock())
         notes = () if left_out is None else (f"{left_out} failed twice and is excluded: {ending.reason}",)
         if self._is_suspect(run):
             return self._give_up_suspect(run, ending.reason, waiting, notes)
+        if ending.reason.startswith(COMPUTING_ERROR):  # the device itself reported nothing, and may be used again
+            what = ending.reason.removeprefix(COMPUTING_ERROR)
+            text = f"{COMPUTING_ERROR} on {name}, continues from its last checkpoint{what}"
+            return Retry(_DEVICE_DELAY_S, text, notes)
         return Retry(_DEVICE_DELAY_S, f"device error on {name}, continues elsewhere: {ending.reason}", notes)
 
     def _is_suspect(self, run: _History) -> bool:
         alone = set(self.devices.met_alone(run.task.run_id)).intersection(run.lost)
         if len(alone) < _DEVICES_PER_RUN:
             return False
-        others = (each for each in self._runs.values() if each is not run and each.task.device == "cuda")
+        others = (each for each in self._runs.values() if each is not run and each.task.device == run.task.device)
         return any(each.progressed > min(run.lost.values()) for each in others)
 
     def _give_up_suspect(self, run: _History, reason: str, waiting: Collection[str], notes: tuple[str, ...]) -> Over:
         """Give up a run that has device errors on every GPU, and use the GPUs again on which no other run had any."""
         run_id, names = run.task.run_id, ", ".join(run.lost)
+        if reason.startswith(COMPUTING_ERROR):
+            what, remedy = "devices", f"if its steps cannot be repeated, {NOT_REPEATABLE}"
+        else:
+            what, remedy = "GPUs", "run it alone with CUDA_LAUNCH_BLOCKING=1 to see where"
         text = (
-            f"device errors on {len(run.lost)} GPUs, one after the other ({names}), so its own code may cause them; "
-            f"run it alone with CUDA_LAUNCH_BLOCKING=1 to see where: {reason}"
+            f"device errors on {len(run.lost)} {what}, one after the other ({names}), so its own code may cause them; "
+            f"{remedy}: {reason}"
         )
         over = self._fail(run, "device errors", text, waiting, record=True)
         again = [f"{device} is used again: only {run_id} failed there" for device in self.devices.forgive(run_id)]

@@ -21,11 +21,19 @@ from aimlib.training.devices import device_name, device_uuid, pick_device
 from aimlib.training.outcomes import Outcome
 
 
-def record_of(task: Task, config: RunConfig, outcome: Outcome, data: DataSet) -> RunRecord:
-    """Return the row of a run that is settled."""
+def record_of(
+    task: Task, config: RunConfig, outcome: Outcome, data: DataSet, reference: str | None = None
+) -> RunRecord:
+    """Return the row of a run that is settled.
+
+    Parameters
+    ----------
+    reference : digest of the reference step on its device; None if that was not computed.
+    """
     trained, held_out, tested = outcome.images
     row = _origin(task) | {
         **_components(config),
+        "identity": config.identity_text(task.fingerprint),
         "status": outcome.status,
         "reason": outcome.reason,
         "epochs_run": len(outcome.epochs),
@@ -42,6 +50,8 @@ def record_of(task: Task, config: RunConfig, outcome: Outcome, data: DataSet) ->
         "data_on": outcome.data_on,
         "peak_device_bytes": outcome.peak_device_bytes,
         "started_at": datetime.fromisoformat(outcome.started_at),
+        "spot_checks": outcome.spot_checks,
+        "reference": reference,
     }
     return RunRecord(row, outcome.epochs, outcome.predictions)
 

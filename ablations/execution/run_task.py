@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ablations.execution import device_references
 from ablations.execution.attempts import Ending, ending_of
+from ablations.execution.run_output import RunOutput
 from ablations.execution.run_record import failed_record, record_of
+from ablations.execution.storage_waits import Report, StorageWaits
 from ablations.execution.task import Task
 from ablations.store import Fenced, ResultStore, RunLock, read_mark
+from ablations.store.outages import OutageTooLong
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
-from aimlib.errors import DataError, StoreError
+from aimlib.errors import ComputingError, DataError, StoreError
 from aimlib.records import RunRecord
 from aimlib.registry import datasets
 from aimlib.training import checkpointing
@@ -25,9 +28,13 @@ from aimlib.training.device_errors import diagnose, failure_of
 from aimlib.training.devices import device_uuid, pick_device
 from aimlib.training.loop import OnEpoch, OnNotice, Paused, train
 from aimlib.training.outcomes import outcome_so_far
+from aimlib.training.reference_step import described
+from aimlib.training.spot_checks import SpotBudget
 
 _POLL_INTERVAL_S = 1.0
 """Seconds between two checks of whether the session must end."""
+_spot_budget = SpotBudget()
+"""Of all runs of this process."""
 
 
 def execute(
@@ -36,11 +43,12 @@ def execute(
     pause: Callable[[], bool] | None = None,
     deadline: Callable[[], float | None] | None = None,
     on_notice: OnNotice | None = None,
+    on_outage: Report | None = None,
 ) -> Ending:
     """Compute a run and settle it in the store, continuing from its checkpoint if there is one.
 
-    An exception becomes a row with the status ``failed``, unless the machine or the device caused it; only exceptions
-    that end the process are passed on.
+    An exception becomes a row with the status ``failed``, unless the machine, the storage or the device caused it; only
+    exceptions that end the process are passed on. Storage that is unavailable is waited for.
 
     Parameters
     ----------
@@ -48,17 +56,49 @@ def execute(
     pause : asked after every step; when true, the run saves its state and ends.
     deadline : asked while it waits to save: the monotonic time by which that must be done; None: no limit.
     on_notice : called with messages for the user about the run.
+    on_outage : called with the reason when the run waits for the storage, and with an empty text when it continues.
     """
     device = pick_device(task.device)
     uuid = device_uuid(device)  # a device that is lost is no longer listed
-    try:
-        ending = _execute(task, _Callbacks(on_epoch, pause, deadline, on_notice))
-    except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
-        ending = ending_of(error, failure_of(error) or diagnose(error, device, _share(task)))
-        if ending.end == "failed":
-            with contextlib.suppress(StoreError):  # the driver reports it anyway
-                ResultStore(task.directory).record_failure(failed_record(task, ending.reason, ending.traceback))
+    log = _LogWriter(task)
+    output = RunOutput(log)
+
+    def notice(text: str) -> None:
+        output.add("note", text)
+        if on_notice is not None:
+            on_notice(text)
+
+    log.waits = waits = StorageWaits(task, pause, deadline, on_outage, lambda text: output.add("note", text))
+    with waits.active(), output.captured():
+        try:
+            ending = _execute(task, _Callbacks(on_epoch, pause, deadline, notice), waits)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it must end up in a row
+            ending = ending_of(error, failure_of(error) or diagnose(error, device, _share(task)))
+            if ending.end == "failed" and waits.outages.passes(error, of_storage=False):
+                ending = replace(ending, end="storage", fault="")
+            if ending.end == "failed":
+                with contextlib.suppress(StoreError):  # the driver reports it anyway
+                    store = ResultStore(task.directory, outages=waits.outages)
+                    store.record_failure(failed_record(task, ending.reason, ending.traceback))
+            else:  # the run is retried, and no row has the traceback
+                output.add("note", f"the attempt ended with {ending.reason}\n{ending.traceback}")
+    if device.type == "cpu" and ending.end == "device_error":
+        return replace(ending, device=described(device))
     return replace(ending, device=device_uuid(device) or uuid)
+
+
+class _LogWriter:
+    """Writes the log of an attempt into the study's folder, unless this machine has another one under its path."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._name: str | None = None
+        self.waits: StorageWaits | None = None
+
+    def __call__(self, content: str) -> None:
+        if self.waits is not None and read_mark(self._task.directory) == self._task.mark:
+            store = self.waits.store().at_once()  # the next write contains everything
+            self._name = store.write_log(self._task.run_id, content, self._name)
 
 
 @dataclass(frozen=True)
@@ -71,10 +111,10 @@ class _Callbacks:
     on_notice: OnNotice | None = None
 
 
-def _execute(task: Task, callbacks: _Callbacks) -> Ending:
-    if read_mark(task.directory) != task.mark:
+def _execute(task: Task, callbacks: _Callbacks, waits: StorageWaits) -> Ending:
+    if waits.mark() != task.mark:
         return Ending("unshared")
-    store = _store(task.directory, task.mark)
+    store = waits.store()
     lock = store.lock_run(task.run_id)
     if lock is None:
         return Ending("held")
@@ -85,27 +125,23 @@ def _execute(task: Task, callbacks: _Callbacks) -> Ending:
             epochs, accuracy = paused_at(task, store)
             if epochs >= task.until:  # it had reached that epoch without reporting it
                 return Ending("paused", epochs=epochs, accuracy=accuracy)
-        return _attempt(task, store, lock, _Supervisor(task, store, lock, callbacks))
+        return _attempt(task, store, lock, _Supervisor(task, store, lock, callbacks), waits)
 
 
-@functools.lru_cache(maxsize=1)
-def _store(directory: str, _mark: str) -> ResultStore:
-    """Return the store of a study, opened once per process: opening verifies that files can be created and linked."""
-    return ResultStore(directory)
-
-
-def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervisor) -> Ending:
+def _attempt(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervisor, waits: StorageWaits) -> Ending:
     """Compute a run whose lock is held, and settle it."""
     try:
-        record = _compute(task, store, lock, supervisor)
-        store.commit(record, lock)
+        record = _compute(task, store, lock, supervisor, waits)
+        digest = store.settle(record, lock)
     except Fenced as fenced:  # it was taken for dead, and another process continues from its last checkpoint
         return Ending("held", process_spent=_is_spent(fenced))
     except Paused as paused:
-        ending = Ending("held") if lock.lost else supervisor.ending("paused")
+        ending = Ending("held") if lock.taken else supervisor.ending("paused")
         return replace(ending, process_spent=_is_spent(paused))
-    store.discard_checkpoint(task.run_id)
-    return supervisor.ending("diverged" if record.run["status"] == "diverged" else "finished")
+    with contextlib.suppress(OutageTooLong):  # the run is settled; its checkpoint is removed at the end of the session
+        store.discard_checkpoint(task.run_id)
+    ending = supervisor.ending("diverged" if record.run["status"] == "diverged" else "finished")
+    return replace(ending, row_digest=digest)
 
 
 def _is_spent(error: BaseException) -> bool:
@@ -118,7 +154,7 @@ class _Supervisor:
     """Tracks the progress of a run, and whether it must pause."""
 
     def __init__(self, task: Task, store: ResultStore, lock: RunLock, callbacks: _Callbacks) -> None:
-        self._task, self._store, self._lock, self._on_epoch = task, store, lock, callbacks.on_epoch
+        self._task, self._store, self._lock, self._on_epoch = task, store.at_once(), lock, callbacks.on_epoch
         self._asked, self.on_notice = callbacks.pause, callbacks.on_notice
         self._deadlines = [callbacks.deadline] if callbacks.deadline is not None else []
         self._checked, self._stopping, self._told = 0.0, False, False
@@ -159,7 +195,8 @@ class _Supervisor:
                 if stop and not self._told:
                     self._hear(now, self._store.time_to_stop(session))
                     self._told = True
-                self._stopping = self._stopping or stop or self._lock.lost
+                self._stopping = self._stopping or stop
+            self._stopping = self._stopping or self._lock.taken
         return self._stopping
 
     def _hear(self, now: float, within: float | None) -> None:
@@ -168,23 +205,37 @@ class _Supervisor:
             self._deadlines.append(lambda: now + within - _POLL_INTERVAL_S)
 
 
-def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervisor) -> RunRecord:
+def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervisor, waits: StorageWaits) -> RunRecord:
     config, data = _prepared(task)
+    at_once = store.at_once()
+    device, reference = pick_device(task.device), None
+    if task.integrity != "off":
+        notice = supervisor.on_notice or (lambda _: None)
+        reference = device_references.confirm(task, config, device, store, notice)
     outcome = train(
         config,
         data,
-        device=pick_device(task.device),
+        device=device,
         threads=task.threads,
         run_id=task.run_id,
-        checkpoint_directory=store.checkpoint_directory(task.run_id),
+        checkpoint_directory=store.checkpoint_directory(task.run_id, create=False),
         memory_share=_share(task),
         on_epoch=supervisor.epoch,
         pause=supervisor.pause,
-        on_checkpoint=lambda _: store.keep_checkpoint(task.run_id, lock),
+        on_checkpoint=lambda _: at_once.keep_checkpoint(task.run_id, lock),
+        on_failed_save=waits.goes_on_without,
         saving=supervisor.saving,
         on_notice=supervisor.on_notice,
+        spot_budget=_spot_budget if task.integrity == "spot" else None,
     )
-    return record_of(task, config, outcome, data)
+    if reference is None:
+        return record_of(task, config, outcome, data)
+    try:
+        device_references.refuse_minority(reference, device, store)  # other devices may have joined meanwhile
+    except ComputingError:
+        store.discard_checkpoint(task.run_id)  # this device computed it, like the rest of the run
+        raise
+    return record_of(task, config, outcome, data, reference.digest)
 
 
 def _share(task: Task) -> float | None:

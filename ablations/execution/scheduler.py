@@ -75,10 +75,10 @@ class Scheduler:
         if self._is_held_back or self._is_halted:
             return None
         now = self._clock()
-        blocked: set[tuple[bool, str]] = set()
+        blocked: set[tuple[bool, str, frozenset[str]]] = set()
         for run_id in self._waiting:
             entry = self._entries[run_id]
-            kind = (entry.task.gpus > 0, entry.task.accelerator)
+            kind = (entry.task.gpus > 0, entry.task.accelerator, frozenset(entry.task.custom))
             if entry.ready > now or kind in blocked:
                 continue
             task = self._policy.prepared(entry.task)
@@ -87,8 +87,8 @@ class Scheduler:
                 return self._give(task)
             if there == "later":
                 blocked.add(kind)
-                if fit is not None and fit(replace(task, gpus=0.0)) != "now":
-                    return None  # it lacks CPUs, which tasks of any kind would take
+                if fit is not None and fit(replace(task, gpus=0.0, custom={})) != "now":
+                    return None  # it lacks CPUs or memory, which tasks of any kind would take
         return None
 
     def _give(self, task: Task) -> Task:

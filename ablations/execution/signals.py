@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+CLUSTER_GONE = "Ray's own process on this machine has ended; give the same command again to continue"
+"""Reason of a session that ends because it lost Ray."""
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
@@ -23,6 +25,15 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, code: int) -> None:
         super().__init__()
         self.code = code
+
+
+_repeated_within_s = 0.0
+
+
+def ignore_repeated(seconds: float) -> None:
+    """Ignore a signal that follows another one within this time, in all of this process."""
+    global _repeated_within_s  # noqa: PLW0603 -- a property of the process
+    _repeated_within_s = seconds
 
 
 class Stop:
@@ -49,6 +60,11 @@ class Stop:
         """Request the end; do nothing if that was done."""
         if not self.reason:
             self.reason, self.code, self.since, self.urgent = reason, code, time.monotonic(), urgent
+
+    def hasten(self) -> None:
+        """Make a request urgent: the grace period begins now."""
+        if self.reason:
+            self.since, self.urgent = time.monotonic(), True
 
     @contextmanager
     def gentle(self) -> Iterator[None]:
@@ -86,6 +102,8 @@ class Stop:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         code = 128 + number
+        if self.requested and time.monotonic() - self.since < _repeated_within_s:
+            return
         if self.requested or not self._gentle:
             raise Interrupted(code)
         self.request(_NAMES[signal.Signals(number)], code, urgent=number == signal.SIGTERM)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 
@@ -19,10 +20,15 @@ class Task:
     device, threads : where it is trained.
     gpus : number of GPUs; a fraction limits the memory that it may use of one.
     accelerator : type of GPU that it needs, so that the runs of a seed have the same; empty: any.
+    memory_bytes : host memory that a node reserves for it; 0: none is reserved.
+    custom : custom resources of a node that it takes, by name.
     session : name of the session that computes it, which may be asked to stop; empty: none.
     until : number of epochs after which it pauses, with its state saved; None: it runs to its end.
     grace_seconds : time that it has to save its state when its process or node is told to end.
-    left_out : names of the excluded GPUs.
+    left_out : names of the excluded GPUs, and of machines whose CPUs are excluded.
+    integrity : ``spot``: the device computes the reference step, and some steps are repeated. ``reference``: no step is
+        repeated. ``off``: neither.
+    outage_seconds : how long it waits for storage that is unavailable.
     """
 
     directory: str
@@ -41,6 +47,10 @@ class Task:
     until: int | None = None
     grace_seconds: float = 25.0
     left_out: tuple[str, ...] = ()
+    memory_bytes: int = 0
+    custom: Mapping[str, float] = field(default_factory=dict)
+    outage_seconds: float = 0.0
+    integrity: Literal["spot", "reference", "off"] = "off"
 
 
 def as_json(task: Task) -> dict[str, Any]:

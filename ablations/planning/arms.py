@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from ablations.planning import plugin_errors
 from ablations.planning.factors import arm_specs
 from ablations.spec import yaml_documents
 from ablations.spec.levels import labels_of
 from ablations.spec.resources import Resources
-from ablations.spec.study import ArmSpec, StudyFile, StudySpec
+from ablations.spec.study import ArmSpec, Checks, StudyFile, StudySpec
 from aimlib.config import ModelConfig, RunConfig
 from aimlib.controls.base import Control
 from aimlib.datasets.base import ImageShape
@@ -33,6 +34,8 @@ class Arm:
     config : configuration of the run with the study's first seed.
     levels : label of each factor's level, by factor; empty for arms without factors.
     resources : resources of its runs.
+    also : further combinations of levels that result in the same configuration, so that this arm stands for them.
+    integrity : how errors of computing are looked for, before kernels of a GPU are considered.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Arm:
     config: RunConfig
     levels: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
+    also: tuple[Mapping[str, str], ...] = ()
+    integrity: Checks = "spot"
 
     def run(self, seed: int) -> RunConfig:
         """Return the arm's run with another seed."""
@@ -58,9 +63,10 @@ def expand(study: StudyFile) -> list[Arm]:
     problems: list[str] = []
     arms: dict[str, Arm] = {}
     specs = arm_specs(spec)
+    built: set[_Network] = set()
     for name in specs:
         try:
-            arms[name] = _complete(name, specs, spec)
+            arms[name] = _complete(name, specs, spec, built)
         except ConfigError as error:
             problems += [located(problem, name, spec) for problem in error.problems]
         except UsageError as error:
@@ -95,7 +101,12 @@ def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
     return "; ".join(_idle(config))
 
 
-def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
+_Network = tuple[str, ImageShape]
+"""A model as JSON, and the shape of its images."""
+
+
+def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: set[_Network]) -> Arm:
+    """Return an arm without its role; a network is built unless `built` contains it, and is then added."""
     arm = specs[name]
     merged = _layers(name, specs, spec)
     config = RunConfig.parse({**merged, "seed": spec.seeds[0]})
@@ -104,11 +115,25 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Arm:
     if arm.control is not None:
         control = _control(arm.control)
         if config.model.memory is None:
-            raise UsageError(f"control {control.config.name!r} needs an arm with memory, but {arm.of!r} has none")
+            raise UsageError(
+                f"control {control.config.name!r} needs an arm with memory, but {arm.of!r} has none; choose another arm"
+            )
         model = control.transform(config.model, shape_of(config))
         config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
-    _build(config.model, shape_of(config))
-    return Arm(name, "", arm.of, config, arm.levels or {}, _resources(name, specs, spec))
+    network = (config.model.model_dump_json(), shape_of(config))
+    if network not in built:  # arms that differ in their training alone have the same network
+        _build(config.model, shape_of(config))
+        built.add(network)
+    resources, integrity = _resources(name, specs, spec), _integrity(name, specs, spec)
+    return Arm(name, "", arm.of, config, arm.levels or {}, resources, integrity=integrity)
+
+
+def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Checks:
+    """Return how errors of computing are looked for in an arm's runs: as stated for it, or else for the study."""
+    stated = next((found for each in _lineage(name, specs) if (found := specs[each].integrity) is not None), None)
+    if stated is None or stated == spec.integrity:
+        return spec.integrity
+    return "spot" if stated == "spot" else "reference"
 
 
 def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Resources:
@@ -130,11 +155,12 @@ def _build(model: ModelConfig, shape: ImageShape) -> None:
     from aimlib.models import skeleton  # noqa: PLC0415
 
     try:
-        network = skeleton(model, shape)
-        if model.memory is None:  # attaching a memory has already traced the network
-            trace(network, (shape.channels, shape.height, shape.width))
+        with plugin_errors.explained():
+            network = skeleton(model, shape)
+            if model.memory is None:  # attaching a memory has already traced the network
+                trace(network, (shape.channels, shape.height, shape.width))
     except (RuntimeError, OverflowError) as error:
-        raise UsageError(f"this network cannot be built: {error}") from error
+        raise UsageError(f"this network cannot be built: {error}; change its sizes") from error
 
 
 def _idle(config: RunConfig) -> list[str]:
@@ -152,7 +178,7 @@ def _idle(config: RunConfig) -> list[str]:
     if stopping is not None and stopping.patience >= training.epochs:
         problems.append(
             f"training.early_stopping: no effect, because patience {stopping.patience} is not below the "
-            f"{training.epochs} epochs of the budget"
+            f"{training.epochs} epochs of the budget; lower patience or raise epochs"
         )
     return problems
 
@@ -171,7 +197,8 @@ def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> dict[st
     following: str | None = name
     while following is not None:
         if following in seen:
-            raise ConfigError([f"of: the arms {' -> '.join((*seen, following))} start from each other"])
+            circle = " -> ".join((*seen, following))
+            raise ConfigError([f"of: the arms {circle} start from each other; let one of them start from the base"])
         seen.append(following)
         arm = specs[following]
         chain.append(arm.model_dump(include={"model", "data", "training"}, exclude_defaults=True))
@@ -263,7 +290,9 @@ def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]
         if equal is None:
             kept[identity] = arm
         elif arm.name in varied:  # the existing arm is this combination
-            kept[identity] = replace(equal, levels=equal.levels or arm.levels)
+            levels = equal.levels or arm.levels
+            also = (*equal.also, arm.levels) if arm.levels != levels else equal.also
+            kept[identity] = replace(equal, levels=levels, also=also)
         else:
             problems.append(
                 f"arms.{arm.name}: identical to arms.{equal.name}: every option is the same, so its runs would be "

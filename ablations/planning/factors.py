@@ -7,6 +7,7 @@ from typing import Any
 
 from ablations.spec import yaml_documents
 from ablations.spec.designs import DESIGNS, Combination, factor_labels, label, level_text, switched_on
+from ablations.spec.fractions import fractional_factorial
 from ablations.spec.levels import labels_of
 from ablations.spec.study import ArmSpec, StudySpec
 from aimlib.errors import ConfigError
@@ -39,6 +40,8 @@ def combinations(spec: StudySpec) -> list[Combination]:
     if not spec.factors:
         return []
     choices = {name: list(levels) for name, levels in spec.factors.items()}
+    if spec.design == "fractional_factorial":
+        return fractional_factorial(choices, spec.fraction())
     return DESIGNS[spec.design or "full_factorial"](choices)
 
 

@@ -6,19 +6,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aimlib
 from ablations.planning.arms import Arm, differences, expand, located, shape_of
 from ablations.planning.protocol import protocol, reference
 from ablations.spec.study import StudyFile
-from aimlib.config import RunConfig, TrainingConfig
-from aimlib.datasets.base import DataSet
+from aimlib.config import ModelConfig, RunConfig, TrainingConfig
+from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.errors import ConfigError, DataError, UsageError
-from aimlib.models import ModelSummary, summarize
 from aimlib.registry import datasets
-from aimlib.training.splits import hold_out
+
+if TYPE_CHECKING:
+    from aimlib.models import ModelSummary
 
 ALPHA = 0.05
 """Overall error of all looks of a comparison."""
@@ -92,7 +94,25 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
 def summaries_of(arms: list[Arm]) -> dict[str, ModelSummary]:
     """Return the summary of every arm's network; needs no data."""
-    return {arm.name: summarize(arm.config.model, shape_of(arm.config), arm.config.training.batch_size) for arm in arms}
+    return {arm.name: _summary(arm.config.model, shape_of(arm.config), arm.config.training.batch_size) for arm in arms}
+
+
+def _summary(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSummary:
+    """Return the summary of a network. Arms that differ only in their training share it."""
+    from aimlib.models import summarize  # noqa: PLC0415 -- imports torch; Ray starts meanwhile
+
+    try:
+        hash(model)
+    except TypeError:  # an option of a plugin may be a mapping
+        return summarize(model, shape, batch_size)
+    return _summary_of_equals(model, shape, batch_size)
+
+
+@lru_cache(maxsize=1024)
+def _summary_of_equals(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSummary:
+    from aimlib.models import summarize  # noqa: PLC0415
+
+    return summarize(model, shape, batch_size)
 
 
 def _check_claim(study: StudyFile) -> None:
@@ -142,6 +162,8 @@ def _check_shape(arm: Arm, data: DataSet) -> None:
 
 def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
     """Return messages about training options that the data cannot satisfy, so that every run would fail."""
+    from aimlib.training.splits import hold_out  # noqa: PLC0415 -- imports torch
+
     images, size, fraction = len(data.train.labels), training.batch_size, training.validation_fraction
     if size > images:
         return [f"training.batch_size: {size} is larger than the {images} training images; lower it"]

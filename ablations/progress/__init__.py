@@ -1,8 +1,8 @@
 """Progress of a running study: its state, the time left, and views in this or another terminal."""
 
-from ablations.progress.formatting import duration
 from ablations.progress.history import Outline
 from ablations.progress.reporter import ProgressReporter
 from ablations.progress.state import Progress
+from ablations.spec.durations import duration
 
 __all__ = ["Outline", "Progress", "ProgressReporter", "duration"]

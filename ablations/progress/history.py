@@ -16,7 +16,7 @@ from aimlib.records import PLANS, RUNS, SEGMENTS, STUDY_FILE, RunState
 if TYPE_CHECKING:
     from ablations.planning.plan import Plan
 
-_SETTLED = ["run_id", "status", "seconds", "epochs_run", "finished_at", "epochs.validation_accuracy"]
+_SETTLED = ["run_id", "status", "seconds", "epochs_run", "finished_at", "reused_from", "epochs.validation_accuracy"]
 _FAILED = ["run_id", "reason", "traceback", "finished_at"]
 
 
@@ -79,10 +79,16 @@ class Store(Protocol):
     def live(self) -> list[dict[str, Any]]:
         """Return the last snapshot of every session."""
 
+    def node_time(self) -> dict[str, float]:
+        """Return the seconds of all nodes of each session together."""
+
 
 @dataclass(frozen=True)
 class SettledRun:
-    """A settled run, with `finished_at` in seconds since the epoch and the validation accuracy per epoch in `curve`."""
+    """A settled run, with `finished_at` in seconds since the epoch and the validation accuracy per epoch in `curve`.
+
+    `seconds` is None if another study computed it, because its pace says nothing about the machines of this one.
+    """
 
     run_id: str
     status: RunState
@@ -200,7 +206,7 @@ def _settled(rows: list[dict[str, Any]]) -> list[SettledRun]:
         SettledRun(
             row["run_id"],
             row["status"],
-            row["seconds"],
+            row["seconds"] if row["reused_from"] is None else None,
             int(row["epochs_run"] or 0),
             row["finished_at"].timestamp(),
             tuple(row["epochs.validation_accuracy"] or ()),

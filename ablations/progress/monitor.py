@@ -10,13 +10,13 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from ablations.progress.formatting import clean
 from ablations.progress.history import Store
 from ablations.progress.snapshot import Snapshot
 from ablations.progress.study_state import StudyState
 from ablations.progress.summary import summary
 from ablations.progress.views import html as page
 from ablations.progress.views.terminal import View
+from ablations.spec.short_names import clean
 from aimlib.errors import StoreError
 from aimlib.records import STUDY_FILE
 

@@ -28,11 +28,15 @@ from ablations.progress.snapshot import Snapshot, snapshot_of
 from ablations.progress.state import Progress
 from ablations.progress.views.log import LineView
 from ablations.progress.views.terminal import LiveView
+from ablations.spec.durations import duration
+from ablations.store.outages import Outages
 from aimlib.records import SETTLED
 
 STORE_INTERVAL_S = 5.0
 """Seconds between two stored states."""
 _TICK_S = 1.0
+_BEATS_PER_NODE_TIME = 12
+"""Every which state the time of the nodes is stored with: once a minute."""
 _STOP_TIMEOUT_S = 10.0
 _LONGEST_REASON = 500
 
@@ -42,6 +46,9 @@ class LiveStore(Protocol):
 
     def write_live(self, session: str, document: dict[str, Any]) -> object:
         """Write or replace the state of a session atomically."""
+
+    def write_node_time(self, session: str, seconds: float) -> object:
+        """Write or replace the seconds of all nodes of a session together."""
 
 
 class ProgressReporter:
@@ -56,6 +63,7 @@ class ProgressReporter:
     store : where the state is stored for `ablate watch`; None stores nothing.
     session : id of the session, of letters, digits and '-'; random if empty.
     every : seconds between two stored states.
+    outages : outages of the storage, which report themselves; None: they are reported once, like other errors.
     """
 
     def __init__(
@@ -66,7 +74,9 @@ class ProgressReporter:
         session: str = "",
         *,
         every: float = STORE_INTERVAL_S,
+        outages: Outages | None = None,
     ) -> None:
+        self._outages = outages
         self.progress, self.session = progress, session or uuid.uuid4().hex[:12]
         self._console, self._store, self._every = console, store, every
         self._lock = threading.RLock()
@@ -156,9 +166,22 @@ class ProgressReporter:
                 self._beat += 1
                 self._written = self.progress.clock()
                 stored = session_document(
-                    self.progress, session=self.session, beat=self._beat, every=self._every, state=state
+                    self.progress,
+                    session=self.session,
+                    beat=self._beat,
+                    every=self._every,
+                    state=state,
+                    outage=self._outage(),
                 )
             self._store.write_live(self.session, stored)
+            if self.progress.nodes and (state == "ended" or self._beat % _BEATS_PER_NODE_TIME == 1):
+                self._store.write_node_time(self.session, stored["node_seconds"])
+
+    def _outage(self) -> str:
+        outage = None if self._outages is None else self._outages.current
+        if outage is None or self._outages is None:
+            return ""
+        return f"the storage has been unavailable for {duration(self._outages.seconds)}: {outage.reason}"
 
     @contextmanager
     def _harmless(self, trouble: str) -> Iterator[None]:
@@ -166,6 +189,8 @@ class ProgressReporter:
         try:
             yield
         except Exception as error:  # noqa: BLE001
+            if self._outages is not None and self._outages.limit_s and self._outages.passes(error):
+                return
             text = f"{trouble}: {error}"
             if text not in self._told:
                 self._told.add(text)
@@ -180,6 +205,7 @@ def session_document(
     beat: int = 0,
     every: float = 5.0,
     state: Literal["running", "ended"] = "running",
+    outage: str = "",
 ) -> dict[str, Any]:
     """Return the state of a session as plain values; the keyword parameters are keys of the document."""
     now, wall = progress.clock(), time.time()
@@ -198,12 +224,15 @@ def session_document(
         left=progress.seconds_left(),
         parallel=progress.parallel,
         repeated=progress.repeated,
+        nodes=progress.nodes,
+        node_seconds=round(progress.node_seconds, 1),
         resources=progress.use,
         seconds_per_epoch={name: pace for name, pace in paces.items() if pace is not None},
         runs=_stored_runs(progress, now),
         paused=progress.in_state("paused"),
         stopped=progress.in_state("stopped"),
         messages=tuple(progress.messages),
+        outage=outage,
     )
     return stored.model_dump(mode="json")
 

@@ -10,25 +10,32 @@ images):
   active; ``every``: seconds between two documents; ``state``: running or ended
 * ``elapsed``; ``left``: expected time to the end, or null; ``parallel``: number of concurrent runs; ``repeated``:
   number of repeated attempts
+* ``nodes``: number of nodes of the cluster, or 0 if unknown; ``node_seconds``: seconds of all nodes together so far
 * ``resources``: by name, the amount in use and the total
 * ``seconds_per_epoch``: by arm, as measured in this session
 * ``runs``: by run id, the state of active, retried and failed runs, see `RunProgress`; ``began`` and ``heard`` are
   seconds before ``at``; at most `MOST_ACTIVE` active runs and the newest `MOST_FAILURES` failures
 * ``paused``, ``stopped``: ids of runs. All other runs are settled, according to the store, or waiting
+* ``outage``: since when and why the storage refuses a part of what the session writes; empty if it does not, and
+  missing in the states of earlier versions
 * ``messages``: a list of ``at`` (seconds since the epoch) and ``text``, the newest last
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from aimlib.records import RunState
+from aimlib.paths import Place, read_file
+from aimlib.records import LIVE, RunState
 
+LOST_S = 180.0
+"""A driver that has stored no new state for this long may have exited."""
 MOST_ACTIVE, MOST_CURVES, MOST_FAILURES = 500, 64, 50
 
 
@@ -104,12 +111,15 @@ class SessionState(BaseModel):
     left: float | None = None
     parallel: int = 1
     repeated: int = 0
+    nodes: int = 0
+    node_seconds: float = 0.0
     resources: Mapping[str, Use] = {}
     seconds_per_epoch: Mapping[str, float] = {}
     runs: Mapping[str, RunProgress] = {}
     paused: tuple[str, ...] = ()
     stopped: tuple[str, ...] = ()
     messages: tuple[Message, ...] = ()
+    outage: str = ""
 
 
 def rounded(accuracy: float | None) -> float | None:
@@ -123,3 +133,32 @@ def read(stored: Mapping[str, Any]) -> SessionState | None:
         return SessionState.model_validate(stored)
     except ValidationError:
         return None
+
+
+def active_runs(directory: Place, now: datetime | None = None) -> dict[str, RunState]:
+    """Return the states of runs in sessions that have stored a state within `LOST_S`; nothing is written.
+
+    A reader that has only just started cannot see whether a session's beat changes, so it relies on the clocks.
+    """
+    now = datetime.now(UTC) if now is None else now
+    found: dict[str, RunState] = {}
+    for path in _documents(directory / LIVE):
+        try:
+            state = read(json.loads(read_file(path)))
+        except (OSError, ValueError):  # the session ended after the listing
+            continue
+        if state is not None and state.state == "running" and (now - state.at).total_seconds() < LOST_S:
+            parked: dict[str, RunState] = {
+                **dict.fromkeys(state.paused, "paused"),
+                **dict.fromkeys(state.stopped, "stopped"),
+            }
+            found |= parked | {run_id: run.state for run_id, run in state.runs.items()}
+    return found
+
+
+def _documents(folder: Place) -> list[Place]:
+    try:
+        paths: list[Place] = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    return [path for path in paths if path.suffix == ".json" and not path.name.startswith(".")]

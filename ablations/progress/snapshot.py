@@ -80,6 +80,8 @@ class Snapshot:
     elapsed, quiet, left : seconds since the start of the session, since the last event of any run, and expected to
         the end.
     repeated : number of repeated attempts.
+    nodes : number of nodes of the cluster now; 0 if unknown.
+    node_seconds : seconds of all nodes together, in all sessions.
     equal_epoch : epoch after which arms are compared; 0 if there is no accuracy yet.
     running : runs that are active or being retried, at most `MOST_ACTIVE`.
     failures : the newest failures.
@@ -94,6 +96,8 @@ class Snapshot:
     left: float | None = None
     resources: Mapping[str, Use] = field(default_factory=dict)
     repeated: int = 0
+    nodes: int = 0
+    node_seconds: float = 0.0
     equal_epoch: int = 0
     arms: tuple[ArmSnapshot, ...] = ()
     running: tuple[RunSnapshot, ...] = ()
@@ -135,6 +139,8 @@ def snapshot_of(progress: Progress, *, arm_curves: bool = False, run_curves: boo
         left=progress.seconds_left(),
         resources=progress.use,
         repeated=progress.repeated,
+        nodes=progress.nodes,
+        node_seconds=progress.node_seconds,
         equal_epoch=equal,
         arms=tuple(_arm(arm, equal, speeds, arm_curves) for arm in progress.arms.values()),
         running=tuple(

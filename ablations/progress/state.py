@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ablations.execution.events import EpochEnded, Event, Notice, RunEnded, RunRetried, RunStarted
+from ablations.execution.events import EpochEnded, Event, NodesChanged, Notice, RunEnded, RunRetried, RunStarted
 from ablations.progress.eta import Pace, TimeLeft
-from ablations.progress.formatting import clean, duration
 from ablations.progress.history import Outline
 from ablations.progress.session_state import Message, RunProgress, Use
+from ablations.spec.durations import duration
+from ablations.spec.short_names import clean
 from aimlib.records import ENDED, SETTLED, RunState
 
 _MESSAGES = 50
@@ -82,6 +83,7 @@ class Progress:
     failures : ids of the failed runs, the newest last.
     messages : a bounded number of messages, the newest last.
     repeated : number of repeated attempts.
+    nodes : number of nodes of the cluster; 0 if no executor has reported it.
     """
 
     def __init__(
@@ -111,7 +113,8 @@ class Progress:
         self.waiting: dict[str, None] = {}
         self.failures: dict[str, float] = {}
         self.messages: deque[Message] = deque(maxlen=_MESSAGES)
-        self.repeated = 0
+        self.repeated = self.nodes = 0
+        self._node_seconds, self._nodes_since = 0.0, self.began
         self.heard: float | None = None
         self._restored: set[str] = set()
         for run_id, arm, seed in outline.runs:
@@ -144,7 +147,7 @@ class Progress:
         ----------
         status : finished, diverged or pruned.
         curve : validation accuracy after each of its epochs.
-        seconds : total time of its epochs.
+        seconds : total time of its epochs, or None if it was not computed by this study.
         epochs_run : number of its epochs.
         """
         if run_id not in self.runs:
@@ -217,6 +220,8 @@ class Progress:
                 self._retried(run_id, reason, seconds)
             case RunEnded(run_id, state, reason):
                 self._ended(run_id, state, reason)
+            case NodesChanged():
+                self._nodes_changed(event)
             case Notice(text):
                 self.note(text)
 
@@ -278,6 +283,17 @@ class Progress:
         """Return a readable name of a run, with its arm and seed."""
         run = self.runs[run_id]
         return f"{clean(run.arm)}, seed {run.seed}"
+
+    def _nodes_changed(self, event: NodesChanged) -> None:
+        self._node_seconds = self.node_seconds
+        self.nodes, self._nodes_since = event.nodes, self.clock()
+        self.totals |= event.totals
+        self.parallel = max(1, min(event.parallel, len(self.runs)))
+
+    @property
+    def node_seconds(self) -> float:
+        """Seconds of all nodes together so far."""
+        return self._node_seconds + self.nodes * (self.clock() - self._nodes_since)
 
     @property
     def equal_epoch(self) -> int:

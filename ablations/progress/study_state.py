@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ablations.progress.formatting import clean, duration
 from ablations.progress.history import History, Outline, Store
-from ablations.progress.session_state import MOST_FAILURES, Message, RunProgress, SessionState, Use, read
+from ablations.progress.session_state import LOST_S, MOST_FAILURES, Message, RunProgress, SessionState, Use, read
 from ablations.progress.snapshot import FailureSnapshot, Snapshot, snapshot_of
 from ablations.progress.state import Progress
+from ablations.spec.durations import duration
+from ablations.spec.short_names import clean
 from aimlib.errors import counted
 
-LOST_S = 180.0
-"""A driver that has stored no new state for this long may have exited."""
 _DELAY_S = 30.0
 """A delay of this length between two states is not reported."""
 _MESSAGES = 30
@@ -174,10 +173,19 @@ class StudyState:
             quiet=base.quiet if active else None,
             resources=_shared_use(stored),
             repeated=sum(s.repeated for s in stored),
+            nodes=max((s.nodes for s in stored), default=0),  # sessions on one cluster have the same nodes
+            node_seconds=self._node_seconds(),
             failures=self._with_tracebacks(base.failures),
             messages=self._messages(),
             alerts=tuple(self._alerts(base, active, now)),
         )
+
+    def _node_seconds(self) -> float:
+        """Return the seconds of all nodes in all sessions; the states of recent ones are newer than their files."""
+        found = self._store.node_time()
+        for name, session in self._sessions.items():
+            found[name] = max(found.get(name, 0.0), session.stored.node_seconds)
+        return sum(found.values())
 
     @staticmethod
     def _left(active: Mapping[str, _Session], now: float, estimated: float | None) -> float | None:
@@ -217,6 +225,8 @@ class StudyState:
             )
         if base.complete:
             return found
+        states = [session.stored for session in active.values()]
+        found += [f"{clean(state.host)}: {clean(state.outage)}" for state in states if state.outage]
         lost = [text for session in self._sessions.values() if (text := self._silence(session, active, now))]
         found += lost
         if not active and not lost:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ablations.progress.formatting import duration
 from ablations.progress.snapshot import Snapshot
+from ablations.spec.durations import duration
 from aimlib.errors import counted
+from analysis.number_format import significant
 
 _QUIET_S = 180.0
 """Seconds without an event from any run after which the summary mentions it."""
@@ -26,9 +27,16 @@ def tally(snapshot: Snapshot) -> list[str]:
             parts.append(f"{number:,} {word}")
     if snapshot.elapsed:
         parts.append(f"{duration(snapshot.elapsed)} so far")
+    parts += node_time(snapshot.nodes, snapshot.node_seconds)
     if snapshot.quiet is not None and snapshot.quiet > _QUIET_S and snapshot.running:
         parts.append(f"no event from any run for {duration(snapshot.quiet)}")
     return parts
+
+
+def node_time(nodes: int, seconds: float) -> list[str]:
+    """Return the number of nodes and their hours; nothing for a study on one machine."""
+    hours = [f"{significant(seconds / 3600)} node-hours"] if seconds else []
+    return [counted(nodes, "node"), *hours] if nodes > 1 else hours
 
 
 def summary(snapshot: Snapshot) -> str:

@@ -1,22 +1,24 @@
 """A search over the options of arms: what can be drawn, who asks, what is kept, and what is confirmed.
 
 ====================  =======================================================================================
-`spec`                what a study file says of a search
-`parameters`          the search space, from the dimensions that the plugins bring
-`extremes`, `grids`   its corners, and all of it where it is finite
-`spaces`              which of the space applies to which arm
-`proposals`           asks Optuna, and tells it what became of its questions
-`candidates`          from what was drawn to complete runs, and whether they can be confirmed
-`halving`             which trials of a rung go on
-`rounds`, `brackets`  an arm's search batch by batch; batches that are computed together
-`outcomes`            what the rows of a screening say of a trial
-`trials`, `journal`    what became of every trial, written once
-`watching`            a copy of it all that optuna-dashboard shows
+`samplers, pruners`   what Optuna is asked with: one plugin per file
+`space`               the search space, from the dimensions that the plugins bring and the study's own ranges
+`conditions`          when a parameter is drawn
+`corners`, `grids`    the corners of a space, and all of it if it is finite
+`arm_spaces`          which part of the space applies to which arm
+`sampling`            asks Optuna, and reports outcomes to it
+`candidates`          from drawn values to complete runs, whether they can be confirmed and meet the constraints
+`halving`             which trials of a rung continue
+`rounds`, `brackets`  the search of an arm batch by batch; batches that are computed together
+`outcomes`            from the rows of a screening to the outcomes of its trials
+`trials`, `journal`   the outcome of every trial, written once
+`dashboard`           a copy for optuna-dashboard
 `confirmation`        the best trials as arms on fresh seeds
-`ranking`             what won, and what it cost
+`ranking`             the results and the cost of a search
+`importances`         how much the parameters mattered for the trials
 ====================  =======================================================================================
 
-Importing any of them imports neither torch nor Optuna.
+Importing any of them imports neither torch nor Optuna. Plugins are imported on first use.
 """
 
 from ablations.search.corners import corners

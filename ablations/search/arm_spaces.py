@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ablations.search.conditions import conditional, governed
 from ablations.search.space import Parameter, space
 from ablations.spec import yaml_documents
 from ablations.spec.search import SearchSpec
-from aimlib.errors import ConfigError
+from aimlib.errors import ConfigError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def spaces(spec: SearchSpec, arms: Mapping[str, Mapping[str, Any]]) -> dict[str,
     searched; `SearchSpec.training` fixes a path.
     """
     own = isinstance(spec.over, dict)
-    found = {name: _space(_paths(spec, name), arms[name]) for name in spec.arms}
+    found = {name: _space(spec, _paths(spec, name), arms[name]) for name in spec.arms}
     problems: list[str] = []
     for name, each in found.items():
         for path, reason in each.left_out.items():
@@ -64,12 +65,20 @@ def _paths(spec: SearchSpec, arm: str) -> tuple[str, ...]:
     return spec.over[arm] if isinstance(spec.over, dict) else spec.over
 
 
-def _space(paths: tuple[str, ...], document: Mapping[str, Any]) -> Space:
+def _space(spec: SearchSpec, paths: tuple[str, ...], document: Mapping[str, Any]) -> Space:
     left_out: dict[str, str] = {}
     for path in paths:
         try:
-            space((path,), document)
+            space((path,), document, spec.ranges)
         except ConfigError as error:
             left_out[path] = "; ".join(error.problems)
     over = tuple(path for path in paths if path not in left_out)
-    return Space(tuple(space(over, document)), over, left_out)
+    names = {parameter.name for parameter in space(over, document, spec.ranges)}
+    for path in over:
+        key = governed(path, spec.when)
+        absent = [each.name for each in spec.when.get(key or "", ()) if each.name not in names]
+        if absent:
+            unknown = unknown_name("parameter", absent[0], names)
+            left_out[path] = f"search.when.{key}.{absent[0]}: {unknown}, or add it to search.over"
+    over = tuple(path for path in over if path not in left_out)
+    return Space(tuple(conditional(space(over, document, spec.ranges), spec.when)), over, left_out)

@@ -22,13 +22,14 @@ class Brackets:
 
     Attributes
     ----------
-    rungs : number of rungs after which trials are stopped; 0 without halving.
+    rungs : largest number of rungs after which trials may be stopped; 0 without halving or a pruner.
     failed : reasons why trials are given up, by their names.
     """
 
     def __init__(self, spec: SearchSpec, batches: Sequence[Batch]) -> None:
-        self._halving, self.batches = spec.halving, batches
-        self.rungs = spec.halving.rungs - 1 if spec.halving is not None else 0
+        self._spec, self.batches = spec, batches
+        # Arms with other budgets may have fewer rungs under a pruner.
+        self.rungs = max((len(spec.rungs(batch.budget)) - 1 for batch in batches), default=0)
         self.failed: dict[str, str] = {}
         self._alive = {batch.arm: batch.fresh for batch in batches}
         self._stopped: list[Trial] = []
@@ -42,8 +43,9 @@ class Brackets:
     def until(self, rung: int) -> dict[str, int]:
         """Return the epochs after which the runs of a rung pause, by run id."""
         return {
-            run_id: self._epochs(batch, rung)
+            run_id: self.epochs(batch, rung)
             for batch in self.batches
+            if self.epochs(batch, rung) < batch.budget
             for trial in self._alive[batch.arm]
             for run_id in trial.run_ids
         }
@@ -66,7 +68,7 @@ class Brackets:
         paused : validation accuracy after the last epoch of paused runs, by run id.
         failed : reasons why runs failed, by run id.
         """
-        epochs = self._epochs(batch, rung)
+        epochs = self.epochs(batch, rung)
         values: dict[int, float] = {}
         given_up: dict[int, str] = {}
         for trial in self._alive[batch.arm]:
@@ -74,7 +76,7 @@ class Brackets:
             if lost:
                 given_up[trial.number] = f"a run failed: {lost[0]}"
                 continue
-            value = mean([_reached(run_id, epochs, found, paused) for run_id in trial.run_ids])
+            value = mean([self._at(run_id, epochs, found, paused) for run_id in trial.run_ids])
             if value is None:
                 given_up[trial.number] = NO_ACCURACY
             else:
@@ -83,8 +85,11 @@ class Brackets:
 
     def apply(self, batch: Batch, rung: Rung) -> None:
         """Stop the trials of a batch that do not continue after a rung."""
-        assert self._halving is not None
-        kept = halving.kept(rung.values, self._halving.reduction_factor)
+        if rung.stopped is not None:
+            kept = frozenset(rung.values) - frozenset(rung.stopped)
+        else:
+            assert self._spec.halving is not None
+            kept = halving.kept(rung.values, self._spec.halving.reduction_factor)
         alive = self._alive[batch.arm]
         for trial in alive:
             if trial.number in rung.values:
@@ -104,17 +109,19 @@ class Brackets:
             return Outcome("failed", None, reason, self.reached(trial))
         return outcome(trial.run_ids, found, failed, self.reached(trial))
 
-    def _epochs(self, batch: Batch, rung: int) -> int:
-        assert self._halving is not None
-        return self._halving.epochs(batch.budget)[rung]
+    def epochs(self, batch: Batch, rung: int) -> int:
+        """Return the epochs after which a rung of a batch ends; the budget if the batch has no such rung."""
+        ends = self._spec.rungs(batch.budget)
+        return ends[rung] if rung < len(ends) else batch.budget
 
-
-def _reached(run_id: str, epochs: int, found: Rows, paused: Mapping[str, float | None]) -> float | None:
-    if run_id in found.trials:
-        return found.reached(run_id, epochs)
-    if run_id not in paused:
-        raise UsageError(
-            f"search.halving: run {run_id} was neither settled nor paused after {epochs} epochs: the launcher cannot "
-            f"pause runs; leave search.halving out"
-        )
-    return paused[run_id]
+    def _at(self, run_id: str, epochs: int, found: Rows, paused: Mapping[str, float | None]) -> float | None:
+        """Return the validation accuracy of a run after a rung's epochs."""
+        if run_id in found.trials:
+            return found.reached(run_id, epochs)
+        if run_id not in paused:
+            key = "search.halving" if self._spec.halving is not None else "search.pruner"
+            raise UsageError(
+                f"{key}: run {run_id} was neither settled nor paused after {epochs} epochs: the launcher cannot pause "
+                f"runs; leave {key} out"
+            )
+        return paused[run_id]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from ablations.planning.arms import arm_document, expand
+from ablations.planning.arms import arm_document, expand, shape_of
 from ablations.spec import yaml_documents
 from ablations.spec.search import SearchSpec
+from ablations.spec.search_conditions import MEASURES
 from ablations.spec.study import ArmSpec, StudyFile, StudySpec
 from aimlib.config import RunConfig
 from aimlib.errors import UsageError
@@ -29,12 +30,16 @@ class Candidate:
     identity : text that is equal for equal configurations, as they would be confirmed.
     run_ids : its runs in the screening, seed by seed.
     budget : their epochs.
+    violations : by how much it violates each constraint, as a share of the bound; at most 0 if it does not.
+    infeasible : which constraints it violates, in words; empty if none.
     """
 
     problem: str
     identity: str = ""
     run_ids: tuple[str, ...] = ()
     budget: int = 0
+    violations: Mapping[str, float] = field(default_factory=dict)
+    infeasible: str = ""
 
 
 class Candidates:
@@ -43,6 +48,7 @@ class Candidates:
     def __init__(self, study: StudyFile, spec: SearchSpec) -> None:
         self.study, self.spec = study, spec
         self._fingerprints: dict[str, str] = {}
+        self._measured: dict[str, dict[str, float]] = {}
 
     def examine(self, arm: str, document: Document) -> Candidate:
         """Return the candidate that a configuration makes of an arm.
@@ -55,9 +61,31 @@ class Candidates:
         if problem:
             return Candidate(problem)
         run = self._screened(arm, document)
+        violations, infeasible = self._constrained(found, run)
+        if infeasible:
+            return Candidate("", found, (), run.training.epochs, violations, infeasible)
         fingerprint = self._fingerprint(run)
         seeds = [run.model_copy(update={"seed": seed}) for seed in self.spec.seeds]
-        return Candidate("", found, tuple(each.run_id(fingerprint) for each in seeds), run.training.epochs)
+        return Candidate("", found, tuple(each.run_id(fingerprint) for each in seeds), run.training.epochs, violations)
+
+    def infeasible(self, arm: str, document: Document) -> str:
+        """Return which constraints a configuration that can be built violates, in words; empty if none."""
+        run = self._screened(arm, document)
+        return self._constrained(identity(run), run)[1]
+
+    def _constrained(self, found: str, run: RunConfig) -> tuple[dict[str, float], str]:
+        """Return the violation of each constraint, and a description of those that are violated.
+
+        The network is built on the meta device, once per configuration.
+        """
+        if not self.spec.constraints:
+            return {}, ""
+        if found not in self._measured:
+            self._measured[found] = measures(run)
+        values = self._measured[found]
+        violations = {str(each): each.violation(values[each.measure]) for each in self.spec.constraints}
+        broken = [each for each in self.spec.constraints if violations[str(each)] > 0]
+        return violations, "; ".join(f"{each.measure} {values[each.measure]:,.0f} violates {each}" for each in broken)
 
     def _screened(self, arm: str, document: Document) -> RunConfig:
         """Return the run of a configuration's first seed, as in the screening's study file."""
@@ -70,6 +98,14 @@ class Candidates:
         if key not in self._fingerprints:
             self._fingerprints[key] = datasets.create(run.data).load().fingerprint
         return self._fingerprints[key]
+
+
+def measures(run: RunConfig) -> dict[str, float]:
+    """Return the properties of a run's network that constraints can bound, computed on the meta device."""
+    from aimlib.models import summarize  # noqa: PLC0415 -- torch
+
+    summary = summarize(run.model, shape_of(run), run.training.batch_size)
+    return {name: float(getattr(summary, name)) for name in MEASURES}
 
 
 def built(study: StudyFile, arm: str, document: Document) -> tuple[str, str]:

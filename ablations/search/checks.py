@@ -10,17 +10,19 @@ from typing import Any
 
 from ablations.planning.arms import arm_document
 from ablations.search.arm_spaces import Space, spaces
-from ablations.search.candidates import built, own_arms, role_of
+from ablations.search.candidates import Candidates, built, own_arms, role_of
+from ablations.search.conditions import unknown_conditions
 from ablations.search.corners import corners
 from ablations.search.grids import unknown_levels
 from ablations.search.halving import epochs_of_bracket
-from ablations.search.sampling import shuffled_grid
+from ablations.search.sampling import points_of, sampler_of
 from ablations.search.space import described, merged
 from ablations.spec import yaml_documents
 from ablations.spec.search import SearchSpec
 from ablations.spec.study import StudyFile
+from aimlib.component import Categorical, Integer
 from aimlib.config import RunConfig
-from aimlib.errors import ConfigError, UsageError
+from aimlib.errors import ConfigError, UsageError, unknown_name
 from aimlib.registry import selections
 
 
@@ -70,7 +72,16 @@ def spaces_of(study: StudyFile) -> dict[str, Space]:
         found = spaces(spec, {arm: arm_document(study, arm) for arm in spec.arms})
     except ConfigError as error:
         raise ConfigError(f"{study.path}: {problem}" for problem in error.problems) from None
-    problems = unknown_levels(spec.levels, [p for space in found.values() for p in space.parameters])
+    parameters = [parameter for space in found.values() for parameter in space.parameters]
+    over = [path for space in found.values() for path in space.over]
+    problems = unknown_levels(spec.levels, parameters) + unknown_conditions(spec.when, over, parameters)
+    names = {parameter.name for parameter in parameters}
+    problems += [
+        f"search.ranges.{name}: {unknown_name('parameter', name, names)}, or add it to search.over"
+        for name in spec.ranges
+        if name not in names
+    ]
+    sampler_of(spec)
     for arm, space in found.items():
         problems += _grid_problems(spec, arm, space)
     if problems:
@@ -79,17 +90,22 @@ def spaces_of(study: StudyFile) -> dict[str, Space]:
 
 
 def _grid_problems(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
-    if spec.sampler != "grid":
-        return
     try:
-        points = len(shuffled_grid(space, spec))
+        points = points_of(space, spec)
     except ConfigError as error:
-        yield from error.problems
+        if spec.sampler.name == "grid":
+            yield from error.problems
+        else:
+            wide = ", ".join(p.name for p in space.parameters if not isinstance(p.dimension, (Categorical, Integer)))
+            yield (
+                f"search.sampler: {spec.sampler.name} needs a finite space, but {wide or 'a range'} of arm {arm!r} is "
+                f"not; give sampler: grid with search.levels, or choices in search.ranges"
+            )
         return
-    if points > spec.trials:
+    if spec.sampler.name == "grid" and points is not None and len(points) > spec.trials:
         yield (
-            f"search.trials: the grid of arm {arm!r} has {points} points, more than {spec.trials} trials; raise trials "
-            f"to {points}, or lower search.levels"
+            f"search.trials: the grid of arm {arm!r} has {len(points)} points, more than {spec.trials} trials; raise "
+            f"trials to {len(points)}, or lower search.levels"
         )
 
 
@@ -115,6 +131,13 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
                 f"{{select_on: validation}}"
             ]
         )
+    if spec.pruner is not None and len(spec.rungs(run.epochs)) < 2 and spec.pruner.name != "nop":
+        raise ConfigError(
+            [
+                f"{study.path}: search.pruner: {run.epochs} epochs of arm {arm!r} leave {spec.pruner.name} nothing to "
+                f"stop; give more epochs, or a smaller min_resource"
+            ]
+        )
     if spec.halving is not None:
         rungs = spec.halving.epochs(run.epochs)
         if len(set(rungs)) < len(rungs):
@@ -129,15 +152,18 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
 
 
 def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budget: int) -> list[str]:
-    problems, count = [], 0
-    document = arm_document(study, arm)
+    problems, count, outside = [], 0, 0
+    document, candidates = arm_document(study, arm), Candidates(study, spec)
     for name, drawn in corners(list(space.parameters)):
         count += 1
         if problem := built(study, arm, merged(document, drawn))[1]:
             problems.append(f"search: corner {name} cannot be built and is skipped when it is drawn: {problem}")
+        elif spec.constraints and candidates.infeasible(arm, merged(document, drawn)):
+            outside += 1
     if len(problems) == count:
         raise ConfigError(f"{study.path}: {problem}" for problem in problems)
-    trials = len(shuffled_grid(space, spec)) if spec.sampler == "grid" else spec.trials
+    points = points_of(space, spec)
+    trials = spec.trials if points is None else min(len(points), spec.trials)
     runs = trials * len(spec.seeds)
     notes = [
         f"search: {len(space.parameters)} parameters over {', '.join(space.over)}; {trials} trials x "
@@ -145,12 +171,42 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
         f"{_epochs(spec, trials, budget)}; {_confirmed(spec)}",
         f"search: arm {arm!r}: {count} corners of the space checked, {count - len(problems)} can be built",
     ]
+    notes += _sampler_notes(spec, arm, space)
+    if spec.constraints:
+        listed = ", ".join(map(str, spec.constraints))
+        notes.append(
+            f"search: arm {arm!r}: {outside} of the {count - len(problems)} corners that can be built violate "
+            f"{listed}; such configurations are not trained and do not count as trials"
+        )
     if space.left_out:
         notes.append(f"search: arm {arm!r} has no {', no '.join(space.left_out)}: not searched for it")
     return [*notes, *(f"search: {arm}: {described(parameter)}" for parameter in space.parameters), *problems]
 
 
+def _sampler_notes(spec: SearchSpec, arm: str, space: Space) -> Iterable[str]:
+    """Yield what a sampler does not model, and how a search resumes with it."""
+    sampler = sampler_of(spec)
+    kinds = getattr(sampler, "relative_to", ())
+    depending = [p.name for p in space.parameters if p.only_if is not None or p.when]
+    choices = [p.name for p in space.parameters if isinstance(p.dimension, Categorical) and p.name not in depending]
+    at_random = [*(choices if "choices" not in kinds else []), *depending] if kinds else []
+    if at_random:
+        yield (
+            f"search: arm {arm!r}: the sampler {spec.sampler.name} draws these parameters independently and at random, "
+            f"because they are choices or not in every trial: {', '.join(at_random)}"
+        )
+    if not getattr(sampler, "replays", False):
+        yield (
+            f"search: what the sampler {spec.sampler.name} proposes may differ in another process or on another "
+            f"machine, so each batch is recorded before it is computed; a resumed search computes the recorded batches "
+            f"and goes on from there"
+        )
+
+
 def _epochs(spec: SearchSpec, trials: int, budget: int) -> str:
+    if spec.pruner is not None and len(rungs := spec.rungs(budget)) > 1:
+        ends = ", ".join(map(str, rungs[:-1]))
+        return f"{budget} epochs each, or fewer: the pruner {spec.pruner.name} may stop trials after {ends} epochs"
     if spec.halving is None:
         return f"{budget} epochs each"
     rungs = spec.halving.epochs(budget)
@@ -193,8 +249,8 @@ def _unequal(
             f"search: unequal tuning: trials have different numbers of epochs ({each}); give search.training: "
             f"{{epochs: ...}}"
         )
-    if spec.sampler == "grid":
-        sizes = {arm: len(shuffled_grid(space, spec)) for arm, space in found.items()}
+    if spec.sampler.name == "grid":
+        sizes = {arm: len(points_of(space, spec) or ()) for arm, space in found.items()}
         if len(set(sizes.values())) > 1:
             each = ", ".join(f"{arm} {size}" for arm, size in sizes.items())
             yield f"search: unequal tuning: the grids have different numbers of points ({each})"

@@ -20,11 +20,7 @@ def corners(parameters: list[Parameter]) -> Iterator[tuple[str, dict[str, Any]]]
     for parameter in parameters:
         for end in _ends(parameter.dimension):
             drawn: dict[str, Any] = {}
-            wanted = {**first, parameter.name: end}
-            if parameter.only_if is not None:
-                name, value = parameter.only_if
-                chosen = value if value is not None else _other_than_none(name, parameters)
-                wanted |= {name: chosen} if name in first and chosen is not None else {}
+            wanted = {**first, **_admitting(parameter, parameters), parameter.name: end}
             for other in parameters:
                 if applies(other, drawn):
                     drawn[other.name] = wanted[other.name]
@@ -32,6 +28,22 @@ def corners(parameters: list[Parameter]) -> Iterator[tuple[str, dict[str, Any]]]
             if document not in yielded:
                 yielded.append(document)
                 yield f"{parameter.name}={end}", document
+
+
+def _admitting(parameter: Parameter, parameters: list[Parameter]) -> dict[str, Any]:
+    """Return values of the parameters on which this one depends, directly or not, with which it is drawn."""
+    names = {each.name: each for each in parameters}
+    found: dict[str, Any] = {}
+    if parameter.only_if is not None:
+        name, value = parameter.only_if
+        chosen = value if value is not None else _other_than_none(name, parameters)
+        found |= {name: chosen} if name in names and chosen is not None else {}
+    for each in parameter.when:
+        other = names[each.name].dimension
+        found[each.name] = next((end for end in _ends(other) if each.holds(end)), (each.values or (each.low,))[0])
+    for name in list(found):
+        found = {**_admitting(names[name], parameters), **found}
+    return found
 
 
 def _other_than_none(name: str, parameters: Iterable[Parameter]) -> str | None:

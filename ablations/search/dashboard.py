@@ -6,10 +6,12 @@ different is rewritten, and a search continues if it cannot be written.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ablations.store.file_locks import FileLock
 from aimlib.errors import UsageError
@@ -40,16 +42,17 @@ class DashboardCopy:
     """
 
     def __init__(self, storage: str, directory: Path, owner: str, say: Callable[[str], None]) -> None:
-        self._url = storage
+        self._url = _resolved(storage)
         self._journal = directory / JOURNAL if storage == "journal" else None
         self._lock = directory / _LOCK
         self._owner, self._say = owner, say
         self._complained = False
-        if storage not in ("journal", "none"):
+        if self._url not in ("journal", "none"):
             try:
                 self._open()
-            except Exception as error:
-                raise UsageError(f"search.storage: {_shown(storage)} cannot be used: {_reason(error)}") from error
+            except Exception as error:  # noqa: BLE001 -- whatever a database's client raises
+                reason = _without_login(_reason(error), self._url)
+                raise UsageError(f"search.storage: {_shown(self._url)} cannot be used: {reason}") from None
 
     def update(self, name: str, trials: Sequence[FrozenTrial], *, final: bool = False) -> None:
         """Write these trials into the study `name` of the storage.
@@ -73,7 +76,7 @@ class DashboardCopy:
         except UsageError:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever a database raises: the search goes on
-            self._complain(_reason(error))
+            self._complain(_without_login(_reason(error), self._url))
         finally:
             lock.close()
 
@@ -193,10 +196,41 @@ def _cut_off(journal: Path) -> bool:
         return False
 
 
+def _resolved(storage: str) -> str:
+    """Return a storage whose URL is in an environment variable as that URL.
+
+    Raises
+    ------
+    UsageError: the variable is not set, or contains no URL.
+    """
+    if not storage.startswith("$"):
+        return storage
+    name = storage.strip("${}")
+    url = os.environ.get(name, "")
+    if "://" not in url:
+        raise UsageError(
+            f"search.storage: the environment variable {name} {'contains no URL' if url else 'is not set'}; set it to "
+            f"the URL of a database, e.g. postgresql://user:password@host/db"
+        )
+    return url
+
+
 def _shown(url: str) -> str:
-    """Return a URL without the user's name: no login data is printed."""
+    """Return a URL without login data: no user, password or options are printed."""
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def _without_login(text: str, url: str) -> str:
+    """Return a message of a database's client without the user and the password of the URL."""
+    if "://" not in url:
+        return text
+    place = urlsplit(url)
+    options = [value for _, value in parse_qsl(place.query)]
+    secrets = [unquote(part) for part in (place.password, place.username) if part] + options
+    for secret in [*secrets, *([place.password] if place.password else [])]:
+        text = text.replace(secret, "...") if len(secret) > 1 else text
+    return text
 
 
 def _reason(error: Exception) -> str:

@@ -63,7 +63,7 @@ def _values(parameter: Parameter, levels: int | tuple[Any, ...] | None) -> tuple
         if wrong := [level for level in levels if not _within(dimension, level)]:
             raise ConfigError([f"{where}: {wrong[0]!r} is not in the dimension, {_in_words(dimension)}"])
         if len(set(levels)) < len(levels):
-            raise ConfigError([f"{where}: a level is given twice"])
+            raise ConfigError([f"{where}: a level is given twice; remove one"])
         return tuple(float(level) for level in levels) if isinstance(dimension, Real) else levels
     if isinstance(dimension, Categorical):
         if levels is not None:

@@ -1,7 +1,8 @@
 """The results that were reported to a search, written once: with them a new process proposes the same trials.
 
 ``rounds/<arm>.<nnn>.json`` contains a batch of trials of an arm with their outcomes, ``rounds/<arm>.<nnn>.<r>.json``
-the decision of one of its rungs. Each is created exclusively, so the first of two processes that search at the same
+the decision of one of its rungs. ``rounds/<arm>.<nnn>.proposed.json`` contains what a sampler proposed for a batch if
+it could not propose the same again. Each is created exclusively, so the first of two processes that search at the same
 time decides for both. A failed run that a later session repairs does not change the recorded outcome.
 """
 
@@ -18,7 +19,8 @@ from typing import Any
 from ablations.search.trials import Outcome, Trial
 from ablations.store import files
 from aimlib.errors import StoreError
-from aimlib.paths import make_folder
+from aimlib.paths import make_folder, read_file
+from aimlib.records.checksums import Damaged, document_is_intact, with_checksum
 
 ROUNDS_FOLDER = "rounds"  # a name in stored searches
 _SHORT = 40
@@ -43,11 +45,13 @@ class Rung:
     epochs : number of epochs after which it ended.
     values : mean validation accuracy after these epochs, by the numbers of its trials.
     failed : numbers of trials of which a run failed, with the reason.
+    stopped : numbers of the trials that a pruner stopped; None if halving decides by the values alone.
     """
 
     epochs: int
     values: Mapping[int, float]
     failed: Mapping[int, str]
+    stopped: tuple[int, ...] | None = None
 
 
 class Journal:
@@ -97,7 +101,8 @@ class Journal:
             values, failed = (
                 {int(key): value for key, value in content[name].items()} for name in ("values", "failed")
             )
-            return Rung(content["epochs"], values, failed)
+            stopped = content.get("stopped")
+            return Rung(content["epochs"], values, failed, None if stopped is None else tuple(stopped))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _broken(path, error) from None
 
@@ -108,10 +113,42 @@ class Journal:
             "epochs": decided.epochs,
             "values": {str(key): value for key, value in sorted(decided.values.items())},
             "failed": {str(key): reason for key, reason in sorted(decided.failed.items())},
+            **({} if decided.stopped is None else {"stopped": sorted(decided.stopped)}),
         }
         _create(self._path(arm, number, rung), content)
 
-    def _path(self, arm: str, number: int, rung: int | None = None) -> Path:
+    def proposed(self, arm: str, number: int, search: str) -> tuple[Mapping[str, Any], ...] | None:
+        """Return the recorded proposals for a batch, as drawn values; None if there are none.
+
+        Parameters
+        ----------
+        search : text that identifies the sampler and the space.
+
+        Raises
+        ------
+        StoreError: they were proposed in another search.
+        """
+        path = self._path(arm, number, "proposed")
+        content = _read(path)
+        if content is None:
+            return None
+        try:
+            drawn, asked = tuple(dict(item) for item in content["drawn"]), content["search"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise _broken(path, error) from None
+        if asked != search:
+            raise StoreError(
+                f"{path}: contains the proposals of another search: the sampler, its seed, search.over, ranges, when "
+                f"or constraints were changed; change them back, or give another --out"
+            )
+        return drawn
+
+    def write_proposed(self, arm: str, number: int, search: str, drawn: Sequence[Mapping[str, Any]]) -> None:
+        """Record the proposals for a batch, unless that has been done."""
+        content = {"arm": arm, "search": search, "drawn": [dict(each) for each in drawn]}
+        _create(self._path(arm, number, "proposed"), content)
+
+    def _path(self, arm: str, number: int, rung: int | str | None = None) -> Path:
         suffix = "" if rung is None else f".{rung}"
         return self.folder / f"{_stem(arm)}.{number:03d}{suffix}.json"
 
@@ -129,17 +166,20 @@ def _told(item: Mapping[str, Any]) -> Told:
 
 
 def _create(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(with_checksum(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     files.create(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_file(path).decode("utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _broken(path, error) from None
+    if isinstance(content, dict) and document_is_intact(content) is False:
+        raise _broken(path, Damaged("its checksum does not match its content"))
+    return content
 
 
 def _broken(path: Path, error: Exception) -> StoreError:

@@ -12,6 +12,7 @@ from typing import Any
 from ablations.search.confirmation import ranked
 from ablations.search.trials import Trial
 from ablations.store import files
+from aimlib.records.escaping import spreadsheet_cell
 from analysis.findings.searches import RANKING, RANKING_COLUMNS
 
 COST = "cost.json"
@@ -29,7 +30,8 @@ def write_ranking(directory: Path, trials: Sequence[Trial], places: Mapping[str,
     writer.writeheader()
     for arm in dict.fromkeys(trial.arm for trial in trials):
         for place, trial in enumerate(_in_order(trials, arm), start=1):
-            writer.writerow(_row(trial, place, places))
+            row = _row(trial, place, places)
+            writer.writerow({name: spreadsheet_cell(value) for name, value in row.items()})
     files.replace(directory / RANKING, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
 
 
@@ -40,7 +42,7 @@ def _in_order(trials: Sequence[Trial], arm: str) -> list[Trial]:
     return best + sorted(rest, key=lambda trial: (_LAST.index(trial.outcome.state), trial.number))
 
 
-_LAST = ("complete", "pruned", "failed", "unbuildable")
+_LAST = ("complete", "pruned", "failed", "unbuildable", "infeasible")
 
 
 def _row(trial: Trial, place: int, places: Mapping[str, str]) -> dict[str, Any]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ablations.planning.arms import arm_document
 from ablations.search.arm_spaces import Space
-from ablations.search.candidates import Candidates
-from ablations.search.journal import Journal, Told
+from ablations.search.candidates import Candidate, Candidates
+from ablations.search.journal import Journal, Rung, Told
 from ablations.search.sampling import Proposals, Question
 from ablations.search.space import merged
-from ablations.search.trials import Outcome, Trial, trial_name
+from ablations.search.trials import SKIPPED, Outcome, Trial, trial_name
 from ablations.spec.search import SearchSpec
 from ablations.spec.study import StudyFile
 from aimlib.errors import StoreError, UsageError
@@ -47,6 +48,15 @@ class Batch:
         return [trial for trial in self.trials if trial.run_ids and not trial.repeats]
 
 
+def _before(found: Candidate) -> Outcome:
+    """Return the outcome of a trial before it is trained."""
+    if found.problem:
+        return Outcome("unbuildable", None, found.problem)
+    if found.infeasible:
+        return Outcome("infeasible", None, found.infeasible)
+    return Outcome("failed", None, "not computed")
+
+
 class ArmSearch:
     """The search of one arm.
 
@@ -56,10 +66,18 @@ class ArmSearch:
     """
 
     def __init__(
-        self, study: StudyFile, spec: SearchSpec, arm: str, space: Space, *, candidates: Candidates, journal: Journal
+        self,
+        study: StudyFile,
+        spec: SearchSpec,
+        arm: str,
+        space: Space,
+        budget: int,
+        *,
+        candidates: Candidates,
+        journal: Journal,
     ) -> None:
         self.arm, self.trials = arm, list[Trial]()
-        self.proposals = Proposals(space, spec)
+        self.proposals = Proposals(space, spec, f"{study.spec.name}/{arm}", budget)
         self._study, self._spec, self._candidates, self._journal = study, spec, candidates, journal
         self._document = arm_document(study, arm)
         self._firsts: dict[str, Trial] = {}
@@ -83,24 +101,47 @@ class ArmSearch:
         told = self._journal.round(self.arm, self._rounds) if left > 0 else None
         wanted = min(self._spec.batch, left)
         if told is not None:
-            wanted = min(sum(each.outcome.state != "unbuildable" for each in told), left)
+            wanted = min(sum(each.outcome.state not in SKIPPED for each in told), left)
+        given = self._given(told) if wanted else None
         trials: list[Trial] = []
         budget = 0
-        while sum(bool(trial.run_ids) for trial in trials) < wanted and (question := self.proposals.ask()) is not None:
+        while sum(bool(trial.run_ids) for trial in trials) < wanted:
+            if given is not None and len(trials) == len(given):
+                break  # fewer trials were wanted then; the rest is proposed, and recorded, in the next batch
+            question = self.proposals.ask(None if given is None else given[len(trials)])
+            if question is None:
+                break
             trial, epochs = self._examined(question)
             budget = epochs or budget
             trials.append(trial)
         if not trials:
             return None
+        if not self.proposals.replays and given is None:
+            drawn = [trial.drawn for trial in trials]
+            self._journal.write_proposed(self.arm, self._rounds, self.proposals.search, drawn)
         recorded = self._compared(trials, told) if told is not None else None
         return Batch(self.arm, self._rounds, tuple(trials), recorded, budget)
+
+    def _given(self, told: tuple[Told, ...] | None) -> tuple[Mapping[str, Any], ...] | None:
+        """Return the recorded proposals for the batch if the sampler cannot repeat them; None if it is to be asked.
+
+        Raises
+        ------
+        StoreError: the batch was proposed by another sampler.
+        """
+        if self.proposals.replays:
+            return None
+        given = self._journal.proposed(self.arm, self._rounds, self.proposals.search)
+        if given is None and told is not None:
+            raise self._another(told[0].number)
+        return given
 
     def _examined(self, question: Question) -> tuple[Trial, int]:
         """Return the trial for a proposal, and the epochs of its runs."""
         self._draws += 1
         document = merged(self._document, question.document)
         found = self._candidates.examine(self.arm, document)
-        first = self._firsts.get(found.identity)
+        first = self._firsts.get(found.identity) if found.run_ids else None
         trial = Trial(
             self.arm,
             question.number,
@@ -109,15 +150,18 @@ class ArmSearch:
             found.identity,
             found.run_ids,
             first.name if first else "",
-            Outcome("unbuildable", None, found.problem) if found.problem else Outcome("failed", None, "not computed"),
+            _before(found),
+            found.violations,
         )
         self.proposals.note(trial.number, {"arm": self.arm, "trial": trial.name, "run ids": list(trial.run_ids)})
-        if found.problem:
+        self.proposals.constrain(trial.number, found.violations)
+        if not trial.buildable:
             self._settle(trial)
             if self._draws > _MOST_DRAWS * self._spec.trials:
                 raise UsageError(
                     f"{self._study.path}: search: of {self._draws} configurations that were drawn for arm "
-                    f"{self.arm!r} {len(self._firsts)} can be built, e.g. {found.problem}; narrow search.over"
+                    f"{self.arm!r} {len(self._firsts)} can be built and meet the constraints, e.g. {trial.reason}; "
+                    f"narrow search.over or search.ranges, or loosen search.constraints"
                 )
         else:
             self._firsts.setdefault(found.identity, trial)
@@ -128,13 +172,15 @@ class ArmSearch:
         for trial in trials:
             was = recorded.get(trial.number)
             if was is None or dict(was.drawn) != dict(trial.drawn) or was.run_ids != trial.run_ids:
-                raise StoreError(
-                    f"{self._journal.folder}: contains the outcomes of another search: "
-                    f"{trial_name(self.arm, trial.number)} is another configuration now. "
-                    f"search.over, the sampler, seeds, training or arm {self.arm!r} were "
-                    f"changed, or the version of Optuna or of this package; change them back, or give another --out"
-                )
+                raise self._another(trial.number)
         return {number: each.outcome for number, each in recorded.items()}
+
+    def _another(self, number: int) -> StoreError:
+        return StoreError(
+            f"{self._journal.folder}: contains the outcomes of another search: {trial_name(self.arm, number)} is "
+            f"another configuration now. search.over, the sampler, seeds, training, constraints or arm {self.arm!r} "
+            f"were changed, or the version of Optuna or of this package; change them back, or give another --out"
+        )
 
     def tell(self, batch: Batch, outcomes: Mapping[int, Outcome]) -> None:
         """Report the outcomes of a batch. A repeated configuration has the earlier outcome, and cost nothing."""
@@ -151,6 +197,23 @@ class ArmSearch:
             self._settle(settled)
             self.trials.append(settled)
         self._rounds += 1
+
+    def decide(self, rung: Rung) -> tuple[int, ...] | None:
+        """Report a rung; return the trials that a pruner stops, or None if halving decides by the values alone."""
+        if self._spec.pruner is not None:
+            return self.proposals.stopped(rung)
+        for number, value in rung.values.items():
+            self.proposals.reached(number, rung.epochs, value)
+        return None
+
+    def replay(self, batch: Batch) -> None:
+        """Report the recorded rungs of a batch, because some pruners remember what they were asked."""
+        if self._spec.pruner is None or batch.recorded is None:
+            return
+        for number in range(len(self._spec.rungs(batch.budget)) - 1):
+            rung = self._journal.rung(batch.arm, batch.number, number)
+            if rung is not None:
+                self.decide(rung)
 
     def _settle(self, trial: Trial) -> None:
         outcome = trial.outcome

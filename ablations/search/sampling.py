@@ -1,24 +1,35 @@
 """Asks Optuna for configurations of one arm, and reports their outcomes to it.
 
 Optuna's study is in memory. Its sampler starts from a seed, and proposals and outcomes follow in a fixed order, so a
-new process that reports the same outcomes receives the same proposals; Optuna's own state is never read back.
+new process that reports the same outcomes receives the same proposals; Optuna's own state is never read back. A sampler
+whose proposals depend on the machine (`Sampler.replays`) is not asked again: its proposals are recorded.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import json
 import random
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ablations.search.arm_spaces import Space
 from ablations.search.grids import grid
-from ablations.search.space import suggest
+from ablations.search.journal import Rung
+from ablations.search.space import Parameter, described, suggest
 from ablations.search.trials import Outcome
 from ablations.spec.search import SearchSpec
+from ablations.spec.search_families import pruners, samplers
+from aimlib.errors import ConfigError
+from aimlib.seeding import seed_for
 
 if TYPE_CHECKING:
     import optuna
+
+    from ablations.search.samplers import Sampler
 
 
 @dataclass(frozen=True)
@@ -40,26 +51,43 @@ class Question:
 class Proposals:
     """The search of one arm, as Optuna sees it.
 
+    Parameters
+    ----------
+    name : of Optuna's study; Hyperband assigns trials to its brackets by this name.
+    budget : epochs of the trials.
+
     Attributes
     ----------
     points : number of possible proposals; None if they are endless.
+    replays : see `ablations.search.samplers.Sampler`.
+    search : identifies the sampler and the space.
     """
 
-    def __init__(self, space: Space, spec: SearchSpec) -> None:
+    def __init__(self, space: Space, spec: SearchSpec, name: str = "search", budget: int = 1) -> None:
         import optuna  # noqa: PLC0415 -- takes a second, and only a search needs it
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        seed = spec.seeds[0] if spec.sampler_seed is None else spec.sampler_seed
-        kind = optuna.samplers.TPESampler if spec.sampler == "tpe" else optuna.samplers.RandomSampler
-        self._study = optuna.create_study(direction="maximize", sampler=kind(seed=seed))
+        self._sampler, self._seed = sampler_of(spec), spec.seed_of_sampler
+        self.replays = getattr(self._sampler, "replays", False)
+        self._infeasible = getattr(self._sampler, "infeasible", "failed")
+        pruner = None if spec.pruner is None else pruners.create(spec.pruner)
+        with _quiet():
+            self._study = optuna.create_study(
+                study_name=name,
+                direction="maximize",
+                sampler=self._sampler.build(self._seed),
+                pruner=optuna.pruners.NopPruner() if pruner is None else pruner.build(budget),
+            )
+            self._recorded = optuna.samplers.RandomSampler(seed=self._seed)
         self._states = optuna.trial.TrialState
         self._parameters = space.parameters
         self._asked: dict[int, Any] = {}
         self._reported: set[tuple[int, int]] = set()
-        self.points: int | None = None
-        if spec.sampler == "grid":
-            points = shuffled_grid(space, spec)
-            self.points = len(points)
+        self._decided: dict[int, tuple[int, bool]] = {}
+        self.search = _digest(spec, space.parameters)
+        points = points_of(space, spec)
+        self.points = None if points is None else len(points)
+        if points is not None and spec.sampler.name == "grid":
             for point in points:
                 self._study.enqueue_trial(point)
 
@@ -71,12 +99,23 @@ class Proposals:
         ]
         return asked
 
-    def ask(self) -> Question | None:
-        """Return the next proposal; None if a grid has no further point."""
+    def ask(self, recorded: Mapping[str, Any] | None = None) -> Question | None:
+        """Return the next proposal; None if a finite space has no further point.
+
+        Parameters
+        ----------
+        recorded : what was proposed before a restart, instead of asking the sampler.
+        """
         if self.points is not None and len(self._asked) >= self.points:
             return None
-        trial = self._study.ask()
-        document = suggest(trial, self._parameters)
+        with _quiet():
+            if recorded is not None:
+                self._study.sampler = self._recorded  # it draws nothing, because every value is given
+                self._study.enqueue_trial(dict(recorded))
+            elif not self.replays:
+                self._study.sampler = self._sampler.build(seed_for(self._seed, "proposal", len(self._asked)) % 2**31)
+            trial = self._study.ask()
+            document = suggest(trial, self._parameters)
         self._asked[trial.number] = trial
         return Question(trial.number, dict(trial.params), document)
 
@@ -85,28 +124,101 @@ class Proposals:
         for name, value in attributes.items():
             self._asked[number].set_user_attr(name, value)
 
+    def constrain(self, number: int, violations: Mapping[str, float]) -> None:
+        """Report by how much a trial violates each constraint; at most 0 if it does not."""
+        with _quiet():  # CMA-ES warns that it does not use them
+            for name, value in violations.items():
+                self._asked[number].set_constraint(name, value)
+
     def reached(self, number: int, epochs: int, value: float) -> None:
         """Report the accuracy of a trial after this many epochs."""
         if (number, epochs) not in self._reported:
             self._asked[number].report(value, epochs)
             self._reported.add((number, epochs))
 
+    def stopped(self, rung: Rung) -> tuple[int, ...]:
+        """Report the accuracies of a rung, then return the trials that the pruner stops, in the order of numbers."""
+        for number, value in sorted(rung.values.items()):
+            self.reached(number, rung.epochs, value)
+        found = []
+        for number in sorted(rung.values):
+            if self._decided.get(number, (0, False))[0] < rung.epochs:  # some pruners count how often they are asked
+                self._decided[number] = (rung.epochs, bool(self._asked[number].should_prune()))
+            if self._decided[number][1]:
+                found.append(number)
+        return tuple(found)
+
     def tell(self, number: int, outcome: Outcome) -> None:
         """Report the outcome of a trial: once, with one value, however many seeds it has."""
         for epochs, value in outcome.rungs:
             self.reached(number, epochs, value)
+        with _quiet():
+            self._tell(number, outcome)
+
+    def _tell(self, number: int, outcome: Outcome) -> None:
         if outcome.state == "complete":
             self._study.tell(number, outcome.value)
-        elif outcome.state == "pruned":
+        elif outcome.state == "pruned" or (outcome.state == "infeasible" and self._infeasible == "pruned"):
             self._study.tell(number, state=self._states.PRUNED)
+        elif outcome.state == "infeasible" and self._infeasible == "complete":
+            self._study.tell(number, self._worst())
         else:
             self._study.tell(number, state=self._states.FAIL)
 
+    def _worst(self) -> float:
+        """Return the lowest accuracy so far, for samplers that learn of a violation only from a complete trial."""
+        complete = self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE,))
+        return min((float(trial.value) for trial in complete), default=0.0)
 
-def shuffled_grid(space: Space, spec: SearchSpec) -> list[dict[str, Any]]:
-    """Return the points of an arm's grid in random order, so that an early stop has covered all of it."""
+
+class _quiet(warnings.catch_warnings):  # noqa: N801 -- reads like a function
+    """Hides Optuna's notes on experimental features and on parameters that are drawn independently."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.simplefilter("ignore")
+
+
+def sampler_of(spec: SearchSpec) -> Sampler:
+    """Return the sampler of a search.
+
+    Raises
+    ------
+    ConfigError: a package that it needs is not installed.
+    """
+    sampler: Sampler = samplers.create(spec.sampler)
+    needed = getattr(sampler, "requires", "")
+    if needed and importlib.util.find_spec(needed) is None:
+        extra = getattr(sampler, "extra", "")
+        how = f"pip install 'aim-ablations[{extra}]'" if extra else f"pip install {needed}"
+        raise ConfigError([f"search.sampler: {spec.sampler.name} needs the package {needed}: {how}"])
+    return sampler
+
+
+def points_of(space: Space, spec: SearchSpec) -> list[dict[str, Any]] | None:
+    """Return the points of an arm's space in random order, so that an early stop has covered all of it.
+
+    Returns
+    -------
+    None if the sampler draws without an end.
+
+    Raises
+    ------
+    ConfigError: the space is not finite.
+    """
+    if not getattr(samplers.get(spec.sampler.name), "finite", False):
+        return None
     own = {name: levels for name, levels in spec.levels.items() if name in {p.name for p in space.parameters}}
     points = grid(space.parameters, own)
-    seed = spec.seeds[0] if spec.sampler_seed is None else spec.sampler_seed
-    random.Random(seed).shuffle(points)  # noqa: S311 -- an order, no secret
+    random.Random(spec.seed_of_sampler).shuffle(points)  # noqa: S311 -- an order, no secret
     return points
+
+
+def _digest(spec: SearchSpec, parameters: Sequence[Parameter]) -> str:
+    content = [
+        spec.sampler.identity(),
+        spec.seed_of_sampler,
+        [described(parameter) for parameter in parameters],
+        [str(each) for each in spec.constraints],
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -9,13 +9,14 @@ Nothing here imports Optuna: a trial is whatever has its `suggest_...` methods.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ablations.spec import yaml_documents
-from aimlib.component import Categorical, Dimension, Integer
+from ablations.spec.search_conditions import Condition
+from aimlib.component import Categorical, Dimension, Integer, Real
 from aimlib.config import CarryConfig, ModelConfig
-from aimlib.errors import ConfigError, did_you_mean
+from aimlib.errors import ConfigError, did_you_mean, unknown_name
 from aimlib.registry import Registry, backbones, memories, optimizers, placements, schedules, updates
 
 if TYPE_CHECKING:
@@ -50,21 +51,26 @@ class Parameter:
     dimension : its possible values.
     only_if : name and value of the parameter that it depends on; None if it is always drawn. The value None stands for
         anything but none.
+    when : further conditions, from `SearchSpec.when`.
     """
 
     name: str
     path: tuple[str, ...]
     dimension: Dimension
     only_if: tuple[str, str | None] | None = None
+    when: tuple[Condition, ...] = ()
 
 
-def space(over: Iterable[str], document: Mapping[str, Any]) -> list[Parameter]:
+def space(
+    over: Iterable[str], document: Mapping[str, Any], ranges: Mapping[str, Dimension] | None = None
+) -> list[Parameter]:
     """Return the parameters of a search, in the order in which they are drawn.
 
     Parameters
     ----------
     over : key paths, see `ablations.spec.study.SearchSpec.over`.
     document : document of the varied arm (base and arm merged): decides which component single paths belong to.
+    ranges : dimensions that replace those of the components, by the parameter's name.
 
     Raises
     ------
@@ -72,10 +78,11 @@ def space(over: Iterable[str], document: Mapping[str, Any]) -> list[Parameter]:
     """
     parameters: list[Parameter] = []
     problems: list[str] = []
-    over = tuple(over)
+    over, ranges = tuple(over), ranges or {}
     for path in over:
         try:
-            parameters += _parameters(path, document, over)
+            found = [_single_of_run(path)] if _is_free(path, document, ranges) else _parameters(path, document, over)
+            parameters += with_ranges(found, ranges)
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -108,9 +115,72 @@ def _parameters(path: str, document: Mapping[str, Any], over: tuple[str, ...]) -
         raise ConfigError(
             [
                 f"search.over: {path!r} cannot be searched over; {did_you_mean(path, known)}known: {', '.join(known)}, "
-                f"or an option of a component that the arm has, e.g. training.optimizer.learning_rate"
+                f"or an option of a component that the arm has, e.g. training.optimizer.learning_rate; any other "
+                f"option of the model or the training needs a range in search.ranges"
             ]
         )
+
+
+_JUDGES = ("epochs", "validation_fraction", "selection", "monitor", "precision", "step", "data_on")
+"""Options of the training that decide how trials are compared or computed, and so are the same for all of them."""
+
+
+def _is_free(path: str, document: Mapping[str, Any], ranges: Mapping[str, Dimension]) -> bool:
+    """Return whether a path is an option without a dimension of its own, for which the study gives one."""
+    keys = path.split(".")
+    if path not in ranges or path in COMPONENTS or keys[0] not in ("model", "training") or len(keys) < 2:
+        return False
+    if keys[0] == "training" and keys[1] in _JUDGES:
+        raise ConfigError([f"search.over: {path!r} cannot be searched: trials that differ in it cannot be compared"])
+    if tuple(keys[:2]) in _OF_MEMORY and not _has_memory(document):
+        return False
+    try:
+        list(_parameters(path, document, (path,)))
+    except ConfigError:
+        return True
+    return False
+
+
+def _single_of_run(path: str) -> Parameter:
+    return Parameter(path, tuple(path.split(".")), Categorical((False, True)))  # its dimension is replaced
+
+
+def with_ranges(parameters: Iterable[Parameter], ranges: Mapping[str, Dimension]) -> Iterator[Parameter]:
+    """Yield parameters with the dimensions that a study gives, without the options of choices that it leaves out."""
+    chosen: dict[str, Dimension] = {}
+    for parameter in parameters:
+        if parameter.only_if is not None:
+            name, value = parameter.only_if
+            choices = chosen.get(name)
+            if value is not None and isinstance(choices, Categorical) and value not in choices.choices:
+                continue
+        given = ranges.get(parameter.name)
+        if given is None:
+            yield parameter
+            continue
+        if parameter.path[-1] == "name" or parameter.name == "model.carry":
+            _refuse_unknown_choices(parameter, given)
+        chosen[parameter.name] = given
+        yield replace(parameter, dimension=_like(parameter.dimension, given))
+
+
+def _refuse_unknown_choices(parameter: Parameter, given: Dimension) -> None:
+    own = parameter.dimension
+    assert isinstance(own, Categorical)
+    if not isinstance(given, Categorical):
+        raise ConfigError([f"search.ranges.{parameter.name}: give a list of {', '.join(map(str, own.choices))}"])
+    for choice in given.choices:
+        if choice not in own.choices:
+            raise ConfigError(
+                [f"search.ranges.{parameter.name}: {unknown_name('choice', str(choice), map(str, own.choices))}"]
+            )
+
+
+def _like(own: Dimension, given: Dimension) -> Dimension:
+    """Return a given range as one of real numbers if the component's own range is."""
+    if isinstance(own, Real) and isinstance(given, Integer):
+        return Real(float(given.low), float(given.high), given.log)
+    return given
 
 
 def _component(path: str, family: Registry) -> Iterator[Parameter]:
@@ -169,6 +239,8 @@ def suggest(trial: optuna.trial.BaseTrial, parameters: Iterable[Parameter]) -> d
 
 def applies(parameter: Parameter, drawn: Mapping[str, Any]) -> bool:
     """Return whether a parameter is drawn, given the values of those before it."""
+    if not all(each.name in drawn and each.holds(drawn[each.name]) for each in parameter.when):
+        return False
     if parameter.only_if is None:
         return True
     name, value = parameter.only_if
@@ -223,7 +295,8 @@ def described(parameter: Parameter) -> str:
         values = "one of " + ", ".join(map(str, dimension.choices))
     else:
         values = f"{dimension.low:g} to {dimension.high:g}{', logarithmic' if dimension.log else ''}"
-    if parameter.only_if is None:
-        return f"{parameter.name}: {values}"
-    name, value = parameter.only_if
-    return f"{parameter.name}: {values}, where {name} is {value if value is not None else 'not none'}"
+    conditions = [str(each) for each in parameter.when]
+    if parameter.only_if is not None:
+        name, value = parameter.only_if
+        conditions.insert(0, f"{name} is {value if value is not None else 'not none'}")
+    return f"{parameter.name}: {values}{', where ' if conditions else ''}{' and '.join(conditions)}"

@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-State = Literal["complete", "pruned", "failed", "unbuildable"]
+State = Literal["complete", "pruned", "failed", "unbuildable", "infeasible"]
 """complete: every run reached its own end; pruned: stopped at a rung, so that its accuracy is censored; failed: one of
-its runs failed; unbuildable: there is no such network, or a control of the arm could not follow it."""
+its runs failed; unbuildable: there is no such network, or a control of the arm could not follow it; infeasible: it
+violates a constraint, so it was not trained."""
+
+
+SKIPPED: frozenset[State] = frozenset({"unbuildable", "infeasible"})
+"""States of configurations that are not trained."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Trial:
     document : its part of the arm's document: keys model, data and training.
     identity : text that is equal for equal configurations; empty if it cannot be built.
     run_ids : its runs in the screening, seed by seed.
+    violations : by how much it violates each constraint, as a share of the bound; negative if it does not.
     repeats : name of the earlier trial with the same configuration, whose outcome this one has; or empty.
     outcome : its outcome.
     """
@@ -56,6 +62,7 @@ class Trial:
     run_ids: tuple[str, ...]
     repeats: str
     outcome: Outcome = field(default_factory=lambda: Outcome("unbuildable"))
+    violations: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -74,11 +81,11 @@ class Trial:
 
     @property
     def buildable(self) -> bool:
-        """Whether such a network exists.
+        """Whether it can be trained.
 
-        A configuration that cannot be built is skipped and does not count as a trial.
+        A configuration that cannot be built or violates a constraint is skipped and does not count as a trial.
         """
-        return self.outcome.state != "unbuildable"
+        return self.outcome.state not in SKIPPED
 
     @property
     def censored(self) -> bool:

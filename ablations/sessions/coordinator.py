@@ -6,6 +6,7 @@ It decides what the end of an attempt means for the store and the remaining runs
 from __future__ import annotations
 
 import contextlib
+import queue
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -19,21 +20,24 @@ from ablations.execution.events import (
     EpochEnded,
     Event,
     ExecutorEvent,
+    NodesChanged,
     Notice,
     RunEnded,
     RunRetried,
     RunStarted,
+    StorageWait,
     Subscriber,
 )
 from ablations.execution.retry_policy import Decision, Retry
-from ablations.execution.run_record import failed_record
 from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
 from ablations.execution.task import Task
 from ablations.sessions.remembered_shares import remember
 from ablations.store import ResultStore
+from ablations.store.ledger import SessionLedger
 from aimlib.errors import StoreError, counted
 from aimlib.records import SETTLED
+from aimlib.records.escaping import printable
 
 _POLL_INTERVAL_S = 2.0
 """Seconds between two checks of runs that another process computes."""
@@ -41,6 +45,11 @@ _ROOM_INTERVAL_S = 5.0
 """Seconds between two checks of the free space on the storage."""
 _LOW_BYTES, _LOW_SHARE = 2**30, 0.05
 """No run starts while less than the smaller of the two is free."""
+ANSWER_S = 5.0
+"""Seconds after which a storage that does not answer counts as unavailable: the thread of the coordinator is also the
+one that keeps Ray going."""
+_PASSING_ON_S = 10.0
+"""Seconds after which workers are ended because the storage does not pass on a request to stop."""
 _SHOWN_LINES = 6
 """Number of lines that are shown from the end of a traceback."""
 _UNSHARED = (
@@ -52,11 +61,15 @@ _UNSHARED = (
 class Coordinator:
     """Handles the events of the executor: settles runs, retries them or gives them up, and publishes what it did.
 
+    It never waits for the storage: during an outage, runs continue, and what cannot be stored is stored afterwards.
+
     Parameters
     ----------
+    store : one that does not wait, see `ResultStore.at_once`.
     tasks : those of the session, by run id.
     session : its id, under which workers are asked to stop.
     subscribers : receive every event of a run, and every notice.
+    ledger : receives the digests of the rows that workers wrote; None: they are entered by a later session.
 
     Attributes
     ----------
@@ -74,12 +87,18 @@ class Coordinator:
         session: str,
         subscribers: Sequence[Subscriber[Event]],
         console: Console,
+        ledger: SessionLedger | None = None,
     ) -> None:
         self.failed: dict[str, str] = {}
         self.withheld: dict[str, str] = {}
         self.paused: dict[str, float | None] = {}
-        self._store, self._tasks, self._scheduler, self._stop = store, tasks, scheduler, stop
+        self._tasks, self._scheduler, self._stop = tasks, scheduler, stop
+        self._outages, self._store = store.outages, store
+        self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._waiting: dict[str, str] = {}
+        self._waiting_is_told = False
         self._session, self._subscribers, self._console = session, subscribers, console
+        self._ledger = ledger
         self._held: set[str] = set()
         self._told: set[tuple[str, str]] = set()
         self._checked = float("-inf")
@@ -95,8 +114,10 @@ class Coordinator:
             case EpochEnded(run_id):
                 self._scheduler.progressed(run_id)
                 self._publish(event)
-            case RunStarted():
+            case RunStarted() | NodesChanged():
                 self._publish(event)
+            case StorageWait(run_id, reason):
+                self._waits_for_storage(run_id, reason)
             case Notice(text, run_id):
                 self._notice(text, run_id)
             case _:
@@ -116,10 +137,39 @@ class Coordinator:
             self._told.add((arm, text))
             self._publish(Notice(f"arm {arm}: {text}", run_id))
 
+    def notify(self, text: str) -> None:
+        """Publish a message about the storage at the next event; for any thread."""
+        self._notices.put(text)
+
+    def _waits_for_storage(self, run_id: str, reason: str) -> None:
+        """Record that a run waits for the storage, of which this process may see nothing: its node may be cut off."""
+        if reason:
+            self._waiting[run_id] = reason
+        else:
+            self._waiting.pop(run_id, None)
+
+    def report_outages(self) -> None:
+        """Publish the messages about the storage that have not been published."""
+        while not self._notices.empty():
+            self._publish(Notice(self._notices.get()))
+        if self._outages.current is not None:
+            return
+        if self._waiting and not self._waiting_is_told:
+            self._waiting_is_told = True
+            number = counted(len(self._waiting), "run waits", "runs wait")
+            reason = next(reversed(self._waiting.values()))
+            self._publish(Notice(f"{number} for the storage, which this machine can use: {reason}"))
+        elif not self._waiting and self._waiting_is_told:
+            self._waiting_is_told = False
+            self._publish(Notice("no run waits for the storage any more"))
+
     def _attempt_ended(self, run_id: str, ending: Ending) -> None:
+        self._waiting.pop(run_id, None)
         if ending.end == "unshared" or (ending.end in SETTLED and not self._sees(run_id)):
             ending = Ending("failed", _UNSHARED.format(directory=self._store.location), fault="unshared")
             self._record(run_id, ending.reason)
+        if ending.row_digest and self._ledger is not None:
+            self._ledger.row(run_id, ending.row_digest)
         if ending.end == "held":
             self._held.add(run_id)
         if ending.end == "paused":
@@ -170,7 +220,7 @@ class Coordinator:
             self._say(f"arm {self._tasks[run_ids[0]].arm}: the same error twice; its {rest} not begun")
 
     def _say(self, text: str) -> None:
-        self._console.print(text, style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def _sees(self, run_id: str) -> bool:
         """Return whether the row that a worker wrote has arrived; unavailable storage is no reason to doubt it."""
@@ -181,6 +231,8 @@ class Coordinator:
 
     def _record(self, run_id: str, reason: str) -> None:
         """Write the row of a failure, now or as soon as the storage accepts it."""
+        from ablations.execution.run_record import failed_record  # noqa: PLC0415 -- imports torch
+
         try:
             self._store.record_failure(failed_record(self._tasks[run_id], reason))
             self._unrecorded.pop(run_id, None)
@@ -191,10 +243,18 @@ class Coordinator:
 
     def _tick(self) -> None:
         """Pass on that the session must end, and check the storage."""
+        self.report_outages()
+        if self._outages.is_too_long and not self._stop.requested:
+            self._stop.request(
+                f"the storage has been unavailable for longer than resources.outage_hours allows "
+                f"({self._outages.current.reason if self._outages.current else ''}); the same command resumes the study"
+            )
         if self._stop.requested:
             self._scheduler.halt()
             if not self._stop_passed_on:
                 self._pass_on_stop()
+        if self._ledger is not None:
+            self._ledger.flush_if_due()
         if time.monotonic() - self._checked >= _ROOM_INTERVAL_S:
             self._checked = time.monotonic()
             self._check_room()
@@ -202,12 +262,21 @@ class Coordinator:
                 self._record(run_id, reason)
 
     def _pass_on_stop(self) -> None:
-        """Ask the workers to stop, through the storage; if that fails, again at the next tick."""
-        with contextlib.suppress(StoreError):
+        """Ask the workers to stop, through the storage; if that fails, again at the next tick.
+
+        If it keeps failing, their processes are asked instead: they save what the storage accepts by then.
+        """
+        try:
             self._store.request_stop(self._session, self._time_left())
-            self._stop_passed_on = True
-            advice = "" if self._stop.code == 1 else "; once more to end it at once"
-            self._publish(Notice(f"{self._stop.reason}: ending the session once every run has saved its state{advice}"))
+        except StoreError:
+            if not self._stop.urgent and time.monotonic() - self._stop.since >= _PASSING_ON_S:
+                self._stop.hasten()
+                text = f"{self._stop.reason}: the storage is unavailable, so runs continue from their last stored state"
+                self._publish(Notice(text))
+            return
+        self._stop_passed_on = True
+        advice = "" if self._stop.code == 1 else "; once more to end it at once"
+        self._publish(Notice(f"{self._stop.reason}: ending the session once every run has saved its state{advice}"))
 
     def _time_left(self) -> float | None:
         """Return the seconds that runs have to save their state; None without a limit."""
@@ -220,7 +289,8 @@ class Coordinator:
         try:
             free = self._store.room()
         except StoreError as error:
-            if str(error) != self._trouble:
+            # An outage that is waited for is reported by `Outages`.
+            if str(error) != self._trouble and not (self._outages.limit_s and self._outages.passes(error)):
                 self._trouble = str(error)
                 self._publish(Notice(self._trouble))
             return
@@ -231,7 +301,10 @@ class Coordinator:
     def _hold_back_below(self, free: int) -> None:
         """Start no run while the storage is nearly full."""
         where = self._store.location
-        enough = min(_LOW_BYTES, _LOW_SHARE * shutil.disk_usage(Path(where)).total)
+        try:
+            enough = min(_LOW_BYTES, _LOW_SHARE * shutil.disk_usage(Path(where)).total)
+        except OSError:  # since it was asked for the free space; asked again later
+            return
         if free < enough and not self._is_low:
             self._scheduler.hold_back()
             text = (
@@ -250,20 +323,32 @@ class Coordinator:
         Empty once all of them are settled, or the session must end.
         """
         waiting, self._held = self._held, set()
-        if waiting:
-            holders = sorted({self._store.holder(run_id) or "another process" for run_id in waiting})
-            computed = counted(len(waiting), "run is", "runs are")
-            text = f"{computed} being computed by {'; '.join(holders)}; waiting (Ctrl-C leaves them to it)"
-            self._publish(Notice(text))
+        is_told = False
         while waiting and not self._stop.requested:
-            for run_id in sorted(waiting):
-                if self._store.is_settled(run_id):
-                    waiting.discard(run_id)
-                    self._publish(RunEnded(run_id, "finished"))
-            free = [run_id for run_id in sorted(waiting) if self._store.holder(run_id) is None]
-            if free:
-                self._held = waiting - set(free)
-                return [self._tasks[run_id] for run_id in free]
+            try:
+                if not is_told:
+                    self._report_holders(waiting)
+                    is_told = True
+                if free := self._freed(waiting):
+                    self._held = waiting - set(free)
+                    return [self._tasks[run_id] for run_id in free]
+            except StoreError as error:
+                if not self._outages.limit_s or not self._outages.passes(error):
+                    raise
             self._tick()
             time.sleep(_POLL_INTERVAL_S if waiting else 0)
         return []
+
+    def _report_holders(self, waiting: set[str]) -> None:
+        holders = sorted({self._store.holder(run_id) or "another process" for run_id in waiting})
+        computed = counted(len(waiting), "run is", "runs are")
+        text = f"{computed} being computed by {'; '.join(holders)}; waiting (Ctrl-C leaves them to it)"
+        self._publish(Notice(text))
+
+    def _freed(self, waiting: set[str]) -> list[str]:
+        """Take settled runs out of those that are waited for; return those that nobody holds any more."""
+        for run_id in sorted(waiting):
+            if self._store.is_settled(run_id):
+                waiting.discard(run_id)
+                self._publish(RunEnded(run_id, "finished"))
+        return [run_id for run_id in sorted(waiting) if self._store.holder(run_id) is None]

@@ -35,7 +35,7 @@ def with_one_type_per_seed(waiting: list[Task], executor: RayExecutor, store: Re
     kinds = accelerators(executor.nodes, [wanted for wanted in executor.resources if wanted.gpus > 0])
     types = types_of_seeds(seeds, kinds, _devices_before(kinds, store) if len(kinds) > 1 else None)
     return [
-        replace(task, accelerator=types.get(task.config["seed"], "")) if task.device == "cuda" else task
+        replace(task, accelerator=types.get(task.config["seed"], task.accelerator)) if task.device == "cuda" else task
         for task in waiting
     ]
 
@@ -46,7 +46,7 @@ def _devices_before(kinds: Iterable[str], store: ResultStore) -> dict[int, str]:
 
     if store.read_plan() is None:
         return {}
-    rows = analysis.load(store.place).runs[["seed", "device_name"]].dropna()
+    rows = analysis.load(store.place, epochs=False).runs[["seed", "device_name"]].dropna()
     by_length = sorted(kinds, key=len, reverse=True)  # A100 before A10
     found: dict[int, str] = {}
     for seed, name in zip(rows["seed"], rows["device_name"], strict=True):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,30 +14,40 @@ from rich.console import Console
 from ablations.execution.events import Notice
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.ray.executor import RayExecutor
-from ablations.execution.run_task import paused_at, settle_as_pruned
 from ablations.execution.scheduler import Scheduler, in_order
-from ablations.execution.signals import Stop
+from ablations.execution.signals import Interrupted, Stop
 from ablations.execution.task import Task
 from ablations.planning import plan as planning
 from ablations.planning.plan import Plan
 from ablations.planning.stored_names import with_stored_names
 from ablations.progress import Outline, Progress, ProgressReporter
+from ablations.sessions import reuse as reuse_of
 from ablations.sessions import sequential_looks
-from ablations.sessions.coordinator import Coordinator
+from ablations.sessions.budget import AffordableRuns, Budget, refuse_useless
+from ablations.sessions.coordinator import ANSWER_S, Coordinator
 from ablations.sessions.gpu_assignment import notices, with_measured_shares, with_one_type_per_seed
 from ablations.sessions.registration import prepare, refuse_another_study, register
 from ablations.sessions.remembered_shares import remembered
 from ablations.sessions.result import Session
+from ablations.sessions.retry_log import RetryLog
+from ablations.sessions.reuse import Reusable
 from ablations.sessions.tasks import tasks
+from ablations.spec.durations import parse_seconds
 from ablations.spec.study import StudyFile, read_study
 from ablations.store import ResultStore
+from ablations.store.ledger import SessionLedger
+from ablations.store.outages import Outages
+from ablations.store.repair import repair
 from ablations.trackers.base import refuse_unusable
 from ablations.trackers.subscriber import Tracking, trackings
-from aimlib.errors import UsageError
+from aimlib.errors import StoreError, UsageError, counted
 from aimlib.paths import ObjectPath, Place, place
 from aimlib.records import STUDY_FILE
+from aimlib.records.escaping import printable
 
 Executor = InlineExecutor | RayExecutor
+_SHOWN = 5
+"""Number of lost runs that are named."""
 
 
 def run(
@@ -51,6 +61,9 @@ def run(
     prune: Collection[str] = (),
     until_verdict: bool = False,
     track: Collection[str] = (),
+    reuse: str | Place | Iterable[str | Place] = (),
+    budget: str | None = None,
+    wait_for_nodes: str | None = None,
     console: Console | None = None,
 ) -> Session:
     """Compute the missing runs of a study.
@@ -69,6 +82,12 @@ def run(
     prune : ids of paused runs that are settled as they are, with the status ``pruned``, instead of being continued.
     until_verdict : after every look add the seeds of the next one, until nothing is open; see `sequential_looks`.
     track : trackers that every run is also written to: tensorboard, mlflow, wandb.
+    reuse : directories of other studies, or folders of study directories: results of the same run ids are verified and
+        copied instead of being computed again; see `ablations.sessions.reuse`. Those that the study names follow.
+    budget : device hours of the study, all its sessions together, such as ``20gpuh`` or ``90cpumin``: looks are begun
+        while they are affordable; see `ablations.sessions.budget`. None: no limit.
+    wait_for_nodes : how long to wait for nodes on which the runs fit, such as ``30min`` or ``2h``, while an autoscaler
+        adds them. None: a study that fits on no present node is refused.
     console : where progress is shown; None is silent.
 
     Raises
@@ -79,6 +98,8 @@ def run(
         raise UsageError("--address names a Ray cluster; it needs --executor ray")
     for name in track:
         refuse_unusable(name)
+    limit = Budget.parse(budget) if budget is not None else None
+    wait = _seconds_to_wait(wait_for_nodes, address)
     console = console or Console(quiet=True)
     file = read_study(study, overrides)
     if file.spec.search is not None:
@@ -87,16 +108,82 @@ def run(
         )
     directory = place(out if out is not None else Path("results") / file.spec.name)
     stop = Stop()
-    options = _Options(directory, address, executor, until or {}, prune, track, stop, console)
+    outages = waits_of(file, stop, console)
+    others = (reuse,) if isinstance(reuse, (str, Place)) else tuple(reuse)
+    options = _Options(
+        directory,
+        address,
+        executor,
+        until or {},
+        prune,
+        track,
+        (*others, *file.spec.reuse),
+        limit,
+        wait,
+        stop,
+        console,
+        outages,
+    )
 
     def with_seeds(seeds: Sequence[int]) -> Session:
         return _session(StudyFile(file.spec.model_copy(update={"seeds": tuple(seeds)}), file.path), options)
 
-    with stop.on_signals():
+    with stop.on_signals(), _interruptible(options):
+        outages.wait_out(lambda: _repair(directory, console))
         if not until_verdict:
             return with_seeds(file.spec.seeds)
-        before = ResultStore(directory).read_plan() or {} if (directory / STUDY_FILE).exists() else {}
+        before = ResultStore(directory, outages=outages).read_plan() or {} if _has_plan(options) else {}
         return sequential_looks.until_verdict(file, before.get("seeds", ()), with_seeds, console)
+
+
+def _seconds_to_wait(text: str | None, address: str | None) -> float:
+    if text is None:
+        return 0.0
+    if address is None:
+        raise UsageError(
+            "--wait-for-nodes: no nodes are added to this machine; give --address of a Ray cluster as well"
+        )
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise UsageError(f"--wait-for-nodes: {error}") from error
+
+
+def waits_of(file: StudyFile, stop: Stop, console: Console) -> Outages:
+    """Return how a session waits for its storage; notices are printed until the session has a better place for them."""
+
+    def say(text: str) -> None:
+        console.print(printable(text), soft_wrap=True, markup=False, highlight=False)
+
+    limit = file.spec.resources.outage_hours * 3600
+    return Outages(limit, notify=say, interrupted=lambda: stop.requested)
+
+
+@contextmanager
+def _interruptible(options: _Options) -> Iterator[None]:
+    """End with the exit code of a request to stop if that interrupted waiting for the storage."""
+    try:
+        yield
+    except StoreError as error:
+        if not options.stop.requested or not options.outages.passes(error):
+            raise
+        text = printable(f"{options.stop.reason}: the storage is unavailable: {error}")
+        options.console.print(text, soft_wrap=True, markup=False, highlight=False)
+        raise Interrupted(options.stop.code) from None
+
+
+def _has_plan(options: _Options) -> bool:
+    return options.outages.wait_out((options.directory / STUDY_FILE).exists)
+
+
+def _repair(directory: Place, console: Console) -> None:
+    """Set damaged files of an earlier session aside, and print what is lost and what is done."""
+    if isinstance(directory, Path) and not directory.is_dir():
+        return
+    with console.status("verifying the stored results"):
+        lines = repair(directory)
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 @dataclass(frozen=True)
@@ -109,8 +196,12 @@ class _Options:
     until: Mapping[str, int]
     prune: Collection[str]
     track: Collection[str]
+    reuse: tuple[str | Place, ...]
+    budget: Budget | None
+    wait_for_nodes: float
     stop: Stop
     console: Console
+    outages: Outages
 
 
 def _session(file: StudyFile, options: _Options) -> Session:
@@ -118,7 +209,8 @@ def _session(file: StudyFile, options: _Options) -> Session:
     session, console = uuid.uuid4().hex[:12], options.console
     with ExitStack() as stack:
         plan, executor = _planned(file, options, stack)
-        store = ResultStore(options.directory)
+        refuse_useless(options.budget, plan)
+        store = ResultStore(options.directory, outages=options.outages)
         refuse_another_study(store, file.spec.name)
         plan, kept_names = with_stored_names(plan, store.read_plan())
         for line in kept_names:
@@ -127,33 +219,96 @@ def _session(file: StudyFile, options: _Options) -> Session:
         todo = {task.run_id: task for task in tasks(plan, store, list(plan.runs), session, options.until)}
         missing = {run_id: todo[run_id] for run_id in todo if run_id not in settled and run_id not in options.prune}
         paused = _paused_before(missing, store)
-        waiting = in_order(task for run_id, task in missing.items() if run_id not in paused)
+        found = _found(plan, missing.keys() - paused.keys(), options)
+        waiting = in_order(
+            task for run_id, task in missing.items() if run_id not in paused and run_id not in found.runs
+        )
         with console.status("freezing the analysis plan"):
             analysis_plan = prepare(plan, store)
         if waiting:
             plan, waiting = _assigned(plan, waiting, executor, store, console)
         # Only now, when nothing prevents it from running, does the study replace an earlier version.
         register(plan, store, settled, console, analysis_plan)
+        ledger = store.ledger(session)
+        _begin(ledger, options, frozen=analysis_plan is not None)
+        reused = _take(found, plan, store, options)
         _prune(todo, options.prune, settled, store)
-        coordinator = _compute(plan, store, waiting, executor, session, options)
+        affordable = AffordableRuns(options.budget, plan, waiting, store)
+        coordinator = _compute(affordable, executor, session, options, ledger)
     if waiting:
         store.clean()  # of workers that were killed in this session
+    head = _end(ledger, options)
     store.compact()
     if not options.stop.requested:
         paused |= coordinator.paused
-    return _result(store, todo, settled, paused, coordinator, options.stop)
+    result = _result(store, todo, settled, reused, paused, coordinator, options.stop)
+    return replace(result, budget=affordable.spent, ledger_head=head)
+
+
+def _begin(ledger: SessionLedger, options: _Options, *, frozen: bool) -> None:
+    """Join the ledger, and print its head if the analysis plan has just been frozen, and which rows are lost."""
+    console, joined = options.console, options.outages.wait_out(ledger.join, writes=True)
+    if frozen:
+        console.print(f"Ledger head at the freeze: {joined.head}", highlight=False, soft_wrap=True)
+    if joined.lost:
+        runs = counted(len(joined.lost), "run of the ledger has", "runs of the ledger have")
+        text = f"{runs} no row any more ({', '.join(joined.lost[:_SHOWN])}{', …' if len(joined.lost) > _SHOWN else ''})"
+        console.print(f"{text}: damaged or deleted; planned ones are computed again.", highlight=False, soft_wrap=True)
+
+
+def _end(ledger: SessionLedger, options: _Options) -> str:
+    """Write the rest of the chain, and print and return the head of the ledger."""
+    console = options.console
+    try:
+        ended = options.outages.wait_out(ledger.end, writes=True)
+    except StoreError as error:
+        console.print(f"The ledger is incomplete until the next session: {error}", markup=False, soft_wrap=True)
+        return ""
+    if ended.head:
+        runs = counted(ended.entered, "settled run")
+        console.print(f"Ledger head, which stands for {runs}: {ended.head}", highlight=False, soft_wrap=True)
+    return ended.head
+
+
+def _found(plan: Plan, missing: Collection[str], options: _Options) -> Reusable:
+    """Return the missing runs that other studies have, and print which rows cannot be used."""
+    with options.console.status("verifying results of other studies" if options.reuse and missing else ""):
+        found = reuse_of.find(plan, missing, options.reuse, options.directory)
+    for line in found.notices:
+        options.console.print(line, soft_wrap=True, markup=False, highlight=False)
+    return found
+
+
+def _take(found: Reusable, plan: Plan, store: ResultStore, options: _Options) -> int:
+    """Copy the rows that were found; return their number."""
+    if not found.runs:
+        return 0
+    with options.console.status("copying results of other studies"), options.stop.gentle():
+        reused = reuse_of.take(found, plan, store, lambda: options.stop.requested)
+        store.clean()  # checkpoints of runs that this study had begun
+    text = f"{reused} of {counted(len(plan.runs), 'run')} {'is' if reused == 1 else 'are'} taken over from"
+    options.console.print(f"{text} {found.origins}", soft_wrap=True, markup=False, highlight=False)
+    if left := found.runs.keys() - store.settled():
+        options.console.print(
+            f"{counted(len(left), 'run')} changed or vanished in the other study, or the session was interrupted; "
+            f"the same command continues"
+        )
+    return reused
 
 
 def _planned(file: StudyFile, options: _Options, stack: ExitStack) -> tuple[Plan, Executor]:
     """Return the plan, and the executor, which is already starting if runs are sure to be missing."""
+    executor: Executor = InlineExecutor([])
+    if options.executor == "ray":
+        executor = stack.enter_context(RayExecutor([], options.address, wait_for_nodes=options.wait_for_nodes))
     with options.console.status("checking the study, its networks and its data"):
+        # Ray starts in the background, because that takes as long as importing torch and building the networks.
+        if not options.reuse and not _has_plan(options):
+            executor.begin()
         arms = planning.arms_of(file)
-        given = [arm.resources for arm in arms]
-        executor: Executor = InlineExecutor(given)
-        if options.executor == "ray":
-            executor = stack.enter_context(RayExecutor(given, options.address))
-        if _is_unfinished(options.directory, len(arms) * len(file.spec.seeds)):
-            executor.begin()  # starts in the background, because that takes time
+        executor.expect(arm.resources for arm in arms)
+        if not options.reuse and _is_unfinished(options, len(arms) * len(file.spec.seeds)):
+            executor.begin()
         return planning.plan(file, arms), executor
 
 
@@ -161,10 +316,11 @@ def _assigned(
     plan: Plan, waiting: list[Task], executor: Executor, store: ResultStore, console: Console
 ) -> tuple[Plan, list[Task]]:
     """Return plan and tasks with the GPUs that they request, once the executor is available and can compute them."""
-    with console.status("starting Ray" if isinstance(executor, RayExecutor) else ""):
-        executor.check()
     if not isinstance(executor, RayExecutor):
+        executor.check()
         return plan, waiting
+    with console.status("starting Ray"):
+        executor.check(lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False))
     plan, waiting = with_measured_shares(plan, waiting, executor, store, console)
     return plan, with_one_type_per_seed(waiting, executor, store)
 
@@ -173,6 +329,7 @@ def _result(
     store: ResultStore,
     todo: Mapping[str, Task],
     settled: set[str],
+    reused: int,
     paused: Mapping[str, float | None],
     coordinator: Coordinator,
     stop: Stop,
@@ -183,7 +340,8 @@ def _result(
         directory=store.place,
         planned=len(todo),
         settled_before=len(settled & set(todo)),
-        computed=len(done - settled),
+        computed=len(done - settled) - reused,
+        reused=reused,
         failed=coordinator.failed,
         open=tuple(run_id for run_id in todo if run_id not in over),
         paused=paused,
@@ -193,14 +351,20 @@ def _result(
     )
 
 
-def _is_unfinished(directory: Place, planned: int) -> bool:
+def _is_unfinished(options: _Options, planned: int) -> bool:
     """Return whether a study surely has runs without a result; creates nothing."""
-    return not (directory / STUDY_FILE).exists() or len(ResultStore(directory).settled()) < planned
+    if not _has_plan(options):
+        return True
+    return len(ResultStore(options.directory, outages=options.outages).settled()) < planned
 
 
 def _paused_before(missing: Mapping[str, Task], store: ResultStore) -> dict[str, float | None]:
     """Return the runs that have already reached the requested epoch."""
-    found = {}
+    found: dict[str, float | None] = {}
+    if all(task.until is None for task in missing.values()):
+        return found
+    from ablations.execution.run_task import paused_at  # noqa: PLC0415 -- imports torch
+
     for run_id, task in missing.items():
         if task.until is not None:
             epochs, accuracy = paused_at(task, store)
@@ -214,44 +378,55 @@ def _prune(todo: Mapping[str, Task], run_ids: Collection[str], settled: set[str]
         if run_id not in todo:
             raise UsageError(f"prune: {run_id} is no run of the study")
         if run_id not in settled:
+            from ablations.execution.run_task import paused_at, settle_as_pruned  # noqa: PLC0415 -- imports torch
+
             epochs, _ = paused_at(todo[run_id], store)
             if not settle_as_pruned(todo[run_id], store, f"stopped after {epochs} epochs by the search"):
                 raise UsageError(f"run {run_id} is held by {store.holder(run_id)}; wait for it, or end it")
 
 
 def _compute(
-    plan: Plan,
-    store: ResultStore,
-    waiting: list[Task],
-    executor: Executor,
-    session: str,
-    options: _Options,
+    affordable: AffordableRuns, executor: Executor, session: str, options: _Options, ledger: SessionLedger
 ) -> Coordinator:
-    stop = options.stop
-    scheduler = Scheduler(waiting, plan.study.spec.resources.max_retries, shares=remembered(store, waiting))
+    from ablations.execution import device_references  # noqa: PLC0415 -- imports torch
+
+    plan, store, waiting, stop = affordable.plan, affordable.store, affordable.waiting, options.stop
+    batch = affordable.next()
+    scheduler = Scheduler(batch, plan.study.spec.resources.max_retries, shares=remembered(store, waiting))
     slots = max(1, min(len(waiting), executor.parallel))
     progress = Progress(
         Outline.of(plan), store.settled(), parallel=slots, resources=executor.takes, totals=executor.totals
     )
-    reporter = ProgressReporter(progress, options.console, store, session)
+    reporter = ProgressReporter(progress, options.console, store.at_once(), session, outages=store.outages)
     trackers = trackings(options.track, plan, _tracking_place(store), lambda text: reporter.handle(Notice(text)))
     subscribers: list[ProgressReporter | Tracking] = [reporter, *trackers]
     todo = {task.run_id: task for task in waiting}
-    coordinator = Coordinator(store, todo, scheduler, stop, session, subscribers, options.console)
-    if not waiting:
+    at_once = store.at_once(ANSWER_S)
+    listeners = [*subscribers, RetryLog(at_once)]
+    coordinator = Coordinator(at_once, todo, scheduler, stop, session, listeners, options.console, ledger)
+    if not batch:
         return coordinator
     with ExitStack() as stack:
-        stack.callback(store.forget_stop, session)
+        stack.callback(_forget_stop, store, session)
         for each in subscribers:  # the reporter ends last: a tracker may still have something to say
             stack.enter_context(each)
-        for text in notices(executor.resources, scheduler.shares):
+        for text in (*notices(executor.resources, scheduler.shares), *device_references.notices(store)):
             coordinator.handle(Notice(text))
-        with stop.gentle():
-            while waiting and not stop.requested:
+        with stop.gentle(), store.outages.reporting(coordinator.notify):
+            while batch and not stop.requested:
                 executor.execute(scheduler, coordinator, stop)
-                waiting = coordinator.released()
-                scheduler.add(waiting)
+                batch = coordinator.released()
+                if not batch and not stop.requested:
+                    batch = store.outages.wait_out(affordable.next)
+                scheduler.add(batch)
+        coordinator.report_outages()
     return coordinator
+
+
+def _forget_stop(store: ResultStore, session: str) -> None:
+    """Withdraw a request to stop; without storage it stays, and is removed with the states of dead sessions."""
+    with suppress(StoreError):
+        store.at_once(ANSWER_S).forget_stop(session)
 
 
 def _tracking_place(store: ResultStore) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from ablations.execution.task import Task
 from ablations.store import ResultStore
@@ -17,7 +16,7 @@ from ablations.store import ResultStore
 
 def remembered(store: ResultStore, tasks: Iterable[Task]) -> dict[str, float]:
     """Return the share of a GPU, by arm, for arms whose present share was too small before."""
-    known = _read(store)
+    known = store.read_shares()
     found = {}
     for task in {task.arm: task for task in tasks if 0 < task.gpus < 1}.values():
         entry = known.get(_key(task))
@@ -35,16 +34,8 @@ def remember(store: ResultStore, task: Task, too_little: float, enough: float) -
     ------
     StoreError: the storage refuses.
     """
-    known = {**_read(store), _key(task): {"arm": task.arm, "too_little": too_little, "enough": enough}}
+    known = {**store.read_shares(), _key(task): {"arm": task.arm, "too_little": too_little, "enough": enough}}
     store.write_shares(known)
-
-
-def _read(store: ResultStore) -> dict[str, Any]:
-    try:
-        found = json.loads(store.read_shares() or b"{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _is_share(value: object) -> bool:

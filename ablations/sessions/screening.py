@@ -8,14 +8,16 @@ Trials are judged by validation accuracy; test images have no influence on the c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
 
-from ablations.search import ranking
+from ablations.execution.signals import Stop
+from ablations.search import importances, ranking
 from ablations.search.brackets import Brackets
 from ablations.search.candidates import Candidates, screening_document
 from ablations.search.checks import budgets_of, check, spaces_of, spec_of
@@ -83,6 +85,10 @@ def run(
     ------
     UsageError: the study, its data or its directory cannot be used; or no trial has a result.
     """
+    if options.get("reuse"):
+        raise UsageError("--reuse: a search computes all its trials itself; run this study without the option")
+    if options.get("budget"):
+        raise UsageError("--budget: a search is limited by the number of its trials; give search.trials instead")
     file = read_study(study, overrides)
     directory = place(out if out is not None else Path("results") / file.spec.name)
     if not isinstance(directory, Path):
@@ -123,6 +129,7 @@ def screen(
     found = confirmation(study, searching.spec, searching.trials)
     ranking.write_ranking(directory / SCREENING, searching.trials, found.places)
     ranking.write_cost(directory / SCREENING, searching.trials)
+    importances.write(directory / SCREENING, searching.spec, searching.spaces, searching.trials)
     folder = directory / CONFIRMATION
     return Screening(searching.trials, (confirm or run)(_write(folder, found.document), folder), confirmed=True)
 
@@ -133,11 +140,14 @@ class _Search:
     def __init__(self, study: StudyFile, directory: Path, run: Runner, console: Console) -> None:
         self.study, self.spec, self.directory = study, spec_of(study), directory
         self._run, self._console = run, console
-        self._store, self._journal = ResultStore(directory), Journal(directory)
-        candidates = Candidates(study, self.spec)
+        self._outages = launch.waits_of(study, Stop(), console)
+        self._store = ResultStore(directory, outages=self._outages)
+        self._journal = Journal(directory)
+        candidates, budgets = Candidates(study, self.spec), budgets_of(study)
+        self.spaces = spaces_of(study)
         self._searches = {
-            arm: ArmSearch(study, self.spec, arm, space, candidates=candidates, journal=self._journal)
-            for arm, space in spaces_of(study).items()
+            arm: ArmSearch(study, self.spec, arm, space, budgets[arm], candidates=candidates, journal=self._journal)
+            for arm, space in self.spaces.items()
         }
         self._watched = DashboardCopy(self.spec.storage, directory, self._store.mark(), self._say)
 
@@ -156,6 +166,7 @@ class _Search:
                 if interrupted is not None:
                     return interrupted
             for batch in batches:
+                self._searches[batch.arm].replay(batch)
                 self._searches[batch.arm].tell(batch, self._recorded(batch))
             if waiting:
                 self._report(waiting)
@@ -182,23 +193,24 @@ class _Search:
 
     def _rung(self, brackets: Brackets, number: int) -> Session | None:
         """Bring all trials to a rung, unless the journal has its decision, and stop those that end there."""
-        missing = [b for b in brackets.batches if self._journal.rung(b.arm, b.number, number) is None]
+        taking = [b for b in brackets.batches if brackets.epochs(b, number) < b.budget]
+        missing = [b for b in taking if self._journal.rung(b.arm, b.number, number) is None]
         if any(brackets.going(batch.arm) for batch in missing):
             # Paused runs of batches whose rung is recorded are listed as well; otherwise they would continue to their
             # end.
             session = self._session(brackets, brackets.until(number))
             if session.cut_off:
                 return session
-            found, paused = rows(self.directory), session.paused
+            found, paused = self._outages.wait_out(lambda: rows(self.directory)), session.paused
             for batch in missing:
                 decided = brackets.decided(batch, number, found, paused, session.given_up)
-                self._journal.write_rung(batch.arm, batch.number, number, decided)
-        for batch in brackets.batches:
+                decided = replace(decided, stopped=self._searches[batch.arm].decide(decided))
+                self._written(partial(self._journal.write_rung, batch.arm, batch.number, number, decided))
+        for batch in taking:
             recorded = self._journal.rung(batch.arm, batch.number, number)
             if recorded is not None:
                 brackets.apply(batch, recorded)
-                for trial_number, value in recorded.values.items():
-                    self._searches[batch.arm].proposals.reached(trial_number, recorded.epochs, value)
+                self._searches[batch.arm].decide(recorded)
         self._watch()
         return None
 
@@ -218,18 +230,22 @@ class _Search:
         fresh = [trial for batch in brackets.batches for trial in batch.fresh]
         outcomes: dict[str, Outcome] = {}
         if fresh:
-            found = rows(self.directory)
+            found = self._outages.wait_out(lambda: rows(self.directory))
             outcomes = {trial.name: brackets.outcome(trial, found, failed) for trial in fresh}
         self._refuse_nothing_but_failures(outcomes)
         for batch in brackets.batches:
             told = [replace(trial, outcome=outcomes.get(trial.name, trial.outcome)) for trial in batch.trials]
-            self._journal.write_round(batch.arm, batch.number, told)
+            self._written(partial(self._journal.write_round, batch.arm, batch.number, told))
         for trial in fresh:
             if (
                 outcomes[trial.name].state == "failed"
             ):  # its other seeds may have paused; nothing will continue from them
                 for run_id in trial.run_ids:
                     self._store.discard_checkpoint(run_id)
+
+    def _written(self, write: Callable[[], object]) -> None:
+        """Write to the journal, of which the first writer wins, so writing again after an outage is harmless."""
+        self._outages.wait_out(write, writes=True)
 
     def _refuse_nothing_but_failures(self, outcomes: Mapping[str, Outcome]) -> None:
         """Stop a search in which every trial fails, so that a repaired machine can try the same trials again."""
@@ -262,7 +278,10 @@ class _Search:
                 default=None,
             )
             known = f", the best {100 * best:.2f} % of validation images" if best is not None else ""
-            self._say(f"search: arm {batch.arm}: {self._searches[batch.arm].done} of {self.spec.trials} trials{known}")
+            skipped = sum(trial.arm == batch.arm and trial.outcome.state == "infeasible" for trial in self.trials)
+            outside = f", {skipped} infeasible and not trained" if skipped else ""
+            done = self._searches[batch.arm].done
+            self._say(f"search: arm {batch.arm}: {done} of {self.spec.trials} trials{outside}{known}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -35,20 +35,20 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
 
     Returns
     -------
-    The last session; `computed` counts the runs of all, `settled_before` those before the first. It ends early if runs
-    failed, were stopped or interrupted: a look that lacks a pair has no verdict.
+    The last session; `computed` and `reused` count the runs of all, `settled_before` those before the first. It ends
+    early if runs failed, were stopped or interrupted: a look that lacks a pair has no verdict.
     """
     numbers = Looks(study.spec.looks, further_block=study.spec.further_block).numbers
     seeds = list(study.spec.seeds)
     if list(planned[: len(seeds)]) == seeds:
         seeds = list(planned)
-    computed, before = 0, None
+    computed, reused, before = 0, 0, None
     while True:
         seeds = extended(seeds, next((number for number in numbers if number >= len(seeds)), len(seeds)))
         session = run(seeds)
-        computed += session.computed
+        computed, reused = computed + session.computed, reused + session.reused
         before = session.settled_before if before is None else before
-        session = replace(session, computed=computed, settled_before=before)
+        session = replace(session, computed=computed, reused=reused, settled_before=before)
         if session.interrupted or session.failed or session.open:
             return session
         findings = _look(session.directory)
@@ -73,8 +73,11 @@ def extended(seeds: Sequence[int], number: int) -> list[int]:
 
 def _look(directory: Place) -> Findings:
     import analysis  # noqa: PLC0415 -- pandas and scipy, once a look
+    from analysis.reading.proofs import prove  # noqa: PLC0415
 
-    return analysis.examine(analysis.load(directory))
+    results = analysis.load(directory)
+    prove(results)
+    return analysis.examine(results)
 
 
 def _reading(findings: Findings) -> str:

@@ -10,7 +10,9 @@ from ablations.execution.task import Task
 from aimlib.component import is_local
 
 if TYPE_CHECKING:
+    from ablations.planning.arms import Arm
     from ablations.planning.plan import Plan, PlannedRun
+    from ablations.spec.study import Checks
     from ablations.store import ResultStore
     from aimlib.config import RunConfig
 
@@ -26,6 +28,7 @@ def tasks(
     costs = ("parameters", "trainable_parameters", "multiply_adds")
     mark, until = store.mark(), until or {}
     resources = {arm.name: arm.resources for arm in plan.arms}
+    integrity = {arm.name: integrity_of(plan, arm) for arm in plan.arms}
     return [
         Task(
             directory=store.location,
@@ -39,12 +42,24 @@ def tasks(
             device=resources[run.arm].trained_on,
             threads=resources[run.arm].cpus,
             gpus=resources[run.arm].gpus,
+            accelerator=resources[run.arm].accelerator_type or "",
+            memory_bytes=resources[run.arm].memory or 0,
+            custom=dict(resources[run.arm].custom),
             session=session,
             until=until.get(run.run_id),
             grace_seconds=resources[run.arm].grace_seconds,
+            outage_seconds=resources[run.arm].outage_hours * 3600,
+            integrity=integrity[run.arm],
         )
         for run in runs
     ]
+
+
+def integrity_of(plan: Plan, arm: Arm) -> Checks:
+    """Return how errors of computing are looked for: steps whose kernels are not deterministic are not repeated."""
+    if arm.integrity == "spot" and arm.resources.trained_on == "cuda":
+        return "reference" if plan.summaries[arm.name].nondeterministic_on_gpu else "spot"
+    return arm.integrity
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:

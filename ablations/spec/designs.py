@@ -52,7 +52,7 @@ DESIGNS: dict[str, Callable[[Levels], list[Combination]]] = {
     "leave_one_out": leave_one_out,
 }
 
-TWO_LEVELS = frozenset({"ladder", "leave_one_out"})
+TWO_LEVELS = frozenset({"ladder", "leave_one_out", "fractional_factorial"})
 """Designs that go from a first level to a last one, so every factor must have exactly two."""
 
 

@@ -1,14 +1,20 @@
-"""The resources of runs: CPUs, GPUs or shares of one, and time limits."""
+"""The resources of runs: CPUs, GPUs or shares of one, host memory, custom resources, and time limits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from ablations.spec.byte_sizes import parse_bytes
 from aimlib.component import Frozen
 
 Device = Literal["cpu", "cuda"]
+_LEAST_BYTES = 2**20
+"""A run takes more than this. A smaller number is a mistake in the unit."""
+_OWN_KEYS = {"CPU": "cpus", "GPU": "gpus", "memory": "memory", "object_store_memory": ""}
+"""Ray's names of resources that cannot be given as custom ones, with the key that is meant."""
 
 
 def _gpus_of(data: Any) -> Any:
@@ -20,6 +26,37 @@ def _gpus_of(data: Any) -> Any:
     if isinstance(data["gpus"], str):
         raise ValueError(f"gpus: give a number, a share of a GPU such as 0.5, or auto; got {data['gpus']!r}")  # noqa: TRY004 -- pydantic turns ValueErrors into messages
     return {"gpus_auto": False, **data}
+
+
+def _memory_of(value: Any) -> Any:
+    """Read an amount of memory, such as 4GiB."""
+    found = parse_bytes(value) if isinstance(value, str) else value
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        if found < _LEAST_BYTES:
+            raise ValueError(f"{value!r} is {found:g} bytes, too little for any run; give a unit, such as 4GiB")
+        return int(found)
+    return found
+
+
+def _custom_of(value: Mapping[str, float]) -> Mapping[str, float]:
+    """Refuse names that have a key of their own, and amounts that Ray refuses."""
+    for name, amount in value.items():
+        if name in _OWN_KEYS:
+            key = _OWN_KEYS[name]
+            raise ValueError(f"{name} is no custom resource; " + (f"give resources.{key}" if key else "leave it out"))
+        if name.startswith("accelerator_type:"):
+            raise ValueError(f"{name}: give resources.accelerator_type: {name.partition(':')[2]}")
+        if amount > 1 and amount != int(amount):
+            raise ValueError(f"{name}: {amount:g}: above 1, give a whole number")
+    return value
+
+
+Memory = Annotated[int, BeforeValidator(_memory_of)]
+AcceleratorType = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^:\s]+$")]
+Custom = Annotated[
+    dict[Annotated[str, StringConstraints(min_length=1)], Annotated[float, Field(gt=0)]],
+    AfterValidator(_custom_of),
+]
 
 
 class Resources(Frozen):
@@ -36,6 +73,13 @@ class Resources(Frozen):
     `ablations.estimation.gpu_shares.MOST_RUNS`."""
     gpus_auto: bool = False
     """Whether `gpus` is auto; `gpus` is 1 until the share has been measured."""
+    memory: Memory | None = None
+    """Host memory (RAM) of a run in bytes, or with a unit: 4GiB, 500 MB. Ray starts no more runs on a node than its
+    memory can hold; it does not limit a run to this amount. None: the memory of nodes is not considered."""
+    accelerator_type: AcceleratorType | None = None
+    """Ray's name of the type of accelerator that a node needs to have, for example A100. None: any node."""
+    custom: Custom = Field(default_factory=dict)
+    """Custom resources of the cluster's nodes that a run takes, by name, for example ``{tpu_slice: 1}``."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA if the run has a GPU, otherwise the CPU."""
     max_retries: Annotated[int, Field(ge=0)] = 10
@@ -48,6 +92,9 @@ class Resources(Frozen):
     counts, so allow time for it."""
     grace_seconds: Annotated[float, Field(ge=0)] = 25.0
     """Seconds that runs have to save their state after SIGTERM before they are stopped."""
+    outage_hours: Annotated[float, Field(ge=0, le=10_000)] = 12.0
+    """Hours that a session and its runs wait for storage that is full, unreachable or refuses access, before they give
+    up. 0: they do not wait."""
 
     @property
     def trained_on(self) -> Device:
@@ -66,10 +113,10 @@ class Resources(Frozen):
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus: {self.gpus}: above 1, give a whole number")
         if self.device == "cuda" and self.gpus == 0:
-            raise ValueError("device: cuda needs gpus above 0, because a run can only use GPUs that it is given")
+            raise ValueError("device: cuda needs gpus above 0, as a run only uses GPUs that it is given; set gpus")
         if self.device == "cpu" and self.gpus > 0:
             asked = "auto" if self.gpus_auto else f"{self.gpus:g}"
-            raise ValueError(f"gpus: {asked} has no effect, because device is cpu")
+            raise ValueError(f"gpus: {asked} has no effect, because device is cpu; remove gpus or change device")
         return self
 
     def with_changes(self, changes: ArmResources | None) -> Resources:
@@ -94,6 +141,12 @@ class ArmResources(Frozen):
     """Number of GPUs per run, a fraction of one, or auto."""
     gpus_auto: bool | None = None
     """Whether `gpus` is auto."""
+    memory: Memory | None = None
+    """Host memory (RAM) of a run in bytes, or with a unit: 4GiB."""
+    accelerator_type: AcceleratorType | None = None
+    """Ray's name of the type of accelerator that a node needs to have."""
+    custom: Custom | None = None
+    """Custom resources that a run takes, instead of all those of the study."""
 
     @model_validator(mode="before")
     @classmethod

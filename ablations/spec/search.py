@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ablations.spec.levels import RUN_KEYS, Seed, Seeds
-from aimlib.component import Frozen
+from ablations.spec import search_conditions, search_notation
+from ablations.spec.levels import Seed, Seeds
+from ablations.spec.search_families import pruners, samplers
+from aimlib.component import ComponentConfig, Frozen
+from aimlib.registry import ComponentOf
 
 
 def _one_or_more(value: Any) -> Any:
@@ -18,68 +21,6 @@ def _one_or_more(value: Any) -> Any:
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
-
-
-def _over(value: Any) -> Any:
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, (list, tuple)):
-        return _paths("", value)
-    if isinstance(value, dict) and value and any(_is_key_path(key) for key in value):
-        raise ValueError(_with_values(value))
-    if isinstance(value, dict) and value:
-        return {str(arm): _paths(f"{arm}: ", paths) for arm, paths in value.items()}
-    raise ValueError(f"give a list of key paths, {_EXAMPLE}, or a mapping from arms to such lists; got {value!r}")
-
-
-_EXAMPLE = "e.g. [model.update, training.optimizer.learning_rate]"
-
-
-def _paths(where: str, value: Any) -> tuple[str, ...]:
-    """Return key paths, or raise a ValueError that shows how to write the notation of other tools here."""
-    if isinstance(value, dict):
-        raise ValueError(where + (_with_values(value) if value else f"give a list of key paths, {_EXAMPLE}"))  # noqa: TRY004
-    if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{where}give a list of key paths, {_EXAMPLE}; got {value!r}")  # noqa: TRY004
-    for number, path in enumerate(value):
-        if isinstance(path, dict) and path:
-            name = path.get("name", path.get("parameter"))
-            meant = {name: {key: path[key] for key in path if path[key] != name}} if isinstance(name, str) else path
-            raise ValueError(f"{where}[{number}]: {_with_values(meant)}")
-        if not isinstance(path, str):
-            raise ValueError(f"{where}[{number}]: give a key path, {_EXAMPLE}; got {path!r}")  # noqa: TRY004
-    return tuple(value)
-
-
-def _is_key_path(key: Any) -> bool:
-    return isinstance(key, str) and key.split(".")[0] in RUN_KEYS and "." in key
-
-
-def _with_values(given: Mapping[Any, Any]) -> str:
-    """Return how a mapping from key paths to values or ranges is written in a study."""
-    path, values = next(iter(given.items()))
-    paths = ", ".join(map(str, given))
-    if isinstance(values, dict):
-        values = next((values[key] for key in ("values", "choices", "choice", "grid") if key in values), values)
-    if isinstance(values, (list, tuple)) and values:
-        levels = "[" + ", ".join(map(str, values)) + "]"
-        return (
-            f"give only key paths, because the values come from their components' search spaces: write over: "
-            f"[{paths}], and for a grid of these values also sampler: grid, levels: {{{path}: {levels}}}. To train "
-            f"every value on all seeds without a search, write vary: ARM, factors: {{{path}: {levels}}}"
-        )
-    return (
-        f"give only key paths, because the ranges come from their components' search spaces: write over: [{paths}]; "
-        f"got {values!r}"
-    )
-
-
-def _levels(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    if isinstance(value, (list, tuple)) and value and not any(isinstance(item, (list, dict)) for item in value):
-        return tuple(value)
-    raise ValueError(f"give the number of levels, or a list of them, e.g. [0.0001, 0.001]; got {value!r}")
 
 
 class HalvingSpec(Frozen):
@@ -104,7 +45,7 @@ class SearchSpec(Frozen):
 
     vary: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
     """The arm or arms to search; by default the keys of `over` if it is a mapping."""
-    over: Annotated[tuple[str, ...] | dict[str, tuple[str, ...]], BeforeValidator(_over)] = (
+    over: Annotated[tuple[str, ...] | dict[str, tuple[str, ...]], BeforeValidator(search_notation.over)] = (
         "model.memory",
         "model.placement",
         "model.update",
@@ -115,16 +56,27 @@ class SearchSpec(Frozen):
     """Number of configurations to try per arm."""
     seeds: Seeds = (1000, 1001)
     """Seeds of every trial, which must differ from the study's."""
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
-    """tpe: tree-structured Parzen estimator (Bergstra et al., 2011); grid: every point of a finite space, once."""
+    sampler: Annotated[ComponentConfig, ComponentOf(samplers)] = Field(default="tpe", validate_default=True)
+    """A sampler of Optuna by its name, with its options: tpe, random, grid, gp, cmaes, qmc, nsgaii, brute_force."""
     sampler_seed: Seed | None = None
     """Seed of the sampler; by default, the first of `seeds`."""
-    levels: dict[str, Annotated[Any, BeforeValidator(_levels)]] = {}
+    levels: dict[str, Annotated[Any, BeforeValidator(search_notation.levels)]] = {}
     """Levels of the ranges in a grid, by parameter name: a number of evenly spaced levels, or a list."""
+    ranges: Annotated[dict[str, Any], BeforeValidator(search_notation.ranges)] = {}
+    """Choices or a range of one's own for parameters in `over`: a list, or {low: 0.0001, high: 0.1, log: true}. An
+    option of the model or the training that brings no range can be searched with one."""
+    when: Annotated[dict[str, Any], BeforeValidator(search_conditions.when)] = {}
+    """Conditions: a parameter is drawn only if another one has certain values, or lies within {min: ..., max: ...}.
+    Otherwise the arm keeps its own value."""
+    constraints: Annotated[tuple[Any, ...], BeforeValidator(search_conditions.constraints)] = ()
+    """Bounds on the network, e.g. [parameters <= 2M]. A configuration that violates one is not trained."""
     batch: Annotated[int, Field(ge=1)] = 4
     """Number of trials proposed together, based on all earlier results."""
     halving: HalvingSpec | None = None
     """How to stop trials early within each batch; None trains all of them to the end."""
+    pruner: Annotated[Any, ComponentOf(pruners, optional=True)] = None
+    """A pruner of Optuna by its name, with its options, instead of `halving`: median, percentile, hyperband,
+    successive_halving, threshold, patient, nop."""
     confirm: Literal["in_place", "beside"] = "in_place"
     """in_place: the best trial replaces its arm, and `top` further ones are added. beside: the arm stays as written,
     and the `top` best trials are added."""
@@ -134,13 +86,25 @@ class SearchSpec(Frozen):
     """Training options of the trials that differ from the study's, e.g. fewer epochs."""
     storage: str = "journal"
     """Where to keep a copy for optuna-dashboard: journal (a file in the study directory), the URL of a database
-    (sqlite:///... or postgresql://...), or none."""
+    (sqlite:///... or postgresql://...), $NAME for a URL in an environment variable, or none."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for problem in self._problems():
             raise ValueError(problem)
         return self
+
+    @property
+    def seed_of_sampler(self) -> int:
+        """The seed of the sampler, the same for every arm."""
+        return self.seeds[0] if self.sampler_seed is None else self.sampler_seed
+
+    def rungs(self, budget: int) -> tuple[int, ...]:
+        """Return the epochs after which trials may be stopped, and the budget as the last one."""
+        if self.halving is not None:
+            return self.halving.epochs(budget)
+        found: tuple[int, ...] = (budget,) if self.pruner is None else pruners.create(self.pruner).rungs(budget)
+        return found
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -155,11 +119,15 @@ class SearchSpec(Frozen):
         if isinstance(self.over, dict) and self.vary and set(self.vary) != set(self.over):
             yield "vary: names different arms than over; name the same arms, or omit vary"
         if len(set(self.seeds)) < len(self.seeds):
-            yield f"seeds: {list(self.seeds)}: a seed is given twice"
+            yield f"seeds: {list(self.seeds)}: a seed is given twice; remove one"
         if self.confirm == "beside" and self.top == 0:
             yield "top: 0 together with confirm: beside confirms nothing; raise top, or give confirm: in_place"
-        if self.levels and self.sampler != "grid":
-            yield f"levels: no effect, because sampler {self.sampler} draws from the whole range; give sampler: grid"
+        if self.levels and self.sampler.name != "grid":
+            yield (
+                f"levels: no effect, because sampler {self.sampler.name} draws from the whole range; give sampler: grid"
+            )
+        if self.halving is not None and self.pruner is not None:
+            yield "pruner: given together with halving, which stops trials itself; remove one of the two"
         if self.halving is not None and self.batch < self.halving.reduction_factor:
             yield (
                 f"batch: {self.batch} trials are too few for halving, which keeps one in "
@@ -170,6 +138,10 @@ class SearchSpec(Frozen):
 
 
 def _storage_problems(storage: str) -> Iterable[str]:
+    if storage.startswith("$"):
+        if not re.fullmatch(r"\$\w+|\$\{\w+\}", storage):
+            yield f"storage: {storage!r}: give the whole URL in one environment variable, e.g. $OPTUNA_STORAGE"
+        return
     kind, found, rest = storage.partition("://")
     if not found:
         if storage not in ("journal", "none"):
@@ -179,7 +151,8 @@ def _storage_problems(storage: str) -> Iterable[str]:
     if place.password is not None or re.search(r"(^|[?&])(password|passwd|sslpassword)=", f"?{place.query}"):
         yield (
             f"storage: {kind}://...: a password does not belong in a study file; leave it out of the URL and give it "
-            f"to the database's client (PostgreSQL: PGPASSWORD or ~/.pgpass)"
+            f"to the database's client (PostgreSQL: PGPASSWORD or ~/.pgpass), or give the whole URL in an environment "
+            f"variable: storage: $OPTUNA_STORAGE"
         )
     elif not rest:
         yield f"storage: {storage!r}: names no database; give one, e.g. sqlite:///search.db"

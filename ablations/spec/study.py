@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ablations.spec import yaml_documents
 from ablations.spec.designs import DESIGNS, TWO_LEVELS
+from ablations.spec.fractions import Generators, parsed, standard
 from ablations.spec.levels import RUN_KEYS, Factors, Labels, Seeds, equal_levels, labels_of
 from ablations.spec.resources import ArmResources, Resources
 from ablations.spec.search import HalvingSpec, SearchSpec
@@ -33,6 +34,17 @@ def _looks(value: Any) -> Any:
     raise ValueError("give numbers of pairs, e.g. [5, 8, 12], or one number for a single look")
 
 
+def _directories(value: Any) -> Any:
+    """Read a single directory as a list of one."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, (list, tuple)) and all(isinstance(each, str) and each.strip() for each in value):
+        return tuple(value)
+    raise ValueError(
+        f"give study directories, e.g. [results/placement], or s3://bucket/folder, also gs:// or az://; got {value!r}"
+    )
+
+
 def _arm(value: Any) -> Any:
     if not isinstance(value, (dict, ArmSpec)):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
@@ -47,6 +59,24 @@ def _control(value: Any) -> Any:
     return value
 
 
+def _generators(value: Any) -> Any:
+    """Read a single generator as a list of one."""
+    if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    if isinstance(value, str):
+        return (value,)
+    raise ValueError(f"give a list such as [update = placement * channels]; got {value!r}")
+
+
+def _integrity(value: Any) -> Any:
+    """Read false, which other readers of YAML make of off."""
+    return "off" if value is False else value
+
+
+Checks = Literal["spot", "reference", "off"]
+"""How errors of computing are looked for in a run. spot: its device computes the reference step, and some steps are
+repeated. reference: no step is repeated. off: neither."""
+Integrity = Annotated[Literal["spot", "off"], BeforeValidator(_integrity)]
 LookNumbers = Annotated[tuple[int, ...], BeforeValidator(_looks)]
 Mapped = dict[str, Any]
 
@@ -70,13 +100,16 @@ class ArmSpec(Frozen):
     """Levels of the factors at which this arm is the varied arm; omitted factors are at their first level."""
     resources: ArmResources | None = None
     """Resources of its runs that differ from the study's; arms that start from this arm inherit them."""
+    integrity: Integrity | None = None
+    """spot or off: whether steps of its runs are repeated, by default as for the study; arms that start from this arm
+    inherit it. An arm that cannot compute the same bits twice from the same state needs off."""
     role: Annotated[Literal["baseline", "aim", "other"] | None, BeforeValidator(_stored_role)] = None
     """Role in the verdict. By default, it follows from the configuration, and the first arm of each role is used."""
 
     @model_validator(mode="after")
     def _control_of_an_arm(self) -> Self:
         if self.control is not None and self.of is None:
-            raise ValueError("a control needs 'of': the name of the arm that it controls")
+            raise ValueError("a control needs 'of'; give the name of the arm that it controls")
         if self.model.get("control") is not None:
             raise ValueError("model.control cannot be set directly; give 'of' and 'control' to the arm instead")
         return self
@@ -104,13 +137,24 @@ class StudySpec(Frozen):
     factors: Factors = {}
     """The factors: a key path with a list of levels, or the factor's own name with a mapping from labels to changes. A
     level may change several options. Combinations of levels become arms."""
-    design: Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out"] | None = None
+    design: Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out", "fractional_factorial"] | None = None
     """Which combinations become arms, see `ablations.spec.designs`; by default, full_factorial if there are factors."""
+    resolution: Literal[3, 4, 5, 6, 7] | None = None
+    """Least resolution of a fractional factorial: with 3, main effects cannot be told apart from two-way interactions;
+    with 4, two-way interactions cannot be told apart from each other; with 5, both can be told apart."""
+    generators: Annotated[tuple[str, ...], BeforeValidator(_generators)] = ()
+    """Instead of a resolution, the generators of a fractional factorial, such as ``update = placement * channels``."""
     vary: str | None = None
     """Arm to which the factors are applied."""
     search: SearchSpec | None = None
     """A screening before the study's own runs; its best trials become arms."""
     resources: Resources = Resources()
+    integrity: Integrity = "spot"
+    """spot: every device computes a reference step, and a run repeats a training step now and then, to find wrong
+    numbers; both take at most .5 % of the time and change no number. off: neither."""
+    reuse: Annotated[tuple[str, ...], BeforeValidator(_directories)] = ()
+    """Directories of other studies, relative to the study file: their results of the same runs are copied instead of
+    being computed again."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -122,9 +166,9 @@ class StudySpec(Frozen):
         if not _NAME.fullmatch(self.name):
             yield f"name: {self.name!r}: use at most 64 letters, digits, '.', '_' and '-'; it becomes a folder's name"
         if not self.arms:
-            yield "arms: none are given; a study compares at least two"
+            yield "arms: none are given; give at least two to compare"
         if len(set(self.seeds)) < len(self.seeds):
-            yield f"seeds: {list(self.seeds)}: a seed is given twice"
+            yield f"seeds: {list(self.seeds)}: a seed is given twice; remove one"
         for key in self.base:
             if key not in RUN_KEYS:
                 yield f"base.{key}: unknown key; {did_you_mean(key, RUN_KEYS)}known keys: {', '.join(RUN_KEYS)}"
@@ -136,6 +180,8 @@ class StudySpec(Frozen):
         yield from self._factor_problems()
         yield from self._arm_problems()
         yield from self._search_problems()
+        if self.search is not None and self.reuse:
+            yield "reuse: a search computes all its trials itself; remove this key, or the search"
 
     def _look_problems(self) -> Iterable[str]:
         from analysis.looks import Looks  # noqa: PLC0415 -- pandas comes with the package
@@ -216,6 +262,7 @@ class StudySpec(Frozen):
             yield f"vary: {self._is_control(self.vary)}"
         if self.vary in self.arms and self.arms[str(self.vary)].levels is not None:
             yield f"vary: arm {self.vary!r} is itself a combination of levels; vary the arm to which they are applied"
+        yield from self._fraction_problems()
         for name, levels in self.factors.items():
             is_path = name.split(".")[0] in RUN_KEYS and name.count(".") > 0 and all(name.split("."))
             if isinstance(levels, tuple) and not is_path:
@@ -229,6 +276,24 @@ class StudySpec(Frozen):
                     f"factors.{name}: design {self.design} goes from a first level to a last one; give two, not "
                     f"{len(levels)}"
                 )
+
+    def _fraction_problems(self) -> Iterable[str]:
+        given = [key for key in ("resolution", "generators") if getattr(self, key)]
+        if self.design != "fractional_factorial":
+            yield from (f"{key}: no effect without design: fractional_factorial; remove it" for key in given)
+        elif len(given) != 1:
+            yield "design: fractional_factorial needs either resolution (3, 4 or 5) or generators; give one of them"
+        else:
+            try:
+                self.fraction()
+            except ValueError as error:
+                yield str(error)
+
+    def fraction(self) -> Generators:
+        """Return the generators of a fractional factorial; ValueError if they are wrong or there are none."""
+        if self.generators:
+            return parsed(self.generators, list(self.factors))
+        return standard(list(self.factors), self.resolution or 3)
 
 
 @dataclass(frozen=True)
@@ -272,18 +337,34 @@ def read_study(source: str | Path, overrides: Iterable[str] = ()) -> StudyFile:
     if beside.is_file():
         document["claim"] = str(beside.absolute())
     try:
-        return StudyFile(StudySpec.parse(document), path)
+        spec = StudySpec.parse(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {problem}" for problem in error.problems) from None
+    return StudyFile(spec.model_copy(update={"reuse": _beside(path, spec.reuse)}), path)
+
+
+def _beside(path: Path, directories: Iterable[str]) -> tuple[str, ...]:
+    """Return directories relative to the folder of the study file; URLs stay as they are."""
+    return tuple(
+        each if "://" in each else str((path.parent / Path(each).expanduser()).absolute()) for each in directories
+    )
 
 
 def _find(source: str | Path) -> Path:
     path = Path(source)
+    try:
+        found = path.exists()
+    except OSError as error:  # a name that is too long, a link to itself
+        raise ConfigError([f"{source}: cannot be read: {error.strerror}; give a study's file"]) from None
     if path.is_file():
         return path
     shipped = shipped_studies()
     if str(source) in shipped:
         return shipped[str(source)]
+    if path.is_dir():
+        raise ConfigError([f"{source}: is a folder; give the study's file, e.g. {path / 'study.yaml'}"])
+    if found:
+        raise ConfigError([f"{source}: is a pipe or a device; save the study in a file and give that"])
     raise ConfigError(
         [f"{source}: no such file or shipped study; {did_you_mean(str(source), shipped)}shipped: {', '.join(shipped)}"]
     )
@@ -315,7 +396,7 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
     return [item for item in value.values() if isinstance(item, dict)] if isinstance(value, Mapping) else []
 
 
-assert set(DESIGNS) == {"full_factorial", "one_at_a_time", "ladder", "leave_one_out"}  # the choices of StudySpec.design
+assert set(DESIGNS) == {"full_factorial", "one_at_a_time", "ladder", "leave_one_out"}  # and fractional_factorial
 __all__ = [
     "ArmSpec",
     "HalvingSpec",

@@ -11,12 +11,14 @@ from typing import Any
 import yaml
 
 from aimlib.errors import ConfigError
+from aimlib.paths import read_file
 
 _MOST_BYTES = 1_000_000
 _MOST_VALUES = 100_000  # with all aliases expanded
 _COMPONENTS = frozenset(
     {"backbone", "memory", "placement", "update", "control", "data", "optimizer", "schedule", "selection"}
 )
+_KINDS: dict[type, str] = {list: "a list", type(None): "nothing"}
 _PLAIN = (str, int, float, type(None))
 _SCALARS = {  # YAML 1.2, core schema; numbers by their possible first characters
     "null": ("~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -75,15 +77,18 @@ def read(path: Path) -> dict[str, Any]:
     ConfigError: no such file, not YAML, or not a mapping.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ConfigError([f"{path}: not a study file, because it is larger than {_MOST_BYTES // 1000} kB"])
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read: {error}"]) from error
+        text = read_file(path, _MOST_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not UTF-8: {error}; save it as UTF-8"]) from error
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}; give a study's file"]) from error
     content = parse(text, str(path))
     if not isinstance(content, dict):
         raise ConfigError(
-            [f"{path}: a study is a mapping from keys to values, but this file contains {type(content).__name__}"]
+            [
+                f"{path}: a study is a mapping from keys to values, but this file contains "
+                f"{_KINDS.get(type(content), 'a single value')}; give keys, such as name: my_study"
+            ]
         )
     return content
 
@@ -100,13 +105,46 @@ def parse(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise ConfigError([f"{where}{line}: not valid YAML: {error.problem or error.context}"]) from error
+        found, remedy = _explained(str(error.problem or error.context))
+        raise ConfigError([f"{where}{line}: not valid YAML: {found}; {remedy}"]) from error
     except RecursionError as error:
-        raise ConfigError([f"{where}: not a study: its values are nested too deeply"]) from error
+        raise ConfigError([f"{where}: not a study: its values are nested too deeply; remove levels"]) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError([f"{where}: not valid YAML: {' '.join(str(error).split())}"]) from error
+        found, remedy = _explained(" ".join(str(error).split()))
+        raise ConfigError([f"{where}: not valid YAML: {found}; {remedy}"]) from error
     _refuse_unplain(content, where)
     return content
+
+
+def _explained(problem: str) -> tuple[str, str]:
+    """Return a problem in the words of studies, and what to do about it."""
+    for part, said, remedy in _REMEDIES:
+        if part in problem:
+            return problem.replace(part, said), remedy
+    return problem, _CORRECT
+
+
+_CORRECT = "correct this place"
+_REMEDIES = (
+    (
+        "could not determine a constructor for the tag",
+        "it has the tag",
+        "tags are not used in studies; write a plain value",
+    ),
+    *(
+        (part, part, remedy)
+        for part, remedy in (
+            ("another document", "a file contains one study; remove the line '---' and what follows"),
+            ("unhashable key", "a key is plain text; put braces of a template in quotes"),
+            ("is given twice", "keep one of them"),
+            ("special characters are not allowed", "remove the character, or save the file as plain UTF-8 text"),
+            ("Exceeds the limit (4300 digits) for integer", "give a smaller number"),
+            ("undefined alias", "define the anchor before it, or put a value that begins with '*' in quotes"),
+            ("cannot start any token", "indent with spaces, and put a value that begins with this character in quotes"),
+        )
+    ),
+)
+"""Parts of PyYAML's messages, the words for users in their place, and what to do."""
 
 
 def _refuse_unplain(content: Any, where: str) -> None:
@@ -117,7 +155,10 @@ def _refuse_unplain(content: Any, where: str) -> None:
         seen += 1
         if seen > _MOST_VALUES:
             raise ConfigError(
-                [f"{where}: not a study: with its aliases expanded, it has more than {_MOST_VALUES} values"]
+                [
+                    f"{where}: not a study: with its aliases expanded, it has more than {_MOST_VALUES} values; "
+                    f"write fewer"
+                ]
             )
         if isinstance(value, dict):
             waiting += [*value, *value.values()]
@@ -193,5 +234,5 @@ def assignment(text: str) -> tuple[list[str], Any]:
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError([f"--set {text}: give key.path=value, e.g. --set training.epochs=10"])
+        raise ConfigError([f"--set {text}: no key with a value; give key.path=value, e.g. --set training.epochs=10"])
     return keys, parse(value, f"--set {path}")

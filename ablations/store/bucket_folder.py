@@ -1,7 +1,8 @@
 """A study's folder in object storage. See `ablations.store.folder.Folder`.
 
-The layout is that of a directory, so a copy made with any tool can be read as one. A put is atomic and, with
-``If-None-Match: *``, exclusive, and every later request sees it (AWS S3, MinIO and SeaweedFS guarantee that).
+The layout is that of a directory, so a copy made with any tool can be read as one. A put is atomic and, if requested,
+exclusive, and every later request sees it (AWS S3, MinIO, SeaweedFS, Google Cloud Storage and Azure Blob Storage
+guarantee that).
 ``leases/<name>`` corresponds to ``locks`` in a directory.
 """
 
@@ -60,8 +61,12 @@ class ObjectFolder:
         if first is None or renewed is None or again is not None or astray is not None:
             raise StoreError(
                 f"{self.root}: the server does not honour conditional writes (If-None-Match, If-Match), so two workers "
-                f"could overwrite each other's results; use one that does (AWS S3, MinIO, SeaweedFS), or a directory"
+                f"could overwrite each other's results; use one that does (AWS S3, MinIO, SeaweedFS, Google Cloud "
+                f"Storage, Azure Blob Storage), or a directory"
             )
+
+    def refuse_absence(self) -> None:
+        """Do nothing: a bucket that is missing refuses every request."""
 
     def create_first(self, names: Iterable[str], write: Write) -> str | None:
         """Put an object if none exists."""
@@ -123,14 +128,24 @@ class ObjectFolder:
         return None
 
     def lock(self, name: str) -> RunLock | None:
-        """Lock a name by a lease."""
-        return self._leases.acquire(name, self.root / LEASES / name)
+        """Lock a name by a lease; a checkpoint that its previous holder wrote replaces the local copy."""
+        lease = self._leases.acquire(name, self.root / LEASES / name)
+        if lease is not None:
+            try:
+                self._checkpoints.refresh(name)
+            except BaseException:
+                lease.release()
+                raise
+        return lease
 
     def holder(self, name: str) -> str | None:
         """Return the text that the holder wrote."""
         return self._leases.holder(self.root / LEASES / name)
 
-    def checkpoint_directory(self, run_id: str) -> Path:
+    def forget_lock(self, name: str) -> None:
+        """Do nothing: `clean` removes old leases."""
+
+    def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
         """Return a local directory into which the stored checkpoint has been fetched."""
         return self._checkpoints.directory(run_id)
 

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 import tempfile
 import uuid
 import weakref
@@ -50,10 +49,28 @@ class RemoteCheckpoints:
             path = self._cache() / f"{run_id}.{files.host_name()}.{os.getpid()}.{uuid.uuid4().hex[:12]}"
             with files.explained(path, "created"):
                 path.mkdir(parents=True, mode=0o700)
-            self._directories[run_id] = path
             weakref.finalize(self, _remove, path, os.getpid())
-            self._fetch(run_id, path)
+            try:
+                self._fetch(run_id, path)
+            except StoreError:
+                shutil.rmtree(path, ignore_errors=True)
+                raise
+            self._directories[run_id] = path  # only now: after an error the next call fetches the checkpoint
         return self._directories[run_id]
+
+    def refresh(self, run_id: str) -> None:
+        """Drop the local copy if another process has written or discarded the checkpoint since it was fetched or put.
+
+        To be called after the run was locked: its previous holder may have got further than this process had.
+        """
+        if (path := self._directories.get(run_id)) is None:
+            return
+        names = [entry.name for entry in object_store.listing(self._root / run_id) if not entry.folder]
+        there = object_store.head(self._root / run_id / names[0]) if names else None
+        if (there.tag if there is not None else None) != self._tags.get(run_id):
+            _remove(path, os.getpid())
+            del self._directories[run_id]
+            self._tags.pop(run_id, None)
 
     def _fetch(self, run_id: str, path: Path) -> None:
         for entry in object_store.listing(self._root / run_id):
@@ -122,14 +139,8 @@ class RemoteCheckpoints:
 
     def _cache(self) -> Path:
         """Return the folder of this study, below one that only this user can access."""
-        own = Path(tempfile.gettempdir()) / f"aim-checkpoints-{os.getuid()}"
+        own = files.private_folder(Path(tempfile.gettempdir()) / f"aim-checkpoints-{os.getuid()}")
         with files.explained(own, "created"):
-            own.mkdir(mode=0o700, exist_ok=True)
-            found = own.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-                raise StoreError(
-                    f"{own}: is not a directory that only you can access; remove it, or set TMPDIR to another folder"
-                )
             (own / self._here).mkdir(mode=0o700, exist_ok=True)
         return own / self._here
 

@@ -1,6 +1,6 @@
 """Locks that the operating system releases when their holder dies, for whatever reason.
 
-They are `flock` locks on files that are never removed: a lock on a removed file would exclude nobody.
+They are `flock` locks on files that are not removed while anybody needs them: a lock on a removed file excludes nobody.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ablations.store.files import explained
@@ -19,6 +19,7 @@ from aimlib.paths import share_opened
 POLL_INTERVAL_S = 0.002
 """Seconds between two attempts to get a lock."""
 
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _open: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
@@ -39,7 +40,7 @@ class FileLock:
         self.path = path
         self._handle: int | None = None
         with explained(path, "locked"):
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            self._handle = os.open(path, _FLAGS | os.O_CREAT, 0o666)
             share_opened(self._handle, path)
         _open.add(self)
 
@@ -77,26 +78,69 @@ class FileLock:
 
     def holds(self, token: str) -> bool:
         """Return whether the file is open, still has its name, and ends with the written token."""
+        try:
+            return self.is_signed(token)
+        except OSError:  # the file system fails, or no longer knows the file: a stale handle of an NFS mount
+            return False
+
+    def is_signed(self, token: str) -> bool:
+        """Return the same as `holds`; OSError if the file system does not answer, or its folder is missing."""
         if self._handle is None:
             return False
         try:
             mine, named = os.fstat(self._handle), self.path.stat()
-            signed = os.pread(self._handle, 1000, 0)
-        except OSError:  # removed, or unknown to the server of an NFS mount
+        except FileNotFoundError:
+            if self.path.parent.is_dir():
+                return False
+            raise  # it is not mounted
+        if (mine.st_dev, mine.st_ino) != (named.st_dev, named.st_ino):
             return False
-        return (mine.st_dev, mine.st_ino) == (named.st_dev, named.st_ino) and signed.endswith(token.encode())
+        return os.pread(self._handle, 1000, 0).endswith(token.encode())
+
+    def reacquire(self, token: str) -> bool:
+        """Open the file again, and lock it if it still ends with the written token; return whether it is locked.
+
+        The token shows that nobody has had the lock since. A handle becomes stale when the server of an NFS mount
+        restarts.
+
+        Raises
+        ------
+        StoreError: the file system does not answer.
+        """
+        if self._handle is None:
+            return False
+        with explained(self.path, "locked"):
+            try:
+                handle = os.open(self.path, _FLAGS)
+            except FileNotFoundError:
+                if self.path.parent.is_dir():
+                    return False
+                raise
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not os.pread(handle, 1000, 0).endswith(token.encode()):
+                    return False
+                handle, self._handle = self._handle, handle
+            except BlockingIOError:  # locked: by this lock, whose handle may work again, or by another process
+                return self.is_signed(token)
+            finally:
+                with suppress(OSError):
+                    os.close(handle)
+        return True
 
     def close(self) -> None:
         """Unlock and close; nothing if it is closed already."""
         if self._handle is not None:
-            self.unlock()
+            with suppress(OSError):  # a stale handle; closing the file unlocks it as well
+                self.unlock()
             self.abandon()
 
     def abandon(self) -> None:
         """Close without unlocking: the lock stays with the process that this one was forked from."""
         if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+            handle, self._handle = self._handle, None
+            with suppress(OSError):
+                os.close(handle)
 
     def _descriptor(self) -> int:
         assert self._handle is not None, f"{self.path} is closed"

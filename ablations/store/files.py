@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import socket
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -57,6 +58,23 @@ def replace(path: Path, write: Write) -> None:
     with staged(path, write) as temporary, explained(path):
         temporary.replace(path)
         synchronise(path.parent)
+
+
+def private_folder(path: Path) -> Path:
+    """Return a folder that only this user can access, created if missing.
+
+    Raises
+    ------
+    StoreError: it exists, and is a link, belongs to another user, or is accessible to others.
+    """
+    with explained(path, "created"):
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise StoreError(
+                f"{path}: is not a directory that only you can access; remove it, or set TMPDIR to another folder"
+            )
+    return path
 
 
 @contextmanager

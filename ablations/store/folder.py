@@ -26,6 +26,12 @@ class Folder(Protocol):
     def prepare(self) -> None:
         """Create the folder if it is missing; StoreError if files cannot be created exclusively in it."""
 
+    def refuse_absence(self) -> None:
+        """Raise StoreError if a folder that was prepared is missing, because its file system is no longer mounted.
+
+        Otherwise it would look like a study without results.
+        """
+
     def create_first(self, names: Iterable[str], write: Write) -> str | None:
         """Create a file exclusively under the first free name; return that name, or None if none is free."""
 
@@ -74,8 +80,16 @@ class Folder(Protocol):
     def holder(self, name: str) -> str | None:
         """Return a description of the holder of a lock; None if nobody holds it."""
 
-    def checkpoint_directory(self, run_id: str) -> Path:
-        """Return the local directory for a run's checkpoint, with the stored one in it."""
+    def forget_lock(self, name: str) -> None:
+        """Remove the lock of a run that was settled, unless somebody holds it."""
+
+    def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
+        """Return the local directory for a run's checkpoint, with the stored one in it.
+
+        Parameters
+        ----------
+        create : create it if it is missing; saving a checkpoint does so as well.
+        """
 
     def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:
         """Store the content of a run's checkpoint directory, so that it outlives this machine."""

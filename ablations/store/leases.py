@@ -27,16 +27,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from ablations.store.run_locks import Fenced, signature
 from aimlib import object_store
 from aimlib.errors import StoreError
 from aimlib.object_store import Address
+from aimlib.records.checksums import DOCUMENT_KEY, document_checksum, document_is_intact
+
+T = TypeVar("T")
 
 _MARGIN = 1.1
 """Number of terms that a watcher waits: clocks run at different rates, and a holder needs time between checking and
 acting."""
+
+_RENEWALS = 3
+"""Number of renewals in a row, each answered too late, after which a lease counts as not confirmed."""
 
 _LONGEST = 24 * 3600.0
 """Longest term in seconds that is accepted from a lease."""
@@ -89,8 +95,16 @@ class Lease:
 
         An overdue lease that nobody took is valid again after the next successful renewal.
         """
-        overdue = self._terms.clock() - self._renewed >= self._terms.term
-        return self._taken or self._ended.is_set() or overdue or os.getpid() != self._process
+        return self.taken or self._is_overdue
+
+    @property
+    def taken(self) -> bool:
+        """Whether it was released or, as far as this process knows, taken over; an overdue lease may be neither."""
+        return self._taken or self._ended.is_set() or os.getpid() != self._process
+
+    @property
+    def _is_overdue(self) -> bool:
+        return self._terms.clock() - self._renewed >= self._terms.term
 
     def renew(self) -> None:
         """Write it again; mark it as lost if another process has written it.
@@ -113,10 +127,22 @@ class Lease:
                 self._tag, self._renewed = tag, begun
 
     def confirm(self) -> None:
-        """Renew it, so that nobody can take it for a term; Fenced if somebody has taken it."""
-        self.renew()
-        if self.lost:
-            raise Fenced(self.run_id)
+        """Renew it, so that nobody can take it for a term; Fenced if somebody has taken it.
+
+        Raises
+        ------
+        StoreError: the storage does not answer, or takes longer for every answer than the lease is valid.
+        """
+        for _ in range(_RENEWALS):
+            self.renew()
+            if self.taken:
+                raise Fenced(self.run_id)
+            if not self._is_overdue:
+                return
+        raise StoreError(
+            f"{self._address}: cannot be renewed: the storage takes longer than {self._terms.term:.0f} s to answer; "
+            f"check the storage and run again"
+        ) from TimeoutError()
 
     def release(self) -> None:
         """Release the run; a lost lease is left to its present holder."""
@@ -135,7 +161,7 @@ class Lease:
             try:
                 self.renew()
                 pause = self._terms.term / 3
-            except StoreError:  # `lost` reports when that has lasted too long
+            except Exception:  # noqa: BLE001 -- `lost` reports when it has lasted too long; this thread must not end
                 pause = self._terms.term / 12
 
     def __enter__(self) -> Self:
@@ -153,17 +179,32 @@ class Leases:
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._seen: dict[Address, tuple[str, float]] = {}
+        self._unanswered: dict[Address, dict[str, Any]] = {}
+        """Leases whose acquisition failed: the storage may have written them, and lost its answer."""
 
     def acquire(self, run_id: str, address: Address) -> Lease | None:
         """Return the lease on a run, or None while another process holds it.
 
         If the object seems abandoned, this call watches it for a term first.
+
+        Raises
+        ------
+        StoreError: the storage does not answer; the same call acquires the lease later, even if the storage has already
+            written it.
         """
-        content = {"run": run_id, "token": uuid.uuid4().hex, "holder": signature(), "renewals": 0, "released": False}
+        new = {"run": run_id, "token": uuid.uuid4().hex, "holder": signature(), "renewals": 0, "released": False}
+        content = self._unanswered.pop(address, new)
+        try:
+            return self._acquire(run_id, address, content)
+        except StoreError:
+            self._unanswered[address] = content
+            raise
+
+    def _acquire(self, run_id: str, address: Address, content: dict[str, Any]) -> Lease | None:
         begun = self._terms.clock()
         tag = object_store.put(address, _encoded(content, self._terms.term), create=True)
         if tag is None:
-            free = self._free(address)
+            free = self._free(address, str(content["token"]))
             if free is None:
                 return None
             begun = self._terms.clock()
@@ -173,27 +214,45 @@ class Leases:
     def holder(self, address: Address) -> str | None:
         """Return the text that the holder wrote; None if nobody holds the lease, or it has not changed for a term."""
         try:
-            content, tag = object_store.get(address)
+            content, tag = self._watched(lambda: object_store.get(address))
         except FileNotFoundError:
             return None
-        released, holder, term = _decoded(address, content)
+        released, holder, term = _decoded(content, self._terms.term)
         return None if released or self._unchanged_for(address, tag) >= term * _MARGIN else holder
 
-    def _free(self, address: Address) -> str | None:
-        """Return the ETag at which a lease may be replaced; None while it is held."""
+    def _free(self, address: Address, own: str) -> str | None:
+        """Return the ETag at which a lease may be replaced; None while it is held.
+
+        Parameters
+        ----------
+        own : token of this process's own attempt, whose answer may have been lost.
+        """
         try:
-            content, tag = object_store.get(address)
+            content, tag = self._watched(lambda: object_store.get(address))
         except FileNotFoundError:
             return None  # removed at this moment; the caller may ask again
-        released, _, term = _decoded(address, content)
-        if released:
+        released, _, term = _decoded(content, self._terms.term)
+        if released or _token(content) == own:
             return tag
         while self._unchanged_for(address, tag) < term * _MARGIN:
-            there = object_store.head(address)
+            there = self._watched(lambda: object_store.head(address))
             if there is None or there.tag != tag or there.age < term:
                 return None
             self._terms.sleep(term / 10)
         return tag
+
+    def _watched(self, ask: Callable[[], T]) -> T:
+        """Return an answer of the storage; without one, watching starts again.
+
+        During an outage no holder can renew its lease, so an unchanged lease then does not show that its holder died.
+        """
+        try:
+            return ask()
+        except FileNotFoundError:
+            raise
+        except Exception:
+            self._seen.clear()
+            raise
 
     def _unchanged_for(self, address: Address, tag: str) -> float:
         """Return for how many seconds this process has seen the object with this ETag."""
@@ -207,16 +266,27 @@ class Leases:
 
 def _encoded(content: dict[str, Any], term: float) -> bytes:
     expires = datetime.now(UTC) + timedelta(seconds=term)  # informative: no program reads it
-    return json.dumps({**content, "term": term, "expires": expires.isoformat(timespec="seconds")}, indent=1).encode()
+    document = {**content, "term": term, "expires": expires.isoformat(timespec="seconds")}
+    return json.dumps({**document, DOCUMENT_KEY: document_checksum(document)}, indent=1).encode()
 
 
-def _decoded(address: Address, content: bytes) -> tuple[bool, str, float]:
-    """Return whether a lease was released, who holds it, and its term."""
+def _token(content: bytes) -> str:
+    """Return the token in a lease; empty if it is damaged."""
+    try:
+        return str(json.loads(content)["token"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
+def _decoded(content: bytes, term: float) -> tuple[bool, str, float]:
+    """Return whether a lease was released, who holds it, and its term.
+
+    A damaged lease counts as held for `term`, the reader's own: its holder renews it within that time, if it is alive.
+    """
     try:
         document = json.loads(content)
-        released, holder, term = bool(document["released"]), str(document["holder"]), float(document["term"])
-    except (ValueError, KeyError, TypeError):
-        term = 0.0
-    if not 0 < term <= _LONGEST:
-        raise StoreError(f"{address}: is not a lease; delete it")
-    return released, holder, term
+        if document_is_intact(document) is not False and 0 < float(document["term"]) <= _LONGEST:
+            return bool(document["released"]), str(document["holder"]), float(document["term"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    return False, "an unknown process: its lease is damaged", term

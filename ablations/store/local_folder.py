@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -14,10 +15,11 @@ from ablations.store.file_locks import locked
 from ablations.store.files import Write
 from ablations.store.run_locks import RunLock
 from aimlib.errors import StoreError
-from aimlib.paths import Place, make_folder
-from aimlib.records import CHECKPOINTS, FAILURES, IMAGES, LIVE, LOCKS, PLANS, RUNS, SEGMENTS
+from aimlib.paths import Place, make_folder, read_file
+from aimlib.records import CHECKPOINTS, FAILURES, IMAGES, LIVE, LOCKS, LOGS, PLANS, REFERENCES, RUNS, SEGMENTS
+from aimlib.records.ledger import LEDGER
 
-_WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, LIVE)
+_WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, LIVE, LOGS, LEDGER, REFERENCES)
 _SAVES = f"{LOCKS}/saves"
 _COMMIT_TIMEOUT_S = 10.0  # seconds
 
@@ -33,6 +35,7 @@ class LocalFolder:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._committing = self.root / LOCKS / "commits.lock"
+        self._is_prepared = False
 
     def prepare(self) -> None:
         """Create the directory; refuse a file, and a file system without hard links or locks."""
@@ -49,6 +52,13 @@ class LocalFolder:
         files.check_usable(self.root)
         with self.committing():
             pass
+        self._is_prepared = True
+
+    def refuse_absence(self) -> None:
+        """Check the folder of the locks, which no process removes."""
+        if self._is_prepared:
+            with files.explained(self.root / LOCKS, "found"):
+                os.stat(self.root / LOCKS)  # noqa: PTH116 -- as cheap as possible, because it follows every operation
 
     def create_first(self, names: Iterable[str], write: Write) -> str | None:
         """Create a file exclusively: written under a temporary name, then linked."""
@@ -91,7 +101,7 @@ class LocalFolder:
         path = self.root / name
         with files.explained(path, "read"):
             try:
-                return path.read_bytes()
+                return read_file(path)
             except FileNotFoundError:
                 return None
 
@@ -136,14 +146,25 @@ class LocalFolder:
         """Return the text that the holder wrote."""
         return run_locks.holder(self._lock(name))
 
+    def forget_lock(self, name: str) -> None:
+        """Remove the lock file while it is locked, so that nobody computes under it.
+
+        A process that opened the file before locks a file without a name, and finds the run settled.
+        """
+        if self._lock(name).exists():
+            with locked(self._lock(name)) as entered:
+                if entered:
+                    files.remove(self._lock(name))
+
     def _lock(self, name: str) -> Path:
         return self.root / LOCKS / f"{name}.lock"
 
-    def checkpoint_directory(self, run_id: str) -> Path:
+    def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
         """Return a directory inside the study's, which outlives the process that writes there."""
         path = self.root / CHECKPOINTS / run_id
-        with files.explained(path, "created"):
-            make_folder(path)
+        if create:
+            with files.explained(path, "created"):
+                make_folder(path)
         return path
 
     def keep_checkpoint(self, run_id: str, lock: RunLock | None) -> None:
@@ -156,5 +177,8 @@ class LocalFolder:
     def discard_checkpoint(self, run_id: str) -> None:
         """Remove the directory."""
         path = self.root / CHECKPOINTS / run_id
+        with suppress(OSError):  # a short run has saved nothing
+            path.rmdir()
+            return
         with files.explained(path, "removed"), suppress(FileNotFoundError):
             shutil.rmtree(path)

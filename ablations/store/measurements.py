@@ -8,18 +8,15 @@ from typing import Any
 
 from ablations.store.folder import Folder
 from aimlib.records import MEASUREMENTS_FILE
+from aimlib.records.checksums import intact_document, with_checksum
 
 
 def read(folder: Folder) -> dict[str, Any]:
-    """Return the stored measurements; empty if there is no file, or it cannot be read and they are made again."""
-    try:
-        content = json.loads(folder.read(MEASUREMENTS_FILE) or b"{}")
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    """Return the stored measurements; empty if there is no file, or it is damaged and they are made again."""
+    return intact_document(folder.read(MEASUREMENTS_FILE)) or {}
 
 
 def write(folder: Folder, content: Mapping[str, Any]) -> None:
     """Replace the stored measurements."""
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(with_checksum(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     folder.replace(MEASUREMENTS_FILE, lambda path: path.write_text(text, encoding="utf-8"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,18 @@ import pyarrow.parquet as pq
 
 from aimlib.errors import StoreError
 from aimlib.paths import Place, for_arrow
-from aimlib.records import SCHEMA_VERSION, Column, run_schema, table_schema, write_table
+from aimlib.records import (
+    OLDEST_VERSION,
+    SCHEMA_VERSION,
+    Column,
+    release_to_read,
+    run_schema,
+    table_schema,
+    write_groups,
+    write_table,
+)
+from aimlib.records.checksums import Damaged, verified, verified_group
+from aimlib.records.row_digests import row_digests
 
 _ROW_GROUP_BYTES = 64 * 2**20  # in memory, before compression
 
@@ -36,39 +47,58 @@ def write_rows(rows: list[dict[str, Any]], columns: tuple[Column, ...], path: Pa
     write_table(pa.Table.from_pylist(rows, schema=table_schema(columns)), path)
 
 
-def check_version(path: Place, version: object) -> None:
-    """Raise StoreError unless this package knows the schema version found in `path`."""
-    if version == SCHEMA_VERSION:
+def check_version(path: Place, version: object, package: object = None) -> None:
+    """Raise StoreError unless this package knows the schema version found in `path`.
+
+    Parameters
+    ----------
+    package : version of this package that wrote the file, if the file states it.
+    """
+    if type(version) is int and OLDEST_VERSION <= version <= SCHEMA_VERSION:
         return
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise StoreError(
             f"{path}: written with schema version {version}, newer than {SCHEMA_VERSION}, the latest that this "
-            f"package knows; update aim-ablations"
+            f"package knows; update aim-ablations, or {release_to_read(package)}"
         )
     raise StoreError(
-        f"{path}: schema version {version!r} is not {SCHEMA_VERSION}; it is not a result of this package, or one of "
-        f"a version too old to continue: use another directory"
+        f"{path}: schema version {version!r} is not {OLDEST_VERSION} to {SCHEMA_VERSION}; it is not a result of "
+        f"this package, or one of a version too old to continue: use another directory"
     )
 
 
 def run_ids(path: Place) -> frozenset[str]:
     """Return the run ids in a run file or segment; reads only that column."""
     with _opened(path) as file:
-        return frozenset(file.read(columns=["run_id"], use_threads=False).column("run_id").to_pylist())
+        return frozenset(each for part in verified(file, ["run_id"]) for each in part.column("run_id").to_pylist())
+
+
+def digests(path: Place, wanted: Collection[str]) -> dict[str, str]:
+    """Return the digests of the rows of these runs in a run file or segment; see `aimlib.records.row_digests`.
+
+    Groups of rows without any of them are not read.
+    """
+    found: dict[str, str] = {}
+    with _opened(path) as file:
+        for group, ids in enumerate(verified(file, ["run_id"])):
+            if not set(wanted).isdisjoint(ids.column("run_id").to_pylist()):
+                rows = verified_group(file, group, file.schema_arrow.names)
+                found |= zip(rows.column("run_id").to_pylist(), row_digests(rows), strict=True)
+    return {run_id: digest for run_id, digest in found.items() if run_id in wanted}
 
 
 def holds(path: Place, run: pa.Table) -> bool:
     """Return whether a segment's row of a run equals this row."""
     with _opened(path) as file:
-        for batch in file.iter_batches(64, use_threads=False):
-            rows = batch.filter(pc.equal(batch.column("run_id"), run.column("run_id")[0]))
+        for part in verified(file, file.schema_arrow.names):
+            rows = part.filter(pc.equal(part.column("run_id"), run.column("run_id")[0]))
             if rows.num_rows:
                 # Compared as text, because NaN does not equal itself. A column that one of them lacks counts as null.
                 return _texts(rows, run.column_names) == _texts(run, run.column_names)
     return False
 
 
-def _texts(rows: pa.Table | pa.RecordBatch, names: list[str]) -> list[list[str]]:
+def _texts(rows: pa.Table, names: list[str]) -> list[list[str]]:
     return [[repr(row.get(name)) for name in names] for row in rows.to_pylist()]
 
 
@@ -89,17 +119,28 @@ def write_segment(paths: Iterable[Place], segment: Path) -> None:
     """
     paths = list(paths)
     schema = _common_schema(paths)
-    with pq.ParquetWriter(segment, schema, compression="zstd", write_page_checksum=True) as writer:
-        group: list[pa.Table] = []
-        bytes_held = 0
-        for path in paths:
-            group.append(_read_run(path))
-            bytes_held += group[-1].nbytes
-            if bytes_held >= _ROW_GROUP_BYTES:
-                writer.write_table(_joined(group, schema))
-                group, bytes_held = [], 0
-        if group:
-            writer.write_table(_joined(group, schema))
+    write_groups(_groups(paths, schema), schema, segment)
+
+
+def _groups(paths: Iterable[Place], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the row groups of a segment."""
+    group: list[pa.Table] = []
+    bytes_held = 0
+    for path in paths:
+        group.append(_read_run(path))
+        bytes_held += group[-1].nbytes
+        if bytes_held >= _ROW_GROUP_BYTES:
+            yield _joined(group, schema)
+            group, bytes_held = [], 0
+    if group:
+        yield _joined(group, schema)
+
+
+def verify(path: Place) -> None:
+    """Read a whole run file or segment, and raise StoreError if it is damaged."""
+    with _opened(path) as file:
+        for _ in verified(file, file.schema_arrow.names):
+            pass
 
 
 def _joined(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
@@ -118,7 +159,7 @@ def _common_schema(paths: list[Place]) -> pa.Schema:
 
 def _read_run(path: Place) -> pa.Table:
     with _opened(path) as file:
-        table = file.read(use_threads=False)
+        table = pa.concat_tables(verified(file, file.schema_arrow.names))
     if table.column("run_id").to_pylist() != [path.stem]:
         raise StoreError(f"{path}: contains runs other than its name says; {_MEND}")
     return table
@@ -130,11 +171,13 @@ _MEND = "restore it from a copy, or delete it to have that run computed again"
 @contextmanager
 def _opened(path: Place) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(for_arrow(path)) as file:
+        with pq.ParquetFile(for_arrow(path), page_checksum_verification=True) as file:
             metadata = file.schema_arrow.metadata or {}
             check_version(path, _number(metadata.get(b"schema_version")))
             yield file
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except Damaged as damage:
+        raise StoreError(f"{path}: is damaged: {damage}; {_MEND}") from None
+    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
         raise StoreError(
             f"{path}: cannot be read as Parquet; it is damaged or incomplete ({error}); {_MEND}"
         ) from error

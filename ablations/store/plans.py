@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -11,15 +12,19 @@ from ablations.store import parquet_files
 from ablations.store.folder import Folder
 from aimlib.errors import StoreError
 from aimlib.records import ANALYSIS_PLAN, PLANS, SCHEMA_VERSION, STUDY_FILE
+from aimlib.records.checksums import DOCUMENT_KEY, document_checksum, document_is_intact
 
 _VERSION = "schema_version"
+REMEDY = f"restore the newest of {PLANS}/*.json under this name"
 
 
 def write(folder: Folder, plan: dict[str, Any]) -> None:
     """Store the plan under ``plans``, then make it the current one."""
-    if _VERSION in plan:
-        raise ValueError(f"plan: the key {_VERSION!r} belongs to the store; leave it out")
+    for key in (_VERSION, DOCUMENT_KEY):
+        if key in plan:
+            raise ValueError(f"plan: the key {key!r} belongs to the store; leave it out")
     document = {_VERSION: SCHEMA_VERSION, **plan}
+    document[DOCUMENT_KEY] = document_checksum(document)
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     content = json.loads(text)
     number = 0
@@ -32,7 +37,14 @@ def _kept(folder: Folder, name: str, text: str, content: Any) -> bool:
     """Return whether a file contains this plan, creating the file if it does not exist."""
     if not folder.exists(name) and folder.create_first([name], lambda temporary: _write(temporary, text)):
         return True
-    return bool(_load(folder, name) == content)
+    return bool(_without_additions(_load(folder, name)) == _without_additions(content))
+
+
+def _without_additions(content: Any) -> Any:
+    """Return a plan without what the store adds, in which earlier versions differ: checksum and schema version."""
+    if not isinstance(content, dict):
+        return content
+    return {key: value for key, value in content.items() if key not in (DOCUMENT_KEY, _VERSION)}
 
 
 def read(folder: Folder) -> dict[str, Any] | None:
@@ -42,8 +54,11 @@ def read(folder: Folder) -> dict[str, Any] | None:
         return None
     plan = _load(folder, STUDY_FILE)
     if not isinstance(plan, dict):
-        raise StoreError(f"{path}: is not the plan of a study; restore the newest of {PLANS}/*.json under this name")
-    parquet_files.check_version(path, plan.pop(_VERSION, None))
+        raise StoreError(f"{path}: is not the plan of a study; {REMEDY}")
+    if document_is_intact(plan) is False:
+        raise StoreError(f"{path}: is damaged: its checksum does not match its content; {REMEDY}")
+    plan.pop(DOCUMENT_KEY, None)
+    parquet_files.check_version(path, plan.pop(_VERSION, None), plan.get("package_version"))
     return cast("dict[str, Any]", plan)
 
 
@@ -62,6 +77,15 @@ def freeze(folder: Folder, content: dict[str, Any], runs_before: int) -> str:
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     folder.create_first([ANALYSIS_PLAN], lambda temporary: _write(temporary, text))
     return str(_load(folder, ANALYSIS_PLAN)["sha256"])
+
+
+def frozen_hash(folder: Folder) -> str | None:
+    """Return the SHA-256 that is stored with the frozen analysis plan; None if there is none that can be read."""
+    try:
+        found = json.loads(folder.read(ANALYSIS_PLAN) or b"{}")["sha256"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) and re.fullmatch(r"[0-9a-f]{64}", found) else None
 
 
 def _write(path: Path, text: str) -> None:

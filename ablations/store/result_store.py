@@ -2,35 +2,42 @@
 
 The folder is a local or NFS directory, or in object storage; all differences are behind `ablations.store.folder`.
 Layout and columns are those of `aimlib.records`. It also contains ``plans/<nnn>.json``, every plan that the study ever
-had; ``locks`` or ``leases``; ``checkpoints/<run_id>``, the state of an unfinished run; ``live``, messages between
-sessions; and ``shares.json``, the GPU shares of arms that had too little.
+had; ``logs``, what runs wrote; ``locks`` or ``leases``; ``checkpoints/<run_id>``, the state of an unfinished run;
+``live``, messages between sessions; and ``shares.json``, the GPU shares of arms that had too little.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from ablations.store import measurements, parquet_files, plans, session_signals
+from ablations.store import measurements, parquet_files, plans, references, session_signals
+from ablations.store.bounded_calls import BoundedCalls
 from ablations.store.folder import folder_at
 from ablations.store.leases import Terms
+from ablations.store.ledger import SessionLedger
+from ablations.store.outages import Outages
+from ablations.store.references import StoredReference
 from ablations.store.run_locks import RunLock
 from ablations.store.save_slots import Deadline, SaveSlots
 from ablations.store.segments import SettledRuns
 from aimlib.errors import StoreError
-from aimlib.paths import Place, place
+from aimlib.paths import Place, place, read_file
 from aimlib.records import (
     ANALYSIS_PLAN,
     CHECKPOINTS,
     FAILURES,
     IMAGES,
+    LOGS,
     MODELS,
     MODELS_FILE,
     SETTLED,
@@ -39,6 +46,14 @@ from aimlib.records import (
     to_table,
     write_table,
 )
+from aimlib.records.checksums import intact_document, with_checksum
+from aimlib.records.row_digests import row_digests
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MARK_FILE = "mark"
 SHARES_FILE = "shares.json"
@@ -46,13 +61,32 @@ _IDENTITY = re.compile(r"[0-9a-f]{20}")
 _FAILURE_FILE = re.compile(r"([0-9a-f]{20})\.([0-9]{3,})\.parquet")
 
 
+def _storage(
+    *, writes: bool
+) -> Callable[[Callable[Concatenate[ResultStore, P], T]], Callable[Concatenate[ResultStore, P], T]]:
+    """Wait for the storage in a method, and call it again after an outage, as far as the store's `outages` allow."""
+
+    def wrap(method: Callable[Concatenate[ResultStore, P], T]) -> Callable[Concatenate[ResultStore, P], T]:
+        @functools.wraps(method)
+        def call(self: ResultStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            return self._asked(lambda: method(self, *args, **kwargs), writes=writes)
+
+        return call
+
+    return wrap
+
+
+_reads, _writes = _storage(writes=False), _storage(writes=True)
+
+
 class ResultStore:
     """The results of one study.
 
     Parameters
     ----------
-    where : the study directory, created if missing; or ``s3://bucket/folder`` (the bucket must exist).
+    where : the study directory, created if missing; or an ``s3://``, ``gs://`` or ``az://`` URL of an existing bucket.
     terms : times of this process's leases on a study in object storage.
+    outages : how long every method waits for storage that is unavailable; None: not at all.
 
     Raises
     ------
@@ -60,12 +94,44 @@ class ResultStore:
         conditional writes, or a newer version wrote it.
     """
 
-    def __init__(self, where: str | Place, terms: Terms | None = None) -> None:
+    def __init__(self, where: str | Place, terms: Terms | None = None, outages: Outages | None = None) -> None:
+        self.outages = outages or Outages()
+        self._waits, self._bounded = True, None
         self._folder = folder_at(place(where), terms or Terms())
-        self._folder.prepare()
         self._settled = SettledRuns(self._folder)
-        plans.read(self._folder)
+        self._asked(self._open, writes=True)
+
+    _bounded: BoundedCalls | None
+
+    def _open(self) -> None:
+        plans.read(self._folder)  # first: a study of a newer version is left as it is
+        self._folder.prepare()
         self._settled.check()
+
+    def _asked(self, act: Callable[[], T], *, writes: bool) -> T:
+        """Return what an operation returns, waiting for the storage if this store does."""
+
+        def checked() -> T:
+            result = act()
+            self._folder.refuse_absence()
+            return result
+
+        def attempt() -> T:
+            return checked() if self._bounded is None else self._bounded(checked)
+
+        return (self.outages.wait_out if self._waits else self.outages.observe)(attempt, writes=writes)
+
+    def at_once(self, seconds: float | None = None) -> ResultStore:
+        """Return the same store without waiting: its methods raise StoreError during an outage.
+
+        Parameters
+        ----------
+        seconds : after which a storage that does not answer counts as unavailable; None: without a limit. With a limit,
+            only one thread may use the store.
+        """
+        found = copy.copy(self)
+        found._waits, found._bounded = False, BoundedCalls(seconds, self.location) if seconds is not None else None
+        return found
 
     @property
     def place(self) -> Place:
@@ -84,10 +150,12 @@ class ResultStore:
             raise StoreError(f"{self.location}: is not a directory of this machine; this operation needs one")
         return self._folder.root
 
+    @_reads
     def room(self) -> int | None:
         """Return the free bytes of the study's storage; None if it has no limit."""
         return self._folder.room()
 
+    @_writes
     def mark(self) -> str:
         """Return the random text that identifies this folder, created on first use.
 
@@ -100,7 +168,11 @@ class ResultStore:
         return read_mark(self.place)
 
     def commit(self, record: RunRecord, lock: RunLock | None = None) -> bool:
-        """Write the row of a settled run; return True if this row is the one that counts.
+        """Write the row of a settled run; return True if this row is the one that counts. See `settle`."""
+        return bool(self.settle(record, lock))
+
+    def settle(self, record: RunRecord, lock: RunLock | None = None) -> str:
+        """Write the row of a settled run; return its digest for the ledger, or an empty text if another row counts.
 
         The first writer wins: if the run already has a row, nothing changes. On return the row is on disk.
 
@@ -118,9 +190,40 @@ class ResultStore:
         if status not in SETTLED:
             raise ValueError(f"run {run_id}: status {status!r} is not settled; one of {', '.join(SETTLED)}")
         table = to_table(record)
-        if lock is not None:
-            _confirmed(lock, run_id)
-        return self._settled.add(run_id, table, lambda path: write_table(table, path))
+        return row_digests(table)[0] if self._settle(run_id, table, lock) else ""
+
+    def _settle(self, run_id: str, row: pa.Table, lock: RunLock | None = None) -> bool:
+        """Settle a run. After an outage, a row of an earlier attempt counts as this one's."""
+        attempts = count()
+
+        def attempt() -> bool:
+            if lock is not None:
+                _confirmed(lock, run_id)
+            again = next(attempts) > 0
+            return self._settled.add(run_id, row, lambda path: write_table(row, path), again=again)
+
+        return self._asked(attempt, writes=True)
+
+    def copy_row(self, row: pa.Table) -> bool:
+        """Write the row of a settled run that another study computed; return True if it is the row that counts.
+
+        As with `commit`, the first writer wins.
+
+        Parameters
+        ----------
+        row : one row with the columns of `aimlib.records.run_schema`; `reused_from` states where it comes from.
+
+        Raises
+        ------
+        ValueError: the run is not settled, or the row does not state where it comes from.
+        StoreError: the file system refuses.
+        """
+        (run_id,), (status,), (origin,) = (row.column(name).to_pylist() for name in ("run_id", "status", "reused_from"))
+        if status not in SETTLED or not origin:
+            raise ValueError(
+                f"run {run_id}: status {status!r}, copied from {origin!r}; copy settled runs with an origin"
+            )
+        return self._settle(_checked(run_id), row)
 
     def record_failure(self, record: RunRecord) -> Place:
         """Write a failed attempt under the next free number, from 000; return its file.
@@ -133,25 +236,59 @@ class ResultStore:
         run_id, status = _checked(record.run["run_id"]), record.run["status"]
         if status != "failed":
             raise ValueError(f"run {run_id}: status {status!r} is not a failure; commit it")
-        table = to_table(record)
-        taken = [int(match[2]) for match in self._failure_names() if match[1] == run_id]
-        names = _numbered(run_id, max(taken, default=-1) + 1)
-        name = self._folder.create_first(names, lambda path: write_table(table, path))
-        assert name is not None, "the numbers are endless"
-        return self.place / name
+        table, attempts = to_table(record), count()
 
+        def attempt() -> Place:
+            names = [match[0] for match in self._failure_names() if match[1] == run_id]
+            if next(attempts):  # an attempt before may have written it
+                for name in names:
+                    if parquet_files.holds(self.place / FAILURES / name, table):
+                        return self.place / FAILURES / name
+            taken = [int(name.split(".")[1]) for name in names]
+            created = self._folder.create_first(
+                _numbered(run_id, max(taken, default=-1) + 1), lambda path: write_table(table, path)
+            )
+            assert created is not None, "the numbers are endless"
+            return self.place / created
+
+        return self._asked(attempt, writes=True)
+
+    @_writes
+    def write_log(self, run_id: str, content: str, name: str | None = None) -> str:
+        """Write the log of an attempt under the next free number, or again under its name; return the name.
+
+        Parameters
+        ----------
+        content : JSON lines, see `ablations.execution.run_output`.
+
+        Raises
+        ------
+        StoreError: the file system refuses.
+        """
+        if name is not None:
+            self._folder.replace(f"{LOGS}/{name}", lambda path: path.write_text(content, encoding="utf-8"))
+            return name
+        names = (f"{LOGS}/{_checked(run_id)}.{number:03}.jsonl" for number in count())
+        first = self._folder.create_first(names, lambda path: path.write_text(content, encoding="utf-8"))
+        assert first is not None, "the numbers are endless"
+        return first.rpartition("/")[2]
+
+    @_reads
     def settled(self) -> set[str]:
         """Return the ids of the runs that are never repeated: finished, diverged and pruned ones."""
         return self._settled.ids()
 
+    @_reads
     def is_settled(self, run_id: str) -> bool:
         """Return whether a run is settled; ask again after locking it: another process may have settled it."""
         return _checked(run_id) in self._settled
 
+    @_reads
     def failures(self) -> dict[str, int]:
         """Return the number of failed attempts of every run that has any."""
         return dict(Counter(match[1] for match in self._failure_names()))
 
+    @_writes
     def lock_run(self, run_id: str) -> RunLock | None:
         """Lock a run for this process; None while it is locked, here or in any process.
 
@@ -161,18 +298,25 @@ class ResultStore:
         """
         return self._folder.lock(_checked(run_id))
 
+    @_reads
     def holder(self, run_id: str) -> str | None:
         """Return host, process and start time of the holder of a run's lock, as text; None if nobody holds it."""
         return self._folder.holder(_checked(run_id))
 
-    def checkpoint_directory(self, run_id: str) -> Path:
-        """Return the local directory for a run's checkpoint, created if missing; for the lock's holder.
+    @_reads
+    def checkpoint_directory(self, run_id: str, *, create: bool = True) -> Path:
+        """Return the local directory for a run's checkpoint, for the lock's holder.
 
         It contains the stored checkpoint. For object storage it is in the user's part of the temporary folder, and
         exists as long as this store.
-        """
-        return self._folder.checkpoint_directory(_checked(run_id))
 
+        Parameters
+        ----------
+        create : create it if it is missing; saving a checkpoint does so as well.
+        """
+        return self._folder.checkpoint_directory(_checked(run_id), create=create)
+
+    @_writes
     def keep_checkpoint(self, run_id: str, lock: RunLock | None = None) -> None:
         """Store the file in a run's checkpoint directory so that it outlives this machine; call it after each save.
 
@@ -197,18 +341,37 @@ class ResultStore:
         """
         return SaveSlots(self._folder.save_slots()).taken(progress, seconds, deadline)
 
+    @_writes
     def discard_checkpoint(self, run_id: str) -> None:
         """Remove a run's checkpoint, if there is one."""
         self._folder.discard_checkpoint(_checked(run_id))
 
+    @_reads
     def measurements(self) -> dict[str, Any]:
         """Return the measurements of the study's arms; a broken file counts as empty, because they can be repeated."""
         return measurements.read(self._folder)
 
+    @_writes
     def keep_measurements(self, content: dict[str, Any]) -> None:
         """Replace the stored measurements, given as plain JSON values."""
         measurements.write(self._folder, content)
 
+    @_reads
+    def references(self) -> list[StoredReference]:
+        """Return the stored results of the reference step."""
+        return references.listed(self._folder)
+
+    @_writes
+    def keep_reference(self, reference: StoredReference, content: dict[str, Any]) -> None:
+        """Store a device's result of the reference step, with a description as plain JSON values."""
+        references.keep(self._folder, reference, content)
+
+    @_reads
+    def reference_device(self, reference: StoredReference) -> str:
+        """Return the name of a device, for messages."""
+        return references.described(self._folder, reference)
+
+    @_writes
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Write ``study.json``, and keep every different plan as ``plans/<nnn>.json``.
 
@@ -222,6 +385,7 @@ class ResultStore:
         """
         plans.write(self._folder, plan)
 
+    @_reads
     def read_plan(self) -> dict[str, Any] | None:
         """Return the plan as it was given to `write_plan`; None if there is none.
 
@@ -231,10 +395,12 @@ class ResultStore:
         """
         return plans.read(self._folder)
 
+    @_reads
     def has_analysis_plan(self) -> bool:
         """Return whether the analysis of this study is frozen."""
         return self._folder.exists(ANALYSIS_PLAN)
 
+    @_writes
     def freeze_analysis_plan(self, content: dict[str, Any]) -> str:
         """Write ``analysis_plan.json`` unless it exists; return the SHA-256 of the existing one.
 
@@ -242,10 +408,16 @@ class ResultStore:
         """
         return plans.freeze(self._folder, content, len(self.settled()))
 
+    def ledger(self, session: str) -> SessionLedger:
+        """Return the chain of a session in the ledger, to which it adds the rows that it settles."""
+        return SessionLedger(self._folder, session, lambda act: self._asked(act, writes=True))
+
+    @_writes
     def write_models(self, rows: list[dict[str, Any]]) -> None:
         """Write or replace ``models.parquet``: one row per arm, with the columns `MODELS`."""
         self._folder.replace(MODELS_FILE, lambda path: parquet_files.write_rows(rows, MODELS, path))
 
+    @_writes
     def write_images(self, fingerprint: str, rows: list[dict[str, Any]]) -> None:
         """Write ``images/<fingerprint>.parquet``, with the columns `TEST_IMAGES`, unless it exists.
 
@@ -258,15 +430,18 @@ class ResultStore:
         if not self._folder.exists(name):
             self._folder.create_first([name], lambda path: parquet_files.write_rows(rows, TEST_IMAGES, path))
 
+    @_writes
     def write_shares(self, shares: dict[str, Any]) -> None:
         """Write or replace ``shares.json``. See `ablations.sessions.remembered_shares`."""
-        text = json.dumps(shares, indent=1, sort_keys=True)
+        text = json.dumps(with_checksum(shares), indent=1, sort_keys=True)
         self._folder.replace(SHARES_FILE, lambda path: path.write_text(text, encoding="utf-8"))
 
-    def read_shares(self) -> bytes | None:
-        """Return the content of ``shares.json``; None if it does not exist."""
-        return self._folder.read(SHARES_FILE)
+    @_reads
+    def read_shares(self) -> dict[str, Any]:
+        """Return the content of ``shares.json``; empty if it does not exist or is damaged."""
+        return intact_document(self._folder.read(SHARES_FILE)) or {}
 
+    @_writes
     def request_stop(self, session: str, within: float | None = None) -> None:
         """Ask a session to stop, from any machine.
 
@@ -277,18 +452,22 @@ class ResultStore:
         """
         session_signals.request_stop(self._folder, session, within)
 
+    @_reads
     def time_to_stop(self, session: str) -> float | None:
         """Return the seconds that the runs of a session had when it was asked to stop; None without a limit."""
         return session_signals.time_to_stop(self._folder, session)
 
+    @_reads
     def stop_requested(self, session: str) -> bool:
         """Return whether somebody asked the session to stop; cheap enough to ask every few seconds."""
         return session_signals.stop_requested(self._folder, session)
 
+    @_writes
     def forget_stop(self, session: str) -> None:
         """Remove the request to stop, if there is one."""
         session_signals.forget_stop(self._folder, session)
 
+    @_writes
     def write_live(self, session: str, document: dict[str, Any]) -> None:
         """Write what the session is doing, in place of what it wrote before; it counts as dead after a day of silence.
 
@@ -302,14 +481,27 @@ class ResultStore:
         """
         session_signals.write_live(self._folder, session, document)
 
+    @_writes
+    def write_node_time(self, session: str, seconds: float) -> None:
+        """Write for how many seconds all nodes of a session together were up, in place of what was written before."""
+        session_signals.write_node_time(self._folder, session, seconds)
+
+    @_reads
+    def node_time(self) -> dict[str, float]:
+        """Return the seconds of all nodes together, by session."""
+        return session_signals.node_time(self.place)
+
+    @_reads
     def live(self) -> list[dict[str, Any]]:
         """Return the last state of every session, each with its name as `session`, in the order of names."""
         return session_signals.live(self._folder)
 
+    @_writes
     def forget_live(self, session: str) -> None:
         """Remove the state of the session, if there is one."""
         session_signals.forget_live(self._folder, session)
 
+    @_writes
     def compact(self, at_least: int = 256) -> int:
         """Move run files into a segment if there are at least `at_least`; return the number of removed files.
 
@@ -322,6 +514,7 @@ class ResultStore:
         """
         return self._settled.compact(at_least)
 
+    @_writes
     def clean(self) -> list[Place]:
         """Remove what killed writers left: temporary files, which are returned, and checkpoints of settled runs.
 
@@ -341,10 +534,13 @@ class ResultStore:
 
 def read_mark(where: str | Place) -> str:
     """Return the mark of a study's folder; empty if it has none, or does not exist. Creates nothing."""
+    path = place(where) / MARK_FILE
     try:
-        return (place(where) / MARK_FILE).read_bytes().decode("ascii", errors="replace")
+        return read_file(path).decode("ascii", errors="replace")
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}; remove it, and the next run replaces it") from None
 
 
 def _numbered(run_id: str, number: int) -> Iterator[str]:

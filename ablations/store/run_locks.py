@@ -51,10 +51,20 @@ class RunLock(Protocol):
 
     @property
     def lost(self) -> bool:
-        """Whether it is no longer held, because it was released or taken over; cheap."""
+        """Whether it is not certain that it is held: it was released or taken over, or the storage is away; cheap."""
+
+    @property
+    def taken(self) -> bool:
+        """Whether it was released, or is known to have been taken over; cheap."""
 
     def confirm(self) -> None:
-        """Verify that it is held at this moment; Fenced if it is not."""
+        """Verify that it is held at this moment, acquiring it again if the storage dropped it and nobody took it.
+
+        Raises
+        ------
+        Fenced: it is not held.
+        StoreError: the storage does not answer.
+        """
 
     def release(self) -> None:
         """Release the run. Does nothing after the first time, or in a child that was forked later."""
@@ -84,9 +94,21 @@ class FileRunLock:
         """
         return not self._lock.holds(self.token)
 
+    @property
+    def taken(self) -> bool:
+        """Whether `lost` is true for another reason than an error of the file system."""
+        try:
+            return not self._lock.is_signed(self.token)
+        except OSError:
+            return False
+
     def confirm(self) -> None:
-        """Raise Fenced if it was lost."""
-        if self.lost:
+        """Raise Fenced if it was lost. After an error, such as a stale handle, open and lock the file again."""
+        try:
+            held = self._lock.is_signed(self.token)
+        except OSError:
+            held = self._lock.reacquire(self.token)
+        if not held:
             raise Fenced(self.run_id)
 
     def release(self) -> None:

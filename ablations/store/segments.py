@@ -50,16 +50,26 @@ class SettledRuns:
     def __contains__(self, run_id: str) -> bool:
         return self._folder.exists(_name(run_id)) or self._segment_of(run_id) is not None
 
-    def add(self, run_id: str, row: pa.Table, write: Write) -> bool:
-        """Settle a run with the row that `write` writes; return whether it is the row that counts."""
+    def add(self, run_id: str, row: pa.Table, write: Write, *, again: bool = False) -> bool:
+        """Settle a run with the row that `write` writes; return whether it is the row that counts.
+
+        Parameters
+        ----------
+        again : whether this call repeats one that failed, which may nevertheless have written the row.
+        """
         if run_id in self:
-            return False
+            return again and self._counts(run_id, row)
 
         def kept() -> bool | None:
             segment = self._segment_of(run_id)
             return None if segment is None else parquet_files.holds(self._place(segment), row)
 
         return self._folder.settle(_name(run_id), write, kept)
+
+    def _counts(self, run_id: str, row: pa.Table) -> bool:
+        """Return whether this is the row of a settled run."""
+        segment = self._segment_of(run_id)
+        return parquet_files.holds(self._folder.root / _name(run_id) if segment is None else self._place(segment), row)
 
     def _segment_of(self, run_id: str) -> str | None:
         """Return the name of a segment that contains the run."""
@@ -87,7 +97,7 @@ class SettledRuns:
 
         Raises
         ------
-        StoreError: a run file is broken, or the storage refuses.
+        StoreError: a run file or segment is broken, or the storage refuses.
         """
         lock = self._folder.lock("compaction")
         if lock is None:
@@ -102,6 +112,7 @@ class SettledRuns:
                         return 0
                     raise
             moved = self._in_files() & self._in_segments()
+            self._verify_segments_of(moved)
             return self._remove(moved) if moved else 0
 
     def _write_segment(self, run_ids: list[str], lock: RunLock) -> None:
@@ -110,9 +121,16 @@ class SettledRuns:
 
         def write(path: Path) -> None:
             parquet_files.write_segment(places, path)
+            parquet_files.verify(path)
             lock.confirm()  # after all run files were read: the segment contains exactly their rows
 
         self._folder.create_first([f"{SEGMENTS}/{digest}.parquet"], write)
+
+    def _verify_segments_of(self, moved: set[str]) -> None:
+        """Read the segments that contain these runs whole: their run files may be the only intact copies."""
+        for name, ids in self._each_segment():
+            if not moved.isdisjoint(ids):
+                parquet_files.verify(self._place(name))
 
     def _remove(self, moved: set[str]) -> int:
         """Remove run files whose rows are in a segment, after every commit that checked before the segment existed.
@@ -123,6 +141,7 @@ class SettledRuns:
             return 0
         for run_id in moved:
             self._folder.remove(_name(run_id))
+            self._folder.forget_lock(run_id)
         return len(moved)
 
     def _in_files(self) -> set[str]:

@@ -1,25 +1,29 @@
 """Signals between a session on shared storage and processes on other machines that watch or stop it.
 
 ``live/<session>.json`` is the driver's report of what is running; ``live/<session>.stop`` asks it to stop. Neither is
-part of
-the results. A session that has been silent for a day is dead, and `clean` removes its files.
+part of the results. A session that has been silent for a day is dead, and `clean` removes these files.
+``live/<session>.nodes`` stays: it records how many seconds the nodes of a session's cluster were up.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
 from ablations.store.folder import Folder
 from aimlib.errors import StoreError
+from aimlib.paths import Place
 from aimlib.records import LIVE
+from aimlib.records.checksums import intact_document, with_checksum
 
 DEAD_AFTER = 24 * 3600.0
 """Seconds after which a session that has written nothing is dead."""
 
 _SESSION = re.compile(r"[0-9a-f]{12}")
 _LIVE_FILE = re.compile(r"[0-9a-f]{12}\.json")
+_NODES_FILE = re.compile(r"[0-9a-f]{12}\.nodes")
 _ANY_FILE = re.compile(r"[0-9a-f]{12}\.(json|stop)")
 
 
@@ -49,17 +53,41 @@ def forget_stop(folder: Folder, session: str) -> None:
 
 def write_live(folder: Folder, session: str, document: dict[str, Any]) -> None:
     """Write what a session is doing, in place of what it wrote before."""
-    text = json.dumps({**document, "session": _checked(session)}, ensure_ascii=False, allow_nan=False)
+    content = with_checksum({**document, "session": _checked(session)})
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
     folder.replace(_live(session), lambda path: path.write_text(text, encoding="utf-8"))
 
 
+def write_node_time(folder: Folder, session: str, seconds: float) -> None:
+    """Write the seconds that all nodes of a session were up, in place of what was written before."""
+    text = json.dumps({"node_seconds": seconds}, allow_nan=False)
+    folder.replace(f"{LIVE}/{_checked(session)}.nodes", lambda path: path.write_text(text, encoding="ascii"))
+
+
+def node_time(root: Place) -> dict[str, float]:
+    """Return the seconds of all nodes by session; a damaged file, on which no result depends, counts as 0."""
+    try:
+        paths: list[Place] = sorted((root / LIVE).iterdir())
+    except FileNotFoundError:
+        return {}
+    return {path.name.partition(".")[0]: _seconds_in(path) for path in paths if _NODES_FILE.fullmatch(path.name)}
+
+
+def _seconds_in(path: Place) -> float:
+    try:
+        seconds = float(json.loads(path.read_bytes())["node_seconds"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return 0.0
+    return seconds if 0 <= seconds < math.inf else 0.0
+
+
 def live(folder: Folder) -> list[dict[str, Any]]:
-    """Return the last state of every session, by its name."""
+    """Return the last state of every session, by its name; of a damaged file only the name."""
     found = []
     for name in sorted(folder.names(LIVE, _LIVE_FILE)):
         content = folder.read(f"{LIVE}/{name}")
         if content is not None:  # None: the session ended after the listing
-            found.append(_parsed(folder, name, content))
+            found.append(_parsed(name, content))
     return found
 
 
@@ -80,14 +108,9 @@ def clean(folder: Folder) -> None:
             folder.remove(f"{LIVE}/{name}")
 
 
-def _parsed(folder: Folder, name: str, content: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(content)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise StoreError(f"{folder.root / LIVE / name}: is not a session's JSON object; delete it")
-    return {**document, "session": name.partition(".")[0]}
+def _parsed(name: str, content: bytes) -> dict[str, Any]:
+    """Return the state in a file; of a damaged one only the session, which replaces it with its next state."""
+    return {**(intact_document(content) or {}), "session": name.partition(".")[0]}
 
 
 def _live(session: str) -> str:

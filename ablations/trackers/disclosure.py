@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aimlib.component import ComponentConfig, Frozen, is_local
+from aimlib.records.redaction import HIDDEN, SECRET_NAME, without_secrets
 
-_SECRET = re.compile(r"(^|_)(token|password|passwd|secret|credentials?|api_?key|access_?key|private_?key)($|_)", re.I)
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
-HIDDEN = "(not shown)"
 _TEST = "test_"
 
 
@@ -32,15 +29,15 @@ def _public(value: Any) -> Any:
     if isinstance(value, Frozen):
         named = {"name": value.name} if isinstance(value, ComponentConfig) else {}
         return named | {
-            name: HIDDEN if _SECRET.search(name) else _public(getattr(value, name))
+            name: HIDDEN if SECRET_NAME.search(name) else _public(getattr(value, name))
             for name, field in type(value).model_fields.items()
             if not is_local(field)
         }
     if isinstance(value, Mapping):
-        return {str(key): HIDDEN if _SECRET.search(str(key)) else _public(item) for key, item in value.items()}
+        return {str(key): HIDDEN if SECRET_NAME.search(str(key)) else _public(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_public(item) for item in value]
-    return _LOGIN.sub("", value) if isinstance(value, str) else value
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
-
-from torch import nn
+from typing import TYPE_CHECKING, ClassVar
 
 from aimlib.component import ComponentConfig
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError
-from aimlib.memory.attach import AimNetwork
+
+if TYPE_CHECKING:  # studies are read without torch
+    from torch import nn
+
+    from aimlib.memory.attach import AimNetwork
 
 
 class Control(ABC):

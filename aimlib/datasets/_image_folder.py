@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 from aimlib.datasets.listing import PhotoListing, PhotoSplit
 from aimlib.datasets.locations import data_folder
 from aimlib.datasets.photos import PhotoConfig, PhotoPlugin
-from aimlib.errors import DataError
+from aimlib.errors import DataError, counted
+from aimlib.records.escaping import storable
 from aimlib.registry import datasets
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -69,11 +70,23 @@ def _by_class(root: Path, folder: str) -> dict[str, list[str]]:
             f"image_folder: {top} is missing; put the photos in {top}/<class>/, or give the right data.root "
             f"and the folders' names as data.train and data.test"
         )
-    return {
+    found = {
         place.name: [path.relative_to(root).as_posix() for path in place.rglob("*") if _is_photo(path, place)]
         for place in top.iterdir()
         if place.is_dir() and not place.name.startswith(".")
     }
+    _refuse_undecodable(top, [*found, *(path for paths in found.values() for path in paths)])
+    return found
+
+
+def _refuse_undecodable(top: Path, names: list[str]) -> None:
+    """Refuse names that are not UTF-8: no table could contain them."""
+    if wrong := [name for name in names if storable(name) != name]:
+        shown = ", ".join(storable(name) for name in wrong[:3]) + (" ..." if len(wrong) > 3 else "")
+        raise DataError(
+            f"image_folder: found {counted(len(wrong), 'name')} below {top} that are not UTF-8: {shown}; rename the "
+            f"files and folders, e.g. with `convmv -f latin1 -t utf8 -r --notest {top}`"
+        )
 
 
 def _is_photo(path: Path, place: Path) -> bool:

@@ -6,11 +6,15 @@
 * The first frame of an animation is used.
 
 The format is determined from the content, not from the name: some photos of Stanford Dogs are PNG files named .jpg.
+Only `FORMATS` are opened. Pillow knows many more, and it opens EPS by starting another program, Ghostscript.
 """
 
 from __future__ import annotations
 
 import io
+import re
+import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +26,14 @@ DECODE_VERSION = 1
 """Part of every pack's key; must be raised when the same file decodes to different pixels than before."""
 
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats as Pillow names them. A JPEG file with several photos (MPO) counts as JPEG; PPM includes PGM and PBM."""
+MOST_PIXELS = 178_956_970
+"""Pixels of a photo above which it is refused: small files can claim to be large enough to fill the RAM."""
+MOST_BYTES = 1_000_000_000
+"""Bytes of a file above which it is not read."""
+
+
 class DecodeError(ValueError):
     """Bytes that are not a complete image; the message says why."""
 
@@ -31,18 +43,52 @@ def decode(content: bytes) -> Image.Image:
 
     Raises
     ------
-    DecodeError: the content is empty, truncated, damaged, absurdly large, or of an unknown format.
+    DecodeError: the content is empty, truncated, damaged, too large, or of a format that is not in `FORMATS`.
     """
-    from PIL import Image  # noqa: PLC0415 -- needed only for decoding
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 -- needed only for decoding
 
     if not content:
         raise DecodeError("the file is empty")
     try:
-        with Image.open(io.BytesIO(content)) as opened:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+            _check_size(*opened.size)
             opened.load()
             return _rgb(opened)
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+    except DecodeError:
+        raise
+    except UnidentifiedImageError:
+        raise DecodeError(
+            f"cannot identify its format, which must be one of {', '.join(FORMATS)}; convert the photo or remove it"
+        ) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow measures before it returns
+        found = re.search(r"\((\d+) pixels\)", str(error))
+        raise DecodeError(_too_large(int(found[1])) if found else str(error)) from None
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, struct.error, IndexError, KeyError) as error:
         raise DecodeError(str(error).replace(f" {io.BytesIO.__module__}.BytesIO object", "")) from error
+
+
+def read(path: Path) -> bytes:
+    """Return the content of a photo's file.
+
+    Raises
+    ------
+    DecodeError: the file has more than `MOST_BYTES` bytes.
+    OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise DecodeError(f"more than {MOST_BYTES:,} bytes, the limit; shrink the photo or remove it")
+    return content
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise DecodeError(_too_large(width * height))
+
+
+def _too_large(pixels: int) -> str:
+    return f"{pixels:,} pixels, and the limit is {MOST_PIXELS:,}; shrink the photo or remove it"
 
 
 def _rgb(image: Image.Image) -> Image.Image:

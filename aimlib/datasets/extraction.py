@@ -67,7 +67,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits, progress: Callable[[str
             if members > limits.members or content > limits.bytes:
                 raise DataError(
                     f"{archive}: more than {limits.members:,} members or {limits.bytes:,} bytes; this is not "
-                    f"the archive it should be"
+                    f"the archive it should be; fetch it again"
                 )
             path = _checked(archive, folder, member)
             if path.parts:
@@ -89,9 +89,11 @@ def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixP
     """Return the member's path below the folder, or refuse it."""
     path = PurePosixPath(member.name)
     if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
-        raise DataError(f"{archive}: {member.name!r} is not a plain file or folder (type {member.type!r}); refused")
+        raise DataError(
+            f"{archive}: {member.name!r} is not a plain file or folder (type {member.type!r}); fetch it again"
+        )
     if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-        raise DataError(f"{archive}: {member.name!r} leads out of the folder; refused")
+        raise DataError(f"{archive}: {member.name!r} leads out of the folder; fetch it again")
     data_filter = getattr(tarfile, "data_filter", None)  # an additional check, if this Python has it
     if data_filter is not None:
         data_filter(member, str(folder))

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from aimlib.errors import DataError
 
 UNSIGNED_BYTES = 0x08
+MOST_BYTES = 2_000_000_000
+"""Content above which a file is refused: a small file can decompress to any size."""
 
 
 def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
@@ -46,7 +48,10 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
 
 def _content(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data: bytes = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}; fetch it again") from error
+    if len(data) > MOST_BYTES:
+        raise DataError(f"{path}: more than {MOST_BYTES:,} bytes when decompressed, the limit; give the right file")
+    return data

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from pydantic import ValidationError
 
 from aimlib.component import Frozen
@@ -15,6 +18,7 @@ from aimlib.paths import share
 FORMAT = 1
 MANIFEST = "manifest.json"
 INDEX = "index.json"
+CHECKSUMS = "checksums.json"
 BLOCK = 1 << 20
 
 
@@ -73,6 +77,50 @@ class Manifest(Frozen):
             elif file_digest(path) != file.sha256:
                 found.append(f"{path}: the content has changed since it was packed")
         return found
+
+
+def write_checksums(folder: Path, manifest: Manifest) -> None:
+    """Write a fast checksum (XXH3) of every file of a store, by which each process verifies what it maps.
+
+    They lie beside the manifest, because earlier versions refuse a manifest with more fields.
+    """
+    content = {"build": manifest.build, "files": {name: _fast_digest(folder / name) for name in sorted(manifest.files)}}
+    temporary = folder / f".{CHECKSUMS}.{os.getpid()}"
+    temporary.write_text(json.dumps(content), encoding="ascii")
+    share(temporary)
+    temporary.replace(folder / CHECKSUMS)
+
+
+def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Return the names of files whose content is not what was packed, reading all of them.
+
+    A store of an earlier version has no checksums: its files are compared with their SHA-256, and get checksums.
+    """
+    known = _checksums(folder, manifest)
+    if known is not None:
+        return [name for name in manifest.files if _fast_digest(folder / name) != known.get(name)]
+    damaged = [name for name, file in manifest.files.items() if file_digest(folder / name) != file.sha256]
+    if not damaged:
+        with suppress(OSError):  # a cache that only others may write
+            write_checksums(folder, manifest)
+    return damaged
+
+
+def _checksums(folder: Path, manifest: Manifest) -> dict[str, str] | None:
+    """Return the checksums by file; None if there are none of this build."""
+    try:
+        content = json.loads((folder / CHECKSUMS).read_bytes())
+        return dict(content["files"]) if content["build"] == manifest.build else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _fast_digest(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest | None:

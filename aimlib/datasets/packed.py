@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from aimlib.datasets.base import DataSet, Images
+from aimlib.datasets.fingerprint import fingerprint
 from aimlib.datasets.listing import PhotoListing
 from aimlib.datasets.locations import cache_folder
-from aimlib.datasets.manifest import INDEX, Manifest, read_manifest, write_manifest
+from aimlib.datasets.manifest import INDEX, MANIFEST, Manifest, damaged_files, read_manifest, write_manifest
 from aimlib.datasets.packing import Progress, build, content_digest
 from aimlib.datasets.ragged import RaggedDataSet, RaggedImages
 from aimlib.datasets.recipe import Pixels, Recipe
@@ -164,13 +165,13 @@ def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | 
     return cache_folder(cache) / name
 
 
-def open_known(folder: Path, fingerprint: str) -> Pack | None:
-    """Return the store in `folder` if it is complete and has this fingerprint; opens no photo.
+def open_known(folder: Path, known: str) -> Pack | None:
+    """Return the store in `folder` if it is complete and has the known fingerprint; opens no photo.
 
     The photos were compared with the store when the study was planned. If each of 32 workers compared 20,580 photos
     again, a file server would receive 660,000 requests.
     """
-    return _open_if(folder, lambda manifest: manifest.fingerprint == fingerprint)
+    return _open_if(folder, lambda manifest: manifest.fingerprint == known)
 
 
 def _open(folder: Path, content: str, stamp: str | None) -> Pack | None:
@@ -189,6 +190,10 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
         log.warning("%s: files are missing or have the wrong length; packing it again", folder)
         return None
     try:
+        damaged = damaged_files(folder, manifest)
+        if damaged or not _describes_itself(manifest):
+            log.warning("%s: %s is damaged; packing it again", folder, ", ".join(damaged) or MANIFEST)
+            return None
         index = _read_index(folder, manifest)
         pixels = {split: _mapped(folder / f"{split}.pixels") for split in manifest.splits}
     except (OSError, ValueError, RecursionError):  # replaced by another process between two of these lines
@@ -197,6 +202,12 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
     if index is None or again is None or again.build != manifest.build:
         return None
     return Pack(folder, manifest, index, pixels)
+
+
+def _describes_itself(manifest: Manifest) -> bool:
+    """Return whether the fingerprint is that of the classes and splits beside it."""
+    digests = {name: split.digest for name, split in manifest.splits.items()}
+    return manifest.fingerprint == fingerprint(manifest.classes, digests)
 
 
 def _restamped(folder: Path, listing: PhotoListing, content: str, stamp: str) -> Pack | None:

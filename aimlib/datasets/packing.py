@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aimlib.datasets import decoding
 from aimlib.datasets.decoding import DecodeError, decode
 from aimlib.datasets.fingerprint import fingerprint, split_digest
 from aimlib.datasets.listing import PhotoListing, PhotoSplit, named
@@ -22,6 +23,7 @@ from aimlib.datasets.manifest import (
     PackedFile,
     PackedSplit,
     file_digest,
+    write_checksums,
     write_manifest,
 )
 from aimlib.datasets.parallel import ordered
@@ -137,14 +139,16 @@ def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, prog
         fingerprint=fingerprint(listing.classes, {name: split.digest for name, split in splits.items()}),
         decoder=_decoder(),
     )
+    write_checksums(folder, manifest)
     write_manifest(folder, manifest)
 
 
 def _photos(listing: PhotoListing, split: PhotoSplit, recipe: Recipe) -> Iterator[Decoded]:
     def read(path: str) -> Decoded:
-        data = (listing.root / path).read_bytes()
-        content = hashlib.sha256(data).digest()
+        content = b""
         try:
+            data = decoding.read(listing.root / path)
+            content = hashlib.sha256(data).digest()
             return Decoded(path, content, recipe.apply(decode(data)))
         except DecodeError as error:
             return Decoded(path, content, None, str(error))

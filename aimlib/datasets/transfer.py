@@ -179,7 +179,7 @@ def _read(answer: Any) -> bytes:
 
 def _checked(url: str) -> str:
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-        raise DataError(f"{url}: give an address that starts with http:// or https://")
+        raise DataError(f"{url}: not the address of a web server; give an address that starts with http:// or https://")
     return url
 
 

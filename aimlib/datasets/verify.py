@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from aimlib.datasets import decoding
 from aimlib.datasets.base import DataSet, DatasetPlugin, Images
 from aimlib.datasets.decoding import DecodeError, decode
 from aimlib.datasets.fingerprint import with_fingerprint
@@ -167,7 +168,9 @@ def _contents(listing: PhotoListing, progress: Progress | None) -> Iterator[Find
 def _examine(root: Path, path: str) -> tuple[str, Finding | None]:
     """Return a hash of the photo's pixels, or an empty string and, unless the file is missing, the problem."""
     try:
-        content = (root / path).read_bytes()
+        content = decoding.read(root / path)
+    except DecodeError as error:
+        return "", Finding("undecodable", path, str(error))
     except (FileNotFoundError, NotADirectoryError):
         return "", None
     except OSError as error:

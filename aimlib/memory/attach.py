@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from aimlib.config import CarryConfig, UpdatePlaces
-from aimlib.errors import UsageError, did_you_mean
+from aimlib.errors import PluginError, UsageError, did_you_mean
 from aimlib.memory.carry import Carry
 from aimlib.memory.current import CurrentMemory
 from aimlib.memory.inference import infer_layout
@@ -209,7 +209,12 @@ def attach_memory(
 
 def _choose(found: list[Layer], placement: Placement) -> tuple[list[Layer], dict[str, str]]:
     names = {layer.name for layer in found}
-    wanted = list(placement.reads(found))
+    answer: object = placement.reads(found)
+    if not isinstance(answer, Iterable) or isinstance(answer, str):
+        raise PluginError(
+            f"placement {placement.config.name!r}: reads() returned {answer!r}; let it return the names of layers"
+        )
+    wanted = list(answer)
     for name in wanted:
         if name not in names:
             raise UsageError(

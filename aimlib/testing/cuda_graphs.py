@@ -114,12 +114,12 @@ under_way = UnderWay()
 
 @dataclass(frozen=True)
 class _Call:
-    """An operation with its arguments and results."""
+    """An operation with its arguments and, by their place among its results, the tensors that it allocated."""
 
     operation: Any
     arguments: tuple[Any, ...]
     options: dict[str, Any]
-    returned: Any
+    allocated: tuple[tuple[int, Tensor], ...]
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -145,7 +145,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._before[key] = (storage, storage.clone())  # type: ignore[no-untyped-call]
         returned = operation(*arguments, **options)
         self._own |= set(_storages(returned)) - set(given)
-        self._calls.append(_Call(operation, arguments, options, returned))
+        leaves = enumerate(tree_leaves(returned))
+        allocated = tuple((at, leaf) for at, leaf in leaves if isinstance(leaf, Tensor) and _key(leaf) not in given)
+        if allocated or operation._schema.is_mutable:  # an operation that only returns a view needs no replay
+            self._calls.append(_Call(operation, arguments, options, allocated))
         return returned
 
     def _refuse(self, operation: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -168,11 +171,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     @torch.no_grad()
     def replay(self) -> None:
         for call in self._calls:
-            given = _storages((call.arguments, call.options))
             again = call.operation(*call.arguments, **call.options)
-            for recorded, computed in zip(tree_leaves(call.returned), tree_leaves(again), strict=True):
-                if isinstance(recorded, Tensor) and recorded.untyped_storage()._cdata not in given:
-                    _put(computed, recorded)
+            if call.allocated:
+                computed = tree_leaves(again)
+                for at, recorded in call.allocated:
+                    _put(computed[at], recorded)
 
 
 def _put(computed: Tensor, recorded: Tensor) -> None:
@@ -185,6 +188,10 @@ def _put(computed: Tensor, recorded: Tensor) -> None:
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.untyped_storage().nbytes()
+
+
+def _key(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _storages(values: Any) -> dict[int, torch.UntypedStorage]:

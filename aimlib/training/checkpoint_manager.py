@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -9,12 +10,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from aimlib.errors import StoreError
+from aimlib.errors import StoreError, counted
 from aimlib.training import checkpointing
 from aimlib.training.checkpointing import Checkpoint
 from aimlib.training.epoch import Epoch
@@ -39,8 +40,17 @@ class Save:
     seconds: float
 
 
+_WORTH_SAVING_S = 1.0
+"""Seconds of computing that a checkpoint after the last epoch must protect."""
 Saving = Callable[[Save], AbstractContextManager[bool]]
 """Entered around the save of a run that must pause; yields whether to save."""
+
+
+class OnFailedSave(Protocol):
+    """Called with what a save raised."""
+
+    def __call__(self, error: Exception, *, pausing: bool) -> bool:
+        """Return whether to continue without the save or, if the run must pause, whether to save again."""
 
 
 class Paused(Exception):  # noqa: N818 -- an outcome, not an error
@@ -72,10 +82,11 @@ class CheckpointManager:
     pause : asked whether to pause; None never does.
     on_checkpoint : called with the file after every save.
     saving : entered around the save of a run that must pause; it may wait, or refuse.
+    on_failed_save : decides whether a run survives a failed save; None: it does not.
 
     Raises
     ------
-    StoreError: the checkpoint is damaged, belongs to another run or network, or has an unknown format.
+    StoreError: the checkpoint belongs to another run or network, or has an unknown format.
     """
 
     def __init__(
@@ -87,7 +98,9 @@ class CheckpointManager:
         pause: Pause | None = None,
         on_checkpoint: OnCheckpoint | None = None,
         saving: Saving | None = None,
+        on_failed_save: OnFailedSave | None = None,
     ) -> None:
+        self._on_failed_save = on_failed_save
         self.saving = saving or (lambda _: nullcontext(enter_result=True))
         self.run, self.run_id, self.directory, self.share = run, run_id, directory, share
         self.pause, self.on_checkpoint = pause, on_checkpoint
@@ -97,9 +110,21 @@ class CheckpointManager:
         self.began = self.saved_at = time.perf_counter()
         self.cost = self.lasted = 0.0
         self.saved_epochs: int | None = None
-        found = checkpointing.load(directory, run_id) if directory else None
-        if directory and found is not None:
+        if directory is not None:
+            self._resume_from(directory)
+
+    def _resume_from(self, directory: Path) -> None:
+        """Restore the run from its last intact checkpoint, if there is one, and report damaged ones."""
+        damages: list[str] = []
+        found = checkpointing.load(directory, self.run_id, damages.append)
+        if damages:
+            checkpointing.set_aside(directory)
+        then = "starts from the beginning"
+        if found is not None:
             self._resume(found, directory)
+            then = f"continues from the checkpoint before, after {counted(len(found.epochs), 'completed epoch')}"
+        if damages:
+            self.run.on_notice(f"{'; '.join(damages)}; run {self.run_id} {then}")
 
     def _resume(self, found: Checkpoint, directory: Path) -> None:
         run = self.run
@@ -133,9 +158,21 @@ class CheckpointManager:
         return max(self._peak_before or 0, torch.cuda.max_memory_reserved(self.run.device))
 
     def keep(self) -> None:
-        """Save the run after an epoch, unless that would exceed saving's share of the time."""
-        if self.cost <= self.share * (time.perf_counter() - self.saved_at):
-            self._save()
+        """Save the run after an epoch, unless that would exceed saving's share of the time.
+
+        After the last epoch the result is about to be stored. If that fails, less than a second of computing is not
+        worth a checkpoint.
+        """
+        since = time.perf_counter() - self.saved_at
+        if self.run.done() and since < _WORTH_SAVING_S and self.share < math.inf:
+            return
+        if self.cost <= self.share * since:
+            try:
+                self._save()
+            except Exception as error:
+                if self._on_failed_save is None or not self._on_failed_save(error, pausing=False):
+                    raise
+                self.saved_at = time.perf_counter()
 
     def ask(self) -> None:
         """Pause the run if its caller asks for it.
@@ -151,8 +188,16 @@ class CheckpointManager:
         if under_way is not None or self.saved_epochs != epochs:
             with self.saving(Save(epochs, step, self.lasted)) as granted:
                 if granted:
-                    self._save()
+                    self._save_to_pause()
         raise Paused(epochs, step)
+
+    def _save_to_pause(self) -> None:
+        while True:
+            try:
+                return self._save()
+            except Exception as error:
+                if self._on_failed_save is None or not self._on_failed_save(error, pausing=True):
+                    raise
 
     def _save(self) -> None:
         if self.directory is None:
@@ -173,10 +218,11 @@ class CheckpointManager:
             peak_device_bytes=self.peak_device_bytes,
         )
         file = checkpointing.save(state, self.directory)
-        self.saved_at, self.saved_epochs = time.perf_counter(), len(run.history)
+        self.saved_at, self.saved_epochs = time.perf_counter(), None
         self.cost = self.saved_at - started
         if self.on_checkpoint is not None:
             self.on_checkpoint(file)
+        self.saved_epochs = len(run.history)
         self.lasted = time.perf_counter() - started
 
 

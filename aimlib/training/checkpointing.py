@@ -1,23 +1,31 @@
 """The state of a run after any of its steps.
 
-Sufficient to continue bit for bit, and without anything that executes code when read.
+Sufficient to continue bit for bit, and without anything that executes code when read. Two checkpoints are kept, each
+sealed with a checksum: a run whose last one is damaged continues from the one before.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 
 from aimlib.errors import StoreError
 from aimlib.paths import make_folder, share
+from aimlib.records.checksums import SealedWriter, is_intact
 
 FORMAT = 3
 FILE = "checkpoint.pt"
+PREVIOUS_FILE = ".previous.pt"
+"""The checkpoint before; hidden, because a bucket stores one file for each run."""
+DAMAGED_FILE = ".damaged.pt"
 _TEMPORARY = f".{FILE}."
 _SINCE_3: dict[str, Any] = {"step": "eager", "data_on": None, "peak_device_bytes": None}
 _LACKING: dict[int, dict[str, Any]] = {1: {"under_way": None, **_SINCE_3}, 2: _SINCE_3}
@@ -61,7 +69,8 @@ class Checkpoint:
 def save(checkpoint: Checkpoint, directory: Path) -> Path:
     """Replace the checkpoint in `directory` atomically: a reader sees the complete old or new one.
 
-    A run has one writer at a time (in a study, the holder of its lock), so other temporary files are leftovers.
+    The old one is kept as the checkpoint before. A run has one writer at a time (in a study, the holder of its lock),
+    so other temporary files are leftovers.
 
     Returns
     -------
@@ -73,27 +82,30 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
     """
     make_folder(directory)
     _remove_remains(directory)
-    temporary = directory / f"{_TEMPORARY}{os.getpid()}"
+    path, temporary = directory / FILE, directory / f"{_TEMPORARY}{os.getpid()}"
     try:
         with temporary.open("wb") as file:
-            _write({"format": FORMAT, **vars(checkpoint)}, file)
+            _write({"format": FORMAT, **vars(checkpoint)}, SealedWriter(file))
             file.flush()
             os.fsync(file.fileno())
         share(temporary)
-        return temporary.replace(directory / FILE)
+        with suppress(FileNotFoundError):  # killed between the two, the run continues from the checkpoint before
+            path.replace(directory / PREVIOUS_FILE)
+        return temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _write(state: dict[str, Any], file: BinaryIO) -> None:
+def _write(state: dict[str, Any], file: SealedWriter) -> None:
     """Write the state; torch reports a full disk only as a failed writer, so the cause is raised instead."""
     try:
-        torch.save(state, file)
+        torch.save(state, cast("BinaryIO", file))  # it only writes
     except RuntimeError as error:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
+    file.seal()
 
 
 def _remove_remains(directory: Path) -> None:
@@ -102,24 +114,52 @@ def _remove_remains(directory: Path) -> None:
         remains.unlink(missing_ok=True)
 
 
-def load(directory: Path, run_id: str) -> Checkpoint | None:
-    """Return the checkpoint in `directory`, or None if there is none; for the run's one writer.
+class _Damaged(Exception):
+    """A file is not what was written."""
+
+
+def load(directory: Path, run_id: str, on_damage: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
+    """Return the last intact checkpoint in `directory`, or None if there is none; for the run's one writer.
+
+    Parameters
+    ----------
+    on_damage : called for every damaged file with a sentence that names it and the damage.
 
     Raises
     ------
-    StoreError: the file is damaged, belongs to another run, or has an unknown format.
+    StoreError: a file belongs to another run, has an unknown format, or is not returned by the file system.
     """
     _remove_remains(directory)
-    path = directory / FILE
-    if not path.exists():
-        return None
+    for path in (directory / FILE, directory / PREVIOUS_FILE):
+        if path.exists():
+            try:
+                return _read(path, run_id)
+            except _Damaged as damage:
+                on_damage(f"{path} is damaged: {damage}")
+    return None
+
+
+def set_aside(directory: Path) -> None:
+    """Rename the last checkpoint, which is damaged, so that the next save does not replace the one before by it."""
+    with suppress(FileNotFoundError):
+        (directory / FILE).replace(directory / DAMAGED_FILE)
+
+
+def _read(path: Path, run_id: str) -> Checkpoint:
+    """Return the checkpoint in a file.
+
+    A file without a checksum was written by an earlier version of this package, or cut off.
+    """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        intact = is_intact(path)
+        state = torch.load(path, map_location="cpu", weights_only=True) if intact is not False else None
     except Exception as error:
-        raise StoreError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}); delete it, and the run starts from the "
-            f"beginning"
-        ) from error
+        # A storage that fails is no damage; but EINVAL is from a seek beyond the ends of a file that was cut off.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise StoreError(f"{path}: cannot be read: {error}; check the file system, and run again") from error
+        raise _Damaged(f"it is not a readable checkpoint ({type(error).__name__})") from error
+    if intact is False:
+        raise _Damaged("its checksum does not match its content")
     if isinstance(state, dict) and state.get("format") in _LACKING:
         state = {**state, **_LACKING[state["format"]], "format": FORMAT}
     parts = {"format", *(part.name for part in fields(Checkpoint))}

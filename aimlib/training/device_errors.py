@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import torch
 
+from aimlib.errors import text_of
+
 Kind = Literal["out_of_memory", "device_error", "device_assert"]
 """out_of_memory: the GPU's memory, or the process's share of it, was too small. device_error: the device, its driver or
 the connection between them failed. device_assert: a check within a kernel failed, for example because a label is out of
@@ -164,7 +166,7 @@ def links(error: BaseException) -> Iterator[BaseException]:
 
 def _kind(error: BaseException) -> Kind | Literal["perhaps"] | None:
     """Return the kind of one error; `perhaps` means out of memory if little memory is left."""
-    text, code = str(error), getattr(error, "error_code", None)
+    text, code = text_of(error), getattr(error, "error_code", None)
     if isinstance(error, torch.OutOfMemoryError):
         return "out_of_memory"
     if isinstance(error, _WITH_CODE) and code is not None:

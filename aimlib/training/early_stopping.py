@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from aimlib.config import EarlyStoppingConfig
+if TYPE_CHECKING:  # replaying it on stored results must not cost an import of pydantic
+    from aimlib.config import EarlyStoppingConfig
 
 
 def should_stop(config: EarlyStoppingConfig, monitored: Iterable[float]) -> bool:

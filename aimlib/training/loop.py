@@ -11,13 +11,14 @@ import torch
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.training import rng_state
-from aimlib.training.checkpoint_manager import CheckpointManager, OnCheckpoint, Pause, Paused, Saving
+from aimlib.training.checkpoint_manager import CheckpointManager, OnCheckpoint, OnFailedSave, Pause, Paused, Saving
 from aimlib.training.device_memory import limited_memory
 from aimlib.training.devices import indexed
 from aimlib.training.heap import kept_heap
 from aimlib.training.outcomes import Outcome, outcome_of, outcome_so_far
 from aimlib.training.reproducibility import reproducible
 from aimlib.training.run import Diverged, Run
+from aimlib.training.spot_checks import SpotBudget, SpotChecks
 from aimlib.training.steps.choice import OnNotice
 
 __all__ = ["OnCheckpoint", "OnEpoch", "OnNotice", "Outcome", "Pause", "Paused", "outcome_so_far", "train"]
@@ -41,8 +42,10 @@ def train(
     pause: Pause | None = None,
     on_checkpoint: OnCheckpoint | None = None,
     saving: Saving | None = None,
+    on_failed_save: OnFailedSave | None = None,
     memory_share: float | None = None,
     on_notice: OnNotice | None = None,
+    spot_budget: SpotBudget | None = None,
 ) -> Outcome:
     """Train one run to its end, continuing from its checkpoint if there is one.
 
@@ -55,7 +58,8 @@ def train(
     threads : CPU threads; None leaves torch's setting. With the same number the CPU gives the same bits.
     run_id : protects against the checkpoint of another run.
     checkpoint_directory : None keeps no checkpoint.
-    checkpoint_share : maximum share of the time spent on saving; infinity saves after every epoch.
+    checkpoint_share : maximum share of the time spent on saving; infinity saves after every epoch. Otherwise, nothing
+        is saved after the last epoch if that would protect less than a second of computing.
     on_epoch : called after every completed epoch; an exception from it ends the attempt.
     pause : asked after every training step, between the batches of evaluations, and after `on_epoch` while epochs
         remain; it must be cheap. If it returns true, the run is saved, regardless of `checkpoint_share`, and
@@ -65,22 +69,31 @@ def train(
     on_checkpoint : called with the file after every save, to copy it elsewhere; an exception from it ends the attempt.
     saving : entered around the save of a run that `pause` ends: it may wait for other runs that save, and if it yields
         False the run later continues from its previous checkpoint. None saves at once.
+    on_failed_save : called with what a save raised, including `on_checkpoint`; returns whether to continue without it
+        after an epoch, and whether to save again before a pause. None passes every exception on.
     memory_share : maximum share of a GPU's memory that the run may use, see `limit_memory`; None sets no limit.
     on_notice : called with messages for the user about the run, for example why its steps are not captured as a graph.
+    spot_budget : the time in which steps are repeated to find errors of computing, see `aimlib.training.spot_checks`;
+        None repeats none. It changes no number.
 
     Raises
     ------
     Paused: `pause` returned true.
+    ComputingError: a repeated step gave different bits; train again to continue from the last checkpoint.
     UsageError: data and configuration do not match, or the device cannot run the steps that ``training.step`` requests.
     """
     device = indexed(device or torch.device("cpu"))
     state = reproducible(threads=threads, tf32=config.training.tf32)
 
     def begin() -> Run:
-        return Run(config, data, device, memory_share=memory_share, on_notice=on_notice)
+        run = Run(config, data, device, memory_share=memory_share, on_notice=on_notice)
+        if spot_budget is not None:
+            run.spot_checks = SpotChecks(spot_budget, device, memory_share, run.on_notice)
+        return run
 
     def kept(run: Run) -> CheckpointManager:
-        return CheckpointManager(run, run_id, checkpoint_directory, checkpoint_share, pause, on_checkpoint, saving)
+        callbacks = pause, on_checkpoint, saving, on_failed_save
+        return CheckpointManager(run, run_id, checkpoint_directory, checkpoint_share, *callbacks)
 
     with state, kept_heap(device), limited_memory(device, memory_share):
         rng_state.seed(config.seed, 0)

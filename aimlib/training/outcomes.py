@@ -38,6 +38,7 @@ class Outcome:
     step : how it took its steps, ``eager``, ``graph`` or ``compiled``.
     data_on : where its images were in the last attempt, ``device`` or ``host``; None if unknown.
     peak_device_bytes : peak of the GPU memory that torch reserved; None on the CPU.
+    spot_checks : number of steps of the last attempt that were repeated and had the same bits; None without checks.
     """
 
     status: str
@@ -53,6 +54,7 @@ class Outcome:
     step: str = "eager"
     data_on: str | None = None
     peak_device_bytes: int | None = None
+    spot_checks: int | None = None
 
 
 def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -> Outcome:
@@ -88,6 +90,7 @@ def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -
         step=run.step_name,
         data_on=run.data_on,
         peak_device_bytes=checkpoints.peak_device_bytes,
+        spot_checks=None if run.spot_checks is None else run.spot_checks.made,
     )
 
 
@@ -103,9 +106,9 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
 
     Raises
     ------
-    StoreError: there is no checkpoint with a completed epoch, or it belongs to another run.
+    StoreError: there is no checkpoint with a completed epoch, it is damaged, or it belongs to another run.
     """
-    found = checkpointing.load(checkpoint_directory, run_id)
+    found = checkpointing.load(checkpoint_directory, run_id, _refuse)
     if found is None or not found.epochs:
         raise StoreError(
             f"{checkpoint_directory / checkpointing.FILE}: no completed epoch of run {run_id} to report; pause a run "
@@ -128,6 +131,11 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
         data_on=found.data_on,
         peak_device_bytes=found.peak_device_bytes,
     )
+
+
+def _refuse(damage: str) -> None:
+    """Refuse a damaged checkpoint: the one before may have fewer epochs than the run that is given up."""
+    raise StoreError(f"{damage}; run again: the run repeats what it lacks")
 
 
 def _select(rule: ComponentConfig, epochs: Sequence[dict[str, Any]]) -> tuple[int, dict[str, float | None]]:

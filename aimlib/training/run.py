@@ -26,6 +26,7 @@ from aimlib.training.loaders import Loader, loader, place_of_data
 from aimlib.training.optimizers.groups import build_optimizer
 from aimlib.training.optimizers.on_device import Rates, runs_on_device
 from aimlib.training.schedules.base import Schedule
+from aimlib.training.spot_checks import SpotChecks
 from aimlib.training.standardization import standardization_of
 from aimlib.training.steps.base import MEMORY_FORMATS, Computation, Inputs, Step
 from aimlib.training.steps.choice import OnNotice, chosen_step, stated_step
@@ -50,6 +51,7 @@ class Run:
     step_kept : how the run took its steps before it was resumed (``eager``, ``graph`` or ``compiled``); None at a
         start.
     data_on : where its images are kept, ``device`` or ``host``; on the CPU both are the same.
+    spot_checks : repeats some of its steps; None repeats none.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Run:
         on_notice: OnNotice | None = None,
     ) -> None:
         self.config, self.data, self.device = config, data, device
-        self._on_notice: OnNotice = on_notice or (lambda _: None)
+        self.on_notice: OnNotice = on_notice or (lambda _: None)
         self.options = config.training
         self.seed = config.seed
         pixels = data.train.pixels
@@ -95,6 +97,7 @@ class Run:
         self.history: list[dict[str, Any]] = []
         self.predictions: list[npt.NDArray[Any]] = []
         self.under_way: Epoch | None = None
+        self.spot_checks: SpotChecks | None = None
 
     def _initial_network(self) -> torch.nn.Module:
         network = build(self.config.model, self.shape, self.seed)
@@ -229,9 +232,17 @@ class Run:
         Parameters
         ----------
         following : the batch after it, which is prepared meanwhile; None if there is none.
+
+        Raises
+        ------
+        ComputingError: the step was repeated, and its bits differed; see `aimlib.training.spot_checks`.
         """
         inputs = self.inputs(batch, epoch, following)
-        return self._step_for(inputs).take(inputs)
+        step, checks = self._step_for(inputs), self.spot_checks
+        if checks is None or not checks.is_due():
+            return step.take(inputs)
+        where = f"step {self.under_way.step + 1 if self.under_way else 1} of epoch {epoch}"
+        return checks.take(step, inputs, lambda: self.inputs(batch, epoch, following), where)
 
     @property
     def step_name(self) -> str:
@@ -250,7 +261,7 @@ class Run:
         if self._step is None:
             if len(inputs.labels_B) < self.options.batch_size:
                 return EagerStep(self.computation)
-            self._step = chosen_step(self.config, self.computation, inputs, self.step_kept, self._on_notice)
+            self._step = chosen_step(self.config, self.computation, inputs, self.step_kept, self.on_notice)
         return self._step
 
     def evaluate(

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import math
-import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,11 @@ def _write(file: Path, key: str, scaling: Scaling) -> None:
     """Write the statistics atomically, so that readers see all of them or none; a folder that refuses is ignored."""
     values = {"mean": scaling.mean.flatten().tolist(), "sd": scaling.sd.flatten().tolist()}
     content = {"format": _FORMAT, "key": key, **values, "digest": _digest(values)}
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        with temporary.open("x", encoding="utf-8") as out:
+            out.write(json.dumps(content) + "\n")
         temporary.replace(file)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from aimlib.component import Frozen
 from aimlib.errors import ConfigError, UsageError, unknown_name
+from aimlib.paths import read_file
 from aimlib.records import Role, role
 from analysis.plan import Scope
 
@@ -25,6 +27,8 @@ _FIELDS = {
     "data_fingerprint": "data fingerprint",
 }
 _HERE = Path(__file__).parent
+_MOST_BYTES = 10_000_000
+_DEEPEST = 50
 _CURVES: dict[str, Any] = {
     "arm": "str",
     "epoch": "int64",
@@ -206,13 +210,25 @@ def read_claim(name: str | Path) -> Claim:
     else:
         raise UsageError(unknown_name("claim", str(name), names()) + "; or give the path of a .yaml file")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(
-            f"{path}: not a readable claim ({error}); for an example see {_HERE / 'stanford_dogs_aim.yaml'}"
-        ) from None
+        text = read_file(path, _MOST_BYTES).decode("utf-8")
+        _refuse_what_multiplies(text)
+        data = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        found, example = " ".join(str(error).split()), _HERE / "stanford_dogs_aim.yaml"
+        raise UsageError(f"{path}: not a readable claim ({found}); for an example see {example}") from None
     document = _Document.parse(data, where=path.name)
     return _claim(document, path)
+
+
+def _refuse_what_multiplies(text: str) -> None:
+    """Refuse aliases, whose values can multiply, and deep nesting, which YAML reads recursively."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not used in claims")
+        if depth > _DEEPEST:
+            raise yaml.YAMLError(f"more than {_DEEPEST} levels of nesting")
 
 
 def _claim(document: _Document, path: Path) -> Claim:
@@ -240,7 +256,7 @@ def _curves(path: Path | None) -> pd.DataFrame:
     if path is None:
         return pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in _CURVES.items()})
     try:
-        return pd.read_csv(path)[list(_CURVES)].astype(_CURVES)
+        return pd.read_csv(io.BytesIO(read_file(path, _MOST_BYTES)))[list(_CURVES)].astype(_CURVES)
     except (OSError, KeyError, ValueError) as error:
         raise UsageError(f"{path}: not a table of reported runs ({error}); columns: {', '.join(_CURVES)}") from None
 

@@ -1,5 +1,11 @@
 """Figures of a study, one module each with `summarise` (frames to one frame), `draw` and `caption`.
 
+Figures of sweeps and searches are also one call on the results: ``ranking(results)``, ``marginal_means(results)``,
+``heatmap(results, "placement", "batch_size")``, ``interaction(results, "placement", "batch_size")``,
+``parallel_coordinates(results)``, ``slices(results)``, ``curves_by_factor(results, "batch_size")`` and
+``pareto(results)``, on the caller's axes with ``ax=``. The modules of the same name are imported as
+``from analysis.figures.pareto import summarise``.
+
 Drawing never uses pyplot and does not change matplotlib's settings.
 """
 
@@ -20,7 +26,15 @@ from analysis.figures import (
     winners,
 )
 from analysis.figures.canvas import arranged, inline, png, svg
+from analysis.figures.curves_by_factor import curves_by_factor
+from analysis.figures.heatmap import heatmap
+from analysis.figures.interaction import interaction
+from analysis.figures.marginal_means import marginal_means
 from analysis.figures.palette import Mark, marks
+from analysis.figures.parallel_coordinates import parallel_coordinates
+from analysis.figures.pareto import pareto
+from analysis.figures.ranking import ranking
+from analysis.figures.slices import slices
 
 __all__ = [
     "Mark",
@@ -30,13 +44,21 @@ __all__ = [
     "capacity",
     "classes",
     "curves",
+    "curves_by_factor",
     "forest",
+    "heatmap",
     "inline",
+    "interaction",
+    "marginal_means",
     "marks",
+    "parallel_coordinates",
+    "pareto",
     "path",
     "patience",
     "png",
     "power",
+    "ranking",
+    "slices",
     "slopegraph",
     "strip",
     "svg",

@@ -95,6 +95,12 @@ def labels(names: Sequence[str], width: int = 24, lines: int = 2) -> dict[str, s
     }
 
 
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks lines between words and after the signs that join the parts of names, such as ``block_entry``."""
+
+    wordsep_re = re.compile(r"(\s+|[^\s_.,=/\])]+[_.,=/\])]+)")
+
+
 def _short(name: str, width: int, lines: int) -> str:
     clean = " ".join("".join(_printable(character) for character in name).split())
     for room in range(min(len(clean), width * lines), 1, -1):
@@ -104,7 +110,7 @@ def _short(name: str, width: int, lines: int) -> str:
             if room == len(clean)
             else f"{clean[:head].rstrip()}…{clean[len(clean) - (room - 1 - head) :].lstrip()}"
         )
-        wrapped = textwrap.wrap(text, width)
+        wrapped = _Wrapper(width).wrap(text)
         if len(wrapped) <= lines:
             return "\n".join(wrapped)
     return clean

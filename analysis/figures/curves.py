@@ -17,14 +17,21 @@ from aimlib.errors import counted
 from analysis import number_format
 from analysis.figures.canvas import labels, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import MUTED, PAPER, Mark
+from analysis.figures.palette import marks as palette_marks
 from analysis.statistics.interval import t_interval
 
 TITLE = "Accuracy by epoch"
 _FEW = 6
 """With more arms than this, single runs are drawn paler."""
+_MANY = 12
+"""With more arms than this, only the first two of the plan, the best and the worst are drawn in full."""
+_FIRST, _BEST, _WORST = 2, 4, 2
+_GREY = 40
+"""Up to this many other arms are grey lines; more of them are one grey band."""
 _LINES = 400
 """With more runs than this, bands replace the single curves and markers, which would be indistinguishable."""
 _SPREAD = (0.05, 0.95)
+_OTHERS = "#b8bcc4"
 _BAND = 3
 """The t interval of two runs is wider than any curve; it is drawn from three runs on."""
 _DOTS = ((1, 1.5), (4, 1.2, 1, 1.2), (6, 1.5))
@@ -100,16 +107,24 @@ def _means(runs: pd.DataFrame, alpha: float) -> pd.DataFrame:
 @styled
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     """Return the figure of a summary: a panel each for validation and test, where there are any, on one scale."""
-    shown = [arm for arm in marks if (summary["arm"] == arm).any()]
+    every = [arm for arm in marks if (summary["arm"] == arm).any()]
+    shown = highlighted(summary, list(marks))
+    if shown != every:
+        marks = palette_marks(shown)
     short = labels(list(marks), 30, 1)
     styles = _reported(summary)
-    names = [short[arm] for arm in shown] + [f"{labels([arm], 24, 1)[arm]}, as reported" for arm in styles]
+    others = counted(len(every) - len(shown), "other arm")
+    names = [short[arm] for arm in shown] + ([others] if shown != every else [])
+    names += [f"{labels([arm], 24, 1)[arm]}, as reported" for arm in styles]
     columns = max(1, min(len(names), 92 // (max(map(len, names), default=1) + 8)))
     figure = new_figure(3.0 + 0.19 * -(-(len(names) + 2) // columns))
     filled = [panel for panel in _PANELS if (summary["panel"] == panel).any()] or list(_PANELS)
     panels = figure.subplots(1, len(filled), sharex=True, sharey=True, squeeze=False)[0]
     for axes, panel in zip(panels, filled, strict=True):
-        _draw_panel(axes, summary[summary["panel"] == panel], marks)
+        rows = summary[summary["panel"] == panel]
+        if shown != every:
+            _draw_others(axes, rows[~rows["arm"].isin(shown) & (rows["kind"] == "mean")])
+        _draw_panel(axes, rows[rows["arm"].isin(shown) | (rows["kind"] == "reported")], marks)
         axes.set(title=f"{panel.capitalize()} images", xlabel="Epoch", ylabel="")
         whole_numbers(axes)
         rule(axes, "y")
@@ -118,10 +133,38 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     if low < high:
         panels[0].set_ylim(low, high)
     handles = [_handle(marks[arm]) for arm in shown]
+    handles += [Line2D([], [], color=_OTHERS, linewidth=0.8)] if shown != every else []
     handles += [Line2D([], [], color=MUTED, linewidth=1, linestyle=style) for style in styles.values()]
     if handles:
         figure.legend(handles, names, loc="outside lower center", ncols=columns, handlelength=2.6)
     return figure
+
+
+def highlighted(summary: pd.DataFrame, arms: Sequence[str]) -> list[str]:
+    """Return the arms that are drawn in full: all, or of more than twelve the first two, the best and the worst.
+
+    Best and worst go by the last mean validation accuracy (test accuracy if there is no other).
+    """
+    shown = [arm for arm in arms if (summary["arm"] == arm).any()]
+    means = summary[(summary["kind"] == "mean") & summary["arm"].isin(shown)]
+    if len(shown) <= _MANY or means.empty:
+        return shown
+    panel = "validation" if (means["panel"] == "validation").any() else "test"
+    last = means[means["panel"] == panel].groupby("arm")["accuracy"].last().sort_values(kind="stable").index
+    kept = {*shown[:_FIRST], *last[-_BEST:], *last[:_WORST]}
+    return [arm for arm in shown if arm in kept]
+
+
+def _draw_others(axes: Axes, means: pd.DataFrame) -> None:
+    """Draw the means of the arms that are not drawn in full: thin grey lines, or one band of the middle 90 %."""
+    if means["arm"].nunique() <= _GREY:
+        lines = [rows[["epoch", "accuracy"]].to_numpy(dtype=float) for _, rows in means.groupby("arm", sort=False)]
+        axes.add_collection(LineCollection(lines, colors=_OTHERS, linewidths=0.6, zorder=1))
+    else:
+        groups = means.groupby("epoch")["accuracy"]
+        low, high = (groups.quantile(share) for share in _SPREAD)
+        axes.fill_between(low.index, low, high, color=_OTHERS, alpha=0.6, linewidth=0, zorder=1)
+    axes.autoscale_view()
 
 
 def _limits(summary: pd.DataFrame) -> tuple[float, float]:
@@ -191,10 +234,24 @@ def caption(summary: pd.DataFrame, alpha: float = 0.05) -> str:
     cut = bool((banded["lower"] < low).any() or (banded["upper"] > high).any())
     band = f" with its {number_format.level(alpha)} t interval" if len(banded) else ""
     cuts = " The axis cuts intervals that are wider than the range of the curves." if cut else ""
+    cuts += _left_grey(summary)
     means = f"the mean of each arm's finished runs{band}, at the epochs that all of them reached"
     if len(spread):
         return f"The middle 90 % of each arm's runs (pale), and {means} (line).{cuts}"
     return f"{counted(runs, 'run')} (thin); {means} (thick); and the reported {_span(chosen)} (markers).{cuts}"
+
+
+def _left_grey(summary: pd.DataFrame) -> str:
+    """Return which arms are drawn in full, if not all are."""
+    arms = list(dict.fromkeys(summary.loc[summary["kind"] != "reported", "arm"]))
+    shown = highlighted(summary, arms)
+    if shown == arms:
+        return ""
+    look = "thin grey lines" if len(arms) - len(shown) <= _GREY else "a grey band, the middle 90 % of them"
+    return (
+        f" Of {len(arms)} arms, the first {_FIRST} of the plan, the {_BEST} best and the {_WORST} worst are drawn in "
+        f"full; the means of the others are {look}."
+    )
 
 
 def _span(epochs: pd.Series) -> str:

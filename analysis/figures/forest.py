@@ -31,6 +31,8 @@ _COLUMNS = [
 _ENDS = ["lower", "upper", "prediction_lower", "prediction_upper"]
 _LINE = 9.0
 """Height of a line of small text in points."""
+_MANY = 12
+"""With more comparisons than this, rows are one line high."""
 _CUT = 4.0
 """An interval is cut if it is more than this many times as wide as the span of the others."""
 _TYPES = dict.fromkeys(_COLUMNS[:3], "str") | {"n": "int64"} | dict.fromkeys(_COLUMNS[4:], "float64")
@@ -55,7 +57,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], delta: float, reporte
     delta : smallest effect of interest in pp.
     reported : reported gain in pp, or None outside the scope of the claim.
     """
-    figure = new_figure(1.25 + 0.46 * max(len(summary), 1))
+    figure = new_figure(1.25 + (0.27 if len(summary) > _MANY else 0.46) * max(len(summary), 1))
     axes = figure.subplots()
     references = _references(delta, reported)
     low, high = _limits(summary, list(references.values()), cut_rows(summary, delta, reported))
@@ -74,7 +76,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], delta: float, reporte
         axes.plot([values["mean"]], [row], marker=mark.marker, color=mark.colour, linestyle="none", **style)
     _name_rows(axes, summary, list(marks))
     _draw_references(axes, references)
-    axes.set_xlabel("Difference in test accuracy, percentage points")
+    axes.set_xlabel(f"Difference in test accuracy, percentage points{_common(summary)}")
     return figure
 
 
@@ -133,24 +135,55 @@ def _print_cut_ends(axes: Axes, row: int, ends: tuple[float, float], limits: tup
         axes.annotate(number_format.points(ends[1]), (limits[1], row), (-4, -4), ha="right", **style)
 
 
+def _shared_side(summary: pd.DataFrame) -> str:
+    """Return the side (treatment or control) that all of many rows share, and that their names leave out."""
+    if len(summary) <= _MANY:
+        return ""
+    return next((side for side in ("treatment", "control") if summary[side].nunique() == 1), "")
+
+
+def _common(summary: pd.DataFrame) -> str:
+    """Return the arm that the names of the rows leave out, as an addition to the label of the axis."""
+    side = _shared_side(summary)
+    if not side:
+        return ""
+    arm = summary[side].iloc[0]
+    name = labels([arm], 40, 1)[arm]
+    return (
+        f"\n{name} {number_format.MINUS} the arm of the row"
+        if side == "treatment"
+        else f"\nthe arm of the row {number_format.MINUS} {name}"
+    )
+
+
+def _names(summary: pd.DataFrame, arms: Sequence[str]) -> list[str]:
+    rows, side = summary.to_dict("records"), _shared_side(summary)
+    if side:
+        short = labels(arms, 34, 1)
+        return [short[row["control" if side == "treatment" else "treatment"]] for row in rows]
+    short, line = (labels(arms, 17, 1), " ") if len(rows) > _MANY else (labels(arms, 26, 1), "\n")
+    return [f"{short[row['treatment']]}{line}{number_format.MINUS} {short[row['control']]}" for row in rows]
+
+
 def _name_rows(axes: Axes, summary: pd.DataFrame, arms: Sequence[str]) -> None:
     rows = summary.to_dict("records")
-    short = labels(arms, 26, 1)
-    names = [f"{short[row['treatment']]}\n{number_format.MINUS} {short[row['control']]}" for row in rows]
+    names = _names(summary, arms)
     axes.set_yticks(range(len(summary)), names)
     axes.set_ylim(max(len(summary), 1) - 0.4, -0.6)
     rule(axes)
     axes.tick_params(axis="y", pad=8)
     twin = axes.twinx()
     twin.set_ylim(axes.get_ylim())
-    twin.set_yticks(range(len(summary)), [_numbers(row) for row in rows])
+    twin.set_yticks(range(len(summary)), [_numbers(row, len(rows)) for row in rows])
     twin.tick_params(length=0, pad=8)
     twin.spines[:].set_visible(False)
     axes.spines["left"].set_visible(False)
 
 
-def _numbers(row: Mapping[Any, Any]) -> str:
+def _numbers(row: Mapping[Any, Any], rows: int) -> str:
     ends = number_format.interval(row["lower"], row["upper"])
+    if rows > _MANY:
+        return f"{number_format.points(row['mean'])} ({ends}) n = {row['n']}"
     return f"{number_format.points(row['mean'])}   n = {row['n']}\n{ends}"
 
 

@@ -18,6 +18,8 @@ from analysis.statistics.paired import OUTCOMES
 TITLE = "Accuracy by arm, seed by seed"
 _FEW = 4
 """Number of arms up to which they are placed side by side and lines slope; more arms are listed from top to bottom."""
+_MANY = 12
+"""With more arms than this, rows are one line high, and no line connects the runs of a seed."""
 
 
 def summarise(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
@@ -38,14 +40,16 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     """Return the figure of a summary that has rows: a line per seed, a bar at each mean."""
     arms = list(summary.drop_duplicates("arm")["arm"])
     across = len(arms) <= _FEW
-    figure = new_figure(3.4 if across else 1.0 + 0.4 * len(arms))
+    many = len(arms) > _MANY
+    figure = new_figure(3.4 if across else 1.0 + (0.2 if many else 0.4) * len(arms))
     axes = figure.subplots()
     x, y = ("position", "accuracy") if across else ("accuracy", "position")
-    _lines(axes, summary, x, y)
+    if not many:
+        _lines(axes, summary, x, y)
     for arm, rows in summary.groupby("arm", sort=False):
         _points(axes, rows, x, y, marks[str(arm)])
         _mean(axes, rows, across)
-    width, lines = (60 // max(len(arms), 3), 3) if across else (30, 2)
+    width, lines = (60 // max(len(arms), 3), 3) if across else (40, 1) if many else (30, 2)
     _name_axes(axes, arms, labels(list(marks), width, lines), across)
     return figure
 
@@ -100,10 +104,15 @@ def caption(summary: pd.DataFrame, treatment: str | None, control: str | None) -
     table = summary.pivot_table(index="seed", columns="arm", values="accuracy")
     if treatment not in table or control not in table:
         arms = counted(summary["arm"].nunique(), "arm")
-        return f"{arms}, {counted(summary['seed'].nunique(), 'seed')}. Each line is a seed, and bars are means."
+        return f"{arms}, {counted(summary['seed'].nunique(), 'seed')}. {_marks(summary)}."
     difference = (table[treatment] - table[control]).dropna()
     pairs = counted(len(difference), "pair")
     return (
-        f"{treatment} is more accurate than {control} in {int((difference > 0).sum())} of {pairs}. Each line is "
-        "a seed, bars are means, and hollow markers are runs that diverged."
+        f"{treatment} is more accurate than {control} in {int((difference > 0).sum())} of {pairs}. "
+        f"{_marks(summary)}, and hollow markers are runs that diverged."
     )
+
+
+def _marks(summary: pd.DataFrame) -> str:
+    """Return what is drawn for a seed, and what for an arm."""
+    return f"Each {'marker is a run' if summary['arm'].nunique() > _MANY else 'line is a seed'}, bars are means"

@@ -18,6 +18,10 @@ from analysis.figures.palette import INK, MUTED, PAPER, Mark
 from analysis.statistics.outcomes import KINDS
 
 TITLE = "All runs"
+_MANY = 12
+"""With more arms than this, rows are one line high."""
+_FAR = 2
+"""The line of guessing is left out if it is this many times the span of all runs below the lowest."""
 _TYPES: dict[str, Any] = {
     "arm": "str",
     "position": "int64",
@@ -47,20 +51,28 @@ def summarise(judged: pd.DataFrame, missing: pd.DataFrame, arms: Sequence[str]) 
 def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     """Return the figure of a summary: a row per arm, seeds from top to bottom within it."""
     arms = list(marks)
-    figure = new_figure(1.3 + 0.46 * len(arms))
+    many = len(arms) > _MANY
+    figure = new_figure(1.3 + (0.24 if many else 0.46) * len(arms))
     axes = figure.subplots()
     offsets = _offsets(summary["seed"])
     for arm, rows in summary[summary["accuracy"].notna()].groupby("arm", sort=False):
         _points(axes, rows.assign(y=rows["position"] + rows["seed"].map(offsets)), marks[str(arm)])
-    axes.set_yticks(range(len(arms)), list(labels(arms, 28).values()))
+    axes.set_yticks(range(len(arms)), list(labels(arms, *((40, 1) if many else (28, 2))).values()))
     axes.set_ylim(len(arms) - 0.4, -0.6)
     axes.set_xlabel("Test accuracy of the selected epoch, %")
     rule(axes)
-    for chance in summary["chance"].dropna().unique():
+    for chance in _chance_in_sight(summary):
         axes.axvline(chance, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)
     _counts(axes, summary, arms)
     figure.legend(*_legend(summary), loc="outside lower center", ncols=4, handlelength=1.6)
     return figure
+
+
+def _chance_in_sight(summary: pd.DataFrame) -> list[float]:
+    """Return the accuracies of guessing that have a line: those close enough to the runs to fit on the axis."""
+    low, high = summary["accuracy"].min(), summary["accuracy"].max()
+    known = summary["chance"].dropna().unique()
+    return [float(chance) for chance in known if not low - chance > _FAR * max(high - low, 1.0)]
 
 
 def _offsets(seeds: pd.Series) -> dict[int, float]:
@@ -87,7 +99,8 @@ def _counts(axes: Axes, summary: pd.DataFrame, arms: list[str]) -> None:
         outcome = summary.loc[summary["arm"] == arm, "outcome"]
         counts = {kind: int((outcome == kind).sum()) for kind in KINDS}
         parts = [f"{number} {kind}" for kind, number in counts.items() if number]
-        words.append("\n".join([", ".join(parts[:2]), ", ".join(parts[2:4])]).strip())
+        lines = [", ".join(parts[:4])] if len(arms) > _MANY else [", ".join(parts[:2]), ", ".join(parts[2:4])]
+        words.append("\n".join(lines).strip())
     twin.set_yticks(range(len(arms)), words)
     twin.tick_params(length=0)
     twin.spines[:].set_visible(False)
@@ -102,7 +115,7 @@ def _legend(summary: pd.DataFrame) -> tuple[list[Line2D], list[str]]:
         entries["at chance"] = dot("o", PAPER)
     if summary.loc[summary["accuracy"].notna(), "outcome"].isin(["diverged", "failed", "pruned"]).any():
         entries["diverged, failed or pruned"] = dot("x", INK)
-    if summary["chance"].notna().any():
+    if _chance_in_sight(summary):
         entries["accuracy of guessing"] = Line2D([], [], color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)))
     return list(entries.values()), list(entries)
 
@@ -111,4 +124,9 @@ def caption(summary: pd.DataFrame) -> str:
     """Return how many runs were planned, and their outcomes."""
     counts = [(int((summary["outcome"] == kind).sum()), kind) for kind in KINDS]
     found = number_format.listing([f"{number} {kind}" for number, kind in counts if number])
-    return f"{counted(len(summary), 'planned run')}: {found or 'none has a result'}."
+    text = f"{counted(len(summary), 'planned run')}: {found or 'none has a result'}."
+    hidden = sorted(set(summary["chance"].dropna().unique()) - set(_chance_in_sight(summary)))
+    if hidden and summary["accuracy"].notna().any():
+        values = number_format.listing([number_format.decimal(chance) for chance in hidden])
+        text += f" Guessing reaches {values} %, far left of the axis."
+    return text

@@ -71,11 +71,26 @@ def deviations(
         if value != was.get(key)
     ]
     found += _rules(was) + _of_the_claim(was, plan, gains_pp, claim_scope)
+    reused = runs["reused_from"].notna()
     # Runs that were settled by then were counted when the plan was written.
-    early = max(int((runs["started_at"] < frozen.at - _SKEW).sum()), frozen.runs_before)
+    early = max(int((runs.loc[~reused, "started_at"] < frozen.at - _SKEW).sum()), frozen.runs_before)
     if early:
         found.append(Deviation(f"{counted(early, 'run')} began before the freeze"))
-    return found + _seeds(was, plan) + _comparisons(was, plan) + _arms(was, plan)
+    found += _seeds(was, plan) + _comparisons(was, plan) + _arms(was, plan) + _reused(runs[reused], frozen)
+    return sorted(found, key=lambda deviation: deviation.arms is not None)
+
+
+def _reused(runs: pd.DataFrame, frozen: Frozen) -> list[Deviation]:
+    """Return whether results of other studies existed before the freeze, when this study could be planned after them.
+
+    Unlike those of the study's own runs, their times get no tolerance: the results were there when the plan was frozen,
+    unless they are known to be younger.
+    """
+    known = runs[~(runs["started_at"] >= frozen.at)]
+    if known.empty:
+        return []
+    text = f"{counted(len(known), 'run')} of other studies began before the freeze, so their results could be known"
+    return [Deviation(text, frozenset(known["arm"]))]
 
 
 def _rules(was: Mapping[str, Any]) -> list[Deviation]:
@@ -166,7 +181,7 @@ def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
         elif any(ids[key] != current[key] for key in own):
             found.append(Deviation(f"the configuration of arm {arm.name} was changed", frozenset([arm.name])))
     found += [Deviation(f"arm {name} was frozen and is gone") for name in before]
-    return sorted(found, key=lambda deviation: deviation.arms is not None)
+    return found
 
 
 def _short(seeds: list[int]) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from aimlib.errors import StoreError
 from aimlib.paths import Place
+from analysis.reading.spreadsheets import from_spreadsheets
 from analysis.results import Results
 
 RANKING = "ranking.csv"
@@ -29,10 +30,11 @@ RANKING_COLUMNS: dict[str, str] = {
     "drawn": "str",
 }
 """Columns and their types. arm: that was searched; place: by validation accuracy, 1 the best, null if there is none
-to compare; trial: its arm in the screening; state: complete, pruned, failed or unbuildable; validation_accuracy: mean
-over the seeds, a fraction, of complete trials; stopped_after, reached: epochs after which a pruned trial was stopped
-and its mean validation accuracy then; epochs: trained in all of its runs; repeats: the earlier trial of the same
-configuration; confirmed_as: arm of the confirmation; reason: why there is no accuracy; drawn: JSON."""
+to compare; trial: its arm in the screening; state: complete, pruned, failed, unbuildable or infeasible;
+validation_accuracy: mean over the seeds, a fraction, of complete trials; stopped_after, reached: epochs after which a
+pruned trial was stopped and its mean validation accuracy then; epochs: trained in all of its runs; repeats: the earlier
+trial of the same configuration; confirmed_as: arm of the confirmation; reason: why there is no accuracy; drawn: JSON.
+"""
 
 
 def read_ranking(directory: Place) -> pd.DataFrame | None:
@@ -52,7 +54,7 @@ def read_ranking(directory: Place) -> pd.DataFrame | None:
         raise StoreError(f"{path}: not readable ({error}); run the study again to rewrite it") from None
     if list(frame) != list(RANKING_COLUMNS):
         raise StoreError(f"{path}: its columns are not those of a ranking; run the study again to rewrite it")
-    return frame
+    return from_spreadsheets(frame)
 
 
 def tried(screening: Results) -> pd.DataFrame:

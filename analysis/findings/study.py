@@ -36,7 +36,6 @@ class Findings:
     claim : the claim that the plan names; None if it names none.
     reasons : why the study does not test that claim; empty if it does, or if there is no claim.
     judged : frame of `statistics.outcomes`.
-    failures : frame of `statistics.failure_table`.
     deviations : what makes the study, or comparisons of some arms, exploratory; see `findings.deviations`.
     alpha : 1 minus the confidence level of descriptions (arms, curves); comparisons have their own levels.
     """
@@ -46,7 +45,6 @@ class Findings:
     reasons: tuple[str, ...]
     family: Family
     judged: pd.DataFrame
-    failures: pd.DataFrame
     deviations: tuple[Deviation, ...]
     alpha: float
 
@@ -64,6 +62,11 @@ class Findings:
     def primary(self) -> Comparison | None:
         """Treatment − baseline; None if the study lacks one of the two."""
         return self.family.primary
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """Counts of outcomes per arm, see `statistics.failure_table`."""
+        return failure_table(self.judged, [arm.name for arm in self.results.plan.arms], self.family.baseline)
 
     @cached_property
     def attributions(self) -> tuple[Attribution, ...]:
@@ -201,8 +204,7 @@ def examine(results: Results, *, further: bool = True) -> Findings:
     # from it.
     rng = np.random.default_rng(_SEED)
     family = compare_all(results.runs, results.epochs, plan, rng, reported=gains, further=further)
-    failures = failure_table(judged, [arm.name for arm in plan.arms], family.baseline)
     departed = deviations(
         results.frozen, plan, claim.gains_pp if claim else {}, results.runs, claim.scope if claim else None
     )
-    return Findings(results, claim, tuple(reasons), family, judged, failures, tuple(departed), plan.looks.alpha)
+    return Findings(results, claim, tuple(reasons), family, judged, tuple(departed), plan.looks.alpha)

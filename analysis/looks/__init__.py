@@ -54,6 +54,18 @@ class Looks:
         share = alpha / 2 if self.further_block else alpha
         return (constant(self.pairs, share),) * len(self.pairs) + ((share,) if self.further_block else ())
 
+    def levels_of(self, alphas: Sequence[float]) -> dict[float, tuple[float, ...]]:
+        """Return `levels_at` by alpha; of very many alphas interpolated, as accurate as computed."""
+        from analysis.looks.sequential import constants  # noqa: PLC0415
+
+        halves = 2 if self.further_block else 1
+        known = constants(self.pairs, [alpha / halves for alpha in dict.fromkeys(alphas)])
+        last = 1 if self.further_block else 0
+        return {
+            alpha: (known[alpha / halves],) * len(self.pairs) + (alpha / halves,) * last
+            for alpha in dict.fromkeys(alphas)
+        }
+
     @property
     def text(self) -> str:
         """When the verdict is read, and at which level: ``after 5, 8 and 12 pairs, each at the 97.87 % level``."""

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import chebyshev, legendre
-from scipy import optimize, stats
+from scipy import special
 
 Numbers = npt.NDArray[np.float64]
 _NODES_R = 16
@@ -43,6 +43,8 @@ def _gauss(count: int) -> tuple[Numbers, Numbers]:
 
 @cache
 def _constant(looks: tuple[int, ...], alpha: float) -> float:
+    from scipy import optimize  # noqa: PLC0415 -- only for a constant that is not known yet
+
     return float(optimize.brentq(lambda a: overall_error(looks, a) - alpha, alpha / len(looks), alpha, xtol=1e-10))
 
 
@@ -50,6 +52,27 @@ def constant(pairs: Sequence[int], alpha: float = 0.05) -> float:
     """Return α*: the level of every single look with which all looks together have the error `alpha`."""
     looks = tuple(pairs)
     return alpha if len(looks) == 1 else _constant(looks, alpha)
+
+
+_EXACT, _KNOTS = 48, 14
+"""Of more alphas than the first number, the constants are interpolated between the second number of exact ones."""
+
+
+def constants(pairs: Sequence[int], alphas: Sequence[float]) -> dict[float, float]:
+    """Return `constant` by alpha.
+
+    Holm's procedure gives every one of many arms a level of its own. The logarithm of the constant is so smooth a
+    function of that of alpha that a polynomial through few exact values has them all.
+    """
+    every = sorted(set(alphas))
+    if len(every) <= _EXACT or len(pairs) == 1:
+        return {alpha: constant(pairs, alpha) for alpha in every}
+    low, high = math.log(every[0]), math.log(every[-1])
+    places = np.cos((2 * np.arange(_KNOTS) + 1) * np.pi / (2 * _KNOTS))
+    exact = [constant(pairs, math.exp((low + high + place * (high - low)) / 2)) for place in places]
+    fit = chebyshev.chebfit(places, np.log(exact), _KNOTS - 1)
+    at = (2 * np.log(every) - low - high) / (high - low)
+    return dict(zip(every, np.exp(chebyshev.chebval(at, fit)).tolist(), strict=True))
 
 
 @lru_cache(maxsize=4096)
@@ -75,7 +98,7 @@ def overall_error(pairs: Sequence[int], level: float) -> float:
 
 def _cut(n: int, level: float) -> float:
     """Return |r| beyond which a look at n pairs rejects."""
-    t = float(stats.t.ppf(1 - level / 2, n - 1))
+    t = float(special.stdtrit(n - 1, 1 - level / 2))
     return t / math.sqrt(t * t + n - 1)
 
 

@@ -280,7 +280,8 @@ def _read(series: pd.Series, text: str, condition: str) -> Any:
             return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
     except (KeyError, ValueError):
         raise UsageError(
-            f"condition {condition!r}: {text!r} cannot be read as {series.dtype}, the type of column {series.name!r}"
+            f"condition {condition!r}: {text!r} cannot be read as {series.dtype}, the type of column {series.name!r}; "
+            f"give such a value, e.g. one that `ablate results DIRECTORY --columns {series.name}` shows"
         ) from None
     return role(text) or text if series.name == ROLE.name else text
 

@@ -2,7 +2,8 @@
 
 Files are written once and appear whole. Compaction writes a segment and then removes the run files it holds,
 so runs are listed before segments, and whenever a listed file has vanished both are listed again: a row is
-then found in one place or both, never in neither.
+then found in one place or both, never in neither. In a bucket, a commit that arrives late may recreate a run file
+after it was compacted, with a row that does not count. So segments are listed again after run files were read.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aimlib.errors import StoreError
 from aimlib.paths import Place, for_arrow
 from aimlib.records import ADDED, FAILURES, RUNS, SEGMENTS, run_schema, table_schema
 from aimlib.records import Column as RecordColumn
+from aimlib.records.checksums import Damaged, verified, verified_group
 from analysis.plan import refuse_version
 
 Part = TypeVar("Part")
@@ -31,6 +34,23 @@ def read_settled(directory: Place, names: list[str]) -> pa.Table:
     parts = collect(directory, lambda path: read_table(path, names))
     table = pa.concat_tables([_select(run_schema().empty_table(), names), *parts])
     return table.take(pa.array(first_positions(table["run_id"].to_pylist()), type=pa.int64()))
+
+
+def read_settled_of(directory: Place, names: list[str], run_ids: Collection[str]) -> pa.Table:
+    """Return the named columns, `run_id` among them, of these settled runs. Other groups of rows are not read."""
+    empty, wanted = _select(run_schema().empty_table(), names), pa.array(sorted(run_ids), type=pa.string())
+    if not run_ids:
+        return empty
+
+    def read(path: Place) -> list[pa.Table]:
+        def keep(batch: pa.RecordBatch) -> pa.Table:
+            table = pa.Table.from_batches([batch])
+            return _select(table.filter(pc.is_in(table["run_id"], value_set=wanted)), names)
+
+        return read_batches(path, names, run_ids, keep)
+
+    found = pa.concat_tables([empty, *(table for tables in collect(directory, read) for table in tables)])
+    return found.take(pa.array(first_positions(found["run_id"].to_pylist()), type=pa.int64()))
 
 
 def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
@@ -48,9 +68,14 @@ def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:
         with ThreadPoolExecutor(_THREADS if isinstance(directory, Path) else _REQUESTS) as pool:
             parts = list(pool.map(lambda path: _or_vanished(read, path), unread))
         done |= {path: part for path, part in zip(unread, parts, strict=True) if part is not None}
-        if all(part is not None for part in parts):
+        if all(part is not None for part in parts) and not (runs and _new_segments(directory, segments)):
             return [done[path] for path in sorted(done, key=lambda path: (path.parent.name != SEGMENTS, path))]
     raise StoreError(f"{directory}: files disappear while they are read; wait until nothing else writes there")
+
+
+def _new_segments(directory: Place, known: Collection[Place]) -> set[Place]:
+    """Return the segments that a compaction has written since they were listed; in a directory no commit is late."""
+    return set() if isinstance(directory, Path) else set(listed(directory / SEGMENTS)).difference(known)
 
 
 def _or_vanished(read: Callable[[Place], Part], path: Place) -> Part | None:
@@ -79,6 +104,8 @@ def listed(directory: Place) -> list[Place]:
         paths: list[Place] = sorted(directory.iterdir())
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StoreError(f"{directory}: cannot be listed ({error.strerror}); check the disk, and read again") from error
     return [path for path in paths if path.suffix == ".parquet" and not path.name.startswith((".", "_"))]
 
 
@@ -90,7 +117,7 @@ def read_table(path: Place, names: list[str]) -> pa.Table:
     FileNotFoundError: it has vanished.
     StoreError: it is broken, lacks columns, or has another schema version.
     """
-    return _select(_opened(path, lambda file: file.read(columns=names, use_threads=False)), names)
+    return _select(_opened(path, lambda file: _joined(file, names)), names)
 
 
 def read_batches(
@@ -98,19 +125,23 @@ def read_batches(
 ) -> list[Part]:
     """Return `convert` of every batch of at most 64 runs: bounds the memory that predictions need at once.
 
-    Groups of rows without a wanted run id are not read.
+    Groups of rows without a wanted run id are not read. A group is read and verified as a whole; it has about 64 MB.
     """
     known = set(wanted)
 
     def read(file: Any) -> list[Part]:
-        groups = [
-            number
-            for number in range(file.num_row_groups)
-            if not known.isdisjoint(file.read_row_group(number, columns=["run_id"])["run_id"].to_pylist())
-        ]
-        return [convert(batch) for batch in file.iter_batches(64, row_groups=groups, columns=names)] if groups else []
+        found = []
+        for number, ids in enumerate(verified(file, ["run_id"])):
+            if not known.isdisjoint(ids["run_id"].to_pylist()):
+                found += [convert(batch) for batch in verified_group(file, number, names).to_batches(64)]
+        return found
 
     return _opened(path, read)
+
+
+def read_rows(path: Place, convert: Callable[[pa.Table], Part]) -> list[Part]:
+    """Return `convert` of every group of rows with all stored columns, each of about 64 MB."""
+    return _opened(path, lambda file: [convert(rows) for rows in verified(file, file.schema_arrow.names)])
 
 
 def read_plain(path: Place, columns: tuple[RecordColumn, ...]) -> pa.Table:
@@ -118,18 +149,24 @@ def read_plain(path: Place, columns: tuple[RecordColumn, ...]) -> pa.Table:
     import pyarrow.parquet as pq  # noqa: PLC0415 -- `import analysis` stays as cheap as pandas
 
     try:
-        return (
-            pq.ParquetFile(for_arrow(path))
-            .read()
-            .select([column.name for column in columns])
-            .cast(table_schema(columns))
-        )
+        with pq.ParquetFile(for_arrow(path), page_checksum_verification=True) as file:
+            found = _joined(file, file.schema_arrow.names)
+        return found.select([column.name for column in columns]).cast(table_schema(columns))
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+    except (Damaged, pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise StoreError(
             f"{path}: not a readable table of this schema ({_short(error)}); delete it and run `ablate run`"
         ) from None
+
+
+def _joined(file: Any, names: list[str]) -> pa.Table:
+    parts = list(verified(file, names))
+    return pa.concat_tables(parts) if parts else file.schema_arrow.empty_table().select(_among(file, names))
+
+
+def _among(file: Any, names: list[str]) -> list[str]:
+    return [name for name in names if name in file.schema_arrow.names]
 
 
 def _opened(path: Place, use: Callable[[Any], Part]) -> Part:
@@ -139,13 +176,16 @@ def _opened(path: Place, use: Callable[[Any], Part]) -> Part:
         with pq.ParquetFile(for_arrow(path), page_checksum_verification=True) as file:
             metadata = file.schema_arrow.metadata or {}
             refuse_version(_number(metadata.get(b"schema_version", b"none")), path)
-            absent = [name for name in run_schema().names if name not in {*file.schema_arrow.names, *ADDED}]
+            present = {*file.schema_arrow.names, *ADDED}
+            absent = [name for name in run_schema().names if name not in present]
             if absent:
                 raise StoreError(f"{path}: lacks the columns {', '.join(absent)}; {_remedy(path)}")
             return use(file)
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except Damaged as damage:
+        raise StoreError(f"{path}: is damaged: {damage}; {_remedy(path)}") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path}: not a readable Parquet file ({_short(error)}); {_remedy(path)}") from None
 
 
@@ -165,7 +205,8 @@ def _number(text: bytes) -> int | str:
 
 def _select(table: pa.Table, names: list[str]) -> pa.Table:
     """Return the named columns in that order; those that were added since the table was written are null."""
-    schema = pa.schema([run_schema().field(name) for name in names])
+    whole = run_schema()
+    schema = pa.schema([whole.field(name) for name in names])
     for name in [name for name in names if name in ADDED and name not in table.column_names]:
         table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
     return table.select(names).cast(schema)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aimlib.errors import UsageError
@@ -21,15 +21,23 @@ def layout_of(plan: Plan) -> Layout:
     ------
     UsageError: the study has no factors.
     """
-    varied = [arm for arm in plan.arms if arm.levels]
+    return layout_of_arms(plan.arms, plan.name)
+
+
+def layout_of_arms(arms: Sequence[Arm], study: str) -> Layout:
+    """Return the layout of the arms of a study of this name; see `layout_of`."""
+    varied = [arm for arm in arms if arm.levels]
     factors = tuple(dict.fromkeys(factor for arm in varied for factor in arm.levels))
     if not factors:
-        raise UsageError(f"study {plan.name!r} has no factors; compare its arms with results.compare")
-    base = _base(plan, varied)
+        raise UsageError(f"study {study!r} has no factors; compare its arms with results.compare")
+    base = _base(arms, varied)
     own = {factor: _level(base, factor, varied) for factor in factors}
+    if _off_the_grid(own, varied):
+        base, own = varied[0], dict(varied[0].levels)
     settings: dict[str, tuple[str, ...]] = {}
-    for arm in plan.arms:
-        if arm.levels or arm is base:
+    beside = _is_fraction([tuple(arm.levels.get(factor, "") for factor in factors) for arm in varied])
+    for arm in arms:
+        if arm.levels or (arm is base and not beside):
             levels = {**own, **arm.levels}
             setting = tuple(levels[factor] for factor in factors)
             if setting not in settings.values():
@@ -37,10 +45,39 @@ def layout_of(plan: Plan) -> Layout:
     return Layout(factors, settings, tuple(own[factor] for factor in factors))
 
 
-def _base(plan: Plan, varied: list[Arm]) -> Arm:
+def _off_the_grid(own: Mapping[str, str], varied: list[Arm]) -> bool:
+    """Return whether the varied arm has a level of its own while every combination sets all factors.
+
+    No combination can then be compared with it, factor by factor; the first combination takes its place.
+    """
+    return all(len(arm.levels) == len(own) for arm in varied) and any(
+        all(arm.levels[factor] != level for arm in varied) for factor, level in own.items()
+    )
+
+
+def _is_fraction(settings: Sequence[tuple[str, ...]]) -> bool:
+    """Return whether combinations are a regular fraction of all combinations of two-level factors.
+
+    The varied arm is then no part of the design: beside a combination that differs from it in one factor it would show
+    that factor's effect at one place only, and the fraction would not count. Of a regular fraction, any three
+    combinations have a fourth that differs from the third where the first two differ.
+    """
+    levels = [list(dict.fromkeys(column)) for column in zip(*settings, strict=True)]
+    points = {tuple(each.index(level) for each, level in zip(levels, setting, strict=True)) for setting in settings}
+    if len(points) < 4 or any(len(each) != 2 for each in levels) or len(points) == 2 ** len(levels):
+        return False
+    first = next(iter(points))
+    return all(
+        tuple((a + b + c) % 2 for a, b, c in zip(first, one, two, strict=True)) in points
+        for one in points
+        for two in points
+    )
+
+
+def _base(arms: Sequence[Arm], varied: list[Arm]) -> Arm:
     """Return the arm that is varied; the first combination if the plan does not have it."""
     named = Counter(arm.of for arm in varied if arm.of is not None).most_common(1)
-    return next((arm for arm in plan.arms if named and arm.name == named[0][0]), varied[0])
+    return next((arm for arm in arms if named and arm.name == named[0][0]), varied[0])
 
 
 def _level(base: Arm, factor: str, varied: list[Arm]) -> str:

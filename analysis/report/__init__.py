@@ -23,14 +23,18 @@ def report(directory: str | Place, out: str | Path | None = None) -> Path:
 
     Raises
     ------
-    StoreError: the directory cannot be read as a study, or `out` cannot be written.
+    StoreError: the directory cannot be read as a study, an accuracy does not follow from the stored predictions, or
+        `out` cannot be written.
     UsageError: the plan names a claim that does not exist.
     """
     from analysis.findings.study import examine  # noqa: PLC0415
+    from analysis.reading.proofs import prove  # noqa: PLC0415
     from analysis.report.rendering import write  # noqa: PLC0415 -- reading results must not load scipy and matplotlib
 
     source = place(directory)
-    findings = examine(load(source))
+    results = load(source)
+    prove(results)
+    findings = examine(results)
     if out is not None:
         return write(findings, Path(out))
     if isinstance(source, ObjectPath):

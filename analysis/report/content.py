@@ -5,38 +5,60 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pandas as pd
+
 from analysis.findings.study import Findings
-from analysis.report.figures import ReportFigure, drawn_figures
+from analysis.report.breadth import many_arms
+from analysis.report.cautions import Caution, cautions
+from analysis.report.drawings import ReportFigure
+from analysis.report.figures import drawn_figures
 from analysis.report.methods import methods
 from analysis.report.provenance import facts, provenance
-from analysis.report.sentences import cautions, remarks
+from analysis.report.sentences import remarks
+from analysis.report.sweeps import answers, sweep
 from analysis.report.tables import Table
 from analysis.report.tables.contents import text_tables
+from analysis.report.tables.frames import csv_name, table_frames
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report after the verdict: the names of its tables and figures, as far as they exist."""
+    """A part of the report after the verdict: the names of its tables and figures, as far as they exist.
+
+    Attributes
+    ----------
+    folded : the tables that a reader opens; the page of a study with many arms has such.
+    """
 
     name: str
     title: str
     tables: tuple[str, ...]
     figures: tuple[str, ...]
+    folded: frozenset[str] = frozenset()
 
 
 _SECTIONS = (
     Section("comparisons", "Comparisons", ("comparisons", "gates", "seeds"), ("slopegraph", "path")),
+    Section(
+        "factors",
+        "What each factor does",
+        ("effects", "effect_interactions"),
+        ("marginal_means", "interaction", "heatmap"),
+    ),
+    Section("ranking", "Ranking", ("ranking",), ("ranking", "pareto", "parallel_coordinates")),
     Section("attribution", "Attribution", ("attribution", "interactions"), ("waterfall",)),
     Section("audit", "Audit", ("audit",), ()),
     Section("sensitivity", "Sensitivity", ("checks",), ("patience", "variance", "classes")),
-    Section("curves", "Curves", (), ("curves", "by_epoch")),
-    Section("search", "Search", ("winners",), ("budget", "winners")),
+    Section("curves", "Curves", (), ("curves", "curves_by_factor", "by_epoch")),
+    Section("search", "Search", ("winners", "searched", "importances"), ("budget", "winners")),
     Section("runs", "All runs", ("arms", "outcomes"), ("strip",)),
     Section("models", "Models", ("models", "differences"), ("capacity",)),
     Section("power", "Power", (), ("power",)),
     Section("trouble", "What went wrong", ("troubled", "missing", "stale"), ()),
 )
 """In the order of the report; sections without content are omitted, except the last one."""
+_DETAILS = frozenset({"seeds", "arms", "outcomes", "models", "differences", "troubled", "missing", "stale"})
+"""Tables that the report of a study with many arms folds. What decides is never among them."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +71,10 @@ class Document:
     headline : the verdict in one sentence.
     tone : ``decided``, ``open`` or ``none``: whether the headline carries a stopping verdict.
     remarks : further sentences, the most important first.
-    cautions : sentences that limit what may be concluded.
+    answers : (section, sentence) pairs: what the ranking and the effects of a sweep show.
+    limits : sentences that limit what may be concluded, with the arms that they do not name.
     facts : (term, text) pairs on claim, scope and design.
+    frames : every table with all rows, by the stem of its CSV file.
     sections : the parts after the verdict, in order.
     methods, references : paragraphs to paste into a paper, and the works that they cite.
     provenance : (term, values) pairs, each value with the number of runs it holds for.
@@ -62,15 +86,26 @@ class Document:
     headline: str
     tone: str
     remarks: tuple[str, ...]
-    cautions: tuple[str, ...]
+    answers: tuple[tuple[str, str], ...]
+    limits: tuple[Caution, ...]
     facts: tuple[tuple[str, str], ...]
     figures: dict[str, ReportFigure]
     tables: dict[str, Table]
+    frames: dict[str, pd.DataFrame]
     sections: tuple[Section, ...]
     methods: tuple[str, ...]
     references: tuple[str, ...]
     provenance: tuple[tuple[str, tuple[str, ...]], ...]
     tracebacks: tuple[tuple[str, str, str], ...]
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Sentences that limit what may be concluded."""
+        return tuple(limit.text for limit in self.limits)
+
+    def file_of(self, stem: str) -> str:
+        """Return the path of a table's CSV file inside the report."""
+        return f"tables/{csv_name(stem, self.frames[stem])}"
 
 
 def compose(findings: Findings) -> Document:
@@ -80,7 +115,9 @@ def compose(findings: Findings) -> Document:
     stops = primary is not None and primary.verdict.stops
     runs = findings.results.runs
     failed = runs[runs["traceback"].notna()]
-    made, drawn = text_tables(findings), drawn_figures(findings)
+    found = sweep(findings)
+    frames = table_frames(findings, found)
+    made, drawn = text_tables(findings, frames, found), drawn_figures(findings, found)
     paragraphs, cited = methods(findings)
     return Document(
         title=findings.results.plan.name,
@@ -88,11 +125,13 @@ def compose(findings: Findings) -> Document:
         headline=findings.headline,
         tone="decided" if stops else "open" if decided else "none",
         remarks=tuple(remarks(findings)),
-        cautions=tuple(cautions(findings)),
+        answers=tuple(answers(found)),
+        limits=tuple(cautions(findings)),
         facts=tuple(facts(findings)),
         figures=drawn,
         tables=made,
-        sections=tuple(_present(made, drawn)),
+        frames=frames,
+        sections=tuple(_present(made, drawn, _DETAILS if many_arms(findings) else frozenset())),
         methods=paragraphs,
         references=cited,
         provenance=tuple(provenance(findings)),
@@ -110,10 +149,10 @@ def _question(findings: Findings) -> str:
     return ""
 
 
-def _present(made: dict[str, Table], drawn: dict[str, ReportFigure]) -> Iterator[Section]:
+def _present(made: dict[str, Table], drawn: dict[str, ReportFigure], folded: frozenset[str]) -> Iterator[Section]:
     """Yield every section with its existing tables and figures."""
     for section in _SECTIONS:
         names = tuple(name for name in section.tables if name in made)
         figures = tuple(name for name in section.figures if name in drawn)
         if names or figures or section.name == "trouble":
-            yield Section(section.name, section.title, names, figures)
+            yield Section(section.name, section.title, names, figures, folded.intersection(names))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pandas as pd
-from matplotlib.figure import Figure
 
+from aimlib.errors import counted
 from analysis.figures import (
     budget,
     by_epoch,
@@ -26,34 +24,25 @@ from analysis.figures import (
 )
 from analysis.findings.photos import Photos
 from analysis.findings.study import Findings
+from analysis.report.breadth import figure_shows, gated_arms, many_arms, shown_arms, shown_comparisons
+from analysis.report.drawings import ReportFigure
+from analysis.report.sweep_figures import sweep_figures
+from analysis.report.sweeps import Sweep, sweep
 from analysis.statistics import Comparison
 
 
-@dataclass(frozen=True)
-class ReportFigure:
-    """A figure with its caption.
+def drawn_figures(findings: Findings, found: Sweep | None = None) -> dict[str, ReportFigure]:
+    """Return every figure that the study can have, by name, in the order of the report.
 
-    Attributes
+    Parameters
     ----------
-    name : file stem.
-    figure : None if there is nothing to draw yet; the caption says so.
-    summary : the frame that was drawn.
+    found : ranking and effects; computed if not given.
     """
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure | None
-    summary: pd.DataFrame
-
-
-_ROWS, _SHOWN = 60, 40
-"""With more arms than the first number, a figure shows only the second: the gates and the most extreme arms."""
-
-
-def drawn_figures(findings: Findings) -> dict[str, ReportFigure]:
-    """Return every figure that the study can have, by name, in the order of the report."""
-    drawn = [_forest(findings), _slopegraph(findings), _curves(findings), _strip(findings), _capacity(findings)]
+    found = found or sweep(findings)
+    drawn = [_forest(findings), _curves(findings), _strip(findings)]
+    if not many_arms(findings):  # a ranking says it of many
+        drawn += [_slopegraph(findings), _capacity(findings)]
+    drawn += sweep_figures(findings, found)
     if findings.primary is not None:
         drawn += [_path(findings.primary, findings), _by_epoch(findings.primary, findings), _patience(findings)]
         if findings.primary.interval.n > 1:
@@ -70,7 +59,7 @@ def drawn_figures(findings: Findings) -> dict[str, ReportFigure]:
 def _path(primary: Comparison, findings: Findings) -> ReportFigure:
     summary = path.summarise(primary)
     gain = next(iter(findings.reported.values()), None)
-    mark = marks(_shown(findings))[primary.treatment]
+    mark = marks(shown_arms(findings))[primary.treatment]
     figure = path.draw(summary, mark, primary.delta, gain) if len(summary) else None
     return ReportFigure("path", path.TITLE, path.caption(summary, primary), figure, summary)
 
@@ -78,7 +67,7 @@ def _path(primary: Comparison, findings: Findings) -> ReportFigure:
 def _by_epoch(primary: Comparison, findings: Findings) -> ReportFigure:
     seeds = primary.deciding_pairs["seed"].tolist()
     summary = by_epoch.summarise(findings.results.epochs, primary.treatment, primary.control, seeds, findings.alpha)
-    mark = marks(_shown(findings))[primary.treatment]
+    mark = marks(shown_arms(findings))[primary.treatment]
     figure = by_epoch.draw(summary, mark, primary.delta) if len(summary) else None
     return ReportFigure(
         "by_epoch", by_epoch.TITLE, by_epoch.caption(summary, primary.name, findings.alpha), figure, summary
@@ -86,11 +75,11 @@ def _by_epoch(primary: Comparison, findings: Findings) -> ReportFigure:
 
 
 def _patience(findings: Findings) -> ReportFigure:
-    shown = _shown(findings)
+    shown = shown_arms(findings)
     every = patience.summarise(findings.results.runs, findings.results.epochs, _arms(findings))
     summary = _among(every, shown)
     figure = patience.draw(summary, marks(shown)) if len(summary) else None
-    return ReportFigure("patience", patience.TITLE, patience.caption(every) + _left_out(findings), figure, summary)
+    return ReportFigure("patience", patience.TITLE, patience.caption(every) + figure_shows(findings), figure, summary)
 
 
 def _power(primary: Comparison, findings: Findings) -> ReportFigure:
@@ -111,7 +100,7 @@ def _power(primary: Comparison, findings: Findings) -> ReportFigure:
 
 def _variance(primary: Comparison, findings: Findings, photos: Photos) -> ReportFigure:
     summary = variance.summarise(photos.crossed)
-    figure = variance.draw(summary, marks(_shown(findings))[primary.treatment])
+    figure = variance.draw(summary, marks(shown_arms(findings))[primary.treatment])
     return ReportFigure(
         "variance", variance.TITLE, variance.caption(summary, photos.crossed, primary.name), figure, summary
     )
@@ -119,16 +108,16 @@ def _variance(primary: Comparison, findings: Findings, photos: Photos) -> Report
 
 def _classes(primary: Comparison, findings: Findings) -> ReportFigure:
     summary = findings.photos.classes if findings.photos is not None else pd.DataFrame()
-    figure = classes.draw(summary, marks(_shown(findings))[primary.treatment])
+    figure = classes.draw(summary, marks(shown_arms(findings))[primary.treatment])
     return ReportFigure("classes", classes.TITLE, classes.caption(summary, primary.name), figure, summary)
 
 
 def _capacity(findings: Findings) -> ReportFigure:
-    shown = _shown(findings)
+    shown = shown_arms(findings)
     every = capacity.summarise(findings.results.runs, _arms(findings), findings.alpha)
     summary = _among(every, shown)
     figure = capacity.draw(summary, marks(shown)) if len(summary) else None
-    return ReportFigure("capacity", capacity.TITLE, capacity.caption(every) + _left_out(findings), figure, summary)
+    return ReportFigure("capacity", capacity.TITLE, capacity.caption(every) + figure_shows(findings), figure, summary)
 
 
 def _waterfall(findings: Findings) -> ReportFigure:
@@ -153,21 +142,6 @@ def _arms(findings: Findings) -> list[str]:
     return [arm.name for arm in findings.results.plan.arms]
 
 
-def _shown(findings: Findings) -> list[str]:
-    """Return the arms that figures with a row or a colour per arm show, in the order of the plan."""
-    arms = _arms(findings)
-    if len(arms) <= _ROWS:
-        return arms
-    gates = [c for c in findings.family.comparisons if c.family == "gate"]
-    further = [c for c in findings.family.comparisons if c.family == "variant" and c.interval.n]
-    further.sort(key=lambda c: c.interval.mean)
-    ranked = [c for ends in zip(reversed(further), further, strict=True) for c in ends]
-    first = [findings.family.baseline, findings.family.treatment]
-    first += [arm for c in (*gates, *ranked) for arm in (c.treatment, c.control)]
-    kept = set(list(dict.fromkeys([*(arm for arm in first if arm is not None), *arms]))[:_SHOWN])
-    return [arm for arm in arms if arm in kept]
-
-
 def _among(summary: pd.DataFrame, shown: list[str]) -> pd.DataFrame:
     """Return the rows of these arms, with `position` renumbered."""
     rows = summary[summary["arm"].isin(shown)].reset_index(drop=True)
@@ -176,49 +150,50 @@ def _among(summary: pd.DataFrame, shown: list[str]) -> pd.DataFrame:
     return rows
 
 
-def _left_out(findings: Findings) -> str:
-    """Return a sentence on the arms that a figure omits, or an empty string if it shows all."""
-    shown, every = len(_shown(findings)), len(_arms(findings))
-    if shown == every:
-        return ""
-    return (
-        f" The figure shows {shown} of {every} arms: those of the gates, and the further arms with the largest and "
-        "the smallest differences. The tables contain all arms."
-    )
-
-
 def _forest(findings: Findings) -> ReportFigure:
-    comparisons, shown = findings.family.comparisons, _shown(findings)
-    summary = forest.summarise([c for c in comparisons if {c.treatment, c.control} <= set(shown)])
+    comparisons, shown, names = findings.family.comparisons, shown_arms(findings), set(shown_comparisons(findings))
+    drawn = [c for c in comparisons if {c.treatment, c.control} <= set(shown) and c.name in names]
+    summary = forest.summarise(drawn)
     gain = next(iter(findings.reported.values()), None)
     delta = findings.results.plan.delta_pp
     figure = forest.draw(summary, marks(shown), delta, gain) if (summary["n"] > 1).any() else None
     cut = summary.loc[forest.cut_rows(summary, delta, gain), "comparison"].tolist()
-    return ReportFigure("forest", forest.TITLE, forest.caption(comparisons, cut) + _left_out(findings), figure, summary)
+    words = forest.caption(comparisons, cut)
+    if len(drawn) < len(comparisons):
+        words += (
+            f" The figure shows {len(drawn)} of {len(comparisons)} comparisons: the gates, and the largest and the "
+            "smallest differences."
+        )
+    return ReportFigure("forest", forest.TITLE, words, figure, summary)
 
 
 def _slopegraph(findings: Findings) -> ReportFigure:
-    shown = _shown(findings)
+    shown = shown_arms(findings)
     every = slopegraph.summarise(findings.results.runs, _arms(findings))
     summary = _among(every, shown)
     caption = slopegraph.caption(every, findings.family.treatment, findings.family.baseline)
     figure = slopegraph.draw(summary, marks(shown)) if len(summary) else None
-    return ReportFigure("slopegraph", slopegraph.TITLE, caption + _left_out(findings), figure, summary)
+    return ReportFigure("slopegraph", slopegraph.TITLE, caption + figure_shows(findings), figure, summary)
 
 
 def _curves(findings: Findings) -> ReportFigure:
-    arms, results = _shown(findings), findings.results
+    results = findings.results
+    arms = (gated_arms(findings) if many_arms(findings) else []) or shown_arms(findings)
     reported = findings.claim.curves if findings.claim is not None and findings.reported else None
     epochs = results.epochs[results.epochs["arm"].isin(arms)]
     summary = curves.summarise(results.runs, epochs, arms, reported, findings.alpha)
     figure = curves.draw(summary, marks(arms)) if len(epochs) else None
-    words = curves.caption(summary, findings.alpha) + _left_out(findings)
+    words = curves.caption(summary, findings.alpha)
+    if many_arms(findings) and gated_arms(findings):
+        words += f" The figure shows the {counted(len(arms), 'arm')} of the gates, of {len(results.plan.arms)}."
+    else:
+        words += figure_shows(findings)
     return ReportFigure("curves", curves.TITLE, words, figure, summary)
 
 
 def _strip(findings: Findings) -> ReportFigure:
-    shown = _shown(findings)
+    shown = shown_arms(findings)
     every = strip.summarise(findings.judged, findings.results.missing, _arms(findings))
     summary = _among(every, shown)
     figure = strip.draw(summary, marks(shown)) if summary["accuracy"].notna().any() else None
-    return ReportFigure("strip", strip.TITLE, strip.caption(every) + _left_out(findings), figure, summary)
+    return ReportFigure("strip", strip.TITLE, strip.caption(every) + figure_shows(findings), figure, summary)

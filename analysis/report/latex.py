@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
+from aimlib.records.escaping import latex as escape
 from analysis.report.tables import Table
 
-NAMES = ("comparisons", "gates", "arms", "checks", "attribution", "audit", "models", "outcomes")
+NAMES = (
+    "comparisons",
+    "gates",
+    "effects",
+    "effect_interactions",
+    "ranking",
+    "arms",
+    "checks",
+    "attribution",
+    "audit",
+    "models",
+    "outcomes",
+)
 """The tables that are written as LaTeX."""
-
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"$<$",
-    ">": r"$>$",
-    "−": r"$-$",
-    "–": r"--",
-    "×": r"$\times$",
-    "Δ": r"$\Delta$",
-    "δ": r"$\delta$",
-    "α": r"$\alpha$",
-    "≥": r"$\ge$",
-    "≤": r"$\le$",
-    "±": r"$\pm$",
-    "…": r"\ldots{}",
-    "“": "``",
-    "”": "''",
-    "’": "'",
-    "\u202f": r"\,",
-    "\u00a0": "~",
-}
-
-
-def escape(text: str) -> str:
-    """Return text escaped for LaTeX, with control characters replaced by spaces."""
-    return "".join(_SPECIAL.get(c, c if c.isprintable() else " ") for c in text)
 
 
 def table(shown: Table, name: str) -> str:
     """Return the LaTeX of a table with caption and label ``tab:<name>``; needs the packages booktabs and graphicx."""
     columns = "".join("r" if column in shown.numbers else "l" for column in shown.columns)
-    caption = f"{escape(shown.title)}." + (f" {escape(shown.note)}" if shown.note else "")
+    caption = " ".join([f"{escape(shown.title)}.", *(escape(text) for text in (shown.omission, shown.note) if text)])
     lines = [
         r"\begin{table}",
         r"\centering",

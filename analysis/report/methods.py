@@ -5,6 +5,7 @@ from __future__ import annotations
 from aimlib.errors import counted
 from analysis import number_format
 from analysis.findings.study import Findings
+from analysis.report.breadth import gated_arms, many_arms, named
 
 _REFERENCES = {
     "Clopper and Pearson, 1934": "C. J. Clopper and E. S. Pearson. The use of confidence or fiducial limits "
@@ -37,7 +38,7 @@ def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _design(findings: Findings) -> str:
     plan, runs = findings.results.plan, findings.results.runs
-    arms = number_format.listing([arm.name for arm in plan.arms])
+    arms = _arms(findings)
     images = runs["test_images"].dropna()
     tested = f" {number_format.whole(images.iloc[0])} test images" if len(images) else " the test images"
     budgets = sorted(set(runs["epochs_planned"].dropna()))
@@ -52,6 +53,20 @@ def _design(findings: Findings) -> str:
         f"measured on{tested}.{chosen} Runs that diverged or stayed at chance (exact one-sided 99 % bound; Clopper and "
         "Pearson, 1934) count as outcomes and are not excluded."
     )
+
+
+def _arms(findings: Findings) -> str:
+    """Return the arms of a study in words: all, or those of the gates and the levels of the factors."""
+    arms = findings.results.plan.arms
+    if not many_arms(findings):
+        return number_format.listing([arm.name for arm in arms])
+    levels: dict[str, set[str]] = {}
+    for arm in arms:
+        for factor, level in arm.levels.items():
+            levels.setdefault(factor, set()).add(level)
+    first = named([*gated_arms(findings), *(a.name for a in arms if a.name not in gated_arms(findings))])
+    varied = [f"{factor} ({counted(len(known), 'level')})" for factor, known in levels.items()]
+    return first + (f"; factors: {number_format.listing(varied)}" if varied else "")
 
 
 def _inference(findings: Findings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from aimlib.errors import counted
+from aimlib.records import SETTLED
 from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.looks import Looks
@@ -74,15 +75,30 @@ def provenance(findings: Findings) -> list[tuple[str, tuple[str, ...]]]:
         ("Device", _with_counts(device)),
         ("CPU threads", _with_counts(runs["threads"])),
         ("Host", _with_counts(runs["host"])),
+        ("Copied from other studies", _copied(runs["reused_from"])),
         ("Data fingerprint, plan", (results.plan.scope.data_fingerprint,)),
         ("Data fingerprint, runs", _with_counts(runs["data_fingerprint"])),
         ("Selection rule", _with_counts(runs["selection"])),
         ("Schema version", _with_counts(runs["schema_version"])),
         ("Runs started", _span(runs["started_at"])),
         ("Rows written", _span(runs["finished_at"])),
+        ("Ledger head", _ledger(findings)),
         ("Wall time, summed", (f"{number_format.decimal(runs['seconds'].sum() / 3600)} h",)),
     ]
     return [(term, values) for term, values in rows if values]
+
+
+def _ledger(findings: Findings) -> tuple[str, ...]:
+    """Return the head of the ledger with the number of settled runs that it stands for; nothing without a ledger."""
+    head, covered = findings.results.ledger_head
+    settled = int(findings.results.runs["status"].isin(SETTLED).sum())
+    return (f"{head}, which stands for {covered} of {counted(settled, 'settled run')}",) if head else ()
+
+
+def _copied(origins: pd.Series) -> tuple[str, ...]:
+    """Return every study from which rows were copied, with their number; nothing if there is none."""
+    counts = origins.dropna().value_counts(sort=False).sort_index()
+    return tuple(f"{origin} ({counted(int(number), 'run')})" for origin, number in counts.items())
 
 
 def _with_counts(values: pd.Series) -> tuple[str, ...]:

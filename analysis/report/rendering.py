@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,20 @@ from markupsafe import Markup
 
 from aimlib.errors import StoreError
 from aimlib.paths import make_folder, share
+from aimlib.records.escaping import markdown, visible
 from analysis.figures import arranged, inline, png, svg
 from analysis.findings.study import Findings
+from analysis.reading.spreadsheets import for_spreadsheets
 from analysis.report import latex
 from analysis.report.content import Document, compose
 from analysis.report.tables.columns import explained
-from analysis.report.tables.frames import table_frames
+from analysis.report.tables.frames import csv_name, is_long
 from analysis.statistics.verdict import RULES
-
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-"""Control characters, lone surrogates, and marks that reverse the direction of text."""
-_MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")
 
 
 def write(findings: Findings, out: Path) -> Path:
     """Write the report into `out` and return the path of its HTML page; StoreError if that fails."""
     document = compose(findings)
-    found = table_frames(findings)
     try:
         _refuse_links(out)
         for folder in ("figures", "tables", "latex"):
@@ -42,13 +39,14 @@ def write(findings: Findings, out: Path) -> Path:
             _write(out / "figures" / f"{name}.svg", drawings[name])
             (out / "figures" / f"{name}.png").write_bytes(png(figure))
             share(out / "figures" / f"{name}.png")
-        for name, frame in {**found, "columns": explained(found)}.items():
-            frame.to_csv(out / "tables" / f"{name}.csv", index=False, lineterminator="\n")
-            share(out / "tables" / f"{name}.csv")
+        for name, frame in {**document.frames, "columns": explained(document.frames)}.items():
+            _write_csv(out / "tables" / csv_name(name, frame), frame)
+        for name, drawn in document.figures.items():
+            _write_csv(out / "figures" / csv_name(name, drawn.summary), drawn.summary)
         for name in latex.NAMES:
             if name in document.tables:
                 _write(out / "latex" / f"{name}.tex", latex.table(document.tables[name], name))
-        _write(out / "report.json", _numbers(findings, document, found))
+        _write(out / "report.json", _numbers(findings, document))
         _write(out / "report.md", _markdown().get_template("report.md.j2").render(document=document))
         inlined = {name: Markup(inline(text, name)) for name, text in drawings.items()}  # noqa: S704 -- drawn here
         page = out / "report.html"
@@ -71,8 +69,18 @@ def _emptied(folder: Path) -> None:
     """Create a folder and remove the files of an earlier report."""
     make_folder(folder)
     for path in folder.iterdir():
-        if path.suffix in (".svg", ".png", ".csv", ".tex"):
+        if path.suffix in (".svg", ".png", ".csv", ".gz", ".tex"):
             path.unlink()
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    text = for_spreadsheets(frame).to_csv(index=False, lineterminator="\n")
+    if path.suffix == ".gz":
+        path.unlink(missing_ok=True)
+        path.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))  # no time: the same results give the same bytes
+        share(path)
+    else:
+        _write(path, text)
 
 
 def _write(path: Path, text: str) -> None:
@@ -97,7 +105,7 @@ def _markdown() -> Environment:
     """Return an environment that escapes every expression for Markdown; `autoescape` knows only HTML."""
     return Environment(  # noqa: S701 -- finalize escapes instead
         loader=PackageLoader("analysis.report"),
-        finalize=escape_markdown,
+        finalize=markdown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -105,19 +113,7 @@ def _markdown() -> Environment:
     )
 
 
-def escape_markdown(value: Any) -> str:
-    """Return text that Markdown, and HTML inside it, shows unchanged, on one line."""
-    text = visible(" ".join(str(value).split()))
-    text = text.replace("&", "&amp;")
-    return _MARKDOWN_SPECIAL.sub(r"\\\1", text).replace(r"\<", "&lt;").replace(r"\>", "&gt;")
-
-
-def visible(text: str) -> str:
-    """Return text without control characters, which neither XML nor a reader can take."""
-    return _CONTROL.sub("\ufffd", text)
-
-
-def _numbers(findings: Findings, document: Document, found: dict[str, pd.DataFrame]) -> str:
+def _numbers(findings: Findings, document: Document) -> str:
     plan = findings.results.plan
     content = {
         "study": plan.name,
@@ -126,20 +122,26 @@ def _numbers(findings: Findings, document: Document, found: dict[str, pd.DataFra
         "out_of_scope_because": list(findings.reasons),
         "headline": document.headline,
         "remarks": document.remarks,
+        "answers": [text for _, text in document.answers],
         "cautions": document.cautions,
         "alpha": findings.alpha,
         "looks": list(plan.looks.numbers),
         "levels": list(plan.looks.levels),
         "frozen": None if findings.results.frozen is None else findings.results.frozen.sha256,
+        "ledger_head": findings.results.ledger_head[0] or None,
         "exploratory_because": [deviation.text for deviation in findings.deviations],
         "methods": list(document.methods),
         "references": list(document.references),
         "delta_pp": plan.delta_pp,
         "reported_pp": findings.reported,
         "provenance": {term: list(values) for term, values in document.provenance},
-        "tables": {name: _records(frame) for name, frame in found.items()},
+        "tables": {name: _content(frame, f"tables/{csv_name(name, frame)}") for name, frame in document.frames.items()},
         "figures": {
-            name: {"title": drawn.title, "caption": drawn.caption, "data": _records(drawn.summary)}
+            name: {
+                "title": drawn.title,
+                "caption": drawn.caption,
+                "data": _content(drawn.summary, f"figures/{csv_name(name, drawn.summary)}"),
+            }
             for name, drawn in document.figures.items()
         },
     }
@@ -148,6 +150,11 @@ def _numbers(findings: Findings, document: Document, found: dict[str, pd.DataFra
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in content.items()
     ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _content(frame: pd.DataFrame, path: str) -> list[dict[str, Any]] | dict[str, Any]:
+    """Return the rows of a table, or the file that contains them if they are many."""
+    return {"file": path, "rows": len(frame)} if is_long(frame) else _records(frame)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pandas as pd
 
+from aimlib.paths import Place
 from aimlib.records import SETTLED
 from analysis.plan import Plan
 from analysis.statistics.planned import primary_arms
+
+
+def is_screening(directory: Place) -> bool:
+    """Return whether a study directory has the trials of a search, which stand beside the confirmation of its winners.
+
+    All of them are settled before the confirmation is, so that the verdict's pairs say nothing about them.
+    """
+    return directory.absolute().name == "screening"
 
 
 def verdict_is_due(plan: Plan, runs: pd.DataFrame) -> bool:

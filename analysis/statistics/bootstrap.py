@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+
+from analysis.statistics.distributions import normal_below, normal_quantile
 
 Numbers = npt.NDArray[np.float64]
 
@@ -44,15 +45,15 @@ def bca_interval(samples: npt.ArrayLike, weights: Numbers, alpha: float = 0.05) 
     slack = 1e-12 * (1 + np.abs(centre))
     # Resamples with exactly the mean count half, because ties are frequent with few pairs.
     share = ((means < centre - slack).sum(axis=1) + (means <= centre + slack).sum(axis=1)) / (2 * draws)
-    bias = stats.norm.ppf(np.clip(share, 0.5 / draws, 1 - 0.5 / draws))
+    bias = normal_quantile(np.clip(share, 0.5 / draws, 1 - 0.5 / draws))
     deviations = x - centre
     squares = (deviations**2).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         acceleration = np.nan_to_num((deviations**3).sum(axis=1) / (6 * squares**1.5))
     ends = []
     for quantile in (alpha / 2, 1 - alpha / 2):
-        z = bias + stats.norm.ppf(quantile)
-        place = stats.norm.cdf(bias + z / (1 - acceleration * z)) * (draws - 1)
+        z = bias + normal_quantile(quantile)
+        place = normal_below(bias + z / (1 - acceleration * z)) * (draws - 1)
         below = np.floor(place).astype(int)
         left = np.take_along_axis(means, below[:, None], axis=1)[:, 0]
         right = np.take_along_axis(means, np.minimum(below + 1, draws - 1)[:, None], axis=1)[:, 0]

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from aimlib.errors import counted
 from analysis import number_format
 from analysis.looks import FEWEST_PAIRS, Looks
 from analysis.statistics.interval import Interval, t_interval, t_p_value
-from analysis.statistics.paired import complete, paired_differences
+from analysis.statistics.paired import complete, paired_differences, pairing
 from analysis.statistics.planned import FamilyName
 from analysis.statistics.seeds_needed import SeedsNeeded, seeds_needed
 from analysis.statistics.sensitivity import sensitivity
@@ -131,6 +132,7 @@ def compare_arms(
     *,
     looks: Looks | None = None,
     alpha: float | None = None,
+    levels: Sequence[float] | None = None,
     delta: float = 1.0,
     reported: dict[str, float] | None = None,
     p_holm: float = float("nan"),
@@ -148,14 +150,15 @@ def compare_arms(
     pairs : of `ordered_pairs`; an incomplete planned pair makes its look unbalanced and withholds that look's verdict.
     looks : when the verdict is read; None: once, after all pairs.
     alpha : error of all looks together; None: that of `looks`.
+    levels : level of every look; None: those that `looks` gives for `alpha`.
     withhold : a further reason to withhold the verdict.
     """
     looks = looks or Looks((max(len(pairs), FEWEST_PAIRS),))
     gain = next(iter((reported or {}).values()), None)
-    taken = _looks_taken(pairs, looks, looks.alpha if alpha is None else alpha, delta, gain, withhold)
+    taken = _looks_taken(pairs, looks, looks.alpha if alpha is None else alpha, delta, gain, withhold, levels)
     deciding = next((look for look in taken if look.verdict.stops), taken[-1])
     main, among = deciding.interval, runs[runs["seed"].isin(pairs["seed"][: deciding.pairs])]
-    surviving = complete(paired_differences(among[among["outcome"] == "trained"], treatment, control))["difference"]
+    surviving = _surviving(among, treatment, control)
     survivors = t_interval(surviving, main.alpha)
     kind = deciding.verdict.kind
     return Comparison(
@@ -181,6 +184,15 @@ def compare_arms(
     )
 
 
+def _surviving(runs: pd.DataFrame, treatment: str, control: str) -> npt.NDArray[np.float64]:
+    """Return the differences in pp of the pairs of which both runs trained, in the order of their seeds."""
+    trained = runs[runs["outcome"] == "trained"]
+    accuracy = trained["test_accuracy"].to_numpy(dtype="float64", na_value=np.nan)
+    treated, held = pairing(trained, treatment, control)
+    found: npt.NDArray[np.float64] = 100 * (accuracy[treated] - accuracy[held])
+    return found[~np.isnan(found)]
+
+
 def sequential_p(pairs: pd.DataFrame, looks: Looks) -> float:
     """Return the p-value of a comparison over all looks that its pairs reach: see `Looks.p_value`.
 
@@ -188,8 +200,9 @@ def sequential_p(pairs: pd.DataFrame, looks: Looks) -> float:
     ----------
     pairs : frame of `paired_differences` in the order of the plan.
     """
-    tested = [pairs[:number] for number in looks.reached(len(pairs))]
-    return looks.p_value([np.nan if _absent(rows) else t_p_value(rows["difference"]) for rows in tested])
+    differences = pairs["difference"].to_numpy(dtype="float64")
+    tested = [differences[:number] for number in looks.reached(len(pairs))]
+    return looks.p_value([np.nan if np.isnan(known).any() else t_p_value(known) for known in tested])
 
 
 def ordered_pairs(runs: pd.DataFrame, treatment: str, control: str, seeds: Sequence[int]) -> pd.DataFrame:
@@ -201,29 +214,37 @@ def ordered_pairs(runs: pd.DataFrame, treatment: str, control: str, seeds: Seque
 
 
 def _looks_taken(
-    pairs: pd.DataFrame, looks: Looks, alpha: float, delta: float, gain: float | None, withhold: str
+    pairs: pd.DataFrame,
+    looks: Looks,
+    alpha: float,
+    delta: float,
+    gain: float | None,
+    withhold: str,
+    levels: Sequence[float] | None = None,
 ) -> tuple[Look, ...]:
     """Return the looks that the pairs reach, or a single one without a verdict if they reach none.
 
     A look with pairs that are not yet computed has not been reached; one that lacks a pair for another reason is
     withheld.
     """
-    levels = dict(zip(looks.numbers, looks.levels_at(alpha), strict=True))
+    level = dict(zip(looks.numbers, levels or looks.levels_at(alpha), strict=True))
     numbers = looks.reached(len(pairs))
-    come = tuple(number for number in numbers if not _pending(pairs[:number])) or numbers[:1]
+    differences = pairs["difference"].to_numpy(dtype="float64")
+    lost, pending = np.isnan(differences), _pending(pairs)
+    come = tuple(number for number in numbers if not pending[:number].any()) or numbers[:1]
     taken: list[Look] = []
     for number in come or (len(pairs),):
-        rows = pairs[:number]
-        found = t_interval(complete(rows)["difference"], levels.get(number, levels[looks.numbers[0]]))
+        known = differences[:number][~lost[:number]]
+        found = t_interval(known, level.get(number, level[looks.numbers[0]]))
         reason = withhold
-        if not reason and (absent := _absent(rows)):
+        if not reason and (absent := int(lost[:number].sum())):
             reason = f"unbalanced: {absent} of {counted(number, 'pair')} incomplete"
             last = next((look for look in reversed(taken) if look.verdict.decided), None)
             reason += f"; after {last.pairs} pairs: {last.verdict.text}" if last is not None else ""
         # Below the first look there is no verdict, however many pairs there are; at a look, a lost pair withholds it.
-        count = (number if reason and not _pending(rows) else found.n) if numbers else 0
+        count = (number if reason and not pending[:number].any() else found.n) if numbers else 0
         verdict = decide(found.lower, found.upper, found.sd, count, delta, gain, withhold=reason)
-        taken.append(Look(number, found, t_p_value(complete(rows)["difference"]), verdict))
+        taken.append(Look(number, found, t_p_value(known), verdict))
     return tuple(taken)
 
 
@@ -234,10 +255,7 @@ def _next_look(looks: Looks, taken: tuple[Look, ...], deciding: Look) -> int | N
     return next((number for number in looks.numbers if number > after), None)
 
 
-def _pending(pairs: pd.DataFrame) -> bool:
-    """Return whether a run of these pairs has no row at all."""
-    return bool((pairs["treatment_status"].eq("missing") | pairs["control_status"].eq("missing")).any())
-
-
-def _absent(pairs: pd.DataFrame) -> int:
-    return int(pairs["difference"].isna().sum())
+def _pending(pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Return for every pair whether one of its runs has no row at all."""
+    waiting = pairs["treatment_status"].eq("missing") | pairs["control_status"].eq("missing")
+    return waiting.to_numpy(dtype=bool)

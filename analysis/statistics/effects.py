@@ -5,18 +5,24 @@ taken in every combination of the other factors in which both levels were run, a
 An interaction compares such a difference with the same difference at the reference level of a second factor. Every
 contrast is therefore one number per seed, and its interval is the t interval over seeds. The level of the intervals is
 divided by the number of contrasts (Bonferroni), so that all of them together hold at the stated level.
+
+In a fractional factorial no two arms differ in one factor alone. There a main effect is estimated by least squares from
+all arms, and an interaction of two-level factors by the contrast of its product column. Effects with the same column
+are one row, under the name of the first, and the column `aliased` names the others: only a sum of them is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
+from analysis.statistics.aliases import Model
 from analysis.statistics.interval import t_interval, t_p_value
 
 Setting = tuple[str, ...]
@@ -33,6 +39,7 @@ COLUMNS = {
     "n": "int64",
     "left_out": "int64",
     "balanced": "bool",
+    "aliased": "str",
     "effect": "float64",
     "lower": "float64",
     "upper": "float64",
@@ -45,12 +52,23 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class _Contrast:
-    """A linear contrast of arms: for each combination of the other factors, arms and their signs."""
+    """A linear contrast of arms.
+
+    Attributes
+    ----------
+    term : positions of its factors.
+    weights : by arm; those of arms that cancel are 0.
+    contexts : number of combinations of the other factors over which it is averaged.
+    complete : all such combinations of the design are among them.
+    """
 
     kind: str
     names: tuple[str, str, str, str, str, str]
-    contexts: tuple[tuple[tuple[str, int], ...], ...]
+    term: tuple[int, ...]
+    weights: Mapping[str, float]
+    contexts: int
     complete: bool
+    aliased: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,46 +100,109 @@ def effects(values: pd.DataFrame, layout: Layout, alpha: float = 0.05) -> pd.Dat
     kind (main or interaction), factor, level, reference, other, other_level, other_reference (of the second factor;
     empty for main effects); contexts: combinations of the other factors over which the contrast is averaged; n: seeds;
     left_out: seeds that lack a run of the contrast; balanced: False if an implied combination was not run, or a seed is
-    left out; effect, lower, upper: in the unit of `values`; alpha: 1 minus its level; p: of the t test; p_adjusted:
-    multiplied by the number of contrasts; effect_size: mean divided by standard deviation over seeds
+    left out; aliased: other effects that change this number, such as ``placement × update``; effect, lower, upper: in
+    the unit of `values`; alpha: 1 minus its level; p: of the t test; p_adjusted: multiplied by the number of contrasts;
+    effect_size: mean divided by standard deviation over seeds
     (Cohen's d for paired values).
     """
-    contrasts = [*_main(layout), *_interactions(layout)]
+    contrasts = _contrasts(layout)
     level = alpha / max(1, len(contrasts))
     rows = [_row(contrast, values, level, len(contrasts)) for contrast in contrasts]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def _main(layout: Layout) -> Iterable[_Contrast]:
+def estimable(layout: Layout) -> pd.DataFrame:
+    """Return what the arms can tell: kind, factor, level, other, other_level, aliased, and norm.
+
+    The standard deviation of an effect within a seed is `norm` times that of a run.
+    """
+    rows = [
+        (c.kind, *c.names[:2], *c.names[3:5], c.aliased, float(np.linalg.norm(list(c.weights.values()))))
+        for c in _contrasts(layout)
+    ]
+    return pd.DataFrame(rows, columns=["kind", "factor", "level", "other", "other_level", "aliased", "norm"])
+
+
+def half_width(norm: float, sd: float, seeds: int, number: int, alpha: float = 0.05) -> float:
+    """Return the expected half-width of the interval of an effect, in the unit of `sd`; infinite with one seed.
+
+    Parameters
+    ----------
+    norm : column of `estimable`.
+    sd : standard deviation of a run about the mean of its arm and seed.
+    number : number of effects whose intervals hold together.
+    """
+    if seeds < 2:
+        return np.inf
+    quantile = stats.t.ppf(1 - alpha / (2 * max(1, number)), seeds - 1)
+    return float(quantile * norm * sd / np.sqrt(seeds))
+
+
+def _contrasts(layout: Layout) -> list[_Contrast]:
+    """Return the contrasts of a layout, each with its aliases."""
+    model = Model(layout.settings, len(layout.factors))
+    found = [*_main(layout, model)]
+    found += _interactions(layout, model, [c.term for c in found])
+    return [
+        replace(c, aliased=", ".join(term_name(term, layout.factors) for term in model.aliases(c.weights, c.term)))
+        for c in found
+    ]
+
+
+def term_name(term: tuple[int, ...], factors: Sequence[str]) -> str:
+    """Return the name of an effect: ``placement`` or ``placement × update``."""
+    return " × ".join(factors[at] for at in term)
+
+
+def _averaged(contexts: Sequence[Sequence[tuple[str, int]]]) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for context in contexts:
+        for arm, sign in context:
+            weights[arm] = weights.get(arm, 0.0) + sign / len(contexts)
+    return weights
+
+
+def _main(layout: Layout, model: Model) -> Iterable[_Contrast]:
     settings, factors, references = layout.settings, layout.factors, layout.references
     arms = {setting: arm for arm, setting in settings.items()}
     for at, factor in enumerate(factors):
         for level in _levels(settings, at, references[at]):
             here = [setting for setting in arms if setting[at] == level]
             pairs = [(setting, _with(setting, {at: references[at]})) for setting in here]
-            contexts = tuple(((arms[one], 1), (arms[two], -1)) for one, two in pairs if two in arms)
+            contexts = [((arms[one], 1), (arms[two], -1)) for one, two in pairs if two in arms]
+            names = (factor, level, references[at], "", "", "")
             if contexts:
                 whole = len(contexts) == len(_others(settings, {at}))
-                yield _Contrast("main", (factor, level, references[at], "", "", ""), contexts, whole)
+                yield _Contrast("main", names, (at,), _averaged(contexts), len(contexts), whole)
+            elif weights := model.main(at, level, references[at]):
+                sizes = {round(abs(weight), 9) for weight in weights.values()} - {0.0}
+                yield _Contrast("main", names, (at,), weights, len(here), len(sizes) == 1)
 
 
-def _interactions(layout: Layout) -> Iterable[_Contrast]:
+def _interactions(layout: Layout, model: Model, before: Sequence[tuple[int, ...]]) -> Iterable[_Contrast]:
     settings, factors, references = layout.settings, layout.factors, layout.references
     arms = {setting: arm for arm, setting in settings.items()}
+    known = list(before)
     for one, two in combinations(range(len(factors)), 2):
         levels = product(_levels(settings, one, references[one]), _levels(settings, two, references[two]))
         for first, second in levels:
-            contexts = tuple(
-                tuple((arms[corner], sign) for corner, sign in corners)
+            contexts = [
+                [(arms[corner], sign) for corner, sign in corners]
                 for setting in arms
                 if (setting[one], setting[two]) == (first, second)
                 for corners in [_corners(setting, one, two, references)]
                 if all(corner in arms for corner, _ in corners)
-            )
+            ]
+            names = (factors[one], first, references[one], factors[two], second, references[two])
             if contexts:
-                names = (factors[one], first, references[one], factors[two], second, references[two])
                 whole = len(contexts) == len(_others(settings, {one, two}))
-                yield _Contrast("interaction", names, contexts, whole)
+                yield _Contrast("interaction", names, (one, two), _averaged(contexts), len(contexts), whole)
+            elif not any(model.parallel((one, two), term) for term in known) and (
+                weights := model.interaction(one, two, first, second)
+            ):
+                known.append((one, two))
+                at = sum((setting[one], setting[two]) == (first, second) for setting in arms)
+                yield _Contrast("interaction", names, (one, two), weights, at, complete=True)
 
 
 def _corners(setting: Setting, one: int, two: int, references: Setting) -> list[tuple[Setting, int]]:
@@ -155,14 +236,15 @@ def _row(contrast: _Contrast, values: pd.DataFrame, alpha: float, number: int) -
     size = found.mean / found.sd if found.n > 1 and found.sd > 0 else np.nan
     numbers = (found.mean, found.lower, found.upper, alpha, p, min(1.0, p * number), size)
     balanced = contrast.complete and not left_out
-    return (contrast.kind, *contrast.names, len(contrast.contexts), found.n, left_out, balanced, *numbers)
+    numbers = (found.mean, found.lower, found.upper, alpha, p, min(1.0, p * number), size)
+    return (
+        *(contrast.kind, *contrast.names, contrast.contexts, found.n, left_out, balanced, contrast.aliased),
+        *numbers,
+    )
 
 
 def _per_seed(contrast: _Contrast, values: pd.DataFrame) -> npt.NDArray[np.float64]:
     """Return the contrast of every seed that has all of its runs."""
-    columns = {arm: values[arm].to_numpy(dtype=float) for context in contrast.contexts for arm, _ in context}
-    total = sum(
-        (sign * columns[arm] for context in contrast.contexts for arm, sign in context), np.zeros(len(values))
-    ) / len(contrast.contexts)
+    total = values[list(contrast.weights)].to_numpy(dtype=float) @ np.array(list(contrast.weights.values()))
     kept: npt.NDArray[np.float64] = total[np.isfinite(total)]
     return kept

@@ -108,6 +108,7 @@ def compare_all(
     levels, adjusted = holm_levels(p_values, looks.alpha), holm(p_values)
     tests = [_Test(pair, "gate", looks.alpha, np.nan) for pair in gated]
     tests += [_Test(pair, "variant", float(levels[i]), float(adjusted[i])) for i, pair in enumerate(variants)]
+    level = looks.levels_of([test.alpha for test in tests])
     comparisons = tuple(
         compare_arms(
             own[test.pair],
@@ -116,6 +117,7 @@ def compare_all(
             rng,
             looks=looks,
             alpha=test.alpha,
+            levels=level[test.alpha],
             delta=plan.delta_pp,
             reported=reported if test.pair == (treatment, baseline) else None,
             p_holm=test.p_holm,

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
+from analysis.statistics.distributions import t_quantile
 from analysis.statistics.interval import Interval
 
 
@@ -76,7 +76,7 @@ def crossed(differences: npt.ArrayLike, alpha: float = 0.05) -> Crossed:
     spread = sum(ms**2 / df for ms, df in terms)
     df = total**2 / spread if spread > 0 else float(s - 1)
     error = float(np.sqrt(total / (s * i)))
-    critical = float(stats.t.ppf(1 - alpha / 2, df))
+    critical = float(t_quantile(1 - alpha / 2, df))
     interval = Interval(s, mean, error * np.sqrt(s), mean - critical * error, mean + critical * error, alpha, critical)
     return Crossed(interval, float(df), max(ms_seed - ms_rest, 0.0) / i, of_images / s, ms_rest, s, i)
 
@@ -92,6 +92,8 @@ def mcnemar_p(treatment: npt.ArrayLike, control: npt.ArrayLike) -> float:
     """
     a, b = np.asarray(treatment, dtype=bool), np.asarray(control, dtype=bool)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    from scipy import stats  # noqa: PLC0415 -- slow to import, and the verdict does not need it
+
     return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+
+from analysis.statistics.distributions import chi2_quantile, t_above, t_quantile
 
 IDENTICAL = 1e-9
 """Standard deviation, in pp, below which differences count as equal: above rounding, far under one image."""
@@ -45,7 +46,7 @@ class Interval:
         """Upper end of the one-sided 80 % interval of the standard deviation, s·√((n-1)/χ²(.2; n-1)), to plan with."""
         if self.n < 2:
             return float("nan")
-        return float(self.sd * np.sqrt((self.n - 1) / stats.chi2.ppf(0.2, self.n - 1)))
+        return float(self.sd * np.sqrt((self.n - 1) / chi2_quantile(0.2, self.n - 1)))
 
     def probability_above(self, value: float) -> float:
         """Return the probability that the true mean exceeds `value`, under a flat prior; NaN below two values.
@@ -54,7 +55,7 @@ class Interval:
         """
         if self.n < 2 or self.sd < IDENTICAL:
             return float("nan")
-        return float(stats.t.sf((value - self.mean) * np.sqrt(self.n) / self.sd, self.n - 1))
+        return float(t_above((value - self.mean) * np.sqrt(self.n) / self.sd, self.n - 1))
 
 
 def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
@@ -72,7 +73,7 @@ def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
     if n < 2:
         return Interval(n, mean, np.nan, np.nan, np.nan, alpha, np.nan)
     sd = float(x.std(ddof=1))
-    critical = float(stats.t.ppf(1 - alpha / 2, n - 1))
+    critical = float(t_quantile(1 - alpha / 2, n - 1))
     margin = critical * sd / np.sqrt(n)
     return Interval(n, mean, sd, float(mean - margin), float(mean + margin), alpha, critical)
 
@@ -82,7 +83,7 @@ def t_p_value(values: npt.ArrayLike) -> float:
     found = t_interval(values)
     if found.n < 2 or found.sd < IDENTICAL:
         return float("nan")
-    return float(2 * stats.t.sf(abs(found.mean) * np.sqrt(found.n) / found.sd, found.n - 1))
+    return float(2 * t_above(abs(found.mean) * np.sqrt(found.n) / found.sd, found.n - 1))
 
 
 def compatible(reported: float, interval: Interval) -> bool | None:

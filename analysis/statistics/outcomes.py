@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from aimlib.errors import renamed
+from analysis.statistics.distributions import beta_quantile
 
 CONFIDENCE = 0.99
 SHARE_TRAINED = Fraction(4, 5)
@@ -28,7 +28,7 @@ def accuracy_lower_bound(
     share = np.asarray(accuracy, dtype=float)
     total = np.asarray(images, dtype=float)
     right = np.round(share * total)
-    bound = stats.beta.ppf(1 - confidence, np.maximum(right, 1), total - right + 1)
+    bound = beta_quantile(1 - confidence, np.maximum(right, 1), total - right + 1)
     return np.where(np.isnan(right), np.nan, np.where(right == 0, 0.0, bound))
 
 
@@ -69,6 +69,8 @@ def failure_table(judged: pd.DataFrame, arms: list[str], baseline: str | None = 
 @functools.cache
 def _fisher(arm: tuple[int, int], baseline: tuple[int, int]) -> float:
     """Return the p-value of two rows of (not trained, trained); NaN if one is empty."""
+    from scipy import stats  # noqa: PLC0415 -- slow to import, and the verdict does not need it
+
     return float(stats.fisher_exact([arm, baseline]).pvalue) if sum(arm) and sum(baseline) else float("nan")
 
 

@@ -26,6 +26,11 @@ def planned_pairs(plan: Plan) -> tuple[list[Pair], list[Pair]]:
     return gated, [pair for pair in _further(plan, baseline, treatment) if pair not in gated]
 
 
+def gated_arms(plan: Plan) -> list[str]:
+    """Return the names of the arms that the gates compare, on which the verdict rests."""
+    return list(dict.fromkeys(arm for pair in planned_pairs(plan)[0] for arm in pair))
+
+
 def primary_arms(plan: Plan) -> tuple[str | None, str | None]:
     """Return the names of the baseline and the treatment of the gates; None if there is none."""
     baseline = next((arm.name for arm in plan.arms if arm.role == "baseline"), None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from analysis.looks import FEWEST_PAIRS
+from analysis.statistics.distributions import t_quantile
 from analysis.statistics.interval import IDENTICAL, Interval
 from analysis.statistics.verdict import STOPPING, rows
 
@@ -49,7 +49,7 @@ def seeds_needed(interval: Interval, delta: float, reported: float | None = None
         return SeedsNeeded(None, reachable=False)
     sd = interval.cautious_sd
     totals = np.arange(max(interval.n + 1, FEWEST_PAIRS), interval.n + CAP + 1)
-    margins = stats.t.ppf(1 - interval.alpha / 2, totals - 1) * sd / np.sqrt(totals)
+    margins = t_quantile(1 - interval.alpha / 2, totals - 1) * sd / np.sqrt(totals)
     kinds = rows(interval.mean - margins, interval.mean + margins, delta, reported)
     stopping = np.flatnonzero(np.isin(kinds, list(STOPPING)))
     if sd < IDENTICAL or not len(stopping):  # arms that are identical stay so

@@ -82,7 +82,7 @@ def readings(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
 
 def sensitivity(
     runs: pd.DataFrame,
-    survivors: pd.Series,
+    survivors: npt.ArrayLike,
     pairs: pd.DataFrame,
     names: tuple[str, str],
     delta: float,

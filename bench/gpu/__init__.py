@@ -1,1 +1,1 @@
-"""What must hold on a GPU, tried step by step: `make gpu`. See docs/gpu.md."""
+"""Acceptance on a GPU, step by step: `make gpu`. See docs/gpu.md."""

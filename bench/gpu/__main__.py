@@ -1,4 +1,4 @@
-"""`make gpu`: try on a GPU what cannot be tried without one, step by step, and keep what was found."""
+"""`make gpu`: test on a GPU what cannot be tested without one, step by step, and store the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_FIGURES = "rehearsal on a CPU: the logic runs on small networks, and no figu
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Try the steps; return 0, 1 where one failed, 2 where the arguments are unusable."""
+    """Try the steps; return 0, 1 if one failed, or 2 if the arguments are invalid."""
     asked = _asked(arguments)
     try:
         steps = chosen(asked.steps)
@@ -41,13 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _asked(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", default="", help="which, e.g. 1-5 or 2,4,8; all where empty")
+    parser.add_argument("--steps", default="", help="steps to run, e.g. 1-5 or 2,4,8; empty runs all")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu rehearses without a card")
     parser.add_argument(
         "--results", default="", help="folder of the results; a rehearsal's is a temporary one by default"
     )
     parser.add_argument(
-        "--minutes", type=float, default=0.0, help="of all steps together; 0: 8 on a card, no limit on a CPU"
+        "--minutes", type=float, default=0.0, help="for all steps together; 0 means 8 on a card, no limit on a CPU"
     )
     return parser.parse_args(arguments)
 

@@ -16,7 +16,7 @@ COMMIT = harness.ROOT / "COMMIT"
 """Written by `make gpu-bundle`: the commit of a source that is not in a repository."""
 
 
-class Unusable(Exception):  # noqa: N818 -- told as it is
+class Unusable(Exception):  # noqa: N818 -- an outcome, not an error
     """No usable device was found."""
 
 
@@ -78,12 +78,12 @@ def smi(query: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that matter here."""
+    """Return the versions of the relevant packages."""
     return harness.versions(PACKAGES)
 
 
 def commit() -> str:
-    """Return the commit of this source: given as ``COMMIT``, by git, or by the bundle that it came in."""
+    """Return the commit of this source, from ``COMMIT``, git or the bundle in which it was delivered."""
     given = os.environ.get("COMMIT", "")
     if given:
         return given

@@ -1,4 +1,4 @@
-"""The arms of the shipped studies, data of their shape, and trainers of them: what most steps are made of."""
+"""The arms of the shipped studies, data of their shape, and their trainers. Most steps use them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PEAKS = {"H100": (67.0, 494.0, 989.0), "H200": (67.0, 494.0, 989.0), "A100": (19
 
 @dataclass(frozen=True)
 class Named:
-    """An arm with all studies that have it: "controlled: baseline"."""
+    """An arm and all studies that contain it: "controlled: baseline"."""
 
     name: str
     arm: Arm
@@ -40,7 +40,7 @@ class Named:
 def every_arm(told: Report) -> list[Named]:
     """Return the arms of all full-size studies, each configuration once, one arm of every study first.
 
-    In a rehearsal those of the studies that are made for a CPU.
+    In a rehearsal, they are the arms of the studies for a CPU.
     """
     lists = [
         [Named(f"{study}: {arm.name}", arm) for arm in arms_of(read_study(study))]
@@ -55,12 +55,12 @@ def every_arm(told: Report) -> list[Named]:
 
 
 def arms_of_study(told: Report, study: str) -> dict[str, Arm]:
-    """Return the arms of a shipped study, in a rehearsal those of its small version."""
+    """Return the arms of a shipped study. In a rehearsal, they are those of its small version."""
     return {arm.name: arm for arm in arms_of(read_study(f"{study}_small" if told.rehearsal else study))}
 
 
 def changed(config: RunConfig, **training: Any) -> RunConfig:
-    """Return a run without held-out images, early stopping or schedule, with what is given changed."""
+    """Return a run without held-out images, early stopping or schedule, with the given changes."""
     content = config.model_dump(mode="json")
     plain = {"validation_fraction": 0.0, "early_stopping": None, "schedule": None, "monitor": "validation"}
     content["training"] |= plain | {"selection": {"name": "last_epoch"}} | training
@@ -68,7 +68,7 @@ def changed(config: RunConfig, **training: Any) -> RunConfig:
 
 
 def has(option: str) -> bool:
-    """Tell whether runs have an option of training: ``step``, ``data_on``, ``memory_format``."""
+    """Return whether runs have a training option:  ``step``, ``data_on``, ``memory_format``."""
     return option in TrainingConfig.model_fields
 
 
@@ -85,7 +85,7 @@ def noise(shape: ImageShape, images: int) -> DataSet:
 
 @contextlib.contextmanager
 def any_start() -> Iterator[None]:
-    """Let networks start as torch has them: seconds less, where no number of theirs is asked for."""
+    """Keep torch's initial values. This saves seconds if no result of the networks is compared."""
     with mock.patch.object(aimlib.models, "initialize"):
         yield
 
@@ -120,7 +120,7 @@ class Trainer:
         self.epochs = 0
 
     def conditions(self) -> contextlib.AbstractContextManager[None]:
-        """Return what a run is trained under."""
+        """Return the context in which a run is trained."""
         return reproducible(threads=self.threads, tf32=self.config.training.tf32)
 
     def epoch(self) -> float:
@@ -157,7 +157,7 @@ def give_back(device: torch.device) -> None:
 
 
 def limit(told: Report, multiply_adds: int, precision: str, tf32: bool) -> float:
-    """Return images per second that the card's arithmetic would allow; NaN where its peak is not known."""
+    """Return the images per second that the card's arithmetic would allow, or NaN if its peak is unknown."""
     if told.rehearsal:
         return math.nan
     name = torch.cuda.get_device_name(told.device)

@@ -1,6 +1,6 @@
 """`make gpu-bundle`: what a compute node without a network needs, in folders of limited size.
 
-Each folder holds pieces and a manifest, and `install.py`, which joins, verifies and installs what several folders hold.
+Each folder contains pieces, a manifest and `install.py`, which joins, verifies and installs the pieces of all folders.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ def normal(name: str) -> str:
 
 
 def wheels(python: str, have: Mapping[str, str], folder: Path) -> list[Path]:
-    """Download, for that Python, what this package needs, and what that needs in turn, beyond `have`.
+    """Download the requirements of this package for that Python, and theirs in turn, except those in `have`.
 
-    In the versions that the tests passed with, where constraints.txt says one.
+    Versions are those in constraints.txt, with which the tests passed.
 
     Raises
     ------
-    BundleError: pip finds no wheel, or not in a version that is asked for.
+    BundleError: pip finds no wheel, or none of a required version.
     """
     with (ROOT / "pyproject.toml").open("rb") as file:
         waiting = [Requirement(text) for text in tomllib.load(file)["project"]["dependencies"]]
@@ -87,11 +87,11 @@ def wheels(python: str, have: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def _is_there(wanted: Requirement, version: str | None) -> bool:
-    """Tell whether the node has a package that suffices; where its list says no version, it does.
+    """Return whether the node has a package that suffices. A package without a version in its list does.
 
     Raises
     ------
-    BundleError: it has a torch that does not suffice: nobody carries another.
+    BundleError: its torch is too old, and a bundle does not include torch.
     """
     if version is None:
         return False
@@ -157,7 +157,7 @@ def source(target: Path) -> Path:
 
     Raises
     ------
-    BundleError: this is no checkout.
+    BundleError: this is not a checkout.
     """
     listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=False)
     if listed.returncode:
@@ -182,7 +182,7 @@ def photos(given: Path, target: Path, most: int) -> Path:
 
     Raises
     ------
-    BundleError: nothing is there, or the archive is larger.
+    BundleError: no such file, or the archive is larger.
     """
     if given.is_file():
         if given.stat().st_size > most:
@@ -217,9 +217,9 @@ def _in_turn(paths: Iterable[Path]) -> list[Path]:
 
 
 def pack(files: Sequence[Path], out: Path, limit: int, python: str, piece: int = _PIECE) -> list[Path]:
-    """Cut files into pieces and lay these into folders ``1``, ``2``, ... of at most `limit` bytes each.
+    """Cut files into pieces and write them to folders ``1``, ``2``, ... of at most `limit` bytes each.
 
-    Every folder holds the same manifest of all files and pieces, and `install.py`.
+    Every folder contains the same manifest of all files and pieces, and `install.py`.
     """
     room = limit - _ROOM_FOR_INDEX
     if room < piece:
@@ -230,7 +230,7 @@ def pack(files: Sequence[Path], out: Path, limit: int, python: str, piece: int =
     folder, used = 1, 0
     for path in files:
         size, pieces = path.stat().st_size, []
-        if room - used < size <= room:  # what fits into one folder is not spread over two
+        if room - used < size <= room:  # files that fit into one folder are not split over two
             folder, used = folder + 1, 0
         for number, content in enumerate(_pieces(path, piece)):
             if used + len(content) > room:

@@ -35,7 +35,7 @@ class Step:
     fatal: bool = False
 
     def limit(self, device: str) -> float:
-        """Return the seconds after which it is ended."""
+        """Return the time limit in seconds."""
         return self.rehearsal_s if device == "cpu" else self.limit_s
 
 
@@ -171,6 +171,15 @@ STEPS: tuple[Step, ...] = (
         "first step in a warm worker",
         "seconds from the start of a run to the end of its first step",
         40,
+        "pandas",
+    ),
+    _step(
+        16,
+        "integrity",
+        "spot checks find wrong bits",
+        "runs whose every step is repeated have the bits of runs without checks, in every step mode; a flipped bit is "
+        "found; the reference step has the same bits every time; what a check costs",
+        60,
         "pandas",
     ),
 )

@@ -28,7 +28,7 @@ def main(module: str, device: str, limit: str, said: str, scratch: str) -> int:
         importlib.import_module(module).check(told)
     except Skipped as why:
         told.say("skipped", why=str(why))
-    except BaseException as error:  # noqa: BLE001 -- whatever it is, it is told
+    except BaseException as error:  # noqa: BLE001 -- every error is reported
         traceback.print_exc()
         last = str(error).strip().splitlines() or [""]
         told.say("error", text=f"{type(error).__name__}: {last[0]}")
@@ -41,4 +41,4 @@ if __name__ == "__main__":
     code = main(*sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # a context that is dead, or a thread that hangs, must not keep a step that is done
+    os._exit(code)  # a dead context or a hanging thread must not keep a finished step from exiting

@@ -23,7 +23,7 @@ Conditions = Callable[[Report], AbstractContextManager[None]]
 
 
 def try_every_arm(told: Report, conditions: Conditions, text: str) -> None:
-    """Try the arms one after the other, and name those for which no time is left."""
+    """Test the arms one after the other, and report those for which no time is left."""
     wanted, tried, broken = every_arm(told), 0, 0
     data: dict[ImageShape, DataSet] = {}
     for named in wanted:
@@ -50,7 +50,7 @@ def _try(told: Report, named: Named, data: dict[ImageShape, DataSet], conditions
     config = changed(named.arm.config, batch_size=told.choose(4, 2), **eager)
     shape, device = shape_of(config), told.device
     if shape not in data:
-        data.clear()  # those of one shape follow one another, but for the first arms
+        data.clear()  # after the first arms, arms of equal shape are adjacent
         data[shape] = noise(shape, 16)
     with any_start(), reproducible(threads=None, tf32=config.training.tf32):
         run = Run(config, data[shape], device)
@@ -75,7 +75,7 @@ def _step(run: Run, under_way: Epoch, first: int, size: int) -> None:
 
 
 class _Enough(Exception):
-    """One batch is evaluated; the sums, for which the end of an evaluation waits, are not asked for."""
+    """One batch is evaluated. The sums are not read, because the end of an evaluation waits for them."""
 
 
 def _evaluate(run: Run) -> None:

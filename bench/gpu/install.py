@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Joins, verifies and installs what `make gpu-bundle` wrote: python3 1/install.py --target DIR 1 2
 
-Needs Python alone, and pip where there are wheels; no network. Below DIR are then: `site`, the packages; `source`;
-`photos`, where there are some. It prints how to go on.
+It needs only Python, and pip if there are wheels, but no network. DIR then contains `site` with the packages,
+`source`, and `photos` if the bundle has any. It prints the next command.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 
-class Incomplete(Exception):  # noqa: N818 -- says what is lacking
+class Incomplete(Exception):  # noqa: N818 -- it names what is missing
     """Pieces are missing or damaged; the message names them."""
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/gpu.md: its title and its tables, from what was kept of cards. Never from a rehearsal."""
+"""Writes the title and the tables of docs/gpu.md from the stored results of cards. Never from a rehearsal."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def page(folder: Path = harness.RESULTS) -> str:
 
     Raises
     ------
-    NoCard: a result is not of a named card.
+    NoCard: a result does not name its card.
     """
     found = results.of_cards(folder)
     _, _, rest = PAGE.read_text(encoding="utf-8").partition("\n")

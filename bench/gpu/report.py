@@ -1,4 +1,4 @@
-"""What a step of the acceptance says while it runs: lines of JSON, so that all that was said before it died is kept."""
+"""The report of an acceptance step while it runs, as lines of JSON, so that everything before a crash is kept."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Skipped(Exception):  # noqa: N818 -- an outcome, not an error
-    """The step cannot be tried here; the message says why."""
+    """The step cannot be run here; the message states why."""
 
 
 class Report:
-    """What a step says, as it says it.
+    """The report of a step, written as it runs.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Report:
 
     @property
     def device(self) -> torch.device:
-        """The device, indexed where it is a card."""
+        """The device, with an index if it is a card."""
         import torch
 
         return torch.device("cpu") if self.rehearsal else torch.device("cuda", torch.cuda.current_device())
@@ -52,7 +52,7 @@ class Report:
         return rehearsal if self.rehearsal else card
 
     def left(self) -> float:
-        """Return the seconds until the step is ended."""
+        """Return the seconds until the step is terminated."""
         return self._ends - time.monotonic()
 
     def say(self, kind: str, **content: Any) -> None:
@@ -79,7 +79,7 @@ class Report:
         self.say("note", text=text)
 
     def given_up_without_time(self, what: str) -> None:
-        """Begin the last part of the step, which may take longer than there is time: that fails nothing."""
+        """Begin the last part of the step. It may run out of time without failing the step."""
         self.say("last_part", what=what)
 
     def unmeasured(self, what: str, why: str) -> None:
@@ -128,10 +128,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def as_row(said: dict[str, Any]) -> Row:
-    """Return the row that was said."""
+    """Return the recorded row."""
     return Row(**{name: said[name] for name in Row.__dataclass_fields__})
 
 
 def as_goal(said: dict[str, Any]) -> Goal:
-    """Return the goal that was said."""
+    """Return the recorded goal."""
     return Goal(**{name: said[name] for name in Goal.__dataclass_fields__})

@@ -1,4 +1,4 @@
-"""Keeping outcomes: ``bench/results/gpu-<step>.json``, and never a CPU's as a card's."""
+"""Stores outcomes in ``bench/results/gpu-<step>.json``, never those of a CPU as those of a card."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from bench.gpu.report import Outcome
 
 
-class NoCard(ValueError):  # noqa: N818 -- says what is lacking
-    """Figures are to be kept, or shown, as a card's, and no card is named."""
+class NoCard(ValueError):  # noqa: N818 -- it names what is missing
+    """Figures of a card are stored or shown without the name of the card."""
 
 
 def file_of(name: str, device: str, folder: Path) -> Path:
-    """Return the file of a step's outcome; a rehearsal has one of its own."""
+    """Return the file of a step's outcome. Rehearsals have their own file."""
     return folder / f"gpu-{name}{'.rehearsal' if device == 'cpu' else ''}.json"
 
 
@@ -29,7 +29,7 @@ def keep(outcome: Outcome, how: dict[str, Any], folder: Path) -> Path:
 
     Raises
     ------
-    NoCard: there are figures, they are said to be a card's, and no card is named.
+    NoCard: figures are declared as those of a card, but no card is named.
     """
     if outcome.device != "cpu" and (outcome.rows or outcome.goals) and not outcome.card.get("name"):
         raise NoCard(f"{outcome.name}: figures of no named card are not kept")
@@ -43,11 +43,11 @@ def keep(outcome: Outcome, how: dict[str, Any], folder: Path) -> Path:
 
 
 def of_cards(folder: Path) -> list[dict[str, Any]]:
-    """Return what was kept of cards, in the order of the steps; rehearsals are not read.
+    """Return the stored results of cards in the order of the steps, without rehearsals.
 
     Raises
     ------
-    NoCard: a file that is named like a card's holds another's.
+    NoCard: the file of one card contains the results of another.
     """
     found = []
     for path in sorted(folder.glob("gpu-*.json")):

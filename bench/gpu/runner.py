@@ -45,7 +45,7 @@ def run(step: Step, device: str, most_s: float = float("inf")) -> Outcome:
 
 
 def _child(step: Step, device: str, limit: float, said: Path, log: Path) -> int | None:
-    """Return the exit code of the step's process; None where it ran out of time and was killed."""
+    """Return the exit code of the step's process, or None if it ran out of time and was killed."""
     command = [sys.executable, "-m", "bench.gpu.child", step.module, device, str(limit), str(said), str(said.parent)]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
@@ -54,12 +54,12 @@ def _child(step: Step, device: str, limit: float, said: Path, log: Path) -> int 
         try:
             return child.wait(limit)
         except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGUSR1)  # it prints where all its threads are
+            child.send_signal(signal.SIGUSR1)  # it prints the stacks of all its threads
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_DUMP_S)
             return None
         finally:
-            with contextlib.suppress(ProcessLookupError):  # with all that it started in its session
+            with contextlib.suppress(ProcessLookupError):  # with all processes of its session
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
 

@@ -1,4 +1,4 @@
-"""Small studies whose networks have a fault, through the product's own session."""
+"""Small studies with faulty networks, run by an ordinary session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DIGITS = {"name": "digits", "size": 16, "train_images": 40}
 
 
 def install(folder: Path) -> None:
-    """Make the backbone `unwell` known to this process and to the workers that it starts."""
+    """Register the backbone `unwell` in this process and in the workers that it starts."""
     info = folder / "bench_gpu-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-gpu\nVersion: 1.0\n", encoding="utf-8")
@@ -36,7 +36,7 @@ def study(told: Report, arms: dict[str, dict[str, Any]], gpus: float, seeds: int
         "selection": "last_epoch",
         "validation_fraction": 0.0,
     }
-    # In a rehearsal every run takes all CPUs, so that runs follow one another as on one card.
+    # In a rehearsal, every run takes all CPUs, so that runs are sequential, as on one card.
     cpus = (os.cpu_count() or 1) if told.rehearsal else 2
     content = {
         "name": "unwell",
@@ -51,7 +51,7 @@ def study(told: Report, arms: dict[str, dict[str, Any]], gpus: float, seeds: int
 
 
 def run(told: Report, path: Path) -> Any:
-    """Run the study through Ray; return what came of it."""
+    """Run the study through Ray and return its session."""
     from rich.console import Console
 
     import ablations
@@ -60,7 +60,7 @@ def run(told: Report, path: Path) -> Any:
 
 
 def attempts(told: Report) -> list[dict[str, Any]]:
-    """Return what began, in order: what it does, its process and its device."""
+    """Return the attempts in the order in which they began: their fault, process and device."""
     file = told.scratch / "trace.jsonl"
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 

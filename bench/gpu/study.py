@@ -1,6 +1,6 @@
-"""`make gpu-study`: real studies on a card, through Ray, one of them killed half-way, for as long as there is time.
+"""`make gpu-study`: real studies on a card, through Ray, one of them killed half-way, within the time limit.
 
-Finished runs stay in the folder of results: with the same folder on another card the studies go on.
+Finished runs stay in the folder of results. With the same folder, the studies resume on another card.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Study:
 
 
 def studies(photos: Path, breeds: Path | None, device: str, share: str) -> list[Study]:
-    """Return what is run: the small network on all breeds at 64 px, and ResNet50 on 20 breeds at 224 px."""
+    """Return the studies: the small network on all breeds at 64 px, and ResNet50 on 20 breeds at 224 px."""
     small = (f"data.root={photos}", f"data.classes={_breeds(photos)}")
     packed = (f"resources.gpus={share}", "resources.cpus=2")
     large: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ def _breeds(tree: Path) -> int:
 
 @dataclass
 class Session:
-    """A call of `ablate run`, under way."""
+    """A running call of `ablate run`."""
 
     study: Study
     directory: Path
@@ -95,7 +95,7 @@ class Session:
         return cls(study, directory, process)
 
     def wait(self, until: float, enough: int | None = None) -> bool:
-        """Wait for its end, for so many settled runs, or for the time `until`; tell whether it ended."""
+        """Wait for its end, for a number of settled runs, or for the time `until`. Return whether it ended."""
         while time.monotonic() < until and self.process.poll() is None:
             if enough is not None and len(settled(self.directory)) >= enough:
                 break
@@ -103,7 +103,7 @@ class Session:
         return self.process.poll() is not None
 
     def kill(self) -> None:
-        """Kill its driver alone, as a node's loss would; Ray's processes end by themselves."""
+        """Kill only its driver, as if the node were lost. Ray's processes exit by themselves."""
         self.process.kill()
         self.process.wait()
 
@@ -125,7 +125,7 @@ def settled(directory: Path) -> set[str]:
 
 
 def planned(directory: Path) -> int:
-    """Return how many runs the study has; 0 before it is planned."""
+    """Return the number of runs of the study, or 0 before it is planned."""
     from ablations.store import ResultStore
 
     plan = ResultStore(str(directory)).read_plan() if (directory / "study.json").exists() else None
@@ -133,7 +133,7 @@ def planned(directory: Path) -> int:
 
 
 def run(study: Study, out: Path, device: str, ends: float, kill: bool = True) -> Outcome:
-    """Run a study until it is done or the time is over; return what came of it."""
+    """Run a study until it is done or the time is over, and return its outcome."""
     directory, log, began = out / study.name, out / f"{study.name}.log", time.monotonic()
     before, sessions, lost = settled(directory), 1, set[str]()
     session = Session.begin(study, directory, log)
@@ -154,7 +154,7 @@ def run(study: Study, out: Path, device: str, ends: float, kill: bool = True) ->
 
 
 def _until_half(session: Session, began: float, ends: float) -> bool:
-    """Wait until half of the runs are settled, or half of the time is over; tell whether the session ended."""
+    """Wait until half of the runs are settled or half of the time is over. Return whether the session ended."""
     until, half = began + (ends - began) / 2, None
     while half is None and time.monotonic() < until and session.process.poll() is None:
         time.sleep(_POLL_S)
@@ -207,7 +207,7 @@ def _outcome(
 
 
 def _pairs(directory: Path) -> tuple[int, int, int]:
-    """Return the seeds that every arm has a result of, the runs that are there twice, and those that failed."""
+    """Return the seeds with a result of every arm, the runs that are stored twice, and those that failed."""
     import analysis
 
     rows = analysis.load(directory).runs
@@ -218,7 +218,7 @@ def _pairs(directory: Path) -> tuple[int, int, int]:
 
 
 def _card(device: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what it ran on; asked in a process of its own, so that this one takes no memory of the card."""
+    """Return the environment. It is determined in a separate process, so that this one takes no memory of the card."""
     if device == "cpu":
         return {}, about.versions()
     code = "import json, pathlib; from bench.gpu import about; from bench.gpu.report import Report\n"
@@ -229,7 +229,7 @@ def _card(device: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def write_report(study: Study, out: Path, device: str) -> Path:
-    """Write the report of what is there; return its folder, docs/gpu-<study> where it is a card's."""
+    """Write the report of the stored runs and return its folder: docs/gpu-<study> for the results of a card."""
     import analysis
 
     page_path = analysis.report(out / study.name, out / f"{study.name}-report")
@@ -247,7 +247,7 @@ def write_report(study: Study, out: Path, device: str) -> Path:
 
 
 def tree(given: Path, out: Path) -> Path:
-    """Return the tree of photos: as given, or unpacked from an archive; it holds ``Images``."""
+    """Return the tree of photos, as given or unpacked from an archive. It contains ``Images``."""
     if given.is_file():
         target = out / "photos" / given.name.partition(".")[0]
         if not target.exists():
@@ -262,7 +262,7 @@ def tree(given: Path, out: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the studies; return 1 where a run failed, was lost or is there twice."""
+    """Run the studies. Return 1 if a run failed, was lost or is stored twice."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="tree or archive of all breeds, for 64 px")
     parser.add_argument("--breeds", type=Path, help="tree or archive of breeds at 224 px; without it no large network")

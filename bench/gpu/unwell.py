@@ -1,6 +1,6 @@
-"""A backbone that takes too much memory, or trips an assertion on the device, when it is first trained on.
+"""A backbone that allocates too much memory or triggers a device-side assert in its first training step.
 
-On a CPU, where there are no such faults, it raises what torch would say of a card.
+On a CPU, which has no such faults, it raises the error that torch raises on a card.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Unwell(SmallResNetBackbone):
     config: Config
 
     def build(self, shape: ImageShape) -> nn.Module:
-        """Return the network; its fault comes with the first training step."""
+        """Return the network. Its fault occurs in the first training step."""
         network = super().build(shape)
         waiting = [True]
 

@@ -18,13 +18,14 @@ def note(file: str | Path) -> None:
         lines.write(f"{time.time()}\n")
 
 
-def tune(count: int, file: str, *, reuse: bool, with_torch: bool) -> None:
-    """Ray Tune's function trainable on two CPUs, without the loggers and the output that cost time."""
+def tune(count: int, file: str, *, reuse: bool, with_torch: bool, json: bool = False) -> None:
+    """Ray Tune's function trainable on two CPUs, without output; of its loggers at most the JSON one."""
     import os
 
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     import ray
     from ray import tune
+    from ray.tune.logger import JsonLoggerCallback
 
     def trial(_: dict[str, Any]) -> dict[str, float]:
         if with_torch:
@@ -37,7 +38,11 @@ def tune(count: int, file: str, *, reuse: bool, with_torch: bool) -> None:
         trial,
         param_space={"number": tune.grid_search(list(range(count)))},
         tune_config=tune.TuneConfig(reuse_actors=reuse),
-        run_config=tune.RunConfig(storage_path=str(Path(file).parent / "tune"), verbose=0),
+        run_config=tune.RunConfig(
+            storage_path=str(Path(file).parent / "tune"),
+            verbose=0,
+            callbacks=[JsonLoggerCallback()] if json else None,
+        ),
     ).fit()
     ray.shutdown()
 
@@ -102,6 +107,8 @@ def hydra(count: int, file: str) -> None:
 LAUNCHERS: dict[str, Callable[[int, str], None]] = {
     "tune-reuse": lambda count, file: tune(count, file, reuse=True, with_torch=False),
     "tune-reuse-torch": lambda count, file: tune(count, file, reuse=True, with_torch=True),
+    "tune-json": lambda count, file: tune(count, file, reuse=True, with_torch=False, json=True),
+    "tune-json-torch": lambda count, file: tune(count, file, reuse=True, with_torch=True, json=True),
     "tune": lambda count, file: tune(count, file, reuse=False, with_torch=False),
     "tune-torch": lambda count, file: tune(count, file, reuse=False, with_torch=True),
     "optuna": optuna,

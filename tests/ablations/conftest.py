@@ -1,4 +1,4 @@
-"""Tiny studies in a folder of their own, and drivers in processes of their own."""
+"""Tiny studies in their own folders, and drivers in separate processes."""
 
 from __future__ import annotations
 

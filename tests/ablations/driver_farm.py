@@ -1,4 +1,4 @@
-"""Imports torch once, then forks a driver for every request: drivers that are killed cost no import.
+"""Imports torch once, then forks a driver for every request, so that killed drivers cost no import.
 
 Requests, one JSON list per line of standard input, and their answers:
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import sklearn.datasets
 import torch
-import torchvision  # noqa: F401 -- children shall find it imported
+import torchvision  # noqa: F401 -- imported for the children
 
 import ablations.sessions.launch
 import aimlib.backbones
@@ -47,7 +47,7 @@ def drive(study: str, directory: str) -> int:
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever drivers print is no answer
+    os.dup2(2, 1)  # answers only; drivers print to standard error
     children: set[int] = set()
 
     def answer(value: object) -> None:

@@ -1,4 +1,4 @@
-"""A launcher that trains nothing: curves by formula, real rows in a real store, pauses, prunes, failures and kills."""
+"""A launcher without training: curves from a formula, rows in a real store, pauses, pruning, failures and kills."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ablations.planning.arms import arm_document
 from ablations.sessions.result import Session
-from ablations.spec.study import read_study
+from ablations.spec.study import StudyFile, read_study
 from ablations.store import ResultStore
 from aimlib.config import RunConfig
 from aimlib.records import EPOCHS, RUN_COLUMNS, SCHEMA_VERSION, RunRecord
@@ -27,24 +27,24 @@ Curve = Callable[[str, int, int], float]
 
 
 class Killed(BaseException):
-    """The process is gone, whatever it was doing."""
+    """The process was killed."""
 
 
 @dataclass(frozen=True)
 class PausingSession(Session):
-    """What the launcher returns where it is asked to pause runs."""
+    """The result of the launcher when it is asked to pause runs."""
 
     paused: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def share(*names: object) -> float:
-    """Return a number from 0 to 1 that depends on nothing but the names."""
+    """Return a number from 0 to 1 that depends only on the names."""
     digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def crossing_curve(run_id: str, epoch: int, epochs: int) -> float:
-    """Rise to a level of the run's own, at a pace of its own, so that curves cross; 40 images make ties common."""
+    """Rise to the run's own level at its own rate, so that curves cross. With 40 images, ties are common."""
     level, pace = 0.3 + 0.6 * share(run_id, "level"), 1 + 5 * share(run_id, "pace")
     return round(40 * level * (1 - math.exp(-pace * epoch / epochs))) / 40
 
@@ -77,7 +77,7 @@ class FakeLauncher:
     ) -> PausingSession:
         until = dict(until or {})
         self.calls.append((until, list(prune)))
-        file, store = read_study(study), ResultStore(out)
+        file, store = _read(study, study.read_bytes()), ResultStore(out)
         runs = [
             (arm, seed, _parsed(json.dumps(arm_document(file, arm))).model_copy(update={"seed": seed}))
             for seed in file.spec.seeds
@@ -102,6 +102,7 @@ class FakeLauncher:
                 continue
             if self._train(store, run_id, arm, run, until.get(run_id)):
                 paused[run_id] = self.curve(run_id, self._epochs(store, run_id), run.training.epochs)
+        store.compact(at_least=8)  # as a session does of many: each file that is left is read in every round
         done = store.settled() & set(named)
         left = tuple(run_id for run_id in named if run_id not in done and run_id not in failed and run_id not in paused)
         return PausingSession(
@@ -170,6 +171,12 @@ class FakeLauncher:
         predictions = np.zeros((max(epochs, 1 if selected == 0 else 0), 1), dtype=np.uint8)
         assert store.commit(RunRecord(trial, rows, predictions)), "settled twice"
         store.discard_checkpoint(run_id)
+
+
+@functools.lru_cache(4)
+def _read(study: Path, content: bytes) -> StudyFile:
+    """Return a study; every rung of a batch reads the same file."""
+    return read_study(study)
 
 
 @functools.cache

@@ -1,7 +1,8 @@
-"""The command line in the process of the test: no import is paid for twice."""
+"""The command line in the process of the test, without a second import."""
 
 from __future__ import annotations
 
+import functools
 import sys
 from contextlib import nullcontext
 from typing import Any
@@ -10,15 +11,27 @@ import pytest
 from blank_figures import blank_figures
 
 
+@functools.cache
+def _put_together() -> Any:
+    """Return the commands, whose assembly takes as long as running many of them."""
+    from typer.main import get_command
+
+    from ablations.commands.app import app
+
+    return get_command(app)
+
+
 def ablate(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Run the command line in this process, figures left blank; return exit code, output and error output."""
-    from ablations.commands.app import main
+    """Run the command line in this process, with blank figures. Return exit code, output and error output."""
+    from ablations.commands import app
 
     argv, sys.argv = sys.argv, ["ablate", *map(str, arguments)]
     code: Any = 0
     try:
-        with blank_figures() if "run" in arguments or "report" in arguments else nullcontext():
-            main()
+        undrawn = blank_figures() if "run" in arguments or "report" in arguments else nullcontext()
+        with undrawn, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(app, "app", _put_together())
+            app.main()
     except SystemExit as end:
         code = end.code or 0
     finally:

@@ -1,4 +1,4 @@
-"""A GPU that is not there: torch's own Python runs down to its C functions, and these are played.
+"""A simulated GPU: torch's Python code runs unchanged, and its C functions are replaced.
 
 Tensors stay on the CPU: `PretendedCuda.placing` lets every function of torch that is told a CUDA device take the CPU.
 """
@@ -42,7 +42,7 @@ class PretendedCuda:
         return [call for call in self.calls if call[0] in names]
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        """Take the place of the C functions and of `_lazy_init`."""
+        """Replace the C functions and `_lazy_init`."""
         for module in (torch.cuda, torch.cuda.memory, torch.cuda.random):
             patch.setattr(module, "_lazy_init", self._lazy_init)
         patch.setattr(torch.cuda, "_initialized", False)
@@ -71,11 +71,11 @@ class PretendedCuda:
             },
         }
         for name, function in own.items():
-            patch.setattr(torch._C, name, function, raising=False)  # not all versions have all
+            patch.setattr(torch._C, name, function, raising=False)  # not every version has all of them
 
     @contextmanager
     def placing(self) -> Iterator[None]:
-        """Let functions of torch that are told a CUDA device take the CPU."""
+        """Let torch functions use the CPU if they are called with a CUDA device."""
         with _OnCpu():
             yield
 
@@ -121,7 +121,7 @@ class _OnCpu(TorchFunctionMode):
 
 def _on_cpu(value: Any) -> Any:
     if isinstance(value, torch.device) and value.type == "cuda":
-        torch.cuda._lazy_init()  # as torch does wherever it places something
+        torch.cuda._lazy_init()  # as torch does for every placement
         return torch.device("cpu")
     return value
 

@@ -1,4 +1,4 @@
-"""NVML's C functions, played: pynvml's own Python runs on top of them."""
+"""Simulated C functions of NVML, used by pynvml's own Python code."""
 
 from __future__ import annotations
 

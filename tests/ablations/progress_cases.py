@@ -19,7 +19,7 @@ from aimlib.records import EPOCHS, RUN_COLUMNS, SCHEMA_VERSION, RunRecord
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that is advanced by hand."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -41,7 +41,7 @@ def outline(arms: Iterable[str], seeds: int = 2, epochs: int | Mapping[str, int]
 
 
 def row(epoch: int, seconds: float = 1.0, accuracy: float | None = 0.5) -> dict[str, Any]:
-    """Return an epoch's row; the test accuracy in it must never be seen."""
+    """Return an epoch's row, whose test accuracy must never be shown."""
     return {"epoch": epoch, "seconds": seconds, "validation_accuracy": accuracy, "test_accuracy": 0.987654}
 
 
@@ -156,7 +156,7 @@ def errors(
 
 
 def _division(shown: Progress) -> float:
-    """Return the epochs that are left, at each arm's pace or else the mean, divided by the slots."""
+    """Return the time for the remaining epochs, at each arm's speed or the mean speed, divided by the slots."""
     paces = {name: arm.pace.epoch.value for name, arm in shown.arms.items()}
     known = [value for value in paces.values() if value is not None]
     if not known:
@@ -170,7 +170,7 @@ def _division(shown: Progress) -> float:
 class WatchedStore(ResultStore):
     """A study directory with a plan, and with the states of sessions beside it.
 
-    They are kept as `ResultStore.write_live` keeps them, whatever store the package has.
+    They are stored as by `ResultStore.write_live`, whatever store the package has.
     """
 
     def write_live(self, session: str, document: dict[str, Any]) -> None:
@@ -185,7 +185,7 @@ class WatchedStore(ResultStore):
 
 
 def document(planned: Outline) -> dict[str, Any]:
-    """Return the plan as `study.json` holds it, as far as progress reads it."""
+    """Return the part of `study.json` that progress reads."""
     return {
         "name": planned.name,
         "arms": [{"name": arm, "config": {"training": {"epochs": n}}} for arm, n in planned.epochs.items()],
@@ -194,7 +194,7 @@ def document(planned: Outline) -> dict[str, Any]:
 
 
 def record(each: str, status: str = "finished", curve: Iterable[float] = (0.1, 0.2), at: float = 1e9) -> RunRecord:
-    """Return a row: its test accuracies must never be seen."""
+    """Return a row whose test accuracies must never be shown."""
     curve = list(curve)
     empty: dict[str, Any] = {column.name: None for column in RUN_COLUMNS}
     failed = status == "failed"

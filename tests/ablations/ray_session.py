@@ -1,4 +1,4 @@
-"""One session of the Ray executor in a process of its own; prints every event as a line of JSON.
+"""One session of the Ray executor in a separate process. It prints every event as a line of JSON.
 
 Arguments: study file, study directory. The last run of the plan is given data that the worker will not find.
 """
@@ -21,7 +21,7 @@ from ablations.store import ResultStore
 
 
 class Printer:
-    """A coordinator that prints what it is told, and does what the scheduler decides."""
+    """A coordinator that prints its events and applies the scheduler's decisions."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler

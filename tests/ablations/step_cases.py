@@ -1,4 +1,4 @@
-"""Arms of the shipped studies as runs on a few made-up images of the size that they train on."""
+"""Arms of the shipped studies as runs on a few random images of their own size."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STUDIES = sorted(shipped_studies())
 
 @cache
 def arms_of(study: str, *overrides: str) -> dict[str, Arm]:
-    """Return the arms of a shipped study by name: expanded once, as a matched control takes seconds to find."""
+    """Return the arms of a shipped study by name. They are expanded once, because matching a control takes seconds."""
     return {arm.name: arm for arm in expand(read_study(study, overrides))}
 
 
 def distinct(studies: list[str]) -> list[tuple[str, str]]:
-    """Return study and name of every arm, of equal ones the first."""
+    """Return study and name of every arm, and of equal arms only the first."""
     found: dict[str, tuple[str, str]] = {}
     for study in studies:
         for name, arm in arms_of(study).items():

@@ -15,7 +15,7 @@ from aimlib.records import EPOCHS, SETTLED
 TINY: dict[str, Any] = {
     "name": "tiny",
     "base": {
-        "data": {"name": "digits", "size": 16, "train_images": 40},
+        "data": {"name": "digits", "size": 8, "train_images": 40},
         "model": {"backbone": {"name": "small_resnet", "widths": [4, 4, 8]}},
         "training": {
             "epochs": 2,
@@ -63,7 +63,7 @@ def write(folder: Path, document: dict[str, Any], name: str = "study.yaml") -> P
 
 
 def rows(directory: Path) -> list[dict[str, Any]]:
-    """Return every row of settled runs, wherever it is; a run that is there twice is listed twice."""
+    """Return every row of settled runs from all files. A run that is stored twice is listed twice."""
     files = [*sorted((directory / "runs").glob("*.parquet")), *sorted((directory / "segments").glob("*.parquet"))]
     return [row for path in files for row in pq.ParquetFile(path).read().to_pylist()]
 
@@ -94,9 +94,9 @@ _NUMBERS = (
 
 
 def numbers(directory: Path) -> dict[str, str]:
-    """Return what a run computed, bit for bit and without times, by run id.
+    """Return the exact results of each run, without times, by run id.
 
-    Text, because NaN equals nothing; `repr` of a float gives back its every bit.
+    The values are text, because NaN does not equal itself. `repr` of a float is exact.
     """
     found = rows(directory)
     ids = [row["run_id"] for row in found]

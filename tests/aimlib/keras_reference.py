@@ -1,4 +1,4 @@
-"""The author's models, written again naively: channels last, the memory reshaped and concatenated as in the notebooks.
+"""The author's models, reimplemented plainly: channels last, the memory reshaped and concatenated as in the notebooks.
 
 Nothing here uses the library. Weights: arrays by the name of the Keras layer, kernels [rows, columns, in, out].
 """
@@ -31,7 +31,7 @@ class Model:
 
 
 class Reference:
-    """Runs the model; without weights for a layer it draws some, so that one pass on small images makes a full set."""
+    """Runs the model. It draws missing weights of a layer, so that one pass on small images creates all of them."""
 
     def __init__(self, model: Model, weights: Weights | None = None, seed: int = 0) -> None:
         self.model = model

@@ -1,4 +1,4 @@
-"""Configurations: strict, complete, and the same after a trip through JSON."""
+"""Configurations: strict, complete, and unchanged by a round trip through JSON."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
 def test_missing_key() -> None:
     wanting = document()
     del wanting["training"]["epochs"]
-    with pytest.raises(ConfigError, match=r"^training\.epochs: missing; this key has no default$"):
+    with pytest.raises(ConfigError, match=r"^training\.epochs: missing; this key has no default, so give it a value$"):
         RunConfig.parse(wanting)
 
 
@@ -217,7 +217,7 @@ def test_configurations_are_frozen() -> None:
 
 
 def test_placement_none_is_the_baseline() -> None:
-    """So that a factor over placements can name it, although the arm that is varied has a memory."""
+    """A factor over placements can then name it, although the varied arm has a memory."""
     baseline = run_config(model={"backbone": "mlp"})
     options = {"memory": "conv_ones", "update": "conv_sigmoid", "update_after": "block", "carry": {}}
     for none in ("none", {"name": "none"}):

@@ -1,4 +1,4 @@
-"""What is said of networks before they are trained: parameters, multiply-adds, the memory's size."""
+"""Properties of networks before training: parameters, multiply-adds, the size of the memory."""
 
 from __future__ import annotations
 

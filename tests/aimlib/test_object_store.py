@@ -1,4 +1,4 @@
-"""Requests to object storage, and where they may go (against SeaweedFS, see `s3_server`)."""
+"""Requests to object storage, and their permitted targets (see `s3_server`, `google_server`, `azure_server`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import azure_server
 import pytest
 import s3_server
 
@@ -31,6 +32,10 @@ def test_places_are_paths_or_urls(tmp_path: Path) -> None:
     assert there.parent / "c" / "d" == place("s3://bucket/a") / "c/d" == ObjectPath("bucket", "a/c/d")
     assert str(place("s3://bucket")) == "s3://bucket"
     assert place("s3://bucket") / "x" == ObjectPath("bucket", "x")
+    for scheme in ("gs", "az"):
+        there = place(f"{scheme}://bucket/a")
+        assert (there / "b").parent == there == ObjectPath("bucket", "a", scheme) != place("s3://bucket/a")
+        assert str(there / "b") == f"{scheme}://bucket/a/b"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +45,10 @@ def test_places_are_paths_or_urls(tmp_path: Path) -> None:
         ("s3://SECRET@bucket/study", r"credentials do not belong in a URL; set them in the environment"),
         ("https://SECRET@host/study", r"credentials do not belong"),
         ("s3://bucket/study?X-Amz-Signature=SECRET", r"s3://bucket/study\.\.\.: a study's URL has neither '\?' nor"),
-        ("gs://bucket/study", r"in a directory or at s3://bucket/folder; gs:// is neither"),
+        ("gcs://bucket/study", r"in a directory or at s3://bucket/folder, gs://.*; gcs:// is none of these"),
+        ("gs://SECRET@bucket/study", r"credentials do not belong in a URL.*: GOOGLE_APPLICATION_CREDENTIALS"),
+        ("az://SECRET@account/study", r"credentials do not belong in a URL.*: AZURE_STORAGE_CONNECTION_STRING"),
+        ("gs://b/study", r"'b' is not the name of a bucket; give gs://bucket/folder"),
         ("s3://bucket/../study", r"has an empty part, '\.' or '\.\.' in it"),
         ("s3://bucket/a//b", r"has an empty part"),
         ("s3:///study", r"'' is not the name of a bucket"),
@@ -59,8 +67,8 @@ def test_names_cannot_leave_their_folder() -> None:
             place("s3://bucket/a") / odd
 
 
-def test_an_object_comes_and_goes(remote: str) -> None:
-    there = place(remote) / "a"
+def test_an_object_comes_and_goes(any_remote: str) -> None:
+    there = place(any_remote) / "a"
     assert object_store.head(there) is None
     assert not there.exists()
     with pytest.raises(FileNotFoundError):
@@ -84,8 +92,8 @@ def test_an_object_comes_and_goes(remote: str) -> None:
     assert for_arrow(there).read() == b""
 
 
-def test_long_listings_are_whole(remote: str, monkeypatch) -> None:
-    folder = place(remote)
+def test_long_listings_are_whole(any_remote: str, monkeypatch) -> None:
+    folder = place(any_remote)
     for number in range(7):
         object_store.put(folder / f"{number}", b"")
     object_store.put(folder / "below" / "x", b"")
@@ -106,9 +114,9 @@ def test_long_listings_are_whole(remote: str, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("condition", ["create", "match"])
-def test_of_many_conditional_puts_one_succeeds(remote: str, condition: str) -> None:
-    """Those of threads; `test_contract` has processes. Contents differ, for an ETag is one of the content."""
-    there = place(remote) / "a"
+def test_of_many_conditional_puts_one_succeeds(any_remote: str, condition: str) -> None:
+    """This test uses threads, `test_contract` processes. Contents differ, because an ETag depends on the content."""
+    there = place(any_remote) / "a"
     tag = object_store.put(there, b"seen by all")
     if condition == "create":
         object_store.delete(there)
@@ -135,9 +143,9 @@ def test_of_many_conditional_puts_one_succeeds(remote: str, condition: str) -> N
 
 
 @pytest.mark.parametrize("arrived", [True, False])
-def test_a_put_whose_answer_was_lost_counts(remote: str, monkeypatch, arrived: bool) -> None:
-    """The client repeats a request that got no answer, and the repeated one is refused for the sake of the first."""
-    there, call = place(remote) / "a", object_store._call
+def test_a_put_whose_answer_was_lost_counts(any_remote: str, monkeypatch, arrived: bool) -> None:
+    """The client repeats a request without a response; the second is refused, as the first succeeded."""
+    there, call = place(any_remote) / "a", object_store._call
 
     def repeated(address: Address, request: str, **options: object) -> object:
         if request == "put_object":
@@ -148,8 +156,8 @@ def test_a_put_whose_answer_was_lost_counts(remote: str, monkeypatch, arrived: b
     assert (object_store.put(there, b"one", create=True) is not None) is arrived
 
 
-def test_a_busy_storage_is_asked_again(remote: str, monkeypatch) -> None:
-    there, call, busy = place(remote) / "a", object_store._call, [409, 409]
+def test_a_busy_storage_is_asked_again(any_remote: str, monkeypatch) -> None:
+    there, call, busy = place(any_remote) / "a", object_store._call, [409, 409]
 
     def conflicted(address: Address, request: str, **options: object) -> object:
         if request == "put_object" and busy:
@@ -166,7 +174,7 @@ def test_a_busy_storage_is_asked_again(remote: str, monkeypatch) -> None:
 
 
 def in_another_process(code: str, **environment: str) -> str:
-    """Return the message of the StoreError that the code ends with."""
+    """Return the message of the StoreError that the code raises."""
     code = f"from aimlib import object_store, paths\nfrom aimlib.errors import StoreError\n{code}"
     env = os.environ | environment
     ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
@@ -195,15 +203,120 @@ def test_errors_say_what_to_do_and_no_secrets(remote: str) -> None:
         object_store.listing(Address("no-such-bucket", "x"))
 
 
-def test_a_missing_extra_is_named(bucket: str) -> None:
-    code = f"import sys; sys.modules['s3fs'] = None\npaths.place({bucket!r}).exists()"
+SAID = """
+import contextlib, os
+from aimlib import object_store, paths
+from aimlib.errors import StoreError
+for url, variables in {cases!r}:
+    os.environ.update({{name: value for name, value in variables.items() if value is not None}})
+    for name in [name for name, value in variables.items() if value is None]:
+        del os.environ[name]
+    object_store.renew_credentials()
+    try:
+        object_store.put(paths.place(url), b"")
+    except StoreError as error:
+        print(str(error).replace(chr(10), "|"))
+"""
+
+
+def said_in_another_process(*cases: tuple[str, dict[str, str | None]]) -> list[str]:
+    """Return the message for a put at each URL, each with more changes of the environment."""
+    environment = os.environ | {"NO_GCE_CHECK": "true", "HOME": "/nowhere"}
+    code = SAID.format(cases=cases)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_errors_of_google_say_what_to_do_and_no_secrets(google_bucket: str, tmp_path: Path) -> None:
+    key = tmp_path / "key.json"
+    key.write_text('{"type": "service_account", "private_key": "a-secret-key"}')
+    bucket, nobody, damaged = said_in_another_process(
+        ("gs://no-such-bucket/a", {}),
+        (f"{google_bucket}/a", {"STORAGE_EMULATOR_HOST": None}),
+        (f"{google_bucket}/a", {"GOOGLE_APPLICATION_CREDENTIALS": str(key)}),
+    )
+    assert "gs://no-such-bucket/a: cannot be written: NoSuchBucket: " in bucket
+    assert "create the bucket, or correct the URL" in bucket
+    for message in (nobody, damaged):
+        assert f"{google_bucket}/a: cannot be written: DefaultCredentialsError: " in message
+        assert "; give credentials that may read and write there: GOOGLE_APPLICATION_CREDENTIALS" in message
+        assert "a-secret-key" not in message
+    assert str(key) in damaged
+
+
+def test_errors_of_azure_say_what_to_do_and_no_secrets(azure_container: str) -> None:
+    variable = "AZURE_STORAGE_CONNECTION_STRING"
+    there = os.environ[variable]
+    container, wrong, malformed, none = said_in_another_process(
+        ("az://no-such-container/a", {}),
+        (f"{azure_container}/a", {variable: there.replace("AccountKey=", "AccountKey=AAAA")}),
+        (f"{azure_container}/a", {variable: "AccountKey=a-secret-key"}),
+        (f"{azure_container}/a", {variable: None}),
+    )
+    assert "az://no-such-container/a: cannot be written: NoSuchBucket: " in container
+    assert "create the bucket, or correct the URL" in container
+    for message in (wrong, malformed, none):
+        assert f"{azure_container}/a: cannot be written: " in message
+        assert "; give credentials that may read and write there: AZURE_STORAGE_CONNECTION_STRING, or" in message
+        assert "a-secret-key" not in message
+        assert azure_server.KEY not in message
+    assert "AZURE_STORAGE_ACCOUNT_NAME is '', not the name of a storage account" in none
+
+
+@pytest.mark.parametrize(
+    ("url", "variable", "value"),
+    [
+        ("gs://bucket/a", "STORAGE_EMULATOR_HOST", "http://127.0.0.1:1"),
+        (
+            "az://container/a",
+            "AZURE_STORAGE_CONNECTION_STRING",
+            f"AccountName=a;AccountKey={azure_server.KEY};BlobEndpoint=http://127.0.0.1:1/a;",
+        ),
+    ],
+)
+def test_a_server_that_nobody_answers_at_is_an_outage(url: str, variable: str, value: str, monkeypatch) -> None:
+    from ablations.store.outages import kind_of
+
+    pytest.importorskip("google.auth" if url.startswith("gs") else "azure.storage.blob")
+    monkeypatch.setenv(variable, value)
+    object_store.renew_credentials()
+    try:
+        with pytest.raises(StoreError, match="; check the network and ") as refused:
+            object_store.put(place(url), b"")
+    finally:
+        object_store.renew_credentials()
+    assert kind_of(refused.value) == "unreachable"
+    assert azure_server.KEY not in str(refused.value)
+
+
+def test_a_large_object_is_read_by_ranges(any_remote: str) -> None:
+    there = place(any_remote) / "a"
+    content = os.urandom(3_000_000)
+    object_store.put(there, content)
+    assert object_store.get_start(there, 1000) == (content[:1000], False)
+    with object_store.opened(there) as file:
+        file.seek(-1000, os.SEEK_END)
+        assert file.read() == content[-1000:]
+        file.seek(1_500_000)
+        assert file.read(10) == content[1_500_000:1_500_010]
+        file.seek(0)
+        assert file.read() == content
+
+
+@pytest.mark.parametrize(
+    ("scheme", "module", "package"),
+    [("s3", "s3fs", "s3fs"), ("gs", "google.auth", "google-auth"), ("az", "azure.storage.blob", "azure-storage-blob")],
+)
+def test_a_missing_extra_is_named(scheme: str, module: str, package: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None\npaths.place('{scheme}://bucket/a').exists()"
     message = in_another_process(code)
-    assert "object storage needs the package s3fs" in message
-    assert "pip install 'aim-ablations[s3]'" in message
+    assert f"{scheme}://: object storage needs the package {package}" in message
+    assert f"pip install 'aim-ablations[{scheme}]'" in message
 
 
-def test_a_forked_child_has_a_client_of_its_own(remote: str) -> None:
-    there = place(remote) / "a"
+def test_a_forked_child_has_a_client_of_its_own(any_remote: str) -> None:
+    there = place(any_remote) / "a"
     object_store.put(there, b"one")
     child = os.fork()
     if child == 0:

@@ -1,4 +1,4 @@
-"""The example of a third-party package, installed as one: listed, conforming, searchable and used in a run."""
+"""The example of a third-party package, installed: listed, conforming, searchable and used in a run."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def test_plugins_are_listed_with_their_distribution(installed: dict[str, str]) -
         assert any(name in line and "aim-extras 0.1.0" in line for line in listed.splitlines()), listed
 
 
+@pytest.mark.slow  # a separate pytest session of `aimlib.testing`, which is also tested on every built-in component
 def test_plugins_conform(installed: dict[str, str]) -> None:
     report = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(PACKAGE / "tests"), "-c", os.devnull)
     assert "passed" in report

@@ -1,4 +1,4 @@
-"""The run id: same experiment, same id; any other experiment, another one; machines and order do not matter."""
+"""The run id: equal for equal experiments and different otherwise, independent of machines and of the order of keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LastLayer(Placement):
 
 
 def with_placement(version: int, options: dict[str, Any] | None = None, **fields: Any) -> str:
-    """Return the run id with a placement of these fields (name: default), registered for the moment."""
+    """Return the run id with a temporary placement that has these fields (name: default)."""
     with restored_registries():
         body = {"__module__": "elsewhere", "__annotations__": dict.fromkeys(fields, int), **fields}
         config = type("Config", (ComponentConfig,), {**body, "__qualname__": "Own.Config"})
@@ -62,10 +62,10 @@ def test_a_new_version_of_augmentation_changes_the_ids_of_runs_that_augment(monk
     assert plain.run_id(FINGERPRINT) == GOLDEN[0]
 
 
-def test_data_and_schema_change_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_and_the_frozen_number_change_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
     before = run_config().run_id(FINGERPRINT)
     assert run_config().run_id(FINGERPRINT[::-1]) != before
-    monkeypatch.setattr(aimlib.config, "SCHEMA_VERSION", 10**6)
+    monkeypatch.setattr(aimlib.config, "_ID_VERSION", 10**6)
     assert run_config().run_id(FINGERPRINT) != before
 
 
@@ -151,7 +151,7 @@ def test_an_option_written_out_at_its_default_is_the_same_run(option: str, defau
 
 
 def test_only_wide_memories_are_marked_by_how_they_are_read() -> None:
-    """Products round otherwise than convolutions did: runs of wide memories from before have other ids."""
+    """Products round differently from convolutions, so earlier runs with wide memories have other ids."""
 
     def identity(**size: int) -> dict[str, Any]:
         return memories.parse({"name": "conv_ones", **size}).identity()

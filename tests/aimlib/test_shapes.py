@@ -1,4 +1,4 @@
-"""Shapes without numbers: what a quick forward pass on the meta device tells is what a usual one tells."""
+"""Shapes without values: a quick forward pass on the meta device gives the same shapes as an ordinary one."""
 
 from __future__ import annotations
 

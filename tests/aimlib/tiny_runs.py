@@ -29,7 +29,7 @@ SHAPE = ImageShape(channels=1, height=8, width=8, classes=3)
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with dotted keys of `changes` put in; other values are replaced whole."""
+    """Return `base` with the dotted keys of `changes` inserted. Other values are replaced as a whole."""
     result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
     for path, value in changes.items():
         *parents, last = path.split(".")
@@ -96,7 +96,7 @@ def without_clock(outcome: Outcome) -> dict[str, Any]:
 
 @contextmanager
 def restored_registries() -> Iterator[None]:
-    """Forget, at the end, the plugins that a test registered; built-in ones that it loaded stay."""
+    """Remove the plugins that a test registered. Built-in plugins that it loaded stay."""
     before = [dict(family._classes) for family in FAMILIES]
     try:
         yield

@@ -35,7 +35,7 @@ class FakeArm:
     role: str = "other"
     mean: float = 0.15
     of: str | None = None
-    accuracies: list[float] | None = None  # one per seed; drawn around `mean` where None
+    accuracies: list[float] | None = None  # one per seed; None: drawn around `mean`
     levels: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -61,6 +61,7 @@ class FakeStudy:
     further_block: int = 0
     failure: str = "CUDA out of memory"  # why failed runs failed
     frozen: str = "2024-05-01T11:59:30+00:00"  # when; empty: never
+    reused_from: str | None = None
 
 
 def run_id(arm: int, seed: int) -> str:
@@ -107,6 +108,7 @@ def trial(study: FakeStudy, arm: int, seed: int, accuracy: float | None, status:
         "plugins": json.dumps({"backbone:resnet50": "aim-ablations 0.1.0"}),
         "config": json.dumps({"seed": seed}),
         "schema_version": records.SCHEMA_VERSION,
+        "reused_from": study.reused_from,
     }
     return row
 
@@ -261,7 +263,7 @@ ARMS = [
 
 
 def freeze(directory: Path, at: str, seeds: list[int] | None = None, without: str = "") -> None:
-    """Write the frozen analysis plan of a study that is there, as `ablate run` does."""
+    """Write the frozen analysis plan of an existing study, as `ablate run` does."""
     document = json.loads((directory / records.STUDY_FILE).read_text(encoding="utf-8"))
     document["seeds"] = document["seeds"] if seeds is None else seeds
     document["arms"] = [arm for arm in document["arms"] if arm["name"] != without]

@@ -1,4 +1,4 @@
-"""The frozen analysis plan: what was decided beforehand, and what makes a study exploratory."""
+"""The frozen analysis plan: decisions made beforehand, and changes that make a study exploratory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from aimlib.errors import StoreError
 from analysis import analysis_plan
 from analysis.report.content import compose
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 BEFORE, AFTER = "2024-05-01T11:59:00+00:00", "2024-05-01T14:30:00+00:00"
 
 

@@ -1,4 +1,4 @@
-"""What users and stored files of earlier versions say is still understood."""
+"""Names in stored files and code for earlier versions are still understood."""
 
 from __future__ import annotations
 

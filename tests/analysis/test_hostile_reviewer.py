@@ -1,4 +1,4 @@
-"""Studies that invite a false or misleading sentence: what the report says of them instead."""
+"""Studies that invite a false or misleading sentence, and the sentences of the report instead."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from aimlib import records
 from aimlib.errors import StoreError, UsageError
 from analysis.figures.canvas import labels
 from analysis.looks.sequential import constant, overall_error
+from analysis.report import cautions as limits
 from analysis.report.methods import methods
 from analysis.report.provenance import facts
-from analysis.report.sentences import cautions, remarks
+from analysis.report.sentences import remarks
 from analysis.report.tables import frames as report_frames
 
 WIN = [
@@ -27,6 +28,10 @@ WIN = [
     FakeArm("frozen", "frozen", 0.153, "aim"),
     FakeArm("aim", "aim", 0.20),
 ]
+
+
+def cautions(findings):
+    return [limit.text for limit in limits.cautions(findings)]
 
 
 def examine(directory):
@@ -176,9 +181,10 @@ def test_seeds_that_do_nothing_are_noticed(make_study):
     directory = make_study(WIN)
 
     def change(row):
-        return (
-            {**row, "test_accuracy": 0.2, "test_loss": 3.25} if row["arm"] == "aim" and row["seed"] in (1, 4) else row
-        )
+        if row["arm"] != "aim" or row["seed"] not in (1, 4):
+            return row
+        curve = [*row["epochs.test_accuracy"][:-1], 0.2]
+        return {**row, "test_accuracy": 0.2, "test_loss": 3.25, "epochs.test_accuracy": curve}
 
     rewrite(directory, change)
     said = cautions(examine(directory))

@@ -1,10 +1,13 @@
-"""Reading results must stay cheap: what `import analysis` loads, and what it costs beside pandas."""
+"""Reading results must stay cheap: the modules that `import analysis` loads, and its time relative to pandas."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+
+import numpy as np
+from synthetic_study import ARMS, FakeStudy, write_study
 
 HEAVY = ("torch", "ray", "optuna", "scipy", "seaborn", "matplotlib", "jinja2", "statsmodels", "ablations")
 
@@ -23,6 +26,27 @@ def test_the_report_needs_no_network():
     modules = loaded("import analysis.report.rendering, analysis.findings.study")
     assert modules.isdisjoint({"torch", "ray", "optuna", "ablations"})
     assert {"scipy", "matplotlib", "seaborn"} <= modules, "this test can tell"
+
+
+def test_a_verdict_needs_neither_scipy_stats_nor_figures(tmp_path):
+    directory = write_study(tmp_path / "study", FakeStudy(ARMS, list(range(5))), np.random.default_rng(0))
+    code = (
+        f"import analysis, sys\nfrom analysis.statistics.planned import gated_arms\n"
+        f"found = analysis.examine(analysis.load({str(directory)!r}, epochs=gated_arms), further=False)\n"
+        f"print(found.headline, file=sys.stderr)\n"
+        f"assert 'scipy.special' in sys.modules\n"
+        f"assert not {{'scipy.stats', 'scipy.optimize'}} & set(sys.modules)"
+    )
+    assert loaded(code).isdisjoint({"torch", "ray", "optuna", "seaborn", "matplotlib", "sklearn", "ablations"})
+
+
+def test_queries_of_runs_need_no_scipy(tmp_path):
+    directory = write_study(tmp_path / "study", FakeStudy(ARMS, list(range(5))), np.random.default_rng(0))
+    code = (
+        f"import sys\nfrom ablations.commands.app import main\nsys.argv = ['ablate', 'results', {str(directory)!r}]\n"
+        "try: main()\nexcept SystemExit: pass"
+    )
+    assert loaded(code).isdisjoint(set(HEAVY) - {"ablations"})
 
 
 def test_import_costs_about_as_much_as_pandas():

@@ -1,4 +1,4 @@
-"""The benchmarks are no part of the installed package: they are imported from the checkout."""
+"""The benchmarks are not part of the installed package and are imported from the checkout."""
 
 from __future__ import annotations
 

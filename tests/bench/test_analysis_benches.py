@@ -1,4 +1,4 @@
-"""The questions on `analysis` can be asked: every case has its rows."""
+"""The benchmarks of `analysis` run, with rows for every case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench import calibration, harness, large_study
 
 
 def quick(name):
-    """Return what a module prints on a small round."""
+    """Return the output of a module in a small round."""
     done = subprocess.run(
         [sys.executable, "-m", f"bench.{name}", "--quick"], capture_output=True, text=True, cwd=harness.ROOT
     )

@@ -1,4 +1,4 @@
-"""`make gpu-bundle`: pieces that join to the same bytes, folders of limited size, and what is missing is named."""
+"""`make gpu-bundle`: pieces that join to the same bytes, folders of limited size, and errors for missing pieces."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PYTHON = "{}.{}".format(*sys.version_info[:2])
 
 
 def wheel(folder, name="parcel", version="1.0", extra=None, needs=()) -> Path:
-    """Write a wheel with a module that says its version."""
+    """Write a wheel with a module that contains its version."""
     files = {f"{name}.py": f"VERSION = {version!r}\n".encode(), **(extra or {})}
     info = f"{name}-{version}.dist-info"
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {n}" for n in needs)]
@@ -37,7 +37,7 @@ def wheel(folder, name="parcel", version="1.0", extra=None, needs=()) -> Path:
 
 @pytest.fixture
 def packed(tmp_path):
-    """A bundle of a source, a wheel that is larger than a folder, and photos; with what went into it."""
+    """A bundle of a source, a wheel larger than a folder, and photos, with its inputs."""
     given = tmp_path / "given"
     given.mkdir()
     (given / "README").write_text("the source")

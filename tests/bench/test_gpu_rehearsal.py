@@ -1,4 +1,4 @@
-"""Everything that `make gpu` does on a card, on small networks on this CPU: no minute on a card is lost to a slip."""
+"""All steps of `make gpu` with small networks on this CPU, so that no time on a card is lost to a mistake."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VARIABLES = ("STEPS", "DEVICE", "RESULTS", "MINUTES", "PHOTOS", "BREEDS", "SHARE
 
 
 def _environment():
-    """Return this process's environment without what a `make` that runs the tests tells the ones below it."""
+    """Return this process's environment without the variables that `make` passes to its child processes."""
     return {name: value for name, value in os.environ.items() if name not in (*OF_MAKE, *VARIABLES)}
 
 
@@ -44,9 +44,9 @@ def test_a_step_goes_through_without_a_card(step, tmp_path):
 
 
 def test_a_given_python_is_taken_as_it_is(monkeypatch):
-    """No environment is made, nothing is installed: a compute node has no network.
+    """No environment is created and nothing is installed, because a compute node has no network.
 
-    What another make that runs the tests was told changes nothing.
+    Variables of a `make` that runs the tests have no effect.
     """
     for name, value in {"MAKEFLAGS": "w", "GNUMAKEFLAGS": "-w", "MAKELEVEL": "1", "RESULTS": "there"}.items():
         monkeypatch.setenv(name, value)

@@ -25,7 +25,7 @@ HOW = {"when": "2026-11-26", "command": "make gpu", "commit": "abc", "machine": 
 
 @pytest.fixture
 def step(tmp_path, monkeypatch):
-    """A function that makes a step of source code, whose name is `told`."""
+    """A function that makes a step from source code, in which `told` is the report."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def make(code, name="probe", number=1, **options):
@@ -39,9 +39,9 @@ def step(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hanging(step, tmp_path):
-    """A function that runs a step which hangs after the given code; returns the outcome and the limit in seconds.
+    """A function that runs a step that hangs after the given code. It returns the outcome and the limit in seconds.
 
-    On a busy machine a process takes long to start, so a step that did not get that far is given more time.
+    On a busy machine, a process starts slowly, so that a step that did not get that far gets more time.
     """
 
     def run(code):
@@ -169,7 +169,7 @@ def test_a_line_that_was_cut_off_is_not_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "numbers"),
     [
-        ("", list(range(1, 16))),
+        ("", list(range(1, 17))),
         ("3", [3]),
         ("1-3", [1, 2, 3]),
         ("8,2", [2, 8]),
@@ -181,7 +181,7 @@ def test_steps_are_named_by_numbers_and_ranges(text, numbers):
     assert [step.number for step in chosen(text)] == numbers
 
 
-@pytest.mark.parametrize("text", ["x", "1-", "-3", "0", "16", "5-3", "1.5", "1;2"])
+@pytest.mark.parametrize("text", ["x", "1-", "-3", "0", "17", "5-3", "1.5", "1;2"])
 def test_what_names_no_steps_is_refused(text, capsys):
     with pytest.raises(BadSteps, match=re.escape(f"STEPS={text}")):
         chosen(text)

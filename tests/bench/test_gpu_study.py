@@ -1,4 +1,4 @@
-"""`make gpu-study`, rehearsed: a driver killed half-way, runs that go on, and a study that is reported as partial."""
+"""`make gpu-study`, rehearsed: a driver killed half-way, runs that resume, and a study reported as partial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harness that all benchmarks share, and that what they found stands where it is read."""
+"""The harness of all benchmarks, and the pages into which it writes the results."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_command_gets_its_environment_and_its_folder(tmp_path):
 
 
 def test_a_process_is_timed_and_its_memory_is_its_own():
-    ballast = bytearray(200 * 2**20)  # of this process, not of the one that is measured
+    ballast = bytearray(200 * 2**20)  # of this process, not of the measured one
     ballast[:: 2**12] = b"x" * len(ballast[:: 2**12])
     seconds, small = harness.process([sys.executable, "-S", "-c", "import time; time.sleep(0.2)"])
     _, large = harness.process([sys.executable, "-S", "-c", "x = bytearray(64 * 2**20); x[::2**12] = x[::2**12]"])
@@ -93,7 +93,7 @@ def test_a_process_is_timed_and_its_memory_is_its_own():
 
 
 def test_peak_resident_sees_what_was_allocated_and_freed():
-    """In a process of its own: what other tests let go of, and when, is not to be seen."""
+    """The test runs in a separate process, so that memory released by other tests has no effect."""
     code = (
         "import numpy as np; from bench import harness\n"
         "with harness.peak_resident() as most: held = np.ones(64 * 2**20, dtype=np.uint8); del held\n"
@@ -150,7 +150,7 @@ def test_an_answer_is_kept_unless_it_was_a_quick_one(tmp_path, monkeypatch, caps
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """A module of a question that was not answered yet, in a checkout of its own."""
+    """A benchmark without results, in a separate checkout."""
     monkeypatch.setattr(summary, "ROOT", tmp_path)
     path = tmp_path / "bench" / "question.py"
     path.parent.mkdir()

@@ -1,4 +1,4 @@
-"""The questions about input can be asked: one small round gives a row for every case and subject."""
+"""The benchmarks of input run: one small round gives a row for every case and subject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the launcher costs: the modules work, and have a row for every case and subject."""
+"""The benchmarks of the launcher run, with a row for every case and subject."""
 
 from __future__ import annotations
 
@@ -42,12 +42,13 @@ def test_launchers_in_turn() -> None:
     own = [f"ours, {which}" for which in ("Ray, with ledger", "Ray, scheduling only", "inline, with ledger")]
     tune = [
         f"Ray Tune, {form}"
-        for form in ("reused actors  ", "reused actors, torch", "new actors, 2", "new actors, torch")
+        for form in ("reused actors  ", "reused actors, torch  ", "reused actors, JSON", "reused actors, torch, JSON")
     ]
-    for case in ("start of the first trial", "per trial", "whole process, 8 trials"):
+    tune += ["Ray Tune, new actors, 2", "Ray Tune, new actors, torch"]
+    for case in ("start of the first run", "per run", "whole process, 8 runs"):
         for subject in (*own, *tune, "Optuna", "joblib", "Hydra"):
             assert has(lines, case, subject), (case, subject, lines)
-    assert sum(line.startswith(("met ", "NOT MET ")) for line in lines) == 3
+    assert sum(line.startswith(("met ", "NOT MET ")) for line in lines) == 5
 
 
 @pytest.mark.slow
@@ -67,3 +68,24 @@ def test_a_check_in_units_of_torch() -> None:
     for subject in ("import torch", "ablate check", "ablate status", "ablate results", "ablate plugins"):
         assert has(lines, "whole process", subject), (subject, lines)
     assert has(lines, "more than import torch", "ablate check")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(300)
+def test_the_memory_of_a_driver_is_read_from_outside() -> None:
+    lines = quick("driver_memory")
+    for subject in ("ours, with ledger: first tenth", "ours, with ledger: last tenth", "ours, with ledger: peak"):
+        assert has(lines, "80 runs", subject), (subject, lines)
+    assert has(lines, "16 runs", "Ray Tune, reused actors: peak")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_questions_about_many_stored_runs() -> None:
+    lines = quick("large_results")
+    for subject in ("analysis.load, epochs", "where + groupby", "pandas, two ready files", "load / pandas"):
+        assert has(lines, "80 runs, in one process", subject), (subject, lines)
+    for subject in ("ablate status", "ablate results", "ablate results --by"):
+        assert has(lines, "80 runs, whole process", subject), (subject, lines)
+    assert has(lines, "80 runs of 4 arms, whole process", "ablate verify"), lines

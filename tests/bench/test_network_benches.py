@@ -1,4 +1,4 @@
-"""The questions about networks and the training loop are answered, for every case."""
+"""The benchmarks of networks and of the training loop run for every case."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PARTS = {
 
 
 def answer(module: str) -> list[str]:
-    """Return the lines that a quick measurement prints."""
+    """Return the output lines of a quick measurement."""
     done = subprocess.run(
         [sys.executable, "-m", f"bench.{module}", "--quick"], cwd=ROOT, capture_output=True, text=True, timeout=240
     )
@@ -56,7 +56,7 @@ def test_steps(module: str, of_a_case: int) -> None:
 
 
 def test_updates_that_are_computed_again_change_no_bit() -> None:
-    """Running statistics included, which must take in every batch once."""
+    """This includes running statistics, which must be updated once per batch."""
     case = replace(networks.cases(quick=True)[2], size=32)
     found = []
     for subject in (networks.ARMS[1], networks.RECOMPUTED):

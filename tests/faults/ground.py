@@ -4,7 +4,8 @@
 ["lose", number]      end a node as a power cut would, and give the cluster a new one
 ["replace", raylet]   give the cluster a new node for one whose raylet has ended
 ["block"]             add a node by `ray start --block`, as KubeRay does; the number of that process
-["restart"]           end the head and everything that hangs on it, and start a new cluster
+["restart"]           end the head and everything that hangs on it, and start a new cluster at the same address
+["behead"]            end the head alone, as a power cut would
 ["address"]           where the driver connects to
 """
 
@@ -52,8 +53,12 @@ class Commands:
         return self.blocking[-1].pid
 
     def restart(self) -> None:
+        port = int(self.address().rpartition(":")[2])
         self.cluster.shutdown()
-        self.cluster = build()
+        self.cluster = build(port)
+
+    def behead(self) -> None:
+        self.cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
 
     def end(self) -> None:
         for process in self.blocking:
@@ -66,8 +71,9 @@ class Commands:
         return sorted(self.cluster.worker_nodes, key=raylet)
 
 
-def build() -> Cluster:
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+def build(port: int | None = None) -> Cluster:
+    address = {} if port is None else {"gcs_server_port": port}
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False, **address})
     for _ in range(2):
         cluster.add_node(**NODE)
     return cluster

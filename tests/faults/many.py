@@ -6,6 +6,7 @@ Argument: number of runs.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import threading
@@ -30,6 +31,8 @@ class Driver:
         self.ends: dict[str, float] = {}
         self.doubled: list[str] = []
         self.resident: list[float] = []
+        self.descriptors: list[int] = []
+        self.threads: list[int] = []
 
     def handle(self, event: ExecutorEvent) -> None:
         match event:
@@ -54,6 +57,8 @@ class Driver:
         if len(self.ends) % 100 == 0:
             with open("/proc/self/statm") as file:  # noqa: PTH123
                 self.resident.append(int(file.read().split()[1]) * resource.getpagesize() / 2**20)
+            self.descriptors.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
+            self.threads.append(len(os.listdir("/proc/self/task")))  # noqa: PTH208
 
 
 class Executor(RayExecutor):
@@ -100,6 +105,8 @@ print(
             "seconds": round(seconds, 1),
             "ms_per_run_by_tenth": [round(cost, 1) for cost in costs],
             "resident_mb": [round(size) for size in driver.resident],
+            "descriptors": driver.descriptors,
+            "threads": driver.threads,
         }
     )
 )

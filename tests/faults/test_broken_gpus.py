@@ -40,7 +40,7 @@ def scenario(mark: str) -> Any:
 
 
 def left_out(found: dict[str, Any]) -> list[str]:
-    return [note for note in found["notes"] if "is left out" in note]
+    return [note for note in found["notes"] if "is excluded" in note]
 
 
 def assert_never_crowded(found: dict[str, Any]) -> None:
@@ -60,7 +60,7 @@ def test_one_gpu_fails_and_the_others_of_its_node_and_of_another_go_on(scenario:
     broken = f"{found['first']} 0"
     assert not [run for run in found["runs"] if f"{run['node']} {run['gpu']}" == broken]
     assert {f"{run['node']} {run['gpu']}" for run in found["runs"]} == {f"{found['first']} 1", f"{found['second']} 0"}
-    assert found["ends"].count("device_error") == 2, "after two it is left out"
+    assert found["ends"].count("device_error") == 2, "after two it is excluded"
     assert len(left_out(found)) == 1, "said once"
     assert found["held"] == {broken: 1.0}, "the placeholder has it, and no other"
     assert found["free_afterwards"] == 3.0, "placeholders end with the session"

@@ -9,7 +9,8 @@ import time
 
 import processes
 import pytest
-from scene import HERE, Ground, Scene, end, report
+from kinds import record
+from scene import HERE, Ground, Scene, end
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(1500)]
 KILLS, LOSSES, TERMS, NODES, SLEEPS = 10, 5, 5, 3, 2
@@ -38,7 +39,7 @@ def test_drivers_are_killed(scene: Scene) -> None:
             studies += 1
             scene = fresh(scene, studies)
     scene.finish()
-    report("driver killed with -9", injected=kills, **scene.counts)
+    record("driver killed", injected=kills, **scene.counts)
 
 
 def test_workers_are_killed(scene: Scene) -> None:
@@ -57,7 +58,7 @@ def test_workers_are_killed(scene: Scene) -> None:
         scene.check()
         studies += 1
         scene = fresh(scene, studies)
-    report("worker killed with -9", injected=kills, **scene.counts)
+    record("worker killed", injected=kills, **scene.counts)
 
 
 def test_nodes_are_lost(scene: Scene, ground: Ground) -> None:
@@ -74,7 +75,7 @@ def test_nodes_are_lost(scene: Scene, ground: Ground) -> None:
         scene.check()
         studies += 1
         scene = fresh(scene, studies)
-    report("node lost", injected=losses, **scene.counts)
+    record("node lost", injected=losses, **scene.counts)
 
 
 def test_raylets_get_sigterm(scene: Scene, ground: Ground) -> None:
@@ -99,7 +100,7 @@ def test_raylets_get_sigterm(scene: Scene, ground: Ground) -> None:
         scene.check()
         studies += 1
         scene = fresh(scene, studies)
-    report("SIGTERM to a raylet", injected=terms, **scene.counts)
+    record("raylet terminated", injected=terms, **scene.counts)
 
 
 def test_nodes_get_sigterm(scene: Scene, ground: Ground) -> None:
@@ -131,7 +132,7 @@ def test_nodes_get_sigterm(scene: Scene, ground: Ground) -> None:
         scene = fresh(scene, studies)
     assert saved >= terms
     assert max(seconds) < 25, "without being told, Ray ends a node with all that it runs after 30 s"
-    report("SIGTERM to `ray start --block`", injected=terms, **scene.counts, seconds_to_end=seconds, saved=saved)
+    record("node terminated", injected=terms, **scene.counts)
 
 
 @pytest.fixture
@@ -162,16 +163,30 @@ def test_nodes_are_killed_while_a_run_commits(slow_storage: None, scene: Scene, 
         scene.check()
         studies += 1
         scene = fresh(scene, studies)
-    report("node killed with -9 while its run commits", injected=kills, **scene.counts)
+    record("node killed at a commit", injected=kills, **scene.counts)
 
 
 def test_the_head_is_restarted(scene: Scene, ground: Ground) -> None:
     driver = scene.start()
     assert scene.wait(lambda: scene.settled() >= 1, driver)
     ground.ask("restart")
-    assert driver.wait(300) != 0, "a session without its cluster is no success"
-    scene.finish()
-    report("head restarted", injected=1, **scene.counts)
+    assert driver.wait(600) == 0, scene.log.read_text()[-3000:]
+    scene.check()
+    record("head restarted", injected=1, **scene.counts)
+
+
+def test_a_head_that_is_away_for_longer_than_ray_lets_a_driver_live(scene: Scene, ground: Ground) -> None:
+    driver = scene.start()
+    assert scene.wait(lambda: scene.settled() >= 1, driver)
+    ground.ask("behead")
+    assert scene.wait(lambda: "is gone; settled runs and checkpoints are kept" in scene.log.read_text(), driver)
+    time.sleep(5.0)
+    assert driver.poll() is None
+    ground.ask("restart")
+    assert driver.wait(600) == 0, scene.log.read_text()[-3000:]
+    assert "Ray answers again after" in scene.log.read_text()
+    scene.check()
+    record("head away", injected=1, **scene.counts)
 
 
 def test_sigterm(scene: Scene) -> None:
@@ -195,14 +210,14 @@ def test_sigterm(scene: Scene) -> None:
             studies += 1
             scene = fresh(scene, studies)
     scene.finish()
-    report("SIGTERM to the driver", injected=terms, **scene.counts, seconds_to_end=seconds)
+    record("driver terminated", injected=terms, **scene.counts)
 
 
 def test_two_drivers_at_a_time(alone: Scene) -> None:
     drivers = [alone.start("--executor", "inline"), alone.start("--executor", "inline"), alone.start()]
     assert [driver.wait(900) for driver in drivers] == [0, 0, 0], alone.log.read_text()[-3000:]
     alone.check()
-    report("two more drivers on the same study", injected=2, **alone.counts)
+    record("two more drivers", injected=2, **alone.counts)
 
 
 def test_a_driver_is_stopped_for_a_while(scene: Scene) -> None:
@@ -216,7 +231,7 @@ def test_a_driver_is_stopped_for_a_while(scene: Scene) -> None:
     assert driver.wait(900) == 0, scene.log.read_text()[-3000:]
     scene.check()
     assert naps
-    report("driver stopped for 30 s", injected=naps, **scene.counts)
+    record("driver stopped", injected=naps, **scene.counts)
 
 
 def test_a_machine_sleeps(alone: Scene) -> None:
@@ -231,4 +246,4 @@ def test_a_machine_sleeps(alone: Scene) -> None:
         os.kill(process, signal.SIGCONT)
     assert driver.wait(900) == 0, alone.log.read_text()[-3000:]
     alone.check()
-    report("driver, Ray and workers stopped for 30 s", injected=1, **alone.counts)
+    record("machine sleeps", injected=1, **alone.counts)

@@ -7,19 +7,61 @@ import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import processes
 import pytest
 from drivers import ONE_THREAD
-from scene import HERE, report
+from kinds import record
+from scene import HERE
+from tiny_study import rows
+
+
+def long_session(folder: Path, runs: int) -> dict[str, Any]:
+    """Return what a session of many runs occupied, which computes them in its own process."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "long_session.py"), str(runs), str(folder)],
+        capture_output=True,
+        text=True,
+        env=os.environ | ONE_THREAD,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert (found["open"], found["failed"]) == (0, 0)
+    assert len({row["run_id"] for row in rows(folder / "out")}) == len(rows(folder / "out")) == runs
+    return found
+
+
+def assert_nothing_grows(found: dict[str, Any], megabytes: float) -> None:
+    first, *_, last = found["samples"][1:]
+    for name in ("descriptors", "threads", "temporary"):
+        assert last[name] <= first[name] + 2, (name, [sample[name] for sample in found["samples"]])
+    assert last["resident_mb"] - first["resident_mb"] < megabytes, [each["resident_mb"] for each in found["samples"]]
+
+
+def test_a_session_occupies_the_same_however_many_runs_it_has(tmp_path: Path) -> None:
+    found = long_session(tmp_path, 280)
+    assert_nothing_grows(found, 40)
+    assert sum(found["after"]["files"].values()) < 20, f"run files and their locks are compacted: {found['after']}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_ten_thousand_runs_occupy_no_more_than_a_few(tmp_path: Path) -> None:
+    found = long_session(tmp_path, 10_000)
+    assert_nothing_grows(found, 150)
+    files = [sum(sample["files"].values()) for sample in found["samples"]]
+    assert max(files) < 2 * 256 + 120, files
+    record("10,000 runs", "in one process", injected=0, runs=10_000, lost=0, doubled=0, wrong=0)
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(1500)
-def test_four_thousand_runs_cost_as_much_each_as_a_few(mark: str) -> None:
+def test_ten_thousand_runs_cost_as_much_each_as_a_few(mark: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(HERE / "many.py"), "4000"],
+        [sys.executable, str(HERE / "many.py"), "10000"],
         capture_output=True,
         text=True,
         env=os.environ | ONE_THREAD | {processes.MARK: mark},
@@ -27,12 +69,14 @@ def test_four_thousand_runs_cost_as_much_each_as_a_few(mark: str) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    report("none: 4,000 runs that compute nothing", **found)
-    assert (found["ended"], found["doubled"]) == (4000, 0)
+    assert (found["ended"], found["doubled"]) == (10_000, 0)
     costs, sizes = found["ms_per_run_by_tenth"], found["resident_mb"]
     assert statistics.median(costs[5:]) < 1.5 * statistics.median(costs[:5]) + 5, costs
     assert statistics.median(costs) < 200, "workers are reused"
-    assert sizes[-1] - sizes[len(sizes) // 10] < 60, sizes
+    assert sizes[-1] - sizes[len(sizes) // 10] < 150, sizes
+    for name in ("descriptors", "threads"):
+        assert found[name][-1] <= found[name][len(sizes) // 10] + 10, found[name]
+    record("10,000 runs", "on Ray", injected=0, runs=10_000, lost=0, doubled=found["doubled"], wrong=0)
 
 
 @pytest.mark.slow

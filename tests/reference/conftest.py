@@ -14,8 +14,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def without_drawing() -> Iterator[None]:
-    """Write reports with blank figures: only their tables are recorded."""
+    """Write reports with blank figures: only their tables are recorded. Other folders' tests follow in this process."""
     with blank_figures():
         yield

@@ -12,6 +12,7 @@ from ablations.planning.arms import Arm, expand
 from ablations.spec.study import read_study
 from aimlib.config import RunConfig
 
+pytestmark = pytest.mark.xdist_group("shipped studies")  # a process searches for each matched control only once
 STUDIES = sorted(path.stem for path in (DATA / "studies").glob("*.yaml"))
 
 

@@ -107,7 +107,10 @@ def test_a_pickle_in_place_of_rows_is_refused(victim: Victim, name: Callable[[Vi
     said = victim.read()
     refused(said, str(path), *READS)
     if path.parent.name == "segments":
-        refused(victim.run(), str(path))
+        all_ok(victim.run())
+        assert f"segments/{path.name} is damaged" in victim.printed
+        assert (victim.directory / "damaged" / f"segments-{path.name}").exists()
+        all_ok(victim.read(report=False))
 
 
 @pytest.mark.parametrize("name", ["models.parquet", "images"])
@@ -122,7 +125,14 @@ def test_a_pickle_in_place_of_a_table_is_refused(victim: Victim, name: str) -> N
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"\xff\xfe", b"[]", b"null", b'"text"', b"{}", b'{"schema_version": 1}']
+    "content",
+    [
+        None,
+        b"\xff\xfe",
+        b"null",
+        b'{"schema_version": 1}',
+        *(pytest.param(text, marks=pytest.mark.slow) for text in (b"", b"[]", b'"text"', b"{}")),  # two seconds each
+    ],
 )
 @pytest.mark.parametrize("name", ["study.json", "analysis_plan.json"])
 def test_a_plan_that_is_none_is_refused(victim: Victim, name: str, content: bytes | None) -> None:
@@ -169,13 +179,8 @@ def test_a_checkpoint_is_never_unpickled(victim: Victim, form: str) -> None:
     path = victim.plant(f"checkpoints/{run_id}/{FILE}", forms(victim, run_id)[form])
     victim.run()
     assert not victim.sentinel.exists()
-    rows = pq.ParquetFile(next((victim.directory / "failures").iterdir())).read().to_pylist()
-    assert str(path) in rows[0]["reason"]
-    assert "delete it" in rows[0]["reason"]
-    if form == "state":
-        path.unlink()
-        victim.run()
-        assert len(victim.runs) == 2, "and with it deleted the run is computed"
+    assert f"{path} is damaged: it is not a readable checkpoint" in victim.printed
+    assert len(victim.runs) == 2, "the run is computed from its beginning"
 
 
 # Tables with hostile metadata
@@ -336,7 +341,7 @@ def test_aliases_that_multiply_are_refused_at_once(victim: Victim) -> None:
 
 def test_the_claim_that_a_planted_plan_names_executes_nothing(victim: Victim) -> None:
     claim = victim.plant("claim.yaml", f"!!python/object/apply:os.makedirs [{victim.sentinel}]")
-    document = json.loads((victim.directory / "study.json").read_text())
+    document = victim.plan()
     victim.plant("study.json", json.dumps(document | {"claim": str(claim)}))
     said = victim.read()
     assert any(str(claim) in message for message in said.values())

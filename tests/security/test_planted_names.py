@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,13 +15,14 @@ from victims import Victim
 
 from ablations.spec.study import StudySpec
 from aimlib.errors import ConfigError, StoreError
+from aimlib.records import write_table
 
 _HARMLESS = ("../../x", "<script>alert(1)</script>", "[bold]x[/bold]", "CON", "a'; drop table x", "{{7*7}}", "$(id)")
 _UNPRINTABLE = ("\x1b]0;title\x07", "a\u202eb", "a\x00b", "a\nb", "\u200b", " ", "", "x" * 5000, "a\x9bb")
 
 
 def rename_in_plan(victim: Victim, old: str, new: str) -> Path:
-    document = json.loads((victim.directory / "study.json").read_text())
+    document = victim.plan()
     for holder, key in [(document, "name"), *((arm, "name") for arm in document["arms"])]:
         holder[key] = new if holder[key] == old else holder[key]
     for run in document["runs"]:
@@ -29,14 +31,15 @@ def rename_in_plan(victim: Victim, old: str, new: str) -> Path:
 
 
 def renamed(victim: Victim, old: str, new: str) -> None:
-    """Give an arm another name, in the plan and in its tables."""
+    """Give an arm another name, in the plan and in its tables, and leave no ledger that tells."""
     rename_in_plan(victim, old, new)
     for path in (victim.directory / "models.parquet", *victim.runs):
         table = pq.ParquetFile(path).read()
         names = [new if name == old else name for name in table["arm"].to_pylist()]
         number = table.schema.get_field_index("arm")
-        pq.write_table(table.set_column(number, table.schema.field(number), pa.array(names)), path)
+        write_table(table.set_column(number, table.schema.field(number), pa.array(names)), path)
     (victim.directory / "analysis_plan.json").unlink()
+    shutil.rmtree(victim.directory / "ledger")
 
 
 def test_names_that_can_be_shown_stay_text(victim: Victim) -> None:
@@ -72,7 +75,7 @@ def test_what_a_row_says_is_shown_without_its_control_characters(victim: Victim)
     for column, text in (("reason", "red \x1b[31mX\x1b]0;title\x07 \u202e"), ("host", "[bold]h[/bold]\x9b2J")):
         number = table.schema.get_field_index(column)
         table = table.set_column(number, table.schema.field(number), pa.array([text]))
-    pq.write_table(table, path)
+    write_table(table, path)
     victim.ablate("results", victim.directory, "--columns", "reason,host")
     assert "red" in victim.printed
     assert "[bold]h" in victim.printed
@@ -83,7 +86,7 @@ def test_what_a_row_says_is_shown_without_its_control_characters(victim: Victim)
 def test_run_ids_that_are_none_lead_nowhere(victim: Victim, run_id: str) -> None:
     from ablations.store import ResultStore
 
-    document = json.loads((victim.directory / "study.json").read_text())
+    document = victim.plan()
     document["runs"][0]["run_id"] = run_id
     victim.plant("study.json", json.dumps(document))
     victim.read(report=False)
@@ -158,7 +161,7 @@ def test_a_hard_link_outside_is_replaced_and_not_written_into(victim: Victim) ->
         os.link(victim.directory / name, victim.outside / name)
     before = other.read_bytes()
     victim.ablate("run", victim.study, "--out", victim.directory, "--executor", "inline", "--set", "delta_pp=0.5")
-    assert json.loads((victim.directory / "study.json").read_text())["delta_pp"] == 0.5
+    assert victim.plan()["delta_pp"] == 0.5
     assert other.read_bytes() == before
 
 

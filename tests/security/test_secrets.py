@@ -13,16 +13,35 @@ from victims import Victim
 
 from ablations.execution.provenance import checkout_state, provenance
 from aimlib.errors import UsageError
+from aimlib.records.redaction import without_secrets
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "sEcReT-aws-1f0c",
     "RAY_AUTH_TOKEN": "5ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7e7aaaa",
     "WANDB_API_KEY": "sEcReT-wandb-77aa",
     "HF_TOKEN": "sEcReT-hub-31c9",
+    "GITHUB_TOKEN": "sEcReT-github-0a7d",
+    "KAGGLE_KEY": "sEcReT-kaggle-90aa",
+    "AZURE_CLIENT_SECRET": "sEcReT-azure-client-1b",
+    "AZURE_STORAGE_ACCOUNT_KEY": "sEcReT-azure-account-2c==",
+    "AZURE_STORAGE_CONNECTION_STRING": "AccountName=a;AccountKey=sEcReT-azure-string-3d==;BlobEndpoint=http://b.invalid",
+    "AZURE_STORAGE_SAS_TOKEN": "sv=2026&sp=rw&sig=sEcReT-azure-signature-4e",
+    "GOOGLE_API_KEY": "sEcReT-google-5f",
+    "MLFLOW_TRACKING_PASSWORD": "sEcReT-mlflow-6a",
     "HTTPS_PROXY": "http://user:sEcReT-proxy-b2@proxy.invalid:3128",
     "DATABASE_URL": "postgresql://user:sEcReT-database-c3@db.invalid/x",
 }
-WORDS = ("sEcReT", SECRETS["RAY_AUTH_TOKEN"])
+WORDS = (
+    "sEcReT",
+    SECRETS["RAY_AUTH_TOKEN"],
+    "AKIAIOSFODNN7SECRETS",
+    "A1b2A1b2",
+    "Sy0Sy0",
+    "a0Afa0Af",
+    "QUNDT1VO",
+    "MIIEvQ",
+    "Zz09Zz09",
+)
 
 
 def leaks(*places: Path) -> list[str]:
@@ -69,6 +88,130 @@ def test_the_environment_is_not_in_rows_plans_reports_or_messages(
     assert (victim.directory / "report" / "report.html").is_file()
     assert leaks(victim.directory) == []
     assert not any(word in repr(provenance()) for word in WORDS)
+
+
+FORMS = (
+    "AKIA" + "IOSFODNN7SECRETS",
+    "hf_" + "sEcReT" * 6,
+    "sEcReT-query-d4",
+    "sEcReT-login-e5",
+    "sEcReT-bearer-f6",
+    "ghp_" + "A1b2" * 9,
+    "github_pat_" + "A1b2_" * 6,
+    "AIza" + "Sy0" * 11 + "aB",
+    "ya29." + "a0Af" * 10,
+    "QUNDT1VOVEtFWQ" * 5 + "==",
+    "sEcReT%2Bsas%3D",
+    "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\\n-----END PRIVATE KEY-----",
+    "wandb_v1_" + "Zz09" * 8,
+)
+
+
+def in_a_message() -> str:
+    """Return a message that quotes secrets of every form, as errors of clients do."""
+    aws, hub, query, login, bearer, github, fine, google, oauth, account, sas, key, wandb = FORMS
+    quoted = ", ".join(f"{name}: {value}" for name, value in os.environ.items() if name in SECRETS)
+    return (
+        f"401 for {aws} at https://bucket.invalid/x?X-Amz-Signature={query}&x=1 with {hub}; "
+        f"postgresql://optuna:{login}@db.invalid/x; Authorization: Bearer {bearer}; environment {quoted}; "
+        f"git: {github}, {fine}; google: {google}, {oauth}; wandb {wandb}; "
+        f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={account};EndpointSuffix=core.windows.net; "
+        f"https://a.blob.core.windows.net/c/b?sv=2026&sp=rw&sig={sas}; "
+        f'{{"type": "service_account", "private_key": "{key}", "client_email": "a@b.invalid"}}'
+    )
+
+
+class Leaking:
+    """A training that prints secrets and raises an error that quotes them, with its cause."""
+
+    def __call__(self, *_: object, **__: object) -> None:
+        print(in_a_message())
+        print(in_a_message(), file=sys.stderr)
+        raise RuntimeError(f"cannot fetch: {in_a_message()}") from ConnectionError(in_a_message())
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "mlflow"])
+def test_secrets_in_errors_and_output_are_not_kept(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch, tracker: str
+) -> None:
+    from ablations.trackers.base import TRACKERS
+
+    for module in TRACKERS[tracker][1]:
+        pytest.importorskip(module)
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("ablations.execution.run_task.train", Leaking())
+    victim.runs[0].unlink()
+    assert victim.run("--track", tracker) == {"run": "ok"}
+    # The run's own output passes through to the terminal of the user who started it; every other line is ours.
+    ours = [line for line in victim.printed.splitlines() if not line.startswith("401 for ")]
+    assert any("cannot fetch" in line for line in ours)
+    shown = "\n".join(ours)
+    run_id = next((victim.directory / "failures").iterdir()).name.partition(".")[0]
+    for arguments in (
+        ("results", victim.directory, "--columns", "all"),
+        ("logs", victim.directory, run_id),
+        ("status", victim.directory),
+        ("watch", victim.directory, "--once"),
+        ("watch", victim.directory, "--once", "--html"),
+        ("browse", victim.directory, "--out", victim.directory / "browse.html"),
+        ("report", victim.directory),
+    ):
+        shown += victim.ablate(*arguments)
+    assert "(not shown)" in shown
+    assert [word for word in (*WORDS, *FORMS) if word in shown] == []
+    assert (victim.directory / "logs").is_dir()
+    assert leaks(victim.directory) == []
+
+
+def test_a_folder_is_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every shell sets PWD, which is no password; and a path is where a secret is."""
+    monkeypatch.setenv("PWD", str(tmp_path))
+    monkeypatch.setenv("OLDPWD", "/some/where/else")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))
+    text = f"{tmp_path}/study.yaml and /some/where/else"
+    assert without_secrets(text) == text
+    monkeypatch.setenv("DATABASE_PWD", "sEcReT-pwd")
+    assert "sEcReT" not in without_secrets("with sEcReT-pwd")
+
+
+def command_lines() -> list[str]:
+    """Return the command lines of this process, its parents and all others of this user that contain a secret."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if any(word in text for word in (*WORDS, *FORMS)):
+                found.append(text)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="there is no /proc here")
+def test_no_secret_is_in_the_list_of_processes(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command runs in this process: it gets the secrets from the environment, and every child is listed."""
+    found: list[list[str]] = []
+
+    class Listing(Leaking):
+        def __call__(self, *arguments: object, **options: object) -> None:
+            found.append(command_lines())
+            super().__call__()
+
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("ablations.execution.run_task.train", Listing())
+    victim.runs[0].unlink()
+    assert victim.run() == {"run": "ok"}
+    assert found == [[]]
+    assert leaks(victim.directory) == []
+
+
+def test_command_lines_with_secrets_are_found() -> None:
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", FORMS[2]])
+    try:
+        assert len(command_lines()) == 1
+    finally:
+        sleeper.kill()
+        sleeper.wait()
 
 
 _SESSION = """

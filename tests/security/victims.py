@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import json
 import os
 import pickle
 import shutil
@@ -42,6 +44,16 @@ class Bomb:
         return os.makedirs, (str(self.sentinel),)
 
 
+@functools.cache
+def _command() -> Any:
+    """Return the command line, which takes as long to put together as many a command takes to run."""
+    from typer.main import get_command
+
+    from ablations.commands.app import app
+
+    return get_command(app)
+
+
 class Victim:
     """A copy of a finished study, things beside it, and a sentinel that only a payload makes."""
 
@@ -69,6 +81,12 @@ class Victim:
         content = self.bomb if content is None else content
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
+
+    def plan(self) -> dict[str, Any]:
+        """Return the plan without its checksum, to be planted again with changes."""
+        document: dict[str, Any] = json.loads((self.directory / "study.json").read_text())
+        del document["checksum"]
+        return document
 
     def state(self) -> dict[str, bytes | str | None]:
         """Return everything below the folder but the study directory."""
@@ -126,12 +144,8 @@ class Victim:
 
     def ablate(self, *arguments: object) -> str:
         """Run the command line in this process, `UsageError` passed on; return what it printed."""
-        from typer.main import get_command
-
-        from ablations.commands.app import app
-
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), contextlib.suppress(SystemExit):
-            get_command(app).main([str(argument) for argument in arguments], prog_name="ablate")
+            _command().main([str(argument) for argument in arguments], prog_name="ablate")
         self.printed = out.getvalue()
         return self.printed

@@ -11,17 +11,21 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ablations.execution.capacity import Node, Room, fitting, needed, refuse_unfit
+from ablations.execution.capacity import Node, Room, Spare, fitting, needed, refuse_unfit
 from ablations.execution.events import ExecutorEvent, Subscriber
 from ablations.execution.packing import Slot
 from ablations.execution.ray.connection import Connection
+from ablations.execution.ray.waiting import wait_for_nodes
 from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
 from ablations.spec.resources import Resources
 from ablations.store import files
+
+_MANY = 10_000
+"""Runs that may wait for nodes at once on a cluster that grows; `Room` gives out fewer."""
 
 
 class RayExecutor:
@@ -33,10 +37,14 @@ class RayExecutor:
     ----------
     resources : what the runs of each arm are given.
     address : of a running Ray cluster; None starts Ray on this machine, on the loopback interface.
+    wait_for_nodes : seconds to wait for nodes on which the runs fit; the cluster then counts as one that grows on
+        demand.
     """
 
-    def __init__(self, resources: Iterable[Resources], address: str | None = None) -> None:
-        self.resources, self.address = tuple(resources), address
+    def __init__(
+        self, resources: Iterable[Resources], address: str | None = None, *, wait_for_nodes: float = 0.0
+    ) -> None:
+        self.resources, self.address, self.wait_for_nodes = tuple(resources), address, wait_for_nodes
         self.parallel = 0
         self.nodes: list[Node] = []
         self._by_id: dict[str, Node] = {}
@@ -58,21 +66,28 @@ class RayExecutor:
         """
         self._connection.begin()
 
-    def check(self) -> None:
+    def check(self, say: Callable[[str], None] = lambda _: None) -> None:
         """Wait for Ray, and compare the requested resources with those that it has.
+
+        Parameters
+        ----------
+        say : shows a line about nodes that are waited for.
 
         Raises
         ------
-        UsageError: there is no Ray, or a run fits on no node of the cluster; Ray would wait forever without a message.
+        UsageError: there is no Ray, or a run fits on no node of the cluster, also not after `wait_for_nodes`; Ray would
+            wait forever without a message.
         """
         self._connection.begin()
         self.worker()  # imports Tune while Ray starts
         self._connection.wait()
         import ray  # noqa: PLC0415
 
-        self._by_id = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        def nodes() -> dict[str, Node]:
+            return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+        self._by_id = dict(wait_for_nodes(self.resources, nodes, self.wait_for_nodes, say))
         self.nodes = list(self._by_id.values())
-        refuse_unfit(self.resources, self.nodes)
         if any(wanted.gpus > 0 for wanted in self.resources):
             self.refuse_unusable_gpus()
         self.parallel = min(fitting(wanted, self.nodes) for wanted in self.resources)
@@ -98,6 +113,10 @@ class RayExecutor:
         """Total resources of all nodes."""
         return {name: sum(node.get(name, 0.0) for node in self.nodes) for name in ("CPU", "GPU")}
 
+    def expect(self, resources: Iterable[Resources]) -> None:
+        """Take these resources for the runs of each arm; `check` compares them with those that Ray has."""
+        self.resources = tuple(resources)
+
     def give(self, resources: Iterable[Resources]) -> None:
         """Give the runs of each arm these resources instead; `check` has been called.
 
@@ -105,7 +124,7 @@ class RayExecutor:
         ------
         UsageError: a run fits on no node of the cluster.
         """
-        self.resources = tuple(resources)
+        self.expect(resources)
         refuse_unfit(self.resources, self.nodes)
         self.parallel = min(fitting(wanted, self.nodes) for wanted in self.resources)
 
@@ -124,23 +143,26 @@ class RayExecutor:
 
         from ablations.execution.ray.gpu_usage import Usage  # noqa: PLC0415
         from ablations.execution.ray.placeholders import Placeholders  # noqa: PLC0415
-        from ablations.execution.ray.tune_adapter import SessionStopper, TaskSearcher, TuneCallback  # noqa: PLC0415
+        from ablations.execution.ray.registry_cache import cached_registry  # noqa: PLC0415
+        from ablations.execution.ray.tune_adapter import SessionStopper, StartOrder, TaskSearcher, TuneCallback  # noqa: PLC0415
 
         limits = self.resources[0]
         stall = limits.stall_minutes * 60
         stopper = SessionStopper()
-        room = Room(self.resources, self._by_id, spare=0 if self.address is None else 1)
+        spare: Spare = "none" if self.address is None else "double" if self.wait_for_nodes else "one"
+        room = Room(self.resources, self._by_id, spare)
         placeholders = Placeholders(min((wanted.gpus for wanted in self.resources if wanted.gpus), default=1.0))
         usage = Usage(placeholders, self._names)
         # Tune would start one worker after the other, each only after the previous one has imported everything.
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.runs)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.runs if spare != "double" else _MANY)
         callback = TuneCallback(
             scheduler, coordinator, stop, stopper, room, usage, grace=limits.grace_seconds, stall=stall
         )
-        with scratch() as folder, contextlib.closing(placeholders):
+        with scratch() as folder, contextlib.closing(placeholders), contextlib.closing(callback), cached_registry():
             tuner = tune.Tuner(
                 self.worker(),
                 tune_config=tune.TuneConfig(
+                    scheduler=StartOrder(),
                     search_alg=TaskSearcher(scheduler, callback, stall_seconds=stall),
                     num_samples=-1,
                     reuse_actors=limits.isolation == "actor",
@@ -166,8 +188,7 @@ def scratch() -> Iterator[Path]:
 
     Outside the study directory: Tune's files are pickles.
     """
-    parent = Path(tempfile.gettempdir()) / f"aim-ablations-{os.getuid()}" / "tune"
-    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    parent = files.private_folder(Path(tempfile.gettempdir()) / f"aim-tune-{os.getuid()}")
     for left in parent.glob(f"session.{files.host_name()}.*"):
         if not files.is_alive(int(left.name.split(".")[2])):
             shutil.rmtree(left, ignore_errors=True)

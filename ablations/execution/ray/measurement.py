@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ablations.execution.capacity import Node, accelerators
+from ablations.execution.capacity import ACCELERATOR_TYPE, LITTLE_OF_TYPE, Node, accelerators
 from ablations.execution.measurement import SECONDS, Measurement
 from ablations.execution.ray.connection import Connection
 from ablations.planning.arms import Arm
@@ -24,7 +24,6 @@ _START_S = 120.0
 """Timeout in seconds for the start of a worker: Ray waits without a message while all GPUs are taken."""
 _ARM_S = 60.0
 """Timeout in seconds for each arm."""
-_TYPE = "accelerator_type:"
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def kinds(nodes: Iterable[Node]) -> list[str]:
     """Return the kinds of GPU of a cluster, the most frequent first; ``""`` stands for those without a name in Ray."""
     there = list(nodes)
     counts = accelerators(there)
-    nameless = sum(node.get("GPU", 0) for node in there if not any(name.startswith(_TYPE) for name in node))
+    nameless = sum(node.get("GPU", 0) for node in there if not any(name.startswith(ACCELERATOR_TYPE) for name in node))
     found = {**counts, **({"": nameless} if nameless else {})}
     return sorted(found, key=lambda kind: (-found[kind], kind))
 
@@ -108,7 +107,7 @@ def of_kind(nodes: Iterable[Node], kind: str) -> list[Node]:
         node
         for node in nodes
         if node.get("GPU", 0) > 0
-        and (_TYPE + kind in node if kind else not any(name.startswith(_TYPE) for name in node))
+        and (ACCELERATOR_TYPE + kind in node if kind else not any(name.startswith(ACCELERATOR_TYPE) for name in node))
     ]
 
 
@@ -150,7 +149,7 @@ def _task(jobs: Sequence[Job], kind: str | None) -> Any:
 
     given: dict[str, Any] = {"num_cpus": max(job.threads for job in jobs), "num_gpus": 0 if kind is None else 1}
     if kind:
-        given["resources"] = {_TYPE + kind: 0.001}
+        given["resources"] = {ACCELERATOR_TYPE + kind: LITTLE_OF_TYPE}
     return ray.remote(max_calls=1, max_retries=0, **given)(carry_out)
 
 

@@ -26,6 +26,7 @@ from ray import tune
 from ablations.execution.attempts import Ending, ending_of
 from ablations.execution.packing import Slot
 from ablations.execution.ray.draining import DrainCheck
+from ablations.execution.ray.excluded_nodes import name_of_cpus
 from ablations.execution.ray.placeholders import own_slots
 from ablations.execution.task import Task
 
@@ -46,6 +47,7 @@ def execute(
     pause: Callable[[], bool],
     deadline: Callable[[], float | None],
     on_notice: Callable[[str], None],
+    on_outage: Callable[[str], None],
 ) -> Ending:
     """Compute a run: `ablations.execution.run_task.execute`, which is imported when a run begins.
 
@@ -54,7 +56,7 @@ def execute(
     """
     from ablations.execution import run_task  # noqa: PLC0415
 
-    return run_task.execute(task, on_epoch, pause, deadline, on_notice)
+    return run_task.execute(task, on_epoch, pause, deadline, on_notice, on_outage)
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -127,12 +129,24 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def _run(self) -> None:
         try:
-            ending = self._on_devices(device_names(self._slots))
+            on_cpu = self._task.device == "cpu"
+            ending = self._on_cpus(own_cpus()) if on_cpu else self._on_devices(device_names(self._slots))
         except BaseException as error:  # noqa: BLE001 -- a thread that dies without a word would never end
             ending = ending_of(error)
         if ending.end == "paused" and self._drain.seen():
             ending = Ending("machine", "its node is being shut down; its state is saved")
         self._events.put({"ended": ending.as_json()})
+
+    def _on_cpus(self, name: str) -> Ending:
+        """Compute the task, but not on a machine whose CPUs are excluded; after wrong bits, report the machine."""
+        host = socket.gethostname()
+        if name in self._task.left_out:
+            reason = f"it was started on {name}, which is left out"
+            return Ending("not_begun", reason, device=name, host=host, process_spent=True)
+        ending = self._compute()
+        if ending.end != "device_error":
+            return ending
+        return replace(ending, device=name, host=host, process_spent=True)
 
     def _on_devices(self, names: list[str]) -> Ending:
         """Compute the task, but not on an excluded GPU; report the GPU."""
@@ -144,7 +158,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         ending = self._compute()
         if not names:
             return ending
-        return replace(ending, device=ending.device or names[0], host=socket.gethostname())
+        spent = ending.process_spent or ending.end == "device_error"
+        return replace(ending, device=ending.device or names[0], host=socket.gethostname(), process_spent=spent)
 
     def _compute(self) -> Ending:
         return execute(
@@ -153,6 +168,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             self._paused,
             self._deadline,
             lambda text: self._events.put({"notice": text}),
+            lambda reason: self._events.put({"outage": reason}),
         )
 
     def _deadline(self) -> float | None:
@@ -207,6 +223,14 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         if callable(self._before):
             self._before(number, frame)
         sys.exit(128 + number)
+
+
+def own_cpus() -> str:
+    """Return the name of the CPUs of this process's node."""
+    import ray  # noqa: PLC0415 -- here alone
+
+    node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+    return name_of_cpus(socket.gethostname(), node)
 
 
 def device_names(slots: tuple[Slot, ...]) -> list[str]:

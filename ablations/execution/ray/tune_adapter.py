@@ -5,21 +5,34 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from ablations.execution.attempts import Ending, ending_of_death
-from ablations.execution.capacity import Room, holds
-from ablations.execution.events import TICK, AttemptEnded, EpochEnded, ExecutorEvent, Notice, RunStarted, Subscriber
+from ablations.execution.capacity import ACCELERATOR_TYPE, LITTLE_OF_TYPE, Room, holds
+from ablations.execution.device_failures import ADVICE
+from ablations.execution.events import (
+    TICK,
+    AttemptEnded,
+    EpochEnded,
+    ExecutorEvent,
+    NodesChanged,
+    Notice,
+    RunStarted,
+    StorageWait,
+    Subscriber,
+)
 from ablations.execution.ray.draining import is_draining
+from ablations.execution.ray.excluded_nodes import OccupiedNodes, excluded
 from ablations.execution.ray.gpu_usage import Usage
 from ablations.execution.scheduler import Fit, Scheduler
-from ablations.execution.signals import Stop
+from ablations.execution.signals import CLUSTER_GONE, Stop
 from ablations.execution.task import Task, as_json
 from aimlib.errors import counted
 
@@ -29,6 +42,8 @@ _SLACK = 2.0
 """Factor by which a driver waits longer than a worker before it assumes that a silent run hangs."""
 
 
+_WORKER_START_S = 20.0
+"""Seconds after which a run stops waiting for the worker that is starting for it."""
 _NOTHING: dict[str, Any] = {}
 
 
@@ -66,10 +81,42 @@ class TaskSearcher(Searcher):  # type: ignore[misc]
         """Nothing is kept."""
 
 
+class StartOrder(FIFOScheduler):  # type: ignore[misc]
+    """Lets a run whose worker is starting wait for that worker, while free workers take the runs behind it.
+
+    Tune's own order gives the oldest waiting run the first worker that becomes free, and stops the one that was
+    starting for it. Runs that end sooner than a worker starts then all end up in one process, and every one of them
+    starts, in vain, a process that imports Ray. A run whose worker does not start in time, for example because its
+    node is still to be added to the cluster, gets the next free worker as before.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._added: dict[str, float] = {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Record since when a run waits."""
+        self._added[trial.trial_id] = self._clock()
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return the oldest run that has waited for its worker for too long, or None."""
+        for trial in tune_controller.get_trials():
+            if trial.status != "PENDING":
+                self._added.pop(trial.trial_id, None)
+            elif self._clock() - self._added.get(trial.trial_id, float("-inf")) > _WORKER_START_S:
+                return trial
+        return None
+
+
 def bundle_of(task: Task) -> dict[str, float]:
     """Return what a task needs of a node, in Ray's names."""
     bundle = {"CPU": float(task.threads)} | ({"GPU": task.gpus} if task.gpus else {})
-    return bundle | ({f"accelerator_type:{task.accelerator}": 0.001} if task.accelerator else {})
+    if task.memory_bytes:
+        bundle["memory"] = float(task.memory_bytes)
+    if task.accelerator:
+        bundle[f"{ACCELERATOR_TYPE}{task.accelerator}"] = LITTLE_OF_TYPE
+    return bundle | dict(task.custom)
 
 
 class SessionStopper(tune.Stopper):  # type: ignore[misc]
@@ -118,11 +165,13 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
             room,
         )
         self._usage = usage
+        self._occupied, self._without = OccupiedNodes(), frozenset[str]()
         self._grace, self._stall = grace, stall
         self._heard: dict[str, float] = {}
         self._given: dict[str, Mapping[str, float]] = {}
         self._trials: dict[str, Any] = {}
         self._looked = time.monotonic()
+        self._nodes: NodesChanged | None = None
         self._spent = 0
         """Workers that must not take another run, and may have been given one nevertheless."""
         self._leave_out()
@@ -140,6 +189,8 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
                 self._coordinator.handle(EpochEnded(run_id, event["epoch"]))
             elif "notice" in event:
                 self._coordinator.handle(Notice(event["notice"], run_id))
+            elif "outage" in event:
+                self._coordinator.handle(StorageWait(run_id, event["outage"]))
             elif "ended" in event:
                 self._ended(run_id, Ending(**event["ended"]))
 
@@ -166,15 +217,28 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         ending = replace(ending, device=self._usage.named(run_id, ending.device))
         self._forget(run_id)
         self._coordinator.handle(AttemptEnded(run_id, ending))
+        without = self._without
         if self._leave_out():
-            self._coordinator.handle(Notice(self._room.gpus()))
+            changed = self._without != without
+            self._coordinator.handle(Notice(self._nodes_left() if changed else self._room.gpus()))
 
     def _leave_out(self) -> bool:
         """Occupy the excluded GPUs; return whether they have changed."""
-        changed = self._usage.leave_out(self._scheduler.devices.left_out)
+        names = self._scheduler.devices.left_out
+        without = excluded(names, self._room.nodes)
+        changed = self._usage.leave_out(names) or without != self._without
         if changed:
-            self._room.leave_out(self._usage.left_out)
+            self._without = without
+            self._room.leave_out(self._usage.left_out, without)
         return changed
+
+    def _nodes_left(self) -> str:
+        number = len(self._room.nodes)
+        return f"{number - len(self._without)} of {counted(number, 'node')} are used from now on"
+
+    def close(self) -> None:
+        """Release the nodes that are occupied."""
+        self._occupied.close()
 
     @property
     def left_out(self) -> list[tuple[str, str]]:
@@ -188,7 +252,10 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
     def watch(self) -> None:
         """Proceed after some time: inform the coordinator, end what must end, check silent workers and dead nodes."""
         self._coordinator.handle(TICK)
-        self._usage.tick(trapped=any(self._room.fit(bundle, ()) == "never" for bundle in self._given.values()))
+        self._tell_of_nodes()
+        trapped = any(self._room.fit(bundle, ()) == "never" for bundle in self._given.values())
+        self._usage.tick(trapped=trapped)
+        self._occupied.occupy(self._room.nodes, () if trapped else self._without)
         if stranded := self._scheduler.stranded(self.fit):
             self._stop.request(_why(stranded, self._scheduler))
         if self._stop.requested:
@@ -207,6 +274,13 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         self._given[run_id] = bundle
         self._usage.gave(run_id, bundle)
 
+    def _tell_of_nodes(self) -> None:
+        """Report the nodes of a cluster if they have changed; the nodes of this machine never change."""
+        now = NodesChanged(self._room.node_count, self._room.parallel, self._room.totals)
+        if now != self._nodes and (now.nodes or self._nodes):
+            self._nodes = now
+            self._coordinator.handle(now)
+
     def _check_nodes(self) -> None:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         self._room.update({node["NodeID"]: node["Resources"] for node in nodes})
@@ -221,7 +295,7 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
         alive = {node["NodeID"] for node in nodes}
         if ray.get_runtime_context().get_node_id() in alive or self._stopper.now:
             return
-        self._stop.request("Ray's own process on this machine has ended; give the same command again to continue")
+        self._stop.request(CLUSTER_GONE)
         self._scheduler.halt()
         self._stopper.now = True
 
@@ -248,6 +322,11 @@ class TuneCallback(tune.Callback):  # type: ignore[misc]
 
 def _why(stranded: list[Task], scheduler: Scheduler) -> str:
     """Return why a session ends if its runs fit only on GPUs that failed."""
+    if any(name.startswith("CPU of ") for name in scheduler.devices.left_out):
+        return (
+            f"every device that could hold the {counted(len(stranded), 'run')} left over computed wrong bits twice: "
+            f"{scheduler.devices.described()}; {ADVICE}"
+        )
     arms = Counter(arm for run, number in scheduler.devices.runs().items() for arm in [scheduler.arm_of(run)] * number)
     faults = ", ".join(f"{arm} {number}" for arm, number in arms.most_common())
     return (

@@ -16,11 +16,13 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablations.progress.formatting import CAUTION, clean, clock, duration, pace, percent
+from ablations.progress.formatting import CAUTION, clock, pace, percent
 from ablations.progress.history import History
 from ablations.progress.snapshot import Snapshot
-from ablations.progress.summary import summary
+from ablations.progress.summary import node_time, summary
 from ablations.progress.views import html_content
+from ablations.spec.durations import duration
+from ablations.spec.short_names import clean
 from aimlib.errors import StoreError
 from aimlib.paths import share
 
@@ -81,6 +83,7 @@ def render(
             headline=html_content.headline(snapshot),
             state=html_content.STATES.get(snapshot.state, snapshot.state),
             summary=summary(snapshot),
+            node_time=node_time(snapshot.nodes, snapshot.node_seconds),
             counts=html_content.counts(snapshot),
             whole=html_content.bar(snapshot.count("epochs"), *html_content.parts(snapshot)),
             bar=lambda arm: html_content.bar(arm.epochs, *html_content.arm_parts(arm)),

@@ -8,9 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ablations.progress.formatting import clock, duration, percent
+from ablations.progress.formatting import clock, percent
 from ablations.progress.history import History, SettledRun
 from ablations.progress.snapshot import ArmSnapshot, Snapshot
+from ablations.spec.durations import duration
 from aimlib.errors import counted
 
 PANELS = 24

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from ablations.progress.formatting import clean
 from ablations.progress.snapshot import Snapshot
 from ablations.progress.summary import summary
+from ablations.spec.short_names import clean
 from aimlib.errors import counted
 
 SPACING_S = 3.0

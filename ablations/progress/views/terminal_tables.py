@@ -14,9 +14,6 @@ from rich.text import Text
 
 from ablations.progress.formatting import (
     CAUTION,
-    abbreviated,
-    clip,
-    duration,
     folded,
     pace,
     padded,
@@ -25,6 +22,8 @@ from ablations.progress.formatting import (
 )
 from ablations.progress.snapshot import ArmSnapshot, FailureSnapshot, RunSnapshot, Snapshot
 from ablations.progress.summary import tally
+from ablations.spec.durations import duration
+from ablations.spec.short_names import clip, shortened
 from aimlib.errors import counted
 
 _CAUTIONS = (CAUTION, "accuracies: validation images only", "validation accuracies")
@@ -100,7 +99,7 @@ def table(
     left = width - sum(widths) - 2 * len(columns)
     least = 14 if left >= 36 else 8 if left >= 24 else 4
     room = max(left - least - 2, min(left, end + 3))
-    names = abbreviated(names, room - end)
+    names = shortened(names, room - end)
     name_width = min(room, max([cell_len(heading), *(cell_len(name) + end for name in names)]))
     bar_width = max(0, min(40, left - name_width - 2))
     first = Text(padded(heading, name_width) + " " * (bar_width + 2), style="bold")

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +107,11 @@ def keep(key: str, finding: Finding) -> None:
     _known[key] = finding
     file = _file(key)
     content = {"format": _FORMAT, "key": key, "equal": finding.equal, "reason": finding.reason}
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        with temporary.open("x", encoding="utf-8") as out:
+            out.write(json.dumps(content) + "\n")
         temporary.replace(file)
 
 

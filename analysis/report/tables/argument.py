@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis import number_format
+from analysis.findings.searches import read_ranking
 from analysis.findings.study import Findings
 from analysis.report.tables import Table
 from analysis.statistics.attribution import interactions, table_of
@@ -62,6 +63,56 @@ def audited(findings: Findings) -> Table | None:
     )
     columns = ("Statement", "Source", "Said", "Found", "Verdict", "Evidence")
     return Table("The claim, statement by statement", columns, rows, frozenset({"Said", "Found"}))
+
+
+_METHODS = {"ped_anova": "PED-ANOVA", "fanova": "fANOVA", "mean_decrease_impurity": "Mean decrease in impurity"}
+_MOST_PARAMETERS = 12
+
+
+def searched(findings: Findings) -> Table | None:
+    """Return the number of trials of every searched arm by what became of them."""
+    ranking = None if findings.screening is None else read_ranking(findings.screening.directory)
+    if ranking is None:
+        return None
+    states = ("complete", "pruned", "failed", "unbuildable", "infeasible")
+    rows = []
+    for arm, own in ranking.groupby("arm", sort=False):
+        counts = [int((own["state"] == state).sum()) for state in states]
+        rows.append(
+            (str(arm), *map(str, counts), str(int((own["repeats"] != "").sum())), str(int(own["epochs"].sum())))
+        )
+    columns = ("Arm", "Complete", "Pruned", "Failed", "Not buildable", "Infeasible", "Repeated", "Epochs")
+    note = (
+        "Configurations that were proposed. Pruned: stopped early. Infeasible: violates a constraint of the search, so "
+        "it was not trained; neither these nor those that cannot be built count as trials. Repeated: of the trials, "
+        "those that equal an earlier one."
+    )
+    return Table("Trials of the search", columns, tuple(rows), frozenset(columns[1:]), note=note)
+
+
+def important(findings: Findings) -> Table | None:
+    """Return the importance of the parameters of a search by each method, the most important parameters first."""
+    frame = findings.results.importances
+    if frame.empty:
+        return None
+    rows: list[tuple[str, ...]] = []
+    for arm, own in frame.groupby("searched", sort=False):
+        table = own.pivot_table(index="parameter", columns="method", values="importance", dropna=False, sort=False)
+        table = table.reindex(columns=list(_METHODS)).sort_values("ped_anova", ascending=False, kind="stable")
+        counted = own.drop_duplicates("parameter")
+        counts = dict(zip(counted["parameter"], zip(counted["drawn"], counted["trials"], strict=True), strict=True))
+        for name, row in table.head(_MOST_PARAMETERS).iterrows():
+            count = "{} of {}".format(*counts[str(name)])
+            rows.append((str(arm), str(name), count, *(number_format.decimal(value) for value in row)))
+    columns = ("Arm", "Parameter", "Drawn in", *_METHODS.values())
+    note = (
+        "Optuna’s estimates of how much the accuracies of the search’s complete trials vary with a parameter; shares "
+        "that sum to 1 over the parameters of an arm. The sampler chose the trials, so these shares are observational: "
+        "they describe its trials on the seeds of the search, are no effects, and have no intervals. fANOVA and the "
+        f"impurity only assess parameters that every trial has. At most {_MOST_PARAMETERS} parameters of each arm are "
+        "shown; arms with too few complete trials are left out."
+    )
+    return Table("Importance of the searched parameters", columns, tuple(rows), frozenset(columns[2:]), note=note)
 
 
 def won(findings: Findings) -> Table | None:

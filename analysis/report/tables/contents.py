@@ -8,36 +8,71 @@ import pandas as pd
 
 from analysis import number_format
 from analysis.findings.study import Findings
-from analysis.report.tables import Table
-from analysis.report.tables.argument import attribution, audited, interacting, won
-from analysis.report.tables.frames import arm_table
+from analysis.report.breadth import KEPT, gated_arms, many_arms, shown_arms, shown_comparisons
+from analysis.report.sweeps import Sweep
+from analysis.report.tables import Table, shortened
+from analysis.report.tables.argument import attribution, audited, important, interacting, searched, won
 from analysis.report.tables.models import differences, models
 from analysis.report.tables.runs import missing, outcomes, stale, troubled
+from analysis.report.tables.sweep import main_effects, ranked, two_way
 from analysis.statistics import Comparison
 
 _SEEDS_ACROSS = 12
 
 
-def text_tables(findings: Findings) -> dict[str, Table]:
-    """Return every table that has rows, by name."""
+def text_tables(findings: Findings, frames: dict[str, pd.DataFrame], found: Sweep) -> dict[str, Table]:
+    """Return every table that has rows, by name; long ones without most of their rows.
+
+    Parameters
+    ----------
+    frames : the tables as frames, see `table_frames`.
+    found : ranking and effects.
+    """
+    models_of = findings.results.models
     made = {
         "comparisons": _comparisons(findings),
         "gates": _gates(findings),
-        "seeds": _seeds(findings),
+        "seeds": _seeds(findings, frames["arms"]),
         "checks": _checks(findings),
+        "effects": main_effects(found),
+        "effect_interactions": two_way(found),
+        "ranking": ranked(found),
         "attribution": attribution(findings),
         "interactions": interacting(findings),
         "audit": audited(findings),
         "winners": won(findings),
-        "arms": _arms(findings),
-        "models": models(findings.results.models),
-        "differences": differences(findings.results.models),
+        "searched": searched(findings),
+        "importances": important(findings),
+        "arms": _arms(findings, frames["arms"]),
+        "models": models(models_of),
+        "differences": differences(models_of),
         "outcomes": outcomes(findings),
         "troubled": troubled(findings),
         "missing": missing(findings),
         "stale": stale(findings.results.stale),
     }
-    return {name: table for name, table in made.items() if table is not None and table.rows}
+    by_arm = dict.fromkeys(("arms", "models", "differences"), tuple(shown_arms(findings)))
+    by_arm["outcomes"] = _troubled_arms(findings)
+    return {
+        name: shortened(table, _WHOLE.get(name, name), by_arm.get(name, ()), _WHICH.get(name, ""))
+        for name, table in made.items()
+        if table is not None and table.rows
+    }
+
+
+_WHOLE = {"checks": "sensitivity", "troubled": "runs", "differences": "models"}
+"""Stems of the CSV files of tables, unless they are those of the tables."""
+_ENDS = "the arms of the gates, and those with the largest and the smallest differences"
+_WHICH = dict.fromkeys(("arms", "models", "differences"), _ENDS)
+_WHICH["outcomes"] = "the arms of the gates, and those of which the most runs did not train or failed"
+
+
+def _troubled_arms(findings: Findings) -> tuple[str, ...]:
+    """Return the arms of the gates, and those with the most runs that did not train or have no result."""
+    table = findings.failures
+    trouble = table[["not_trained", "failed"]].sum(axis="columns")
+    worst = table["arm"][trouble.sort_values(ascending=False, kind="stable").index]
+    return tuple(list(dict.fromkeys([*gated_arms(findings), *worst]))[:KEPT])
 
 
 def _comparisons(findings: Findings) -> Table:
@@ -55,7 +90,13 @@ def _comparisons(findings: Findings) -> Table:
         "Pairs to add",
     )
     columns = ("Comparison", *numbers[:-1], "Verdict", "Pairs to add")
-    rows = tuple(_comparison_row(c, findings) for c in findings.family.comparisons)
+    every, names = findings.family.comparisons, set(shown_comparisons(findings))
+    rows = tuple(_comparison_row(c, findings) for c in every if c.name in names)
+    omission = (
+        ""
+        if len(rows) == len(every)
+        else (f"{len(rows)} of {len(every)} comparisons are shown: the gates, and those at both ends.")
+    )
     note = (
         "Δ: mean paired difference in percentage points (pp), with the t interval of the look that decides and the "
         "prediction interval of one further pair at its level. p: of that look alone; of all looks together; and "
@@ -64,7 +105,8 @@ def _comparisons(findings: Findings) -> Table:
         "stays; “no number” if a gain above δ cannot stop the study, because no reported gain applies. A verdict is "
         "called exploratory if the study departs from the frozen analysis plan."
     )
-    return Table("All differences", columns, rows, frozenset(numbers), note=note)
+    title = "Differences" if omission else "All differences"
+    return Table(title, columns, rows, frozenset(numbers), note, omission, "comparisons" if omission else "")
 
 
 def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
@@ -95,9 +137,14 @@ def _gates(findings: Findings) -> Table:
     return Table("Gates", ("Question", "Comparison", "State"), rows, note=note)
 
 
-def _seeds(findings: Findings) -> Table:
-    """Accuracy of every arm by seed, with the primary difference; seeds are columns unless there are many."""
-    primary, table = findings.primary, arm_table(findings)
+def _seeds(findings: Findings, table: pd.DataFrame) -> Table:
+    """Accuracy of the arms by seed, with the primary difference; seeds are columns unless there are many.
+
+    Of many arms only those of the gates.
+    """
+    primary, every = findings.primary, len(table)
+    if many_arms(findings):
+        table = table[table["arm"].isin(gated_arms(findings) or shown_arms(findings))]
     cells = {(row["arm"], row["seed"]): _cell(row) for row in findings.judged.to_dict("records")}
     seeds = sorted(set(findings.results.plan.runs["seed"]))
     rows = [
@@ -119,7 +166,9 @@ def _seeds(findings: Findings) -> Table:
         rows = [list(column) for column in zip(*rows, strict=True)]
     columns, *body = map(tuple, rows)
     note = "Test accuracy of the selected epoch, %; Δ in pp. Means and SDs leave out failed and pruned runs."
-    return Table("Accuracy by seed", columns, tuple(body), frozenset(columns[1:]), note=note)
+    omission = f"The {len(table)} arms of the gates of {every} arms are shown." if len(table) < every else ""
+    whole = "runs" if omission else ""
+    return Table("Accuracy by seed", columns, tuple(body), frozenset(columns[1:]), note, omission, whole)
 
 
 def _cell(row: dict[Any, Any]) -> str:
@@ -149,7 +198,7 @@ def _checks(findings: Findings) -> Table | None:
     return Table(f"Sensitivity of {primary.name}", columns, rows, frozenset(columns[1:5]), note=note)
 
 
-def _arms(findings: Findings) -> Table:
+def _arms(findings: Findings, table: pd.DataFrame) -> Table:
     rows = tuple(
         (
             str(row["arm"]),
@@ -159,7 +208,7 @@ def _arms(findings: Findings) -> Table:
             number_format.percent(row["sd"]),
             _percent_interval(row["lower"], row["upper"]),
         )
-        for row in arm_table(findings).to_dict("records")
+        for row in table.to_dict("records")
     )
     columns = ("Arm", "Role", "Runs", "Mean, %", "SD, pp", "Interval, %")
     level = number_format.level(findings.alpha)

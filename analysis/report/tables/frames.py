@@ -5,17 +5,19 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.findings.study import Findings
-from analysis.query import summarise
 from analysis.reading import frames
+from analysis.reading.query import summarise
+from analysis.report.sweeps import Sweep, sweep
 from analysis.statistics import comparison_table
 from analysis.statistics.attribution import interactions
 from analysis.statistics.attribution import table_of as attribution_table
 from analysis.statistics.searches import winners
 
 
-def table_frames(findings: Findings) -> dict[str, pd.DataFrame]:
+def table_frames(findings: Findings, found: Sweep | None = None) -> dict[str, pd.DataFrame]:
     """Return every table by the stem of its CSV file."""
     results = findings.results
+    found = found or sweep(findings)
     return {
         "comparisons": comparison_table(findings.family.comparisons),
         "pairs": _long(findings, "pairs"),
@@ -28,8 +30,32 @@ def table_frames(findings: Findings) -> dict[str, pd.DataFrame]:
         "looks": look_table(findings),
         "missing": results.missing,
         "stale": results.stale,
+        **({"ranking": _as_fractions(found.ranking)} if len(found.ranking) else {}),
+        **({"effects": found.effects} if len(found.effects) else {}),
         **_further(findings),
     }
+
+
+_ROWS, _CHARACTERS = 1000, 300_000
+"""A table with more rows, or more text, is compressed, and report.json names its file instead of repeating it."""
+
+
+def is_long(frame: pd.DataFrame) -> bool:
+    """Return whether a table is so long that its file is compressed."""
+    if len(frame) > _ROWS:
+        return True
+    text = frame.select_dtypes(["object", "str"])
+    return sum(int(text[name].str.len().sum()) for name in text.columns) > _CHARACTERS
+
+
+def csv_name(stem: str, frame: pd.DataFrame) -> str:
+    """Return the name of the CSV file of a table. Long ones are compressed; pandas, R and DuckDB read these as well."""
+    return f"{stem}.csv.gz" if is_long(frame) else f"{stem}.csv"
+
+
+def _as_fractions(ranking: pd.DataFrame) -> pd.DataFrame:
+    """Return a ranking with means as fractions, as in the other tables."""
+    return ranking.assign(mean=ranking["mean"] / 100, sd=ranking["sd"] / 100)
 
 
 def _further(findings: Findings) -> dict[str, pd.DataFrame]:
@@ -44,6 +70,8 @@ def _further(findings: Findings) -> dict[str, pd.DataFrame]:
         found["classes"] = findings.photos.classes
     if findings.screening is not None:
         found["winners"] = winners(findings.tried, findings.results.runs)
+        if len(findings.results.importances):
+            found["importances"] = findings.results.importances
     return found
 
 

@@ -1,1 +1,1 @@
-"""One step of the acceptance a module, each with a function ``check(told)``; `bench.gpu.catalogue` lists them."""
+"""Acceptance steps, one per module, each with a function ``check(told)``. `bench.gpu.catalogue` lists them."""

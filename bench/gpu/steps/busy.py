@@ -1,4 +1,4 @@
-"""How much of an epoch does the device compute?"""
+"""For how much of an epoch is the device busy?"""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _by_profiler(told: Report, trainer: Trainer) -> float | None:
 
 
 def covered(spans: list[tuple[int, int]]) -> int:
-    """Return the length of the union of intervals that are sorted by their start."""
+    """Return the length of the union of intervals. They are sorted by their start."""
     total, end = 0, spans[0][0]
     for start, stop in spans:
         total += max(0, stop - max(start, end))
@@ -64,7 +64,7 @@ def covered(spans: list[tuple[int, int]]) -> int:
 
 
 def _by_nvml(told: Report, trainer: Trainer) -> list[float]:
-    """Return what NVML says while epochs are trained: the share of its last period in which a kernel ran."""
+    """Return the utilization that NVML reports during epochs: the share of its last period in which a kernel ran."""
     if told.rehearsal:
         return []
     found: list[float] = []
@@ -72,7 +72,7 @@ def _by_nvml(told: Report, trainer: Trainer) -> list[float]:
         began = time.perf_counter()
         while time.perf_counter() - began < 3.0:
             trainer.epoch()
-    return found[len(found) // 3 :]  # its periods reach back to before the first epoch
+    return found[len(found) // 3 :]  # its first periods began before the first epoch
 
 
 @contextlib.contextmanager

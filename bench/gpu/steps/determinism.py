@@ -1,4 +1,4 @@
-"""Has every operation of a training step and an evaluation a deterministic kernel?"""
+"""Does every operation of a training step and an evaluation have a deterministic kernel?"""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def _only_deterministic(_told: Report) -> Iterator[None]:
 
 
 def check(told: Report) -> None:
-    """Take a step and evaluate a batch of every arm where an operation that is not deterministic is an error."""
+    """Take a step and evaluate a batch of every arm, with nondeterministic operations as errors."""
     try_every_arm(told, _only_deterministic, "every operation is deterministic")

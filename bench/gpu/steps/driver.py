@@ -1,4 +1,4 @@
-"""Does the driver suit torch, has torch kernels for the card, and does Ray see the GPUs that torch can use?"""
+"""Does the driver suit torch, does torch have kernels for the card, and does Ray see the GPUs that torch can use?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check(told: Report) -> None:
 
 
 def unmet(project: Path) -> list[str]:
-    """Return which requirements of this package are not met here, in a sentence each."""
+    """Return a sentence for each requirement of this package that is not met here."""
     from packaging.requirements import Requirement
 
     with project.open("rb") as file:

@@ -16,9 +16,9 @@ _GOAL_S = 3.0
 
 
 def check(told: Report) -> None:
-    """Begin two runs of every arm of `controlled`, in a process that one run has warmed up.
+    """Begin two runs of every arm of `controlled`, in a process that was warmed up by another run.
 
-    The first of an arm may have to show that a captured graph has eager's bits; the others know it.
+    The first run of an arm may have to prove that a captured graph has the bits of eager steps.
     """
     arms = arms_of_study(told, "controlled")
     cold = _seconds(told, changed(arms["baseline"].run(0), epochs=1))

@@ -1,4 +1,4 @@
-"""Does the one of two runs on a card that is out of memory go on with a larger share?"""
+"""If one of two runs on a card is out of memory, does it resume with a larger share?"""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from bench.gpu.report import Report
 
 
 def check(told: Report) -> None:
-    """Run two runs at .5, one of which takes .6 of the card."""
+    """Compute two runs with a share of .5, one of which allocates .6 of the card."""
     path = sessions.study(told, {"greedy": {"does": "takes_memory", "takes": 0.6}, "modest": {}}, gpus=0.5)
     session = sessions.run(told, path)
     ended = sessions.statuses(told)
     tries = [each["does"] for each in sessions.attempts(told)]
     told.expect(ended.get("modest") == "finished", "the modest run finishes", f"{ended}")
-    # On a CPU there is no larger share: there the run fails, and says so.
+    # A CPU has no larger share: there the run fails, which is the expected outcome.
     if told.rehearsal:
         told.expect(len(session.failed) == 1, "in a rehearsal the greedy run fails", f"{session.failed}")
     else:

@@ -1,4 +1,4 @@
-"""Does a run take the memory that `ablate check` says, and what is left of it in a worker that lives on?"""
+"""Does a run take as much memory as `ablate check` states, and how much does its worker keep afterwards?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ABOVE = 1.1
 
 
 def check(told: Report) -> None:
-    """Compare two arms with what was said of them, then look at what is left after a run that is done or failed."""
+    """Compare the memory of two arms with the estimates; measure what is left after a finished and a failed run."""
     arms = arms_of_study(told, "controlled")
     for name in ("baseline", "aim"):
         _compare(told, name, arms[name])
@@ -70,16 +70,16 @@ def _left_after_success(told: Report, config: RunConfig, data: DataSet) -> None:
 
 
 class _Wanted(Exception):
-    """What a run that fails raises here."""
+    """Raised by the run that fails here."""
 
 
 def _left_after_failure(told: Report, config: RunConfig, data: DataSet) -> None:
-    """The error is held, with its traceback, while what is left is looked at."""
+    """The error is kept, with its traceback, during the measurement."""
 
     def fail(_row: object) -> None:
         raise _Wanted
 
-    gc.disable()  # what only the collector finds stays as long as it likes in a worker
+    gc.disable()  # a worker may keep garbage in reference cycles for any time
     try:
         train(config, data, device=told.device, on_epoch=fail)
     except _Wanted as error:

@@ -1,4 +1,4 @@
-"""How many runs per hour with 1, 2, 4 and 8 of them on one card, with and without MPS?"""
+"""How many runs per hour do 1, 2, 4 and 8 at a time give on one card, with and without MPS?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROUNDS = 3
 
 
 def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Make a run with its share of the card's memory; train as many epochs as an order says."""
+    """Build a run with its share of the card's memory, and train as many epochs as requested."""
     device = torch.device(options["device"])
     if options["share"] is not None:
         limit_memory(device, options["share"])
@@ -42,7 +42,7 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
 
 def check(told: Report) -> None:
-    """Measure without MPS, or with the one that is running already; with one of our own where MPS=1 asks for it."""
+    """Measure without MPS, with a running MPS daemon, or, if MPS=1 is set, with a daemon started here."""
     running = mps_is_running()
     name = "MPS running" if running else "without MPS"
     rates = _measured(told, name, {})
@@ -59,7 +59,7 @@ def check(told: Report) -> None:
 
 
 def _measured(told: Report, name: str, env: dict[str, str]) -> dict[int, float]:
-    """Return runs per hour by how many train at once."""
+    """Return the runs per hour by the number of simultaneous runs."""
     from ablations.planning.plan import arms_of
     from ablations.spec.study import read_study
 
@@ -93,13 +93,13 @@ def _measured(told: Report, name: str, env: dict[str, str]) -> dict[int, float]:
 
 
 def mps_is_running() -> bool:
-    """Tell whether this user's CUDA programs go through an MPS that is there already."""
+    """Return whether this user's CUDA programs already go through an MPS daemon."""
     return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")) / "control").exists()
 
 
 @contextlib.contextmanager
 def _own_mps(folder: Path) -> Iterator[dict[str, str]]:
-    """Start an MPS for the processes that get the environment it yields, and end it."""
+    """Start an MPS daemon, yield the environment of its clients, and stop the daemon."""
     program = shutil.which("nvidia-cuda-mps-control")
     if program is None:
         raise RuntimeError("MPS=1, and there is no nvidia-cuda-mps-control on this machine")

@@ -1,4 +1,4 @@
-"""Does the training loop give as many images per second as timm's, torchvision's and a plain one?"""
+"""Is the training loop as fast as those of timm and torchvision and a plain one, in images per second?"""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _compare(told: Report, config: RunConfig, precision: str) -> None:
 
 
 def _in_time(told: Report, subjects: dict[str, Callable[[], float]]) -> dict[str, Callable[[], float]]:
-    """Return the loops that work, each tried once; one that does not is told."""
+    """Return the loops that work, after one trial each. Those that fail are reported."""
     working = {}
     for name, epoch in subjects.items():
         try:
@@ -80,7 +80,7 @@ def _in_time(told: Report, subjects: dict[str, Callable[[], float]]) -> dict[str
 
 
 def _goal(told: Report, case: str, rates: Mapping[str, Sequence[float]]) -> None:
-    """Compare with the best rival under the same determinism; the ratio to their defaults stands beside it."""
+    """Compare with the best rival under the same determinism. The ratio to the rivals' defaults is reported, too."""
     alike = [name for name in rates if name != OURS and "default" not in name]
     if not alike:
         told.unmeasured(f"the ratio to rivals, {case}", "none of them works here")
@@ -161,7 +161,7 @@ def _under(epoch: Callable[[], float], conditions: Any) -> Callable[[], float]:
 
 @contextlib.contextmanager
 def _their_default() -> Iterator[None]:
-    """Torch as it is, with the search for fast convolutions that timm and torchvision's reference switch on."""
+    """Use torch's defaults, with the search for fast convolutions that timm and torchvision's reference enable."""
     with reproducible(threads=None, tf32=False):
         torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.deterministic = False

@@ -1,4 +1,4 @@
-"""Does the same seed give the same bits, twice, and when killed in mid-epoch and resumed?"""
+"""Does the same seed give the same bits, in a second run and in one that is killed in mid-epoch and resumed?"""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def config_of(model: dict[str, Any], step: str | None, size: int = 64) -> RunCon
 
 
 def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Train as an order says, on the device of `options`; answer with digests of all that came of it."""
+    """Train as requested, on the device of `options`, and answer with digests of all results."""
 
     def carry_out(order: dict[str, Any]) -> dict[str, Any]:
         config, folder = RunConfig.parse(order["config"]), Path(order["folder"])
@@ -121,14 +121,14 @@ def _digest(state: Any) -> str:
 
 
 def check(told: Report) -> None:
-    """Train every case twice, and once killed and resumed, in every step mode that is there."""
+    """Train every case twice, and once killed and resumed, in every available step mode."""
     modes: list[str | None] = [None]
     if has("step"):
         modes = ["eager", "graph"]
     else:
         told.unmeasured("captured graphs", "`training.step` is not there")
     cases = [(case, mode) for mode in modes for case in CASES]
-    # One process that stays, and one to be killed for every case: they start together.
+    # One process for all cases, and one to be killed for each case. They start together.
     with Crew(1 + len(cases), __name__, {"device": str(told.device)}) as crew:
         for number, (case, mode) in enumerate(cases, start=1):
             name = case if mode in (None, "eager") else f"{case}, {mode}"
@@ -146,7 +146,7 @@ def check(told: Report) -> None:
 
 
 def _kill(told: Report, crew: Crew, number: int, name: str, order: dict[str, Any]) -> None:
-    """Have a run killed right after a save in the middle of an epoch."""
+    """Kill a run right after it has saved its state in the middle of an epoch."""
     crew.order(number, order)
     try:
         found = f"it went on to its end: {crew.answer(number)['attempts']}"

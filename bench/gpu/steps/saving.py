@@ -23,7 +23,7 @@ _TENSORS = 16
 
 
 def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Hold a state of so many bytes on the device; save it when told to, and answer with the seconds."""
+    """Keep a state of the given size on the device, save it on request, and answer with the duration in seconds."""
     device, each = torch.device(options["device"]), int(options["bytes"]) // 4 // _TENSORS
     network = {f"weight_{number}": torch.zeros(each, device=device) for number in range(_TENSORS)}
 
@@ -43,14 +43,14 @@ def member(options: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]
 
 
 def _turn(order: dict[str, Any]) -> contextlib.AbstractContextManager[bool]:
-    """Return where a save waits for its turn, as those of runs do, or begins at once."""
+    """Return the context in which a save waits for its slot, as in runs, or begins at once."""
     if not order.get("slots"):
         return contextlib.nullcontext(True)
     return SaveSlots(Path(order["slots"])).taken((order["epochs"], 0), 0.0, lambda: None)
 
 
 def check(told: Report) -> None:
-    """Save once alone, then as many at once as there are processes, where room and time allow it."""
+    """Save one state alone, then one per process at once, if space and time allow it."""
     size, number = told.choose((1_940_000_000, 8), (4_000_000, 2))
     free = shutil.disk_usage(told.scratch).free
     if not told.rehearsal:
@@ -84,7 +84,7 @@ def check(told: Report) -> None:
 
 
 def _all(told: Report, case: str, how: str, crew: Crew, orders: list[dict[str, Any]]) -> float:
-    """Have all save; return the seconds until the last is done."""
+    """Let all processes save, and return the seconds until the last one is done."""
     found = crew.together(orders)
     whole = max(each["to"] for each in found) - min(each["from"] for each in found)
     told.row(case, f"{how}: until each is done", [each["to"] - each["from"] for each in found], "s")

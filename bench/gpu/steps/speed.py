@@ -1,4 +1,4 @@
-"""How many images a second, by precision, memory format, batch size and step mode, one thing varied at a time?"""
+"""How many images per second do precision, memory format, batch size and step mode give, one varied at a time?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BESIDE = 0.15
 
 @dataclass(frozen=True)
 class Variant:
-    """An arm with what differs from the default: float32, channels last, batch 64, eager.
+    """An arm with its differences from the default: float32, channels last, batch 64, eager.
 
     Attributes
     ----------
@@ -40,12 +40,12 @@ class Variant:
 
     @property
     def needs(self) -> list[str]:
-        """Options that this package must have."""
+        """Options that this package must offer."""
         return [name for name in ("step", "memory_format") if name in self.training]
 
 
 def variants(large: int, small: int, varied: Sequence[str] = ARMS) -> list[Variant]:
-    """Return what is measured, the default and what goals are about first, the compiled step last.
+    """Return the variants: the default and those with goals first, the compiled step last.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def variants(large: int, small: int, varied: Sequence[str] = ARMS) -> list[Varia
 
 
 def check(told: Report) -> None:
-    """Measure the variants one after the other, and compare with what was aimed at."""
+    """Measure the variants one after the other, and compare them with the goals."""
     large, small, varied = told.choose((64, 16, ARMS), (8, 4, ARMS[:1]))
     configs = _configs(told)
     rates: dict[tuple[str, str], list[float]] = {}
@@ -95,7 +95,7 @@ def _measure(
     rates: dict[tuple[str, str], list[float]],
     counts: dict[str, int],
 ) -> None:
-    """Measure a variant where it can be and there is time; keep its images per second and its multiply-adds."""
+    """Measure a variant if it is possible and time is left, and record its images per second and multiply-adds."""
     what = f"{variant.arm}, {variant.text}"
     lacking = [name for name in variant.needs if not has(name)]
     if lacking or told.left() < _RESERVE_S:
@@ -124,7 +124,7 @@ def _configs(told: Report) -> dict[str, RunConfig]:
 
 
 def _measured(told: Report, what: str, config: RunConfig) -> list[float] | None:
-    """Return images per second of some epochs; None where it cannot be done, which fails the step but no other."""
+    """Return the images per second of some epochs, or None if training fails, which fails only this step."""
     batches = told.choose(8, 2) * (1 if config.training.batch_size > 32 else 3)
     try:
         with graphs(told.device) if config.training.model_dump().get("step") == "graph" else contextlib.nullcontext():

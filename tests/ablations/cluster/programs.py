@@ -1,4 +1,4 @@
-"""Programs that only write down how they were called."""
+"""Fake programs that only record their calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Programs:
-    """A folder of fakes that is first on the path; every call is a line in `calls`."""
+    """A folder of fake programs, first on the path. Every call is a line in `calls`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "fakes"

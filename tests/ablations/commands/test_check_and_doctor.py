@@ -1,4 +1,4 @@
-"""What a study costs before it runs, and whether this machine can run it."""
+"""The cost of a study before it runs, and whether this machine can run it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from in_process import ablate
 from tiny_study import changed, write
 
 import ablations.commands.doctor.gpus
 from ablations.commands.check import check
-from ablations.commands.check_notes import differing
+from ablations.commands.check_notes import aggregated, differing
 from ablations.commands.doctor.finding import Finding
 from ablations.commands.doctor.machine import doctor
+from ablations.estimation import host_memory
 from ablations.estimation.estimate import ArmCost, Cost, packing
+from ablations.execution.host_memory import begin_peak, private_peak, unmapped_bytes
 from ablations.planning.arms import expand
 from ablations.sessions.launch import run
 from ablations.spec.resources import Resources
@@ -58,6 +61,47 @@ def test_notes_tell_what_is_worth_knowing(study: StudyMaker) -> None:
     enough = check(study({"seeds": 5, "arms.aim.role": "other"}), timing=False)
     assert not any(note.startswith("seeds:") for note in enough.notes)
     assert "no arm has the role 'aim', so there is no verdict" in enough.notes
+
+
+def test_combinations_that_coincide_are_named_with_the_arm_that_stands_for_them(study: StudyMaker) -> None:
+    factors = {
+        "memory": {"without": {"model": {"memory": None, "placement": "none", "update": "none"}}, "with": {}},
+        "rate": {"slow": {}, "fast": {"training": {"optimizer": {"learning_rate": 0.01}}}},
+        "update": {"sigmoid": {}, "none": {"model": {"update": "none"}}},
+    }
+    found = check(study({"factors": factors, "vary": "aim"}), timing=False)
+    said = [note for note in found.notes if note.startswith("factors: the combination")]
+    assert said == [
+        "factors: the combination memory=without, rate=slow, update=none has the configuration of arm baseline, "
+        "which stands for it",
+        "factors: the combination memory=without, rate=fast, update=none has the configuration of arm "
+        f"{next(arm.name for arm in found.plan.arms if dict(arm.levels).get('rate') == 'fast')}, which stands for it",
+    ]
+
+
+def test_placements_that_choose_the_same_layers_are_said_to_give_the_same_network(study: StudyMaker) -> None:
+    path = study(
+        {"arms.stage": {"of": "aim", "model": {"placement": "stage_only"}}, "base.model.backbone.blocks": [1, 1, 1]}
+    )
+    same = [note for note in check(path, timing=False).notes if "choose the same layers" in note]
+    assert same == [
+        "model.placement block_entry and stage_only choose the same layers in this network, so that the networks of "
+        "aim and stage are the same and so are their results; remove one of them"
+    ]
+    other = study({"arms.every": {"of": "aim", "model": {"placement": "every_layer"}}})
+    assert not any("choose the same layers" in note for note in check(other, timing=False).notes)
+
+
+def test_notes_of_many_arms_are_one(study: StudyMaker) -> None:
+    arms = ["baseline", "a", "b", "c", "d", "e", "f"]
+    notes = [f"arms.{name}: no update after layer3.0" for name in arms[1:]] + ["seeds: two", "arms.a: alone"]
+    assert aggregated(notes, arms) == [
+        "6 of 7 arms, all but baseline: no update after layer3.0",
+        "seeds: two",
+        "arms.a: alone",
+    ]
+    assert aggregated(notes[:4], arms)[0] == "4 of 7 arms, a, b and 2 more: no update after layer3.0"
+    assert aggregated(notes[:4], arms, whole=True)[0] == "a, b, c, d: no update after layer3.0"
 
 
 def test_differences_are_written_for_people(study: StudyMaker) -> None:
@@ -220,8 +264,46 @@ def test_packing_is_proposed_from_the_memory_that_was_measured() -> None:
     assert notes[2].endswith("does not fit; lower training.batch_size")
     assert packing(gpu, given(small=0.2, large=1, huge=1, unknown=0.1)) == notes[2:]
     assert packing(gpu, given(small="auto", large=1, huge=1, unknown=1))[0].endswith("gpus: auto gives 5 runs per GPU")
-    (note,) = packing(cost("cpu", 4, small=(1, 1), large=(large, 1)), given(small=0, large=0))
+    on_cpu = cost("cpu", 4, small=(1, 1), large=(large, 1))
+    assert packing(on_cpu, given(small=0, large=0)) == []
+    (note,) = host_memory.notes(on_cpu, given(small=0, large=0))
     assert note.startswith("arms.large: 4 runs at once would take 20.0 GB, but this machine has 16.0 GB;")
+
+
+def test_host_memory_is_proposed_from_what_was_measured() -> None:
+    measured = {"small": ArmCost(1, 1, 1, host_bytes=2**29), "large": ArmCost(1, 1, 1, host_bytes=3 * 2**30)}
+    cost = Cost(measured, "cuda", 4, 16_000_000_000, "T4")
+    nothing = dict.fromkeys(measured, Resources(gpus=1))
+    assert host_memory.sentence(cost, nothing).startswith("up to 3GiB per run (large), measured; ")
+    assert "resources: {memory: 3.75GiB}" in host_memory.sentence(cost, nothing)
+    assert host_memory.notes(cost, nothing) == []
+    stated = dict.fromkeys(measured, Resources(gpus=1, memory=2**31))
+    assert host_memory.sentence(cost, stated) == "up to 3GiB per run (large), measured"
+    (note,) = host_memory.notes(cost, stated)
+    assert note.startswith("arms.large: a run takes about 3GiB of host memory, but resources.memory requests 2GiB;")
+    assert Resources.parse({"memory": "3.75GiB"}).memory == host_memory.proposal(3 * 2**30)
+
+
+def test_the_measured_host_memory_grows_with_what_a_process_takes() -> None:
+    begin_peak()
+    before = private_peak()
+    taken = np.ones(2**26, dtype=np.uint8)
+    after = private_peak()
+    assert before is not None
+    assert after is not None
+    assert 0.9 * taken.nbytes < after - before < 1.5 * taken.nbytes
+    del taken
+    begin_peak()
+    reset = private_peak()
+    assert reset is not None
+    assert reset < after - 0.5 * 2**26, "the peak starts again"
+
+
+def test_images_that_are_mapped_from_a_file_take_no_memory_of_their_own(tmp_path: Path) -> None:
+    np.zeros(4096, dtype=np.uint8).tofile(tmp_path / "pixels")
+    mapped = np.asarray(np.memmap(tmp_path / "pixels", dtype=np.uint8, mode="r"))
+    assert unmapped_bytes(mapped.reshape(4, 32, 32)) == 0
+    assert unmapped_bytes(np.zeros((4, 32, 32), dtype=np.uint8)) == 4096
 
 
 def test_an_arm_has_resources_of_its_own_and_so_have_those_that_start_from_it(tmp_path: Path) -> None:

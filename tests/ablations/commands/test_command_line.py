@@ -1,4 +1,4 @@
-"""The command line: its surface, its exit codes, and that it answers without torch."""
+"""The command line: its exit codes, and that it answers without torch."""
 
 from __future__ import annotations
 
@@ -16,45 +16,6 @@ from tiny_study import changed, numbers, write
 
 from aimlib.errors import UsageError
 
-SURFACE = """\
-ablate across FIRST SECOND
-ablate check STUDY --set --timing/--no-timing --address --out --numerics --claim
-ablate cluster NAME --set
-ablate data download NAME --root --base-url --set
-ablate data info NAME --root --size --set
-ablate data prepare NAME --root --size --set
-ablate data verify NAME --root --set
-ablate doctor --out --ray/--no-ray
-ablate plan STUDY --set --results --price --timing/--no-timing --address --figure
-ablate plugins
-ablate report DIRECTORY --out
-ablate results DIRECTORIES --where --columns --by --value --stat --sort --table --csv --parquet
-ablate run STUDY --out --set --address --executor --until-verdict --track
-ablate status DIRECTORY
-ablate watch DIRECTORY FILE --html --once --interval
-"""
-
-
-def surface(command: Any, path: str = "ablate") -> list[str]:
-    if hasattr(command, "commands"):
-        return [line for name, inner in command.commands.items() for line in surface(inner, f"{path} {name}")]
-    words = [path]
-    for parameter in command.params:
-        if parameter.param_type_name == "argument":
-            words.append(parameter.name.upper())
-        elif parameter.name != "help":
-            words.append("/".join([*parameter.opts, *parameter.secondary_opts]))
-    return [" ".join(words)]
-
-
-def test_names_of_commands_and_options_stay() -> None:
-    import typer
-
-    from ablations.commands.app import app
-
-    assert "\n".join(sorted(surface(typer.main.get_command(app)))) + "\n" == SURFACE
-
-
 HELP_OF_ALL = """
 import json, sys, time
 from ablations.commands.app import main
@@ -71,26 +32,27 @@ print(json.dumps([answers, sorted(heavy & set(sys.modules)), time.process_time()
 
 
 def test_help_answers_without_anything_heavy() -> None:
-    commands = [line.split()[1:] for line in SURFACE.splitlines()]
-    words = [[word for word in command if word.islower() and not word.startswith("-")] for command in commands]
+    recorded = Path(__file__).parents[2] / "data" / "surface" / "command_line.txt"
+    words = [[], *(line.split()[1:] for line in recorded.read_text().splitlines() if line.startswith("ablate "))]
+    assert ["data", "verify"] in words
     process = subprocess.run(
-        [sys.executable, "-c", HELP_OF_ALL, json.dumps([[], ["data"], *words])],
+        [sys.executable, "-c", HELP_OF_ALL, json.dumps(words)],
         capture_output=True,
         text=True,
         check=True,
     )
     answers, heavy, seconds = json.loads(process.stdout.splitlines()[-1])
-    assert len(answers) == 2 + len(commands)
+    assert len(answers) == len(words)
     assert set(answers.values()) == {0}
     assert heavy == []
     assert seconds < 10, "of the CPU, for all of them"
-    assert process.stdout.count("Usage: ") == 2 + len(commands)
+    assert process.stdout.count("Usage: ") == len(words)
     for default in ("results/<study>", "$AIM_DATA_ROOT/<name>", "KEY.PATH=VALUE"):
         assert default in process.stdout, "no part of a help is taken for markup"
 
 
 def cpu_of_children() -> float:
-    """Return the CPU seconds of the processes that this one has started and waited for: what load does not change."""
+    """Return the CPU seconds of finished child processes. They do not depend on the load of the machine."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -119,18 +81,17 @@ def test_what_reads_loads_no_torch_and_no_ray(module: str) -> None:
     assert cpu_of_children() - began < 5
 
 
-def test_the_light_test_can_fail() -> None:
-    code = "import sys, ablations.planning.plan; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
-
-
-def test_commands_are_functions_of_the_package_again_and_again() -> None:
+def test_commands_are_functions_of_the_package_again_and_again_and_planning_loads_torch() -> None:
+    """The test above can fail: this process loads torch."""
     code = (
-        "import ablations, ablations.commands.check, ablations.sessions.launch, ablations.commands.doctor.machine\n"
-        "print([callable(getattr(ablations, name)) for name in ablations.__all__ for _ in range(2)])"
+        "import sys, ablations\n"
+        "import ablations.commands.check, ablations.sessions.launch, ablations.commands.doctor.machine\n"
+        "import aimlib.training.loop\n"
+        "print([callable(getattr(ablations, name)) for name in ablations.__all__ for _ in range(2)])\n"
+        "print('torch' in sys.modules)"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert process.stdout == f"{[True] * 8}\n"
+    assert process.stdout == f"{[True] * 12}\nTrue\n"
 
 
 # Exit codes
@@ -140,7 +101,7 @@ def test_commands_are_functions_of_the_package_again_and_again() -> None:
     ("arguments", "message"),
     [
         (("check", "dmo"), "error: dmo: no such file or shipped study; did you mean 'demo'?"),
-        (("run", "demo", "--set", "epochs"), "error: --set epochs: give key.path=value"),
+        (("run", "demo", "--set", "epochs"), "error: --set epochs: no key with a value; give key.path=value"),
         (("run", "demo", "--address", "auto", "--executor", "inline"), "error: --address names a Ray cluster"),
         (("status", "nowhere"), "nowhere"),
         (("results", "nowhere"), "nowhere"),
@@ -251,7 +212,7 @@ def test_plugins_lists_every_family(capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def test_a_process_ends_in_order_though_quickly(tmp_path: Path) -> None:
-    """All output is written, what was registered for the end is done, the code is told."""
+    """All output is written, exit handlers are called, and the exit code is passed on."""
     code = (
         "import atexit, sys, tempfile\n"
         "atexit.register(print, 'registered')\n"

@@ -1,7 +1,8 @@
-"""`ablate status` in the middle of a study: how far it is, and the verdict as of the last look."""
+"""`ablate status` in the middle of a study: its progress, and the verdict at the last look."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from synthetic_study import ARMS, FakeStudy, write_study
 
 import analysis
-from ablations.commands.status import sentence
+from ablations.commands.status import command, sentence
 
 
 def made(folder: Path, missing: list[tuple[str, int]], seeds: int = 8, **options: Any) -> analysis.Results:
@@ -61,3 +62,15 @@ def test_the_gates_are_the_same_without_the_further_arms(tmp_path: Path, missing
     kept = [c for c in whole.family.comparisons if c.family == "gate"]
     assert [c.name for c in gates.family.comparisons] == [c.name for c in kept]
     assert [c.interval for c in gates.family.comparisons] == [c.interval for c in kept]
+
+
+def test_the_hours_of_the_nodes_of_a_cluster_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(tmp_path, [])
+    command(str(tmp_path))
+    assert "node-hours" not in capsys.readouterr().out
+    folder = tmp_path / "live"
+    folder.mkdir(exist_ok=True)
+    for session, seconds in (("0" * 12, 3600.0), ("1" * 12, 1800.0)):
+        (folder / f"{session}.nodes").write_text(json.dumps({"node_seconds": seconds}), encoding="ascii")
+    command(str(tmp_path))
+    assert "1.5 node-hours so far, in 2 sessions" in capsys.readouterr().out

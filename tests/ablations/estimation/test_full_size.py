@@ -19,7 +19,7 @@ BEGIN, END = "<!-- ablate check --claim --no-timing -->\n", "<!-- end -->"
 
 @pytest.fixture(scope="module")
 def replication() -> FullSize:
-    """Return the first of the studies alone; the others are as many networks again."""
+    """Return only the first study, because every other one has as many networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "STUDIES", {"stanford_dogs_aim": ("replication",)})
         return full_size(timing=False)

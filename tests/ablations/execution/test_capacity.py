@@ -1,4 +1,4 @@
-"""How many runs fit on a cluster, what is refused, and on which type of GPU a seed is computed."""
+"""The number of runs that fit on a cluster, refused runs, and the type of GPU on which a seed is computed."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ Node = dict[str, float]
         ([{"CPU": 8, "GPU": 2}], {"gpus": 0.4}, 4),
         ([{"CPU": 4}, {"CPU": 8, "GPU": 4}], {"gpus": 2}, 2),
         ([{"CPU": 64, "GPU": 8}, {"CPU": 64, "GPU": 8}], {"cpus": 8, "gpus": 1}, 16),
+        ([{"CPU": 64, "memory": 10 * 2**30}], {"memory": 4 * 2**30}, 2),
+        ([{"CPU": 64, "memory": 2**30}, {"CPU": 2, "memory": 2**40}], {"memory": 2**30}, 3),
+        ([{"CPU": 8, "slice": 2}], {"custom": {"slice": 0.4}}, 5),
+        ([{"CPU": 8, "slice": 4}, {"CPU": 8}], {"custom": {"slice": 2.0}}, 2),
+        ([{"CPU": 8, "accelerator_type:T4": 1}, {"CPU": 8}], {"accelerator_type": "T4"}, 8),
     ],
 )
 def test_how_many_runs_fit(nodes: list[Node], resources: dict[str, Any], parallel: int) -> None:
@@ -49,11 +54,42 @@ def test_how_many_runs_fit(nodes: list[Node], resources: dict[str, Any], paralle
         ),
         ([{"CPU": 8}, {"CPU": 1, "GPU": 1}], {"cpus": 4, "gpus": 1}, r"resources: no node has 4 CPUs and 1 GPUs"),
         ([], {}, r"resources.cpus: .* more than 0;"),
+        (
+            [{"CPU": 8, "memory": 2**33}, {"CPU": 8, "memory": 2**32}],
+            {"memory": 2**34},
+            r"resources.memory: a run asks for 16GiB, and no node has more than 8GiB for runs; .*resources.memory=",
+        ),
+        (
+            [{"CPU": 8, "accelerator_type:T4": 1}, {"CPU": 8, "accelerator_type:A100": 1}],
+            {"accelerator_type": "H100"},
+            r"resources.accelerator_type: no node has the type H100; types of the cluster: A100, T4; give one",
+        ),
+        ([{"CPU": 8}], {"accelerator_type": "H100"}, r"types of the cluster: none"),
+        (
+            [{"CPU": 8, "node:10.0.0.1": 1, "slice": 1, "object_store_memory": 9}],
+            {"custom": {"tpu_slice": 1.0}},
+            r"resources.custom.tpu_slice: a run asks for 1, and no node has more than 0; custom resources .*: slice; ",
+        ),
+        (
+            [{"CPU": 8, "memory": 2**30}, {"CPU": 1, "memory": 2**33}] * 2,
+            {"cpus": 4, "memory": 2**32},
+            r"resources: no node has 4 CPUs and 4GiB of memory at once; lower .*: 2 x \(8 CPUs, 1GiB of memory\); 2 x",
+        ),
     ],
 )
 def test_what_fits_nowhere_is_refused(nodes: list[Node], resources: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         refuse_unfit([Resources(), Resources(**resources)], nodes)
+
+
+def test_what_an_autoscaler_can_add_is_not_refused() -> None:
+    head, large = {"CPU": 2.0, "memory": 2.0**33}, {"CPU": 64.0, "memory": 2.0**38, "accelerator_type:A100": 1.0}
+    wanted = Resources(cpus=32, memory=2**36, accelerator_type="A100")
+    with pytest.raises(UsageError, match="no node has more than 2"):
+        refuse_unfit([wanted], [head])
+    refuse_unfit([wanted], [head], [large])
+    with pytest.raises(UsageError, match=r"no node, present or added by the autoscaler, has more than 64"):
+        refuse_unfit([Resources(cpus=65)], [head], [large])
 
 
 def test_gpus_are_counted_by_type() -> None:
@@ -98,7 +134,16 @@ def test_room_is_what_may_run_side_by_side() -> None:
     node = {"CPU": 8.0, "GPU": 4.0}
     assert Room([gpus, gpus], {"n": node}).runs == 4, "arms that are given the same share the room"
     assert Room([gpus, cpus], {"n": node}).runs == 4 + 2, "four on GPUs and one on the CPUs that are left fit at once"
-    room = Room([gpus], {"n": node}, spare=1)
+    room = Room([gpus], {"n": node}, spare="one")
     assert room.runs == 5, "one more, which makes a cluster grow"
     room.update({})
     assert room.runs == 1
+
+
+def test_a_cluster_that_grows_on_demand_is_asked_for_twice_as_much() -> None:
+    room = Room([Resources(gpus=1)], {}, spare="double")
+    assert room.runs == 1
+    for nodes, runs in ((1, 8), (2, 16), (5, 40)):
+        room.update({str(number): {"CPU": 8.0, "GPU": 4.0} for number in range(nodes)})
+        assert (room.runs, room.parallel, room.node_count) == (runs, runs // 2, nodes)
+        assert room.totals == {"CPU": 8.0 * nodes, "GPU": 4.0 * nodes}

@@ -1,4 +1,4 @@
-"""How runs on a GPU end, from the study to the ending: the device is the one that the product passes."""
+"""How runs on a GPU end, with the device that the product passes."""
 
 from __future__ import annotations
 
@@ -70,15 +70,18 @@ def fail_with(error: BaseException, before: Callable[[], None] = lambda: None) -
 
 
 def test_a_study_on_a_share_of_a_gpu(study: StudyMaker, tmp_path: Path, cuda: PretendedCuda) -> None:
-    """Each of its runs was once over before it began."""
+    """Earlier, each of its runs ended before it began."""
     session = run(
-        study({"base.training.step": "eager", "resources": {"gpus": 0.25}}), tmp_path / "out", (), executor="inline"
+        study({"base.training.step": "eager", "resources": {"gpus": 0.25}, "seeds": 1}),
+        tmp_path / "out",
+        (),
+        executor="inline",
     )
-    assert (session.computed, session.failed) == (4, {})
-    assert cuda.named("setMemoryFraction") == LIMIT * 4
-    assert len(cuda.named("emptyCache")) == 4
+    assert (session.computed, session.failed) == (2, {})
+    assert cuda.named("setMemoryFraction") == LIMIT * 2
+    assert len(cuda.named("emptyCache")) == 2
     assert {(row["device"], row["device_name"]) for row in rows(tmp_path / "out")} == {("cuda", "Pretended H100")}
-    run(study({}, "cpu.yaml"), tmp_path / "cpu", (), executor="inline")
+    run(study({"seeds": 1}, "cpu.yaml"), tmp_path / "cpu", (), executor="inline")
     found, expected = numbers_of(tmp_path / "out"), numbers_of(tmp_path / "cpu")
     assert found.keys() == expected.keys()
     for run_id, numbers in found.items():  # optimizers may take another path for a GPU
@@ -134,7 +137,7 @@ def test_what_only_looks_like_it(attempt: Callable[..., Ending], cuda: Pretended
 def test_an_error_of_the_device(
     code: int, text: str, end: str, attempt: Callable[..., Ending], cuda: PretendedCuda, tmp_path: Path
 ) -> None:
-    """From then on everything that is asked of the device fails; the ending is told all the same."""
+    """From then on, every call to the device fails, but the ending is still reported."""
     error = accelerator_error(code, text)
 
     def lose() -> None:
@@ -153,7 +156,7 @@ def test_an_error_of_the_device(
 def test_a_gpu_that_even_nvml_has_lost(
     attempt: Callable[..., Ending], cuda: PretendedCuda, driver: PretendedNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its UUID was asked for before the run began."""
+    """Its UUID was read before the run began."""
     error = RuntimeError("CUDA error: GPU is lost")
 
     def lose() -> None:
@@ -182,7 +185,7 @@ def test_a_failure_of_a_spent_process_can_be_put_on_record(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_no_driver(attempt: Callable[..., Ending], tmp_path: Path) -> None:
-    """With torch as it is: nothing is played here."""
+    """This uses torch itself, without a stand-in."""
     ending = attempt()
     assert (ending.end, ending.process_spent, ending.device) == ("device_error", True, "")
     assert failures(tmp_path / "out") == []
@@ -205,7 +208,7 @@ def test_a_pause_stays_a_pause(attempt: Callable[..., Ending], cuda: PretendedCu
 
 
 def test_a_device_that_is_lost_when_a_run_is_paused(attempt: Callable[..., Ending], cuda: PretendedCuda) -> None:
-    """The state is saved; the process is of no more use."""
+    """The state is saved, but the process cannot be used again."""
 
     def pause() -> bool:
         cuda.error = accelerator_error(719, "unspecified launch failure")

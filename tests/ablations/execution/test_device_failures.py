@@ -1,4 +1,4 @@
-"""Device errors: the run goes elsewhere, the GPU is left out, and neither is taken for the other's fault."""
+"""Device errors: the run is retried elsewhere, the GPU is excluded, and neither is blamed for the other's fault."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def error(device: str) -> Ending:
 
 
 def lose(queue: Scheduler, clock: Clock, run_id: str, device: str) -> Retry | Over:
-    """Give out the run, and let it end with a device error a while later."""
+    """Start the run, and let it end with a device error some time later."""
     clock.now += 60.0
     given = queue.next()
     assert given is not None
@@ -70,7 +70,7 @@ def test_what_is_left_out_is_told_to_workers() -> None:
 
 
 def test_endings_at_one_moment_on_one_device_are_one_failure() -> None:
-    """Under MPS the fault of one client ends all clients of the GPU."""
+    """With MPS, the fault of one client terminates all clients of the GPU."""
     queue, clock = queue_of(*"abcd")
     assert len(list(iter(queue.next, None))) == 4
     for run_id in "abcd":

@@ -1,4 +1,4 @@
-"""Runs of different shares side by side: never more on a GPU than it holds, and none waits forever."""
+"""Runs with different shares at the same time: a GPU is never overfilled, and no run waits forever."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from ablations.execution.attempts import Ending
 from ablations.execution.capacity import Room
 from ablations.execution.packing import Packing, Slot
+from ablations.execution.ray.tune_adapter import bundle_of
 from ablations.execution.scheduler import Scheduler
 from ablations.execution.task import Task
 from ablations.spec.resources import Resources
+
+
+def task(run_id: str, **options: Any) -> Task:
+    return Task("d", "m", "s", "arm", run_id, "f", {"seed": 0}, {}, "cpu", 1, **options)
+
 
 NODES = {"a": {"CPU": 8.0, "GPU": 2.0}, "b": {"CPU": 2.0, "GPU": 1.0, "accelerator_type:T4": 1.0}}
 
@@ -44,6 +50,32 @@ def test_processors_types_and_whole_gpus_of_one_node_count() -> None:
     assert Packing(NODES).place(bundle(2.0))
     assert not Packing(NODES).place(bundle(3.0))
     assert Packing(NODES).place(bundle(0.0, cpus=8.0))
+
+
+def test_memory_and_custom_resources_of_one_node_are_used_up() -> None:
+    packing = Packing({"a": {"CPU": 8.0, "memory": 10.0}, "b": {"CPU": 8.0, "memory": 4.0, "slice": 1.0}})
+    assert [packing.place(bundle(0.0, memory=4.0)) for _ in range(4)] == [True, True, True, False]
+    assert packing.place(bundle(0.0, memory=2.0))
+    assert packing.place(bundle(0.0, slice=1.0))
+    assert not packing.place(bundle(0.0, slice=0.5))
+    assert not packing.place(bundle(0.0, unknown=1.0))
+
+
+def test_a_run_that_waits_for_a_custom_resource_holds_up_no_run_that_needs_none() -> None:
+    room = Room([Resources(), Resources(custom={"slice": 1.0})], {"a": {"CPU": 8.0, "slice": 1.0}})
+    tasks = [task("s1", custom={"slice": 1.0}), task("s2", custom={"slice": 1.0}), task("plain")]
+    scheduler, running = Scheduler(tasks, 3), {}
+
+    def given() -> str | None:
+        found = scheduler.next(lambda each: room.fit(bundle_of(each), [(one, ()) for one in running.values()]))
+        if found is not None:
+            running[found.run_id] = bundle_of(found)
+        return found and found.run_id
+
+    assert [given(), given(), given()] == ["s1", "plain", None]
+    del running["s1"]
+    scheduler.ended("s1", Ending("finished"))
+    assert given() == "s2"
 
 
 def test_where_a_run_is_decides_what_fits() -> None:
@@ -78,14 +110,14 @@ def test_what_fits_only_on_what_is_left_out_fits_never() -> None:
 
 
 def test_one_run_more_is_asked_for_where_a_cluster_may_grow() -> None:
-    room = Room([Resources(gpus=1)], {"b": NODES["b"]}, spare=1)
+    room = Room([Resources(gpus=1)], {"b": NODES["b"]}, spare="one")
     running: list[Any] = [(bundle(1.0), (Slot("b", "0"),))]
     assert room.fit(bundle(1.0), running) == "now"
     assert room.fit(bundle(1.0), [*running, (bundle(1.0), ())]) == "later"
 
 
 class Ray:
-    """Gives GPUs away as Ray does: a fraction goes where it leaves the least, whole ones in their order."""
+    """Assigns GPUs as Ray does: a fraction where it leaves the least, whole GPUs in their order."""
 
     def __init__(self, gpus: int) -> None:
         self.free = dict.fromkeys(map(str, range(gpus)), 1.0)

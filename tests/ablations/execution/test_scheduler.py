@@ -1,4 +1,4 @@
-"""What is computed next and what an ending means: nothing lost, nothing twice, each failure by its kind."""
+"""The next run and the consequence of each ending: no run is lost or repeated, and each kind of failure has its own."""
 
 from __future__ import annotations
 
@@ -301,12 +301,12 @@ def test_an_error_becomes_an_ending_of_its_kind() -> None:
     assert ending_of(raised(StoreError("x: damaged"))).end == "failed"
     with pytest.raises(StoreError) as outage:
         raise StoreError("s3: does not answer") from TimeoutError("timed out")
-    assert ending_of(outage.value).end == "machine"
-    for number, end in ((errno.ESTALE, "machine"), (errno.EACCES, "failed"), (errno.ELOOP, "failed")):
+    assert ending_of(outage.value).end == "storage"
+    for number, end in ((errno.ESTALE, "storage"), (errno.EACCES, "failed"), (errno.ELOOP, "failed")):
         with pytest.raises(StoreError) as refused, explained(Path("x")):
             raise OSError(number, os.strerror(number))
         assert ending_of(refused.value).end == end
-    assert ending_of(raised(Answer(503))).end == "machine"
+    assert ending_of(raised(Answer(503))).end == "storage"
     assert ending_of(raised(Answer(403))).end == "failed"
     failed = ending_of(raised(ZeroDivisionError("x")))
     assert (failed.end, failed.reason) == ("failed", "ZeroDivisionError: x")
@@ -340,7 +340,7 @@ def test_a_lack_of_the_hosts_memory_is_the_machines(kind: str) -> None:
     ],
 )
 def test_an_error_of_the_device(failure: DeviceFailure | None, end: str, spent: bool) -> None:
-    """A failed check within a kernel is the user's doing, but its process is of no more use either."""
+    """A device-side assert is an error of the user's code, but its process cannot be used again either."""
     ending = ending_of(raised(RuntimeError("CUDA error: x")), failure)
     assert (ending.end, ending.process_spent) == (end, spent)
     assert ending.held_by_others == (failure is not None and failure.held_by_others)
@@ -349,7 +349,7 @@ def test_an_error_of_the_device(failure: DeviceFailure | None, end: str, spent: 
 
 
 class Answer(StoreError):
-    """What object storage says, with its status."""
+    """An error of object storage, with its status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a second one: asked to stop, never taken for success."""
+"""Ctrl-C, SIGTERM and a second signal: a session that is asked to stop never counts as a success."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class AtStep(InlineExecutor):
                 coordinator.handle(AttemptEnded(task.run_id, execute(task, None, pause)))
 
 
-@pytest.mark.parametrize("steps", [1, 3, 4, 7, 9])
+@pytest.mark.parametrize("steps", [1, 4, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (3, 7, 9))])
 def test_a_session_that_was_asked_to_stop_goes_on_bit_by_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
@@ -102,7 +102,9 @@ def test_a_session_that_was_asked_to_stop_goes_on_bit_by_bit(
     assert litter(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)  # each starts a process; the next tests send both signals within this process
 def test_the_command_line_saves_and_says_so(
     study: Callable[..., Path], tmp_path: Path, command: Callable[..., Any], number: signal.Signals, code: int
 ) -> None:
@@ -138,7 +140,7 @@ def test_a_run_that_cannot_save_in_time_goes_on_from_its_last_checkpoint_bit_by_
         return execute(task, on_epoch, asked, *others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ablations.execution.inline, "execute", terminated)
+        patch.setattr(ablations.execution.run_task, "execute", terminated)
         session = run(path, tmp_path / "out", executor="inline")
     assert (session.interrupted, session.code) == ("SIGTERM", 143)
     (file,) = (tmp_path / "out").glob("checkpoints/*/checkpoint.pt")

@@ -1,4 +1,4 @@
-"""The time left: in closed form where there is one, and against simulated schedules."""
+"""The remaining time, compared with closed forms and simulated schedules."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_lengths_of_runs_that_end_early() -> None:
 
 @pytest.mark.parametrize("slots", [1, 4, 8, 20])
 def test_the_estimate_is_right_once_every_arm_has_run(slots: int) -> None:
-    """Within 3 % of the whole time; a plain division is up to 25 % too low."""
+    """The error is below 3 % of the whole time. A plain division is up to 25 % too low."""
     schedule = Schedule(outline(ARMS, 5, 50), ARMS, slots, overhead=20.0, noise=0.1)
     found = errors(schedule, (0.25, 0.5, 0.75, 0.9))
     assert all(abs(estimate) < 0.03 for estimate, _ in found.values()), found

@@ -1,4 +1,4 @@
-"""The overview page: whole in one file, safe with any name, and silent about test accuracies."""
+"""The overview page: one complete file, safe with any name, and without test accuracies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ablate watch`: what is seen of a study from elsewhere, and that it leaves the study alone."""
+"""`ablate watch`: its view of a study from another machine, and that it does not change the study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from progress_cases import Clock, WatchedStore, document, outline, record, row, run_id
 from rich.console import Console
 
-from ablations.execution.events import EpochEnded, Notice, RunEnded, RunRetried, RunStarted
+from ablations.execution.events import EpochEnded, NodesChanged, Notice, RunEnded, RunRetried, RunStarted
 from ablations.progress import Outline, Progress
 from ablations.progress.monitor import watch
 from ablations.progress.reporter import session_document
@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> WatchedStore:
 
 
 class Driver:
-    """A session that stores its state when told to."""
+    """A session that stores its state on request."""
 
     def __init__(self, store: WatchedStore, session: str, planned: Outline = PLANNED, **options: Any) -> None:
         self.store, self.session, self.beat = store, session, 0
@@ -298,3 +298,14 @@ def test_a_plan_that_is_broken_is_told(store: WatchedStore) -> None:
     store.write_plan({"name": "tiny"})
     with pytest.raises(StoreError, match=r"study\.json: not a valid plan"):
         watch(store.directory, shown(False)[0], store=store, once=True)
+
+
+def test_node_hours_are_those_of_all_sessions(store: WatchedStore) -> None:
+    store.write_node_time("a" * 12, 7200.0)  # ended, and its state was removed
+    store.write_node_time("b" * 12, 60.0)
+    driver = Driver(store, "b" * 12)
+    driver.progress.handle(NodesChanged(2, 4, {"CPU": 8.0}))
+    driver.progress.clock.now += 1800  # type: ignore[attr-defined]
+    driver.leave()
+    seen = looking(store)[0].poll()
+    assert (seen.nodes, seen.node_seconds) == (2, 7200.0 + 3600.0)

@@ -1,4 +1,4 @@
-"""The state of a session: what it is told, it counts; and what it costs does not grow with the study."""
+"""The state of a session: it counts every event, and its cost does not grow with the study."""
 
 from __future__ import annotations
 
@@ -12,29 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from progress_cases import Clock, large, outline, row, run_id
 
-from ablations.execution.events import EpochEnded, RunEnded, RunRetried, RunStarted
-from ablations.progress import Outline, Progress, duration
+from ablations.execution.events import EpochEnded, NodesChanged, RunEnded, RunRetried, RunStarted
+from ablations.progress import Outline, Progress
 from ablations.progress.snapshot import snapshot_of
+from ablations.progress.summary import summary
 from aimlib.errors import StoreError
 from aimlib.records import RUN_STATES
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (0.6, "1 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min"),
-        (200, "3 min 20 s"),
-        (3599.7, "1 h"),
-        (18_600, "5 h 10 min"),
-        (183_600, "2 d 3 h"),
-        (10**8, "1157 d 9 h"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_the_outline_of_a_plan_and_of_its_document_are_the_same() -> None:
@@ -177,3 +160,16 @@ def test_a_picture_of_4000_runs_is_cheap() -> None:
         clock.now += 10
         snapshot_of(shown)
     assert (time.process_time() - began) / 5 < 0.1, "6 ms where it was measured"
+
+
+def test_the_time_of_all_nodes_is_added_up_as_they_come_and_go() -> None:
+    clock = Clock()
+    shown = Progress(outline(["a"], seeds=6), (), parallel=1, totals={"CPU": 4.0}, clock=clock)
+    assert (shown.nodes, shown.node_seconds) == (0, 0.0)
+    for nodes, parallel, seconds in ((1, 4, 10.0), (3, 12, 100.0), (0, 0, 50.0), (2, 8, 1.0)):
+        shown.handle(NodesChanged(nodes, parallel, {"CPU": 4.0 * nodes, "GPU": 0.0}))
+        assert shown.parallel == max(1, min(parallel, 6)), "6 runs, and at least one runs some time"
+        clock.now += seconds
+    assert shown.node_seconds == 1 * 10 + 3 * 100 + 2 * 1
+    assert shown.use["CPU"].total == 8.0
+    assert "2 nodes, 0.087 node-hours" in summary(snapshot_of(shown))

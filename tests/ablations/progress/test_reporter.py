@@ -1,4 +1,4 @@
-"""`ProgressReporter`: lines where there is no terminal, states for others, harm to nobody."""
+"""`ProgressReporter`: lines without a terminal, states for other processes, and no effect on the session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from progress_cases import Clock, large, outline, row, run_id
 from rich.console import Console
 
-from ablations.execution.events import EpochEnded, Notice, RunEnded, RunRetried, RunStarted
+from ablations.execution.events import EpochEnded, NodesChanged, Notice, RunEnded, RunRetried, RunStarted
 from ablations.progress import Progress, ProgressReporter
 from ablations.progress.reporter import session_document
 from ablations.progress.session_state import read
@@ -21,11 +21,15 @@ from ablations.progress.views.log import HEARTBEAT_S, SPACING_S, LineView
 
 
 class States:
-    """Keeps the states of a session; refuses when told to."""
+    """A store of a session's states that can be made to refuse."""
 
     def __init__(self) -> None:
         self.found: list[dict[str, Any]] = []
         self.refuse = False
+        self.node_time: list[tuple[str, float]] = []
+
+    def write_node_time(self, session: str, seconds: float) -> None:
+        self.node_time.append((session, seconds))
 
     def write_live(self, session: str, document: dict[str, Any]) -> None:
         if self.refuse:
@@ -201,3 +205,16 @@ def test_a_state_that_cannot_be_understood_is_none(changes: dict[str, Any]) -> N
     assert read(written) is not None
     assert read(written | changes) is None
     assert read({}) is None
+
+
+@pytest.mark.parametrize("nodes", [0, 3])
+def test_the_time_of_the_nodes_of_a_cluster_is_stored_at_the_end_of_the_session(nodes: int) -> None:
+    clock, states = Clock(), States()
+    told = Progress(outline(["a"], seeds=2), (), clock=clock)
+    reporter = ProgressReporter(told, plain()[0], states, "c" * 12, every=1000.0)
+    with reporter:
+        if nodes:
+            reporter.handle(NodesChanged(nodes, 2, {"CPU": 2.0}))
+        clock.now += 100
+    assert states.node_time[-1:] == ([("c" * 12, 300.0)] if nodes else [])
+    assert (states.found[-1]["nodes"], states.found[-1]["node_seconds"]) == (nodes, 100.0 * nodes)

@@ -1,4 +1,4 @@
-"""The view on a terminal: whatever its size, its encoding, and whatever names there are."""
+"""The view on a terminal of any size and encoding, with any names."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rich.console import Console
 
 from ablations.execution.events import EpochEnded, Notice, RunEnded, RunStarted
 from ablations.progress import Progress
-from ablations.progress.formatting import abbreviated, clip
 from ablations.progress.snapshot import Snapshot, snapshot_of
 from ablations.progress.summary import summary
 from ablations.progress.views.log import LineView
 from ablations.progress.views.terminal import View
 from ablations.progress.views.terminal_tables import PLAIN, Signs, bar
+from ablations.spec.short_names import clip
 
 SIZES = [(40, 12), (40, 24), (80, 24), (120, 40), (200, 60)]
 LARGE = snapshot_of(large()[0])
@@ -143,13 +143,6 @@ def test_clipped_text_fits_and_is_printable(text: str, width: int) -> None:
     found = clip(text, width)
     assert cell_len(found) <= width
     assert found.isprintable()
-
-
-def test_names_that_share_their_beginning_are_told_apart() -> None:
-    names = [f"aim, model.placement=every_layer, model.update={update}" for update in ("gated", "none")]
-    assert abbreviated(names, 30) == ["…model.update=gated", "…model.update=none"]
-    assert abbreviated(names, 100) == names
-    assert abbreviated(["short", *names], 30)[0] == "short"
 
 
 def test_the_summary_is_one_line() -> None:

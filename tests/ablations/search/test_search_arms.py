@@ -1,4 +1,4 @@
-"""What a study says of its search, for one arm or several: what applies to which, grids, and what `check` tells."""
+"""The search section of a study for one or several arms: scopes, grids, and the output of `check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches of several arms with a launcher that trains nothing: what is asked, told, stopped and confirmed."""
+"""Searches of several arms without training: proposals, reports to the sampler, pruning and confirmation."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ HALVED = {**BOTH, "trials": 12, "batch": 9, "halving": {"reduction_factor": 3, "
 
 @pytest.fixture(autouse=True)
 def _without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Say of every configuration that parses that it can be built: building takes longer than all that is tested."""
+    """Treat every configuration that parses as buildable, because building takes longer than the rest of a test."""
     monkeypatch.setattr(ablations.planning.arms, "_build", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Return a function that makes a new folder, for tests that are repeated with other examples."""
+    """Return a function that makes a new folder for each example of a test."""
     count = iter(range(10_000))
     root = tmp_path_factory.mktemp("searches")
 
@@ -165,7 +165,7 @@ def test_a_best_that_another_arm_says_already_is_passed_over(study: StudyMaker, 
 
 
 def test_base_options_that_a_trial_does_not_have_do_not_come_back(study: StudyMaker, tmp_path: Path) -> None:
-    """A base that says where updates run must not make every trial without an update one that cannot be built."""
+    """If the base states where updates run, trials without an update must still be buildable."""
     changes = {"arms.aim.model.update_after": "block", "arms.aim.model.update": "residual"}
     search = {**BOTH, "vary": "aim", "over": ["model.update"], "sampler": "grid", "trials": 2}
     search |= {"levels": {"model.update": ["none", "conv_sigmoid"]}, "top": 0}
@@ -326,7 +326,7 @@ def test_halving_without_a_launcher_that_pauses_is_told(study: StudyMaker, tmp_p
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return the study's file, and what a search gives that nothing disturbs: trials, ledger, ranking, epochs."""
+    """Return the study's file and the results of an uninterrupted search: trials, ledger, ranking, epochs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablations.planning.arms, "_build", lambda *_: None)
         made = {}
@@ -349,12 +349,12 @@ _INTERRUPTIONS: dict[str, Any] = {
 }
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**_INTERRUPTIONS)
 def test_the_same_questions_and_each_run_once_wherever_it_is_killed(
     undisturbed: Any, folders: Callable[[], Path], **drawn: Any
 ) -> None:
-    """Killed after any epoch, or between being answered and writing it down; runs end in one order or the other."""
+    """The process is killed after any epoch, or between a result and its record. Runs end in either order."""
     _killed_and_resumed(undisturbed, folders, **drawn)
 
 
@@ -363,7 +363,7 @@ def test_the_same_questions_and_each_run_once_wherever_it_is_killed(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**_INTERRUPTIONS)
 def test_the_same_with_many_more_interruptions(undisturbed: Any, folders: Callable[[], Path], **drawn: Any) -> None:
-    """The same property, tried more often."""
+    """The same property with more examples."""
     _killed_and_resumed(undisturbed, folders, **drawn)
 
 

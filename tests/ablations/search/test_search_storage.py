@@ -1,4 +1,4 @@
-"""What optuna-dashboard is shown: a copy that says what the search was told, and that may be lost at any time."""
+"""The storage for optuna-dashboard: a copy of the search's results, which may be lost at any time."""
 
 from __future__ import annotations
 
@@ -148,12 +148,52 @@ def test_a_search_goes_on_where_its_copy_cannot_be_written(
         ("postgresql://user@host/db?password=secret", "a password does not belong in a study file"),
         ("jurnal", "search.*: 'jurnal': give journal, none, or the URL of a database"),
         ("sqlite://", "names no database"),
+        ("$DB/search", "give the whole URL in one environment variable, e.g. "),
     ],
 )
 def test_a_storage_that_cannot_be_is_refused(study: StudyMaker, storage: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         read_study(study({"search": {**SEARCH, "storage": storage}}))
     assert "secret" not in str(caught.value)
+
+
+def test_a_database_may_be_named_by_the_environment(
+    study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file of the study contains a URL with a password."""
+    monkeypatch.setenv("SEARCH_STORAGE", f"sqlite:///{tmp_path / 'search.db'}?timeout=17")
+    search = {**SEARCH, "vary": "aim", "halving": None, "trials": 3, "batch": 3, "storage": "$SEARCH_STORAGE"}
+    searched(study({"search": search}), tmp_path / "out")
+    assert len(shown(f"sqlite:///{tmp_path / 'search.db'}")) == 3
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert not [path for path in files if b"timeout=17" in path.read_bytes()]
+    assert "timeout=17" not in (tmp_path / "said.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "the environment variable SEARCH_STORAGE is not set"),
+        ("swordfish", "the environment variable SEARCH_STORAGE contains no URL"),
+        ("nothing://anna:swordfish@host/db", r"search\.storage: nothing://host/db cannot be used: "),
+        (
+            "sqlite:////nowhere/at/all.db?swordfish=1",
+            r"storage: sqlite:////nowhere/at/all\.db cannot be used: ",
+        ),
+    ],
+)
+def test_the_login_of_a_database_is_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None, message: str
+) -> None:
+    if value is None:
+        monkeypatch.delenv("SEARCH_STORAGE", raising=False)
+    else:
+        monkeypatch.setenv("SEARCH_STORAGE", value)
+    with pytest.raises(UsageError, match=message) as caught:
+        DashboardCopy("$SEARCH_STORAGE", tmp_path, "owner", print)
+    assert "swordfish" not in str(caught.value)
+    assert "anna" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["nothing://user@host/db", "sqlite:////nowhere/at/all/search.db"])

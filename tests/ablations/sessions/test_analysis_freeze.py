@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
+from tiny_study import changed, write
 
 import analysis
 from ablations.sessions import launch
@@ -17,36 +20,42 @@ def run(path, out, *overrides):
     return launch.run(path, out, overrides, executor="inline")
 
 
-def test_the_plan_is_frozen_before_the_first_run_and_followed(study, tmp_path):
-    out = tmp_path / "out"
-    run(study(), out)
-    results = analysis.load(out)
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """Return the directory of the tiny study, which has run once."""
+    folder = tmp_path_factory.mktemp("computed")
+    run(write(folder, changed({})), folder / "out")
+    return folder / "out"
+
+
+@pytest.fixture
+def out(computed, tmp_path):
+    """Return a copy of it."""
+    return Path(shutil.copytree(computed, tmp_path / "out"))
+
+
+def test_the_plan_is_frozen_before_the_first_run_and_followed(computed):
+    results = analysis.load(computed)
     assert (results.runs["started_at"] >= results.frozen.at).all()
     assert analysis.examine(results).deviations == ()
     assert results.frozen.content["looks"] == [5, 8, 12]
     assert all(abs(level - 0.0213) < 3e-4 for level in results.frozen.content["levels"])
 
 
-def test_nothing_replaces_it_and_a_changed_margin_is_told(study, tmp_path):
-    out = tmp_path / "out"
-    run(study(), out)
+def test_nothing_replaces_it_and_a_changed_margin_is_told(study, out):
     before = (out / ANALYSIS_PLAN).read_bytes()
     run(study(), out, "delta_pp=0.5")
     assert (out / ANALYSIS_PLAN).read_bytes() == before
     assert "Exploratory: delta_pp is 0.5" in analysis.examine(analysis.load(out)).headline
 
 
-def test_more_seeds_are_no_deviation(study, tmp_path):
-    out = tmp_path / "out"
-    run(study(), out)
+def test_more_seeds_are_no_deviation(study, out):
     seeds = json.loads((out / "study.json").read_text())["seeds"]
     run(study(), out, f"seeds={[*seeds, max(seeds) + 1]}")
     assert analysis.examine(analysis.load(out)).deviations == ()
 
 
-def test_runs_without_a_frozen_plan_stay_exploratory(study, tmp_path):
-    out = tmp_path / "out"
-    run(study(), out)
+def test_runs_without_a_frozen_plan_stay_exploratory(study, out):
     (out / ANALYSIS_PLAN).unlink()
     run(study(), out)
     assert "runs began before the freeze" in analysis.examine(analysis.load(out)).headline

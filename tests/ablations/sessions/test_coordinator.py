@@ -1,4 +1,4 @@
-"""What an ending means for the store and for who watches: storage that fills, arms that fail, errors shown at once."""
+"""The effect of an ending on the store and the subscribers: full storage, failing arms, errors shown at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from aimlib.errors import StoreError
 
 
 class Events(list[Event]):
-    """A subscriber that remembers what it is told."""
+    """A subscriber that records its events."""
 
     def handle(self, event: Event) -> None:
         self.append(event)

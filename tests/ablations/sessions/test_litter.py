@@ -1,4 +1,4 @@
-"""What a worker that was killed in a session leaves is gone when the session ends, not only at the next one."""
+"""Files that a killed worker leaves are removed when the session ends, not only in the next one."""
 
 from __future__ import annotations
 

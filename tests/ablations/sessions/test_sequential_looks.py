@@ -1,4 +1,4 @@
-"""From look to look until nothing is open: seeds are added as the frozen plan says, and nothing is read in between."""
+"""Look after look until nothing is open: seeds are added according to the frozen plan, without reading results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def driven(
     planned: Sequence[int] = (),
     sessions: Sequence[Session] = (),
 ) -> tuple[list[list[int]], Session, str]:
-    """Return the seeds that were run, the session and what was said, when the looks find these comparisons open."""
+    """Return the seeds that were run, the session and its messages, if the looks find these comparisons open."""
     runs: list[list[int]] = []
     found, given = iter(looks), iter(sessions)
 

@@ -1,4 +1,4 @@
-"""Two users of one group work in one study directory and one cache; another user is kept out. Needs root to be both."""
+"""Two users of a group share a study directory and a cache. Another user has no access. Needs root to be both."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 class Lab:
-    """A folder of a group, and a Python that every user of this machine may start."""
+    """A folder of a group, and a Python interpreter that every user of this machine can start."""
 
     def __init__(self, folder: Path, python: Path) -> None:
         self.folder, self.python = folder, python

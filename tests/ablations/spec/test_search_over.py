@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tiny_study import changed, write
 
 from ablations.spec.study import read_study
+from aimlib.component import Categorical
 from aimlib.errors import ConfigError
 
 RATE = "training.optimizer.learning_rate"
@@ -31,29 +33,103 @@ def over(folder: Path, value: Any) -> Any:
         {"aim": {RATE: [0.1, 0.2]}},
     ],
 )
-def test_values_are_shown_as_levels_of_a_grid_and_as_a_factor(tmp_path: Path, value: Any) -> None:
+def test_values_are_shown_as_ranges_of_the_study_and_as_a_factor(tmp_path: Path, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         over(tmp_path, value)
     (message,) = caught.value.problems
     assert "search.over: " in message
     assert f"over: [{RATE}]" in message
-    assert f"levels: {{{RATE}: [0.1, 0.2]}}" in message
+    assert f"ranges: {{{RATE}: [0.1, 0.2]}}" in message
+    assert "sampler: grid" in message
     assert f"factors: {{{RATE}: [0.1, 0.2]}}" in message
 
 
+LOG = "{low: 0.0001, high: 0.1, log: true}"
+PLAIN = "{low: 0.0001, high: 0.1}"
+
+
 @pytest.mark.parametrize(
-    "value",
+    ("value", "written"),
     [
-        {RATE: {"min": 1e-4, "max": 1e-1}},
-        {RATE: {"type": "float", "low": 1e-4, "high": 1e-1, "log": True}},
-        {RATE: "loguniform(1e-4, 1e-1)"},
-        [{"name": RATE, "type": "range", "bounds": [1e-4, 1e-1]}],
+        ({RATE: {"min": 1e-4, "max": 1e-1}}, PLAIN),  # W&B
+        ({RATE: {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1}}, LOG),
+        ({RATE: {"distribution": "log_uniform", "min": -9, "max": -2}}, "{low: 0.000123, high: 0.135, log: true}"),
+        ({RATE: {"distribution": "int_uniform", "min": 1, "max": 8}}, "{low: 1, high: 8}"),
+        ({"parameters": {RATE: {"distribution": "uniform", "min": 1e-4, "max": 1e-1}}}, PLAIN),
+        ({RATE: {"type": "float", "low": 1e-4, "high": 1e-1, "log": True}}, LOG),  # Optuna
+        ({RATE: "trial.suggest_float('lr', 1e-4, 1e-1, log=True)"}, LOG),
+        ({RATE: "IntDistribution(1, 8)"}, "{low: 1, high: 8}"),
+        ({RATE: "suggest_categorical('x', [0.1, 0.2])"}, "[0.1, 0.2]"),
+        ({RATE: "loguniform(1e-4, 1e-1)"}, LOG),  # Ray Tune
+        ({RATE: "tune.uniform(1e-4, 1e-1)"}, PLAIN),
+        ({RATE: "tune.choice([16, 32])"}, "[16, 32]"),
+        ({RATE: {"grid_search": [16, 32]}}, "[16, 32]"),
+        ({RATE: "tune.randint(1, 8)"}, "{low: 1, high: 8}"),
+        ({RATE: "choice(adam,sgd)"}, "[adam, sgd]"),  # Hydra
+        ({RATE: "interval(1e-4, 1e-1)"}, PLAIN),
+        ({RATE: "tag(log, interval(1e-4, 1e-1))"}, LOG),
+        ({RATE: "range(1, 8)"}, "{low: 1, high: 8}"),
+        ({RATE: "16,32"}, "[16, 32]"),
+        ([f"{RATE}=choice(16,32)"], "[16, 32]"),
+        ([{"name": RATE, "type": "range", "bounds": [1e-4, 1e-1]}], PLAIN),  # Ax
+        ({RATE: {"type": "range", "bounds": [1e-4, 1e-1], "log_scale": True}}, LOG),
+        ({RATE: {"_type": "loguniform", "_value": [1e-4, 1e-1]}}, LOG),  # NNI
+        ({RATE: {"_type": "choice", "_value": [16, 32]}}, "[16, 32]"),
+        ({RATE: "1e-4..1e-1"}, PLAIN),
+        ({RATE: {"lower": 1e-4, "upper": 1e-1}}, PLAIN),
+        ({"training": {"optimizer": {"learning_rate": {"min": 1e-4, "max": 1e-1}}}}, PLAIN),
+        ({"aim": {RATE: {"min": 1e-4, "max": 1e-1}}}, PLAIN),
     ],
 )
-def test_ranges_are_said_to_follow_from_the_components(tmp_path: Path, value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"search.over: .*ranges come from their components' search spaces") as caught:
+def test_what_is_shown_for_another_notation_is_accepted(tmp_path: Path, value: Any, written: str) -> None:
+    """The message gives a spelling, and a study with this spelling is read."""
+    with pytest.raises(ConfigError) as caught:
         over(tmp_path, value)
-    assert f"over: [{RATE}]" in str(caught.value)
+    (message,) = caught.value.problems
+    assert f"over: [{RATE}], ranges: {{{RATE}: {written}}}" in message
+    search = {"vary": "aim", "trials": 2, **yaml.safe_load(f"{{over: [{RATE}], ranges: {{{RATE}: {written}}}}}")}
+    (dimension,) = read_study(write(tmp_path, changed({"search": search}))).spec.search.ranges.values()  # type: ignore[union-attr]
+    ends = dimension.choices if isinstance(dimension, Categorical) else (dimension.low, dimension.high)
+    meant = yaml.safe_load(written)
+    assert list(ends) == (meant if isinstance(meant, list) else [meant["low"], meant["high"]])
+    assert getattr(dimension, "log", False) is ("log: true" in written)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({RATE: 0.1}, "ranges come from their components' search spaces"),
+        ({RATE: None}, "values of your own as ranges"),
+        ({RATE: {"value": 0.1}}, "has only one value, so it is not searched; give it in the arm or in base"),
+        ({"learning_rate": [0.1, 0.2]}, "learning_rate is no key path; one is training.optimizer.learning_rate"),
+        ({"lr": {"min": 1, "max": 2}}, "lr is no key path"),
+        ({RATE: [0.1, 0.2]}, "for everything between the two, write {low: 0.1, high: 0.2}"),
+        ("loguniform(1e-4, 1e-1)", "{low: 0.0001, high: 0.1, log: true}"),
+    ],
+)
+def test_what_cannot_be_a_range_is_explained(tmp_path: Path, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        over(tmp_path, value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({RATE: {"min": 1e-4, "max": 0.1}}, f"search.ranges: {RATE}: write {PLAIN}"),
+        ({RATE: "loguniform(1e-4, 0.1)"}, f"write {LOG}"),
+        ({RATE: {"low": 2, "high": 1}}, "a range needs low < high; got 2 and 1"),
+        ({RATE: {"low": 0, "high": 1, "log": True}}, "a logarithmic range needs low > 0"),
+        ({RATE: [0.1]}, "needs two different choices"),
+        ({RATE: 3}, "give a list, or {low: ..., high: ..., log: true}; got 3"),
+        ([RATE], "give a mapping from parameters to lists or ranges"),
+    ],
+)
+def test_a_range_of_a_wrong_shape_is_shown_in_the_right_one(tmp_path: Path, value: Any, message: str) -> None:
+    document = changed({"search": {"vary": "aim", "trials": 2, "over": [RATE], "ranges": value}})
+    with pytest.raises(ConfigError) as caught:
+        read_study(write(tmp_path, document))
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [3, {}, [3], [None], {"aim": 3}, {"aim": "model.update"}, [[RATE]]])

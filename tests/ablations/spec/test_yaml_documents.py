@@ -86,9 +86,9 @@ def test_nan_is_a_number_that_no_option_takes() -> None:
         ("a: !!binary aGk=\n", "", "tags are not used in studies"),
         ("a: !!set {b, c}\n", "", "tags are not used in studies"),
         (f"a: {'7' * 5000}\n", "", "not valid YAML"),
-        ("- a\n- b\n", "", "a study is a mapping from keys to values, but this file contains list"),
-        ("", "", "this file contains NoneType"),
-        ("just text", "", "this file contains str"),
+        ("- a\n- b\n", "", "a study is a mapping from keys to values, but this file contains a list"),
+        ("", "", "this file contains nothing"),
+        ("just text", "", "this file contains a single value"),
     ],
 )
 def test_what_is_no_study_is_refused_with_its_place(tmp_path: Path, text: str, where: str, what: str) -> None:
@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"study.yaml: cannot be read: .*No such file"):
         yaml_documents.read(path)
     path.write_bytes(b"name: \xff\xfe")
-    with pytest.raises(ConfigError, match=r"study.yaml: cannot be read: .*utf-8"):
+    with pytest.raises(ConfigError, match=r"study.yaml: is not UTF-8: .*save it as UTF-8"):
         yaml_documents.read(path)
 
 
@@ -116,7 +116,7 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     with path.open("wb") as file:
         file.truncate(10**11)  # a sparse file, which takes no space on disk but does not fit into RAM
-    with pytest.raises(ConfigError, match="not a study file, because it is larger than 1000 kB"):
+    with pytest.raises(ConfigError, match="it has more than 1,000,000 bytes, the limit"):
         yaml_documents.read(path)
 
 
@@ -256,11 +256,11 @@ def test_assignments(text: str, path: list[str], value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epochs", "--set epochs: give key.path=value, e.g. --set training.epochs=10"),
-        ("=5", "--set =5: give key.path=value"),
-        ("training..epochs=5", "--set training..epochs=5: give key.path=value"),
+        ("epochs", "--set epochs: no key with a value; give key.path=value, e.g. --set training.epochs=10"),
+        ("=5", "--set =5: no key with a value; give key.path=value"),
+        ("training..epochs=5", "--set training..epochs=5: no key with a value; give key.path=value"),
         ("a=[1", "--set a:1:3: not valid YAML"),
-        ("a=!!python/name:os.system", "--set a:1:1: not valid YAML: could not determine a constructor for the tag"),
+        ("a=!!python/name:os.system", "--set a:1:1: not valid YAML: it has the tag"),
     ],
 )
 def test_assignments_that_are_none(text: str, message: str) -> None:

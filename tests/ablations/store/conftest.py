@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from storages import STORAGES, folder_of
 
 from ablations.store import ResultStore
 from aimlib.records import RunRecord
@@ -27,10 +28,12 @@ def store(tmp_path: Path) -> ResultStore:
     return ResultStore(tmp_path / "study")
 
 
-@pytest.fixture(params=["directory", "bucket"])
+@pytest.fixture(params=["directory", *STORAGES])
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return where a study may be kept, of either kind; nothing is there."""
-    return str(tmp_path / "study") if request.param == "directory" else request.getfixturevalue("remote")
+    """Return where a study may be kept, of each kind; nothing is there."""
+    if request.param == "directory":
+        return str(tmp_path / "study")
+    return folder_of(request, request.param)
 
 
 @pytest.fixture

@@ -28,7 +28,13 @@ def make_record(
     values = {**_VALUES, "time": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}
     trial = {column.name: values[column.type] for column in RUN_COLUMNS}
     trial |= {"run_id": run_id, "status": status, "host": host, "schema_version": SCHEMA_VERSION}
-    trial |= {"selected_epoch": min(1, epochs), "epochs_run": epochs, "reason": None, "traceback": None}
+    trial |= {
+        "identity": None,
+        "selected_epoch": min(1, epochs),
+        "epochs_run": epochs,
+        "reason": None,
+        "traceback": None,
+    }
     curve = {"train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.1, "validation_accuracy": 0.4}
     curve |= {"test_loss": 1.2, "test_accuracy": 0.3, "test_top5_accuracy": 0.7, "learning_rate": 0.1, "seconds": 2.5}
     predictions = np.random.default_rng(int(run_id[:8], 16)).integers(0, 10, (max(epochs, 1), images), dtype=np.uint8)

@@ -1,11 +1,12 @@
-"""Processes that save large states to one slow storage when they are told to. Prints a line of JSON for each.
+"""Processes that save large states to one slow storage at the same time. Prints a line of JSON for each of them.
 
-Arguments: where the study is kept, and JSON: `runs`, a list of [run id, epochs, step]; `size` of a state, in bytes;
-`rate` of the storage, in bytes per second, which those who write at once share; `within`, seconds from the word go in
-which all must be over, or null; `die`, run ids that are killed once they have begun to save.
+It imports torch once, then serves requests, each a line of JSON: `where`, the place of the study; `environment`;
+`runs`, a list of [run id, epochs, step]; `size` of a state, in bytes; `rate` of the storage, in bytes per second, which
+simultaneous writers share; `within`, seconds in which all saves must be done, from the moment at which all runs are in
+the queue, or null; `die`, run ids that are killed once they have begun to save.
 
-Says "ready" when all wait, goes on at the end of its input, and says whether each was granted to save, and when it
-began and ended.
+It prints "ready" when all runs wait, continues after the next line, prints for every run whether it was granted a slot,
+and when it began and ended, and then "end".
 """
 
 from __future__ import annotations
@@ -27,10 +28,22 @@ from ablations.store.save_slots import SLOTS, SaveSlots
 from aimlib.training import checkpointing
 
 CHUNK = 2**16
-where, plan = sys.argv[1], json.loads(sys.argv[2])
-line = Path(tempfile.mkdtemp()) / "line"  # the way to the storage, one at a time
+plan = json.loads(sys.stdin.readline())
 synchronise = os.fsync
 torch.set_num_threads(1)  # a forked process has no other
+while os.fork():  # one process for each request: its parent serves the next one
+    os.wait()
+    print("end", flush=True)
+    if not (request := sys.stdin.readline()):
+        sys.exit()
+    plan = json.loads(request)
+os.environ.clear()
+os.environ.update(plan["environment"])
+tempfile.tempdir = None
+where = plan["where"]
+folder = Path(tempfile.mkdtemp())
+line = folder / "line"  # the way to the storage, one at a time
+started = folder / "started"  # contains when the first was let through, by the clock of the machine
 
 
 def slowly(handle: int) -> None:
@@ -54,11 +67,16 @@ def save(store: ResultStore, run_id: str, epochs: int) -> None:
     store.keep_checkpoint(run_id)
 
 
+def deadline() -> float | None:
+    """Return until when all must be over; the time in which busy machines start processes does not count."""
+    if plan["within"] is None or not started.exists():
+        return None
+    return float(started.read_text()) + float(plan["within"])
+
+
 def child(store: ResultStore, go: int, run_id: str, epochs: int, step: int) -> dict[str, Any]:
     os.read(go, 1)
-    began = time.monotonic()
-    until = began + plan["within"] if plan["within"] is not None else None
-    with store.saving((epochs, step), plan["size"] / plan["rate"], lambda: until) as granted:
+    with store.saving((epochs, step), plan["size"] / plan["rate"], deadline) as granted:
         found = {"run": run_id, "granted": granted, "began": time.time(), "ended": time.time()}
         if granted:
             if run_id in plan["die"]:
@@ -73,7 +91,7 @@ def main() -> None:
     for run_id, _, _ in plan["runs"]:
         save(ResultStore(where), run_id, 1)
     os.fsync = slowly
-    folder = ResultStore(where)._folder.save_slots()
+    queue = ResultStore(where)._folder.save_slots()
     ready, go = os.pipe()
     children = []
     for run in plan["runs"]:
@@ -83,15 +101,17 @@ def main() -> None:
             os.write(1, f"{said}\n".encode())  # in one piece, as others say theirs
             os._exit(0)
         children.append(pid)
-    slots = SaveSlots(folder)
+    slots = SaveSlots(queue)
     held = [slots.taken((10**5, number), 0.0, lambda: None) for number in range(SLOTS)]
     for each in held:
         each.__enter__()
     print("ready", flush=True)
-    sys.stdin.read()
+    sys.stdin.readline()
     os.close(go)
-    while len(list(Path(folder).glob("*.ticket"))) < len(plan["runs"]):
+    while len(list(Path(queue).glob("*.ticket"))) < len(plan["runs"]):
         time.sleep(0.01)
+    (folder / "written").write_text(str(time.monotonic()))
+    (folder / "written").rename(started)
     for each in held:
         each.__exit__(None, None, None)
     for pid in children:

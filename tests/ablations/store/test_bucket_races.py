@@ -1,4 +1,4 @@
-"""Commits and compactions that meet on object storage, where there is no lock to keep them apart (SeaweedFS)."""
+"""Commits and compactions that meet on object storage, where there is no lock to keep them apart (each kind of it)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ import pytest
 from ablations.store import ResultStore, Terms, checkpoints, leases, parquet_files
 from aimlib import object_store
 from aimlib.errors import StoreError
-from aimlib.paths import place
+from aimlib.paths import ObjectPath, place
+from analysis.reading import files as reading
 
 from .sample import files_in, identity, make_record, rows_in
 
 RUN = identity(1)
+
+
+@pytest.fixture
+def remote(any_remote: str) -> str:
+    """Return a folder in each kind of object storage."""
+    return any_remote
 
 
 def between(monkeypatch, request: str, act: object, *, before: bool) -> None:
@@ -59,6 +66,27 @@ def test_a_row_that_is_compacted_at_once_is_kept(remote: str, monkeypatch) -> No
     assert store.commit(make_record(RUN, host="first"))
     assert files_in(remote, "runs") == []
     assert rows_in(remote) == {RUN: "first"}
+
+
+def test_a_reader_beside_a_late_commit_reads_the_row_that_counts(remote: str, monkeypatch, tmp_path: Path) -> None:
+    """It has listed the run file, which is compacted, and which a late commit recreates before the reader opens it."""
+    elsewhere = ResultStore(tmp_path / "elsewhere")
+    elsewhere.commit(make_record(RUN, host="late"))
+    late = (tmp_path / "elsewhere" / "runs" / f"{RUN}.parquet").read_bytes()
+    store = ResultStore(remote)
+    store.commit(make_record(RUN, host="first"))
+    listed = reading.listed
+
+    def listed_early(directory: ObjectPath) -> list[ObjectPath]:
+        found = listed(directory)
+        if directory.name == "segments":
+            monkeypatch.setattr(reading, "listed", listed)
+            assert store.compact(at_least=1) == 1
+            assert object_store.put(place(remote) / "runs" / f"{RUN}.parquet", late, create=True)
+        return found
+
+    monkeypatch.setattr(reading, "listed", listed_early)
+    assert reading.read_settled(place(remote), ["run_id", "host"]).to_pylist() == [{"run_id": RUN, "host": "first"}]
 
 
 def test_two_compactions_do_not_meet(remote: str) -> None:
@@ -140,10 +168,10 @@ def test_copies_of_checkpoints_are_private_and_go_with_their_process(remote: str
         ResultStore(remote).checkpoint_directory(RUN)
 
 
-def test_copies_of_checkpoints_go_with_their_store(remote: str) -> None:
-    store = ResultStore(remote)
+def test_copies_of_checkpoints_go_with_their_store(remote_of_processes: str) -> None:
+    store = ResultStore(remote_of_processes)
     folder = store.checkpoint_directory(RUN)
-    other = ResultStore(remote).checkpoint_directory(identity(2))
+    other = ResultStore(remote_of_processes).checkpoint_directory(identity(2))
     gc.collect()
     assert not other.exists()
     child = os.fork()

@@ -1,4 +1,4 @@
-"""What the store promises, wherever a study is kept: in a directory, or in a bucket of SeaweedFS (see `s3_server`)."""
+"""What the store promises, wherever a study is kept: in a directory, or in a bucket (see `storages`)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ablations.store import ResultStore, Terms, read_mark
+from ablations.store.references import StoredReference, device_key
 from aimlib.errors import StoreError
 from aimlib.paths import for_arrow
 from aimlib.records import MODELS, SCHEMA_VERSION, TEST_IMAGES
@@ -24,6 +25,12 @@ from .test_kill import logged, runs_after_kills
 from .test_store import HOSTILE, row_of
 
 RUN = identity(1)
+
+
+@pytest.fixture
+def remote(any_remote: str) -> str:
+    """Return a folder in each kind of object storage."""
+    return any_remote
 
 
 def test_the_first_row_stays(anywhere: str) -> None:
@@ -60,6 +67,7 @@ def test_plans_models_images_and_mark(anywhere: str) -> None:
         store.write_plan(plan)
         assert ResultStore(anywhere).read_plan() == plan
     kept = [json.loads(path.read_text()) for path in sorted((store.place / "plans").iterdir())]
+    assert all(document.pop("checksum") for document in kept)
     assert kept == [{"schema_version": SCHEMA_VERSION, "arms": arms} for arms in (["ä"], [])]
     store.write_models([row_of(MODELS)])
     store.write_models([row_of(MODELS) | {"arm": "second"}])
@@ -172,10 +180,10 @@ def test_of_many_threads_one_locks(anywhere: str) -> None:
         winners[0].release()
 
 
-def test_of_many_processes_one_wins(remote: str, start: Start) -> None:
+def test_of_many_processes_one_wins(remote_of_processes: str, start: Start) -> None:
     """`test_races` does the same in a directory."""
-    ResultStore(remote)
-    racers = [start("racer.py", remote, RUN, f"racer-{number}", wait=False) for number in range(3)]
+    ResultStore(remote_of_processes)
+    racers = [start("racer.py", remote_of_processes, RUN, f"racer-{number}", wait=False) for number in range(3)]
     for racer in racers:
         assert racer.stdout.readline() == "ready\n"
     for racer in racers:
@@ -183,29 +191,29 @@ def test_of_many_processes_one_wins(remote: str, start: Start) -> None:
         racer.stdin.flush()
     answers = [racer.stdout.readline().strip() for racer in racers]
     assert sorted(answers) == ["False"] * 2 + ["True"]
-    assert rows_in(remote) == {RUN: f"racer-{answers.index('True')}"}
+    assert rows_in(remote_of_processes) == {RUN: f"racer-{answers.index('True')}"}
 
 
-def test_killed_writers_lose_and_double_nothing(remote: str, start: Start, tmp_path: Path) -> None:
+def test_killed_writers_lose_and_double_nothing(remote_of_processes: str, start: Start, tmp_path: Path) -> None:
     """`test_kill` does the same in a directory."""
     log, runs, term, chance = tmp_path / "log", 12, 2.0, random.Random(1)
-    store = ResultStore(remote, Terms(term))
-    writers = [start("writer.py", remote, log, runs, "fences", seed, term) for seed in range(2)]
+    store = ResultStore(remote_of_processes, Terms(term))
+    writers = [start("writer.py", remote_of_processes, log, runs, "fences", seed, term) for seed in range(2)]
     time.sleep(0.3)
     killed = chance.choice(writers)
     killed.kill()
     killed.wait()
     assert {run_id for run_id, _ in logged(log)} <= store.settled()
     assert [writer.wait(60) for writer in writers if writer is not killed] == [0]
-    kept = rows_in(remote)
+    kept = rows_in(remote_of_processes)
     assert set(kept) == store.settled() == {identity(number) for number in range(runs)}
     assert max(Counter(run_id for run_id, _ in logged(log)).values()) == 1
     assert [run_id for run_id, mark in logged(log) if kept[run_id] != mark] == []
     deadline = time.monotonic() + 30  # the killed one may hold the lease on compaction
-    while files_in(remote, "runs") and time.monotonic() < deadline:
+    while files_in(remote_of_processes, "runs") and time.monotonic() < deadline:
         store.compact(at_least=1)
-    assert files_in(remote, "runs") == []
-    assert rows_in(remote) == kept
+    assert files_in(remote_of_processes, "runs") == []
+    assert rows_in(remote_of_processes) == kept
     store.clean()
     assert store.failures() == {}
 
@@ -213,12 +221,25 @@ def test_killed_writers_lose_and_double_nothing(remote: str, start: Start, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["locks", "fences"])
 def test_writers_killed_many_times_lose_and_double_nothing(
-    remote: str, start: Start, tmp_path: Path, mode: str
+    remote_of_processes: str, start: Start, tmp_path: Path, mode: str
 ) -> None:
-    log, store = tmp_path / "log", ResultStore(remote)
-    runs = runs_after_kills(start, remote, log, mode, 4, more=20, rest=1.0, term=(2.0,))
-    kept = rows_in(remote)
+    log, store = tmp_path / "log", ResultStore(remote_of_processes)
+    runs = runs_after_kills(start, remote_of_processes, log, mode, 4, more=20, rest=1.0, term=(2.0,))
+    kept = rows_in(remote_of_processes)
     assert set(kept) == store.settled() == {identity(number) for number in range(runs)}
     assert max(Counter(run_id for run_id, _ in logged(log)).values()) == 1
     assert [run_id for run_id, mark in logged(log) if kept[run_id] != mark] == []
-    assert files_in(remote, "segments")
+    assert files_in(remote_of_processes, "segments")
+
+
+def test_references_are_listed_by_their_names_and_written_once(anywhere: str) -> None:
+    store = ResultStore(anywhere)
+    assert store.references() == []
+    first = StoredReference("a" * 16, device_key("boot cpu"), "b" * 16)
+    other = StoredReference("a" * 16, device_key("GPU-1"), "c" * 16)
+    store.keep_reference(first, {"name": "CPU of node7"})
+    store.keep_reference(first, {"name": "changed"})
+    store.keep_reference(other, {})
+    assert sorted(ResultStore(anywhere).references(), key=str) == sorted([first, other], key=str)
+    assert store.reference_device(first) == "CPU of node7"
+    assert store.reference_device(other) == f"device {other.device}"

@@ -15,7 +15,7 @@ from ablations.store import ResultStore
 from .conftest import Start
 from .sample import identity, make_record, rows_in, temporary_files
 
-KILLS = [4, pytest.param(16, marks=pytest.mark.slow)]  # in each mode
+KILLS = [2, pytest.param(16, marks=pytest.mark.slow)]  # in each mode
 
 
 def logged(log: Path) -> list[tuple[str, str]]:

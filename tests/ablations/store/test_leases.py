@@ -1,4 +1,4 @@
-"""Leases: who holds a run on object storage, and who finds out that it does no more (against SeaweedFS)."""
+"""Leases: who holds a run on object storage, and who finds out that it does no more."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ from .sample import identity, make_record, rows_in
 
 RUN = identity(1)
 TERM = 4.0
+
+
+@pytest.fixture
+def remote(any_remote: str) -> str:
+    """Return a folder in each kind of object storage."""
+    return any_remote
 
 
 class Clock:
@@ -214,6 +220,30 @@ def test_a_zombie_that_wakes_inside_an_upload_is_fenced_by_the_storage(store_of,
     assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "successor"
 
 
+def test_a_process_that_holds_a_run_again_continues_from_the_checkpoint_of_the_holder_between(
+    store_of, clock: Clock, old
+) -> None:
+    """Its own copy is older: the run would lose what the other process had computed."""
+    store, other = store_of(clock), store_of(clock)
+    lock = store.lock_run(RUN)
+    (store.checkpoint_directory(RUN) / "checkpoint.pt").write_text("step 1")
+    store.keep_checkpoint(RUN, lock)
+    lock.release()
+    with store.lock_run(RUN):
+        assert (store.checkpoint_directory(RUN) / "checkpoint.pt").read_text() == "step 1", "nobody else has saved"
+    with other.lock_run(RUN) as between:
+        (other.checkpoint_directory(RUN) / "checkpoint.pt").write_text("step 5")
+        other.keep_checkpoint(RUN, between)
+    with store.lock_run(RUN) as again:
+        assert (store.checkpoint_directory(RUN) / "checkpoint.pt").read_text() == "step 5"
+        (store.checkpoint_directory(RUN) / "checkpoint.pt").write_text("step 6")
+        store.keep_checkpoint(RUN, again)
+    with other.lock_run(RUN):
+        other.discard_checkpoint(RUN)
+    with store.lock_run(RUN):
+        assert list(store.checkpoint_directory(RUN).iterdir()) == [], "it was discarded"
+
+
 def test_a_successor_replaces_what_a_zombie_wrote_late(store_of, clock: Clock, old, remote: str) -> None:
     store = store_of(clock)
     lock = store.lock_run(RUN)
@@ -277,8 +307,8 @@ def test_a_lease_renews_itself(remote: str) -> None:
         time.sleep(0.01)
 
 
-def test_a_forked_child_has_no_lock(remote: str) -> None:
-    lock = ResultStore(remote).lock_run(RUN)
+def test_a_forked_child_has_no_lock(remote_of_processes: str) -> None:
+    lock = ResultStore(remote_of_processes).lock_run(RUN)
     child = os.fork()
     if child == 0:
         lost = lock.lost
@@ -293,11 +323,31 @@ def test_a_forked_child_has_no_lock(remote: str) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"{}", b'{"released": false, "holder": "x", "term": 1e300}', b'{"term": NaN}']
 )
-def test_an_object_that_is_no_lease_is_named(remote: str, content: bytes) -> None:
-    store = ResultStore(remote)
+def test_a_damaged_lease_is_taken_over_after_the_own_term(
+    remote: str, content: bytes, store_of: Callable[..., ResultStore], old: None
+) -> None:
+    clock = Clock()
+    store = store_of(clock)
     object_store.put(place(remote) / "leases" / RUN, content)
-    with pytest.raises(StoreError, match=f"leases/{RUN}: is not a lease; delete it"):
-        store.lock_run(RUN)
+    begun = clock.now
+    lock = store.lock_run(RUN)
+    assert lock is not None
+    assert 60 <= clock.now - begun <= 90
+    assert store.holder(RUN) not in (None, "an unknown process: its lease is damaged")
+    lock.release()
+
+
+def test_a_lease_with_a_changed_term_is_not_waited_for(
+    remote: str, store_of: Callable[..., ResultStore], old: None
+) -> None:
+    clock = Clock()
+    store = store_of(clock)
+    store.lock_run(RUN)
+    address = place(remote) / "leases" / RUN
+    object_store.put(address, address.read_bytes().replace(b'"term": 60.0', b'"term": 70000.0'))
+    begun = clock.now
+    assert store_of(clock).lock_run(RUN) is not None
+    assert 60 <= clock.now - begun <= 90
 
 
 def test_old_leases_of_settled_runs_are_cleaned(remote: str, monkeypatch) -> None:
@@ -330,9 +380,9 @@ def held(store: ResultStore, patience: float = 30.0) -> object:
     return lock
 
 
-def test_a_killed_holder_is_succeeded(remote: str, start: Start) -> None:
-    store = ResultStore(remote, Terms(TERM))
-    holder = start("lessee.py", remote, RUN, TERM)
+def test_a_killed_holder_is_succeeded(remote_of_processes: str, start: Start) -> None:
+    store = ResultStore(remote_of_processes, Terms(TERM))
+    holder = start("lessee.py", remote_of_processes, RUN, TERM)
     assert store.lock_run(RUN) is None
     assert f" process {holder.pid} " in store.holder(RUN)
     holder.kill()
@@ -343,9 +393,9 @@ def test_a_killed_holder_is_succeeded(remote: str, start: Start) -> None:
         assert store.commit(make_record(RUN, host="successor"), lock)
 
 
-def test_a_holder_that_hung_finds_itself_fenced(remote: str, start: Start) -> None:
-    store = ResultStore(remote, Terms(TERM))
-    zombie = start("lessee.py", remote, RUN, TERM)
+def test_a_holder_that_hung_finds_itself_fenced(remote_of_processes: str, start: Start) -> None:
+    store = ResultStore(remote_of_processes, Terms(TERM))
+    zombie = start("lessee.py", remote_of_processes, RUN, TERM)
     assert tell(zombie, "before") == "False kept kept"
     store._folder.remove(f"runs/{RUN}.parquet")  # as if it had only kept a checkpoint
     os.kill(zombie.pid, signal.SIGSTOP)
@@ -356,5 +406,5 @@ def test_a_holder_that_hung_finds_itself_fenced(remote: str, start: Start) -> No
         assert not lock.lost
         assert store.settled() == set()
         assert store.commit(make_record(RUN, host="successor"), lock)
-    assert (place(remote) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "before"
-    assert rows_in(remote) == {RUN: "successor"}
+    assert (place(remote_of_processes) / "checkpoints" / RUN / "checkpoint.pt").read_text() == "before"
+    assert rows_in(remote_of_processes) == {RUN: "successor"}

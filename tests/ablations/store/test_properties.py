@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -95,4 +96,11 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestStore.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+
+
+@pytest.mark.slow
+class TestStoreOften(StoreMachine.TestCase):
+    """The same, tried more often."""
+
+    settings = settings(max_examples=100, stateful_step_count=20, deadline=None)

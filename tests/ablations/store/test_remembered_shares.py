@@ -38,7 +38,7 @@ def test_the_next_session_knows_with_how_much_of_a_gpu_an_arm_goes_on(anywhere: 
 def test_what_is_remembered_is_a_hint(store: ResultStore, content: bytes | None) -> None:
     remember(store, small(), 0.25, 0.5)
     if content is None:
-        key = next(iter(json.loads(store.read_shares() or b"")))
+        key = next(iter(store.read_shares()))
         content = json.dumps({key: {"arm": "aim", "too_little": 0.25, "enough": 7}}).encode()
     (store.directory / "shares.json").write_bytes(content)
     assert remembered(store, [small()]) == {}

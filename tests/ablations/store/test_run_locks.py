@@ -160,3 +160,29 @@ def test_a_forked_child_has_lost_the_lock(store: ResultStore) -> None:
     assert os.waitpid(child, 0)[1] == 0
     assert not lock.lost
     lock.release()
+
+
+def test_lock_files_of_compacted_runs_are_removed_unless_they_are_held(store: ResultStore) -> None:
+    """A study of 10,000 runs would have as many lock files."""
+    for number in range(3):
+        with store.lock_run(identity(number)) as lock:
+            store.commit(make_record(identity(number)), lock)
+    held = store.lock_run(identity(2))
+    assert store.compact(at_least=1) == 3
+    assert {path.name for path in (store.directory / "locks").glob("?" * 20 + ".lock")} == {f"{identity(2)}.lock"}
+    assert not held.lost
+    assert store.lock_run(identity(2)) is None
+    held.release()
+    with store.lock_run(identity(0)):
+        assert store.is_settled(identity(0))
+
+
+def test_a_process_that_locks_a_removed_file_finds_the_run_settled_and_its_lock_lost(store: ResultStore) -> None:
+    opened = FileLock(store.directory / "locks" / f"{RUN}.lock")
+    store.commit(make_record(RUN))
+    assert store.compact(at_least=1) == 1
+    assert opened.acquire()
+    opened.sign("token")
+    assert not opened.holds("token")
+    assert store.is_settled(RUN)
+    opened.close()

@@ -7,9 +7,10 @@ import os
 import signal
 import statistics
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from ablations.store import ResultStore, save_slots
 from ablations.store.save_slots import SLOTS, SaveSlots
 from aimlib.training import checkpointing
 
-from .conftest import Start
 from .sample import identity
 
 RUNS = [identity(number) for number in range(8)]
@@ -27,15 +27,34 @@ PROGRESS = {run_id: divmod(3 * number + 1, 4) for number, run_id in enumerate(RU
 MB = 2**20
 
 
-def plan_of(runs: list[str], **changes: Any) -> str:
-    listed = [[run_id, 2 + PROGRESS[run_id][0], PROGRESS[run_id][1]] for run_id in runs]
-    return json.dumps({"runs": listed, "size": 4 * MB, "rate": 20 * MB, "within": None, "die": [], **changes})
+Saved = list[dict[str, Any]]
 
 
-def said(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
-    """Let them go on; return what each said, in the order in which they began."""
-    out, _ = process.communicate("", timeout=120)
-    return sorted((json.loads(line) for line in out.splitlines()), key=lambda each: each["began"])
+@pytest.fixture(scope="module")
+def savers() -> Iterator[subprocess.Popen[str]]:
+    """Return a running `savers.py`: torch is imported once for all tests."""
+    command = [sys.executable, str(Path(__file__).with_name("savers.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def saved(savers: subprocess.Popen[str]) -> Callable[..., Saved]:
+    """Return a function that lets runs save at once and returns what each reports, in the order in which they began."""
+
+    def save(where: str, runs: list[str], **changes: Any) -> Saved:
+        listed = [[run_id, 2 + PROGRESS[run_id][0], PROGRESS[run_id][1]] for run_id in runs]
+        plan = {"runs": listed, "size": 2 * MB, "rate": 10 * MB, "within": None, "die": [], **changes}
+        assert savers.stdin
+        assert savers.stdout
+        print(json.dumps({**plan, "where": where, "environment": dict(os.environ)}), file=savers.stdin, flush=True)
+        assert savers.stdout.readline() == "ready\n"
+        print("go", file=savers.stdin, flush=True)
+        reports = [json.loads(line) for line in iter(savers.stdout.readline, "end\n")]
+        return sorted(reports, key=lambda each: each["began"])
+
+    return save
 
 
 def most_advanced_first(runs: list[str]) -> list[str]:
@@ -56,32 +75,40 @@ def new(run_id: str) -> float:
     return 2.0 + PROGRESS[run_id][0]
 
 
-def test_few_save_at_once_and_the_most_advanced_first(anywhere: str, start: Start) -> None:
-    found = said(start("savers.py", anywhere, plan_of(RUNS)))
-    assert [each["run"] for each in found] == most_advanced_first(RUNS)
+@pytest.mark.parametrize(("anywhere", "runs"), [("directory", RUNS), ("bucket", RUNS[:3])], indirect=["anywhere"])
+def test_few_save_at_once_and_the_most_advanced_first(
+    anywhere: str, runs: list[str], saved: Callable[..., Saved]
+) -> None:
+    found = saved(anywhere, runs)
+    assert [each["run"] for each in found] == most_advanced_first(runs)
     assert all(each["granted"] for each in found)
     for each in found:
         beside = [other for other in found if other["began"] <= each["began"] < other["ended"]]
         assert len(beside) <= SLOTS
-    assert {run_id: kept(anywhere, run_id) for run_id in RUNS} == {run_id: new(run_id) for run_id in RUNS}
+    assert {run_id: kept(anywhere, run_id) for run_id in runs} == {run_id: new(run_id) for run_id in runs}
 
 
-def test_a_save_that_would_not_be_over_in_time_is_not_begun(anywhere: str, start: Start) -> None:
-    """Each takes .2 s alone, and .4 s beside another: in 1.1 s there is time for a few of eight."""
-    found = said(start("savers.py", anywhere, plan_of(RUNS, within=1.1)))
-    saved = [each["run"] for each in found if each["granted"]]
-    assert saved == most_advanced_first(RUNS)[: len(saved)]
-    assert 2 <= len(saved) <= 6
+@pytest.mark.parametrize(
+    "anywhere",
+    ["directory", pytest.param("bucket", marks=pytest.mark.slow)],  # the slots of a bucket are in a local folder, too
+    indirect=True,
+)
+def test_a_save_that_would_not_be_over_in_time_is_not_begun(anywhere: str, saved: Callable[..., Saved]) -> None:
+    """Each takes .4 s alone, and .8 s beside another: in 2.2 s there is time for a few of eight."""
+    found = saved(anywhere, RUNS, rate=5 * MB, within=2.2)
+    granted = [each["run"] for each in found if each["granted"]]
+    assert granted == most_advanced_first(RUNS)[: len(granted)]
+    assert 2 <= len(granted) <= 6
     for run_id in RUNS:
-        assert kept(anywhere, run_id) == (new(run_id) if run_id in saved else 1.0)
+        assert kept(anywhere, run_id) == (new(run_id) if run_id in granted else 1.0)
 
 
 def test_the_slot_of_one_that_is_killed_while_it_saves_is_free_and_its_old_checkpoint_whole(
-    tmp_path: Path, start: Start
+    tmp_path: Path, saved: Callable[..., Saved]
 ) -> None:
     first = most_advanced_first(RUNS)[0]
     where = str(tmp_path / "study")
-    found = said(start("savers.py", where, plan_of(RUNS[:5] + RUNS[-1:], die=[first])))
+    found = saved(where, RUNS[:5] + RUNS[-1:], die=[first])
     assert {each["run"] for each in found} == {*RUNS[:5]}
     assert kept(where, first) == 1.0
     assert {kept(where, run_id) == new(run_id) for run_id in RUNS[:5]} == {True}

@@ -130,12 +130,30 @@ def test_the_plan_and_its_history(store: ResultStore) -> None:
         store.write_plan(plan)
         assert store.read_plan() == plan
     kept = [json.loads(path.read_text()) for path in sorted((store.directory / "plans").iterdir())]
+    assert [document.pop("checksum") != "" for document in kept] == [True, True]
     assert kept == [{"schema_version": SCHEMA_VERSION, **plan} for plan in (first, second)]
     with pytest.raises(ValueError, match="belongs to the store"):
         store.write_plan({"schema_version": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
         store.write_plan({"budget": float("nan")})
     assert store.read_plan() == first
+
+
+def test_a_changed_plan_is_found_and_one_without_a_checksum_is_read(store: ResultStore) -> None:
+    """Versions before checksums wrote none; their plan is kept once, also when this version writes it again."""
+    store.write_plan({"arms": [], "delta_pp": 1.0})
+    path = store.directory / "study.json"
+    text = path.read_text()
+    path.write_text(text.replace("1.0", "4.0"))
+    with pytest.raises(StoreError, match=r"study\.json: is damaged: its checksum .* restore the newest of plans"):
+        store.read_plan()
+    earlier = {key: value for key, value in json.loads(text).items() if key != "checksum"}
+    for file in (path, store.directory / "plans" / "000.json"):
+        file.write_text(json.dumps(earlier))
+    assert store.read_plan() == {"arms": [], "delta_pp": 1.0}
+    store.write_plan({"arms": [], "delta_pp": 1.0})
+    assert len(list((store.directory / "plans").iterdir())) == 1
+    assert "checksum" in json.loads(path.read_text())
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])

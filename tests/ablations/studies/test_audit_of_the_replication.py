@@ -22,7 +22,7 @@ from analysis.reading import frames
 
 @pytest.fixture(scope="module")
 def lines() -> pd.DataFrame:
-    """Return the audit of the shipped study `replication`, of which nothing has run yet."""
+    """Return the audit of the shipped study `replication` before any run."""
     arms = tuple(expand(read_study("replication")))
     rows = planning.model_rows(arms, planning.summaries_of(list(arms)))
     table = pa.Table.from_pylist(rows, schema=records.table_schema(records.MODELS))

@@ -13,6 +13,7 @@ from ablations.planning.protocol import protocol
 from ablations.spec.study import read_study, shipped_studies
 from aimlib.errors import ConfigError
 
+pytestmark = pytest.mark.xdist_group("shipped studies")  # expanding their arms takes seconds in every process
 FULL = {
     "replication",
     "controlled",
@@ -122,7 +123,13 @@ def test_the_demo_needs_no_download() -> None:
     assert planning.document(result.plan)["claim"] == "stanford_dogs_aim"
 
 
-@pytest.mark.parametrize("name", ["update_small", "memory_size_small", "mlp_small", "screening_small"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mlp_small",
+        *(pytest.param(f"{name}_small", marks=pytest.mark.slow) for name in ("update", "memory_size", "screening")),
+    ],
+)  # the slow ones expand their arms again, which takes seconds each
 def test_twins_on_digits_need_no_download(name: str) -> None:
     result = check(name, timing=False)
     assert len(result.plan.runs) == len(result.plan.arms) * 5
@@ -134,19 +141,22 @@ def test_without_photos_a_study_says_where_to_get_them() -> None:
 
 
 @pytest.mark.photos
-def test_twins_on_real_photos(stanford_dogs_root: Path, tmp_path: Path) -> None:
-    overrides = [f"data.root={stanford_dogs_root}", "seeds=1"]
-    for name in ("controlled_small", "placement_small", "vgg16_small"):
-        data = check(name, overrides, timing=False).plan.data["baseline"]
-        assert len(data.classes) == 20
-        assert data.train.pixels.shape[1:] == (64, 64, 3)
+@pytest.mark.parametrize(
+    "name",
+    ["controlled_small", *(pytest.param(name, marks=pytest.mark.slow) for name in ("placement_small", "vgg16_small"))],
+)  # the slow ones have the same data
+def test_twins_on_real_photos(name: str, stanford_dogs_root: Path, tmp_path: Path) -> None:
+    result = check(name, [f"data.root={stanford_dogs_root}", "seeds=1"], timing=False)
+    data = result.plan.data["baseline"]
+    assert len(data.classes) == 20
+    assert data.train.pixels.shape[1:] == (64, 64, 3)
     elsewhere = tmp_path / "moved"
     elsewhere.symlink_to(stanford_dogs_root)
-    result = check("controlled_small", overrides, timing=False)
-    moved = check("controlled_small", [f"data.root={elsewhere}", "seeds=1"], timing=False)
+    moved = check(name, [f"data.root={elsewhere}", "seeds=1"], timing=False)
     assert [run.run_id for run in moved.plan.runs] == [run.run_id for run in result.plan.runs], "a path is no identity"
 
 
+@pytest.mark.slow  # decodes all photos twice, which takes ten seconds
 @pytest.mark.photos
 def test_as_run_photos_are_resized_as_tensorflow_does(stanford_dogs_root: Path) -> None:
     result = check("replication_small", [f"data.root={stanford_dogs_root}", "seeds=1"], timing=False)

@@ -23,6 +23,7 @@ from aimlib.training.optimizers._adam import Adam
 from aimlib.training.run import Run
 from aimlib.training.steps import proof
 
+pytestmark = pytest.mark.xdist_group("shipped studies")  # expanding their arms takes seconds in every process
 MIXED = "confounds_small"
 """Its eleven arms mix what the two of replication_small have and have not: those two are tested first."""
 SMALL = sorted((name for name in STUDIES if name.endswith("_small") or name == "demo"), key=lambda name: name == MIXED)
@@ -59,22 +60,46 @@ def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
     return mode.found
 
 
+WHOLE = {"demo", "replication_small"}
+"""Studies whose every arm is quick enough; of the other small ones the first arm is tested, and the others are slow."""
+
+
 def quick_and_slow(studies: list[str]) -> list[Any]:
-    """Return the studies; those of full size and the one with mixed arms are slow."""
-    return [pytest.param(name, marks=[] if name in SMALL and name != MIXED else pytest.mark.slow) for name in studies]
+    """Return every study with its quick arms and with its slow arms. Each arm takes a second, all of them minutes."""
+    cases = []
+    for study in studies:
+        quick = slice(0) if study not in SMALL or study == MIXED else slice(None if study in WHOLE else 1)
+        if quick.stop != 0:
+            cases.append(pytest.param(study, quick, id=study))
+        if quick.stop is not None:
+            cases.append(pytest.param(study, slice(quick.stop, None), id=f"{study}, slow arms", marks=pytest.mark.slow))
+    return cases
+
+
+def own_arms(study: str, studies: list[str], part: slice) -> list[str]:
+    """Return a part of the arms that no earlier study has."""
+    return [name for home, name in distinct(studies) if home == study][part]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("study", quick_and_slow(STUDIES))
-def test_no_step_of_a_shipped_study_waits_for_the_device(study: str, without_values: None) -> None:
-    own = [name for home, name in distinct(SMALL if study in SMALL else STUDIES) if home == study]
+@pytest.mark.parametrize(("study", "part"), quick_and_slow(STUDIES))
+def test_no_step_of_a_shipped_study_waits_for_the_device(study: str, part: slice, without_values: None) -> None:
+    own = own_arms(study, SMALL if study in SMALL else STUDIES, part)
     found = {own[0]: waits(arms_of(study)[own[0]], steps=2 if study in SMALL else 1)} if own else {}
     found |= {name: waits(arms_of(study)[name], steps=1) for name in own[1:]}  # the second step of an optimizer
     assert {name: reasons for name, reasons in found.items() if reasons} == {}
 
 
+def test_quick_and_slow_cases_are_all_arms() -> None:
+    parts = {
+        study: [case.values[1] for case in quick_and_slow(STUDIES) if case.values[0] == study] for study in STUDIES
+    }
+    arms = list(range(20))
+    assert {study for study, cut in parts.items() if [arm for part in cut for arm in arms[part]] != arms} == set()
+
+
 @pytest.mark.parametrize("epsilon_on", ["uncorrected", "corrected"])
-@pytest.mark.parametrize("name", ["baseline", "aim"])
+@pytest.mark.parametrize("name", [pytest.param("baseline", marks=pytest.mark.slow), "aim"])  # part of the other
 def test_no_step_as_run_with_a_fused_optimizer_waits_for_the_device(
     name: str, epsilon_on: str, without_values: None
 ) -> None:
@@ -113,9 +138,9 @@ def test_a_count_of_steps_read_from_the_device_is_seen(without_values: None, mon
         waits(arms_of("demo")["aim"])
 
 
-@pytest.mark.parametrize("study", quick_and_slow(SMALL))
-def test_a_captured_step_of_a_shipped_study_has_eagers_bits(study: str) -> None:
-    for name in [name for home, name in distinct(SMALL) if home == study]:
+@pytest.mark.parametrize(("study", "part"), quick_and_slow(SMALL))
+def test_a_captured_step_of_a_shipped_study_has_eagers_bits(study: str, part: slice) -> None:
+    for name in own_arms(study, SMALL, part):
         config, data = small_run(arms_of(study)[name], 4)
         with cuda_graphs_on_cpu():
             run = Run(config, data, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Trackers: told of each run once and of each epoch once, of nothing that is to stay here, and never in the way."""
+"""Trackers: they get each run and epoch once, nothing that must not leave the machine, and never block a run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def row(epoch: int) -> dict[str, Any]:
 
 
 class Recorder(Tracker):
-    """Notes what it is told; may be slow, or raise."""
+    """A tracker that records its events, and may be slow or raise."""
 
     told: list[tuple[Any, ...]]
     hold: threading.Event | None = None
@@ -150,7 +150,7 @@ def test_a_tracker_that_hangs_holds_up_nothing(
 
 
 class Options(Frozen):
-    """Options of which some must stay here."""
+    """Options, some of which must not leave this machine."""
 
     root: str = local("/home/me/photos", "where the photos are")
     api_key: str = "s3cret"

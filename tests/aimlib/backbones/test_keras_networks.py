@@ -1,4 +1,4 @@
-"""The networks as run, held to the figures that Keras gave for the author's models (120 classes, 224 px)."""
+"""The networks as run, compared with Keras's figures for the author's models (120 classes, 224 px)."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_the_reads_of_the_second_stage_start_at_the_scale_as_run(read_init: str,
 
 
 def test_glorot_and_he_share_their_draws() -> None:
-    """Arms that differ in the initialiser differ by the quantile function alone."""
+    """Arms that differ in the initialiser differ only in the quantile function."""
     small = {"name": KERAS, "widths": [8, 8], "blocks": [1, 1]}
     shape = ImageShape(3, 32, 32, 5)
     he, glorot = (

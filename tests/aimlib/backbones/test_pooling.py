@@ -1,4 +1,4 @@
-"""Adaptive pooling where there is nothing to pool: left out, with the bits and the names that the networks had."""
+"""Adaptive pooling without effect: it is left out, and the networks keep their bits and names."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from aimlib.models import build, skeleton, summarize
 
 NARROW: dict[str, Any] = {"name": "vgg16_bn", "widths": [2, 2, 3, 3, 4], "dense": [7, 8], "dropout": 0.0}
 ALEXNET: dict[str, Any] = {"name": "torchvision", "architecture": "alexnet"}
+LARGE = [pytest.param(ALEXNET, size, marks=pytest.mark.slow) for size in (224, 96)]  # 60 million parameters
+COMPUTED = pytest.mark.parametrize(("backbone", "size"), [(NARROW, 224), (NARROW, 64), *LARGE])
 NETWORKS = pytest.mark.parametrize(("backbone", "size"), [(NARROW, 224), (NARROW, 64), (ALEXNET, 224), (ALEXNET, 96)])
 
 
@@ -39,7 +41,7 @@ def passed(network: nn.Module, x: Tensor) -> list[Tensor]:
     return [logits.detach(), *(parameter.grad for parameter in network.parameters() if parameter.grad is not None)]
 
 
-@NETWORKS
+@COMPUTED
 def test_no_bit_is_another(backbone: dict[str, Any], size: int) -> None:
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
     own, plain = network_of(backbone, size), as_torchvision_has_it(network_of(backbone, size))
@@ -52,11 +54,11 @@ def test_no_bit_is_another(backbone: dict[str, Any], size: int) -> None:
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
-@NETWORKS
+@COMPUTED
 def test_pooling_without_effect_is_not_computed(
     backbone: dict[str, Any], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CUDA has no deterministic backward pass of it."""
+    """CUDA has no deterministic backward pass for it."""
     pooled: list[int] = []
     exact = nn.functional.adaptive_avg_pool2d
 
@@ -78,6 +80,6 @@ def test_what_is_not_deterministic_on_a_gpu_is_named(backbone: dict[str, Any], s
 
 
 def test_pooling_to_one_value_is_a_mean() -> None:
-    """Of that CUDA has a deterministic backward pass."""
+    """CUDA has a deterministic backward pass for it."""
     model = ModelConfig.parse({"backbone": {"name": "torchvision", "architecture": "resnet18"}})
     assert summarize(model, ImageShape(3, 64, 64, 5), 4).nondeterministic_on_gpu == ()

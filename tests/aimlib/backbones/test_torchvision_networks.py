@@ -1,4 +1,4 @@
-"""Memory in any classification network of torchvision, taken as it is."""
+"""Memory in any unchanged classification network of torchvision."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def model(architecture: str, **options: Any) -> ModelConfig:
 
 
 def readable(network: nn.Module) -> set[str]:
-    """Return the layers that can read by the documented rule, found without the library."""
+    """Return the layers that can read according to the documentation, found without the library."""
     return {
         name
         for name, module in network.named_modules()
@@ -97,7 +97,7 @@ def test_images_of_other_channels(channels: int) -> None:
 
 
 def test_inferred_stages_are_those_that_are_written_down() -> None:
-    """Of the backbones that bring a layout of their own."""
+    """This covers the backbones with their own layout."""
     for name, options in (("resnet50", {}), ("vgg16", {}), ("vgg16_bn", {}), ("small_resnet", {})):
         plugin = backbones.create(backbones.parse({"name": name, **options}))
         with torch.device("meta"):

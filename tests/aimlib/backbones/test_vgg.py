@@ -60,7 +60,7 @@ def test_vgg16_refuses_images_that_its_poolings_use_up() -> None:
 
 
 def test_a_dense_layer_reads_by_a_sum() -> None:
-    """Equal to the dense layer over the concatenation that the post describes."""
+    """The result equals that of a dense layer over the concatenation, as described in the post."""
     model = ModelConfig.parse(
         {"backbone": {"name": "mlp", "widths": [6]}, "memory": MEMORY, "placement": "every_layer"}
     )

@@ -1,4 +1,4 @@
-"""Control arms: frozen memory stays what it was, matched baselines have as many parameters."""
+"""Control arms: frozen memory does not change, and matched baselines have equally many parameters."""
 
 from __future__ import annotations
 
@@ -231,12 +231,12 @@ BIASED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", BIASED)
 def test_memory_without_updates_is_a_bias_for_every_position(name: str) -> None:
-    """Any network whose memory nothing rewrites, written as plain layers and bias maps, gives the same outputs."""
+    """A network whose memory is never rewritten has the same outputs as plain layers with bias maps."""
     options = {**AIM, "update": None, **BIASED[name]}
     shape = ImageShape(3, 32, 32, 4)
     network = build(model(**options), shape, 0)
     x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    network.train()(x)  # running statistics that are not those of the start
+    network.train()(x)  # running statistics that differ from the initial ones
     with torch.no_grad():
         expected = network.eval()(x)
         readers = len(network.attachment.readers)

@@ -1,4 +1,4 @@
-"""Tiny trees of generated photos, an own cache for every test, and the real photos where there are some."""
+"""Tiny trees of generated photos, a separate cache for every test, and the real photos if available."""
 
 from __future__ import annotations
 

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import io
+import struct
+import subprocess
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from aimlib.datasets.decoding import DecodeError, decode
+from aimlib.datasets import decoding
+from aimlib.datasets.decoding import FORMATS, DecodeError, decode
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -45,7 +50,7 @@ def test_of_sixteen_bits_the_high_byte_counts() -> None:
 
 def test_exif_orientation_is_ignored() -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # rotated by a quarter turn
+    exif[0x0112] = 6  # rotated by 90 degrees
     image = decode(encoded(Image.new("RGB", (8, 4)), "JPEG", exif=exif))
     assert image.size == (8, 4)
 
@@ -65,3 +70,53 @@ def test_damage_is_an_error_with_its_cause(photo: Callable[..., bytes]) -> None:
         decode(bytes(png))
     with pytest.raises(DecodeError, match="floating"):
         decode(encoded(Image.new("F", (2, 2)), "TIFF"))
+
+
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "TGA", "PCX", "SGI", "JPEG2000", "PDF"])
+def test_only_the_listed_formats_are_opened(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"a program was started: {arguments}")
+
+    content = encoded(Image.new("RGB", (4, 4)), kind)
+    monkeypatch.setattr(subprocess, "Popen", started)
+    with pytest.raises(
+        DecodeError, match="must be one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; convert the photo or remove"
+    ):
+        decode(content)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_listed_formats_are_opened(kind: str) -> None:
+    assert decode(encoded(Image.new("RGB", (4, 3)), kind)).size == (4, 3)
+
+
+def test_a_jpeg_file_of_several_photos_is_opened() -> None:
+    first, second = Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), (9, 9, 9))
+    content = encoded(first, "MPO", save_all=True, append_images=[second])
+    assert decode(content).size == (8, 8)
+
+
+def claims(width: int, height: int) -> bytes:
+    """Return a PNG file of a few bytes that claims a size."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(99))), (b"IEND", b""))
+    chunks = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [14_000, 20_000, 2**31 - 1])
+def test_a_photo_that_would_fill_the_memory_is_refused_before_it_is_decoded(side: int) -> None:
+    with pytest.raises(
+        DecodeError, match=f"{side**2:,} pixels, and the limit is 178,956,970; shrink the photo or remove"
+    ):
+        decode(claims(side, side))
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MOST_BYTES", 1000)
+    (tmp_path / "x.png").write_bytes(bytes(1001))
+    with pytest.raises(DecodeError, match="more than 1,000 bytes, the limit; shrink the photo or remove it"):
+        decoding.read(tmp_path / "x.png")
+    (tmp_path / "x.png").write_bytes(bytes(1000))
+    assert len(decoding.read(tmp_path / "x.png")) == 1000

@@ -122,3 +122,11 @@ def test_the_real_files() -> None:
     data = made.load()
     assert np.bincount(data.train.labels).tolist() == [100] * 10
     assert data.test.pixels.shape == (10000, 28, 28, 1)
+
+
+def test_a_file_that_decompresses_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aimlib.datasets.idx.MOST_BYTES", 10_000)
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(bytes(10_000_000)))
+    with pytest.raises(DataError, match=r"x\.gz: more than 10,000 bytes when decompressed, the limit; give the right"):
+        read_idx(path, 3)

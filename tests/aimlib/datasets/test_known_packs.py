@@ -1,4 +1,4 @@
-"""Packed photos that were compared with their files once are opened by fingerprint: no photo is looked at again."""
+"""Packed photos that were compared with their files once are opened by fingerprint, without reading any photo again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALLS = ("stat", "lstat", "scandir", "listdir", "open", "access")
 
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch, below: Path) -> Iterator[list[str]]:
-    """Collect the calls of the operating system that look at something below a folder; they are made all the same."""
+    """Collect the system calls that access something below a folder. They are still executed."""
     found: list[str] = []
 
     def counting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:

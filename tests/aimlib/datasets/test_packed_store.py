@@ -113,7 +113,9 @@ def test_touched_photo_is_not_decoded_again(dogs: Any) -> None:
     assert find_pack(dogs.plugin().listing(), SQUASH) is not None
 
 
-@pytest.mark.parametrize("damage", ["truncated", "lengthened", "removed", "index", "manifest"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "lengthened", "removed", "index", "manifest", "pixels", "classes", "checksums"]
+)
 def test_damaged_store_is_packed_anew(dogs: Any, damage: str) -> None:
     data = dogs.plugin().load()
     folder = pack_folder(dogs.plugin().listing(), SQUASH)
@@ -126,6 +128,15 @@ def test_damaged_store_is_packed_anew(dogs: Any, damage: str) -> None:
         pixels.unlink()
     elif damage == "index":
         index.write_bytes(index.read_bytes().replace(b'"labels":[0', b'"labels":[1'))
+    elif damage == "pixels":
+        flip(pixels)
+    elif damage == "checksums":  # a store of an earlier version, compared with its SHA-256
+        (folder / "checksums.json").unlink()
+        flip(folder / "test.pixels")
+    elif damage == "classes":
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        manifest["classes"].reverse()
+        (folder / "manifest.json").write_text(json.dumps(manifest))
     else:
         (folder / "manifest.json").write_text("{")
     assert builds(dogs) == 18
@@ -135,13 +146,25 @@ def test_damaged_store_is_packed_anew(dogs: Any, damage: str) -> None:
 def test_changed_pixels_are_found_by_the_full_check(dogs: Any) -> None:
     store = dogs.plugin().pack()
     assert store.damages() == []
-    path = store.folder / "test.pixels"
-    content = bytearray(path.read_bytes())
-    content[5] ^= 1
-    path.write_bytes(content)
-    (damage,) = dogs.plugin().pack().damages()
+    flip(store.folder / "test.pixels")
+    (damage,) = store.damages()
     assert "test.pixels" in damage
     assert "changed" in damage
+
+
+def test_a_store_of_an_earlier_version_gets_checksums_and_is_not_packed_again(dogs: Any) -> None:
+    path = dogs.plugin().pack().folder / "checksums.json"
+    content = path.read_bytes()
+    path.unlink()
+    assert builds(dogs) == 0
+    assert path.read_bytes() == content
+
+
+def flip(path: Path) -> None:
+    """Flip a bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 def test_undecodable_photos_are_all_named_and_leave_nothing(dogs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Memory in networks that are taken as they are."""
+"""Memory in unchanged networks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def attached(network: nn.Module, placement: Any = "every_layer", size: int = 64,
 
 
 class Chosen:
-    """A placement that names what it is told."""
+    """A placement that returns the given names."""
 
     config = placements.parse("every_layer")
 
@@ -107,14 +107,14 @@ def test_layers_that_cannot_read_are_skipped_and_reported() -> None:
 
 
 class Standardized(nn.Conv2d):
-    """A convolution that is none of the plain kind."""
+    """A convolution of an unusual kind."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super()._conv_forward(x, self.weight - self.weight.mean(), self.bias)
 
 
 class Odd(nn.Module):
-    """A network with layers that a reader cannot stand for."""
+    """A network with layers that a reader cannot replace."""
 
     def __init__(self) -> None:
         super().__init__()

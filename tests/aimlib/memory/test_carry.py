@@ -1,4 +1,4 @@
-"""The running memory that batches pass on."""
+"""The memory that each batch passes to the next one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Initial values: what two arms share starts identical, at the scale that the rules say."""
+"""Initial values: parameters that two arms share are initially identical, at the scale stated by the rules."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_build_is_independent_of_what_was_built_before_and_leaves_torchs_generat
 
 
 class Nested(nn.Module):
-    """A network with a child of the name that an AimNetwork gives to it, and with a rule of its own."""
+    """A network with its own rule, and with a child that has a name used by AimNetwork."""
 
     def __init__(self) -> None:
         super().__init__()

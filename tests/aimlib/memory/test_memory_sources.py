@@ -1,4 +1,4 @@
-"""What memory sources hold: values, degrees of freedom, their start and how fast an optimizer moves them."""
+"""Memory sources: values, degrees of freedom, initial values, and how fast an optimizer changes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def source(name: str, seed: int = 0, **options: Any) -> MemorySource:
 
 
 def free_values(made: MemorySource) -> int:
-    """Return the rank of the memory's derivative by the source's parameters, computed numerically."""
+    """Return the numerical rank of the derivative of the memory with respect to the source's parameters."""
     names, values = zip(*made.named_parameters(), strict=True)
 
     def memory(*parameters: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which memory a layer reads: the current one, or the static second one of the routing as run."""
+"""The memory that a layer reads: the current one, or the second, static one of the routing as run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_static_memory_has_a_source_of_its_own() -> None:
 
 
 def test_updates_reach_no_static_reader() -> None:
-    """After the last update only static readers are left: their input is that of a network without updates."""
+    """After the last update, all readers are static: their input is that of a network without updates."""
     network = network_of(AS_RUN)
     seen: dict[str, torch.Tensor] = {}
     for reading, reader in zip(network.attachment.readers, network.readers(), strict=True):

@@ -1,4 +1,4 @@
-"""How a memory is laid out on a map: every value once, zeros elsewhere, the claim's table of channels."""
+"""The layout of a memory on a map: every value once, zeros elsewhere, and the claim's table of channels."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_larger_map_has_one_centred_square_with_a_border_of_zeros() -> None:
 
 
 def test_fewer_values_than_a_square_stand_between_zeros() -> None:
-    """As the author's code pads: half of the zeros before the values, half after."""
+    """Padding as in the author's code: half of the zeros before the values, half after."""
     expected = np.zeros((5, 5), dtype=np.float32)
     expected[1:4, 1:4] = [[0, 1, 2], [3, 4, 5], [6, 7, 0]]
     assert np.array_equal(lay_out(numbered(7, 1, 1), 5, 5)[0, 0].numpy(), expected)

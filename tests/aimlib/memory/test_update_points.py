@@ -1,4 +1,4 @@
-"""Where updates stand, and that each has a reader."""
+"""The positions of updates, each of which has a reader."""
 
 from __future__ import annotations
 

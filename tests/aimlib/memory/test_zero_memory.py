@@ -1,4 +1,4 @@
-"""The bridge between the arms: a memory of zeros is the baseline, bit for bit, through training."""
+"""A memory of zeros gives the baseline, bit for bit, during the whole training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def zeros() -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def networks(monkeypatch: pytest.MonkeyPatch) -> list[torch.nn.Module]:
-    """Return the networks that runs build, as they are after training."""
+    """Return the networks of runs after training."""
     built: list[torch.nn.Module] = []
     real = aimlib.training.run.build
     monkeypatch.setattr(aimlib.training.run, "build", lambda *given: (built.append(real(*given)), built[-1])[1])

@@ -200,7 +200,7 @@ def test_conformance_finds_a_bad_placement() -> None:
 
         @placements.register("twice")
         class Twice(Placement):
-            """Names its layers twice, and one that is not there."""
+            """A placement that names layers twice, and one that does not exist."""
 
             def reads(self, layers: list[Layer]) -> list[str]:
                 return [layers[0].name, layers[0].name, "nowhere"]

@@ -1,4 +1,4 @@
-"""Augmentation: what each option does, pixel by pixel, and that an image's draws are its own."""
+"""Augmentation: the effect of each option, pixel by pixel, and independent draws for each image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def photos(count: int = 3, height: int = 8, width: int = 12, channels: int = 3) 
 
 
 def chosen(count: int = 3, passes: int = 1, **values: float) -> Tensor:
-    """Return draws that change nothing (no angle, no shift, no flip, factor 1) but for the given ones."""
+    """Return draws without effect (no angle, no shift, no flip, factor 1), except for the given ones."""
     table = torch.full((passes, count, 6), 0.5)
     table[:, :, [MIRROR_X, MIRROR_Y]] = 0.999
     for name, value in values.items():
@@ -110,7 +110,7 @@ def test_passes_follow_one_another() -> None:
 
 
 def reference(x: Tensor, table: Tensor, config: AugmentationConfig) -> Tensor:
-    """Augment the whole batch at once by the plainest operations, in float64."""
+    """Augment the whole batch at once with elementary operations, in float64."""
     x, table = x.double(), table.double()
     for draws_BD in table:
         parts = (
@@ -164,7 +164,7 @@ def test_pixels_are_those_of_the_plainest_operations(
     scaling = Scaling(torch.full((1, x.shape[1], 1, 1), 117.0), torch.full((1, x.shape[1], 1, 1), 64.0))
     expected = reference(x, table, config)
     expected = (expected - 117) / 64 if scaled else expected
-    # Positions, up to 3 half-axes, are rounded by 1e-7 of them a few times; neighbours differ by 255, by contrast more.
+    # Positions of up to 3 half-axes are rounded a few times, by 1e-7 each; neighbours differ by 255 or more.
     stretch = max(shape[1:3]) / min(shape[1:3])
     tolerance = 1e-4 * max(shape[1:3]) * stretch * (1 + config.contrast) ** config.passes
     found = augment(x, table, config, scaling if scaled else None)

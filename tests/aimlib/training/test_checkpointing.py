@@ -1,13 +1,14 @@
-"""Interrupted runs go on bit for bit; damaged, foreign and hostile checkpoints are refused."""
+"""Interrupted runs resume bit for bit. Damaged, foreign and hostile checkpoints are refused."""
 
 from __future__ import annotations
 
 import os
+import random
 import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet
 from aimlib.errors import StoreError
 from aimlib.training import checkpointing
-from aimlib.training.loop import Outcome, Paused, train
+from aimlib.training.loop import Outcome, Paused, outcome_so_far, train
 
 EVERYTHING: dict[str, Any] = {
     "training__epochs": 4,
@@ -81,7 +82,7 @@ def test_resumed_equals_uninterrupted(
     for epoch in epochs:
         with pytest.raises(Interrupted):
             go(config, data, tmp_path, interrupt_after(epoch))
-        torch.manual_seed(epoch)  # whatever ran between the attempts
+        torch.manual_seed(epoch)  # as if something ran between the attempts
     resumed = go(config, data, tmp_path)
     assert without_clock(resumed) == without_clock(whole)
     assert resumed.attempts == len(epochs) + 1
@@ -129,6 +130,133 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path
 
 
+# Damage
+
+
+def content(found: checkpointing.Checkpoint | None) -> Any:
+    """Return a checkpoint as values that compare bit for bit."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items()}
+        return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+    return None if found is None else plain(vars(found))
+
+
+DAMAGES: dict[str, Callable[[bytearray, random.Random], object]] = {
+    "a flipped bit": lambda b, draw: b.__setitem__(at := draw.randrange(len(b)), b[at] ^ 1 << draw.randrange(8)),
+    "the end cut off": lambda b, draw: b.__delitem__(slice(draw.randrange(len(b)), None)),
+    "a zeroed block": lambda b, draw: b.__setitem__(
+        slice(at := draw.randrange(len(b) // 512) * 512, at + 512), bytes(512)
+    ),
+    "two blocks exchanged": lambda b, draw: _exchange(b, *(512 * at for at in draw.sample(range(len(b) // 512), 2))),
+    "a block of another file": lambda b, draw: b.__setitem__(
+        slice(at := draw.randrange(len(b) // 512) * 512, at + 512), draw.randbytes(512)
+    ),
+}
+
+
+def _exchange(b: bytearray, one: int, two: int) -> None:
+    b[one : one + 512], b[two : two + 512] = b[two : two + 512], b[one : one + 512]
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_of_a_damaged_checkpoint_nothing_is_used(kind: str, twice: Path) -> None:
+    """The last checkpoint is read if the damage did not change its content; otherwise, the previous one."""
+    path = twice / checkpointing.FILE
+    sound, last = path.read_bytes(), content(checkpointing.load(twice, "run"))
+    before = content(checkpointing._read(twice / checkpointing.PREVIOUS_FILE, "run"))
+    assert last != before
+    draw, found_damaged = random.Random(kind), 0
+    for _ in range(60):
+        damaged = bytearray(sound)
+        DAMAGES[kind](damaged, draw)
+        path.write_bytes(damaged)
+        said: list[str] = []
+        assert content(checkpointing.load(twice, "run", said.append)) == (before if said else last)
+        assert all(str(path) in text for text in said)
+        found_damaged += len(said)
+    assert found_damaged > 40
+
+
+@pytest.fixture
+def twice(tmp_path: Path) -> Path:
+    """Return the directory of two checkpoints, after one epoch and after two."""
+    with pytest.raises(Interrupted):
+        go(run_config(model=AIM, training__epochs=3), data_set(), tmp_path, interrupt_after(2))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("files", "epochs", "then"),
+    [
+        ([checkpointing.FILE], [2, 3], "continues from the checkpoint before, after 1 completed epoch"),
+        ([checkpointing.FILE, checkpointing.PREVIOUS_FILE], [1, 2, 3], "starts from the beginning"),
+        ([checkpointing.PREVIOUS_FILE], [3], None),
+    ],
+    ids=str,
+)
+def test_a_run_with_damaged_checkpoints_repeats_what_it_must_and_says_so(
+    files: list[str], epochs: list[int], then: str | None, twice: Path
+) -> None:
+    for name in files:
+        whole = bytearray((twice / name).read_bytes())
+        whole[len(whole) // 2] ^= 4
+        (twice / name).write_bytes(whole)
+    config, data, done = run_config(model=AIM, training__epochs=3), data_set(), []
+    notices: list[str] = []
+    outcome = train(
+        config,
+        data,
+        run_id="run",
+        checkpoint_directory=twice,
+        checkpoint_share=float("inf"),
+        on_epoch=lambda row: done.append(row["epoch"]),
+        on_notice=notices.append,
+    )
+    assert without_clock(outcome) == without_clock(go(config, data, None))
+    assert done == epochs
+    assert len(notices) == (then is not None)
+    if then is not None:
+        assert notices[0].endswith(f"run run {then}")
+        assert all(
+            f"{twice / name} is damaged: its checksum does not match its content" in notices[0] for name in files
+        )
+    assert checkpointing.load(twice, "run") is not None
+
+
+def test_the_damaged_file_does_not_replace_the_one_before(twice: Path) -> None:
+    """After the fall-back, the next save keeps a sound checkpoint as the previous one."""
+    path = twice / checkpointing.FILE
+    path.write_bytes(path.read_bytes()[:-100])
+    config = run_config(model=AIM, training__epochs=3)
+    with pytest.raises(Interrupted):
+        go(config, data_set(), twice, interrupt_after(2))
+    path.unlink()
+    found = checkpointing.load(twice, "run", pytest.fail)
+    assert found is not None
+    assert len(found.epochs) == 1
+
+
+def test_a_checkpoint_without_a_checksum_is_read(twice: Path) -> None:
+    """Earlier versions wrote none, but can read files with one."""
+    path = twice / checkpointing.FILE
+    torch.save(torch.load(path, weights_only=True), path)
+    found = checkpointing.load(twice, "run", pytest.fail)
+    assert found is not None
+    assert len(found.epochs) == 2
+
+
+def test_a_damaged_run_is_not_given_up_with_fewer_epochs_than_it_had(twice: Path) -> None:
+    path = twice / checkpointing.FILE
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(StoreError, match=r"is damaged: .*; run again"):
+        outcome_so_far(run_config(model=AIM, training__epochs=3), data_set(), twice, "run", "given up")
+
+
 def refused(folder: Path, message: str, config: RunConfig | None = None, run_id: str = "run") -> None:
     with pytest.raises(StoreError, match=message) as caught:
         go(config or run_config(), data_set(), folder, run_id=run_id)
@@ -137,10 +265,11 @@ def refused(folder: Path, message: str, config: RunConfig | None = None, run_id:
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"rubbish" * 50])
-def test_damaged_checkpoint(saved: Path, damage: Any) -> None:
+def test_what_is_no_checkpoint_is_set_aside(saved: Path, damage: Any) -> None:
     path = saved / checkpointing.FILE
     path.write_bytes(damage(path.read_bytes()))
-    refused(saved, "not a readable checkpoint")
+    assert without_clock(go(run_config(), data_set(), saved)) == without_clock(go(run_config(), data_set(), None))
+    assert (saved / checkpointing.DAMAGED_FILE).exists()
 
 
 def test_checkpoint_of_another_run_or_format(saved: Path) -> None:
@@ -178,10 +307,9 @@ class Hostile:
 def test_hostile_checkpoint_executes_nothing(saved: Path, tmp_path: Path) -> None:
     target = tmp_path / "pwned"
     torch.save({"format": 1, "run_id": "run", "epochs": Hostile(target)}, saved / checkpointing.FILE)
-    with pytest.raises(StoreError, match="not a readable checkpoint"):
-        go(run_config(), data_set(), saved)
+    go(run_config(), data_set(), saved)
     assert not target.exists()
-    torch.load(saved / checkpointing.FILE, weights_only=False)  # it is hostile indeed
+    torch.load(saved / checkpointing.DAMAGED_FILE, weights_only=False)  # it is hostile indeed
     assert target.exists()
 
 
@@ -234,11 +362,11 @@ def test_temporary_files_of_killed_writers_are_removed(saved: Path, when: str) -
         checkpointing.load(saved, "run")
     else:
         checkpointing.save(found, saved)
-    assert [path.name for path in saved.iterdir()] == [checkpointing.FILE]
+    assert not remains.exists()
 
 
 def test_a_writer_that_is_killed_while_it_writes(saved: Path) -> None:
-    """A process is killed half-way through its save; the next attempt goes on and clears up."""
+    """A process is killed half-way through its save. The next attempt resumes and cleans up."""
     before = (saved / checkpointing.FILE).read_bytes()
     writer = (
         "import os, signal, sys, pathlib, torch\n"
@@ -253,4 +381,4 @@ def test_a_writer_that_is_killed_while_it_writes(saved: Path) -> None:
     assert len(list(saved.iterdir())) == 2
     assert (saved / checkpointing.FILE).read_bytes() == before
     assert without_clock(go(run_config(), data_set(), saved)) == without_clock(go(run_config(), data_set(), None))
-    assert [path.name for path in saved.iterdir()] == [checkpointing.FILE]
+    assert {path.name for path in saved.iterdir()} == {checkpointing.FILE, checkpointing.PREVIOUS_FILE}

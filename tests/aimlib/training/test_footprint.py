@@ -1,4 +1,4 @@
-"""The memory of a run, against what must be in it by its shapes."""
+"""The memory of a run, compared with the sizes of its tensors."""
 
 from __future__ import annotations
 

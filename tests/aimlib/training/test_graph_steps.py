@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -78,6 +79,13 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }
 
+QUICK = (
+    "as-run adam, plateau drops, a rate of its own for the source, as-run augmentation",
+    "frozen memory, contiguous, plain descent, smoothed labels",
+)
+QUICK_AND_SLOW = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in KINDS]
+"""The quick ones differ in everything that an optimizer or a schedule may have; the others take 20 seconds more."""
+
 
 @pytest.fixture(autouse=True)
 def graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -99,9 +107,14 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
     return {key: value for key, value in without_clock(outcome).items() if key != "step"}
 
 
+@functools.cache
+def eager_outcome(name: str) -> Outcome:
+    return train(*kind(name, training__step="eager"))
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_a_graph_gives_the_bits_of_eager_steps(name: str) -> None:
-    eager = train(*kind(name, training__step="eager"))
+    eager = eager_outcome(name)
     graph = train(*kind(name, training__step="graph"))
     assert (eager.step, graph.step) == ("eager", "graph")
     assert numbers(graph) == numbers(eager)
@@ -109,16 +122,16 @@ def test_a_graph_gives_the_bits_of_eager_steps(name: str) -> None:
         assert len({row["learning_rate"] for row in graph.epochs}) == 2, "the rate dropped"
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_auto_takes_the_graph_and_has_eagers_bits_and_id(name: str) -> None:
     notices: list[str] = []
     config, data = kind(name)
     auto = train(config, data, on_notice=notices.append)
     assert (auto.step, notices) == ("graph", [])
-    assert numbers(auto) == numbers(train(*kind(name, training__step="eager")))
+    assert numbers(auto) == numbers(eager_outcome(name))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_a_captured_run_that_is_paused_everywhere_has_the_same_bits(name: str, tmp_path: Path) -> None:
     config, data = kind(name, training__epochs=2)
     whole, pauses, attempts = train(config, data), 0, At(*range(1, 40, 3))
@@ -306,7 +319,7 @@ def test_a_proof_serves_all_seeds_and_other_processes(tmp_path: Path, monkeypatc
 
 
 def test_a_damaged_record_is_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, data = kind("fused adam as run, plateau", training__epochs=2)
+    config, data = kind("fused adam as run, plateau", training__epochs=1)
     train(config, data)
     (file,) = (tmp_path / "cache" / "steps").iterdir()
     proofs = proven(monkeypatch)

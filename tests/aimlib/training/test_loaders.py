@@ -68,7 +68,7 @@ def test_the_next_batch_is_gathered_ahead_and_another_one_is_not_mistaken_for_it
 
 
 class _Copied:
-    """A tensor on a GPU that notes by which stream it is used."""
+    """A tensor on a GPU that records the streams that use it."""
 
     def __init__(self, log: list[str]) -> None:
         self.log = log

@@ -19,7 +19,7 @@ def frames(outcome: Outcome, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame([row]), pd.DataFrame(outcome.epochs).assign(run_id=row["run_id"])
 
 
-@pytest.mark.parametrize("schedule", [None, "cosine", "plateau"])
+@pytest.mark.parametrize("schedule", [None, pytest.param("cosine", marks=pytest.mark.slow), "plateau"])
 def test_replayed_patience_is_live_patience(schedule: str | None) -> None:
     stopped_early = 0
     for seed in range(3):

@@ -58,7 +58,9 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
     return {name: value for name, value in without_clock(outcome).items() if name not in aside}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "adam" else pytest.mark.slow) for name in KINDS]
+)
 def test_a_run_is_captured_wherever_its_images_lie(name: str, cuda: PretendedCuda) -> None:
     on_device, notices = trained(cuda, name, GPU)
     assert (on_device.step, on_device.data_on, notices) == ("graph", "device", [])

@@ -113,6 +113,7 @@ statements:
         read_claim(path)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_shows_the_audit_and_methods_name_what_was_done(make_study):
     document = compose(analysis.examine(analysis.load(make_study())))
     assert document.tables["audit"].rows[0][0] == "ResNet50 has about 23.8 M parameters"
@@ -136,6 +137,7 @@ def test_tables_are_set_by_latex_as_they_are():
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_latex_tables_are_written_beside_the_page(make_study):
     directory = make_study([*ARMS])
     page = analysis.report(directory)

@@ -1,10 +1,11 @@
-"""A confirmation beside its screening: what the search found, and what its winners kept on fresh seeds."""
+"""A confirmation and its screening: the results of the search, and those of its winners on new seeds."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
+from blank_figures import blank_figures
 from synthetic_study import ARMS, FakeArm, FakeStudy, write_study
 from test_report_figures import texts
 
@@ -36,7 +37,8 @@ def confirmed(tmp_path_factory):
 
 
 def test_the_report_shows_what_the_search_found(confirmed):
-    document = compose(confirmed)
+    with blank_figures("budget", "winners"):
+        document = compose(confirmed)
     section = next(section for section in document.sections if section.name == "search")
     assert section.figures == ("budget", "winners")
     assert len(document.tables["winners"].rows) == 3
@@ -51,6 +53,7 @@ def test_the_report_shows_what_the_search_found(confirmed):
         assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 + 1 for box in boxes), name
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_study_without_a_screening_has_no_such_section(make_study):
     findings = analysis.examine(analysis.load(make_study()))
     assert findings.screening is None
@@ -67,7 +70,7 @@ def test_every_column_of_every_table_is_explained(confirmed, make_study):
         explained({"new": pd.DataFrame({"a column without a meaning": [1]})})
 
 
-# Several arms that were searched, trials that were stopped early
+# Several searched arms, trials that were stopped early
 
 RATES = {"baseline": 0.14, "aim": 0.15}
 SEARCHED = [FakeArm(f"{arm}_{i:04d}", "other", mean + 0.004 * i) for arm, mean in RATES.items() for i in range(6)]
@@ -75,7 +78,7 @@ STOPPED = {(f"{arm}_{i:04d}", seed): "pruned" for arm in RATES for i in (0, 1) f
 
 
 def ranking_of(screened: analysis.Results) -> pd.DataFrame:
-    """Return the ranking that `ablate run` would have written: in each arm the last trial is the best."""
+    """Return the ranking as written by `ablate run`. In each arm, the last trial is the best."""
     rows = []
     means = screened.runs.groupby("arm")["validation_accuracy"].mean()
     for trial, mean in means.items():
@@ -103,6 +106,7 @@ def tuned(tmp_path_factory):
     return analysis.examine(analysis.load(root / "confirmation"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_winners_are_found_under_the_names_they_were_confirmed_as(tuned):
     table = compose(tuned).figures["winners"].summary.set_index("arm")
     assert set(table.index) == {"baseline", "aim", "baseline_0004", "aim_0004"}
@@ -114,7 +118,8 @@ def test_winners_are_found_under_the_names_they_were_confirmed_as(tuned):
 
 
 def test_each_arm_has_its_own_expected_best_and_stopped_trials_count_with_what_they_reached(tuned):
-    drawing = compose(tuned).figures["budget"]
+    with blank_figures("budget"):
+        drawing = compose(tuned).figures["budget"]
     screened = tuned.screening.runs.groupby("arm")["validation_accuracy"].mean()
     for arm in RATES:
         own = drawing.summary[drawing.summary["searched"] == arm]
@@ -136,8 +141,9 @@ def test_a_search_with_nothing_but_failures_has_no_expected_best():
     assert budget.caption(budget.summarise(nothing)) == "The screening has no trial with a result."
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pruned_rows_change_no_verdict_curve_or_table_and_are_counted(make_study):
-    """An arm of nothing but pruned rows, and one pruned run of an arm that decides nothing."""
+    """An arm with only pruned rows, and a pruned run of an arm that decides nothing."""
     more = [FakeArm("cut", "other", 0.9), FakeArm("half", "other", 0.17)]
     pruned = {("cut", seed): "pruned" for seed in range(6)} | {("half", 5): "pruned"}
     whole, mixed = make_study([*ARMS, *more]), make_study([*ARMS, *more], status=pruned)

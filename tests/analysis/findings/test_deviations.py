@@ -1,4 +1,4 @@
-"""Stored studies keep their verdict when words change, and lose it when what decides changes."""
+"""Stored studies keep their verdict if only words change, and lose it if a decisive value changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rewrite(path: Path, **changes: Any) -> None:
 
 
 def refreeze(directory: Path, **changes: Any) -> None:
-    """Change a frozen plan and its hash with it, as who wants to hide the change does."""
+    """Change a frozen plan and its hash, as someone who hides the change would."""
     path = directory / analysis_plan.ANALYSIS_PLAN
     document = json.loads(path.read_text(encoding="utf-8"))
     content = {**document["content"], **changes}

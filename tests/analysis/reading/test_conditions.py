@@ -1,4 +1,4 @@
-"""Conditions give the rows that pandas gives, and mistakes are named where they stand."""
+"""Conditions give the same rows as pandas, and errors state the position of a mistake."""
 
 from __future__ import annotations
 

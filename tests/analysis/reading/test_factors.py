@@ -1,4 +1,4 @@
-"""Options in which arms differ become typed columns, under names that nothing else has."""
+"""Options in which arms differ become typed columns with unique names."""
 
 from __future__ import annotations
 

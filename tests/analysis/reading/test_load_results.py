@@ -1,4 +1,4 @@
-"""Loading a study directory: one row per run whatever the files look like, and errors that name the file."""
+"""Loading a study directory: one row per run for any division into files, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -139,6 +139,28 @@ def test_epochs_are_long_and_agree_with_the_runs(make_study):
     assert (counts.sort_index() == expected.sort_index()).all()
     last = results.epochs.groupby("run_id")["test_accuracy"].last()
     np.testing.assert_allclose(last.sort_index(), results.runs.set_index("run_id")["test_accuracy"].sort_index())
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+def test_epochs_of_some_arms_are_the_same_rows_and_the_runs_stay_complete(make_study, compacted):
+    directory = make_study(seeds=3, status={("aim", 1): "failed", ("frozen", 0): "diverged"}, compacted=compacted)
+    whole = analysis.load(directory)
+    some = analysis.load(directory, epochs=["aim", "frozen", "no such arm"])
+    expected = whole.epochs[whole.epochs["arm"].isin(["aim", "frozen"])].reset_index(drop=True)
+    assert len(expected)
+    pd.testing.assert_frame_equal(some.epochs, expected)
+    pd.testing.assert_frame_equal(some.runs, whole.runs)
+    by_role = analysis.load(directory, epochs=lambda plan: [arm.name for arm in plan.arms if arm.role == "baseline"])
+    assert set(by_role.epochs["arm"]) == {"baseline"}
+
+
+def test_without_epochs_their_frame_is_empty_with_the_same_columns(make_study):
+    directory = make_study(seeds=2)
+    none, whole = analysis.load(directory, epochs=False), analysis.load(directory)
+    assert none.epochs.empty
+    pd.testing.assert_series_equal(none.epochs.dtypes, whole.epochs.dtypes)
+    pd.testing.assert_frame_equal(none.runs, whole.runs)
+    assert analysis.load([directory], epochs=False).epochs.empty
 
 
 def test_predictions_reproduce_every_accuracy(make_study):

@@ -1,4 +1,4 @@
-"""A study in object storage is read as one in a directory is (against SeaweedFS, see `s3_server`)."""
+"""A study in object storage is read like one in a directory (with SeaweedFS, see `s3_server`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from analysis.report import rendering
 
 
 def copy(directory: Path, url: str) -> None:
-    """Put every file of a study at the URL, as any tool for copying would."""
+    """Copy every file of a study to the URL, as any copying tool would."""
     for path in directory.rglob("*"):
         if path.is_file():
             object_store.put(place(url) / str(path.relative_to(directory)), path.read_bytes())
@@ -71,7 +71,7 @@ def test_large_objects_are_read_by_ranges(make_study, remote: str, monkeypatch) 
 
 
 def test_odd_names_in_a_listing_are_no_files(make_study, remote: str, monkeypatch) -> None:
-    """SeaweedFS refuses to store them; others may not."""
+    """SeaweedFS refuses to store them, but other servers may accept them."""
     directory = make_study(seeds=5)
     copy(directory, remote)
     call = object_store._call

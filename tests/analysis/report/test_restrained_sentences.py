@@ -1,14 +1,17 @@
-"""Sentences that say no more than the numbers do: trivial gains, oracles, seeds added after a look, unlike machines."""
+"""Sentences that state no more than the numbers: trivial gains, oracles, late seeds, different machines."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
+import pytest
 from synthetic_study import FakeArm
 
 import analysis
 from analysis.report.content import compose
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def examine(directory):

@@ -7,14 +7,14 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from synthetic_study import FakeArm, FakeStudy, write_study
 
 import analysis
 from aimlib.errors import UsageError
-from analysis.statistics.effects import Layout, effects
+from analysis.statistics.effects import Layout, effects, half_width
 
 
 def factorial(*levels: tuple[str, ...]) -> Layout:
@@ -65,6 +65,7 @@ def test_more_levels_give_a_row_each_against_the_reference() -> None:
     assert table["balanced"].all()
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.floats(-100, 100))
 def test_what_all_arms_of_a_seed_share_does_not_count(seed: int, shift: float) -> None:
     layout = factorial(("off", "on"), ("low", "mid", "high"))
@@ -103,7 +104,11 @@ def test_with_one_seed_there_is_an_effect_and_no_interval() -> None:
     assert np.isnan([row["lower"], row["upper"], row["p"], row["effect_size"]]).all()
 
 
-def test_planted_effects_come_back_within_their_intervals_at_the_stated_rate() -> None:
+@pytest.mark.parametrize(
+    ("studies", "repetitions"),
+    [(40, 150), pytest.param(400, 1500, marks=pytest.mark.slow)],  # many simulated studies: a narrower band
+)
+def test_planted_effects_come_back_within_their_intervals_at_the_stated_rate(studies: int, repetitions: int) -> None:
     """A 3 × 3 × 2 × 2 study with two seeds, as it is small; and a single contrast, whose rate is exact."""
     rng = np.random.default_rng(5)
     layout = factorial(("1", "2", "3"), ("x", "y", "z"), ("p", "q"), ("u", "v"))
@@ -115,7 +120,6 @@ def test_planted_effects_come_back_within_their_intervals_at_the_stated_rate() -
     one = effects(drawn(layout, 2, rng, truth, noise=0.0), layout)["effect"].to_numpy()
     main = {"2": 1.0, "3": -2.0 + 0.75, "y": 0.5, "z": 0.0, "q": 3.0 + 0.5, "v": -1.0}
     np.testing.assert_allclose(one[:6], list(main.values()), atol=1e-9)
-    studies = 400
     held = sum(
         bool(((table["lower"] <= one) & (one <= table["upper"])).all())
         for table in (effects(drawn(layout, 2, rng, truth), layout) for _ in range(studies))
@@ -123,7 +127,6 @@ def test_planted_effects_come_back_within_their_intervals_at_the_stated_rate() -
     assert held / studies >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / studies)
 
     single = factorial(("off", "on"), ("x", "y"))
-    repetitions = 1500
     covered = 0
     for _ in range(repetitions):
         table = effects(drawn(single, 4, rng, lambda s: 2.0 * (s[0] == "on")), single, alpha=0.3)
@@ -189,3 +192,23 @@ def test_a_study_without_factors_and_columns_without_numbers_are_refused(tmp_pat
     directory = write_study(tmp_path / "without", FakeStudy(arms, [0, 1]), np.random.default_rng(0))
     with pytest.raises(UsageError, match=r"has no factors; compare its arms with results\.compare"):
         analysis.load(directory).effects()
+
+
+def test_the_trials_of_a_search_are_never_shown_by_their_test_accuracy(tmp_path) -> None:
+    """They are all settled before the confirmation begins."""
+    study = FakeStudy(ARMS, [0, 1, 2], images=300)
+    trials = analysis.load(write_study(tmp_path / "search" / "screening", study, np.random.default_rng(0)))
+    assert set(trials.effects()["value"]) == {"validation_accuracy"}
+    confirmed = analysis.load(write_study(tmp_path / "search" / "confirmation", study, np.random.default_rng(0)))
+    assert set(confirmed.effects()["value"]) == {"test_accuracy"}
+
+
+@pytest.mark.parametrize(("seeds", "number"), [(2, 1), (2, 6), (5, 3)])
+def test_the_expected_half_width_is_that_of_a_simultaneous_interval_of_t(seeds: int, number: int) -> None:
+    quantile = stats.t.ppf(1 - 0.05 / (2 * number), seeds - 1)
+    assert half_width(0.5, 2.0, seeds, number) == pytest.approx(quantile * 0.5 * 2.0 / seeds**0.5)
+    assert half_width(0.5, 2.0, seeds, 0) == half_width(0.5, 2.0, seeds, 1)
+
+
+def test_one_seed_gives_no_interval() -> None:
+    assert half_width(0.5, 2.0, 1, 3) == float("inf")

@@ -17,9 +17,7 @@ import analysis
 from aimlib.errors import UsageError
 from aimlib.training.early_stopping import stopping_epoch
 from analysis.report.content import compose
-from analysis.statistics.backbones import two_backbones
 from analysis.statistics.bootstrap import bca_interval, percentile_interval, resampling_weights
-from analysis.statistics.classes import class_differences
 from analysis.statistics.images import balanced_accuracy, crossed, mcnemar_p
 from analysis.statistics.interval import t_interval
 from analysis.statistics.replay import MIN_DELTA, replayed
@@ -150,18 +148,6 @@ def test_winners_shrink_on_fresh_seeds():
     assert found["shrinkage"].tolist() == pytest.approx([10.0, 0.0])
 
 
-def test_two_backbones_are_welch():
-    rng = np.random.default_rng(4)
-    x, y = rng.normal(3, 1, 6), rng.normal(1, 2, 9)
-    found = two_backbones(t_interval(x), t_interval(y))
-    welch = stats.ttest_ind(x, y, equal_var=False).confidence_interval()
-    assert (found.difference.lower, found.difference.upper) == pytest.approx((welch.low, welch.high))
-    assert found.mean.mean == pytest.approx((x.mean() + y.mean()) / 2)
-    assert found.mean.upper - found.mean.lower == pytest.approx((welch.high - welch.low) / 2)
-    with pytest.raises(ValueError, match="at least two pairs"):
-        two_backbones(t_interval([1.0]), t_interval(y))
-
-
 def test_bootstrap_intervals_are_those_of_scipy():
     x = np.array([0.3, 1.2, -0.4, 2.2, 0.9, 1.4, 0.1, 3.0])
     weights = resampling_weights(len(x), 40_000, np.random.default_rng(5))
@@ -198,6 +184,7 @@ def test_two_studies_on_two_backbones_are_put_together(make_study):
         analysis.across(first, first)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_a_table_of_images_the_report_says_what_is_missing(make_study):
     findings = analysis.examine(analysis.load(make_study(write_images=False)))
     assert findings.photos is None
@@ -216,16 +203,3 @@ def test_the_primary_comparison_image_by_image(make_study):
     means = (found.classes["raw"] * found.classes["images"]).sum() / 400
     assert means == pytest.approx(primary.interval.mean)
     assert findings.checks["check"].iloc[-1] == "new photos: seeds × images"
-
-
-def test_class_differences_shrink_towards_the_mean_and_keep_real_ones():
-    rng = np.random.default_rng(3)
-    labels = np.repeat(np.arange(30), 60)
-    noise = rng.normal(0, 30, (6, len(labels)))
-    alike = class_differences(noise + 4, labels, {})
-    assert alike["shrunken"].std() < 0.5 * alike["raw"].std()
-    real = np.where(labels < 5, 30.0, 0.0)
-    found = class_differences(noise + real, labels, {0: "first"}).set_index("label")
-    assert found.loc[range(5), "shrunken"].min() > 20
-    assert found.loc[0, "class_name"] == "first"
-    assert found["images"].tolist() == [60] * 30

@@ -129,7 +129,7 @@ def test_holm_counts_a_test_without_p_value():
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=9))
 def test_sign_flip_is_scipys(values):
-    x = np.asarray(values, dtype=float)  # whole numbers: their sums have no rounding, so ties are ties in both
+    x = np.asarray(values, dtype=float)  # integers: their sums are exact, so that ties are ties in both
     ours = sign_flip_p(x, np.random.default_rng(0))
     if len(values) > 1:
         test = stats.permutation_test((x,), np.sum, permutation_type="samples", n_resamples=np.inf)

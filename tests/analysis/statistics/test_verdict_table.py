@@ -1,4 +1,4 @@
-"""The verdict table: every row where it applies, exactly one for any interval, and nothing that it must not say."""
+"""The verdict table: exactly one row applies to any interval, and no forbidden statement is made."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_impossible_input_is_refused(arguments):
 
 
 def applying(lower: float, upper: float, r: float | None) -> list[str]:
-    """Return the table of the statistics page, spelled out once more, first condition first."""
+    """Return an independent copy of the table of the statistics page, in the order of its conditions."""
     rows = [
         (upper < 0, "harmful"),
         (lower <= 0 and upper < DELTA, "no material gain"),

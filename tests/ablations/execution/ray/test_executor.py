@@ -1,4 +1,4 @@
-"""Runs on Ray: what cannot fit is refused, what dies is tried again, and nothing of a dead driver stays."""
+"""Runs on Ray: runs that cannot fit are refused, lost runs are retried, and a dead driver leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from drivers import HERE, ONE_THREAD, until
 from tiny_study import changed, failures, litter, numbers, planned, write
 
 from ablations.execution.attempts import Ending
-from ablations.execution.capacity import Room
-from ablations.execution.events import AttemptEnded, EpochEnded, ExecutorEvent, Notice, RunStarted, Tick
+from ablations.execution.capacity import Room, Spare
+from ablations.execution.events import AttemptEnded, EpochEnded, ExecutorEvent, NodesChanged, Notice, RunStarted, Tick
 from ablations.execution.ray.executor import scratch
 from ablations.execution.ray.gpu_usage import Usage
 from ablations.execution.ray.placeholders import Placeholders
@@ -36,7 +36,7 @@ from aimlib.errors import UsageError
 
 
 class Events(list[ExecutorEvent]):
-    """A coordinator that remembers what it is told."""
+    """A coordinator that records its events."""
 
     def handle(self, event: ExecutorEvent) -> None:
         if not isinstance(event, Tick):
@@ -49,10 +49,11 @@ def test_what_killed_drivers_left_of_a_session_goes(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    parent = tmp_path / f"aim-ablations-{os.getuid()}" / "tune"
+    parent = tmp_path / f"aim-tune-{os.getuid()}"
     dead = parent / f"session.{host_name()}.{ended.pid}.0"
     living = parent / f"session.{host_name()}.{os.getppid()}.0"
     elsewhere = parent / f"session.elsewhere.{ended.pid}.0"
+    parent.mkdir(mode=0o700)
     for folder in (dead, living, elsewhere):
         folder.mkdir(parents=True)
     with scratch() as own:
@@ -111,6 +112,18 @@ def test_the_callback_passes_events_and_is_pickled_without_its_coordinator(tmp_p
     assert len(events) == 8
 
 
+def test_the_nodes_of_a_cluster_are_reported_when_they_change() -> None:
+    session = Session(2, task_of("r1", 1.0), spare="one")
+    session.callback.watch()
+    session.callback.watch()
+    session.room.update({"n": {"CPU": 8.0, "GPU": 2.0}, "m": {"CPU": 4.0, "GPU": 1.0}})
+    session.callback.watch()
+    assert [event for event in session.events if isinstance(event, NodesChanged)] == [
+        NodesChanged(1, 2, {"CPU": 8.0, "GPU": 2.0}),
+        NodesChanged(2, 3, {"CPU": 12.0, "GPU": 3.0}),
+    ]
+
+
 def test_a_session_that_is_asked_to_stop_waits_for_those_that_save() -> None:
     events, halted = Events(), []
     callback, stop, stopper = callback_of(events, ("r1", "r2"), halted)
@@ -167,7 +180,7 @@ def task_of(run_id: str, gpus: float = 0.0) -> Task:
 class Session:
     """A scheduler with its searcher and callback on a cluster of one node with GPUs, as the executor joins them."""
 
-    def __init__(self, gpus: int, *tasks: Task, spare: int = 0) -> None:
+    def __init__(self, gpus: int, *tasks: Task, spare: Spare = "none") -> None:
         self.now = 0.0
         self.queue, self.stop, self.stopper = Scheduler(tasks, 0, lambda: self.now), Stop(), SessionStopper()
         self.events = Events()
@@ -239,8 +252,8 @@ def test_a_session_ends_with_the_names_of_the_gpus_when_none_is_left() -> None:
 
 
 def test_a_run_that_waits_for_what_is_left_out_is_let_there_to_be_had_back() -> None:
-    """Tune gives back no run that it was given, and would wait forever for a GPU that is occupied."""
-    session = Session(1, task_of("r0", 1.0), task_of("r1", 1.0), spare=1)
+    """Tune never returns a run, and would wait forever for an occupied GPU."""
+    session = Session(1, task_of("r0", 1.0), task_of("r1", 1.0), spare="one")
     assert [session.give(), session.give()] == ["r0", "r1"]
     for _ in range(2):
         session.fails_on("r0", "0")
@@ -316,7 +329,7 @@ def descendants(process: int) -> dict[int, str]:
 
 
 def without_agents(processes: dict[int, str]) -> dict[int, str]:
-    """Leave out Ray's two agents of a node: when the driver is killed they outlive their raylet, whoever started it."""
+    """Leave out Ray's two agents of a node, which always outlive their raylet if the driver is killed."""
     found = {}
     for pid, started in processes.items():
         with contextlib.suppress(OSError):
@@ -346,7 +359,7 @@ def workers(process: int) -> list[int]:
 
 @pytest.fixture
 def calm(tmp_path: Path) -> dict[str, str]:
-    """Return what the long study computes when nothing happens."""
+    """Return the results of the long study without interruption."""
     run(write(tmp_path, changed(LONG), "calm.yaml"), tmp_path / "calm", executor="inline")
     return numbers(tmp_path / "calm")
 

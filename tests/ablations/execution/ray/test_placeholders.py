@@ -1,4 +1,4 @@
-"""Placeholders come to hold exactly the GPUs that are left out, whatever Ray gives them."""
+"""Placeholders end up on exactly the excluded GPUs, whichever GPUs Ray assigns to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablations.execution.ray.placeholders import Gone, Placeholders
 
 @dataclass
 class Node:
-    """A node that gives GPUs away as Ray does, to those who wait in their order."""
+    """A node that assigns GPUs as Ray does, in the order of the requests."""
 
     gpus: int
     free: dict[str, float] = field(default_factory=dict)
@@ -113,7 +113,7 @@ def test_what_a_run_has_of_it_is_taken_when_the_run_has_ended() -> None:
 
 
 def test_a_search_in_vain_is_given_up_for_a_while_and_begun_again() -> None:
-    """Another session has the GPU, of which this one knows nothing."""
+    """Another session, unknown to this one, has the GPU."""
     node, clock = Node(2), Clock()
     broken = Slot("n", "1")
     node.free["1"] = 0.0

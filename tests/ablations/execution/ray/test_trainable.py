@@ -1,4 +1,4 @@
-"""The side of a run that lives in a Ray worker: what it says, and how it ends when it is told to or hangs."""
+"""A run in a Ray worker: its messages, and how it ends on request or when it hangs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TASK = Task("", "", "", "aim", "0" * 20, "", {"seed": 0}, {}, "cpu", 1)
 
 
 def given(task: Task, stall: float = 60.0, **others: Any) -> dict[str, Any]:
-    """Return what Tune gives to a worker."""
+    """Return the configuration that Tune passes to a worker."""
     return {"task": json.dumps(as_json(task)), "resources": json.dumps({"CPU": 1.0}), "stall_seconds": stall, **others}
 
 
@@ -45,7 +45,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., trainable.Wo
 
 
 def events(found: trainable.Worker) -> list[dict[str, Any]]:
-    """Return everything that it says until it has ended."""
+    """Return all its messages until it has ended."""
     said: list[dict[str, Any]] = []
     while not said or "ended" not in said[-1]:
         result = found.step()
@@ -55,7 +55,7 @@ def events(found: trainable.Worker) -> list[dict[str, Any]]:
 
 
 def test_a_run_says_where_it_is_how_far_and_how_it_ended(make: Callable[..., trainable.Worker]) -> None:
-    def execute(task: Task, on_epoch: Any, pause: Any, deadline: Any, on_notice: Any) -> Ending:
+    def execute(task: Task, on_epoch: Any, pause: Any, deadline: Any, on_notice: Any, on_outage: Any) -> Ending:
         on_notice("steps run eagerly")
         on_epoch({"epoch": 1})
         assert not pause()
@@ -79,7 +79,7 @@ def test_a_worker_computes_one_run_after_the_other(make: Callable[..., trainable
 
 
 def test_a_worker_that_is_never_asked_computes_nothing(make: Callable[..., trainable.Worker]) -> None:
-    """Tune sets up a worker for a run and then gives the run to another one that has become free."""
+    """Tune sets up a worker for a run and then assigns the run to another worker that has become free."""
     computed: list[Task] = []
 
     def execute(task: Task, *_: Any) -> Ending:
@@ -140,7 +140,9 @@ def test_a_run_on_a_node_that_is_about_to_go_saves_its_state_and_goes_on_elsewhe
     going: list[bool] = []
     monkeypatch.setattr(draining, "is_draining", lambda: bool(going))
 
-    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any, on_notice: Any) -> Ending:
+    def execute(
+        task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any, on_notice: Any, on_outage: Any
+    ) -> Ending:
         on_epoch({"epoch": 1})
         while not pause():
             time.sleep(0.01)
@@ -244,7 +246,9 @@ def test_outside_a_cluster_no_node_is_about_to_go() -> None:
 def test_sigterm_is_answered_with_a_saved_state(make: Callable[..., trainable.Worker]) -> None:
     saved = threading.Event()
 
-    def execute(task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any, on_notice: Any) -> Ending:
+    def execute(
+        task: Task, on_epoch: Any, pause: Callable[[], bool], deadline: Any, on_notice: Any, on_outage: Any
+    ) -> Ending:
         while not pause():
             time.sleep(0.01)
         saved.set()
@@ -269,7 +273,29 @@ def test_what_a_task_needs_is_asked_for() -> None:
 
 
 def test_a_worker_is_there_before_torch_is() -> None:
-    """While a worker imports torch, another one may end its run and be given the one that waits for it."""
+    """While a worker imports torch, another one may finish its run and get the run that waits for the first."""
     code = "import sys; from ablations.execution.ray.trainable import Worker; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_worker_whose_cpu_computed_wrong_bits_names_its_machine_and_is_replaced(
+    make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainable.os, "kill", lambda *_: None)
+    monkeypatch.setattr(trainable, "_LAST_WORDS", 0.01)
+    ended = events(make(lambda *_: Ending("device_error", "computing error: step 3")))[-1]["ended"]
+    assert ended["device"] == trainable.own_cpus()
+    assert ended["host"]
+    assert ended["process_spent"]
+
+
+def test_a_worker_on_an_excluded_machine_computes_nothing(
+    make: Callable[..., trainable.Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainable.os, "kill", lambda *_: None)
+    monkeypatch.setattr(trainable, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(trainable, "own_cpus", lambda: "CPU of here")
+    task = replace(TASK, left_out=("CPU of here",))
+    ended = events(make(lambda *_: Ending("finished"), task=task))[-1]["ended"]
+    assert (ended["end"], ended["device"]) == ("not_begun", "CPU of here")

@@ -1,4 +1,4 @@
-"""GPUs that Ray counts and torch cannot use are refused, with the machine, both numbers and the reason."""
+"""GPUs that Ray counts but torch cannot use are refused with the machine, both numbers and the reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aimlib.errors import UsageError
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU of this machine")
 def test_a_machine_whose_gpus_torch_cannot_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as Ray has it where a process is given none
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as Ray sets it for a process without GPUs
     with pytest.raises(UsageError) as refused:
         refuse_unusable({"n": {"CPU": 8.0, "GPU": 2.0}, "m": {"CPU": 8.0}}, here=True)
     text = str(refused.value)

@@ -10,7 +10,7 @@ from synthetic_study import ARMS, FakeStudy, write_study
 
 import analysis
 from aimlib.errors import UsageError
-from analysis.query import select, summarise
+from analysis.reading.query import select, summarise
 
 
 @pytest.fixture(scope="module")

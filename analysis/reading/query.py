@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
 import pandas as pd
 
 from aimlib.errors import UsageError, renamed, unknown_name
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _OF_SELECTED_EPOCH = frozenset(
     f"{images}_{kind}" for images in ("validation", "test") for kind in ("accuracy", "loss", "top5_accuracy")
@@ -94,10 +98,9 @@ def summarise(
     for name in statistics:
         if name not in STATISTICS:
             raise UsageError(unknown_name("statistic", name, STATISTICS))
-    rows = [
-        (*key, *(number for name in statistics for number in _statistic(name, group, alpha)))
-        for key, group in _without_pruned(runs, by, value).groupby(list(by), sort=False, dropna=False)[value]
-    ]
+    measured = _without_pruned(runs, by, value)[value].astype("Float64").to_numpy(dtype="float64", na_value=math.nan)
+    groups = pd.Series(measured, index=runs.index).groupby([runs[name] for name in by], sort=False, dropna=False)
+    rows = [(*key, *_statistics(statistics, np.asarray(group, dtype=np.float64), alpha)) for key, group in groups]
     names = [column for name in statistics for column in (("lower", "upper") if name == "ci" else (name,))]
     types = {name: runs[name].dtype for name in by} | {n: "int64" if n in ("runs", "n") else "float64" for n in names}
     return sort_by(pd.DataFrame(rows, columns=[*by, *names]).astype(types), sort)
@@ -109,18 +112,23 @@ def _without_pruned(runs: pd.DataFrame, by: Sequence[str], value: str) -> pd.Dat
     return runs
 
 
-def _statistic(name: Statistic, group: pd.Series, alpha: float) -> tuple[float, ...]:
+def _statistics(names: Sequence[Statistic], group: npt.NDArray[np.float64], alpha: float) -> Iterator[float]:
+    """Yield the numbers of these statistics of one group, whose missing values are NaN."""
     from analysis.statistics.interval import t_interval  # noqa: PLC0415
 
-    values = group.astype("Float64").dropna().astype("float64")
-    if name == "runs":
-        return (len(group),)
-    if name in ("median", "min", "max"):
-        return (getattr(values, name)(),)
+    values = group[~np.isnan(group)]
     found = t_interval(values, alpha)
-    if name == "ci":
-        return found.lower, found.upper
-    return (found.sd / math.sqrt(found.n) if found.n else math.nan,) if name == "se" else (getattr(found, name),)
+    for name in names:
+        if name == "runs":
+            yield len(group)
+        elif name in ("median", "min", "max"):
+            yield float(getattr(np, name)(values)) if len(values) else math.nan
+        elif name == "ci":
+            yield from (found.lower, found.upper)
+        elif name == "se":
+            yield found.sd / math.sqrt(found.n) if found.n else math.nan
+        else:
+            yield getattr(found, name)
 
 
 def pivot(

@@ -1,62 +1,9 @@
-"""The result of a run: columns, units and schema version, and how a run becomes one Parquet file.
-
-`ablations.store` writes these files and `analysis.load` reads them; both take names and types from here.
-A study directory holds
-
-=====================================  =====================================================================
-``study.json``                         the plan: arms with role and configuration, seeds, run ids
-``runs/<run_id>.parquet``              one settled run: finished, diverged or pruned
-``failures/<run_id>.<nnn>.parquet``    one failed attempt, numbered from 000; a later one may still settle
-``segments/<digest>.parquet``          many settled runs, compacted
-``models.parquet``                     one row per arm: layers, parameters, multiply-adds
-``analysis_plan.json``                 what decides, frozen before the first run
-``plans/<nnn>.json``                   every plan that the study ever had
-``mark``                               random text: is this path the same directory on another machine?
-``live/<session>.json``                what a driver says is running; no result
-``images/<data fingerprint>.parquet``  test images: number, name, label
-=====================================  =====================================================================
-
-A run file is one row, committed in one atomic step: `RUN_COLUMNS` columns, the `EPOCHS` columns each as a
-list over epochs, and `predictions`, the predicted class of every test image after every epoch.
-"""
+"""Columns of every table: name, type, unit, meaning."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
-
-import numpy as np
-import numpy.typing as npt
-
-from aimlib.errors import warn_renamed
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-SCHEMA_VERSION = 2
-"""Raised when a column changes its meaning or disappears; readers refuse versions they do not know."""
-
-Status = Literal["finished", "failed", "diverged", "pruned"]
-SETTLED: tuple[Status, ...] = ("finished", "diverged", "pruned")
-"""Outcomes of the experiment itself: never repeated. A failed run is tried again when the study is run again."""
-
-RunState = Literal[
-    "waiting", "running", "retrying", "held", "paused", "stopped", "finished", "diverged", "pruned", "failed"
-]
-RUN_STATES: tuple[RunState, ...] = get_args(RunState)
-"""States of a run in a session; the `Status` of a row is one of them. retrying: an attempt ended through no fault of
-the run, which soon continues. held: another process computes it. paused: it stopped on request and saved its state.
-stopped: it was not started, because its arm fails with the same error every time."""
-ENDED: tuple[RunState, ...] = (*SETTLED, "failed", "stopped")
-"""States after which nothing more happens to a run in a session."""
-
-STUDY_FILE = "study.json"
-RUNS, FAILURES, SEGMENTS, IMAGES = "runs", "failures", "segments", "images"
-MODELS_FILE = "models.parquet"
-ANALYSIS_PLAN = "analysis_plan.json"
-MEASUREMENTS_FILE = "measurements.json"
-CHECKPOINTS, LOCKS, PLANS, LIVE = "checkpoints", "locks", "plans", "live"
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -137,9 +84,39 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("plugins", "text", "JSON", "distribution of every component used"),
     Column("config", "text", "JSON", "the whole RunConfig"),
     Column("schema_version", "integer", "", "version of these columns"),
+    Column("identity", "text", "JSON", "the text of which the run id is the hash; null in rows of earlier versions"),
+    Column(
+        "reused_from",
+        "text",
+        "",
+        "study from which the row was copied, as name@start of its folder's mark; null if it was computed here",
+    ),
+    Column(
+        "spot_checks",
+        "integer",
+        "steps",
+        "training steps of the last attempt that were repeated and had the same bits; null with integrity: off",
+    ),
+    Column(
+        "reference",
+        "text",
+        "",
+        "hash of the reference step on the device of the last attempt; null with integrity: off",
+    ),
 )
 
-ADDED = frozenset({"device_uuid", "peak_device_bytes", "step", "data_on"})
+ADDED = frozenset(
+    {
+        "device_uuid",
+        "peak_device_bytes",
+        "step",
+        "data_on",
+        "reused_from",
+        "identity",
+        "spot_checks",
+        "reference",
+    }
+)
 """Columns that rows of earlier versions lack; they are null there."""
 
 EPOCHS: tuple[Column, ...] = (
@@ -222,125 +199,3 @@ PREDICTIONS: tuple[Column, ...] = (
     Column("label", "integer", "", "number of the true class, from 0"),
     Column("correct", "boolean", "", "predicted equals label"),
 )
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """The complete record of one run.
-
-    Attributes
-    ----------
-    run : one value per column of `RUN_COLUMNS`.
-    epochs : one mapping per completed epoch, one value per `EPOCHS` column.
-    predictions : predicted class, [epochs_run, test images], uint8 or uint16. If the selected epoch is 0 (diverged in
-        the first epoch) it has one row: the network at its start.
-    """
-
-    run: dict[str, Any]
-    epochs: list[dict[str, Any]]
-    predictions: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-
-    @property
-    def trial(self) -> dict[str, Any]:
-        """Earlier name of `run`; warns."""
-        warn_renamed("RunRecord.trial", "RunRecord.run")
-        return self.run
-
-
-def check(record: RunRecord) -> None:
-    """Raise ValueError if a record lacks columns or has unknown ones, or its parts disagree."""
-    _same_names("run", record.run, RUN_COLUMNS)
-    for epoch in record.epochs:
-        _same_names("epoch", epoch, EPOCHS)
-    if [epoch["epoch"] for epoch in record.epochs] != list(range(1, len(record.epochs) + 1)):
-        raise ValueError("epochs must be numbered 1, 2, 3, ... without a gap")
-    rows = max(len(record.epochs), 1 if record.run["selected_epoch"] == 0 else 0)
-    if record.predictions.ndim != 2 or len(record.predictions) not in (rows, 0):
-        raise ValueError(f"predictions must be [epochs, images] with {rows} rows; got {record.predictions.shape}")
-
-
-def _same_names(part: str, values: dict[str, Any], columns: tuple[Column, ...]) -> None:
-    expected, given = {column.name for column in columns}, set(values)
-    if expected != given:
-        raise ValueError(
-            f"{part}: missing columns {sorted(expected - given)}, unknown columns {sorted(given - expected)}"
-        )
-
-
-def arrow_type(column: Column) -> pa.DataType:
-    """Return the Arrow type of a column."""
-    import pyarrow as pa  # noqa: PLC0415 -- listing columns must not cost an import of pyarrow
-
-    return {
-        "text": pa.string(),
-        "integer": pa.int64(),
-        "number": pa.float64(),
-        "boolean": pa.bool_(),
-        "time": pa.timestamp("us", tz="UTC"),
-    }[column.type]
-
-
-def run_schema() -> pa.Schema:
-    """Return the Arrow schema of run files, failure files and segments."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    fields = [(column.name, arrow_type(column)) for column in RUN_COLUMNS]
-    fields += [(f"epochs.{column.name}", pa.list_(arrow_type(column))) for column in EPOCHS]
-    fields += [
-        ("predictions", pa.large_binary()),
-        ("predictions.bits", pa.int64()),
-        ("predictions.epochs", pa.int64()),
-    ]
-    return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
-
-
-def table_schema(columns: tuple[Column, ...]) -> pa.Schema:
-    """Return the Arrow schema of a plain table."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    return pa.schema([(column.name, arrow_type(column)) for column in columns])
-
-
-def to_table(record: RunRecord) -> pa.Table:
-    """Return the record as a table of one row."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    check(record)
-    row = dict(record.run)
-    for column in EPOCHS:
-        row[f"epochs.{column.name}"] = [epoch[column.name] for epoch in record.epochs]
-    row["predictions"] = np.ascontiguousarray(record.predictions).tobytes()
-    row["predictions.bits"] = record.predictions.dtype.itemsize * 8
-    row["predictions.epochs"] = len(record.predictions)
-    return pa.Table.from_pylist([row], schema=run_schema())
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table as compressed Parquet. Not atomic: the store links a finished file into place."""
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
-
-
-def predictions_from(buffer: bytes, bits: int, epochs: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """Return the predictions [epochs, images] of a run file's three prediction columns."""
-    flat: npt.NDArray[Any] = np.frombuffer(buffer, dtype={8: np.uint8, 16: np.uint16}[bits])
-    return flat.reshape(epochs, -1) if epochs else flat.reshape(0, 0)
-
-
-Role = Literal["baseline", "treatment", "matched", "frozen", "permuted", "other"]
-ROLES: tuple[Role, ...] = ("baseline", "treatment", "matched", "frozen", "permuted", "other")
-_ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
-"""By the role as it is stored. Stored documents contain ``aim``, which every version reads."""
-
-
-def role(stored: str) -> Role | None:
-    """Return the role for a stored word; None for an unknown word."""
-    return _ROLES.get(stored)
-
-
-def __getattr__(name: str) -> Any:
-    if name == "TRIALS":
-        warn_renamed("aimlib.records.TRIALS", "aimlib.records.RUN_COLUMNS")
-        return RUN_COLUMNS
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,19 +1,18 @@
 """The basic requests to object storage: get, head, list, put, delete.
 
-The client is s3fs, the extra ``aim-ablations[s3]``. The store needs the conditional put: ``If-None-Match: *`` creates
-an object only if none exists, so the first writer wins; ``If-Match`` replaces exactly the version that was read.
-pyarrow's ``S3FileSystem`` has neither: its output streams overwrite existing objects. fsspec's own ``mode="create"``
-has the first but not the second, and does not return the new ETag; so requests go through ``S3FileSystem.call_s3``,
-which passes on every parameter of the protocol and returns the server's complete answer.
+The store needs the conditional put: it creates an object only if none exists, so the first writer wins, or replaces
+exactly the version that was read. S3 and Azure compare ETags (``If-None-Match: *``, ``If-Match``), Google compares
+generations (``ifGenerationMatch``). Each storage has one module with a client, which needs an extra of this package;
+all answer the same requests (`aimlib.object_store.client.Client`). What is the same for all is here: lost responses,
+conflicts, listings of many pages, and errors with a remedy.
 
-Credentials and endpoint come from the environment and the standard chain of the AWS clients (``AWS_PROFILE``,
-``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL_S3``, the role of the machine). They are never part of an address, and
-anything that looks like one is removed from every message.
+Credentials and endpoint come from the environment and the standard chain of the provider's own clients. They are never
+part of an address, and anything that looks like one is removed from every message.
 """
 
 from __future__ import annotations
 
-import functools
+import importlib
 import os
 import random
 import re
@@ -23,43 +22,84 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import IO, Any
 
 from aimlib.errors import StoreError
+from aimlib.object_store.client import Client
 
 _CONFLICTS = 20
 """Number of attempts while the server asks to retry: S3 answers 409 while another conditional request is in
 progress."""
 
-_GIVE = "give credentials that may read and write there: AWS_PROFILE, AWS_ACCESS_KEY_ID and so on, or a role"
+_MODULES = {"s3": "s3", "gs": "google", "az": "azure"}
+SCHEMES = tuple(_MODULES)
+FOLDERS = "s3://bucket/folder, gs://bucket/folder or az://container/folder"
+"""The URLs of folders in object storage, for messages."""
+_VARIABLES = {
+    "s3": "AWS_PROFILE, AWS_ACCESS_KEY_ID and so on, or a role",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, `gcloud auth application-default login`, or a service account",
+    "az": "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY, "
+    "AZURE_STORAGE_SAS_TOKEN, `az login` or a managed identity",
+}
+_NETWORK = {
+    "s3": "check the network and AWS_ENDPOINT_URL_S3",
+    "gs": "check the network and STORAGE_EMULATOR_HOST",
+    "az": "check the network and the account's name",
+}
+_OF_CREDENTIALS = {
+    "AccessDenied",
+    "AzureSigningError",
+    "ClientAuthenticationError",
+    "CredentialUnavailableError",
+    "DefaultCredentialsError",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "RefreshError",
+    "SignatureDoesNotMatch",
+}
+_OF_THE_NETWORK = {
+    "ConnectionError",
+    "ConnectTimeout",
+    "ConnectTimeoutError",
+    "EndpointConnectionError",
+    "ServiceRequestError",
+    "ServiceRequestTimeoutError",
+}
 _ADVICE = {
-    "AccessDenied": _GIVE,
-    "ExpiredToken": _GIVE,
-    "InvalidAccessKeyId": _GIVE,
-    "SignatureDoesNotMatch": _GIVE,
-    "InvalidToken": _GIVE,
-    "403": _GIVE,
-    "NoCredentialsError": _GIVE,
-    "PartialCredentialsError": _GIVE,
     "NoSuchBucket": "create the bucket, or correct the URL",
     "RequestTimeTooSkewed": "set this machine's clock",
-    "EndpointConnectionError": "check the network and AWS_ENDPOINT_URL_S3",
-    "ConnectTimeoutError": "check the network and AWS_ENDPOINT_URL_S3",
     "NotImplemented": "use a server with conditional writes (AWS S3, MinIO, SeaweedFS)",
 }
 _PATIENCE = "check the storage and run again; settled runs are kept"
-_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_SECRETS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AZURE_STORAGE_SAS_TOKEN",
+)
 
 
 @dataclass(frozen=True, order=True)
 class Address:
-    """The address of an object or of a folder: bucket and key; the key has no slash at either end."""
+    """The address of an object or of a folder: bucket and key; the key has no slash at either end.
+
+    Attributes
+    ----------
+    scheme : the storage, one of `SCHEMES`; what S3 and Google call a bucket is a container on Azure.
+    """
 
     bucket: str
     key: str = ""
+    scheme: str = "s3"
 
     def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}".rstrip("/")
+        return f"{self.scheme}://{self.bucket}/{self.key}".rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -83,7 +123,7 @@ class Version:
 
     Attributes
     ----------
-    tag : its ETag; changes whenever different content is put.
+    tag : its ETag, or its generation on Google; changes whenever different content is put.
     age : seconds since it was written, by the storage's own clock.
     writer : mark of the put that wrote it; empty if another program wrote it.
     """
@@ -94,9 +134,9 @@ class Version:
 
 
 def get(address: Address) -> tuple[bytes, str]:
-    """Return the content of an object and its ETag; FileNotFoundError if the object does not exist."""
+    """Return the content of an object and its tag; FileNotFoundError if the object does not exist."""
     answer = _call(address, "get_object", doing="read")
-    return _body(address, answer), answer["ETag"]
+    return bytes(answer["Body"]), str(answer["ETag"])
 
 
 def get_start(address: Address, size: int) -> tuple[bytes, bool]:
@@ -107,7 +147,7 @@ def get_start(address: Address, size: int) -> tuple[bytes, bool]:
         if refused.status == 416:  # it is empty
             return b"", True
         raise
-    content = _body(address, answer)
+    content = bytes(answer["Body"])
     total = answer.get("ContentRange", "").rpartition("/")[2]
     return content, not total.isdigit() or int(total) <= len(content)
 
@@ -139,12 +179,13 @@ def listing(address: Address) -> list[Entry]:
             for item in answer.get("CommonPrefixes", ())
         ]
         if not answer.get("IsTruncated"):
-            return [entry for entry in found if is_name(entry.name)]
+            once = {entry.name: entry for entry in found}  # some servers repeat folders on every page
+            return [entry for entry in once.values() if is_name(entry.name)]
         more = {"ContinuationToken": answer["NextContinuationToken"]}
 
 
 def put(address: Address, content: bytes, *, create: bool = False, match: str | None = None) -> str | None:
-    """Write a complete object; return its new ETag, or None if the condition is not met.
+    """Write a complete object; return its new tag, or None if the condition is not met.
 
     If a response is lost, the client repeats the request, which then fails because of its own first attempt. So every
     put has a unique mark, and a put that finds its own mark in place has succeeded.
@@ -152,7 +193,7 @@ def put(address: Address, content: bytes, *, create: bool = False, match: str | 
     Parameters
     ----------
     create : write only if no object exists.
-    match : write only if the object has this ETag.
+    match : write only if the object has this tag.
     """
     mark = uuid.uuid4().hex
     condition: dict[str, Any] = {"IfNoneMatch": "*"} if create else {"IfMatch": match} if match else {}
@@ -179,10 +220,16 @@ def delete(address: Address) -> None:
     _call(address, "delete_object", doing="removed")
 
 
-def opened(address: Address) -> Any:
+def opened(address: Address) -> IO[bytes]:
     """Return an object as a file that is read by ranges, for a large object of which only a small part is needed."""
     with _explained(address, "read"):
-        return _client(os.getpid()).open(f"{address.bucket}/{address.key}", "rb", block_size=2**20)
+        return _client(os.getpid(), address.scheme).opened(address.bucket, address.key)
+    raise AssertionError("unreachable: the context manager passes every error on")
+
+
+def variables(scheme: str) -> str:
+    """Return where credentials of a storage are given, for the end of a message; empty for an unknown storage."""
+    return f": {_VARIABLES[scheme]}" if scheme in _VARIABLES else ""
 
 
 def is_name(text: str) -> bool:
@@ -196,11 +243,24 @@ class _Refused(StoreError):
     Attributes
     ----------
     status : HTTP status; 0 if there was no answer.
+    code : the server's name of the error, or the client's class of exception.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, code: str = "") -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.code = status, code
+
+
+class _Answer(dict[str, Any]):
+    """An answer of the storage, which is refused where a part of it is missing."""
+
+    def __init__(self, content: Mapping[str, Any], address: Address, doing: str) -> None:
+        super().__init__(content)
+        self._address, self._doing = address, doing
+
+    def __missing__(self, key: str) -> Any:
+        message = f"{self._address}: cannot be {self._doing}: the answer lacks its {key}; {_PATIENCE}"
+        raise _Refused(message, 0, "IncompleteAnswer")
 
 
 class _explained:  # noqa: N801 -- a context manager
@@ -220,29 +280,26 @@ class _explained:  # noqa: N801 -- a context manager
         gone = status == 404 and code != "NoSuchBucket"
         if gone or (isinstance(error, FileNotFoundError) and not response):
             raise FileNotFoundError(f"{self.address}: is not there") from None
-        advice = _ADVICE.get(code, _PATIENCE)
-        message = f"{self.address}: cannot be {self.doing}: {code}: {_without_secrets(str(error))}; {advice}"
+        advice = _advice(self.address.scheme, code, status)
+        told = " ".join(_without_secrets(str(error)).split())
+        message = f"{self.address}: cannot be {self.doing}: {code}: {told}; {advice}"
         # `from None`: the cause contains the request with its signature.
-        raise _Refused(message, status) from None
+        raise _Refused(message, status, code) from None
+
+
+def _advice(scheme: str, code: str, status: int) -> str:
+    """Return what to do about an error with a code, or with an HTTP status if the code is unknown."""
+    if code in _ADVICE:
+        return _ADVICE[code]
+    if code in _OF_CREDENTIALS or status in {401, 403}:
+        return f"give credentials that may read and write there: {_VARIABLES[scheme]}"
+    return _NETWORK[scheme] if code in _OF_THE_NETWORK else _PATIENCE
 
 
 def _call(address: Address, request: str, doing: str, whole: bool = True, **parameters: Any) -> Mapping[str, Any]:
     target = {"Bucket": address.bucket, "Key": address.key} if whole else {"Bucket": address.bucket}
     with _explained(address, doing):
-        answer: Mapping[str, Any] = _client(os.getpid()).call_s3(request, **target, **parameters)
-        return answer
-    raise AssertionError("unreachable: the context manager passes every error on")
-
-
-def _body(address: Address, answer: Mapping[str, Any]) -> bytes:
-    from fsspec.asyn import sync  # noqa: PLC0415
-
-    async def read() -> bytes:
-        async with answer["Body"] as stream:
-            return bytes(await stream.read())
-
-    with _explained(address, "read"):
-        return bytes(sync(_client(os.getpid()).loop, read))
+        return _Answer(_client(os.getpid(), address.scheme).call(request, **target, **parameters), address, doing)
     raise AssertionError("unreachable: the context manager passes every error on")
 
 
@@ -255,6 +312,20 @@ def _response(error: BaseException) -> Mapping[str, Any]:
             return response
         cause = cause.__cause__
     return {}
+
+
+def answer_of(error: BaseException) -> tuple[int, str]:
+    """Return the status and the code with which object storage refused a request; ``(0, "")`` for other errors.
+
+    The status is 0 if there was no answer; then the code is the class of the client's exception.
+    """
+    if isinstance(error, StoreError):
+        return int(getattr(error, "status", 0)), str(getattr(error, "code", ""))
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return 0, ""
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return status, str(response.get("Error", {}).get("Code") or type(error).__name__)
 
 
 def _without_secrets(text: str) -> str:
@@ -272,17 +343,33 @@ def _now(answer: Mapping[str, Any]) -> float:
     return found.timestamp() if found is not None else time.time()
 
 
-@functools.cache  # a child also keeps its parent's client: closing it would unregister the parent's connections
-def _client(process: int) -> Any:  # noqa: ARG001 -- the cache's key
-    """Return the client of this process; a forked child creates its own."""
+def renew_credentials() -> None:
+    """Let the next request read credentials from their files again: clients read keys that have no expiry only once."""
+    for scheme in SCHEMES:
+        _clients.pop((os.getpid(), scheme), None)
+
+
+_clients: dict[tuple[int, str], Client] = {}
+"""By process and storage.
+
+A child also keeps its parent's client, because closing it would unregister the parent's connections.
+"""
+
+
+def _client(process: int, scheme: str) -> Client:
+    """Return this process's client of a storage; a forked child creates its own."""
+    if (process, scheme) not in _clients:
+        _clients[process, scheme] = _new_client(scheme)
+    return _clients[process, scheme]
+
+
+def _new_client(scheme: str) -> Client:
+    module = importlib.import_module(f"{__name__}.{_MODULES[scheme]}")
     try:
-        from s3fs import S3FileSystem  # noqa: PLC0415 -- the extra
+        client: Client = module.client()
     except ImportError as error:
         raise StoreError(
-            f"s3://: object storage needs the package s3fs ({error}); install it: pip install 'aim-ablations[s3]'"
+            f"{scheme}://: object storage needs the package {module.PACKAGE} ({error}); install it: "
+            f"pip install 'aim-ablations[{scheme}]'"
         ) from error
-    return S3FileSystem(
-        use_listings_cache=False,
-        skip_instance_cache=True,
-        config_kwargs={"connect_timeout": 10, "read_timeout": 60, "max_pool_connections": 32},
-    )
+    return client

@@ -1,0 +1,78 @@
+"""`ablate browse`: a page to work with the results of studies. In Python: `analysis.browse`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ablations.commands.options import console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Directories = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DIRECTORY...",
+        help="Study directories, as `ablate run` writes them, or their s3://, gs:// or az:// URLs; several are shown "
+        "side by side.",
+        show_default=False,
+    ),
+]
+
+
+def command(
+    directories: Directories,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File for the page; default: DIRECTORY/browse.html, or browse.html here for several studies.",
+            show_default=False,
+        ),
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the page to this machine and keep it up to date, until Ctrl-C.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of --serve; 0 takes a free one.", show_default=False)
+    ] = 0,
+    unblind: Annotated[
+        bool,
+        typer.Option("--unblind", help="Show test measures before the verdict; the study and its report record it."),
+    ] = False,
+    hosts: Annotated[bool, typer.Option("--hosts", help="Show the names of machines.")] = False,
+) -> None:
+    """Write a page with tables, curves and charts that follow a filter; or serve it while a study runs."""
+    import analysis
+    from ablations.store import run_logs
+
+    shown_on = console()
+
+    def announce(address: str) -> None:
+        shown_on.print(f"page: {address}", soft_wrap=True, highlight=False, markup=False)
+        shown_on.print("Only this machine can open it. Ctrl-C ends it.", highlight=False)
+
+    written = analysis.browse(
+        directories,
+        out,
+        serve=serve,
+        port=port,
+        unblind=unblind,
+        hosts=hosts,
+        states=_states(directories),
+        outputs=run_logs.outputs,
+        announce=announce,
+    )
+    if written is not None:
+        shown_on.print(f"page: {written.absolute()}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _states(directories: list[str]) -> Callable[[], dict[str, str]]:
+    """Return a function that returns the states of runs in the active sessions of the studies."""
+    from ablations.progress.session_state import active_runs
+    from aimlib.paths import place
+
+    places = [place(directory) for directory in directories]
+    return lambda: {run_id: state for each in places for run_id, state in active_runs(each).items()}

@@ -1,0 +1,91 @@
+"""`ablate logs`: what a run wrote, and what happened to it. In Python: `ablations.logs`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ablations.commands.options import Directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ablations.store.run_logs import RunLog
+
+
+def command(
+    directory: Directory,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run id or its beginning, or ARM/SEED.", show_default=False)
+    ],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Also show what comes, until the run has a result.")
+    ] = False,
+    interval: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds between two updates.")] = 2.0,
+) -> None:
+    """Show the log of a run: its output, warnings and tracebacks, its attempts, and where it was computed."""
+    found = logs(directory, run)
+    typer.echo("\n".join(lines(found)))
+    if follow:
+        try:
+            for line in following(directory, found, interval):
+                typer.echo(line)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+def logs(directory: str | Path, run: str) -> RunLog:
+    """Return the log of a run.
+
+    Parameters
+    ----------
+    directory : study directory, or its URL in object storage.
+    run : run id or the beginning of one, or ``ARM/SEED``.
+
+    Raises
+    ------
+    UsageError: no run, or more than one, is meant; the message lists the choices.
+    StoreError: not a study directory, or a corrupt file.
+    """
+    from ablations.store.run_logs import find, read
+    from aimlib.paths import place
+
+    return read(place(directory), find(place(directory), run))
+
+
+def lines(log: RunLog) -> Iterator[str]:
+    """Yield the lines to print; nothing in them controls a terminal."""
+    yield f"run {log.run.run_id}: {_safe(log.run.arm)}/{log.run.seed}, {log.state}"
+    for each in log.entries:
+        yield from each.lines(_safe)
+    if not any(each.kind in ("stdout", "stderr") for each in log.entries):
+        yield "no output is kept: the run wrote nothing, or a version of this package that kept no output computed it"
+
+
+def following(directory: str | Path, log: RunLog, interval: float) -> Iterator[str]:
+    """Yield lines that are added to a log until its run is settled, or no session is computing the study any more."""
+    from ablations.store.run_logs import is_active, read
+    from aimlib.paths import place
+
+    where, shown, quiet = place(directory), set(log.entries), 0
+    settled = log.settled
+    while not settled and quiet < 2:
+        settled = log.settled  # once more after the row: a worker writes its last lines after it
+        time.sleep(interval)
+        log = read(where, log.run)
+        for each in log.entries:
+            if each not in shown:
+                shown.add(each)
+                yield from each.lines(_safe)
+        quiet = 0 if is_active(where) else quiet + 1
+    if not log.settled:
+        yield f"run {log.run.run_id}: {log.state}; no session computes this study at the moment"
+
+
+def _safe(text: str) -> str:
+    from aimlib.records.escaping import printable
+
+    return printable(text).replace("\t", "    ")

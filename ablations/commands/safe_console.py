@@ -1,0 +1,24 @@
+"""The console of the command line, in which no text controls the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from aimlib.records.escaping import printable
+
+
+class SafeConsole(Console):
+    """A console that replaces the control characters in everything it prints, whatever the text's origin.
+
+    Colours and cursor movements of rich itself remain, and so do line feeds and tabs.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of a renderable."""
+        for segment in super().render(renderable, options):
+            text = segment.text
+            safe = segment.control or text.isprintable()
+            yield segment if safe else Segment(printable(text), segment.style)

@@ -1,0 +1,216 @@
+"""A session on a Ray cluster runs in a child process, which is replaced when the cluster loses its head.
+
+Ray 2.60 ends a driver whose head has not answered for 60 s by calling ``_exit(1)``: no except clause, no exit handler
+and no other thread can prevent that. So the command line forks before it imports anything large. The child is the
+session. The parent passes signals on, and exits like its child. If the child was ended by Ray, the parent waits until
+somebody answers at the address of the cluster, and forks again: the new child resumes the study from its store.
+
+A pipe tells the two endings apart: Python writes to it when it exits, and Ray's ``_exit`` does not.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ablations.execution import signals
+
+HEAD_LOST = 75
+"""Exit code of a session that has noticed the loss of Ray before Ray ended it (EX_TEMPFAIL of sysexits.h)."""
+_RAYS_EXIT, _REFUSED = 1, 2
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SENT_BY_THE_KERNEL = 0x80  # SI_KERNEL: Ctrl-C on a terminal, which the child receives as well
+_POLL_S, _REFUSED_S = 2.0, 15.0
+_SHORT_LIFE_S, _SHORT_LIVES = 60.0, 5
+"""After this many children in a row that lost Ray within this time, the next one is not replaced."""
+_DIES_WITH_ITS_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+def is_possible() -> bool:
+    """Return whether this process is the command line itself, on Linux, and may fork."""
+    arguments = sys.argv[1:]
+    is_the_program = bool(arguments) and sys.orig_argv[-len(arguments) :] == arguments
+    return sys.platform == "linux" and is_the_program and threading.active_count() == 1
+
+
+def is_child() -> bool:
+    """Return whether this process is the child of a parent that replaces it."""
+    return _is_child
+
+
+_is_child = False
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How a child ended.
+
+    Attributes
+    ----------
+    code : its exit code, or the negative number of the signal that ended it.
+    by_itself : whether Python ended it.
+    stopped_by : the last signal that was passed on to it; 0 if there was none.
+    seconds : how long it ran.
+    """
+
+    code: int
+    by_itself: bool
+    stopped_by: int
+    seconds: float
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it could not begin: there is no Ray yet, or no node on which its runs fit."""
+        return self.by_itself and self.code == _REFUSED and not self.stopped_by
+
+    @property
+    def lost_its_head(self) -> bool:
+        if self.by_itself:
+            return self.code == HEAD_LOST
+        return self.code in (_RAYS_EXIT, -signal.SIGABRT)
+
+
+def enter(address: str, limit_s: Callable[[], float], say: Callable[[str], None]) -> None:
+    """Return in a child process; the parent exits with the code of its last child.
+
+    Parameters
+    ----------
+    address : of the cluster.
+    limit_s : returns the longest wait for a new head.
+    say : prints a line.
+    """
+    lives, lost_at = 0, None
+    while True:
+        ended = _child()
+        if ended is None:
+            return
+        is_short = ended.seconds < _SHORT_LIFE_S
+        if ended.stopped_by and not ended.by_itself and ended.lost_its_head:
+            raise SystemExit(128 + ended.stopped_by)
+        if ended.lost_its_head and lives < _SHORT_LIVES:
+            lives = lives + 1 if is_short else 0
+            lost_at = time.monotonic()
+            _wait_for_head(address, limit_s(), say)
+        elif ended.is_refused and is_short and lost_at is not None and time.monotonic() - lost_at < limit_s():
+            _pause(_REFUSED_S)  # the nodes of the cluster have not all returned yet
+        else:
+            _exit_like(ended)
+
+
+def _child() -> _Ended | None:
+    """Fork; return None in the child and, once that has ended, how it ended in the parent."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reading, writing = os.pipe()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_PASSED_ON, signal.SIGCHLD})
+    parent, began = os.getpid(), time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _become_child(parent, writing)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return None
+    os.close(writing)
+    try:
+        status, stopped_by = _watch(child)
+        by_itself = os.read(reading, 1) != b""
+    finally:
+        os.close(reading)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return _Ended(os.waitstatus_to_exitcode(status), by_itself, stopped_by, time.monotonic() - began)
+
+
+def _become_child(parent: int, writing: int) -> None:
+    global _is_child  # noqa: PLW0603 -- a property of the process
+    _is_child = True
+    ctypes.CDLL(None).prctl(_DIES_WITH_ITS_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:  # killed before that
+        os._exit(128 + signal.SIGKILL)
+    signals.ignore_repeated(0.5)  # a scheduler that signals every process of a job reaches the child twice
+    os.set_inheritable(writing, False)
+    atexit.register(os.write, writing, b".")
+
+
+def _watch(child: int) -> tuple[int, int]:
+    """Pass signals on until a child has ended; return its status and the last signal."""
+    stopped_by = 0
+    while True:
+        received = signal.sigwaitinfo({*_PASSED_ON, signal.SIGCHLD})
+        if received.si_signo != signal.SIGCHLD:
+            stopped_by = received.si_signo
+            if received.si_code != _SENT_BY_THE_KERNEL:
+                os.kill(child, received.si_signo)
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return status, stopped_by
+
+
+def _exit_like(ended: _Ended) -> None:
+    if ended.code < 0:
+        if ended.code != -signal.SIGKILL:
+            signal.signal(-ended.code, signal.SIG_DFL)
+        os.kill(os.getpid(), -ended.code)
+    raise SystemExit(ended.code if ended.code != HEAD_LOST else 1)
+
+
+def _wait_for_head(address: str, limit_s: float, say: Callable[[str], None]) -> None:
+    """Wait until somebody answers at the address.
+
+    Raises
+    ------
+    SystemExit: nobody has within the limit, or a signal ended the wait.
+    """
+    began = time.monotonic()
+    with _default_signals():
+        try:
+            say(
+                f"Ray's head at {address} is gone; settled runs and checkpoints are kept. Waiting for up to "
+                f"{limit_s / 3600:g} h until Ray answers there again (resources.outage_hours)"
+            )
+            while not _answers(address):
+                if time.monotonic() - began >= limit_s:
+                    say("no Ray answers; start it again, and the same command resumes the study")
+                    raise SystemExit(1)
+                time.sleep(_POLL_S)
+        except KeyboardInterrupt:
+            say("interrupted; the same command resumes the study")
+            raise SystemExit(130) from None
+    say(f"Ray answers again after {time.monotonic() - began:.0f} s; resuming")
+
+
+def _pause(seconds: float) -> None:
+    with _default_signals():
+        try:
+            time.sleep(seconds)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+
+
+class _default_signals:  # noqa: N801 -- a context manager
+    """Within the block, SIGTERM exits and Ctrl-C raises KeyboardInterrupt."""
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+
+def _answers(address: str) -> bool:
+    """Return whether somebody listens at an address; an address without a port is tried by the next child."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return True
+    try:
+        socket.create_connection((host, int(port)), timeout=5.0).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,174 @@
+"""`ablate verify`: read everything that a study stores, and name what is damaged. In Python: `ablations.verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ablations.commands.options import Directory, console
+from aimlib.errors import StoreError, counted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from ablations.store.inspection import Inspection
+    from ablations.store.ledger_check import LedgerCheck
+    from aimlib.paths import Place
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` found.
+
+    Attributes
+    ----------
+    inspection : the files that were read, and the damaged ones, before any repair.
+    missing : ids of planned runs without an intact row, in the order of the plan; None without a readable plan.
+    repairs : what was done, one sentence for each damaged file; empty without `repair`.
+    ledger : the comparison of the rows with the ledger.
+    contradictions : rows whose accuracies, configuration or selected epoch contradict their predictions, run id or
+        curve, with run id and file.
+    proven : number of rows whose accuracies follow from their predictions.
+    unproven : number of rows by what could not be proven.
+    confirmed : the head that was given, if the study still contains everything that it stands for; otherwise empty.
+    """
+
+    inspection: Inspection
+    missing: tuple[str, ...] | None
+    repairs: tuple[str, ...]
+    ledger: LedgerCheck
+    contradictions: tuple[str, ...] = ()
+    proven: int = 0
+    unproven: Mapping[str, int] = field(default_factory=dict)
+    confirmed: str = ""
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether no file is damaged, and no row contradicts itself or the ledger."""
+        return not (self.inspection.damages or self.ledger.contradictions or self.contradictions)
+
+
+def command(
+    directory: Directory,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged files aside, so that `ablate run` computes their runs again.")
+    ] = False,
+    head: Annotated[
+        str | None,
+        typer.Option("--head", help="A head of the ledger kept elsewhere: confirm all that it stands for."),
+    ] = None,
+) -> None:
+    """Read every stored file of a study and verify it; the exit code is 1 if anything is damaged or contradictory."""
+    from aimlib.records.escaping import printable
+
+    found, shown_on = verify(directory, repair, head), console()
+    for line in lines(found):
+        shown_on.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+    if not found.is_intact:
+        raise typer.Exit(1)
+
+
+def verify(directory: str | Path, repair: bool = False, head: str | None = None) -> Verified:
+    """Read everything that a study stores, and return what is damaged or contradictory.
+
+    Rows are compared with their checksums and with the ledger. Every accuracy is computed again from the predictions,
+    the run id from the configuration, and the selected epoch from the curve; the last two need the plugins of the run.
+    Without `repair` nothing is changed.
+
+    Parameters
+    ----------
+    directory : study directory, or its URL in object storage.
+    repair : set damaged files aside under ``damaged/``; the next `ablate run` computes their runs again.
+    head : a head of the ledger that was printed earlier and kept elsewhere, or its first 32 digits. It reveals even
+        rows that were rewritten together with the ledger.
+
+    Raises
+    ------
+    StoreError: not a study directory, the storage does not answer, or a newer version of this package wrote the study.
+    UsageError: `head` is no hash.
+    """
+    from ablations.execution.row_proofs import RowProofs
+    from ablations.store import repair as store_repair
+    from ablations.store.ledger_check import StoredRows, checked_head, compare
+    from aimlib.paths import place
+    from aimlib.records import RUNS, SEGMENTS
+
+    where, expected = place(directory), checked_head(head) if head is not None else ""
+    ledger, plan = store_repair.ledger_of(where)  # before the rows: each row is there before its entry
+    stored, proofs = StoredRows(), RowProofs(where)
+
+    def visit(name: str, rows: pa.Table) -> None:
+        stored.add(name, rows)
+        proofs.add(name, rows)
+
+    inspection = store_repair.inspected(where, visit=visit)
+    if not inspection.read:
+        raise StoreError(f"{where}: contains no file of a study; give the directory that `ablate run` wrote")
+    damaged = any(damage.kind in (RUNS, SEGMENTS) for damage in inspection.damages)
+    found = compare(ledger, stored, plan, damaged=damaged, head=expected)
+    repairs = tuple(store_repair.repair(where)) if repair and inspection.damages else ()
+    problems = tuple(sorted(proofs.problems))
+    result = Verified(
+        inspection, _missing(where, inspection), repairs, found, problems, proofs.proven, dict(proofs.unproven)
+    )
+    return replace(result, confirmed=expected) if result.is_intact else result
+
+
+def _missing(where: Place, inspection: Inspection) -> tuple[str, ...] | None:
+    from analysis.plan import read_plan
+
+    try:
+        planned = read_plan(where).runs["run_id"]
+    except StoreError:
+        return None
+    return tuple(run_id for run_id in planned if run_id not in inspection.settled)
+
+
+def lines(found: Verified) -> list[str]:
+    """Return what to print."""
+    inspection = found.inspection
+    damaged = {damage.kind for damage in inspection.damages}
+    text = []
+    for kind, number in sorted(inspection.read.items()):
+        count = sum(damage.kind == kind for damage in inspection.damages)
+        text.append(f"{kind}: {number:,} read, {f'{count:,} damaged' if kind in damaged else 'none damaged'}")
+    text += [inspection.without_checksums] if inspection.without_checksums else []
+    text += [repair for repair in found.repairs if repair != inspection.without_checksums]
+    if not found.repairs:
+        text += map(str, inspection.damages)
+    if found.missing is None:
+        text.append("Without a readable plan it is unknown which runs are missing.")
+    elif found.missing:
+        number = len(found.missing)
+        text.append(f"{counted(number, 'planned run')} {'has' if number == 1 else 'have'} no intact row.")
+    text += _on_rows(found)
+    text += _on_ledger(found)
+    if inspection.damages and not found.repairs:
+        text.append("Run `ablate verify --repair` or `ablate run` to set damaged files aside.")
+    return text
+
+
+def _on_rows(found: Verified) -> list[str]:
+    text = list(found.contradictions)
+    if found.proven:
+        text.append(f"The accuracies of {counted(found.proven, 'row')} follow from the predictions.")
+    text += [f"Not proven for {counted(number, 'row')}: {why}." for why, number in sorted(found.unproven.items())]
+    return text
+
+
+def _on_ledger(found: Verified) -> list[str]:
+    ledger = found.ledger
+    text = [f"ledger: {each}" for each in (*ledger.contradictions, *ledger.notes)]
+    if ledger.head is None:
+        text.append("The ledger is empty: `ablate run` enters the settled runs.")
+    else:
+        runs, sessions = counted(ledger.entered, "run"), counted(ledger.sessions, "session")
+        text.append(f"The ledger contains {runs} of {sessions}. Its head is {ledger.head}")
+    if found.confirmed:
+        text.append("The study contains everything that the given head stands for, unchanged.")
+    return text

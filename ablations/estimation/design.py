@@ -1,0 +1,98 @@
+"""What the design of a study can and cannot tell apart, in words, before any run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from ablations.planning.plan import Plan
+from ablations.spec.designs import factor_labels
+from aimlib.errors import counted
+from aimlib.records import role
+from analysis.number_format import significant
+from analysis.plan import Arm
+from analysis.reading.layout import layout_of_arms
+from analysis.statistics.effects import Layout, estimable, half_width
+
+_SHOWN = 6
+
+
+def layout(plan: Plan) -> Layout | None:
+    """Return the factors and settings of a planned study, named as in arm names; None if it has no factors."""
+    if not plan.study.spec.factors:
+        return None
+    arms = [
+        Arm(arm.name, role(arm.role) or "other", arm.of, arm.config.model_dump(mode="json"), dict(arm.levels))
+        for arm in plan.arms
+    ]
+    found = layout_of_arms(arms, plan.study.spec.name)
+    names = factor_labels(found.factors)
+    return Layout(tuple(names[factor] for factor in found.factors), found.settings, found.references)
+
+
+def sentences(plan: Plan) -> Iterator[str]:
+    """Yield which effects the arms can and cannot tell apart, and how wide their intervals will be."""
+    found = layout(plan)
+    if found is None:
+        return
+    effects = estimable(found)
+    clear = effects[effects["aliased"] == ""]
+    if len(clear):
+        yield f"effects: {_listed(_names(clear))} can be estimated apart from all others"
+    for name, aliased in zip(_names(effects), effects["aliased"], strict=True):
+        if aliased:
+            yield f"effects: the effect of {name} cannot be told apart from {_listed(aliased.split(', '))}"
+    if missing := _missing(effects, found):
+        yield f"effects: {_listed(missing)} cannot be estimated with these arms"
+    yield from _widths(effects, len(plan.study.spec.seeds))
+
+
+def half_widths(found: Layout, sds: tuple[float, ...], seeds: tuple[int, ...]) -> pd.DataFrame:
+    """Return the half-width of the intervals: kind, seeds, seed_sd and half_width; the widest effect of a kind."""
+    effects = estimable(found)
+    rows = [
+        (kind, number, sd, half_width(float(norm), sd, number, len(effects)))
+        for kind, norm in effects.groupby("kind", sort=False)["norm"].max().items()
+        for number in seeds
+        for sd in sds
+    ]
+    return pd.DataFrame(rows, columns=["kind", "seeds", "seed_sd", "half_width"])
+
+
+def _names(effects: pd.DataFrame) -> list[str]:
+    return [
+        f"{row['factor']} × {row['other']}" if row["other"] else str(row["factor"])
+        for row in effects.to_dict("records")
+    ]
+
+
+def _missing(effects: pd.DataFrame, found: Layout) -> list[str]:
+    """Return the effects that are neither estimated nor named as an alias of another."""
+    told = {*_names(effects), *(name for text in effects["aliased"] for name in text.split(", "))}
+    pairs = (f"{one} × {two}" for one, two in combinations(found.factors, 2))
+    return [name for name in (*found.factors, *pairs) if name not in told]
+
+
+def _widths(effects: pd.DataFrame, seeds: int) -> Iterator[str]:
+    norms = effects.groupby("kind", sort=False)["norm"].max()
+    widths = {kind: half_width(float(norm), 1.0, seeds, len(effects)) for kind, norm in norms.items()}
+    if widths and np.isfinite(list(widths.values())).all():
+        told = " and ".join(
+            f"± {significant(width)} for {'main effects' if kind == 'main' else 'interactions'}"
+            for kind, width in widths.items()
+        )
+        effects_all = counted(len(effects), "effect")
+        yield (
+            f"effects: with {counted(seeds, 'seed')} the intervals of all {effects_all} (95 % together) are {told}, "
+            f"times the seed SD of an arm"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    names = list(dict.fromkeys(names))
+    if len(names) > _SHOWN:
+        return f"{', '.join(names[:_SHOWN])} and {len(names) - _SHOWN} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,174 @@
+"""Whether a device computes the reference step like the study's other devices of its kind.
+
+Every device computes it before its first run in a process, and the study stores the result. A lasting error of a device
+shows here even if the device repeats it exactly. With two devices that disagree, neither is believed: both are named,
+and both continue. A device that disagrees with itself or with a majority of at least three devices computes no runs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import torch
+
+from ablations.execution.task import Task
+from ablations.store import ResultStore
+from ablations.store.references import StoredReference, device_key
+from aimlib.config import RunConfig
+from aimlib.errors import ComputingError, counted
+from aimlib.training import reference_step
+from aimlib.training.loop import OnNotice
+from aimlib.training.reference_step import Kind
+from aimlib.training.reproducibility import reproducible
+
+Verdict = Literal["agrees", "undecided", "others", "minority", "itself"]
+"""agrees: with all others. undecided: devices disagree, and no majority tells which of them are wrong. others: a
+majority agrees, and other devices do not. minority: a majority disagrees. itself: it disagrees with its earlier result.
+"""
+_MAJORITY_OF = 3
+"""Least number of devices of which a majority counts."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How the result of a device compares with those of the other devices of its kind.
+
+    Attributes
+    ----------
+    others : devices with another result than this one.
+    """
+
+    verdict: Verdict
+    others: tuple[StoredReference, ...] = ()
+
+
+def judge(own: StoredReference, stored: Iterable[StoredReference]) -> Judgement:
+    """Compare the result of a device with the stored results of its kind.
+
+    A device with several results has disagreed with itself, and has no vote.
+    """
+    same_kind = [each for each in stored if each.kind == own.kind]
+    digests: dict[str, set[str]] = {}
+    for each in same_kind:
+        if each.device != own.device:
+            digests.setdefault(each.device, set()).add(each.digest)
+    votes = Counter(next(iter(found)) for found in digests.values() if len(found) == 1)
+    votes[own.digest] += 1
+    chosen = next((digest for digest, number in votes.items() if 2 * number > votes.total()), None)
+    others = tuple(each for each in same_kind if each.device != own.device and each.digest != own.digest)
+    if votes.total() >= _MAJORITY_OF and chosen is not None:
+        if chosen != own.digest:
+            return Judgement("minority", tuple(each for each in others if each.digest == chosen))
+        return Judgement("others", others) if others else Judgement("agrees")
+    if any(each.device == own.device and each.digest != own.digest for each in same_kind):
+        return Judgement("itself")
+    return Judgement("undecided", others) if others else Judgement("agrees")
+
+
+_computed: dict[tuple[Any, ...], StoredReference] = {}
+"""Results of this process, by study, device and settings."""
+
+
+def confirm(
+    task: Task, config: RunConfig, device: torch.device, store: ResultStore, on_notice: OnNotice
+) -> StoredReference:
+    """Return the result of the reference step on this device, which is computed once for a process.
+
+    Raises
+    ------
+    ComputingError: the device disagrees with itself or with a majority.
+    """
+    precision, tf32 = config.training.precision, config.training.tf32
+    key = task.directory, task.mark, str(device), task.threads, precision, tf32
+    if key not in _computed:
+        with reproducible(threads=task.threads, tf32=tf32):
+            kind = reference_step.kind_of(device, threads=task.threads, tf32=tf32, precision=precision)
+            _computed[key] = _reference(kind, device, precision, store, on_notice)
+    refuse_minority(_computed[key], device, store)
+    return _computed[key]
+
+
+def refuse_minority(own: StoredReference, device: torch.device, store: ResultStore) -> None:
+    """Raise ComputingError if by now a majority of devices disagrees with this one."""
+    judgement = judge(own, store.references())
+    if judgement.verdict == "minority":
+        raise ComputingError(_text(judgement, reference_step.described(device), store))
+
+
+def _reference(
+    kind: Kind, device: torch.device, precision: str, store: ResultStore, on_notice: OnNotice
+) -> StoredReference:
+    """Compute the reference step, a second time if it is new or disagrees, and store its result."""
+    name = reference_step.described(device)
+
+    def computed() -> StoredReference:
+        digest = reference_step.digest_of(device, precision)
+        return StoredReference(kind.key, device_key(reference_step.identity_of(device)), digest)
+
+    own, stored = computed(), store.references()
+    if own not in stored or judge(own, stored).verdict != "agrees":
+        again = computed()
+        if again != own:
+            if not _is_confirmed(again, stored):
+                raise ComputingError(f"the reference step gave different bits on {name} when it was repeated")
+            on_notice(f"the reference step gave wrong bits once on {name}, and the right ones when it was repeated")
+            own = again
+    judgement = judge(own, stored)
+    if judgement.verdict in ("itself", "minority"):
+        raise ComputingError(_text(judgement, name, store))
+    if own not in stored:
+        content = {"name": name, "digest": own.digest, "kind": kind.text, "at": datetime.now(UTC).isoformat()}
+        store.keep_reference(own, content)
+        if judgement.verdict != "agrees":  # once: later processes of this device find its file
+            on_notice(_text(judgement, name, store))
+    return own
+
+
+def _is_confirmed(own: StoredReference, stored: Iterable[StoredReference]) -> bool:
+    """Return whether a stored result is the same, and no majority has another one."""
+    same = any((each.kind, each.digest) == (own.kind, own.digest) for each in stored)
+    return same and judge(own, stored).verdict in ("agrees", "others")
+
+
+def notices(store: ResultStore) -> list[str]:
+    """Return a sentence for every kind of which stored results disagree."""
+    kinds: dict[str, dict[str, list[StoredReference]]] = {}
+    for each in store.references():
+        kinds.setdefault(each.kind, {}).setdefault(each.digest, []).append(each)
+    return [
+        f"devices of one kind computed the reference step differently: "
+        f"{'; '.join(_names(those, store) for those in digests.values())}. Results of at least one of them may be wrong"
+        for digests in kinds.values()
+        if len(digests) > 1
+    ]
+
+
+def _names(references: Iterable[StoredReference], store: ResultStore) -> str:
+    return " and ".join(sorted({store.reference_device(each) for each in references}))
+
+
+def _text(judgement: Judgement, name: str, store: ResultStore) -> str:
+    others = _names(judgement.others, store)
+    match judgement.verdict:
+        case "itself":
+            return (
+                f"{name} computed the reference step with other bits than before; if its hardware was replaced, "
+                f"remove its file in {store.place / 'references'}"
+            )
+        case "minority":
+            return (
+                f"{name} computed the reference step with other bits than "
+                f"{counted(len(judgement.others), 'device')} of its kind ({others})"
+            )
+        case "others":
+            return f"{others} computed the reference step with other bits than most devices of that kind"
+        case _:
+            return (
+                f"{name} and {others} are of one kind and computed the reference step with different bits: one of "
+                f"them computes wrong numbers, and a third device would show which; both continue, and the column "
+                f"reference of the rows tells their results apart"
+            )

@@ -1,0 +1,51 @@
+"""Host memory (RAM) that this process takes for itself. Linux only; other systems report nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_STATUS = Path("/proc/self/status")
+_RESET = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
+"""Resets the peak that the kernel records, see proc_pid_clear_refs(5)."""
+
+
+def begin_peak() -> None:
+    """Return freed memory to the system and let the peak start from what the process takes now."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):  # some containers refuse; the peak is then that of the whole process
+        _RESET.write_text(_RESET_PEAK, encoding="ascii")
+
+
+def private_peak() -> int | None:
+    """Return the peak of the memory of this process in bytes since `begin_peak`; None if it is unknown.
+
+    Pages of files and shared memory do not count: processes on a machine share the libraries and the mapped images.
+    """
+    try:
+        lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    kilobytes = {
+        name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest
+    }
+    if "VmHWM" not in kilobytes:
+        return None
+    return max(0, kilobytes["VmHWM"] - kilobytes.get("RssFile", 0) - kilobytes.get("RssShmem", 0)) * 1024
+
+
+def unmapped_bytes(array: np.ndarray[Any, Any]) -> int:
+    """Return the bytes that an array takes of the memory of its process; 0 if it is mapped from a file."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return 0
+        base = base.base
+    return 0 if isinstance(base, mmap.mmap) else int(array.nbytes)

@@ -1,0 +1,55 @@
+"""Tune's registry of trainables, read once per session.
+
+For every run, Tune fetches the class of the workers several times from the cluster's control store and unpickles it.
+The class does not change within a session, and each round trip delays the next run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+
+@contextmanager
+def cached_registry() -> Iterator[None]:
+    """Remember what the registry contains within a block; a new registration is seen at once.
+
+    Versions of Tune with another registry are left as they are.
+    """
+    from ray.tune import registry  # noqa: PLC0415 -- loaded by sessions on Ray alone
+
+    known: Any = getattr(registry, "_global_registry", None)
+    if not all(callable(getattr(known, name, None)) for name in ("register", "contains", "get")):
+        yield
+        return
+    own = _methods(known)
+    vars(known).update(own)
+    try:
+        yield
+    finally:
+        for name, method in own.items():
+            if vars(known).get(name) is method:
+                del vars(known)[name]
+
+
+def _methods(known: Any) -> dict[str, Any]:
+    """Return replacements of the registry's methods."""
+    kind = type(known)
+    found: set[tuple[str, str]] = set()
+
+    def contains(category: str, key: str) -> bool:
+        if (category, key) not in found and kind.contains(known, category, key):
+            found.add((category, key))
+        return (category, key) in found  # what is missing may be registered later
+
+    @cache
+    def get(category: str, key: str) -> Any:
+        return kind.get(known, category, key)
+
+    def register(category: str, key: str, value: Any) -> None:
+        get.cache_clear()
+        kind.register(known, category, key, value)
+
+    return {"contains": contains, "get": get, "register": register}

@@ -1,0 +1,134 @@
+"""What stored rows prove about themselves: accuracies, run ids and selected epochs, computed again.
+
+`analysis.reading.proofs` proves what needs no plugin. With the plugins of a run, its configuration is compared with the
+text that its run id hashes, defaults included, and its rule selects the epoch again.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from ablations.execution.row_verification import selection_problem
+from aimlib.config import RunConfig
+from aimlib.errors import StoreError, UsageError
+from aimlib.paths import Place
+from aimlib.records import EPOCHS, SETTLED
+from analysis.reading.proofs import OF_SELECTED, TestImages, proofs, test_images
+
+_COLUMNS = ("run_id", "status", "seed", "data_fingerprint", "selected_epoch", "config", "identity")
+_CURVE = tuple(f"epochs.{column.name}" for column in EPOCHS)
+
+
+class RowProofs:
+    """Collects the proofs of rows that an inspection reads; `add` may be called by several threads.
+
+    Parameters
+    ----------
+    where : the study.
+
+    Attributes
+    ----------
+    problems : one sentence for each contradiction, with run id and file.
+    proven : number of rows whose accuracies were compared with their predictions.
+    unproven : number of rows by what could not be proven.
+    """
+
+    def __init__(self, where: Place) -> None:
+        self.problems: list[str] = []
+        self.proven = 0
+        self.unproven: Counter[str] = Counter()
+        self._images = _readable(test_images(where))
+        self._parsed: dict[str, RunConfig | str] = {}
+        self._one_at_a_time = threading.Lock()
+
+    def add(self, name: str, rows: pa.Table) -> None:
+        """Prove rows of a file."""
+        with self._one_at_a_time:
+            for proof in proofs(rows, self._images, OF_SELECTED):
+                self.proven += not (proof.problem or proof.unproven)
+                self._note(name, proof.run_id, proof.problem, proof.unproven)
+            for row in _plain(rows):
+                if row["status"] in SETTLED:
+                    self._prove_configuration(name, row)
+
+    def _note(self, name: str, run_id: str, problem: str, unproven: str) -> None:
+        if problem:
+            self.problems.append(f"run {run_id} in {name}: {problem}")
+        if unproven:
+            self.unproven[unproven] += 1
+
+    def _prove_configuration(self, name: str, row: Mapping[str, Any]) -> None:
+        config = self._config(row["config"], row["seed"])
+        if isinstance(config, str):
+            self._note(name, row["run_id"], "", config)
+            return
+        self._note(name, row["run_id"], *_identity(row, config))
+        if row["status"] != "pruned":
+            curve = _curve(row)
+            self._note(name, row["run_id"], selection_problem(config.training, curve, row["selected_epoch"]), "")
+
+    def _config(self, text: Any, seed: Any) -> RunConfig | str:
+        """Return the configuration in a row, or why it cannot be read; those of an arm's other seeds are read once."""
+        try:
+            document = json.loads(text)
+            stored_seed = document.pop("seed")
+        except (TypeError, ValueError, RecursionError, KeyError, AttributeError):
+            return "its configuration is not readable as JSON"
+        key = json.dumps(document, sort_keys=True)
+        if key not in self._parsed:
+            self._parsed[key] = _parsed({**document, "seed": stored_seed})
+        found = self._parsed[key]
+        return found if isinstance(found, str) else found.model_copy(update={"seed": stored_seed})
+
+
+def _parsed(document: dict[str, Any]) -> RunConfig | str:
+    try:
+        return RunConfig.parse(document)
+    except UsageError as error:
+        return f"its plugins or options are unknown here ({' '.join(str(error).split())[:120]})"
+
+
+def _identity(row: Mapping[str, Any], config: RunConfig) -> tuple[str, str]:
+    """Return how a configuration contradicts the run id, or why that cannot be told; both empty if it gives the id."""
+    text = config.identity_text(str(row["data_fingerprint"]))
+    if config.run_id(str(row["data_fingerprint"])) == row["run_id"]:
+        return "", ""
+    if row["identity"] is None:
+        return "", "its configuration gives another run id: a component has another version now, or it was changed"
+    if _without_versions(json.loads(text)) == _without_versions(json.loads(row["identity"])):
+        return "", "its run id was computed with other versions of its components"
+    return "its configuration is not the one that its run id hashes", ""
+
+
+def _without_versions(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_versions(value) for key, value in content.items() if key != "version"}
+    return [_without_versions(each) for each in content] if isinstance(content, list) else content
+
+
+def _curve(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    names, columns = [column.name for column in EPOCHS], [row[name] or [] for name in _CURVE]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=False)]
+
+
+def _plain(rows: pa.Table) -> list[dict[str, Any]]:
+    names = [name for name in (*_COLUMNS, *_CURVE) if name in rows.column_names]
+    return [{"identity": None, **row} for row in rows.select(names).to_pylist()]
+
+
+def _readable(find: Callable[[str], TestImages | None]) -> Callable[[str], TestImages | None]:
+    """Return the same function; a damaged table of images, which the inspection names, counts as missing."""
+
+    def found(fingerprint: str) -> TestImages | None:
+        try:
+            return find(fingerprint)
+        except StoreError:
+            return None
+
+    return found

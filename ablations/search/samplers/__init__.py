@@ -1,0 +1,8 @@
+"""Samplers of a search, one per private module, registered under the names that Optuna gives them.
+
+Importing a module here does not import Optuna: a sampler is built when a search starts.
+"""
+
+from ablations.search.samplers.base import Sampler
+
+__all__ = ["Sampler"]

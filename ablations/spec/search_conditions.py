@@ -1,0 +1,159 @@
+"""When a parameter of a search is drawn, and which configurations are admitted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aimlib.errors import did_you_mean
+
+MEASURES = (
+    "parameters",
+    "trainable_parameters",
+    "running_statistics",
+    "multiply_adds",
+    "activation_bytes",
+    "memory_values",
+    "memory_degrees_of_freedom",
+)
+"""Properties of a network that a constraint can bound: columns of `results.models`."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Another parameter has one of these values, or lies between two bounds (inclusive).
+
+    Attributes
+    ----------
+    name : the other parameter.
+    values : the values; empty if there are bounds.
+    low, high : the bounds; None if there is none on that side.
+    """
+
+    name: str
+    values: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a value of the other parameter meets the condition."""
+        if self.values:
+            return any(value == own and isinstance(value, bool) == isinstance(own, bool) for own in self.values)
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    def __str__(self) -> str:
+        """Return the condition in words."""
+        if self.values:
+            return f"{self.name} is {' or '.join(map(str, self.values))}"
+        bounds = [("at least", self.low), ("at most", self.high)]
+        return f"{self.name} is " + " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+
+
+_WHEN = "e.g. {training.optimizer.weight_decay: {model.update: [gated, residual]}}"
+
+
+def when(value: Any) -> Any:
+    """Read `search.when`: conditions by the parameter that depends on them."""
+    if not isinstance(value, dict):
+        raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
+            f"give a mapping from parameters to conditions, {_WHEN}; got {value!r}"
+        )
+    return {str(name): _conditions(str(name), given) for name, given in value.items()}
+
+
+def _conditions(name: str, given: Any) -> tuple[Condition, ...]:
+    if isinstance(given, tuple) and given and all(isinstance(item, Condition) for item in given):
+        return given
+    if not isinstance(given, dict) or not given:
+        raise ValueError(f"{name}: give the parameter that it depends on, and its values, {_WHEN}; got {given!r}")
+    return tuple(_condition(name, str(other), values) for other, values in given.items())
+
+
+def _condition(name: str, other: str, values: Any) -> Condition:
+    if other == name:
+        raise ValueError(f"{name}: depends on itself; name another parameter")
+    if isinstance(values, dict):
+        bounds = [values.get(key) for key in ("min", "max")]
+        if values and set(values) <= {"min", "max"} and all(_is_bound(bound) for bound in bounds):
+            return Condition(other, (), *bounds)
+        raise ValueError(f"{name}.{other}: give values, or bounds as {{min: 0.001, max: 0.1}}; got {values!r}")
+    listed = tuple(values) if isinstance(values, (list, tuple)) else (values,)
+    if not listed or any(isinstance(item, (list, dict)) or item is None for item in listed):
+        raise ValueError(f"{name}.{other}: give a value or a list of values; got {values!r}")
+    return Condition(other, listed)
+
+
+def _is_bound(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound on a property of the network.
+
+    Attributes
+    ----------
+    measure : see `MEASURES`.
+    """
+
+    measure: str
+    sign: Literal["<=", ">="]
+    bound: float
+
+    def violation(self, value: float) -> float:
+        """Return by how much a value exceeds the bound, as a share of it; at most 0 if the value is admitted."""
+        excess = value / self.bound - 1
+        return excess if self.sign == "<=" else -excess
+
+    def __str__(self) -> str:
+        """Return the constraint as it is written."""
+        return f"{self.measure} {self.sign} {_written(self.bound)}"
+
+
+def _written(number: float) -> str:
+    return f"{number:,.0f}".replace(",", "_") if number == int(number) else f"{number:g}"
+
+
+_UNITS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+_FORM = re.compile(r"\s*([A-Za-z_][\w ]*?)\s*(<=|>=|≤|≥|==|<|>|=)\s*([0-9][0-9_.]*(?:[eE][+-]?\d+)?)\s*([kKMGB]?)\s*")
+_CONSTRAINTS = "e.g. [parameters <= 2M, multiply_adds <= 5e8]"
+
+
+def constraints(value: Any) -> Any:
+    """Read `search.constraints`: a constraint, or a list of them."""
+    if isinstance(value, dict):
+        shown = ", ".join(f"{name} <= {_bound_of(bound)}" for name, bound in value.items())
+        raise ValueError(f"give a list of comparisons: [{shown}]; got {value!r}")  # noqa: TRY004
+    listed = (value,) if isinstance(value, str) else value
+    if not isinstance(listed, (list, tuple)):
+        raise ValueError(f"give a list of comparisons, {_CONSTRAINTS}; got {value!r}")  # noqa: TRY004
+    found = tuple(item if isinstance(item, Constraint) else _constraint(item) for item in listed)
+    if len({(each.measure, each.sign) for each in found}) < len(found):
+        raise ValueError("a measure has two bounds on the same side; give one of them")
+    return found
+
+
+def _bound_of(bound: Any) -> Any:
+    if isinstance(bound, dict):
+        bound = next(iter(bound.values()), "...")
+    return f"{bound:g}" if isinstance(bound, (int, float)) else str(bound).lstrip("<=> ")
+
+
+def _constraint(text: Any) -> Constraint:
+    found = _FORM.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"{text!r}: give a measure, <= or >=, and a number, {_CONSTRAINTS}")
+    measure, sign = found[1].strip().replace(" ", "_"), {"≤": "<=", "≥": ">="}.get(found[2], found[2])
+    if measure not in MEASURES:
+        near = did_you_mean(measure, MEASURES)
+        raise ValueError(f"{text!r}: {measure!r} is no measure of a network; {near}known: {', '.join(MEASURES)}")
+    if sign not in ("<=", ">="):
+        raise ValueError(f"{text!r}: write {measure} {'>=' if '>' in sign else '<='} {found[3]}{found[4]}")
+    try:
+        bound = float(found[3].replace("_", "")) * _UNITS[found[4]]
+    except ValueError:
+        bound = 0.0
+    if not bound > 0:
+        raise ValueError(f"{text!r}: the bound must be a number above 0")
+    return Constraint(measure, "<=" if sign == "<=" else ">=", bound)

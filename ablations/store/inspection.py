@@ -1,0 +1,321 @@
+"""Inspection of a study's files: every file is read whole, and what is damaged is named with what is lost."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ablations.store.folder import Folder
+from ablations.store.plans import REMEDY
+from aimlib.errors import StoreError, counted
+from aimlib.paths import Place, for_arrow
+from aimlib.records import (
+    ANALYSIS_PLAN,
+    FAILURES,
+    IMAGES,
+    LIVE,
+    MEASUREMENTS_FILE,
+    MODELS_FILE,
+    OLDEST_VERSION,
+    PLANS,
+    RUNS,
+    SCHEMA_VERSION,
+    SEGMENTS,
+    STUDY_FILE,
+    WITH_CHECKSUMS,
+    run_schema,
+)
+from aimlib.records.checksums import (
+    Damaged,
+    check_identities,
+    document_is_intact,
+    has_checksums,
+    verified,
+    verified_group,
+)
+from aimlib.records.ledger import LEDGER, PAGE, parsed
+
+_THREADS = 4
+_REQUESTS = 16  # concurrent requests to object storage, which mostly wait
+_PARQUET = re.compile(r"[^._].*\.parquet")
+_JSON = re.compile(r"[^._].*\.json")
+_RUN_FILE = re.compile(r"[0-9a-f]{20}\.parquet")
+ROUNDS, SHARES = "rounds", "shares.json"
+"""Records of a search, and shares of GPUs that were too small."""
+_FOLDERS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (SEGMENTS, _RUN_FILE),
+    (RUNS, _RUN_FILE),
+    (FAILURES, _PARQUET),
+    (IMAGES, _PARQUET),
+    (PLANS, _JSON),
+    (LIVE, _JSON),
+    (LEDGER, PAGE),
+    (ROUNDS, _JSON),
+)
+_SINGLE = (STUDY_FILE, ANALYSIS_PLAN, MODELS_FILE, MEASUREMENTS_FILE, SHARES)
+_TABLES = (SEGMENTS, RUNS, FAILURES)
+_LOST = {
+    SEGMENTS: "rows of settled runs",
+    RUNS: "the row of a settled run",
+    FAILURES: "the record of a failed attempt",
+    IMAGES: "the names of test images",
+    PLANS: "an earlier plan",
+    LIVE: "the state of a session",
+    LEDGER: "entries of the ledger",
+    ROUNDS: "outcomes that were reported to a search",
+    MEASUREMENTS_FILE: "measurements of the arms",
+    SHARES: "shares of GPUs that were too small",
+    MODELS_FILE: "the table of models",
+    STUDY_FILE: "the current plan",
+    ANALYSIS_PLAN: "the frozen analysis plan",
+}
+_DONE = {
+    SEGMENTS: "its intact rows are kept, and `ablate run` computes the other runs again",
+    RUNS: "`ablate run` computes the run again",
+    FAILURES: "nothing is computed again",
+    IMAGES: "`ablate run` writes it again",
+    PLANS: "the other plans are kept",
+    LIVE: "its session writes it again",
+    LEDGER: "`ablate run` enters the rows again, but heads that stand for these entries cannot be confirmed",
+    ROUNDS: "restore it from a copy, or remove it and all later ones of its arm: completed runs are not repeated",
+    MEASUREMENTS_FILE: "`ablate run` measures again",
+    SHARES: "runs find their shares again",
+    MODELS_FILE: "`ablate run` writes it again",
+    STUDY_FILE: REMEDY,
+    ANALYSIS_PLAN: "restore it from a copy, because only a copy has the plan that was made beforehand",
+}
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A damaged file.
+
+    Attributes
+    ----------
+    name : its path in the study.
+    problem : what is wrong with its content.
+    """
+
+    name: str
+    problem: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of file: its folder, or the name of a file without one."""
+        return self.name.partition("/")[0]
+
+    def __str__(self) -> str:
+        """What is damaged, what is lost, and what is done."""
+        return f"{self.name} is damaged ({self.problem}): it contains {_LOST[self.kind]}; {_DONE[self.kind]}"
+
+
+@dataclass
+class Inspection:
+    """What an inspection found.
+
+    Attributes
+    ----------
+    read : number of files read, by kind.
+    unsealed : number of files without checksums, which an earlier version wrote, by kind.
+    damages : the damaged files.
+    settled : ids of the runs whose rows are intact.
+    """
+
+    read: Counter[str] = field(default_factory=Counter)
+    unsealed: Counter[str] = field(default_factory=Counter)
+    damages: list[Damage] = field(default_factory=list)
+    settled: set[str] = field(default_factory=set)
+
+    @property
+    def without_checksums(self) -> str:
+        """A sentence about the files without checksums; empty if there are none."""
+        if not (number := self.unsealed.total()):
+            return ""
+        return (
+            f"{counted(number, 'file')} of earlier versions {'has' if number == 1 else 'have'} no checksums: damage "
+            f"that leaves them readable cannot be found"
+        )
+
+
+@dataclass(frozen=True)
+class _Intact:
+    """A file without damage: whether it has checksums, and the settled runs in it."""
+
+    sealed: bool
+    settled: tuple[str, ...] = ()
+
+
+Visitor = Callable[[str, pa.Table], object]
+"""Is given the name of a run file or segment, and a table of rows in it, after they were verified."""
+
+
+def inspect(folder: Folder, visit: Visitor | None = None) -> Inspection:
+    """Read every row, table, plan and state of a study, and compare it with its checksums.
+
+    Files that vanish meanwhile, because they are compacted, are not counted. Nothing is changed.
+
+    Parameters
+    ----------
+    visit : called with all settled rows, a few at a time, from several threads.
+
+    Raises
+    ------
+    StoreError: a newer version of this package wrote the study, or the storage does not answer.
+    """
+    found = Inspection()
+    names = [name for name in _SINGLE if folder.exists(name)]
+    names += [f"{kind}/{name}" for kind, pattern in _FOLDERS for name in sorted(folder.names(kind, pattern))]
+    threads = _THREADS if isinstance(folder.root, Path) else _REQUESTS
+    with ThreadPoolExecutor(threads) as pool:
+        for name, result in zip(names, pool.map(lambda name: _examined(folder, name, visit), names), strict=True):
+            if result is None:
+                continue
+            kind = name.partition("/")[0]
+            found.read[kind] += 1
+            if isinstance(result, Damage):
+                found.damages.append(result)
+                continue
+            found.settled.update(result.settled)
+            if not result.sealed:
+                found.unsealed[kind] += 1
+    return found
+
+
+def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Intact | None:
+    """Return what is wrong with a file or in it; None if it has vanished."""
+    try:
+        if name.endswith(".json"):
+            return _document(folder, name)
+        return _page(folder, name) if name.startswith(LEDGER) else _table(folder, name, visit)
+    except FileNotFoundError:
+        return None
+    except StoreError:  # the storage does not answer, which is no damage
+        raise
+    except OSError as error:
+        if error.errno is not None:  # the disk; unreadable Parquet has no number
+            raise StoreError(f"{folder.root / name}: cannot be read: {error}; check the disk, and run again") from error
+        return Damage(name, short(error)) if folder.exists(name) else None
+    except _ERRORS as error:
+        return Damage(name, short(error)) if folder.exists(name) else None
+
+
+_ERRORS = (Damaged, pa.ArrowException, OSError, ValueError, RecursionError, KeyError, TypeError, OverflowError)
+"""What reading damaged content raises."""
+
+
+def _document(folder: Folder, name: str) -> _Intact:
+    content = folder.read(name)
+    if content is None:
+        raise FileNotFoundError(name)
+    document = json.loads(content.decode("utf-8"))
+    if not isinstance(document, dict):
+        raise Damaged("it is not a JSON object")
+    if name == ANALYSIS_PLAN:
+        _check_frozen(document)
+        return _Intact(sealed=True)
+    intact = document_is_intact(document)
+    if intact is False:
+        raise Damaged("its checksum does not match its content")
+    return _Intact(bool(intact) or name.startswith(LIVE))
+
+
+def _page(folder: Folder, name: str) -> _Intact:
+    content = folder.read(name)
+    if content is None:
+        raise FileNotFoundError(name)
+    parsed(name.rpartition("/")[2], content)
+    return _Intact(sealed=True)
+
+
+def _check_frozen(document: dict[str, Any]) -> None:
+    from analysis.analysis_plan import digest  # noqa: PLC0415 -- pandas
+
+    if digest(document["frozen_at"], document["runs_before"], document["content"]) != document["sha256"]:
+        raise Damaged("its content does not match its SHA-256")
+
+
+def _table(folder: Folder, name: str, visit: Visitor | None) -> _Intact:
+    kind, _, stem = name.removesuffix(".parquet").rpartition("/")
+    with opened(folder.root / name) as file:
+        if kind in _TABLES:
+            check_columns(file)
+        ids = []
+        for part in verified(file, file.schema_arrow.names):
+            if kind in _TABLES:
+                ids += part.column("run_id").to_pylist()
+                check_identities(part)
+            if visit is not None and kind in (RUNS, SEGMENTS):
+                visit(name, part)
+        if kind == RUNS and ids != [stem]:
+            raise Damaged("it contains another run than its name says")
+        if kind == FAILURES and ids != [stem.rpartition(".")[0]]:
+            raise Damaged("it contains another run than its name says")
+        return _Intact(has_checksums(file), tuple(ids) if kind in (RUNS, SEGMENTS) else ())
+
+
+def opened(path: Place) -> pq.ParquetFile:
+    """Return an open Parquet file that verifies its pages."""
+    return pq.ParquetFile(for_arrow(path), page_checksum_verification=True)
+
+
+def check_columns(file: pq.ParquetFile) -> None:
+    """Raise Damaged if a table of runs has no readable version, or lacks columns.
+
+    The version of the study itself was checked before: another one in a single file is damage.
+    """
+    version = (file.schema_arrow.metadata or {}).get(b"schema_version", b"")
+    if not version.isdigit() or not OLDEST_VERSION <= int(version) <= SCHEMA_VERSION:
+        raise Damaged(f"its schema version is {version.decode(errors='replace')!r}")
+    if int(version) >= WITH_CHECKSUMS and not has_checksums(file):
+        raise Damaged("its checksums are missing")
+    if "run_id" not in file.schema_arrow.names:
+        raise Damaged("it has no column run_id")
+
+
+def intact_groups(path: Place) -> Iterator[pa.Table]:
+    """Yield the row groups of a damaged segment that match their checksums; without checksums there are none."""
+    try:
+        file = opened(path)
+    except _ERRORS:
+        return
+    with file:
+        try:
+            check_columns(file)
+            if not has_checksums(file) or not set(run_schema().names) <= set(file.schema_arrow.names):
+                return
+        except _ERRORS:
+            return
+        for group in range(file.num_row_groups):
+            try:
+                yield verified_group(file, group, file.schema_arrow.names)
+            except _ERRORS:
+                continue
+
+
+def short(error: BaseException) -> str:
+    """Return the first line of an error, for a message."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def refuse_newer(folder: Folder) -> None:
+    """Raise StoreError, before anything is changed, if a newer version of this package wrote the study."""
+    try:
+        document = json.loads(folder.read(STUDY_FILE) or b"{}")
+    except (ValueError, RecursionError):
+        return
+    if isinstance(document, dict) and document_is_intact(document) is not False:
+        version = document.get("schema_version")
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            from ablations.store.parquet_files import check_version  # noqa: PLC0415
+
+            check_version(folder.root / STUDY_FILE, version, document.get("package_version"))

@@ -1,0 +1,173 @@
+"""Comparison of the stored rows with the ledger; see `aimlib.records.ledger`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from aimlib.errors import UsageError, counted
+from aimlib.records.ledger import LEDGER, Entry, Ledger, rows_of
+from aimlib.records.row_digests import row_digests
+
+_HEAD = re.compile(r"[0-9a-f]{32,64}")
+
+
+@dataclass
+class StoredRows:
+    """The digests of the rows that are stored now, as an inspection reads them.
+
+    Attributes
+    ----------
+    digests : digest by file, by run. A run whose row is being moved into a segment has two files.
+    """
+
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def add(self, name: str, rows: pa.Table) -> None:
+        """Add rows of a file."""
+        for run_id, digest in zip(rows.column("run_id").to_pylist(), row_digests(rows), strict=True):
+            self.digests.setdefault(run_id, {})[name] = digest
+
+
+@dataclass(frozen=True)
+class LedgerCheck:
+    """What the comparison found.
+
+    Attributes
+    ----------
+    head : the hash that stands for most rows; None if the ledger is empty.
+    sessions, entered : numbers of chains, and of runs with an entry.
+    contradictions : one sentence for each difference between the ledger and the store.
+    notes : what the ledger cannot show, in sentences.
+    """
+
+    head: str | None
+    sessions: int
+    entered: int
+    contradictions: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def checked_head(text: str) -> str:
+    """Return a head as it is compared, in lower case.
+
+    Raises
+    ------
+    UsageError: it has no 32 to 64 hexadecimal digits.
+    """
+    head = text.strip().lower()
+    if _HEAD.fullmatch(head) is None:
+        raise UsageError(
+            f"--head {text}: give the head as `ablate run`, `ablate verify` or a report printed it, at least its first "
+            f"32 hexadecimal digits"
+        )
+    return head
+
+
+def compare(ledger: Ledger, stored: StoredRows, plan: str | None, *, damaged: bool, head: str = "") -> LedgerCheck:
+    """Return the differences between the ledger and what is stored.
+
+    Parameters
+    ----------
+    plan : SHA-256 of the stored analysis plan; None without one.
+    damaged : run files or segments are damaged, so that rows are missing for a known reason.
+    head : a hash that was kept elsewhere, as `checked_head` returns it; empty without one.
+    """
+    found = [f"{name}: {problem}" for name, problem in sorted(ledger.problems.items())]
+    found += _plans(ledger, plan)
+    found += _rows(ledger, stored, damaged=damaged)
+    if head:
+        found += _under(ledger, stored, plan, head)
+    return LedgerCheck(
+        ledger.head, len(ledger.chains), len(ledger.rows), tuple(dict.fromkeys(found)), tuple(_notes(ledger, stored))
+    )
+
+
+def _plans(ledger: Ledger, plan: str | None) -> list[str]:
+    if ledger.plans and ledger.plans != {plan}:
+        return ["analysis_plan.json: it is not the analysis plan in the ledger, or the ledger contains several"]
+    return []
+
+
+def _rows(ledger: Ledger, stored: StoredRows, *, damaged: bool) -> list[str]:
+    found = []
+    for run_id, digests in sorted(ledger.rows.items()):
+        lost = ledger.lost.get(run_id, set())
+        expected = digests - lost or digests
+        files = stored.digests.get(run_id, {})
+        found += _replaced(run_id, files, expected, "the ledger contains")
+        if not files and not damaged and digests - lost:
+            found.append(f"run {run_id}: the ledger contains its row, but no file does; `ablate run` computes it again")
+        if len(expected) > 1:
+            found.append(
+                f"run {run_id}: the ledger contains {len(expected)} different rows, and no loss of a row explains it"
+            )
+    return found
+
+
+def _replaced(run_id: str, files: Mapping[str, str], expected: set[str], by: str) -> list[str]:
+    return [
+        f"run {run_id}: its row in {name} is not the one that {by}: it was replaced or changed"
+        for name, digest in sorted(files.items())
+        if digest not in expected
+    ]
+
+
+def _under(ledger: Ledger, stored: StoredRows, plan: str | None, head: str) -> list[str]:
+    """Return what the store no longer contains of what a head stands for."""
+    known = ledger.find(head)
+    if known is None:
+        return [
+            f"--head {head}: no entry of the ledger has this hash; the ledger was rewritten or is incomplete, or the "
+            f"head is that of another study"
+        ]
+    entries = ledger.before(known)
+    found = _unknown_joins(ledger, entries)
+    plans = {each.digest for each in entries if each.kind == "plan"}
+    if plans and plans != {plan}:
+        found.append("analysis_plan.json: it is not the analysis plan that the head stands for")
+    for run_id, digests in sorted(rows_of(entries).items()):
+        files = stored.digests.get(run_id, {})
+        if not files:
+            found.append(f"run {run_id}: the head stands for its row, but no intact file contains it")
+        elif ledger.lost.get(run_id, set()) >= digests:
+            found.append(
+                f"run {run_id}: the row that the head stands for was damaged or deleted, and the run was computed again"
+            )
+        else:
+            found += _replaced(run_id, files, digests, "the head stands for")
+    return found
+
+
+def _unknown_joins(ledger: Ledger, entries: Collection[Entry]) -> list[str]:
+    hashes = {each.hash for each in ledger.entries}
+    recorded = {
+        each.what.partition(".")[0] for each in entries if each.kind == "gap"
+    }  # known when the head was printed
+    return [
+        f"{LEDGER}/{each.what}: the head stands for entries of this session that the ledger no longer contains"
+        for each in entries
+        if each.kind == "join" and each.digest not in hashes and each.what not in recorded
+    ]
+
+
+def _notes(ledger: Ledger, stored: StoredRows) -> list[str]:
+    notes = []
+    if missing := len(stored.digests.keys() - ledger.rows.keys()):
+        runs = counted(missing, "settled run is", "settled runs are")
+        notes.append(f"{runs} not in the ledger yet; the current session or the next one enters them")
+    if ledger.head is not None:
+        rest = len(ledger.rows) - len(rows_of(ledger.before(ledger.head)))
+        if rest:
+            runs = counted(rest, "run was", "runs were")
+            notes.append(f"{runs} entered by sessions that the head does not include; the next session joins them")
+    if ledger.lost:
+        runs = counted(len(ledger.lost), "run was", "runs were")
+        notes.append(f"{runs} computed again, or will be, because the row was damaged or deleted")
+    if ledger.gaps:
+        pages = counted(len(ledger.gaps), "page")
+        notes.append(f"{pages} of the ledger {'is' if len(ledger.gaps) == 1 else 'are'} missing")
+    return notes

@@ -1,0 +1,66 @@
+"""Results of the reference step, one small file for each device of each kind; not part of the results.
+
+``references/<kind>.<device>.<digest>.json``: the name alone is compared, so that listing the folder is enough, and the
+content is for people. See `ablations.execution.device_references`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.store.folder import Folder
+from aimlib.records import REFERENCES
+
+_NAME = re.compile(r"([0-9a-f]{16})\.([0-9a-f]{16})\.([0-9a-f]{16})\.json")
+
+
+@dataclass(frozen=True)
+class StoredReference:
+    """The result of a device.
+
+    Attributes
+    ----------
+    kind : 16 hexadecimal digits; only results of one kind are comparable.
+    device : hash of what identifies the device.
+    digest : hash of the bits of the reference step.
+    """
+
+    kind: str
+    device: str
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """The path of the file in the study."""
+        return f"{REFERENCES}/{self.kind}.{self.device}.{self.digest}.json"
+
+
+def device_key(identity: str) -> str:
+    """Return the hash by which a device is stored."""
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def listed(folder: Folder) -> list[StoredReference]:
+    """Return all stored results; files with other names are ignored."""
+    names = folder.names(REFERENCES, _NAME)
+    return [StoredReference(*match.groups()) for name in names if (match := _NAME.fullmatch(name))]
+
+
+def keep(folder: Folder, reference: StoredReference, content: Mapping[str, Any]) -> None:
+    """Store a result, unless it is stored."""
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    folder.create_first([reference.name], lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def described(folder: Folder, reference: StoredReference) -> str:
+    """Return the name of the device for messages; its hash if the file is damaged."""
+    try:
+        name = json.loads(folder.read(reference.name) or b"{}").get("name")
+    except (ValueError, RecursionError, AttributeError):
+        name = None
+    return name if isinstance(name, str) and name else f"device {reference.device}"

@@ -1,0 +1,158 @@
+"""Repair of a study: damaged files are set aside under ``damaged/``, so that their runs are computed again.
+
+Nothing is removed before it was copied. Intact rows of a damaged segment are first written to a new segment, so an
+interrupted repair loses nothing, and the next one continues.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+import uuid
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ablations.store import parquet_files, plans
+from ablations.store.folder import Folder, folder_at
+from ablations.store.inspection import ROUNDS, Damage, Inspection, Visitor, inspect, intact_groups, refuse_newer
+from ablations.store.leases import Terms
+from ablations.store.ledger import SessionLedger
+from ablations.store.ledger import read as read_ledger
+from ablations.store.run_locks import RunLock
+from aimlib.errors import StoreError
+from aimlib.paths import Place, make_folder, place
+from aimlib.records import ANALYSIS_PLAN, LOCKS, PLANS, SEGMENTS, STUDY_FILE, write_groups
+from aimlib.records.checksums import document_is_intact
+from aimlib.records.ledger import Ledger
+
+DAMAGED = "damaged"
+"""Folder of the files that were set aside."""
+_LOCK_TIMEOUT_S = 60.0
+_PLAN = re.compile(r"[0-9]+\.json")
+
+
+def inspected(where: str | Place, terms: Terms | None = None, visit: Visitor | None = None) -> Inspection:
+    """Return what an inspection of a study finds; changes nothing.
+
+    Parameters
+    ----------
+    visit : see `ablations.store.inspection.inspect`.
+
+    Raises
+    ------
+    StoreError: a newer version of this package wrote the study, or the storage does not answer.
+    """
+    folder = folder_at(place(where), terms or Terms())
+    refuse_newer(folder)
+    return inspect(folder, visit)
+
+
+def ledger_of(where: str | Place, terms: Terms | None = None) -> tuple[Ledger, str | None]:
+    """Return the ledger of a study, and the SHA-256 that is stored with its frozen analysis plan, if it has one."""
+    folder = folder_at(place(where), terms or Terms())
+    refuse_newer(folder)
+    return read_ledger(folder), plans.frozen_hash(folder)
+
+
+def repair(where: str | Place, terms: Terms | None = None) -> list[str]:
+    """Set damaged files of a study aside; return one sentence for each, and one if files have no checksums.
+
+    A damaged ``study.json`` is replaced by the newest intact plan. The frozen analysis plan stays where it is, because
+    only a copy can replace it.
+
+    Raises
+    ------
+    StoreError: a newer version of this package wrote the study, the storage does not answer, or another process
+        has been repairing or compacting the study for a minute.
+    """
+    folder = folder_at(place(where), terms or Terms())
+    refuse_newer(folder)
+    found = inspect(folder)  # without the lock: the sessions of many drivers begin at the same time
+    lines = [found.without_checksums] if found.without_checksums else []
+    if not found.damages:
+        return lines
+    with _locked(folder) as lock:
+        lines += [_set_aside(folder, damage, lock) for damage in inspect(folder).damages]
+    if read_ledger(folder).chains:
+        SessionLedger(folder, uuid.uuid4().hex[:12]).end()  # records which rows and pages are lost
+    return lines
+
+
+def _locked(folder: Folder) -> RunLock:
+    """Return the lock of compactions, which must not read a file that is set aside."""
+    if isinstance(folder.root, Path):
+        for name in (DAMAGED, LOCKS):  # a copy of a study may lack locks
+            make_folder(folder.root / name)
+    end = time.monotonic() + _LOCK_TIMEOUT_S
+    while (lock := folder.lock("compaction")) is None:
+        if time.monotonic() > end:
+            raise StoreError(
+                f"{folder.root}: has damaged files, but another process is repairing or compacting the study; run again"
+            )
+        time.sleep(0.2)
+    return lock
+
+
+def _set_aside(folder: Folder, damage: Damage, lock: RunLock) -> str:
+    if damage.kind in (ANALYSIS_PLAN, ROUNDS):  # only a copy can replace them
+        return str(damage)
+    kept = _keep_intact_rows(folder, damage, lock) if damage.kind == SEGMENTS else 0
+    content = folder.read(damage.name)
+    if content is None:
+        return str(damage)
+    lock.confirm()
+    flat = damage.name.replace("/", "-")
+    names = (f"{DAMAGED}/{flat}" if not number else f"{DAMAGED}/{flat}.{number}" for number in count())
+    aside = folder.create_first(names, lambda path: path.write_bytes(content))
+    folder.remove(damage.name)
+    text = f"{damage}; set aside as {aside}"
+    if damage.kind == SEGMENTS:
+        text += f"; {kept:,} of its rows are kept"
+    if damage.kind == STUDY_FILE:
+        text += _restore_plan(folder)
+    return text
+
+
+def _keep_intact_rows(folder: Folder, damage: Damage, lock: RunLock) -> int:
+    """Write the intact rows of a damaged segment to a new one; return their number."""
+    groups = list(intact_groups(folder.root / damage.name))
+    if not groups:
+        return 0
+    ids = [run_id for group in groups for run_id in group.column("run_id").to_pylist()]
+    digest = hashlib.sha256("\n".join([damage.name, *ids]).encode()).hexdigest()[:20]
+
+    def write(path: Path) -> None:
+        write_groups(groups, _schema(groups), path)
+        parquet_files.verify(path)
+        lock.confirm()
+
+    folder.create_first([f"{SEGMENTS}/{digest}.parquet"], write)
+    return len(ids)
+
+
+def _schema(groups: list[pa.Table]) -> pa.Schema:
+    schema: pa.Schema = groups[0].schema
+    return schema
+
+
+def _restore_plan(folder: Folder) -> str:
+    """Make the newest intact plan the current one; return what was done."""
+    for name in sorted(folder.names(PLANS, _PLAN), key=lambda name: int(name.partition(".")[0]), reverse=True):
+        content = folder.read(f"{PLANS}/{name}")
+        if content is not None and _is_intact(content):
+            folder.replace(STUDY_FILE, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+            return f"; replaced by {PLANS}/{name}"
+    return "; no intact plan is left, so `ablate run` writes it from the study file"
+
+
+def _is_intact(content: bytes) -> bool:
+    try:
+        document: Any = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document_is_intact(document) is not False

@@ -1,0 +1,108 @@
+"""Rows of settled runs in the directory of another study, which is only read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ablations.store.result_store import read_mark
+from aimlib.errors import StoreError
+from aimlib.paths import Place
+from aimlib.records import SEGMENTS, STUDY_FILE, run_schema
+from analysis.plan import read_plan
+from analysis.reading.files import collect, read_batches
+
+Part = TypeVar("Part")
+_MARK_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class OtherStudy:
+    """A study directory from which rows are read.
+
+    Attributes
+    ----------
+    place : the directory, or the folder in object storage.
+    name : name of the study and the first digits of its folder's mark, as rows state where they were copied from.
+    """
+
+    place: Place
+    name: str
+
+
+def other_study(where: Place) -> OtherStudy:
+    """Return the study in a directory; StoreError if its plan is missing or not readable."""
+    name, mark = read_plan(where).name, read_mark(where)[:_MARK_DIGITS]
+    return OtherStudy(where, f"{name}@{mark}" if mark.isalnum() else name)
+
+
+def is_study(where: Place) -> bool:
+    """Return whether a place is a study directory."""
+    return (where / STUDY_FILE).exists()
+
+
+def each_row(
+    study: OtherStudy,
+    wanted: Collection[str],
+    use: Callable[[pa.Table, Place], Part],
+    damaged: Callable[[Place, StoreError], Part],
+) -> list[Part]:
+    """Return the result of `use` for every row of the wanted runs, rows of segments first.
+
+    A run whose row is being moved into a segment has a row in both. Files are read by several threads, a few rows at
+    a time.
+
+    Parameters
+    ----------
+    use : called with a table of one row, with the columns of `aimlib.records.run_schema`, and its file.
+    damaged : called for a file that cannot be read.
+    """
+    known = set(wanted)
+
+    def of_file(path: Place) -> list[Part]:
+        if path.parent.name != SEGMENTS and path.stem not in known:
+            return []
+        try:
+            return rows_of(path, known, use)
+        except StoreError as error:
+            return [damaged(path, error)]
+
+    return [part for parts in collect(study.place, of_file) for part in parts]
+
+
+def rows_of(path: Place, wanted: Collection[str], use: Callable[[pa.Table, Place], Part]) -> list[Part]:
+    """Return the result of `use` for every row of the wanted runs in one file.
+
+    Raises
+    ------
+    FileNotFoundError: it has vanished.
+    StoreError: it cannot be read.
+    """
+    values = pa.array(sorted(wanted), type=pa.string())
+
+    def convert(batch: pa.RecordBatch) -> list[Part]:
+        kept = batch.filter(pc.is_in(batch.column("run_id"), values))
+        return [use(_row(kept.slice(number, 1)), path) for number in range(kept.num_rows)]
+
+    return [part for parts in read_batches(path, run_schema().names, wanted, convert) for part in parts]
+
+
+def _row(batch: pa.RecordBatch) -> pa.Table:
+    """Return a row with all columns; those that were added since it was written are null."""
+    schema, table = run_schema(), pa.Table.from_batches([batch])
+    present = set(table.column_names)
+    columns: list[Any] = [
+        table.column(field.name).cast(field.type) if field.name in present else pa.nulls(1, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def copied(row: pa.Table, study: OtherStudy) -> pa.Table:
+    """Return a row that states from which study it was copied; the rest is as it was computed."""
+    position = row.schema.get_field_index("reused_from")
+    return row.set_column(position, row.schema.field(position), pa.array([study.name], type=pa.string()))

@@ -1,0 +1,57 @@
+"""S3 and servers with its API, through s3fs.
+
+pyarrow's ``S3FileSystem`` has no conditional put: its output streams overwrite existing objects. fsspec's own
+``mode="create"`` creates exclusively, but does not replace a version and does not return the new ETag; so requests go
+through ``S3FileSystem.call_s3``, which passes on every parameter of the protocol and returns the server's complete
+answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from aimlib.object_store.client import BLOCK, CONNECT_S, CONNECTIONS, READ_S
+
+PACKAGE = "s3fs"
+_SETTINGS = {
+    "connect_timeout": CONNECT_S,
+    "read_timeout": READ_S,
+    "max_pool_connections": CONNECTIONS,
+    "retries": {"mode": "standard", "total_max_attempts": 3},
+}
+"""With the client's own retries, a request that nobody answers fails after three minutes, not after 25."""
+
+
+class _S3:
+    """See `aimlib.object_store.client.Client`."""
+
+    def __init__(self, files: Any) -> None:
+        self._files = files
+
+    def call(self, request: str, **parameters: Any) -> Mapping[str, Any]:
+        from fsspec.asyn import sync  # noqa: PLC0415 -- the extra
+
+        answer: dict[str, Any] = self._files.call_s3(request, **parameters)
+        stream = answer.get("Body")
+        if stream is None:
+            return answer
+
+        async def read() -> bytes:
+            async with stream:
+                return bytes(await stream.read())
+
+        return {**answer, "Body": sync(self._files.loop, read)}
+
+    def opened(self, bucket: str, key: str) -> IO[bytes]:
+        file: IO[bytes] = self._files.open(f"{bucket}/{key}", "rb", block_size=BLOCK)
+        return file
+
+
+def client() -> _S3:
+    """Return a client with the credentials of the AWS clients' standard chain; ImportError without the extra."""
+    from s3fs import S3FileSystem  # noqa: PLC0415 -- the extra
+
+    files = S3FileSystem(use_listings_cache=False, skip_instance_cache=True, config_kwargs=_SETTINGS)
+    files.retries = 1  # s3fs repeats what the client has repeated
+    return _S3(files)

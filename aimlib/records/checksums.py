@@ -1,0 +1,266 @@
+"""Checksums over stored content, by xxHash (XXH3): they reveal damage, not forgery.
+
+A *sealed* file ends in a line with the checksum of everything before it. Readers of checkpoints ignore what follows the
+archive, so that earlier versions of this package read sealed files, and files that those wrote have no seal.
+
+A Parquet file has a checksum of the values of every column in every row group, in its key-value metadata. It covers
+what a reader gets, so damage anywhere (data, page headers, footer) either changes no value that is read or is found.
+Columns that are not read are not checked, and need not be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+KEY = b"checksums"
+_DIGITS = 16
+
+_MARK = b"\nxxh3_128 "
+_SEAL_BYTES = len(_MARK) + 32 + 1
+_BLOCK_BYTES = 1 << 22
+
+
+class SealedWriter:
+    """Writes to a file and seals it at the end.
+
+    Parameters
+    ----------
+    file : open for writing, at its start.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = xxhash.xxh3_128()
+
+    def write(self, content: bytes) -> int:
+        """Write a part of the content; return its size in bytes."""
+        self._digest.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self._file.flush()
+
+    def seal(self) -> None:
+        """Write the checksum of everything written so far. Nothing may follow it."""
+        self._file.write(_MARK + self._digest.hexdigest().encode("ascii") + b"\n")
+
+
+def is_intact(path: Path) -> bool | None:
+    """Return whether the content of a file matches its seal; None if it has none.
+
+    Raises
+    ------
+    OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END) - _SEAL_BYTES
+        if size < 0:
+            return None
+        file.seek(size)
+        seal = file.read()
+        if not (seal.startswith(_MARK) and seal.endswith(b"\n")):
+            return None
+        digest = xxhash.xxh3_128()
+        file.seek(0)
+        while size > 0:
+            block = file.read(min(size, _BLOCK_BYTES))
+            if not block:  # it became shorter meanwhile
+                return False
+            digest.update(block)
+            size -= len(block)
+    return digest.hexdigest().encode("ascii") == seal[len(_MARK) : -1]
+
+
+DOCUMENT_KEY = "checksum"
+"""Key of a JSON document's own checksum."""
+
+
+def document_checksum(document: Mapping[str, Any]) -> str:
+    """Return the checksum of a JSON document's values; its own is left out, and the order of keys does not count."""
+    rest = {key: value for key, value in document.items() if key != DOCUMENT_KEY}
+    text = json.dumps(rest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return xxhash.xxh3_128_hexdigest(text.encode("ascii"))
+
+
+def document_is_intact(document: Mapping[str, Any]) -> bool | None:
+    """Return whether a JSON document matches its checksum; None if it has none."""
+    stored = document.get(DOCUMENT_KEY)
+    return None if stored is None else bool(stored == document_checksum(document))
+
+
+def with_checksum(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON document with its checksum."""
+    rest = {key: value for key, value in document.items() if key != DOCUMENT_KEY}
+    return {**rest, DOCUMENT_KEY: document_checksum(rest)}
+
+
+def intact_document(content: bytes | None) -> dict[str, Any] | None:
+    """Return the JSON document in a file without its checksum; None if it is damaged or there is no file.
+
+    A file of an earlier version has no checksum, and is returned if it can be read.
+    """
+    try:
+        document = json.loads(content or b"")
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or document_is_intact(document) is False:
+        return None
+    document.pop(DOCUMENT_KEY, None)
+    return document
+
+
+class Damaged(Exception):  # noqa: N818 -- a finding; readers turn it into an error with a remedy
+    """The values that were read are not those that were written."""
+
+
+def checksums(table: pa.Table) -> str:
+    """Return the checksums of a table's columns, in their order: 16 hexadecimal digits each."""
+    return "".join(_checksum(name, table.column(name)) for name in table.column_names)
+
+
+def add_checksums(writer: pq.ParquetWriter, groups: Sequence[str]) -> None:
+    """Add the `checksums` of every row group that was written to a file's metadata, before it is closed."""
+    writer.add_key_value_metadata({KEY: json.dumps(list(groups), separators=(",", ":"))})
+
+
+def has_checksums(file: pq.ParquetFile) -> bool:
+    """Return whether a Parquet file has checksums; files of earlier versions have none."""
+    return KEY in (file.metadata.metadata or {})
+
+
+def verified_group(file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa.Table:
+    """Return columns of one row group, after their values were compared with their checksums, if the file has any.
+
+    Raises
+    ------
+    Damaged: they differ.
+    """
+    table = file.read_row_group(group, columns=list(names), use_threads=False)
+    expected = _expected(file, group)
+    if expected is not None:
+        for name in table.column_names:
+            if _checksum(name, table.column(name)) != expected.get(name):
+                raise Damaged(f"the checksum of column {name} does not match its values")
+    return table
+
+
+def verified(file: pq.ParquetFile, names: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield `verified_group` of every row group.
+
+    Raises
+    ------
+    Damaged: values differ from their checksums, or row groups are lacking.
+    """
+    groups = _groups(file)
+    if groups is not None and len(groups) != file.num_row_groups:
+        raise Damaged(f"it has {file.num_row_groups} row groups instead of {len(groups)}")
+    for group in range(file.num_row_groups):
+        yield verified_group(file, group, names)
+
+
+def check_identities(table: pa.Table) -> None:
+    """Compare run ids with the texts that they hash, and those with the seeds and data fingerprints of their rows.
+
+    Parameters
+    ----------
+    table : with the columns run_id, seed, data_fingerprint and identity; the last one may be absent or null.
+
+    Raises
+    ------
+    Damaged: they differ.
+    """
+    if "identity" not in table.column_names:
+        return
+    names = ("run_id", "identity", "seed", "data_fingerprint")
+    for run_id, text, seed, data in zip(*(table.column(name).to_pylist() for name in names), strict=True):
+        if text is None:
+            continue
+        if hashlib.sha256(text.encode()).hexdigest()[: len(run_id)] != run_id:
+            raise Damaged(f"run id {run_id} is not the hash of its identity")
+        try:
+            content = json.loads(text)
+            same = (content["data"], content["run"]["seed"]) == (data, seed)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            same = False
+        if not same:
+            raise Damaged(f"the identity of run {run_id} has another seed or other data than its row")
+
+
+def _groups(file: pq.ParquetFile) -> list[str] | None:
+    if not has_checksums(file):
+        return None
+    try:
+        groups = json.loads(file.metadata.metadata[KEY])
+    except ValueError:
+        groups = None
+    if not isinstance(groups, list) or not all(isinstance(each, str) for each in groups):
+        raise Damaged("its checksums are not readable")
+    return groups
+
+
+def _expected(file: pq.ParquetFile, group: int) -> dict[str, str] | None:
+    groups = _groups(file)
+    if groups is None:
+        return None
+    names = file.schema_arrow.names
+    if group >= len(groups) or len(groups[group]) != _DIGITS * len(names):
+        raise Damaged("it has other columns or row groups than its checksums")
+    return {name: groups[group][_DIGITS * at : _DIGITS * (at + 1)] for at, name in enumerate(names)}
+
+
+def _checksum(name: str, column: pa.ChunkedArray) -> str:
+    """Return the checksum of a column's name, type and values, which does not depend on how Arrow holds them."""
+    import pyarrow as pa  # noqa: PLC0415 -- listing columns must not cost an import of pyarrow
+
+    kind = column.type
+    kind = f"list of {kind.value_type}" if pa.types.is_list(kind) else kind
+    digest = xxhash.xxh3_64(f"{name}\n{kind}\n".encode())
+    chunks = column.chunks
+    if len(chunks) != 1:
+        chunks = [pa.concat_arrays(chunks) if chunks else pa.array([], type=column.type)]
+    _update(digest, chunks[0], pa.types)
+    return str(digest.hexdigest())
+
+
+def _update(digest: Any, values: pa.Array, types: Any) -> None:
+    """Add the number of values and of nulls, where the nulls are, and the other values."""
+    nulls = values.null_count
+    digest.update(len(values).to_bytes(8, "little") + nulls.to_bytes(8, "little"))
+    if nulls == len(values):
+        return
+    if nulls:
+        digest.update(np.packbits(values.is_valid().to_numpy(zero_copy_only=False)).tobytes())
+        values = values.drop_null()
+    kind = values.type
+    if types.is_list(kind):
+        digest.update(np.diff(_offsets(values, "<i4")).tobytes())
+        _update(digest, values.flatten(), types)
+    elif types.is_string(kind) or types.is_large_binary(kind):
+        offsets = _offsets(values, "<i4" if types.is_string(kind) else "<i8")
+        digest.update(np.diff(offsets).tobytes())
+        content = values.buffers()[2]
+        digest.update(b"" if content is None else memoryview(content)[int(offsets[0]) : int(offsets[-1])])
+    elif types.is_boolean(kind):
+        digest.update(np.packbits(values.to_numpy(zero_copy_only=False)).tobytes())
+    else:  # numbers and times of one width
+        width = kind.bit_width // 8
+        digest.update(np.frombuffer(values.buffers()[1], np.uint8, width * len(values), width * values.offset))
+
+
+def _offsets(values: pa.Array, width: str) -> npt.NDArray[Any]:
+    """Return where each value of a list, string or binary array begins, and where the last one ends."""
+    return np.frombuffer(values.buffers()[1], width, len(values) + 1, np.dtype(width).itemsize * values.offset)

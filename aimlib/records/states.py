@@ -1,0 +1,29 @@
+"""Words that stored rows and states use: outcomes and states of runs, and roles of arms."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Status = Literal["finished", "failed", "diverged", "pruned"]
+SETTLED: tuple[Status, ...] = ("finished", "diverged", "pruned")
+"""Outcomes of the experiment itself: never repeated. A failed run is tried again when the study is run again."""
+
+RunState = Literal[
+    "waiting", "running", "retrying", "held", "paused", "stopped", "finished", "diverged", "pruned", "failed"
+]
+RUN_STATES: tuple[RunState, ...] = get_args(RunState)
+"""States of a run in a session; the `Status` of a row is one of them. retrying: an attempt ended through no fault of
+the run, which soon continues. held: another process computes it. paused: it stopped on request and saved its state.
+stopped: it was not started, because its arm fails with the same error every time."""
+ENDED: tuple[RunState, ...] = (*SETTLED, "failed", "stopped")
+"""States after which nothing more happens to a run in a session."""
+
+Role = Literal["baseline", "treatment", "matched", "frozen", "permuted", "other"]
+ROLES: tuple[Role, ...] = ("baseline", "treatment", "matched", "frozen", "permuted", "other")
+_ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
+"""By the role as it is stored. Stored documents contain ``aim``, which every version reads."""
+
+
+def role(stored: str) -> Role | None:
+    """Return the role for a stored word; None for an unknown word."""
+    return _ROLES.get(stored)

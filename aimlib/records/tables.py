@@ -1,0 +1,156 @@
+"""How the record of a run becomes one Parquet file.
+
+A run file is one row, committed in one atomic step: `RUN_COLUMNS` columns, the `EPOCHS` columns each as a
+list over epochs, and `predictions`, the predicted class of every test image after every epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aimlib.errors import warn_renamed
+from aimlib.records.columns import EPOCHS, RUN_COLUMNS, Column
+from aimlib.records.escaping import LONGEST_MESSAGE, LONGEST_TRACEBACK, storable
+from aimlib.records.files import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The complete record of one run.
+
+    Attributes
+    ----------
+    run : one value per column of `RUN_COLUMNS`.
+    epochs : one mapping per completed epoch, one value per `EPOCHS` column.
+    predictions : predicted class, [epochs_run, test images], uint8 or uint16. If the selected epoch is 0 (diverged in
+        the first epoch) it has one row: the network at its start.
+    """
+
+    run: dict[str, Any]
+    epochs: list[dict[str, Any]]
+    predictions: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+    @property
+    def trial(self) -> dict[str, Any]:
+        """Earlier name of `run`; warns."""
+        warn_renamed("RunRecord.trial", "RunRecord.run")
+        return self.run
+
+
+def check(record: RunRecord) -> None:
+    """Raise ValueError if a record lacks columns or has unknown ones, or its parts disagree."""
+    _same_names("run", record.run, RUN_COLUMNS)
+    for epoch in record.epochs:
+        _same_names("epoch", epoch, EPOCHS)
+    if [epoch["epoch"] for epoch in record.epochs] != list(range(1, len(record.epochs) + 1)):
+        raise ValueError("epochs must be numbered 1, 2, 3, ... without a gap")
+    rows = max(len(record.epochs), 1 if record.run["selected_epoch"] == 0 else 0)
+    if record.predictions.ndim != 2 or len(record.predictions) not in (rows, 0):
+        raise ValueError(f"predictions must be [epochs, images] with {rows} rows; got {record.predictions.shape}")
+
+
+def _same_names(part: str, values: dict[str, Any], columns: tuple[Column, ...]) -> None:
+    expected, given = {column.name for column in columns}, set(values)
+    if expected != given:
+        raise ValueError(
+            f"{part}: missing columns {sorted(expected - given)}, unknown columns {sorted(given - expected)}"
+        )
+
+
+def arrow_type(column: Column) -> pa.DataType:
+    """Return the Arrow type of a column."""
+    import pyarrow as pa  # noqa: PLC0415 -- listing columns must not cost an import of pyarrow
+
+    return {
+        "text": pa.string(),
+        "integer": pa.int64(),
+        "number": pa.float64(),
+        "boolean": pa.bool_(),
+        "time": pa.timestamp("us", tz="UTC"),
+    }[column.type]
+
+
+def run_schema() -> pa.Schema:
+    """Return the Arrow schema of run files, failure files and segments."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    fields = [(column.name, arrow_type(column)) for column in RUN_COLUMNS]
+    fields += [(f"epochs.{column.name}", pa.list_(arrow_type(column))) for column in EPOCHS]
+    fields += [
+        ("predictions", pa.large_binary()),
+        ("predictions.bits", pa.int64()),
+        ("predictions.epochs", pa.int64()),
+    ]
+    return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
+
+
+def table_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """Return the Arrow schema of a plain table."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    return pa.schema([(column.name, arrow_type(column)) for column in columns])
+
+
+def to_table(record: RunRecord) -> pa.Table:
+    """Return the record as a table of one row."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    check(record)
+    row = {name: _storable(name, value) for name, value in record.run.items()}
+    for column in EPOCHS:
+        row[f"epochs.{column.name}"] = [epoch[column.name] for epoch in record.epochs]
+    row["predictions"] = np.ascontiguousarray(record.predictions).tobytes()
+    row["predictions.bits"] = record.predictions.dtype.itemsize * 8
+    row["predictions.epochs"] = len(record.predictions)
+    return pa.Table.from_pylist([row], schema=run_schema())
+
+
+_LIMITS = {"reason": LONGEST_MESSAGE, "traceback": LONGEST_TRACEBACK}
+
+
+def _storable(name: str, value: Any) -> Any:
+    return storable(value, _LIMITS.get(name)) if isinstance(value, str) else value
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as compressed Parquet. Not atomic: the store links a finished file into place."""
+    # With one row, dictionaries and statistics only repeat the values. The file is smaller and faster to write without.
+    write_groups([table], table.schema, path, indexed=len(table) != 1)
+
+
+def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, path: Path, *, indexed: bool = True) -> None:
+    """Write tables as the row groups of one compressed Parquet file, with checksums. Not atomic.
+
+    Parameters
+    ----------
+    indexed : with dictionaries and statistics of the columns.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    from aimlib.records.checksums import KEY, add_checksums, checksums  # noqa: PLC0415
+
+    written = []
+    schema = schema.with_metadata({key: value for key, value in (schema.metadata or {}).items() if key != KEY})
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", write_page_checksum=True, use_dictionary=indexed, write_statistics=indexed
+    ) as writer:
+        for group in groups:
+            if len(group):
+                writer.write_table(group, row_group_size=len(group))
+                written.append(checksums(group))
+        add_checksums(writer, written)
+
+
+def predictions_from(buffer: bytes, bits: int, epochs: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """Return the predictions [epochs, images] of a run file's three prediction columns."""
+    flat: npt.NDArray[Any] = np.frombuffer(buffer, dtype={8: np.uint8, 16: np.uint16}[bits])
+    return flat.reshape(epochs, -1) if epochs else flat.reshape(0, 0)

@@ -1,0 +1,233 @@
+"""Spot checks: now and then a run takes a training step twice from the same state, and compares every bit.
+
+Hardware that computes a wrong number once in a while reports nothing, and the number settles. Here the step is repeated
+on the same device with the same kernels, which are deterministic, so both results must have the same bits. Which of
+them is wrong is not guessed: the attempt ends, and the run continues from its last checkpoint. A step that was checked
+leaves the run as it would be without the check; only time passes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from aimlib.errors import ComputingError, counted
+from aimlib.training.steps.base import Inputs, Step
+from aimlib.training.steps.choice import OnNotice
+from aimlib.training.steps.exchange import State, differing, state_bytes
+
+SHARE = 0.005
+"""Maximum share of the time of training that spot checks take."""
+_FIRST_STEPS = 3
+"""Number of steps of an attempt after which the first one is repeated: the first ones compile, capture and allocate."""
+_STEPS_OF_A_CHECK = 4.0
+"""Expected duration of the first check of a run, in steps."""
+_NAMED = 3
+"""Number of tensors that a message names."""
+_MARGIN_BYTES, _MARGIN_SHARE = 2**26, 0.05
+"""Memory that must be left free beyond a copy of the state."""
+_CGROUP = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
+
+
+class SpotBudget:
+    """The time that a process may spend on spot checks; shared by its runs, so that short ones are checked as well.
+
+    Parameters
+    ----------
+    share : maximum share of the time of training; infinity repeats every step.
+    """
+
+    def __init__(self, share: float = SHARE) -> None:
+        if not share > 0:
+            raise ValueError(f"share={share}: must be above 0; give train() no budget to repeat no step")
+        self.share = share
+        self.seconds = 0.0
+        """What may be spent at the moment; below 0 after a check that took longer than expected."""
+        self.spent = 0.0
+        """Duration of all checks so far, beyond the steps that the runs need anyway."""
+
+    def earn(self, seconds: float, most: float) -> None:
+        """Add the share of the duration of training; no more than `most` accumulates."""
+        if seconds > 0:
+            self.seconds = min(max(most, self.seconds), self.seconds + self.share * seconds)
+
+    def spend(self, seconds: float) -> None:
+        """Subtract the duration of a check."""
+        self.seconds -= seconds
+        self.spent += seconds
+
+
+class SpotChecks:
+    """The spot checks of one attempt at a run.
+
+    Parameters
+    ----------
+    budget : of the process.
+    device : of the run.
+    memory_share : maximum share of a GPU's memory that the run may use; None is all of it.
+    on_notice : called with a message when a check is skipped for the first time.
+    clock : seconds.
+
+    Attributes
+    ----------
+    made, skipped : number of checks, and of those for which there was not enough memory.
+    """
+
+    def __init__(
+        self,
+        budget: SpotBudget,
+        device: torch.device,
+        memory_share: float | None,
+        on_notice: OnNotice,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._budget, self._device, self._memory_share = budget, device, memory_share
+        self._on_notice, self._clock = on_notice, clock
+        self.made = self.skipped = 0
+        self._steps = 0
+        self._began = self._last = clock()
+        self._cost: float | None = None
+
+    def is_due(self) -> bool:
+        """Return whether the next step is repeated; called before every step."""
+        now = self._clock()
+        if self._steps == 0:
+            self._began = self._last = now
+        self._steps += 1
+        if self._budget.share == math.inf:
+            return True
+        taken = self._steps - 1
+        cost = self._cost
+        if cost is None:
+            cost = _STEPS_OF_A_CHECK * (now - self._began) / taken if taken else math.inf
+        self._budget.earn(now - self._last, most=2 * cost)
+        self._last = now
+        return taken >= _FIRST_STEPS and self._budget.seconds >= cost
+
+    def take(self, step: Step, inputs: Inputs, again: Callable[[], Inputs], where: str) -> tuple[Tensor, Tensor]:
+        """Take a step, repeat it from the same state, and return its result, as `Step.take` does.
+
+        Parameters
+        ----------
+        again : returns the same inputs, gathered once more.
+        where : names the step in messages.
+
+        Raises
+        ------
+        ComputingError: the two results differ; the state of the run must not be used any more.
+        """
+        self._wait()
+        began = self._clock()
+        needed, room = state_bytes(step.computation), self._room()
+        if room is not None and needed * (1 + _MARGIN_SHARE) + _MARGIN_BYTES > room:
+            return self._skip(step, inputs, f"a copy of its state needs {_mib(needed)}, and {_mib(room)} are free")
+        before: State | None = None
+        try:
+            before = State(step.computation)
+            copied = self._clock()
+            first = tuple(part.clone() for part in step.take(inputs))
+            self._wait()
+        except torch.OutOfMemoryError as error:
+            if before is not None:
+                before.put_back()
+            del before
+            torch.cuda.empty_cache()
+            return self._skip(step, inputs, f"a copy of its state leaves too little for the step ({_line(error)})")
+        taken = self._clock()
+        result = self._repeat(step, inputs, again, where, before.exchange(), first)
+        self._wait()
+        self._charge((copied - began) + (self._clock() - taken))
+        return result
+
+    def _repeat(
+        self,
+        step: Step,
+        inputs: Inputs,
+        again: Callable[[], Inputs],
+        where: str,
+        after: State,
+        first: tuple[Tensor, ...],
+    ) -> tuple[Tensor, Tensor]:
+        """Take the step again and compare."""
+        try:
+            repeated = again()
+            result = step.take(repeated)
+        except torch.OutOfMemoryError as error:
+            after.put_back()
+            self._count_skipped(f"repeating a step needs more memory than the step ({_line(error)})")
+            return first[0], first[1]
+        read = zip(inputs.tensors(), repeated.tensors(), strict=True)
+        values = {"loss": (first[0], result[0]), "correct predictions": (first[1], result[1])}
+        values |= {f"input {number}": pair for number, pair in enumerate(read, 1)}
+        found = [*sorted(differing(values)), *after.differences()]
+        self.made += 1
+        if found:
+            raise ComputingError(
+                f"{where} was computed twice from the same state, and the bits differ in {_listed(found)}"
+            )
+        return result
+
+    def _skip(self, step: Step, inputs: Inputs, reason: str) -> tuple[Tensor, Tensor]:
+        self._count_skipped(reason)
+        return step.take(inputs)
+
+    def _count_skipped(self, reason: str) -> None:
+        if self.skipped == 0:
+            self._on_notice(f"spot checks are skipped while there is not enough memory: {reason}")
+        self.skipped += 1
+        self._budget.seconds = min(0.0, self._budget.seconds)  # tried again once as much has been earned
+
+    def _charge(self, seconds: float) -> None:
+        self._cost = max(seconds, 1e-6)
+        self._last = self._clock()  # a check earns nothing
+        self._budget.spend(seconds)
+
+    def _wait(self) -> None:
+        """Wait until the device has finished its work, so that the clock measures it."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def _room(self) -> int | None:
+        """Return the bytes that a copy may take; None if unknown."""
+        if self._device.type != "cuda":
+            return host_room()
+        free, total = torch.cuda.mem_get_info(self._device)
+        limit = int((self._memory_share or 1.0) * total) - torch.cuda.memory_reserved(self._device)
+        return max(0, min(free, limit))
+
+
+def host_room(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | None:
+    """Return the bytes of host memory that this process can still take; None if unknown. Linux only."""
+    found = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = meminfo.read_text(encoding="ascii", errors="replace").splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        found.append(int(available.split()[1]) * 1024)
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((cgroup / "memory.max").read_text(encoding="ascii"))  # "max" if there is no limit
+        lines = (cgroup / "memory.stat").read_text(encoding="ascii").splitlines()
+        used = {name: int(value) for name, value in map(str.split, lines)}
+        current = int((cgroup / "memory.current").read_text(encoding="ascii"))
+        found.append(limit - current + used.get("inactive_file", 0) + used.get("active_file", 0))
+    return max(0, min(found)) if found else None
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{counted(len(names), 'value')}: {shown}{more}"
+
+
+def _mib(number: int) -> str:
+    return f"{number / 2**20:.0f} MiB"
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0][:200]

@@ -1,0 +1,86 @@
+"""The scripts of the page, read from the installed packages of plotly and itables."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from aimlib.errors import UsageError
+
+INSTALL = "pip install 'aim-ablations[browse]'"
+_EXPORT = re.compile(r"export\s*\{([^{}]*)\}\s*;?")
+
+
+@dataclass(frozen=True)
+class Libraries:
+    """What the page embeds.
+
+    Attributes
+    ----------
+    plotly, tables : classic scripts that define ``window.Plotly`` and ``window.Tables``.
+    style : style sheet of the tables.
+    versions : version of each package by its name.
+    """
+
+    plotly: str
+    tables: str
+    style: str
+    versions: dict[str, str]
+
+
+@cache
+def libraries() -> Libraries:
+    """Return the scripts of the installed packages.
+
+    Raises
+    ------
+    UsageError: a package is not installed, or lacks the file.
+    """
+    return Libraries(
+        plotly=_file("plotly", "package_data/plotly.min.js"),
+        tables=as_classic_script(_file("itables", "html/dt_bundle.js"), "Tables"),
+        style=_file("itables", "html/dt_bundle.css"),
+        versions={name: version(name) for name in ("plotly", "itables")},
+    )
+
+
+def _file(package: str, name: str) -> str:
+    """Return a file of a package without importing the package, because that would import much more."""
+    try:
+        spec, installed = find_spec(package), version(package)
+    except (PackageNotFoundError, ValueError):
+        spec, installed = None, ""
+    folders = (spec.submodule_search_locations or []) if spec is not None else []
+    if not folders:
+        raise UsageError(f"`ablate browse` needs the package {package}, which is not installed; {INSTALL}")
+    path = Path(next(iter(folders))) / name
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        raise UsageError(
+            f"`ablate browse` embeds {name} of {package}, which version {installed} does not have; {INSTALL} --upgrade"
+        ) from None
+
+
+def as_classic_script(module: str, name: str) -> str:
+    """Return an ECMAScript module as a script that assigns its exports to a property of the window.
+
+    A page that is opened as a file can import no module, and importing one from a blob would need a weaker
+    Content-Security-Policy.
+
+    Raises
+    ------
+    UsageError: the text has no list of exports at its end.
+    """
+    found = list(_EXPORT.finditer(module))
+    if not found:
+        raise UsageError(f"the script of itables exports nothing, so that it cannot be embedded; {INSTALL} --upgrade")
+    exports = found[-1]
+    pairs = [part.split(" as ") for part in exports[1].split(",") if part.strip()]
+    members = ", ".join(f"{pair[-1].strip()}: {pair[0].strip()}" for pair in pairs)
+    body = module[: exports.start()] + f"\nwindow.{name} = {{{members}}};\n" + module[exports.end() :]
+    return f'(() => {{"use strict";\n{body}\n}})();'

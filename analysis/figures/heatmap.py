@@ -1,0 +1,183 @@
+"""Heat map of a measure by the levels of two factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from aimlib.errors import UsageError, counted
+from analysis import number_format
+from analysis.figures.canvas import SMALL, labels, styled
+from analysis.figures.level_means import basis, level_means, of_design
+from analysis.figures.levels import factor_columns, group_texts
+from analysis.figures.measured import Measure, explained, legend_above, measure_of, measured_runs, named_arms, sheet
+from analysis.figures.palette import GRID, MUTED, PAPER
+from analysis.results import Results, Studies
+
+TITLE = "Two factors"
+_LEVELS = 16
+"""Levels of a factor that have a row or column; of more, those with the most runs."""
+
+
+def heatmap(
+    results: Results | Studies,
+    rows: str,
+    columns: str,
+    *,
+    value: str | None = None,
+    alpha: float = 0.05,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw the mean of a measure at every pair of levels of two factors, and return the figure.
+
+    Parameters
+    ----------
+    rows, columns : columns of `runs`. Numbers that are too many to be levels are divided into quarters.
+    value : column of `runs`; see `measured.measure_of` for the default.
+    ax : axes to draw on; a new figure, with title and caption, without.
+
+    Raises
+    ------
+    UsageError: an unknown column, a factor with one level or used twice, or no run with a value.
+    """
+    if rows == columns:
+        raise UsageError(f"heatmap: {rows!r} is both rows and columns; name two factors")
+    measure = measure_of(results, value)
+    runs, beside = of_design(results, named_arms(results))
+    factor_columns(results, runs, [rows, columns])
+    summary = summarise(runs, rows, columns, measure, alpha)
+    if summary.empty:
+        raise UsageError(f"no run has {measure.short} yet; there is nothing to draw")
+    figure = draw(summary, rows, columns, measure, ax)
+    if ax is not None:
+        return figure
+    return explained(figure, f"{TITLE}: {rows} and {columns}", caption(summary, rows, columns, measure, alpha) + beside)
+
+
+def summarise(runs: pd.DataFrame, rows: str, columns: str, measure: Measure, alpha: float = 0.05) -> pd.DataFrame:
+    """Return the rows of `level_means` of two factors; pairs of levels that were not run have none."""
+    return level_means(runs, [rows, columns], measure, alpha)
+
+
+def shown_levels(summary: pd.DataFrame, factor: str) -> list[str]:
+    """Return the levels that are drawn, in their order: all, or those with the most runs."""
+    counts = summary.groupby(factor, sort=False)["runs"].sum()
+    kept = set(counts.sort_values(ascending=False, kind="stable").index[:_LEVELS])
+    order = summary[factor] if factor == summary.columns[0] else _column_order(summary, factor)
+    return [level for level in dict.fromkeys(order) if level in kept]
+
+
+def _column_order(summary: pd.DataFrame, factor: str) -> list[str]:
+    """Return the levels of the second factor in their order; each level of the first has some, in the same order."""
+    known: list[str] = []
+    for _, part in summary.groupby(summary.columns[0], sort=False):
+        place = 0
+        for level in part[factor]:
+            if level in known:
+                place = known.index(level) + 1
+            else:
+                known.insert(place, level)
+                place += 1
+    return known
+
+
+@styled
+def draw(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, ax: Axes | None = None) -> Figure:
+    """Return the figure of a summary that has rows."""
+    down, across = shown_levels(summary, rows), shown_levels(summary, columns)
+    table = summary.pivot(index=rows, columns=columns, values="mean").reindex(index=down, columns=across)
+    figure, axes = sheet(ax, 1.1 + 0.3 * len(down))
+    values = table.to_numpy(dtype=float)
+    axes.set_facecolor(PAPER)
+    colours: Any = mpl.colormaps["cividis_r" if measure.lower_is_better else "cividis"]
+    spread = np.nanmax(values) - np.nanmin(values)
+    limits = (
+        {} if spread > 0 else {"vmin": values[np.isfinite(values)][0] - 1, "vmax": values[np.isfinite(values)][0] + 1}
+    )
+    sns.heatmap(
+        table,
+        ax=axes,
+        cmap=colours,
+        annot=_numbers(values) if len(across) <= 10 else None,
+        fmt="",
+        annot_kws={"fontsize": SMALL},
+        linewidths=0.6,
+        linecolor=PAPER,
+        cbar_kws={"label": measure.words, "pad": 0.02},
+        **limits,
+    )
+    missing = np.argwhere(np.isnan(values))
+    for row, column in missing:
+        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=PAPER, edgecolor=GRID, hatch="////", linewidth=0))
+    _name(axes, down, across, rows, columns)
+    if len(missing):
+        handle = Patch(facecolor=PAPER, edgecolor=MUTED, hatch="////", linewidth=0.4)
+        legend_above([axes], {"no run with a value": handle})
+    return figure
+
+
+def _numbers(values: Any) -> Any:
+    """Return the texts in the cells, with one digit more than their spread needs."""
+    spread = float(np.nanmax(values) - np.nanmin(values)) or 1.0
+    digits = int(np.clip(1 - np.floor(np.log10(spread)), 0, 4))
+    return np.array([["" if np.isnan(each) else number_format.decimal(each, digits) for each in row] for row in values])
+
+
+def _name(axes: Axes, down: list[str], across: list[str], rows: str, columns: str) -> None:
+    width = max(4, 60 // len(across))
+    upright = max(map(len, across)) > width
+    texts = labels(across, 18 if upright else width, 1)
+    axes.set_xticks([at + 0.5 for at in range(len(across))], [texts[name] for name in across], rotation=90 * upright)
+    texts = labels(down, 22, 1)
+    axes.set_yticks([at + 0.5 for at in range(len(down))], [texts[name] for name in down], rotation=0)
+    axes.tick_params(length=0)
+    axes.set_xlabel(labels([columns], 40, 1)[columns])
+    axes.set_ylabel(labels([rows], 30, 1)[rows])
+
+
+def caption(summary: pd.DataFrame, rows: str, columns: str, measure: Measure, alpha: float = 0.05) -> str:
+    """Return what the cells are means of, the best one, and what is left out."""
+    if summary.empty:
+        return f"No run has {measure.short} yet."
+    down, across = shown_levels(summary, rows), shown_levels(summary, columns)
+    shown = summary[summary[rows].isin(down) & summary[columns].isin(across)]
+    best = shown.sort_values("mean", ascending=measure.lower_is_better, kind="stable").iloc[0]
+    better = "lowest" if measure.lower_is_better else "highest"
+    text = (
+        f"{basis(shown, measure, alpha, '')} The {better} is {number_format.decimal(best['mean'])}"
+        f"{f' {measure.unit}' if measure.unit else ''} at {rows} {best[rows]} and {columns} {best[columns]}."
+    )
+    lost = len(down) * len(across) - len(shown)
+    if lost:
+        text += f" {counted(lost, 'pair')} of levels {'has' if lost == 1 else 'have'} no run with a value (hatched)."
+    for factor, levels in ((rows, down), (columns, across)):
+        every = summary[factor].nunique()
+        if every > len(levels):
+            text += f" The {len(levels)} levels of {factor} with the most runs are shown, of {every}."
+    return text
+
+
+def strongest_pair(runs: pd.DataFrame, factors: Sequence[str], measure: Measure) -> tuple[str, str] | None:
+    """Return the two factors of which most pairs of levels were run and, among those, whose means differ most.
+
+    None without two factors of two levels each.
+    """
+    own = measured_runs(runs, measure)
+    texts = {name: group_texts(own[name]) for name in factors}
+    best: tuple[float, float] = (0.0, 0.0)
+    found = None
+    for one, two in combinations([name for name in factors if texts[name].nunique() > 1], 2):
+        means = own["measured"].groupby([texts[one], texts[two]]).mean()
+        key = len(means) / (texts[one].nunique() * texts[two].nunique()), float(means.var(ddof=0))
+        if found is None or key > best:
+            best, found = key, (one, two)
+    return found

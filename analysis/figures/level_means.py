@@ -1,0 +1,112 @@
+"""Means of a measure at the levels of factors, blocked by seed: what heat maps and plots of effects are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from aimlib.errors import counted
+from analysis import number_format
+from analysis.figures.levels import group_order, group_texts
+from analysis.figures.measured import Measure, measured_runs
+from analysis.reading.layout import layout_of
+from analysis.results import Results, Studies
+from analysis.statistics.interval import t_interval
+
+_NAMED = 3
+NUMBERS: dict[str, Any] = dict.fromkeys(("arms", "runs", "n"), "int64") | dict.fromkeys(
+    ("mean", "lower", "upper"), "float64"
+)
+
+
+def level_means(runs: pd.DataFrame, factors: Sequence[str], measure: Measure, alpha: float = 0.05) -> pd.DataFrame:
+    """Return one row per combination of levels of the given factors that has a value, in the order of the levels.
+
+    Within a seed, the arms at these levels are averaged; the mean and its t interval are over seeds. A seed in which
+    one of these arms has no value is left out, unless this is so in every seed; then the mean is over runs, and there
+    is no interval.
+
+    Parameters
+    ----------
+    runs : frame of `Results.runs`.
+    factors : columns of `runs`. Numbers that are too many to be levels are divided into quarters.
+
+    Returns
+    -------
+    a column per factor with its levels as text; arms, runs and n (seeds) of the mean; mean, lower, upper.
+    """
+    own = measured_runs(runs, measure)
+    texts = pd.DataFrame({name: group_texts(own[name]) for name in factors})
+    orders = {name: {text: at for at, text in enumerate(group_order(own[name]))} for name in factors}
+    found = [
+        (*key, *_mean(rows, alpha))
+        for key, rows in own[["arm", "seed", "measured"]].groupby([texts[name] for name in factors], sort=False)
+    ]
+    types: dict[str, Any] = dict.fromkeys(factors, "str") | NUMBERS
+    frame = pd.DataFrame(found, columns=list(types)).astype(types)
+    places = pd.DataFrame({name: frame[name].map(orders[name]) for name in factors})
+    return frame.loc[places.sort_values(list(factors), kind="stable").index].reset_index(drop=True)
+
+
+def _mean(rows: pd.DataFrame, alpha: float) -> tuple[Any, ...]:
+    table = rows.pivot_table(index="seed", columns="arm", values="measured")
+    whole = table.dropna()
+    if whole.empty:
+        return table.shape[1], len(rows), 0, rows["measured"].mean(), float("nan"), float("nan")
+    found = t_interval(whole.mean(axis="columns"), alpha)
+    return table.shape[1], whole.size, found.n, found.mean, found.lower, found.upper
+
+
+def of_design(results: Results | Studies, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the runs of the arms that a study's factors make, with a sentence that names the other arms.
+
+    An arm beside the design, such as a baseline without any of the options, would be a level of its own that no other
+    arm can be compared with. Several studies, and studies without factors, keep all runs; the sentence is then empty.
+    """
+    if isinstance(results, Studies) or not any(arm.levels for arm in results.plan.arms):
+        return runs, ""
+    inside = layout_of(results.plan).settings
+    beside = [arm.name for arm in results.plan.arms if arm.name not in inside]
+    if not beside:
+        return runs, ""
+    named = number_format.listing(beside) if len(beside) <= _NAMED else counted(len(beside), "arm")
+    verb = "is" if len(beside) == 1 else "are"
+    return runs[runs["arm"].isin(inside)], f" Without {named}, which {verb} no part of the design."
+
+
+def is_unbalanced(runs: pd.DataFrame, factor: str, others: Sequence[str], measure: Measure) -> bool:
+    """Return whether the levels of a factor were run with different combinations of the other factors.
+
+    A difference between their means is then also one of the others; `Results.effects` compares all else equal.
+    """
+    own = measured_runs(runs, measure)
+    rest = [name for name in others if name != factor]
+    if not rest:
+        return False
+    texts = pd.DataFrame({name: group_texts(own[name]) for name in (factor, *rest)})
+    combinations = {frozenset(map(tuple, part[rest].to_numpy())) for _, part in texts.groupby(factor, sort=False)}
+    return len(combinations) > 1
+
+
+def basis(summary: pd.DataFrame, measure: Measure, alpha: float, drawn: str) -> str:
+    """Return the sentences of a caption on what the means are of, and what their intervals are.
+
+    Parameters
+    ----------
+    drawn : how an interval is drawn, such as "Bars"; empty if it is not.
+    """
+    arms, seeds = int(summary["arms"].sum()), summary["n"]
+    low, high = int(seeds.min()), int(seeds.max())
+    number = counted(high, "seed") if low == high else f"{low} to {counted(high, 'seed')}"
+    text = (
+        f"Mean {measure.short} of {counted(arms, 'arm')} over {number}, averaged over the levels of all other options."
+    )
+    if drawn and high > 1:
+        text += f" {drawn}: {number_format.level(alpha)} t interval over seeds, each mean alone."
+    elif drawn:
+        text += " One seed gives no interval."
+    if measure.blinded:
+        text += " The test accuracy is not shown before the pairs of the verdict are settled."
+    return text

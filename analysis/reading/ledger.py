@@ -1,0 +1,39 @@
+"""The ledger of a study, as readers see it; see `aimlib.records.ledger`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+
+from aimlib.errors import StoreError
+from aimlib.paths import Place
+from aimlib.records.ledger import LEDGER, PAGE, Ledger, rows_of
+
+
+def read(directory: Place) -> Ledger:
+    """Return the ledger of a study; empty if it has none.
+
+    Raises
+    ------
+    StoreError: a page cannot be read.
+    """
+    contents: dict[str, bytes] = {}
+    try:
+        paths: list[Place] = sorted((directory / LEDGER).iterdir())
+        for path in paths:
+            if PAGE.fullmatch(path.name):
+                with suppress(FileNotFoundError):  # a damaged page was set aside meanwhile
+                    contents[path.name] = path.read_bytes()
+    except FileNotFoundError:
+        return Ledger()
+    except OSError as error:
+        raise StoreError(f"{directory / LEDGER}: cannot be read: {error.strerror or error}; check the disk") from None
+    return Ledger.of(contents)
+
+
+def head(directory: Place, run_ids: Collection[str]) -> tuple[str, int]:
+    """Return the head of a study's ledger, and for how many of these runs it stands; empty and 0 without a ledger."""
+    ledger = read(directory)
+    if ledger.head is None:
+        return "", 0
+    return ledger.head, len(rows_of(ledger.before(ledger.head)).keys() & set(run_ids))

@@ -1,0 +1,88 @@
+"""How much of a study with many arms a report shows: which arms, how many rows, and how it names the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from aimlib.errors import counted
+from analysis import number_format
+from analysis.findings.study import Findings
+
+MANY_ARMS = 12
+"""A study with more arms is ranked, and its details are folded."""
+_ROOM, _SHOWN = 24, 16
+"""With more arms than the first number, figures and tables by arm show only the second."""
+_ALL, _EXTREMES = 15, 5
+"""With more comparisons than the first number, the page shows the gates and the second number at either end."""
+LONG, KEPT = 50, 25
+"""A table with more rows than the first number shows only the second."""
+
+
+def many_arms(findings: Findings) -> bool:
+    """Return whether a study has so many arms that its report ranks them."""
+    return len(findings.results.plan.arms) > MANY_ARMS
+
+
+def shown_arms(findings: Findings) -> list[str]:
+    """Return the arms that figures with a row or a colour per arm show, in the order of the plan."""
+    arms = [arm.name for arm in findings.results.plan.arms]
+    if len(arms) <= _ROOM:
+        return arms
+    kept = set(list(dict.fromkeys([*gated_arms(findings), *_extremes(findings), *arms]))[:_SHOWN])
+    return [arm for arm in arms if arm in kept]
+
+
+def gated_arms(findings: Findings) -> list[str]:
+    """Return the baseline, the treatment and the arms of the gates."""
+    family = findings.family
+    first = [family.baseline, family.treatment]
+    first += [arm for c in family.comparisons if c.family == "gate" for arm in (c.treatment, c.control)]
+    return list(dict.fromkeys(arm for arm in first if arm is not None))
+
+
+def shown_comparisons(findings: Findings) -> list[str]:
+    """Return the names of the comparisons on the page: all, or the gates and those with the extreme differences."""
+    every = findings.family.comparisons
+    further = sorted((c for c in every if c.family != "gate" and c.interval.n), key=lambda c: c.interval.mean)
+    if not many_arms(findings) or len(every) <= _ALL:
+        return [c.name for c in every]
+    ends = {c.name for c in (*further[:_EXTREMES], *further[-_EXTREMES:])}
+    return [c.name for c in every if c.family == "gate" or c.name in ends]
+
+
+def _extremes(findings: Findings) -> list[str]:
+    """Return the arms of the further comparisons, the largest and the smallest differences in turn."""
+    further = [c for c in findings.family.comparisons if c.family == "variant" and c.interval.n]
+    further.sort(key=lambda c: c.interval.mean)
+    ranked = [c for ends in zip(reversed(further), further, strict=True) for c in ends]
+    return [arm for c in ranked for arm in (c.treatment, c.control)]
+
+
+def figure_shows(findings: Findings) -> str:
+    """Return a sentence on the arms that a figure omits, or an empty string if it shows all."""
+    shown, every = len(shown_arms(findings)), len(findings.results.plan.arms)
+    if shown == every:
+        return ""
+    return (
+        f" The figure shows {shown} of {every} arms: those of the gates, and the further arms with the largest and "
+        "the smallest differences. The tables contain all arms."
+    )
+
+
+def named(arms: Sequence[str], most: int = 3) -> str:
+    """Return the names of arms; of many the first few and the number of the others."""
+    if len(arms) > most + 1:
+        return f"{joined(arms[:most])} and {counted(len(arms) - most, 'further arm')}"
+    return joined(arms) if any("," in arm for arm in arms) else number_format.listing(list(arms))
+
+
+def joined(arms: Sequence[str]) -> str:
+    """Return names separated by commas, or by semicolons if a name contains a comma."""
+    return ("; " if any("," in arm for arm in arms) else ", ").join(arms)
+
+
+def in_order_of_plan(findings: Findings, arms: Iterable[str]) -> tuple[str, ...]:
+    """Return arms in the order of the plan, those outside it last."""
+    wanted = dict.fromkeys(arms)
+    planned = [arm.name for arm in findings.results.plan.arms if arm.name in wanted]
+    return (*planned, *sorted(set(wanted) - set(planned)))

@@ -1,0 +1,211 @@
+"""Sentences of the report that limit the conclusions; the same notice about many arms is one sentence."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aimlib.errors import counted
+from analysis import number_format
+from analysis.findings.deviations import Deviation
+from analysis.findings.study import Findings
+from analysis.report.breadth import in_order_of_plan, joined, named
+from analysis.results import Results
+
+_TOGETHER = 4
+"""From this number of arms on, arms with the same notice share a sentence."""
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A sentence that limits the conclusions.
+
+    Attributes
+    ----------
+    arms : all arms that it is about, if the sentence names only some of them; otherwise empty.
+    """
+
+    text: str
+    arms: tuple[str, ...] = ()
+
+    @property
+    def listed(self) -> str:
+        """All of these arms."""
+        return joined(self.arms)
+
+
+def cautions(findings: Findings) -> list[Caution]:
+    """Return the sentences that limit the conclusions."""
+    return [
+        *_scope(findings),
+        *_oracle(findings),
+        *(_deviation(findings, each) for each in findings.deviations),
+        *_unblinded(findings),
+        *_reused(findings.results),
+        *_unequal(findings.results),
+        *_copies(findings.results),
+        *_machines(findings.results),
+        *_beyond(findings),
+        *_not_trained(findings),
+        *_unfinished(findings),
+    ]
+
+
+def _unblinded(findings: Findings) -> Iterator[Caution]:
+    for each in findings.results.unblinded:
+        yield Caution(f"Test measures were shown before the verdict {each}.")
+    for each in () if findings.screening is None else findings.screening.unblinded:
+        yield Caution(f"Test measures of the trials of the search were shown {each}.")
+
+
+def _scope(findings: Findings) -> Iterator[Caution]:
+    if findings.proxy:
+        yield Caution("Outside the scope of the claim: " + "; ".join(findings.reasons) + ".")
+    delta = findings.results.plan.delta_pp
+    if findings.claim is not None and findings.claim.delta_pp != delta:
+        own, declared = (number_format.decimal(d) for d in (delta, findings.claim.delta_pp))
+        yield Caution(f"The study’s smallest effect of interest is {own} pp; that of the claim file is {declared} pp.")
+
+
+def _oracle(findings: Findings) -> Iterator[Caution]:
+    oracle = int(findings.results.runs["selection_oracle"].fillna(False).sum())
+    if oracle:
+        yield Caution(f"Test data chose the reported epoch of {counted(oracle, 'run')}.")
+
+
+def _deviation(findings: Findings, deviation: Deviation) -> Caution:
+    if not deviation.arms:
+        return Caution(f"Exploratory: {deviation.text}.")
+    arms = in_order_of_plan(findings, deviation.arms)
+    said = sorted(deviation.arms) if len(arms) <= _TOGETHER else arms
+    text = f"Exploratory: comparisons of {named(said)}, for {deviation.text}."
+    return Caution(text, arms if len(arms) > _TOGETHER else ())
+
+
+_ALIKE = (
+    ("epochs_planned", "the number of epochs", ""),
+    ("selection", "the rule that chooses the epoch", ""),
+    ("test_images", "the number of test images", ""),
+    ("git_commit", "the commit that computed them", ", so in more than their configuration"),
+)
+"""Columns that should be equal in all arms."""
+
+
+def _reused(results: Results) -> Iterator[Caution]:
+    """Yield how many runs were copied from other studies, and from which."""
+    origins = results.runs["reused_from"].dropna()
+    if len(origins):
+        names = number_format.listing(sorted(set(origins)))
+        yield Caution(
+            f"{len(origins)} of {counted(len(results.runs), 'run')} were computed by other studies ({names})."
+        )
+
+
+def _unequal(results: Results) -> Iterator[Caution]:
+    """Yield the differences between arms that a controlled design would not have."""
+    runs = results.runs
+    for column, what, of in _ALIKE:
+        if runs[column].nunique() < 2:
+            continue
+        known = runs[runs[column].notna()]
+        by_arm = known.groupby("arm", sort=False)[column].unique()
+        listed = {str(arm): number_format.listing([str(v) for v in sorted(values)]) for arm, values in by_arm.items()}
+        if len(set(listed.values())) > 1:
+            yield Caution(f"Arms differ in {what}{of}: {_by_value(listed)}.")
+
+
+def _by_value(listed: dict[str, str]) -> str:
+    """Return the values of every arm; of many arms, the arms of every value."""
+    if len(listed) <= _TOGETHER:
+        return "; ".join(f"{arm}: {values}" for arm, values in listed.items())
+    groups: dict[str, list[str]] = defaultdict(list)
+    for arm, values in listed.items():
+        groups[values].append(arm)
+    parts = [f"{values} in {counted(len(arms), 'arm')} ({named(arms)})" for values, arms in groups.items()]
+    return "; ".join(parts) if len(parts) <= _TOGETHER else f"{counted(len(parts), 'value')}, among them {parts[0]}"
+
+
+def _copies(results: Results) -> Iterator[Caution]:
+    """Yield the arms of which several seeds gave the very same result."""
+    runs = results.runs
+    known = runs[(runs["status"] == "finished") & runs["test_loss"].notna()]
+    copies = known[known.duplicated(["arm", "test_loss", "test_accuracy"], keep=False)]
+    seeds = {str(arm): [str(seed) for seed in rows["seed"]] for arm, rows in copies.groupby("arm", sort=False)}
+    if len(seeds) < _TOGETHER:
+        for arm, same in seeds.items():
+            yield Caution(
+                f"{arm}: seeds {number_format.listing(same)} have the same accuracy and loss to the last digit; check "
+                "that the seed has an effect."
+            )
+        return
+    arms = tuple(seeds)
+    yield Caution(
+        f"In {counted(len(arms), 'arm')}, several seeds have the same accuracy and loss to the last digit; check that "
+        f"the seed has an effect: {named(arms)}.",
+        arms,
+    )
+
+
+def _machines(results: Results) -> Iterator[Caution]:
+    machines = results.runs[["device", "device_name", "threads"]].drop_duplicates()
+    if len(machines) > 1:
+        kinds = "; ".join(f"{row.device}, {row.device_name}, {row.threads} threads" for row in machines.itertuples())
+        yield Caution(
+            f"Runs were computed on different devices or with different numbers of threads, which adds noise: {kinds}."
+        )
+
+
+def _beyond(findings: Findings) -> Iterator[Caution]:
+    if findings.primary is not None and findings.primary.beyond:
+        beyond = findings.primary.beyond
+        pairs = counted(beyond, "complete pair")
+        shown = "is shown and decides" if beyond == 1 else "are shown and decide"
+        look = "the look that decides" if findings.primary.verdict.stops else "the last look"
+        yield Caution(f"{pairs} beyond {look} {shown} nothing.")
+
+
+def _not_trained(findings: Findings) -> Iterator[Caution]:
+    """Yield how many runs of which arms did not train: an arm each, or the arms of the same number together."""
+    table = findings.failures[findings.failures["not_trained"] > 0]
+    groups: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for row in table.to_dict("records"):
+        groups[row["not_trained"], row["judged"]].append(str(row["arm"]))
+    if len(table) < _TOGETHER:
+        for row in table.to_dict("records"):
+            among = counted(row["judged"], "run")
+            yield Caution(f"{row['arm']}: {row['not_trained']} of {among} did not train.")
+    elif len(groups) < _TOGETHER:
+        for (number, judged), arms in groups.items():
+            among = f"{number} of {counted(judged, 'run')}"
+            where = f"{among} of each of {len(arms)} arms" if len(arms) > 1 else f"{among} of {arms[0]}"
+            listed = f": {named(arms)}" if len(arms) > 1 else ""
+            yield Caution(f"{where} did not train{listed}.", tuple(arms) if len(arms) > _TOGETHER else ())
+    else:
+        worst = table.sort_values("not_trained", ascending=False, kind="stable")
+        most = [f"{row['arm']} ({row['not_trained']} of {row['judged']})" for row in worst.to_dict("records")[:2]]
+        yield Caution(
+            f"{table['not_trained'].sum()} of {counted(int(findings.failures['judged'].sum()), 'run')} did not train, "
+            f"in {len(table)} of {counted(len(findings.failures), 'arm')}; most of them in "
+            f"{number_format.listing(most)}.",
+            tuple(f"{row['arm']} ({row['not_trained']} of {row['judged']})" for row in table.to_dict("records")),
+        )
+
+
+def _unfinished(findings: Findings) -> Iterator[Caution]:
+    results = findings.results
+    if findings.primary is not None and findings.primary.interval.n > 1 and findings.photos is None:
+        yield Caution(
+            "No interval for new photos: fewer than two pairs have predictions of the same, listed test images."
+        )
+    failed = int((findings.judged["outcome"] == "failed").sum())
+    if failed:
+        again = "“ablate run” repeats " + ("it with the same seed" if failed == 1 else "them with the same seeds")
+        yield Caution(f"{counted(failed, 'run')} failed; {again}.")
+    if len(results.missing):
+        planned = counted(len(results.plan.runs), "planned run")
+        have = "has" if len(results.missing) == 1 else "have"
+        yield Caution(f"{len(results.missing)} of {planned} {have} no result yet.")
+    if len(results.stale):
+        left = "is" if len(results.stale) == 1 else "are"
+        yield Caution(f"{counted(len(results.stale), 'row')} of runs outside the plan {left} left out.")

@@ -1,0 +1,130 @@
+"""What the report of a sweep answers beside the verdict: which arms are best, and what each factor does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from aimlib.errors import UsageError, counted
+from analysis import number_format
+from analysis.figures.measured import Measure, measure_of, measured_runs
+from analysis.findings.study import Findings
+from analysis.report.breadth import many_arms
+from analysis.statistics.ranking import ranking
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Ranking and effects of a study, by the measure that may be looked at.
+
+    Attributes
+    ----------
+    measure : test accuracy once the pairs of the verdict are settled, and validation accuracy before that.
+    ranking : frame of `statistics.ranking` with `role`; no rows unless the study has many arms.
+    effects : frame of `Results.effects`; no rows if the study has no factors, or the report attributes a gap to them.
+    alpha : error of all intervals of a frame together.
+    """
+
+    measure: Measure
+    ranking: pd.DataFrame
+    effects: pd.DataFrame
+    alpha: float
+
+    @property
+    def main(self) -> pd.DataFrame:
+        """Main effects that have an interval or at least a mean, the most significant first."""
+        return _ordered(self.effects, "main")
+
+    @property
+    def interactions(self) -> pd.DataFrame:
+        """Two-way interactions, the most significant first."""
+        return _ordered(self.effects, "interaction")
+
+
+def sweep(findings: Findings) -> Sweep:
+    """Return ranking and effects of a study."""
+    measure = measure_of(findings.results)
+    return Sweep(measure, _ranking(findings, measure), _effects(findings), findings.alpha)
+
+
+def _ranking(findings: Findings, measure: Measure) -> pd.DataFrame:
+    runs = measured_runs(findings.results.runs, measure)
+    if not many_arms(findings):
+        runs = runs[:0]
+    table = runs.pivot(index="seed", columns="arm", values="measured")
+    arms = [arm for arm in findings.results.plan.arms if arm.name in table.columns]
+    found = ranking(table[[arm.name for arm in arms]], findings.alpha)
+    roles = {arm.name: arm.role for arm in arms}
+    found.insert(2, "role", found["arm"].map(roles).astype("str"))
+    return found.assign(value=measure.column).astype({"value": "str"})
+
+
+def _effects(findings: Findings) -> pd.DataFrame:
+    """Return the effects of the factors; switches of a study of few arms have their attribution instead."""
+    if findings.attributions and not many_arms(findings):
+        return pd.DataFrame({"kind": []})
+    try:
+        return findings.results.effects(alpha=findings.alpha)
+    except UsageError:  # the study has no factors
+        return pd.DataFrame({"kind": []})
+
+
+def _ordered(effects: pd.DataFrame, kind: str) -> pd.DataFrame:
+    found = effects[effects["kind"] == kind]
+    if found.empty:
+        return found
+    found = found[found["n"] > 0]
+    order = found.assign(size=-found["effect"].abs()).sort_values(["p", "size"], kind="stable", na_position="last")
+    return found.loc[order.index].reset_index(drop=True)
+
+
+def answers(found: Sweep) -> Iterator[tuple[str, str]]:
+    """Yield (section, sentence) pairs: what ranking and effects show, for the first screen of a report."""
+    if len(found.ranking) > 1:
+        yield "ranking", _best(found)
+    if len(found.main):
+        yield "factors", _strongest(found)
+    if found.measure.blinded and (len(found.ranking) > 1 or len(found.main)):
+        yield (
+            "ranking" if len(found.ranking) > 1 else "factors",
+            "Both use the validation accuracy, because the pairs of the verdict are not settled yet."
+            if len(found.ranking) > 1 and len(found.main)
+            else "This is the validation accuracy, because the pairs of the verdict are not settled yet.",
+        )
+
+
+def _best(found: Sweep) -> str:
+    first = found.ranking.iloc[0]
+    tied = int(found.ranking["tied"].sum()) - 1
+    rest = (
+        "no other arm is within reach of the paired differences"
+        if not tied
+        else f"the pairs do not separate {counted(tied, 'further arm')} from it"
+    )
+    return (
+        f"Of {counted(len(found.ranking), 'arm')}, {first['arm']} has the highest mean {found.measure.short} "
+        f"({_value(first['mean'], found.measure)}, {counted(int(first['n']), 'run')}); {rest}. "
+        "The highest of many means is biased upwards."
+    )
+
+
+def _value(mean: float, measure: Measure) -> str:
+    return number_format.decimal(mean) + (f" {measure.unit}" if measure.unit else "")
+
+
+def _strongest(found: Sweep) -> str:
+    main = found.main
+    clear = int(((main["lower"] > 0) | (main["upper"] < 0)).sum())
+    row = main.iloc[0]
+    interval = (
+        f" (interval {number_format.interval(row['lower'], row['upper'])} pp, {counted(int(row['n']), 'seed')})"
+        if row["n"] > 1
+        else f" ({counted(int(row['n']), 'seed')}, so no interval)"
+    )
+    return (
+        f"{clear} of {counted(len(main), 'main effect')} of the factors {'has' if clear == 1 else 'have'} an interval "
+        f"without 0. The clearest effect is that of {row['factor']}: {row['level']} instead of {row['reference']} "
+        f"changes the {found.measure.short} by {number_format.points(row['effect'])} pp{interval}."
+    )

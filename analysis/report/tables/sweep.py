@@ -1,0 +1,135 @@
+"""Tables of a sweep: its arms in order, and the effects of its factors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from analysis import number_format
+from analysis.report.sweeps import Sweep
+from analysis.report.tables import Table
+
+_FIRST, _LAST = 20, 5
+_STRONGEST = 12
+
+
+def ranked(found: Sweep) -> Table | None:
+    """Return the arms from the best to the worst; of many arms both ends."""
+    table = found.ranking
+    if table.empty:
+        return None
+    cut = len(table) > _FIRST + _LAST + 5
+    shown = pd.concat([table[:_FIRST], table[-_LAST:]]) if cut else table
+    rows = tuple(_ranked_row(row) for row in shown.to_dict("records"))
+    columns = ("Rank", "Arm", "Role", "n", f"Mean, {found.measure.unit}", "SD, pp", "Behind, pp", "Interval", "Best?")
+    own, whole = number_format.level(table["alpha"].iloc[0]), number_format.level(found.alpha)
+    note = (
+        f"Mean {found.measure.short} over seeds. Behind: paired difference from the first arm, with its {own} t "
+        "interval. This level is adjusted for all pairs of arms, since any of them may come first; the intervals "
+        f"together hold at the {whole} level (Bonferroni). Possibly: the interval contains 0 or is not known. The mean "
+        "of the first arm is biased upwards, as it is the best of many."
+    )
+    omission = f"The {_FIRST} highest and the {_LAST} lowest of {len(table)} arms are shown." if cut else ""
+    numbers = frozenset({"Rank", *columns[3:-1]})
+    return Table("Arms in order", columns, rows, numbers, note, omission, "ranking")
+
+
+def _ranked_row(row: dict[Any, Any]) -> tuple[str, ...]:
+    first = row["rank"] == 1
+    return (
+        str(row["rank"]),
+        str(row["arm"]),
+        str(row["role"]),
+        str(row["n"]),
+        number_format.decimal(row["mean"]),
+        number_format.decimal(row["sd"]),
+        number_format.NOTHING if first else number_format.decimal(row["behind"]),
+        number_format.NOTHING if first else number_format.interval(row["behind_lower"], row["behind_upper"]),
+        "highest mean" if first else "possibly" if row["tied"] else "no",
+    )
+
+
+def main_effects(found: Sweep) -> Table | None:
+    """Return the main effects of the factors, in the order of the study."""
+    table = found.effects[found.effects["kind"] == "main"]
+    if table.empty:
+        return None
+    rows = tuple(
+        (
+            str(row["factor"]),
+            str(row["level"]),
+            str(row["reference"]),
+            *_numbers(row),
+            *(row["aliased"] or number_format.NOTHING for _ in _aliased(table)),
+        )
+        for row in table.to_dict("records")
+    )
+    columns = (
+        "Factor",
+        "Level",
+        "Instead of",
+        "n",
+        "Effect, pp",
+        "Interval",
+        "p, adjusted",
+        "Size",
+        "Balanced",
+        *_aliased(table),
+    )
+    note = (
+        f"Effect on the {found.measure.short}: mean over seeds of the paired difference, averaged over the "
+        "combinations of the other factors in which both levels were run. Intervals and p-values are adjusted for all "
+        f"{len(found.effects)} contrasts of the study, interactions included, so that they hold together at the "
+        f"{number_format.level(found.alpha)} level (Bonferroni). Size: mean divided by standard deviation over seeds. "
+        "Not balanced: a combination or a seed is missing."
+    )
+    return Table("Main effects", columns, rows, frozenset(columns[3:8]), note, "", "effects")
+
+
+def two_way(found: Sweep) -> Table | None:
+    """Return the strongest interactions of two factors."""
+    table = found.interactions
+    if table.empty:
+        return None
+    rows = tuple(
+        (
+            f"{row['factor']}: {row['level']} instead of {row['reference']}",
+            f"{row['other']}: {row['other_level']} instead of {row['other_reference']}",
+            *_numbers(row),
+            *(row["aliased"] or number_format.NOTHING for _ in _aliased(table)),
+        )
+        for row in table[:_STRONGEST].to_dict("records")
+    )
+    columns = (
+        "Factor",
+        "With",
+        "n",
+        "Interaction, pp",
+        "Interval",
+        "p, adjusted",
+        "Size",
+        "Balanced",
+        *_aliased(table),
+    )
+    omission = ""
+    if len(table) > _STRONGEST:
+        omission = f"The {_STRONGEST} with the smallest p-values of {len(table)} interactions are shown."
+    note = "By how much the effect of the first factor changes with the level of the second."
+    return Table("Interactions of two factors", columns, rows, frozenset(columns[2:7]), note, omission, "effects")
+
+
+def _aliased(table: pd.DataFrame) -> tuple[str, ...]:
+    """Return the heading of the aliases of a fractional design; none for a design without any."""
+    return ("Not told apart from",) if table["aliased"].ne("").any() else ()
+
+
+def _numbers(row: dict[Any, Any]) -> tuple[str, ...]:
+    return (
+        str(row["n"]),
+        number_format.points(row["effect"]),
+        number_format.interval(row["lower"], row["upper"]),
+        number_format.probability(row["p_adjusted"]),
+        number_format.decimal(row["effect_size"]),
+        "yes" if row["balanced"] else "no",
+    )

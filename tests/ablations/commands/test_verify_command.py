@@ -1,0 +1,249 @@
+"""`ablate verify`: its input, findings, changes and exit codes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+from tiny_study import changed, write
+from typer.testing import CliRunner
+
+import analysis
+from ablations import verify
+from ablations.commands.app import app
+from ablations.commands.verify import lines
+from ablations.sessions.launch import run
+from aimlib.errors import StoreError
+from aimlib.records import write_table
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return the file of a study and its directory, with all runs settled."""
+    folder = tmp_path_factory.mktemp("study")
+    path = write(folder, changed({"seeds": 2}))
+    run(path, folder / "out", executor="inline")
+    return path, folder / "out"
+
+
+@pytest.fixture
+def study(finished: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    return finished[0], Path(shutil.copytree(finished[1], tmp_path / "out"))
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Rewrite a row with matching checksums, so that only its content reveals the change."""
+    table = pq.read_table(path)
+    (row,) = table.to_pylist()
+    change(row)
+    path.unlink()
+    write_table(pa.Table.from_pylist([row], schema=table.schema), path)
+
+
+def test_an_intact_study_is_verified(study: tuple[Path, Path]) -> None:
+    _, directory = study
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    found = verify(directory)
+    assert found.is_intact
+    assert found.missing == ()
+    assert found.inspection.read["runs"] == 4
+    assert found.inspection.without_checksums == ""
+    ended = CliRunner().invoke(app, ["verify", str(directory)])
+    assert ended.exit_code == 0
+    assert "runs: 4 read, none damaged" in ended.output
+    assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
+
+
+def test_rows_contain_the_text_that_their_run_id_hashes(study: tuple[Path, Path]) -> None:
+    for path in (study[1] / "runs").iterdir():
+        (row,) = pq.read_table(path).to_pylist()
+        assert hashlib.sha256(row["identity"].encode()).hexdigest()[:20] == row["run_id"] == path.stem
+        assert json.loads(row["identity"])["run"]["seed"] == row["seed"]
+        assert row["schema_version"] == 3
+
+
+def test_a_damaged_row_is_computed_again_with_the_same_numbers(study: tuple[Path, Path]) -> None:
+    file, directory = study
+    whole = analysis.load(directory).runs
+    path = min((directory / "runs").iterdir())
+    path.write_bytes(path.read_bytes()[:-900])
+    ended = CliRunner().invoke(app, ["verify", str(directory)])
+    assert ended.exit_code == 1
+    assert f"runs/{path.name} is damaged" in ended.output
+    assert "1 planned run has no intact row." in ended.output
+    assert path.exists()
+    session = run(file, directory, executor="inline")
+    assert (session.computed, session.settled_before, session.open) == (1, 3, ())
+    assert (directory / "damaged" / f"runs-{path.name}").exists()
+    again = analysis.load(directory).runs
+    columns = ["run_id", "arm", "seed", "test_accuracy", "test_loss"]
+    assert again[columns].equals(whole[columns])
+    assert verify(directory).is_intact
+
+
+def test_repair_sets_aside_what_is_damaged(study: tuple[Path, Path]) -> None:
+    _, directory = study
+    path = min((directory / "runs").iterdir())
+    path.write_bytes(b"")
+    ended = CliRunner().invoke(app, ["verify", str(directory), "--repair"])
+    assert ended.exit_code == 1
+    assert f"set aside as damaged/runs-{path.name}" in ended.output
+    assert not path.exists()
+    assert CliRunner().invoke(app, ["verify", str(directory)]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row.update(seed=77),
+        lambda row: row.update(data_fingerprint="0" * 20),
+        lambda row: row.update(
+            identity=row["identity"].replace('"seed":0', '"seed":7').replace('"seed":1', '"seed":7')
+        ),
+    ],
+)
+def test_a_row_of_another_experiment_is_found_without_its_plugins(
+    study: tuple[Path, Path], change: Callable[[dict[str, Any]], None]
+) -> None:
+    _, directory = study
+    path = min((directory / "runs").iterdir())
+    rewritten(path, change)
+    (damage,) = verify(directory).inspection.damages
+    assert damage.name == f"runs/{path.name}"
+    with pytest.raises(StoreError, match=r"a row is damaged: .*`ablate run` sets its file aside"):
+        analysis.load(directory)
+
+
+def test_what_is_no_study_is_refused(tmp_path: Path) -> None:
+    ended = CliRunner().invoke(app, ["verify", str(tmp_path / "nothing")])
+    assert isinstance(ended.exception, StoreError)
+    assert "contains no file of a study" in str(ended.exception)
+    assert not (tmp_path / "nothing").exists()
+
+
+def other_class(row: dict[str, Any]) -> None:
+    """Change one prediction of the first epoch."""
+    predictions = bytearray(row["predictions"])
+    predictions[5] = (predictions[5] + 1) % 10
+    row["predictions"] = bytes(predictions)
+
+
+def higher_accuracy(row: dict[str, Any]) -> None:
+    """Raise the accuracy of the selected epoch everywhere but in the predictions."""
+    row["epochs.test_accuracy"][row["selected_epoch"] - 1] = row["test_accuracy"] = 0.987
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (other_class, "but its predictions give"),
+        (higher_accuracy, "but its predictions give"),
+        (lambda row: row.update(test_accuracy=0.987), "in the selected epoch"),
+        (lambda row: row.update(epochs_run=1), "epochs_run is 1"),
+    ],
+)
+def test_an_accuracy_that_does_not_follow_is_refused_by_verify_and_report(
+    study: tuple[Path, Path], change: Callable[[dict[str, Any]], None], problem: str
+) -> None:
+    _, directory = study
+    path = min((directory / "runs").iterdir())
+    rewritten(path, change)
+    shutil.rmtree(directory / "ledger")  # which would reveal every change
+    found = verify(directory)
+    assert found.inspection.damages == []
+    assert found.proven == 3
+    assert any(text.startswith(f"run {path.stem} in runs/{path.name}: ") for text in found.contradictions)
+    assert any(problem in text for text in found.contradictions)
+    assert CliRunner().invoke(app, ["verify", str(directory)]).exit_code == 1
+    named = f"run {path.stem}: .*; restore (it|the file of this run) from a copy, or delete it"
+    with pytest.raises(StoreError, match=named):
+        analysis.report(directory)
+
+
+def another_option(row: dict[str, Any]) -> None:
+    row["config"] = row["config"].replace('"label_smoothing": 0.0', '"label_smoothing": 0.1')
+
+
+def another_epoch(row: dict[str, Any]) -> None:
+    """Report the other epoch, consistently."""
+    chosen = row["selected_epoch"] = 3 - row["selected_epoch"]
+    for name in ("test_accuracy", "test_loss", "test_top5_accuracy", "validation_accuracy", "validation_loss"):
+        row[name] = row[f"epochs.{name}"][chosen - 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (another_option, "its configuration is not the one that its run id hashes"),
+        (another_epoch, "selected_epoch is "),
+    ],
+)
+def test_what_needs_plugins_is_proven_by_verify(
+    study: tuple[Path, Path], change: Callable[[dict[str, Any]], None], problem: str
+) -> None:
+    _, directory = study
+    path = min((directory / "runs").iterdir())
+    rewritten(path, change)
+    (text,) = verify(directory).contradictions
+    assert text.startswith(f"run {path.stem} in runs/{path.name}: {problem}")
+    with pytest.raises(StoreError, match="not the one that the ledger contains"):
+        analysis.report(directory)
+
+
+def test_what_cannot_be_proven_is_stated(study: tuple[Path, Path]) -> None:
+    _, directory = study
+    paths = sorted((directory / "runs").iterdir())
+    rewritten(paths[0], lambda row: row.update(config=row["config"].replace('"small_resnet"', '"unknown_network"')))
+    rewritten(
+        paths[1], lambda row: row.update(identity=None, config=row["config"].replace('"epochs": 2', '"epochs": 3'))
+    )
+    for path in (directory / "images").iterdir():
+        path.unlink()
+    shutil.rmtree(directory / "ledger")
+    found = verify(directory)
+    assert found.is_intact
+    assert found.proven == 0
+    text = "\n".join(lines(found))
+    assert "Not proven for 4 rows: its test images are not stored." in text
+    assert "Not proven for 1 row: its plugins or options are unknown here (" in text
+    assert "Not proven for 1 row: its configuration gives another run id: a component has another version now" in text
+
+
+def test_a_session_and_its_report_print_the_head_that_verify_confirms(study: tuple[Path, Path]) -> None:
+    _, directory = study
+    head = verify(directory).ledger.head
+    assert head is not None
+    page = (analysis.report(directory) / ".." / "report.html").resolve().read_text(encoding="utf-8")
+    assert f"{head}, which stands for 4 of 4 settled runs" in page
+    assert json.loads((directory / "report" / "report.json").read_text(encoding="utf-8"))["ledger_head"] == head
+    ended = CliRunner().invoke(app, ["verify", str(directory), "--head", head])
+    assert ended.exit_code == 0
+    assert "The study contains everything that the given head stands for, unchanged." in ended.output
+
+
+def test_a_session_prints_the_head_at_the_freeze_and_at_its_end(tmp_path: Path) -> None:
+    file = write(tmp_path, changed({"seeds": 1}))
+    console = Console(record=True, width=200)
+    session = run(file, tmp_path / "out", executor="inline", console=console)
+    text = console.export_text()
+    heads = dict(re.findall(r"Ledger head(.*): ([0-9a-f]{64})", text))
+    assert list(heads) == [" at the freeze", ", which stands for 2 settled runs"]
+    assert heads[", which stands for 2 settled runs"] == session.ledger_head
+    for head in heads.values():
+        assert verify(tmp_path / "out", head=head).confirmed == head
+    (tmp_path / "out" / "runs").joinpath(
+        f"{sorted(analysis.load(tmp_path / 'out').runs['run_id'])[0]}.parquet"
+    ).unlink()
+    again = run(file, tmp_path / "out", executor="inline")
+    assert again.computed == 1
+    assert verify(tmp_path / "out", head=again.ledger_head).confirmed
+    assert not verify(tmp_path / "out", head=session.ledger_head).is_intact

@@ -1,0 +1,71 @@
+"""Resources of runs: amounts of memory, types of accelerators, custom resources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.spec.byte_sizes import bytes_text, parse_bytes
+from ablations.spec.resources import ArmResources, Resources
+from aimlib.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("4GiB", 4 * 2**30),
+        ("4 GiB", 4 * 2**30),
+        ("1.5gib", 3 * 2**29),
+        ("500 MB", 500_000_000),
+        ("2gb", 2_000_000_000),
+        (".5TiB", 2**39),
+        ("1048576B", 2**20),
+    ],
+)
+def test_amounts_of_memory_are_read_as_people_write_them(text: str, expected: int) -> None:
+    assert parse_bytes(text) == expected
+    assert Resources.parse({"memory": text}).memory == expected
+
+
+@given(st.integers(1, 2**50))
+def test_a_printed_amount_can_be_read_and_is_right_to_a_thousandth(count: int) -> None:
+    assert parse_bytes(bytes_text(count)) == pytest.approx(count, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"memory": "4G"}, r"memory: '4G': the unit 'G' is ambiguous; write 4GiB or 4GB"),
+        ({"memory": "4gi"}, r"'4gi': the unit 'gi' is ambiguous; write 4GiB or 4GB"),
+        ({"memory": "4"}, r"'4': no unit; give one, such as 4GiB"),
+        ({"memory": "4 parsecs"}, r"unknown unit 'parsecs'; give one, such as 4GiB"),
+        ({"memory": "much"}, r"'much' is no amount of memory"),
+        ({"memory": "-4GiB"}, r"is no amount of memory"),
+        ({"memory": 4}, r"memory: 4 is 4 bytes, too little for any run; give a unit, such as 4GiB"),
+        ({"memory": True}, r"memory"),
+        ({"custom": {"CPU": 2}}, r"custom: CPU is no custom resource; give resources.cpus"),
+        ({"custom": {"memory": 2}}, r"memory is no custom resource; give resources.memory"),
+        ({"custom": {"accelerator_type:A100": 1}}, r"give resources.accelerator_type: A100"),
+        ({"custom": {"tpu_slice": 0}}, r"custom\.tpu_slice"),
+        ({"custom": {"tpu_slice": 1.5}}, r"tpu_slice: 1.5: above 1, give a whole number"),
+        ({"custom": "tpu_slice"}, r"custom"),
+        ({"accelerator_type": ""}, r"accelerator_type"),
+        ({"accelerator_type": "accelerator_type:A100"}, r"accelerator_type"),
+    ],
+)
+def test_requests_that_cannot_be_meant_are_refused_with_the_right_spelling(
+    resources: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Resources.parse(resources)
+
+
+def test_an_arm_changes_what_it_names_and_keeps_the_rest() -> None:
+    study = Resources.parse({"cpus": 2, "memory": "4GiB", "custom": {"slice": 1}, "accelerator_type": "A100"})
+    arm = study.with_changes(ArmResources.parse({"memory": "8GiB", "custom": {"tpu_slice": 2}}))
+    assert (arm.cpus, arm.memory, arm.custom, arm.accelerator_type) == (2, 2**33, {"tpu_slice": 2.0}, "A100")
+    assert study.with_changes(ArmResources.parse({"custom": {}})).custom == {}
+    assert Resources.parse(study.model_dump(mode="json")) == study, "as a search stores it"

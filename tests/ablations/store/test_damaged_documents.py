@@ -1,0 +1,102 @@
+"""Documents that no result depends on: a damaged one is named, and counts as missing or stops a search."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations.search.journal import Journal, Rung
+from ablations.store import ResultStore
+from ablations.store.repair import inspected, repair
+from aimlib.errors import StoreError
+
+from .test_repair import DAMAGINGS
+
+SESSION = "0123456789ab"
+SHARES = {"key": {"arm": "aim", "too_little": 0.25, "enough": 0.5}}
+MEASURED = {"key": {"seconds": 1.25, "peak_bytes": 123456, "history": [1, 2, 3]}}
+LIVE = {"runs": {"a": 1}, "beat": 3}
+TRIES = [40, pytest.param(2000, marks=pytest.mark.slow)]  # 2,000 damaged files of each kind
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    found = ResultStore(tmp_path / "study")
+    found.write_shares(SHARES)
+    found.keep_measurements(MEASURED)
+    found.write_live(SESSION, LIVE)
+    return found
+
+
+READERS: dict[str, tuple[Callable[[ResultStore], Any], Any, Any]] = {
+    "shares.json": (ResultStore.read_shares, SHARES, {}),
+    "measurements.json": (ResultStore.measurements, MEASURED, {}),
+    f"live/{SESSION}.json": (ResultStore.live, [{**LIVE, "session": SESSION}], [{"session": SESSION}]),
+}
+
+
+def known(found: Any, whole: Any) -> Any:
+    """Leave out the additional key that a damaged key of the checksum becomes, as if another version had written it."""
+    if isinstance(found, list):
+        return [known(each, whole[0]) for each in found]
+    return {key: value for key, value in found.items() if key in whole}
+
+
+@pytest.mark.parametrize("tries", TRIES)
+@pytest.mark.parametrize("name", READERS)
+def test_a_damaged_document_gives_its_content_or_nothing(store: ResultStore, name: str, tries: int) -> None:
+    read, whole, nothing = READERS[name]
+    path = store.directory / name
+    content, rng = path.read_bytes(), random.Random(f"{name} {tries}")
+    assert read(store) == whole
+    for _ in range(tries):
+        path.write_bytes(rng.choice(DAMAGINGS)(content, rng))
+        assert known(read(store), whole) in (whole, nothing)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_damaged_document_is_named_and_set_aside(store: ResultStore, name: str) -> None:
+    path = store.directory / name
+    path.write_bytes(path.read_bytes().replace(b"1", b"7", 1))
+    (damage,) = inspected(store.directory).damages
+    assert damage.name == name
+    (line,) = repair(store.directory)
+    assert line.startswith(f"{name} is damaged (its checksum does not match its content): it contains ")
+    assert not path.exists()
+
+
+def test_documents_of_earlier_versions_are_read(store: ResultStore) -> None:
+    for name, (read, whole, _) in READERS.items():
+        path = store.directory / name
+        document = json.loads(path.read_bytes())
+        del document["checksum"]
+        path.write_text(json.dumps(document), encoding="utf-8")
+        assert read(store) == whole
+
+
+@pytest.mark.parametrize("tries", TRIES)
+def test_a_damaged_record_of_a_search_stops_it_with_file_and_remedy(tmp_path: Path, tries: int) -> None:
+    rung = Rung(3, {0: 0.5, 1: 0.75}, {2: "it failed"}, (1,))
+    journal = Journal(tmp_path)
+    journal.write_rung("aim", 0, 0, rung)
+    (path,) = journal.folder.iterdir()
+    content, rng = path.read_bytes(), random.Random(tries)
+    errors = []
+    for _ in range(tries):
+        path.write_bytes(rng.choice(DAMAGINGS)(content, rng))
+        try:
+            assert journal.rung("aim", 0, 0) == rung
+        except StoreError as error:
+            errors.append(str(error))
+    assert len(errors) > tries / 2
+    assert all(text.startswith(f"{path}: no record of a search (") for text in errors)
+    assert all("restore it from a copy" in text for text in errors)
+    path.write_bytes(content.replace(b"0.75", b"0.95"))
+    assert [damage.name for damage in inspected(tmp_path).damages] == [f"rounds/{path.name}"]
+    assert "completed runs are not repeated" in repair(tmp_path)[0]
+    assert path.exists()

@@ -1,0 +1,43 @@
+"""Logs of runs, in a directory and in a bucket."""
+
+from __future__ import annotations
+
+import pytest
+
+from ablations.execution.run_output import as_lines, entry
+from ablations.store import ResultStore
+from ablations.store.run_logs import find, is_active, read
+from aimlib.errors import StoreError
+
+RUN, OTHER = "0" * 20, "0" * 19 + "1"
+
+
+def test_every_attempt_has_a_file_of_its_own_and_all_are_read_in_order(anywhere: str) -> None:
+    store = ResultStore(anywhere)
+    store.write_plan(
+        {"name": "s", "runs": [{"run_id": each, "arm": "a", "seed": i} for i, each in enumerate((RUN, OTHER))]}
+    )
+    lines = [
+        entry("stdout", "erste Größe"),
+        entry("note", "retried"),
+        entry("stdout", "second"),
+        entry("stdout", "other"),
+    ]
+    first = store.write_log(RUN, as_lines(lines[:1]))
+    assert store.write_log(RUN, as_lines(lines[1:2])) != first
+    assert store.write_log(RUN, as_lines([lines[0], lines[2]]), first) == first
+    store.write_log(OTHER, as_lines(lines[3:]))
+    log = read(store.place, find(store.place, "a/0"))
+    assert sorted((each.kind, each.text) for each in log.entries) == [
+        ("note", "retried"),
+        ("stdout", "erste Größe"),
+        ("stdout", "second"),
+    ]
+    assert (log.settled, log.state) == (False, "not settled yet")
+    assert not is_active(store.place)
+
+
+@pytest.mark.parametrize("hostile", ["../../etc", "", "x" * 20, "0" * 20 + "/x"])
+def test_hostile_run_ids_never_become_paths(anywhere: str, hostile: str) -> None:
+    with pytest.raises(StoreError, match="20 hexadecimal digits"):
+        ResultStore(anywhere).write_log(hostile, "")

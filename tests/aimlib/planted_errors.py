@@ -1,0 +1,80 @@
+"""Errors of computing on demand: a bit of an activation, a gradient or a parameter is flipped during a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+When = Callable[[int], bool]
+"""Tells whether the step with this number, from 1 and with repeated ones counted, is computed wrongly."""
+WHERE = ("activation", "gradient", "parameter", "optimizer")
+
+
+def flip(tensor: Tensor, bit: int = 12) -> None:
+    """Flip a bit of the largest element in place: one that is 0, or that a ReLU makes 0, would have no effect."""
+    dense = tensor.detach() if tensor.is_contiguous() else tensor.detach().permute(0, 2, 3, 1)
+    flat = dense.view(-1)
+    at = int(flat.argmax())
+    flat[at : at + 1].view(torch.int32).bitwise_xor_(1 << bit)
+
+
+class Errors:
+    """Computes some steps wrongly.
+
+    Attributes
+    ----------
+    planted : the numbers of these steps.
+    """
+
+    def __init__(self, where: str, when: When) -> None:
+        self.where, self.when = where, when
+        self.planted: list[int] = []
+        self._step = 1
+
+    def _now(self, where: str) -> bool:
+        if where != self.where or self._step in self.planted or not self.when(self._step):
+            return False
+        self.planted.append(self._step)
+        return True
+
+    def forward(self, module: nn.Module, _: Any, output: Any) -> None:
+        """Flip a bit of an activation, or have one of its gradient flipped."""
+        if not module.training or not isinstance(module, nn.BatchNorm2d):
+            return
+        if self._now("activation"):
+            flip(output)
+        if output.requires_grad and self._now("gradient"):
+            output.register_hook(_flipped)
+
+    def stepped(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Flip a bit of a parameter or of the optimizer's state; count the step."""
+        parameter = optimizer.param_groups[0]["params"][0]
+        if self._now("parameter"):
+            flip(parameter)
+        if self._now("optimizer"):
+            flip(next(value for value in optimizer.state[parameter].values() if value.dim() == parameter.dim()))
+        self._step += 1
+
+
+@contextmanager
+def errors(where: str, when: When) -> Iterator[list[int]]:
+    """Compute some steps of this process wrongly; yield their numbers, as they come."""
+    made = Errors(where, when)
+    hooks = [register_module_forward_hook(made.forward), register_optimizer_step_post_hook(made.stepped)]
+    try:
+        yield made.planted
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _flipped(gradient: Tensor) -> Tensor:
+    changed = gradient.clone()
+    flip(changed)
+    return changed

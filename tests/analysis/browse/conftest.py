@@ -1,0 +1,31 @@
+"""A browser, and studies with factors as the page shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import chromium
+import pytest
+from browse_study import arms
+
+
+@pytest.fixture
+def make_sweep(make_study: Callable[..., Path]) -> Callable[..., Path]:
+    """Return a function that writes a study of 2 x 2 factors and a baseline; options as for `make_study`."""
+
+    def make(**options: Any) -> Path:
+        return make_study(**{"arms": arms(), "claim": None, "images": 40, **options})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[chromium.Page]:
+    """Return a page of a headless Chromium."""
+    if chromium.program() is None:
+        pytest.skip(f"no Chromium: none of {', '.join(chromium.NAMES)} is installed")
+    with chromium.page() as page:
+        page.size(1300, 1000)
+        yield page

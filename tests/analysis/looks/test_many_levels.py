@@ -1,0 +1,27 @@
+"""Levels of many arms: Holm's procedure has a different one for each."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.looks import Looks
+from analysis.looks.sequential import constant, constants
+
+
+@pytest.mark.parametrize("looks", [(5, 8, 12, 20), (5, 6)])
+def test_the_constants_of_many_arms_are_those_of_each_alone(looks):
+    alphas = [0.05 / k for k in range(1, 201)]
+    found = constants(looks, alphas)
+    assert list(found) == sorted(alphas)
+    for alpha in alphas[::29]:
+        assert found[alpha] == pytest.approx(constant(looks, alpha), abs=5e-10)
+
+
+def test_few_arms_have_the_exact_constant():
+    alphas = [0.05 / k for k in range(1, 4)]
+    assert constants((5, 8), alphas) == {alpha: constant((5, 8), alpha) for alpha in alphas}
+
+
+@pytest.mark.parametrize("looks", [Looks((6,)), Looks((5, 8)), Looks((5, 8), further_block=4)])
+def test_levels_by_alpha_are_those_of_one_alpha(looks):
+    assert looks.levels_of([0.05, 0.01]) == {alpha: looks.levels_at(alpha) for alpha in (0.05, 0.01)}

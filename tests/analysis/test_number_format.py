@@ -1,0 +1,38 @@
+"""The format of numbers for readers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis import number_format
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (0.123, 2, "0.12"),
+        (168.4, 2, "170"),
+        (1234.5, 2, "1,200"),
+        (1234.5, 3, "1,230"),
+        (-15.26, 3, "−15.3"),
+        (9.96, 2, "10"),
+        (0.0, 2, "0"),
+        (2e-7, 2, "2e−07"),
+        (None, 2, "–"),
+        (math.inf, 2, "–"),
+        (math.nan, 2, "–"),
+    ],
+)
+def test_significant_digits(value: float | None, digits: int, text: str) -> None:
+    assert number_format.significant(value, digits) == text
+
+
+@given(st.floats(1e-4, 1e12), st.integers(1, 6))
+def test_significant_digits_are_those_of_rounding_and_have_no_exponent(value: float, digits: int) -> None:
+    text = number_format.significant(value, digits)
+    assert "e" not in text
+    assert math.isclose(float(text.replace(",", "")), float(f"{value:.{digits}g}"), rel_tol=1e-14)

@@ -1,0 +1,61 @@
+"""Compiles the library that makes a disk fail (faulty_disk.c), and gives the environment of processes on that disk."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+SOURCE = Path(__file__).with_suffix(".c")
+_EACH, _RARELY, _OFTEN = 3, 20, 100
+"""Of a thousand calls. A row is written and read in about a hundred."""
+
+
+def _both(call: str, number: int, per_mille: int) -> str:
+    return f"{call}={number}:{per_mille},{call}=late-{number}:{per_mille}"
+
+
+FAULTS = {
+    "disk: no space": f"write={errno.ENOSPC}:{_EACH}",
+    "disk: write error": f"write={errno.EIO}:{_EACH}",
+    "disk: short transfers": f"write=short:{_OFTEN},read=short:{_OFTEN}",
+    "disk: synchronization error": f"fsync={errno.EIO}:{_RARELY}",
+    "disk: link error": _both("link", errno.EIO, _RARELY),
+    "disk: rename error": _both("rename", errno.EIO, _RARELY),
+    "disk: removal error": _both("unlink", errno.EIO, _RARELY),
+    "disk: read error": f"read={errno.EIO}:{_EACH}",
+    "disk: open error": f"open={errno.EIO}:{_RARELY // 4},open={errno.ESTALE}:{_RARELY // 4}",
+    "disk: slow": f"write=slow-50:{_EACH},read=slow-50:{_EACH},fsync=slow-50:{_OFTEN}",
+}
+"""Calls that fail, by the kind of fault: see faulty_disk.c."""
+
+
+def compiler() -> str | None:
+    """Return the C compiler of this machine; None if it has none."""
+    return shutil.which("cc") or shutil.which("gcc")
+
+
+def compiled(folder: Path) -> Path:
+    """Compile the library into a folder."""
+    library = folder / "faulty_disk.so"
+    command = [compiler() or "cc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    return library
+
+
+def environment(library: Path, root: Path, kind: str, log: Path, seed: int) -> dict[str, str]:
+    """Return the environment of a process for which calls for files below a folder fail."""
+    return {
+        "LD_PRELOAD": str(library),
+        "FAULTY_ROOT": str(root),
+        "FAULTY_CALLS": FAULTS[kind],
+        "FAULTY_LOG": str(log),
+        "FAULTY_SEED": str(seed),
+    }
+
+
+def injected(log: Path) -> Counter[str]:
+    """Return the number of faults in a log by call and fault, such as ``write 5``."""
+    return Counter(log.read_text().splitlines()) if log.exists() else Counter()

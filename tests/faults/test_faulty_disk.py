@@ -1,0 +1,94 @@
+"""A disk that is full, slow, or fails now and then: no wrong number, nothing lost, no traceback."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from faulty_disk import FAULTS, compiled, compiler, environment, injected
+from histories.checker import check
+from histories.events import History, parsed
+from kinds import KINDS, record
+from scene import Scene
+from store.sample import identity
+from test_real_histories import Processes
+
+RUNS = 30
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the library that makes files fail, or skip."""
+    if compiler() is None:
+        pytest.skip("no C compiler (cc or gcc), which the library of faults needs")
+    return compiled(tmp_path_factory.mktemp("faulty"))
+
+
+def on_a_faulty_disk(library: Path, folder: Path, kind: str, roles: tuple[str, ...], runs: int, seed: int) -> History:
+    """Compute a study on a disk that fails, then to its end on a sound one; return what the processes saw."""
+    folder.mkdir(exist_ok=True)
+    chance = random.Random(seed)
+    faulty = environment(library, folder / "study", kind, folder / "faults", seed)
+    processes = Processes(str(folder / "study"), folder / "history", runs, chance)
+    try:
+        for role in roles:
+            processes.start(role, **faulty)
+        processes.wait(200)
+        processes.start("last")
+        processes.wait(60)
+    finally:
+        processes.end()
+    return parsed((folder / "history").read_text().splitlines(keepends=True))
+
+
+def assert_sound(history: History, runs: int) -> None:
+    found = check(history, [identity(number) for number in range(runs)])
+    assert not found, "\n".join(map(str, found))
+    repaired = [each.result for each in history.operations if each.name == "repair" and each.outcome == "ok"]
+    assert all(result == [] for result in repaired), f"intact files were set aside: {repaired}"
+
+
+@pytest.mark.parametrize("kind", ["disk: write error"])  # the slow tests have all kinds
+def test_a_failing_disk_gives_no_wrong_number(library: Path, tmp_path: Path, kind: str) -> None:
+    history = on_a_faulty_disk(library, tmp_path, kind, ("worker", "driver"), RUNS // 2, seed=1)
+    assert_sound(history, RUNS // 2)
+    assert injected(tmp_path / "faults")
+    assert any(each.outcome == "unknown" and "Input/output error" in str(each.result) for each in history.operations)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_failing_disk_gives_no_wrong_number_often(library: Path, tmp_path: Path, kind: str) -> None:
+    roles = ("worker", "worker", "driver", "reader")
+    faults = runs = 0
+    for seed in range(2):
+        folder = tmp_path / str(seed)
+        assert_sound(on_a_faulty_disk(library, folder, kind, roles, RUNS, seed), RUNS)
+        faults += injected(folder / "faults").total()
+        runs += RUNS
+    assert faults > 10
+    record(kind, "store", injected=faults, runs=runs, lost=0, doubled=0, wrong=0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_session_on_a_failing_disk_settles_no_wrong_number(
+    library: Path, tmp_path: Path, alone: Scene, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    log = tmp_path / "faults"
+    with monkeypatch.context() as patch:
+        for name, value in environment(library, alone.directory, kind, log, 1).items():
+            patch.setenv(name, value)
+        driver = alone.start("--executor", "inline")
+        driver.wait(900)
+    assert "Traceback" not in alone.log.read_text(), alone.log.read_text()[-3000:]
+    alone.finish()
+    counts = {name: alone.counts[name] for name in ("runs", "lost", "doubled")}
+    record(kind, "session", injected=injected(log).total(), **counts, wrong=0)
+
+
+def test_every_fault_of_a_disk_is_in_the_list_of_kinds() -> None:
+    assert {kind for kind in KINDS if kind.startswith("disk: ")} == set(FAULTS)

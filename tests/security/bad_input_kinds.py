@@ -1,0 +1,48 @@
+"""What a kind of bad input is, and how a message about it is checked.
+
+A kind is a mistake of its own. Variants of one kind, such as the same unknown column in two options, have the same name
+and count once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from victims import Victim
+
+DONE, STUDY = "DONE", "STUDY"
+WROTE = "give the directory that `ablate run` wrote"
+HELP = "-h' for help"
+Arrange = Callable[[Victim, pytest.MonkeyPatch], object]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of bad input: a command, or a call that raises the message, and what the message must contain.
+
+    Alternatives in a part are separated by ``|``.
+
+    ``DONE`` in an argument stands for a finished study, ``STUDY`` for its file, ``EMPTY``, ``TEXT`` and ``NOWHERE`` for
+    a folder, a file and a path that does not exist.
+    """
+
+    name: str
+    command: str | Arrange
+    place: str
+    cause: str
+    remedy: str
+    arrange: Arrange | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def missing_from(self, text: str) -> list[str]:
+        """Return the parts that a message lacks."""
+        return [part for part in (self.place, self.cause, self.remedy) if not _contains(text, part)]
+
+
+def _contains(text: str, part: str) -> bool:
+    return bool(re.search(part, text)) if "|" in part else part in text

@@ -1,0 +1,26 @@
+"""Output that cannot be written ends a command with a message."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "ablations.commands.app", "cluster", "slurm"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_device_is_explained() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(COMMAND, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: the output cannot be written: No space left on device; free space, or write it elsewhere\n"
+    )
+
+
+def test_closed_output_is_no_error() -> None:
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *COMMAND], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

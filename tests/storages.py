@@ -1,0 +1,74 @@
+"""Folders in each kind of object storage, on servers of this machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from types import ModuleType
+
+import azure_server
+import google_server
+import pytest
+import s3_server
+
+STORAGES = ("bucket", "google_bucket", "azure_container")
+"""The fixtures that return the URL of a bucket."""
+
+
+def served(server: ModuleType, scheme: str, variables: str) -> Iterator[str]:
+    """Run a server, with its environment instead of the one that this process was started in; yield a bucket's URL."""
+    if (reason := server.missing()) is not None:
+        pytest.skip(reason)
+    with server.running() as environment, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(variables)]:
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield f"{scheme}://{server.BUCKET}"
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """Return the URL of a bucket on a server of this machine, which this process and its children are set up for."""
+    yield from served(s3_server, "s3", "AWS_")
+
+
+@pytest.fixture(scope="session")
+def google_bucket() -> Iterator[str]:
+    """Return the URL of a bucket on an emulator of Google Cloud Storage."""
+    yield from served(google_server, "gs", "STORAGE_EMULATOR_HOST")
+
+
+@pytest.fixture(scope="session")
+def azure_container() -> Iterator[str]:
+    """Return the URL of a container on an emulator of Azure Blob Storage."""
+    yield from served(azure_server, "az", "AZURE_STORAGE_")
+
+
+@pytest.fixture
+def remote(request: pytest.FixtureRequest) -> str:
+    """Return the URL of a folder in which nothing is; copies of its checkpoints stay in the test's own folder."""
+    return folder_of(request, "bucket")
+
+
+@pytest.fixture(params=STORAGES)
+def any_remote(request: pytest.FixtureRequest) -> str:
+    """Return what `remote` does, for each kind of object storage."""
+    return folder_of(request, request.param)
+
+
+@pytest.fixture(params=[STORAGES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in STORAGES[1:])])
+def remote_of_processes(request: pytest.FixtureRequest) -> str:
+    """Return what `any_remote` does, for a test that starts processes: 5 to 10 seconds each, so quick only for S3."""
+    return folder_of(request, request.param)
+
+
+def folder_of(request: pytest.FixtureRequest, storage: str) -> str:
+    """Return a new folder in a kind of storage."""
+    url = request.getfixturevalue(storage)
+    monkeypatch = request.getfixturevalue("monkeypatch")
+    monkeypatch.setenv("TMPDIR", str(request.getfixturevalue("tmp_path_factory").mktemp("copies")))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return f"{url}/{uuid.uuid4().hex}/study"
