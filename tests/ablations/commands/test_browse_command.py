@@ -70,14 +70,14 @@ def test_a_served_page_is_announced_and_ctrl_c_ends_it_cleanly(study):
     try:
         address = re.fullmatch(r"page: (http://127\.0\.0\.1:\d+/[\w-]{32}/)\n", process.stdout.readline())
         assert address is not None
+        assert process.stdout.readline() == "Only this machine can open it. Ctrl-C ends it.\n"
         with urllib.request.urlopen(address[1] + "data") as answer:
             assert json.loads(answer.read())["title"] == "synthetic"
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(address[1][:-2] + "/")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-        assert (process.returncode, err) == (0, "")
-        assert out == "Only this machine can open it. Ctrl-C ends it.\n"
+        assert (process.returncode, out, err) == (0, "", "")
         with pytest.raises(urllib.error.URLError):
             urllib.request.urlopen(address[1])
     finally:
