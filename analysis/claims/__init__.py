@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -210,14 +211,19 @@ def read_claim(name: str | Path) -> Claim:
     else:
         raise UsageError(unknown_name("claim", str(name), names()) + "; or give the path of a .yaml file")
     try:
-        text = read_file(path, _MOST_BYTES).decode("utf-8")
-        _refuse_what_multiplies(text)
-        data = yaml.safe_load(text)
+        data = _content(read_file(path, _MOST_BYTES).decode("utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         found, example = " ".join(str(error).split()), _HERE / "stanford_dogs_aim.yaml"
         raise UsageError(f"{path}: not a readable claim ({found}); for an example see {example}") from None
     document = _Document.parse(data, where=path.name)
     return _claim(document, path)
+
+
+@lru_cache(maxsize=8)
+def _content(text: str) -> Any:
+    """Return the content of a document, to be read only; cached, because parsing takes tens of milliseconds."""
+    _refuse_what_multiplies(text)
+    return yaml.safe_load(text)
 
 
 def _refuse_what_multiplies(text: str) -> None:
