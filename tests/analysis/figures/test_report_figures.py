@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 import xml.etree.ElementTree as ET
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from synthetic_study import ARMS, FakeArm
+from written import refuse_overlaps, texts
 
 import analysis
 from analysis.figures import curves, forest, inline, marks, path, png, slopegraph, strip, svg
@@ -52,24 +52,6 @@ def drawn(tmp_path_factory):
     return found
 
 
-def texts(figure):
-    """Return (text, extent) of everything written in a figure."""
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    drawn = [t for t in figure.findobj(mpl.text.Text) if t.get_visible() and t.get_text().strip()]
-    unused = {id(label) for axes in figure.axes for label in _beyond_limits(axes)}
-    return [(t.get_text(), t.get_window_extent(renderer)) for t in drawn if id(t) not in unused]
-
-
-def _beyond_limits(axes):
-    """Return labels of ticks outside the limits, which matplotlib keeps and does not draw."""
-    for axis in (axes.xaxis, axes.yaxis):
-        low, high = sorted(axis.get_view_interval())
-        for tick in axis.get_major_ticks():
-            if not low <= tick.get_loc() <= high:
-                yield from (tick.label1, tick.label2)
-
-
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("drawing", FIGURES)
 def test_labels_do_not_overlap_and_stay_on_the_sheet(drawn, study, drawing):
@@ -81,8 +63,7 @@ def test_labels_do_not_overlap_and_stay_on_the_sheet(drawn, study, drawing):
     page = figure.bbox
     assert all(_on(page, box) for _, box in written)
     shown = [(text, box) for text, box in written if box.width]
-    for (a, first), (b, second) in itertools.combinations(shown, 2):
-        assert not first.padded(-1).overlaps(second.padded(-1)), f"{a!r} overlaps {b!r}"
+    refuse_overlaps(written)
     names = {text for text, _ in shown}
     assert len(names) >= 3
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from blank_figures import blank_figures
 from synthetic_study import ARMS, FakeArm, FakeStudy, write_study
-from test_report_figures import texts
+from written import texts
 
 import analysis
 from analysis.figures import budget, curves

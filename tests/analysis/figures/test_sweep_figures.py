@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 from sweep_frames import FACTORS, PLACEMENTS, curves_of, sweep
 from synthetic_study import FakeArm, FakeStudy, write_study
-from test_report_figures import texts
+from written import refuse_overlaps, texts
 
 import analysis
 from aimlib.errors import UsageError
@@ -299,15 +299,14 @@ def _drawings(arms: int, ax=None) -> dict[str, Figure]:
 @pytest.mark.parametrize("arms", [4, 400, pytest.param(40, marks=pytest.mark.slow)])
 def test_nothing_is_clipped_and_no_labels_overlap(arms):
     for name, figure in _drawings(arms).items():
-        shown = [(text, box) for text, box in texts(figure) if box.width]
+        written = texts(figure)
         page = figure.bbox
-        for text, box in shown:
+        for text, box in ((text, box) for text, box in written if box.width):
             assert box.x0 >= -1, (name, text)
             assert box.x1 <= page.x1 + 1, (name, text)
             assert box.y0 >= -1, (name, text)
             assert box.y1 <= page.y1 + 1, (name, text)
-        for (a, first), (b, second) in itertools.combinations(shown, 2):
-            assert not first.padded(-1).overlaps(second.padded(-1)), f"{name}: {a!r} overlaps {b!r}"
+        refuse_overlaps(written, name)
 
 
 def test_figures_can_share_the_callers_sheet():
