@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ablations.store import networks
 from ablations.store.folder import Folder
 from ablations.store.plans import REMEDY
 from aimlib.errors import StoreError, counted
@@ -25,6 +27,7 @@ from aimlib.records import (
     LIVE,
     MEASUREMENTS_FILE,
     MODELS_FILE,
+    NETWORKS,
     OLDEST_VERSION,
     PLANS,
     RUNS,
@@ -60,6 +63,7 @@ _FOLDERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (LIVE, _JSON),
     (LEDGER, PAGE),
     (ROUNDS, _JSON),
+    (NETWORKS, networks.NAME),
 )
 _SINGLE = (STUDY_FILE, ANALYSIS_PLAN, MODELS_FILE, MEASUREMENTS_FILE, SHARES)
 _TABLES = (SEGMENTS, RUNS, FAILURES)
@@ -72,6 +76,7 @@ _LOST = {
     LIVE: "the state of a session",
     LEDGER: "entries of the ledger",
     ROUNDS: "outcomes that were reported to a search",
+    NETWORKS: "the trained network of a run",
     MEASUREMENTS_FILE: "measurements of the arms",
     SHARES: "shares of GPUs that were too small",
     MODELS_FILE: "the table of models",
@@ -86,6 +91,7 @@ _DONE = {
     PLANS: "the other plans are kept",
     LIVE: "its session writes it again",
     LEDGER: "`ablate run` enters the rows again, but heads that stand for these entries cannot be confirmed",
+    NETWORKS: "no number depends on it; only a copy has it, or the same run in a new study with keep",
     ROUNDS: "restore it from a copy, or remove it and all later ones of its arm: completed runs are not repeated",
     MEASUREMENTS_FILE: "`ablate run` measures again",
     SHARES: "runs find their shares again",
@@ -195,6 +201,8 @@ def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Int
     try:
         if name.endswith(".json"):
             return _document(folder, name)
+        if name.startswith(NETWORKS):
+            return _network(folder, name)
         return _page(folder, name) if name.startswith(LEDGER) else _table(folder, name, visit)
     except FileNotFoundError:
         return None
@@ -233,6 +241,16 @@ def _page(folder: Folder, name: str) -> _Intact:
     if content is None:
         raise FileNotFoundError(name)
     parsed(name.rpartition("/")[2], content)
+    return _Intact(sealed=True)
+
+
+def _network(folder: Folder, name: str) -> _Intact:
+    """Compare a network with its name, which has the first digits of the hash in the row of its run."""
+    content = folder.read(name)
+    if content is None:
+        raise FileNotFoundError(name)
+    if not hashlib.sha256(content).hexdigest().startswith(name.split(".")[1]):
+        raise Damaged("its content does not match the hash in its name")
     return _Intact(sealed=True)
 
 

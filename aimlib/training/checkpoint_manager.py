@@ -19,6 +19,7 @@ from aimlib.errors import StoreError, counted
 from aimlib.training import checkpointing
 from aimlib.training.checkpointing import Checkpoint
 from aimlib.training.epoch import Epoch
+from aimlib.training.kept_networks import KeptNetwork, snapshot
 from aimlib.training.run import Run
 
 Pause = Callable[[], bool]
@@ -136,6 +137,9 @@ class CheckpointManager:
             if found.under_way is not None:
                 run.under_way = Epoch(len(run.history) + 1, run.seed, run.device)
                 run.under_way.resume(found.under_way)
+            if found.kept is not None and run.keep == "best":
+                state = found.kept["state"]
+                run.kept = KeptNetwork(found.kept["epoch"], snapshot(run.network) if state is None else state)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{directory / checkpointing.FILE}: does not fit the network of this run (a component changed "
@@ -216,6 +220,7 @@ class CheckpointManager:
             step=run.step_name,
             data_on=run.data_on,
             peak_device_bytes=self.peak_device_bytes,
+            kept=self._kept(),
         )
         file = checkpointing.save(state, self.directory)
         self.saved_at, self.saved_epochs = time.perf_counter(), None
@@ -224,6 +229,14 @@ class CheckpointManager:
             self.on_checkpoint(file)
         self.saved_epochs = len(run.history)
         self.lasted = time.perf_counter() - started
+
+    def _kept(self) -> dict[str, Any] | None:
+        """Return the kept network; if it is the present one, its state is stored once."""
+        kept, run = self.run.kept, self.run
+        if kept is None:
+            return None
+        is_present = run.under_way is None and kept.epoch == len(run.history)
+        return {"epoch": kept.epoch, "state": None if is_present else kept.state}
 
 
 _NONE = np.zeros((0, 0), dtype=np.uint8)
