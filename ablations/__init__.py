@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from ablations.inference.exporting import export
     from ablations.inference.features import features
     from ablations.inference.kept import network
+    from ablations.inference.memory import memory
     from ablations.inference.predicting import predict
     from ablations.sessions.launch import run
 
-__all__ = ["check", "doctor", "export", "features", "logs", "network", "plan", "predict", "run", "verify"]
+__all__ = ["check", "doctor", "export", "features", "logs", "memory", "network", "plan", "predict", "run", "verify"]
 
 _HOME = {
     "check": "ablations.commands.check",
@@ -31,6 +32,7 @@ _HOME = {
     "export": "ablations.inference.exporting",
     "features": "ablations.inference.features",
     "logs": "ablations.commands.logs",
+    "memory": "ablations.inference.memory",
     "network": "ablations.inference.kept",
     "plan": "ablations.commands.plan",
     "predict": "ablations.inference.predicting",

@@ -50,10 +50,8 @@ def lines(found: Predicted, shown: bool = True) -> list[str]:
     ----------
     shown : whether the accuracy on the test images is shown.
     """
-    images = counted(len(found.names), "image")
-    text = [
-        f"run {found.run_id}, network of epoch {found.epoch}: {images}, {counted(len(found.classes), 'class', 'classes')}"
-    ]
+    images, classes = counted(len(found.names), "image"), counted(len(found.classes), "class", "classes")
+    text = [f"run {found.run_id}, network of epoch {found.epoch}: {images}, {classes}"]
     if found.labels is not None and found.compared is not None and not shown:
         text.append("The accuracy on the test images is shown once the verdict is due.")
     elif found.labels is not None:

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ablations.store import networks
 from ablations.store.folder import Folder
+from ablations.store.networks import NAME as NETWORK_FILE
 from ablations.store.plans import REMEDY
 from aimlib.errors import StoreError, counted
 from aimlib.paths import Place, for_arrow
@@ -63,7 +63,7 @@ _FOLDERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (LIVE, _JSON),
     (LEDGER, PAGE),
     (ROUNDS, _JSON),
-    (NETWORKS, networks.NAME),
+    (NETWORKS, NETWORK_FILE),
 )
 _SINGLE = (STUDY_FILE, ANALYSIS_PLAN, MODELS_FILE, MEASUREMENTS_FILE, SHARES)
 _TABLES = (SEGMENTS, RUNS, FAILURES)
@@ -164,7 +164,7 @@ Visitor = Callable[[str, pa.Table], object]
 """Is given the name of a run file or segment, and a table of rows in it, after they were verified."""
 
 
-def inspect(folder: Folder, visit: Visitor | None = None) -> Inspection:
+def inspect(folder: Folder, visit: Visitor | None = None, *, networks: bool = True) -> Inspection:
     """Read every row, table, plan and state of a study, and compare it with its checksums.
 
     Files that vanish meanwhile, because they are compacted, are not counted. Nothing is changed.
@@ -172,6 +172,7 @@ def inspect(folder: Folder, visit: Visitor | None = None) -> Inspection:
     Parameters
     ----------
     visit : called with all settled rows, a few at a time, from several threads.
+    networks : whether trained networks are read as well, which take the most room and of which no number depends.
 
     Raises
     ------
@@ -179,7 +180,8 @@ def inspect(folder: Folder, visit: Visitor | None = None) -> Inspection:
     """
     found = Inspection()
     names = [name for name in _SINGLE if folder.exists(name)]
-    names += [f"{kind}/{name}" for kind, pattern in _FOLDERS for name in sorted(folder.names(kind, pattern))]
+    folders = [each for each in _FOLDERS if networks or each[0] != NETWORKS]
+    names += [f"{kind}/{name}" for kind, pattern in folders for name in sorted(folder.names(kind, pattern))]
     threads = _THREADS if isinstance(folder.root, Path) else _REQUESTS
     with ThreadPoolExecutor(threads) as pool:
         for name, result in zip(names, pool.map(lambda name: _examined(folder, name, visit), names), strict=True):

@@ -137,9 +137,8 @@ class CheckpointManager:
             if found.under_way is not None:
                 run.under_way = Epoch(len(run.history) + 1, run.seed, run.device)
                 run.under_way.resume(found.under_way)
-            if found.kept is not None and run.keep == "best":
-                state = found.kept["state"]
-                run.kept = KeptNetwork(found.kept["epoch"], snapshot(run.network) if state is None else state)
+            if found.kept is not None and run.keep != "none":
+                self._resume_kept(found.kept)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{directory / checkpointing.FILE}: does not fit the network of this run (a component changed "
@@ -148,6 +147,12 @@ class CheckpointManager:
             ) from error
         self.attempts, self.before, self.started_at = found.attempts + 1, found.seconds, found.started_at
         self._peak_before = found.peak_device_bytes
+
+    def _resume_kept(self, kept: dict[str, Any]) -> None:
+        run, epoch, state = self.run, kept["epoch"], kept["state"]
+        run.memory = kept["memory"]
+        if epoch is not None and run.keep == "best":
+            run.kept = KeptNetwork(epoch, snapshot(run.network) if state is None else state)
 
     @property
     def seconds(self) -> float:
@@ -234,9 +239,9 @@ class CheckpointManager:
         """Return the kept network; if it is the present one, its state is stored once."""
         kept, run = self.run.kept, self.run
         if kept is None:
-            return None
+            return {"epoch": None, "state": None, "memory": run.memory} if run.memory else None
         is_present = run.under_way is None and kept.epoch == len(run.history)
-        return {"epoch": kept.epoch, "state": None if is_present else kept.state}
+        return {"epoch": kept.epoch, "state": None if is_present else kept.state, "memory": run.memory}
 
 
 _NONE = np.zeros((0, 0), dtype=np.uint8)

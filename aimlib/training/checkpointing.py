@@ -52,7 +52,8 @@ class Checkpoint:
     step : how the run takes its steps; it continues in that way.
     data_on : where its images were, ``device`` or ``host``; None if unknown.
     peak_device_bytes : peak of the GPU memory that torch reserved so far; None on the CPU.
-    kept : epoch and state of the network that is kept so far; a state of None is that of `network`. None: none is.
+    kept : epoch and state of the network that is kept so far, and the measures of its memory; a state of None is that
+        of `network`, and an epoch of None means that there is none so far. None: none is kept.
     """
 
     run_id: str

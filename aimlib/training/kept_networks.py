@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,13 @@ class KeptNetwork:
     epoch : number of the epoch, from 1; 0 is the start.
     state : parameters and buffers by name, on the CPU; None: they are those of the network that is trained now.
     scaling : mean and standard deviation by which pixels are scaled, [2, channels]; None until the end of the run.
+    memory : `aimlib.memory.measures` at the start and after every epoch of the run; empty without a memory.
     """
 
     epoch: int
     state: dict[str, Tensor] | None
     scaling: Tensor | None = None
+    memory: list[dict[str, Any]] = field(default_factory=list)
 
 
 def snapshot(network: nn.Module) -> dict[str, Tensor]:

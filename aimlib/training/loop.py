@@ -110,6 +110,8 @@ def _trained(begin: Callable[[], Run], kept: Callable[[Run], CheckpointManager],
     """Train in a separate frame: network and optimizer are released when it returns."""
     run = begin()
     checkpoints = kept(run)
+    if not run.history and not run.memory:
+        run.measure_memory()
     return outcome_of(run, checkpoints, _epochs(run, checkpoints, on_epoch))
 
 

@@ -42,6 +42,8 @@ class StoredNetwork:
     classes : their names, in the order of the network's outputs.
     state : parameters and buffers by name.
     scaling : mean and standard deviation by which pixels are scaled, [2, channels].
+    memory : `aimlib.memory.measures.memory_measures` with its `epoch`, at the start (0) and after every epoch; empty
+        without a memory.
     """
 
     run_id: str
@@ -51,6 +53,7 @@ class StoredNetwork:
     classes: tuple[str, ...]
     state: dict[str, Tensor]
     scaling: Tensor
+    memory: list[dict[str, Any]]
 
     def module(self) -> nn.Module:
         """Return the network in evaluation mode, on the CPU; its plugins must be installed.
@@ -109,6 +112,7 @@ def content_of(kept: KeptNetwork, config: RunConfig, run_id: str, shape: ImageSh
         "classes": classes,
         "same": same,
         "channels_last": channels_last,
+        "memory": kept.memory,
     }
     try:
         return safetensors.torch.save(stored, {_KEY: json.dumps(description, sort_keys=True)})
@@ -154,4 +158,5 @@ def read(content: bytes, where: object) -> StoredNetwork:
         classes=tuple(description["classes"]),
         state=state,
         scaling=scaling,
+        memory=description["memory"],
     )

@@ -14,6 +14,8 @@ from torch import Tensor
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.errors import DataError
+from aimlib.memory.attach import AimNetwork
+from aimlib.memory.measures import memory_measures
 from aimlib.models import build
 from aimlib.registry import optimizers, schedules, selections
 from aimlib.training import splits
@@ -54,6 +56,7 @@ class Run:
     data_on : where its images are kept, ``device`` or ``host``; on the CPU both are the same.
     spot_checks : repeats some of its steps; None repeats none.
     keep, kept : which network is kept, and the one that is kept so far.
+    memory : measures of the memory at the start and after every epoch, if a network is kept.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class Run:
         self.spot_checks: SpotChecks | None = None
         self.keep: Keep = "none"
         self.kept: KeptNetwork | None = None
+        self.memory: list[dict[str, Any]] = []
 
     def _initial_network(self) -> torch.nn.Module:
         network = build(self.config.model, self.shape, self.seed)
@@ -193,8 +197,14 @@ class Run:
             }
         )
         self.under_way = None
+        self.measure_memory()
         if self.keep == "best" and self.selected_epoch() == len(self.history):
             self.kept = self._snapshot()
+
+    def measure_memory(self) -> None:
+        """Measure the memory of the present network, if a network is kept and has one."""
+        if self.keep != "none" and isinstance(self.network, AimNetwork):
+            self.memory.append({"epoch": len(self.history), **memory_measures(self.network)})
 
     def _snapshot(self) -> KeptNetwork | None:
         """Return the present network; if it cannot be kept, none will be, with a notice."""
@@ -233,6 +243,7 @@ class Run:
                 else not_kept(found, wanted, self.options.selection)
             )
             return None
+        found.memory = self.memory
         found.scaling = torch.stack([self.scaling.mean.flatten(), self.scaling.sd.flatten()]).cpu()
         return found
 
