@@ -53,13 +53,13 @@ class LearnedMemory:
 
     def figure(self) -> Figure:
         """Return a figure of all of it."""
-        from analysis.figures.memory import draw
+        from analysis.figures.memory import draw  # noqa: PLC0415 -- seaborn
 
         return draw(self.content, self.epochs, self.weights, self.contributions)
 
     def caption(self) -> str:
         """Return what the figure shows."""
-        from analysis.figures.memory import caption
+        from analysis.figures.memory import caption  # noqa: PLC0415
 
         return caption(self.content, self.epochs, self.weights, self.contributions, self.images)
 

@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from aimlib.errors import counted
 from analysis import number_format
@@ -31,7 +32,8 @@ def draw(content: npt.NDArray[Any], epochs: pd.DataFrame, weights: pd.DataFrame,
     """
     layers = list(contributions["layer"])
     figure = new_figure(3.4 + 0.17 * len(layers))
-    above, below = figure.subfigures(2, 1, height_ratios=[2.2, 1.2 + 0.17 * len(layers)])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[2.2, 1.2 + 0.17 * len(layers)])
+    above, below = parts
     held, size = above.subplots(1, 2, width_ratios=[2, 1])
     by_epoch, share = below.subplots(1, 2, width_ratios=[2, 1], sharey=True)
     _content(held, content)
@@ -64,7 +66,7 @@ def _sizes(axes: Axes, epochs: pd.DataFrame) -> None:
     if sources > 1:
         axes.legend()
     axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.set_xlabel("Epoch (0: start)")
     axes.set_ylabel("Root mean square")
     axes.set_title("Size of its values")
@@ -103,9 +105,9 @@ def caption(
     ratio = weights.assign(ratio=weights["read"] / weights["own"]).groupby("epoch")["ratio"].mean()
     sources = "" if epochs["source"].nunique() == 1 else " The first of two sources is shown as a map."
     return (
-        f"Above: the memory at the start of a forward pass, before any update, {counted(content.size, 'value')}, and the "
-        f"root mean square of its values from the start to epoch {int(epochs['epoch'].max())}.{sources} Below: for each "
-        f"of {counted(len(contributions), 'layer')} that read, the norm of the weights that read the memory "
+        f"Above: the memory at the start of a forward pass, before any update, {counted(content.size, 'value')}, and "
+        f"the root mean square of its values from the start to epoch {int(epochs['epoch'].max())}.{sources} Below: for "
+        f"each of {counted(len(contributions), 'layer')} that read, the norm of the weights that read the memory "
         f"divided by that of its own weights (on average {number_format.significant(ratio.iloc[0])} at the start, "
         f"{number_format.significant(ratio.iloc[-1])} at the end), and the root mean square of the memory's part of "
         f"its output over {counted(images, 'test image')}, in per cent of the input's part. "
