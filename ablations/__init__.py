@@ -17,15 +17,25 @@ if TYPE_CHECKING:
     from ablations.commands.logs import logs
     from ablations.commands.plan import plan
     from ablations.commands.verify import verify
+    from ablations.inference.exporting import export
+    from ablations.inference.features import features
+    from ablations.inference.kept import network
+    from ablations.inference.memory import memory
+    from ablations.inference.predicting import predict
     from ablations.sessions.launch import run
 
-__all__ = ["check", "doctor", "logs", "plan", "run", "verify"]
+__all__ = ["check", "doctor", "export", "features", "logs", "memory", "network", "plan", "predict", "run", "verify"]
 
 _HOME = {
     "check": "ablations.commands.check",
     "doctor": "ablations.commands.doctor.machine",
+    "export": "ablations.inference.exporting",
+    "features": "ablations.inference.features",
     "logs": "ablations.commands.logs",
+    "memory": "ablations.inference.memory",
+    "network": "ablations.inference.kept",
     "plan": "ablations.commands.plan",
+    "predict": "ablations.inference.predicting",
     "run": "ablations.sessions.launch",
     "verify": "ablations.commands.verify",
 }

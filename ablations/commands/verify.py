@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +35,7 @@ class Verified:
         curve, with run id and file.
     proven : number of rows whose accuracies follow from their predictions.
     unproven : number of rows by what could not be proven.
+    lost_networks : files of trained networks that rows state and that are not there.
     confirmed : the head that was given, if the study still contains everything that it stands for; otherwise empty.
     """
 
@@ -46,6 +47,7 @@ class Verified:
     proven: int = 0
     unproven: Mapping[str, int] = field(default_factory=dict)
     confirmed: str = ""
+    lost_networks: tuple[str, ...] = ()
 
     @property
     def is_intact(self) -> bool:
@@ -100,11 +102,12 @@ def verify(directory: str | Path, repair: bool = False, head: str | None = None)
 
     where, expected = place(directory), checked_head(head) if head is not None else ""
     ledger, plan = store_repair.ledger_of(where)  # before the rows: each row is there before its entry
-    stored, proofs = StoredRows(), RowProofs(where)
+    stored, proofs, stated = StoredRows(), RowProofs(where), set[str]()
 
     def visit(name: str, rows: pa.Table) -> None:
         stored.add(name, rows)
         proofs.add(name, rows)
+        stated.update(_networks_of(rows))
 
     inspection = store_repair.inspected(where, visit=visit)
     if not inspection.read:
@@ -113,10 +116,28 @@ def verify(directory: str | Path, repair: bool = False, head: str | None = None)
     found = compare(ledger, stored, plan, damaged=damaged, head=expected)
     repairs = tuple(store_repair.repair(where)) if repair and inspection.damages else ()
     problems = tuple(sorted(proofs.problems))
+    lost = tuple(sorted(name for name in stated if not (where / name).exists()))
     result = Verified(
-        inspection, _missing(where, inspection), repairs, found, problems, proofs.proven, dict(proofs.unproven)
+        inspection,
+        _missing(where, inspection),
+        repairs,
+        found,
+        problems,
+        proofs.proven,
+        dict(proofs.unproven),
+        lost_networks=lost,
     )
     return replace(result, confirmed=expected) if result.is_intact else result
+
+
+def _networks_of(rows: pa.Table) -> Iterator[str]:
+    """Yield the files of trained networks that rows state."""
+    from ablations.store.networks import name_of
+
+    if "network" in rows.column_names:
+        for run_id, digest in zip(rows["run_id"].to_pylist(), rows["network"].to_pylist(), strict=True):
+            if digest is not None:
+                yield name_of(run_id, digest)
 
 
 def _missing(where: Place, inspection: Inspection) -> tuple[str, ...] | None:
@@ -146,6 +167,9 @@ def lines(found: Verified) -> list[str]:
     elif found.missing:
         number = len(found.missing)
         text.append(f"{counted(number, 'planned run')} {'has' if number == 1 else 'have'} no intact row.")
+    if number := len(found.lost_networks):
+        named = ", ".join(found.lost_networks[:3]) + (", ..." if number > 3 else "")
+        text.append(f"{counted(number, 'trained network')} {'is' if number == 1 else 'are'} missing: {named}")
     text += _on_rows(found)
     text += _on_ledger(found)
     if inspection.damages and not found.repairs:

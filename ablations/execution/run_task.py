@@ -18,14 +18,15 @@ from ablations.execution.task import Task
 from ablations.store import Fenced, ResultStore, RunLock, read_mark
 from ablations.store.outages import OutageTooLong
 from aimlib.config import RunConfig
-from aimlib.datasets.base import DataSet
+from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.errors import ComputingError, DataError, StoreError
 from aimlib.records import RunRecord
 from aimlib.registry import datasets
-from aimlib.training import checkpointing
+from aimlib.training import checkpointing, network_files
 from aimlib.training.checkpoint_manager import Save
 from aimlib.training.device_errors import diagnose, failure_of
 from aimlib.training.devices import device_uuid, pick_device
+from aimlib.training.kept_networks import KeptNetwork
 from aimlib.training.loop import OnEpoch, OnNotice, Paused, train
 from aimlib.training.outcomes import outcome_so_far
 from aimlib.training.reference_step import described
@@ -227,15 +228,35 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
         saving=supervisor.saving,
         on_notice=supervisor.on_notice,
         spot_budget=_spot_budget if task.integrity == "spot" else None,
+        keep=task.keep,
     )
-    if reference is None:
-        return record_of(task, config, outcome, data)
+    if reference is not None:
+        try:
+            device_references.refuse_minority(reference, device, store)  # other devices may have joined meanwhile
+        except ComputingError:
+            store.discard_checkpoint(task.run_id)  # this device computed it, like the rest of the run
+            raise
+    record = record_of(task, config, outcome, data, None if reference is None else reference.digest)
+    if outcome.network is not None:
+        record.run.update(_stored_network(task, config, outcome.network, data, store, supervisor.on_notice))
+    return record
+
+
+def _stored_network(
+    task: Task, config: RunConfig, kept: KeptNetwork, data: DataSet, store: ResultStore, notice: OnNotice | None
+) -> dict[str, Any]:
+    """Store the trained network of a run, and return the columns of its row that state it."""
+    _, height, width, channels = data.test.pixels.shape
+    shape = ImageShape(channels, height, width, len(data.classes))
     try:
-        device_references.refuse_minority(reference, device, store)  # other devices may have joined meanwhile
-    except ComputingError:
-        store.discard_checkpoint(task.run_id)  # this device computed it, like the rest of the run
-        raise
-    return record_of(task, config, outcome, data, reference.digest)
+        content = network_files.content_of(kept, config, task.run_id, shape, data.classes)
+    except TypeError as error:
+        if notice is not None:
+            notice(f"no network of this run is kept: {error}")
+        return {}
+    digest = network_files.digest(content)
+    store.keep_network(task.run_id, digest, content)
+    return {"kept_epoch": kept.epoch, "network": digest}
 
 
 def _share(task: Task) -> float | None:

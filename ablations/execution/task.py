@@ -29,6 +29,7 @@ class Task:
     integrity : ``spot``: the device computes the reference step, and some steps are repeated. ``reference``: no step is
         repeated. ``off``: neither.
     outage_seconds : how long it waits for storage that is unavailable.
+    keep : which trained network is stored: ``best``, ``last`` or ``none``.
     """
 
     directory: str
@@ -51,6 +52,7 @@ class Task:
     custom: Mapping[str, float] = field(default_factory=dict)
     outage_seconds: float = 0.0
     integrity: Literal["spot", "reference", "off"] = "off"
+    keep: Literal["best", "last", "none"] = "none"
 
 
 def as_json(task: Task) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def tasks(
             grace_seconds=resources[run.arm].grace_seconds,
             outage_seconds=resources[run.arm].outage_hours * 3600,
             integrity=integrity[run.arm],
+            keep=plan.study.spec.keep,
         )
         for run in runs
     ]

@@ -73,6 +73,11 @@ def _integrity(value: Any) -> Any:
     return "off" if value is False else value
 
 
+def _keep(value: Any) -> Any:
+    """Read null and false as none."""
+    return "none" if value is None or value is False else value
+
+
 Checks = Literal["spot", "reference", "off"]
 """How errors of computing are looked for in a run. spot: its device computes the reference step, and some steps are
 repeated. reference: no step is repeated. off: neither."""
@@ -149,6 +154,8 @@ class StudySpec(Frozen):
     search: SearchSpec | None = None
     """A screening before the study's own runs; its best trials become arms."""
     resources: Resources = Resources()
+    keep: Annotated[Literal["best", "last", "none"], BeforeValidator(_keep)] = "none"
+    """Which trained network of a run is stored: best (that of the selected epoch), last or none. In no run id."""
     integrity: Integrity = "spot"
     """spot: every device computes a reference step, and a run repeats a training step now and then, to find wrong
     numbers; both take at most .5 % of the time and change no number. off: neither."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ablations.store.folder import Folder
+from ablations.store.networks import NAME as NETWORK_FILE
 from ablations.store.plans import REMEDY
 from aimlib.errors import StoreError, counted
 from aimlib.paths import Place, for_arrow
@@ -25,6 +27,7 @@ from aimlib.records import (
     LIVE,
     MEASUREMENTS_FILE,
     MODELS_FILE,
+    NETWORKS,
     OLDEST_VERSION,
     PLANS,
     RUNS,
@@ -60,6 +63,7 @@ _FOLDERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (LIVE, _JSON),
     (LEDGER, PAGE),
     (ROUNDS, _JSON),
+    (NETWORKS, NETWORK_FILE),
 )
 _SINGLE = (STUDY_FILE, ANALYSIS_PLAN, MODELS_FILE, MEASUREMENTS_FILE, SHARES)
 _TABLES = (SEGMENTS, RUNS, FAILURES)
@@ -72,6 +76,7 @@ _LOST = {
     LIVE: "the state of a session",
     LEDGER: "entries of the ledger",
     ROUNDS: "outcomes that were reported to a search",
+    NETWORKS: "the trained network of a run",
     MEASUREMENTS_FILE: "measurements of the arms",
     SHARES: "shares of GPUs that were too small",
     MODELS_FILE: "the table of models",
@@ -86,6 +91,7 @@ _DONE = {
     PLANS: "the other plans are kept",
     LIVE: "its session writes it again",
     LEDGER: "`ablate run` enters the rows again, but heads that stand for these entries cannot be confirmed",
+    NETWORKS: "no number depends on it; only a copy has it, or the same run in a new study with keep",
     ROUNDS: "restore it from a copy, or remove it and all later ones of its arm: completed runs are not repeated",
     MEASUREMENTS_FILE: "`ablate run` measures again",
     SHARES: "runs find their shares again",
@@ -158,7 +164,7 @@ Visitor = Callable[[str, pa.Table], object]
 """Is given the name of a run file or segment, and a table of rows in it, after they were verified."""
 
 
-def inspect(folder: Folder, visit: Visitor | None = None) -> Inspection:
+def inspect(folder: Folder, visit: Visitor | None = None, *, networks: bool = True) -> Inspection:
     """Read every row, table, plan and state of a study, and compare it with its checksums.
 
     Files that vanish meanwhile, because they are compacted, are not counted. Nothing is changed.
@@ -166,6 +172,7 @@ def inspect(folder: Folder, visit: Visitor | None = None) -> Inspection:
     Parameters
     ----------
     visit : called with all settled rows, a few at a time, from several threads.
+    networks : whether trained networks are read as well, which take the most room and of which no number depends.
 
     Raises
     ------
@@ -173,7 +180,8 @@ def inspect(folder: Folder, visit: Visitor | None = None) -> Inspection:
     """
     found = Inspection()
     names = [name for name in _SINGLE if folder.exists(name)]
-    names += [f"{kind}/{name}" for kind, pattern in _FOLDERS for name in sorted(folder.names(kind, pattern))]
+    folders = [each for each in _FOLDERS if networks or each[0] != NETWORKS]
+    names += [f"{kind}/{name}" for kind, pattern in folders for name in sorted(folder.names(kind, pattern))]
     threads = _THREADS if isinstance(folder.root, Path) else _REQUESTS
     with ThreadPoolExecutor(threads) as pool:
         for name, result in zip(names, pool.map(lambda name: _examined(folder, name, visit), names), strict=True):
@@ -195,6 +203,8 @@ def _examined(folder: Folder, name: str, visit: Visitor | None) -> Damage | _Int
     try:
         if name.endswith(".json"):
             return _document(folder, name)
+        if name.startswith(NETWORKS):
+            return _network(folder, name)
         return _page(folder, name) if name.startswith(LEDGER) else _table(folder, name, visit)
     except FileNotFoundError:
         return None
@@ -233,6 +243,16 @@ def _page(folder: Folder, name: str) -> _Intact:
     if content is None:
         raise FileNotFoundError(name)
     parsed(name.rpartition("/")[2], content)
+    return _Intact(sealed=True)
+
+
+def _network(folder: Folder, name: str) -> _Intact:
+    """Compare a network with its name, which has the first digits of the hash in the row of its run."""
+    content = folder.read(name)
+    if content is None:
+        raise FileNotFoundError(name)
+    if not hashlib.sha256(content).hexdigest().startswith(name.split(".")[1]):
+        raise Damaged("its content does not match the hash in its name")
     return _Intact(sealed=True)
 
 

@@ -59,11 +59,15 @@ def ledger_of(where: str | Place, terms: Terms | None = None) -> tuple[Ledger, s
     return read_ledger(folder), plans.frozen_hash(folder)
 
 
-def repair(where: str | Place, terms: Terms | None = None) -> list[str]:
+def repair(where: str | Place, terms: Terms | None = None, *, networks: bool = True) -> list[str]:
     """Set damaged files of a study aside; return one sentence for each, and one if files have no checksums.
 
     A damaged ``study.json`` is replaced by the newest intact plan. The frozen analysis plan stays where it is, because
     only a copy can replace it.
+
+    Parameters
+    ----------
+    networks : whether trained networks are read as well, see `ablations.store.inspection.inspect`.
 
     Raises
     ------
@@ -72,12 +76,12 @@ def repair(where: str | Place, terms: Terms | None = None) -> list[str]:
     """
     folder = folder_at(place(where), terms or Terms())
     refuse_newer(folder)
-    found = inspect(folder)  # without the lock: the sessions of many drivers begin at the same time
+    found = inspect(folder, networks=networks)  # without the lock: the sessions of many drivers begin at the same time
     lines = [found.without_checksums] if found.without_checksums else []
     if not found.damages:
         return lines
     with _locked(folder) as lock:
-        lines += [_set_aside(folder, damage, lock) for damage in inspect(folder).damages]
+        lines += [_set_aside(folder, damage, lock) for damage in inspect(folder, networks=networks).damages]
     if read_ledger(folder).chains:
         SessionLedger(folder, uuid.uuid4().hex[:12]).end()  # records which rows and pages are lost
     return lines

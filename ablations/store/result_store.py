@@ -14,13 +14,13 @@ import json
 import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from ablations.store import measurements, parquet_files, plans, references, session_signals
+from ablations.store import measurements, networks, parquet_files, plans, references, session_signals
 from ablations.store.bounded_calls import BoundedCalls
 from ablations.store.folder import folder_at
 from ablations.store.leases import Terms
@@ -346,6 +346,16 @@ class ResultStore:
         """Remove a run's checkpoint, if there is one."""
         self._folder.discard_checkpoint(_checked(run_id))
 
+    @_writes
+    def keep_network(self, run_id: str, digest: str, content: bytes) -> None:
+        """Store the trained network of a run, before the row that states its SHA-256 `digest`."""
+        networks.keep(self._folder, _checked(run_id), digest, content)
+
+    @_reads
+    def network(self, run_id: str, digest: str) -> bytes:
+        """Return the content of the file of a run's network; StoreError if it is missing or damaged."""
+        return networks.read(self._folder, _checked(run_id), digest)
+
     @_reads
     def measurements(self) -> dict[str, Any]:
         """Return the measurements of the study's arms; a broken file counts as empty, because they can be repeated."""
@@ -525,7 +535,16 @@ class ResultStore:
         leftover = self._folder.clean(settled)
         for run_id in settled.intersection(self._folder.names(CHECKPOINTS, _IDENTITY)):
             self.discard_checkpoint(run_id)
+        for name in networks.unclaimed(self._folder, settled, self._networks_of):
+            self._folder.remove(name)
         return leftover
+
+    def _networks_of(self, run_ids: Collection[str]) -> list[str]:
+        """Return the hashes of networks that the rows of settled runs state."""
+        from analysis.reading.files import read_settled_of  # noqa: PLC0415 -- rarely needed
+
+        table = read_settled_of(self.place, ["run_id", "network"], run_ids)
+        return [digest for digest in table["network"].to_pylist() if digest is not None]
 
     def _failure_names(self) -> list[re.Match[str]]:
         listed = self._folder.names(FAILURES, _FAILURE_FILE)

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from aimlib.component import ComponentConfig
+from aimlib.datasets.decoding import decode
+from aimlib.datasets.resize import bilinear, to_uint8
 
 
 @dataclass(frozen=True)
@@ -98,3 +100,25 @@ class DatasetPlugin(ABC):
         DataError: see `load`.
         """
         return self.load()
+
+    def pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
+        """Return an image file of any size as this data set would store it, for predictions of other images.
+
+        By default it is resized bilinearly to the shape of the data set, without its aspect ratio, and becomes grey if
+        that has one channel.
+
+        Parameters
+        ----------
+        content : of the file, in one of `aimlib.datasets.decoding.FORMATS`.
+
+        Returns
+        -------
+        [height, width, channels], 0 to 255.
+
+        Raises
+        ------
+        DecodeError: it is no such image.
+        """
+        shape, photo = self.shape(), decode(content)
+        values = np.asarray(photo.convert("L"))[..., None] if shape.channels == 1 else np.asarray(photo)
+        return to_uint8(bilinear(values, shape.height, shape.width))

@@ -6,10 +6,13 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from aimlib.component import ComponentConfig, local
 from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
+from aimlib.datasets.decoding import decode
 from aimlib.datasets.listing import PhotoListing, check_listing
 from aimlib.datasets.packed import Pack, Progress, folder_of, open_known, pack
 from aimlib.datasets.recipe import Recipe
@@ -61,6 +64,10 @@ class PhotoPlugin(DatasetPlugin):
     def recipe(self) -> Recipe:
         """Return the recipe that converts photos to arrays."""
         return Recipe(self.config.resize, self.config.size, self.config.antialias)
+
+    def pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
+        """Return a photo as the recipe converts it."""
+        return self.recipe().apply(decode(content))
 
     def pack(self, progress: Progress | None = None) -> Pack:
         """Return the packed data, building it if it is missing or stale.

@@ -101,10 +101,10 @@ class AimNetwork(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the network's output for images [batch, channels, height, width]."""
-        start = self.source(len(x_BCHW))
+        start = self.source(x_BCHW.shape[0])
         self.memory.write(start if self.carry is None else self.carry.mix(start))
         if self.static_source is not None and self.static_memory is not None:
-            self.static_memory.write(self.static_source(len(x_BCHW)))
+            self.static_memory.write(self.static_source(x_BCHW.shape[0]))
         try:
             output: Tensor = self.network(x_BCHW)
             if self.carry is not None:

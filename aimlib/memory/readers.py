@@ -81,7 +81,7 @@ class ConvReader(nn.Conv2d):
             )
         output: Tensor = self._conv_forward(x_BCHW, self.weight, self.bias)
         read = self._read(memory.to(x_BCHW.dtype))
-        return output.add_(read if len(read) == len(output) else _for_every_image(read, output))
+        return output.add_(read if read.shape[0] == output.shape[0] else _for_every_image(read, output))
 
     def read(self, height: int, width: int) -> Tensor:
         """Return the memory's part of the output for maps of height x width: [1 or batch, out, height', width']."""
@@ -177,7 +177,7 @@ class LinearReader(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output [batch, ..., out features] for `x` [batch, ..., in features]."""
         read = functional.linear(flatten(self.memory.read()).to(x.dtype), self.read_weight)
-        read = read.view(len(read), *[1] * (x.ndim - 2), -1)
+        read = read.view(read.shape[0], *[1] * (x.ndim - 2), -1)
         return functional.linear(x, self.weight, self.bias) + read
 
     def plain(self) -> nn.Linear:
@@ -233,7 +233,7 @@ def _for_every_image(read_1CHW: Tensor, output_BCHW: Tensor) -> Tensor:
     """
     last = output_BCHW.is_contiguous(memory_format=torch.channels_last)
     read = read_1CHW.permute(0, 2, 3, 1) if last else read_1CHW
-    rows = read.flatten(1).expand(len(output_BCHW), -1).view(-1, *read.shape[1:])
+    rows = read.flatten(1).expand(output_BCHW.shape[0], -1).view(-1, *read.shape[1:])
     return rows.permute(0, 3, 1, 2) if last else rows
 
 

@@ -58,4 +58,4 @@ def read_map(memory_NCHW: Tensor, x_BCHW: Tensor) -> Tensor:
     The readers never build this tensor; it is for updates and for comparing against them.
     """
     memory = lay_out(memory_NCHW, x_BCHW.shape[2], x_BCHW.shape[3])
-    return torch.cat([x_BCHW, memory.to(x_BCHW.dtype).expand(len(x_BCHW), -1, -1, -1)], dim=1)
+    return torch.cat([x_BCHW, memory.to(x_BCHW.dtype).expand(x_BCHW.shape[0], -1, -1, -1)], dim=1)

@@ -103,6 +103,8 @@ RUN_COLUMNS: tuple[Column, ...] = (
         "",
         "hash of the reference step on the device of the last attempt; null with integrity: off",
     ),
+    Column("kept_epoch", "integer", "epochs", "epoch whose network is kept, from 1; 0 is the start; null: none is"),
+    Column("network", "text", "", "SHA-256 of the file of the kept network; null: none is"),
 )
 
 ADDED = frozenset(
@@ -115,6 +117,8 @@ ADDED = frozenset(
         "identity",
         "spot_checks",
         "reference",
+        "kept_epoch",
+        "network",
     }
 )
 """Columns that rows of earlier versions lack; they are null there."""

@@ -16,6 +16,7 @@ A study directory holds
 ``references/<kind>.<...>.json``       the reference step, device by device; no result
 ``images/<data fingerprint>.parquet``  test images: number, name, label
 ``ledger/<session>.<nnnn>``            hashes of settled rows, see `aimlib.records.ledger`
+``networks/<run_id>.<...>.safetensors`` the trained network of a run, if it is kept
 ``unblinded/<nnn>.json``               when test measures were shown before the verdict
 =====================================  =====================================================================
 """
@@ -41,6 +42,7 @@ LOGS = "logs"
 such files."""
 UNBLINDED = "unblinded"
 REFERENCES = "references"
+NETWORKS = "networks"
 
 
 def release_to_read(package: object) -> str:

@@ -19,6 +19,7 @@ from aimlib.errors import StoreError, counted
 from aimlib.training import checkpointing
 from aimlib.training.checkpointing import Checkpoint
 from aimlib.training.epoch import Epoch
+from aimlib.training.kept_networks import KeptNetwork, snapshot
 from aimlib.training.run import Run
 
 Pause = Callable[[], bool]
@@ -136,6 +137,8 @@ class CheckpointManager:
             if found.under_way is not None:
                 run.under_way = Epoch(len(run.history) + 1, run.seed, run.device)
                 run.under_way.resume(found.under_way)
+            if found.kept is not None and run.keep != "none":
+                self._resume_kept(found.kept)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{directory / checkpointing.FILE}: does not fit the network of this run (a component changed "
@@ -144,6 +147,12 @@ class CheckpointManager:
             ) from error
         self.attempts, self.before, self.started_at = found.attempts + 1, found.seconds, found.started_at
         self._peak_before = found.peak_device_bytes
+
+    def _resume_kept(self, kept: dict[str, Any]) -> None:
+        run, epoch, state = self.run, kept["epoch"], kept["state"]
+        run.memory = kept["memory"]
+        if epoch is not None and run.keep == "best":
+            run.kept = KeptNetwork(epoch, snapshot(run.network) if state is None else state)
 
     @property
     def seconds(self) -> float:
@@ -216,6 +225,7 @@ class CheckpointManager:
             step=run.step_name,
             data_on=run.data_on,
             peak_device_bytes=self.peak_device_bytes,
+            kept=self._kept(),
         )
         file = checkpointing.save(state, self.directory)
         self.saved_at, self.saved_epochs = time.perf_counter(), None
@@ -224,6 +234,14 @@ class CheckpointManager:
             self.on_checkpoint(file)
         self.saved_epochs = len(run.history)
         self.lasted = time.perf_counter() - started
+
+    def _kept(self) -> dict[str, Any] | None:
+        """Return the kept network; if it is the present one, its state is stored once."""
+        kept, run = self.run.kept, self.run
+        if kept is None:
+            return {"epoch": None, "state": None, "memory": run.memory} if run.memory else None
+        is_present = run.under_way is None and kept.epoch == len(run.history)
+        return {"epoch": kept.epoch, "state": None if is_present else kept.state, "memory": run.memory}
 
 
 _NONE = np.zeros((0, 0), dtype=np.uint8)

@@ -22,6 +22,8 @@ from aimlib.paths import make_folder, share
 from aimlib.records.checksums import SealedWriter, is_intact
 
 FORMAT = 3
+WITH_KEPT = 4
+"""Format of a checkpoint with a kept network; earlier versions of this package keep none, and refuse it."""
 FILE = "checkpoint.pt"
 PREVIOUS_FILE = ".previous.pt"
 """The checkpoint before; hidden, because a bucket stores one file for each run."""
@@ -50,6 +52,8 @@ class Checkpoint:
     step : how the run takes its steps; it continues in that way.
     data_on : where its images were, ``device`` or ``host``; None if unknown.
     peak_device_bytes : peak of the GPU memory that torch reserved so far; None on the CPU.
+    kept : epoch and state of the network that is kept so far, and the measures of its memory; a state of None is that
+        of `network`, and an epoch of None means that there is none so far. None: none is kept.
     """
 
     run_id: str
@@ -64,6 +68,7 @@ class Checkpoint:
     step: str = "eager"
     data_on: str | None = None
     peak_device_bytes: int | None = None
+    kept: dict[str, Any] | None = None
 
 
 def save(checkpoint: Checkpoint, directory: Path) -> Path:
@@ -85,7 +90,7 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
     path, temporary = directory / FILE, directory / f"{_TEMPORARY}{os.getpid()}"
     try:
         with temporary.open("wb") as file:
-            _write({"format": FORMAT, **vars(checkpoint)}, SealedWriter(file))
+            _write(_content(checkpoint), SealedWriter(file))
             file.flush()
             os.fsync(file.fileno())
         share(temporary)
@@ -95,6 +100,14 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _content(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what is stored: a checkpoint without a kept network is one that earlier versions read."""
+    content = {"format": FORMAT if checkpoint.kept is None else WITH_KEPT, **vars(checkpoint)}
+    if checkpoint.kept is None:
+        del content["kept"]
+    return content
 
 
 def _write(state: dict[str, Any], file: SealedWriter) -> None:
@@ -162,8 +175,15 @@ def _read(path: Path, run_id: str) -> Checkpoint:
         raise _Damaged("its checksum does not match its content")
     if isinstance(state, dict) and state.get("format") in _LACKING:
         state = {**state, **_LACKING[state["format"]], "format": FORMAT}
+    if isinstance(state, dict) and state.get("format") == FORMAT:
+        state = {**state, "kept": None, "format": WITH_KEPT}
     parts = {"format", *(part.name for part in fields(Checkpoint))}
-    if not isinstance(state, dict) or set(state) != parts or state.pop("format") != FORMAT or state["run_id"] != run_id:
+    if (
+        not isinstance(state, dict)
+        or set(state) != parts
+        or state.pop("format") != WITH_KEPT
+        or state["run_id"] != run_id
+    ):
         raise StoreError(
             f"{path}: not a checkpoint of run {run_id} in a known format; delete it to start from the beginning"
         )

@@ -15,6 +15,7 @@ from aimlib.training.checkpoint_manager import CheckpointManager, OnCheckpoint, 
 from aimlib.training.device_memory import limited_memory
 from aimlib.training.devices import indexed
 from aimlib.training.heap import kept_heap
+from aimlib.training.kept_networks import Keep
 from aimlib.training.outcomes import Outcome, outcome_of, outcome_so_far
 from aimlib.training.reproducibility import reproducible
 from aimlib.training.run import Diverged, Run
@@ -46,6 +47,7 @@ def train(
     memory_share: float | None = None,
     on_notice: OnNotice | None = None,
     spot_budget: SpotBudget | None = None,
+    keep: Keep = "none",
 ) -> Outcome:
     """Train one run to its end, continuing from its checkpoint if there is one.
 
@@ -75,6 +77,7 @@ def train(
     on_notice : called with messages for the user about the run, for example why its steps are not captured as a graph.
     spot_budget : the time in which steps are repeated to find errors of computing, see `aimlib.training.spot_checks`;
         None repeats none. It changes no number.
+    keep : which trained network the outcome has. It changes no number.
 
     Raises
     ------
@@ -87,6 +90,7 @@ def train(
 
     def begin() -> Run:
         run = Run(config, data, device, memory_share=memory_share, on_notice=on_notice)
+        run.keep = keep
         if spot_budget is not None:
             run.spot_checks = SpotChecks(spot_budget, device, memory_share, run.on_notice)
         return run
@@ -106,6 +110,8 @@ def _trained(begin: Callable[[], Run], kept: Callable[[Run], CheckpointManager],
     """Train in a separate frame: network and optimizer are released when it returns."""
     run = begin()
     checkpoints = kept(run)
+    if not run.history and not run.memory:
+        run.measure_memory()
     return outcome_of(run, checkpoints, _epochs(run, checkpoints, on_epoch))
 
 

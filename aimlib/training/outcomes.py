@@ -17,6 +17,7 @@ from aimlib.errors import StoreError
 from aimlib.registry import selections
 from aimlib.training import checkpointing, splits
 from aimlib.training.checkpoint_manager import CheckpointManager
+from aimlib.training.kept_networks import KeptNetwork
 from aimlib.training.run import Run
 
 _SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "test_top5_accuracy")
@@ -39,6 +40,7 @@ class Outcome:
     data_on : where its images were in the last attempt, ``device`` or ``host``; None if unknown.
     peak_device_bytes : peak of the GPU memory that torch reserved; None on the CPU.
     spot_checks : number of steps of the last attempt that were repeated and had the same bits; None without checks.
+    network : the trained network that is kept; None if none is.
     """
 
     status: str
@@ -55,6 +57,7 @@ class Outcome:
     data_on: str | None = None
     peak_device_bytes: int | None = None
     spot_checks: int | None = None
+    network: KeptNetwork | None = None
 
 
 def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -> Outcome:
@@ -91,6 +94,7 @@ def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -
         data_on=run.data_on,
         peak_device_bytes=checkpoints.peak_device_bytes,
         spot_checks=None if run.spot_checks is None else run.spot_checks.made,
+        network=run.kept_network(diverged is not None),
     )
 
 

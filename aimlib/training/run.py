@@ -14,14 +14,17 @@ from torch import Tensor
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.errors import DataError
+from aimlib.memory.attach import AimNetwork
+from aimlib.memory.measures import memory_measures
 from aimlib.models import build
-from aimlib.registry import optimizers, schedules
+from aimlib.registry import optimizers, schedules, selections
 from aimlib.training import splits
 from aimlib.training.augmentation import draws
 from aimlib.training.early_stopping import should_stop
 from aimlib.training.epoch import AfterPart, Epoch
 from aimlib.training.evaluation import Evaluation, Tally, evaluate
 from aimlib.training.inputs import identity_scaling, to_device
+from aimlib.training.kept_networks import Keep, KeptNetwork, not_kept, snapshot
 from aimlib.training.loaders import Loader, loader, place_of_data
 from aimlib.training.optimizers.groups import build_optimizer
 from aimlib.training.optimizers.on_device import Rates, runs_on_device
@@ -52,6 +55,8 @@ class Run:
         start.
     data_on : where its images are kept, ``device`` or ``host``; on the CPU both are the same.
     spot_checks : repeats some of its steps; None repeats none.
+    keep, kept : which network is kept, and the one that is kept so far.
+    memory : measures of the memory at the start and after every epoch, if a network is kept.
     """
 
     def __init__(
@@ -98,6 +103,9 @@ class Run:
         self.predictions: list[npt.NDArray[Any]] = []
         self.under_way: Epoch | None = None
         self.spot_checks: SpotChecks | None = None
+        self.keep: Keep = "none"
+        self.kept: KeptNetwork | None = None
+        self.memory: list[dict[str, Any]] = []
 
     def _initial_network(self) -> torch.nn.Module:
         network = build(self.config.model, self.shape, self.seed)
@@ -189,6 +197,55 @@ class Run:
             }
         )
         self.under_way = None
+        self.measure_memory()
+        if self.keep == "best" and self.selected_epoch() == len(self.history):
+            self.kept = self._snapshot()
+
+    def measure_memory(self) -> None:
+        """Measure the memory of the present network, if a network is kept and has one."""
+        if self.keep != "none" and isinstance(self.network, AimNetwork):
+            self.memory.append({"epoch": len(self.history), **memory_measures(self.network)})
+
+    def _snapshot(self) -> KeptNetwork | None:
+        """Return the present network; if it cannot be kept, none will be, with a notice."""
+        try:
+            return KeptNetwork(len(self.history), snapshot(self.network))
+        except TypeError as error:
+            self.keep = "none"
+            self.on_notice(f"no network of this run is kept: {error}")
+            return None
+
+    def selected_epoch(self) -> int:
+        """Return the number, from 1, of the epoch that the selection rule chooses among the completed ones."""
+        chosen: int = selections.create(self.options.selection).select(self.history)
+        return chosen
+
+    def kept_network(self, diverged: bool) -> KeptNetwork | None:
+        """Return the network to keep at the end of the run; None, with a notice, if it is not there.
+
+        Parameters
+        ----------
+        diverged : the network is that of a step after the last completed epoch.
+        """
+        epochs = len(self.history)
+        if self.keep == "none":
+            return None
+        found = self.kept
+        wanted = epochs if self.keep == "last" or not epochs else self.selected_epoch()
+        if wanted == epochs and not (diverged and epochs):
+            found = self._snapshot()
+            if found is None:
+                return None
+        if found is None or found.epoch != wanted:
+            self.on_notice(
+                "the network of the last epoch is not kept, because the run diverged after it"
+                if self.keep == "last"
+                else not_kept(found, wanted, self.options.selection)
+            )
+            return None
+        found.memory = self.memory
+        found.scaling = torch.stack([self.scaling.mean.flatten(), self.scaling.sd.flatten()]).cpu()
+        return found
 
     @staticmethod
     def _reason(under_way: Epoch) -> str:

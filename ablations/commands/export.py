@@ -1,0 +1,23 @@
+"""`ablate export`: a trained network that a study kept, as a program of torch.export. In Python: `ablations.export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ablations.commands.options import Directory
+
+
+def command(
+    directory: Directory,
+    run: Annotated[
+        str, typer.Option(metavar="RUN", help="A run id or its beginning, or ARM/SEED.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write; its name ends in .pt2.", show_default=False)],
+) -> None:
+    """Write a network that a study kept (`keep: best`) as a program: pixels from 0 to 255 in, scores of classes out."""
+    from ablations.inference.exporting import export
+
+    typer.echo(f"program: {export(directory, run, out)}")

@@ -1,0 +1,84 @@
+"""`ablate predict`: what a trained network that a study kept says of images. In Python: `ablations.predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ablations.commands.options import Directory, console
+from aimlib.errors import UsageError, counted
+
+if TYPE_CHECKING:
+    from ablations.inference.predicting import Predicted
+
+
+def command(
+    directory: Directory,
+    run: Annotated[
+        str,
+        typer.Option(metavar="RUN", help="A run id or its beginning, or ARM/SEED.", show_default=False),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="A folder of photos; without one, the test images of the run.", show_default=False),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.", show_default=False)] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Write Parquet to this file.", show_default=False)] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    data_root: Annotated[
+        str | None,
+        typer.Option(help="Folder of the data here; default: where the run found it.", show_default=False),
+    ] = None,
+) -> None:
+    """Predict with a network that a study kept (`keep: best`); the exit code is 1 if stored predictions differ."""
+    from ablations.inference.predicting import predict
+
+    found = predict(directory, run, folder, device=device, data_root=data_root)
+    _write(found, csv, parquet)
+    for line in lines(found, shown=folder is not None or _verdict_is_due(directory)):
+        console().print(line, soft_wrap=True, markup=False, highlight=False)
+    if found.compared is not None and not found.compared.reproduced:
+        raise typer.Exit(1)
+
+
+def lines(found: Predicted, shown: bool = True) -> list[str]:
+    """Return what to print.
+
+    Parameters
+    ----------
+    shown : whether the accuracy on the test images is shown.
+    """
+    images, classes = counted(len(found.names), "image"), counted(len(found.classes), "class", "classes")
+    text = [f"run {found.run_id}, network of epoch {found.epoch}: {images}, {classes}"]
+    if found.labels is not None and found.compared is not None and not shown:
+        text.append("The accuracy on the test images is shown once the verdict is due.")
+    elif found.labels is not None:
+        right = int((found.predicted == found.labels).sum())
+        text.append(f"accuracy: {100 * right / len(found.names):.2f} % ({right:,} of {len(found.names):,})")
+    return [*text, f"{found.compared}"] if found.compared is not None else text
+
+
+def _verdict_is_due(directory: str) -> bool:
+    """Return whether test images may be looked at, as in all other commands."""
+    import analysis
+    from analysis.statistics.blinding import is_screening, verdict_is_due
+
+    results = analysis.load(directory, epochs=False)
+    return not is_screening(results.directory) and verdict_is_due(results.plan, results.runs)
+
+
+def _write(found: Predicted, csv: Path | None, parquet: Path | None) -> None:
+    from analysis.reading.spreadsheets import for_spreadsheets
+
+    for option, path in (("--csv", csv), ("--parquet", parquet)):
+        if path is None:
+            continue
+        try:
+            if option == "--csv":
+                for_spreadsheets(found.frame()).to_csv(path, index=False)
+            else:
+                found.frame().to_parquet(path, index=False)
+        except OSError as error:
+            raise UsageError(f"{option} {path}: cannot be written ({error}); give another file") from error

@@ -1,0 +1,1 @@
+"""Trained networks that a study kept: loading them, predicting, features, export."""

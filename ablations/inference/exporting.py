@@ -1,0 +1,87 @@
+"""A kept network as a program of torch.export, which other software runs without this package."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ablations.inference.kept import kept_run
+from aimlib.errors import UsageError
+from aimlib.training.inputs import Scaling
+
+if TYPE_CHECKING:
+    from analysis import Results
+
+_BATCH = 2
+"""Images of the example that the program is made from; it accepts any number of images."""
+
+
+class FromPixels(nn.Module):
+    """A network behind the scaling of its pixels.
+
+    Parameters
+    ----------
+    network : in evaluation mode.
+    scaling : of pixels from 0 to 255.
+    """
+
+    mean: Tensor
+    sd: Tensor
+
+    def __init__(self, network: nn.Module, scaling: Scaling) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", scaling.mean)
+        self.register_buffer("sd", scaling.sd)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return scores [images, classes] of float32 pixels from 0 to 255."""
+        scores: Tensor = self.network((x_BCHW - self.mean) / self.sd)
+        return scores
+
+
+def export(source: str | Path | Results, run: str, out: str | Path) -> Path:
+    """Write the kept network of a run as a program of `torch.export`; return the file.
+
+    The program takes float32 pixels from 0 to 255, [images, channels, height, width], and returns scores
+    [images, classes]: it contains the scaling. ``torch.export.load(file).module()`` runs it.
+
+    Parameters
+    ----------
+    source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
+    run : run id or the beginning of one, or ``ARM/SEED``.
+    out : a file whose name ends in ``.pt2``.
+
+    Raises
+    ------
+    UsageError: no such run, its network was not kept, torch cannot export it, or the file cannot be written.
+    StoreError: not a study directory, or the network's file is missing or damaged.
+    """
+    path = Path(out)
+    if path.suffix != ".pt2":
+        raise UsageError(f"--out {path}: give a name that ends in .pt2")
+    kept = kept_run(source, run)
+    shape = kept.stored.shape
+    module = FromPixels(kept.stored.module(), kept.stored.input_scaling()).eval()
+    x_BCHW = torch.rand(_BATCH, shape.channels, shape.height, shape.width) * 255
+    images = torch.export.Dim("images", min=1)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(module, (x_BCHW,), dynamic_shapes=({0: images},), strict=False)
+    except Exception as error:  # torch.export raises many kinds
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(
+            f"run {kept.run.run_id}: torch.export cannot export its network ({type(error).__name__}: {reason}); "
+            f"`ablations.network` returns it as a module"
+        ) from error
+    try:
+        with warnings.catch_warnings():  # it warns of tied tensors, which the program has as well
+            warnings.filterwarnings("ignore", message="No complete tensor found in the group")
+            torch.export.save(program, path)
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"--out {path}: cannot be written ({error}); give another file") from error
+    return path

@@ -1,0 +1,135 @@
+"""The trained network of a run, from its study directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ablations.store import networks
+from ablations.store.folder import folder_at
+from ablations.store.leases import Terms
+from ablations.store.run_logs import Run, find
+from aimlib.config import RunConfig
+from aimlib.datasets.base import DatasetPlugin, Images
+from aimlib.errors import DataError, StoreError, UsageError
+from aimlib.paths import Place, place
+from aimlib.registry import datasets
+from aimlib.training import network_files
+from aimlib.training.network_files import StoredNetwork
+from analysis.reading.files import read_settled_of
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from analysis import Results
+
+_COLUMNS = ["run_id", "network", "kept_epoch", "device", "device_name", "threads", "data_fingerprint", "versions"]
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """A run whose network is kept.
+
+    Attributes
+    ----------
+    run : its id, arm and seed.
+    row : its columns that say where and how it was computed.
+    stored : its network.
+    config : its configuration.
+    where : the study directory.
+    """
+
+    run: Run
+    row: dict[str, Any]
+    stored: StoredNetwork
+    config: RunConfig
+    where: Place
+
+    def data(self, root: str | None = None) -> DatasetPlugin:
+        """Return the data set of the run.
+
+        Parameters
+        ----------
+        root : folder of the data on this machine; None: where the run found it.
+        """
+        config = self.config.data
+        if root is not None:
+            if "root" not in type(config).model_fields:
+                raise UsageError(f"--data-root: the data set {config.name} has no root; leave it out")
+            config = config.model_copy(update={"root": str(Path(root).expanduser().absolute())})
+        plugin: DatasetPlugin = datasets.create(config)
+        return plugin
+
+    def test_images(self, root: str | None = None) -> Images:
+        """Return the test images of the run.
+
+        Raises
+        ------
+        DataError: they are missing here, or differ from those of the run.
+        """
+        found = self.data(root).load_known(self.row["data_fingerprint"])
+        if found.fingerprint != self.row["data_fingerprint"]:
+            raise DataError(
+                f"{self.config.data.name}: the data here differs from the data of the run (fingerprint "
+                f"{found.fingerprint} instead of {self.row['data_fingerprint']}); compare both with "
+                f"`ablate data info {self.config.data.name}`"
+            )
+        return found.test
+
+
+def kept_run(source: str | Path | Results, run: str) -> KeptRun:
+    """Return a run and its network.
+
+    Parameters
+    ----------
+    source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
+    run : run id or the beginning of one, or ``ARM/SEED``.
+
+    Raises
+    ------
+    UsageError: no run, or more than one, is meant; or its network was not kept.
+    StoreError: not a study directory, or the network's file is missing or damaged.
+    """
+    where = place(source) if isinstance(source, str | Path) else source.directory
+    meant = find(where, run)
+    rows = read_settled_of(where, _COLUMNS, [meant.run_id]).to_pylist()
+    if not rows:
+        raise UsageError(
+            f"{where}: run {meant.run_id} ({meant.arm}/{meant.seed}) is not finished; run `ablate run` again, or give "
+            f"a finished one"
+        )
+    (row,) = rows
+    if row["network"] is None:
+        raise UsageError(
+            f"{where}: the network of run {meant.run_id} ({meant.arm}/{meant.seed}) was not kept; set `keep: best` in "
+            f"the study before the run is computed: a finished run is not repeated, so give a new directory with --out"
+        )
+    file = where / networks.name_of(meant.run_id, row["network"])
+    content = networks.read(folder_at(where, Terms()), meant.run_id, row["network"])
+    stored = network_files.read(content, file)
+    if stored.run_id != meant.run_id:
+        raise StoreError(f"{file}: contains the network of run {stored.run_id}; restore the file from a copy")
+    return KeptRun(meant, row, stored, RunConfig.parse(stored.config), where)
+
+
+def network(source: str | Path | Results, run: str) -> nn.Module:
+    """Return the trained network of a run, on the CPU and in evaluation mode.
+
+    Its input is a batch of images [images, channels, height, width] scaled as in training; `KeptRun.stored` has the
+    scaling. `ablations.predict` takes images as they are.
+
+    Parameters
+    ----------
+    source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
+    run : run id or the beginning of one, or ``ARM/SEED``.
+
+    Raises
+    ------
+    UsageError: no run, or more than one, is meant; its network was not kept; or a plugin is not installed.
+    StoreError: not a study directory, or the network's file is missing or damaged.
+    """
+    return kept_run(source, run).stored.module()

@@ -1,0 +1,232 @@
+"""Predictions of a kept network: for photos in a folder, or for the test images of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ablations.inference.kept import KeptRun, kept_run
+from aimlib.datasets.base import Images
+from aimlib.datasets.decoding import DecodeError, read
+from aimlib.errors import DataError, UsageError, counted
+from aimlib.records import predictions_from
+from aimlib.training import splits
+from aimlib.training.devices import autocast, device_name, pick_device
+from aimlib.training.inputs import load_batch
+from aimlib.training.reproducibility import reproducible
+from aimlib.training.steps.base import in_format
+from analysis.reading.files import read_settled_of
+
+if TYPE_CHECKING:
+    from analysis import Results
+
+Floats = npt.NDArray[np.float32]
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Predictions of the test images beside those that the run stored.
+
+    Attributes
+    ----------
+    images, different : number of test images, and of those with another prediction than stored.
+    margin : largest difference between the probabilities of the new and the stored prediction of an image; 0 without
+        a difference.
+    same_device : whether the run was computed on the same kind of device with the same number of threads, so that no
+        prediction may differ.
+    """
+
+    images: int
+    different: int
+    margin: float
+    same_device: bool
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether the stored predictions came out again: exactly on the same kind of device, elsewhere up to ties."""
+        return self.different == 0 if self.same_device else self.margin <= TOLERANCE
+
+    def __str__(self) -> str:
+        equal = f"{self.images - self.different:,} of {self.images:,} predictions are those that the run stored"
+        if not self.different:
+            return equal
+        kind = "the same kind of device" if self.same_device else "another kind of device or number of threads"
+        allowed = "no difference" if self.same_device else f"differences up to {TOLERANCE:g} in probability"
+        return f"{equal}; the others differ by up to {self.margin:.2g} in probability ({kind}: {allowed} may occur)"
+
+
+TOLERANCE = 1e-3
+"""Probability by which two classes may differ and still be exchanged on another kind of device, which rounds
+differently."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a network says of images.
+
+    Attributes
+    ----------
+    run_id, epoch : of the network.
+    names : of the images.
+    classes : names of the classes.
+    probabilities : [images, classes].
+    labels : [images], true class numbers; None if they are unknown.
+    compared : the comparison with the stored predictions; None for other images than the run's.
+    """
+
+    run_id: str
+    epoch: int
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    probabilities: Floats
+    labels: npt.NDArray[np.int64] | None = None
+    compared: Comparison | None = None
+
+    @property
+    def predicted(self) -> npt.NDArray[np.intp]:
+        """Class numbers [images] with the highest probability."""
+        numbers: npt.NDArray[np.intp] = self.probabilities.argmax(axis=1)
+        return numbers
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per image: its name, the predicted class and its probability, and those of all classes."""
+        names = np.array(self.classes, dtype=object)
+        columns: dict[str, Any] = {"image": self.names}
+        if self.labels is not None:
+            columns["label"] = names[self.labels]
+        columns |= {"predicted": names[self.predicted], "probability": self.probabilities.max(axis=1)}
+        frame = pd.DataFrame(columns)
+        each = pd.DataFrame(self.probabilities, columns=[f"p({name})" for name in self.classes])
+        return pd.concat([frame, each], axis=1)
+
+
+def predict(
+    source: str | Path | Results,
+    run: str,
+    folder: str | Path | None = None,
+    *,
+    device: str = "auto",
+    data_root: str | None = None,
+) -> Predicted:
+    """Return what the kept network of a run says of photos, or of the run's own test images.
+
+    The test images are compared with the predictions that the run stored: on the same kind of device with the same
+    number of threads they are equal, elsewhere up to `TOLERANCE`.
+
+    Parameters
+    ----------
+    source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
+    run : run id or the beginning of one, or ``ARM/SEED``.
+    folder : photos, also in folders below it; a photo's folder is taken for its class if all of them are classes of
+        the run. None: the test images.
+    device : ``cpu``, ``cuda`` or ``auto``.
+    data_root : folder of the data on this machine, for the test images; None: where the run found it.
+
+    Raises
+    ------
+    UsageError: no run, or more than one, is meant; its network was not kept; or a plugin is not installed.
+    DataError: no photo can be read, or the data differs from that of the run.
+    StoreError: not a study directory, or the network's file is missing or damaged.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device {device!r}: give cpu, cuda or auto")
+    kept = kept_run(source, run)
+    where = pick_device(device)  # type: ignore[arg-type]
+    if folder is not None:
+        names, images, labels = _photos(kept, Path(folder))
+        probabilities = softmax(_outputs(kept, images, np.arange(len(names)), where))
+        return Predicted(kept.run.run_id, kept.stored.epoch, names, kept.stored.classes, probabilities, labels)
+    images = kept.test_images(data_root)
+    order = splits.fixed_order(np.arange(len(images.labels), dtype=np.int64), images.names)
+    outputs = _outputs(kept, images, order, where)[np.argsort(order)]
+    compared = _compared(kept, outputs, where)
+    return Predicted(
+        kept.run.run_id, kept.stored.epoch, images.names, kept.stored.classes, softmax(outputs), images.labels, compared
+    )
+
+
+def softmax(outputs: Tensor) -> Floats:
+    """Return probabilities [images, classes]."""
+    probabilities: Floats = outputs.double().softmax(dim=1).float().numpy()
+    return probabilities
+
+
+def batches_through(
+    kept: KeptRun, network: nn.Module, images: Images, order: splits.Indices, device: torch.device
+) -> Iterator[Tensor]:
+    """Yield the outputs of every batch, computed as the run's own evaluation does: same batches, format, precision."""
+    options = kept.config.training
+    scaling = kept.stored.input_scaling().to(device)
+    with reproducible(threads=kept.row["threads"], tf32=options.tf32), torch.inference_mode():
+        for batch in splits.batches(order, 2 * options.batch_size):
+            x_BCHW, _ = load_batch(images, batch, device)
+            with autocast(device, options.precision):
+                outputs = network(in_format(scaling(x_BCHW), options.memory_format))
+            yield outputs.float().cpu()
+
+
+def _outputs(kept: KeptRun, images: Images, order: splits.Indices, device: torch.device) -> Tensor:
+    network = kept.stored.module().to(device)
+    return torch.cat(list(batches_through(kept, network, images, order, device)))
+
+
+def _compared(kept: KeptRun, outputs: Tensor, device: torch.device) -> Comparison | None:
+    """Compare with what the run stored; None if the kept network is not one whose predictions are stored."""
+    names = ["run_id", "epochs_run", "predictions", "predictions.bits", "predictions.epochs"]
+    (row,) = read_settled_of(kept.where, names, [kept.run.run_id]).to_pylist()
+    stored = predictions_from(row["predictions"], row["predictions.bits"], row["predictions.epochs"])
+    expected = stored[max(0, kept.stored.epoch - 1)].astype(np.int64)
+    predicted = outputs.argmax(dim=1).numpy()
+    probabilities = softmax(outputs)
+    rows = np.arange(len(expected))
+    margins = probabilities[rows, predicted] - probabilities[rows, expected]
+    same = kept.row["device"] == device.type and kept.row["device_name"] == device_name(device)
+    different = predicted != expected
+    margin = float(margins[different].max()) if different.any() else 0.0
+    return Comparison(len(expected), int(different.sum()), margin, same)
+
+
+def _photos(kept: KeptRun, folder: Path) -> tuple[tuple[str, ...], Images, npt.NDArray[np.int64] | None]:
+    """Return the photos in a folder, prepared like the run's own images, and their classes if the folders name them."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is not a folder; give a folder of photos")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and _shown(path, folder))
+    if not paths:
+        raise DataError(f"{folder}: contains no photo ({', '.join(sorted(each[1:] for each in SUFFIXES))})")
+    prepare, wrong = kept.data().pixels, list[str]()
+    pixels = [_pixels(path, prepare, wrong) for path in paths]
+    if wrong:
+        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise DataError(
+            f"{folder}: {counted(len(wrong), 'file')} cannot be read: {'; '.join(wrong[:_SHOWN])}{more}; repair or "
+            f"remove {'it' if len(wrong) == 1 else 'them'}"
+        )
+    names = tuple(path.relative_to(folder).as_posix() for path in paths)
+    number = {name: at for at, name in enumerate(kept.stored.classes)}
+    found = [path.parent.name for path in paths]
+    labels = np.array([number[name] for name in found], dtype=np.int64) if set(found) <= number.keys() else None
+    return names, Images(np.stack(pixels), np.zeros(len(paths), dtype=np.int64), names), labels  # type: ignore[arg-type]
+
+
+def _shown(path: Path, folder: Path) -> bool:
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _pixels(
+    path: Path, prepare: Callable[[bytes], npt.NDArray[np.uint8]], wrong: list[str]
+) -> npt.NDArray[np.uint8] | None:
+    try:
+        return prepare(read(path))
+    except (DecodeError, OSError) as error:
+        wrong.append(f"{path.name}: {error}")
+        return None

@@ -1,0 +1,68 @@
+"""Files of trained networks: ``networks/<run_id>.<digest>.safetensors``, written before the row that names their hash.
+
+A writer that is killed between the two leaves a file that no row names; `clean` removes it once the run is settled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Collection
+
+from ablations.store.folder import Folder
+from aimlib.errors import StoreError
+from aimlib.records import NETWORKS
+
+NAME = re.compile(r"([0-9a-f]{20})\.([0-9a-f]{16})\.safetensors")
+
+
+def name_of(run_id: str, digest: str) -> str:
+    """Return the path of a network's file in its study."""
+    return f"{NETWORKS}/{run_id}.{digest[:16]}.safetensors"
+
+
+def keep(folder: Folder, run_id: str, digest: str, content: bytes) -> None:
+    """Store a network; a file of the same run with other content stays."""
+    folder.replace(name_of(run_id, digest), lambda path: path.write_bytes(content))
+
+
+def read(folder: Folder, run_id: str, digest: str) -> bytes:
+    """Return the content of a network's file.
+
+    Raises
+    ------
+    StoreError: it is missing or damaged.
+    """
+    name = name_of(run_id, digest)
+    content = folder.read(name)
+    where = folder.root / name
+    if content is None:
+        raise StoreError(
+            f"{where}: is missing, though the row of the run states it; copy it from the study that computed the run, "
+            f"or compute the run again in a new study with keep: best"
+        )
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise StoreError(
+            f"{where}: is damaged: its content does not match the hash in the row of its run; restore it from a copy, "
+            f"or compute the run again in a new study with keep: best"
+        )
+    return content
+
+
+def unclaimed(
+    folder: Folder, settled: Collection[str], digests: Callable[[Collection[str]], Collection[str]]
+) -> list[str]:
+    """Return the files of settled runs that no row names.
+
+    Only a run with several files can have one: two attempts on different devices give different bits.
+
+    Parameters
+    ----------
+    digests : returns the hashes that the rows of the given runs state.
+    """
+    found = [match for name in folder.names(NETWORKS, NAME) if (match := NAME.fullmatch(name))]
+    several = {run_id for run_id, number in Counter(match[1] for match in found).items() if number > 1}
+    runs = several.intersection(settled)
+    named = {digest[:16] for digest in digests(runs)} if runs else set()
+    return [f"{NETWORKS}/{match[0]}" for match in found if match[1] in runs and match[2] not in named]

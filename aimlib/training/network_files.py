@@ -1,0 +1,162 @@
+"""Files of trained networks: safetensors, which contain tensors and text and execute nothing when they are read.
+
+safetensors accepts neither tied tensors nor the channels-last layout. So a tied tensor is stored once, and layouts are
+stored by name; both are restored. The configuration of the run, which builds the network, is in the file's metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Hashable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from aimlib.config import RunConfig
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import StoreError
+from aimlib.models import build
+from aimlib.training.inputs import Scaling
+from aimlib.training.kept_networks import KeptNetwork, memory_of
+from aimlib.training.steps.base import MEMORY_FORMATS
+
+FORMAT = 1
+_KEY, _SCALING = "aim_ablations", "__scaling__"
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """The content of a network's file.
+
+    Attributes
+    ----------
+    run_id, epoch : the run, and the epoch after which this was its network; 0 is the start.
+    config : the `RunConfig` as JSON.
+    shape : of the images, with the number of classes.
+    classes : their names, in the order of the network's outputs.
+    state : parameters and buffers by name.
+    scaling : mean and standard deviation by which pixels are scaled, [2, channels].
+    memory : `aimlib.memory.measures.memory_measures` with its `epoch`, at the start (0) and after every epoch; empty
+        without a memory.
+    """
+
+    run_id: str
+    epoch: int
+    config: dict[str, Any]
+    shape: ImageShape
+    classes: tuple[str, ...]
+    state: dict[str, Tensor]
+    scaling: Tensor
+    memory: list[dict[str, Any]]
+
+    def module(self) -> nn.Module:
+        """Return the network in evaluation mode, on the CPU; its plugins must be installed.
+
+        Raises
+        ------
+        UsageError: a plugin of the run is unknown here.
+        StoreError: the state does not fit the network that the configuration builds.
+        """
+        config = RunConfig.parse(self.config)
+        network = build(config.model, self.shape, config.seed)
+        layout = MEMORY_FORMATS[config.training.memory_format]
+        network = network.to(memory_format=layout)
+        try:
+            network.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise StoreError(
+                f"run {self.run_id}: its parameters do not fit the network that its configuration builds here: "
+                f"{error}; install the versions of the plugins that its row names"
+            ) from error
+        return network.eval()
+
+    def input_scaling(self) -> Scaling:
+        """Return how pixels from 0 to 255 are scaled before they enter the network."""
+        mean, sd = (each.view(1, -1, 1, 1) for each in self.scaling)
+        identity = bool((mean == 0).all() and (sd == 1).all())
+        return Scaling(mean, sd, identity)
+
+
+def content_of(kept: KeptNetwork, config: RunConfig, run_id: str, shape: ImageShape, classes: tuple[str, ...]) -> bytes:
+    """Return the content of a network's file; equal networks give equal bytes.
+
+    Raises
+    ------
+    TypeError: a tensor has a type that safetensors does not know.
+    """
+    assert kept.state is not None
+    assert kept.scaling is not None
+    stored: dict[str, Tensor] = {_SCALING: kept.scaling.contiguous()}
+    first: dict[Hashable, str] = {}
+    same: dict[str, str] = {}
+    channels_last: list[str] = []
+    for name, value in kept.state.items():
+        if name != (owner := first.setdefault(memory_of(value), name)):
+            same[name] = owner
+            continue
+        if value.dim() == 4 and not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last):
+            channels_last.append(name)
+        stored[name] = value.contiguous()
+    description = {
+        "format": FORMAT,
+        "run_id": run_id,
+        "epoch": kept.epoch,
+        "config": config.model_dump(mode="json"),
+        "shape": asdict(shape),
+        "classes": classes,
+        "same": same,
+        "channels_last": channels_last,
+        "memory": kept.memory,
+    }
+    try:
+        return safetensors.torch.save(stored, {_KEY: json.dumps(description, sort_keys=True)})
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise TypeError(f"a tensor of the network cannot be stored: {error}") from error
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of a file's content, 64 hexadecimal digits, as the row of its run has it."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read(content: bytes, where: object) -> StoredNetwork:
+    """Return the network in the content of a file.
+
+    Parameters
+    ----------
+    where : for messages.
+
+    Raises
+    ------
+    StoreError: it is no file of a network, or a newer version wrote it.
+    """
+    try:
+        (length,) = struct.unpack("<Q", content[:8])
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"][_KEY]
+        description = json.loads(metadata)
+        tensors = safetensors.torch.load(content)
+        version = description["format"]
+    except (SafetensorError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise StoreError(f"{where}: is no network that a run kept ({type(error).__name__})") from error
+    if version != FORMAT:
+        raise StoreError(f"{where}: has format {version}, and this version reads {FORMAT}; install a newer release")
+    scaling = tensors.pop(_SCALING)
+    for name in description["channels_last"]:
+        tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
+    state = tensors | {name: tensors[owner] for name, owner in description["same"].items()}
+    return StoredNetwork(
+        run_id=description["run_id"],
+        epoch=description["epoch"],
+        config=description["config"],
+        shape=ImageShape(**description["shape"]),
+        classes=tuple(description["classes"]),
+        state=state,
+        scaling=scaling,
+        memory=description["memory"],
+    )
