@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from ablations.commands.logs import logs
     from ablations.commands.plan import plan
     from ablations.commands.verify import verify
-    from ablations.inference.exporting import export
-    from ablations.inference.features import features
-    from ablations.inference.kept import network
-    from ablations.inference.memory import memory
-    from ablations.inference.predicting import predict
+    from ablations.execution.inference.exporting import export
+    from ablations.execution.inference.features import features
+    from ablations.execution.inference.kept import network
+    from ablations.execution.inference.memory import memory
+    from ablations.execution.inference.predicting import predict
     from ablations.sessions.launch import run
 
 __all__ = ["check", "doctor", "export", "features", "logs", "memory", "network", "plan", "predict", "run", "verify"]
@@ -29,13 +29,13 @@ __all__ = ["check", "doctor", "export", "features", "logs", "memory", "network",
 _HOME = {
     "check": "ablations.commands.check",
     "doctor": "ablations.commands.doctor.machine",
-    "export": "ablations.inference.exporting",
-    "features": "ablations.inference.features",
+    "export": "ablations.execution.inference.exporting",
+    "features": "ablations.execution.inference.features",
     "logs": "ablations.commands.logs",
-    "memory": "ablations.inference.memory",
-    "network": "ablations.inference.kept",
+    "memory": "ablations.execution.inference.memory",
+    "network": "ablations.execution.inference.kept",
     "plan": "ablations.commands.plan",
-    "predict": "ablations.inference.predicting",
+    "predict": "ablations.execution.inference.predicting",
     "run": "ablations.sessions.launch",
     "verify": "ablations.commands.verify",
 }

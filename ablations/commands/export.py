@@ -18,6 +18,6 @@ def command(
     out: Annotated[Path, typer.Option(help="The file to write; its name ends in .pt2.", show_default=False)],
 ) -> None:
     """Write a network that a study kept (`keep: best`) as a program: pixels from 0 to 255 in, scores of classes out."""
-    from ablations.inference.exporting import export
+    from ablations.execution.inference.exporting import export
 
     typer.echo(f"program: {export(directory, run, out)}")

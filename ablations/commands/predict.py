@@ -11,7 +11,7 @@ from ablations.commands.options import Directory, console
 from aimlib.errors import UsageError, counted
 
 if TYPE_CHECKING:
-    from ablations.inference.predicting import Predicted
+    from ablations.execution.inference.predicting import Predicted
 
 
 def command(
@@ -33,7 +33,7 @@ def command(
     ] = None,
 ) -> None:
     """Predict with a network that a study kept (`keep: best`); the exit code is 1 if stored predictions differ."""
-    from ablations.inference.predicting import predict
+    from ablations.execution.inference.predicting import predict
 
     found = predict(directory, run, folder, device=device, data_root=data_root)
     _write(found, csv, parquet)

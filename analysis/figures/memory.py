@@ -28,7 +28,7 @@ def draw(content: npt.NDArray[Any], epochs: pd.DataFrame, weights: pd.DataFrame,
     Parameters
     ----------
     content : the memory at the start of a forward pass, [channels, rows, columns].
-    epochs, weights, contributions : as `ablations.inference.memory.LearnedMemory` has them.
+    epochs, weights, contributions : as `ablations.execution.inference.memory.LearnedMemory` has them.
     """
     layers = list(contributions["layer"])
     figure = new_figure(3.4 + 0.17 * len(layers))

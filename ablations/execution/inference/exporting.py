@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ablations.inference.kept import kept_run
+from ablations.execution.inference.kept import kept_run
 from aimlib.errors import UsageError
 from aimlib.training.inputs import Scaling
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ablations.inference.kept import kept_run
-from ablations.inference.predicting import batches_through
+from ablations.execution.inference.kept import kept_run
+from ablations.execution.inference.predicting import batches_through
 from aimlib.errors import UsageError, did_you_mean
 from aimlib.training.devices import pick_device
 

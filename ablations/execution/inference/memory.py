@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ablations.inference.kept import KeptRun, kept_run
-from ablations.inference.predicting import batches_through
+from ablations.execution.inference.kept import KeptRun, kept_run
+from ablations.execution.inference.predicting import batches_through
 from aimlib.errors import UsageError
 from aimlib.memory.attach import AimNetwork
 from aimlib.memory.readers import ConvReader, Reader

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ablations.inference.kept import KeptRun, kept_run
+from ablations.execution.inference.kept import KeptRun, kept_run
 from aimlib.datasets.base import Images
 from aimlib.datasets.decoding import DecodeError, read
 from aimlib.errors import DataError, UsageError, counted

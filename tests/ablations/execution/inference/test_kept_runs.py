@@ -16,8 +16,8 @@ from tiny_study import changed, write
 
 import ablations
 import analysis
-from ablations.inference.kept import kept_run
-from ablations.inference.predicting import Comparison
+from ablations.execution.inference.kept import kept_run
+from ablations.execution.inference.predicting import Comparison
 from ablations.sessions.launch import run
 from ablations.store import ResultStore
 from aimlib.errors import DataError, StoreError, UsageError
@@ -75,7 +75,7 @@ def test_a_network_with_other_values_is_found_to_predict_otherwise(directory: Pa
         for value in kept.stored.state.values():
             if value.is_floating_point():
                 value.add_(torch.randn_like(value))
-    from ablations.inference import predicting
+    from ablations.execution.inference import predicting
 
     images = kept.test_images()
     order = np.arange(len(images.labels))
