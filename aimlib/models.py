@@ -171,7 +171,8 @@ def summary_of(network: nn.Module, shape: ImageShape, batch_size: int) -> ModelS
 
 
 def _multiply_adds(network: nn.Module, x_BCHW: Tensor) -> int:
-    with torch.no_grad(), quick_batch_norm(network), _OperatorCounter() as counter:
+    counter = _OperatorCounter()
+    with torch.no_grad(), quick_batch_norm(network), counter:
         network.eval()(x_BCHW)
     return counter.flops // 2
 
@@ -186,8 +187,9 @@ class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 -- imports triton; workers count nothing
 
-        super().__init__()
-        self.flops, self._formulas = 0, flop_registry
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops: int = 0
+        self._formulas = flop_registry
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
