@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from aimlib.backbones.base import Backbone
 from aimlib.backbones.pooling import nondeterministic_poolings
@@ -110,6 +111,8 @@ class ModelSummary:
 
     Attributes
     ----------
+    weight_bytes : of all parameters and buffers.
+    trained_bytes : of the trained parameters.
     nondeterministic_on_gpu : layers whose backward pass on CUDA does not give the same bits every time.
     """
 
@@ -118,6 +121,8 @@ class ModelSummary:
     running_statistics: int
     multiply_adds: int
     activation_bytes: int
+    weight_bytes: int
+    trained_bytes: int
     memory_values: int = 0
     memory_degrees_of_freedom: int = 0
     attachment: Attachment = field(default_factory=lambda: Attachment((), ()))
@@ -132,7 +137,16 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
     batch_size : number of images that share what is computed once per batch (a memory that is the same for every
         image).
     """
-    network = _controlled(model, skeleton(model, shape))
+    return summary_of(controlled_skeleton(model, shape), shape, batch_size)
+
+
+def controlled_skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
+    """Return `skeleton` with the model's control; raises what that raises."""
+    return _controlled(model, skeleton(model, shape))
+
+
+def summary_of(network: nn.Module, shape: ImageShape, batch_size: int) -> ModelSummary:
+    """Return the summary of a `controlled_skeleton`; see `summarize`."""
     batch_size = max(2, batch_size)  # batch norm of a dense layer has no variance for a single image
     x_BCHW = torch.zeros(batch_size, shape.channels, shape.height, shape.width, device="meta")
     statistics = sum(b.numel() for name, b in network.named_buffers() if "running_" in name)
@@ -149,17 +163,41 @@ def summarize(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSu
         running_statistics=statistics,
         multiply_adds=_multiply_adds(network, x_BCHW) // batch_size,
         activation_bytes=_activation_bytes(network, x_BCHW) // batch_size,
+        weight_bytes=sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers())),
+        trained_bytes=sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad),
         nondeterministic_on_gpu=nondeterministic_poolings(network, (shape.channels, shape.height, shape.width)),
         **memory,
     )
 
 
 def _multiply_adds(network: nn.Module, x_BCHW: Tensor) -> int:
-    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 -- imports triton; workers count nothing
-
-    with torch.no_grad(), quick_batch_norm(network), FlopCounterMode(display=False) as counter:
+    counter = _OperatorCounter()
+    with torch.no_grad(), quick_batch_norm(network), counter:
         network.eval()(x_BCHW)
-    return int(counter.get_total_flops()) // 2
+    return counter.flops // 2
+
+
+class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts floating-point operations by the formulas of `torch.utils.flop_counter`.
+
+    Its `FlopCounterMode` attributes them to modules as well, which takes most of its time. Operators without a formula
+    consist of others; outside inference mode these come here by themselves.
+    """
+
+    def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry  # noqa: PLC0415 -- imports triton; workers count nothing
+
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops: int = 0
+        self._formulas = flop_registry
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        formula = self._formulas.get(getattr(func, "overloadpacket", None))
+        if formula is not None:
+            self.flops += int(formula(*args, **kwargs, out_val=output))
+        return output
 
 
 def _activation_bytes(network: nn.Module, x_BCHW: Tensor) -> int:

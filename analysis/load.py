@@ -68,7 +68,7 @@ def _load(directory: Place, wanted: Epochs) -> Results:
     table = _rows(directory, with_epochs=wanted is True)
     rows = frames.from_arrow(table, records.RUN_COLUMNS)
     _note_rows_without_checksums(directory, rows)
-    planned = rows["run_id"].isin(plan.runs["run_id"])
+    planned = frames.among(rows["run_id"], plan.runs["run_id"])
     varied = factors.of_plan(plan)
     runs = _as_planned(rows[planned], plan)
     epochs = _epochs(table if wanted is True else _epochs_of(_arms(wanted, plan), directory, runs), plan, directory)
@@ -78,7 +78,7 @@ def _load(directory: Place, wanted: Epochs) -> Results:
         runs=factors.attach(runs, varied, runs["arm"]),
         epochs=factors.attach(epochs, varied, epochs["arm"]),
         stale=rows[~planned].reset_index(drop=True),
-        missing=plan.runs[~plan.runs["run_id"].isin(rows["run_id"])].reset_index(drop=True),
+        missing=plan.runs[~frames.among(plan.runs["run_id"], rows["run_id"])].reset_index(drop=True),
     )
 
 
@@ -133,11 +133,13 @@ def _as_planned(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def _epochs(table: pa.Table, plan: Plan, directory: Place) -> pd.DataFrame:
+    at = pd.Index(table["run_id"].to_pandas()).get_indexer(plan.runs["run_id"])
+    planned = plan.runs[at >= 0]
     try:
-        epochs = frames.epochs_from(table)
+        epochs = frames.epochs_from(table.take(at[at >= 0]), planned["arm"], planned["seed"])
     except ValueError as error:
         raise StoreError(f"{directory}: {error}; delete that run's file and run `ablate run` again") from None
-    return _typed(plan.runs.merge(epochs, on="run_id"), "epochs")
+    return epochs
 
 
 def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:

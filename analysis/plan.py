@@ -171,14 +171,24 @@ def _looks(fields: _Fields, path: Place) -> Looks:
 
 
 def _runs(rows: list[Any], path: Place) -> pd.DataFrame:
-    taken: dict[str, list[Any]] = {"run_id": [], "arm": [], "seed": []}
     for index, row in enumerate(rows):
-        fields = _Fields(row, path, f"runs[{index}].")
-        for key, kind in (("run_id", str), ("arm", str), ("seed", int)):
-            taken[key].append(fields.take(key, kind))
-        if not -(2**63) <= taken["seed"][-1] < 2**63:
-            raise StoreError(f"{path}: runs[{index}].seed does not fit 64 bits; run the study with smaller seeds")
+        if type(row) is dict and type(row.get("run_id")) is type(row.get("arm")) is str:  # there may be 10,000
+            seed = row.get("seed")
+            if type(seed) is int and _LOWEST_SEED <= seed <= _HIGHEST_SEED:
+                continue
+        _refuse_run(row, path, index)
+    taken = {key: [row[key] for row in rows] for key in ("run_id", "arm", "seed")}
     return pd.DataFrame(taken).astype({"run_id": "str", "arm": "str", "seed": "int64"})
+
+
+_LOWEST_SEED, _HIGHEST_SEED = -(2**63), 2**63 - 1
+
+
+def _refuse_run(row: Any, path: Place, index: int) -> None:
+    fields = _Fields(row, path, f"runs[{index}].")
+    for key, kind in (("run_id", str), ("arm", str), ("seed", int)):
+        fields.take(key, kind)
+    raise StoreError(f"{path}: runs[{index}].seed does not fit 64 bits; run the study with smaller seeds")
 
 
 _LONGEST_NAME = 1000
@@ -197,7 +207,6 @@ def _check(plan: Plan, path: Place) -> None:
     """Refuse plans that contradict themselves."""
     names = [arm.name for arm in plan.arms]
     known = set(names)
-    pairs = list(zip(plan.runs["arm"], plan.runs["seed"], strict=True))
     problems = [
         (not _is_name(plan.name), f"its name is not printable text of 1 to {_LONGEST_NAME:,} characters"),
         (len(known) < len(names), "two arms have the same name"),
@@ -205,9 +214,9 @@ def _check(plan: Plan, path: Place) -> None:
             not all(_is_name(name) for name in names),
             f"an arm's name is not printable text of 1 to {_LONGEST_NAME:,} characters",
         ),
-        (not set(plan.runs["arm"]) <= known, "a run belongs to an arm that is not listed"),
+        (not known.issuperset(plan.runs["arm"].unique()), "a run belongs to an arm that is not listed"),
         (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),
-        (len(set(pairs)) < len(pairs), "an arm has two runs of the same seed"),
+        (bool(plan.runs.duplicated(["arm", "seed"]).any()), "an arm has two runs of the same seed"),
         (not 0 < plan.delta_pp <= 100, "delta_pp must be positive, and at most 100 percentage points"),
         (any(type(seed) is not int for seed in plan.seeds), "seeds must be integers"),
         (len(set(plan.seeds)) < len(plan.seeds), "a seed is listed twice"),

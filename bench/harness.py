@@ -133,6 +133,17 @@ def timed(call: Callable[[], Any], times: int = 1) -> Callable[[], float]:
     return run
 
 
+def cpu_timed(call: Callable[[], Any]) -> Callable[[], float]:
+    """Return a function that calls `call` and returns the CPU seconds of this process: a busy machine adds little."""
+
+    def run() -> float:
+        began = time.process_time()
+        call()
+        return time.process_time() - began
+
+    return run
+
+
 def row(case: str, subject: str, values: Sequence[float], unit: str) -> Row:
     """Return the row of these rounds."""
     return Row(case, subject, statistics.median(values), unit, min(values), max(values), len(values))
@@ -150,13 +161,26 @@ def wall(command: Sequence[str], **options: Any) -> float:
     ------
     RuntimeError: the command failed.
     """
-    return process(command, **options)[0]
+    return process(command, **options).wall
 
 
-def process(
-    command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> tuple[float, float]:
-    """Return wall seconds and peak resident MiB (of the largest process among it and its children) of a command.
+@dataclass(frozen=True)
+class Spent:
+    """What a command took.
+
+    Attributes
+    ----------
+    wall, cpu : seconds; those of the CPU are of all its processes.
+    peak : resident MiB of the largest process.
+    """
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+def process(command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Spent:
+    """Return what a command took.
 
     Raises
     ------
@@ -165,7 +189,8 @@ def process(
     measuring = (
         "import resource, subprocess, sys, time; b = time.perf_counter(); "
         "r = subprocess.run(sys.argv[1:], capture_output=True, text=True); s = time.perf_counter() - b; "
-        "print(r.returncode, s, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); "
+        "u = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print(r.returncode, s, u.ru_utime + u.ru_stime, u.ru_maxrss); "
         "print(r.stdout[-3000:], r.stderr[-3000:], file=sys.stderr)"
     )
     done = subprocess.run(
@@ -178,10 +203,10 @@ def process(
     )
     if done.returncode:  # it could not even be started
         raise RuntimeError(f"{' '.join(command)}:\n{done.stderr}")
-    code, seconds, kib = done.stdout.split()
+    code, seconds, cpu, kib = done.stdout.split()
     if int(code):
         raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{done.stderr}")
-    return float(seconds), float(kib) * (1 if sys.platform == "linux" else 1 / 1024) / 1024
+    return Spent(float(seconds), float(cpu), float(kib) * (1 if sys.platform == "linux" else 1 / 1024) / 1024)
 
 
 @contextlib.contextmanager

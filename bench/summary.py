@@ -21,6 +21,8 @@ ORDER = (
     "resume",
     "startup",
     "check",
+    "large_results",
+    "driver_memory",
     "reports",
     "calibration",
 )

@@ -8,12 +8,14 @@ line per row. A number is never broken or shortened.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, chop_cells
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.segment import Segment
 
 from ablations.spec.short_names import clean, shortened
 
@@ -79,17 +81,27 @@ def show(table: Table, console: Console, *, wide: bool = False, most: int | None
     lines, left_out = fitted(table, kept, limit)
     console.print(lines[0], style="bold", markup=False, highlight=False, soft_wrap=True)
     if lines[1:]:
-        console.out("\n".join(lines[1:]), highlight=False)
+        console.print(_Lines("\n".join(lines[1:])), soft_wrap=True)
     if hidden := len(table.rows) - len(kept) + table.more:
         left_out = [f"{hidden:,} more {what}{'s' if hidden > 1 else ''}", *left_out]
     if left_out:
         console.print(f"… {'; '.join(left_out)} (whole: --wide)", style="dim", markup=False, highlight=False)
 
 
+@dataclass(frozen=True)
+class _Lines:
+    """Lines that are printed as they are; rich would take each apart first, which takes a second for 10,000."""
+
+    text: str
+
+    def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> Iterator[Segment]:
+        yield Segment(f"{self.text}\n")
+
+
 def fitted(table: Table, rows: Sequence[Sequence[str]], limit: int | None) -> tuple[list[str], list[str]]:
     """Return the lines of a table, the heading first, and what was left out, in words."""
-    columns = {heading: [clean(str(row[at])) for row in rows] for at, heading in enumerate(table.headings)}
-    natural = {heading: max(map(cell_len, (heading, *cells))) for heading, cells in columns.items()}
+    columns = {h: _each(clean, [str(row[at]) for row in rows]) for at, h in enumerate(table.headings)}
+    natural = {heading: max(map(cell_len, {heading, *cells})) for heading, cells in columns.items()}
     widths = natural if limit is None else _widths(table, natural, limit)
     short = [heading for heading in widths if widths[heading] < natural[heading] and heading not in table.prose]
     cells = {
@@ -99,9 +111,14 @@ def fitted(table: Table, rows: Sequence[Sequence[str]], limit: int | None) -> tu
     dropped = [heading for heading in table.headings if heading not in widths]
     left_out = [f"left out: {_some(dropped)}"] if dropped else []
     left_out += [f"shortened: {_some(short)}"] if short else []
-    head = {heading: [shortened([heading], width)[0]] for heading, width in widths.items()}
-    body = [line for at in range(len(rows)) for line in _lines({h: cells[h][at] for h in widths}, widths, table)]
-    return [*_lines({h: head[h][0] for h in widths}, widths, table), *body], left_out
+    head = {heading: shortened([heading], width) for heading, width in widths.items()}
+    return [*_lines(head, widths, table), *_lines(cells, widths, table)], left_out
+
+
+def _each(change: Callable[[str], str], texts: Sequence[str]) -> list[str]:
+    """Return every text changed; texts that occur again, as names of arms do, are changed once."""
+    changed = {text: change(text) for text in set(texts)}
+    return [changed[text] for text in texts]
 
 
 def _some(headings: Sequence[str]) -> str:
@@ -136,10 +153,16 @@ def _needed(kept: dict[str, int], flexible: Collection[str], name: int) -> int:
     return sum(min(width, name) if h in flexible else width for h, width in kept.items()) + len(kept) - 1
 
 
-def _lines(cells: dict[str, str], widths: dict[str, int], table: Table) -> list[str]:
-    """Return the lines of a row: one, or more if a sentence is wrapped."""
-    if not table.prose:
-        return [" ".join(_padded(cell, widths[h], right=h in table.right) for h, cell in cells.items()).rstrip()]
+def _lines(columns: Mapping[str, Sequence[str]], widths: Mapping[str, int], table: Table) -> list[str]:
+    """Return the lines of rows: one each, or more if a sentence is wrapped."""
+    if table.prose:
+        cells = zip(*(columns[h] for h in widths), strict=True)
+        return [line for row in cells for line in _wrapped_row(dict(zip(widths, row, strict=True)), widths, table)]
+    padded = [_each(partial(_padded, width=width, right=h in table.right), columns[h]) for h, width in widths.items()]
+    return [" ".join(row).rstrip() for row in zip(*padded, strict=True)]
+
+
+def _wrapped_row(cells: Mapping[str, str], widths: Mapping[str, int], table: Table) -> list[str]:
     parts = {h: _wrapped(cell, widths[h]) if h in table.prose else [cell] for h, cell in cells.items()}
     lines = []
     for at in range(max(map(len, parts.values()))):

@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ablations.planning.arms import Arm, shape_of
-from ablations.planning.plan import Plan
+from ablations.planning.arms import Arm
+from ablations.planning.plan import Plan, summary_of
 from aimlib.component import ComponentConfig
 from aimlib.errors import counted
-from aimlib.models import skeleton
 from aimlib.paths import Place
 from aimlib.registry import optimizers
 from analysis.number_format import significant
@@ -66,11 +65,9 @@ def disk(plan: Plan, parallel: int | None) -> Disk:
 
 def checkpoint_bytes(arm: Arm, test_images: int) -> int:
     """Return the bytes of a run's last checkpoint: parameters, buffers, optimizer state and predictions."""
-    network = skeleton(arm.config.model, shape_of(arm.config))
-    network_bytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
-    trained_bytes = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
+    network = summary_of(arm)
     predictions = arm.config.training.epochs * test_images
-    return network_bytes + round(trained_bytes * moments(arm.config.training.optimizer)) + predictions
+    return network.weight_bytes + round(network.trained_bytes * moments(arm.config.training.optimizer)) + predictions
 
 
 def moments(config: ComponentConfig) -> float:

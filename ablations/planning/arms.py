@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from ablations.planning import plugin_errors
+from ablations.planning import networks
 from ablations.planning.factors import arm_specs
 from ablations.spec import yaml_documents
 from ablations.spec.levels import labels_of
 from ablations.spec.resources import Resources
 from ablations.spec.study import ArmSpec, Checks, StudyFile, StudySpec
-from aimlib.config import ModelConfig, RunConfig
+from aimlib.config import RunConfig
 from aimlib.controls.base import Control
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import ConfigError, PluginError, UsageError
@@ -52,8 +52,12 @@ class Arm:
         return self.config.model_copy(update={"seed": seed})
 
 
-def expand(study: StudyFile) -> list[Arm]:
+def expand(study: StudyFile, *, costs: bool = False) -> list[Arm]:
     """Return the arms of a study, each complete and buildable.
+
+    Parameters
+    ----------
+    costs : also count what every network costs, while it is there: `networks.summary` then has it.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def expand(study: StudyFile) -> list[Arm]:
     built: set[_Network] = set()
     for name in specs:
         try:
-            arms[name] = _complete(name, specs, spec, built)
+            arms[name] = _complete(name, specs, spec, built, costs=costs)
         except ConfigError as error:
             problems += [located(problem, name, spec) for problem in error.problems]
         except UsageError as error:
@@ -95,7 +99,7 @@ def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
     """Return why the arm of a merged document cannot be run, or an empty text if it can."""
     try:
         config = RunConfig.parse({**document, "seed": study.spec.seeds[0]})
-        _build(config.model, shape_of(config))
+        networks.refuse_unbuildable(config.model, shape_of(config))
     except UsageError as error:
         return " ".join(str(error).split())
     return "; ".join(_idle(config))
@@ -105,7 +109,7 @@ _Network = tuple[str, ImageShape]
 """A model as JSON, and the shape of its images."""
 
 
-def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: set[_Network]) -> Arm:
+def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: set[_Network], *, costs: bool) -> Arm:
     """Return an arm without its role; a network is built unless `built` contains it, and is then added."""
     arm = specs[name]
     merged = _layers(name, specs, spec)
@@ -122,8 +126,10 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
         config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
     network = (config.model.model_dump_json(), shape_of(config))
     if network not in built:  # arms that differ in their training alone have the same network
-        _build(config.model, shape_of(config))
+        networks.refuse_unbuildable(config.model, shape_of(config))
         built.add(network)
+    if costs:
+        networks.summary(config.model, shape_of(config), config.training.batch_size)
     resources, integrity = _resources(name, specs, spec), _integrity(name, specs, spec)
     return Arm(name, "", arm.of, config, arm.levels or {}, resources, integrity=integrity)
 
@@ -148,19 +154,6 @@ def _resources(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Reso
         except ConfigError as error:
             raise ConfigError(f"resources: {problem}" for problem in error.problems) from None
     return given
-
-
-def _build(model: ModelConfig, shape: ImageShape) -> None:
-    from aimlib.memory.structure import trace  # noqa: PLC0415 -- import torch only after the document has been checked
-    from aimlib.models import skeleton  # noqa: PLC0415
-
-    try:
-        with plugin_errors.explained():
-            network = skeleton(model, shape)
-            if model.memory is None:  # attaching a memory has already traced the network
-                trace(network, (shape.channels, shape.height, shape.width))
-    except (RuntimeError, OverflowError) as error:
-        raise UsageError(f"this network cannot be built: {error}; change its sizes") from error
 
 
 def _idle(config: RunConfig) -> list[str]:

@@ -6,16 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aimlib
+from ablations.planning import networks
 from ablations.planning.arms import Arm, differences, expand, located, shape_of
 from ablations.planning.protocol import protocol, reference
 from ablations.spec.study import StudyFile
-from aimlib.config import ModelConfig, RunConfig, TrainingConfig
-from aimlib.datasets.base import DataSet, ImageShape
+from aimlib.config import RunConfig, TrainingConfig
+from aimlib.datasets.base import DataSet
 from aimlib.errors import ConfigError, DataError, UsageError
 from aimlib.registry import datasets
 
@@ -65,7 +65,7 @@ def arms_of(study: StudyFile) -> list[Arm]:
     ConfigError: with one message per problem of the study.
     """
     _check_claim(study)
-    return expand(study)
+    return expand(study, costs=True)
 
 
 def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
@@ -94,25 +94,12 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
 
 def summaries_of(arms: list[Arm]) -> dict[str, ModelSummary]:
     """Return the summary of every arm's network; needs no data."""
-    return {arm.name: _summary(arm.config.model, shape_of(arm.config), arm.config.training.batch_size) for arm in arms}
+    return {arm.name: summary_of(arm) for arm in arms}
 
 
-def _summary(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSummary:
-    """Return the summary of a network. Arms that differ only in their training share it."""
-    from aimlib.models import summarize  # noqa: PLC0415 -- imports torch; Ray starts meanwhile
-
-    try:
-        hash(model)
-    except TypeError:  # an option of a plugin may be a mapping
-        return summarize(model, shape, batch_size)
-    return _summary_of_equals(model, shape, batch_size)
-
-
-@lru_cache(maxsize=1024)
-def _summary_of_equals(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSummary:
-    from aimlib.models import summarize  # noqa: PLC0415
-
-    return summarize(model, shape, batch_size)
+def summary_of(arm: Arm) -> ModelSummary:
+    """Return the summary of an arm's network, which is computed once per process; needs no data."""
+    return networks.summary(arm.config.model, shape_of(arm.config), arm.config.training.batch_size)
 
 
 def _check_claim(study: StudyFile) -> None:

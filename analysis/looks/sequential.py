@@ -27,6 +27,8 @@ import numpy.typing as npt
 from numpy.polynomial import chebyshev, legendre
 from scipy import special
 
+from analysis.looks.root import root
+
 Numbers = npt.NDArray[np.float64]
 _NODES_R = 16
 _NODES = 10
@@ -43,9 +45,7 @@ def _gauss(count: int) -> tuple[Numbers, Numbers]:
 
 @cache
 def _constant(looks: tuple[int, ...], alpha: float) -> float:
-    from scipy import optimize  # noqa: PLC0415 -- only for a constant that is not known yet
-
-    return float(optimize.brentq(lambda a: overall_error(looks, a) - alpha, alpha / len(looks), alpha, xtol=1e-10))
+    return root(lambda level: overall_error(looks, level) - alpha, alpha / len(looks), alpha, xtol=1e-10)
 
 
 def constant(pairs: Sequence[int], alpha: float = 0.05) -> float:

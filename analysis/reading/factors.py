@@ -97,20 +97,24 @@ def table(factors: Iterable[Factor]) -> pd.DataFrame:
 def options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the value of every option by its key path; the name of a component stands at the component's path."""
     found: dict[str, Any] = {}
+    _walk(config, "", found)
+    return {path: value for path, value in found.items() if path not in _NOT_AN_OPTION}
 
-    def walk(node: Mapping[str, Any], prefix: str) -> None:
-        for key, value in node.items():
-            path = f"{prefix}{key}"
-            if path in _NOT_AN_OPTION:
-                continue
-            if isinstance(value, Mapping):
-                found[path] = value.get("name", _PART)
-                walk({name: each for name, each in value.items() if name != "name"}, f"{path}.")
-            else:
-                found[path] = json.dumps(value, separators=(",", ":")) if isinstance(value, (list, tuple)) else value
 
-    walk(config, "")
-    return found
+def _walk(node: Mapping[str, Any], prefix: str, found: dict[str, Any]) -> None:
+    for key, value in node.items():
+        if key == "name" and prefix:
+            continue
+        path = prefix + key
+        if value is None or isinstance(value, (str, int, float)):  # the most frequent ones first: there are thousands
+            found[path] = value
+        elif isinstance(value, Mapping):
+            found[path] = value.get("name", _PART)
+            _walk(value, path + ".", found)
+        elif isinstance(value, (list, tuple)):
+            found[path] = json.dumps(value, separators=(",", ":"))
+        else:
+            found[path] = value
 
 
 def _in_order(options: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -118,6 +122,8 @@ def _in_order(options: Iterable[Mapping[str, Any]]) -> list[str]:
     order: list[str] = []
     known: set[str] = set()
     for each in options:
+        if each.keys() <= known:  # nearly every arm of a large study
+            continue
         at = -1
         for path in each:
             if path not in known:
@@ -134,16 +140,11 @@ def _varied(path: str, options: Mapping[Any, Mapping[str, Any]]) -> dict[Any, An
     Neither do options that the package did not have when a study was made.
     """
     values = {key: found[path] for key, found in options.items() if path in found}
-    if len({_identity(value) for value in values.values()}) < 2:
+    if len({(value is True or value is False, value) for value in values.values()}) < 2:  # True equals 1 in Python
         return None
     if _PART in values.values():
         values = {key: value is _PART for key, value in values.items()}
     return {key: values.get(key) for key in options}
-
-
-def _identity(value: Any) -> tuple[bool, Any]:
-    """Return a key that tells True from 1, as Python's equality does not."""
-    return isinstance(value, bool), value
 
 
 def _names(varied: Iterable[str], paths: Sequence[str]) -> dict[str, str]:

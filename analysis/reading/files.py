@@ -33,7 +33,7 @@ def read_settled(directory: Place, names: list[str]) -> pa.Table:
     """Return the named columns of every settled run, one row per run id; segments win over run files."""
     parts = collect(directory, lambda path: read_table(path, names))
     table = pa.concat_tables([_select(run_schema().empty_table(), names), *parts])
-    return table.take(pa.array(first_positions(table["run_id"].to_pylist()), type=pa.int64()))
+    return _without_repeats(table)
 
 
 def read_settled_of(directory: Place, names: list[str], run_ids: Collection[str]) -> pa.Table:
@@ -50,7 +50,13 @@ def read_settled_of(directory: Place, names: list[str], run_ids: Collection[str]
         return read_batches(path, names, run_ids, keep)
 
     found = pa.concat_tables([empty, *(table for tables in collect(directory, read) for table in tables)])
-    return found.take(pa.array(first_positions(found["run_id"].to_pylist()), type=pa.int64()))
+    return _without_repeats(found)
+
+
+def _without_repeats(table: pa.Table) -> pa.Table:
+    """Return the first row of every run id."""
+    first = first_positions(table["run_id"].to_pylist())
+    return table if len(first) == len(table) else table.take(pa.array(first, type=pa.int64()))
 
 
 def collect(directory: Place, read: Callable[[Place], Part]) -> list[Part]:

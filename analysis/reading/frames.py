@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -78,19 +79,35 @@ def from_arrow(table: pa.Table, listed: tuple[Column, ...]) -> pd.DataFrame:
     return frame.astype({column.name: dtype(column) for column in listed})
 
 
-def epochs_from(table: pa.Table) -> pd.DataFrame:
-    """Return one row per run and epoch of a table with `records.run_schema` columns: run_id and `EPOCHS`.
+def epochs_from(table: pa.Table, arms: pd.Series, seeds: pd.Series) -> pd.DataFrame:
+    """Return one row per run and epoch of a table with `records.run_schema` columns: run_id, arm, seed and `EPOCHS`.
 
-    ValueError if a run's lists differ in length.
+    Parameters
+    ----------
+    arms, seeds : of the rows of the table.
+
+    Raises
+    ------
+    ValueError: a run's lists differ in length.
     """
     lists = {column.name: _one_array(table[f"epochs.{column.name}"]) for column in records.EPOCHS}
     lengths = [pc.fill_null(pc.list_value_length(values), 0) for values in lists.values()]
     if any(not lengths[0].equals(other) for other in lengths[1:]):
         raise ValueError("a run has epoch columns of different lengths")
     parents = pc.list_parent_indices(lists["epoch"])
-    flat = {"run_id": _one_array(table["run_id"]).take(parents)}
+    of_run = {"run_id": _one_array(table["run_id"]), "arm": pa.array(arms), "seed": pa.array(seeds)}
+    flat = {name: values.take(parents) for name, values in of_run.items()}
     flat |= {name: pc.list_flatten(values) for name, values in lists.items()}
-    return from_arrow(pa.table(flat), (_BY_NAME["run_id"], *records.EPOCHS))
+    return from_arrow(pa.table(flat), TABLES["epochs"])
+
+
+def among(values: pd.Series, known: pd.Series) -> npt.NDArray[np.bool_]:
+    """Return for every text whether it is one of the known ones; missing texts are not.
+
+    `Series.isin` gives the same, but converts 10,000 known texts one by one, in a hundred times the time.
+    """
+    found = pc.is_in(pa.array(values), value_set=pa.array(known.dropna()))
+    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _one_array(column: Any) -> Any:

@@ -10,12 +10,13 @@ import torchvision
 from tiny_runs import AIM, MEMORY, SHAPE, model, restored_registries
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from aimlib.backbones._small_resnet import Bottleneck
 from aimlib.datasets.base import ImageShape
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.memory.structure import trace
-from aimlib.models import build, count_parameters, skeleton, summarize
+from aimlib.models import _multiply_adds, build, count_parameters, skeleton, summarize
 from aimlib.registry import backbones, updates
 
 DOGS = ImageShape(3, 224, 224, 120)
@@ -169,3 +170,24 @@ def test_parts_that_do_not_fit_are_refused_on_the_meta_device() -> None:
     assert set(backbones.names()) >= {"resnet50", "small_resnet", "vgg16_bn", "mlp"}
     with pytest.raises(ValueError, match="update has no effect"):
         summarize(model(**{**AIM, "placement": "input_only"}), SHAPE, 1)
+
+
+@pytest.mark.parametrize("update", [None, *sorted(updates.names())])
+def test_multiply_adds_are_those_that_torch_counts(update: str | None) -> None:
+    config = model(**{**AIM, "update": update, "placement": "every_layer"})
+    network = skeleton(config, SHAPE).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(4, SHAPE.channels, SHAPE.height, SHAPE.width, device="meta"))
+    assert summarize(config, SHAPE, 4).multiply_adds == counter.get_total_flops() // 2 // 4
+
+
+def test_multiply_adds_of_attention_are_counted() -> None:
+    class Attention(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows = x.flatten(2)
+            return torch.nn.functional.scaled_dot_product_attention(rows, rows, rows) @ rows.transpose(1, 2)
+
+    x = torch.zeros(2, 8, 4, 4, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        Attention()(x)
+    assert _multiply_adds(Attention(), x) == counter.get_total_flops() // 2 > 0

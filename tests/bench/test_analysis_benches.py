@@ -26,7 +26,7 @@ def test_a_report_of_every_size_is_measured():
     for runs in ("80", "160", "320"):
         for subject in ("analysis, report", "  of it figures", "  of it verdict", "pandas, reads alone"):
             assert any(line.startswith(f"{runs} runs") and subject in line for line in said.splitlines())
-    assert said.count("met ") + said.count("NOT MET") == 3
+    assert said.count("met ") + said.count("NOT MET") == 4
 
 
 def test_both_ways_to_simulate_are_measured():

@@ -85,11 +85,18 @@ def test_a_command_gets_its_environment_and_its_folder(tmp_path):
 def test_a_process_is_timed_and_its_memory_is_its_own():
     ballast = bytearray(200 * 2**20)  # of this process, not of the measured one
     ballast[:: 2**12] = b"x" * len(ballast[:: 2**12])
-    seconds, small = harness.process([sys.executable, "-S", "-c", "import time; time.sleep(0.2)"])
-    _, large = harness.process([sys.executable, "-S", "-c", "x = bytearray(64 * 2**20); x[::2**12] = x[::2**12]"])
-    assert 0.2 <= seconds < 10
-    assert 2 < small < 100
-    assert 60 < large - small < 80
+    small = harness.process([sys.executable, "-S", "-c", "import time; time.sleep(0.2)"])
+    large = harness.process([sys.executable, "-S", "-c", "x = bytearray(64 * 2**20); x[::2**12] = x[::2**12]"])
+    assert 0.2 <= small.wall < 10
+    assert 2 < small.peak < 100
+    assert 60 < large.peak - small.peak < 80
+
+
+def test_seconds_of_the_cpu_are_those_of_all_processes_and_not_of_sleep():
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    parent = f"import subprocess, sys, time; time.sleep(0.5); subprocess.run([sys.executable, '-S', '-c', {busy!r}])"
+    spent = harness.process([sys.executable, "-S", "-c", parent])
+    assert 0.3 <= spent.cpu < spent.wall
 
 
 def test_peak_resident_sees_what_was_allocated_and_freed():

@@ -48,7 +48,7 @@ def test_launchers_in_turn() -> None:
     for case in ("start of the first run", "per run", "whole process, 8 runs"):
         for subject in (*own, *tune, "Optuna", "joblib", "Hydra"):
             assert has(lines, case, subject), (case, subject, lines)
-    assert sum(line.startswith(("met ", "NOT MET ")) for line in lines) == 5
+    assert sum(line.startswith(("met ", "NOT MET ")) for line in lines) == 6
 
 
 @pytest.mark.slow
@@ -75,9 +75,12 @@ def test_a_check_in_units_of_torch() -> None:
 @pytest.mark.timeout(300)
 def test_the_memory_of_a_driver_is_read_from_outside() -> None:
     lines = quick("driver_memory")
-    for subject in ("ours, with ledger: first tenth", "ours, with ledger: last tenth", "ours, with ledger: peak"):
-        assert has(lines, "80 runs", subject), (subject, lines)
-    assert has(lines, "16 runs", "Ray Tune, reused actors: peak")
+    for part in ("first fifth", "last fifth", "peak"):
+        assert has(lines, "40 runs", f"ours, 80 runs open: {part}"), (part, lines)
+    assert has(lines, "40 runs", "Ray Tune, 40 trials: peak")
+    for step in ("import torch ", "import torch._dynamo", "freeze the analysis plan", "import ray.tune"):
+        assert has(lines, "after a step of the driver", step), (step, lines)
+        assert has(lines, "CPU seconds of a step of the driver", step), (step, lines)
 
 
 @pytest.mark.slow

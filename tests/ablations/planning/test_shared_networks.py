@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from tiny_study import changed, write
 
+from ablations.estimation import disk
+from ablations.planning import networks as networks_module
 from ablations.planning import plan as planning
 from ablations.planning.arms import shape_of
 from ablations.spec.study import read_study
@@ -25,6 +27,8 @@ def test_a_network_is_built_once_for_all_arms_that_have_it(tmp_path: Path, monke
         return real(model, shape)
 
     monkeypatch.setattr(models, "skeleton", skeleton)
+    networks_module._network.cache_clear()
+    networks_module._summary.cache_clear()
     file = read_study(write(tmp_path, changed({"vary": "aim", "factors": FACTORS})))
     arms = planning.arms_of(file)
     networks = {arm.config.model.model_dump_json() for arm in arms}
@@ -32,8 +36,8 @@ def test_a_network_is_built_once_for_all_arms_that_have_it(tmp_path: Path, monke
     assert sorted(built) == sorted(networks)
     built.clear()
     found = planning.summaries_of(arms)
-    assert set(built) <= networks, "this process may have counted some before"
-    assert len(built) == len(set(built))
+    assert all(disk.checkpoint_bytes(arm, 0) > found[arm.name].weight_bytes for arm in arms)
+    assert not built, "what they cost was counted while they were there"
     for arm in arms:
         alone = models.summarize(arm.config.model, shape_of(arm.config), arm.config.training.batch_size)
         assert found[arm.name] == alone

@@ -1,0 +1,90 @@
+"""The networks of arms: each is built once, and what it costs is counted while it is there.
+
+Arms that differ in their training alone have the same network. Nothing here imports torch before it is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ablations.planning import plugin_errors
+from aimlib.config import ModelConfig
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from aimlib.models import ModelSummary
+
+_NETWORKS = 4
+"""Networks that are kept: the arms of a factor of the training follow each other. A large one takes megabytes."""
+_SUMMARIES = 16_384
+
+
+def refuse_unbuildable(model: ModelConfig, shape: ImageShape) -> None:
+    """Build a network on the meta device and send one image through it.
+
+    Raises
+    ------
+    UsageError: the parts do not fit together.
+    PluginError: code of a plugin failed.
+    """
+    with _explained():
+        _kept(model, shape)
+
+
+def summary(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSummary:
+    """Return `aimlib.models.summarize` of a network; it is computed once per process.
+
+    Raises
+    ------
+    UsageError: the parts do not fit together.
+    PluginError: code of a plugin failed.
+    """
+    with _explained():
+        return _summary(model, shape, batch_size) if _is_key(model) else _summarized(model, shape, batch_size)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        with plugin_errors.explained():
+            yield
+    except (RuntimeError, OverflowError) as error:
+        raise UsageError(f"this network cannot be built: {error}; change its sizes") from error
+
+
+def _is_key(model: ModelConfig) -> bool:
+    try:
+        hash(model)
+    except TypeError:  # an option of a plugin may be a mapping
+        return False
+    return True
+
+
+def _kept(model: ModelConfig, shape: ImageShape) -> nn.Module:
+    return _network(model, shape) if _is_key(model) else _built(model, shape)
+
+
+def _built(model: ModelConfig, shape: ImageShape) -> nn.Module:
+    from aimlib.memory.structure import trace  # noqa: PLC0415 -- import torch only after the document has been checked
+    from aimlib.models import controlled_skeleton  # noqa: PLC0415
+
+    network = controlled_skeleton(model, shape)
+    if model.memory is None:  # attaching a memory has already traced the network
+        trace(network, (shape.channels, shape.height, shape.width))
+    return network
+
+
+def _summarized(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSummary:
+    from aimlib.models import summary_of  # noqa: PLC0415
+
+    return summary_of(_kept(model, shape), shape, batch_size)
+
+
+_network = lru_cache(maxsize=_NETWORKS)(_built)
+_summary = lru_cache(maxsize=_SUMMARIES)(_summarized)
