@@ -25,7 +25,7 @@ FAULTS = {
     "disk: link error": _both("link", errno.EIO, _OFTEN),
     "disk: rename error": _both("rename", errno.EIO, _OFTEN),
     "disk: removal error": _both("unlink", errno.EIO, _RARELY),
-    "disk: read error": f"read={errno.EIO}:{_EACH}",
+    "disk: read error": f"read={errno.EIO}:{_RARELY // 2}",
     "disk: open error": f"open={errno.EIO}:{_EACH},open={errno.ESTALE}:{_EACH}",
     "disk: slow": f"write=slow-50:{_EACH},read=slow-50:{_EACH},fsync=slow-50:{_OFTEN}",
 }
