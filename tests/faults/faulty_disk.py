@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -45,12 +46,12 @@ def compiled(folder: Path) -> Path:
     return library
 
 
-def environment(library: Path, root: Path, kind: str, log: Path, seed: int) -> dict[str, str]:
-    """Return the environment of a process for which calls for files below a folder fail."""
+def environment(library: Path, root: Path, kind: str, log: Path, seed: int, times: int = 1) -> dict[str, str]:
+    """Return the environment of a process for which calls for files below a folder fail, `times` as often as usual."""
     return {
         "LD_PRELOAD": str(library),
         "FAULTY_ROOT": str(root),
-        "FAULTY_CALLS": FAULTS[kind],
+        "FAULTY_CALLS": re.sub(r"[0-9]+(?=,|$)", lambda found: str(times * int(found[0])), FAULTS[kind]),
         "FAULTY_LOG": str(log),
         "FAULTY_SEED": str(seed),
     }
