@@ -21,6 +21,7 @@ ORDER = (
     "resume",
     "startup",
     "check",
+    "integrity",
     "reports",
     "calibration",
 )
