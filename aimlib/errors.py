@@ -49,7 +49,16 @@ class ComputingError(RuntimeError):
     """The same computation gave different bits: the device, or something else in the machine, computed a wrong number.
 
     Unlike the others, this is no mistake of the user. A study continues the run from its last checkpoint.
+
+    Parameters
+    ----------
+    never_repeats : whether every further repetition differed as well, which code with hidden state causes rather than a
+        device.
     """
+
+    def __init__(self, text: str = "", *, never_repeats: bool = False) -> None:
+        super().__init__(text)
+        self.never_repeats = never_repeats
 
 
 def text_of(error: BaseException) -> str:

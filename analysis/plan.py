@@ -12,7 +12,7 @@ from aimlib.errors import StoreError
 from aimlib.paths import Place, read_file
 from aimlib.records import OLDEST_VERSION, PLANS, ROLES, SCHEMA_VERSION, STUDY_FILE, Role, release_to_read
 from aimlib.records import role as role_of
-from aimlib.records.checksums import document_is_intact
+from aimlib.records.checksums import DOCUMENT_KEY, document_is_intact
 from analysis.looks import Looks
 
 
@@ -89,6 +89,35 @@ def read_plan(directory: Place) -> Plan:
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: not readable as JSON ({error}); restore the file or run the study again") from None
     return plan_from(document, path)
+
+
+def plan_differs(directory: Place) -> bool:
+    """Return whether `study.json` is none of the plans that sessions have stored.
+
+    What the store adds to a plan does not count, because versions differ in it. A study without stored plans is one
+    that the store did not write, unless it has the store's checksum.
+    """
+    current = _document(directory / STUDY_FILE)
+    try:
+        paths = sorted((path for path in (directory / PLANS).iterdir() if path.suffix == ".json"), reverse=True)
+    except (FileNotFoundError, NotADirectoryError):
+        paths = []
+    if not paths:
+        return DOCUMENT_KEY in current
+    return all(_planned(current) != _planned(_document(path)) for path in paths)
+
+
+def _document(path: Place) -> dict[str, Any]:
+    """Return the JSON object in a file; empty if it cannot be read."""
+    try:
+        document = json.loads(read_file(path).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _planned(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key not in (DOCUMENT_KEY, "schema_version")}
 
 
 def plan_from(document: Any, path: Place) -> Plan:

@@ -21,6 +21,7 @@ ORDER = (
     "resume",
     "startup",
     "check",
+    "integrity",
     "large_results",
     "driver_memory",
     "reports",

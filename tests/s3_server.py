@@ -84,9 +84,13 @@ class Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def start(self, key: str = KEY, secret: str = SECRET) -> None:
-        """Start the server, which accepts one pair of credentials, and wait until it answers."""
+    def start(self, key: str = KEY, secret: str = SECRET, *, full: bool = False) -> None:
+        """Start the server, which accepts one pair of credentials, and wait until it answers.
+
+        A full one believes that its disk is, and refuses to store anything.
+        """
         command = [_binary(), f"-logdir={self.folder}", "server", *_options(self.folder, self._ports, key, secret)]
+        command += ["-volume.minFreeSpace=100"] if full else []
         with (self.folder / "output").open("a") as output:
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=output, stderr=output)
         try:

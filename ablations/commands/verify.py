@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablations.commands.options import Directory, console
-from aimlib.errors import StoreError, counted
+from aimlib.errors import StoreError, UsageError, counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ablations.store.inspection import Inspection
     from ablations.store.ledger_check import LedgerCheck
     from aimlib.paths import Place
+    from analysis.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,12 @@ class Verified:
     repairs : what was done, one sentence for each damaged file; empty without `repair`.
     ledger : the comparison of the rows with the ledger.
     contradictions : rows whose accuracies, configuration or selected epoch contradict their predictions, run id or
-        curve, with run id and file.
+        curve, with run id and file; and a plan that no session has stored.
     proven : number of rows whose accuracies follow from their predictions.
     unproven : number of rows by what could not be proven.
     lost_networks : files of trained networks that rows state and that are not there.
     confirmed : the head that was given, if the study still contains everything that it stands for; otherwise empty.
+    deviations : how the plan deviates from the frozen one; the report calls such a study exploratory.
     """
 
     inspection: Inspection
@@ -48,6 +50,7 @@ class Verified:
     unproven: Mapping[str, int] = field(default_factory=dict)
     confirmed: str = ""
     lost_networks: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
 
     @property
     def is_intact(self) -> bool:
@@ -101,8 +104,9 @@ def verify(directory: str | Path, repair: bool = False, head: str | None = None)
     from aimlib.records import RUNS, SEGMENTS
 
     where, expected = place(directory), checked_head(head) if head is not None else ""
-    ledger, plan = store_repair.ledger_of(where)  # before the rows: each row is there before its entry
-    stored, proofs, stated = StoredRows(), RowProofs(where), set[str]()
+    ledger, frozen = store_repair.ledger_of(where)  # before the rows: each row is there before its entry
+    plan = _plan(where)
+    stored, proofs, stated = StoredRows(), RowProofs(where, plan), set[str]()
 
     def visit(name: str, rows: pa.Table) -> None:
         stored.add(name, rows)
@@ -113,19 +117,20 @@ def verify(directory: str | Path, repair: bool = False, head: str | None = None)
     if not inspection.read:
         raise StoreError(f"{where}: contains no file of a study; give the directory that `ablate run` wrote")
     damaged = any(damage.kind in (RUNS, SEGMENTS) for damage in inspection.damages)
-    found = compare(ledger, stored, plan, damaged=damaged, head=expected)
+    found = compare(ledger, stored, frozen, damaged=damaged, head=expected)
     repairs = tuple(store_repair.repair(where)) if repair and inspection.damages else ()
-    problems = tuple(sorted(proofs.problems))
     lost = tuple(sorted(name for name in stated if not (where / name).exists()))
+    problems, deviations = _on_plan(where) if plan and not (inspection.damages or proofs.problems) else ((), ())
     result = Verified(
         inspection,
-        _missing(where, inspection),
+        _missing(plan, inspection),
         repairs,
         found,
-        problems,
+        (*problems, *sorted(proofs.problems)),
         proofs.proven,
         dict(proofs.unproven),
         lost_networks=lost,
+        deviations=deviations,
     )
     return replace(result, confirmed=expected) if result.is_intact else result
 
@@ -140,14 +145,40 @@ def _networks_of(rows: pa.Table) -> Iterator[str]:
                 yield name_of(run_id, digest)
 
 
-def _missing(where: Place, inspection: Inspection) -> tuple[str, ...] | None:
+def _plan(where: Place) -> Plan | None:
     from analysis.plan import read_plan
 
     try:
-        planned = read_plan(where).runs["run_id"]
+        return read_plan(where)
     except StoreError:
         return None
-    return tuple(run_id for run_id in planned if run_id not in inspection.settled)
+
+
+def _on_plan(where: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what contradicts the plan, and how it deviates from the frozen one; nothing if results cannot be read."""
+    import analysis
+    from aimlib.records import PLANS, STUDY_FILE
+    from analysis.plan import plan_differs
+    from analysis.reading.study_proofs import check_models
+    from analysis.statistics.planned import gated_arms
+
+    if plan_differs(where):
+        return (f"{STUDY_FILE}: it is none of the plans in {PLANS}/: it was changed",), ()
+    try:
+        results = analysis.load(where, epochs=gated_arms)
+        deviations = analysis.examine(results, further=False, unproven=True).deviations
+        check_models(results)
+    except StoreError as error:
+        return (str(error),), ()
+    except UsageError:  # its claim is unknown here
+        return (), ()
+    return (), tuple(deviation.text for deviation in deviations)
+
+
+def _missing(plan: Plan | None, inspection: Inspection) -> tuple[str, ...] | None:
+    if plan is None:
+        return None
+    return tuple(run_id for run_id in plan.runs["run_id"] if run_id not in inspection.settled)
 
 
 def lines(found: Verified) -> list[str]:
@@ -170,6 +201,7 @@ def lines(found: Verified) -> list[str]:
     if number := len(found.lost_networks):
         named = ", ".join(found.lost_networks[:3]) + (", ..." if number > 3 else "")
         text.append(f"{counted(number, 'trained network')} {'is' if number == 1 else 'are'} missing: {named}")
+    text += [f"The study deviates from its frozen plan: {each}." for each in found.deviations]
     text += _on_rows(found)
     text += _on_ledger(found)
     if inspection.damages and not found.repairs:

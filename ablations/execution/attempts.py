@@ -64,6 +64,7 @@ class Ending:
     host : machine of that device; empty if it is none.
     held_by_others : out of memory while other processes used much of the GPU's memory.
     process_spent : the process must not take another run, as it can no longer use its GPU.
+    never_repeats : a step was computed several times from the same state, with other bits every time.
     row_digest : digest of the row that this attempt wrote, for the ledger; empty if it wrote none.
     """
 
@@ -77,6 +78,7 @@ class Ending:
     host: str = ""
     held_by_others: bool = False
     process_spent: bool = False
+    never_repeats: bool = False
     row_digest: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def ending_of(error: BaseException, failure: DeviceFailure | None = None) -> End
         end,
         held_by_others=failure is not None and failure.held_by_others,
         process_spent=failure is not None and failure.context_lost,
+        never_repeats=isinstance(error, ComputingError) and error.never_repeats,
     )
 
 

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 
 NOT_REPEATABLE = "give its arm integrity: off, or draw only from torch's global generators and keep state in buffers"
 """What to do about an arm that never computes the same bits from the same state."""
-ADVICE = (
+_TEST_HARDWARE = (
     "test its memory and processors (memtest86+, stress-ng --verify, nvidia-smi -q -d ECC); the same command continues "
-    "from here, on other hardware as well. If all faults are of one arm, its own code may cause them: "
-    f"{NOT_REPEATABLE}"
+    "from here, on other hardware as well"
 )
-"""What to do about a device that computed wrong bits."""
 _SAME_FAULT_S = 5.0
 """Window in seconds within which failures of one GPU count as one: under MPS the fault of one client ends all clients
 of the GPU."""
@@ -25,6 +23,7 @@ _FAULTS = 2
 class _Fault:
     at: float
     reason: str
+    never_repeats: bool = False
     runs: set[str] = field(default_factory=set)
 
 
@@ -63,18 +62,21 @@ class DeviceFailures:
         """GPUs on which no more runs start, by name."""
         return {name: device for name, device in self._devices.items() if device.is_left_out}
 
-    def failed(self, name: str, host: str, run_id: str, reason: str, now: float) -> Device | None:
+    def failed(
+        self, name: str, host: str, run_id: str, reason: str, now: float, *, never_repeats: bool = False
+    ) -> Device | None:
         """Record a failure; return the GPU if it is excluded from now on.
 
         Parameters
         ----------
         now : monotonic seconds.
+        never_repeats : whether a step had other bits in every repetition.
         """
         device = self._devices.setdefault(name, Device(name, host))
         if device.faults and now - device.faults[-1].at < _SAME_FAULT_S:
             device.faults[-1].runs.add(run_id)
             return None
-        device.faults.append(_Fault(now, reason, {run_id}))
+        device.faults.append(_Fault(now, reason, never_repeats, {run_id}))
         return device if len(device.faults) == _FAULTS else None
 
     def met_alone(self, run_id: str) -> list[str]:
@@ -100,3 +102,16 @@ class DeviceFailures:
     def described(self) -> str:
         """Return the excluded GPUs, each with the reason of its last fault."""
         return "; ".join(f"{device} ({device.faults[-1].reason})" for device in self.left_out.values())
+
+    def advice(self) -> str:
+        """Return what to do about excluded devices that computed wrong bits: whether to look at them or at an arm."""
+        faults = [fault for device in self.left_out.values() for fault in device.faults]
+        unrepeatable = sum(fault.never_repeats for fault in faults)
+        if not unrepeatable:
+            return _TEST_HARDWARE
+        which = "these" if unrepeatable == len(faults) else f"{unrepeatable} of these"
+        where = "" if len(self.left_out) == 1 else f" on each of {len(self.left_out)} devices"
+        return (
+            f"{which} steps had other bits in every repetition{where}, which is rather due to the code of their arm: "
+            f"{NOT_REPEATABLE}. Otherwise {_TEST_HARDWARE}"
+        )

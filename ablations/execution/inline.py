@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Mapping
 
 from ablations.execution.attempts import Ending
-from ablations.execution.device_failures import ADVICE
 from ablations.execution.events import (
     TICK,
     AttemptEnded,
@@ -79,7 +78,8 @@ class InlineExecutor:
             if ending.process_spent:
                 stop.request(f"this process cannot use its GPU any more: {ending.reason}")
             elif scheduler.devices.left_out:  # there is no other device here
-                stop.request(f"computed wrong bits twice: {scheduler.devices.described()}; {ADVICE}")
+                devices = scheduler.devices
+                stop.request(f"computed wrong bits twice: {devices.described()}; {devices.advice()}")
 
     def _compute(self, task: Task, coordinator: Subscriber[ExecutorEvent], stop: Stop) -> Ending:
         def handle(event: ExecutorEvent) -> None:

@@ -42,6 +42,8 @@ ended, and an excluded GPU must be occupied first."""
 _DEVICES_PER_RUN = 3
 """Number of GPUs with device errors after which a run is given up if no other run had errors on them: its own code may
 cause them."""
+_DEVICES_IF_NEVER_REPEATED = 2
+"""The same for a run whose steps had other bits in every repetition."""
 _NEIGHBOUR_DELAY_S = 30.0
 """Delay in seconds before a run is retried that was out of memory because other processes used it."""
 _PACKING = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -206,28 +208,32 @@ class RetryPolicy:
         """Move the run to another GPU; the fault is the GPU's, unless the run meets it on one GPU after another."""
         name = ending.device or f"{'CPU' if run.task.device == 'cpu' else 'GPU'} of {ending.host or 'an unknown host'}"
         run.lost.setdefault(name, self._clock())
-        left_out = self.devices.failed(name, ending.host, run.task.run_id, ending.reason, self._clock())
+        left_out = self.devices.failed(
+            name, ending.host, run.task.run_id, ending.reason, self._clock(), never_repeats=ending.never_repeats
+        )
         notes = () if left_out is None else (f"{left_out} failed twice and is excluded: {ending.reason}",)
-        if self._is_suspect(run):
-            return self._give_up_suspect(run, ending.reason, waiting, notes)
+        if self._is_suspect(run, _DEVICES_IF_NEVER_REPEATED if ending.never_repeats else _DEVICES_PER_RUN):
+            return self._give_up_suspect(run, ending, waiting, notes)
         if ending.reason.startswith(COMPUTING_ERROR):  # the device itself reported nothing, and may be used again
             what = ending.reason.removeprefix(COMPUTING_ERROR)
             text = f"{COMPUTING_ERROR} on {name}, continues from its last checkpoint{what}"
             return Retry(_DEVICE_DELAY_S, text, notes)
         return Retry(_DEVICE_DELAY_S, f"device error on {name}, continues elsewhere: {ending.reason}", notes)
 
-    def _is_suspect(self, run: _History) -> bool:
+    def _is_suspect(self, run: _History, devices: int) -> bool:
         alone = set(self.devices.met_alone(run.task.run_id)).intersection(run.lost)
-        if len(alone) < _DEVICES_PER_RUN:
+        if len(alone) < devices:
             return False
         others = (each for each in self._runs.values() if each is not run and each.task.device == run.task.device)
         return any(each.progressed > min(run.lost.values()) for each in others)
 
-    def _give_up_suspect(self, run: _History, reason: str, waiting: Collection[str], notes: tuple[str, ...]) -> Over:
+    def _give_up_suspect(self, run: _History, ending: Ending, waiting: Collection[str], notes: tuple[str, ...]) -> Over:
         """Give up a run that has device errors on every GPU, and use the GPUs again on which no other run had any."""
-        run_id, names = run.task.run_id, ", ".join(run.lost)
+        run_id, names, reason = run.task.run_id, ", ".join(run.lost), ending.reason
         if reason.startswith(COMPUTING_ERROR):
-            what, remedy = "devices", f"if its steps cannot be repeated, {NOT_REPEATABLE}"
+            always = "its steps had other bits in every repetition:"
+            never = always if ending.never_repeats else "if its steps cannot be repeated,"
+            what, remedy = "devices", f"{never} {NOT_REPEATABLE}"
         else:
             what, remedy = "GPUs", "run it alone with CUDA_LAUNCH_BLOCKING=1 to see where"
         text = (

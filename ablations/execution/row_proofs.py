@@ -19,7 +19,9 @@ from aimlib.config import RunConfig
 from aimlib.errors import StoreError, UsageError
 from aimlib.paths import Place
 from aimlib.records import EPOCHS, SETTLED
+from analysis.plan import Plan
 from analysis.reading.proofs import OF_SELECTED, TestImages, proofs, test_images
+from analysis.reading.study_proofs import against_plan
 
 _COLUMNS = ("run_id", "status", "seed", "data_fingerprint", "selected_epoch", "config", "identity")
 _CURVE = tuple(f"epochs.{column.name}" for column in EPOCHS)
@@ -31,6 +33,7 @@ class RowProofs:
     Parameters
     ----------
     where : the study.
+    plan : its plan; None if it cannot be read.
 
     Attributes
     ----------
@@ -39,10 +42,11 @@ class RowProofs:
     unproven : number of rows by what could not be proven.
     """
 
-    def __init__(self, where: Place) -> None:
+    def __init__(self, where: Place, plan: Plan | None = None) -> None:
         self.problems: list[str] = []
         self.proven = 0
         self.unproven: Counter[str] = Counter()
+        self._plan = plan
         self._images = _readable(test_images(where))
         self._parsed: dict[str, RunConfig | str] = {}
         self._one_at_a_time = threading.Lock()
@@ -53,6 +57,8 @@ class RowProofs:
             for proof in proofs(rows, self._images, OF_SELECTED):
                 self.proven += not (proof.problem or proof.unproven)
                 self._note(name, proof.run_id, proof.problem, proof.unproven)
+            for run_id, problem in against_plan(rows, self._plan) if self._plan is not None else ():
+                self._note(name, run_id, problem, "")
             for row in _plain(rows):
                 if row["status"] in SETTLED:
                     self._prove_configuration(name, row)

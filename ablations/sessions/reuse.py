@@ -114,7 +114,8 @@ def take(found: Reusable, plan: Plan, store: ResultStore, stop: Callable[[], boo
         study = found.runs[run_ids[0]].study
 
         def settle(row: pa.Table, file: Place, study: OtherStudy = study) -> bool:
-            return not stop() and not _inspect(row, file, planned, plan).problem and store.copy_row(copied(row, study))
+            problem = stop() or _inspect(study, row, file, planned, plan).problem
+            return not problem and store.copy_row(copied(row, study))
 
         if stop():
             break
@@ -139,14 +140,16 @@ def _inspected(study: OtherStudy, wanted: Mapping[str, PlannedRun], plan: Plan) 
     def damaged(file: Place, error: StoreError) -> _Inspected:
         return _Inspected(file, "", str(error).removeprefix(f"{file}: ").partition(";")[0])
 
-    return each_row(study, wanted, lambda row, file: _inspect(row, file, wanted, plan), damaged)
+    return each_row(study, wanted, lambda row, file: _inspect(study, row, file, wanted, plan), damaged)
 
 
-def _inspect(table: pa.Table, file: Place, wanted: Mapping[str, PlannedRun], plan: Plan) -> _Inspected:
+def _inspect(
+    study: OtherStudy, table: pa.Table, file: Place, wanted: Mapping[str, PlannedRun], plan: Plan
+) -> _Inspected:
     row: dict[str, Any] = table.to_pylist()[0]
     run = wanted[row["run_id"]]
     found = verify(row, run, plan.data[run.arm])
-    return _Inspected(file, run.run_id, found.problem, found.unconfirmed)
+    return _Inspected(file, run.run_id, found.problem or study.contradiction(table), found.unconfirmed)
 
 
 def _notices(study: OtherStudy, unusable: Sequence[_Inspected], inspected: Sequence[_Inspected]) -> Iterable[str]:

@@ -73,11 +73,8 @@ def extended(seeds: Sequence[int], number: int) -> list[int]:
 
 def _look(directory: Place) -> Findings:
     import analysis  # noqa: PLC0415 -- pandas and scipy, once a look
-    from analysis.reading.proofs import prove  # noqa: PLC0415
 
-    results = analysis.load(directory)
-    prove(results)
-    return analysis.examine(results)
+    return analysis.examine(analysis.load(directory))
 
 
 def _reading(findings: Findings) -> str:

@@ -20,6 +20,7 @@ POLL_INTERVAL_S = 0.002
 """Seconds between two attempts to get a lock."""
 
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_LONGEST_TEXT = 1000
 _open: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
@@ -68,13 +69,13 @@ class FileLock:
     def text(self) -> str:
         """Return the text that the last holder wrote."""
         with explained(self.path, "read"):
-            return os.pread(self._descriptor(), 1000, 0).decode(errors="replace").strip()
+            return _content(self._descriptor()).decode(errors="replace").strip()
 
     def sign(self, text: str) -> None:
         """Replace the text, which tells people who holds the lock."""
         with explained(self.path):
             os.ftruncate(self._descriptor(), 0)
-            os.pwrite(self._descriptor(), text.encode(), 0)
+            _write(self._descriptor(), text.encode())
 
     def holds(self, token: str) -> bool:
         """Return whether the file is open, still has its name, and ends with the written token."""
@@ -95,7 +96,7 @@ class FileLock:
             raise  # it is not mounted
         if (mine.st_dev, mine.st_ino) != (named.st_dev, named.st_ino):
             return False
-        return os.pread(self._handle, 1000, 0).endswith(token.encode())
+        return _content(self._handle).endswith(token.encode())
 
     def reacquire(self, token: str) -> bool:
         """Open the file again, and lock it if it still ends with the written token; return whether it is locked.
@@ -118,7 +119,7 @@ class FileLock:
                 raise
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not os.pread(handle, 1000, 0).endswith(token.encode()):
+                if not _content(handle).endswith(token.encode()):
                     return False
                 handle, self._handle = self._handle, handle
             except BlockingIOError:  # locked: by this lock, whose handle may work again, or by another process
@@ -145,6 +146,21 @@ class FileLock:
     def _descriptor(self) -> int:
         assert self._handle is not None, f"{self.path} is closed"
         return self._handle
+
+
+def _content(handle: int) -> bytes:
+    """Return what a lock file contains, although one call may return less, as POSIX allows."""
+    content = b""
+    while len(content) < _LONGEST_TEXT and (part := os.pread(handle, _LONGEST_TEXT - len(content), len(content))):
+        content += part
+    return content
+
+
+def _write(handle: int, content: bytes) -> None:
+    """Write the content of a lock file, although one call may write less."""
+    written = 0
+    while written < len(content):
+        written += os.pwrite(handle, content[written:], written)
 
 
 @contextmanager

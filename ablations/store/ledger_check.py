@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from aimlib.errors import UsageError, counted
-from aimlib.records.ledger import LEDGER, Entry, Ledger, rows_of
+from aimlib.records.ledger import LEDGER, LEDGER_GONE, Entry, Ledger, kept_a_ledger, rows_of
 from aimlib.records.row_digests import row_digests
 
 _HEAD = re.compile(r"[0-9a-f]{32,64}")
@@ -22,12 +22,15 @@ class StoredRows:
     Attributes
     ----------
     digests : digest by file, by run. A run whose row is being moved into a segment has two files.
+    had_ledger : whether a row shows that its session kept a ledger.
     """
 
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
+    had_ledger: bool = False
 
     def add(self, name: str, rows: pa.Table) -> None:
         """Add rows of a file."""
+        self.had_ledger = self.had_ledger or kept_a_ledger(rows)
         for run_id, digest in zip(rows.column("run_id").to_pylist(), row_digests(rows), strict=True):
             self.digests.setdefault(run_id, {})[name] = digest
 
@@ -77,6 +80,8 @@ def compare(ledger: Ledger, stored: StoredRows, plan: str | None, *, damaged: bo
     head : a hash that was kept elsewhere, as `checked_head` returns it; empty without one.
     """
     found = [f"{name}: {problem}" for name, problem in sorted(ledger.problems.items())]
+    if not ledger.chains and not ledger.damaged and stored.had_ledger:
+        found.append(f"{LEDGER}/: {LEDGER_GONE}")
     found += _plans(ledger, plan)
     found += _rows(ledger, stored, damaged=damaged)
     if head:
@@ -94,12 +99,10 @@ def _plans(ledger: Ledger, plan: str | None) -> list[str]:
 
 def _rows(ledger: Ledger, stored: StoredRows, *, damaged: bool) -> list[str]:
     found = []
-    for run_id, digests in sorted(ledger.rows.items()):
-        lost = ledger.lost.get(run_id, set())
-        expected = digests - lost or digests
+    for run_id, expected in sorted(ledger.standing.items()):
         files = stored.digests.get(run_id, {})
         found += _replaced(run_id, files, expected, "the ledger contains")
-        if not files and not damaged and digests - lost:
+        if not files and not damaged and expected - ledger.lost.get(run_id, set()):
             found.append(f"run {run_id}: the ledger contains its row, but no file does; `ablate run` computes it again")
         if len(expected) > 1:
             found.append(

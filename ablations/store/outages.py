@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from ablations.spec.durations import duration
 from aimlib import object_store
 from aimlib.errors import StoreError, text_of
 from aimlib.records.escaping import shortened
@@ -368,10 +369,3 @@ class Outages:
         self._told = self._clock()
         if self.notify is not None:
             self.notify(text)
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time for a message."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"

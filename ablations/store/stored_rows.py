@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -13,7 +13,10 @@ from ablations.store.result_store import read_mark
 from aimlib.errors import StoreError
 from aimlib.paths import Place
 from aimlib.records import SEGMENTS, STUDY_FILE, run_schema
+from aimlib.records.ledger import LEDGER, Ledger, kept_a_ledger
+from aimlib.records.row_digests import row_digests
 from analysis.plan import read_plan
+from analysis.reading import ledger
 from analysis.reading.files import collect, read_batches
 
 Part = TypeVar("Part")
@@ -28,16 +31,37 @@ class OtherStudy:
     ----------
     place : the directory, or the folder in object storage.
     name : name of the study and the first digits of its folder's mark, as rows state where they were copied from.
+    ledger : its ledger.
     """
 
     place: Place
     name: str
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def contradiction(self, row: pa.Table) -> str:
+        """Return how a row contradicts the ledger of its study; empty if it does not.
+
+        Parameters
+        ----------
+        row : a table of one row, with the columns of `aimlib.records.run_schema`.
+        """
+        if not self.ledger.chains:
+            return f"{LEDGER}/ of its study is missing" if kept_a_ledger(row) else ""
+        expected = self.ledger.standing.get(row.column("run_id")[0].as_py())
+        if expected is None or row_digests(row)[0] in expected:
+            return ""
+        return "it is not the row that the ledger of its study contains: it was replaced or changed"
 
 
 def other_study(where: Place) -> OtherStudy:
-    """Return the study in a directory; StoreError if its plan is missing or not readable."""
+    """Return the study in a directory.
+
+    Raises
+    ------
+    StoreError: its plan is missing or not readable, or pages of its ledger are damaged or missing.
+    """
     name, mark = read_plan(where).name, read_mark(where)[:_MARK_DIGITS]
-    return OtherStudy(where, f"{name}@{mark}" if mark.isalnum() else name)
+    return OtherStudy(where, f"{name}@{mark}" if mark.isalnum() else name, ledger.whole(where))
 
 
 def is_study(where: Place) -> bool:

@@ -32,8 +32,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from aimlib.records.checksums import Damaged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LEDGER = "ledger"
 """Folder of the ledger in a study directory."""
@@ -42,6 +46,11 @@ PAGE = re.compile(r"([0-9a-f]{12})\.([0-9]{4,})")
 NO_HASH = "0" * 64
 """Precedes the first entry of a chain."""
 
+LEDGER_GONE = (
+    "it is missing, although the sessions that computed these rows kept a ledger; restore it from a copy, or run "
+    "`ablate run`, which enters the rows as they are now"
+)
+
 _TITLE = "aim-ablations ledger 1"
 _HASH = r"[0-9a-f]{64}"
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}Z"
@@ -49,6 +58,11 @@ _ENTRY = re.compile(
     rf"(?:(?:row|lost) [0-9a-f]{{20}} {_HASH}|plan analysis {_HASH}|join [0-9a-f]{{12}} {_HASH}"
     rf"|session [0-9a-f]{{12}} {_TIME}|gap {PAGE.pattern} {_TIME}|end [0-9]+ {_TIME}) {_HASH}"
 )
+
+
+def kept_a_ledger(rows: pa.Table) -> bool:
+    """Return whether these rows show that their sessions kept a ledger: those that have a reference step did."""
+    return "reference" in rows.column_names and rows.column("reference").null_count < len(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +230,11 @@ class Ledger:
     def lost(self) -> dict[str, set[str]]:
         """Digests of rows that sessions have recorded as no longer there, by run."""
         return _digests(self.entries, "lost")
+
+    @cached_property
+    def standing(self) -> dict[str, set[str]]:
+        """Digests of the rows of every run that are not recorded as lost; all of them if all are."""
+        return {run_id: digests - self.lost.get(run_id, set()) or digests for run_id, digests in self.rows.items()}
 
     @property
     def entries(self) -> Iterator[Entry]:

@@ -30,6 +30,8 @@ _STEPS_OF_A_CHECK = 4.0
 """Expected duration of the first check of a run, in steps."""
 _NAMED = 3
 """Number of tensors that a message names."""
+_FURTHER = 3
+"""Number of further repetitions after one that differed: they tell a passing error from a step that never repeats."""
 _MARGIN_BYTES, _MARGIN_SHARE = 2**26, 0.05
 """Memory that must be left free beyond a copy of the state."""
 _CGROUP = Path("/sys/fs/cgroup")
@@ -163,16 +165,30 @@ class SpotChecks:
             after.put_back()
             self._count_skipped(f"repeating a step needs more memory than the step ({_line(error)})")
             return first[0], first[1]
-        read = zip(inputs.tensors(), repeated.tensors(), strict=True)
-        values = {"loss": (first[0], result[0]), "correct predictions": (first[1], result[1])}
-        values |= {f"input {number}": pair for number, pair in enumerate(read, 1)}
-        found = [*sorted(differing(values)), *after.differences()]
         self.made += 1
-        if found:
-            raise ComputingError(
-                f"{where} was computed twice from the same state, and the bits differ in {_listed(found)}"
+        if found := _differences(inputs, repeated, first, result, after):
+            del after
+            raise self._error(
+                step, again, f"{where} was computed twice from the same state, and the bits differ", found
             )
         return result
+
+    def _error(self, step: Step, again: Callable[[], Inputs], text: str, found: list[str]) -> ComputingError:
+        """Return the error of a step that differed, after further repetitions have shown whether it ever repeats."""
+        wrong = 0
+        try:
+            for _ in range(_FURTHER):
+                before, one = State(step.computation), again()
+                first = tuple(part.clone() for part in step.take(one))
+                after, other = before.exchange(), again()
+                wrong += bool(_differences(one, other, first, step.take(other), after))
+        except torch.OutOfMemoryError:
+            return ComputingError(f"{text} in {_listed(found)}")
+        if wrong == _FURTHER:
+            shown = f"{_FURTHER} further repetitions differed as well, so this step never repeats here"
+        else:
+            shown = f"{_FURTHER - wrong} of {_FURTHER} further repetitions agreed, so the device erred in passing"
+        return ComputingError(f"{text} in {_listed(found)}; {shown}", never_repeats=wrong == _FURTHER)
 
     def _skip(self, step: Step, inputs: Inputs, reason: str) -> tuple[Tensor, Tensor]:
         self._count_skipped(reason)
@@ -201,6 +217,16 @@ class SpotChecks:
         free, total = torch.cuda.mem_get_info(self._device)
         limit = int((self._memory_share or 1.0) * total) - torch.cuda.memory_reserved(self._device)
         return max(0, min(free, limit))
+
+
+def _differences(
+    one: Inputs, other: Inputs, first: tuple[Tensor, ...], second: tuple[Tensor, ...], after: State
+) -> list[str]:
+    """Return what differs between two computations of a step: inputs, results, and the state after it."""
+    read = zip(one.tensors(), other.tensors(), strict=True)
+    values = {"loss": (first[0], second[0]), "correct predictions": (first[1], second[1])}
+    values |= {f"input {number}": pair for number, pair in enumerate(read, 1)}
+    return [*sorted(differing(values)), *after.differences()]
 
 
 def host_room(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | None:

@@ -15,12 +15,14 @@ from analysis.findings.deviations import Deviation, deviations
 from analysis.findings.photos import Photos, photos
 from analysis.findings.searches import tried
 from analysis.load import load
+from analysis.reading.study_proofs import prove
 from analysis.results import Results
 from analysis.statistics.attribution import Attribution, attributions
 from analysis.statistics.comparison import PROXY, Comparison
 from analysis.statistics.family import Family, compare_all
 from analysis.statistics.gates import conclusion
 from analysis.statistics.outcomes import failure_table, outcomes
+from analysis.statistics.planned import gated_arms
 from analysis.statistics.sensitivity import check_row
 from analysis.statistics.verdict import OPEN, decide
 
@@ -182,18 +184,22 @@ class Findings:
         return f"No verdict: the study has no arm with the role {' or '.join(lacking)}."
 
 
-def examine(results: Results, *, further: bool = True) -> Findings:
-    """Return what the results say.
+def examine(results: Results, *, further: bool = True, unproven: bool = False) -> Findings:
+    """Return what the results say, after the stored rows of the compared arms were proven.
 
     Parameters
     ----------
     further : whether to compare the arms beyond the gates as well; the verdict does not need them.
+    unproven : whether to trust the stored rows, for a quick answer.
 
     Raises
     ------
+    StoreError: a stored row contradicts its predictions or the ledger; see `analysis.reading.study_proofs`.
     UsageError: the plan names a claim that does not exist or is not valid.
     """
     plan = results.plan
+    if not unproven:
+        prove(results, None if further else gated_arms(plan))
     claim = read_claim(plan.claim) if plan.claim is not None else None
     reasons = in_scope(claim, plan.scope) if claim else []
     if claim and not min(claim.gains_pp.values()) > 2 * plan.delta_pp:

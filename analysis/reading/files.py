@@ -145,9 +145,23 @@ def read_batches(
     return _opened(path, read)
 
 
-def read_rows(path: Place, convert: Callable[[pa.Table], Part]) -> list[Part]:
-    """Return `convert` of every group of rows with all stored columns, each of about 64 MB."""
-    return _opened(path, lambda file: [convert(rows) for rows in verified(file, file.schema_arrow.names)])
+def read_rows(path: Place, convert: Callable[[pa.Table], Part], wanted: Collection[str] | None = None) -> list[Part]:
+    """Return `convert` of every group of rows with all stored columns, each of about 64 MB.
+
+    Parameters
+    ----------
+    wanted : groups without any of these run ids are not read; None: all are.
+    """
+    known = None if wanted is None else set(wanted)
+
+    def read(file: Any) -> list[Part]:
+        names = file.schema_arrow.names
+        if known is None:
+            return [convert(rows) for rows in verified(file, names)]
+        groups = [set(ids["run_id"].to_pylist()) for ids in verified(file, ["run_id"])]
+        return [convert(verified_group(file, n, names)) for n, ids in enumerate(groups) if not known.isdisjoint(ids)]
+
+    return _opened(path, read)
 
 
 def read_plain(path: Place, columns: tuple[RecordColumn, ...]) -> pa.Table:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from contextlib import suppress
 
 from aimlib.errors import StoreError
 from aimlib.paths import Place
 from aimlib.records.ledger import LEDGER, PAGE, Ledger, rows_of
+
+_READINGS, _PAUSE_S = 3, 0.2
 
 
 def read(directory: Place) -> Ledger:
@@ -29,6 +32,27 @@ def read(directory: Place) -> Ledger:
     except OSError as error:
         raise StoreError(f"{directory / LEDGER}: cannot be read: {error.strerror or error}; check the disk") from None
     return Ledger.of(contents)
+
+
+def whole(directory: Place) -> Ledger:
+    """Return the ledger of a study whose pages are all there and intact; empty if it has none.
+
+    Sessions may write it meanwhile: a chain that was read before another one joined it seems to be incomplete. So it is
+    read again before anything is said to be wrong.
+
+    Raises
+    ------
+    StoreError: pages are damaged or missing, with their names.
+    """
+    for _ in range(_READINGS):
+        found = read(directory)
+        if not (wrong := found.damaged | found.problems):
+            return found
+        time.sleep(_PAUSE_S)
+    name, problem = next(iter(sorted(wrong.items())))
+    raise StoreError(
+        f"{directory / name}: {problem}; restore it from a copy, or run `ablate run`, which records that it is missing"
+    )
 
 
 def head(directory: Place, run_ids: Collection[str]) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Proof of stored results: the accuracies follow from the predictions, and the rows are those of the ledger.
+"""Proof of a stored row: its accuracies follow from its predictions.
 
 Nothing here needs the plugins of a run. What only they can prove (that the run id is the hash of the configuration with
 all its defaults, and that the rule selected this epoch) is left to `ablate verify`.
@@ -10,23 +10,17 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from aimlib.errors import StoreError
 from aimlib.paths import Place
 from aimlib.records import ADDED, IMAGES, SETTLED, TEST_IMAGES, predictions_from, run_schema
 from aimlib.records.checksums import Damaged
-from aimlib.records.row_digests import row_digests
-from analysis.reading import ledger
-from analysis.reading.files import collect, read_plain, read_rows
+from analysis.reading.files import read_plain
 from analysis.reading.frames import parsed_json
-
-if TYPE_CHECKING:
-    from analysis.results import Results
 
 _ROUNDING = 1e-9
 _DECIDES = ("test_accuracy",)
@@ -36,7 +30,7 @@ _PREDICTIONS = ("predictions", "predictions.bits", "predictions.epochs")
 _OF_RUN = ("run_id", "status", "epochs_run", "selected_epoch", "classes", "data_fingerprint", "config", *OF_SELECTED)
 COLUMNS = (*_OF_RUN, *_PREDICTIONS, "epochs.epoch", *(f"epochs.{name}" for name in OF_SELECTED))
 """The columns that a proof needs."""
-_MEND = "restore it from a copy, or delete it and run `ablate run` to compute the run again"
+NO_IMAGES = "its test images are not stored"
 
 Floats = npt.NDArray[np.float64]
 
@@ -68,28 +62,6 @@ class Proof:
     run_id: str
     problem: str = ""
     unproven: str = ""
-
-
-def prove(results: Results) -> None:
-    """Read the rows of all settled runs of a plan, and refuse one whose accuracies do not follow from its predictions.
-
-    A row that the ledger contains in another form is refused as well.
-
-    Raises
-    ------
-    StoreError: with run id and file; or a file is damaged.
-    """
-    planned, images = set(results.plan.runs["run_id"]), test_images(results.directory)
-    known = ledger.read(results.directory)
-    expected = {run_id: digests - known.lost.get(run_id, set()) or digests for run_id, digests in known.rows.items()}
-
-    def check(path: Place) -> list[list[tuple[str, str]]]:
-        return read_rows(path, lambda rows: list(_problems(rows, images, expected)))
-
-    for path, groups in collect(results.directory, lambda path: (path, check(path))):
-        for run_id, problem in (each for group in groups for each in group):
-            if run_id in planned:
-                raise StoreError(f"{path}: run {run_id}: {problem}; {_MEND}")
 
 
 def check_selected(rows: pa.Table) -> None:
@@ -128,19 +100,6 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     """Return a column as one array."""
     combined = column.combine_chunks()
     return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
-
-
-def _problems(
-    rows: pa.Table, images: Callable[[str], TestImages | None], expected: Mapping[str, set[str]]
-) -> Iterator[tuple[str, str]]:
-    for proof in proofs(rows, images):
-        if proof.problem:
-            yield proof.run_id, proof.problem
-    ids = rows.column("run_id").to_pylist()
-    if expected.keys() & set(ids):
-        for run_id, digest in zip(ids, row_digests(rows), strict=True):
-            if digest not in expected.get(run_id, {digest}):
-                yield run_id, "its row is not the one that the ledger contains: it was replaced or changed"
 
 
 def test_images(directory: Place) -> Callable[[str], TestImages | None]:
@@ -214,7 +173,7 @@ def _proof(
         return Proof(run_id, unproven="it has no predictions")
     tested = images(str(row["data_fingerprint"]))
     if tested is None:
-        return Proof(run_id, unproven="its test images are not stored")
+        return Proof(run_id, unproven=NO_IMAGES)
     try:
         predicted = predictions_from(buffer.as_buffer(), row["predictions.bits"], row["predictions.epochs"])
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -28,13 +28,10 @@ def report(directory: str | Place, out: str | Path | None = None) -> Path:
     UsageError: the plan names a claim that does not exist.
     """
     from analysis.findings.study import examine  # noqa: PLC0415
-    from analysis.reading.proofs import prove  # noqa: PLC0415
     from analysis.report.rendering import write  # noqa: PLC0415 -- reading results must not load scipy and matplotlib
 
     source = place(directory)
-    results = load(source)
-    prove(results)
-    findings = examine(results)
+    findings = examine(load(source))
     if out is not None:
         return write(findings, Path(out))
     if isinstance(source, ObjectPath):

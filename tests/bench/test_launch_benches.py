@@ -92,3 +92,14 @@ def test_questions_about_many_stored_runs() -> None:
     for subject in ("ablate status", "ablate results", "ablate results --by"):
         assert has(lines, "80 runs, whole process", subject), (subject, lines)
     assert has(lines, "80 runs of 4 arms, whole process", "ablate verify"), lines
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_it_costs_that_nothing_wrong_settles() -> None:
+    lines = quick("integrity")
+    without = [f"without {part}" for part in ("checksums", "ledger", "spot checks and reference step", "any")]
+    for subject in ("with everything  ", *without, "with everything, in units of without any"):
+        assert has(lines, "one of 8 runs that train nothing", subject), (subject, lines)
+    for case in ("4 arms of the demo, 1 epochs", "verdict on 100 runs of 50 epochs"):
+        assert has(lines, case, "with everything, in units of without any"), (case, lines)

@@ -29,14 +29,16 @@ typedef struct { int kind, number; } fault;
 
 static __thread int inside;
 
+/* A number below 2^53 from the seed, the process and how many were drawn in it before (splitmix64). */
 static unsigned long draw(void) {
-    static __thread unsigned long state;
-    if (!state) {
-        const char *seed = getenv("FAULTY_SEED");
-        state = 88172645463325252UL ^ ((unsigned long)(seed ? atol(seed) : 0) * 2654435761UL + (unsigned long)getpid() * 40503UL);
-    }
-    state ^= state << 13; state ^= state >> 7; state ^= state << 17;
-    return state >> 11;
+    static unsigned long drawn;
+    const char *seed = getenv("FAULTY_SEED");
+    unsigned long state = (seed ? (unsigned long)atol(seed) : 0) * 2654435761UL + (unsigned long)getpid() * 40503UL;
+    state = (state << 24) + __sync_add_and_fetch(&drawn, 1);
+    state *= 0x9e3779b97f4a7c15UL;
+    state = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9UL;
+    state = (state ^ (state >> 27)) * 0x94d049bb133111ebUL;
+    return (state ^ (state >> 31)) >> 11;
 }
 
 static int below(const char *path) {

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
 
 SOURCE = Path(__file__).with_suffix(".c")
-_EACH, _RARELY, _OFTEN = 3, 20, 100
-"""Of a thousand calls. A row is written and read in about a hundred."""
+_EACH, _RARELY, _OFTEN = 4, 50, 100
+"""Of a thousand calls. A row is written and read in about a hundred, of which a few synchronize, link or rename."""
 
 
 def _both(call: str, number: int, per_mille: int) -> str:
@@ -22,11 +23,11 @@ FAULTS = {
     "disk: write error": f"write={errno.EIO}:{_EACH}",
     "disk: short transfers": f"write=short:{_OFTEN},read=short:{_OFTEN}",
     "disk: synchronization error": f"fsync={errno.EIO}:{_RARELY}",
-    "disk: link error": _both("link", errno.EIO, _RARELY),
-    "disk: rename error": _both("rename", errno.EIO, _RARELY),
+    "disk: link error": _both("link", errno.EIO, _OFTEN),
+    "disk: rename error": _both("rename", errno.EIO, _OFTEN),
     "disk: removal error": _both("unlink", errno.EIO, _RARELY),
-    "disk: read error": f"read={errno.EIO}:{_EACH}",
-    "disk: open error": f"open={errno.EIO}:{_RARELY // 4},open={errno.ESTALE}:{_RARELY // 4}",
+    "disk: read error": f"read={errno.EIO}:{_RARELY // 2}",
+    "disk: open error": f"open={errno.EIO}:{_EACH},open={errno.ESTALE}:{_EACH}",
     "disk: slow": f"write=slow-50:{_EACH},read=slow-50:{_EACH},fsync=slow-50:{_OFTEN}",
 }
 """Calls that fail, by the kind of fault: see faulty_disk.c."""
@@ -45,12 +46,12 @@ def compiled(folder: Path) -> Path:
     return library
 
 
-def environment(library: Path, root: Path, kind: str, log: Path, seed: int) -> dict[str, str]:
-    """Return the environment of a process for which calls for files below a folder fail."""
+def environment(library: Path, root: Path, kind: str, log: Path, seed: int, times: int = 1) -> dict[str, str]:
+    """Return the environment of a process for which calls for files below a folder fail, `times` as often as usual."""
     return {
         "LD_PRELOAD": str(library),
         "FAULTY_ROOT": str(root),
-        "FAULTY_CALLS": FAULTS[kind],
+        "FAULTY_CALLS": re.sub(r"[0-9]+(?=,|$)", lambda found: str(times * int(found[0])), FAULTS[kind]),
         "FAULTY_LOG": str(log),
         "FAULTY_SEED": str(seed),
     }

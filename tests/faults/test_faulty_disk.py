@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faulty_disk import FAULTS, compiled, compiler, environment, injected
@@ -13,8 +14,14 @@ from kinds import KINDS, record
 from scene import Scene
 from store.sample import identity
 from test_real_histories import Processes
+from tiny_study import changed, numbers, write
+
+from ablations.sessions.launch import run
 
 RUNS = 30
+MORE_IN_A_SESSION = {"disk: link error": 4, "disk: open error": 4}
+"""How many times as often calls fail of which a session makes few."""
+SHORT: dict[str, Any] = {"base.data.size": 8, "base.training.epochs": 30, "seeds": 3}
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +30,15 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler() is None:
         pytest.skip("no C compiler (cc or gcc), which the library of faults needs")
     return compiled(tmp_path_factory.mktemp("faulty"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Return a study file and what its runs compute on a sound disk."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = write(folder, changed(SHORT))
+    assert run(path, folder / "out", executor="inline").open == ()
+    return path, numbers(folder / "out")
 
 
 def on_a_faulty_disk(library: Path, folder: Path, kind: str, roles: tuple[str, ...], runs: int, seed: int) -> History:
@@ -76,16 +92,23 @@ def test_a_failing_disk_gives_no_wrong_number_often(library: Path, tmp_path: Pat
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_session_on_a_failing_disk_settles_no_wrong_number(
-    library: Path, tmp_path: Path, alone: Scene, monkeypatch: pytest.MonkeyPatch, kind: str
+    library: Path,
+    tmp_path: Path,
+    undisturbed: tuple[Path, dict[str, str]],
+    mark: str,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
 ) -> None:
-    log = tmp_path / "faults"
+    alone, log = Scene(undisturbed[0], tmp_path / "study", undisturbed[1], None, mark), tmp_path / "faults"
     with monkeypatch.context() as patch:
-        for name, value in environment(library, alone.directory, kind, log, 1).items():
+        times = MORE_IN_A_SESSION.get(kind, 1)
+        for name, value in environment(library, alone.directory, kind, log, 1, times).items():
             patch.setenv(name, value)
         driver = alone.start("--executor", "inline")
         driver.wait(900)
     assert "Traceback" not in alone.log.read_text(), alone.log.read_text()[-3000:]
     alone.finish()
+    assert injected(log)
     counts = {name: alone.counts[name] for name in ("runs", "lost", "doubled")}
     record(kind, "session", injected=injected(log).total(), **counts, wrong=0)
 

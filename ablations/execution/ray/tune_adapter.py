@@ -16,7 +16,6 @@ from ray.tune.search import Searcher
 
 from ablations.execution.attempts import Ending, ending_of_death
 from ablations.execution.capacity import ACCELERATOR_TYPE, LITTLE_OF_TYPE, Room, holds
-from ablations.execution.device_failures import ADVICE
 from ablations.execution.events import (
     TICK,
     AttemptEnded,
@@ -325,7 +324,7 @@ def _why(stranded: list[Task], scheduler: Scheduler) -> str:
     if any(name.startswith("CPU of ") for name in scheduler.devices.left_out):
         return (
             f"every device that could hold the {counted(len(stranded), 'run')} left over computed wrong bits twice: "
-            f"{scheduler.devices.described()}; {ADVICE}"
+            f"{scheduler.devices.described()}; {scheduler.devices.advice()}"
         )
     arms = Counter(arm for run, number in scheduler.devices.runs().items() for arm in [scheduler.arm_of(run)] * number)
     faults = ", ".join(f"{arm} {number}" for arm, number in arms.most_common())

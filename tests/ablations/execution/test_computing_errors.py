@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import ablations.execution.run_task
 from ablations.commands.check_notes import notes
 from ablations.execution import device_failures, device_references, retry_policy
 from ablations.execution.attempts import ending_of
+from ablations.execution.device_failures import DeviceFailures
 from ablations.execution.device_references import Judgement, judge
 from ablations.execution.retry_policy import Over, Retry
 from ablations.execution.scheduler import Scheduler
@@ -105,6 +106,7 @@ def test_a_device_with_lasting_errors_ends_the_session_and_settles_nothing(
     assert told.session.code == 1
     assert "failed twice and is excluded: computing error:" in told.text
     assert "test its memory and processors" in told.session.interrupted
+    assert "this step never repeats here" in told.session.interrupted
     assert "integrity: off" in told.session.interrupted
     assert len(told.session.open) == 2
     assert rows(tmp_path / "out") == []
@@ -419,6 +421,51 @@ def test_a_run_that_cannot_be_repeated_anywhere_is_given_up_with_advice() -> Non
     assert (
         "its own code may cause them; if its steps cannot be repeated, give its arm integrity: off" in decision.reason
     )
+
+
+def ended_everywhere(devices: int, *, never_repeats: bool) -> tuple[Scheduler, Any]:
+    """Return the queue and the last decision after a run had one computing error on each of some devices."""
+    now = [0.0]
+    queue = Scheduler([cpu_task("a"), cpu_task("b")], 0, lambda: now[0])
+    decision: Any = None
+    for _ in range(2):
+        assert queue.next() is not None
+    for number in range(devices):
+        now[0] += 60.0
+        queue.progressed("b")
+        ending = ending_of(ComputingError("step 3", never_repeats=never_repeats))
+        decision = queue.ended("a", replace(ending, device=f"CPU of node{number}"))
+        now[0] += 60.0
+        queue.next()
+    return queue, decision
+
+
+def test_a_run_whose_steps_never_repeat_on_two_devices_is_given_up_and_one_whose_devices_erred_is_not() -> None:
+    _, decision = ended_everywhere(2, never_repeats=True)
+    assert isinstance(decision, Over)
+    assert "its steps had other bits in every repetition: give its arm integrity: off" in decision.reason
+    _, decision = ended_everywhere(2, never_repeats=False)
+    assert isinstance(decision, Retry)
+
+
+@pytest.mark.parametrize(
+    ("never", "expected"),
+    [
+        ((False, False), "test its memory and processors"),
+        ((True, True), "these steps had other bits in every repetition, which is rather due to the code of their arm"),
+        ((True, False), "1 of these steps had other bits in every repetition, which is"),
+    ],
+)
+def test_the_advice_tells_an_arm_that_never_repeats_from_a_device_that_errs(
+    never: tuple[bool, bool], expected: str
+) -> None:
+    failures = DeviceFailures()
+    for number, each in enumerate(never):
+        failures.failed("CPU of node1", "node1", f"run {number}", "computing error", 60.0 * number, never_repeats=each)
+    advice = failures.advice()
+    assert advice.startswith(expected)
+    assert ("integrity: off" in advice) is any(never)
+    assert "memtest86+" in advice
 
 
 def test_failures_of_other_kinds_are_not_recorded_as_computing_errors(

@@ -103,10 +103,11 @@ def test_the_key_is_relative_to_the_study_file_and_changes_no_id(
 
 
 def test_segments_and_rows_of_earlier_versions_are_taken_over(first: Path, second: Study, tmp_path: Path) -> None:
-    old = run_files(first)[0]
-    table = pq.ParquetFile(old).read()
-    old.unlink()
-    write_table(table.drop_columns(sorted(ADDED)), old)
+    shutil.rmtree(first / "ledger")  # they kept none
+    for old in run_files(first):
+        table = pq.ParquetFile(old).read()
+        old.unlink()
+        write_table(table.drop_columns(sorted(ADDED)), old)
     assert ResultStore(first).compact(3) == 4
     assert not run_files(first)
     session, _ = run(second(), tmp_path / "out", reuse=first)
@@ -151,6 +152,23 @@ def test_a_damaged_or_inconsistent_row_is_computed_instead_and_named(
     assert f"reuse {changed}: run {changed.stem} is not taken over from this file: test_accuracy is 0.99" in text
     assert f"reuse {pruned}: run {pruned.stem} is not taken over from this file: its status is 'pruned'" in text
     assert list(origins(tmp_path / "out")) == [run_files(first)[3].stem]
+
+
+def test_a_row_that_contradicts_the_ledger_of_its_study_is_computed_instead_and_named(
+    first: Path, second: Study, tmp_path: Path
+) -> None:
+    """Its predictions agree with its accuracies, and the new study would enter it into its own ledger."""
+    changed = run_files(first)[0]
+    change(changed, seconds=1.0)
+    session, text = run(second(), tmp_path / "out", reuse=first)
+    assert (session.computed, session.reused, len(session.open)) == (1, 3, 0)
+    assert (
+        f"run {changed.stem} is not taken over from this file: it is not the row that the ledger of its study" in text
+    )
+    shutil.rmtree(first / "ledger")
+    session, text = run(second(), tmp_path / "again", reuse=first)
+    assert (session.computed, session.reused) == (4, 0)
+    assert text.count("ledger/ of its study is missing") == 4
 
 
 def test_the_first_study_with_a_valid_row_counts(first: Path, second: Study, tmp_path: Path) -> None:

@@ -23,17 +23,17 @@ def of_a_server(status: int, code: str) -> Fault:
 
 
 ON_DISKS = ("EIO", "ESTALE", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "ETIMEDOUT", "ENOTCONN", "EHOSTDOWN", "ENOLCK")
-FAULTS: dict[str, Fault] = {name: of_the_system(name) for name in ON_DISKS} | {
-    code: of_a_server(status, code)
-    for status, code in (
-        *((403, "AccessDenied"), (403, "InvalidAccessKeyId"), (403, "SignatureDoesNotMatch"), (400, "ExpiredToken")),
-        *((401, "Unauthorized"), (408, "RequestTimeout"), (400, "RequestTimeout"), (429, "TooManyRequests")),
-        *((500, "InternalError"), (502, "BadGateway"), (503, "SlowDown"), (504, "GatewayTimeout")),
-        *((507, "InsufficientStorage"), (400, "IncompleteBody"), (0, "EndpointConnectionError")),
-        *((0, "ConnectTimeoutError"), (0, "ReadTimeoutError"), (0, "ConnectionClosedError")),
-        *((0, "ClientPayloadError"), (0, "ResponseStreamingError"), (0, "NoCredentialsError"), (0, "SSLError")),
-    )
-}
+_ANSWERS = (
+    *((403, "AccessDenied"), (403, "InvalidAccessKeyId"), (403, "SignatureDoesNotMatch"), (400, "ExpiredToken")),
+    *((401, "Unauthorized"), (408, "RequestTimeout"), (400, "RequestTimeout"), (429, "TooManyRequests")),
+    *((500, "InternalError"), (502, "BadGateway"), (503, "SlowDown"), (504, "GatewayTimeout")),
+    *((507, "InsufficientStorage"), (400, "IncompleteBody"), (0, "EndpointConnectionError")),
+    *((0, "ConnectTimeoutError"), (0, "ReadTimeoutError"), (0, "ConnectionClosedError")),
+    *((0, "ClientPayloadError"), (0, "ResponseStreamingError"), (0, "NoCredentialsError"), (0, "SSLError")),
+)
+FAULTS: dict[str, Fault] = {name: of_the_system(name) for name in ON_DISKS}
+for status, code in _ANSWERS:
+    FAULTS[f"{code} with {status}" if code in FAULTS else code] = of_a_server(status, code)
 
 
 class Clock:

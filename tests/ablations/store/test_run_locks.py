@@ -37,6 +37,20 @@ def test_a_lock_is_released_by_an_error(store: ResultStore) -> None:
     assert store.lock_run(RUN) is not None
 
 
+def test_a_lock_is_held_although_one_call_reads_or_writes_a_part_of_its_file(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As POSIX allows. A lock whose token was read in part was taken for lost, and its run was given up."""
+    pread, pwrite = os.pread, os.pwrite
+    monkeypatch.setattr(os, "pread", lambda handle, size, at: pread(handle, min(size, 5), at))
+    monkeypatch.setattr(os, "pwrite", lambda handle, content, at: pwrite(handle, content[:7], at))
+    with store.lock_run(RUN) as lock:
+        lock.confirm()
+        assert not lock.lost
+        assert store.holder(RUN).startswith(f"{socket.gethostname()} process {os.getpid()} since ")
+        assert store.commit(make_record(RUN), lock)
+
+
 def test_holder_tells_who(store: ResultStore) -> None:
     assert store.holder(RUN) is None
     with store.lock_run(RUN):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -141,6 +143,53 @@ def test_damaged_store_is_packed_anew(dogs: Any, damage: str) -> None:
         (folder / "manifest.json").write_text("{")
     assert builds(dogs) == 18
     assert dogs.plugin().load().fingerprint == data.fingerprint
+
+
+def flipped(content: bytearray, draw: random.Random) -> None:
+    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+
+
+def cut(content: bytearray, draw: random.Random) -> None:
+    del content[draw.randrange(len(content)) :]
+
+
+def zeroed(content: bytearray, draw: random.Random) -> None:
+    at = draw.randrange(len(content))
+    content[at : at + 64] = bytes(len(content[at : at + 64]))
+
+
+def exchanged(content: bytearray, draw: random.Random) -> None:
+    size = min(64, len(content) // 2)
+    one, other = draw.sample(range(len(content) // size), 2)
+    first, second = (content[size * at : size * (at + 1)] for at in (one, other))
+    content[size * one : size * (one + 1)], content[size * other : size * (other + 1)] = second, first
+
+
+@pytest.mark.parametrize("tries", [8, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["train.pixels", "test.pixels", "index.json", "manifest.json", "checksums.json"])
+def test_no_random_damage_of_a_store_changes_an_image(dogs: Any, name: str, tries: int) -> None:
+    """It is packed anew, or the damage changed nothing that is read."""
+    whole = copy.deepcopy(dogs.plugin().load())  # which is mapped
+    folder = pack_folder(dogs.plugin().listing(), SQUASH)
+    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
+    draw, found = random.Random(f"{name} {tries}"), 0
+    for attempt in range(tries):
+        damaged = bytearray(contents[name])
+        (flipped, cut, zeroed, exchanged)[attempt % 4](damaged, draw)
+        (folder / name).write_bytes(damaged)
+        found += (decoded := builds(dogs)) == 18
+        assert decoded in (0, 18)
+        data = dogs.plugin().load()
+        assert data.fingerprint == whole.fingerprint
+        for images, expected in ((data.train, whole.train), (data.test, whole.test)):
+            assert np.array_equal(images.pixels, expected.pixels)
+            assert np.array_equal(images.labels, expected.labels)
+            assert images.names == expected.names
+        assert data.classes == whole.classes
+        for each, content in contents.items():
+            (folder / each).write_bytes(content)
+    if name != "checksums.json":  # without it, the files are compared with their SHA-256
+        assert found > tries * 0.4
 
 
 def test_changed_pixels_are_found_by_the_full_check(dogs: Any) -> None:

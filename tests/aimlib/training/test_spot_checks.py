@@ -234,8 +234,12 @@ def test_a_flipped_bit_is_found_and_the_next_attempt_has_the_right_numbers(
 ) -> None:
     """Each of the 4 steps of an epoch is computed twice, so number 7 is the first computation of the fourth step."""
     with errors(where, lambda number: number == wrong) as planted:
-        with pytest.raises(ComputingError, match=r"step 4 of epoch 1 was computed twice.*bits differ in \d+ value"):
+        with pytest.raises(
+            ComputingError, match=r"step 4 of epoch 1 was computed twice.*differ in \d+ value"
+        ) as raised:
             attempt(1, tmp_path)
+        assert str(raised.value).endswith("3 of 3 further repetitions agreed, so the device erred in passing")
+        assert not raised.value.never_repeats
         outcome = attempt(1, tmp_path)
     assert planted == [wrong]
     assert numbers(outcome) == undisturbed(1)
@@ -291,8 +295,11 @@ def test_a_step_that_draws_from_nowhere_is_found() -> None:
     run = Run(run_config(), data_set(), torch.device("cpu"))
     run.network.register_forward_pre_hook(noise)
     run.spot_checks = SpotChecks(everywhere(), run.device, None, lambda _: None)
-    with pytest.raises(ComputingError):
+    with pytest.raises(
+        ComputingError, match="3 further repetitions differed as well, so this step never repeats"
+    ) as raised:
         run.epoch()
+    assert raised.value.never_repeats
 
 
 # What it costs

@@ -30,8 +30,10 @@ def complete(tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, **changes: Any) -> None:
+    """Change a plan, and the copy of it that its session has stored."""
     document = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**document, **changes}), encoding="utf-8")
+    for each in (path, *(path.parent / "plans").glob("*.json")):
+        each.write_text(json.dumps({**document, **changes}), encoding="utf-8")
 
 
 def refreeze(directory: Path, **changes: Any) -> None:

@@ -1,0 +1,152 @@
+"""Proof of a stored study before a verdict: its rows, the ledger, the plans and the predictions agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aimlib.errors import StoreError
+from aimlib.paths import Place
+from aimlib.records import ANALYSIS_PLAN, IMAGES, MODELS_FILE, PLANS, STUDY_FILE
+from aimlib.records.ledger import LEDGER, LEDGER_GONE, Ledger, kept_a_ledger
+from aimlib.records.row_digests import row_digests
+from analysis import analysis_plan
+from analysis.plan import Plan, plan_differs
+from analysis.reading import ledger
+from analysis.reading.files import collect, read_rows
+from analysis.reading.frames import parsed_json
+from analysis.reading.proofs import NO_IMAGES, TestImages, proofs, test_images
+
+if TYPE_CHECKING:
+    from analysis.results import Results
+
+_SIZES = ("parameters", "trainable_parameters")
+"""Columns of a run that repeat those of its arm's model."""
+_MEND = "restore it from a copy, or delete it and run `ablate run` to compute the run again"
+_WRITE_PLAN = f"restore {STUDY_FILE} from a copy, or run `ablate run` with the study file to write it again"
+
+
+def prove(results: Results, arms: Collection[str] | None = None) -> None:
+    """Read the rows of the settled runs of a plan, and refuse what contradicts their predictions or the ledger.
+
+    Refused are rows whose accuracies do not follow from their predictions, rows that the ledger contains in another
+    form or that are no longer there, a ledger with pages that are missing or damaged, and a plan that is neither the
+    frozen one nor one that a session has stored.
+
+    Parameters
+    ----------
+    arms : names of the arms whose runs are proven; None: all.
+
+    Raises
+    ------
+    StoreError: with run id and file; or a file is damaged.
+    """
+    directory, planned = results.directory, results.plan.runs
+    wanted = set(planned["run_id"] if arms is None else planned["run_id"][planned["arm"].isin(arms)])
+    known = ledger.whole(directory)  # before the rows: each row is there before its entry
+    _check_plans(directory, known)
+    images = test_images(directory)
+
+    def check(rows: pa.Table) -> tuple[list[str], list[tuple[str, str]]]:
+        if not known.chains and kept_a_ledger(rows):
+            raise StoreError(f"{directory / LEDGER}: {LEDGER_GONE}")
+        chosen = rows.filter(pc.is_in(rows["run_id"], value_set=pa.array(sorted(wanted), type=pa.string())))
+        problems = [*_problems(chosen, images, known.standing), *against_plan(chosen, results.plan)]
+        return chosen.column("run_id").to_pylist(), problems
+
+    seen: set[str] = set()
+    for path, groups in collect(directory, lambda path: (path, read_rows(path, check, wanted))):
+        for run_ids, problems in groups:
+            seen.update(run_ids)
+            for run_id, problem in problems:
+                raise StoreError(f"{path}: run {run_id}: {problem}")
+    for run_id in sorted(known.standing.keys() & wanted - seen):
+        if known.standing[run_id] - known.lost.get(run_id, set()):
+            raise StoreError(
+                f"{directory}: run {run_id}: the ledger contains its row, but no file does; restore its file from a "
+                f"copy, or run `ablate run` to compute the run again"
+            )
+
+
+def _check_plans(directory: Place, known: Ledger) -> None:
+    """Raise StoreError if the frozen plan is not that of the ledger, or the plan none that a session has stored."""
+    frozen = analysis_plan.read(directory)
+    if known.plans and known.plans != {frozen.sha256 if frozen is not None else None}:
+        raise StoreError(
+            f"{directory / ANALYSIS_PLAN}: it is not the analysis plan in the ledger; restore it from a copy"
+        )
+    if plan_differs(directory):
+        raise StoreError(
+            f"{directory / STUDY_FILE}: it is none of the plans in {PLANS}/, so it was changed; {_WRITE_PLAN}"
+        )
+
+
+def check_models(results: Results) -> None:
+    """Raise StoreError if the table of models has other sizes than the rows of its arms."""
+    sizes = list(_SIZES)
+    try:
+        models = results.models.set_index("arm")[sizes]
+    except StoreError:
+        return
+    rows = results.runs[["arm", *sizes]].dropna()
+    known = rows[rows["arm"].isin(models.index)]
+    wrong = known[(known[sizes].to_numpy(float) != models.loc[known["arm"]].to_numpy(float)).any(axis=1)]
+    if len(wrong):
+        arm = wrong["arm"].iloc[0]
+        raise StoreError(
+            f"{results.directory / MODELS_FILE}: {' or '.join(_SIZES)} of arm {arm} are not those of its runs; delete "
+            f"it, and run `ablate run` to write it again"
+        )
+
+
+def against_plan(rows: pa.Table, plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield planned runs whose seed or configuration is not that of the arm under which the plan lists them, and why.
+
+    The text that a run id hashes contains what differs from the defaults, so it needs no plugin.
+    """
+    if "identity" not in rows.column_names:
+        return
+    planned = (plan.runs[name].tolist() for name in ("run_id", "arm", "seed"))
+    listed = {run_id: (arm, seed) for run_id, arm, seed in zip(*planned, strict=True)}
+    configs = {arm.name: arm.config for arm in plan.arms}
+    for run_id, text in zip(rows.column("run_id").to_pylist(), rows.column("identity").to_pylist(), strict=True):
+        content, (arm, seed) = parsed_json(text, {}).get("run"), listed.get(run_id, ("", 0))
+        if not isinstance(content, dict) or not configs.get(arm):
+            continue
+        if content.get("seed") != seed:
+            yield (
+                run_id,
+                f"its seed is {content.get('seed')}, but {STUDY_FILE} lists it with seed {seed}; {_WRITE_PLAN}",
+            )
+        elif option := _other_option({**content, "seed": None}, {**configs[arm], "seed": None}):
+            yield run_id, f"its {option} is not that of arm {arm}, under which {STUDY_FILE} lists it; {_WRITE_PLAN}"
+
+
+def _other_option(hashed: Any, config: Any, path: str = "") -> str:
+    """Return the key path of the first option in both that differs; empty if all agree."""
+    if not isinstance(hashed, dict):
+        return "" if hashed == config else path
+    if not isinstance(config, dict):
+        return path
+    found = (
+        _other_option(value, config[key], f"{path}.{key}".lstrip(".")) for key, value in hashed.items() if key in config
+    )
+    return next((each for each in found if each), "")
+
+
+def _problems(
+    rows: pa.Table, images: Callable[[str], TestImages | None], expected: Mapping[str, set[str]]
+) -> Iterator[tuple[str, str]]:
+    for proof in proofs(rows, images):
+        if proof.problem:
+            yield proof.run_id, f"{proof.problem}; {_MEND}"
+        if proof.unproven == NO_IMAGES:
+            yield proof.run_id, f"{NO_IMAGES}: restore {IMAGES}/ from a copy, or run `ablate run` to write them again"
+    ids = rows.column("run_id").to_pylist()
+    if expected.keys() & set(ids):
+        for run_id, digest in zip(ids, row_digests(rows), strict=True):
+            if digest not in expected.get(run_id, {digest}):
+                yield run_id, f"its row is not the one that the ledger contains: it was replaced or changed; {_MEND}"
