@@ -17,6 +17,7 @@ import time
 from pathlib import Path, PurePosixPath
 
 from aimlib.config import RunConfig
+from aimlib.own_code import parts
 from aimlib.records import STUDY_FILE
 from aimlib.registry import components_of
 
@@ -48,12 +49,14 @@ def versions() -> str:
 
 
 def plugins_of(config: RunConfig) -> str:
-    """Return JSON: the distribution of every component that the run uses, by ``family/name``, sorted."""
+    """Return JSON: the distribution of every component that the run uses, by ``family/name``, sorted. Of own code: file, hash, and what it imports.
+    """
     found = {}
     for registry, component in components_of(config):
         for info in registry.plugins():
             if info.name == component.name:
-                found[f"{registry.family}/{info.name}"] = info.distribution
+                used = parts.distributions(component) if type(component).code else ""
+                found[f"{registry.family}/{info.name}"] = info.distribution + used
     return json.dumps(found, sort_keys=True)
 
 

@@ -27,6 +27,7 @@ from ablations.search.journal import ROUNDS_FOLDER, Journal
 from ablations.search.outcomes import rows
 from ablations.search.rounds import ArmSearch, Batch
 from ablations.search.trials import Outcome, Trial
+from ablations.planning import own_code
 from ablations.sessions import launch
 from ablations.sessions.result import Session
 from ablations.spec.study import StudyFile, read_study
@@ -90,6 +91,7 @@ def run(
     if options.get("budget"):
         raise UsageError("--budget: a search is limited by the number of its trials; give search.trials instead")
     file = read_study(study, overrides)
+    own_code.enter(file, options.get("trust", ()))
     directory = place(out if out is not None else Path("results") / file.spec.name)
     if not isinstance(directory, Path):
         raise UsageError(f"--out {out}: a search keeps its records in a directory; give one on shared storage")

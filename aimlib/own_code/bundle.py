@@ -69,19 +69,22 @@ class Bundle:
 
     def pruned(self, module: Module) -> list[Piece]:
         """Return the pieces of a module in which everything that is not reached is blank."""
-        kept: dict[int, list[Statement]] = {}
+        kept: dict[int, list[tuple[int, str]]] = {}
         registered = {each.where for each in self.registered}
         for each in module.statements:
-            if each in self.reach.statements or each in self.reach.aliases or each in registered:
-                kept.setdefault(each.piece, []).append(each)
+            if each in self.reach.aliases:
+                kept.setdefault(each.piece, []).append((each.line, rewriting.import_line(self.reach.aliases[each])))
+            elif each in self.reach.statements or each in registered:
+                kept.setdefault(each.piece, []).append((each.line, each.text))
         return [
             Piece(piece.label, _only(kept.get(number, []))) for number, piece in enumerate(module.source.pieces)
         ]
 
-    def definitions(self) -> dict[str, str]:
-        """Return a hash of the normal form of each reached definition, and of each method of a class, by name."""
+    def definitions(self, key: str) -> dict[str, str]:
+        """Return a hash of each definition that a class reaches, and of each method of a class, by file and name."""
         found: dict[str, str] = {}
-        for statement in self.reach.statements:
+        roots = [each.definition for each in self.registered if each.root.key == key]
+        for statement in reached_from(self.reach, roots):
             for name in statement.binds or statement.changes:
                 text = statement.code + found.get(f"{statement.label}: {name}", "")
                 found[f"{statement.label}: {name}"] = _sha256(lexing.tokens(text) if text else [])
@@ -113,14 +116,13 @@ def _first_line(text: str) -> str:
     return line if len(line) <= 60 else f"{line[:57]}..."
 
 
-def _only(statements: Iterable[Statement]) -> str:
-    """Return a text with these statements at their lines."""
+def _only(statements: Iterable[tuple[int, str]]) -> str:
+    """Return a text with these statements at their lines; those of one line are separated again."""
     lines: list[str] = []
-    for each in statements:
-        first, *rest = each.text.split("\n")
-        lines += [""] * (each.line - len(lines))
-        # Statements of one line are separated again.
-        lines[each.line - 1] += f"{'; ' if lines[each.line - 1] else ''}{first}"
+    for number, text in statements:
+        first, *rest = text.split("\n")
+        lines += [""] * (number - len(lines))
+        lines[number - 1] += f"{'; ' if lines[number - 1] else ''}{first}"
         lines += rest
     return "\n".join(lines) + "\n" if lines else ""
 
@@ -156,7 +158,7 @@ def bundle_of(source: Source, find: Find, wanted: Iterable[str] | None = None) -
     kept = []
     for number, each in enumerate(_registered(Reach(found), source)):
         if meant is None or each.root.key in meant:
-            problem = _problem(found, source, number)
+            problem = _problem(found, source, number, is_file=meant is None)
             if problem and meant is None:
                 raise PluginError(problem)
             kept += [] if problem else [number]
@@ -191,24 +193,18 @@ def _registered(reach: Reach, source: Source) -> list[Registered]:
     return reach.registered[source.name]
 
 
-def _problem(find: Find, source: Source, number: int) -> str:
+def _problem(find: Find, source: Source, number: int, *, is_file: bool) -> str:
     """Return why a registered class cannot be used; empty if it can."""
     try:
         reach = Reach(find)
         reach.follow([_registered(reach, source)[number].definition])
-        _refuse_suspects(reach, source)
+        for suspect in reach.suspects() if is_file else ():
+            return unresolved(suspect)
     except PluginError as error:
         return str(error)
     except RecursionError:
         return f"{source.name}: the imports of own code go in a circle, or it is nested too deeply; simplify it"
     return ""
-
-
-def _refuse_suspects(reach: Reach, source: Source) -> None:
-    """Refuse statements outside the reached code that may change its objects; a session's objects are compared."""
-    for suspect in reach.suspects():
-        if not source.is_session and suspect.statement.module != "__main__":
-            raise PluginError(unresolved(suspect))
 
 
 def unresolved(suspect: Suspect) -> str:
@@ -221,8 +217,8 @@ def unresolved(suspect: Suspect) -> str:
     )
 
 
-def digest(reach: Reach, roots: list[Statement]) -> str:
-    """Return the hash of some statements and everything that they reach."""
+def reached_from(reach: Reach, roots: list[Statement]) -> dict[Statement, int]:
+    """Return some statements and everything that they reach, numbered in a lasting order."""
     numbers: dict[Statement, int] = {}
     waiting = list(reversed(roots))
     while waiting:
@@ -231,6 +227,12 @@ def digest(reach: Reach, roots: list[Statement]) -> str:
             numbers[statement] = len(numbers)
             inner = [each for _, found in sorted(reach.refs[statement].items()) for each in found]
             waiting += [each for each in reversed(inner) if isinstance(each, Statement)]
+    return numbers
+
+
+def digest(reach: Reach, roots: list[Statement]) -> str:
+    """Return the hash of some statements and everything that they reach."""
+    numbers = reached_from(reach, roots)
     content = [[_normal(statement, reach), _meanings(reach.refs[statement], numbers)] for statement in numbers]
     return _sha256([_FORMAT, content])
 

@@ -124,6 +124,11 @@ def refuse_unavailable(module: str, place: str) -> None:
         )
 
 
+def is_installed(module: str) -> bool:
+    """Return whether a module is part of Python, of a distribution, or of nothing that could be found."""
+    return _origin(module.partition(".")[0]) is None
+
+
 @cache
 def _origin(top: str) -> str | None:
     """Return the file of a module that is no part of Python or of a distribution; None otherwise. Imports nothing."""

@@ -14,18 +14,23 @@ import importlib.machinery
 import linecache
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
+from aimlib.errors import text_of
 from aimlib.own_code import rewriting
 from aimlib.own_code.bundle import Bundle
 from aimlib.own_code.ordering import in_order_of_need
-from aimlib.own_code.sources import ROOT_PACKAGE, Module, Statement
+from aimlib.own_code.sources import Module, Statement
+from aimlib.records.escaping import LONGEST_LINE, shortened
 
 PREFIX = "aim_own_"
 """Beginning of the names of the packages."""
 _DIGITS = 16
+_MARK = " [own code "
+"""Stands behind the name of a file in tracebacks, before the beginning of a hash."""
 _lock = threading.RLock()
 
 
@@ -105,7 +110,7 @@ def _main_label(bundle: Bundle, module: Module) -> str:
 
 
 def _filename(bundle: Bundle, label: str) -> str:
-    return f"{label} [own code {bundle.hash[:8]}]"
+    return f"{label}{_MARK}{bundle.hash[:8]}]"
 
 
 def _codes(bundle: Bundle, module: Module, package: str) -> Iterator[CodeType]:
@@ -131,4 +136,19 @@ def classes(bundle: Bundle) -> dict[str, Any]:
     return {root.key: getattr(module, root.qualname) for root in bundle.roots}
 
 
-__all__ = ["PREFIX", "ROOT_PACKAGE", "classes", "imported", "package_of"]
+def where(error: Exception, bundle: Bundle) -> str:
+    """Return which line of own code failed, and how."""
+    told = f"{type(error).__name__}: {shortened(text_of(error), LONGEST_LINE // 2)}"
+    own = [
+        (frame.f_code.co_filename.partition(_MARK)[0], line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if _MARK in frame.f_code.co_filename
+    ]
+    label, line = own[-1] if own else (bundle.label, 0)
+    return f"{label}{f', line {line}' if line else ''}: {told}"
+
+
+def value(bundle: Bundle, module: str, name: str) -> Any:
+    """Return a value of a generated module; None if it has none of this name."""
+    found = sys.modules.get(f"{package_of(bundle.hash)}.{module}")
+    return getattr(found, name, None)

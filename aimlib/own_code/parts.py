@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
-import traceback
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aimlib.component import Frozen
-from aimlib.errors import PluginError, text_of
+from aimlib.component import ComponentConfig, Frozen
+from aimlib.errors import PluginError
 from aimlib.own_code import modules
 from aimlib.own_code.bundle import Bundle, bundle_of
 from aimlib.own_code.registrations import Root
 from aimlib.own_code.sources import Piece, Source, in_folder, of_file
-from aimlib.records.escaping import LONGEST_LINE, shortened
 from aimlib.registry import Origin, Registry, components_of
 
+_KNOWN = frozenset({"aimlib", "ablations", "analysis", "numpy", "torch", "torchvision"})
 _adopted: dict[str, Bundle] = {}
 """The bundles of this process by their hash."""
 
@@ -77,23 +78,11 @@ def adopt(bundle: Bundle) -> None:
     try:
         classes = modules.classes(bundle)
     except Exception as error:
-        raise PluginError(f"{_where(error, bundle)}; correct it") from error
+        raise PluginError(f"{modules.where(error, bundle)}; correct it") from error
     for root in bundle.roots:
         origin = Origin(bundle.label, bundle.codes[root.key], bundle.hash, root.place)
         registry_of(root).adopt(root.name, classes[root.key], root.version, origin)
     _adopted[bundle.hash] = bundle
-
-
-def _where(error: Exception, bundle: Bundle) -> str:
-    """Return which line of own code failed, and how."""
-    told = f"{type(error).__name__}: {shortened(text_of(error), LONGEST_LINE // 2)}"
-    own = [
-        (frame.f_code.co_filename.partition(" [own code ")[0], line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if " [own code " in frame.f_code.co_filename
-    ]
-    label, line = own[-1] if own else (bundle.label, 0)
-    return f"{label}{f', line {line}' if line else ''}: {told}"
 
 
 def payloads(config: Frozen) -> list[dict[str, Any]]:
@@ -112,6 +101,27 @@ def bundles(config: Frozen) -> dict[str, Bundle]:
         f"{registry.family}/{component.name}": _adopted[origin.bundle]
         for registry, component in components_of(config)
         if type(component).code and (origin := registry.origin(component.name)) is not None
+    }
+
+
+def distributions(component: ComponentConfig) -> str:
+    """Return the distributions that a component of own code imports, as text that follows its origin; or nothing.
+
+    Those whose versions every row has are left out.
+    """
+    bundle = next((each for each in _adopted.values() if type(component).code in each.codes.values()), None)
+    if bundle is None:
+        return ""
+    tops = sorted({each.partition(".")[0] for each in outside(bundle)} - _KNOWN - sys.stdlib_module_names)
+    listed = importlib.metadata.packages_distributions() if tops else {}
+    names = sorted({name for top in tops for name in listed.get(top, ())})
+    return f"; imports {', '.join(f'{name} {importlib.metadata.version(name)}' for name in names)}" if names else ""
+
+
+def outside(bundle: Bundle) -> set[str]:
+    """Return the full names of what own code uses of other packages."""
+    return {
+        each for refs in bundle.reach.refs.values() for found in refs.values() for each in found if isinstance(each, str)
     }
 
 

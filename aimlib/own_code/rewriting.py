@@ -26,18 +26,18 @@ def hashed(statement: Statement, source: Source, find: Find) -> str:
     return _rewritten(statement, source, find, text)
 
 
-def import_line(aliases: Iterable[Imported], package: str) -> str:
-    """Return an import of some names, on one line."""
+def import_line(aliases: Iterable[Imported], package: str = "") -> str:
+    """Return an import of some names, on one line; without a package, as seen from the folder of the code."""
     return "; ".join(_text(each, package) for each in aliases)
 
 
 def _text(each: Imported, package: str) -> str:
+    prefix = f"{package}." if package and each.own else ""
     if each.name is not None:
-        module = f"{package}.{each.module}" if each.own else each.module
         renamed = f" as {each.bound}" if each.bound != each.name else ""
-        return f"from {module} import {each.name}{renamed}"
+        return f"from {prefix}{each.module} import {each.name}{renamed}"
     if each.own:
-        return f"import {package}.{each.module} as {each.bound}"
+        return f"import {prefix}{each.module} as {each.bound}"
     return f"import {each.full}" if each.bound == each.module else f"import {each.full} as {each.bound}"
 
 
