@@ -60,9 +60,10 @@ def enter(study: StudyFile, trust: Trust = ()) -> Entered:
     with _located(study):
         for bundle in (*found.values(), *own):
             parts.adopt(bundle)
+    named = {root.key for bundle in found.values() for root in bundle.roots}
     _refusals.clear()
     for bundle in own:
-        _refusals.update(bundle.refusals)
+        _refusals.update({key: problem for key, problem in bundle.refusals.items() if key not in named})
     return Entered(tuple(found.values()), tuple(note for bundle in found.values() for note in bundle.unused()))
 
 
@@ -98,12 +99,11 @@ def unusable(configs: Mapping[str, RunConfig]) -> list[str]:
     ----------
     configs : a configuration of each arm, by its name.
     """
-    unowned = {f"{family.family}/{name}" for family in FAMILIES for name in family.unowned()}
     return [
         f"arms.{arm}: {registry.kind} {component.name!r}: {_refusals[key]}"
         for arm, config in configs.items()
         for registry, component in components_of(config)
-        if (key := f"{registry.family}/{component.name}") in unowned and key in _refusals
+        if (key := f"{registry.family}/{component.name}") in _refusals
     ]
 
 

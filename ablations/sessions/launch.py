@@ -23,9 +23,8 @@ from ablations.planning.approval import Trust
 from ablations.planning.plan import Plan
 from ablations.planning.stored_names import with_stored_names
 from ablations.progress import Outline, Progress, ProgressReporter
-from ablations.sessions import obsolete
+from ablations.sessions import obsolete, sequential_looks
 from ablations.sessions import reuse as reuse_of
-from ablations.sessions import sequential_looks
 from ablations.sessions.budget import AffordableRuns, Budget, refuse_useless
 from ablations.sessions.coordinator import ANSWER_S, Coordinator
 from ablations.sessions.gpu_assignment import notices, with_measured_shares, with_one_type_per_seed

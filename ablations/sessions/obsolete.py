@@ -12,6 +12,7 @@ from aimlib.errors import StoreError, counted
 from aimlib.own_code import parts
 from aimlib.records import CODE, STUDY_FILE
 from aimlib.records.checksums import intact_document
+from aimlib.registry import components_of
 from analysis.reading.files import read_settled
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _note(
     planned = {run.run_id for run in plan.runs}
     arms = {str(run["run_id"]): str(run["arm"]) for run in before.get("runs", ())}
     left = Counter(arms[each] for each in settled if each not in planned and arms.get(each) in uses)
-    what = f"{key.replace('/', ' ')} changed since the stored plan{_definitions(key, code, plan, directory)}"
+    what = f"{_described(key, plan)} changed since the stored plan{_definitions(key, code, plan, directory)}"
     if not left:
         return f"{what}; no settled run belongs to the earlier code"
     runs = counted(left.total(), "settled run belongs", "settled runs belong")
@@ -59,6 +60,12 @@ def _note(
         f"{what}; {runs} to the earlier code ({listed}): their rows stay, are left out of the report, and count again "
         f"if the earlier code is restored, which {CODE}/{code}.json records"
     )
+
+
+def _described(key: str, plan: Plan) -> str:
+    family, _, name = key.partition("/")
+    kinds = {each.family: each.kind for arm in plan.arms for each, _ in components_of(arm.config)}
+    return f"{kinds.get(family, family)} {name!r}"
 
 
 def _definitions(key: str, code: str, plan: Plan, directory: Place) -> str:
@@ -103,4 +110,3 @@ def record(plan: Plan) -> dict[str, dict[str, Any]]:
                 "modules": bundle.payload["modules"],
             }
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
-

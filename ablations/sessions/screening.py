@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from ablations.execution.signals import Stop
+from ablations.planning import own_code
 from ablations.search import importances, ranking
 from ablations.search.brackets import Brackets
 from ablations.search.candidates import Candidates, screening_document
@@ -27,7 +28,6 @@ from ablations.search.journal import ROUNDS_FOLDER, Journal
 from ablations.search.outcomes import rows
 from ablations.search.rounds import ArmSearch, Batch
 from ablations.search.trials import Outcome, Trial
-from ablations.planning import own_code
 from ablations.sessions import launch
 from ablations.sessions.result import Session
 from ablations.spec.study import StudyFile, read_study

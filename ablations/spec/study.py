@@ -358,8 +358,8 @@ def read_study(source: str | Path, overrides: Iterable[str] = ()) -> StudyFile:
         spec = StudySpec.parse(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {problem}" for problem in error.problems) from None
-    beside = {"reuse": _beside(path, spec.reuse), "plugins": _beside(path, spec.plugins)}
-    return StudyFile(spec.model_copy(update=beside), path)
+    places = {"reuse": _beside(path, spec.reuse), "plugins": _beside(path, spec.plugins)}
+    return StudyFile(spec.model_copy(update=places), path)
 
 
 def _beside(path: Path, directories: Iterable[str]) -> tuple[str, ...]:

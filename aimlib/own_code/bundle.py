@@ -76,9 +76,7 @@ class Bundle:
                 kept.setdefault(each.piece, []).append((each.line, rewriting.import_line(self.reach.aliases[each])))
             elif each in self.reach.statements or each in registered:
                 kept.setdefault(each.piece, []).append((each.line, each.text))
-        return [
-            Piece(piece.label, _only(kept.get(number, []))) for number, piece in enumerate(module.source.pieces)
-        ]
+        return [Piece(piece.label, _only(kept.get(number, []))) for number, piece in enumerate(module.source.pieces)]
 
     def definitions(self, key: str) -> dict[str, str]:
         """Return a hash of each definition that a class reaches, and of each method of a class, by file and name."""
@@ -89,8 +87,8 @@ class Bundle:
                 text = statement.code + found.get(f"{statement.label}: {name}", "")
                 found[f"{statement.label}: {name}"] = _sha256(lexing.tokens(text) if text else [])
             if isinstance(statement.node, ast.ClassDef):
-                for name, text in _methods(statement):
-                    found[f"{statement.label}: {statement.node.name}.{name}"] = _sha256(text)
+                for name, normal in _methods(statement):
+                    found[f"{statement.label}: {statement.node.name}.{name}"] = _sha256(normal)
         return found
 
     def unused(self) -> list[str]:
@@ -248,7 +246,7 @@ def _normal(statement: Statement, reach: Reach) -> list[str]:
     text = rewriting.hashed(statement, reach.modules[statement.module].source, reach.find)
     try:
         return lexing.tokens(text.lstrip("\n"))
-    except lexing.Unreadable as error:
+    except lexing.UnreadableError as error:
         raise PluginError(f"{statement.place}: {error}; correct it") from error
 
 

@@ -28,7 +28,7 @@ _BLANK = re.compile(r"(?:[ \t\f]|\\\n)+")
 _NAMED_CHARACTER = re.compile(r"N\{[^}\n]*\}")
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """Text that is no Python source, such as a string without an end."""
 
 
@@ -46,7 +46,7 @@ def tokens(text: str) -> list[str]:
 
     Raises
     ------
-    Unreadable: a string or a bracket has no end.
+    UnreadableError: a string or a bracket has no end.
     """
     return _Lexer(text).run()
 
@@ -66,7 +66,7 @@ class _Lexer:
             else:
                 self._token()
         if self.depth:
-            raise Unreadable("a bracket is not closed")
+            raise UnreadableError("a bracket is not closed")
         self._end_line()
         self.found += [DEDENT] * (len(self.indents) - 1)
         return self.found
@@ -151,7 +151,7 @@ class _Lexer:
         """Take a character of a string."""
         sign = self.text[self.at : self.at + 1]
         if not sign or (sign == "\n" and len(quote) == 1):
-            raise Unreadable("a string has no end")
+            raise UnreadableError("a string has no end")
         self.at += 1
         return sign
 
@@ -174,7 +174,7 @@ class _Lexer:
             self._between_tokens()
             sign = self.text[self.at : self.at + 1]
             if not sign:
-                raise Unreadable("a replacement field has no end")
+                raise UnreadableError("a replacement field has no end")
             if self.depth == 0 and sign == "}":
                 self.at += 1
                 break
@@ -206,7 +206,7 @@ class _Lexer:
         """Go behind the closing brace of a replacement field from the colon on; a format may contain fields."""
         while True:
             if self.text.startswith(quote, self.at):
-                raise Unreadable("a replacement field has no end")
+                raise UnreadableError("a replacement field has no end")
             sign = self._next(quote)
             if sign == "}":
                 return

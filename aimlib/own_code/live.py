@@ -1,7 +1,6 @@
 """Whether a session still has the definitions that its source states."""
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -161,7 +160,10 @@ def _is_equal(one: Any, other: Any) -> bool | None:
         return one == other if all(isinstance(each, _PLAIN) for each in (*one, *other)) else None
     if len(one) != len(other):
         return False
-    pairs = list(zip(one.items(), other.items(), strict=True)) if isinstance(one, dict) else list(zip(one, other, strict=True))
+    pairs = (
+        list(zip(one.items(), other.items(), strict=True))
+        if isinstance(one, dict)
+        else list(zip(one, other, strict=True))
+    )
     told = [_is_equal(*pair) for pair in pairs]
     return False if False in told else None if None in told else True
-

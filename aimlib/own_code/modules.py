@@ -5,7 +5,6 @@ with ``from __future__ import annotations``. Tracebacks, `inspect` and torch.com
 """
 
 from __future__ import annotations
-
 import __future__
 
 import importlib
@@ -127,7 +126,8 @@ def _codes(bundle: Bundle, module: Module, package: str) -> Iterator[CodeType]:
 def _compiled(statement: Statement, text: str, filename: str) -> CodeType:
     """Return the code of a statement with its line numbers."""
     flags = __future__.annotations.compiler_flag
-    return compile("\n" * (statement.line - 1) + text, filename, "exec", flags=flags, dont_inherit=True)
+    code: CodeType = compile("\n" * (statement.line - 1) + text, filename, "exec", flags=flags, dont_inherit=True)
+    return code
 
 
 def classes(bundle: Bundle) -> dict[str, Any]:

@@ -31,7 +31,9 @@ class _Order:
         if statement in self.begun:
             return
         self.begun.add(statement)
-        earlier = [each for each in self._same_name(statement) if self.wanted.index(each) < self.wanted.index(statement)]
+        earlier = [
+            each for each in self._same_name(statement) if self.wanted.index(each) < self.wanted.index(statement)
+        ]
         for needed in (*earlier, *self._at_once(statement)):
             self.add(needed)
             if not isinstance(statement.node, (ast.FunctionDef, ast.AsyncFunctionDef)) or _is_decorated(statement):

@@ -121,7 +121,11 @@ def distributions(component: ComponentConfig) -> str:
 def outside(bundle: Bundle) -> set[str]:
     """Return the full names of what own code uses of other packages."""
     return {
-        each for refs in bundle.reach.refs.values() for found in refs.values() for each in found if isinstance(each, str)
+        each
+        for refs in bundle.reach.refs.values()
+        for found in refs.values()
+        for each in found
+        if isinstance(each, str)
     }
 
 

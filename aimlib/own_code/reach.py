@@ -11,7 +11,7 @@ from aimlib.errors import PluginError
 from aimlib.own_code import imports, registrations, scopes
 from aimlib.own_code.imports import Imported
 from aimlib.own_code.registrations import Registered
-from aimlib.own_code.sources import Find, Module, Source, Statement
+from aimlib.own_code.sources import Find, Module, Statement
 
 _OF_A_MODULE = frozenset({"__name__", "__doc__", "__package__", "__debug__", "__builtins__"})
 _UNRESOLVABLE = {

@@ -140,7 +140,6 @@ def _root(call: ast.Call, registry: str, qualname: str, statement: Statement) ->
         name, version = None, None
     if not isinstance(name, str) or not isinstance(version, int):
         raise PluginError(
-            f"{place}: name and version of a registered class must be written out, as in "
-            f"register('my_idea', version=2)"
+            f"{place}: name and version of a registered class must be written out, as in register('my_idea', version=2)"
         )
     return Root(registry, name, version, qualname, place)

@@ -15,8 +15,11 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _MUTATORS = frozenset(
-    "add append appendleft clear discard extend extendleft insert load_state_dict move_to_end pop popitem register "
-    "register_buffer register_module register_parameter remove requires_grad_ reverse setdefault sort update".split()
+    {
+        *("add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "move_to_end", "pop"),
+        *("popitem", "remove", "reverse", "setdefault", "sort", "update"),
+        *("load_state_dict", "register_buffer", "register_module", "register_parameter"),
+    }
 )
 """Methods that change an object; methods of torch that do end in an underscore."""
 
@@ -53,28 +56,25 @@ def bound_by(nodes: Iterable[ast.AST]) -> dict[str, int]:
 
 
 def _bound(node: ast.AST) -> Iterator[tuple[str, int]]:
-    line = getattr(node, "lineno", 0)
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        yield node.name, line
-        for inner in (*node.decorator_list, *_at_definition(node)):
-            yield from _bound(inner)
+    if isinstance(node, _SCOPES):
+        if not isinstance(node, ast.Lambda):
+            yield node.name, node.lineno
+            yield from (found for inner in (*node.decorator_list, *_at_definition(node)) for found in _bound(inner))
         return
-    if isinstance(node, ast.Lambda):
-        return
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        yield from ((bound_name(alias), line) for alias in node.names)
-    elif isinstance(node, ast.Name):
-        if isinstance(node.ctx, ast.Store):
-            yield node.id, line
-    elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
-        yield node.name, line
-    elif isinstance(node, ast.MatchMapping) and node.rest:
-        yield node.rest, line
+    yield from ((name, getattr(node, "lineno", 0)) for name in _bound_by_itself(node))
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.comprehension):
-            yield from _bound_in_comprehension(child)
-        else:
-            yield from _bound(child)
+        yield from _bound_in_comprehension(child) if isinstance(child, ast.comprehension) else _bound(child)
+
+
+def _bound_by_itself(node: ast.AST) -> list[str]:
+    """Return the names that a node binds, apart from the nodes in it."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [bound_name(alias) for alias in node.names]
+    if isinstance(node, ast.Name):
+        return [node.id] if isinstance(node.ctx, ast.Store) else []
+    if isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+        return [node.name] if node.name else []
+    return [node.rest] if isinstance(node, ast.MatchMapping) and node.rest else []
 
 
 def _bound_in_comprehension(part: ast.comprehension) -> Iterator[tuple[str, int]]:
@@ -98,7 +98,7 @@ def _at_definition(node: ast.AST) -> list[ast.expr]:
 
 def changed_by(node: ast.stmt) -> set[str]:
     """Return the names whose objects a statement changes in place: items, attributes, and methods known for it."""
-    found = set()
+    found: set[str] = set()
     for inner in _outside_functions(node):
         targets: list[ast.expr] = []
         if isinstance(inner, ast.AugAssign):
