@@ -49,7 +49,10 @@ def versions() -> str:
 
 
 def plugins_of(config: RunConfig) -> str:
-    """Return JSON: the distribution of every component that the run uses, by ``family/name``, sorted. Of own code: file, hash, and what it imports."""
+    """Return JSON: the distribution of every component that the run uses, by ``family/name``, sorted.
+
+    Of own code it names file and hash, and the distributions that it imports.
+    """
     found = {}
     for registry, component in components_of(config):
         for info in registry.plugins():
