@@ -97,13 +97,11 @@ def test_on_a_terminal_it_is_asked_for_once(
         shown = Terminal()
         monkeypatch.setattr(sys, "stdin", Terminal(f"{'' if edited else answer}\n"))
         monkeypatch.setattr(sys, "stderr", shown)
-        try:
+        if after_edit if edited else approved:
             ablations.check(path, timing=False)
-            runs = True
-        except UsageError as error:
-            assert "was not approved; nothing of it was run" in str(error)
-            runs = False
-        assert runs == (after_edit if edited else approved)
+        else:
+            with pytest.raises(UsageError, match="was not approved; nothing of it was run"):
+                ablations.check(path, timing=False)
         asked = "study.yaml names my_net.py with helper.py (sha256 " in shown.getvalue()
         if edited:
             assert asked != after_edit
@@ -198,7 +196,7 @@ BAD = {
     "a name of the package": (
         {},
         {"plugin": PLUGIN.replace('"own_head"', '"every_layer"')},
-        "'every_layer' is registered twice: by aimlib.placements._every_layer of aim-ablations and by my_net.py, line 7",
+        "is registered twice: by aimlib.placements._every_layer of aim-ablations and by my_net.py, line 7; rename",
     ),
 }
 

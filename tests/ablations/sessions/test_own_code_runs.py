@@ -207,7 +207,7 @@ def test_a_driver_killed_in_the_middle_goes_on(tmp_path: Path, command: Callable
     process.wait()
     assert 0 < len(numbers(directory)) < 4
     again = command(*arguments[:-2])  # the approval was remembered
-    out, error = again.communicate()
+    _, error = again.communicate()
     assert again.returncode == 0, error
     assert set(numbers(directory)) == set(planned(directory))
 
@@ -215,3 +215,8 @@ def test_a_driver_killed_in_the_middle_goes_on(tmp_path: Path, command: Callable
 def _code(path: Path) -> str:
     (bundle,) = own_code.files_of(read_study(path)).values()
     return bundle.hash
+
+
+def test_the_example_is_run_as_it_is(tmp_path: Path) -> None:
+    session, _ = compute(ROOT / "examples" / "own_code" / "study.yaml", tmp_path / "out")
+    assert (session.computed, session.failed) == (3, {})

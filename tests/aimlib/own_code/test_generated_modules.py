@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from folders import HEAD, HELPER, KEY, PLUGIN, read, write
+from folders import HEAD, HELPER, KEY, PLUGIN, write
 from tiny_runs import restored_registries
 
 from aimlib.config import RunConfig

@@ -111,8 +111,8 @@ def test_a_constant_is_reached_through(name: str, tmp_path: Path) -> None:
     before, after = REACHED[name]
 
     def code(width: int, unused: int) -> str:
-        plugin = f"from helper import WIDTH\nUNUSED = {unused}\n{before}\n{after.lstrip() if after.startswith('@mark') else after}"
-        return code_of(tmp_path, plugin.replace("@mark\n@", "@mark\n@"), helper=f"WIDTH = {width}\n")
+        plugin = f"from helper import WIDTH\nUNUSED = {unused}\n{before}\n{after}"
+        return code_of(tmp_path, plugin, helper=f"WIDTH = {width}\n")
 
     assert code(3, 1) != code(4, 1)
     assert code(3, 1) == code(3, 2)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from folders import HEAD, HELPER, KEY, PLUGIN, code_of, write
@@ -15,6 +16,7 @@ from folders import HEAD, HELPER, KEY, PLUGIN, code_of, write
 ROOT = Path(__file__).parents[3]
 SHOW = """
 from pathlib import Path
+from typing import Any
 from aimlib.own_code import parts, sessions
 from aimlib.registry import FAMILIES
 
@@ -42,10 +44,10 @@ def warm() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture(autouse=True)
 def _at_hand(warm: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "process", warm, raising=False)
+    monkeypatch.setattr(sys.modules[__name__], "process", warm)
 
 
-process: subprocess.Popen[str]
+process: Any = None
 
 
 def ask(folder: Path, **request: object) -> str:
@@ -100,7 +102,7 @@ CHANGED = {
         "last_ones is another function in this session than in helper.py, line 5",
     ),
     "a method": (
-        "def reads(self, layers): return []\nvars_ = {'reads': reads}\nfor key in vars_:\n    setattr(OwnHead, key, reads)\nshown()\n",
+        "def reads(self, layers): return []\nfor key in ['reads']:\n    setattr(OwnHead, key, reads)\nshown()\n",
         "OwnHead.reads is another function in this session than in train.py",
     ),
     "an injected name": ("globals()['WIDTH'] = 3\nshown()\n", "WIDTH is not defined in train.py"),

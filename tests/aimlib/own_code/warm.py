@@ -11,6 +11,7 @@ import os
 import runpy
 import sys
 import traceback
+from pathlib import Path
 
 import aimlib.placements  # noqa: F401 -- takes seconds, once
 
@@ -32,7 +33,7 @@ def run_python(arguments: list[str]) -> None:
         sys.argv = arguments[1:]
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     else:
-        sys.path[0] = os.getcwd()
+        sys.path[0] = str(Path.cwd())
         runpy.run_path(arguments[0], run_name="__main__")
 
 
