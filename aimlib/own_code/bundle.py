@@ -34,7 +34,7 @@ class Bundle:
     main : name of the module that registers.
     label : its file without a folder, or what stands for a session.
     registered : the classes, in the order of the source.
-    hash : of all of them together; the generated modules are named by it.
+    hash : of all of them together; it is what a user approves.
     codes : the hash of each class, by its key.
     reach : what they reach.
     refusals : why a class cannot be used, by its key.
@@ -66,6 +66,11 @@ class Bundle:
         }
         wanted = {root.key: self.codes[root.key] for root in self.roots}
         return {"hash": self.hash, "main": self.main, "codes": wanted, "modules": modules}
+
+    @cached_property
+    def text_hash(self) -> str:
+        """A hash of the text as it is, comments and names of files included; the generated modules are named by it."""
+        return _sha256(self.payload)
 
     def pruned(self, module: Module) -> list[Piece]:
         """Return the pieces of a module in which everything that is not reached is blank."""

@@ -33,15 +33,15 @@ _MARK = " [own code "
 _lock = threading.RLock()
 
 
-def package_of(bundle_hash: str) -> str:
+def package_of(bundle: Bundle) -> str:
     """Return the name of the package with the modules of a bundle."""
-    return PREFIX + bundle_hash[:_DIGITS]
+    return PREFIX + bundle.text_hash[:_DIGITS]
 
 
 def imported(bundle: Bundle) -> ModuleType:
     """Return the generated module in which the bundle's classes are; it is made on the first call."""
     with _lock:
-        package = package_of(bundle.hash)
+        package = package_of(bundle)
         if package not in _importer.bundles:
             _importer.bundles[package] = bundle
         if _importer not in sys.meta_path:
@@ -109,7 +109,7 @@ def _main_label(bundle: Bundle, module: Module) -> str:
 
 
 def _filename(bundle: Bundle, label: str) -> str:
-    return f"{label}{_MARK}{bundle.hash[:8]}]"
+    return f"{label}{_MARK}{bundle.text_hash[:8]}]"
 
 
 def _codes(bundle: Bundle, module: Module, package: str) -> Iterator[CodeType]:
@@ -150,5 +150,5 @@ def where(error: Exception, bundle: Bundle) -> str:
 
 def value(bundle: Bundle, module: str, name: str) -> Any:
     """Return a value of a generated module; None if it has none of this name."""
-    found = sys.modules.get(f"{package_of(bundle.hash)}.{module}")
+    found = sys.modules.get(f"{package_of(bundle)}.{module}")
     return getattr(found, name, None)

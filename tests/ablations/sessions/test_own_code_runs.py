@@ -86,6 +86,10 @@ def test_an_edit_says_before_anything_starts_which_runs_it_makes_obsolete(tmp_pa
     assert numbers(directory).items() >= before.items(), "the old rows stay"
     assert set(analysis.load(directory).runs["run_id"]) == set(planned(directory))
 
+    verified = ablations.verify(directory)
+    assert verified.is_intact, "rows of the earlier code contradict nothing, also where the later code is known"
+    assert sum(verified.unproven.values()) == 2
+
     session, shown = compute(own_study(tmp_path), directory)
     assert session.computed == 0, "the earlier code counts again"
     assert len(list((directory / "code").iterdir())) == 2

@@ -80,7 +80,7 @@ def config(placement: str = "own_head") -> RunConfig:
 
 def test_the_class_of_the_registry_is_the_one_of_the_generated_module(update: Any) -> None:
     cls = updates.get("own_update")
-    assert cls.__module__ == f"aim_own_{update.hash[:16]}.my_net"
+    assert cls.__module__ == f"aim_own_{update.text_hash[:16]}.my_net"
     assert cls is modules.classes(update)["updates/own_update"]
     assert pickle.loads(pickle.dumps(cls)) is cls
     origin = updates.origin("own_update")
@@ -99,7 +99,7 @@ def test_tracebacks_and_inspect_show_the_lines_of_the_file(update: Any, tmp_path
     with pytest.raises(ValueError, match="as it must") as caught:
         cls.fails(None)
     frame = traceback.extract_tb(caught.value.__traceback__)[-1]
-    assert frame.filename == f"my_net.py [own code {update.hash[:8]}]"
+    assert frame.filename == f"my_net.py [own code {update.text_hash[:8]}]"
     assert frame.lineno == lines.index('        raise ValueError("as it must")') + 1
     assert frame.line == 'raise ValueError("as it must")'
 
@@ -188,3 +188,12 @@ def test_an_earlier_definition_in_the_process_gives_way(tmp_path: Path) -> None:
         parts.adopt(bundle)
         assert placements.get("own_head").__module__.startswith("aim_own_")
         assert placements.unowned() == {}
+
+
+def test_the_same_code_in_other_files_has_modules_of_its_own(tmp_path: Path) -> None:
+    one = parts.read(write(tmp_path / "a", my_net=HEAD + PLUGIN, helper=HELPER))
+    two = parts.read(write(tmp_path / "b", other=HEAD + PLUGIN.replace("helper", "names"), names=HELPER))
+    assert one.hash == two.hash
+    for bundle, name in ((one, "my_net"), (two, "other"), (one, "my_net")):
+        parts.adopt(bundle)
+        assert placements.get("own_head").__module__.endswith(f".{name}")
