@@ -129,6 +129,27 @@ def outside(bundle: Bundle) -> set[str]:
     }
 
 
+def refuse_other_code(config: Frozen, identity: str, where: str) -> None:
+    """Refuse a stored run that was computed with other own code than this process has registered.
+
+    Parameters
+    ----------
+    identity : the text that the run id hashes; it contains the hash of each component's code.
+    where : beginning of the message.
+
+    Raises
+    ------
+    PluginError: naming the component.
+    """
+    for registry, component in components_of(config):
+        code = type(component).code
+        if code and f'"code":"{code}"' not in identity:
+            raise PluginError(
+                f"{where}: was computed with other code of {registry.kind} {component.name!r} than is registered here; "
+                f"restore the code that the study records in its folder `code`"
+            )
+
+
 def install(given: Iterable[Mapping[str, Any]]) -> None:
     """Verify own code that was sent to this process, and adopt it.
 

@@ -28,6 +28,7 @@ from ablations.sessions.launch import run
 from ablations.sessions.tasks import tasks
 from ablations.spec.study import read_study
 from ablations.store import ResultStore
+from aimlib.errors import UsageError
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = f"""
@@ -93,6 +94,16 @@ def test_an_edit_says_before_anything_starts_which_runs_it_makes_obsolete(tmp_pa
     session, shown = compute(own_study(tmp_path), directory)
     assert session.computed == 0, "the earlier code counts again"
     assert len(list((directory / "code").iterdir())) == 2
+
+
+def test_a_kept_network_is_not_loaded_into_edited_code(tmp_path: Path) -> None:
+    directory = tmp_path / "out"
+    compute(own_study(tmp_path, {"keep": "last", "seeds": 1}), directory)
+    assert ablations.network(directory, "aim/0")
+    own_code.enter(read_study(own_study(tmp_path, helper=HELPER.replace("names[-count:]", "names[:count]"))), True)
+    with pytest.raises(UsageError, match=r"was computed with other code of placement 'own_head' than is registered"):
+        ablations.network(directory, "aim/0")
+    assert ablations.network(directory, "baseline/0")
 
 
 def test_nothing_imports_what_is_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None) -> None:
