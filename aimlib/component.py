@@ -80,11 +80,13 @@ class Frozen(BaseModel):
 class ComponentConfig(Frozen):
     """Base of a plugin's configuration: its options, as fields.
 
-    The registry sets `component` and `version` when it registers the plugin.
+    The registry sets `component`, `version` and `code` when it registers the plugin.
     """
 
     component: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    code: ClassVar[str] = ""
+    """Hash of the plugin's code if that belongs to no distribution; see `aimlib.own_code`."""
 
     @property
     def name(self) -> str:
@@ -92,8 +94,10 @@ class ComponentConfig(Frozen):
         return type(self).component
 
     def identity(self) -> dict[str, Any]:
-        """Return name, version and the options that differ from their defaults."""
-        return {"name": self.name, "version": type(self).version, **super().identity()}
+        """Return name, version, the hash of own code, and the options that differ from their defaults."""
+        cls = type(self)
+        code = {"code": cls.code} if cls.code else {}
+        return {"name": self.name, "version": cls.version, **code, **super().identity()}
 
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from aimlib.component import ComponentConfig, Dimension
+from aimlib.component import ComponentConfig, Dimension, Frozen
 from aimlib.errors import ConfigError, PluginError, text_of, unknown_name
 
 PluginClass = TypeVar("PluginClass", bound=type)
@@ -46,6 +46,28 @@ class PluginInfo:
     module: str
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a plugin of own code comes from; see `aimlib.own_code`.
+
+    Attributes
+    ----------
+    file : name of the file without its folder, or ``notebook``.
+    code : hash of what the class reaches.
+    bundle : hash of everything that the file registers, by which the module of the class is named.
+    place : file and line, for messages.
+    """
+
+    file: str
+    code: str
+    bundle: str = ""
+    place: str = ""
+
+    def __str__(self) -> str:
+        """As rows store it."""
+        return f"own code: {self.file}, sha256 {self.code}"
+
+
 class Registry:
     """The plugins of one family, by name.
 
@@ -63,6 +85,7 @@ class Registry:
         self.package = package
         self._methods = methods
         self._classes: dict[str, type] = {}
+        self._origins: dict[str, Origin] = {}
 
     def register(self, name: str, *, version: int = 1) -> Callable[[PluginClass], PluginClass]:
         """Return the class decorator that registers a plugin as `name`.
@@ -80,12 +103,41 @@ class Registry:
             self._refuse_duplicate(name, cls)
             self._complete(name, version, cls)
             self._classes[name] = cls
+            self._origins.pop(name, None)
             return cls
 
         return decorate
 
+    def adopt(self, name: str, cls: type, version: int, origin: Origin) -> None:
+        """Register a class of own code, in the place of the class of that name that the user's process defined.
+
+        Raises
+        ------
+        PluginError: a distribution has a plugin of that name, or the class lacks what its family requires.
+        """
+        owner = next((info for info in self._of_distributions() if info.name == name), None)
+        if owner is not None:
+            raise PluginError(
+                f"{self.kind} {name!r} is registered twice: by {owner.module} of {owner.distribution} and by "
+                f"{origin.place or origin.file}; rename yours"
+            )
+        self._complete(name, version, cls)
+        cls.Config.code = origin.code  # type: ignore[attr-defined]
+        self._classes[name], self._origins[name] = cls, origin
+
+    def origin(self, name: str) -> Origin | None:
+        """Return where a plugin of own code comes from; None for any other."""
+        return self._origins.get(name)
+
+    def unowned(self) -> dict[str, type]:
+        """Return the classes, by name, that no distribution lists and that were not adopted as own code."""
+        owned = {info.name for info in self._of_distributions()}
+        return {name: cls for name, cls in self._classes.items() if name not in owned and name not in self._origins}
+
     def _refuse_duplicate(self, name: str, cls: type) -> None:
         own, other = f"{cls.__module__}.{cls.__qualname__}", self._classes.get(name)
+        if name in self._origins:  # the process defines it anew; a study adopts that
+            other = None
         first = f"{other.__module__}.{other.__qualname__}" if other is not None else own
         # A built-in plugin need not have been imported yet to own its name.
         module = next((info.module for info in self._builtin() if info.name == name), cls.__module__)
@@ -115,7 +167,7 @@ class Registry:
                 f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}) is registered as {config.component!r} "
                 f"already; register a subclass, or use one name"
             )
-        config.component, config.version = name, version
+        config.component, config.version, config.code = name, version, ""
         dimensions: Mapping[str, Dimension] = getattr(cls, "search_space", {})
         unknown = sorted(set(dimensions) - set(config.model_fields))
         if unknown:
@@ -132,10 +184,10 @@ class Registry:
 
         A name that two distributions claim is listed once for each.
         """
-        found = [*self._builtin(), *(info for info, _ in self._entry_points())]
+        found = self._of_distributions()
         listed = {info.name for info in found}
         found += [
-            PluginInfo(self.family, name, "(registered in this process)", cls.__module__)
+            PluginInfo(self.family, name, str(self._origins.get(name, "(registered in this process)")), cls.__module__)
             for name, cls in self._classes.items()
             if name not in listed
         ]
@@ -210,6 +262,9 @@ class Registry:
             raise ConfigError([f"name: {error}"]) from error
         return config.parse(options)
 
+    def _of_distributions(self) -> list[PluginInfo]:
+        return [*self._builtin(), *(info for info, _ in self._entry_points())]
+
     def _builtin(self) -> Iterator[PluginInfo]:
         for module in _modules(self.package):
             yield PluginInfo(self.family, module[1:], DISTRIBUTION, f"{self.package}.{module}")
@@ -257,6 +312,27 @@ FAMILIES: tuple[Registry, ...] = (
     schedules,
     selections,
 )
+
+
+def components_of(config: Frozen) -> Iterator[tuple[Registry, ComponentConfig]]:
+    """Yield every component in a configuration, nested ones included, with its registry."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, ComponentConfig):
+                for registry in _registries((*field.metadata, field.annotation)):
+                    yield registry, item
+            if isinstance(item, Frozen):
+                yield from components_of(item)
+
+
+def _registries(annotations: tuple[Any, ...]) -> Iterator[Registry]:
+    """Yield the registries in annotations, at any depth: ``Annotated[..., ComponentOf(x)] | None``."""
+    for annotation in annotations:
+        if isinstance(annotation, ComponentOf):
+            yield annotation.registry
+        else:
+            yield from _registries((*get_args(annotation), *getattr(annotation, "__metadata__", ())))
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ablations.commands.check_result import Check
-from ablations.commands.options import Out, Overrides, Reuse, TimedAt, Wide, console
+from ablations.commands.options import Out, Overrides, Reuse, TimedAt, TrustedCode, Wide, console
 from aimlib.errors import UsageError, renamed
 from aimlib.paths import Place, place
+
+if TYPE_CHECKING:
+    from ablations.planning.approval import Trust
+    from ablations.planning.plan import Plan
+    from ablations.spec.study import StudyFile
 
 
 def command(
@@ -33,6 +38,11 @@ def command(
     ] = False,
     wide: Wide = False,
     reuse: Reuse = None,
+    trust: TrustedCode = None,
+    plugins: Annotated[
+        bool,
+        typer.Option(help="Run the code of files that the study names; without it, arms that need none are checked."),
+    ] = True,
 ) -> None:
     """Validate a whole study and show what it will run and cost."""
     if claim:
@@ -45,7 +55,15 @@ def command(
     from ablations.commands import check_tables
 
     checked = check(
-        study, overrides or (), timing=timing, address=address, out=out, numerics=numerics, reuse=reuse or ()
+        study,
+        overrides or (),
+        timing=timing,
+        address=address,
+        out=out,
+        numerics=numerics,
+        reuse=reuse or (),
+        trust=trust or (),
+        plugins=plugins,
     )
     check_tables.check(checked, console(), wide=wide)
 
@@ -68,6 +86,8 @@ def check(
     out: str | Path | None = None,
     numerics: bool = False,
     reuse: str | Place | Iterable[str | Place] = (),
+    trust: Trust = (),
+    plugins: bool = True,
 ) -> Check:
     """Validate a whole study without running it.
 
@@ -79,6 +99,8 @@ def check(
     out : study directory, to whose storage runs save their state; None means ``results/<name>``.
     numerics : also time the precisions and memory formats.
     reuse : as in `ablations.run`: a note states how many runs would be taken over, and what that saves.
+    trust : as in `ablations.run`.
+    plugins : run own code of files that the study names. False: arms that use it are left out, and nothing is run.
 
     Raises
     ------
@@ -90,14 +112,15 @@ def check(
     from ablations.estimation import design, disk, host_memory
     from ablations.estimation import numerics as numerical
     from ablations.estimation.estimate import Estimate, estimate, packing
-    from ablations.planning import plan as planning
+    from ablations.sessions import obsolete
     from ablations.spec.study import read_study
 
     file = read_study(study, overrides)
-    plan = planning.plan(file)
+    plan, found_notes = _planned(file, trust, plugins=plugins)
     found = estimate(plan, address) if timing else Estimate()
-    found_notes = [*notes(plan), *design.sentences(plan)]
-    if file.spec.search is not None:
+    directory = place(out or Path("results") / file.spec.name)
+    found_notes += [*obsolete.notes(plan, directory), *notes(plan), *design.sentences(plan)]
+    if file.spec.search is not None and plugins:
         from ablations.sessions import screening
 
         found_notes += screening.check(file)
@@ -106,10 +129,25 @@ def check(
         found_notes += [*packing(cost, resources), *host_memory.notes(cost, resources)]
     others = (*([reuse] if isinstance(reuse, (str, Place)) else reuse), *file.spec.reuse)
     if others and file.spec.search is None:
-        found_notes += reuse_notes(plan, found.costs, others, place(out or Path("results") / file.spec.name))
+        found_notes += reuse_notes(plan, found.costs, others, directory)
     written_bytes = disk.disk(plan, max((cost.parallel for cost in found.costs), default=None))
-    directory = place(out or Path("results") / file.spec.name)
     found_notes += disk.saving_notes(written_bytes, file.spec.resources.grace_seconds, directory)
     tried, untried = numerical.measure(plan, address) if numerics else ([], ())
     untimed = tuple(dict.fromkeys((*found.untimed, *untried)))
     return Check(plan, found.costs, untimed, written_bytes, tuple(found_notes), tuple(tried))
+
+
+def _planned(file: StudyFile, trust: Trust, *, plugins: bool) -> tuple[Plan, list[str]]:
+    """Return the plan of a study, and notes on its own code; without plugins, the plan of the arms that use none."""
+    from ablations.planning import own_code
+    from ablations.planning import plan as planning
+    from ablations.planning.arms import using
+
+    if plugins:
+        entered = own_code.enter(file, trust)
+        return planning.plan(file), list(entered.notes)
+    keys = {root.key for bundle in own_code.files_of(file).values() for root in bundle.roots}
+    left_out = using(file, keys)
+    plan = planning.plan(file, planning.arms_of(file, keys))
+    note = f"not checked, because its code was not to be run: {', '.join(left_out)}"
+    return plan, [note] if left_out else []

@@ -36,6 +36,15 @@ Reuse = Annotated[
         show_default=False,
     ),
 ]
+TrustedCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="HASH",
+        help="Approve own code of files that the study names, by its hash, without being asked; repeatable.",
+        show_default=False,
+    ),
+]
 TimedAt = Annotated[
     str | None,
     typer.Option(

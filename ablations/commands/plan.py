@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablations.commands.options import Overrides, Reuse, Study, TimedAt, Wide, console
+from ablations.commands.options import Overrides, Reuse, Study, TimedAt, TrustedCode, Wide, console
 from aimlib.errors import UsageError
 from aimlib.paths import Place
 
 if TYPE_CHECKING:
     from ablations.estimation.power import PowerAnalysis
+    from ablations.planning.approval import Trust
 
 
 def command(
@@ -35,12 +36,20 @@ def command(
     ] = None,
     wide: Wide = False,
     reuse: Reuse = None,
+    trust: TrustedCode = None,
 ) -> None:
     """Estimate whether a study can reach a verdict, how many seeds it needs, and what they cost."""
     from ablations.commands import plan_tables
 
     found = plan(
-        study, overrides or (), results=results, price=price, timing=timing, address=address, reuse=reuse or ()
+        study,
+        overrides or (),
+        results=results,
+        price=price,
+        timing=timing,
+        address=address,
+        reuse=reuse or (),
+        trust=trust or (),
     )
     plan_tables.power(found, console(), wide=wide)
     if figure is not None:
@@ -56,6 +65,7 @@ def plan(
     timing: bool = True,
     address: str | None = None,
     reuse: str | Place | Iterable[str | Place] = (),
+    trust: Trust = (),
 ) -> PowerAnalysis:
     """Return the power of a study, from a simulation of its looks and verdict table.
 
@@ -67,6 +77,7 @@ def plan(
     address : Ray cluster on whose devices they are timed; see `ablations.commands.check.check`.
     reuse : as in `ablations.run`: a warning states how many runs would be taken over. The hours in the table are those
         of all runs.
+    trust : as in `ablations.run`.
 
     Raises
     ------
@@ -78,7 +89,7 @@ def plan(
 
     if price is not None and price < 0:
         raise UsageError(f"--price {price:g}: a price per hour cannot be negative; give 0 or more")
-    found = check(study, overrides, timing=timing or price is not None, address=address, reuse=reuse)
+    found = check(study, overrides, timing=timing or price is not None, address=address, reuse=reuse, trust=trust)
     about_reuse = tuple(note for note in found.notes if note.startswith("reuse"))
     analysed = analyse(found.plan, found.costs, found.untimed, results=results, price=price)
     return replace(analysed, warnings=(*analysed.warnings, *about_reuse))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ablations.commands.options import Out, Overrides, Reuse, Study, Wide, console, print_verdict
+from ablations.commands.options import Out, Overrides, Reuse, Study, TrustedCode, Wide, console, print_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,7 @@ def command(
     ] = None,
     wide: Wide = False,
     reuse: Reuse = None,
+    trust: TrustedCode = None,
 ) -> None:
     """Compute the missing runs of a study, then report. The same command resumes it after an interruption."""
     from ablations.commands import supervisor
@@ -76,6 +77,7 @@ def command(
         "reuse": reuse or (),
         "budget": budget,
         "wait_for_nodes": wait_for_nodes,
+        "trust": trust or (),
         "console": shown_on,
     }
     try:

@@ -14,14 +14,12 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args
 
-from aimlib.component import ComponentConfig, Frozen
 from aimlib.config import RunConfig
+from aimlib.own_code import parts
 from aimlib.records import STUDY_FILE
-from aimlib.registry import ComponentOf, Registry
+from aimlib.registry import components_of
 
 DISTRIBUTIONS = ("torch", "torchvision", "numpy", "ray", "optuna", "pandas", "pyarrow", "aim-ablations")
 """Distributions whose versions can change a number or its storage."""
@@ -51,34 +49,17 @@ def versions() -> str:
 
 
 def plugins_of(config: RunConfig) -> str:
-    """Return JSON: the distribution of every component that the run uses, by ``family/name``, sorted."""
+    """Return JSON: the distribution of every component that the run uses, by ``family/name``, sorted.
+
+    Of own code it names file and hash, and the distributions that it imports.
+    """
     found = {}
-    for registry, component in _components(config):
+    for registry, component in components_of(config):
         for info in registry.plugins():
             if info.name == component.name:
-                found[f"{registry.family}/{info.name}"] = info.distribution
+                used = parts.distributions(component) if type(component).code else ""
+                found[f"{registry.family}/{info.name}"] = info.distribution + used
     return json.dumps(found, sort_keys=True)
-
-
-def _components(config: Frozen) -> Iterator[tuple[Registry, ComponentConfig]]:
-    """Yield every component in a configuration, nested ones included, with its registry."""
-    for name, field in type(config).model_fields.items():
-        value = getattr(config, name)
-        for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, ComponentConfig):
-                for registry in _registries((*field.metadata, field.annotation)):
-                    yield registry, item
-            if isinstance(item, Frozen):
-                yield from _components(item)
-
-
-def _registries(annotations: tuple[Any, ...]) -> Iterator[Registry]:
-    """Yield the registries in annotations, at any depth: ``Annotated[..., ComponentOf(x)] | None``."""
-    for annotation in annotations:
-        if isinstance(annotation, ComponentOf):
-            yield annotation.registry
-        else:
-            yield from _registries((*get_args(annotation), *getattr(annotation, "__metadata__", ())))
 
 
 @functools.cache

@@ -108,13 +108,14 @@ def _identity(row: Mapping[str, Any], config: RunConfig) -> tuple[str, str]:
     if row["identity"] is None:
         return "", "its configuration gives another run id: a component has another version now, or it was changed"
     if _without_versions(json.loads(text)) == _without_versions(json.loads(row["identity"])):
-        return "", "its run id was computed with other versions of its components"
+        return "", "its run id was computed with other versions or other code of its components"
     return "its configuration is not the one that its run id hashes", ""
 
 
 def _without_versions(content: Any) -> Any:
     if isinstance(content, dict):
-        return {key: _without_versions(value) for key, value in content.items() if key != "version"}
+        left_out = {"version", "code"} if "name" in content else {"version"}
+        return {key: _without_versions(value) for key, value in content.items() if key not in left_out}
     return [_without_versions(each) for each in content] if isinstance(content, list) else content
 
 

@@ -20,6 +20,7 @@ from ablations.store.outages import OutageTooLong
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.errors import ComputingError, DataError, StoreError
+from aimlib.own_code import parts
 from aimlib.records import RunRecord
 from aimlib.registry import datasets
 from aimlib.training import checkpointing, network_files
@@ -115,6 +116,7 @@ class _Callbacks:
 def _execute(task: Task, callbacks: _Callbacks, waits: StorageWaits) -> Ending:
     if waits.mark() != task.mark:
         return Ending("unshared")
+    parts.install(task.own_code)
     store = waits.store()
     lock = store.lock_run(task.run_id)
     if lock is None:

@@ -30,6 +30,7 @@ class Task:
         repeated. ``off``: neither.
     outage_seconds : how long it waits for storage that is unavailable.
     keep : which trained network is stored: ``best``, ``last`` or ``none``.
+    own_code : the own code that it needs, with its hashes; see `aimlib.own_code.parts`.
     """
 
     directory: str
@@ -53,6 +54,7 @@ class Task:
     outage_seconds: float = 0.0
     integrity: Literal["spot", "reference", "off"] = "off"
     keep: Literal["best", "last", "none"] = "none"
+    own_code: tuple[Mapping[str, Any], ...] = ()
 
 
 def as_json(task: Task) -> dict[str, Any]:

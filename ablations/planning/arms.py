@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from ablations.planning import networks
+from ablations.planning import networks, own_code, plugin_errors
 from ablations.planning.factors import arm_specs
 from ablations.spec import yaml_documents
 from ablations.spec.levels import labels_of
@@ -52,11 +52,12 @@ class Arm:
         return self.config.model_copy(update={"seed": seed})
 
 
-def expand(study: StudyFile, *, costs: bool = False) -> list[Arm]:
+def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = False) -> list[Arm]:
     """Return the arms of a study, each complete and buildable.
 
     Parameters
     ----------
+    without : components, such as ``placements/head_only``, whose arms are left out.
     costs : also count what every network costs, while it is there: `networks.summary` then has it.
 
     Raises
@@ -70,6 +71,8 @@ def expand(study: StudyFile, *, costs: bool = False) -> list[Arm]:
     built: set[_Network] = set()
     for name in specs:
         try:
+            if without and own_code.uses(_with_control(name, specs, spec), without):
+                continue
             arms[name] = _complete(name, specs, spec, built, costs=costs)
         except ConfigError as error:
             problems += [located(problem, name, spec) for problem in error.problems]
@@ -79,8 +82,12 @@ def expand(study: StudyFile, *, costs: bool = False) -> list[Arm]:
     if not problems:
         problems += _levels_without_effect({name: arms[name] for name in varied}, spec)
     kept = _without_repeats(arms, set(varied), problems)
+    if not problems:
+        problems += own_code.unusable({arm.name: arm.config for arm in kept})
     if problems:
         raise ConfigError(f"{study.path}: {problem}" for problem in dict.fromkeys(problems))
+    if not kept:
+        raise ConfigError([f"{study.path}: every arm uses own code, so nothing can be checked without it; approve it"])
     return _with_roles(kept, specs)
 
 
@@ -93,6 +100,16 @@ def shape_of(config: RunConfig) -> ImageShape:
 def arm_document(study: StudyFile, name: str) -> dict[str, Any]:
     """Return the document of an arm: protocol, base and the arm itself, merged but not yet validated."""
     return _layers(name, arm_specs(study.spec), study.spec)
+
+
+def using(study: StudyFile, keys: Collection[str]) -> list[str]:
+    """Return the arms whose documents name one of these components, such as ``placements/head_only``."""
+    specs = arm_specs(study.spec)
+    return [name for name in specs if own_code.uses(_with_control(name, specs, study.spec), keys)]
+
+
+def _with_control(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> dict[str, Any]:
+    return {**_layers(name, specs, spec), "control": specs[name].control}
 
 
 def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:

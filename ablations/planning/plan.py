@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from ablations.spec.study import StudyFile
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet
 from aimlib.errors import ConfigError, DataError, UsageError
-from aimlib.registry import datasets
+from aimlib.registry import components_of, datasets
 
 if TYPE_CHECKING:
     from aimlib.models import ModelSummary
@@ -57,15 +57,19 @@ class Plan:
     runs: tuple[PlannedRun, ...]
 
 
-def arms_of(study: StudyFile) -> list[Arm]:
+def arms_of(study: StudyFile, without: Collection[str] = ()) -> list[Arm]:
     """Return the arms of a study; their networks are built without data and without allocating weights.
+
+    Parameters
+    ----------
+    without : components whose arms are left out, see `ablations.planning.arms.expand`.
 
     Raises
     ------
     ConfigError: with one message per problem of the study.
     """
     _check_claim(study)
-    return expand(study, costs=True)
+    return expand(study, without, costs=True)
 
 
 def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
@@ -209,9 +213,21 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
         "seeds": list(spec.seeds),
         "runs": [{"run_id": run.run_id, "arm": run.arm, "seed": run.seed} for run in plan.runs],
     }
+    if code := codes(plan):
+        content["code"] = code
     if before is not None and {key: before.get(key) for key in content} == content:
         return dict(before)
     return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), **content}
+
+
+def codes(plan: Plan) -> dict[str, str]:
+    """Return the hash of each component of own code, by family and name; empty if a study uses none."""
+    return {
+        f"{registry.family}/{component.name}": type(component).code
+        for arm in plan.arms
+        for registry, component in components_of(arm.config)
+        if type(component).code
+    }
 
 
 def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:

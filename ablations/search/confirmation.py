@@ -94,6 +94,9 @@ def _identities(study: StudyFile, arms: Mapping[str, ArmSpec]) -> set[str]:
 
 
 def _document(spec: StudySpec, arms: Mapping[str, ArmSpec]) -> dict[str, Any]:
-    """Return a study file with everything in the study except its arms and the search."""
-    said = spec.model_dump(mode="json", exclude={"arms", "search"})
+    """Return a study file with everything in the study except its arms, the search and its files of own code.
+
+    The session that searches has registered what those contain.
+    """
+    said = spec.model_dump(mode="json", exclude={"arms", "search", "plugins"})
     return said | {"arms": {name: arm.model_dump(mode="json", exclude_defaults=True) for name, arm in arms.items()}}

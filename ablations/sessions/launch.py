@@ -17,12 +17,14 @@ from ablations.execution.ray.executor import RayExecutor
 from ablations.execution.scheduler import Scheduler, in_order
 from ablations.execution.signals import Interrupted, Stop
 from ablations.execution.task import Task
+from ablations.planning import own_code
 from ablations.planning import plan as planning
+from ablations.planning.approval import Trust
 from ablations.planning.plan import Plan
 from ablations.planning.stored_names import with_stored_names
 from ablations.progress import Outline, Progress, ProgressReporter
+from ablations.sessions import obsolete, sequential_looks
 from ablations.sessions import reuse as reuse_of
-from ablations.sessions import sequential_looks
 from ablations.sessions.budget import AffordableRuns, Budget, refuse_useless
 from ablations.sessions.coordinator import ANSWER_S, Coordinator
 from ablations.sessions.gpu_assignment import notices, with_measured_shares, with_one_type_per_seed
@@ -64,6 +66,7 @@ def run(
     reuse: str | Place | Iterable[str | Place] = (),
     budget: str | None = None,
     wait_for_nodes: str | None = None,
+    trust: Trust = (),
     console: Console | None = None,
 ) -> Session:
     """Compute the missing runs of a study.
@@ -88,6 +91,8 @@ def run(
         while they are affordable; see `ablations.sessions.budget`. None: no limit.
     wait_for_nodes : how long to wait for nodes on which the runs fit, such as ``30min`` or ``2h``, while an autoscaler
         adds them. None: a study that fits on no present node is refused.
+    trust : hashes of approved own code of files that the study names; True approves all of it; see
+        `ablations.planning.approval`.
     console : where progress is shown; None is silent.
 
     Raises
@@ -106,6 +111,8 @@ def run(
         raise UsageError(
             f"{file.path}: search: this study searches first; run it with ablations.sessions.screening.run"
         )
+    for line in own_code.enter(file, trust).notes:
+        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
     directory = place(out if out is not None else Path("results") / file.spec.name)
     stop = Stop()
     outages = waits_of(file, stop, console)
@@ -216,6 +223,8 @@ def _session(file: StudyFile, options: _Options) -> Session:
         for line in kept_names:
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         settled = store.settled()
+        for line in obsolete.notes(plan, options.directory, settled):
+            console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
         todo = {task.run_id: task for task in tasks(plan, store, list(plan.runs), session, options.until)}
         missing = {run_id: todo[run_id] for run_id in todo if run_id not in settled and run_id not in options.prune}
         paused = _paused_before(missing, store)

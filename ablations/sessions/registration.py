@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ablations.planning import plan as planning
 from ablations.planning.plan import Plan
+from ablations.sessions import obsolete
 from ablations.store import ResultStore
 from aimlib.errors import UsageError
 from aimlib.records import ANALYSIS_PLAN
@@ -45,6 +46,8 @@ def register(
     store.clean()
     before = store.read_plan()
     document = planning.document(plan, before)
+    for code, content in obsolete.record(plan).items():
+        store.keep_code(code, content)
     store.write_plan(document)
     if analysis_plan is not None and not store.has_analysis_plan():
         sha256 = store.freeze_analysis_plan(analysis_plan)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ablations.execution.task import Task
 from aimlib.component import is_local
+from aimlib.own_code import parts
 
 if TYPE_CHECKING:
     from ablations.planning.arms import Arm
@@ -29,6 +30,7 @@ def tasks(
     mark, until = store.mark(), until or {}
     resources = {arm.name: arm.resources for arm in plan.arms}
     integrity = {arm.name: integrity_of(plan, arm) for arm in plan.arms}
+    own_code = {arm.name: tuple(parts.payloads(arm.config)) for arm in plan.arms}
     return [
         Task(
             directory=store.location,
@@ -51,6 +53,7 @@ def tasks(
             outage_seconds=resources[run.arm].outage_hours * 3600,
             integrity=integrity[run.arm],
             keep=plan.study.spec.keep,
+            own_code=own_code[run.arm],
         )
         for run in runs
     ]

@@ -45,6 +45,15 @@ def _directories(value: Any) -> Any:
     )
 
 
+def _files(value: Any) -> Any:
+    """Read a single file as a list of one."""
+    if isinstance(value, str):
+        value = (value,)
+    if isinstance(value, (list, tuple)) and all(isinstance(each, str) and each.endswith(".py") for each in value):
+        return tuple(value)
+    raise ValueError(f"give files with Python code, e.g. [my_net.py]; got {value!r}")
+
+
 def _arm(value: Any) -> Any:
     if not isinstance(value, (dict, ArmSpec)):
         raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
@@ -159,6 +168,8 @@ class StudySpec(Frozen):
     integrity: Integrity = "spot"
     """spot: every device computes a reference step, and a run repeats a training step now and then, to find wrong
     numbers; both take at most .5 % of the time and change no number. off: neither."""
+    plugins: Annotated[tuple[str, ...], BeforeValidator(_files)] = ()
+    """Files with own code, relative to the study file: their registered classes can be named like any other plugin."""
     reuse: Annotated[tuple[str, ...], BeforeValidator(_directories)] = ()
     """Directories of other studies, relative to the study file: their results of the same runs are copied instead of
     being computed again."""
@@ -347,7 +358,8 @@ def read_study(source: str | Path, overrides: Iterable[str] = ()) -> StudyFile:
         spec = StudySpec.parse(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {problem}" for problem in error.problems) from None
-    return StudyFile(spec.model_copy(update={"reuse": _beside(path, spec.reuse)}), path)
+    places = {"reuse": _beside(path, spec.reuse), "plugins": _beside(path, spec.plugins)}
+    return StudyFile(spec.model_copy(update=places), path)
 
 
 def _beside(path: Path, directories: Iterable[str]) -> tuple[str, ...]:

@@ -199,6 +199,11 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) and value != "none" else value
 
 
+def is_component(key: str) -> bool:
+    """Return whether the value of a key is a component, given by name or as a mapping with its name."""
+    return key in _COMPONENTS
+
+
 def is_option(path: list[str]) -> bool:
     """Return whether a key path belongs to an option of a component, e.g. ``model.memory.channels``."""
     return len(path) > 1 and path[-2] in _COMPONENTS

@@ -22,6 +22,7 @@ from aimlib.errors import StoreError, counted
 from aimlib.paths import Place, for_arrow
 from aimlib.records import (
     ANALYSIS_PLAN,
+    CODE,
     FAILURES,
     IMAGES,
     LIVE,
@@ -60,6 +61,7 @@ _FOLDERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (FAILURES, _PARQUET),
     (IMAGES, _PARQUET),
     (PLANS, _JSON),
+    (CODE, _JSON),
     (LIVE, _JSON),
     (LEDGER, PAGE),
     (ROUNDS, _JSON),
@@ -73,6 +75,7 @@ _LOST = {
     FAILURES: "the record of a failed attempt",
     IMAGES: "the names of test images",
     PLANS: "an earlier plan",
+    CODE: "the record of own code",
     LIVE: "the state of a session",
     LEDGER: "entries of the ledger",
     ROUNDS: "outcomes that were reported to a search",
@@ -89,6 +92,7 @@ _DONE = {
     FAILURES: "nothing is computed again",
     IMAGES: "`ablate run` writes it again",
     PLANS: "the other plans are kept",
+    CODE: "`ablate run` writes it again if the study still uses that code",
     LIVE: "its session writes it again",
     LEDGER: "`ablate run` enters the rows again, but heads that stand for these entries cannot be confirmed",
     NETWORKS: "no number depends on it; only a copy has it, or the same run in a new study with keep",

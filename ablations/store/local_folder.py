@@ -16,10 +16,23 @@ from ablations.store.files import Write
 from ablations.store.run_locks import RunLock
 from aimlib.errors import StoreError
 from aimlib.paths import Place, make_folder, read_file
-from aimlib.records import CHECKPOINTS, FAILURES, IMAGES, LIVE, LOCKS, LOGS, NETWORKS, PLANS, REFERENCES, RUNS, SEGMENTS
+from aimlib.records import (
+    CHECKPOINTS,
+    CODE,
+    FAILURES,
+    IMAGES,
+    LIVE,
+    LOCKS,
+    LOGS,
+    NETWORKS,
+    PLANS,
+    REFERENCES,
+    RUNS,
+    SEGMENTS,
+)
 from aimlib.records.ledger import LEDGER
 
-_WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, LIVE, LOGS, LEDGER, REFERENCES, NETWORKS)
+_WRITTEN = (RUNS, FAILURES, SEGMENTS, IMAGES, PLANS, LIVE, LOGS, LEDGER, REFERENCES, NETWORKS, CODE)
 _SAVES = f"{LOCKS}/saves"
 _COMMIT_TIMEOUT_S = 10.0  # seconds
 

@@ -35,6 +35,7 @@ from aimlib.paths import Place, place, read_file
 from aimlib.records import (
     ANALYSIS_PLAN,
     CHECKPOINTS,
+    CODE,
     FAILURES,
     IMAGES,
     LOGS,
@@ -404,6 +405,12 @@ class ResultStore:
         StoreError: the file is broken, or of a version that this package does not know.
         """
         return plans.read(self._folder)
+
+    @_writes
+    def keep_code(self, code: str, document: dict[str, Any]) -> None:
+        """Store the record of own code under its hash, unless it is stored."""
+        text = json.dumps(with_checksum(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        self._folder.create_first([f"{CODE}/{code}.json"], lambda path: path.write_text(text, encoding="utf-8"))
 
     @_reads
     def has_analysis_plan(self) -> bool:

@@ -20,6 +20,7 @@ from aimlib.records.columns import (
 from aimlib.records.files import (
     ANALYSIS_PLAN,
     CHECKPOINTS,
+    CODE,
     FAILURES,
     IMAGES,
     LIVE,
@@ -65,6 +66,7 @@ __all__ = [
     "ADDED",
     "ANALYSIS_PLAN",
     "CHECKPOINTS",
+    "CODE",
     "ENDED",
     "EPOCHS",
     "FAILURES",

@@ -17,6 +17,7 @@ A study directory holds
 ``images/<data fingerprint>.parquet``  test images: number, name, label
 ``ledger/<session>.<nnnn>``            hashes of settled rows, see `aimlib.records.ledger`
 ``networks/<run_id>.<...>.safetensors`` the trained network of a run, if it is kept
+``code/<hash>.json``                   own code of a component: a record, which nothing imports
 ``unblinded/<nnn>.json``               when test measures were shown before the verdict
 =====================================  =====================================================================
 """
@@ -43,6 +44,7 @@ such files."""
 UNBLINDED = "unblinded"
 REFERENCES = "references"
 NETWORKS = "networks"
+CODE = "code"
 
 
 def release_to_read(package: object) -> str:

@@ -19,6 +19,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests away from the user's data, cache and results."""
     monkeypatch.setenv("AIM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("AIM_DATA_ROOT", str(tmp_path / "data"))
+    monkeypatch.setenv("AIM_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
 
 

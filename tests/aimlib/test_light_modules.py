@@ -17,6 +17,8 @@ LIGHT = (
     "aimlib.seeding",
     "aimlib.errors",
     "aimlib.component",
+    "aimlib.own_code.parts",
+    "aimlib.own_code.sessions",
     "aimlib.testing",
 )
 

@@ -105,3 +105,4 @@ def restored_registries() -> Iterator[None]:
             for name, cls in list(family._classes.items()):
                 if name not in classes and cls.__module__ not in {info.module for info in family._builtin()}:
                     del family._classes[name]
+                    family._origins.pop(name, None)

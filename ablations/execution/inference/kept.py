@@ -15,6 +15,7 @@ from ablations.store.run_logs import Run, find
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DatasetPlugin, Images
 from aimlib.errors import DataError, StoreError, UsageError
+from aimlib.own_code import parts
 from aimlib.paths import Place, place
 from aimlib.registry import datasets
 from aimlib.training import network_files
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from analysis import Results
 
-_COLUMNS = ["run_id", "network", "kept_epoch", "device", "device_name", "threads", "data_fingerprint", "versions"]
+_COLUMNS = [
+    "run_id",
+    "network",
+    "kept_epoch",
+    "device",
+    "device_name",
+    "threads",
+    "data_fingerprint",
+    "versions",
+    "identity",
+]
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,9 @@ def kept_run(source: str | Path | Results, run: str) -> KeptRun:
     stored = network_files.read(content, file)
     if stored.run_id != meant.run_id:
         raise StoreError(f"{file}: contains the network of run {stored.run_id}; restore the file from a copy")
-    return KeptRun(meant, row, stored, RunConfig.parse(stored.config), where)
+    config = RunConfig.parse(stored.config)
+    parts.refuse_other_code(config, row["identity"] or "{}", f"{where}: run {meant.run_id}")
+    return KeptRun(meant, row, stored, config, where)
 
 
 def network(source: str | Path | Results, run: str) -> nn.Module:

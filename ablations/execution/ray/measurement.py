@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from ablations.execution.measurement import SECONDS, Measurement
 from ablations.execution.ray.connection import Connection
 from ablations.planning.arms import Arm
 from aimlib.errors import UsageError
+from aimlib.own_code import parts
 
 _START_S = 120.0
 """Timeout in seconds for the start of a worker: Ray waits without a message while all GPUs are taken."""
@@ -36,17 +37,20 @@ class Job:
     config : the run as JSON.
     threads : CPUs of a run.
     seconds : time after which no further step starts.
+    own_code : as in `ablations.execution.task.Task`.
     """
 
     name: str
     config: dict[str, Any]
     threads: int
     seconds: float = SECONDS
+    own_code: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(cls, arm: Arm, seconds: float = SECONDS) -> Job:
         """Return the job of an arm."""
-        return cls(arm.name, arm.config.model_dump(mode="json"), arm.resources.cpus, seconds)
+        own_code = tuple(parts.payloads(arm.config))
+        return cls(arm.name, arm.config.model_dump(mode="json"), arm.resources.cpus, seconds, own_code)
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ def carry_out(wanted: str) -> str:
 def _measured(meter: Any, job: dict[str, Any]) -> Measurement:
     from aimlib.config import RunConfig  # noqa: PLC0415
 
+    parts.install(job["own_code"])
     found: Measurement = meter.measure(RunConfig.parse(job["config"]), job["threads"], job["seconds"])
     return found
 

@@ -15,9 +15,11 @@ import pytest
 
 from ablations.store import ResultStore, Terms, read_mark
 from ablations.store.references import StoredReference, device_key
+from ablations.store.repair import inspected
 from aimlib.errors import StoreError
 from aimlib.paths import for_arrow
 from aimlib.records import MODELS, SCHEMA_VERSION, TEST_IMAGES
+from aimlib.records.checksums import intact_document
 
 from .conftest import Start
 from .sample import files_in, identity, make_record, rows_in
@@ -243,3 +245,13 @@ def test_references_are_listed_by_their_names_and_written_once(anywhere: str) ->
     assert sorted(ResultStore(anywhere).references(), key=str) == sorted([first, other], key=str)
     assert store.reference_device(first) == "CPU of node7"
     assert store.reference_device(other) == f"device {other.device}"
+
+
+def test_own_code_is_recorded_once_with_a_checksum(anywhere: str) -> None:
+    store, code = ResultStore(anywhere), "a" * 64
+    store.keep_code(code, {"component": "placements/own", "definitions": {"my_net.py: Own": "b"}})
+    store.keep_code(code, {"component": "changed"})
+    stored = intact_document((store.place / "code" / f"{code}.json").read_bytes())
+    assert stored == {"component": "placements/own", "definitions": {"my_net.py: Own": "b"}}
+    found = inspected(store.place)
+    assert (found.read["code"], found.damages) == (1, [])

@@ -1,0 +1,120 @@
+"""Own code of a study: the files that it names and the classes of the calling session, in the registries.
+
+A driver runs only code of files that its user's command names, after the user has approved it, and code that the user's
+process runs itself. What is stored with a study is a record, and nothing of it is ever imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations.planning import approval
+from ablations.planning.approval import Trust
+from ablations.spec import search_families, yaml_documents
+from ablations.spec.study import StudyFile
+from aimlib.config import RunConfig
+from aimlib.errors import ConfigError, PluginError
+from aimlib.own_code import parts, sessions
+from aimlib.own_code.bundle import Bundle
+from aimlib.registry import FAMILIES, components_of
+
+_refusals: dict[str, str] = {}
+"""Why a class of this session cannot be used, by its key."""
+
+
+@dataclass(frozen=True)
+class Entered:
+    """Own code in the registries.
+
+    Attributes
+    ----------
+    files : what the study's files register.
+    notes : which of their lines are not run.
+    """
+
+    files: tuple[Bundle, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def enter(study: StudyFile, trust: Trust = ()) -> Entered:
+    """Register the classes of the files that a study names, and those of the calling script or notebook.
+
+    Parameters
+    ----------
+    trust : hashes of approved code; True approves what the study names.
+
+    Raises
+    ------
+    ConfigError: a file cannot be read, or something in it cannot be resolved or fails.
+    UsageError: code is not approved.
+    """
+    found = files_of(study)
+    own = sessions.bundles([Path(path) for path in study.spec.plugins], (*FAMILIES, *search_families.FAMILIES))
+    with _located(study):
+        parts.refuse_twice([*found.values(), *own])
+    for path, bundle in found.items():
+        approval.require(study.path, path, bundle, trust)
+    with _located(study):
+        for bundle in (*found.values(), *own):
+            parts.adopt(bundle)
+    named = {root.key for bundle in found.values() for root in bundle.roots}
+    _refusals.clear()
+    for bundle in own:
+        _refusals.update({key: problem for key, problem in bundle.refusals.items() if key not in named})
+    return Entered(tuple(found.values()), tuple(note for bundle in found.values() for note in bundle.unused()))
+
+
+def files_of(study: StudyFile) -> dict[Path, Bundle]:
+    """Return what the files of a study register, without running anything of them.
+
+    Raises
+    ------
+    ConfigError: a file cannot be read, or something in it cannot be resolved.
+    """
+    with _located(study):
+        return {Path(path): parts.read(Path(path)) for path in study.spec.plugins}
+
+
+class _located:  # noqa: N801 -- a context manager
+    """Names the study's file in messages on its own code."""
+
+    def __init__(self, study: StudyFile) -> None:
+        self._study = study
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, PluginError):
+            raise ConfigError([f"{self._study.path}: plugins: {error}"]) from error
+
+
+def unusable(configs: Mapping[str, RunConfig]) -> list[str]:
+    """Return messages about classes of this session whose code cannot be resolved, and that arms use.
+
+    Parameters
+    ----------
+    configs : a configuration of each arm, by its name.
+    """
+    return [
+        f"arms.{arm}: {registry.kind} {component.name!r}: {_refusals[key]}"
+        for arm, config in configs.items()
+        for registry, component in components_of(config)
+        if (key := f"{registry.family}/{component.name}") in _refusals
+    ]
+
+
+def uses(document: Any, keys: Iterable[str]) -> bool:
+    """Return whether an arm's document names one of these components, such as ``placements/head_only``."""
+    names = {key.partition("/")[2] for key in keys}
+    if isinstance(document, Mapping):
+        for key, value in document.items():
+            named = value.get("name") if isinstance(value, Mapping) else value
+            if yaml_documents.is_component(key) and isinstance(named, str) and named in names:
+                return True
+            if uses(value, keys):
+                return True
+    return False

@@ -1,0 +1,145 @@
+"""Which classes a module registers: decorators, and calls of them, of the registries of this package."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aimlib.errors import PluginError
+from aimlib.own_code.scopes import Use
+from aimlib.own_code.sources import Module, Statement
+
+if TYPE_CHECKING:
+    from aimlib.own_code.reach import Reach
+
+REGISTRIES = "aimlib.registry", "ablations.spec.search_families"
+"""Modules whose registries own code may register in."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """A class that own code registers.
+
+    Attributes
+    ----------
+    registry : full name of the registry, e.g. ``aimlib.registry.placements``.
+    name, version : as the decorator gives them.
+    qualname : name of the class in its module.
+    place : where it is registered, for messages.
+    """
+
+    registry: str
+    name: str
+    version: int
+    qualname: str
+    place: str
+
+    @property
+    def family(self) -> str:
+        """The plural noun of the registry."""
+        return self.registry.rpartition(".")[2]
+
+    @property
+    def key(self) -> str:
+        """Family and name, as rows name components."""
+        return f"{self.family}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registration in a module.
+
+    Attributes
+    ----------
+    where : the statement that registers.
+    definition : the statement that defines the class.
+    """
+
+    root: Root
+    where: Statement
+    definition: Statement
+
+
+def mark(module: Module, reach: Reach) -> list[Registered]:
+    """Return the classes that a module registers, and note their decorators, which are no part of the code.
+
+    Raises
+    ------
+    PluginError: a name or version is not written out, or what is registered is no class of the module.
+    """
+    found = []
+    for call, statement in list(_candidates(module)):
+        registry = _registry(call, statement, module, reach)
+        if registry is None:
+            continue
+        definition = statement
+        if isinstance(statement.node, ast.ClassDef):
+            assert call.end_lineno is not None
+            statement.registrations.append((call.lineno, call.end_lineno))
+        else:
+            definition = _given(statement, module)
+        found.append(Registered(_root(call, registry, _name(definition), statement), statement, definition))
+    return found
+
+
+def _name(definition: Statement) -> str:
+    assert isinstance(definition.node, ast.ClassDef)
+    return definition.node.name
+
+
+def _candidates(module: Module) -> Iterator[tuple[ast.Call, Statement]]:
+    """Yield calls of a method ``register`` that decorate a class, or whose result is called, with their statements."""
+    for statement in module.statements:
+        node = statement.node
+        if isinstance(node, ast.ClassDef):
+            yield from ((each, statement) for each in node.decorator_list if isinstance(each, ast.Call) and _is(each))
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            inner = node.value.func
+            if isinstance(inner, ast.Call) and _is(inner):
+                yield inner, statement
+
+
+def _is(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Attribute) and call.func.attr == "register"
+
+
+def _given(statement: Statement, module: Module) -> Statement:
+    assert isinstance(statement.node, ast.Expr)
+    assert isinstance(statement.node.value, ast.Call)
+    given = statement.node.value.args
+    name = given[0].id if len(given) == 1 and isinstance(given[0], ast.Name) else ""
+    defining = [each for each in module.defining(name) if isinstance(each.node, ast.ClassDef)]
+    if len(defining) != 1:
+        raise PluginError(f"{statement.place}: register a class of this file by its name, or decorate it")
+    return defining[0]
+
+
+def _registry(call: ast.Call, statement: Statement, module: Module, reach: Reach) -> str | None:
+    """Return the full name of the registry whose `register` is called; None if it is no registry."""
+    assert isinstance(call.func, ast.Attribute)
+    chain, inner = [], call.func.value
+    while isinstance(inner, ast.Attribute):
+        chain.append(inner.attr)
+        inner = inner.value
+    if not isinstance(inner, ast.Name) or not all(each.is_import for each in module.defining(inner.id)):
+        return None
+    use = Use(inner.id, tuple(reversed(chain)), deferred=False, line=call.lineno, certain=False)
+    names = [".".join((each, *use.chain)) for each in reach.meaning(module, use, statement) if isinstance(each, str)]
+    return next((name for name in names if name.rpartition(".")[0] in REGISTRIES), None)
+
+
+def _root(call: ast.Call, registry: str, qualname: str, statement: Statement) -> Root:
+    given: dict[str | None, ast.expr] = {keyword.arg: keyword.value for keyword in call.keywords}
+    given |= {"name": call.args[0]} if call.args else {}
+    place = f"{statement.label}, line {call.lineno}"
+    try:
+        name, version = ast.literal_eval(given["name"]), ast.literal_eval(given.get("version", ast.Constant(1)))
+    except (KeyError, ValueError):
+        name, version = None, None
+    if not isinstance(name, str) or not isinstance(version, int):
+        raise PluginError(
+            f"{place}: name and version of a registered class must be written out, as in register('my_idea', version=2)"
+        )
+    return Root(registry, name, version, qualname, place)

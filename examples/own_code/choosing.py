@@ -1,0 +1,6 @@
+"""A helper: the placement reaches it, so an edit of it gives new run ids."""
+
+
+def every_nth(names, n):
+    """Return every n-th name, from the first on."""
+    return names[::n]

@@ -1,0 +1,237 @@
+"""Runs of own code: the same rows inline and on Ray, records that nothing imports, and edits that are announced."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from drivers import ONE_THREAD, until
+from in_process import ablate
+from own_study import HELPER, PLUGIN, own_study
+from rich.console import Console
+from tiny_runs import restored_registries
+from tiny_study import failures, numbers, planned, rows
+
+import ablations
+import analysis
+from ablations.execution.run_task import execute
+from ablations.planning import own_code
+from ablations.planning import plan as planning
+from ablations.sessions.launch import run
+from ablations.sessions.tasks import tasks
+from ablations.spec.study import read_study
+from ablations.store import ResultStore
+from aimlib.errors import UsageError
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = f"""
+{PLUGIN}
+import ablations
+print("begun")
+session = ablations.run("study.yaml", "out", executor=EXECUTOR)
+print(session.computed, session.failed, session.open)
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_registries() -> Iterator[None]:
+    with restored_registries():
+        yield
+
+
+def compute(path: Path, directory: Path) -> tuple[ablations.sessions.result.Session, str]:
+    shown = io.StringIO()
+    session = run(path, directory, executor="inline", trust=True, console=Console(file=shown, width=500))
+    return session, shown.getvalue()
+
+
+def test_a_row_says_where_its_code_is_from_and_a_record_is_stored(tmp_path: Path) -> None:
+    directory = tmp_path / "out"
+    path = own_study(tmp_path)
+    session, _ = compute(path, directory)
+    assert (session.computed, session.failed) == (4, {})
+    plan = json.loads((directory / "study.json").read_text())
+    code = plan["code"]["placements/own_head"]
+    for row in rows(directory):
+        stored = json.loads(row["plugins"]).get("placements/own_head")
+        assert stored == (f"own code: my_net.py, sha256 {code}" if row["arm"] == "aim" else None)
+        assert (f'"code":"{code}"' in row["identity"]) == (row["arm"] == "aim")
+    record = json.loads((directory / "code" / f"{code}.json").read_text())
+    assert record["file"] == "my_net.py"
+    assert set(record["definitions"]) >= {"helper.py: last_ones", "my_net.py: OwnHead.reads", "helper.py: FIRST"}
+    assert str(tmp_path) not in json.dumps(record)
+    assert "return names[-count:]" in record["modules"]["helper"]["pieces"][0][1]
+
+
+def test_an_edit_says_before_anything_starts_which_runs_it_makes_obsolete(tmp_path: Path) -> None:
+    directory = tmp_path / "out"
+    compute(own_study(tmp_path), directory)
+    before = numbers(directory)
+    _, quiet = compute(own_study(tmp_path, helper=f"# comment\n{HELPER}"), directory)
+    assert "changed since" not in quiet
+
+    edited = own_study(tmp_path, helper=HELPER.replace("names[-count:]", "list(names)[-count:]"))
+    told = "placement 'own_head' changed since the stored plan (helper.py: last_ones); 2 settled runs belong to the "
+    assert any(note.startswith(told) for note in ablations.check(edited, timing=False, trust=True, out=directory).notes)
+    session, shown = compute(edited, directory)
+    assert session.computed == 2
+    assert f"{told}earlier code (aim: 2)" in shown
+    assert shown.index(told) < shown.index("settled, 0 running")
+    assert numbers(directory).items() >= before.items(), "the old rows stay"
+    assert set(analysis.load(directory).runs["run_id"]) == set(planned(directory))
+
+    verified = ablations.verify(directory)
+    assert verified.is_intact, "rows of the earlier code contradict nothing, also where the later code is known"
+    assert sum(verified.unproven.values()) == 2
+
+    session, shown = compute(own_study(tmp_path), directory)
+    assert session.computed == 0, "the earlier code counts again"
+    assert len(list((directory / "code").iterdir())) == 2
+
+
+def test_a_kept_network_is_not_loaded_into_edited_code(tmp_path: Path) -> None:
+    directory = tmp_path / "out"
+    compute(own_study(tmp_path, {"keep": "last", "seeds": 1}), directory)
+    assert ablations.network(directory, "aim/0")
+    own_code.enter(read_study(own_study(tmp_path, helper=HELPER.replace("names[-count:]", "names[:count]"))), True)
+    with pytest.raises(UsageError, match=r"was computed with other code of placement 'own_head' than is registered"):
+        ablations.network(directory, "aim/0")
+    assert ablations.network(directory, "baseline/0")
+
+
+def test_nothing_imports_what_is_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str], undrawn: None) -> None:
+    """Reports, results and verification run in a process that has no own code, and say what they cannot tell."""
+    directory = tmp_path / "out"
+    ran = tmp_path / "ran"
+    plugin = PLUGIN.replace("def reads", f"mark = open({str(ran)!r}, 'w').close()\n\n    def reads")
+    compute(own_study(tmp_path, plugin=plugin), directory)
+    assert ran.exists()
+    ran.unlink()
+    for name in ("my_net.py", "helper.py"):
+        (tmp_path / name).unlink()
+    program = (
+        "import sys, analysis, ablations\n"
+        "found = ablations.verify(sys.argv[1])\n"
+        "assert found.is_intact and found.inspection.read['code'] == 1, found\n"
+        "analysis.examine(analysis.load(sys.argv[1]))\n"
+        "assert not [name for name in sys.modules if name.startswith('aim_own_')]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(directory)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not ran.exists()
+    (record,) = (directory / "code").iterdir()
+    record.write_text(record.read_text().replace("names", "names_"))
+    code, out, _ = ablate(capsys, "verify", directory)
+    assert code == 1
+    assert f"code/{record.name} is damaged (its checksum does not match its content)" in " ".join(out.split())
+
+
+def test_a_worker_refuses_code_that_is_not_the_plan_s(tmp_path: Path) -> None:
+    path = own_study(tmp_path)
+    own_code.enter(read_study(path), True)
+    plan = planning.plan(read_study(path))
+    store = ResultStore(tmp_path / "out")
+    todo = next(task for task in tasks(plan, store, list(plan.runs)) if task.arm == "aim")
+    sent = json.loads(json.dumps(todo.own_code))
+    sent[0]["modules"]["helper"]["pieces"][0][1] = HELPER.replace("names[-count:]", "names[:count]")
+    ending = execute(replace(todo, own_code=tuple(sent)))
+    assert ending.end == "failed"
+    assert "nothing of it was run" in ending.reason
+    ending = execute(replace(todo, own_code=()))
+    assert ending.end == "finished", "this process has it"
+
+
+def test_an_error_of_own_code_names_its_line_in_the_row(tmp_path: Path) -> None:
+    update = '''
+from aimlib.updates import MemoryUpdate
+from aimlib.registry import updates
+
+@updates.register("own_update")
+class OwnUpdate(MemoryUpdate):
+    """Fails where it computes."""
+
+    def forward(self, features, memory_NCHW):
+        if features.device.type != "meta":
+            raise ZeroDivisionError("my own fault")
+        return memory_NCHW
+'''
+    path = own_study(
+        tmp_path, {"arms.aim.model.placement": "block_entry", "arms.aim.model.update": "own_update"}, plugin=update
+    )
+    session, _ = compute(path, tmp_path / "out")
+    assert len(session.failed) == 2
+    for row in failures(tmp_path / "out"):
+        assert row["reason"] == "ZeroDivisionError: my own fault"
+        assert 'File "my_net.py [own code ' in row["traceback"]
+        assert 'raise ZeroDivisionError("my own fault")' in row["traceback"]
+        assert "own code: my_net.py, sha256 " in row["plugins"]
+
+
+def python(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | ONE_THREAD | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, name], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_a_script_without_a_main_guard_runs_once_and_gives_the_ids_of_the_file(tmp_path: Path) -> None:
+    path = own_study(tmp_path / "file")
+    own_code.enter(read_study(path), True)
+    expected = {run.run_id for run in planning.plan(read_study(path)).runs}
+    folder = tmp_path / "script"
+    own_study(folder, {"plugins": []})
+    (folder / "my_net.py").unlink()
+    (folder / "train.py").write_text(SCRIPT.replace("EXECUTOR", '"inline"'))
+    done = python(folder, "train.py")
+    assert done.stdout.split("\n")[:2] == ["begun", "4 {} ()"], done.stderr
+    assert set(numbers(folder / "out")) == expected
+
+
+@pytest.mark.xdist_group("ray")
+def test_ray_computes_what_this_process_computes(tmp_path: Path) -> None:
+    """From a script without a main guard, whose class no worker could import by its name."""
+    path = own_study(tmp_path / "file")
+    session, _ = compute(path, tmp_path / "inline")
+    assert session.failed == {}
+    folder = tmp_path / "script"
+    own_study(folder, {"plugins": []})
+    (folder / "my_net.py").unlink()
+    (folder / "train.py").write_text(SCRIPT.replace("EXECUTOR", '"ray"'))
+    done = python(folder, "train.py")
+    assert done.stdout.split("\n")[:2] == ["begun", "4 {} ()"], done.stderr
+    assert numbers(folder / "out") == numbers(tmp_path / "inline")
+
+
+def test_a_driver_killed_in_the_middle_goes_on(tmp_path: Path, command: Callable[..., subprocess.Popen[str]]) -> None:
+    path = own_study(tmp_path, {"base.training.epochs": 3})
+    directory = tmp_path / "out"
+    arguments = ("run", path, "--out", directory, "--executor", "inline", "--trust", _code(path))
+    process = command(*arguments)
+    until(lambda: list(directory.glob("runs/*.parquet")) or process.poll() is not None, 120)
+    process.kill()
+    process.wait()
+    assert 0 < len(numbers(directory)) < 4
+    again = command(*arguments[:-2])  # the approval was remembered
+    _, error = again.communicate()
+    assert again.returncode == 0, error
+    assert set(numbers(directory)) == set(planned(directory))
+
+
+def _code(path: Path) -> str:
+    (bundle,) = own_code.files_of(read_study(path)).values()
+    return bundle.hash
+
+
+def test_the_example_is_run_as_it_is(tmp_path: Path) -> None:
+    session, _ = compute(ROOT / "examples" / "own_code" / "study.yaml", tmp_path / "out")
+    assert (session.computed, session.failed) == (3, {})
