@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from ablations.planning import networks, own_code, plugin_errors
+from ablations.planning import networks, own_code
 from ablations.planning.factors import arm_specs
 from ablations.spec import yaml_documents
 from ablations.spec.levels import labels_of
