@@ -1,7 +1,8 @@
-"""Studies on Ray Tune: check, run, and what runs need.
+"""Studies on Ray Tune: every command of `ablate` is a function here, with the same name and arguments.
 
-``ablations.check``, ``plan``, ``run``, ``logs``, ``verify`` and ``doctor`` are the commands of the same names, with the
-same arguments; they are imported when they are first used, because they import torch.
+``ablations.run(study)`` computes a study, which is a file, a mapping of its keys or an `ablations.Study`, and returns a
+`SessionResult` with its results and findings. `docs/commands.md` shows commands and functions side by side. Everything
+is imported on first use, because some of it imports torch.
 """
 
 from __future__ import annotations
@@ -12,36 +13,75 @@ from typing import TYPE_CHECKING, Any
 import aimlib  # noqa: F401 -- it finds `ablations.launch` and other modules that were moved
 
 if TYPE_CHECKING:
+    from ablations.commands import data
+    from ablations.commands.across import across
+    from ablations.commands.browse import browse
     from ablations.commands.check import check
     from ablations.commands.doctor.machine import doctor
+    from ablations.commands.init import init
     from ablations.commands.logs import logs
     from ablations.commands.plan import plan
+    from ablations.commands.plugins import plugins
+    from ablations.commands.report import report
+    from ablations.commands.results import results
+    from ablations.commands.run import run
+    from ablations.commands.status import status
+    from ablations.commands.studies import studies
     from ablations.commands.verify import verify
+    from ablations.commands.watch import watch
     from ablations.execution.inference.exporting import export
     from ablations.execution.inference.features import features
     from ablations.execution.inference.kept import network
     from ablations.execution.inference.memory import memory
     from ablations.execution.inference.predicting import predict
-    from ablations.sessions.launch import run
+    from ablations.sessions.result import SessionResult
+    from ablations.spec.python_study import Study
 
-__all__ = ["check", "doctor", "export", "features", "logs", "memory", "network", "plan", "predict", "run", "verify"]
+__all__ = [
+    "SessionResult",
+    "Study",
+    "across",
+    "browse",
+    "check",
+    "data",
+    "doctor",
+    "export",
+    "features",
+    "init",
+    "logs",
+    "memory",
+    "network",
+    "plan",
+    "plugins",
+    "predict",
+    "report",
+    "results",
+    "run",
+    "status",
+    "studies",
+    "verify",
+    "watch",
+]
 
 _HOME = {
-    "check": "ablations.commands.check",
+    "SessionResult": "ablations.sessions.result",
+    "Study": "ablations.spec.python_study",
     "doctor": "ablations.commands.doctor.machine",
     "export": "ablations.execution.inference.exporting",
     "features": "ablations.execution.inference.features",
-    "logs": "ablations.commands.logs",
     "memory": "ablations.execution.inference.memory",
     "network": "ablations.execution.inference.kept",
-    "plan": "ablations.commands.plan",
     "predict": "ablations.execution.inference.predicting",
-    "run": "ablations.sessions.launch",
-    "verify": "ablations.commands.verify",
 }
+"""Modules of the names that are not functions of the command module of the same name."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'ablations' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    module = importlib.import_module(_HOME.get(name, f"ablations.commands.{name}"))
+    return module if name == "data" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

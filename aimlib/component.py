@@ -163,10 +163,31 @@ def _message(item: Any, model: type[BaseModel], loc: list[int | str]) -> str:
         return str(item["ctx"]["error"])
     message = item["msg"].removeprefix("Input ").replace("should be", "must be", 1)
     message = re.sub(r" or instance of \w+", "", message[:1].lower() + message[1:])
+    for type_of_python, words in _WORDS:
+        message = message.replace(type_of_python, words)
     shown = repr(given)
     if len(shown) > _LONGEST_VALUE:
         shown = f"{shown[:_LONGEST_VALUE]} ..."
-    return f"{message}; got {shown} ({_yaml_type(given)})"
+    return f"{message}; got {shown} ({_yaml_type(given)}){_remedy(kind, given, model, loc)}"
+
+
+_WORDS = (
+    ("a valid dictionary", "a mapping of keys to values"),
+    ("a valid tuple", "a list"),
+    ("a valid list", "a list"),
+)
+"""Types as pydantic names them, and in the words of documents."""
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+def _remedy(kind: str, given: Any, model: type[BaseModel], loc: list[int | str]) -> str:
+    if kind in ("int_type", "float_type") and isinstance(given, str) and _NUMBER.fullmatch(given):
+        return f"; write {given} without quotes"
+    if kind in ("tuple_type", "list_type") and isinstance(given, int | float):
+        return f"; write [{given}]"
+    if kind == "model_type" and (fields := _fields_at(model, loc)):
+        return f"; its keys: {', '.join(sorted(fields))}"
+    return ""
 
 
 def _yaml_type(value: Any) -> str:

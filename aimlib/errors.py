@@ -19,6 +19,10 @@ _R = TypeVar("_R")
 class UsageError(ValueError):
     """Input that cannot be used as it is. `str(error)` is written for the user."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython and notebooks show: the message, without the calls of this package that led to it."""
+        return [f"{type(self).__name__}: {line}" for line in str(self).splitlines()]
+
 
 class ConfigError(UsageError):
     """A configuration with one or more problems, each with its key path.
@@ -71,7 +75,9 @@ def text_of(error: BaseException) -> str:
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return ``"did you mean 'x'? "`` for the nearest choice, or an empty string if none is near."""
-    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    choices = list(choices)
+    same = [choice for choice in choices if choice.lower() == word.lower()]
+    near = same or difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}? " if near else ""
 
 

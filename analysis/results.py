@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from aimlib import records
-from aimlib.errors import StoreError, UsageError, warn_renamed
+from aimlib.errors import StoreError, UsageError, counted, warn_renamed
 from aimlib.paths import Place
 from aimlib.records import role
 from analysis.plan import Plan
@@ -56,7 +56,7 @@ class _Queries:
         return pivot(self.runs, index, columns, value, statistic)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results(_Queries):
     """The content of a study directory; `analysis.load` returns it, `analysis.columns` explains the columns.
 
@@ -199,8 +199,18 @@ class Results(_Queries):
 
         return compare(self.runs, treatment, control, by=by)
 
+    def __repr__(self) -> str:
+        """Return the study and its numbers of runs."""
+        done = len(self.plan.runs) - len(self.missing)
+        return f"<Results {self.directory}: {done} of {counted(len(self.plan.runs), 'run')} have a result>"
 
-@dataclass(frozen=True)
+    def _repr_html_(self) -> str:
+        from analysis.reading.results_html import of_results  # noqa: PLC0415
+
+        return of_results(self)
+
+
+@dataclass(frozen=True, repr=False)
 class Studies(_Queries):
     """Several studies together: the frames of `Results`, each with the column `directory` in front.
 
@@ -263,6 +273,15 @@ class Studies(_Queries):
         return factors.of_arms(
             {_key(directory, arm.name): arm for directory, each in self.results.items() for arm in each.plan.arms}
         )
+
+    def __repr__(self) -> str:
+        """Return the directories."""
+        return f"<Studies {', '.join(self.results)}>"
+
+    def _repr_html_(self) -> str:
+        from analysis.reading.results_html import of_studies  # noqa: PLC0415
+
+        return of_studies(self)
 
     def _with_factors(self, frame: pd.DataFrame) -> pd.DataFrame:
         return factors.attach(frame, self._factors, _key(frame["directory"], frame["arm"]))

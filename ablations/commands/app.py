@@ -11,12 +11,15 @@ import atexit
 import errno
 import gc
 import os
+import platform
 import sys
 import threading
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+import aimlib
 from ablations.commands import (
     across,
     browse,
@@ -24,6 +27,7 @@ from ablations.commands import (
     cluster,
     data,
     export,
+    init,
     logs,
     plan,
     plugins,
@@ -32,6 +36,7 @@ from ablations.commands import (
     results,
     run,
     status,
+    studies,
     verify,
     watch,
 )
@@ -46,6 +51,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, _module in {
+    "init": init,
+    "studies": studies,
     "check": check,
     "plan": plan,
     "run": run,
@@ -65,6 +72,32 @@ for _name, _module in {
 }.items():  # in the order in which --help lists them
     app.command(_name)(_module.command)
 app.add_typer(data.app, name="data")
+
+
+def _print_versions(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib import metadata
+
+    typer.echo(f"ablate {aimlib.__version__}")
+    typer.echo(f"Python {platform.python_version()}")
+    for name in ("torch", "ray"):
+        try:
+            typer.echo(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            typer.echo(f"{name} is not installed")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_versions, is_eager=True, help="Show versions, and exit."),
+    ] = False,
+) -> None:
+    """Ablation studies that settle a claim: check, run, query and report."""
+
 
 _ALLOCATIONS = 100_000
 """Allocations between two garbage collections: importing torch creates many objects, all of which stay."""

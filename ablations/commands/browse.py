@@ -1,4 +1,4 @@
-"""`ablate browse`: a page to work with the results of studies. In Python: `analysis.browse`."""
+"""`ablate browse`: a page to work with the results of studies. In Python: `ablations.browse`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 from ablations.commands.options import console
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from aimlib.paths import Place
 
 Directories = Annotated[
     list[str],
@@ -45,31 +47,63 @@ def command(
     hosts: Annotated[bool, typer.Option("--hosts", help="Show the names of machines.")] = False,
 ) -> None:
     """Write a page with tables, curves and charts that follow a filter; or serve it while a study runs."""
+    written = browse(directories, out, serve=serve, port=port, unblind=unblind, hosts=hosts)
+    if written is not None:
+        console().print(f"page: {written.absolute()}", soft_wrap=True, highlight=False, markup=False)
+
+
+def browse(
+    directories: str | Place | Iterable[str | Place],
+    out: str | Path | None = None,
+    *,
+    serve: bool = False,
+    port: int = 0,
+    unblind: bool = False,
+    hosts: bool = False,
+) -> Path | None:
+    """Write the page of one study or of several side by side, or serve it on this machine until interrupted.
+
+    It is `analysis.browse` with the states of runs in active sessions and with the kept output of runs.
+
+    Parameters
+    ----------
+    directories : study directory as `ablate run` wrote it, or ``s3://bucket/folder``; or several.
+    out, serve, port, unblind, hosts : as in `analysis.browse`.
+
+    Returns
+    -------
+    The file, or None if the page was served.
+
+    Raises
+    ------
+    StoreError: a directory cannot be read as a study, or a file cannot be written.
+    UsageError: a package that the page needs is not installed, or options contradict each other.
+    """
     import analysis
     from ablations.store import run_logs
+    from aimlib.paths import Place
 
-    shown_on = console()
-
-    def announce(address: str) -> None:
-        shown_on.print(f"page: {address}", soft_wrap=True, highlight=False, markup=False)
-        shown_on.print("Only this machine can open it. Ctrl-C ends it.", highlight=False)
-
-    written = analysis.browse(
-        directories,
+    sources = [directories] if isinstance(directories, (str, Place)) else list(directories)
+    return analysis.browse(
+        sources,
         out,
         serve=serve,
         port=port,
         unblind=unblind,
         hosts=hosts,
-        states=_states(directories),
+        states=_states(sources),
         outputs=run_logs.outputs,
-        announce=announce,
+        announce=_announce,
     )
-    if written is not None:
-        shown_on.print(f"page: {written.absolute()}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _states(directories: list[str]) -> Callable[[], dict[str, str]]:
+def _announce(address: str) -> None:
+    shown_on = console()
+    shown_on.print(f"page: {address}", soft_wrap=True, highlight=False, markup=False)
+    shown_on.print("Only this machine can open it. Ctrl-C ends it.", highlight=False)
+
+
+def _states(directories: list[str | Place]) -> Callable[[], dict[str, str]]:
     """Return a function that returns the states of runs in the active sessions of the studies."""
     from ablations.progress.session_state import active_runs
     from aimlib.paths import place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, overload
 
 import typer
 
@@ -14,9 +14,10 @@ from aimlib.errors import UsageError, renamed
 from aimlib.paths import Place, place
 
 if TYPE_CHECKING:
+    from ablations.estimation.full_size import FullSize
     from ablations.planning.approval import Trust
     from ablations.planning.plan import Plan
-    from ablations.spec.study import StudyFile
+    from ablations.spec.study import StudyFile, StudySource
 
 
 def command(
@@ -46,12 +47,11 @@ def command(
 ) -> None:
     """Validate a whole study and show what it will run and cost."""
     if claim:
-        if overrides or out or numerics or reuse:
-            raise UsageError("--claim shows the shipped studies unchanged; use it with --timing and --address only")
-        _print_claim(study, timing, address)
+        from ablations.commands.full_size_page import lines
+
+        needed = _full_size(study, timing, address, given=bool(overrides or out or numerics or reuse))
+        typer.echo("\n".join(lines(needed)))
         return
-    if study is None:
-        raise UsageError("check: no study is given; give a study file or the name of a shipped study, or --claim")
     from ablations.commands import check_tables
 
     checked = check(
@@ -68,36 +68,66 @@ def command(
     check_tables.check(checked, console(), wide=wide)
 
 
-def _print_claim(name: str | None, timing: bool, address: str | None) -> None:
-    from ablations.commands.full_size_page import lines
+def _full_size(name: object, timing: bool, address: str | None, *, given: bool) -> FullSize:
+    """Return what it takes to test a claim at full size; `given` says whether another option is given as well."""
     from ablations.estimation.full_size import full_size
 
-    found = full_size(name, timing=timing, address=address) if name else full_size(timing=timing, address=address)
-    typer.echo("\n".join(lines(found)))
+    if given:
+        raise UsageError("--claim shows the shipped studies unchanged; use it with --timing and --address only")
+    if name is not None and not isinstance(name, str):
+        raise UsageError(f"--claim: {name!r} is no claim; give its name, or leave it out")
+    return full_size(name, timing=timing, address=address) if name else full_size(timing=timing, address=address)
 
 
-@renamed(try_numerics="numerics")
+@overload
 def check(
-    study: str | Path,
-    overrides: Iterable[str] = (),
+    study: str | None = None, *, claim: Literal[True], timing: bool = True, address: str | None = None
+) -> FullSize: ...
+
+
+@overload
+def check(
+    study: StudySource | None = None,
+    overrides: str | Iterable[str] = (),
     *,
     timing: bool = True,
     address: str | None = None,
     out: str | Path | None = None,
     numerics: bool = False,
+    claim: Literal[False] = False,
     reuse: str | Place | Iterable[str | Place] = (),
     trust: Trust = (),
     plugins: bool = True,
-) -> Check:
+) -> Check: ...
+
+
+@renamed(try_numerics="numerics")
+def check(
+    study: StudySource | None = None,
+    overrides: str | Iterable[str] = (),
+    *,
+    timing: bool = True,
+    address: str | None = None,
+    out: str | Path | None = None,
+    numerics: bool = False,
+    claim: bool = False,
+    reuse: str | Place | Iterable[str | Place] = (),
+    trust: Trust = (),
+    plugins: bool = True,
+) -> Check | FullSize:
     """Validate a whole study without running it.
 
     Parameters
     ----------
+    study : path of a study file, the name of a shipped study, a mapping of its keys, or an `ablations.Study`.
+    overrides : ``key.path=value`` each.
     timing : time a few steps of every arm; see `ablations.estimation.estimate.estimate`.
     address : Ray cluster on whose devices the steps are timed. None uses this machine; if a study needs GPUs and this
         machine has none, the cluster that it belongs to.
     out : study directory, to whose storage runs save their state; None means ``results/<name>``.
     numerics : also time the precisions and memory formats.
+    claim : return what it takes to test a claim at full size instead, for all its shipped studies; `study` is then the
+        name of the claim, and only `timing` and `address` apply.
     reuse : as in `ablations.run`: a note states how many runs would be taken over, and what that saves.
     trust : as in `ablations.run`.
     plugins : run own code of files that the study names. False: arms that use it are left out, and nothing is run.
@@ -108,6 +138,10 @@ def check(
         wrong.
     UsageError: no cluster runs at the address.
     """
+    if claim:
+        return _full_size(study, timing, address, given=bool(overrides or out or numerics or reuse))
+    if study is None:
+        raise UsageError("check: no study is given; give a study file or the name of a shipped study, or --claim")
     from ablations.commands.check_notes import notes, reuse_notes
     from ablations.estimation import design, disk, host_memory
     from ablations.estimation import numerics as numerical

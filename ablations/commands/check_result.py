@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from aimlib.records.escaping import printable
 
 if TYPE_CHECKING:
     from ablations.estimation.disk import Disk
@@ -37,3 +40,19 @@ class Check:
     def cost(self) -> Cost | None:
         """The cost on the most common kind of device, or None if nothing was timed."""
         return self.costs[0] if self.costs else None
+
+    def __str__(self) -> str:
+        """Return what `ablate check --wide` prints."""
+        from rich.console import Console
+
+        from ablations.commands import check_tables
+
+        shown = Console(file=io.StringIO(), width=160, emoji=False, color_system=None)
+        with shown.capture() as captured:
+            check_tables.check(self, shown, wide=True)
+        return printable(captured.get()).rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        from ablations.commands.check_html import html
+
+        return html(self)

@@ -37,8 +37,9 @@ def check(result: Check, console: Console, *, wide: bool = False) -> None:
     plan = result.plan
     spec = plan.study.spec
     arms, seeds = counted(len(plan.arms), "arm"), counted(len(spec.seeds), "seed")
+    file = "" if plan.study.path is None else f"{plan.study.path}: "
     console.print(
-        f"{plan.study.path}: study {spec.name}: {arms} x {seeds} = {counted(len(plan.runs), 'run')}",
+        f"{file}study {spec.name}: {arms} x {seeds} = {counted(len(plan.runs), 'run')}",
         markup=False,
         highlight=False,
     )
@@ -131,7 +132,7 @@ def _costs(result: Check, console: Console, wide: bool) -> None:
 
     resources = {arm.name: arm.resources for arm in result.plan.arms}
     for number, cost in enumerate(result.costs):
-        _say(f"cost{_of(number, result)}: {_cost(cost)}", console, wide)
+        _say(f"cost{_of(number, result)}: {cost_in_words(cost)}", console, wide)
         if text := host_memory.sentence(cost, resources):
             _say(f"host memory{_of(number, result)}: {text}", console, wide)
 
@@ -153,7 +154,8 @@ def _seconds(cost: ArmCost | None) -> tuple[str, str]:
     return ("–", "–") if cost is None else (f"{cost.step_seconds:.3g}", f"{cost.run_seconds:.3g}")
 
 
-def _cost(cost: Cost) -> str:
+def cost_in_words(cost: Cost) -> str:
+    """Return the cost on one kind of device, and about how long the study takes."""
     from ablations.progress import duration
 
     at_once = f"with {counted(cost.parallel, 'run')} at once"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +12,8 @@ import typer
 from ablations.commands.options import Directory
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ablations.store.run_logs import RunLog
+    from aimlib.paths import Place
 
 
 def command(
@@ -37,13 +37,16 @@ def command(
             raise typer.Exit(130) from None
 
 
-def logs(directory: str | Path, run: str) -> RunLog:
-    """Return the log of a run.
+def logs(directory: str | Place, run: str, *, follow: bool = False, interval: float = 2.0) -> RunLog:
+    """Return the log of a run; `print` shows it.
 
     Parameters
     ----------
     directory : study directory, or its URL in object storage.
     run : run id or the beginning of one, or ``ARM/SEED``.
+    follow : print the log and what comes, until the run has a result or nobody computes the study any more, and return
+        the whole log then.
+    interval : seconds between two updates.
 
     Raises
     ------
@@ -53,7 +56,12 @@ def logs(directory: str | Path, run: str) -> RunLog:
     from ablations.store.run_logs import find, read
     from aimlib.paths import place
 
-    return read(place(directory), find(place(directory), run))
+    found = read(place(directory), find(place(directory), run))
+    if not follow:
+        return found
+    for line in itertools.chain(lines(found), following(directory, found, interval)):
+        print(line)
+    return read(place(directory), found.run)
 
 
 def lines(log: RunLog) -> Iterator[str]:
@@ -65,7 +73,7 @@ def lines(log: RunLog) -> Iterator[str]:
         yield "no output is kept: the run wrote nothing, or a version of this package that kept no output computed it"
 
 
-def following(directory: str | Path, log: RunLog, interval: float) -> Iterator[str]:
+def following(directory: str | Place, log: RunLog, interval: float) -> Iterator[str]:
     """Yield lines that are added to a log until its run is settled, or no session is computing the study any more."""
     from ablations.store.run_logs import is_active, read
     from aimlib.paths import place

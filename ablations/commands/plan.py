@@ -16,6 +16,7 @@ from aimlib.paths import Place
 if TYPE_CHECKING:
     from ablations.estimation.power import PowerAnalysis
     from ablations.planning.approval import Trust
+    from ablations.spec.study import StudySource
 
 
 def command(
@@ -48,22 +49,22 @@ def command(
         price=price,
         timing=timing,
         address=address,
+        figure=figure,
         reuse=reuse or (),
         trust=trust or (),
     )
     plan_tables.power(found, console(), wide=wide)
-    if figure is not None:
-        plan_tables.power_curves(found, figure)
 
 
 def plan(
-    study: str | Path,
-    overrides: Iterable[str] = (),
+    study: StudySource,
+    overrides: str | Iterable[str] = (),
     *,
     results: str | Path | None = None,
     price: float | None = None,
     timing: bool = True,
     address: str | None = None,
+    figure: str | Path | None = None,
     reuse: str | Place | Iterable[str | Place] = (),
     trust: Trust = (),
 ) -> PowerAnalysis:
@@ -71,10 +72,12 @@ def plan(
 
     Parameters
     ----------
+    study, overrides : as in `ablations.check`.
     results : study directory whose primary comparison provides the spread of the differences.
     price : price of a GPU hour, or of a CPU hour if the study runs on CPUs, in any currency.
     timing : time a few steps of every arm to estimate these hours.
-    address : Ray cluster on whose devices they are timed; see `ablations.commands.check.check`.
+    address : Ray cluster on whose devices they are timed; see `ablations.check`.
+    figure : also write the power curves to this .svg or .png file.
     reuse : as in `ablations.run`: a warning states how many runs would be taken over. The hours in the table are those
         of all runs.
     trust : as in `ablations.run`.
@@ -92,4 +95,9 @@ def plan(
     found = check(study, overrides, timing=timing or price is not None, address=address, reuse=reuse, trust=trust)
     about_reuse = tuple(note for note in found.notes if note.startswith("reuse"))
     analysed = analyse(found.plan, found.costs, found.untimed, results=results, price=price)
-    return replace(analysed, warnings=(*analysed.warnings, *about_reuse))
+    analysed = replace(analysed, warnings=(*analysed.warnings, *about_reuse))
+    if figure is not None:
+        from ablations.commands import plan_tables
+
+        plan_tables.power_curves(analysed, Path(figure))
+    return analysed

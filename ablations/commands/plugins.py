@@ -1,20 +1,32 @@
-"""`ablate plugins`: list the plugins that a study can name. In Python: `aimlib.registry.FAMILIES`.
-
-Those of a search are in `ablations.spec.search_families.FAMILIES`.
-"""
+"""`ablate plugins`: list the plugins that a study can name. In Python: `ablations.plugins`."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ablations.commands.options import Wide, console
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def command(wide: Wide = False) -> None:
     """List every plugin of every family with its distribution."""
     from ablations.commands import console_tables
+
+    found = plugins()
+    rows = list(found.itertuples(index=False, name=None))
+    table = console_tables.Table(tuple(found.columns), rows, droppable=("module",))
+    console_tables.show(table, console(), wide=wide)
+
+
+def plugins() -> pd.DataFrame:
+    """Return every plugin of every family: family, name, distribution and module. None of them is imported."""
+    import pandas as pd
+
     from ablations.spec import search_families
     from aimlib.registry import FAMILIES
 
     found = [info for family in (*FAMILIES, *search_families.FAMILIES) for info in family.plugins()]
     rows = [(info.family, info.name, info.distribution, info.module) for info in found]
-    table = console_tables.Table(("family", "name", "distribution", "module"), rows, droppable=("module",))
-    console_tables.show(table, console(), wide=wide)
+    return pd.DataFrame(rows, columns=["family", "name", "distribution", "module"], dtype="str")

@@ -1,21 +1,39 @@
-"""`ablate report`: write the report of a study. In Python: `analysis.report`."""
+"""`ablate report`: write the report of a study. In Python: `ablations.report`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ablations.commands.options import Directory, console, print_verdict
+
+if TYPE_CHECKING:
+    from aimlib.paths import Place
 
 
 def command(
     directory: Directory, out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None
 ) -> None:
     """Write the report: HTML, Markdown, figures and tables."""
-    import analysis
-
     shown_on = console()
     print_verdict(directory, shown_on)
-    shown_on.print(f"report: {analysis.report(directory, out)}", soft_wrap=True, highlight=False)
+    shown_on.print(f"report: {report(directory, out)}", soft_wrap=True, highlight=False)
+
+
+def report(directory: str | Place, out: str | Path | None = None) -> Path:
+    """Write the report of a study, and return its page; see `analysis.report`.
+
+    Parameters
+    ----------
+    directory : study directory, or its URL in object storage.
+    out : folder for the report; by default ``report`` in the study directory.
+
+    Raises
+    ------
+    StoreError: not a study directory, or a corrupt file.
+    """
+    import analysis
+
+    return analysis.report(directory, out)

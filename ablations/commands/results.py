@@ -1,20 +1,22 @@
-"""`ablate results`: show, filter, group and export. In Python: `analysis.load`, `select`, `summarise`, `pivot`."""
+"""`ablate results`: show, filter, group and export. In Python: `ablations.results`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
 from ablations.commands.options import Wide, console
-from aimlib.errors import UsageError
+from aimlib.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
     import analysis
+    from aimlib.paths import Place
 
 _SHOWN = (
     "arm",
@@ -37,6 +39,9 @@ _NO_IMPORTANCES = (
 )
 _TABLES_OF_SEVERAL = ("runs", "trials", "epochs", "models", "factors")
 
+Table = Literal["runs", "epochs", "predictions", "models", "factors", "importances", "trials"]
+Listed = str | Sequence[str]
+"""Names separated by commas, or as a list."""
 Directories = Annotated[
     list[str],
     typer.Argument(
@@ -72,7 +77,7 @@ def command(
         typer.Option(help="Sort by these columns, separated by commas; -COLUMN: high to low.", show_default=False),
     ] = None,
     table: Annotated[
-        Literal["runs", "epochs", "predictions", "models", "factors", "importances", "trials"],
+        Table,
         typer.Option(help="Table to show; trials is the old name of runs."),
     ] = "runs",
     csv: Annotated[
@@ -82,17 +87,23 @@ def command(
     wide: Wide = False,
 ) -> None:
     """Show, filter, group and export the results of a study, or of several together."""
-    import analysis
     from ablations.commands import console_tables
 
-    frame = analysis.select(_table(directories, table), where or [])
-    exported = csv is not None or parquet is not None
-    frame = _summary(frame, by, value, stat, sort) if by is not None else _rows(frame, columns, sort, exported)
-    if csv is not None:
-        _write(frame, csv)
-    if parquet is not None:
-        _write_parquet(frame, parquet)
-    if not exported:
+    frame = results(
+        directories,
+        where or (),
+        columns=columns,
+        by=by,
+        value=value,
+        stat=stat,
+        sort=sort,
+        table=table,
+        csv=csv,
+        parquet=parquet,
+    )
+    if csv is None and parquet is None:
+        if by is None and columns is None:
+            frame = frame[_shown(frame)]
         console_tables.frame(frame, console(), wide=wide)
         if by is not None:
             console().print(f"\n{_of_groups(value, frame)}", markup=False, highlight=False)
@@ -100,9 +111,59 @@ def command(
             console().print(f"\n{_OF_IMPORTANCES if len(frame) else _NO_IMPORTANCES}", markup=False, highlight=False)
 
 
-def _table(directories: list[str], table: str) -> pd.DataFrame:
+def results(
+    directories: str | Place | Iterable[str | Place],
+    where: str | Sequence[str] = (),
+    *,
+    columns: str | Sequence[str] | None = None,
+    by: str | Sequence[str] | None = None,
+    value: str = "test_accuracy",
+    stat: str | Sequence[str] = "runs,n,mean,sd,ci",
+    sort: str | Sequence[str] | None = None,
+    table: Table = "runs",
+    csv: str | Path | None = None,
+    parquet: str | Path | None = None,
+) -> pd.DataFrame:
+    """Return one table of the results of a study, or of several together: filtered, grouped and sorted.
+
+    `analysis.load` gives all tables at once, for further work in pandas.
+
+    Parameters
+    ----------
+    directories : a study directory, or its URL in object storage; or several.
+    where : conditions that rows must meet, such as ``arm=aim`` or ``batch_size >= 50 and placement == 'stage_only'``.
+    columns : columns to return, separated by commas or as a list; None returns all.
+    by : columns to group by; the result then has one row per group, with the statistics `stat` of the column `value`.
+    value : column to summarise.
+    stat : any of runs, n, mean, median, sd, se, min, max, ci.
+    sort : columns to sort by; a minus in front sorts from high to low.
+    table : runs, epochs, predictions, models, factors or importances.
+    csv, parquet : files to which the table is also written; as a CSV file ``-`` is standard output.
+
+    Raises
+    ------
+    StoreError: not a study directory, or a corrupt file.
+    UsageError: an unknown column, condition, statistic or table, or a file that cannot be written.
+    """
+    import analysis
+    from aimlib.paths import Place
+
+    sources = [directories] if isinstance(directories, (str, Place)) else list(directories)
+    frame = analysis.select(_table(sources, table), where)
+    frame = frame if by is None else _summary(frame, by, value, stat, sort)
+    frame = frame if by is not None else _rows(frame, columns, sort)
+    if csv is not None:
+        _write(frame, csv)
+    if parquet is not None:
+        _write_parquet(frame, parquet)
+    return frame
+
+
+def _table(directories: Sequence[str | Place], table: str) -> pd.DataFrame:
     import analysis
 
+    if table not in get_args(Table):
+        raise UsageError(f"--table {unknown_name('table', table, get_args(Table))}")
     found: analysis.Results | analysis.Studies
     with_epochs = table == "epochs"
     if len(directories) == 1:
@@ -114,14 +175,15 @@ def _table(directories: list[str], table: str) -> pd.DataFrame:
     return getattr(found, "runs" if table == "trials" else table)  # type: ignore[no-any-return]
 
 
-def _summary(frame: pd.DataFrame, by: str, value: str, stat: str, sort: str | None) -> pd.DataFrame:
+def _summary(frame: pd.DataFrame, by: Listed, value: str, stat: Listed, sort: Listed | None) -> pd.DataFrame:
     from analysis.reading.query import STATISTICS, summarise
 
     asked = _listed(stat)
     known = [name for name in STATISTICS if name in asked]
     if set(asked) - set(known) or not asked:
         raise UsageError(
-            f"--stat {stat}: not a list of statistics; give any of {', '.join(STATISTICS)}, separated by commas"
+            f"--stat {','.join(asked)}: not a list of statistics; give any of {', '.join(STATISTICS)}, separated by "
+            f"commas"
         )
     chosen = sorted(known, key=asked.index)
     return summarise(frame, _listed(by), value, statistics=chosen, sort=_listed(sort))
@@ -133,23 +195,30 @@ def _of_groups(value: str, frame: pd.DataFrame) -> str:
     return f"{value} over the runs of each group{interval}"
 
 
-def _rows(frame: pd.DataFrame, columns: str | None, sort: str | None, exported: bool) -> pd.DataFrame:
+def _rows(frame: pd.DataFrame, columns: Listed | None, sort: Listed | None) -> pd.DataFrame:
     from analysis.reading.query import refuse_unknown, sort_by
 
     frame = sort_by(frame, _listed(sort))
-    if columns == "all" or (columns is None and (exported or not set(_SHOWN) <= set(frame.columns))):
+    if columns is None or columns == "all":
         return frame
+    refuse_unknown(frame, _listed(columns))
+    return frame[_listed(columns)]
+
+
+def _shown(frame: pd.DataFrame) -> list[str]:
+    """Return the columns that are shown if none are named."""
+    if not set(_SHOWN) <= set(frame.columns):
+        return list(frame.columns)
     reused = ("reused_from",) if "reused_from" in frame.columns and frame["reused_from"].notna().any() else ()
-    shown = _listed(columns) or [name for name in ("directory", *_SHOWN, *reused) if name in frame.columns]
-    refuse_unknown(frame, shown)
-    return frame[shown]
+    return [name for name in ("directory", *_SHOWN, *reused) if name in frame.columns]
 
 
-def _listed(names: str | None) -> list[str]:
-    return [name.strip() for name in names.split(",")] if names else []
+def _listed(names: Listed | None) -> list[str]:
+    given = names.split(",") if isinstance(names, str) else names or ()
+    return [name.strip() for name in given if name or len(given) > 1]
 
 
-def _write(frame: pd.DataFrame, csv: Path) -> None:
+def _write(frame: pd.DataFrame, csv: str | Path) -> None:
     from analysis.reading.spreadsheets import for_spreadsheets
 
     try:
@@ -158,7 +227,7 @@ def _write(frame: pd.DataFrame, csv: Path) -> None:
         raise UsageError(f"--csv {csv}: cannot be written ({error}); give another file, or - to print") from error
 
 
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+def _write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
     try:
         frame.to_parquet(path, index=False)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`ablate run`: compute the missing runs of a study, then report. In Python: `ablations.run`, `analysis.report`."""
+"""`ablate run`: compute the missing runs of a study, then report. In Python: `ablations.run`, `ablations.report`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import typer
 from ablations.commands.options import Out, Overrides, Reuse, Study, TrustedCode, Wide, console, print_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
-    from ablations.sessions.result import Session
+    from ablations.planning.approval import Trust
+    from ablations.sessions.result import SessionResult
+    from ablations.spec.study import StudySource
+    from aimlib.paths import Place
 
 
 def command(
@@ -66,8 +70,8 @@ def command(
     if address is not None and executor == "ray" and supervisor.is_possible():
         say = partial(shown_on.print, markup=False, highlight=False, soft_wrap=True)
         supervisor.enter(address, lambda: _longest_outage_s(study, overrides or ()), say)
-    import analysis
     from ablations.commands import run_tables
+    from ablations.commands.report import report
 
     options: dict[str, Any] = {
         "address": address,
@@ -81,17 +85,21 @@ def command(
         "console": shown_on,
     }
     try:
-        session = _session(study, out, overrides or (), options, wide)
+        session = run(study, out, overrides or (), **options)
     except KeyboardInterrupt as interruption:
         shown_on.print("interrupted; the same command resumes the study")
         raise typer.Exit(getattr(interruption, "code", 130)) from None
+    if session.confirmed is not None:
+        run_tables.trials(session.trials, shown_on, wide=wide)
     run_tables.session(session, shown_on)
+    if session.confirmed is False:
+        raise typer.Exit(session.code or 1)
     if session.interrupted == CLUSTER_GONE and supervisor.is_child():
         raise typer.Exit(supervisor.HEAD_LOST)
     if session.interrupted:  # the process that interrupted it may not wait for a report
         raise typer.Exit(session.code)
     print_verdict(session.directory, shown_on)
-    shown_on.print(f"report: {analysis.report(session.directory)}", soft_wrap=True, highlight=False)
+    shown_on.print(f"report: {report(session.directory)}", soft_wrap=True, highlight=False)
     if session.failed or session.open:
         raise typer.Exit(1)
 
@@ -102,23 +110,84 @@ def _longest_outage_s(study: str, overrides: Sequence[str]) -> float:
     return read_study(study, overrides).spec.resources.outage_hours * 3600
 
 
-def _session(study: str, out: str | None, overrides: Sequence[str], options: dict[str, Any], wide: bool) -> Session:
-    from ablations.sessions.launch import run
-    from ablations.spec.study import read_study
+def run(
+    study: StudySource,
+    out: str | Path | None = None,
+    overrides: str | Iterable[str] = (),
+    *,
+    address: str | None = None,
+    executor: Literal["ray", "inline"] = "ray",
+    until_verdict: bool = False,
+    track: str | Collection[str] = (),
+    budget: str | None = None,
+    wait_for_nodes: str | None = None,
+    reuse: str | Place | Iterable[str | Place] = (),
+    trust: Trust = (),
+    until: Mapping[str, int] | None = None,
+    prune: Collection[str] = (),
+    console: Console | None = None,
+) -> SessionResult:
+    """Compute the missing runs of a study; the same call continues it after an interruption.
 
-    if read_study(study, overrides).spec.search is None:
-        return run(study, out, overrides, **options)
-    return _screening(study, out, overrides, options, wide)
+    A study with a search first tries its trials and then confirms the best of them. Runs that fail do not raise an
+    error: they are in the result. Ctrl-C, SIGTERM, or interrupting a notebook's kernel ends the session after every run
+    has saved its state: the result then says so in `interrupted`, and its `open` runs continue next time. A second one
+    ends it at once, with KeyboardInterrupt, and so does the first before any run has begun.
+
+    Parameters
+    ----------
+    study : path of a study file, the name of a shipped study, a mapping of its keys, or an `ablations.Study`.
+    out : study directory, or the URL of one in object storage; None is ``results/<name>``.
+    overrides : ``key.path=value`` each, see `ablations.spec.study.read_study`.
+    address : of a Ray cluster; None starts Ray on this machine.
+    executor : ``inline`` computes in this process, one run after the other.
+    until_verdict : after every look add the seeds of the next one, until nothing is open.
+    track : trackers that every run is also written to: tensorboard, mlflow, wandb.
+    budget : device hours of the study, all its sessions together, such as ``20gpuh`` or ``90cpumin``: looks are begun
+        while they are affordable. None: no limit.
+    wait_for_nodes : how long to wait for nodes on which the runs fit, such as ``30min`` or ``2h``, while an autoscaler
+        adds them. None: a study that fits on no present node is refused.
+    reuse : directories of other studies, or folders of study directories: results of the same run ids are verified and
+        copied instead of being computed again. Those that the study names follow.
+    trust : hashes of approved own code of files that the study names; True approves all of it; see
+        `ablations.planning.approval`. Classes of the calling script or notebook need no approval.
+    until, prune : as in `ablations.sessions.launch.run`, to pause runs and to settle paused ones.
+    console : where progress is shown. None: in a notebook below the cell, updated in place; otherwise on standard
+        error. ``rich.console.Console(quiet=True)`` shows nothing.
+
+    Raises
+    ------
+    UsageError: the study, its data, its directory or an option cannot be used.
+    """
+    from ablations.sessions.reentry import only_session
+
+    overrides = [overrides] if isinstance(overrides, str) else list(overrides)
+    with only_session():
+        from ablations.sessions import launch, screening
+        from ablations.spec.study import read_study
+
+        compute = launch.run if read_study(study, overrides).spec.search is None else screening.search_and_confirm
+        return compute(
+            study,
+            out,
+            overrides,
+            address=address,
+            executor=executor,
+            until=until,
+            prune=prune,
+            until_verdict=until_verdict,
+            track=track,
+            reuse=reuse,
+            budget=budget,
+            wait_for_nodes=wait_for_nodes,
+            trust=trust,
+            console=_progress_console() if console is None else console,
+        )
 
 
-def _screening(study: str, out: str | None, overrides: Sequence[str], options: dict[str, Any], wide: bool) -> Session:
-    from ablations.commands import run_tables
-    from ablations.sessions import screening
+def _progress_console() -> Console:
+    """Return where a call from Python shows its progress: the cell of a notebook, or standard error."""
+    from ablations.commands.safe_console import SafeConsole
+    from ablations.progress.views.notebook import NotebookConsole, in_notebook
 
-    shown_on: Console = options["console"]
-    found = screening.run(study, out, overrides, **options)
-    run_tables.trials(found.trials, shown_on, wide=wide)
-    if not found.confirmed:
-        run_tables.session(found.session, shown_on)
-        raise typer.Exit(found.session.code or 1)
-    return found.session
+    return NotebookConsole() if in_notebook() else SafeConsole(emoji=False, stderr=True)

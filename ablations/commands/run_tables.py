@@ -13,11 +13,11 @@ from ablations.commands.console_tables import MOST_ROWS, Table, show
 from aimlib.errors import counted
 
 if TYPE_CHECKING:
-    from ablations.sessions.result import Session
+    from ablations.sessions.result import SessionResult
     from ablations.sessions.screening import Trial
 
 
-def session(result: Session, console: Console) -> None:
+def session(result: SessionResult, console: Console) -> None:
     """Print the outcome of a session and what to do about missing runs."""
     reused = f"{result.reused} reused, " if result.reused else ""
     console.print(

@@ -1,7 +1,8 @@
-"""`ablate status`: count the finished, failed and missing runs of a study. In Python: `analysis.load(...).missing`."""
+"""`ablate status`: count the finished, failed and missing runs of a study. In Python: `ablations.status`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablations.commands.options import Directory, Wide, console
@@ -11,28 +12,73 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from aimlib.paths import Place
     from analysis import Results
+
+
+@dataclass(frozen=True, repr=False)
+class Status:
+    """How far a study is.
+
+    Attributes
+    ----------
+    counts : one row per arm: its name, the number of runs with each status, and the number of missing runs. The column
+        `reused` counts the runs that were copied from other studies, if there are any.
+    sentence : the verdict or, while runs are missing, how far the study is and the verdict as of the last look.
+    node_hours : hours of all nodes so far; empty if no session of the study was on a cluster.
+    """
+
+    counts: pd.DataFrame
+    sentence: str
+    node_hours: str = ""
+
+    def __repr__(self) -> str:
+        """Return the table and the sentences."""
+        return "\n".join(filter(None, (self.counts.to_string(index=False), self.node_hours, self.sentence)))
+
+    def _repr_html_(self) -> str:
+        from aimlib.records.html_tables import paragraph, table
+
+        head = paragraph(self.sentence, bold=True) + (paragraph(self.node_hours) if self.node_hours else "")
+        rows = self.counts.itertuples(index=False, name=None)
+        return head + table(list(self.counts.columns), rows, numbers=self.counts.columns[1:])
 
 
 def command(directory: Directory, wide: Wide = False) -> None:
     """Show how many runs of a study are finished, failed or missing, and the verdict as of the last look."""
-    import analysis
     from ablations.commands import console_tables
-    from analysis.statistics.planned import gated_arms
 
-    shown_on = console()
-    results = analysis.load(directory, epochs=gated_arms)
-    found = counts(results)
+    shown_on, whole = console(), status(directory)
+    found = whole.counts
     if console_tables.room(shown_on, wide) is not None and len(found) > console_tables.MOST_ROWS:
         found = _incomplete(found, shown_on)
     if len(found):
         console_tables.frame(found, shown_on, wide=wide)
-    if hours := _node_hours(directory):
-        shown_on.print(hours, highlight=False)
-    shown_on.print(f"\n{sentence(results)}\n", style="bold", markup=False, highlight=False)
+    if whole.node_hours:
+        shown_on.print(whole.node_hours, highlight=False)
+    shown_on.print(f"\n{whole.sentence}\n", style="bold", markup=False, highlight=False)
 
 
-def _node_hours(directory: str) -> str:
+def status(directory: str | Place) -> Status:
+    """Return how many runs of a study are finished, failed or missing, and the verdict as of the last look.
+
+    Parameters
+    ----------
+    directory : study directory, or its URL in object storage.
+
+    Raises
+    ------
+    StoreError: not a study directory, or a corrupt file.
+    """
+    import analysis
+    from analysis.findings.standing import standing
+    from analysis.statistics.planned import gated_arms
+
+    results = analysis.load(directory, epochs=gated_arms)
+    return Status(counts(results), standing(results), _node_hours(directory))
+
+
+def _node_hours(directory: str | Place) -> str:
     """Return the hours of all nodes so far, or nothing if no session of the study was on a cluster."""
     from ablations.store.session_signals import node_time
     from aimlib.paths import place
@@ -42,32 +88,6 @@ def _node_hours(directory: str) -> str:
     if not sum(seconds.values()):
         return ""
     return f"{significant(sum(seconds.values()) / 3600)} node-hours so far, in {counted(len(seconds), 'session')}"
-
-
-def sentence(results: Results) -> str:
-    """Return the verdict or, while runs are missing, how far the study is and the verdict as of the last look."""
-    from analysis.statistics.blinding import looks_reached, settled_pairs, verdict_is_due
-
-    plan, runs = results.plan, results.runs
-    if results.missing.empty or verdict_is_due(plan, runs):
-        return _headline(results)
-    done = f"{len(plan.runs) - len(results.missing)} of {counted(len(plan.runs), 'run')} have a result."
-    if reached := looks_reached(plan, runs):
-        return f"{done} As of the look after {reached[-1]} pairs: {_headline(results)}"
-    first = min((look for look in plan.looks.numbers if look <= len(plan.seeds)), default=0)
-    pairs = (
-        f": {int(settled_pairs(plan, runs)[:first].sum())} of the {first} pairs of the first look are settled"
-        if first
-        else ""
-    )
-    return f"{done} No verdict yet{pairs}."
-
-
-def _headline(results: Results) -> str:
-    """Return the verdict of the rows as they are stored: whoever needs it proven takes the report."""
-    from analysis.findings.study import examine
-
-    return examine(results, further=False, unproven=True).headline
 
 
 def _incomplete(found: pd.DataFrame, shown_on: Console) -> pd.DataFrame:

@@ -12,8 +12,6 @@ from ablations.commands.options import Directory, console
 from aimlib.errors import StoreError, UsageError, counted
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
 
     from ablations.store.inspection import Inspection
@@ -78,7 +76,7 @@ def command(
         raise typer.Exit(1)
 
 
-def verify(directory: str | Path, repair: bool = False, head: str | None = None) -> Verified:
+def verify(directory: str | Place, repair: bool = False, head: str | None = None) -> Verified:
     """Read everything that a study stores, and return what is damaged or contradictory.
 
     Rows are compared with their checksums and with the ledger. Every accuracy is computed again from the predictions,

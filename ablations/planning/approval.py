@@ -34,8 +34,15 @@ Trust = bool | str | Collection[str]
 """True approves what a study names; otherwise hashes of approved code."""
 
 
-def require(study: Path, path: Path, bundle: Bundle, trust: Trust = ()) -> None:
+def require(study: str, path: Path, bundle: Bundle, trust: Trust = ()) -> None:
     """Refuse code that its user has not approved; on a terminal, ask.
+
+    Parameters
+    ----------
+    study : what messages call the study: its file or name.
+    path : the file with the code.
+    bundle : the code.
+    trust : what the user approves with this call.
 
     Raises
     ------
@@ -56,7 +63,7 @@ def require(study: Path, path: Path, bundle: Bundle, trust: Trust = ()) -> None:
             f"{study}: plugins: you have not approved the code of {named}; read it, then give "
             f"{_command(bundle.hash[:SHOWN_DIGITS])}"
         )
-    if not _asked(f"{printable(study.name)} names {named}: run its code?", path, bundle):
+    if not _asked(f"{printable(Path(study).name)} names {named}: run its code?", path, bundle):
         raise UsageError(f"{study}: plugins: the code of {named} was not approved; nothing of it was run")
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 from ablations.planning import networks, own_code
 from ablations.planning.factors import arm_specs
 from ablations.spec import yaml_documents
+from ablations.spec.advice import advised
 from ablations.spec.levels import labels_of
 from ablations.spec.resources import Resources
 from ablations.spec.study import ArmSpec, Checks, StudyFile, StudySpec
@@ -85,9 +86,9 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
     if not problems:
         problems += own_code.unusable({arm.name: arm.config for arm in kept})
     if problems:
-        raise ConfigError(f"{study.path}: {problem}" for problem in dict.fromkeys(problems))
+        raise ConfigError(f"{study.where}: {problem}" for problem in advised(dict.fromkeys(problems)))
     if not kept:
-        raise ConfigError([f"{study.path}: every arm uses own code, so nothing can be checked without it; approve it"])
+        raise ConfigError([f"{study.where}: every arm uses own code, so nothing can be checked without it; approve it"])
     return _with_roles(kept, specs)
 
 

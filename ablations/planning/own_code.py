@@ -56,7 +56,7 @@ def enter(study: StudyFile, trust: Trust = ()) -> Entered:
     with _located(study):
         parts.refuse_twice([*found.values(), *own])
     for path, bundle in found.items():
-        approval.require(study.path, path, bundle, trust)
+        approval.require(study.where, path, bundle, trust)
     with _located(study):
         for bundle in (*found.values(), *own):
             parts.adopt(bundle)
@@ -89,7 +89,7 @@ class _located:  # noqa: N801 -- a context manager
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, PluginError):
-            raise ConfigError([f"{self._study.path}: plugins: {error}"]) from error
+            raise ConfigError([f"{self._study.where}: plugins: {error}"]) from error
 
 
 def unusable(configs: Mapping[str, RunConfig]) -> list[str]:

@@ -113,7 +113,7 @@ def _check_claim(study: StudyFile) -> None:
         try:
             read_claim(study.spec.claim)
         except UsageError as error:
-            raise ConfigError([f"{study.path}: claim: {error}"]) from error
+            raise ConfigError([f"{study.where}: claim: {error}"]) from error
 
 
 def _data(arms: list[Arm], study: StudyFile) -> dict[str, DataSet]:
@@ -132,7 +132,7 @@ def _data(arms: list[Arm], study: StudyFile) -> dict[str, DataSet]:
         found[arm.name] = loaded[key]
         problems += [located(problem, arm.name, study.spec) for problem in _unfit(arm.config.training, loaded[key])]
     if problems:
-        raise ConfigError(f"{study.path}: {problem}" for problem in dict.fromkeys(problems))
+        raise ConfigError(f"{study.where}: {problem}" for problem in dict.fromkeys(problems))
     return found
 
 

@@ -15,6 +15,7 @@ from ablations.progress.snapshot import Snapshot
 from ablations.progress.study_state import StudyState
 from ablations.progress.summary import summary
 from ablations.progress.views import html as page
+from ablations.progress.views.notebook import NotebookConsole
 from ablations.progress.views.terminal import View
 from ablations.spec.short_names import clean
 from aimlib.errors import StoreError
@@ -68,6 +69,8 @@ def watch(
     if once:
         return _once(poll(), console)
     show = _drawn if console.is_terminal and not console.is_dumb_terminal else _printed
+    if isinstance(console, NotebookConsole):
+        show = _displayed
     return show(study, poll, console, interval, sleep)
 
 
@@ -98,7 +101,9 @@ def _refuse_no_study(directory: Path) -> None:
 
 
 def _once(shown: Snapshot, console: Console) -> Snapshot:
-    if console.is_terminal:
+    if isinstance(console, NotebookConsole):
+        console.show(shown)
+    elif console.is_terminal:
         console.print(View(shown))
     else:  # output of a script has no limited height
         console.print(View(shown, height=10_000))
@@ -127,6 +132,23 @@ def _drawn(
     finally:
         console.print(View(shown))
     return shown
+
+
+def _displayed(
+    study: StudyState,
+    poll: Callable[[], Snapshot],
+    console: Console,
+    interval: float,
+    sleep: Callable[[float], None],
+) -> Snapshot:
+    """Update the display of a notebook."""
+    assert isinstance(console, NotebookConsole)
+    while True:
+        shown = poll()
+        console.show(shown)
+        if _over(study, shown):
+            return shown
+        sleep(interval)
 
 
 def _printed(

@@ -27,6 +27,7 @@ from ablations.progress.session_state import (
 from ablations.progress.snapshot import Snapshot, snapshot_of
 from ablations.progress.state import Progress
 from ablations.progress.views.log import LineView
+from ablations.progress.views.notebook import NotebookConsole, NotebookView
 from ablations.progress.views.terminal import LiveView
 from ablations.spec.durations import duration
 from ablations.store.outages import Outages
@@ -59,7 +60,7 @@ class ProgressReporter:
     Parameters
     ----------
     progress : state of the session; only the reporter passes events to it.
-    console : output: a table updated in place on a terminal, otherwise lines.
+    console : output: a table updated in place on a terminal or in a notebook, otherwise lines.
     store : where the state is stored for `ablate watch`; None stores nothing.
     session : id of the session, of letters, digits and '-'; random if empty.
     every : seconds between two stored states.
@@ -86,8 +87,10 @@ class ProgressReporter:
         self._written = float("-inf")
         self._told: set[str] = set()
         self._lines: LineView | None = None
-        self._live: LiveView | None = None
-        if console.is_terminal and not console.is_dumb_terminal:
+        self._live: LiveView | NotebookView | None = None
+        if isinstance(console, NotebookConsole):
+            self._live = NotebookView(self._snapshot, console)
+        elif console.is_terminal and not console.is_dumb_terminal:
             self._live = LiveView(self._snapshot, console)
         else:
             self._lines = LineView(self._snapshot, console)

@@ -120,7 +120,7 @@ def built(study: StudyFile, arm: str, document: Document) -> tuple[str, str]:
     try:
         found = expand(StudyFile(spec.model_copy(update={"arms": arms, "search": None}), study.path))
     except UsageError as error:
-        return "", " ".join(str(error).replace(f"{study.path}: ", "").split())
+        return "", " ".join(str(error).replace(f"{study.where}: ", "").split())
     return identity(next(each.config for each in found if each.name == arm)), ""
 
 

@@ -56,7 +56,7 @@ def budgets_of(study: StudyFile) -> dict[str, int]:
 def spec_of(study: StudyFile) -> SearchSpec:
     """Return the search of a study; UsageError if it has none."""
     if study.spec.search is None:
-        raise UsageError(f"{study.path}: this study has no search")
+        raise UsageError(f"{study.where}: this study has no search")
     return study.spec.search
 
 
@@ -71,7 +71,7 @@ def spaces_of(study: StudyFile) -> dict[str, Space]:
     try:
         found = spaces(spec, {arm: arm_document(study, arm) for arm in spec.arms})
     except ConfigError as error:
-        raise ConfigError(f"{study.path}: {problem}" for problem in error.problems) from None
+        raise ConfigError(f"{study.where}: {problem}" for problem in error.problems) from None
     parameters = [parameter for space in found.values() for parameter in space.parameters]
     over = [path for space in found.values() for path in space.over]
     problems = unknown_levels(spec.levels, parameters) + unknown_conditions(spec.when, over, parameters)
@@ -85,7 +85,7 @@ def spaces_of(study: StudyFile) -> dict[str, Space]:
     for arm, space in found.items():
         problems += _grid_problems(spec, arm, space)
     if problems:
-        raise ConfigError(f"{study.path}: {problem}" for problem in dict.fromkeys(problems))
+        raise ConfigError(f"{study.where}: {problem}" for problem in dict.fromkeys(problems))
     return found
 
 
@@ -117,7 +117,7 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
         run = RunConfig.parse({**document, "training": training, "seed": spec.seeds[0]}).training
     except ConfigError as error:
         raise ConfigError(
-            f"{study.path}: search: trials of arm {arm!r}: {problem}" for problem in error.problems
+            f"{study.where}: search: trials of arm {arm!r}: {problem}" for problem in error.problems
         ) from None
     problems = []
     if run.validation_fraction == 0:
@@ -127,14 +127,14 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
     if problems:
         raise ConfigError(
             [
-                f"{study.path}: search: trials of arm {arm!r} {problems[0]}; give search.training: "
+                f"{study.where}: search: trials of arm {arm!r} {problems[0]}; give search.training: "
                 f"{{select_on: validation}}"
             ]
         )
     if spec.pruner is not None and len(spec.rungs(run.epochs)) < 2 and spec.pruner.name != "nop":
         raise ConfigError(
             [
-                f"{study.path}: search.pruner: {run.epochs} epochs of arm {arm!r} leave {spec.pruner.name} nothing to "
+                f"{study.where}: search.pruner: {run.epochs} epochs of arm {arm!r} leave {spec.pruner.name} nothing to "
                 f"stop; give more epochs, or a smaller min_resource"
             ]
         )
@@ -143,9 +143,9 @@ def _budget(study: StudyFile, spec: SearchSpec, arm: str) -> int:
         if len(set(rungs)) < len(rungs):
             raise ConfigError(
                 [
-                    f"{study.path}: search.halving: {run.epochs} epochs of arm {arm!r} have no {len(rungs)} rungs with "
-                    f"a factor of {spec.halving.reduction_factor} (they would end after {', '.join(map(str, rungs))}); "
-                    f"give fewer rungs or more epochs"
+                    f"{study.where}: search.halving: {run.epochs} epochs of arm {arm!r} have no {len(rungs)} rungs "
+                    f"with a factor of {spec.halving.reduction_factor} (they would end after "
+                    f"{', '.join(map(str, rungs))}); give fewer rungs or more epochs"
                 ]
             )
     return run.epochs
@@ -161,7 +161,7 @@ def _arm_notes(study: StudyFile, spec: SearchSpec, arm: str, space: Space, budge
         elif spec.constraints and candidates.infeasible(arm, merged(document, drawn)):
             outside += 1
     if len(problems) == count:
-        raise ConfigError(f"{study.path}: {problem}" for problem in problems)
+        raise ConfigError(f"{study.where}: {problem}" for problem in problems)
     points = points_of(space, spec)
     trials = spec.trials if points is None else min(len(points), spec.trials)
     runs = trials * len(spec.seeds)

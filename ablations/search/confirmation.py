@@ -71,11 +71,11 @@ def _first(best: Sequence[Trial], taken: set[str], arm: str, study: StudyFile) -
             return trial
     if best:
         raise UsageError(
-            f"{study.path}: search: all that was found for arm {arm!r} equals another arm of the study; search more "
+            f"{study.where}: search: all that was found for arm {arm!r} equals another arm of the study; search more "
             f"widely, or remove that arm"
         )
     raise UsageError(
-        f"{study.path}: search: arm {arm!r} has no trial with a result; the screening's directory shows why its runs "
+        f"{study.where}: search: arm {arm!r} has no trial with a result; the screening's directory shows why its runs "
         f"failed"
     )
 

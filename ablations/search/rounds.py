@@ -159,7 +159,7 @@ class ArmSearch:
             self._settle(trial)
             if self._draws > _MOST_DRAWS * self._spec.trials:
                 raise UsageError(
-                    f"{self._study.path}: search: of {self._draws} configurations that were drawn for arm "
+                    f"{self._study.where}: search: of {self._draws} configurations that were drawn for arm "
                     f"{self.arm!r} {len(self._firsts)} can be built and meet the constraints, e.g. {trial.reason}; "
                     f"narrow search.over or search.ranges, or loosen search.constraints"
                 )

@@ -30,12 +30,12 @@ from ablations.sessions.coordinator import ANSWER_S, Coordinator
 from ablations.sessions.gpu_assignment import notices, with_measured_shares, with_one_type_per_seed
 from ablations.sessions.registration import prepare, refuse_another_study, register
 from ablations.sessions.remembered_shares import remembered
-from ablations.sessions.result import Session
+from ablations.sessions.result import SessionResult
 from ablations.sessions.retry_log import RetryLog
 from ablations.sessions.reuse import Reusable
 from ablations.sessions.tasks import tasks
 from ablations.spec.durations import parse_seconds
-from ablations.spec.study import StudyFile, read_study
+from ablations.spec.study import StudyFile, StudySource, read_study
 from ablations.store import ResultStore
 from ablations.store.ledger import SessionLedger
 from ablations.store.outages import Outages
@@ -53,7 +53,7 @@ _SHOWN = 5
 
 
 def run(
-    study: str | Path,
+    study: StudySource,
     out: str | Path | None = None,
     overrides: Iterable[str] = (),
     *,
@@ -62,26 +62,26 @@ def run(
     until: Mapping[str, int] | None = None,
     prune: Collection[str] = (),
     until_verdict: bool = False,
-    track: Collection[str] = (),
+    track: str | Collection[str] = (),
     reuse: str | Place | Iterable[str | Place] = (),
     budget: str | None = None,
     wait_for_nodes: str | None = None,
     trust: Trust = (),
     console: Console | None = None,
-) -> Session:
-    """Compute the missing runs of a study.
+) -> SessionResult:
+    """Compute the missing runs of a study without a search; `ablations.run` is the same for all studies.
 
     Ctrl-C or SIGTERM ends the session after every run has saved its state; a second one ends it at once, with
     KeyboardInterrupt.
 
     Parameters
     ----------
-    study : path of a study file, or the name of a shipped study.
+    study : path of a study file, the name of a shipped study, a mapping of its keys, or an `ablations.Study`.
     out : study directory, or the URL of one in object storage; None is ``results/<name>``.
     overrides : ``key.path=value`` each, see `ablations.spec.study.read_study`.
     address : of a Ray cluster; None starts Ray on this machine.
     executor : ``inline`` computes in this process, one run after the other.
-    until : number of epochs after which a run pauses, by run id; such runs are in `Session.paused`.
+    until : number of epochs after which a run pauses, by run id; such runs are in `SessionResult.paused`.
     prune : ids of paused runs that are settled as they are, with the status ``pruned``, instead of being continued.
     until_verdict : after every look add the seeds of the next one, until nothing is open; see `sequential_looks`.
     track : trackers that every run is also written to: tensorboard, mlflow, wandb.
@@ -101,6 +101,7 @@ def run(
     """
     if address is not None and executor == "inline":
         raise UsageError("--address names a Ray cluster; it needs --executor ray")
+    track = (track,) if isinstance(track, str) else track
     for name in track:
         refuse_unusable(name)
     limit = Budget.parse(budget) if budget is not None else None
@@ -108,9 +109,7 @@ def run(
     console = console or Console(quiet=True)
     file = read_study(study, overrides)
     if file.spec.search is not None:
-        raise UsageError(
-            f"{file.path}: search: this study searches first; run it with ablations.sessions.screening.run"
-        )
+        raise UsageError(f"{file.where}: search: this study searches first; run it with ablations.run")
     for line in own_code.enter(file, trust).notes:
         console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
     directory = place(out if out is not None else Path("results") / file.spec.name)
@@ -132,7 +131,7 @@ def run(
         outages,
     )
 
-    def with_seeds(seeds: Sequence[int]) -> Session:
+    def with_seeds(seeds: Sequence[int]) -> SessionResult:
         return _session(StudyFile(file.spec.model_copy(update={"seeds": tuple(seeds)}), file.path), options)
 
     with stop.on_signals(), _interruptible(options):
@@ -211,7 +210,7 @@ class _Options:
     outages: Outages
 
 
-def _session(file: StudyFile, options: _Options) -> Session:
+def _session(file: StudyFile, options: _Options) -> SessionResult:
     """Compute the missing runs of a study."""
     session, console = uuid.uuid4().hex[:12], options.console
     with ExitStack() as stack:
@@ -342,10 +341,10 @@ def _result(
     paused: Mapping[str, float | None],
     coordinator: Coordinator,
     stop: Stop,
-) -> Session:
+) -> SessionResult:
     done = store.settled() & set(todo)
     over = done | set(coordinator.failed) | set(paused)
-    return Session(
+    return SessionResult(
         directory=store.place,
         planned=len(todo),
         settled_before=len(settled & set(todo)),
@@ -354,6 +353,7 @@ def _result(
         failed=coordinator.failed,
         open=tuple(run_id for run_id in todo if run_id not in over),
         paused=paused,
+        completed=tuple(run_id for run_id in todo if run_id in done),
         withheld=coordinator.withheld,
         interrupted=stop.reason,
         code=stop.code,

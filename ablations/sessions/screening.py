@@ -29,10 +29,10 @@ from ablations.search.outcomes import rows
 from ablations.search.rounds import ArmSearch, Batch
 from ablations.search.trials import Outcome, Trial
 from ablations.sessions import launch
-from ablations.sessions.result import Session
-from ablations.spec.study import StudyFile, read_study
+from ablations.sessions.result import SessionResult
+from ablations.spec.study import StudyFile, StudySource, read_study
 from ablations.store import ResultStore, files
-from aimlib.errors import UsageError
+from aimlib.errors import UsageError, warn_renamed
 from aimlib.paths import make_folder, place
 
 SCREENING, CONFIRMATION = "screening", "confirmation"
@@ -43,7 +43,7 @@ _OF_CONFIRMATION = frozenset({"until_verdict"})
 class Runner(Protocol):
     """Runs a study file into a directory, as `ablations.sessions.launch.run` does."""
 
-    def __call__(self, study: Path, out: Path, /, **options: Any) -> Session:
+    def __call__(self, study: Path, out: Path, /, **options: Any) -> SessionResult:
         """Run a study.
 
         `until` and `prune` are given only if trials are stopped early: numbers of epochs by run id after which runs
@@ -63,18 +63,18 @@ class Screening:
     """
 
     trials: tuple[Trial, ...]
-    session: Session
+    session: SessionResult
     confirmed: bool
 
 
-def run(
-    study: str | Path,
+def search_and_confirm(
+    study: StudySource,
     out: str | Path | None = None,
     overrides: Iterable[str] = (),
     *,
     console: Console | None = None,
     **options: Any,
-) -> Screening:
+) -> SessionResult:
     """Read a study with a search, screen, and confirm the best on the study's own seeds.
 
     Parameters
@@ -82,12 +82,38 @@ def run(
     study, out, overrides, console, options : as in `ablations.sessions.launch.run`; those about a verdict apply to the
         confirmation alone.
 
+    Returns
+    -------
+    The session that confirmed the best, or that of the screening if it was interrupted; with `trials` and `confirmed`.
+
     Raises
     ------
     UsageError: the study, its data or its directory cannot be used; or no trial has a result.
     """
+    found = _run(study, out, overrides, console=console, **options)
+    return replace(found.session, trials=found.trials, confirmed=found.confirmed)
+
+
+def run(
+    study: StudySource,
+    out: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    console: Console | None = None,
+    **options: Any,
+) -> Screening:
+    """Do what `ablations.run` does with a study that has a search; an earlier name."""
+    warn_renamed("ablations.sessions.screening.run", "ablations.run, whose result has the trials")
+    return _run(study, out, overrides, console=console, **options)
+
+
+def _run(
+    study: StudySource, out: str | Path | None, overrides: Iterable[str], *, console: Console | None, **options: Any
+) -> Screening:
     if options.get("reuse"):
         raise UsageError("--reuse: a search computes all its trials itself; run this study without the option")
+    if options.get("until") or options.get("prune"):
+        raise UsageError("until, prune: a search decides itself which runs pause and stop; leave both out")
     if options.get("budget"):
         raise UsageError("--budget: a search is limited by the number of its trials; give search.trials instead")
     file = read_study(study, overrides)
@@ -100,10 +126,10 @@ def run(
     budgets_of(file)
     common = {key: value for key, value in options.items() if key not in _OF_CONFIRMATION}
 
-    def screening(path: Path, folder: Path, /, **more: Any) -> Session:
+    def screening(path: Path, folder: Path, /, **more: Any) -> SessionResult:
         return launch.run(path, folder, console=console, **common, **more)
 
-    def confirming(path: Path, folder: Path, /, **more: Any) -> Session:
+    def confirming(path: Path, folder: Path, /, **more: Any) -> SessionResult:
         return launch.run(path, folder, console=console, **options, **more)
 
     return screen(file, directory, screening, confirming, console=console)
@@ -157,7 +183,7 @@ class _Search:
     def trials(self) -> tuple[Trial, ...]:
         return tuple(trial for each in self._searches.values() for trial in each.trials)
 
-    def run(self) -> Session | None:
+    def run(self) -> SessionResult | None:
         """Complete the search; return the session in which it was interrupted, or None."""
         self._watch()
         while batches := [batch for each in self._searches.values() if (batch := each.ask()) is not None]:
@@ -176,7 +202,7 @@ class _Search:
         self._watch(final=True)
         return None
 
-    def _answer(self, batches: list[Batch]) -> Session | None:
+    def _answer(self, batches: list[Batch]) -> SessionResult | None:
         """Compute batches and record their outcomes; return the session if it was interrupted."""
         brackets = Brackets(self.spec, batches)
         for number in range(brackets.rungs):
@@ -193,7 +219,7 @@ class _Search:
         self._record(brackets, failed)
         return None
 
-    def _rung(self, brackets: Brackets, number: int) -> Session | None:
+    def _rung(self, brackets: Brackets, number: int) -> SessionResult | None:
         """Bring all trials to a rung, unless the journal has its decision, and stop those that end there."""
         taking = [b for b in brackets.batches if brackets.epochs(b, number) < b.budget]
         missing = [b for b in taking if self._journal.rung(b.arm, b.number, number) is None]
@@ -216,7 +242,7 @@ class _Search:
         self._watch()
         return None
 
-    def _session(self, brackets: Brackets, until: Mapping[str, int]) -> Session:
+    def _session(self, brackets: Brackets, until: Mapping[str, int]) -> SessionResult:
         """Compute the missing runs of the study of all trials so far."""
         told = [trial for trial in self.trials if trial.outcome.state in ("complete", "pruned") and not trial.repeats]
         arms = {trial.name: trial.document for trial in (*told, *brackets.planned)}
@@ -298,4 +324,4 @@ def _write(folder: Path, document: Mapping[str, Any]) -> Path:
     return path
 
 
-__all__ = ["Screening", "Trial", "check", "run", "screen"]
+__all__ = ["Screening", "Trial", "check", "run", "screen", "search_and_confirm"]

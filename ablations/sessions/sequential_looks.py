@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ablations.sessions.result import Session
+from ablations.sessions.result import SessionResult
 from ablations.spec.study import StudyFile
 from aimlib.paths import Place
 from analysis.looks import Looks
@@ -21,11 +21,11 @@ from analysis.looks import Looks
 if TYPE_CHECKING:
     from analysis.findings.study import Findings
 
-RunSeeds = Callable[[Sequence[int]], Session]
+RunSeeds = Callable[[Sequence[int]], SessionResult]
 """Computes the missing runs of the study with these seeds."""
 
 
-def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, console: Console) -> Session:
+def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, console: Console) -> SessionResult:
     """Run to the first look, then from look to look, until nothing is open or no look is left.
 
     Parameters

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from ablations.spec import yaml_documents
+from ablations.spec.advice import advised
 from ablations.spec.designs import DESIGNS, TWO_LEVELS
 from ablations.spec.fractions import Generators, parsed, standard
 from ablations.spec.levels import RUN_KEYS, Factors, Labels, Seeds, equal_levels, labels_of
@@ -321,11 +322,16 @@ class StudyFile:
     Attributes
     ----------
     spec : its content, with overrides applied.
-    path : the file.
+    path : the file; None for a study that was given as values of Python.
     """
 
     spec: StudySpec
-    path: Path
+    path: Path | None = None
+
+    @property
+    def where(self) -> str:
+        """What messages call the study: its file or, without one, its name."""
+        return f"study {self.spec.name!r}" if self.path is None else str(self.path)
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -334,12 +340,24 @@ def shipped_studies() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def read_study(source: str | Path, overrides: Iterable[str] = ()) -> StudyFile:
+class Documented(Protocol):
+    """A study that knows its content as plain values, such as `ablations.Study`."""
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the content of the study as plain values."""
+
+
+StudySource = str | Path | Mapping[str, Any] | Documented
+"""A study: path of its file, name of a shipped one, its keys as a mapping, or an `ablations.Study`."""
+
+
+def read_study(source: StudySource, overrides: Iterable[str] = ()) -> StudyFile:
     """Return a study.
 
     Parameters
     ----------
-    source : path of a study file, or the name of a shipped study.
+    source : path of a study file, the name of a shipped study, its keys as a mapping, or an `ablations.Study`. Paths in
+        the last two are relative to the current folder.
     overrides : texts ``key.path=value``; a path that starts with model, data or training refers to `base`, and also
         replaces the values of individual arms at that path.
 
@@ -347,26 +365,44 @@ def read_study(source: str | Path, overrides: Iterable[str] = ()) -> StudyFile:
     ------
     ConfigError: with one message per problem: file, key path, what is wrong, nearest valid name.
     """
-    path = _find(source)
-    document = yaml_documents.read(path)
-    for override in overrides:
+    path, document = read_document(source)
+    for override in [overrides] if isinstance(overrides, str) else overrides:
         _override(document, *yaml_documents.assignment(override))
-    beside = path.parent / str(document.get("claim"))
-    if beside.is_file():
-        document["claim"] = str(beside.absolute())
+    folder = Path() if path is None else path.parent
+    claim = folder / str(document.get("claim"))
+    if claim.is_file():
+        document["claim"] = str(claim.absolute())
     try:
         spec = StudySpec.parse(document)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {problem}" for problem in error.problems) from None
-    places = {"reuse": _beside(path, spec.reuse), "plugins": _beside(path, spec.plugins)}
+        where = f"study {document.get('name', 'without a name')!r}" if path is None else path
+        raise ConfigError(f"{where}: {problem}" for problem in advised(error.problems)) from None
+    places = {"reuse": _beside(folder, spec.reuse), "plugins": _beside(folder, spec.plugins)}
     return StudyFile(spec.model_copy(update=places), path)
 
 
-def _beside(path: Path, directories: Iterable[str]) -> tuple[str, ...]:
-    """Return directories relative to the folder of the study file; URLs stay as they are."""
-    return tuple(
-        each if "://" in each else str((path.parent / Path(each).expanduser()).absolute()) for each in directories
+def read_document(source: StudySource) -> tuple[Path | None, dict[str, Any]]:
+    """Return the file of a study, None if it has none, and its content as plain values, not yet validated.
+
+    Raises
+    ------
+    ConfigError: no such file or shipped study, not YAML, or a value that no study file could hold.
+    """
+    if isinstance(source, (str, Path)):
+        path = _find(source)
+        return path, yaml_documents.read(path)
+    if isinstance(source, Mapping):
+        return None, yaml_documents.plain(source)
+    if hasattr(source, "to_document"):
+        return None, source.to_document()
+    raise ConfigError(
+        [f"{source!r}: not a study; give a file, the name of a shipped study, a mapping of keys, or ablations.Study"]
     )
+
+
+def _beside(folder: Path, directories: Iterable[str]) -> tuple[str, ...]:
+    """Return directories relative to the folder of the study file; URLs stay as they are."""
+    return tuple(each if "://" in each else str((folder / Path(each).expanduser()).absolute()) for each in directories)
 
 
 def _find(source: str | Path) -> Path:
@@ -422,7 +458,9 @@ __all__ = [
     "Resources",
     "SearchSpec",
     "StudyFile",
+    "StudySource",
     "StudySpec",
+    "read_document",
     "read_study",
     "shipped_studies",
 ]

@@ -76,6 +76,13 @@ def read(path: Path) -> dict[str, Any]:
     ------
     ConfigError: no such file, not YAML, or not a mapping.
     """
+    if path.suffix == ".py":
+        raise ConfigError(
+            [
+                f"{path}: is a Python file, not a study; run it with `python {path}`, or name it in a study: plugins: "
+                f"[{path.name}]"
+            ]
+        )
     try:
         text = read_file(path, _MOST_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -140,6 +147,14 @@ _REMEDIES = (
             ("special characters are not allowed", "remove the character, or save the file as plain UTF-8 text"),
             ("Exceeds the limit (4300 digits) for integer", "give a smaller number"),
             ("undefined alias", "define the anchor before it, or put a value that begins with '*' in quotes"),
+            ("but found '<block mapping start>'", "indent this line like the others of its level"),
+            (
+                "expected <block end>",
+                "indent this line like the others of its level, and close every bracket and quote",
+            ),
+            ("could not find expected ':'", "write key: value, with a colon and a space"),
+            ("mapping values are not allowed", "put a value that contains a colon in quotes, or begin a new line"),
+            ("expected ',' or", "close the bracket that was opened before this place, or add a comma"),
             ("cannot start any token", "indent with spaces, and put a value that begins with this character in quotes"),
         )
     ),
@@ -166,6 +181,79 @@ def _refuse_unplain(content: Any, where: str) -> None:
             waiting += value
         elif not isinstance(value, _PLAIN):
             raise ConfigError([f"{where}: {value!r}: tags are not used in studies; write a plain value"])
+
+
+def plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of values of Python as a study file would hold them: tuples as lists, numpy's numbers as Python's.
+
+    Raises
+    ------
+    ConfigError: with one message for every value that a study file cannot hold.
+    """
+    problems: list[str] = []
+    try:
+        found = _plain("", content, problems)
+    except RecursionError:
+        raise ConfigError(["not a study: its values are nested too deeply; remove levels"]) from None
+    if problems:
+        raise ConfigError(problems)
+    assert isinstance(found, dict)
+    return found
+
+
+def _plain(path: str, value: Any, problems: list[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {_plain(path, key, problems): _plain(_below(path, key), item, problems) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(f"{path}[{number}]", item, problems) for number, item in enumerate(value)]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, _PLAIN):
+        return _of_python(value)
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return value.item()
+    problems.append(f"{path}: {_unplain(value)}")
+    return None
+
+
+def _below(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _of_python(value: Any) -> Any:
+    """Return the value as one of the basic types; a subclass, such as an enumeration's member, may print otherwise."""
+    basic = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    return value if basic is None else basic(value)
+
+
+def _unplain(value: Any) -> str:
+    if isinstance(value, type):
+        name = getattr(value, "component", "") or "my_part"
+        return f"a class, {value.__qualname__}; give the name under which it is registered, e.g. {name!r}"
+    if isinstance(value, (set, frozenset)):
+        return f"a set, which has no order: {value!r}; give a list"
+    return (
+        f"{value!r}: a study holds text, numbers, true and false, lists and mappings; give one of these instead of "
+        f"{type(value).__name__}"
+    )
+
+
+def dump(content: Mapping[str, Any]) -> str:
+    """Return plain values as a YAML text that `parse` reads as the same values."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper: texts that either version of YAML reads as something else are quoted; no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.yaml_implicit_resolvers = {
+    key: [*yaml.SafeDumper.yaml_implicit_resolvers.get(key, ()), *_StrictLoader.yaml_implicit_resolvers.get(key, ())]
+    for key in {*yaml.SafeDumper.yaml_implicit_resolvers, *_StrictLoader.yaml_implicit_resolvers}
+}
 
 
 def merge(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from aimlib.errors import warn_renamed
 from aimlib.records.columns import EPOCHS, RUN_COLUMNS, Column
 from aimlib.records.escaping import LONGEST_MESSAGE, LONGEST_TRACEBACK, storable
 from aimlib.records.files import SCHEMA_VERSION
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 
@@ -102,6 +101,7 @@ def table_schema(columns: tuple[Column, ...]) -> pa.Schema:
 
 def to_table(record: RunRecord) -> pa.Table:
     """Return the record as a table of one row."""
+    import numpy as np  # noqa: PLC0415 -- nor one of numpy
     import pyarrow as pa  # noqa: PLC0415
 
     check(record)
@@ -152,5 +152,7 @@ def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, path: Path, *, i
 
 def predictions_from(buffer: bytes, bits: int, epochs: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
     """Return the predictions [epochs, images] of a run file's three prediction columns."""
+    import numpy as np  # noqa: PLC0415
+
     flat: npt.NDArray[Any] = np.frombuffer(buffer, dtype={8: np.uint8, 16: np.uint16}[bits])
     return flat.reshape(epochs, -1) if epochs else flat.reshape(0, 0)

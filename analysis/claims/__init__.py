@@ -214,9 +214,11 @@ def read_claim(name: str | Path) -> Claim:
         raise UsageError(unknown_name("claim", str(name), names()) + "; or give the path of a .yaml file")
     try:
         data = _content(read_file(path, _MOST_BYTES).decode("utf-8"))
+    except FileNotFoundError:
+        reason = "No such file beside the study or in this folder"
+        raise _unreadable(path, reason) from None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        found, example = " ".join(str(error).split()), _HERE / "stanford_dogs_aim.yaml"
-        raise UsageError(f"{path}: not a readable claim ({found}); for an example see {example}") from None
+        raise _unreadable(path, str(error)) from None
     document = _Document.parse(data, where=path.name)
     return _claim(document, path)
 
@@ -226,6 +228,11 @@ def _content(text: str) -> Any:
     """Return the content of a document, to be read only; cached, because parsing takes tens of milliseconds."""
     _refuse_what_multiplies(text)
     return yaml.load(text, _Loader)  # noqa: S506 -- a safe loader
+
+
+def _unreadable(path: Path, reason: str) -> UsageError:
+    found, example = " ".join(reason.split()), _HERE / "stanford_dogs_aim.yaml"
+    return UsageError(f"{path}: not a readable claim ({found}); for an example see {example}")
 
 
 def _refuse_what_multiplies(text: str) -> None:

@@ -29,7 +29,7 @@ from analysis.statistics.verdict import OPEN, decide
 _SEED = 20210301
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Findings:
     """The findings of a study.
 
@@ -143,6 +143,15 @@ class Findings:
         """The verdict in one sentence; if there is none, why; and whether test data chose the epochs."""
         oracle = bool(self.results.runs["selection_oracle"].fillna(False).any())
         return self._ruling + (" Oracle: test data chose the epochs." if oracle else "") + self._standing
+
+    def __repr__(self) -> str:
+        """Return the verdict."""
+        return f"<Findings: {self.headline}>"
+
+    def _repr_html_(self) -> str:
+        from analysis.findings.findings_html import of_findings  # noqa: PLC0415
+
+        return of_findings(self)
 
     @property
     def _standing(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ablations.planning.arms import arm_document
-from ablations.sessions.result import Session
+from ablations.sessions.result import SessionResult
 from ablations.spec.study import StudyFile, read_study
 from ablations.store import ResultStore
 from aimlib.config import RunConfig
@@ -31,7 +31,7 @@ class Killed(BaseException):
 
 
 @dataclass(frozen=True)
-class PausingSession(Session):
+class PausingSession(SessionResult):
     """The result of the launcher when it is asked to pause runs."""
 
     paused: Mapping[str, float | None] = field(default_factory=dict)

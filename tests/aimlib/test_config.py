@@ -130,7 +130,7 @@ def test_missing_key() -> None:
         (
             "model__backbone",
             {"name": "small_resnet", "widths": "45", "blocks": [1, 1]},
-            "model.backbone.widths: must be a valid tuple; got '45' (text)",
+            "model.backbone.widths: must be a list; got '45' (text)",
         ),
         (
             "model__backbone",

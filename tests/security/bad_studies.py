@@ -44,7 +44,7 @@ FILES = [
     file("an escape sequence in a study", GOOD + "# \x1b[2J", "study.yaml", "#x001b", "remove the character"),
     file("a tab as indentation", "name: x\n\tbase: {}", "study.yaml:2:1", r"'\t' that cannot", "indent with spaces"),
     file("two documents in one file", f"{GOOD}---\n{GOOD}", "study.yaml:31:1", "another document", "remove the line"),
-    file("a bracket that is not closed", "name: [x", "study.yaml:1:9", "expected ',' or ']'", "correct this place"),
+    file("a bracket that is not closed", "name: [x", "study.yaml:1:9", "expected ',' or ']'", "close the bracket"),
     file("a key given twice", f"{GOOD}name: y", "study.yaml:31:1", "'name' is given twice", "keep one of them"),
     file("a value with a reserved sign", "name: @x", "study.yaml:1:7", "'@' that cannot", "in quotes"),
     file("an alias that is not defined", "name: *x", "study.yaml:1:7", "undefined alias 'x'", "define the anchor"),
@@ -117,7 +117,7 @@ VALUES = [
     key(
         "a number in place of true or false", "training.shuffle=1", "base.training.shuffle", "got 1", "must be a valid"
     ),
-    key("a value in place of a mapping", "base=5", "base", "got 5", "must be a valid dictionary"),
+    key("a value in place of a mapping", "base=5", "base", "got 5", "must be a mapping of keys to values"),
     key("a mapping in place of a value", "training.epochs.x=3", "base.training.epochs", "{'x': 3}", "must be a valid"),
     key("a number below its range", "training.epochs=0", "base.training.epochs", "got 0", "greater than or equal to 1"),
     key(
@@ -275,7 +275,7 @@ VALUES = [
     key("no levels", "vary=aim factors={model.memory.channels:[]}", "factors", "[]", "give the levels as a list"),
     key("a factor that is no key path", "vary=aim factors={seed:[1,2]}", "factors.seed", "not a key path", "give one"),
     key("generators without a fraction", "generators=[a=b*c]", "generators", "no effect", "remove it"),
-    key("a search that is no mapping", "search=5", "search", "got 5", "must be a valid dictionary"),
+    key("a search that is no mapping", "search=5", "search", "got 5", "must be a mapping of keys to values"),
     key("a search of an unknown arm", "search={vary:x,trials:5}", "search", "x", "known|give|must|unknown"),
     key("an empty study to reuse", 'reuse=[""]', "reuse", "got ['']", "give study directories"),
     key("a study to reuse that is not there", "reuse=[NOWHERE]", "reuse", "neither a study directory", "give a"),
@@ -301,7 +301,7 @@ CLAIMS = [
     claim("a claim that is not YAML", "}{", "not a readable claim", "for an example see"),
     claim("a claim with aliases", "a: &a [x]\nname: *a", "aliases are not used", "for an example see"),
     claim("a claim without end", DEEP, "more than 50 levels", "for an example see"),
-    claim("a list in place of a claim", "- 1", "got [1]", "must be a valid dictionary"),
+    claim("a list in place of a claim", "- 1", "got [1]", "must be a mapping of keys to values"),
     claim("a claim without its statement", "name: x", "missing", "give it a value"),
     claim("a pipe in place of a claim", None, "is a pipe or a device", "for an example see"),
 ]

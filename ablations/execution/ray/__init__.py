@@ -1,1 +1,10 @@
 """Everything that uses Ray: computing runs with Ray Tune, and what its clusters need."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+# In a notebook, Ray asks for ipywidgets when it is imported. Nothing here shows widgets.
+logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message="IProgress not found", module="tqdm")

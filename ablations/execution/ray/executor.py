@@ -172,6 +172,7 @@ class RayExecutor:
                     name=folder.name,
                     storage_path=str(folder.parent),
                     verbose=0,
+                    progress_reporter=tune.CLIReporter(),  # silent; by default a notebook gets a display
                     callbacks=[callback],
                     stop=stopper,
                     failure_config=tune.FailureConfig(max_failures=0),

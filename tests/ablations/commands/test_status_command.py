@@ -12,7 +12,8 @@ import pytest
 from synthetic_study import ARMS, FakeStudy, write_study
 
 import analysis
-from ablations.commands.status import command, sentence
+from ablations.commands.status import command
+from analysis.findings.standing import standing
 
 
 def made(folder: Path, missing: list[tuple[str, int]], seeds: int = 8, **options: Any) -> analysis.Results:
@@ -24,13 +25,13 @@ def made(folder: Path, missing: list[tuple[str, int]], seeds: int = 8, **options
 
 
 def test_before_the_first_look_there_is_no_verdict_and_no_difference(tmp_path: Path) -> None:
-    said = sentence(made(tmp_path, [(arm.name, seed) for arm in ARMS for seed in range(3, 8)]))
+    said = standing(made(tmp_path, [(arm.name, seed) for arm in ARMS for seed in range(3, 8)]))
     assert said == ("12 of 32 runs have a result. No verdict yet: 3 of the 5 pairs of the first look are settled.")
 
 
 def test_between_two_looks_the_verdict_is_that_of_the_last_look(tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
-    said = sentence(made(tmp_path / "half", [("aim", 6), ("aim", 7), ("frozen", 7)]))
+    said = standing(made(tmp_path / "half", [("aim", 6), ("aim", 7), ("frozen", 7)]))
     (tmp_path / "five").mkdir()
     five = analysis.examine(made(tmp_path / "five", [(arm.name, seed) for arm in ARMS for seed in range(5, 8)]))
     assert said.startswith("29 of 32 runs have a result. As of the look after 5 pairs: ")
@@ -40,16 +41,16 @@ def test_between_two_looks_the_verdict_is_that_of_the_last_look(tmp_path: Path) 
 
 def test_a_verdict_does_not_wait_for_runs_that_it_does_not_need(tmp_path: Path) -> None:
     results = made(tmp_path, [("frozen", 7)])
-    assert sentence(results) == analysis.examine(results).headline
+    assert standing(results) == analysis.examine(results).headline
 
 
 def test_a_complete_study_has_its_headline(tmp_path: Path) -> None:
     results = made(tmp_path, [])
-    assert sentence(results) == analysis.examine(results).headline
+    assert standing(results) == analysis.examine(results).headline
 
 
 def test_with_fewer_seeds_than_a_look_needs_it_says_how_many_runs_are_done(tmp_path: Path) -> None:
-    said = sentence(made(tmp_path, [("aim", 1)], seeds=2))
+    said = standing(made(tmp_path, [("aim", 1)], seeds=2))
     assert said == "7 of 8 runs have a result. No verdict yet."
 
 

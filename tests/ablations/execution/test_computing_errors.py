@@ -28,7 +28,7 @@ from ablations.execution.scheduler import Scheduler
 from ablations.execution.task import Task
 from ablations.planning import plan as planning
 from ablations.sessions.launch import run
-from ablations.sessions.result import Session
+from ablations.sessions.result import SessionResult
 from ablations.sessions.tasks import tasks
 from ablations.spec.study import read_study
 from ablations.store import ResultStore
@@ -70,7 +70,7 @@ class Told:
     def __init__(self, path: Path, folder: Path) -> None:
         with (folder / "told.txt").open("w", encoding="utf-8") as file:
             console = Console(file=file, width=2000, force_terminal=False)
-            self.session: Session = run(path, folder / "out", executor="inline", console=console)
+            self.session: SessionResult = run(path, folder / "out", executor="inline", console=console)
         self.text = (folder / "told.txt").read_text(encoding="utf-8")
 
 

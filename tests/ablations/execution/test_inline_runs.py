@@ -25,7 +25,7 @@ from ablations.execution.inline import InlineExecutor
 from ablations.execution.run_task import execute
 from ablations.planning import plan as planning
 from ablations.sessions.launch import run
-from ablations.sessions.result import Session
+from ablations.sessions.result import SessionResult
 from ablations.sessions.tasks import tasks
 from ablations.spec.study import read_study
 from ablations.store import ResultStore
@@ -38,7 +38,7 @@ from aimlib.updates.base import MemoryUpdate
 StudyMaker = Callable[..., Path]
 
 
-def compute(path: Path, directory: Path, *overrides: str) -> Session:
+def compute(path: Path, directory: Path, *overrides: str) -> SessionResult:
     return run(path, directory, overrides, executor="inline")
 
 

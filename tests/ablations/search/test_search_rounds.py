@@ -315,7 +315,7 @@ def test_a_failed_trial_of_a_bracket_is_given_up_and_leaves_nothing(study: Study
 def test_halving_without_a_launcher_that_pauses_is_told(study: StudyMaker, tmp_path: Path) -> None:
     def deaf(path: Path, out: Path, /, **_: Any) -> Any:
         session = FakeLauncher(failing=lambda arm, seed: False)(path, out, until=_["until"])
-        return screening.Session(out, session.planned, 0, 0, {}, ())
+        return screening.SessionResult(out, session.planned, 0, 0, {}, ())
 
     with pytest.raises(UsageError, match=r"the launcher cannot pause runs; leave search\.halving out"):
         screening.screen(read_study(study({"search": HALVED})), tmp_path / "out", deaf)

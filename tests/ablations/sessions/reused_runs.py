@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from ablations.sessions import launch
-from ablations.sessions.result import Session
+from ablations.sessions.result import SessionResult
 from aimlib.records import run_schema, write_table
 
 
-def run(study: Path, out: Path | str, *overrides: str, **options: Any) -> tuple[Session, str]:
+def run(study: Path, out: Path | str, *overrides: str, **options: Any) -> tuple[SessionResult, str]:
     """Run a study in this process. Return the session and its output."""
     text = io.StringIO()
     console = Console(file=text, width=500)

@@ -19,11 +19,11 @@ import analysis
 from ablations.sessions import budget, sequential_looks
 from ablations.sessions.budget import Budget
 from ablations.sessions.launch import run
-from ablations.sessions.result import Session
+from ablations.sessions.result import SessionResult
 from aimlib.errors import UsageError
 
 StudyMaker = Callable[..., Path]
-Run = Callable[..., Session]
+Run = Callable[..., SessionResult]
 SMALL = {"base/training/epochs": 1}
 
 
@@ -36,7 +36,7 @@ def an_hour_each(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def with_budget(study: StudyMaker, tmp_path: Path) -> Run:
-    def start(hours: str | None, changes: dict[str, Any] | None = None, **options: Any) -> Session:
+    def start(hours: str | None, changes: dict[str, Any] | None = None, **options: Any) -> SessionResult:
         file = study({"seeds": 8, **SMALL, **(changes or {})})
         return run(file, tmp_path / "out", executor="inline", budget=hours, **options)
 

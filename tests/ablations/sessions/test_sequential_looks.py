@@ -16,16 +16,16 @@ from tiny_study import numbers
 import analysis
 from ablations.sessions import sequential_looks
 from ablations.sessions.launch import run
-from ablations.sessions.result import Session
+from ablations.sessions.result import SessionResult
 from ablations.sessions.sequential_looks import extended
 from ablations.spec.study import read_study
 
 StudyMaker = Callable[..., Path]
 
 
-def session(**changes: Any) -> Session:
+def session(**changes: Any) -> SessionResult:
     given: dict[str, Any] = {"failed": {}, "open": (), "computed": 2} | changes
-    return Session(Path("x"), planned=10, settled_before=0, **given)
+    return SessionResult(Path("x"), planned=10, settled_before=0, **given)
 
 
 def driven(
@@ -33,13 +33,13 @@ def driven(
     study: Path,
     looks: Sequence[tuple[str, ...]],
     planned: Sequence[int] = (),
-    sessions: Sequence[Session] = (),
-) -> tuple[list[list[int]], Session, str]:
+    sessions: Sequence[SessionResult] = (),
+) -> tuple[list[list[int]], SessionResult, str]:
     """Return the seeds that were run, the session and its messages, if the looks find these comparisons open."""
     runs: list[list[int]] = []
     found, given = iter(looks), iter(sessions)
 
-    def compute(seeds: Sequence[int]) -> Session:
+    def compute(seeds: Sequence[int]) -> SessionResult:
         runs.append(list(seeds))
         return next(given, session())
 

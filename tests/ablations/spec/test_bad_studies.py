@@ -76,7 +76,7 @@ DOCUMENT = [
 
 ARMS = [
     bad("arms", {}, "arms", "none are given"),
-    bad("arms", [], "arms", "must be a valid dictionary"),
+    bad("arms", [], "arms", "must be a mapping of keys to values"),
     bad("arms.aim", None, "arms.aim", "give its changes to the base as a mapping, or {} if there are none"),
     bad("arms.aim", 5, "arms.aim", "got 5"),
     bad("arms.aim.modle", {}, "arms.aim.modle", "unknown key", "did you mean 'model'?"),

@@ -1,0 +1,79 @@
+"""`ablate init`: write a study to begin with. In Python: `ablations.init`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import typer
+
+from aimlib.errors import UsageError, unknown_name
+from aimlib.paths import make_folder
+
+Template = Literal["idea", "claim", "sweep"]
+_FOLDER = Path(__file__).parents[1] / "studies" / "templates"
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+
+
+def command(
+    name: Annotated[
+        str, typer.Argument(help="Name of the study, and of the folder for its files.", show_default=False)
+    ],
+    template: Annotated[
+        Template,
+        typer.Option(
+            help="idea: a part of your own against a baseline and a matched control; claim: a reported gain; sweep: "
+            "how a gain depends on two options."
+        ),
+    ] = "idea",
+) -> None:
+    """Write a commented study that runs in under three minutes, to edit."""
+    study = init(name, template=template)
+    for path in sorted(study.parent.iterdir()):
+        typer.echo(f"wrote {path}")
+    typer.echo(f"next: ablate check {study}, then ablate run {study}")
+
+
+def init(name: str | Path, *, template: Template = "idea") -> Path:
+    """Write a commented study and what it needs into a new folder, and return the study's file.
+
+    Parameters
+    ----------
+    name : the folder; its last part is the name of the study.
+    template : idea (a part of your own against a baseline and a matched control), claim (a reported gain) or sweep (how
+        a gain depends on two options).
+
+    Raises
+    ------
+    UsageError: an unknown template, a name that no study can have, or a folder that exists or cannot be written.
+    """
+    folder = Path(name)
+    if template not in get_args(Template):
+        raise UsageError(f"--template {unknown_name('template', str(template), get_args(Template))}")
+    if not _NAME.fullmatch(folder.name):
+        raise UsageError(
+            f"init: {folder.name!r} cannot be the name of a study; use at most 64 letters, digits, '.', '_' and '-'"
+        )
+    texts = {
+        source.name: source.read_text(encoding="utf-8").replace("NAME/", f"{folder}/").replace("NAME", folder.name)
+        for source in sorted((_FOLDER / template).iterdir())
+        if source.is_file()
+    }
+    if folder.exists():
+        raise UsageError(
+            f"init: {folder} exists already, and nothing is overwritten; give another name, or edit what is there"
+        )
+    try:
+        make_folder(folder.parent)
+        folder.mkdir()
+        for file, text in texts.items():
+            with (folder / file).open("x", encoding="utf-8") as written:
+                written.write(text)
+    except OSError as error:
+        raise UsageError(f"init: {folder} cannot be written ({error.strerror}); give another folder") from None
+    for path in (folder / file for file in texts if file.endswith(".py")):
+        from ablations.planning.approval import approve_file
+
+        approve_file(path)  # it is the user's own from now on, so nobody asks about its changes
+    return folder / "study.yaml"

@@ -1,0 +1,92 @@
+"""`ablate studies`: list the studies that come with the package. In Python: `ablations.studies`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import typer
+
+
+@dataclass(frozen=True)
+class ShippedStudy:
+    """A study that comes with the package.
+
+    Attributes
+    ----------
+    name : to give to the commands in place of a file.
+    asks : the question that it answers.
+    arms, runs : numbers of arms and of runs, without those that a search adds.
+    trial_runs : number of runs of its search; 0 without one.
+    needs : the device and the data.
+    """
+
+    name: str
+    asks: str
+    arms: int
+    runs: int
+    needs: str
+    trial_runs: int = 0
+
+    @property
+    def size(self) -> str:
+        """The number of runs in words."""
+        return f"{self.runs} + {self.trial_runs} of trials" if self.trial_runs else str(self.runs)
+
+
+_GPU, _CPU, _DIGITS = "a GPU; photos of 120 breeds", "a CPU; photos of 20 breeds", "a CPU"
+_STUDIES = (
+    ShippedStudy("demo", "Does memory help a small ResNet on digits? From file to verdict in minutes.", 4, 20, _DIGITS),
+    ShippedStudy("replication", "Can the reported number be reproduced, as the author ran it?", 2, 10, _GPU),
+    ShippedStudy("controlled", "Does memory cause a gain, all else equal?", 4, 20, _GPU),
+    ShippedStudy("confounds", "What else may have caused the reported gap? One switch at a time.", 11, 55, _GPU),
+    ShippedStudy("placement", "Which layers should read the memory?", 9, 45, _GPU),
+    ShippedStudy("update", "How should features rewrite the memory, and is it passed on?", 14, 70, _GPU),
+    ShippedStudy("memory_size", "How large should the memory be, and what should produce it?", 12, 60, _GPU),
+    ShippedStudy("vgg16", "Does the gain carry over to VGG16?", 5, 25, _GPU),
+    ShippedStudy("mlp", "Does the gain carry over to fully connected networks?", 5, 25, _GPU),
+    ShippedStudy("screening", "Which memory is best, against a baseline tuned for as long?", 4, 20, _GPU, 240),
+    ShippedStudy("replication_small", "replication, narrow and at 64 pixels", 2, 10, _CPU),
+    ShippedStudy("controlled_small", "controlled, with a small ResNet at 64 pixels", 4, 20, _CPU),
+    ShippedStudy("confounds_small", "confounds, narrow and at 64 pixels", 11, 55, _CPU),
+    ShippedStudy("placement_small", "placement, with a small ResNet at 64 pixels", 8, 40, _CPU),
+    ShippedStudy("update_small", "update, on digits", 14, 70, _DIGITS),
+    ShippedStudy("memory_size_small", "memory_size, on digits", 10, 50, _DIGITS),
+    ShippedStudy("vgg16_small", "vgg16, narrow and at 64 pixels", 5, 25, _CPU),
+    ShippedStudy("mlp_small", "mlp, on digits", 5, 25, _DIGITS),
+    ShippedStudy("screening_small", "screening, on digits", 2, 10, _DIGITS, 24),
+)
+"""A test compares the numbers with the files: reading these takes longer than a command may."""
+_HEADINGS = ("name", "asks", "arms", "runs", "needs")
+
+
+class ShippedStudies(tuple[ShippedStudy, ...]):
+    """The shipped studies; prints as a table."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Return a line per study, below the headings."""
+        rows = [_HEADINGS, *_rows(self)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = (map(str.ljust, row, widths) for row in rows)
+        return "\n".join("  ".join(cells).rstrip() for cells in lines)
+
+    def _repr_html_(self) -> str:
+        from aimlib.records.html_tables import table
+
+        return table(_HEADINGS, _rows(self), numbers=("arms", "runs"))
+
+
+def command() -> None:
+    """List the shipped studies: what each asks, its size, and what it needs."""
+    typer.echo(repr(studies()))
+
+
+def studies() -> ShippedStudies:
+    """Return the studies that come with the package, in the order in which one reads them."""
+    return ShippedStudies(_STUDIES)
+
+
+def _rows(found: Iterable[ShippedStudy]) -> list[tuple[str, ...]]:
+    return [(each.name, each.asks, str(each.arms), each.size, each.needs) for each in found]

@@ -1,0 +1,38 @@
+"""One session at a time: a script that a worker process imports again, or a plugin, must not start another one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aimlib.errors import UsageError
+
+_GUARD = "put the call below `if __name__ == '__main__':`"
+_running = threading.local()
+
+
+@contextmanager
+def only_session() -> Iterator[None]:
+    """Refuse a session that would begin while this thread runs another, or while a worker process is being prepared.
+
+    Raises
+    ------
+    UsageError: one would, with what to change in the script.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(
+            "ablations.run: a worker process imports this script again, and would run the whole study once more; "
+            f"{_GUARD}"
+        )
+    if getattr(_running, "now", False):
+        raise UsageError(
+            "ablations.run: called while this process already runs a study, by a plugin or by a module that it "
+            f"imports; {_GUARD}, or call it after the other one has returned"
+        )
+    _running.now = True
+    try:
+        yield
+    finally:
+        _running.now = False

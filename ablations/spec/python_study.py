@@ -1,0 +1,142 @@
+"""`Study`: a study written in Python, with the keys of a study file as arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, PrivateAttr, ValidationError
+
+from ablations.spec import yaml_documents
+from ablations.spec.advice import advised
+from ablations.spec.study import StudySpec, read_document, read_study
+from aimlib.component import explain
+from aimlib.errors import ConfigError
+
+_LACKING: Any = ...
+"""Stands for a required key that was not given: the message about it is that of a study file."""
+Keys = Mapping[str, Any]
+
+
+class Study(StudySpec):
+    """A study, validated when it is made; frozen.
+
+    The arguments are the keys of a study file, with the same values, defaults and messages, so that a study has the
+    same run ids wherever it is written. Paths are relative to the current folder. `ablations.check`, `plan` and `run`
+    accept it in place of a file; these build every arm's network, which finds mistakes in the options of plugins.
+
+    Parameters
+    ----------
+    name : name of the study, and of its folder in ``results/``.
+    base : what all arms share: ``{"data": ..., "model": ..., "training": ...}``.
+    arms : changes to the base by the arm's name: ``{"baseline": {}, "mine": {"model": {...}}}``; a control is
+        ``{"of": "mine", "control": "matched_parameters"}``.
+    description : text for the report.
+    claim : name of a shipped claim, or path of a claim file.
+    delta_pp : smallest effect of interest, in percentage points of test accuracy.
+    seeds : a number of seeds, or a list of them.
+    looks : numbers of pairs after which the verdict is reached.
+    further_block : number of pairs in an optional block after the last look.
+    protocol : name of a protocol that `base` changes: controlled, as_run, as_described, well_trained.
+    factors : what is varied: a key path with a list of levels, or a name with labels and their changes.
+    design : which combinations of levels become arms.
+    resolution, generators : of a fractional factorial.
+    vary : the arm to which the factors are applied.
+    search : a screening before the study's own runs.
+    resources : of one run: cpus, gpus, memory, ...
+    keep : which trained network of a run is stored: best (that of the selected epoch), last or none.
+    integrity : whether computing errors are looked for.
+    plugins : files with own code, whose registered classes can be named like any other plugin. Classes of the calling
+        script or notebook are known without it.
+    reuse : directories of other studies whose results of the same runs are copied.
+
+    Raises
+    ------
+    ConfigError: with one message per problem: key path, what is wrong, what to do.
+    """
+
+    _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    def __init__(
+        self,
+        name: str = _LACKING,
+        base: Keys = _LACKING,
+        arms: Mapping[str, Keys] = _LACKING,
+        *,
+        description: str = "",
+        claim: str | Path | None = None,
+        delta_pp: float = 1.0,
+        seeds: int | Sequence[int] = (0, 1, 2, 3, 4),
+        looks: int | Sequence[int] = (5, 8, 12),
+        further_block: int = 0,
+        protocol: str | None = None,
+        factors: Mapping[str, Sequence[Any] | Mapping[str, Keys]] | None = None,
+        design: Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out", "fractional_factorial"]
+        | None = None,
+        resolution: Literal[3, 4, 5, 6, 7] | None = None,
+        generators: str | Sequence[str] = (),
+        vary: str | None = None,
+        search: Keys | None = None,
+        resources: Keys | None = None,
+        keep: Literal["best", "last", "none"] = "none",
+        integrity: Literal["spot", "off"] = "spot",
+        plugins: str | Path | Sequence[str | Path] = (),
+        reuse: str | Path | Sequence[str | Path] = (),
+        **others: Any,
+    ) -> None:
+        given = {key: value for key, value in locals().items() if key in StudySpec.model_fields}
+        document = yaml_documents.plain({key: value for key, value in given.items() if _is_said(key, value)} | others)
+        try:
+            BaseModel.__init__(self, **document)
+        except ValidationError as error:
+            raise ConfigError(advised(explain(error, StudySpec))) from None
+        self._document = document
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Return the study in a file, or a shipped study by its name.
+
+        Paths in it become absolute. ConfigError: as for the commands, with the file in front of each message.
+        """
+        spec = read_study(path).spec
+        _, document = read_document(path)
+        absolute = {key: value for key in ("claim", "reuse", "plugins") if (value := getattr(spec, key))}
+        return cls(**{**document, **absolute})
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the keys that were given, as plain values."""
+        return yaml_documents.plain(self._document)
+
+    def to_yaml(self) -> str:
+        """Return the study as the text of a study file, which has the same run ids."""
+        return yaml_documents.dump(self._document)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return the study with other values of some keys, validated."""
+        return type(self)(**{**self._document, **(update or {})})
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether two studies say the same, in whichever way they are written."""
+        if not isinstance(other, StudySpec):
+            return NotImplemented
+        return all(getattr(self, key) == getattr(other, key) for key in StudySpec.model_fields)
+
+    __hash__ = None  # type: ignore[assignment]  # it holds mappings
+
+    def __repr__(self) -> str:
+        """Return the keys that were given."""
+        return f"Study({', '.join(f'{key}={value!r}' for key, value in self._document.items())})"
+
+    def _repr_html_(self) -> str:
+        from ablations.spec.study_html import html  # noqa: PLC0415
+
+        return html(self)
+
+
+def _is_said(key: str, value: Any) -> bool:
+    """Return whether an argument was given and says more than the default."""
+    if value is _LACKING or (value is None and key in ("factors", "resources")):
+        return False
+    default = StudySpec.model_fields[key].default
+    return type(value) is not type(default) or value != default

@@ -1,0 +1,36 @@
+"""How a notebook shows findings: the verdict and every comparison, with everything in it escaped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aimlib.records.html_tables import paragraph, table
+from analysis.number_format import interval, level, points, probability
+
+if TYPE_CHECKING:
+    from analysis.findings.study import Findings
+
+
+def of_findings(findings: Findings) -> str:
+    """Return the verdict and every comparison, with its interval at the level of the look that decides."""
+    rows = [
+        (
+            each.name,
+            each.interval.n,
+            points(each.interval.mean),
+            interval(each.interval.lower, each.interval.upper),
+            level(each.interval.alpha),
+            probability(each.p_looks if each.family == "gate" else each.p_holm),
+            each.verdict.text,
+        )
+        for each in findings.family.comparisons
+    ]
+    headings = ("comparison", "n", "mean", "interval", "level", "p", "verdict")
+    return "".join(
+        [
+            paragraph(findings.headline, bold=True),
+            paragraph(findings.causal) if findings.causal else "",
+            table(headings, rows, numbers=("n", "mean", "p")),
+            paragraph("Differences in percentage points of test accuracy, paired by seed; p over the looks so far."),
+        ]
+    )

@@ -1,0 +1,30 @@
+"""How far a study is, in a sentence: the verdict or, while runs are missing, what is known so far."""
+
+from __future__ import annotations
+
+from aimlib.errors import counted
+from analysis.findings.study import examine
+from analysis.results import Results
+from analysis.statistics.blinding import looks_reached, settled_pairs, verdict_is_due
+
+
+def standing(results: Results) -> str:
+    """Return the verdict or, while runs are missing, how far the study is and the verdict as of the last look."""
+    plan, runs = results.plan, results.runs
+    if results.missing.empty or verdict_is_due(plan, runs):
+        return _headline(results)
+    done = f"{len(plan.runs) - len(results.missing)} of {counted(len(plan.runs), 'run')} have a result."
+    if reached := looks_reached(plan, runs):
+        return f"{done} As of the look after {reached[-1]} pairs: {_headline(results)}"
+    first = min((look for look in plan.looks.numbers if look <= len(plan.seeds)), default=0)
+    pairs = (
+        f": {int(settled_pairs(plan, runs)[:first].sum())} of the {first} pairs of the first look are settled"
+        if first
+        else ""
+    )
+    return f"{done} No verdict yet{pairs}."
+
+
+def _headline(results: Results) -> str:
+    """Return the verdict of the rows as they are stored: whoever needs it proven takes the report."""
+    return examine(results, further=False, unproven=True).headline

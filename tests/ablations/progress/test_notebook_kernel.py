@@ -1,0 +1,100 @@
+"""Studies in a notebook: a real kernel shows the progress in place, is interrupted, and continues."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from drivers import ONE_THREAD
+from kernel import Kernel, Shown
+from tiny_study import TINY, changed, litter, numbers
+
+pytest.importorskip("ipykernel")
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kernel, Path]]:
+    folder = tmp_path_factory.mktemp("notebook")
+    env = os.environ | ONE_THREAD | {"AIM_CACHE_DIR": str(folder / "cache"), "HOME": str(folder)}
+    kernel = Kernel(str(folder), env)
+    kernel.run(f"import ablations\nTINY = {TINY!r}\nLONG = {changed({'base.training.epochs': 40, 'seeds': 1})!r}")
+    yield kernel, folder
+    kernel.end()
+
+
+def interrupting(kernel: Kernel) -> Callable[[Shown], None]:
+    """Return a watcher that interrupts the kernel once, when a run has trained for some epochs."""
+    left = [1]
+
+    def watch(shown: Shown) -> None:
+        if left[0] and re.search("[12] running", shown.latest) and "epoch" in shown.latest:
+            left[0] = 0
+            kernel.interrupt()
+
+    return watch
+
+
+def test_progress_is_one_display_that_is_updated_in_place(opened: tuple[Kernel, Path]) -> None:
+    kernel, folder = opened
+    shown = kernel.run("session = ablations.run(TINY, executor='inline')")
+    assert not shown.error
+    assert shown.streams == ""
+    (pages,) = shown.displays.values()
+    assert len(pages) > 4
+    assert "4 of 4 runs settled" in pages[-1]
+    assert "Ledger head" in pages[-1]
+    assert "<script" not in pages[-1]
+    assert kernel.run("session").result["text/html"].startswith("<p><b>")
+    assert "4 runs: 4 completed, 0 failed, 0 open" in kernel.run("session").result["text/plain"]
+    assert len(numbers(folder / "results" / "tiny")) == 4
+
+
+def test_an_interrupted_kernel_saves_every_run_and_the_same_cell_continues(opened: tuple[Kernel, Path]) -> None:
+    kernel, folder = opened
+    cell = "session = ablations.run(LONG, 'results/long', executor='inline'); session"
+    shown = kernel.run(cell, interrupting(kernel))
+    assert not shown.error
+    assert "interrupted by Ctrl-C" in shown.result["text/plain"]
+    assert "Run the same study again to continue" in shown.result["text/html"]
+    directory = folder / "results" / "long"
+    assert len(list((directory / "checkpoints").iterdir())) == 1
+    assert kernel.run("print(len(session.open))").streams == "2\n"
+    again = kernel.run(cell)
+    assert "2 runs: 2 completed" in again.result["text/plain"]
+    assert not litter(directory)
+    whole = kernel.run("ablations.run(LONG, 'results/whole', executor='inline')")
+    assert not whole.error
+    assert numbers(directory) == numbers(folder / "results" / "whole")
+
+
+def test_a_mistake_is_told_without_a_traceback(opened: tuple[Kernel, Path]) -> None:
+    kernel, _ = opened
+    shown = kernel.run("ablations.run({**TINY, 'seed': 3})")
+    assert "study 'tiny': seed: unknown key; did you mean 'seeds'?" in shown.error
+    assert "Traceback" not in shown.error
+    assert "File" not in shown.error
+
+
+def test_watching_shows_the_state_in_place_too(opened: tuple[Kernel, Path]) -> None:
+    kernel, _ = opened
+    kernel.run("ablations.run(TINY, executor='inline')")
+    shown = kernel.run("shown = ablations.watch('results/tiny')")
+    assert not shown.error
+    assert shown.streams == ""
+    assert "4 of 4 runs settled" in shown.latest
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_an_interrupted_kernel_drains_the_workers_of_ray(opened: tuple[Kernel, Path]) -> None:
+    kernel, folder = opened
+    cell = "session = ablations.run(LONG, 'results/on_ray'); session"
+    shown = kernel.run(cell, interrupting(kernel))
+    assert not shown.error
+    assert (shown.streams, len(shown.displays)) == ("", 1)  # nothing of Ray's
+    assert "interrupted by Ctrl-C" in shown.result["text/plain"]
+    assert list((folder / "results" / "on_ray" / "checkpoints").iterdir())
+    assert "2 runs: 2 completed" in kernel.run(cell).result["text/plain"]
