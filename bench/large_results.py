@@ -5,9 +5,8 @@ Question: How many CPU seconds do `analysis.load`, a selection by factor and the
 
 Rivals: pandas, which reads the same runs and epochs from two ready Parquet files: a lower bound for `load`, which also
     verifies the rows, compares them with the plan and adds the factors as columns. `import pandas` as a whole process
-    is the lower bound of the commands, and the unit: on a busy machine it takes longer as well. Two studies: 500 arms
-    × 20 seeds × 50 epochs with predictions, see `bench.large_study`; and the demo, 4 arms × 250 seeds × 15 epochs,
-    whose 1,000 rows were settled through the store.
+    is the lower bound of the commands, and the unit: on a busy machine it takes longer as well. The study has 500 arms
+    × 20 seeds × 50 epochs with predictions, see `bench.large_study`.
 
 Measured: not yet.
 
@@ -24,7 +23,6 @@ from pathlib import Path
 from bench import large_study
 from bench.check import ABLATE
 from bench.harness import Answer, Asked, Goal, cpu_timed, main, process, ratios, rounds_of, row
-from bench.resume import finished_study
 
 LOAD, SELECT, PANDAS = "analysis.load, epochs and factors included", "where + groupby", "pandas, two ready files"
 IMPORT = "import pandas"
@@ -33,16 +31,12 @@ LIMITS = {"ablate status": 2.0, "ablate results": 2.0}
 
 def measure(asked: Asked) -> Answer:
     """Call the functions in turn in this process, then the commands in turn as processes of their own."""
-    runs, rounds = (80, 1) if asked.quick else (10_000, 7)
+    runs, rounds = (80, 1) if asked.quick else (10_000, 5)
     with tempfile.TemporaryDirectory(prefix="results-") as name:
         folder = Path(name)
         study = large_study.write(folder / "study", runs)
         called = rounds_of(_calls(study, folder), rounds)
         commands = rounds_of(_commands(study), 1 if asked.quick else 5)
-        fewer = runs if asked.quick else runs // 10
-        finished_study(folder / "demo", fewer)
-        verify = {"ablate verify": _cpu([*ABLATE, "verify", str(folder / "demo")])}
-        stored = rounds_of(verify, 1 if asked.quick else 3, warm_up=0)
     case = f"{runs:,} runs"
     rows = [row(f"{case}, in one process", each, values, "s") for each, values in called.items()]
     rows.append(row(f"{case}, in one process", "load / pandas", ratios(called[LOAD], called[PANDAS]), "×"))
@@ -52,7 +46,6 @@ def measure(asked: Asked) -> Answer:
         for each, values in commands.items()
         if each != IMPORT
     ]
-    rows += [row(f"{fewer:,} runs of 4 arms, whole process", each, values, "s") for each, values in stored.items()]
     goals = [
         Goal(f"CPU seconds of `analysis.load` of {case} × 50 epochs", _median(called[LOAD]), 1.2, "most"),
         Goal("CPU seconds of `where` and `groupby` on them", _median(called[SELECT]), 0.1, "most"),
@@ -68,10 +61,7 @@ def _median(values: list[float]) -> float:
 
 
 _WHY = "Imports take most of it: pandas, pyarrow, `scipy.special` for the intervals of the verdict, pydantic and rich."
-_HOW = (
-    "CPU seconds of all threads and processes. `ablate verify` reads every file whole, and is measured on the demo, "
-    "whose rows have checksums; no goal was set."
-)
+_HOW = "CPU seconds of all threads and processes."
 
 
 def _calls(study: Path, folder: Path) -> dict[str, Callable[[], float]]:

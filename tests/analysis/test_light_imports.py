@@ -29,7 +29,8 @@ def test_the_report_needs_no_network():
 
 
 def test_a_verdict_needs_neither_scipy_stats_nor_figures(tmp_path):
-    directory = write_study(tmp_path / "study", FakeStudy(ARMS, list(range(5))), np.random.default_rng(0))
+    study = FakeStudy(ARMS, list(range(8)), looks=[5, 8])  # levels of several looks are roots of an equation
+    directory = write_study(tmp_path / "study", study, np.random.default_rng(0))
     code = (
         f"import analysis, sys\nfrom analysis.statistics.planned import gated_arms\n"
         f"found = analysis.examine(analysis.load({str(directory)!r}, epochs=gated_arms), further=False)\n"

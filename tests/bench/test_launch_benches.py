@@ -91,7 +91,6 @@ def test_questions_about_many_stored_runs() -> None:
         assert has(lines, "80 runs, in one process", subject), (subject, lines)
     for subject in ("ablate status", "ablate results", "ablate results --by"):
         assert has(lines, "80 runs, whole process", subject), (subject, lines)
-    assert has(lines, "80 runs of 4 arms, whole process", "ablate verify"), lines
 
 
 @pytest.mark.slow
