@@ -22,7 +22,6 @@ ORDER = (
     "startup",
     "check",
     "integrity",
-    "large_results",
     "driver_memory",
     "reports",
     "calibration",
