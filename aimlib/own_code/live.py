@@ -50,12 +50,12 @@ def _differing(statement: Statement, bundle: Bundle, namespaces: Namespaces) -> 
         if name not in namespace:
             yield f"{name} is defined in {statement.place}, but this session does not have it"
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.decorator_list:
-            if not _is_same_function(namespace[name], statement, name):
+            if not _is_same_function(namespace[name], statement, name, _text(statement, bundle)):
                 yield f"{name} is another function in this session than in {statement.place}"
         elif isinstance(node, ast.ClassDef):
             yield from (
                 f"{name}.{method} is another function in this session than in {statement.place}"
-                for method in _changed_methods(namespace[name], statement, node)
+                for method in _changed_methods(namespace[name], statement, node, _text(statement, bundle))
             )
         elif _is_only(statement, name, bundle) and not _is_same_literal(namespace[name], node):
             yield f"{name} is {namespace[name]!r:.60} in this session, but not in {statement.place}"
@@ -78,13 +78,18 @@ def _is_same_literal(value: Any, node: ast.stmt) -> bool:
     return _is_equal(value, stated) is not False
 
 
-def _is_same_function(value: Any, statement: Statement, name: str) -> bool:
+def _text(statement: Statement, bundle: Bundle) -> str:
+    """Return the file or the cell that contains a statement."""
+    return bundle.reach.modules[statement.module].source.pieces[statement.piece].text
+
+
+def _is_same_function(value: Any, statement: Statement, name: str, text: str) -> bool:
     return isinstance(value, FunctionType) and any(
-        _is_same_code(value.__code__, code) for code in _codes(statement, value.__code__) if code.co_name == name
+        _is_same_code(value.__code__, code) for code in _codes(statement, value.__code__, text) if code.co_name == name
     )
 
 
-def _changed_methods(cls: Any, statement: Statement, node: ast.ClassDef) -> Iterator[str]:
+def _changed_methods(cls: Any, statement: Statement, node: ast.ClassDef, text: str) -> Iterator[str]:
     """Yield the methods of a class that are not those of its statement."""
     for inner in node.body:
         if not isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)) or inner.decorator_list:
@@ -92,20 +97,25 @@ def _changed_methods(cls: Any, statement: Statement, node: ast.ClassDef) -> Iter
         value = getattr(cls, "__dict__", {}).get(inner.name)
         value = getattr(value, "__func__", value)  # __init_subclass__ and __class_getitem__
         if not isinstance(value, FunctionType) or not any(
-            _is_same_code(value.__code__, code) for code in _codes(statement, value.__code__)
+            _is_same_code(value.__code__, code) for code in _codes(statement, value.__code__, text)
         ):
             last = [each for each in node.body if getattr(each, "name", "") == inner.name][-1]
             if last is inner:
                 yield inner.name
 
 
-def _codes(statement: Statement, like: CodeType) -> Iterator[CodeType]:
-    """Yield every code object in a statement, compiled as another one was."""
+def _codes(statement: Statement, like: CodeType, text: str) -> Iterator[CodeType]:
+    """Yield every code object in a statement, compiled as another one was.
+
+    The whole file or cell is compiled: a call such as ``nn.Conv2d(...)`` has other instructions where `nn` is imported.
+    """
     flags = like.co_flags & _ANNOTATIONS
-    waiting: list[Any] = [compile(statement.text, "own code", "exec", flags=flags, dont_inherit=True)]
+    lines = range(statement.line, (statement.node.end_lineno or statement.line) + 1)
+    waiting: list[Any] = [compile(text, "own code", "exec", flags=flags, dont_inherit=True)]
     while waiting:
         code = waiting.pop()
-        yield code
+        if code.co_firstlineno in lines:
+            yield code
         waiting += [each for each in code.co_consts if isinstance(each, CodeType)]
 
 

@@ -78,6 +78,13 @@ def test_a_script_and_a_file_give_the_same_hash(tmp_path: Path) -> None:
     assert script(tmp_path, guarded, helper=HELPER) == [f"{KEY} {expected} train.py"]
 
 
+def test_a_call_of_an_imported_module_is_the_same_function(tmp_path: Path) -> None:
+    """Python compiles it differently where it sees the import."""
+    plugin = PLUGIN.replace("return last_ones([layer", "return last_ones([math.floor(1.5) and layer")
+    expected = code_of(tmp_path / "file", f"import math\n{plugin}", helper=HELPER)
+    assert script(tmp_path, f"{HEAD}import math\n{plugin}\nshown()\n", helper=HELPER) == [f"{KEY} {expected} train.py"]
+
+
 def test_a_module_beside_the_script_is_own_code(tmp_path: Path) -> None:
     expected = code_of(tmp_path / "file", PLUGIN, helper=HELPER)
     assert script(tmp_path, "import my_net\nshown()\n", my_net=HEAD + PLUGIN, helper=HELPER) == [
