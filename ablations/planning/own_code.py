@@ -6,7 +6,8 @@ process runs itself. What is stored with a study is a record, and nothing of it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,18 +79,13 @@ def files_of(study: StudyFile) -> dict[Path, Bundle]:
         return {Path(path): parts.read(Path(path)) for path in study.spec.plugins}
 
 
-class _located:  # noqa: N801 -- a context manager
-    """Names the study's file in messages on its own code."""
-
-    def __init__(self, study: StudyFile) -> None:
-        self._study = study
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PluginError):
-            raise ConfigError([f"{self._study.where}: plugins: {error}"]) from error
+@contextmanager
+def _located(study: StudyFile) -> Iterator[None]:
+    """Name the study's file in messages on its own code."""
+    try:
+        yield
+    except PluginError as error:
+        raise ConfigError([f"{study.where}: plugins: {error}"]) from error
 
 
 def unusable(configs: Mapping[str, RunConfig]) -> list[str]:
