@@ -82,9 +82,11 @@ class Manifest(Frozen):
 def write_checksums(folder: Path, manifest: Manifest) -> None:
     """Write a fast checksum (XXH3) of every file of a store, by which each process verifies what it maps.
 
-    They lie beside the manifest, because earlier versions refuse a manifest with more fields.
+    They lie beside the manifest, because earlier versions refuse a manifest with more fields. The recipe is there as
+    well: every other part of the manifest that decides is compared with something else.
     """
-    content = {"build": manifest.build, "files": {name: _fast_digest(folder / name) for name in sorted(manifest.files)}}
+    files = {name: _fast_digest(folder / name) for name in sorted(manifest.files)}
+    content = {"build": manifest.build, "files": files, "recipe": manifest.recipe}
     temporary = folder / f".{CHECKSUMS}.{os.getpid()}"
     temporary.write_text(json.dumps(content), encoding="ascii")
     share(temporary)
@@ -98,7 +100,8 @@ def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
     """
     known = _checksums(folder, manifest)
     if known is not None:
-        return [name for name in manifest.files if _fast_digest(folder / name) != known.get(name)]
+        found = [name for name in manifest.files if _fast_digest(folder / name) != known["files"].get(name)]
+        return [*found, MANIFEST] if known.get("recipe", manifest.recipe) != manifest.recipe else found
     damaged = [name for name, file in manifest.files.items() if file_digest(folder / name) != file.sha256]
     if not damaged:
         with suppress(OSError):  # a cache that only others may write
@@ -106,11 +109,11 @@ def damaged_files(folder: Path, manifest: Manifest) -> list[str]:
     return damaged
 
 
-def _checksums(folder: Path, manifest: Manifest) -> dict[str, str] | None:
-    """Return the checksums by file; None if there are none of this build."""
+def _checksums(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
+    """Return the checksums by file, and the recipe; None if there are none of this build."""
     try:
         content = json.loads((folder / CHECKSUMS).read_bytes())
-        return dict(content["files"]) if content["build"] == manifest.build else None
+        return {**content, "files": dict(content["files"])} if content["build"] == manifest.build else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 

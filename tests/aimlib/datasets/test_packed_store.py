@@ -116,7 +116,7 @@ def test_touched_photo_is_not_decoded_again(dogs: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["truncated", "lengthened", "removed", "index", "manifest", "pixels", "classes", "checksums"]
+    "damage", ["truncated", "lengthened", "removed", "index", "manifest", "recipe", "pixels", "classes", "checksums"]
 )
 def test_damaged_store_is_packed_anew(dogs: Any, damage: str) -> None:
     data = dogs.plugin().load()
@@ -130,6 +130,10 @@ def test_damaged_store_is_packed_anew(dogs: Any, damage: str) -> None:
         pixels.unlink()
     elif damage == "index":
         index.write_bytes(index.read_bytes().replace(b'"labels":[0', b'"labels":[1'))
+    elif damage == "recipe":
+        path = folder / "manifest.json"
+        assert b'"resize"' in path.read_bytes()
+        path.write_bytes(path.read_bytes().replace(b'"resize"', b'"resizd"'))
     elif damage == "pixels":
         flip(pixels)
     elif damage == "checksums":  # a store of an earlier version, compared with its SHA-256
