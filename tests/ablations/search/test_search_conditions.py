@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import ablations.planning.arms
 import analysis
 from ablations.commands.check import check
+from ablations.planning import networks
 from ablations.search.corners import corners
 from ablations.search.importances import importances
 from ablations.search.sampling import Proposals
@@ -49,7 +50,7 @@ SEARCH: dict[str, Any] = {
 
 @pytest.fixture
 def _without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablations.planning.arms, "_build", lambda *_: None)
+    monkeypatch.setattr(networks, "refuse_unbuildable", lambda *_: None)
 
 
 def problem(study: StudyMaker, **changes: Any) -> str:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tiny_study import changed, rows, write
 
 import ablations.planning.arms
+from ablations.planning import networks
 from ablations.search.halving import epochs_of_bracket, kept
 from ablations.sessions import screening
 from ablations.spec.study import read_study
@@ -38,7 +39,7 @@ HALVED = {**BOTH, "trials": 12, "batch": 9, "halving": {"reduction_factor": 3, "
 @pytest.fixture(autouse=True)
 def _without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat every configuration that parses as buildable, because building takes longer than the rest of a test."""
-    monkeypatch.setattr(ablations.planning.arms, "_build", lambda *_: None)
+    monkeypatch.setattr(networks, "refuse_unbuildable", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +329,7 @@ def test_halving_without_a_launcher_that_pauses_is_told(study: StudyMaker, tmp_p
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return the study's file and the results of an uninterrupted search: trials, ledger, ranking, epochs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablations.planning.arms, "_build", lambda *_: None)
+        patch.setattr(networks, "refuse_unbuildable", lambda *_: None)
         made = {}
         tpe = {**BOTH, "sampler": "tpe", "trials": 12, "batch": 4, "seeds": [90]}
         for name, search in (("tpe", tpe), ("halved", {**HALVED, "trials": 10, "seeds": [90]})):

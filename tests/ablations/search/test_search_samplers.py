@@ -13,8 +13,8 @@ import pytest
 from fake_launcher import FakeLauncher, Killed, crossing_curve, ledger, share
 from tiny_study import rows
 
-import ablations.planning.arms
 from ablations.commands.check import check
+from ablations.planning import networks
 from ablations.search.pruners import Pruner
 from ablations.search.samplers import Sampler
 from ablations.sessions import screening
@@ -59,7 +59,7 @@ PRUNERS: dict[str, Any] = {
 
 @pytest.fixture
 def _without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablations.planning.arms, "_build", lambda *_: None)
+    monkeypatch.setattr(networks, "refuse_unbuildable", lambda *_: None)
 
 
 def searched(path: Path, out: Path, launcher: FakeLauncher) -> screening.Screening:

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 from tiny_study import rows
 
-import ablations.planning.arms
+from ablations.planning import networks
 from ablations.search.dashboard import DashboardCopy
 from ablations.sessions import screening
 from ablations.spec.study import read_study
@@ -37,7 +37,7 @@ SEARCH: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablations.planning.arms, "_build", lambda *_: None)
+    monkeypatch.setattr(networks, "refuse_unbuildable", lambda *_: None)
 
 
 def searched(path: Path, out: Path, **options: Any) -> screening.Screening:
