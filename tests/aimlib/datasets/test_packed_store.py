@@ -169,7 +169,7 @@ def exchanged(content: bytearray, draw: random.Random) -> None:
     content[size * one : size * (one + 1)], content[size * other : size * (other + 1)] = second, first
 
 
-@pytest.mark.parametrize("tries", [8, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tries", [8, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("name", ["train.pixels", "test.pixels", "index.json", "manifest.json", "checksums.json"])
 def test_no_random_damage_of_a_store_changes_an_image(dogs: Any, name: str, tries: int) -> None:
     """It is packed anew, or the damage changed nothing that is read."""

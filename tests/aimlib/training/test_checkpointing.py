@@ -163,7 +163,7 @@ def _exchange(b: bytearray, one: int, two: int) -> None:
     b[one : one + 512], b[two : two + 512] = b[two : two + 512], b[one : one + 512]
 
 
-@pytest.mark.parametrize("tries", [30, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tries", [30, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_of_a_damaged_checkpoint_nothing_is_used(kind: str, tries: int, twice: Path) -> None:
     """The last checkpoint is read if the damage did not change its content; otherwise, the previous one."""
