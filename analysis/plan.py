@@ -95,7 +95,8 @@ def plan_differs(directory: Place) -> bool:
     """Return whether `study.json` is none of the plans that sessions have stored.
 
     What the store adds to a plan does not count, because versions differ in it. A study without stored plans is one
-    that the store did not write, unless it has the store's checksum.
+    that the store did not write, unless it has the store's checksum. A damaged one may have been the present plan: then
+    nothing is said here, and `ablate verify` names it.
     """
     current = _document(directory / STUDY_FILE)
     try:
@@ -104,7 +105,10 @@ def plan_differs(directory: Place) -> bool:
         paths = []
     if not paths:
         return DOCUMENT_KEY in current
-    return all(_planned(current) != _planned(_document(path)) for path in paths)
+    stored = [_document(path) for path in paths]
+    if any(not document or document_is_intact(document) is False for document in stored):
+        return False
+    return all(_planned(current) != _planned(document) for document in stored)
 
 
 def _document(path: Place) -> dict[str, Any]:
