@@ -208,7 +208,9 @@ def _accuracies(row: Mapping[str, Any], stored: Floats, predicted: npt.NDArray[A
     counted = _counted(parsed_json(row["config"], {}), tested)
     computed = (right if counted is None else right[:, counted]).mean(axis=1)
     given = stored if len(stored) else np.array([np.nan if row["test_accuracy"] is None else row["test_accuracy"]])
-    wrong = np.flatnonzero(~(np.abs(given - computed) <= _ROUNDING))
+    stated = ~np.isnan(given)  # an epoch may have no accuracy, but not the selected one
+    stated[max(0, row["selected_epoch"] - 1)] = True
+    wrong = np.flatnonzero(stated & ~(np.abs(given - computed) <= _ROUNDING))
     if not wrong.size:
         return ""
     first = int(wrong[0])

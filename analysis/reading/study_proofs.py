@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -54,7 +54,7 @@ def prove(results: Results, arms: Collection[str] | None = None) -> None:
         if not known.chains and kept_a_ledger(rows):
             raise StoreError(f"{directory / LEDGER}: {LEDGER_GONE}")
         chosen = rows.filter(pc.is_in(rows["run_id"], value_set=pa.array(sorted(wanted), type=pa.string())))
-        problems = [*_problems(chosen, images, known.standing), *against_plan(chosen, results.plan)]
+        problems = [*_problems(chosen, images, known), *against_plan(chosen, results.plan)]
         return chosen.column("run_id").to_pylist(), problems
 
     seen: set[str] = set()
@@ -74,7 +74,9 @@ def prove(results: Results, arms: Collection[str] | None = None) -> None:
 def _check_plans(directory: Place, known: Ledger) -> None:
     """Raise StoreError if the frozen plan is not that of the ledger, or the plan none that a session has stored."""
     frozen = analysis_plan.read(directory)
-    if known.plans and known.plans != {frozen.sha256 if frozen is not None else None}:
+    # A plan that was frozen again after runs began makes the study exploratory anyway.
+    is_known = frozen is not None and (frozen.sha256 in known.plans or frozen.runs_before > 0)
+    if known.plans and not is_known:
         raise StoreError(
             f"{directory / ANALYSIS_PLAN}: it is not the analysis plan in the ledger; restore it from a copy"
         )
@@ -137,13 +139,12 @@ def _other_option(hashed: Any, config: Any, path: str = "") -> str:
     return next((each for each in found if each), "")
 
 
-def _problems(
-    rows: pa.Table, images: Callable[[str], TestImages | None], expected: Mapping[str, set[str]]
-) -> Iterator[tuple[str, str]]:
+def _problems(rows: pa.Table, images: Callable[[str], TestImages | None], known: Ledger) -> Iterator[tuple[str, str]]:
+    expected = known.standing
     for proof in proofs(rows, images):
         if proof.problem:
             yield proof.run_id, f"{proof.problem}; {_MEND}"
-        if proof.unproven == NO_IMAGES:
+        if proof.unproven == NO_IMAGES and known.chains:  # studies without a ledger may never have stored them
             yield proof.run_id, f"{NO_IMAGES}: restore {IMAGES}/ from a copy, or run `ablate run` to write them again"
     ids = rows.column("run_id").to_pylist()
     if expected.keys() & set(ids):

@@ -14,6 +14,9 @@ import pytest
 from victims import Victim
 
 from ablations.spec.study import StudySpec
+from ablations.store.folder import folder_at
+from ablations.store.leases import Terms
+from ablations.store.ledger import SessionLedger
 from aimlib.errors import ConfigError, StoreError
 from aimlib.records import write_table
 
@@ -27,11 +30,13 @@ def rename_in_plan(victim: Victim, old: str, new: str) -> Path:
         holder[key] = new if holder[key] == old else holder[key]
     for run in document["runs"]:
         run["arm"] = new if run["arm"] == old else run["arm"]
+    for path in (victim.directory / "plans").glob("*.json"):
+        victim.plant(f"plans/{path.name}", json.dumps(document))
     return victim.plant("study.json", json.dumps(document))
 
 
 def renamed(victim: Victim, old: str, new: str) -> None:
-    """Give an arm another name, in the plan and in its tables, and leave no ledger that tells."""
+    """Give an arm another name, in the plans and in its tables, and enter the rows in a new ledger."""
     rename_in_plan(victim, old, new)
     for path in (victim.directory / "models.parquet", *victim.runs):
         table = pq.ParquetFile(path).read()
@@ -40,6 +45,8 @@ def renamed(victim: Victim, old: str, new: str) -> None:
         write_table(table.set_column(number, table.schema.field(number), pa.array(names)), path)
     (victim.directory / "analysis_plan.json").unlink()
     shutil.rmtree(victim.directory / "ledger")
+    (victim.directory / "ledger").mkdir()
+    SessionLedger(folder_at(victim.directory, Terms()), "0" * 12).end()
 
 
 def test_names_that_can_be_shown_stay_text(victim: Victim) -> None:
