@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from blank_figures import blank_figures
 
+from aimlib.registry import FAMILIES
+
 pytest_plugins = ["parallel", "storages"]
 PHOTOS = "AIM_STANFORD_DOGS"
 
@@ -22,6 +24,16 @@ def stanford_dogs_root() -> Path:
     if not (root / "Images").is_dir():
         pytest.skip(f"no photos of Stanford Dogs: {PHOTOS} names no tree with Images, and there is none at {beside}")
     return root
+
+
+@pytest.fixture(autouse=True)
+def without_own_code() -> Iterator[None]:
+    """Forget the plugins of own code that a test's study named, so that no later test finds them."""
+    yield
+    for family in FAMILIES:
+        for name in list(family._origins):
+            del family._origins[name]
+            family._classes.pop(name, None)
 
 
 @pytest.fixture
