@@ -65,7 +65,7 @@ def _sizes(axes: Axes, epochs: pd.DataFrame) -> None:
         axes.plot(part["epoch"], part["rms"], style, color=INK, marker="o", markersize=2.5, label=f"source {source}")
     if sources > 1:
         axes.legend()
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * epochs["rms"].max() or 1)
     axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.set_xlabel("Epoch (0: start)")
     axes.set_ylabel("Root mean square")
