@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -275,6 +276,15 @@ class RunConfig(Frozen):
     data: Annotated[ComponentConfig, ComponentOf(datasets)]
     training: TrainingConfig
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+    @classmethod
+    def parse(cls, data: Any, where: str = "") -> Self:
+        """Validate `data`, which is a run of own training code if it has the key `train`; see `Frozen.parse`."""
+        if cls is RunConfig and isinstance(data, Mapping) and data.get("train") is not None:
+            from aimlib.training.own.config import OwnRunConfig  # noqa: PLC0415 -- imports this module
+
+            return OwnRunConfig.parse(data, where)  # type: ignore[return-value]
+        return super().parse(data, where)
 
     def run_id(self, data_fingerprint: str) -> str:
         """Return 20 hexadecimal digits that identify the experiment.

@@ -226,6 +226,10 @@ class Registry:
             ) from error
         if info.name not in self._classes and isinstance(loaded, type):
             self.register(info.name)(loaded)
+        elif info.name not in self._classes and self is trainers and callable(loaded):
+            from aimlib.training.own.functions import of_function  # noqa: PLC0415 -- for training code alone
+
+            self.register(info.name)(of_function(loaded))
         if info.name not in self._classes:
             raise PluginError(
                 f"{info.module} of {info.distribution} was imported but registered no {self.kind} {info.name!r}; "
@@ -300,6 +304,7 @@ datasets = Registry("datasets", "data set", "aimlib.datasets", ("shape", "load")
 optimizers = Registry("optimizers", "optimizer", "aimlib.training.optimizers", ("build",))
 schedules = Registry("schedules", "learning-rate schedule", "aimlib.training.schedules", ("rate",))
 selections = Registry("selections", "selection rule", "aimlib.training.selections", ("select",))
+trainers = Registry("trainers", "training code", "aimlib.training.own", ("train",))
 
 FAMILIES: tuple[Registry, ...] = (
     backbones,
@@ -311,6 +316,7 @@ FAMILIES: tuple[Registry, ...] = (
     optimizers,
     schedules,
     selections,
+    trainers,
 )
 
 

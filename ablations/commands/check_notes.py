@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ablations.estimation import numerics
 from ablations.planning.arms import Arm, differences
+from ablations.planning.networks import has_network
 from ablations.planning.plan import Plan
 from ablations.planning.protocol import reference
 from ablations.spec.resources import idle_gpus
@@ -37,6 +38,24 @@ def notes(plan: Plan) -> Iterable[str]:
     yield from _roles(plan)
     yield from _nondeterministic(plan)
     yield from _unchecked(plan)
+    yield from _training_code(plan)
+
+
+def _training_code(plan: Plan) -> Iterable[str]:
+    """Yield what own training code does not promise."""
+    if plan.study.spec.train is None:
+        return
+    again = (
+        "the first run is computed twice and its predictions are compared"
+        if plan.study.spec.integrity == "spot"
+        else "no run is computed twice to see it (integrity: off)"
+    )
+    yield (
+        f"train: {plan.study.spec.training_code()} replaces the training loop, so nothing ensures that arms share "
+        f"their initial values and the order of their images, or that a repeated run gives the same bits; use run.seed "
+        f"and run.generator; {again}"
+    )
+    yield "checkpoints: runs of training code that never calls run.checkpoint start from the beginning when they resume"
 
 
 def reuse_notes(plan: Plan, costs: Iterable[Cost], given: Iterable[str | Place], own: Place) -> Iterable[str]:
@@ -125,6 +144,8 @@ def _unchecked(plan: Plan) -> Iterable[str]:
     """Yield why errors of computing are not looked for."""
     from ablations.sessions.tasks import integrity_of
 
+    if plan.study.spec.train is not None:
+        return
     if all(arm.integrity == "off" for arm in plan.arms):
         yield "integrity: off: nothing looks for wrong numbers that a device computes"
         return
@@ -145,6 +166,8 @@ def _widened(arm: Arm, plan: Plan) -> bool:
     """Return whether an arm differs in its widths from the arm that it is derived from."""
     origin = next((other for other in plan.arms if other.name == arm.of), None)
     if origin is None:
+        return False
+    if not (has_network(arm.config) and has_network(origin.config)):
         return False
     widths = [getattr(each.config.model.backbone, "widths", None) for each in (arm, origin)]
     return widths[0] != widths[1]

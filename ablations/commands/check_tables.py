@@ -12,6 +12,7 @@ from ablations.commands.check_notes import aggregated, differing, differing_opti
 from ablations.commands.check_result import Check
 from ablations.commands.console_tables import Table, room, show
 from ablations.planning.factors import combinations
+from ablations.planning.networks import has_network
 from ablations.planning.protocol import reference
 from ablations.spec.designs import factor_labels
 from ablations.spec.levels import labels_of
@@ -49,7 +50,8 @@ def check(result: Check, console: Console, *, wide: bool = False) -> None:
     _costs(result, console, wide)
     for reason in result.untimed:
         console.print(Text(f"not timed: {reason}"), highlight=False, soft_wrap=True)
-    _say(f"disk: {_disk(result)}", console, wide)
+    if any(result.disk.checkpoints.values()):
+        _say(f"disk: {_disk(result)}", console, wide)
     for tried in result.numerics:
         _numerics(tried, console, wide)
     for note in aggregated(result.notes, [arm.name for arm in plan.arms], whole=wide):
@@ -86,7 +88,7 @@ def _arms(result: Check, console: Console, wide: bool) -> None:
     for arm in plan.arms:
         s = plan.summaries[arm.name]
         seconds = [text for cost in result.costs for text in _seconds(cost.arms.get(arm.name))]
-        sizes = (
+        sizes: tuple[str, ...] = (
             f"{s.parameters:,}",
             _short(s.multiply_adds),
             _short(s.memory_values),
@@ -94,6 +96,8 @@ def _arms(result: Check, console: Console, wide: bool) -> None:
             str(len(s.attachment.readers)),
             str(len(s.attachment.updates)),
         )
+        if not has_network(arm.config):
+            sizes = ("–",) * len(sizes)
         rows.append((arm.name, arm.role, *sizes, *seconds))
     steps = [name for name in timed if name.startswith("s/step")]
     table = Table(

@@ -19,6 +19,7 @@ from aimlib.component import ComponentConfig
 from aimlib.errors import counted
 from aimlib.paths import Place
 from aimlib.registry import optimizers
+from aimlib.training.own.config import OwnRunConfig
 from analysis.number_format import significant
 
 _BLOCK = os.urandom(4 * 2**20)
@@ -64,7 +65,12 @@ def disk(plan: Plan, parallel: int | None) -> Disk:
 
 
 def checkpoint_bytes(arm: Arm, test_images: int) -> int:
-    """Return the bytes of a run's last checkpoint: parameters, buffers, optimizer state and predictions."""
+    """Return the bytes of a run's last checkpoint: parameters, buffers, optimizer state and predictions.
+
+    They are unknown, and 0, for own training code.
+    """
+    if isinstance(arm.config, OwnRunConfig):
+        return 0  # it saves what it likes
     network = summary_of(arm)
     predictions = arm.config.training.epochs * test_images
     return network.weight_bytes + round(network.trained_bytes * moments(arm.config.training.optimizer)) + predictions

@@ -20,6 +20,7 @@ from ablations.spec.resources import Resources
 from aimlib.datasets.base import DataSet
 from aimlib.errors import UsageError, counted
 from aimlib.training.footprint import runs_per_device
+from aimlib.training.own.config import OwnRunConfig
 
 
 @dataclass(frozen=True)
@@ -125,14 +126,24 @@ def estimate(plan: Plan, address: str | None = None, seconds: float = SECONDS) -
     ------
     UsageError: no cluster runs at the address.
     """
+    timed, unknown = _split(plan)
+    if not timed:
+        return Estimate(untimed=unknown)
     here = {"cpu": address is None, "cuda": address is None and torch.cuda.is_available()}
-    local = [arm for arm in plan.arms if here[arm.resources.trained_on]]
-    elsewhere = [arm for arm in plan.arms if not here[arm.resources.trained_on]]
+    local = [arm for arm in timed if here[arm.resources.trained_on]]
+    elsewhere = [arm for arm in timed if not here[arm.resources.trained_on]]
     found = _here(plan, local, seconds)
-    if not elsewhere:
-        return found
-    there = _on_cluster(plan, elsewhere, address, seconds)
-    return Estimate((*found.costs, *there.costs), (*found.untimed, *there.untimed))
+    there = _on_cluster(plan, elsewhere, address, seconds) if elsewhere else Estimate()
+    return Estimate((*found.costs, *there.costs), (*found.untimed, *there.untimed, *unknown))
+
+
+def _split(plan: Plan) -> tuple[list[Arm], tuple[str, ...]]:
+    """Return the arms that can be timed, and why the others cannot."""
+    timed = [arm for arm in plan.arms if not isinstance(arm.config, OwnRunConfig)]
+    others = [arm.name for arm in plan.arms if isinstance(arm.config, OwnRunConfig)]
+    if not others:
+        return timed, ()
+    return timed, (f"{', '.join(others)}: own training code is not timed; `ablate status` tells after its first run",)
 
 
 def _here(plan: Plan, arms: Sequence[Arm], seconds: float) -> Estimate:

@@ -12,7 +12,9 @@ from ablations.planning.arms import Arm
 from ablations.planning.plan import Plan
 from ablations.planning.protocol import reference
 from aimlib.config import RunConfig
+from aimlib.errors import UsageError
 from aimlib.training.numerics import numerics_of
+from aimlib.training.own.config import OwnRunConfig
 
 _SECONDS = 2.0
 """Seconds after which no further step of a setting is timed."""
@@ -22,6 +24,8 @@ _WORTH_IT = 1.05
 
 def differing_notes(plan: Plan) -> Iterator[str]:
     """Yield a note for every option of rounding that differs between arms, unless it is a factor of the study."""
+    if any(isinstance(arm.config, OwnRunConfig) for arm in plan.arms):
+        return
     for name in numerics_of(plan.arms[0].config):
         values = {arm.name: numerics_of(arm.config)[name] for arm in plan.arms}
         if len(set(values.values())) > 1 and not _is_factor(plan, name):
@@ -84,6 +88,8 @@ def measure(plan: Plan, address: str | None = None) -> tuple[list[Numerics], tup
     -------
     speeds on each kind of device, and reasons why something was not timed.
     """
+    if any(isinstance(arm.config, OwnRunConfig) for arm in plan.arms):
+        raise UsageError("--numerics times the built-in training loop, but this study has own training code; omit it")
     chosen = _extremes(plan)
     settings = {f"{arm.name}\n{label}": (arm, label, config) for arm in chosen for label, config in _settings(arm)}
     arms = tuple(replace(arm, name=name, config=config) for name, (arm, _, config) in settings.items())

@@ -52,6 +52,7 @@ def record_of(
         "started_at": datetime.fromisoformat(outcome.started_at),
         "spot_checks": outcome.spot_checks,
         "reference": reference,
+        "repeated": outcome.repeated,
     }
     return RunRecord(row, outcome.epochs, outcome.predictions)
 

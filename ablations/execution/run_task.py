@@ -29,7 +29,9 @@ from aimlib.training.device_errors import diagnose, failure_of
 from aimlib.training.devices import device_uuid, pick_device
 from aimlib.training.kept_networks import KeptNetwork
 from aimlib.training.loop import OnEpoch, OnNotice, Paused, train
-from aimlib.training.outcomes import outcome_so_far
+from aimlib.training.outcomes import Outcome, outcome_so_far
+from aimlib.training.own import loop as own
+from aimlib.training.own.config import OwnRunConfig
 from aimlib.training.reference_step import described
 from aimlib.training.spot_checks import SpotBudget
 
@@ -215,6 +217,9 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
     if task.integrity != "off":
         notice = supervisor.on_notice or (lambda _: None)
         reference = device_references.confirm(task, config, device, store, notice)
+    if isinstance(config, OwnRunConfig):
+        outcome = _own_training(task, config, data, store, lock, supervisor, waits)
+        return record_of(task, config, outcome, data, None if reference is None else reference.digest)
     outcome = train(
         config,
         data,
@@ -242,6 +247,31 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
     if outcome.network is not None:
         record.run.update(_stored_network(task, config, outcome.network, data, store, supervisor.on_notice))
     return record
+
+
+def _own_training(
+    task: Task,
+    config: OwnRunConfig,
+    data: DataSet,
+    store: ResultStore,
+    lock: RunLock,
+    supervisor: _Supervisor,
+    waits: StorageWaits,
+) -> Outcome:
+    """Compute a run of own training code."""
+    at_once = store.at_once()
+    attempt = own.Attempt(
+        run_id=task.run_id,
+        directory=store.checkpoint_directory(task.run_id, create=False),
+        threads=task.threads,
+        memory_share=_share(task),
+        on_epoch=supervisor.epoch,
+        on_notice=supervisor.on_notice or (lambda _: None),
+        pause=supervisor.pause,
+        on_checkpoint=lambda _: at_once.keep_checkpoint(task.run_id, lock),
+        on_failed_save=waits.goes_on_without,
+    )
+    return own.train(config, data, attempt, pick_device(task.device), repeat=task.repeat)
 
 
 def _stored_network(

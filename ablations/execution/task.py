@@ -31,6 +31,7 @@ class Task:
     outage_seconds : how long it waits for storage that is unavailable.
     keep : which trained network is stored: ``best``, ``last`` or ``none``.
     own_code : the own code that it needs, with its hashes; see `aimlib.own_code.parts`.
+    repeat : whether own training code computes it a second time, to compare the predictions.
     """
 
     directory: str
@@ -55,6 +56,7 @@ class Task:
     integrity: Literal["spot", "reference", "off"] = "off"
     keep: Literal["best", "last", "none"] = "none"
     own_code: tuple[Mapping[str, Any], ...] = ()
+    repeat: bool = False
 
 
 def as_json(task: Task) -> dict[str, Any]:

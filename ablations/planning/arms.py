@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from ablations.planning import networks, own_code
+from ablations.planning import networks, own_code, training_code
 from ablations.planning.factors import arm_specs
 from ablations.spec import yaml_documents
 from ablations.spec.advice import advised
-from ablations.spec.levels import labels_of
+from ablations.spec.levels import RUN_KEYS, labels_of
 from ablations.spec.resources import Resources
 from ablations.spec.study import ArmSpec, Checks, StudyFile, StudySpec
 from aimlib.config import RunConfig
@@ -20,6 +20,7 @@ from aimlib.controls.base import Control
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import ConfigError, PluginError, UsageError
 from aimlib.registry import controls, datasets
+from aimlib.training.own.config import OwnRunConfig
 from aimlib.training.protocols import PROTOCOLS
 
 
@@ -84,6 +85,8 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
         problems += _levels_without_effect({name: arms[name] for name in varied}, spec)
     kept = _without_repeats(arms, set(varied), problems)
     if not problems:
+        problems += training_code.lacking_options({name: arm.config for name, arm in arms.items()})
+    if not problems:
         problems += own_code.unusable({arm.name: arm.config for arm in kept})
     if problems:
         raise ConfigError(f"{study.where}: {problem}" for problem in advised(dict.fromkeys(problems)))
@@ -96,6 +99,11 @@ def shape_of(config: RunConfig) -> ImageShape:
     """Return the shape of the images that a run trains on, without reading a file."""
     shape: ImageShape = datasets.create(config.data).shape()
     return shape
+
+
+def batch_size_of(config: RunConfig) -> int:
+    """Return the number of images that share what a network computes once per batch; 1 for own training code."""
+    return 1 if isinstance(config, OwnRunConfig) else config.training.batch_size
 
 
 def arm_document(study: StudyFile, name: str) -> dict[str, Any]:
@@ -132,7 +140,12 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
     arm = specs[name]
     merged = _layers(name, specs, spec)
     config = RunConfig.parse({**merged, "seed": spec.seeds[0]})
-    if idle := _idle(config):
+    resources, integrity = _resources(name, specs, spec), _integrity(name, specs, spec)
+    if isinstance(config, OwnRunConfig):
+        if impossible := training_code.problems(config, arm.control, resources):
+            raise ConfigError(impossible)
+        shape_of(config)
+    elif idle := _idle(config):
         raise ConfigError(idle)
     if arm.control is not None:
         control = _control(arm.control)
@@ -142,14 +155,19 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
             )
         model = control.transform(config.model, shape_of(config))
         config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
+    if networks.has_network(config):
+        _build(config, built)
+        if costs:
+            networks.summary(config.model, shape_of(config), batch_size_of(config))
+    return Arm(name, "", arm.of, config, arm.levels or {}, resources, integrity=integrity)
+
+
+def _build(config: RunConfig, built: set[_Network]) -> None:
+    """Build a network unless it is among those that were built: arms that differ in their training share one."""
     network = (config.model.model_dump_json(), shape_of(config))
-    if network not in built:  # arms that differ in their training alone have the same network
+    if network not in built:
         networks.refuse_unbuildable(config.model, shape_of(config))
         built.add(network)
-    if costs:
-        networks.summary(config.model, shape_of(config), config.training.batch_size)
-    resources, integrity = _resources(name, specs, spec), _integrity(name, specs, spec)
-    return Arm(name, "", arm.of, config, arm.levels or {}, resources, integrity=integrity)
 
 
 def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Checks:
@@ -212,9 +230,11 @@ def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> dict[st
             raise ConfigError([f"of: the arms {circle} start from each other; let one of them start from the base"])
         seen.append(following)
         arm = specs[following]
-        chain.append(arm.model_dump(include={"model", "data", "training"}, exclude_defaults=True))
+        chain.append(arm.model_dump(include=set(RUN_KEYS), exclude_defaults=True))
         following = arm.of
     merged = yaml_documents.merge(spec.base, *chain[::-1])
+    if spec.train is not None:
+        return {**merged, "train": spec.training_code()}
     if spec.protocol is None:
         return merged
     common = PROTOCOLS[spec.protocol].common
@@ -242,7 +262,7 @@ def located(problem: str, name: str, spec: StudySpec) -> str:
     """
     specs = arm_specs(spec)
     path = problem.partition(":")[0].split(".")
-    if path[0] not in {"model", "data", "training"}:
+    if path[0] not in RUN_KEYS:
         return f"arms.{name}.{problem}"
     depths = {arm: _depth(specs[arm], path) for arm in _lineage(name, specs)}
     owner = max(depths, key=lambda arm: depths[arm])  # of equal depths, the first: the arm itself
@@ -266,7 +286,7 @@ def _lineage(name: str, specs: Mapping[str, ArmSpec]) -> list[str]:
 
 def _depth(arm: ArmSpec, path: list[str]) -> int:
     """Return how much of a key path the arm itself contains."""
-    own = arm.model_dump(include={"model", "data", "training"}, exclude_defaults=True)
+    own = arm.model_dump(include=set(RUN_KEYS), exclude_defaults=True)
     return max((length for length in range(len(path) + 1) if yaml_documents.has(own, path[:length])), default=0)
 
 
@@ -315,8 +335,11 @@ def _without_repeats(arms: dict[str, Arm], varied: set[str], problems: list[str]
 def _with_roles(arms: list[Arm], specs: Mapping[str, ArmSpec]) -> list[Arm]:
     taken: set[str] = set()
     result: list[Arm] = []
+    by_place = training_code.roles(
+        {arm.name: arm.config for arm in arms}, {arm.name: specs[arm.name].role for arm in arms}
+    )
     for arm in sorted(arms, key=lambda arm: specs[arm.name].role is None):  # stable: given roles come first
-        role = _role(arm, specs[arm.name])
+        role = by_place.get(arm.name) or _role(arm, specs[arm.name])
         if role == "baseline" and role in taken:
             role = "other"
         taken.add(role)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ablations.planning import plugin_errors
-from aimlib.config import ModelConfig
+from aimlib.config import ModelConfig, RunConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError
 
@@ -23,6 +23,23 @@ if TYPE_CHECKING:
 _NETWORKS = 4
 """Networks that are kept: the arms of a factor of the training follow each other. A large one takes megabytes."""
 _SUMMARIES = 16_384
+
+
+def has_network(config: RunConfig) -> bool:
+    """Return whether a run's network is known; own training code may build one of its own."""
+    return config.model is not None
+
+
+def backbone_of(config: RunConfig) -> str:
+    """Return the name of a run's backbone, or of the training code that builds its network."""
+    return config.model.backbone.name if has_network(config) else config.train.name  # type: ignore[attr-defined]
+
+
+def unknown() -> ModelSummary:
+    """Return the summary of a network that own training code builds; all its numbers are 0."""
+    from aimlib.models import ModelSummary  # noqa: PLC0415 -- imports torch
+
+    return ModelSummary(0, 0, 0, 0, 0, 0, 0)
 
 
 def refuse_unbuildable(model: ModelConfig, shape: ImageShape) -> None:

@@ -53,7 +53,7 @@ def enter(study: StudyFile, trust: Trust = ()) -> Entered:
     UsageError: code is not approved.
     """
     found = files_of(study)
-    own = sessions.bundles([Path(path) for path in study.spec.plugins], (*FAMILIES, *search_families.FAMILIES))
+    own = sessions.bundles(list(found), (*FAMILIES, *search_families.FAMILIES))
     with _located(study):
         parts.refuse_twice([*found.values(), *own])
     for path, bundle in found.items():
@@ -75,8 +75,12 @@ def files_of(study: StudyFile) -> dict[Path, Bundle]:
     ------
     ConfigError: a file cannot be read, or something in it cannot be resolved.
     """
+    function = study.spec.training_function()
+    files = {Path(path): list[str]() for path in study.spec.plugins}
+    if function is not None:
+        files.setdefault(function[0], []).append(function[1])
     with _located(study):
-        return {Path(path): parts.read(Path(path)) for path in study.spec.plugins}
+        return {path: parts.read(path, functions) for path, functions in files.items()}
 
 
 @contextmanager
@@ -109,7 +113,7 @@ def uses(document: Any, keys: Iterable[str]) -> bool:
     if isinstance(document, Mapping):
         for key, value in document.items():
             named = value.get("name") if isinstance(value, Mapping) else value
-            if yaml_documents.is_component(key) and isinstance(named, str) and named in names:
+            if (yaml_documents.is_component(key) or key == "train") and isinstance(named, str) and named in names:
                 return True
             if uses(value, keys):
                 return True

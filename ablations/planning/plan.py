@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import aimlib
 from ablations.planning import networks
-from ablations.planning.arms import Arm, differences, expand, located, shape_of
+from ablations.planning.arms import Arm, batch_size_of, differences, expand, located, shape_of
 from ablations.planning.protocol import protocol, reference
 from ablations.spec.study import StudyFile
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet
 from aimlib.errors import ConfigError, DataError, UsageError
 from aimlib.registry import components_of, datasets
+from aimlib.training.own.config import OwnRunConfig
 
 if TYPE_CHECKING:
     from aimlib.models import ModelSummary
@@ -102,8 +103,13 @@ def summaries_of(arms: list[Arm]) -> dict[str, ModelSummary]:
 
 
 def summary_of(arm: Arm) -> ModelSummary:
-    """Return the summary of an arm's network, which is computed once per process; needs no data."""
-    return networks.summary(arm.config.model, shape_of(arm.config), arm.config.training.batch_size)
+    """Return the summary of an arm's network, which is computed once per process; needs no data.
+
+    That of a network which own training code builds is unknown: all its numbers are 0, see `networks.has_network`.
+    """
+    if not networks.has_network(arm.config):
+        return networks.unknown()
+    return networks.summary(arm.config.model, shape_of(arm.config), batch_size_of(arm.config))
 
 
 def _check_claim(study: StudyFile) -> None:
@@ -130,7 +136,8 @@ def _data(arms: list[Arm], study: StudyFile) -> dict[str, DataSet]:
             problems.append(located(f"data: {error}", arm.name, study.spec))
             continue
         found[arm.name] = loaded[key]
-        problems += [located(problem, arm.name, study.spec) for problem in _unfit(arm.config.training, loaded[key])]
+        unfit = _unheld if isinstance(arm.config, OwnRunConfig) else _unfit
+        problems += [located(problem, arm.name, study.spec) for problem in unfit(arm.config.training, loaded[key])]
     if problems:
         raise ConfigError(f"{study.where}: {problem}" for problem in dict.fromkeys(problems))
     return found
@@ -153,12 +160,25 @@ def _check_shape(arm: Arm, data: DataSet) -> None:
 
 def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
     """Return messages about training options that the data cannot satisfy, so that every run would fail."""
-    from aimlib.training.splits import hold_out  # noqa: PLC0415 -- imports torch
-
-    images, size, fraction = len(data.train.labels), training.batch_size, training.validation_fraction
+    images, size = len(data.train.labels), training.batch_size
     if size > images:
         return [f"training.batch_size: {size} is larger than the {images} training images; lower it"]
-    trained, held_out = map(len, hold_out(data.train.labels, fraction, seed=0))  # the same number for every seed
+    if problems := _unheld(training, data):
+        return problems
+    trained = images - _held_out(training, data)
+    if training.drop_last and size > trained:
+        return [
+            f"training.drop_last: {trained} training images do not fill a batch of {size}; lower batch_size or set "
+            f"drop_last to false"
+        ]
+    return []
+
+
+def _unheld(training: TrainingConfig, data: DataSet) -> list[str]:
+    """Return messages about images that cannot be held out."""
+    images, fraction = len(data.train.labels), training.validation_fraction
+    held_out = _held_out(training, data)
+    trained = images - held_out
     if fraction > 0 and held_out == 0:
         return [
             f"training.validation_fraction: {fraction} of each class of {images} training images is less than one "
@@ -166,12 +186,14 @@ def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
         ]
     if trained < 2:
         return [f"training.validation_fraction: {fraction} leaves {trained} of {images} images to train on; lower it"]
-    if training.drop_last and size > trained:
-        return [
-            f"training.drop_last: {trained} training images do not fill a batch of {size}; lower batch_size or set "
-            f"drop_last to false"
-        ]
     return []
+
+
+def _held_out(training: TrainingConfig, data: DataSet) -> int:
+    """Return the number of images that are held out, which is the same for every seed."""
+    from aimlib.training.splits import hold_out  # noqa: PLC0415 -- imports torch
+
+    return len(hold_out(data.train.labels, training.validation_fraction, seed=0)[1])
 
 
 def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -192,7 +214,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
             "dataset": baseline.config.data.name,
             "classes": len(data.classes),
             "image_size": int(data.train.pixels.shape[1]),
-            "backbone": baseline.config.model.backbone.name,
+            "backbone": networks.backbone_of(baseline.config),
             "protocol": protocol(plan.arms),
             "data_fingerprint": data.fingerprint,
         },
@@ -253,7 +275,10 @@ def model_rows(arms: tuple[Arm, ...], summaries: Mapping[str, ModelSummary]) -> 
         {
             "arm": arm.name,
             "role": arm.role,
-            **{name: getattr(summaries[arm.name], name) for name in _COSTS},
+            **{
+                name: getattr(summaries[arm.name], name) if networks.has_network(arm.config) else None
+                for name in _COSTS
+            },
             "readers": json.dumps([vars(reading) for reading in summaries[arm.name].attachment.readers]),
             "updates": json.dumps(summaries[arm.name].attachment.updates),
             "skipped": json.dumps(summaries[arm.name].attachment.skipped),

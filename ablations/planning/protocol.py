@@ -10,6 +10,7 @@ from ablations.spec import yaml_documents
 from aimlib.config import RunConfig
 from aimlib.errors import ConfigError
 from aimlib.registry import selections
+from aimlib.training.own.config import OwnRunConfig
 from aimlib.training.protocols import PROTOCOLS
 
 _MEMORY = tuple(
@@ -24,8 +25,11 @@ def protocol(arms: tuple[Arm, ...]) -> str:
     ``controlled``: all arms except those with the role other are trained equally and without any use of test images.
     Equally means that everything under `training` and `data` is equal and AiM arms differ from the baseline only in
     their memory. Without test images means that the epoch is the last one or is chosen on held-out images, and that
-    test accuracy neither stops a run early nor lowers its learning rate. Anything else is ``custom``.
+    test accuracy neither stops a run early nor lowers its learning rate. Anything else is ``custom``, own training code
+    too: nothing is known about how it trains.
     """
+    if any(isinstance(arm.config, OwnRunConfig) for arm in arms):
+        return "custom"
     baseline = reference(arms)
     aims = [arm for arm in arms if arm.role == "aim"]
     if aims and baseline.config.model.memory is None:

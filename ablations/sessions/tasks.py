@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations.execution.task import Task
+from ablations.planning.networks import has_network
 from aimlib.component import is_local
 from aimlib.own_code import parts
 
@@ -28,9 +29,11 @@ def tasks(
     """Return the task of every given run."""
     costs = ("parameters", "trainable_parameters", "multiply_adds")
     mark, until = store.mark(), until or {}
+    networks = {arm.name: has_network(arm.config) for arm in plan.arms}
     resources = {arm.name: arm.resources for arm in plan.arms}
     integrity = {arm.name: integrity_of(plan, arm) for arm in plan.arms}
     own_code = {arm.name: tuple(parts.payloads(arm.config)) for arm in plan.arms}
+    repeated = plan.runs[0].run_id if plan.study.spec.train and plan.study.spec.integrity == "spot" else ""
     return [
         Task(
             directory=store.location,
@@ -40,7 +43,7 @@ def tasks(
             run_id=run.run_id,
             fingerprint=run.fingerprint,
             config=_with_absolute_paths(run.config).model_dump(mode="json"),
-            costs={name: getattr(plan.summaries[run.arm], name) for name in costs},
+            costs={name: getattr(plan.summaries[run.arm], name) for name in costs} if networks[run.arm] else {},
             device=resources[run.arm].trained_on,
             threads=resources[run.arm].cpus,
             gpus=resources[run.arm].gpus,
@@ -54,6 +57,7 @@ def tasks(
             integrity=integrity[run.arm],
             keep=plan.study.spec.keep,
             own_code=own_code[run.arm],
+            repeat=run.run_id == repeated,
         )
         for run in runs
     ]

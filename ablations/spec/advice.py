@@ -122,5 +122,5 @@ def _with_place(problem: str, found: re.Match[str]) -> str:
 
 def _root(parent: str) -> str:
     """Return the part of a study in which a key of a run was given: an arm, or else `base`."""
-    arm = re.fullmatch(r"(arms\..+?)(\.(?:model|data|training)(\..*)?)?", parent)
+    arm = re.fullmatch(r"(arms\..+?)(\.(?:model|data|training|options)(\..*)?)?", parent)
     return arm[1] if arm else "base"

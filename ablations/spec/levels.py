@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from ablations.spec.designs import level_text
 
-RUN_KEYS = ("model", "data", "training")
-"""The parts of a run; key paths start with one of them."""
+RUN_KEYS = ("model", "data", "training", "options")
+"""The parts of a run; key paths start with one of them. Only own training code has options."""
 _MOST_SEEDS = 10_000
 
 

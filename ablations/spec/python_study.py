@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -50,6 +50,9 @@ class Study(StudySpec):
     plugins : files with own code, whose registered classes can be named like any other plugin. Classes of the calling
         script or notebook are known without it.
     reuse : directories of other studies whose results of the same runs are copied.
+    train : own training code in place of the training loop: a function ``train(config, run)`` of the calling script or
+        notebook, or the text ``my_code.py:train``; see `aimlib.training.own.run.OwnRun`. What it reads is ``options``
+        in `base` and in the arms.
 
     Raises
     ------
@@ -83,8 +86,13 @@ class Study(StudySpec):
         integrity: Literal["spot", "off"] = "spot",
         plugins: str | Path | Sequence[str | Path] = (),
         reuse: str | Path | Sequence[str | Path] = (),
+        train: str | Callable[..., Any] | None = None,
         **others: Any,
     ) -> None:
+        if callable(train):
+            from aimlib.training.own.functions import register_function  # noqa: PLC0415 -- for own training code alone
+
+            train = register_function(train)
         given = {key: value for key, value in locals().items() if key in StudySpec.model_fields}
         document = yaml_documents.plain({key: value for key, value in given.items() if _is_said(key, value)} | others)
         try:
@@ -101,7 +109,7 @@ class Study(StudySpec):
         """
         spec = read_study(path).spec
         _, document = read_document(path)
-        absolute = {key: value for key in ("claim", "reuse", "plugins") if (value := getattr(spec, key))}
+        absolute = {key: value for key in ("claim", "reuse", "plugins", "train") if (value := getattr(spec, key))}
         return cls(**{**document, **absolute})
 
     def to_document(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from aimlib.component import Frozen
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
 from aimlib.training.protocols import PROTOCOLS
 
+_FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 _LONGEST_SEARCHED = 80
 
@@ -53,6 +54,12 @@ def _files(value: Any) -> Any:
     if isinstance(value, (list, tuple)) and all(isinstance(each, str) and each.endswith(".py") for each in value):
         return tuple(value)
     raise ValueError(f"give files with Python code, e.g. [my_net.py]; got {value!r}")
+
+
+def _train(value: Any) -> Any:
+    if isinstance(value, str) and (_FUNCTION.fullmatch(value) or _NAME.fullmatch(value)) and not value.endswith(".py"):
+        return value
+    raise ValueError(f"give a function of a file, such as my_code.py:train, which takes (config, run); got {value!r}")
 
 
 def _arm(value: Any) -> Any:
@@ -107,6 +114,8 @@ class ArmSpec(Frozen):
     model: Mapped = {}
     data: Mapped = {}
     training: Mapped = {}
+    options: Mapped = {}
+    """What own training code reads."""
     of: str | None = None
     """Name of the arm from which this one starts; by default, it starts from the base."""
     control: Annotated[Any, BeforeValidator(_control)] = None
@@ -171,6 +180,9 @@ class StudySpec(Frozen):
     numbers; both take at most .5 % of the time and change no number. off: neither."""
     plugins: Annotated[tuple[str, ...], BeforeValidator(_files)] = ()
     """Files with own code, relative to the study file: their registered classes can be named like any other plugin."""
+    train: Annotated[str | None, BeforeValidator(_train)] = None
+    """Own training code in place of the training loop: a function ``my_code.py:train`` in a file relative to the study
+    file, which takes (config, run); or the name of a registered one. See `aimlib.training.own.run.OwnRun`."""
     reuse: Annotated[tuple[str, ...], BeforeValidator(_directories)] = ()
     """Directories of other studies, relative to the study file: their results of the same runs are copied instead of
     being computed again."""
@@ -195,12 +207,43 @@ class StudySpec(Frozen):
             yield "base.model.control: a control belongs to one arm; give that arm 'of' and 'control'"
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             yield f"protocol: {unknown_name('protocol', self.protocol, PROTOCOLS)}"
+        yield from self._training_code_problems()
         yield from self._look_problems()
         yield from self._factor_problems()
         yield from self._arm_problems()
         yield from self._search_problems()
         if self.search is not None and self.reuse:
             yield "reuse: a search computes all its trials itself; remove this key, or the search"
+
+    def _training_code_problems(self) -> Iterable[str]:
+        if self.train is None:
+            changed = [*self.arms.values()], [level for each in self.factors.values() for level in _mappings(each)]
+            if (
+                "options" in self.base
+                or any(arm.options for arm in changed[0])
+                or any("options" in x for x in changed[1])
+            ):
+                yield "options: only own training code reads them; give train: my_code.py:train, or remove them"
+            return
+        if self.protocol is not None:
+            yield (
+                f"protocol: {self.protocol} states options of the built-in training loop, which train: {self.train} "
+                f"replaces; remove it"
+            )
+        if self.keep != "none":
+            yield f"keep: {self.keep} is for the built-in training loop; own training code stores its network itself"
+        if self.search is not None:
+            yield "search: a study with own training code cannot have a search; give the options as factors"
+
+    def training_function(self) -> tuple[Path, str] | None:
+        """Return file and name of the function of own training code; None if there is none, or it is registered."""
+        found = _FUNCTION.fullmatch(self.train or "")
+        return (Path(found["file"]), found["function"]) if found is not None else None
+
+    def training_code(self) -> str | None:
+        """Return the name under which own training code is registered; None if there is none."""
+        found = self.training_function()
+        return found[1] if found is not None else self.train
 
     def _look_problems(self) -> Iterable[str]:
         from analysis.looks import Looks  # noqa: PLC0415 -- pandas comes with the package
@@ -252,7 +295,7 @@ class StudySpec(Frozen):
     def _level_problems(self, name: str, arm: ArmSpec) -> Iterable[str]:
         if arm.levels is None:
             return
-        if arm.of is not None or arm.model or arm.data or arm.training:
+        if arm.of is not None or arm.model or arm.data or arm.training or arm.options:
             yield f"arms.{name}.levels: an arm with levels cannot have other options; remove these, or the levels"
         for factor, label in arm.levels.items():
             known = labels_of(self.factors.get(factor, ()))
@@ -377,7 +420,9 @@ def read_study(source: StudySource, overrides: Iterable[str] = ()) -> StudyFile:
     except ConfigError as error:
         where = f"study {document.get('name', 'without a name')!r}" if path is None else path
         raise ConfigError(f"{where}: {problem}" for problem in advised(error.problems)) from None
-    places = {"reuse": _beside(folder, spec.reuse), "plugins": _beside(folder, spec.plugins)}
+    places: dict[str, Any] = {key: _beside(folder, getattr(spec, key)) for key in ("reuse", "plugins")}
+    if (function := spec.training_function()) is not None:
+        places["train"] = f"{_beside(folder, [str(function[0])])[0]}:{function[1]}"
     return StudyFile(spec.model_copy(update=places), path)
 
 

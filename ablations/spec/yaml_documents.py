@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -265,8 +266,15 @@ def merge(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]
     merged = copy.deepcopy(dict(base))
     for layer in layers:
         for key, value in layer.items():
-            merged[key] = _merged(key, merged.get(key), value)
+            merged[key] = (_plainly if key == "options" else partial(_merged, key))(merged.get(key), value)
     return merged
+
+
+def _plainly(below: Any, above: Any) -> Any:
+    """Return options of own training code merged: what is called ``optimizer`` there is no component."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return copy.deepcopy(above)
+    return {**below, **{key: _plainly(below.get(key), value) for key, value in above.items()}}
 
 
 def _merged(key: str, below: Any, above: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from aimlib.errors import PluginError
 from aimlib.own_code import lexing, rewriting
 from aimlib.own_code.reach import Reach, Suspect
-from aimlib.own_code.registrations import Registered, Root
+from aimlib.own_code.registrations import TRAINERS, Registered, Root
 from aimlib.own_code.sources import Find, Module, Piece, Source, Statement
 
 _FORMAT = 1
@@ -140,13 +140,14 @@ def _methods(statement: Statement) -> Iterator[tuple[str, list[str]]]:
             yield node.name, lexing.tokens(f"if 1:\n{text}")
 
 
-def bundle_of(source: Source, find: Find, wanted: Iterable[str] | None = None) -> Bundle:
+def bundle_of(source: Source, find: Find, wanted: Iterable[str] | None = None, functions: Iterable[str] = ()) -> Bundle:
     """Return what a module registers, with what it reaches.
 
     Parameters
     ----------
     wanted : keys of the classes that are meant, whose problems are then noted in `refusals`; None: all, and a problem
         is raised.
+    functions : names of functions that are training code; those that `wanted` names are found without it.
 
     Raises
     ------
@@ -157,25 +158,33 @@ def bundle_of(source: Source, find: Find, wanted: Iterable[str] | None = None) -
         return source if name == source.name else find(name)
 
     meant = None if wanted is None else set(wanted)
+    named = [key.removeprefix(f"{TRAINERS}/") for key in sorted(meant or ()) if key.startswith(f"{TRAINERS}/")]
+    meant_functions = {source.name: [*functions, *_defined(named, source)]}
     refusals: dict[str, str] = {}
     kept = []
-    for number, each in enumerate(_registered(Reach(found), source)):
+    for number, each in enumerate(_registered(Reach(found, meant_functions), source)):
         if meant is None or each.root.key in meant:
-            problem = _problem(found, source, number, is_file=meant is None)
+            problem = _problem(lambda: Reach(found, meant_functions), source, number, is_file=meant is None)
             if problem and meant is None:
                 raise PluginError(problem)
             kept += [] if problem else [number]
             refusals |= {each.root.key: problem} if problem else {}
-    reach = Reach(found)
+    reach = Reach(found, meant_functions)
     registered = [each for number, each in enumerate(_registered(reach, source)) if number in kept]
     registered = _once(registered, source)
     reach.follow([each.definition for each in registered])
     label = "notebook" if source.is_session or not source.pieces else source.pieces[0].label
     result = Bundle(source.name, label, tuple(registered), reach, refusals=refusals)
     result.codes |= {each.root.key: digest(reach, [each.definition]) for each in registered}
-    named = sorted((each.root.key, each.root.version, result.codes[each.root.key]) for each in registered)
-    result.hash = _sha256([_FORMAT, named])
+    identities = sorted((each.root.key, each.root.version, result.codes[each.root.key]) for each in registered)
+    result.hash = _sha256([_FORMAT, identities])
     return result
+
+
+def _defined(names: Iterable[str], source: Source) -> list[str]:
+    """Return those of some names that a source defines as functions."""
+    functions = {each.node.name for each in Module(source).statements if isinstance(each.node, ast.FunctionDef)}
+    return [name for name in names if name in functions]
 
 
 def _once(registered: list[Registered], source: Source) -> list[Registered]:
@@ -196,10 +205,10 @@ def _registered(reach: Reach, source: Source) -> list[Registered]:
     return reach.registered[source.name]
 
 
-def _problem(find: Find, source: Source, number: int, *, is_file: bool) -> str:
+def _problem(new: Callable[[], Reach], source: Source, number: int, *, is_file: bool) -> str:
     """Return why a registered class cannot be used; empty if it can."""
     try:
-        reach = Reach(find)
+        reach = new()
         reach.follow([_registered(reach, source)[number].definition])
         for suspect in reach.suspects() if is_file else ():
             return unresolved(suspect)

@@ -23,14 +23,18 @@ _adopted: dict[str, Bundle] = {}
 """The bundles of this process by their hash."""
 
 
-def read(path: Path) -> Bundle:
+def read(path: Path, functions: Iterable[str] = ()) -> Bundle:
     """Return what a file registers, without running anything of it.
+
+    Parameters
+    ----------
+    functions : names of functions in it that are training code.
 
     Raises
     ------
     PluginError: it cannot be read, registers nothing, or something in it cannot be resolved.
     """
-    found = bundle_of(of_file(path), in_folder(path.parent))
+    found = bundle_of(of_file(path), in_folder(path.parent), functions=functions)
     if not found.roots:
         raise PluginError(
             f"{path}: registers no class; decorate one, as in @placements.register('my_idea') with `placements` from "
@@ -81,8 +85,17 @@ def adopt(bundle: Bundle) -> None:
         raise PluginError(f"{modules.where(error, bundle)}; correct it") from error
     for root in bundle.roots:
         origin = Origin(bundle.label, bundle.codes[root.key], bundle.hash, root.place)
-        registry_of(root).adopt(root.name, classes[root.key], root.version, origin)
+        registry_of(root).adopt(root.name, _as_class(classes[root.key]), root.version, origin)
     _adopted[bundle.hash] = bundle
+
+
+def _as_class(found: Any) -> type:
+    """Return a class as it is, and a function as the class that registries expect."""
+    if isinstance(found, type):
+        return found
+    from aimlib.training.own.functions import of_function  # noqa: PLC0415 -- for training code alone
+
+    return of_function(found)
 
 
 def payloads(config: Frozen) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from aimlib.errors import PluginError
@@ -48,6 +48,7 @@ class Reach:
     Parameters
     ----------
     find : finds own modules.
+    functions : names of functions that are meant as training code, by module.
 
     Attributes
     ----------
@@ -57,8 +58,9 @@ class Reach:
     registered : the classes that every module registers.
     """
 
-    def __init__(self, find: Find) -> None:
+    def __init__(self, find: Find, functions: Mapping[str, Iterable[str]] | None = None) -> None:
         self.find = find
+        self.functions = functions or {}
         self.modules: dict[str, Module] = {}
         self.statements: dict[Statement, None] = {}
         self.refs: dict[Statement, dict[str, list[Ref]]] = {}

@@ -1,4 +1,4 @@
-"""Which classes a module registers: decorators, and calls of them, of the registries of this package."""
+"""Which classes a module registers, by decorators and calls of them, and which functions a study names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aimlib.errors import PluginError
+from aimlib.errors import PluginError, did_you_mean
 from aimlib.own_code.scopes import Use
 from aimlib.own_code.sources import Module, Statement
 
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 REGISTRIES = "aimlib.registry", "ablations.spec.search_families"
 """Modules whose registries own code may register in."""
+TRAINERS = "trainers"
+"""The family of training code, whose parts may be functions."""
 
 
 @dataclass(frozen=True)
 class Root:
-    """A class that own code registers.
+    """A class that own code registers, or a function of training code that a study names.
 
     Attributes
     ----------
     registry : full name of the registry, e.g. ``aimlib.registry.placements``.
     name, version : as the decorator gives them.
-    qualname : name of the class in its module.
+    qualname : name of the class or function in its module.
     place : where it is registered, for messages.
     """
 
@@ -54,7 +56,7 @@ class Registered:
     Attributes
     ----------
     where : the statement that registers.
-    definition : the statement that defines the class.
+    definition : the statement that defines the class or function.
     """
 
     root: Root
@@ -65,9 +67,12 @@ class Registered:
 def mark(module: Module, reach: Reach) -> list[Registered]:
     """Return the classes that a module registers, and note their decorators, which are no part of the code.
 
+    Functions of training code that are meant follow.
+
     Raises
     ------
-    PluginError: a name or version is not written out, or what is registered is no class of the module.
+    PluginError: a name or version is not written out, what is registered is no class of the module, or a function that
+        is meant is not defined.
     """
     found = []
     for call, statement in list(_candidates(module)):
@@ -81,7 +86,23 @@ def mark(module: Module, reach: Reach) -> list[Registered]:
         else:
             definition = _given(statement, module)
         found.append(Registered(_root(call, registry, _name(definition), statement), statement, definition))
-    return found
+    registered = {each.root.key for each in found}
+    names = [name for name in reach.functions.get(module.source.name, ()) if f"{TRAINERS}/{name}" not in registered]
+    return [*found, *(_function(name, module) for name in names)]
+
+
+def _function(name: str, module: Module) -> Registered:
+    """Return a function of a module as training code."""
+    defining = [each for each in module.defining(name) if isinstance(each.node, ast.FunctionDef)]
+    if not defining:
+        known = [each.node.name for each in module.statements if isinstance(each.node, ast.FunctionDef)]
+        label = module.source.pieces[0].label if module.source.pieces else module.source.name
+        raise PluginError(
+            f"{label}: defines no function {name!r}; {did_you_mean(name, known)}define it at the top level"
+        )
+    definition = defining[-1]
+    root = Root(f"aimlib.registry.{TRAINERS}", name, 1, name, definition.place)
+    return Registered(root, definition, definition)
 
 
 def _name(definition: Statement) -> str:

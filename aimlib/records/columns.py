@@ -105,6 +105,12 @@ RUN_COLUMNS: tuple[Column, ...] = (
     ),
     Column("kept_epoch", "integer", "epochs", "epoch whose network is kept, from 1; 0 is the start; null: none is"),
     Column("network", "text", "", "SHA-256 of the file of the kept network; null: none is"),
+    Column(
+        "repeated",
+        "text",
+        "",
+        "own training code: same, or how predictions differed when the run was computed again; null: computed once",
+    ),
 )
 
 ADDED = frozenset(
@@ -119,6 +125,7 @@ ADDED = frozenset(
         "reference",
         "kept_epoch",
         "network",
+        "repeated",
     }
 )
 """Columns that rows of earlier versions lack; they are null there."""

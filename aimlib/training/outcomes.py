@@ -36,11 +36,12 @@ class Outcome:
     selected : accuracies and losses of that epoch.
     images : number of training, validation and test images.
     seconds, attempts, started_at : wall time over all attempts, their number, ISO time of the first.
-    step : how it took its steps, ``eager``, ``graph`` or ``compiled``.
+    step : how it took its steps, ``eager``, ``graph`` or ``compiled``; None for own training code.
     data_on : where its images were in the last attempt, ``device`` or ``host``; None if unknown.
     peak_device_bytes : peak of the GPU memory that torch reserved; None on the CPU.
     spot_checks : number of steps of the last attempt that were repeated and had the same bits; None without checks.
     network : the trained network that is kept; None if none is.
+    repeated : what computing a run of own training code a second time gave; None if it was computed once.
     """
 
     status: str
@@ -53,11 +54,12 @@ class Outcome:
     seconds: float
     attempts: int
     started_at: str
-    step: str = "eager"
+    step: str | None = "eager"
     data_on: str | None = None
     peak_device_bytes: int | None = None
     spot_checks: int | None = None
     network: KeptNetwork | None = None
+    repeated: str | None = None
 
 
 def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -> Outcome:
@@ -68,7 +70,7 @@ def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -
     diverged : why it diverged; None: it did not.
     """
     if run.history:
-        chosen, selected = _select(run.options.selection, run.history)
+        chosen, selected = selected_of(run.options.selection, run.history)
     else:
         chosen = 0
         validation, test = run.restart()
@@ -118,7 +120,7 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
             f"{checkpoint_directory / checkpointing.FILE}: no completed epoch of run {run_id} to report; pause a run "
             f"after its first epoch or later, or train it to its end"
         )
-    chosen, selected = _select(config.training.selection, found.epochs)
+    chosen, selected = selected_of(config.training.selection, found.epochs)
     training, validation = splits.hold_out(data.train.labels, config.training.validation_fraction, config.seed)
     return Outcome(
         status="pruned",
@@ -142,7 +144,7 @@ def _refuse(damage: str) -> None:
     raise StoreError(f"{damage}; run again: the run repeats what it lacks")
 
 
-def _select(rule: ComponentConfig, epochs: Sequence[dict[str, Any]]) -> tuple[int, dict[str, float | None]]:
-    """Return the number of the epoch that the rule chooses, with its accuracies and losses."""
+def selected_of(rule: ComponentConfig, epochs: Sequence[dict[str, Any]]) -> tuple[int, dict[str, float | None]]:
+    """Return the number of the epoch that a rule chooses, with its accuracies and losses."""
     chosen: int = selections.create(rule).select(epochs)
     return chosen, {key: epochs[chosen - 1][key] for key in _SELECTED}

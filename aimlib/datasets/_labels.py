@@ -1,0 +1,130 @@
+"""Examples of any kind by their names, labels and splits, for own training code that reads them itself."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from aimlib.component import ComponentConfig, local
+from aimlib.datasets.base import DataSet, DatasetPlugin, Images, ImageShape
+from aimlib.datasets.fingerprint import with_fingerprint
+from aimlib.errors import DataError, counted, did_you_mean
+from aimlib.paths import read_file
+from aimlib.records.escaping import shortened, storable
+from aimlib.registry import datasets
+
+COLUMNS = "name", "label", "split"
+_SPLITS = "train", "test"
+_MOST_BYTES = 1_000_000_000
+_SHOWN = 80
+
+
+@datasets.register("labels")
+class Labels(DatasetPlugin):
+    """A table of examples: ``name``, ``label`` and ``split`` (train or test), as CSV or Parquet.
+
+    What an example looks like only your training code knows: texts, tables, sounds. Their pixels here are a single 0. The
+    fingerprint covers names, labels and splits, so files behind the names that change do not change it.
+    """
+
+    source = "the user's own"
+
+    class Config(ComponentConfig):
+        """Options of a table of examples."""
+
+        file: str = local("labels.csv", "The table, relative to the current folder.")
+        classes: Annotated[int, Field(ge=2)]
+        """Number of different labels in it."""
+
+    config: Config
+
+    def shape(self) -> ImageShape:
+        """Return one value per example."""
+        return ImageShape(1, 1, 1, self.config.classes)
+
+    def load(self) -> DataSet:
+        """Return the examples, in the order of the table; class numbers follow the sorted labels."""
+        path = Path(self.config.file).expanduser()
+        rows = list(_rows(path))
+        classes = tuple(sorted({label for _, label, _ in rows}))
+        if len(classes) != self.config.classes:
+            raise DataError(
+                f"{path}: has {counted(len(classes), 'different label')} ({shortened(', '.join(classes), _SHOWN)}), but "
+                f"data.classes is {self.config.classes}; correct one of them"
+            )
+        numbers = {label: number for number, label in enumerate(classes)}
+        return with_fingerprint(*(_images(rows, split, numbers, path) for split in _SPLITS), classes)
+
+
+def _images(rows: list[tuple[str, str, str]], split: str, numbers: Mapping[str, int], path: Path) -> Images:
+    names = tuple(name for name, _, of in rows if of == split)
+    labels = np.array([numbers[label] for _, label, of in rows if of == split], dtype=np.int64)
+    if len(names) < 2:
+        raise DataError(f"{path}: has {counted(len(names), 'example')} of split {split!r}; give at least two")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{path}: split {split!r} has the name {shortened(twice, _SHOWN)!r} twice; names must differ")
+    return Images(np.zeros((len(names), 1, 1, 1), dtype=np.uint8), labels, names)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield name, label and split of every example, each as text."""
+    for number, row in enumerate(_table(path), 2):
+        name, label, split = ("" if row[column] is None else str(row[column]).strip() for column in COLUMNS)
+        if not name or not label:
+            raise DataError(f"{path}, row {number}: name or label is empty; complete it")
+        if storable(name) != name or storable(label) != label:
+            raise DataError(f"{path}, row {number}: {storable(name)!r} is no text that a table could hold; rename it")
+        if split not in _SPLITS:
+            hint = "validation images are held out of train by training.validation_fraction"
+            raise DataError(
+                f"{path}, row {number}: split {shortened(split, _SHOWN)!r}; {did_you_mean(split, _SPLITS)}give train or "
+                f"test ({hint})"
+            )
+        yield name, label, split
+
+
+def _table(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        content = read_file(path, _MOST_BYTES)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror or error}; give the table of examples as data.file, relative to "
+            f"the current folder"
+        ) from error
+    if path.suffix.lower() in (".parquet", ".pq"):
+        import pyarrow as pa  # noqa: PLC0415 -- only for this format
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        try:
+            table = pq.read_table(pa.BufferReader(content))
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: is no readable Parquet file: {error}") from error
+        _refuse_lacking(path, table.column_names)
+        yield from table.select(list(COLUMNS)).to_pylist()
+        return
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8: {error}; save it as UTF-8") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        _refuse_lacking(path, reader.fieldnames or [])
+        yield from reader
+    except csv.Error as error:
+        raise DataError(f"{path}, row {reader.line_num}: is no CSV: {error}") from error
+
+
+def _refuse_lacking(path: Path, columns: Any) -> None:
+    lacking = [column for column in COLUMNS if column not in columns]
+    if lacking:
+        found = shortened(", ".join(map(str, columns)), _SHOWN) or "none"
+        raise DataError(
+            f"{path}: lacks the column {', '.join(lacking)}; its columns: {found}; name them in its first row"
+        )

@@ -1,0 +1,124 @@
+"""The configuration of a run of own training code: what it trains on, its budget, and options that only it reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PlainValidator, model_validator
+
+from aimlib.component import ComponentConfig, Frozen
+from aimlib.config import Fraction, ModelConfig, RunConfig, TrainingConfig
+from aimlib.errors import did_you_mean
+from aimlib.registry import ComponentOf, selections, trainers
+
+_DEPTH = 20
+
+
+class Options(dict[str, Any]):
+    """The options of an arm: a mapping whose keys are attributes as well, ``options.learning_rate``."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an option; AttributeError, with the known names, if the arm does not give it."""
+        try:
+            return self[name]
+        except KeyError:
+            known = ", ".join(self) or "none"
+            raise AttributeError(
+                f"options.{name}: not given by this arm; {did_you_mean(name, self)}its options: {known}; give it in "
+                f"the study under base.options"
+            ) from None
+
+
+def _plain(value: Any) -> Options:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"give names with values, such as {{learning_rate: 0.1}}; got {value!r}")  # noqa: TRY004
+    for key in value:
+        if not isinstance(key, str) or not key.isidentifier():
+            raise ValueError(f"{key!r}: a name must be a word of letters, digits and '_', as in options.learning_rate")
+    return Options({key: _value(item, key, 0) for key, item in value.items()})
+
+
+def _value(value: Any, where: str, depth: int) -> Any:
+    """Return a value in which lists are lists; refuse what JSON cannot hold."""
+    if depth > _DEPTH:
+        raise ValueError(f"{where}: is nested too deeply")
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _value(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_value(item, f"{where}[{number}]", depth + 1) for number, item in enumerate(value)]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value + 0.0  # -0.0 equals 0.0, but differs as text
+    raise ValueError(f"{where}: must be a number, text, true, false, null, a list or a mapping; got {value!r}")
+
+
+class OwnTrainingConfig(Frozen):
+    """The budget of own training code, and which epoch is reported.
+
+    ``select_on: test|validation|last`` may be written for `selection` and, with validation, that images are held out.
+    """
+
+    epochs: Annotated[int, Field(ge=1)] = 1
+    """Most epochs that the code may report; code without epochs reports one."""
+    selection: Annotated[ComponentConfig, ComponentOf(selections)] = Field(
+        default_factory=lambda: selections.parse("last_epoch")
+    )
+    """Which epoch is reported."""
+    validation_fraction: Fraction = 0.0
+    """Share of each class of the training images that is held out, drawn separately for every seed."""
+
+    monitor: ClassVar[Literal["validation", "test"]] = "validation"
+    early_stopping: ClassVar[None] = None
+    evaluation_drop_last: ClassVar[bool] = False
+    precision: ClassVar[Literal["float32"]] = "float32"
+    tf32: ClassVar[bool] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _select_on(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "select_on" not in data:
+            return data
+        rest = {key: value for key, value in data.items() if key != "select_on"}
+        rules = {"last": "last_epoch", "validation": "best_validation", "test": "best_test"}
+        if data["select_on"] not in rules:
+            raise ValueError(f"select_on: must be 'test', 'validation' or 'last'; got {data['select_on']!r}")
+        if data["select_on"] == "validation":
+            rest["validation_fraction"] = rest.get("validation_fraction") or 0.1
+        return {**rest, "selection": rules[data["select_on"]]}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_options_of_the_loop(cls, data: Any) -> Any:
+        given = (
+            sorted(set(data) & set(TrainingConfig.model_fields) - set(cls.model_fields)) if _is_mapping(data) else []
+        )
+        if given:
+            raise ValueError(
+                f"{', '.join(given)}: only the built-in training loop reads {'this' if len(given) == 1 else 'these'}; "
+                f"give what your training code reads under `options`, beside `training`"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _with_validation_where_needed(self) -> OwnTrainingConfig:
+        if getattr(type(self.selection), "monitors_validation", False) and self.validation_fraction == 0:
+            raise ValueError(f"validation_fraction is 0, but selection {self.selection.name!r} needs validation images")
+        return self
+
+
+def _is_mapping(data: Any) -> bool:
+    return isinstance(data, dict)
+
+
+class OwnRunConfig(RunConfig):
+    """One run of own training code. `RunConfig.parse` returns it for a document with the key `train`."""
+
+    train: Annotated[ComponentConfig, ComponentOf(trainers)]
+    model: ModelConfig | None = None  # type: ignore[assignment]
+    """A network of this package, which the code gets by `OwnRun.network`; None: the code makes its own."""
+    training: OwnTrainingConfig = OwnTrainingConfig.model_construct()  # type: ignore[assignment]
+    options: Annotated[Options, PlainValidator(_plain)] = Options()
+    """What the code reads; part of the run id like everything else."""

@@ -1,0 +1,48 @@
+"""The files of a checkpoint of own training code, as they are stored in the checkpoint of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from aimlib.errors import StoreError, UsageError
+
+
+def content_of(folder: Path) -> dict[str, Any]:
+    """Return the files in a folder: bytes as tensors, by relative path.
+
+    Raises
+    ------
+    UsageError: it is no folder, or contains something that is no plain file.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"run.checkpoint: {folder}: no such folder; save your files in a folder, and give that")
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise UsageError(f"run.checkpoint: {path}: is no plain file; save plain files only")
+        if path.is_file():
+            content = np.fromfile(path, dtype=np.uint8)
+            found[path.relative_to(folder).as_posix()] = torch.from_numpy(content)
+    return found
+
+
+def write(content: dict[str, Any], folder: Path) -> None:
+    """Write the files of `content_of` into a folder.
+
+    Raises
+    ------
+    StoreError: the content is not what `content_of` returns.
+    """
+    root = folder.resolve()
+    for name, tensor in content.items():
+        path = (root / name).resolve()
+        if not path.is_relative_to(root) or not isinstance(tensor, torch.Tensor):
+            raise StoreError(
+                f"the checkpoint of this run names the file {name!r}; delete it to start from the beginning"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensor.numpy().tofile(path)

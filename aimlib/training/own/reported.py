@@ -1,0 +1,75 @@
+"""What own training code reports, as checked values: numbers, class numbers, and places of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from aimlib.errors import UsageError, did_you_mean
+
+_FRACTIONS = "train_accuracy", "validation_accuracy", "accuracy"
+
+
+def number(name: str, value: Any) -> float:
+    """Return a measure as a number; UsageError if it is none, or an accuracy that is no fraction."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"run.report: {name} must be a number; got {value!r}") from None
+    if name in _FRACTIONS and not 0 <= number <= 1:
+        raise UsageError(f"run.report: {name} is a fraction from 0 to 1; got {number:g}")
+    return number
+
+
+def labels(labels: Any, classes: Sequence[str], where: str) -> npt.NDArray[np.int64]:
+    """Return class numbers, from numbers or names."""
+    if isinstance(labels, torch.Tensor):
+        labels = labels.detach().cpu().numpy()
+    found = np.asarray(labels if hasattr(labels, "__array__") else list(labels))
+    if found.ndim != 1:
+        raise UsageError(
+            f"{where}: labels have the shape {found.shape}; give one class per image, as scores.argmax(1) does"
+        )
+    if found.dtype.kind in "UO":
+        numbers = {name: number for number, name in enumerate(classes)}
+        unknown = [str(each) for each in found if str(each) not in numbers]
+        if unknown:
+            raise UsageError(
+                f"{where}: {unknown[0]!r} is no class; {did_you_mean(unknown[0], classes)}give names or numbers"
+            )
+        return np.array([numbers[str(each)] for each in found], dtype=np.int64)
+    if found.dtype.kind not in "iu" and not (found.dtype.kind == "f" and (found == np.round(found)).all()):
+        raise UsageError(
+            f"{where}: labels must be class numbers or names; got {found.dtype} values such as {found.flat[0]}"
+        )
+    if len(found) and not 0 <= int(found.min()) <= int(found.max()) < len(classes):
+        raise UsageError(
+            f"{where}: labels lie between {found.min()} and {found.max()}, but classes are 0 to {len(classes) - 1}"
+        )
+    return found.astype(np.int64)
+
+
+def places(ids: Iterable[str | int], names: Sequence[str], where: str) -> npt.NDArray[np.int64]:
+    """Return the places of images, from names or numbers."""
+    if isinstance(ids, torch.Tensor):
+        ids = ids.detach().cpu().numpy()
+    given = list(ids)
+    if given and isinstance(given[0], str):
+        known = {name: place for place, name in enumerate(names)}
+        unknown = [each for each in given if each not in known]
+        if unknown:
+            raise UsageError(f"{where}: no image {unknown[0]!r}; give the names in run.split(...).names")
+        return np.array([known[str(each)] for each in given], dtype=np.int64)
+    try:
+        places = np.array([int(each) for each in given], dtype=np.int64)
+    except (TypeError, ValueError):
+        raise UsageError(f"{where}: ids must be names or numbers of images; got {given[0]!r}") from None
+    if len(places) and not 0 <= int(places.min()) <= int(places.max()) < len(names):
+        raise UsageError(
+            f"{where}: ids lie between {places.min()} and {places.max()}, but images are 0 to {len(names) - 1}"
+        )
+    return places

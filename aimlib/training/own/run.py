@@ -1,0 +1,318 @@
+"""`OwnRun`: what own training code is given, and reports to."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from aimlib.datasets.base import DataSet, Images, ImageShape
+from aimlib.errors import UsageError, counted, did_you_mean
+from aimlib.models import build
+from aimlib.seeding import seed_for
+from aimlib.training import rng_state, splits
+from aimlib.training.checkpoint_manager import Paused
+from aimlib.training.own import files, reported
+from aimlib.training.run import Diverged
+from aimlib.training.steps.choice import OnNotice
+
+if TYPE_CHECKING:
+    from aimlib.training.own.config import OwnRunConfig
+
+Split = Literal["train", "validation", "test"]
+_SPLITS = "train", "validation", "test"
+_REPORTED = "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "learning_rate"
+"""What code may report of an epoch; accuracies of the validation and test images are counted from the predictions."""
+_ROUNDING = 1e-6
+
+
+@dataclass
+class Saved:
+    """What a checkpoint of own training code has."""
+
+    history: list[dict[str, Any]]
+    predictions: list[npt.NDArray[Any]]
+    content: dict[str, Any]
+
+
+class OwnRun:
+    """A run of own training code.
+
+    Everything that the code reports is checked when it is reported. The global generators of torch, NumPy and Python
+    are seeded at the start, and again after every report and `restore`, by the run's seed and the number of the epoch:
+    code that draws from them alone, and continues from a checkpoint of the end of an epoch, draws the same numbers.
+
+    Attributes
+    ----------
+    device : where to train.
+    threads : number of CPU threads that the run has; None: as torch is set.
+    classes : names of the classes, in the order of their numbers.
+    """
+
+    def __init__(
+        self,
+        config: OwnRunConfig,
+        data: DataSet,
+        device: torch.device,
+        *,
+        threads: int | None = None,
+        saved: Saved | None = None,
+        on_epoch: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        on_notice: OnNotice = lambda _: None,
+        save: Callable[[OwnRun, dict[str, Any]], None] = lambda _run, _content: None,
+        pause: Callable[[], bool] = lambda: False,
+        seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.config, self.device, self.threads = config, device, threads
+        self.classes = data.classes
+        self.history: list[dict[str, Any]] = []
+        self.stored_predictions: list[npt.NDArray[Any]] = []
+        self.ended: Exception | None = None
+        self._data, self._saved = data, saved
+        self._on_epoch, self._on_notice, self._save, self._pause, self._seconds = (
+            on_epoch,
+            on_notice,
+            save,
+            pause,
+            seconds,
+        )
+        self._began = seconds()
+        self._saves = saved is not None
+        self._pending: dict[str, npt.NDArray[np.int64]] = {}
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        train, held_out = splits.hold_out(data.train.labels, config.training.validation_fraction, config.seed)
+        self._numbers = {
+            "train": train,
+            "validation": held_out,
+            "test": np.arange(len(data.test.labels), dtype=np.int64),
+        }
+
+    @property
+    def epochs_done(self) -> int:
+        """Number of epochs that were reported; after `restore`, those before the checkpoint."""
+        return len(self.history)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the session must end: save a checkpoint soon, which then ends the run. Cheap enough for a step."""
+        return self._pause()
+
+    def seed(self, *names: str | int) -> int:
+        """Return the seed of a named stream, in [0, 2**63), such as ``run.seed("order", epoch)``.
+
+        Every arm has the same seed for the same names. The built-in loop has split, init, order, augment.
+        """
+        return seed_for(self.config.seed, *names)
+
+    def generator(self, *names: str | int) -> np.random.Generator:
+        """Return NumPy's generator of a named stream, at its beginning."""
+        return np.random.default_rng(self.seed(*names))
+
+    def torch_generator(self, *names: str | int) -> torch.Generator:
+        """Return torch's generator of a named stream, at its beginning, on the CPU."""
+        return torch.Generator().manual_seed(self.seed(*names))
+
+    def network(self) -> torch.nn.Module:
+        """Return the network that the arm gives under `model`, on the device, with the initial values of the seed.
+
+        Raises
+        ------
+        UsageError: the arm gives none.
+        """
+        if self.config.model is None:
+            raise UsageError("run.network: this arm gives no network; give it under base.model, or build your own")
+        _, height, width, channels = self._data.test.pixels.shape
+        shape = ImageShape(channels, height, width, len(self.classes))
+        return build(self.config.model, shape, self.config.seed).to(self.device)
+
+    def split(self, name: Split) -> Images:
+        """Return the images of a split: ``train``, without those that are held out; ``validation``, these; ``test``.
+
+        Returns
+        -------
+        pixels [images, height, width, channels], uint8; labels [images], int64; names, one per image.
+        """
+        numbers = self._of(name)
+        images = self._data.test if name == "test" else self._data.train
+        if len(numbers) == len(images.labels):
+            return images
+        return Images(images.pixels[numbers], images.labels[numbers], tuple(images.names[each] for each in numbers))
+
+    def _of(self, name: str) -> npt.NDArray[np.int64]:
+        if name not in self._numbers:
+            raise UsageError(f"{name!r} is no split; {did_you_mean(name, _SPLITS)}choose one of {', '.join(_SPLITS)}")
+        return self._numbers[name]
+
+    def predictions(self, split: Split, ids: Iterable[str | int] | None, labels: Any) -> None:
+        """Give the predicted classes of all images of ``test`` or ``validation`` for the epoch that is reported next.
+
+        Parameters
+        ----------
+        ids : the images, in any order: their names, or their numbers from 0 in ``run.split(split)``; None: all of them,
+            in that order.
+        labels : [images], the predicted class of each: its number or its name; a list, an array or a tensor.
+
+        Raises
+        ------
+        UsageError: an image is missing, unknown or given twice, or a label is no class.
+        """
+        where = f"run.predictions({split!r})"
+        if split not in ("validation", "test"):
+            raise UsageError(f"{where}: give predictions of 'test' or 'validation'")
+        names = self.split(split).names
+        if not names:
+            raise UsageError(f"{where}: no image is held out; set training.validation_fraction, or leave this call out")
+        predicted = reported.labels(labels, self.classes, where)
+        places = np.arange(len(names)) if ids is None else reported.places(ids, names, where)
+        if len(places) != len(predicted):
+            raise UsageError(f"{where}: {counted(len(places), 'image')}, but {counted(len(predicted), 'label')}")
+        given = np.bincount(places, minlength=len(names))
+        if (given != 1).any():
+            lacking, twice = int((given == 0).sum()), int((given > 1).sum())
+            example = names[int(np.argmax(given != 1))]
+            raise UsageError(
+                f"{where}: give each of the {counted(len(names), 'image')} once; {lacking} are missing and {twice} are "
+                f"given more than once, such as {example!r}"
+            )
+        ordered = np.empty(len(names), dtype=np.int64)
+        ordered[places] = predicted
+        self._pending[split] = ordered
+
+    def report(self, epoch: int | None = None, accuracy: float | None = None, **measures: float | None) -> None:
+        """Report an epoch, after its predictions. The progress shows it, and the row of the run has it.
+
+        Parameters
+        ----------
+        epoch : its number, from 1; None: the next one.
+        accuracy : the accuracy on the test images that your code has measured, as a fraction; it is compared with the
+            predictions.
+        measures : ``train_loss``, ``train_accuracy``, ``validation_loss``, ``test_loss``, ``learning_rate``; each may
+            be left out. A loss that is no finite number ends the run as diverged.
+
+        Raises
+        ------
+        UsageError: there are no predictions, they contradict an accuracy, or the epoch is not the next one.
+        Paused: the session ends. Let it pass.
+        """
+        number = self._next(epoch)
+        measured = self._measures(measures)
+        row = {"epoch": number, **dict.fromkeys(_REPORTED), **measured}
+        row |= {"test_accuracy": self._counted("test"), "test_top5_accuracy": None}
+        if len(self._numbers["validation"]):
+            row["validation_accuracy"] = self._counted("validation")
+        self._compared("accuracy", accuracy, row["test_accuracy"], "test")
+        self._compared(
+            "validation_accuracy", measured.get("validation_accuracy"), row["validation_accuracy"], "validation"
+        )
+        now = self._seconds()
+        row["seconds"], self._began = now - self._began, now
+        compact = self._pending.pop("test").astype(np.uint8 if len(self.classes) <= 256 else np.uint16)
+        self._pending.clear()
+        self._refuse_infinite(row, compact)
+        self.stored_predictions.append(compact)
+        self.history.append(row)
+        self._on_epoch(row)
+        rng_state.seed(self.config.seed, number + 1)
+        if not self._saves and number < self.config.training.epochs and self._pause():
+            self._end(Paused(number, 0))  # this code saves nothing, so it starts from the beginning
+
+    def checkpoint(self, folder: str | Path) -> None:
+        """Save the run with the files in a folder, so that it can continue after this epoch. Call it after `report`.
+
+        Parameters
+        ----------
+        folder : whatever your code needs to continue; it is copied.
+
+        Raises
+        ------
+        UsageError: it is no folder.
+        Paused: the session ends. Let it pass.
+        """
+        content = files.content_of(Path(folder))
+        self._saves = True
+        self._save(self, content)
+        if self._pause():
+            self._end(Paused(len(self.history), 0))
+
+    def restore(self) -> Path | None:
+        """Return a folder with the files of the last checkpoint, and set `epochs_done`; None at a first start.
+
+        The folder is removed when the run ends.
+        """
+        if self._saved is None:
+            return None
+        self._folder = tempfile.TemporaryDirectory(prefix="aim-restored-")
+        files.write(self._saved.content, Path(self._folder.name))
+        self.history, self.stored_predictions = list(self._saved.history), list(self._saved.predictions)
+        rng_state.seed(self.config.seed, len(self.history) + 1)
+        return Path(self._folder.name)
+
+    def notice(self, text: str) -> None:
+        """Show a message to the user, and write it into the log of the run."""
+        self._on_notice(str(text))
+
+    def close(self) -> None:
+        """Remove the folder of `restore`."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder.name, ignore_errors=True)
+
+    def _end(self, reason: Exception) -> NoReturn:
+        self.ended = reason
+        raise reason
+
+    def _next(self, epoch: int | None) -> int:
+        number, budget = len(self.history) + 1, self.config.training.epochs
+        if epoch is not None and int(epoch) != number:
+            hint = " (after run.restore(), continue with run.epochs_done + 1)" if self._saved is not None else ""
+            raise UsageError(f"run.report: epoch {epoch} was reported, but the next one is {number}{hint}")
+        if number > budget:
+            raise UsageError(
+                f"run.report: epoch {number} was reported, but training.epochs is {budget}; train as many as "
+                f"config.training.epochs says, or raise it in the study"
+            )
+        return number
+
+    def _measures(self, given: Mapping[str, Any]) -> dict[str, float]:
+        found = {}
+        for name, value in given.items():
+            if name not in _REPORTED:
+                listed = ", ".join(("accuracy", *_REPORTED))
+                raise UsageError(
+                    f"run.report: unknown measure {name!r}; {did_you_mean(name, _REPORTED)}known: {listed}"
+                )
+            if value is not None:
+                found[name] = reported.number(name, value)
+        return found
+
+    def _counted(self, split: Split) -> float:
+        if split not in self._pending:
+            raise UsageError(
+                f"run.report: no predictions of the {split} images; call run.predictions({split!r}, ids, labels) "
+                f"before every report"
+            )
+        return float((self._pending[split] == self.split(split).labels).mean())
+
+    def _compared(self, name: str, given: Any, counted_as: float | None, split: str) -> None:
+        if given is None or counted_as is None:
+            return
+        if abs(reported.number(name, given) - counted_as) > _ROUNDING:
+            raise UsageError(
+                f"run.report: {name} {float(given):.6f}, but the predictions of the {split} images give "
+                f"{counted_as:.6f}; report a fraction of all images, or check the order of the ids"
+            )
+
+    def _refuse_infinite(self, row: Mapping[str, Any], predictions: npt.NDArray[Any]) -> None:
+        """End the run as diverged if a loss is not finite; before the first epoch these predictions are kept."""
+        for name in ("train_loss", "validation_loss", "test_loss"):
+            if row[name] is not None and not math.isfinite(row[name]):
+                if not self.stored_predictions:
+                    self.stored_predictions.append(predictions)
+                self._end(Diverged(f"{name} not finite in epoch {row['epoch']}"))
