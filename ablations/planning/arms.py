@@ -145,6 +145,10 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
         if impossible := training_code.problems(config, arm.control, resources):
             raise ConfigError(impossible)
         shape_of(config)
+    elif not getattr(datasets.get(config.data.name), "has_pixels", True):
+        raise ConfigError(
+            [f"data: {config.data.name} has no images; only own training code can use it (train: code.py:f)"]
+        )
     elif idle := _idle(config):
         raise ConfigError(idle)
     if arm.control is not None:

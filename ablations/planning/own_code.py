@@ -79,17 +79,20 @@ def files_of(study: StudyFile) -> dict[Path, Bundle]:
     files = {Path(path): list[str]() for path in study.spec.plugins}
     if function is not None:
         files.setdefault(function[0], []).append(function[1])
-    with _located(study):
-        return {path: parts.read(path, functions) for path, functions in files.items()}
+    found = {}
+    for path, functions in files.items():
+        with _located(study, "train" if functions else "plugins"):
+            found[path] = parts.read(path, functions)
+    return found
 
 
 @contextmanager
-def _located(study: StudyFile) -> Iterator[None]:
-    """Name the study's file in messages on its own code."""
+def _located(study: StudyFile, key: str = "plugins") -> Iterator[None]:
+    """Name the study's file and a key of it in messages on its own code."""
     try:
         yield
     except PluginError as error:
-        raise ConfigError([f"{study.where}: plugins: {error}"]) from error
+        raise ConfigError([f"{study.where}: {key}: {error}"]) from error
 
 
 def unusable(configs: Mapping[str, RunConfig]) -> list[str]:

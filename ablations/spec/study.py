@@ -57,6 +57,8 @@ def _files(value: Any) -> Any:
 
 
 def _train(value: Any) -> Any:
+    if value is None:
+        return None
     if isinstance(value, str) and (_FUNCTION.fullmatch(value) or _NAME.fullmatch(value)) and not value.endswith(".py"):
         return value
     raise ValueError(f"give a function of a file, such as my_code.py:train, which takes (config, run); got {value!r}")

@@ -29,11 +29,12 @@ _SHOWN = 80
 class Labels(DatasetPlugin):
     """A table of examples: ``name``, ``label`` and ``split`` (train or test), as CSV or Parquet.
 
-    What an example looks like only your training code knows: texts, tables, sounds. Their pixels here are a single 0. The
-    fingerprint covers names, labels and splits, so files behind the names that change do not change it.
+    What an example looks like only your training code knows: texts, tables, sounds. Its pixels here are a single 0.
+    The fingerprint covers names, labels and splits; it does not notice that a file behind a name has changed.
     """
 
     source = "the user's own"
+    has_pixels = False
 
     class Config(ComponentConfig):
         """Options of a table of examples."""
@@ -55,11 +56,12 @@ class Labels(DatasetPlugin):
         classes = tuple(sorted({label for _, label, _ in rows}))
         if len(classes) != self.config.classes:
             raise DataError(
-                f"{path}: has {counted(len(classes), 'different label')} ({shortened(', '.join(classes), _SHOWN)}), but "
-                f"data.classes is {self.config.classes}; correct one of them"
+                f"{path}: has {counted(len(classes), 'different label')} ({shortened(', '.join(classes), _SHOWN)}), "
+                f"but data.classes is {self.config.classes}; correct one of them"
             )
         numbers = {label: number for number, label in enumerate(classes)}
-        return with_fingerprint(*(_images(rows, split, numbers, path) for split in _SPLITS), classes)
+        train, test = (_images(rows, split, numbers, path) for split in _SPLITS)
+        return with_fingerprint(train, test, classes)
 
 
 def _images(rows: list[tuple[str, str, str]], split: str, numbers: Mapping[str, int], path: Path) -> Images:
@@ -84,8 +86,8 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
         if split not in _SPLITS:
             hint = "validation images are held out of train by training.validation_fraction"
             raise DataError(
-                f"{path}, row {number}: split {shortened(split, _SHOWN)!r}; {did_you_mean(split, _SPLITS)}give train or "
-                f"test ({hint})"
+                f"{path}, row {number}: split {shortened(split, _SHOWN)!r}; {did_you_mean(split, _SPLITS)}give train "
+                f"or test ({hint})"
             )
         yield name, label, split
 

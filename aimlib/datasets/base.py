@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +73,13 @@ class DatasetPlugin(ABC):
     """Base of the family `aimlib.datasets`.
 
     A plugin is created from its Config; creating it touches no file.
+
+    Attributes
+    ----------
+    has_pixels : whether it has images; otherwise only own training code can train on it.
     """
+
+    has_pixels: ClassVar[bool] = True
 
     def __init__(self, config: ComponentConfig) -> None:
         self.config = config

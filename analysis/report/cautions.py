@@ -10,6 +10,7 @@ from aimlib.errors import counted
 from analysis import number_format
 from analysis.findings.deviations import Deviation
 from analysis.findings.study import Findings
+from analysis.report import training_code
 from analysis.report.breadth import in_order_of_plan, joined, named
 from analysis.results import Results
 
@@ -46,6 +47,7 @@ def cautions(findings: Findings) -> list[Caution]:
         *_unequal(findings.results),
         *_copies(findings.results),
         *_machines(findings.results),
+        *(Caution(text) for text in training_code.not_repeatable(findings.results.runs)),
         *_beyond(findings),
         *_not_trained(findings),
         *_unfinished(findings),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aimlib.errors import counted
 from analysis import number_format
 from analysis.findings.study import Findings
+from analysis.report import training_code
 from analysis.report.breadth import gated_arms, many_arms, named
 
 _REFERENCES = {
@@ -48,8 +49,7 @@ def _design(findings: Findings) -> str:
     return (
         f"We trained {counted(len(plan.arms), 'arm')} ({arms}) on {plan.scope.dataset} ({plan.scope.classes} "
         f"classes, {plan.scope.image_size} px, backbone {plan.scope.backbone}){epochs}, each with the same "
-        f"{counted(len(plan.seeds), 'seed')}. A seed determines, identically for all arms, the validation split, the "
-        "initial values of the layers that arms share, the order of the images and the augmentation. Accuracy is "
+        f"{counted(len(plan.seeds), 'seed')}. {training_code.what_a_seed_determines(plan, runs)} Accuracy is "
         f"measured on{tested}.{chosen} Runs that diverged or stayed at chance (exact one-sided 99 % bound; Clopper and "
         "Pearson, 1934) count as outcomes and are not excluded."
     )

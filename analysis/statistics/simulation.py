@@ -97,6 +97,8 @@ def pairs_for_power(
 
 def power_of(effect: float, sd: float, n: int, alpha: float = 0.05) -> float:
     """Return the power of the two-sided paired t test of n pairs, from the non-central t distribution."""
+    if sd == 0:
+        return 1.0 if effect else alpha
     critical = stats.t.ppf(1 - alpha / 2, n - 1)
     shift = abs(effect) * np.sqrt(n) / sd
     # The lower tail as a survival function: nct.cdf can be NaN at large non-centrality.

@@ -1,0 +1,53 @@
+"""What a report says about own training code: who trained, what a seed determines, and whether a run repeats."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.plan import Plan
+
+_SAME = "same"
+
+
+def name_of(plan: Plan) -> str | None:
+    """Return the name of the own training code of a study; None if it has none."""
+    for arm in plan.arms:
+        code = arm.config.get("train")
+        if isinstance(code, dict):
+            return str(code.get("name"))
+    return None
+
+
+def what_a_seed_determines(plan: Plan, runs: pd.DataFrame) -> str:
+    """Return the sentence of the methods section on seeds."""
+    name = name_of(plan)
+    if name is None:
+        return (
+            "A seed determines, identically for all arms, the validation split, the "
+            "initial values of the layers that arms share, the order of the images and the augmentation."
+        )
+    return (
+        f"Every run was trained by the study’s own training code ({name}), which was given the options of the arm and "
+        f"a seed. A seed determines, identically for all arms, the validation split, and beyond it what that code "
+        f"draws from it.{_repetition(runs)}"
+    )
+
+
+def _repetition(runs: pd.DataFrame) -> str:
+    repeated = runs[runs["repeated"].notna()]
+    if repeated.empty:
+        return " No run was computed twice."
+    same = repeated["repeated"] == _SAME
+    if same.all():
+        return " One run was computed twice, with the same predictions."
+    return " One run was computed twice, with other predictions."
+
+
+def not_repeatable(runs: pd.DataFrame) -> list[str]:
+    """Return a sentence for each run that was computed twice with different results."""
+    different = runs[runs["repeated"].notna() & (runs["repeated"] != _SAME)]
+    return [
+        f"The own training code does not repeat its results: the run of {row.arm} with seed {row.seed} was computed "
+        f"twice ({row.repeated}), so differences between arms contain this variation too."
+        for row in different.itertuples()
+    ]
