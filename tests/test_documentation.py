@@ -16,24 +16,9 @@ from aimlib.training.protocols import PROTOCOLS
 ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
-    "docs/claim.md",
-    "docs/commands.md",
-    "docs/plugins.md",
-    "docs/study.md",
-    "docs/verdict.md",
-    "docs/browse.md",
-    "docs/query.md",
-    "docs/figures.md",
-    "docs/cluster.md",
-    "docs/full-size.md",
-    "docs/watching.md",
-    "docs/object-storage.md",
-    "docs/gpu.md",
-    "docs/performance.md",
-    "docs/reliability.md",
-    "docs/screening.md",
     "CONTRIBUTING.md",
     "examples/plugin_package/README.md",
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
 )
 _DOTTED = re.compile(r"`((?:aimlib|ablations|analysis|bench)(?:\.\w+)+)`")
 _PATH = re.compile(r"`((?:aimlib|ablations|analysis|bench|tests|docs|examples)/[\w./-]+)`")
@@ -75,7 +60,7 @@ def _resolves(name: str) -> bool:
     return False
 
 
-_GROUPS = ("memories", "optimizers", "schedules", "selections")
+_GROUPS = ("memories", "optimizers", "schedules", "selections", "trainers")
 """Entry point groups that are no packages."""
 
 

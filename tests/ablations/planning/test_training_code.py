@@ -98,7 +98,7 @@ class OwnHead(Placement):
         "arms": {
             "aim": {"model": memory},
             "plain": {},
-            "frozen": {"of": "aim", "control": "frozen"},
+            "frozen": {"of": "aim", "control": "frozen_memory"},
         },
     }
     plan = check(training_code_study(tmp_path, changes, code=plugin + CODE)).plan
