@@ -22,6 +22,7 @@ PAGES = (
 )
 _DOTTED = re.compile(r"`((?:aimlib|ablations|analysis|bench)(?:\.\w+)+)`")
 _PATH = re.compile(r"`((?:aimlib|ablations|analysis|bench|tests|docs|examples)/[\w./-]+)`")
+_CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:|#)([^)]+)\)")
 
 
@@ -32,7 +33,7 @@ def test_names_paths_and_links_exist(page: str) -> None:
         assert _resolves(name), f"{page} names {name}"
     for path in _PATH.findall(text):
         assert (ROOT / path).exists(), f"{page} names {path}"
-    for link in _LINK.findall(text):
+    for link in _LINK.findall(_CODE.sub("", text)):
         target, _, anchor = link.partition("#")
         assert ((ROOT / page).parent / target).exists(), f"{page} links to {link}"
         if anchor:

@@ -111,7 +111,7 @@ def _with_place(problem: str, found: re.Match[str]) -> str:
     if meant != key and meant in known:
         return f"{found['path']}: unknown key; did you mean {meant!r}? known keys: {found['known']}"
     place = _PLACES.get(meant)
-    if place is None or meant in known or found["near"]:
+    if place is None or meant in known or (found["near"] and key not in RUN_KEYS):
         return problem
     if place.partition(".")[0] in RUN_KEYS:
         place = f"{_root(parent)}.{place}"

@@ -204,7 +204,7 @@ def test_plugins_lists_every_family(capsys: pytest.CaptureFixture[str], monkeypa
     assert code == 0
     listed = {tuple(line.split()[:2]) for line in out.splitlines()}
     for family in FAMILIES:
-        assert family.names()
+        assert family.names() or family.family == "trainers", "training code is the user's own"
         for name in family.names():
             assert (family.family, name) in listed
     assert ("memories", "conv_ones") in listed
