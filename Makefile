@@ -23,7 +23,7 @@ endif
 gpu_option  = $(if $(2),--$(1) $(2))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup azurite lock audit demo test test-all test-oldest docs-check check lint types contracts calibrate bench bench-gpu gpu gpu-study gpu-bundle format clean
+.PHONY: help setup azurite lock audit demo test test-all test-oldest docs-check docs check lint types contracts calibrate bench bench-gpu gpu gpu-study gpu-bundle format clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -74,6 +74,14 @@ test-oldest: tests/lower_bounds.py pyproject.toml ## the tests with the oldest v
 
 docs-check: $(STAMP) ## run the commands and blocks of Python in README and docs; those that need a network or a cluster are parsed
 	$(BIN)/python -m pytest -q tests/test_docs_check.py tests/test_documentation.py
+
+docs: $(VENV)/.docs-installed ## a site of README's pages, the command line and the Python names, in build/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo build/docs/index.html
+
+$(VENV)/.docs-installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
 
 check: lint types contracts ## everything of `make test` but the tests
 
