@@ -16,6 +16,7 @@ from aimlib.errors import counted as counted_as
 from aimlib.records import EPOCHS, predictions_from
 from aimlib.registry import selections
 from aimlib.training.early_stopping import should_stop
+from aimlib.training.own.config import OwnRunConfig
 
 if TYPE_CHECKING:
     from ablations.planning.plan import PlannedRun
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _COMPLETE = ("finished", "diverged")
 """Outcomes of the experiment alone. A pruned run was stopped by the search of its own study."""
+_FINITE = "train_loss", "test_loss", "test_accuracy"
 _ROUNDING = 1e-9
 _OF_SELECTED = ("test_accuracy", "test_loss", "test_top5_accuracy", "validation_accuracy", "validation_loss")
 
@@ -58,8 +60,9 @@ def verify(row: Mapping[str, Any], run: PlannedRun, data: DataSet) -> Verificati
     """
     try:
         unconfirmed = _identity(row, run)
-        curve = _curve(row)
-        _length(row, run.config.training, curve)
+        own = isinstance(run.config, OwnRunConfig)
+        curve = _curve(row, ("test_accuracy",) if own else _FINITE)
+        _length(row, run.config.training, curve, may_end=own)
         accuracies = _accuracies(row, run.config.training, data, len(curve))
         _selection(row, run.config.training, curve, accuracies)
     except _Problem as problem:
@@ -86,8 +89,8 @@ def _identity(row: Mapping[str, Any], run: PlannedRun) -> str:
     return ""
 
 
-def _curve(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one mapping per epoch."""
+def _curve(row: Mapping[str, Any], finite: Sequence[str]) -> list[dict[str, Any]]:
+    """Return one mapping per epoch; these columns must be finite in every epoch."""
     columns = {column.name: row[f"epochs.{column.name}"] or [] for column in EPOCHS}
     count = len(columns["epoch"])
     if any(len(values) != count for values in columns.values()):
@@ -95,18 +98,21 @@ def _curve(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     if columns["epoch"] != list(range(1, count + 1)):
         raise _Problem("its epochs are not numbered 1, 2, 3, ...")
     _equal("epochs_run", row["epochs_run"], count)
-    for name in ("train_loss", "test_loss", "test_accuracy"):
+    for name in finite:
         if not np.isfinite(np.array(columns[name], dtype=np.float64)).all():
             raise _Problem(f"epochs.{name} is not finite in every epoch")
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _length(row: Mapping[str, Any], training: TrainingConfig, curve: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a run that ended before it was done."""
+def _length(
+    row: Mapping[str, Any], training: TrainingConfig, curve: Sequence[Mapping[str, Any]], *, may_end: bool
+) -> None:
+    """Refuse a run that ended before it was done; own training code may end when it likes (`may_end`)."""
     _equal("epochs_planned", row["epochs_planned"], training.epochs)
     if len(curve) > training.epochs:
         raise _Problem(f"it has {len(curve)} epochs of {training.epochs} planned")
-    if row["status"] == "finished" and len(curve) < training.epochs and not _stopped(training, curve):
+    ended = may_end and curve
+    if row["status"] == "finished" and len(curve) < training.epochs and not ended and not _stopped(training, curve):
         raise _Problem(
             f"it ended after {len(curve)} of {training.epochs} epochs, and early stopping does not explain it"
         )

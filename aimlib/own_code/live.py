@@ -107,11 +107,13 @@ def _changed_methods(cls: Any, statement: Statement, node: ast.ClassDef, text: s
 def _codes(statement: Statement, like: CodeType, text: str) -> Iterator[CodeType]:
     """Yield every code object in a statement, compiled as another one was.
 
-    The whole file or cell is compiled: a call such as ``nn.Conv2d(...)`` has other instructions where `nn` is imported.
+    A call such as ``nn.Conv2d(...)`` has other instructions where `nn` is imported in the same compilation. Python
+    compiles a file as a whole, and IPython the statements of a cell one by one.
     """
     flags = like.co_flags & _ANNOTATIONS
     lines = range(statement.line, (statement.node.end_lineno or statement.line) + 1)
-    waiting: list[Any] = [compile(text, "own code", "exec", flags=flags, dont_inherit=True)]
+    alone = "\n" * (statement.line - 1) + statement.text
+    waiting: list[Any] = [compile(each, "own code", "exec", flags=flags, dont_inherit=True) for each in (alone, text)]
     while waiting:
         code = waiting.pop()
         if code.co_firstlineno in lines:

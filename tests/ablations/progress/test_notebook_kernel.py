@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from drivers import ONE_THREAD
 from kernel import Kernel, Shown
+from tiny_runs import restored_registries
 from tiny_study import TINY, changed, litter, numbers
+from training_code_study import CODE, DOCUMENT, HELPER, training_code_study
+
+import ablations
 
 pytest.importorskip("ipykernel")
 
@@ -98,3 +102,22 @@ def test_an_interrupted_kernel_drains_the_workers_of_ray(opened: tuple[Kernel, P
     assert "interrupted by Ctrl-C" in shown.result["text/plain"]
     assert list((folder / "results" / "on_ray" / "checkpoints").iterdir())
     assert "2 runs: 2 completed" in kernel.run(cell).result["text/plain"]
+
+
+def test_training_code_of_two_cells_has_the_ids_of_a_file(opened: tuple[Kernel, Path], tmp_path: Path) -> None:
+    kernel, folder = opened
+    code = CODE.replace("from centroids import centroids, nearest\n", "")
+    assert not kernel.run(HELPER).error
+    assert not kernel.run(f"{code}\n\nprint('defined')").error
+    keys = {key: value for key, value in DOCUMENT.items() if key != "train"}
+    shown = kernel.run(f"session = ablations.run(ablations.Study(**{keys!r}, train=train), executor='inline')")
+    assert not shown.error
+    assert "4 runs: 4 completed" in kernel.run("session").result["text/plain"]
+    path = training_code_study(tmp_path, code=HELPER + code)
+    with restored_registries():
+        expected = {run.run_id for run in ablations.check(path, timing=False, trust=True).plan.runs}
+    assert set(numbers(folder / "results" / "own_loop")) == expected
+    kernel.run(HELPER.replace("argmin", "argmax"))
+    edited = kernel.run(f"session = ablations.run(ablations.Study(**{keys!r}, train=train), executor='inline')")
+    assert "changed since the stored plan" in edited.latest, "an edited cell gives new ids, and says so"
+    assert len(numbers(folder / "results" / "own_loop")) == 8

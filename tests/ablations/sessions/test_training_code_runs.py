@@ -95,6 +95,22 @@ def test_an_edit_makes_runs_obsolete_and_says_so(computed: Path, tmp_path: Path)
     )
 
 
+def test_a_study_with_more_seeds_takes_over_the_runs_of_another(computed: Path, tmp_path: Path) -> None:
+    path = training_code_study(tmp_path, {"seeds": 3, "name": "more"})
+    session = ablations.run(path, tmp_path / "out", executor="inline", trust=True, reuse=computed)
+    assert (session.reused, session.computed, session.failed) == (4, 2, {})
+    assert numbers(tmp_path / "out").items() >= numbers(computed).items()
+
+
+def test_a_run_that_its_code_ended_early_is_taken_over(tmp_path: Path) -> None:
+    early = CODE.replace("        with tempfile", "        if epoch == 2:\n            return\n        with tempfile")
+    path = training_code_study(tmp_path, code=early)
+    ablations.run(path, tmp_path / "out", executor="inline", trust=True)
+    assert set(analysis.load(tmp_path / "out").runs["epochs_run"]) == {2}
+    again = ablations.run(path, tmp_path / "again", executor="inline", trust=True, reuse=tmp_path / "out")
+    assert (again.reused, again.computed) == (4, 0)
+
+
 def test_code_that_does_not_repeat_is_a_caution(tmp_path: Path) -> None:
     drifting = CODE.replace(
         "centres = centroids", "import os; drift += int.from_bytes(os.urandom(1)) / 1000; centres = centroids"
