@@ -18,7 +18,7 @@ import pandas as pd
 from aimlib.errors import StoreError
 from aimlib.paths import Place, read_file
 from aimlib.records import ANALYSIS_PLAN, SCHEMA_VERSION, STUDY_FILE
-from analysis.plan import plan_from, refuse_version
+from analysis.plan import Plan, plan_from, refuse_version
 from analysis.statistics.planned import planned_comparisons
 
 GATES = ("baseline", "matched", "frozen", "permuted")
@@ -96,6 +96,7 @@ def content_of(
     """
     plan = plan_from({"schema_version": SCHEMA_VERSION, **document}, Path(STUDY_FILE))
     return {
+        **own_words(plan),
         "name": document["name"],
         "claim": document["claim"],
         "reported_gains_pp": dict(gains_pp),
@@ -117,6 +118,15 @@ def content_of(
         "runs": document["runs"],
         "package_version": document["package_version"],
     }
+
+
+def own_words(plan: Plan) -> dict[str, Any]:
+    """Return the words of a study that are frozen with it: what it is about, and the question of each control.
+
+    Empty for a study that has none, as plans of earlier versions.
+    """
+    questions = {arm.name: arm.question for arm in plan.arms if arm.question is not None}
+    return ({} if plan.what is None else {"what": plan.what}) | ({"questions": questions} if questions else {})
 
 
 def digest(at: str, runs_before: int, content: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ class Arm:
     of : the arm it is a control or variant of; None if the plan names none.
     levels : label of the level of every factor, by factor; empty for arms beside the factors.
     config : RunConfig of its first seed, as plain JSON.
+    question : what its comparison with the treatment answers, in the words of the study; None: its role's own words.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Arm:
     of: str | None
     config: dict[str, Any]
     levels: dict[str, str] = field(default_factory=dict)
+    question: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "role", role_of(self.role) or self.role)  # code of earlier versions says "aim"
@@ -61,6 +63,8 @@ class Plan:
     delta_pp : smallest effect of interest in percentage points.
     looks : after how many pairs the verdict may be read, and at which level.
     runs : frame run_id, arm, seed: every planned run, in the order of the plan.
+    what : what the treatment has and the baseline lacks, as the texts call it; None: a memory, as in plans of earlier
+        versions.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Plan:
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     runs: pd.DataFrame
+    what: str | None = None
 
     def arm(self, name: str) -> Arm:
         """Return the arm called `name`; KeyError if there is none."""
@@ -148,6 +153,7 @@ def plan_from(document: Any, path: Place) -> Plan:
         arms=arms,
         seeds=tuple(fields.take("seeds", list)),
         runs=_runs(fields.take("runs", list), path),
+        what=fields.take("what", str, optional=True),
     )
     _check(plan, path)
     return plan
@@ -192,6 +198,7 @@ def _arm(data: Any, path: Place, index: int) -> Arm:
         of=fields.take("of", str, optional=True),
         config=fields.take("config", dict, optional=True) or {},
         levels=fields.take("levels", dict, optional=True) or {},
+        question=fields.take("question", str, optional=True),
     )
 
 
@@ -246,6 +253,10 @@ def _check(plan: Plan, path: Place) -> None:
         (
             not all(_is_name(name) for name in names),
             f"an arm's name is not printable text of 1 to {_LONGEST_NAME:,} characters",
+        ),
+        (
+            not all(_is_name(text) for text in (plan.what, *(arm.question for arm in plan.arms)) if text is not None),
+            f"what it studies, or an arm's question, is not printable text of 1 to {_LONGEST_NAME:,} characters",
         ),
         (not known.issuperset(plan.runs["arm"].unique()), "a run belongs to an arm that is not listed"),
         (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),

@@ -125,9 +125,9 @@ def _seeds(plan: Plan) -> Iterable[str]:
 
 def _roles(plan: Plan) -> Iterable[str]:
     roles = {arm.role for arm in plan.arms}
-    yield from (
-        f"no arm has the role {role!r}, so there is no verdict" for role in ("baseline", "aim") if role not in roles
-    )
+    for role, name in (("baseline", "baseline"), ("aim", "treatment")):
+        if role not in roles:
+            yield f"no arm has the role {name}, so there is no verdict; give one arm `role: {name}`"
 
 
 def _nondeterministic(plan: Plan) -> Iterable[str]:

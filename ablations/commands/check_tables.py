@@ -17,6 +17,7 @@ from ablations.planning.protocol import reference
 from ablations.spec.designs import factor_labels
 from ablations.spec.levels import labels_of
 from aimlib.errors import counted
+from aimlib.records import role
 from aimlib.records.escaping import printable
 from analysis.number_format import significant
 
@@ -82,23 +83,20 @@ def _factors(plan: Plan, console: Console, wide: bool) -> None:
 
 def _arms(result: Check, console: Console, wide: bool) -> None:
     plan = result.plan
-    counts = ("parameters", "mult-adds", "memory", "free", "reads", "updates")
+    with_memory = any(summary.memory_values for summary in plan.summaries.values())
+    counts = ("parameters", "mult-adds", *(("memory", "free", "reads", "updates") if with_memory else ()))
     timed = tuple(f"s/{what}{_of(number, result)}" for number in range(len(result.costs)) for what in ("step", "run"))
     rows = []
     for arm in plan.arms:
         s = plan.summaries[arm.name]
         seconds = [text for cost in result.costs for text in _seconds(cost.arms.get(arm.name))]
-        sizes: tuple[str, ...] = (
-            f"{s.parameters:,}",
-            _short(s.multiply_adds),
-            _short(s.memory_values),
-            _short(s.memory_degrees_of_freedom),
-            str(len(s.attachment.readers)),
-            str(len(s.attachment.updates)),
-        )
+        sizes = [f"{s.parameters:,}", _short(s.multiply_adds)]
+        if with_memory:
+            sizes += [_short(s.memory_values), _short(s.memory_degrees_of_freedom)]
+            sizes += [str(len(s.attachment.readers)), str(len(s.attachment.updates))]
         if not has_network(arm.config):
-            sizes = ("–",) * len(sizes)
-        rows.append((arm.name, arm.role, *sizes, *seconds))
+            sizes = ["–"] * len(sizes)
+        rows.append((arm.name, role(arm.role) or arm.role, *sizes, *seconds))
     steps = [name for name in timed if name.startswith("s/step")]
     table = Table(
         ("arm", "role", *counts, *timed),

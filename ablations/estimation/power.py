@@ -19,14 +19,21 @@ from analysis.claims import in_scope, read_claim
 from analysis.looks import Looks
 from analysis.plan import Scope
 from analysis.statistics.simulation import normal_studies, pairs_for_power, simulate
-from analysis.statistics.verdict import STOPPING
+from analysis.statistics.verdict import NEVER_REPORTED, STOPPING
 
 SEED_SDS = (0.5, 1.0, 1.5, 2.5)
 """Standard deviations of an arm's accuracy between seeds, in pp, used if none has been observed."""
 _STUDIES = 4000
 _SEED = 20210301
 _LIKELY = 0.5
-_SHOWN = ("trivial gain", "holds", "real, smaller than reported", "positive, materiality open", "positive, size open")
+_SHOWN = (
+    "trivial gain",
+    "holds",
+    "real, smaller than reported",
+    "material gain",
+    "positive, materiality open",
+    "positive, size open",
+)
 _COLUMNS = ["seed_sd", "effect", "pairs_80", "verdict", "finally", "shown", "pairs", "device_hours", "price"]
 
 
@@ -84,11 +91,16 @@ def analyse(
     looks = Looks(spec.looks, planning.ALPHA, spec.further_block)
     seen = _seen(results) if results is not None else None
     gain = _gain(plan)
+    against = NEVER_REPORTED if spec.claim is None and planning.subject(plan) is not None else gain
     sds = (seen / np.sqrt(2),) if seen is not None else SEED_SDS
     effects = (0.0, spec.delta_pp, *((gain / 2, gain) if gain is not None else (2 * spec.delta_pp, 5 * spec.delta_pp)))
     hours = costs[0].hours / len(spec.seeds) if costs else float("nan")
-    table = _table(looks, sds, effects, spec.delta_pp, gain, len(spec.seeds), hours, price)
-    warnings = (*_warnings(table, looks, plan, gain), *_kinds(costs), *(f"not timed: {reason}" for reason in untimed))
+    table = _table(looks, sds, effects, spec.delta_pp, against, len(spec.seeds), hours, price)
+    warnings = (
+        *_warnings(table, looks, plan, against),
+        *_kinds(costs),
+        *(f"not timed: {reason}" for reason in untimed),
+    )
     unit = costs[0].unit if costs else "GPU-hours"
     layout = design.layout(plan)
     numbers = tuple(sorted({len(spec.seeds), *looks.numbers}))
@@ -108,7 +120,7 @@ def _seen(results: str | Path) -> float:
     primary = analysis.examine(analysis.load(Path(results))).primary
     if primary is None or not primary.interval.sd > 0:
         raise UsageError(
-            f"{results}: has no spread to plan with; at least two pairs of the aim and the baseline arm are needed"
+            f"{results}: has no spread to plan with; at least two pairs of the treatment and the baseline are needed"
         )
     return primary.interval.cautious_sd
 

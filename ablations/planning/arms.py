@@ -31,13 +31,14 @@ class Arm:
     Attributes
     ----------
     name : unique in the study.
-    role : ``baseline``, ``aim``, ``matched``, ``frozen``, ``permuted`` or ``other``.
+    role : ``baseline``, ``aim`` (the treatment), ``matched``, ``frozen``, ``permuted``, ``control`` or ``other``.
     of : the arm that it is a control or a variation of; None if it starts from the base.
     config : configuration of the run with the study's first seed.
     levels : label of each factor's level, by factor; empty for arms without factors.
     resources : resources of its runs.
     also : further combinations of levels that result in the same configuration, so that this arm stands for them.
     integrity : how errors of computing are looked for, before kernels of a GPU are considered.
+    question : what its comparison with the treatment answers, as the study states it; None: its role's own question.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Arm:
     resources: Resources = field(default_factory=Resources)
     also: tuple[Mapping[str, str], ...] = ()
     integrity: Checks = "spot"
+    question: str | None = None
 
     def run(self, seed: int) -> RunConfig:
         """Return the arm's run with another seed."""
@@ -340,16 +342,21 @@ def _with_roles(arms: list[Arm], specs: Mapping[str, ArmSpec]) -> list[Arm]:
     taken: set[str] = set()
     result: list[Arm] = []
     by_place = training_code.roles(
-        {arm.name: arm.config for arm in arms}, {arm.name: specs[arm.name].role for arm in arms}
+        {arm.name: arm.config for arm in arms}, {arm.name: _given_role(specs[arm.name]) for arm in arms}
     )
     for arm in sorted(arms, key=lambda arm: specs[arm.name].role is None):  # stable: given roles come first
         role = by_place.get(arm.name) or _role(arm, specs[arm.name])
         if role == "baseline" and role in taken:
             role = "other"
         taken.add(role)
-        result.append(replace(arm, role=role))
+        result.append(replace(arm, role=role, question=_question(arm.name, role, specs)))
     order = {arm.name: place for place, arm in enumerate(arms)}
     return sorted(result, key=lambda arm: order[arm.name])
+
+
+def _given_role(spec: ArmSpec) -> str | None:
+    """Return the role that the study gives an arm; one with a question is a control."""
+    return spec.role or ("control" if spec.question is not None and spec.control is None else None)
 
 
 def _role(arm: Arm, spec: ArmSpec) -> str:
@@ -357,7 +364,14 @@ def _role(arm: Arm, spec: ArmSpec) -> str:
         return spec.role
     if spec.control is not None:
         return _control(spec.control).role
+    if spec.question is not None:
+        return "control"
     return "baseline" if arm.config.model.memory is None else "aim"
+
+
+def _question(name: str, role: str, specs: Mapping[str, ArmSpec]) -> str | None:
+    """Return the question of an arm; one that turns out to be no part of the argument has none."""
+    return None if role == "other" else specs[name].question
 
 
 def differences(arm: Arm, baseline: Arm) -> list[dict[str, Any]]:

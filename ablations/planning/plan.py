@@ -229,6 +229,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
                 "of": arm.of,
                 "levels": dict(arm.levels),
                 "config": arm.config.model_dump(mode="json"),
+                **({} if arm.question is None else {"question": arm.question}),
             }
             for arm in plan.arms
         ],
@@ -237,9 +238,23 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
     }
     if code := codes(plan):
         content["code"] = code
-    if before is not None and {key: before.get(key) for key in content} == content:
+    if (what := subject(plan, before)) is not None:
+        content["what"] = what
+    if before is not None and {key: before.get(key) for key in {**content, "what": None}} == {"what": None, **content}:
         return dict(before)
     return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), **content}
+
+
+def subject(plan: Plan, before: Mapping[str, Any] | None = None) -> str | None:
+    """Return what the texts call the treatment: as the study says, or its name if no arm has a memory; else None.
+
+    A plan that was stored without one keeps none, unless the study says it now.
+    """
+    if before is not None and "what" not in before:
+        return plan.study.spec.what
+    treatment = next((arm.name for arm in plan.arms if arm.role == "aim"), None)
+    has_memory = any(networks.has_network(arm.config) and arm.config.model.memory is not None for arm in plan.arms)
+    return plan.study.spec.what or (None if has_memory else treatment)
 
 
 def codes(plan: Plan) -> dict[str, str]:

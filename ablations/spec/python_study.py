@@ -33,6 +33,7 @@ class Study(StudySpec):
     arms : changes to the base by the arm's name: ``{"baseline": {}, "mine": {"model": {...}}}``; a control is
         ``{"of": "mine", "control": "matched_parameters"}``.
     description : text for the report.
+    what : what the study is about, as a noun in the singular, e.g. squeeze-and-excitation; used by all texts.
     claim : name of a shipped claim, or path of a claim file.
     delta_pp : smallest effect of interest, in percentage points of test accuracy.
     seeds : a number of seeds, or a list of them.
@@ -68,6 +69,7 @@ class Study(StudySpec):
         arms: Mapping[str, Keys] = _LACKING,
         *,
         description: str = "",
+        what: str | None = None,
         claim: str | Path | None = None,
         delta_pp: float = 1.0,
         seeds: int | Sequence[int] = (0, 1, 2, 3, 4),

@@ -20,11 +20,13 @@ from ablations.spec.resources import ArmResources, Resources
 from ablations.spec.search import HalvingSpec, SearchSpec
 from aimlib.component import Frozen
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
+from aimlib.records import ROLES
 from aimlib.training.protocols import PROTOCOLS
 
 _FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 _LONGEST_SEARCHED = 80
+_LONGEST_TEXT = 120
 
 
 def _looks(value: Any) -> Any:
@@ -105,8 +107,20 @@ LookNumbers = Annotated[tuple[int, ...], BeforeValidator(_looks)]
 Mapped = dict[str, Any]
 
 
+def _text(value: Any) -> Any:
+    """Read a text of one line without the space around it."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > _LONGEST_TEXT:
+        raise ValueError(f"give a text of one line and at most {_LONGEST_TEXT} characters; got {value!r}")
+    return value.strip()
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+
+
 def _stored_role(role: Any) -> Any:
     """Return the word that plans store for a role: ``treatment`` is stored as ``aim``, as in the first version."""
+    if role is not None and role not in (*ROLES, "aim"):
+        raise ValueError(f"{unknown_name('role', str(role), ROLES)}; choose one of them")
     return "aim" if role == "treatment" else role
 
 
@@ -129,13 +143,23 @@ class ArmSpec(Frozen):
     integrity: Integrity | None = None
     """spot or off: whether steps of its runs are repeated, by default as for the study; arms that start from this arm
     inherit it. An arm that cannot compute the same bits twice from the same state needs off."""
-    role: Annotated[Literal["baseline", "aim", "other"] | None, BeforeValidator(_stored_role)] = None
-    """Role in the verdict. By default, it follows from the configuration, and the first arm of each role is used."""
+    role: Annotated[
+        Literal["baseline", "aim", "matched", "frozen", "permuted", "control", "other"] | None,
+        BeforeValidator(_stored_role),
+    ] = None
+    """Role in the verdict. By default, it follows from the configuration, and the first arm of each role is used. An
+    arm with a question is a control."""
+    question: Text | None = None
+    """What the comparison with the treatment answers, e.g. more than its additional parameters? The role has a default.
+    """
 
     @model_validator(mode="after")
     def _control_of_an_arm(self) -> Self:
         if self.control is not None and self.of is None:
             raise ValueError("a control needs 'of'; give the name of the arm that it controls")
+        if self.question is not None and self.role in ("aim", "other"):
+            role = "treatment" if self.role == "aim" else self.role
+            raise ValueError(f"question: an arm with the role {role} asks none; give it to a control or the baseline")
         if self.model.get("control") is not None:
             raise ValueError("model.control cannot be set directly; give 'of' and 'control' to the arm instead")
         return self
@@ -150,6 +174,9 @@ class StudySpec(Frozen):
     description: str = ""
     claim: str | None = None
     """Name of a claim in `analysis.claims`, or path of a claim file relative to the study's or the current folder."""
+    what: Text | None = None
+    """What the study is about, as a noun in the singular, e.g. squeeze-and-excitation: what the treatment has and the
+    baseline lacks. All texts use it. By default memory, or the name of the treatment if no arm has a memory."""
     delta_pp: Annotated[float, Field(gt=0)] = 1.0
     """Smallest effect of interest, in percentage points of test accuracy."""
     seeds: Seeds = (0, 1, 2, 3, 4)

@@ -150,7 +150,7 @@ EPOCHS: tuple[Column, ...] = (
 
 MODELS: tuple[Column, ...] = (
     Column("arm", "text", "", "name of the arm"),
-    Column("role", "text", "", "baseline, aim, matched, frozen, permuted, or other"),
+    Column("role", "text", "", "baseline, aim, matched, frozen, permuted, control, or other"),
     Column("parameters", "integer", "parameters", "trainable and frozen parameters, without running statistics"),
     Column("trainable_parameters", "integer", "parameters", "parameters that the optimizer changes"),
     Column(

@@ -18,8 +18,10 @@ stopped: it was not started, because its arm fails with the same error every tim
 ENDED: tuple[RunState, ...] = (*SETTLED, "failed", "stopped")
 """States after which nothing more happens to a run in a session."""
 
-Role = Literal["baseline", "treatment", "matched", "frozen", "permuted", "other"]
-ROLES: tuple[Role, ...] = ("baseline", "treatment", "matched", "frozen", "permuted", "other")
+Role = Literal["baseline", "treatment", "matched", "frozen", "permuted", "control", "other"]
+ROLES: tuple[Role, ...] = get_args(Role)
+"""treatment: what the study is about; control: a control of another kind than the three before it, whose question the
+study states; other: compared, but no part of the argument."""
 _ROLES: dict[str, Role] = {**{role: role for role in ROLES}, "aim": "treatment"}
 """By the role as it is stored. Stored documents contain ``aim``, which every version reads."""
 

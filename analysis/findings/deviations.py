@@ -176,6 +176,9 @@ def _arms(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
             found.append(Deviation(f"arm {arm.name} was added after the freeze", frozenset([arm.name])))
         elif (role(old["role"]), old["of"]) != (arm.role, arm.of):
             found.append(Deviation(f"arm {arm.name} has a different role in the argument than the frozen one"))
+        elif arm.question != was.get("questions", {}).get(arm.name):
+            text = f"the question of arm {arm.name} is not the frozen one"
+            found.append(Deviation(text, frozenset([arm.name])))
         elif any(key not in current for key in own):
             found.append(Deviation(f"frozen runs of arm {arm.name} are no longer planned"))
         elif any(ids[key] != current[key] for key in own):

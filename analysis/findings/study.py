@@ -24,7 +24,8 @@ from analysis.statistics.gates import conclusion
 from analysis.statistics.outcomes import failure_table, outcomes
 from analysis.statistics.planned import gated_arms
 from analysis.statistics.sensitivity import check_row
-from analysis.statistics.verdict import OPEN, decide
+from analysis.statistics.verdict import NEVER_REPORTED, OPEN, decide
+from analysis.wording import what
 
 _SEED = 20210301
 
@@ -40,6 +41,7 @@ class Findings:
     judged : frame of `statistics.outcomes`.
     deviations : what makes the study, or comparisons of some arms, exploratory; see `findings.deviations`.
     alpha : 1 minus the confidence level of descriptions (arms, curves); comparisons have their own levels.
+    otherwise : what stands for a reported gain where none applies, see `statistics.compare_arms`.
     """
 
     results: Results
@@ -49,6 +51,7 @@ class Findings:
     judged: pd.DataFrame
     deviations: tuple[Deviation, ...]
     alpha: float
+    otherwise: float | None = None
 
     @property
     def proxy(self) -> bool:
@@ -108,7 +111,7 @@ class Findings:
         primary = self.primary
         if primary is None or self.photos is None:
             return primary.checks if primary is not None else pd.DataFrame()
-        gain = next(iter(primary.reported.values()), None)
+        gain = next(iter(primary.reported.values()), self.otherwise)
         new = self.photos.crossed.interval
         more = [
             {**check_row("balanced accuracy", self.photos.balanced, primary.delta, gain, new.alpha), "verdict": ""},
@@ -161,8 +164,8 @@ class Findings:
 
     @property
     def causal(self) -> str:
-        """Whether memory causes a gain, in a sentence with its limits; empty if the study has no treatment arm."""
-        said = conclusion(self.family.gates)
+        """Whether the treatment causes a gain, in a sentence with its limits; empty without a treatment arm."""
+        said = conclusion(self.family.gates, what(self.results.plan))
         if not said:
             return ""
         gated = [c for c in self.family.comparisons if c.family == "gate"]
@@ -218,8 +221,18 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
     # One fixed stream: the same store gives the same report. Only sign-flip tests of more than 16 pairs draw
     # from it.
     rng = np.random.default_rng(_SEED)
-    family = compare_all(results.runs, results.epochs, plan, rng, reported=gains, further=further)
+    otherwise = NEVER_REPORTED if _has_no_claim(results) else None
+    family = compare_all(results.runs, results.epochs, plan, rng, reported=gains, otherwise=otherwise, further=further)
     departed = deviations(
         results.frozen, plan, claim.gains_pp if claim else {}, results.runs, claim.scope if claim else None
     )
-    return Findings(results, claim, tuple(reasons), family, judged, tuple(departed), plan.looks.alpha)
+    return Findings(results, claim, tuple(reasons), family, judged, tuple(departed), plan.looks.alpha, otherwise)
+
+
+def _has_no_claim(results: Results) -> bool:
+    """Return whether a study states what it is about and names no claim, and did so when its plan was frozen.
+
+    Plans of earlier versions state nothing: their verdicts are read as ever, also when such a study goes on.
+    """
+    frozen = results.plan.what if results.frozen is None else results.frozen.content.get("what")
+    return results.plan.claim is None and results.plan.what is not None and frozen is not None

@@ -19,6 +19,7 @@ from analysis.report.sweeps import answers, sweep
 from analysis.report.tables import Table
 from analysis.report.tables.contents import text_tables
 from analysis.report.tables.frames import csv_name, table_frames
+from analysis.wording import what
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,9 @@ def _question(findings: Findings) -> str:
     if protocol in ("as_run", "as_described"):
         return "Does the reported gap come back? This study shows whether it does, not why."
     if protocol == "controlled" and findings.family.treatment is not None:
-        return "Does memory cause a gain, all else equal?"
+        return f"Does {what(findings.results.plan)} cause a gain, all else equal?"
+    if findings.results.plan.what is not None and findings.family.treatment is not None:
+        return f"Does {what(findings.results.plan)} cause a gain?"
     return ""
 
 

@@ -7,6 +7,7 @@ from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.report import training_code
 from analysis.report.breadth import gated_arms, many_arms, named
+from analysis.wording import what
 
 _REFERENCES = {
     "Clopper and Pearson, 1934": "C. J. Clopper and E. S. Pearson. The use of confidence or fiducial limits "
@@ -93,9 +94,29 @@ def _inference(findings: Findings) -> str:
     return (
         f"The estimand is the mean over seeds of the paired difference in test accuracy. {when} The interval is "
         f"compared with 0, a smallest effect of interest of {number_format.decimal(plan.delta_pp)} pp{against} by a "
-        "table fixed beforehand. To attribute a gain to memory, the treatment must exceed, in this order and "
-        "each at the full level, the baseline, an arm with as many parameters but no memory, and an arm whose memory "
-        f"never learns.{holm}"
+        f"table fixed beforehand. {_argument(findings)}{holm}"
+    )
+
+
+def _argument(findings: Findings) -> str:
+    """Return which comparisons a gain must pass, in their order."""
+    plan = findings.results.plan
+    if plan.what is None:
+        return (
+            "To attribute a gain to memory, the treatment must exceed, in this order and "
+            "each at the full level, the baseline, an arm with as many parameters but no memory, and an arm whose "
+            "memory never learns."
+        )
+    further = [gate for gate in findings.family.gates if gate.role != "baseline" and gate.comparison is not None]
+    if not further:
+        return (
+            f"To attribute a gain to {what(plan)}, the treatment must exceed the baseline; there is no further control."
+        )
+    controls = {c.name: c.control for c in findings.family.comparisons}
+    asked = [f"{controls[str(gate.comparison)]} (“{gate.question}”)" for gate in further]
+    return (
+        f"To attribute a gain to {what(plan)}, the treatment must exceed, in this order and each at the full level, "
+        f"the baseline and {number_format.listing(asked)}."
     )
 
 

@@ -10,6 +10,7 @@ from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.looks import Looks
 from analysis.reading.frames import parsed_json
+from analysis.wording import what
 
 
 def facts(findings: Findings) -> list[tuple[str, str]]:
@@ -52,7 +53,11 @@ def _freeze(findings: Findings) -> str:
 def _claim_facts(findings: Findings) -> list[tuple[str, str]]:
     claim = findings.claim
     if claim is None:
-        return [("Claim", "none named")]
+        return [
+            ("Claim", "none named")
+            if findings.results.plan.what is None
+            else ("Under study", what(findings.results.plan))
+        ]
     gains = ", ".join(f"{number_format.points(gain)} pp ({source})" for source, gain in claim.gains_pp.items())
     return [
         ("Claim", f"{claim.statement} ({claim.source})"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from analysis.report import latex
 from analysis.report.content import Document, compose
 from analysis.report.tables.columns import explained
 from analysis.report.tables.frames import csv_name, is_long
-from analysis.statistics.verdict import RULES
+from analysis.statistics.verdict import RULES, RULES_WITHOUT_REPORT
 
 
 def write(findings: Findings, out: Path) -> Path:
@@ -50,10 +51,17 @@ def write(findings: Findings, out: Path) -> Path:
         _write(out / "report.md", _markdown().get_template("report.md.j2").render(document=document))
         inlined = {name: Markup(inline(text, name)) for name, text in drawings.items()}  # noqa: S704 -- drawn here
         page = out / "report.html"
-        _write(page, _html().get_template("report.html.j2").render(document=document, svg=inlined, rules=RULES))
+        rules, against = _rules(findings)
+        page_of = _html().get_template("report.html.j2")
+        _write(page, page_of.render(document=document, svg=inlined, rules=rules, against_reported=against))
     except OSError as error:
         raise StoreError(f"{out}: the report cannot be written ({error}); give another directory as out") from None
     return page
+
+
+def _rules(findings: Findings) -> tuple[Sequence[tuple[str, str, str]], bool]:
+    """Return the rows of the verdict's table, and whether they compare with a reported gain."""
+    return (RULES, True) if findings.otherwise is None else (RULES_WITHOUT_REPORT, False)
 
 
 def _refuse_links(out: Path) -> None:

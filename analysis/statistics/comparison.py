@@ -135,6 +135,7 @@ def compare_arms(
     levels: Sequence[float] | None = None,
     delta: float = 1.0,
     reported: dict[str, float] | None = None,
+    otherwise: float | None = None,
     p_holm: float = float("nan"),
     family: FamilyName = "gate",
     withhold: str = "",
@@ -151,10 +152,11 @@ def compare_arms(
     looks : when the verdict is read; None: once, after all pairs.
     alpha : error of all looks together; None: that of `looks`.
     levels : level of every look; None: those that `looks` gives for `alpha`.
+    otherwise : what stands for a reported gain if `reported` is empty: None, or `verdict.NEVER_REPORTED`.
     withhold : a further reason to withhold the verdict.
     """
     looks = looks or Looks((max(len(pairs), FEWEST_PAIRS),))
-    gain = next(iter((reported or {}).values()), None)
+    gain = next(iter((reported or {}).values()), otherwise)
     taken = _looks_taken(pairs, looks, looks.alpha if alpha is None else alpha, delta, gain, withhold, levels)
     deciding = next((look for look in taken if look.verdict.stops), taken[-1])
     main, among = deciding.interval, runs[runs["seed"].isin(pairs["seed"][: deciding.pairs])]

@@ -76,11 +76,12 @@ def compare_all(
     rng: np.random.Generator,
     *,
     reported: dict[str, float] | None = None,
+    otherwise: float | None = None,
     further: bool = True,
 ) -> Family:
     """Return every comparison that the roles in the plan require.
 
-    Gates: the first treatment arm against its baseline, its matched and its frozen control. Variants, with Holm's
+    Gates: the first treatment arm against its baseline and its controls, see `planned.CONTROLS`. Variants, with Holm's
     correction: every further arm against the arm in its `of`, otherwise against the baseline; a control of a treatment
     is subtracted from it.
 
@@ -88,6 +89,7 @@ def compare_all(
     ----------
     reported : reported gains in pp by source, only within the claim's scope; the first decides, and only treatment −
         baseline is compared with it.
+    otherwise : what stands for a reported gain where none applies, see `compare_arms`.
     further : whether to compare the arms beyond the gates; without them a study of many arms takes a fraction of the
         time, and the gates are the same.
     """
@@ -120,6 +122,7 @@ def compare_all(
             levels=level[test.alpha],
             delta=plan.delta_pp,
             reported=reported if test.pair == (treatment, baseline) else None,
+            otherwise=otherwise,
             p_holm=test.p_holm,
             family=test.family,
             withhold=withhold,

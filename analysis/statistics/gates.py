@@ -1,4 +1,4 @@
-"""Gatekeeping: the steps of the argument that memory causes a gain, each tested only if all earlier ones are passed."""
+"""Gatekeeping: the steps of the argument that something causes a gain, each tested only if all earlier are passed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,15 @@ from typing import Literal
 
 from analysis.plan import Arm, Plan
 from analysis.statistics.comparison import Comparison
-from analysis.statistics.planned import is_control
+from analysis.statistics.planned import CONTROLS, controls
+from analysis.wording import MEMORY, beginning, question, required_roles
 
 State = Literal["passed", "not passed", "open", "not reached", "no such arm"]
-_QUESTIONS = (
-    ("baseline", "Is the network with memory more accurate?"),
-    ("matched", "Is it more than its additional parameters?"),
-    ("frozen", "Is it more than a memory that never learns?"),
-    ("permuted", "Is it more than the memory of another image?"),
-)
-_WHERE_IT_APPLIES = frozenset({"permuted"})
-"""Roles that a study may lack: a memory that is the same for every image cannot be permuted."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One step of the argument that memory causes a gain; it counts only if all earlier ones are passed.
+    """One step of the argument that the treatment causes a gain; it counts only if all earlier ones are passed.
 
     Attributes
     ----------
@@ -39,44 +32,60 @@ class Gate:
 def gates(
     comparisons: tuple[Comparison, ...], plan: Plan, baseline: str | None, treatment: str | None
 ) -> tuple[Gate, ...]:
-    """Return the steps treatment − baseline, − matched, − frozen, and − permuted where the study has such an arm.
+    """Return the steps treatment − baseline, − matched, − frozen, − permuted and − every plain control of the study.
 
-    “Memory causes it” needs all of them.
+    “It causes the gain” needs all of them. A study of memory needs a matched and a frozen arm; any other has the
+    controls that it names.
     """
+    if treatment is None:
+        return ()
     by_control = {c.control: c for c in comparisons if c.family == "gate"}
     steps: list[Gate] = []
-    for role, question in _QUESTIONS:
-        names = [arm.name for arm in plan.arms if _is_step(arm, role, baseline, treatment)]
-        if not names and role in _WHERE_IT_APPLIES:
+    for role in ("baseline", *CONTROLS):
+        planned = _arms(plan, role, baseline, treatment)
+        if not planned and role not in required_roles(plan):
             continue
-        found: list[Comparison | None] = [by_control[name] for name in names if name in by_control]
-        for comparison in found or [None]:
+        compared: list[Arm | None] = [arm for arm in planned if arm.name in by_control]
+        for arm in compared or [None]:
+            comparison = None if arm is None else by_control[arm.name]
             reached = all(step.state == "passed" for step in steps)
             name = comparison.name if comparison is not None else None
             trivial = comparison is not None and comparison.verdict.kind == "trivial gain"
-            steps.append(Gate(question, role, name, _state(comparison, reached), trivial))
-    return tuple(steps) if treatment is not None else ()
+            steps.append(Gate(question(plan, role, arm), role, name, _state(comparison, reached), trivial))
+    return tuple(steps)
 
 
-def _is_step(arm: Arm, role: str, baseline: str | None, treatment: str | None) -> bool:
-    return arm.name == baseline if role == "baseline" else is_control(arm, role, treatment)
+def _arms(plan: Plan, role: str, baseline: str | None, treatment: str) -> list[Arm]:
+    if role == "baseline":
+        return [arm for arm in plan.arms if arm.name == baseline]
+    return controls(plan, role, treatment)
 
 
-def conclusion(steps: tuple[Gate, ...]) -> str:
-    """Return in one sentence whether memory causes a gain; empty if the study has no treatment arm."""
+def conclusion(steps: tuple[Gate, ...], what: str = MEMORY) -> str:
+    """Return in one sentence whether `what` causes a gain; empty if the study has no treatment arm."""
     held = next((step for step in steps if step.state != "passed"), None)
     if not steps:
         return ""
     if held is None:
-        small = next((step for step in steps if step.trivial), None)
-        if small is not None:
-            return f"Memory causes a gain, but a trivial one: {small.comparison} lies below δ."
-        return "Memory causes the gain: every gate is passed."
+        return _attributed(steps, what)
     if held.state == "no such arm":
-        return f"Whether memory causes a gain cannot be told: the study has no {held.role} arm."
+        return f"Whether {what} causes a gain cannot be told: the study has no {held.role} arm."
     if held.state == "not passed":
-        return f"Memory is not shown to cause a gain: {held.comparison} shows none."
-    return f"Whether memory causes a gain is open: {held.comparison} is not decided."
+        return f"{beginning(what)} is not shown to cause a gain: {held.comparison} shows none."
+    return f"Whether {what} causes a gain is open: {held.comparison} is not decided."
+
+
+def _attributed(steps: tuple[Gate, ...], what: str) -> str:
+    """Return what may be concluded when every gate is passed."""
+    small = next((step for step in steps if step.trivial), None)
+    if small is not None:
+        return f"{beginning(what)} causes a gain, but a trivial one: {small.comparison} lies below δ."
+    if len(steps) == 1:
+        return (
+            f"{beginning(what)} causes the gain. The study names no control besides the baseline, so it does not show "
+            f"what about {what} causes it."
+        )
+    return f"{beginning(what)} causes the gain: every gate is passed."
 
 
 def _state(comparison: Comparison | None, reached: bool) -> State:

@@ -39,18 +39,38 @@ def primary_arms(plan: Plan) -> tuple[str | None, str | None]:
     return baseline, first.name if first else None
 
 
-def is_control(arm: Arm, role: str, treatment: str | None) -> bool:
-    """Return whether an arm is the control of this role of a treatment."""
-    return arm.role == role and arm.of in (None, treatment)
+CONTROLS = ("matched", "frozen", "permuted", "control")
+"""Roles of controls in the order of their gates; those of one role come in the order of the study."""
+
+
+def controls(plan: Plan, role: str, treatment: str | None) -> list[Arm]:
+    """Return the controls of this role of the treatment of the gates, in the order of the study.
+
+    A plain control may start from any arm but another treatment or one beside the argument, whose control it then is.
+    """
+    arms = [arm for arm in plan.arms if arm.role == role]
+    if role != "control":
+        return [arm for arm in arms if arm.of in (None, treatment)]
+    by_name = {arm.name: arm for arm in plan.arms}
+    return [arm for arm in arms if _origin(arm, by_name) in (None, treatment)]
+
+
+def _origin(arm: Arm, by_name: dict[str, Arm]) -> str | None:
+    """Return the treatment or further arm that a plain control starts from, directly or by way of controls."""
+    seen = {arm.name}
+    while arm.of in by_name and arm.of not in seen:
+        arm = by_name[arm.of]
+        seen.add(arm.name)
+        if arm.role in ("treatment", "other"):
+            return arm.name
+    return None
 
 
 def _gated(plan: Plan, baseline: str | None, treatment: str | None) -> list[Pair]:
     if treatment is None:
         return []
-    controls = [
-        arm.name for role in ("matched", "frozen", "permuted") for arm in plan.arms if is_control(arm, role, treatment)
-    ]
-    return [(treatment, name) for name in ([baseline] if baseline else []) + controls]
+    names = [arm.name for role in CONTROLS for arm in controls(plan, role, treatment)]
+    return [(treatment, name) for name in ([baseline] if baseline else []) + names]
 
 
 def _further(plan: Plan, baseline: str | None, treatment: str | None) -> list[Pair]:

@@ -3,7 +3,8 @@
 L and U are the ends of the interval for the mean difference in pp, δ the smallest effect of interest, r the
 reported gain. If the study is outside the scope of the claim there is no valid r, and the rows that need it are
 omitted.
-The rows are `RULES`; r > 2δ is required.
+The rows are `RULES`; r > 2δ is required. A study that states what it is about and names no claim has no reported gain
+at all; the rows for it are `RULES_WITHOUT_REPORT`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ Kind = Literal[
     "trivial gain",
     "holds",
     "real, smaller than reported",
+    "material gain",
     "positive, materiality open",
     "positive, size open",
     "inconclusive",
@@ -33,11 +35,13 @@ Kind = Literal[
     "withheld",
 ]
 STOPPING: frozenset[Kind] = frozenset(
-    {"harmful", "no material gain", "trivial gain", "holds", "real, smaller than reported"}
+    {"harmful", "no material gain", "trivial gain", "holds", "real, smaller than reported", "material gain"}
 )
 OPEN: frozenset[Kind] = frozenset({"positive, materiality open", "positive, size open", "inconclusive"})
 READ: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind in STOPPING | OPEN)
-"""The verdicts for an interval, in the order of the table."""
+"""The verdicts for an interval, in the order of the tables."""
+NEVER_REPORTED = math.inf
+"""In place of a reported gain: none was ever reported, so a gain of at least δ ends the study."""
 
 
 RULES: tuple[tuple[str, str, str], ...] = (
@@ -52,6 +56,13 @@ RULES: tuple[tuple[str, str, str], ...] = (
     ("otherwise", "inconclusive", "more seeds"),
 )
 """Condition, verdict, whether it stops the study."""
+RULES_WITHOUT_REPORT: tuple[tuple[str, str, str], ...] = (
+    *RULES[:4],
+    ("L ≥ δ", "material gain", "yes"),
+    ("0 < L < δ ≤ U", "positive, size open", "more seeds"),
+    RULES[-1],
+)
+"""The same where no gain was reported."""
 
 _TEXTS: dict[Kind, str] = {
     "identical": "arms identical: check the study",
@@ -115,7 +126,7 @@ def decide(
     sd : standard deviation of the differences in pp.
     n : complete pairs; if the verdict is withheld, all pairs of the look.
     delta : smallest effect of interest in pp.
-    reported : reported gain in pp; None outside the claim's scope.
+    reported : reported gain in pp; None outside the claim's scope; `NEVER_REPORTED` where there is no claim.
     withhold : a reason not to give a verdict, such as missing pairs; empty for none.
 
     Raises
@@ -150,9 +161,15 @@ def rows(
         (high < 0, "harmful"),
         ((low <= 0) & (high < delta), "no material gain"),
         (high < delta, "trivial gain"),
-        ((low >= r / 2) & (high >= r), "holds"),
-        ((low >= delta) & (high < r), "real, smaller than reported"),
-        ((low > 0) & (high < r), "positive, materiality open"),
-        (low > 0, "positive, size open"),
     ]
+    conditions += (
+        [(low >= delta, "material gain")]
+        if r == NEVER_REPORTED
+        else [
+            ((low >= r / 2) & (high >= r), "holds"),
+            ((low >= delta) & (high < r), "real, smaller than reported"),
+            ((low > 0) & (high < r), "positive, materiality open"),
+        ]
+    )
+    conditions.append((low > 0, "positive, size open"))
     return np.select([condition for condition, _ in conditions], [kind for _, kind in conditions], "inconclusive")

@@ -38,6 +38,7 @@ class FakeArm:
     accuracies: list[float] | None = None  # one per seed; None: drawn around `mean`
     levels: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    question: str | None = None
 
 
 @dataclass
@@ -62,6 +63,7 @@ class FakeStudy:
     failure: str = "CUDA out of memory"  # why failed runs failed
     frozen: str = "2024-05-01T11:59:30+00:00"  # when; empty: never
     reused_from: str | None = None
+    what: str | None = None  # of a study of something else than memory
 
 
 def run_id(arm: int, seed: int) -> str:
@@ -157,8 +159,11 @@ def record(study: FakeStudy, rng: np.random.Generator, arm: int, seed: int, stat
     return records.RunRecord(row, rows, predictions)
 
 
+_OPTION = {True: "model.memory", False: "model.backbone.excitation"}
+
+
 def model_rows(study: FakeStudy) -> list[dict[str, Any]]:
-    with_memory = {"aim", "frozen"}
+    with_memory = {"aim", "frozen"} if study.what is None else set()
     reader = {"name": "layer1.0.conv1", "height": 56, "width": 56, "channels": 16}
     return [
         {
@@ -175,7 +180,7 @@ def model_rows(study: FakeStudy) -> list[dict[str, Any]]:
             "updates": json.dumps(["layer1.0"] * (arm.role in with_memory)),
             "skipped": "[]",
             "differences": json.dumps(
-                [{"option": "model.memory", "baseline": None, "value": {"name": "conv_ones"}}]
+                [{"option": _OPTION[study.what is None], "baseline": None, "value": {"name": "conv_ones"}}]
                 if arm.role != "baseline"
                 else []
             ),
@@ -207,6 +212,7 @@ def plan_document(study: FakeStudy) -> dict[str, Any]:
         "further_block": study.further_block,
         "arms": [
             {"name": arm.name, "role": arm.role, "of": arm.of, "levels": arm.levels, "config": arm.config}
+            | ({} if arm.question is None else {"question": arm.question})
             for arm in study.arms
         ],
         "seeds": study.seeds,
@@ -215,7 +221,7 @@ def plan_document(study: FakeStudy) -> dict[str, Any]:
             for i, arm in enumerate(study.arms)
             for seed in study.seeds
         ],
-    }
+    } | ({} if study.what is None else {"what": study.what})
 
 
 def write_study(directory: Path, study: FakeStudy, rng: np.random.Generator) -> Path:

@@ -16,6 +16,7 @@ from analysis.report.tables.models import differences, models
 from analysis.report.tables.runs import missing, outcomes, stale, troubled
 from analysis.report.tables.sweep import main_effects, ranked, two_way
 from analysis.statistics import Comparison
+from analysis.wording import what
 
 _SEEDS_ACROSS = 12
 
@@ -97,12 +98,14 @@ def _comparisons(findings: Findings) -> Table:
         if len(rows) == len(every)
         else (f"{len(rows)} of {len(every)} comparisons are shown: the gates, and those at both ends.")
     )
+    unreachable = "; “no number” if a gain above δ cannot stop the study, because no reported gain applies"
+    unreachable = unreachable if findings.otherwise is None else ""
     note = (
         "Δ: mean paired difference in percentage points (pp), with the t interval of the look that decides and the "
         "prediction interval of one further pair at its level. p: of that look alone; of all looks together; and "
         "that adjusted among the further arms by Holm’s procedure, whose step sets the level of their intervals. "
         "P(Δ > 0), P(|Δ| < δ): under a flat prior. Pairs to add: how many should settle an open verdict if the mean "
-        "stays; “no number” if a gain above δ cannot stop the study, because no reported gain applies. A verdict is "
+        f"stays{unreachable}. A verdict is "
         "called exploratory if the study departs from the frozen analysis plan."
     )
     title = "Differences" if omission else "All differences"
@@ -131,8 +134,9 @@ def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
 
 def _gates(findings: Findings) -> Table:
     rows = tuple((g.question, g.comparison or f"no {g.role} arm", g.state) for g in findings.family.gates)
+    needs = "The claim" if findings.results.plan.what is None else f"That {what(findings.results.plan)} causes a gain"
     note = (
-        "A gate is passed if the interval lies above 0; only then does the next gate count. The claim needs all gates."
+        f"A gate is passed if the interval lies above 0; only then does the next gate count. {needs} needs all gates."
     )
     return Table("Gates", ("Question", "Comparison", "State"), rows, note=note)
 

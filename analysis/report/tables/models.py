@@ -8,40 +8,32 @@ from analysis import number_format
 from analysis.reading.frames import parsed_json
 from analysis.report.tables import Table
 
+_SIZES = {"parameters": "Parameters", "trainable_parameters": "Trainable", "multiply_adds": "Multiply-adds"}
+_MEMORY = {"memory_values": "Memory values", "memory_degrees_of_freedom": "Degrees of freedom"}
+_LAYERS = {"readers": "Readers", "updates": "Updates"}
+
 
 def models(table: pd.DataFrame) -> Table:
-    """Return size, cost and memory of every arm."""
-    columns = (
-        "Arm",
-        "Role",
-        "Parameters",
-        "Trainable",
-        "Multiply-adds",
-        "Memory values",
-        "Degrees of freedom",
-        "Readers",
-        "Updates",
-    )
-    names = [
-        "parameters",
-        "trainable_parameters",
-        "multiply_adds",
-        "memory_values",
-        "memory_degrees_of_freedom",
-    ]
+    """Return size and cost of every arm, and its memory if any arm has one."""
+    with_memory = bool((table["memory_values"].fillna(0) > 0).any())
+    sizes = _SIZES | (_MEMORY if with_memory else {})
+    layers = _LAYERS if with_memory else {}
     rows = tuple(
         (
             str(row["arm"]),
             str(row["role"]),
-            *(number_format.whole(None if pd.isna(row[name]) else row[name]) for name in names),
-            *(number_format.whole(len(parsed_json(row[name], []))) for name in ("readers", "updates")),
+            *(number_format.whole(None if pd.isna(row[name]) else row[name]) for name in sizes),
+            *(number_format.whole(len(parsed_json(row[name], []))) for name in layers),
         )
         for row in table.to_dict("records")
     )
-    note = (
-        "Multiply-adds of one forward pass per image. Degrees of freedom: distinct values that the memory’s source "
-        "can have. Readers and updates: number of layers that read, and of modules that update."
-    )
+    note = "Multiply-adds of one forward pass per image."
+    if with_memory:
+        note += (
+            " Degrees of freedom: distinct values that the memory’s source can have. Readers and updates: number of "
+            "layers that read, and of modules that update."
+        )
+    columns = ("Arm", "Role", *sizes.values(), *layers.values())
     return Table("Size and cost", columns, rows, frozenset(columns[2:]), note=note)
 
 

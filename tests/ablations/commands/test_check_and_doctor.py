@@ -60,7 +60,8 @@ def test_notes_tell_what_is_worth_knowing(study: StudyMaker) -> None:
     assert any(note.startswith("arms.matched: widened") for note in few.notes)
     enough = check(study({"seeds": 5, "arms.aim.role": "other"}), timing=False)
     assert not any(note.startswith("seeds:") for note in enough.notes)
-    assert "no arm has the role 'aim', so there is no verdict" in enough.notes
+    said = "no arm has the role treatment, so there is no verdict; give one arm `role: treatment`"
+    assert said in enough.notes
 
 
 def test_combinations_that_coincide_are_named_with_the_arm_that_stands_for_them(study: StudyMaker) -> None:

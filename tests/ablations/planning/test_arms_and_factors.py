@@ -186,6 +186,44 @@ def test_a_treatment_is_stored_under_the_word_that_plans_have_always_had(study: 
     assert arms["longer"].role == "aim"
 
 
+PLAIN = {"arms.aim": {"training": {"epochs": 3}, "role": "treatment"}}
+"""The tiny study without memory."""
+DROPOUT = {"arms.wider": {"model": {"backbone": {"widths": [8, 8, 8]}}, "question": "More than its parameters?"}}
+
+
+def test_an_arm_with_a_question_is_a_control_and_every_plan_keeps_the_question(study: StudyMaker) -> None:
+    arms = arms_of(study({**PLAIN, **DROPOUT, "arms.by_hand": {"role": "matched", "training": {"epochs": 4}}}))
+    assert {name: arm.role for name, arm in arms.items()} == {
+        "baseline": "baseline",
+        "aim": "aim",
+        "wider": "control",
+        "by_hand": "matched",
+    }
+    document = planning.document(planning.plan(read_study(study({**PLAIN, **DROPOUT, "what": "a longer budget"}))))
+    assert [arm.get("question") for arm in document["arms"]] == [None, None, "More than its parameters?"]
+    frozen = planning.analysis_plan(document)
+    assert (frozen["what"], frozen["questions"]) == ("a longer budget", {"wider": "More than its parameters?"})
+    assert frozen["comparisons"][1] == ["gate", "aim", "wider"]
+
+
+def test_a_study_without_memory_is_about_its_treatment_and_one_with_memory_says_nothing_new(study: StudyMaker) -> None:
+    plan = planning.plan(read_study(study(PLAIN)))
+    assert planning.document(plan)["what"] == "aim"
+    of_memory = planning.document(planning.plan(read_study(study())))
+    assert "what" not in of_memory
+    assert all("question" not in arm for arm in of_memory["arms"])
+
+
+def test_a_plan_that_was_stored_without_words_keeps_none_until_the_study_says_some(study: StudyMaker) -> None:
+    plan = planning.plan(read_study(study(PLAIN)))
+    before = {key: value for key, value in planning.document(plan).items() if key != "what"}
+    assert planning.document(plan, before) == before
+    said = planning.plan(read_study(study({**PLAIN, "what": "a longer budget"})))
+    assert planning.document(said, before)["what"] == "a longer budget"
+    with_words = planning.document(said)
+    assert planning.document(plan, with_words)["what"] == "aim", "the study no longer says so"
+
+
 def test_a_control_is_of_the_arm_with_its_own_changes(study: StudyMaker) -> None:
     arms = arms_of(
         study({"arms.frozen": {"of": "aim", "control": "frozen_memory", "model": {"memory": {"channels": 8}}}})

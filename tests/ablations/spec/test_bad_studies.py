@@ -81,7 +81,15 @@ ARMS = [
     bad("arms.aim", 5, "arms.aim", "got 5"),
     bad("arms.aim.modle", {}, "arms.aim.modle", "unknown key", "did you mean 'model'?"),
     bad("arms.aim.seed", 3, "arms.aim.seed", "unknown key"),
-    bad("arms.aim.role", "matched", "arms.aim.role", "'baseline', 'aim' or 'other'"),
+    bad("arms.aim.role", "treatement", "arms.aim.role", "unknown role 'treatement'", "did you mean 'treatment'?"),
+    bad("arms.aim.role", ["control"], "arms.aim.role", "unknown role", "choose one of them"),
+    bad("arms.aim.question", "two\nlines?", "arms.aim.question", "give a text of one line"),
+    bad("arms.m", {"of": "aim", "role": "other", "question": "So?"}, "arms.m", "role other asks none", "give it to a"),
+    bad(
+        "arms.m", {"of": "aim", "role": "aim", "question": "So?"}, "arms.m", "role treatment asks none", "give it to a"
+    ),
+    bad("what", "", "what", "give a text of one line"),
+    bad("what", "x" * 200, "what", "at most 120 characters"),
     bad("arms/", {}, "arms.''", "printable text"),
     bad("arms/two\nlines", {}, "arms.'two\\nlines'", "printable text"),
     bad("arms.twin", {}, "arms.twin", "identical to arms.baseline", "change an option, or remove one"),

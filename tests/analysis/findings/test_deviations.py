@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_question import FIXED, OWN, WHAT, WIDER, arms
 
 import analysis
 from analysis import analysis_plan
@@ -153,3 +154,26 @@ def test_without_a_frozen_plan_a_study_is_exploratory() -> None:
     results = analysis.load(COMPLETE)
     found = deviations(None, results.plan, {}, results.runs)
     assert [deviation.text for deviation in found] == ["no analysis plan was frozen before the first run"]
+
+
+def test_the_words_of_a_study_are_frozen_and_a_changed_question_makes_its_comparison_exploratory(make_study) -> None:
+    directory = make_study(arms(), seeds=6, **OWN)
+    frozen = analysis_plan.read(directory)
+    assert frozen is not None
+    assert frozen.content["what"] == WHAT
+    assert frozen.content["questions"] == {"fixed gate": FIXED, "wider": WIDER}
+    assert departed(directory) == []
+    document = json.loads((directory / "study.json").read_text(encoding="utf-8"))
+    document["what"] = "a gate"
+    document["arms"][2]["question"] = "More than a few parameters?"
+    rewrite(directory / "study.json", **document)
+    found = analysis.examine(analysis.load(directory)).deviations
+    assert [(each.text, each.arms) for each in found] == [
+        ("the question of arm wider is not the frozen one", frozenset({"wider"}))
+    ]
+
+
+def test_a_plan_without_words_of_its_own_freezes_none(make_study) -> None:
+    frozen = analysis_plan.read(make_study(seeds=6))
+    assert frozen is not None
+    assert not {"what", "questions"} & frozen.content.keys()

@@ -79,3 +79,37 @@ def test_without_a_treatment_or_a_baseline_there_are_no_gates() -> None:
     assert planned_comparisons(plan(("aim", "treatment", None), ("frozen", "frozen", None))) == [
         ("gate", "aim", "frozen")
     ]
+
+
+def test_plain_controls_are_gates_after_the_others_in_the_order_of_the_study() -> None:
+    controls = (
+        ("shuffled", "control", "aim"),
+        ("wider", "control", "baseline"),  # may start from the baseline
+        ("wider still", "control", "wider"),  # or from another control
+        ("third", "control", None),
+    )
+    found = planned_comparisons(plan(controls[0], *ARGUMENT, *controls[1:]))
+    assert [control for family, _, control in found[3:] if family == "gate"] == [
+        "permuted",
+        "shuffled",
+        "wider",
+        "wider still",
+        "third",
+    ]
+
+
+def test_a_plain_control_of_another_treatment_or_of_a_further_arm_is_no_gate() -> None:
+    further = (
+        ("wide", "treatment", "aim"),
+        ("beside", "other", None),
+        ("of wide", "control", "wide"),
+        ("of of wide", "control", "of wide"),
+        ("of beside", "control", "beside"),
+    )
+    gated = [pair for family, *pair in planned_comparisons(plan(*ARGUMENT, *further)) if family == "gate"]
+    assert {control for _, control in gated} == {"baseline", "matched", "frozen", "permuted"}
+
+
+def test_plain_controls_that_start_from_each_other_end_the_search() -> None:
+    found = planned_comparisons(plan(*ARGUMENT, ("one", "control", "two"), ("two", "control", "one")))
+    assert ("gate", "aim", "one") in found

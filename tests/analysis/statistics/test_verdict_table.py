@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.looks import Looks
 from analysis.statistics import Interval, decide, seeds_needed, t_interval
-from analysis.statistics.verdict import OPEN, RULES, STOPPING
+from analysis.statistics.simulation import normal_studies, simulate
+from analysis.statistics.verdict import NEVER_REPORTED, OPEN, RULES, RULES_WITHOUT_REPORT, STOPPING
 
 R, DELTA = 4.92, 1.0
 ENDS = st.floats(-20, 20)
@@ -53,6 +56,45 @@ def test_rows_in_scope(lower, upper, kind):
 )
 def test_rows_with_r_are_left_out_of_scope(lower, upper, kind):
     assert decide(lower, upper, 1.0, 8, DELTA, None).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "kind"),
+    [
+        (-3, -0.01, "harmful"),
+        (-1, 0.99, "no material gain"),
+        (0.01, 0.99, "trivial gain"),
+        (1, 30, "material gain"),
+        (0.99, 30, "positive, size open"),
+        (0.01, 1, "positive, size open"),
+        (0, 30, "inconclusive"),
+    ],
+)
+def test_rows_where_no_gain_was_ever_reported(lower, upper, kind):
+    verdict = decide(lower, upper, 1.0, 8, DELTA, NEVER_REPORTED)
+    assert verdict.kind == kind
+    assert verdict.text == kind
+
+
+def test_a_material_gain_is_reached_by_adding_seeds_where_none_was_reported():
+    found = t_interval([1.5, 2.5, 1.0, 3.0, 2.0], 0.0213)
+    needed = seeds_needed(found, DELTA, NEVER_REPORTED)
+    assert needed.reachable
+    assert needed.more > 0
+    assert not seeds_needed(found, DELTA).reachable
+
+
+@pytest.mark.parametrize(
+    ("true", "false_kinds"),
+    [(1.0, ("material gain",)), (0.0, ("material gain",)), (1.0, ("trivial gain", "no material gain"))],
+)
+@pytest.mark.parametrize("sd", [0.5, 1.5])
+def test_a_false_verdict_without_a_report_is_as_rare_as_with_one(true, false_kinds, sd):
+    looks = Looks((5, 8, 12))
+    drawn = normal_studies(np.random.default_rng(3), 20_000, looks, true, sd)
+    assert (
+        simulate(drawn, looks, DELTA, NEVER_REPORTED).rate(*false_kinds) <= 0.025 + 3 * (0.025 * 0.975 / 20_000) ** 0.5
+    )
 
 
 def test_larger_than_reported_is_said():
@@ -122,9 +164,10 @@ def test_the_unit_does_not_matter(lower, width, scale):
 
 
 def test_every_stopping_and_open_verdict_is_in_the_rules_shown():
-    shown = " | ".join(verdict for _, verdict, _ in RULES)
+    shown = " | ".join(verdict for _, verdict, _ in (*RULES, *RULES_WITHOUT_REPORT))
     assert all(kind in shown for kind in STOPPING | OPEN)
-    assert sum(stops == "yes" for _, _, stops in RULES) == len(STOPPING)
+    stopping = {verdict for _, verdict, stops in (*RULES, *RULES_WITHOUT_REPORT) if stops == "yes"}
+    assert len(stopping) == len(STOPPING)
 
 
 def interval(mean: float, sd: float, n: int) -> Interval:
@@ -132,6 +175,12 @@ def interval(mean: float, sd: float, n: int) -> Interval:
     base = t_interval([0.0, 1.0] * (n // 2) + [0.5] * (n % 2))
     scaled = [(x - base.mean) / base.sd * sd + mean for x in [0.0, 1.0] * (n // 2) + [0.5] * (n % 2)]
     return t_interval(scaled)
+
+
+def test_the_rules_shown_without_a_report_are_those_that_apply():
+    kinds = {verdict for _, verdict, _ in RULES_WITHOUT_REPORT}
+    assert {"material gain", "positive, size open"} < kinds
+    assert not kinds & {"holds (L > r: larger than reported)", "real, smaller than reported"}
 
 
 def test_seeds_needed_matches_a_search_by_hand():

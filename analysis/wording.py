@@ -1,0 +1,48 @@
+"""What the texts of a study call its treatment, and what they ask of each control."""
+
+from __future__ import annotations
+
+from analysis.plan import Arm, Plan
+
+MEMORY = "memory"
+"""What every study was about before studies could say it."""
+
+_QUESTIONS = {
+    "baseline": "Is the network with {what} more accurate?",
+    "matched": "Is it more than its additional parameters?",
+    "frozen": "Is it more than {one} that never learns?",
+    "permuted": "Is it more than {of} another image?",
+}
+REQUIRED_OF_MEMORY = ("baseline", "matched", "frozen")
+"""Roles without which a study of memory cannot attribute a gain: a missing one is a gate that stays closed."""
+
+
+def what(plan: Plan) -> str:
+    """Return what the treatment has and the baseline lacks, as it stands within a sentence."""
+    return plan.what or MEMORY
+
+
+def beginning(text: str) -> str:
+    """Return a text as a sentence begins."""
+    return text[:1].upper() + text[1:]
+
+
+def required_roles(plan: Plan) -> tuple[str, ...]:
+    """Return the roles that must have an arm before a gain can be attributed; further controls are the study's own."""
+    return REQUIRED_OF_MEMORY if plan.what is None else ("baseline",)
+
+
+def question(plan: Plan, role: str, arm: Arm | None = None) -> str:
+    """Return what a comparison of the treatment with an arm answers: the arm's own question, or that of its role."""
+    if arm is not None and arm.question is not None:
+        return arm.question
+    if role in _QUESTIONS:
+        called = what(plan)
+        one, of = ("a memory", "the memory of") if plan.what is None else (called, f"{called} of")
+        return _QUESTIONS[role].format(what=called, one=one, of=of)
+    return f"Is it more than {arm.name if arm is not None else role}?"
+
+
+def controls(plan: Plan) -> list[Arm]:
+    """Return the arms that have a question of their own, in the order of the plan."""
+    return [arm for arm in plan.arms if arm.question is not None]
