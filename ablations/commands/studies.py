@@ -37,6 +37,7 @@ class ShippedStudy:
 _GPU, _CPU, _DIGITS = "a GPU; photos of 120 breeds", "a CPU; photos of 20 breeds", "a CPU"
 _STUDIES = (
     ShippedStudy("demo", "Does memory help a small ResNet on digits? From file to verdict in minutes.", 4, 20, _DIGITS),
+    ShippedStudy("squeeze_excitation", "Does squeeze-and-excitation help on digits? No memory in it.", 5, 40, _DIGITS),
     ShippedStudy("replication", "Can the reported number be reproduced, as the author ran it?", 2, 10, _GPU),
     ShippedStudy("controlled", "Does memory cause a gain, all else equal?", 4, 20, _GPU),
     ShippedStudy("confounds", "What else may have caused the reported gap? One switch at a time.", 11, 55, _GPU),

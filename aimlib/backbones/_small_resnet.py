@@ -39,6 +39,8 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
+        self.gate: nn.Module | None = None
+        """Weights the channels before the shortcut is added, where a network has one."""
         self.downsample: nn.Sequential | None = None
         if stride != 1 or in_channels != out_channels:
             shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
@@ -49,6 +51,8 @@ class Bottleneck(nn.Module):
         inner = functional.relu(self.bn1(self.conv1(x_BCHW)), inplace=True)
         inner = functional.relu(self.bn2(self.conv2(inner)), inplace=True)
         inner = self.bn3(self.conv3(inner))
+        if self.gate is not None:
+            inner = self.gate(inner)
         shortcut = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
         return functional.relu(inner + shortcut, inplace=True)
 

@@ -26,13 +26,21 @@ FULL = {
     "screening",
 }
 """Studies for a cluster; each has a twin ``<name>_small``."""
+OWN = "squeeze_excitation"
+"""A study of something that is no memory."""
 
-PROTOCOLS = {"replication": "as_run", "confounds": "as_run", "replication_small": "custom", "confounds_small": "custom"}
+PROTOCOLS = {
+    "replication": "as_run",
+    "confounds": "as_run",
+    "replication_small": "custom",
+    "confounds_small": "custom",
+    OWN: "custom",
+}
 """Studies that are not controlled. The small version of an as-run study is not the author's run."""
 
 
 def test_every_study_has_a_twin() -> None:
-    assert set(shipped_studies()) == {"demo", *FULL, *(f"{name}_small" for name in FULL)}
+    assert set(shipped_studies()) == {"demo", OWN, *FULL, *(f"{name}_small" for name in FULL)}
 
 
 @pytest.mark.parametrize("name", sorted(shipped_studies()))
@@ -114,6 +122,22 @@ def test_the_vgg16_recipe_as_run_is_beside_the_comparison() -> None:
     assert arm.config.model.backbone.name == "vgg16"
     training = arm.config.training
     assert (training.batch_size, training.optimizer.learning_rate, training.monitor) == (64, 1e-2, "test")
+
+
+def test_the_study_of_something_else_has_its_own_words_and_gates_and_no_memory() -> None:
+    result = check(OWN, timing=False)
+    document = planning.document(result.plan)
+    assert (document["what"], document["claim"]) == ("squeeze-and-excitation", None)
+    assert [control for _, _, control in planning.analysis_plan(document)["comparisons"][:4]] == [
+        "baseline",
+        "wider",
+        "constant",
+        "frozen",
+    ]
+    assert all(summary.memory_values == 0 for summary in result.plan.summaries.values())
+    sizes = {name: summary.parameters for name, summary in result.plan.summaries.items()}
+    assert sizes["wider"] == pytest.approx(sizes["gated"], rel=0.005), "the wider network has as many parameters"
+    assert result.notes == ()
 
 
 def test_the_demo_needs_no_download() -> None:

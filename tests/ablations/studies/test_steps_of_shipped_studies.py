@@ -26,7 +26,9 @@ from aimlib.training.steps import proof
 pytestmark = pytest.mark.xdist_group("shipped studies")  # expanding their arms takes seconds in every process
 MIXED = "confounds_small"
 """Its eleven arms mix what the two of replication_small have and have not: those two are tested first."""
-SMALL = sorted((name for name in STUDIES if name.endswith("_small") or name == "demo"), key=lambda name: name == MIXED)
+WHOLE = {"demo", "squeeze_excitation", "replication_small"}
+"""Studies whose every arm is quick enough; of the other small ones the first arm is tested, and the others are slow."""
+SMALL = sorted((name for name in STUDIES if name.endswith("_small") or name in WHOLE), key=lambda name: name == MIXED)
 
 
 @pytest.fixture
@@ -58,10 +60,6 @@ def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
             x_BCHW, labels = resident.batch(batch)
             _evaluate_batch(run.network, x_BCHW, labels, run.scaling, run.options.precision, tally, 3, "channels_last")
     return mode.found
-
-
-WHOLE = {"demo", "replication_small"}
-"""Studies whose every arm is quick enough; of the other small ones the first arm is tested, and the others are slow."""
 
 
 def quick_and_slow(studies: list[str]) -> list[Any]:

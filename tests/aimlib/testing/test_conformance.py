@@ -94,6 +94,16 @@ class TestSmallResNet(BackboneConformance):
     options = {"widths": [4, 5], "blocks": [1, 2]}
 
 
+class TestSmallSEResNet(BackboneConformance):
+    name = "small_se_resnet"
+    options = {"widths": [4, 8], "blocks": [1, 2]}
+
+
+class TestSmallSEResNetConstant(BackboneConformance):
+    name = "small_se_resnet"
+    options = {"widths": [4, 8], "blocks": [1, 2], "gate": "constant"}
+
+
 class TestResNet50(BackboneConformance):
     name = "resnet50"
     options = {"widths": [4, 4, 5, 6]}
