@@ -102,8 +102,8 @@ def content_of(
         "reported_gains_pp": dict(gains_pp),
         "claim_scope": scope_lists(claim_scope),
         "scope": dict(document["scope"]),
-        "delta_pp": document["delta_pp"],
-        "estimand": RULES["estimand"].wording,
+        **({"delta_pp": plan.delta_pp} if plan.measure.is_accuracy else _of_measure(document)),
+        "estimand": estimand(plan),
         **{key: document[key] for key in ("alpha", "looks", "further_block")},
         "levels": list(levels),
         "gates": list(GATES),
@@ -118,6 +118,23 @@ def content_of(
         "runs": document["runs"],
         "package_version": document["package_version"],
     }
+
+
+def estimand(plan: Plan) -> str:
+    """Return what is estimated, in words."""
+    measure = plan.measure
+    if measure.is_accuracy:
+        return RULES["estimand"].wording
+    side = ", control minus treatment" if measure.lower_is_better else ""
+    unit = "percentage points" if measure.difference == "pp" else measure.difference or "its own scale"
+    return (
+        f"Mean over seeds of the difference between two arms in the {measure.words} of each run's selected epoch, "
+        f"paired by seed, in {unit}{side}."
+    )
+
+
+def _of_measure(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {"measure": document["measure"], "delta": document["delta"]}
 
 
 def own_words(plan: Plan) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from aimlib.records import OLDEST_VERSION, PLANS, ROLES, SCHEMA_VERSION, STUDY_F
 from aimlib.records import role as role_of
 from aimlib.records.checksums import DOCUMENT_KEY, document_is_intact
 from analysis.looks import Looks
+from analysis.primary_measure import ACCURACY, PrimaryMeasure, primary_measure
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,12 @@ class Plan:
     Attributes
     ----------
     claim : name of the claim under test, or None.
-    delta_pp : smallest effect of interest in percentage points.
+    delta_pp : smallest effect of interest in percentage points, or in the unit of the measure's differences.
     looks : after how many pairs the verdict may be read, and at which level.
     runs : frame run_id, arm, seed: every planned run, in the order of the plan.
     what : what the treatment has and the baseline lacks, as the texts call it; None: a memory, as in plans of earlier
         versions.
+    measure : what the verdict is about.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Plan:
     seeds: tuple[int, ...]
     runs: pd.DataFrame
     what: str | None = None
+    measure: PrimaryMeasure = ACCURACY
 
     def arm(self, name: str) -> Arm:
         """Return the arm called `name`; KeyError if there is none."""
@@ -140,6 +144,7 @@ def plan_from(document: Any, path: Place) -> Plan:
     refuse_version(fields.take("schema_version", int), path, document.get("package_version"))
     scope = _Fields(fields.take("scope", dict), path, "scope.")
     arms = tuple(_arm(item, path, i) for i, item in enumerate(fields.take("arms", list)))
+    measure, delta = _measure(fields, path)
     plan = Plan(
         name=fields.take("name", str),
         claim=fields.take("claim", str, optional=True),
@@ -148,15 +153,29 @@ def plan_from(document: Any, path: Place) -> Plan:
         scope=Scope(
             **{name: scope.take(name, int if name in ("classes", "image_size") else str) for name in _SCOPE_FIELDS}
         ),
-        delta_pp=float(fields.take("delta_pp", (int, float))),
+        delta_pp=delta,
         looks=_looks(fields, path),
         arms=arms,
         seeds=tuple(fields.take("seeds", list)),
         runs=_runs(fields.take("runs", list), path),
         what=fields.take("what", str, optional=True),
+        measure=measure,
     )
     _check(plan, path)
     return plan
+
+
+def _measure(fields: _Fields, path: Place) -> tuple[PrimaryMeasure, float]:
+    """Return the measure of a plan and its smallest effect of interest.
+
+    A plan with another measure than accuracy has no `delta_pp`, so that versions without measures refuse it.
+    """
+    stored = fields.take("measure", (str, dict), optional=True)
+    delta = float(fields.take("delta_pp" if stored is None else "delta", (int, float)))
+    try:
+        return primary_measure(stored, delta if delta > 0 else 1.0), delta
+    except ValueError as error:
+        raise StoreError(f"{path}: {error}; restore the file, or run `ablate run` again to write it") from None
 
 
 _SCOPE_FIELDS = tuple(Scope.__dataclass_fields__)
@@ -261,7 +280,11 @@ def _check(plan: Plan, path: Place) -> None:
         (not known.issuperset(plan.runs["arm"].unique()), "a run belongs to an arm that is not listed"),
         (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),
         (bool(plan.runs.duplicated(["arm", "seed"]).any()), "an arm has two runs of the same seed"),
-        (not 0 < plan.delta_pp <= 100, "delta_pp must be positive, and at most 100 percentage points"),
+        (
+            plan.measure.difference == "pp" and not 0 < plan.delta_pp <= 100,
+            "delta_pp must be positive, and at most 100 percentage points",
+        ),
+        (not 0 < plan.delta_pp < math.inf, "delta must be a positive number"),
         (any(type(seed) is not int for seed in plan.seeds), "seeds must be integers"),
         (len(set(plan.seeds)) < len(plan.seeds), "a seed is listed twice"),
     ]

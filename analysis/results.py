@@ -188,7 +188,7 @@ class Results(_Queries):
         refuse_text(self.runs, value)
         layout = layout_of(self.plan)
         runs = self.runs[self.runs["arm"].isin(layout.settings) & ~self.runs["status"].isin(("pruned", "failed"))]
-        scale = 100 if value.endswith("accuracy") else 1
+        scale = 100 if value.endswith(("accuracy", "f1")) else 1
         table = scale * runs.pivot(index="seed", columns="arm", values=value).astype("float64")
         found = effects(table.reindex(index=list(self.plan.seeds), columns=list(layout.settings)), layout, alpha)
         return found.assign(value=value).astype({"value": "str"})

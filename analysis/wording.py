@@ -36,6 +36,9 @@ def question(plan: Plan, role: str, arm: Arm | None = None) -> str:
     """Return what a comparison of the treatment with an arm answers: the arm's own question, or that of its role."""
     if arm is not None and arm.question is not None:
         return arm.question
+    measure = plan.measure
+    if role == "baseline" and not measure.is_accuracy:
+        return f"Is the {measure.words} {measure.better} with {what(plan)}?"
     if role in _QUESTIONS:
         called = what(plan)
         one, of = ("a memory", "the memory of") if plan.what is None else (called, f"{called} of")

@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ablations.estimation.power import PowerAnalysis
+    from analysis.primary_measure import PrimaryMeasure
 
 
 def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None:
     """Print the results of a power analysis."""
-    looks = ", ".join(map(str, found.looks.numbers))
+    measure, looks = found.measure, ", ".join(map(str, found.looks.numbers))
+    unit = measure.in_units.removeprefix(", ") or f"in the unit of the {measure.words}"
     console.print(f"looks after {looks} pairs, each at {100 * (1 - found.looks.levels[0]):.4g} %", highlight=False)
     if found.seen is not None:
         console.print(
-            f"SD of the differences between seeds: {found.seen:.2f} pp (upper 80 % limit in the given results)",
+            f"SD of the differences between seeds: {measure.in_unit(measure.decimal(found.seen))} "
+            "(upper 80 % limit in the given results)",
             highlight=False,
         )
     console.print(
-        "seed SD (of either arm) and true gain: in percentage points; pairs, 80 %: pairs for 80 % power at one look; "
+        f"seed SD (of either arm) and true gain: {unit}; pairs, 80 %: pairs for 80 % power at one look; "
         "verdict: chance of a stopping verdict with the planned seeds; finally: by the last look, if seeds are added; "
         "shown: chance that the interval is then above 0; mean pairs: pairs until the study stops",
         highlight=False,
@@ -37,8 +40,8 @@ def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None
     headings += [found.unit if name == "device_hours" else name for name in known]
     rows = [
         [
-            f"{row['seed_sd']:.2f}",
-            f"{row['effect']:.2f}",
+            measure.decimal(row["seed_sd"]),
+            measure.decimal(row["effect"]),
             _pairs(row),
             f"{100 * row['verdict']:.0f} %",
             f"{100 * row['finally']:.0f} %",
@@ -51,24 +54,26 @@ def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None
     droppable = ("mean pairs", "shown", "finally")
     show(Table(headings, rows, right=headings, droppable=droppable), console, wide=wide)
     if found.effects is not None:
-        _effects(found.effects, console, wide)
+        _effects(found.effects, console, wide, measure)
     for sentence in found.design:
         console.print(f"- {sentence}", markup=False, highlight=False)
     for warning in found.warnings:
         console.print(f"- {warning}", markup=False, highlight=False)
 
 
-def _effects(widths: pd.DataFrame, console: Console, wide: bool) -> None:
+def _effects(widths: pd.DataFrame, console: Console, wide: bool, measure: PrimaryMeasure) -> None:
     """Print the half-widths of the intervals of effects, with a column per spread."""
     console.print(
-        "half-width of the intervals of the factors' effects (pp, 95 % together), by seed SD", highlight=False
+        f"half-width of the intervals of the factors' effects ({measure.difference or 'without a unit'}, 95 % "
+        "together), by seed SD",
+        highlight=False,
     )
     across = widths.pivot(index=["kind", "seeds"], columns="seed_sd", values="half_width").sort_index(
         ascending=[False, True]
     )
-    headings = ["effect", "seeds", *(f"SD {sd:.2f}" for sd in across.columns)]
+    headings = ["effect", "seeds", *(f"SD {measure.decimal(float(sd))}" for sd in across.columns)]
     rows = [
-        [kind, str(seeds), *("–" if width == float("inf") else f"{width:.2f}" for width in row)]
+        [kind, str(seeds), *("–" if width == float("inf") else measure.decimal(width) for width in row)]
         for (kind, seeds), row in zip(across.index, across.to_numpy(), strict=True)
     ]
     show(Table(headings, rows, right=headings[1:]), console, wide=wide)
@@ -90,7 +95,7 @@ def power_curves(found: PowerAnalysis, path: Path) -> None:
     from analysis.figures import png, svg
     from analysis.figures import power as power_figure
 
-    figure = power_figure.draw_by_spread(found.curves, found.looks.numbers[-1])
+    figure = power_figure.draw_by_spread(found.curves, found.looks.numbers[-1], found.measure)
     if path.suffix not in (".svg", ".png"):
         raise UsageError(f"--figure {path}: not a format of figures; give a file that ends in .svg or .png")
     try:

@@ -18,6 +18,7 @@ from aimlib.errors import UsageError, counted
 from analysis.claims import in_scope, read_claim
 from analysis.looks import Looks
 from analysis.plan import Scope
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.simulation import normal_studies, pairs_for_power, simulate
 from analysis.statistics.verdict import NEVER_REPORTED, STOPPING
 
@@ -56,6 +57,7 @@ class PowerAnalysis:
     effects : half-widths (pp) of the intervals of the effects of factors, by kind, seeds and seed_sd; None if the study
         has no factors.
     design : which effects its arms can and cannot tell apart, in sentences.
+    measure : what the verdict is about; where it is not in pp, all numbers are in the unit of its differences.
     """
 
     looks: Looks
@@ -66,6 +68,7 @@ class PowerAnalysis:
     unit: str = "GPU-hours"
     effects: pd.DataFrame | None = None
     design: tuple[str, ...] = ()
+    measure: PrimaryMeasure = ACCURACY
 
 
 def analyse(
@@ -92,10 +95,13 @@ def analyse(
     seen = _seen(results) if results is not None else None
     gain = _gain(plan)
     against = NEVER_REPORTED if spec.claim is None and planning.subject(plan) is not None else gain
-    sds = (seen / np.sqrt(2),) if seen is not None else SEED_SDS
-    effects = (0.0, spec.delta_pp, *((gain / 2, gain) if gain is not None else (2 * spec.delta_pp, 5 * spec.delta_pp)))
+    sds: tuple[float, ...] = (seen / np.sqrt(2),) if seen is not None else SEED_SDS
+    delta = spec.smallest_effect
+    if spec.primary_measure.difference != "pp" and seen is None:
+        sds = tuple(delta * sd for sd in SEED_SDS)
+    effects = (0.0, delta, *((gain / 2, gain) if gain is not None else (2 * delta, 5 * delta)))
     hours = costs[0].hours / len(spec.seeds) if costs else float("nan")
-    table = _table(looks, sds, effects, spec.delta_pp, against, len(spec.seeds), hours, price)
+    table = _table(looks, sds, effects, delta, against, len(spec.seeds), hours, price)
     warnings = (
         *_warnings(table, looks, plan, against),
         *_kinds(costs),
@@ -106,7 +112,9 @@ def analyse(
     numbers = tuple(sorted({len(spec.seeds), *looks.numbers}))
     widths = None if layout is None else design.half_widths(layout, tuple(sds), numbers)
     told = tuple(design.sentences(plan))
-    return PowerAnalysis(looks, table, _curves(looks, sds, effects), seen, warnings, unit, widths, told)
+    return PowerAnalysis(
+        looks, table, _curves(looks, sds, effects), seen, warnings, unit, widths, told, spec.primary_measure
+    )
 
 
 def _kinds(costs: Sequence[Cost]) -> Iterator[str]:
@@ -177,7 +185,8 @@ def _warnings(table: pd.DataFrame, looks: Looks, plan: Plan, gain: float | None)
     roles = {arm.role for arm in plan.arms}
     for role in ("baseline", "aim"):
         if role not in roles:
-            yield f"no arm has the role {role!r}, so the study cannot reach a verdict"
+            name = "treatment" if role == "aim" else role
+            yield f"no arm has the role {name}, so the study cannot reach a verdict"
     if seeds < looks.numbers[0]:
         yield f"{counted(seeds, 'seed')} cannot give a verdict; the first look is after {looks.numbers[0]} pairs"
     elif seeds not in looks.numbers:
@@ -185,13 +194,13 @@ def _warnings(table: pd.DataFrame, looks: Looks, plan: Plan, gain: float | None)
         yield f"{seeds} seeds end between two looks; the verdict uses the first {reached} and ignores the others"
     if gain is None:
         yield "outside the scope of a claim, a gain above δ has no stopping verdict, as there is no reported gain r"
-    delta = plan.study.spec.delta_pp
+    delta, measure = plan.study.spec.smallest_effect, plan.study.spec.primary_measure
     for effect in table["effect"].unique().tolist():
         unlikely = table[(table["effect"] == effect) & (table["finally"] < _LIKELY)]
         if len(unlikely) and (gain is not None or effect <= delta):
             spreads = ", ".join(f"{sd:.2g}" for sd in unlikely["seed_sd"])
             yield (
-                f"true gain {effect:.3g} pp: with a seed SD of {spreads} pp, at most "
+                f"true gain {measure.in_unit(f'{effect:.3g}')}: with a seed SD of {measure.in_unit(spreads)}, at most "
                 f"{100 * unlikely['finally'].max():.0f} % of studies reach a stopping verdict by the last look, after "
                 f"{looks.numbers[-1]} pairs"
             )

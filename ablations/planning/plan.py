@@ -206,6 +206,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
     spec = plan.study.spec
     baseline = reference(plan.arms)
     data = plan.data[baseline.name]
+    accuracy = spec.primary_measure.is_accuracy
     content: dict[str, Any] = {
         "name": spec.name,
         "claim": _found_from_anywhere(spec.claim),
@@ -218,7 +219,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
             "protocol": protocol(plan.arms),
             "data_fingerprint": data.fingerprint,
         },
-        "delta_pp": spec.delta_pp,
+        **({"delta_pp": spec.delta_pp} if accuracy else {"measure": spec.measure, "delta": spec.smallest_effect}),
         "alpha": ALPHA,
         "looks": list(spec.looks),
         "further_block": spec.further_block,

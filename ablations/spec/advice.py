@@ -61,7 +61,22 @@ _NAMES = {
     "wd": "weight_decay",
 }
 """Names that other tools use, with the keys that are meant."""
-_TOP = ("seeds", "looks", "delta_pp", "claim", "protocol", "factors", "design", "vary", "search", "arms", "resources")
+_TOP = (
+    "seeds",
+    "looks",
+    "what",
+    "measure",
+    "delta_pp",
+    "delta",
+    "claim",
+    "protocol",
+    "factors",
+    "design",
+    "vary",
+    "search",
+    "arms",
+    "resources",
+)
 _PLACES = {
     **{key: f"resources.{key}" for key in Resources.model_fields if not key.endswith("_auto")},
     **{key: f"model.memory.{key}" for key in ("channels", "rows", "columns", "floats", "initial_scale")},

@@ -35,7 +35,9 @@ class Study(StudySpec):
     description : text for the report.
     what : what the study is about, as a noun in the singular, e.g. squeeze-and-excitation; used by all texts.
     claim : name of a shipped claim, or path of a claim file.
-    delta_pp : smallest effect of interest, in percentage points of test accuracy.
+    measure : what the verdict is about: accuracy, balanced_accuracy, macro_f1, loss, or
+        ``{"scalar": name, "better": "lower"}`` for a number that runs report after every epoch.
+    delta_pp, delta : smallest effect of interest, in percentage points; for a loss or a scalar `delta`, in its unit.
     seeds : a number of seeds, or a list of them.
     looks : numbers of pairs after which the verdict is reached.
     further_block : number of pairs in an optional block after the last look.
@@ -71,7 +73,9 @@ class Study(StudySpec):
         description: str = "",
         what: str | None = None,
         claim: str | Path | None = None,
+        measure: str | Mapping[str, str] = "accuracy",
         delta_pp: float = 1.0,
+        delta: float | None = None,
         seeds: int | Sequence[int] = (0, 1, 2, 3, 4),
         looks: int | Sequence[int] = (5, 8, 12),
         further_block: int = 0,

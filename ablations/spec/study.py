@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -22,6 +22,9 @@ from aimlib.component import Frozen
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
 from aimlib.records import ROLES
 from aimlib.training.protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    from analysis.primary_measure import PrimaryMeasure
 
 _FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
@@ -117,6 +120,17 @@ def _text(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_text)]
 
 
+def _measure(value: Any) -> Any:
+    """Read the name of a measure, or the mapping of a scalar."""
+    from analysis.primary_measure import primary_measure  # noqa: PLC0415 -- pandas comes with the package
+
+    try:
+        primary_measure(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, e.g. {{scalar: perplexity, better: lower}}; got {value!r}") from None
+    return value
+
+
 def _stored_role(role: Any) -> Any:
     """Return the word that plans store for a role: ``treatment`` is stored as ``aim``, as in the first version."""
     if role is not None and role not in (*ROLES, "aim"):
@@ -177,8 +191,13 @@ class StudySpec(Frozen):
     what: Text | None = None
     """What the study is about, as a noun in the singular, e.g. squeeze-and-excitation: what the treatment has and the
     baseline lacks. All texts use it. By default memory, or the name of the treatment if no arm has a memory."""
+    measure: Annotated[Any, BeforeValidator(_measure)] = "accuracy"
+    """What the verdict is about: accuracy, balanced_accuracy, macro_f1 or loss of the test images, or a number that
+    runs report after every epoch: {scalar: its name, better: higher or lower, unit: optional}."""
     delta_pp: Annotated[float, Field(gt=0)] = 1.0
-    """Smallest effect of interest, in percentage points of test accuracy."""
+    """Smallest effect of interest, in percentage points of test accuracy, balanced accuracy or F1 score."""
+    delta: Annotated[float, Field(gt=0)] | None = None
+    """The same for a loss or a scalar, in its unit."""
     seeds: Seeds = (0, 1, 2, 3, 4)
     looks: LookNumbers = (5, 8, 12)
     """Numbers of pairs after which the verdict is reached, at levels that keep the overall error of all looks at 5 %.
@@ -237,6 +256,7 @@ class StudySpec(Frozen):
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             yield f"protocol: {unknown_name('protocol', self.protocol, PROTOCOLS)}"
         yield from self._training_code_problems()
+        yield from self._measure_problems()
         yield from self._look_problems()
         yield from self._factor_problems()
         yield from self._arm_problems()
@@ -273,6 +293,30 @@ class StudySpec(Frozen):
         """Return the name under which own training code is registered; None if there is none."""
         found = self.training_function()
         return found[1] if found is not None else self.train
+
+    def _measure_problems(self) -> Iterable[str]:
+        measure = self.primary_measure
+        if measure.difference == "pp" and self.delta is not None:
+            yield f"delta: {measure.words} is in percentage points; give delta_pp instead"
+        if measure.difference != "pp" and self.delta is None:
+            unit = f", in {measure.unit}" if measure.unit else ""
+            yield f"delta: missing; give the smallest difference in {measure.words} that would matter{unit}"
+        if measure.difference != "pp" and "delta_pp" in self.model_fields_set:
+            yield f"delta_pp: {measure.words} is not in percentage points; give delta instead"
+        if not measure.is_accuracy and self.claim is not None:
+            yield f"measure: a claim is about accuracy, but the measure is {measure.name}; remove one of the two"
+
+    @property
+    def primary_measure(self) -> PrimaryMeasure:
+        """What the verdict is about."""
+        from analysis.primary_measure import primary_measure  # noqa: PLC0415
+
+        return primary_measure(self.measure, self.smallest_effect)
+
+    @property
+    def smallest_effect(self) -> float:
+        """Smallest effect of interest, in the unit of the measure's differences."""
+        return self.delta_pp if self.delta is None else self.delta
 
     def _look_problems(self) -> Iterable[str]:
         from analysis.looks import Looks  # noqa: PLC0415 -- pandas comes with the package

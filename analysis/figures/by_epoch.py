@@ -12,6 +12,7 @@ from aimlib.errors import counted
 from analysis import number_format
 from analysis.figures.canvas import name_line, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import INK, MUTED, Mark
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.interval import t_interval
 
 TITLE = "Difference by epoch"
@@ -19,11 +20,16 @@ _TYPES: dict[str, Any] = {"epoch": "int64", "n": "int64"} | dict.fromkeys(("mean
 
 
 def summarise(
-    epochs: pd.DataFrame, treatment: str, control: str, seeds: Sequence[int], alpha: float = 0.05
+    epochs: pd.DataFrame,
+    treatment: str,
+    control: str,
+    seeds: Sequence[int],
+    alpha: float = 0.05,
+    measure: PrimaryMeasure = ACCURACY,
 ) -> pd.DataFrame:
-    """Return epoch, n, mean, lower, upper of the paired difference in test accuracy, pp.
+    """Return epoch, n, mean, lower, upper of the paired difference in test accuracy, pp, or in another measure.
 
-    A run that stopped or diverged keeps the accuracy of its last epoch.
+    A run that stopped or diverged keeps the value of its last epoch.
 
     Parameters
     ----------
@@ -33,8 +39,8 @@ def summarise(
     own = epochs[epochs["arm"].isin([treatment, control]) & epochs["seed"].isin(list(seeds))]
     if own.empty:
         return pd.DataFrame(columns=list(_TYPES)).astype(_TYPES)
-    table = own.pivot_table(index="epoch", columns=["arm", "seed"], values="test_accuracy", observed=True)
-    table = 100 * table.reindex(range(1, int(own["epoch"].max()) + 1)).ffill()
+    table = own.pivot_table(index="epoch", columns=["arm", "seed"], values=measure.column, observed=True)
+    table = measure.gains(1.0, 0.0) * table.reindex(range(1, int(own["epoch"].max()) + 1)).ffill()
     rows = []
     for epoch, accuracies in table.iterrows():
         sides = [accuracies.get(arm, pd.Series(dtype="float64")) for arm in (treatment, control)]
@@ -46,7 +52,7 @@ def summarise(
 
 
 @styled
-def draw(summary: pd.DataFrame, mark: Mark, delta: float) -> Figure:
+def draw(summary: pd.DataFrame, mark: Mark, delta: float, measure: PrimaryMeasure = ACCURACY) -> Figure:
     """Return the figure of a summary that has rows."""
     figure = new_figure(2.7)
     axes = figure.subplots()
@@ -57,24 +63,24 @@ def draw(summary: pd.DataFrame, mark: Mark, delta: float) -> Figure:
             summary["epoch"], summary["lower"], summary["upper"], color=mark.colour, alpha=0.2, linewidth=0
         )
     axes.plot(summary["epoch"], summary["mean"], color=mark.colour, linewidth=1.6, marker=mark.marker, markersize=3)
-    axes.set(xlabel="Epoch", ylabel="Difference, pp")
+    axes.set(xlabel="Epoch", ylabel=measure.heading("Reduction" if measure.lower_is_better else "Difference"))
     whole_numbers(axes)
     name_line(axes, "δ", delta)
     rule(axes, "y")
     return figure
 
 
-def caption(summary: pd.DataFrame, name: str, alpha: float = 0.05) -> str:
+def caption(summary: pd.DataFrame, name: str, alpha: float = 0.05, measure: PrimaryMeasure = ACCURACY) -> str:
     """Return the range of the difference over the second half of the epochs."""
     if summary.empty:
         return f"No epoch of {name} is on record in both arms of a pair."
     late = summary[summary["epoch"] > summary["epoch"].max() / 2]
-    span = f"{number_format.points(late['mean'].min())} and {number_format.points(late['mean'].max())}"
+    span = f"{measure.points(late['mean'].min())} and {measure.points(late['mean'].max())}"
     above = int((late["lower"] > 0).sum())
     few, many = int(summary["n"].min()), int(summary["n"].max())
     pairs = counted(many, "pair") if few == many else f"{few} to {many} pairs"
     return (
         f"Mean of {name} over {pairs}, with the {number_format.level(alpha)} t interval of each epoch. In the second "
-        f"half of training it is between {span} pp; the whole interval lies above 0 in {above} of "
+        f"half of training it is between {measure.in_unit(span)}; the whole interval lies above 0 in {above} of "
         f"{counted(len(late), 'epoch')}."
     )

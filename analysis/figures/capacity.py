@@ -14,6 +14,7 @@ from aimlib.errors import counted
 from analysis import number_format
 from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import Mark
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.interval import t_interval
 from analysis.statistics.paired import OUTCOMES
 
@@ -27,17 +28,20 @@ _TYPES: dict[str, Any] = (
 )
 
 
-def summarise(runs: pd.DataFrame, arms: Sequence[str], alpha: float = 0.05) -> pd.DataFrame:
+def summarise(
+    runs: pd.DataFrame, arms: Sequence[str], alpha: float = 0.05, measure: PrimaryMeasure = ACCURACY
+) -> pd.DataFrame:
     """Return arm, n, accuracy, lower, upper (per cent), parameters, multiply_adds (millions), seconds (per epoch).
 
-    Means over an arm's runs that have an accuracy; time is the wall time of a run over its epochs.
+    Means over an arm's runs that have an accuracy, or another measure, in its unit; time is the wall time of a run over
+    its epochs.
     """
-    rows = runs[runs["status"].isin(OUTCOMES) & runs["test_accuracy"].notna()]
-    found, by_arm = [], dict(iter(rows[["arm", "test_accuracy", "epochs_run", *_PANELS]].groupby("arm")))
+    rows = runs[runs["status"].isin(OUTCOMES) & runs[measure.column].notna()]
+    found, by_arm = [], dict(iter(rows[["arm", measure.column, "epochs_run", *_PANELS]].groupby("arm")))
     for arm in arms:
         if arm in by_arm:
             own = by_arm[arm]
-            i = t_interval(100 * own["test_accuracy"].astype("float64"), alpha)
+            i = t_interval(measure.values(own), alpha)
             ran = own["epochs_run"].astype("float64")
             pace = (own["seconds"] / ran.where(ran > 0)).mean()
             sizes = [float(own[name].astype("float64").mean()) / 1e6 for name in ("parameters", "multiply_adds")]
@@ -46,7 +50,7 @@ def summarise(runs: pd.DataFrame, arms: Sequence[str], alpha: float = 0.05) -> p
 
 
 @styled
-def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasure = ACCURACY) -> Figure:
     """Return the figure of a summary that has rows: a panel each for parameters, multiply-adds and time."""
     short = labels(list(marks), 22)
     columns = max(1, min(len(summary), 88 // (max(len(short[arm].split("\n")[0]) for arm in summary["arm"]) + 7)))
@@ -65,7 +69,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
         axes.margins(x=0.15)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         rule(axes, "y")
-    panels[0].set_ylabel("Test accuracy, %")
+    panels[0].set_ylabel(measure.axis())
     handles = [
         Line2D([], [], linestyle="none", marker=marks[arm].marker, color=marks[arm].colour, markersize=6)
         for arm in summary["arm"]
@@ -74,14 +78,16 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     return figure
 
 
-def caption(summary: pd.DataFrame) -> str:
-    """Return the most accurate arm, and how its size compares with the smallest."""
+def caption(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> str:
+    """Return the best arm, and how its size compares with the smallest."""
     if summary.empty:
-        return "No run has an accuracy yet."
-    best = summary.to_dict("records")[int(summary["accuracy"].to_numpy().argmax())]
+        return "No run has an accuracy yet." if measure.is_accuracy else f"No run has a {measure.words} yet."
+    values = summary["accuracy"].to_numpy()
+    best = summary.to_dict("records")[int(values.argmin() if measure.lower_is_better else values.argmax())]
+    first = "the most accurate" if measure.is_accuracy else f"the arm with the {measure.better[:-2]}est {measure.words}"
     ratios = {words: float(best[name]) / float(summary[name].min()) for name, words in _TIMES.items()}
     known = [f"{number_format.decimal(ratio)} times the {words}" for words, ratio in ratios.items() if ratio == ratio]  # noqa: PLR0124
     return (
-        f"Means of {counted(len(summary), 'arm')}. Compared with the smallest value of any arm, the most accurate, "
+        f"Means of {counted(len(summary), 'arm')}. Compared with the smallest value of any arm, {first}, "
         f"{best['arm']}, has {number_format.listing(known)}."
     )

@@ -18,6 +18,7 @@ from analysis import number_format
 from analysis.figures.canvas import labels, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import MUTED, PAPER, Mark
 from analysis.figures.palette import marks as palette_marks
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.interval import t_interval
 
 TITLE = "Accuracy by epoch"
@@ -35,7 +36,7 @@ _OTHERS = "#b8bcc4"
 _BAND = 3
 """The t interval of two runs is wider than any curve; it is drawn from three runs on."""
 _DOTS = ((1, 1.5), (4, 1.2, 1, 1.2), (6, 1.5))
-_PANELS = {"validation": "validation_accuracy", "test": "test_accuracy"}
+_PANELS = ("validation", "test")
 _TYPES: dict[str, Any] = (
     dict.fromkeys(("panel", "kind", "arm", "run_id"), "str")
     | dict.fromkeys(("epoch", "n"), "int64")
@@ -49,6 +50,7 @@ def summarise(
     arms: Sequence[str],
     reported: pd.DataFrame | None = None,
     alpha: float = 0.05,
+    measure: PrimaryMeasure = ACCURACY,
 ) -> pd.DataFrame:
     """Return panel, kind, arm, run_id, epoch, n, accuracy, lower, upper; accuracies in per cent.
 
@@ -60,8 +62,14 @@ def summarise(
     Parameters
     ----------
     reported : `Claim.curves`, inside the claim's scope.
+    measure : other than accuracy: `accuracy`, `lower` and `upper` are in its unit, and without a validation column of
+        its own there is no validation panel.
     """
-    parts = [_panel(runs, epochs, arms, panel, column, alpha) for panel, column in _PANELS.items()]
+    parts = [
+        _panel(runs, epochs, arms, panel, column, alpha, measure.scale)
+        for panel, column in _columns_of(measure).items()
+        if column in epochs
+    ]
     if reported is not None:
         curves = reported[["arm", "epoch"]].assign(
             panel="test", kind="reported", accuracy=100 * reported["val_accuracy"]
@@ -70,10 +78,22 @@ def summarise(
     return pd.concat(parts)[list(_TYPES)].astype(_TYPES).reset_index(drop=True)
 
 
+def _columns_of(measure: PrimaryMeasure) -> dict[str, str]:
+    """Return the column of every panel."""
+    validation = measure.column.replace("test_", "validation_", 1)
+    return ({"validation": validation} if validation != measure.column else {}) | {"test": measure.column}
+
+
 def _panel(
-    runs: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str], panel: str, column: str, alpha: float
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    arms: Sequence[str],
+    panel: str,
+    column: str,
+    alpha: float,
+    scale: float = 100.0,
 ) -> pd.DataFrame:
-    drawn = epochs[["arm", "run_id", "epoch"]].assign(accuracy=100 * epochs[column])
+    drawn = epochs[["arm", "run_id", "epoch"]].assign(accuracy=scale * epochs[column])
     drawn = drawn[drawn["accuracy"].notna()].merge(runs[["run_id", "status", "selected_epoch"]], on="run_id")
     drawn = drawn.assign(panel=panel, kind="run", n=1, lower=float("nan"), upper=float("nan"))
     drawn = drawn.assign(position=drawn["arm"].map({arm: i for i, arm in enumerate(arms)})).sort_values(
@@ -105,7 +125,7 @@ def _means(runs: pd.DataFrame, alpha: float) -> pd.DataFrame:
 
 
 @styled
-def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasure = ACCURACY) -> Figure:
     """Return the figure of a summary: a panel each for validation and test, where there are any, on one scale."""
     every = [arm for arm in marks if (summary["arm"] == arm).any()]
     shown = highlighted(summary, list(marks))
@@ -128,8 +148,8 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
         axes.set(title=f"{panel.capitalize()} images", xlabel="Epoch", ylabel="")
         whole_numbers(axes)
         rule(axes, "y")
-    panels[0].set_ylabel("Accuracy, %")
-    low, high = _limits(summary)
+    panels[0].set_ylabel(_label(measure))
+    low, high = _limits(summary, measure)
     if low < high:
         panels[0].set_ylim(low, high)
     handles = [_handle(marks[arm]) for arm in shown]
@@ -167,12 +187,18 @@ def _draw_others(axes: Axes, means: pd.DataFrame) -> None:
     axes.autoscale_view()
 
 
-def _limits(summary: pd.DataFrame) -> tuple[float, float]:
-    """Return the range of the curves themselves, in per cent: a t interval of two runs would dwarf them."""
+def _label(measure: PrimaryMeasure) -> str:
+    """Return the label of the axis, which both panels share."""
+    words = measure.words.replace("test ", "", 1).replace(" on test images", "")
+    return words[:1].upper() + words[1:] + (f", {measure.unit}" if measure.unit else "")
+
+
+def _limits(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> tuple[float, float]:
+    """Return the range of the curves themselves: a t interval of two runs would dwarf them."""
     spread = summary[summary["kind"] == "spread"]
     low = float(pd.concat([summary["accuracy"], spread["lower"]]).min())
     high = float(pd.concat([summary["accuracy"], spread["upper"]]).max())
-    margin = max(0.06 * (high - low), 0.5)
+    margin = max(0.06 * (high - low), 0.5 if measure.unit == "%" else 0.0)
     return low - margin, high + margin
 
 
@@ -222,14 +248,14 @@ def _reported(summary: pd.DataFrame) -> dict[str, Any]:
     return {str(arm): (0, _DOTS[i % len(_DOTS)]) for i, arm in enumerate(arms)}
 
 
-def caption(summary: pd.DataFrame, alpha: float = 0.05) -> str:
+def caption(summary: pd.DataFrame, alpha: float = 0.05, measure: PrimaryMeasure = ACCURACY) -> str:
     """Return the number of runs, what is drawn, and the range of the reported epochs."""
     runs = summary.loc[summary["kind"] == "run", "run_id"].nunique()
     spread = summary[summary["kind"] == "spread"]
     if not runs and spread.empty:
         return "No run has completed an epoch yet."
     chosen = summary.loc[(summary["kind"] == "selected") & (summary["panel"] == "test"), "epoch"]
-    low, high = _limits(summary)
+    low, high = _limits(summary, measure)
     banded = summary[(summary["kind"] == "mean") & (summary["n"] >= _BAND)]
     cut = bool((banded["lower"] < low).any() or (banded["upper"] > high).any())
     band = f" with its {number_format.level(alpha)} t interval" if len(banded) else ""

@@ -14,6 +14,7 @@ from aimlib.errors import counted
 from analysis import number_format
 from analysis.figures.canvas import SMALL, labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.comparison import Comparison
 
 TITLE = "Differences between arms"
@@ -48,7 +49,13 @@ def summarise(comparisons: Sequence[Comparison]) -> pd.DataFrame:
 
 
 @styled
-def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], delta: float, reported: float | None = None) -> Figure:
+def draw(
+    summary: pd.DataFrame,
+    marks: Mapping[str, Mark],
+    delta: float,
+    reported: float | None = None,
+    measure: PrimaryMeasure = ACCURACY,
+) -> Figure:
     """Return the figure of a summary.
 
     Parameters
@@ -56,6 +63,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], delta: float, reporte
     marks : mark of each arm; a row has the mark of its treatment.
     delta : smallest effect of interest in pp.
     reported : reported gain in pp, or None outside the scope of the claim.
+    measure : what the differences are of.
     """
     figure = new_figure(1.25 + (0.27 if len(summary) > _MANY else 0.46) * max(len(summary), 1))
     axes = figure.subplots()
@@ -65,7 +73,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], delta: float, reporte
     for row, values in enumerate(summary.to_dict("records")):
         mark = marks[values["treatment"]]
         _segment(axes, row, (values["prediction_lower"], values["prediction_upper"]), (low, high), mark, 0.9)
-        _print_cut_ends(axes, row, (values["prediction_lower"], values["prediction_upper"]), (low, high))
+        _print_cut_ends(axes, row, (values["prediction_lower"], values["prediction_upper"]), (low, high), measure)
         _segment(axes, row, (values["lower"], values["upper"]), (low, high), mark, 3.0)
         style: dict[str, Any] = {
             "markersize": 7,
@@ -74,10 +82,15 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], delta: float, reporte
             "zorder": 4,
         }
         axes.plot([values["mean"]], [row], marker=mark.marker, color=mark.colour, linestyle="none", **style)
-    _name_rows(axes, summary, list(marks))
+    _name_rows(axes, summary, list(marks), measure)
     _draw_references(axes, references)
-    axes.set_xlabel(f"Difference in test accuracy, percentage points{_common(summary)}")
+    axes.set_xlabel(_label(measure) + _common(summary, measure))
     return figure
+
+
+def _label(measure: PrimaryMeasure) -> str:
+    unit = ", percentage points" if measure.difference == "pp" else measure.in_units.replace(", in", ",")
+    return measure.gain_words + unit
 
 
 def _references(delta: float, reported: float | None) -> dict[str, float]:
@@ -126,13 +139,15 @@ def _segment(
             axes.plot([place], [row], marker=arrow, color=mark.colour, markersize=5, clip_on=False, zorder=3)
 
 
-def _print_cut_ends(axes: Axes, row: int, ends: tuple[float, float], limits: tuple[float, float]) -> None:
+def _print_cut_ends(
+    axes: Axes, row: int, ends: tuple[float, float], limits: tuple[float, float], measure: PrimaryMeasure
+) -> None:
     """Print the ends of a cut prediction interval below its arrowheads."""
     style: dict[str, Any] = {"textcoords": "offset points", "va": "top", "fontsize": SMALL, "annotation_clip": False}
     if ends[0] < limits[0]:
-        axes.annotate(number_format.points(ends[0]), (limits[0], row), (4, -4), ha="left", **style)
+        axes.annotate(measure.points(ends[0]), (limits[0], row), (4, -4), ha="left", **style)
     if ends[1] > limits[1]:
-        axes.annotate(number_format.points(ends[1]), (limits[1], row), (-4, -4), ha="right", **style)
+        axes.annotate(measure.points(ends[1]), (limits[1], row), (-4, -4), ha="right", **style)
 
 
 def _shared_side(summary: pd.DataFrame) -> str:
@@ -142,49 +157,47 @@ def _shared_side(summary: pd.DataFrame) -> str:
     return next((side for side in ("treatment", "control") if summary[side].nunique() == 1), "")
 
 
-def _common(summary: pd.DataFrame) -> str:
+def _common(summary: pd.DataFrame, measure: PrimaryMeasure) -> str:
     """Return the arm that the names of the rows leave out, as an addition to the label of the axis."""
     side = _shared_side(summary)
     if not side:
         return ""
     arm = summary[side].iloc[0]
     name = labels([arm], 40, 1)[arm]
-    return (
-        f"\n{name} {number_format.MINUS} the arm of the row"
-        if side == "treatment"
-        else f"\nthe arm of the row {number_format.MINUS} {name}"
-    )
+    sides = (name, "the arm of the row") if side == "treatment" else ("the arm of the row", name)
+    return f"\n{measure.difference_name(*sides)}"
 
 
-def _names(summary: pd.DataFrame, arms: Sequence[str]) -> list[str]:
+def _names(summary: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure) -> list[str]:
     rows, side = summary.to_dict("records"), _shared_side(summary)
     if side:
         short = labels(arms, 34, 1)
         return [short[row["control" if side == "treatment" else "treatment"]] for row in rows]
     short, line = (labels(arms, 17, 1), " ") if len(rows) > _MANY else (labels(arms, 26, 1), "\n")
-    return [f"{short[row['treatment']]}{line}{number_format.MINUS} {short[row['control']]}" for row in rows]
+    first, second = ("control", "treatment") if measure.lower_is_better else ("treatment", "control")
+    return [f"{short[row[first]]}{line}{number_format.MINUS} {short[row[second]]}" for row in rows]
 
 
-def _name_rows(axes: Axes, summary: pd.DataFrame, arms: Sequence[str]) -> None:
+def _name_rows(axes: Axes, summary: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure) -> None:
     rows = summary.to_dict("records")
-    names = _names(summary, arms)
+    names = _names(summary, arms, measure)
     axes.set_yticks(range(len(summary)), names)
     axes.set_ylim(max(len(summary), 1) - 0.4, -0.6)
     rule(axes)
     axes.tick_params(axis="y", pad=8)
     twin = axes.twinx()
     twin.set_ylim(axes.get_ylim())
-    twin.set_yticks(range(len(summary)), [_numbers(row, len(rows)) for row in rows])
+    twin.set_yticks(range(len(summary)), [_numbers(row, len(rows), measure) for row in rows])
     twin.tick_params(length=0, pad=8)
     twin.spines[:].set_visible(False)
     axes.spines["left"].set_visible(False)
 
 
-def _numbers(row: Mapping[Any, Any], rows: int) -> str:
-    ends = number_format.interval(row["lower"], row["upper"])
+def _numbers(row: Mapping[Any, Any], rows: int, measure: PrimaryMeasure) -> str:
+    ends = measure.interval(row["lower"], row["upper"])
     if rows > _MANY:
-        return f"{number_format.points(row['mean'])} ({ends}) n = {row['n']}"
-    return f"{number_format.points(row['mean'])}   n = {row['n']}\n{ends}"
+        return f"{measure.points(row['mean'])} ({ends}) n = {row['n']}"
+    return f"{measure.points(row['mean'])}   n = {row['n']}\n{ends}"
 
 
 def _draw_references(axes: Axes, references: Mapping[str, float]) -> None:
@@ -227,7 +240,7 @@ def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
     return (
         "Thick: interval of the mean difference; thin: prediction interval for one further pair. "
         f"Of {counted(len(known), 'interval')}, {above} {'lies' if above == 1 else 'lie'} above 0 and {material} above "
-        f"δ = {number_format.decimal(first.delta)} pp.{gain}{_cut(cut)}"
+        f"δ = {first.measure.in_unit(first.measure.decimal(first.delta))}.{gain}{_cut(cut)}"
     )
 
 

@@ -54,6 +54,20 @@ class Measure:
     lower_is_better: bool
     blinded: bool = False
 
+    @property
+    def difference(self) -> str:
+        """Unit of differences: percentage points of what is drawn in per cent."""
+        return "pp" if self.unit == "%" else self.unit
+
+    @property
+    def best(self) -> str:
+        """Which mean is the best: the highest or the lowest."""
+        return "lowest" if self.lower_is_better else "highest"
+
+    def heading(self, name: str) -> str:
+        """Return the heading of a column of differences, with their unit."""
+        return f"{name}, {self.difference}" if self.difference else name
+
 
 def measure_of(results: Results | Studies, value: str | None = None) -> Measure:
     """Return the measure that a figure shows.
@@ -73,7 +87,7 @@ def measure_of(results: Results | Studies, value: str | None = None) -> Measure:
     refuse_text(results.runs, column)
     known = {each.name: each for each in records.RUN_COLUMNS}
     unit = known[column].unit if column in known else ""
-    accuracy = column.endswith("accuracy")
+    accuracy = column.endswith(("accuracy", "f1"))
     unit = "%" if accuracy else "" if unit in ("", "fraction", column) else unit
     name = column.replace("_", " ")
     words = name[:1].upper() + name[1:] + (f", {unit}" if unit else "")

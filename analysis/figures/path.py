@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis import number_format
 from analysis.figures.canvas import name_line, new_figure, rule, styled, whole_numbers
 from analysis.figures.palette import INK, MUTED, Mark
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.comparison import Comparison
 from analysis.statistics.interval import t_interval
 from analysis.statistics.paired import complete
@@ -37,13 +38,19 @@ def summarise(comparison: Comparison) -> pd.DataFrame:
 
 
 @styled
-def draw(summary: pd.DataFrame, mark: Mark, delta: float, reported: float | None = None) -> Figure:
+def draw(
+    summary: pd.DataFrame,
+    mark: Mark,
+    delta: float,
+    reported: float | None = None,
+    measure: PrimaryMeasure = ACCURACY,
+) -> Figure:
     """Return the figure of a summary that has rows; intervals of planned looks are thick."""
     figure = new_figure(2.9)
     axes = figure.subplots()
     lines = {"0": 0.0, "δ": delta} | ({} if reported is None else {"r": reported})
     core = [*lines.values(), *summary["mean"]]
-    span = max(max(core) - min(core), 1.0)
+    span = max(max(core) - min(core), 1.0 if measure.difference == "pp" else delta)
     looks, others = summary[summary["look"]], summary[~summary["look"]]
     # Intervals of very few pairs may leave the figure, but those that are read may not.
     lowest = min([min(core) - 1.2 * span, *(looks["lower"] - 0.1 * span)])
@@ -59,7 +66,7 @@ def draw(summary: pd.DataFrame, mark: Mark, delta: float, reported: float | None
         axes.vlines(row["pairs"], row["lower"], row["upper"], color=mark.colour, linewidth=3.0 if row["look"] else 0.9)
     axes.plot(others["pairs"], others["mean"], linestyle="none", marker=mark.marker, markersize=3, color=mark.colour)
     axes.plot(looks["pairs"], looks["mean"], linestyle="none", marker=mark.marker, markersize=7, color=mark.colour)
-    axes.set(xlabel="Pairs", ylabel="Difference, pp")
+    axes.set(xlabel="Pairs", ylabel=measure.heading("Reduction" if measure.lower_is_better else "Difference"))
     whole_numbers(axes)
     rule(axes, "y")
     return figure

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aimlib.errors import counted
-from analysis import number_format
 from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, PAPER, Mark
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.replay import PATIENCE, replayed
 
 TITLE = "Full budget and early stopping"
@@ -22,19 +22,22 @@ _TYPES: dict[str, Any] = {"arm": "str", "position": "int64", "seed": "int64", "s
 }
 
 
-def summarise(runs: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+def summarise(
+    runs: pd.DataFrame, epochs: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure = ACCURACY
+) -> pd.DataFrame:
     """Return arm, position, seed, stopped (epoch), full and early (test accuracy, per cent) of every run.
 
     Runs that went their full budget and have validation accuracies; see `statistics.replay`.
     """
-    early = replayed(runs, epochs).merge(runs[["run_id", "test_accuracy"]], on="run_id", suffixes=("", "_full"))
-    frame = early.assign(full=100 * early["test_accuracy_full"], early=100 * early["test_accuracy"])
+    column, scale = measure.column, measure.scale
+    early = replayed(runs, epochs, value=column).merge(runs[["run_id", column]], on="run_id", suffixes=("", "_full"))
+    frame = early.assign(full=scale * early[f"{column}_full"], early=scale * early[column])
     frame["position"] = frame["arm"].map({arm: i for i, arm in enumerate(arms)})
     return frame[list(_TYPES)].astype(_TYPES).sort_values(["position", "seed"], ignore_index=True)
 
 
 @styled
-def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasure = ACCURACY) -> Figure:
     """Return the figure of a summary that has rows: a line per run from early stopping to the full budget."""
     arms = [arm for arm in marks if (summary["arm"] == arm).any()]
     height = max(0.46, 0.055 * summary.groupby("arm").size().max())
@@ -50,7 +53,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     short = labels(list(marks), 26)
     axes.set_yticks(range(len(arms)), [short[arm] for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlabel("Test accuracy of the selected epoch, %")
+    axes.set_xlabel(measure.axis("of the selected epoch"))
     rule(axes)
     handles = [
         Line2D([], [], linestyle="none", marker="o", markersize=5, color=INK, markerfacecolor=face)
@@ -62,16 +65,17 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
     return figure
 
 
-def caption(summary: pd.DataFrame) -> str:
+def caption(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> str:
     """Return how many runs early stopping would have changed, and the effect on accuracy."""
     if summary.empty:
         return "Early stopping cannot be replayed: no run with validation images completed its full budget."
     changed = int((summary["full"] != summary["early"]).sum())
     lost = summary["full"] - summary["early"]
-    mean, largest = (number_format.decimal(value) for value in (abs(lost.mean()), lost.abs().max()))
-    said = f"{'lowers' if lost.mean() > 0 else 'raises'} the accuracy by {mean} pp on average, by {largest} pp at most"
+    mean, largest = (measure.in_unit(measure.decimal(each)) for each in (abs(lost.mean()), lost.abs().max()))
+    name = "accuracy" if measure.is_accuracy else measure.words
+    said = f"{'lowers' if lost.mean() > 0 else 'raises'} the {name} by {mean} on average, by {largest} at most"
     if not lost.any():
-        said = "leaves every accuracy as it is"
+        said = f"leaves every {name} as it is"
     return (
         f"Early stopping with a patience of {PATIENCE} epochs, replayed on {counted(len(summary), 'run')}, changes the "
         f"reported epoch of {changed} and {said}."

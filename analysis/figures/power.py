@@ -15,6 +15,7 @@ from aimlib.errors import counted
 from analysis import number_format
 from analysis.figures.canvas import new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, Mark, marks
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.simulation import pairs_for_power, power_of
 
 TITLE = "Power"
@@ -28,17 +29,17 @@ def summarise(sd: float, effects: Sequence[float], level: float, most: int = 40)
 
 
 @styled
-def draw(summary: pd.DataFrame, planned: int) -> Figure:
+def draw(summary: pd.DataFrame, planned: int, measure: PrimaryMeasure = ACCURACY) -> Figure:
     """Return the figure of a summary: a curve per effect; the planned number of pairs as a line."""
     figure = new_figure(2.8)
     styles = _styles(summary)
     _draw_panel(figure.subplots(), summary, planned, styles)
-    figure.legend(*_legend(styles), loc="outside right upper")
+    figure.legend(*_legend(styles, measure), loc="outside right upper")
     return figure
 
 
 @styled
-def draw_by_spread(curves: pd.DataFrame, planned: int) -> Figure:
+def draw_by_spread(curves: pd.DataFrame, planned: int, measure: PrimaryMeasure = ACCURACY) -> Figure:
     """Return the figure of several summaries with a column `seed_sd` (pp): a panel each, on one scale."""
     spreads = curves["seed_sd"].unique().tolist()
     rows = -(-len(spreads) // 2)
@@ -50,9 +51,9 @@ def draw_by_spread(curves: pd.DataFrame, planned: int) -> Figure:
             axes.set_visible(False)
             continue
         _draw_panel(axes, curves[curves["seed_sd"] == spreads[number]], planned, styles)
-        axes.set_title(f"Seed SD {spreads[number]:.2g} pp")
+        axes.set_title(f"Seed SD {measure.in_unit(f'{spreads[number]:.2g}')}")
         axes.label_outer()
-    figure.legend(*_legend(styles), loc="outside lower center", ncols=4)
+    figure.legend(*_legend(styles, measure), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -75,23 +76,24 @@ def _draw_panel(axes: Axes, summary: pd.DataFrame, planned: int, styles: Mapping
     rule(axes, "y")
 
 
-def _legend(styles: Mapping[float, Mark]) -> tuple[list[Line2D], list[str]]:
+def _legend(styles: Mapping[float, Mark], measure: PrimaryMeasure) -> tuple[list[Line2D], list[str]]:
     handles = [
         Line2D([], [], color=m.colour, marker=m.marker, markersize=4, linewidth=1.6, dashes=m.dashes or (1, 0))
         for m in styles.values()
     ]
-    return handles, [f"Δ = {effect:.3g} pp" for effect in styles]
+    return handles, [f"Δ = {measure.in_unit(f'{effect:.3g}')}" for effect in styles]
 
 
-def caption(sd: float, effects: Sequence[float], level: float, planned: int) -> str:
+def caption(sd: float, effects: Sequence[float], level: float, planned: int, measure: PrimaryMeasure = ACCURACY) -> str:
     """Return the number of pairs that gives 80 % power for each effect."""
     needed = {effect: pairs_for_power(effect, sd, level) for effect in effects}
     words = [
-        f"{counted(n, 'pair') if n is not None else 'more than 10,000 pairs'} for a gain of {effect:g} pp"
+        f"{counted(n, 'pair') if n is not None else 'more than 10,000 pairs'} for a gain of "
+        f"{measure.in_unit(f'{effect:g}')}"
         for effect, n in needed.items()
     ]
     return (
-        f"The differences have an SD of {number_format.decimal(sd)} pp over seeds (upper end of its 80 % interval). "
-        f"A look at the {number_format.level(level)} level then has 80 % power (dashed) with "
+        f"The differences have an SD of {measure.in_unit(measure.decimal(sd))} over seeds (upper end of its 80 % "
+        f"interval). A look at the {number_format.level(level)} level then has 80 % power (dashed) with "
         f"{number_format.listing(words)}. Planned: {counted(planned, 'pair')} (line)."
     )

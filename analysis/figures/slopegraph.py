@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from aimlib.errors import counted
 from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, PAPER, Mark
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.paired import OUTCOMES
 
 TITLE = "Accuracy by arm, seed by seed"
@@ -22,21 +23,21 @@ _MANY = 12
 """With more arms than this, rows are one line high, and no line connects the runs of a seed."""
 
 
-def summarise(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """Return arm, position, seed, status and accuracy (per cent) of every run that has an accuracy.
+def summarise(runs: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure = ACCURACY) -> pd.DataFrame:
+    """Return arm, position, seed, status and accuracy (per cent), or another measure, of every run that has one.
 
     `position` numbers the arms that have one, in the given order, from 0.
     """
-    rows = runs[runs["status"].isin(OUTCOMES) & runs["test_accuracy"].notna()]
+    rows = runs[runs["status"].isin(OUTCOMES) & runs[measure.column].notna()]
     shown = [arm for arm in arms if (rows["arm"] == arm).any()]
     frame = rows[["arm", "seed", "status"]].copy()
     frame.insert(1, "position", rows["arm"].map({arm: i for i, arm in enumerate(shown)}).astype("int64"))
-    frame["accuracy"] = 100 * rows["test_accuracy"].astype("float64")
+    frame["accuracy"] = measure.values(rows)
     return frame.sort_values(["position", "seed"], ignore_index=True)
 
 
 @styled
-def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasure = ACCURACY) -> Figure:
     """Return the figure of a summary that has rows: a line per seed, a bar at each mean."""
     arms = list(summary.drop_duplicates("arm")["arm"])
     across = len(arms) <= _FEW
@@ -50,7 +51,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
         _points(axes, rows, x, y, marks[str(arm)])
         _mean(axes, rows, across)
     width, lines = (60 // max(len(arms), 3), 3) if across else (40, 1) if many else (30, 2)
-    _name_axes(axes, arms, labels(list(marks), width, lines), across)
+    _name_axes(axes, arms, labels(list(marks), width, lines), across, measure)
     return figure
 
 
@@ -84,7 +85,7 @@ def _mean(axes: Axes, rows: pd.DataFrame, across: bool) -> None:
     axes.plot(*((ends, level) if across else (level, ends)), color=INK, linewidth=2, solid_capstyle="butt", zorder=2)
 
 
-def _name_axes(axes: Axes, arms: list[str], short: Mapping[str, str], across: bool) -> None:
+def _name_axes(axes: Axes, arms: list[str], short: Mapping[str, str], across: bool, measure: PrimaryMeasure) -> None:
     places, names = range(len(arms)), [short[arm] for arm in arms]
     if across:
         axes.set_xticks(places, names)
@@ -93,22 +94,25 @@ def _name_axes(axes: Axes, arms: list[str], short: Mapping[str, str], across: bo
         axes.set_yticks(places, names)
         axes.set_ylim(len(arms) - 0.4, -0.6)
     rule(axes, "y" if across else "x")
-    words = "Test accuracy of the selected epoch, %"
+    words = measure.axis("of the selected epoch")
     axes.set(xlabel="" if across else words, ylabel=words if across else "")
 
 
-def caption(summary: pd.DataFrame, treatment: str | None, control: str | None) -> str:
+def caption(
+    summary: pd.DataFrame, treatment: str | None, control: str | None, measure: PrimaryMeasure = ACCURACY
+) -> str:
     """Return in how many pairs the treatment is ahead of the control."""
     if summary.empty:
-        return "No run has an accuracy yet."
+        return "No run has an accuracy yet." if measure.is_accuracy else f"No run has a {measure.words} yet."
     table = summary.pivot_table(index="seed", columns="arm", values="accuracy")
     if treatment not in table or control not in table:
         arms = counted(summary["arm"].nunique(), "arm")
         return f"{arms}, {counted(summary['seed'].nunique(), 'seed')}. {_marks(summary)}."
-    difference = (table[treatment] - table[control]).dropna()
+    difference = (table[treatment] - table[control]).dropna() * (-1 if measure.lower_is_better else 1)
+    ahead = "is more accurate than" if measure.is_accuracy else "is better than"
     pairs = counted(len(difference), "pair")
     return (
-        f"{treatment} is more accurate than {control} in {int((difference > 0).sum())} of {pairs}. "
+        f"{treatment} {ahead} {control} in {int((difference > 0).sum())} of {pairs}. "
         f"{_marks(summary)}, and hollow markers are runs that diverged."
     )
 

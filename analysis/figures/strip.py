@@ -15,6 +15,7 @@ from aimlib.errors import counted
 from analysis import number_format
 from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.outcomes import KINDS
 
 TITLE = "All runs"
@@ -32,15 +33,20 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def summarise(judged: pd.DataFrame, missing: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+def summarise(
+    judged: pd.DataFrame, missing: pd.DataFrame, arms: Sequence[str], values: pd.Series | None = None
+) -> pd.DataFrame:
     """Return arm, position, seed, outcome, accuracy and chance (per cent) of every planned run.
 
     Parameters
     ----------
     judged : frame of `statistics.outcomes`.
     missing : planned runs without a row.
+    values : another measure of the judged runs, by run id; for it there is no chance.
     """
     rows = judged[["arm", "seed", "outcome"]].assign(accuracy=100 * judged["accuracy"], chance=100 * judged["chance"])
+    if values is not None:
+        rows = rows.assign(accuracy=judged["run_id"].map(values).astype("float64"), chance=np.nan)
     absent = missing[["arm", "seed"]].assign(outcome="missing", accuracy=np.nan, chance=np.nan)
     frame = pd.concat([part for part in (rows, absent) if len(part)] or [rows])
     frame["position"] = frame["arm"].map({arm: i for i, arm in enumerate(arms)})
@@ -48,7 +54,7 @@ def summarise(judged: pd.DataFrame, missing: pd.DataFrame, arms: Sequence[str]) 
 
 
 @styled
-def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
+def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasure = ACCURACY) -> Figure:
     """Return the figure of a summary: a row per arm, seeds from top to bottom within it."""
     arms = list(marks)
     many = len(arms) > _MANY
@@ -59,7 +65,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark]) -> Figure:
         _points(axes, rows.assign(y=rows["position"] + rows["seed"].map(offsets)), marks[str(arm)])
     axes.set_yticks(range(len(arms)), list(labels(arms, *((40, 1) if many else (28, 2))).values()))
     axes.set_ylim(len(arms) - 0.4, -0.6)
-    axes.set_xlabel("Test accuracy of the selected epoch, %")
+    axes.set_xlabel(measure.axis("of the selected epoch"))
     rule(axes)
     for chance in _chance_in_sight(summary):
         axes.axvline(chance, color=MUTED, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)

@@ -11,6 +11,7 @@ from aimlib.errors import counted
 from analysis import number_format
 from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, marks
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.attribution import Attribution
 
 TITLE = "Contribution of each switch"
@@ -31,7 +32,7 @@ def summarise(found: Sequence[Attribution]) -> pd.DataFrame:
 
 
 @styled
-def draw(summary: pd.DataFrame) -> Figure:
+def draw(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> Figure:
     """Return the figure of a summary that has rows: a panel per method, a bar per switch, its interval on it."""
     methods = summary["method"].unique().tolist()
     switches = [name for name in summary["switch"].unique() if name != "gap"]
@@ -59,15 +60,15 @@ def draw(summary: pd.DataFrame) -> Figure:
         rule(axes)
         twin = axes.twinx()
         twin.set_ylim(axes.get_ylim())
-        twin.set_yticks(range(len(own)), [number_format.points(value) for value in own["mean"]])
+        twin.set_yticks(range(len(own)), [measure.points(value) for value in own["mean"]])
         twin.tick_params(length=0)
         twin.spines[:].set_visible(False)
         axes.spines["left"].set_visible(False)
-    panels[-1].set_xlabel("Difference in test accuracy, pp")
+    panels[-1].set_xlabel(measure.heading(measure.gain_words))
     return figure
 
 
-def caption(found: Sequence[Attribution]) -> str:
+def caption(found: Sequence[Attribution], measure: PrimaryMeasure = ACCURACY) -> str:
     """Return the whole gap, and the contribution of the largest switch by each method."""
     if not found:
         return "The study has no factors of two levels each."
@@ -75,12 +76,11 @@ def caption(found: Sequence[Attribution]) -> str:
     words = []
     for each in found:
         largest = max(each.parts, key=lambda part: abs(part.interval.mean))
-        words.append(
-            f"{largest.switch} {number_format.points(largest.interval.mean)} pp ({each.method}, n = {each.gap.n})"
-        )
-    ends = number_format.interval(a.gap.lower, a.gap.upper)
+        size = measure.in_unit(measure.points(largest.interval.mean))
+        words.append(f"{largest.switch} {size} ({each.method}, n = {each.gap.n})")
+    ends = measure.interval(a.gap.lower, a.gap.upper)
     return (
-        f"The gap from {a.start} to {a.end} is {number_format.points(a.gap.mean)} pp "
+        f"The gap from {a.start} to {a.end} is {measure.in_unit(measure.points(a.gap.mean))} "
         f"({number_format.level(a.gap.alpha)} interval {ends}, {counted(a.gap.n, 'seed')}). It is split among the "
         "switches, using the seeds that have all arms, without adjustment for looks. The largest parts: "
         f"{number_format.listing(words)}."

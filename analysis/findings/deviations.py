@@ -13,8 +13,9 @@ import pandas as pd
 
 from aimlib.errors import counted
 from aimlib.records import role
-from analysis.analysis_plan import GATES, RULES, Frozen, scope_lists
+from analysis.analysis_plan import GATES, RULES, Frozen, estimand, scope_lists
 from analysis.plan import Plan
+from analysis.primary_measure import primary_measure
 from analysis.statistics.planned import planned_comparisons
 
 _SKEW = pd.Timedelta(minutes=10)
@@ -58,7 +59,7 @@ def deviations(
         "name": plan.name,
         "claim": plan.claim,
         "reported_gains_pp": dict(gains_pp),
-        "delta_pp": plan.delta_pp,
+        **_measured(plan, was),
         "alpha": plan.looks.alpha,
         "looks": list(plan.looks.pairs),
         "further_block": plan.looks.further_block,
@@ -70,7 +71,7 @@ def deviations(
         for key, value in now.items()
         if value != was.get(key)
     ]
-    found += _rules(was) + _of_the_claim(was, plan, gains_pp, claim_scope)
+    found += _rules(was, plan) + _of_the_claim(was, plan, gains_pp, claim_scope)
     reused = runs["reused_from"].notna()
     # Runs that were settled by then were counted when the plan was written.
     early = max(int((runs.loc[~reused, "started_at"] < frozen.at - _SKEW).sum()), frozen.runs_before)
@@ -93,7 +94,20 @@ def _reused(runs: pd.DataFrame, frozen: Frozen) -> list[Deviation]:
     return [Deviation(text, frozenset(known["arm"]))]
 
 
-def _rules(was: Mapping[str, Any]) -> list[Deviation]:
+def _measured(plan: Plan, was: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the smallest effect of interest, and the measure if either plan has another than accuracy."""
+    if plan.measure.is_accuracy and "measure" not in was:
+        return {"delta_pp": plan.delta_pp}
+    try:
+        frozen = primary_measure(was.get("measure"), plan.delta_pp)
+    except ValueError:
+        frozen = None
+    # A measure is the same if all of it is, whether the study spells it out or not.
+    now = was.get("measure") if frozen == plan.measure.with_digits_for(plan.delta_pp) else plan.measure.name
+    return {"measure": now, "delta": plan.delta_pp}
+
+
+def _rules(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
     """Return the rules of the procedure whose meaning differs from the frozen ones; wording does not count.
 
     Plans that were frozen before rules had numbers get the numbers of their texts.
@@ -101,6 +115,8 @@ def _rules(was: Mapping[str, Any]) -> list[Deviation]:
     found = []
     for name, rule in RULES.items():
         meant = rule.number_of(was.get(name))
+        if name == "estimand" and not plan.measure.is_accuracy and was.get(name) == estimand(plan):
+            meant = rule.number
         number = was.get("procedure", {}).get(name, meant)
         if meant is None:
             found.append(Deviation(f"{name} is {rule.wording!r} and was frozen as {was.get(name)!r}"))

@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aimlib.records.html_tables import paragraph, table
-from analysis.number_format import interval, level, points, probability
+from analysis.number_format import level, probability
+from analysis.primary_measure import PrimaryMeasure
 
 if TYPE_CHECKING:
     from analysis.findings.study import Findings
+
+
+def _differences(measure: PrimaryMeasure) -> str:
+    if measure.is_accuracy:
+        return "Differences in percentage points of test accuracy"
+    return f"{measure.gain_words}{f', {measure.difference}' if measure.difference else ''}"
 
 
 def of_findings(findings: Findings) -> str:
@@ -17,8 +24,8 @@ def of_findings(findings: Findings) -> str:
         (
             each.name,
             each.interval.n,
-            points(each.interval.mean),
-            interval(each.interval.lower, each.interval.upper),
+            each.measure.points(each.interval.mean),
+            each.measure.interval(each.interval.lower, each.interval.upper),
             level(each.interval.alpha),
             probability(each.p_looks if each.family == "gate" else each.p_holm),
             each.verdict.text,
@@ -31,6 +38,6 @@ def of_findings(findings: Findings) -> str:
             paragraph(findings.headline, bold=True),
             paragraph(findings.causal) if findings.causal else "",
             table(headings, rows, numbers=("n", "mean", "p")),
-            paragraph("Differences in percentage points of test accuracy, paired by seed; p over the looks so far."),
+            paragraph(f"{_differences(findings.measure)}, paired by seed; p over the looks so far."),
         ]
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +16,8 @@ from analysis.findings.deviations import Deviation, deviations
 from analysis.findings.photos import Photos, photos
 from analysis.findings.searches import tried
 from analysis.load import load
+from analysis.primary_measure import SCALAR, PrimaryMeasure
+from analysis.reading.measured import frames_with, scalar_names
 from analysis.reading.study_proofs import prove
 from analysis.results import Results
 from analysis.statistics.attribution import Attribution, attributions
@@ -64,6 +67,11 @@ class Findings:
         return {} if self.claim is None or self.reasons else self.claim.gains_pp
 
     @property
+    def measure(self) -> PrimaryMeasure:
+        """What the verdict is about."""
+        return self.results.plan.measure
+
+    @property
     def primary(self) -> Comparison | None:
         """Treatment − baseline; None if the study lacks one of the two."""
         return self.family.primary
@@ -102,8 +110,10 @@ class Findings:
 
     @cached_property
     def photos(self) -> Photos | None:
-        """The primary comparison image by image; None if fewer than two of its pairs have predictions."""
-        return photos(self.results, self.primary) if self.primary is not None else None
+        """The primary comparison image by image, for accuracy alone; None if fewer than two pairs have predictions."""
+        if self.primary is None or not self.measure.is_accuracy:
+            return None
+        return photos(self.results, self.primary)
 
     @cached_property
     def checks(self) -> pd.DataFrame:
@@ -183,6 +193,8 @@ class Findings:
     def _ruling(self) -> str:
         if self.primary is not None and self.primary.interval.n:
             return self.primary.sentence(self.proxy)
+        if not len(self.results.runs[self.measure.column].dropna()) and len(self.results.epochs):
+            return f"No verdict: no run has the measure of this study, {self.measure.words}.{self._reported_scalars()}"
         planned, settled = len(self.results.plan.runs), int((self.judged["outcome"] != "failed").sum())
         if not settled:
             return f"No run has a result yet, of {planned} planned: there is nothing to conclude."
@@ -194,6 +206,13 @@ class Findings:
             if arm is None
         ]
         return f"No verdict: the study has no arm with the role {' or '.join(lacking)}."
+
+    def _reported_scalars(self) -> str:
+        """Return which scalars the runs report, if the measure is one that they do not; else an empty text."""
+        if not self.measure.column.startswith(SCALAR):
+            return ""
+        names = scalar_names(self.results.epochs)
+        return f" Runs report: {', '.join(names)}." if names else " Runs report no scalar; report one by this name."
 
 
 def examine(results: Results, *, further: bool = True, unproven: bool = False) -> Findings:
@@ -214,8 +233,11 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
         prove(results, None if further else gated_arms(plan))
     claim = read_claim(plan.claim) if plan.claim is not None else None
     reasons = in_scope(claim, plan.scope) if claim else []
-    if claim and not min(claim.gains_pp.values()) > 2 * plan.delta_pp:
+    if claim and not plan.measure.is_accuracy:
+        reasons.append(f"the study's measure is {plan.measure.name}; the claim is about accuracy")
+    elif claim and not min(claim.gains_pp.values()) > 2 * plan.delta_pp:
         reasons.append(f"the study's δ = {plan.delta_pp:g} pp is not less than half the reported gain")
+    results = _measured(results, None if further else gated_arms(plan))
     judged = outcomes(results.runs)
     gains = claim.gains_pp if claim and not reasons else None
     # One fixed stream: the same store gives the same report. Only sign-flip tests of more than 16 pairs draw
@@ -227,6 +249,14 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
         results.frozen, plan, claim.gains_pp if claim else {}, results.runs, claim.scope if claim else None
     )
     return Findings(results, claim, tuple(reasons), family, judged, tuple(departed), plan.looks.alpha, otherwise)
+
+
+def _measured(results: Results, arms: Collection[str] | None) -> Results:
+    """Return the results with the column of the study's measure, where it is none of those that are stored."""
+    if results.plan.measure.column in results.runs:
+        return results
+    runs, epochs = frames_with(results, results.plan.measure, arms)
+    return replace(results, runs=runs, epochs=epochs)
 
 
 def _has_no_claim(results: Results) -> bool:

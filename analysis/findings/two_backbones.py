@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aimlib.errors import UsageError
 from analysis import number_format
 from analysis.findings.study import Findings
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.backbones import Combined, two_backbones
 from analysis.statistics.comparison import Comparison
 
@@ -20,11 +21,13 @@ class Across:
     names : of the studies' backbones.
     verdicts : of the primary comparison of each, in words.
     combined : their mean and their difference.
+    measure : what they are of.
     """
 
     names: tuple[str, str]
     verdicts: tuple[str, str]
     combined: Combined
+    measure: PrimaryMeasure = ACCURACY
 
     @property
     def sentence(self) -> str:
@@ -32,11 +35,12 @@ class Across:
         mean, difference = self.combined.mean, self.combined.difference
         both = "positive on both" if self.combined.both_positive else "not positive on both"
         each = number_format.listing([f"{name}: {text}" for name, text in zip(self.names, self.verdicts, strict=True)])
+        measure = self.measure
         return (
-            f"{each}; {both}. Mean of the two {number_format.points(mean.mean)} pp "
-            f"({number_format.level(mean.alpha)} interval {number_format.interval(mean.lower, mean.upper)}); "
-            f"{self.names[0]} − {self.names[1]} {number_format.points(difference.mean)} pp "
-            f"({number_format.interval(difference.lower, difference.upper)})."
+            f"{each}; {both}. Mean of the two {measure.in_unit(measure.points(mean.mean))} "
+            f"({number_format.level(mean.alpha)} interval {measure.interval(mean.lower, mean.upper)}); "
+            f"{self.names[0]} − {self.names[1]} {measure.in_unit(measure.points(difference.mean))} "
+            f"({measure.interval(difference.lower, difference.upper)})."
         )
 
 
@@ -61,6 +65,7 @@ def across(first: Findings, second: Findings) -> Across:
         names,
         (_verdict(first, primaries[0]), _verdict(second, primaries[1])),
         two_backbones(primaries[0].interval, primaries[1].interval),
+        first.measure,
     )
 
 
@@ -71,6 +76,7 @@ def _questions(first: Findings, second: Findings) -> dict[str, tuple[object, obj
         "data set": (one.scope.dataset, other.scope.dataset),
         "number of classes": (one.scope.classes, other.scope.classes),
         "protocol": (one.scope.protocol, other.scope.protocol),
+        "measure": (one.measure.name, other.measure.name),
         "smallest effect of interest": (one.delta_pp, other.delta_pp),
         "level": (one.looks.alpha, other.looks.alpha),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,25 @@ def read(directory: Place, run_ids: pd.Series, images: pd.DataFrame, epoch: int 
     order = {run_id: position for position, run_id in enumerate(run_ids)}
     kept = sorted((block for block in kept if block.classes.size), key=lambda block: order[block.run_id])
     return _long(kept, _labels(images, {block.fingerprint for block in kept}, directory))
+
+
+def by_run(
+    directory: Place, run_ids: pd.Series, images: pd.DataFrame
+) -> Iterator[tuple[str, npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Yield run id, numbers of the epochs, predicted classes [epochs, images] and labels [images] of every run.
+
+    StoreError: the table of test images is missing, or a file is broken.
+    """
+    wanted = set(run_ids)
+    parts = collect(
+        directory, lambda path: read_batches(path, _COLUMNS, wanted, lambda batch: _blocks(batch, wanted, "all"))
+    )
+    found = [block for batches in parts for blocks in batches for block in blocks if block.classes.size]
+    kept = [found[i] for i in first_positions(block.run_id for block in found)]
+    labels = _labels(images, {block.fingerprint for block in kept}, directory)
+    _refuse_other_images(kept, labels)
+    for block in kept:
+        yield block.run_id, block.epochs, block.classes, labels[block.fingerprint]
 
 
 def correct_selected(

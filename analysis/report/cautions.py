@@ -65,7 +65,7 @@ def _scope(findings: Findings) -> Iterator[Caution]:
     if findings.proxy:
         yield Caution("Outside the scope of the claim: " + "; ".join(findings.reasons) + ".")
     delta = findings.results.plan.delta_pp
-    if findings.claim is not None and findings.claim.delta_pp != delta:
+    if findings.claim is not None and findings.measure.is_accuracy and findings.claim.delta_pp != delta:
         own, declared = (number_format.decimal(d) for d in (delta, findings.claim.delta_pp))
         yield Caution(f"The study’s smallest effect of interest is {own} pp; that of the claim file is {declared} pp.")
 
@@ -196,7 +196,8 @@ def _not_trained(findings: Findings) -> Iterator[Caution]:
 
 def _unfinished(findings: Findings) -> Iterator[Caution]:
     results = findings.results
-    if findings.primary is not None and findings.primary.interval.n > 1 and findings.photos is None:
+    by_image = findings.measure.is_accuracy  # what the interval for new photos is of
+    if by_image and findings.primary is not None and findings.primary.interval.n > 1 and findings.photos is None:
         yield Caution(
             "No interval for new photos: fewer than two pairs have predictions of the same, listed test images."
         )

@@ -24,6 +24,7 @@ from analysis.figures import (
 )
 from analysis.findings.photos import Photos
 from analysis.findings.study import Findings
+from analysis.primary_measure import PrimaryMeasure
 from analysis.report.breadth import figure_shows, gated_arms, many_arms, shown_arms, shown_comparisons
 from analysis.report.drawings import ReportFigure
 from analysis.report.sweep_figures import sweep_figures
@@ -60,26 +61,28 @@ def _path(primary: Comparison, findings: Findings) -> ReportFigure:
     summary = path.summarise(primary)
     gain = next(iter(findings.reported.values()), None)
     mark = marks(shown_arms(findings))[primary.treatment]
-    figure = path.draw(summary, mark, primary.delta, gain) if len(summary) else None
+    figure = path.draw(summary, mark, primary.delta, gain, findings.measure) if len(summary) else None
     return ReportFigure("path", path.TITLE, path.caption(summary, primary), figure, summary)
 
 
 def _by_epoch(primary: Comparison, findings: Findings) -> ReportFigure:
     seeds = primary.deciding_pairs["seed"].tolist()
-    summary = by_epoch.summarise(findings.results.epochs, primary.treatment, primary.control, seeds, findings.alpha)
+    measure, sides = findings.measure, (primary.treatment, primary.control)
+    summary = by_epoch.summarise(findings.results.epochs, *sides, seeds, findings.alpha, measure)
     mark = marks(shown_arms(findings))[primary.treatment]
-    figure = by_epoch.draw(summary, mark, primary.delta) if len(summary) else None
-    return ReportFigure(
-        "by_epoch", by_epoch.TITLE, by_epoch.caption(summary, primary.name, findings.alpha), figure, summary
-    )
+    figure = by_epoch.draw(summary, mark, primary.delta, measure) if len(summary) else None
+    words = by_epoch.caption(summary, primary.name, findings.alpha, measure)
+    return ReportFigure("by_epoch", by_epoch.TITLE, words, figure, summary)
 
 
 def _patience(findings: Findings) -> ReportFigure:
     shown = shown_arms(findings)
-    every = patience.summarise(findings.results.runs, findings.results.epochs, _arms(findings))
+    measure = findings.measure
+    every = patience.summarise(findings.results.runs, findings.results.epochs, _arms(findings), measure)
     summary = _among(every, shown)
-    figure = patience.draw(summary, marks(shown)) if len(summary) else None
-    return ReportFigure("patience", patience.TITLE, patience.caption(every) + figure_shows(findings), figure, summary)
+    figure = patience.draw(summary, marks(shown), measure) if len(summary) else None
+    words = patience.caption(every, measure) + figure_shows(findings)
+    return ReportFigure("patience", patience.TITLE, words, figure, summary)
 
 
 def _power(primary: Comparison, findings: Findings) -> ReportFigure:
@@ -89,9 +92,9 @@ def _power(primary: Comparison, findings: Findings) -> ReportFigure:
     sd = primary.interval.cautious_sd
     planned = len(primary.pairs)
     summary = power.summarise(sd, effects, level, max(40, planned + 5))
-    figure = power.draw(summary, planned) if sd > 0 else None
+    figure = power.draw(summary, planned, findings.measure) if sd > 0 else None
     words = (
-        power.caption(sd, effects, level, planned)
+        power.caption(sd, effects, level, planned, findings.measure)
         if sd > 0
         else "The arms do not differ, so there is no power to compute."
     )
@@ -114,16 +117,19 @@ def _classes(primary: Comparison, findings: Findings) -> ReportFigure:
 
 def _capacity(findings: Findings) -> ReportFigure:
     shown = shown_arms(findings)
-    every = capacity.summarise(findings.results.runs, _arms(findings), findings.alpha)
+    measure = findings.measure
+    every = capacity.summarise(findings.results.runs, _arms(findings), findings.alpha, measure)
     summary = _among(every, shown)
-    figure = capacity.draw(summary, marks(shown)) if len(summary) else None
-    return ReportFigure("capacity", capacity.TITLE, capacity.caption(every) + figure_shows(findings), figure, summary)
+    figure = capacity.draw(summary, marks(shown), measure) if len(summary) else None
+    words = capacity.caption(every, measure) + figure_shows(findings)
+    return ReportFigure("capacity", _titled(capacity.TITLE, measure), words, figure, summary)
 
 
 def _waterfall(findings: Findings) -> ReportFigure:
     summary = waterfall.summarise(findings.attributions)
-    figure = waterfall.draw(summary) if summary["mean"].notna().all() else None
-    return ReportFigure("waterfall", waterfall.TITLE, waterfall.caption(findings.attributions), figure, summary)
+    figure = waterfall.draw(summary, findings.measure) if summary["mean"].notna().all() else None
+    words = waterfall.caption(findings.attributions, findings.measure)
+    return ReportFigure("waterfall", waterfall.TITLE, words, figure, summary)
 
 
 def _budget(findings: Findings) -> ReportFigure:
@@ -136,6 +142,11 @@ def _winners(findings: Findings) -> ReportFigure:
     summary = winners.summarise(findings.tried, findings.results.runs)
     figure = winners.draw(summary, marks(_arms(findings))) if len(summary) else None
     return ReportFigure("winners", winners.TITLE, winners.caption(summary), figure, summary)
+
+
+def _titled(title: str, measure: PrimaryMeasure) -> str:
+    """Return the title of a figure that is named after accuracy, for another measure."""
+    return title if measure.is_accuracy else title.replace("Accuracy", measure.name_of_axis)
 
 
 def _arms(findings: Findings) -> list[str]:
@@ -156,7 +167,7 @@ def _forest(findings: Findings) -> ReportFigure:
     summary = forest.summarise(drawn)
     gain = next(iter(findings.reported.values()), None)
     delta = findings.results.plan.delta_pp
-    figure = forest.draw(summary, marks(shown), delta, gain) if (summary["n"] > 1).any() else None
+    figure = forest.draw(summary, marks(shown), delta, gain, findings.measure) if (summary["n"] > 1).any() else None
     cut = summary.loc[forest.cut_rows(summary, delta, gain), "comparison"].tolist()
     words = forest.caption(comparisons, cut)
     if len(drawn) < len(comparisons):
@@ -169,11 +180,14 @@ def _forest(findings: Findings) -> ReportFigure:
 
 def _slopegraph(findings: Findings) -> ReportFigure:
     shown = shown_arms(findings)
-    every = slopegraph.summarise(findings.results.runs, _arms(findings))
+    measure = findings.measure
+    every = slopegraph.summarise(findings.results.runs, _arms(findings), measure)
     summary = _among(every, shown)
-    caption = slopegraph.caption(every, findings.family.treatment, findings.family.baseline)
-    figure = slopegraph.draw(summary, marks(shown)) if len(summary) else None
-    return ReportFigure("slopegraph", slopegraph.TITLE, caption + figure_shows(findings), figure, summary)
+    caption = slopegraph.caption(every, findings.family.treatment, findings.family.baseline, measure)
+    figure = slopegraph.draw(summary, marks(shown), measure) if len(summary) else None
+    return ReportFigure(
+        "slopegraph", _titled(slopegraph.TITLE, measure), caption + figure_shows(findings), figure, summary
+    )
 
 
 def _curves(findings: Findings) -> ReportFigure:
@@ -181,19 +195,22 @@ def _curves(findings: Findings) -> ReportFigure:
     arms = (gated_arms(findings) if many_arms(findings) else []) or shown_arms(findings)
     reported = findings.claim.curves if findings.claim is not None and findings.reported else None
     epochs = results.epochs[results.epochs["arm"].isin(arms)]
-    summary = curves.summarise(results.runs, epochs, arms, reported, findings.alpha)
-    figure = curves.draw(summary, marks(arms)) if len(epochs) else None
-    words = curves.caption(summary, findings.alpha)
+    measure = findings.measure
+    summary = curves.summarise(results.runs, epochs, arms, reported, findings.alpha, measure)
+    figure = curves.draw(summary, marks(arms), measure) if len(epochs) else None
+    words = curves.caption(summary, findings.alpha, measure)
     if many_arms(findings) and gated_arms(findings):
         words += f" The figure shows the {counted(len(arms), 'arm')} of the gates, of {len(results.plan.arms)}."
     else:
         words += figure_shows(findings)
-    return ReportFigure("curves", curves.TITLE, words, figure, summary)
+    return ReportFigure("curves", _titled(curves.TITLE, measure), words, figure, summary)
 
 
 def _strip(findings: Findings) -> ReportFigure:
     shown = shown_arms(findings)
-    every = strip.summarise(findings.judged, findings.results.missing, _arms(findings))
+    measure, runs = findings.measure, findings.results.runs
+    values = None if measure.is_accuracy else pd.Series(measure.values(runs), index=runs["run_id"])
+    every = strip.summarise(findings.judged, findings.results.missing, _arms(findings), values)
     summary = _among(every, shown)
-    figure = strip.draw(summary, marks(shown)) if summary["accuracy"].notna().any() else None
+    figure = strip.draw(summary, marks(shown), measure) if summary["accuracy"].notna().any() else None
     return ReportFigure("strip", strip.TITLE, strip.caption(every) + figure_shows(findings), figure, summary)

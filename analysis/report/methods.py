@@ -43,6 +43,7 @@ def _design(findings: Findings) -> str:
     arms = _arms(findings)
     images = runs["test_images"].dropna()
     tested = f" {number_format.whole(images.iloc[0])} test images" if len(images) else " the test images"
+    measured = "Accuracy" if findings.measure.is_accuracy else f"The {findings.measure.words}"
     budgets = sorted(set(runs["epochs_planned"].dropna()))
     epochs = f" for at most {number_format.listing([str(budget) for budget in budgets])} epochs" if budgets else ""
     rules = sorted(set(runs["selection"].dropna()))
@@ -50,7 +51,7 @@ def _design(findings: Findings) -> str:
     return (
         f"We trained {counted(len(plan.arms), 'arm')} ({arms}) on {plan.scope.dataset} ({plan.scope.classes} "
         f"classes, {plan.scope.image_size} px, backbone {plan.scope.backbone}){epochs}, each with the same "
-        f"{counted(len(plan.seeds), 'seed')}. {training_code.what_a_seed_determines(plan, runs)} Accuracy is "
+        f"{counted(len(plan.seeds), 'seed')}. {training_code.what_a_seed_determines(plan, runs)} {measured} is "
         f"measured on{tested}.{chosen} Runs that diverged or stayed at chance (exact one-sided 99 % bound; Clopper and "
         "Pearson, 1934) count as outcomes and are not excluded."
     )
@@ -85,6 +86,9 @@ def _inference(findings: Findings) -> str:
         )
     gain = next(iter(findings.reported.values()), None)
     against = f" and the reported gain of {number_format.decimal(gain)} pp" if gain is not None else ""
+    measure = findings.measure
+    delta = measure.in_unit(measure.decimal(plan.delta_pp))
+    side = ", control minus treatment, so that a gain is positive" if measure.lower_is_better else ""
     further = any(c.family == "variant" for c in findings.family.comparisons)
     holm = (
         " Further arms are compared under Holm’s procedure on their sequential p-values (Holm, 1979)."
@@ -92,8 +96,8 @@ def _inference(findings: Findings) -> str:
         else ""
     )
     return (
-        f"The estimand is the mean over seeds of the paired difference in test accuracy. {when} The interval is "
-        f"compared with 0, a smallest effect of interest of {number_format.decimal(plan.delta_pp)} pp{against} by a "
+        f"The estimand is the mean over seeds of the paired difference in {measure.words}{side}. {when} The interval "
+        f"is compared with 0, a smallest effect of interest of {delta}{against} by a "
         f"table fixed beforehand. {_argument(findings)}{holm}"
     )
 

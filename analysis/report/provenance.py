@@ -25,7 +25,8 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
             f"data set {scope.dataset}, {scope.classes} classes, {scope.image_size} px, "
             f"backbone {scope.backbone}, protocol {scope.protocol}",
         ),
-        ("Smallest effect of interest δ", f"{number_format.decimal(plan.delta_pp)} pp"),
+        *([] if plan.measure.is_accuracy else [("Measure", f"{plan.measure.words}; {plan.measure.better} is better")]),
+        ("Smallest effect of interest δ", plan.measure.in_unit(plan.measure.decimal(plan.delta_pp))),
         ("Design", f"{arms} × {seeds}, {counted(len(plan.runs), 'run')} planned, paired by seed"),
         ("Looks", _looks(plan.looks)),
         ("Analysis plan", _freeze(findings)),

@@ -19,6 +19,7 @@ from aimlib.paths import make_folder, share
 from aimlib.records.escaping import markdown, visible
 from analysis.figures import arranged, inline, png, svg
 from analysis.findings.study import Findings
+from analysis.plan import Plan
 from analysis.reading.spreadsheets import for_spreadsheets
 from analysis.report import latex
 from analysis.report.content import Document, compose
@@ -40,7 +41,7 @@ def write(findings: Findings, out: Path) -> Path:
             _write(out / "figures" / f"{name}.svg", drawings[name])
             (out / "figures" / f"{name}.png").write_bytes(png(figure))
             share(out / "figures" / f"{name}.png")
-        for name, frame in {**document.frames, "columns": explained(document.frames)}.items():
+        for name, frame in {**document.frames, "columns": explained(document.frames, findings.measure)}.items():
             _write_csv(out / "tables" / csv_name(name, frame), frame)
         for name, drawn in document.figures.items():
             _write_csv(out / "figures" / csv_name(name, drawn.summary), drawn.summary)
@@ -57,6 +58,11 @@ def write(findings: Findings, out: Path) -> Path:
     except OSError as error:
         raise StoreError(f"{out}: the report cannot be written ({error}); give another directory as out") from None
     return page
+
+
+def _of_measure(plan: Plan) -> dict[str, Any]:
+    """Return the measure and the smallest effect of interest of a study that is not about accuracy."""
+    return {"measure": plan.measure.name, "better": plan.measure.better, "delta": plan.delta_pp}
 
 
 def _rules(findings: Findings) -> tuple[Sequence[tuple[str, str, str]], bool]:
@@ -140,7 +146,7 @@ def _numbers(findings: Findings, document: Document) -> str:
         "exploratory_because": [deviation.text for deviation in findings.deviations],
         "methods": list(document.methods),
         "references": list(document.references),
-        "delta_pp": plan.delta_pp,
+        **({"delta_pp": plan.delta_pp} if plan.measure.is_accuracy else _of_measure(plan)),
         "reported_pp": findings.reported,
         "provenance": {term: list(values) for term, values in document.provenance},
         "tables": {name: _content(frame, f"tables/{csv_name(name, frame)}") for name, frame in document.frames.items()},

@@ -45,8 +45,17 @@ class Sweep:
 
 def sweep(findings: Findings) -> Sweep:
     """Return ranking and effects of a study."""
-    measure = measure_of(findings.results)
-    return Sweep(measure, _ranking(findings, measure), _effects(findings), findings.alpha)
+    measure = _measure(findings)
+    return Sweep(measure, _ranking(findings, measure), _effects(findings, measure), findings.alpha)
+
+
+def _measure(findings: Findings) -> Measure:
+    """Return the measure that may be looked at: the study's own, or validation accuracy before the verdict is due."""
+    found, own = measure_of(findings.results), findings.measure
+    if own.is_accuracy or found.blinded:
+        return found
+    short = f"{own.words} of the selected epoch"
+    return Measure(own.column, own.axis(), short, own.unit, own.scale, own.lower_is_better)
 
 
 def _ranking(findings: Findings, measure: Measure) -> pd.DataFrame:
@@ -55,18 +64,21 @@ def _ranking(findings: Findings, measure: Measure) -> pd.DataFrame:
         runs = runs[:0]
     table = runs.pivot(index="seed", columns="arm", values="measured")
     arms = [arm for arm in findings.results.plan.arms if arm.name in table.columns]
-    found = ranking(table[[arm.name for arm in arms]], findings.alpha)
+    side = -1 if measure.lower_is_better else 1
+    found = ranking(side * table[[arm.name for arm in arms]], findings.alpha)
+    found = found.assign(mean=side * found["mean"])
     roles = {arm.name: arm.role for arm in arms}
     found.insert(2, "role", found["arm"].map(roles).astype("str"))
     return found.assign(value=measure.column).astype({"value": "str"})
 
 
-def _effects(findings: Findings) -> pd.DataFrame:
+def _effects(findings: Findings, measure: Measure) -> pd.DataFrame:
     """Return the effects of the factors; switches of a study of few arms have their attribution instead."""
     if findings.attributions and not many_arms(findings):
         return pd.DataFrame({"kind": []})
     try:
-        return findings.results.effects(alpha=findings.alpha)
+        own = not findings.measure.is_accuracy and not measure.blinded
+        return findings.results.effects(measure.column if own else None, alpha=findings.alpha)
     except UsageError:  # the study has no factors
         return pd.DataFrame({"kind": []})
 
@@ -103,10 +115,11 @@ def _best(found: Sweep) -> str:
         if not tied
         else f"the pairs do not separate {counted(tied, 'further arm')} from it"
     )
+    best, side = (found.measure.best, "downwards" if found.measure.lower_is_better else "upwards")
     return (
-        f"Of {counted(len(found.ranking), 'arm')}, {first['arm']} has the highest mean {found.measure.short} "
+        f"Of {counted(len(found.ranking), 'arm')}, {first['arm']} has the {best} mean {found.measure.short} "
         f"({_value(first['mean'], found.measure)}, {counted(int(first['n']), 'run')}); {rest}. "
-        "The highest of many means is biased upwards."
+        f"The {best} of many means is biased {side}."
     )
 
 
@@ -118,13 +131,14 @@ def _strongest(found: Sweep) -> str:
     main = found.main
     clear = int(((main["lower"] > 0) | (main["upper"] < 0)).sum())
     row = main.iloc[0]
+    unit = f" {found.measure.difference}" if found.measure.difference else ""
     interval = (
-        f" (interval {number_format.interval(row['lower'], row['upper'])} pp, {counted(int(row['n']), 'seed')})"
+        f" (interval {number_format.interval(row['lower'], row['upper'])}{unit}, {counted(int(row['n']), 'seed')})"
         if row["n"] > 1
         else f" ({counted(int(row['n']), 'seed')}, so no interval)"
     )
     return (
         f"{clear} of {counted(len(main), 'main effect')} of the factors {'has' if clear == 1 else 'have'} an interval "
         f"without 0. The clearest effect is that of {row['factor']}: {row['level']} instead of {row['reference']} "
-        f"changes the {found.measure.short} by {number_format.points(row['effect'])} pp{interval}."
+        f"changes the {found.measure.short} by {number_format.points(row['effect'])}{unit}{interval}."
     )

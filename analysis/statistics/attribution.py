@@ -16,6 +16,7 @@ from itertools import combinations, pairwise
 import pandas as pd
 
 from analysis.plan import Arm, Plan
+from analysis.primary_measure import PrimaryMeasure
 from analysis.statistics.interval import Interval, t_interval
 from analysis.statistics.paired import OUTCOMES
 
@@ -67,7 +68,7 @@ def attributions(runs: pd.DataFrame, plan: Plan) -> tuple[Attribution, ...]:
     names = _switches(plan)
     if len(names) < 2 or frozenset() not in arms or frozenset(names) not in arms:
         return ()
-    table = _accuracies(runs, list(arms.values()))
+    table = _values(runs, list(arms.values()), plan.measure)
     found = [_ladder(table, arms, order, plan.looks.alpha) for order in _ladders(arms, names)]
     if all(frozenset([name]) in arms for name in names):
         found.append(_alone(table, arms, names, plan.looks.alpha))
@@ -82,7 +83,7 @@ def interactions(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     (both on - one on) - (other on - none on), if these four arms exist: how much the gain of one depends on the other.
     """
     arms, rows = _combinations(plan), []
-    table = _accuracies(runs, list(arms.values()))
+    table = _values(runs, list(arms.values()), plan.measure)
     for pair in combinations(_switches(plan), 2):
         wanted: list[Switches] = [frozenset(pair), frozenset(pair[:1]), frozenset(pair[1:]), frozenset()]
         if all(combination in arms for combination in wanted):
@@ -124,11 +125,11 @@ def _on(arm: Arm, levels: Mapping[str, list[str]], names: set[str]) -> Switches:
     return frozenset(name for name in names if arm.levels[name] == levels[name][1])
 
 
-def _accuracies(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """Return test accuracies in per cent, a row per seed and a column per arm; NaN if there is none."""
+def _values(runs: pd.DataFrame, arms: Sequence[str], measure: PrimaryMeasure) -> pd.DataFrame:
+    """Return the measure in its unit, a row per seed and a column per arm, negative where lower is better; or NaN."""
     rows = runs[runs["arm"].isin(arms) & runs["status"].isin(OUTCOMES)]
-    table = rows.pivot_table(index="seed", columns="arm", values="test_accuracy", observed=True)
-    return 100 * table.reindex(columns=list(arms)).astype("float64")
+    table = rows.pivot_table(index="seed", columns="arm", values=measure.column, observed=True)
+    return (-1 if measure.lower_is_better else 1) * measure.scale * table.reindex(columns=list(arms)).astype("float64")
 
 
 def _ladders(arms: Mapping[Switches, str], names: Sequence[str]) -> list[tuple[str, ...]]:

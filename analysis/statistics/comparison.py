@@ -12,6 +12,7 @@ import pandas as pd
 from aimlib.errors import counted
 from analysis import number_format
 from analysis.looks import FEWEST_PAIRS, Looks
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.interval import Interval, t_interval, t_p_value
 from analysis.statistics.paired import complete, paired_differences, pairing
 from analysis.statistics.planned import FamilyName
@@ -41,7 +42,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Treatment minus control, in percentage points.
+    """Treatment minus control, in percentage points, or in the unit of the study's measure.
 
     Attributes
     ----------
@@ -56,6 +57,7 @@ class Comparison:
     needed : pairs to add if the verdict is open; None if it is not, or the number is unknown.
     checks : frame of `sensitivity`.
     reported : gains in pp that were reported, by source; the first decides; empty outside the claim's scope.
+    measure : what the arms are compared by; where lower is better, differences are control minus treatment.
     """
 
     treatment: str
@@ -75,11 +77,12 @@ class Comparison:
     needed: SeedsNeeded | None
     checks: pd.DataFrame
     reported: dict[str, float]
+    measure: PrimaryMeasure = ACCURACY
 
     @property
     def name(self) -> str:
-        """``treatment − control``."""
-        return f"{self.treatment} {number_format.MINUS} {self.control}"
+        """``treatment − control``; the other way round where lower is better."""
+        return self.measure.difference_name(self.treatment, self.control)
 
     @property
     def deciding_pairs(self) -> pd.DataFrame:
@@ -103,13 +106,17 @@ class Comparison:
         prefix = PROXY if proxy else ""
         if found.n == 0:
             return f"{prefix}No verdict on {self.name}: no seed has a result in both."
-        side = "higher" if found.mean >= 0 else "lower"
-        mean = number_format.decimal(abs(found.mean))
+        measure = self.measure
+        side = "higher" if (found.mean >= 0) != measure.lower_is_better else "lower"
+        mean = measure.in_unit(measure.decimal(abs(found.mean)))
         seeds = counted(found.n, "paired seed")
         if found.n > 1:
-            ends = number_format.interval(found.lower, found.upper)
-            seeds = f"{number_format.level(found.alpha)} interval {ends} pp, {seeds}"
-        gain = f"{self.treatment} scores {mean} pp {side} than {self.control} on average"
+            ends = measure.in_unit(measure.interval(found.lower, found.upper))
+            of = " of the reduction" if measure.lower_is_better else ""
+            seeds = f"{number_format.level(found.alpha)} interval{of} {ends}, {seeds}"
+        gain = f"{self.treatment} scores {mean} {side} than {self.control} on average"
+        if not measure.is_accuracy:
+            gain = f"The {measure.words} of {self.treatment} is {mean} {side} than that of {self.control} on average"
         return f"{prefix}{gain} ({seeds}): {self._ruling()}."
 
     def _ruling(self) -> str:
@@ -136,6 +143,7 @@ def compare_arms(
     delta: float = 1.0,
     reported: dict[str, float] | None = None,
     otherwise: float | None = None,
+    measure: PrimaryMeasure = ACCURACY,
     p_holm: float = float("nan"),
     family: FamilyName = "gate",
     withhold: str = "",
@@ -153,14 +161,16 @@ def compare_arms(
     alpha : error of all looks together; None: that of `looks`.
     levels : level of every look; None: those that `looks` gives for `alpha`.
     otherwise : what stands for a reported gain if `reported` is empty: None, or `verdict.NEVER_REPORTED`.
+    measure : what is compared; `delta` is in the unit of its differences.
     withhold : a further reason to withhold the verdict.
     """
     looks = looks or Looks((max(len(pairs), FEWEST_PAIRS),))
     gain = next(iter((reported or {}).values()), otherwise)
-    taken = _looks_taken(pairs, looks, looks.alpha if alpha is None else alpha, delta, gain, withhold, levels)
+    error = looks.alpha if alpha is None else alpha
+    taken = _looks_taken(pairs, looks, error, delta, gain, withhold, levels, measure.difference)
     deciding = next((look for look in taken if look.verdict.stops), taken[-1])
     main, among = deciding.interval, runs[runs["seed"].isin(pairs["seed"][: deciding.pairs])]
-    surviving = _surviving(among, treatment, control)
+    surviving = _surviving(among, treatment, control, measure)
     survivors = t_interval(surviving, main.alpha)
     kind = deciding.verdict.kind
     return Comparison(
@@ -180,18 +190,19 @@ def compare_arms(
         survivors_verdict=decide(survivors.lower, survivors.upper, survivors.sd, survivors.n, delta, gain),
         needed=seeds_needed(main, delta, gain) if kind in OPEN | {"screening only"} else None,
         checks=sensitivity(
-            among, surviving, pairs[: deciding.pairs], (treatment, control), delta, gain, rng, main.alpha
+            among, surviving, pairs[: deciding.pairs], (treatment, control), delta, gain, rng, main.alpha, measure
         ),
         reported=reported or {},
+        measure=measure,
     )
 
 
-def _surviving(runs: pd.DataFrame, treatment: str, control: str) -> npt.NDArray[np.float64]:
-    """Return the differences in pp of the pairs of which both runs trained, in the order of their seeds."""
+def _surviving(runs: pd.DataFrame, treatment: str, control: str, measure: PrimaryMeasure) -> npt.NDArray[np.float64]:
+    """Return the differences of the pairs of which both runs trained, in the order of their seeds."""
     trained = runs[runs["outcome"] == "trained"]
-    accuracy = trained["test_accuracy"].to_numpy(dtype="float64", na_value=np.nan)
+    values = trained[measure.column].to_numpy(dtype="float64", na_value=np.nan)
     treated, held = pairing(trained, treatment, control)
-    found: npt.NDArray[np.float64] = 100 * (accuracy[treated] - accuracy[held])
+    found: npt.NDArray[np.float64] = measure.gains(values[treated], values[held])
     return found[~np.isnan(found)]
 
 
@@ -207,9 +218,11 @@ def sequential_p(pairs: pd.DataFrame, looks: Looks) -> float:
     return looks.p_value([np.nan if np.isnan(known).any() else t_p_value(known) for known in tested])
 
 
-def ordered_pairs(runs: pd.DataFrame, treatment: str, control: str, seeds: Sequence[int]) -> pd.DataFrame:
+def ordered_pairs(
+    runs: pd.DataFrame, treatment: str, control: str, seeds: Sequence[int], measure: PrimaryMeasure = ACCURACY
+) -> pd.DataFrame:
     """Return `paired_differences` in the order of the planned seeds; seeds that the plan lacks come last."""
-    pairs = paired_differences(runs, treatment, control, pairs=seeds)
+    pairs = paired_differences(runs, treatment, control, value=measure.column, pairs=seeds, measure=measure)
     position = {seed: number for number, seed in enumerate(seeds)}
     order = pairs["seed"].map(lambda seed: position.get(seed, len(position)))
     return pairs.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
@@ -223,6 +236,7 @@ def _looks_taken(
     gain: float | None,
     withhold: str,
     levels: Sequence[float] | None = None,
+    unit: str = "pp",
 ) -> tuple[Look, ...]:
     """Return the looks that the pairs reach, or a single one without a verdict if they reach none.
 
@@ -245,7 +259,7 @@ def _looks_taken(
             reason += f"; after {last.pairs} pairs: {last.verdict.text}" if last is not None else ""
         # Below the first look there is no verdict, however many pairs there are; at a look, a lost pair withholds it.
         count = (number if reason and not pending[:number].any() else found.n) if numbers else 0
-        verdict = decide(found.lower, found.upper, found.sd, count, delta, gain, withhold=reason)
+        verdict = decide(found.lower, found.upper, found.sd, count, delta, gain, withhold=reason, unit=unit)
         taken.append(Look(number, found, t_p_value(known), verdict))
     return tuple(taken)
 

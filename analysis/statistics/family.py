@@ -102,10 +102,10 @@ def compare_all(
         runs = runs[runs["arm"].isin({arm for pair in gated for arm in pair})]
         epochs = epochs[epochs["run_id"].isin(runs["run_id"])]
     looks = plan.looks
-    by_arm = _RunsByArm(readings(runs, epochs).assign(outcome=judged["outcome"]))
+    by_arm = _RunsByArm(readings(runs, epochs, plan.measure).assign(outcome=judged["outcome"]))
     planned = _RunsByArm(plan.runs)
     own = {pair: by_arm.of(pair) for pair in (*gated, *variants)}
-    pairs = {pair: ordered_pairs(rows, *pair, planned.seeds(pair)) for pair, rows in own.items()}
+    pairs = {pair: ordered_pairs(rows, *pair, planned.seeds(pair), plan.measure) for pair, rows in own.items()}
     p_values = [sequential_p(pairs[pair], looks) for pair in variants]
     levels, adjusted = holm_levels(p_values, looks.alpha), holm(p_values)
     tests = [_Test(pair, "gate", looks.alpha, np.nan) for pair in gated]
@@ -123,6 +123,7 @@ def compare_all(
             delta=plan.delta_pp,
             reported=reported if test.pair == (treatment, baseline) else None,
             otherwise=otherwise,
+            measure=plan.measure,
             p_holm=test.p_holm,
             family=test.family,
             withhold=withhold,

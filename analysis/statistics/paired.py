@@ -10,6 +10,7 @@ import pandas as pd
 
 from aimlib.errors import renamed
 from aimlib.records import SETTLED
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 
 OUTCOMES = tuple(status for status in SETTLED if status != "pruned")
 """Statuses that are outcomes of a run's full budget; a diverged run counts with its last finite network."""
@@ -26,6 +27,7 @@ def paired_differences(
     value: str = "test_accuracy",
     by: str = "seed",
     pairs: Iterable[int] = (),
+    measure: PrimaryMeasure = ACCURACY,
 ) -> pd.DataFrame:
     """Return one row per pair, ordered: both accuracies, both statuses and their difference in pp.
 
@@ -37,6 +39,7 @@ def paired_differences(
     treatment, control : names of the arms; the difference is treatment minus control.
     by : column that pairs the runs of the two arms.
     pairs : planned values of `by`, so that pairs without any run appear as well.
+    measure : gives the differences their scale and their sign; accuracy: treatment minus control in pp.
 
     Raises
     ------
@@ -55,7 +58,7 @@ def paired_differences(
             "control": values[1],
             "treatment_status": pd.Series(statuses[0], dtype="str"),
             "control_status": pd.Series(statuses[1], dtype="str"),
-            "difference": 100 * (values[0] - values[1]),
+            "difference": measure.gains(values[0], values[1]),
         }
     )
 

@@ -17,9 +17,13 @@ PATIENCE, MIN_DELTA = 7, 1e-3
 
 
 def replayed(
-    runs: pd.DataFrame, epochs: pd.DataFrame, patience: int = PATIENCE, min_delta: float = MIN_DELTA
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    patience: int = PATIENCE,
+    min_delta: float = MIN_DELTA,
+    value: str = "test_accuracy",
 ) -> pd.DataFrame:
-    """Return run_id, arm, seed, status, stopped, selected_epoch, test_accuracy as early stopping would have had them.
+    """Return run_id, arm, seed, status, stopped, selected_epoch and `value` as early stopping would have had them.
 
     Only runs that completed their planned epochs and have validation accuracies. `stopped` is the number of the last
     epoch run, which is the budget without early stopping; the epoch with the highest validation accuracy up to it is
@@ -35,11 +39,11 @@ def replayed(
     codes, run_ids = pd.factorize(known["run_id"])
     order = np.lexsort((known["epoch"], codes))
     ends = np.flatnonzero(np.diff(codes[order])) + 1
-    histories = (np.split(known[name].to_numpy()[order], ends) for name in ("validation_accuracy", "test_accuracy"))
+    histories = (np.split(known[name].to_numpy()[order], ends) for name in ("validation_accuracy", value))
     for run_id, validation, test in zip(run_ids, *histories, strict=False):  # without runs there is one empty history
         stopped = stopping_epoch(validation.tolist(), patience, min_delta) or len(validation)
         chosen = int(np.argmax(validation[:stopped]))
         rows.append((run_id, stopped, chosen + 1, float(test[chosen])))
-    found = pd.DataFrame(rows, columns=["run_id", "stopped", "selected_epoch", "test_accuracy"])
-    found = found.astype({"run_id": "str", "stopped": "int64", "selected_epoch": "int64", "test_accuracy": "float64"})
+    found = pd.DataFrame(rows, columns=["run_id", "stopped", "selected_epoch", value])
+    found = found.astype({"run_id": "str", "stopped": "int64", "selected_epoch": "int64", value: "float64"})
     return full[["run_id", "arm", "seed", "status"]].merge(found, on="run_id")

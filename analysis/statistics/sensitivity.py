@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.statistics.bootstrap import bca_interval, resampling_weights
 from analysis.statistics.interval import t_interval, t_p_value
 from analysis.statistics.paired import complete, pairing
@@ -51,29 +52,30 @@ _TYPES: dict[str, Any] = (
 )
 
 
-def readings(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs for `sensitivity`: run_id, arm, seed, status, test_accuracy and alternative accuracies.
+def readings(runs: pd.DataFrame, epochs: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> pd.DataFrame:
+    """Return the runs for `sensitivity`: run_id, arm, seed, status, the column of the measure and alternatives to it.
 
-    Test accuracies as fractions: `last` (of the last epoch), `late` (mean of the last five), `best` (of the epoch that
+    As they are stored: `last` (of the last epoch), `late` (mean of the last five), `best` (of the epoch that
     is best on test data), `early` (as early stopping would have had it, NaN if that cannot be replayed) and `top5`.
-    A run without epochs has its test accuracy in the first three.
+    A run without epochs has its own value in the first three.
 
     Parameters
     ----------
     runs, epochs : frames of `Results`.
     """
-    known = epochs.loc[epochs["run_id"].isin(runs["run_id"]), ["run_id", "epoch", "test_accuracy"]]
+    column = measure.column
+    known = epochs.loc[epochs["run_id"].isin(runs["run_id"]), ["run_id", "epoch", column]]
     known = known.sort_values("epoch")
     by_run = known.groupby("run_id")
-    own = runs["test_accuracy"].astype("float64")
+    own = runs[column].astype("float64")
     found = {
-        "last": by_run["test_accuracy"].last(),
-        "late": by_run.tail(_LATE).groupby("run_id")["test_accuracy"].mean(),
-        "best": by_run["test_accuracy"].max(),
+        "last": by_run[column].last(),
+        "late": by_run.tail(_LATE).groupby("run_id")[column].mean(),
+        "best": by_run[column].min() if measure.lower_is_better else by_run[column].max(),
     }
-    early = replayed(runs, epochs).set_index("run_id")["test_accuracy"]
+    early = replayed(runs, epochs, value=column).set_index("run_id")[column]
     return runs[["run_id", "arm", "seed", "status"]].assign(
-        test_accuracy=own,
+        **{column: own},
         **{name: runs["run_id"].map(values).astype("float64").fillna(own) for name, values in found.items()},
         early=runs["run_id"].map(early).astype("float64"),
         top5=runs["test_top5_accuracy"].astype("float64"),
@@ -89,6 +91,7 @@ def sensitivity(
     reported: float | None,
     rng: np.random.Generator,
     alpha: float = 0.05,
+    measure: PrimaryMeasure = ACCURACY,
 ) -> pd.DataFrame:
     """Return the checks of one comparison: check, n, mean, lower, upper, p, verdict.
 
@@ -97,7 +100,7 @@ def sensitivity(
     Parameters
     ----------
     runs : frame of `readings`, of the pairs that are checked.
-    survivors : paired differences in pp where both runs trained.
+    survivors : paired differences where both runs trained.
     pairs : frame of `paired_differences`.
     names : treatment and control.
     """
@@ -106,7 +109,7 @@ def sensitivity(
 
     def judged(check: str, column: str, otherwise: str = "") -> dict[str, Any]:
         values = runs[column].to_numpy()
-        found = 100 * (values[treated] - values[control])
+        found = measure.gains(values[treated], values[control])
         return check_row(check, found[~np.isnan(found)], delta, reported, alpha, otherwise)
 
     table = [
@@ -129,7 +132,7 @@ def sensitivity(
             "not available: no run went its full budget with validation images",
         ),
         check_row("survivors only", survivors, delta, reported, alpha),
-        {**judged("top-5 accuracy", "top5"), "verdict": ""},
+        *([{**judged("top-5 accuracy", "top5"), "verdict": ""}] if measure.is_accuracy else []),
     ]
     return pd.DataFrame(table)[list(_TYPES)].astype(_TYPES)
 

@@ -38,8 +38,8 @@ STOPPING: frozenset[Kind] = frozenset(
     {"harmful", "no material gain", "trivial gain", "holds", "real, smaller than reported", "material gain"}
 )
 OPEN: frozenset[Kind] = frozenset({"positive, materiality open", "positive, size open", "inconclusive"})
-READ: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind in STOPPING | OPEN)
-"""The verdicts for an interval, in the order of the tables."""
+READ: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind in (STOPPING | OPEN) - {"material gain"})
+"""The verdicts for an interval where a gain was reported, in the order of the table."""
 NEVER_REPORTED = math.inf
 """In place of a reported gain: none was ever reported, so a gain of at least δ ends the study."""
 
@@ -117,6 +117,7 @@ def decide(
     reported: float | None = None,
     *,
     withhold: str = "",
+    unit: str = "pp",
 ) -> Verdict:
     """Return the verdict of an interval.
 
@@ -128,6 +129,7 @@ def decide(
     delta : smallest effect of interest in pp.
     reported : reported gain in pp; None outside the claim's scope; `NEVER_REPORTED` where there is no claim.
     withhold : a reason not to give a verdict, such as missing pairs; empty for none.
+    unit : of the differences, for words.
 
     Raises
     ------
@@ -142,7 +144,8 @@ def decide(
     if not lower <= upper or not sd >= 0:
         raise ValueError(f"lower <= upper and sd >= 0 are required; got {lower!r}, {upper!r}, sd {sd!r}")
     if sd < IDENTICAL:
-        same = f"no seed differs from another, all by {number_format.points((lower + upper) / 2)} pp"
+        size = f"{number_format.points((lower + upper) / 2)} {unit}".strip()
+        same = f"no seed differs from another, all by {size}"
         return Verdict("identical", same if abs(lower + upper) / 2 >= IDENTICAL else "")
     kind = cast("Kind", str(rows(lower, upper, delta, reported)))
     return Verdict(kind, larger_than_reported=kind == "holds" and reported is not None and lower > reported)

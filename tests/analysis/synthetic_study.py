@@ -64,6 +64,8 @@ class FakeStudy:
     frozen: str = "2024-05-01T11:59:30+00:00"  # when; empty: never
     reused_from: str | None = None
     what: str | None = None  # of a study of something else than memory
+    measure: Any = None  # other than accuracy
+    delta: float | None = None  # of that measure
 
 
 def run_id(arm: int, seed: int) -> str:
@@ -206,7 +208,7 @@ def plan_document(study: FakeStudy) -> dict[str, Any]:
         "created_at": "2024-05-01T11:59:00+00:00",
         "package_version": "0.1.0",
         "scope": study.scope,
-        "delta_pp": study.delta_pp,
+        **({"delta_pp": study.delta_pp} if study.measure is None else {"measure": study.measure, "delta": study.delta}),
         "alpha": 0.05,
         "looks": study.looks or [max(5, len(study.seeds))],
         "further_block": study.further_block,

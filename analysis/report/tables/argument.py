@@ -19,19 +19,22 @@ def attribution(findings: Findings) -> Table | None:
             row["method"],
             row["switch"],
             str(row["n"]),
-            number_format.points(row["mean"]),
-            number_format.interval(row["lower"], row["upper"]),
+            findings.measure.points(row["mean"]),
+            findings.measure.interval(row["lower"], row["upper"]),
         )
         for row in table_of(findings.attributions).to_dict("records")
     )
+    unit = {"": "", "pp": ", in percentage points"}.get(
+        findings.measure.difference, f", in {findings.measure.difference}"
+    )
     note = (
-        "Parts of the difference between all switches off and on, in percentage points, each a contrast of arms "
+        f"Parts of the difference between all switches off and on{unit}, each a contrast of arms "
         "within a seed; the parts of a method add up to its gap. From the seeds that have all arms of a method, at "
         f"the {number_format.level(findings.alpha)} level, unadjusted. On a ladder the contribution of a switch is "
         "that of its step, which depends on the order; a Shapley value is the mean over all orders. One at a time: "
         "each switch alone; the remainder is what the switches contribute only together."
     )
-    columns = ("Method", "Switch", "n", "Δ, pp", "Interval")
+    columns = ("Method", "Switch", "n", findings.measure.heading("Δ"), "Interval")
     return Table("Contribution of each switch", columns, rows, frozenset(columns[2:]), note=note)
 
 
@@ -42,14 +45,14 @@ def interacting(findings: Findings) -> Table | None:
         (
             f"{row['first']} × {row['second']}",
             str(row["n"]),
-            number_format.points(row["mean"]),
-            number_format.interval(row["lower"], row["upper"]),
+            findings.measure.points(row["mean"]),
+            findings.measure.interval(row["lower"], row["upper"]),
         )
         for row in found.to_dict("records")
     )
     note = "The contribution of a switch with the other on, minus its contribution with the other off; all further "
     "switches off."
-    columns = ("Switches", "n", "Interaction, pp", "Interval")
+    columns = ("Switches", "n", findings.measure.heading("Interaction"), "Interval")
     return Table("Interactions", columns, rows, frozenset(columns[1:]), note=note)
 
 

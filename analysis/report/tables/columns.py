@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
 from analysis.reading import frames
 
 _MEANINGS: dict[str, tuple[str, str]] = {
@@ -103,14 +104,31 @@ _MEANINGS: dict[str, tuple[str, str]] = {
 }
 
 
-def explained(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+_OF_COMPARISONS = frozenset({"comparisons", "pairs", "sensitivity", "looks", "arms", "attribution", "interactions"})
+
+
+def _in_measure(table: str, unit: str, meaning: str, measure: PrimaryMeasure) -> tuple[str, str]:
+    """Return unit and meaning of a column where the study's measure is not the accuracy."""
+    if measure.is_accuracy or table not in _OF_COMPARISONS:
+        return unit, meaning
+    meaning = meaning.replace("test accuracy, a fraction", f"{measure.words}, as stored")
+    if meaning == "treatment minus control in test accuracy":
+        sides = "control minus treatment" if measure.lower_is_better else "treatment minus control"
+        meaning = f"{sides} in {measure.words}"
+    unscaled = f"in {measure.difference}" if measure.difference else "without a unit"
+    meaning = meaning.replace("pp for differences, a fraction for accuracies of arms", f"differences {unscaled}")
+    return measure.difference if unit == "pp" else unit, meaning
+
+
+def explained(tables: dict[str, pd.DataFrame], measure: PrimaryMeasure = ACCURACY) -> pd.DataFrame:
     """Return table, column, unit, meaning of every column of the tables of a report.
 
     KeyError if a column has no description, which every new column needs.
     """
     stored = {column.name: (column.unit, column.meaning) for listed in frames.TABLES.values() for column in listed}
+    stored[measure.column] = stored.get(measure.column, ("" if measure.unit == "%" else measure.unit, measure.words))
     rows = [
-        (name, column, *(_MEANINGS[column] if column in _MEANINGS else stored[column]))
+        (name, column, *_in_measure(name, *(_MEANINGS[column] if column in _MEANINGS else stored[column]), measure))
         for name, frame in tables.items()
         for column in map(str, frame.columns)
     ]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis import number_format
 from analysis.findings.study import Findings
+from analysis.primary_measure import PrimaryMeasure
 from analysis.report.breadth import KEPT, gated_arms, many_arms, shown_arms, shown_comparisons
 from analysis.report.sweeps import Sweep
 from analysis.report.tables import Table, shortened
@@ -77,9 +78,10 @@ def _troubled_arms(findings: Findings) -> tuple[str, ...]:
 
 
 def _comparisons(findings: Findings) -> Table:
+    measure = findings.measure
     numbers = (
         "n",
-        "Δ, pp",
+        measure.heading("Δ"),
         "Interval",
         "Level",
         "Prediction",
@@ -101,7 +103,7 @@ def _comparisons(findings: Findings) -> Table:
     unreachable = "; “no number” if a gain above δ cannot stop the study, because no reported gain applies"
     unreachable = unreachable if findings.otherwise is None else ""
     note = (
-        "Δ: mean paired difference in percentage points (pp), with the t interval of the look that decides and the "
+        f"Δ: {_difference(measure)}, with the t interval of the look that decides and the "
         "prediction interval of one further pair at its level. p: of that look alone; of all looks together; and "
         "that adjusted among the further arms by Holm’s procedure, whose step sets the level of their intervals. "
         "P(Δ > 0), P(|Δ| < δ): under a flat prior. Pairs to add: how many should settle an open verdict if the mean "
@@ -112,16 +114,25 @@ def _comparisons(findings: Findings) -> Table:
     return Table(title, columns, rows, frozenset(numbers), note, omission, "comparisons" if omission else "")
 
 
+def _difference(measure: PrimaryMeasure) -> str:
+    """Return what the differences of a study are, inside a sentence."""
+    if measure.is_accuracy:
+        return "mean paired difference in percentage points (pp)"
+    unit = {"": "", "pp": " in percentage points (pp)"}.get(measure.difference, f" in {measure.difference}")
+    side = ", control − treatment, so that a gain is positive" if measure.lower_is_better else ""
+    return f"mean paired difference in the {measure.words}{unit}{side}"
+
+
 def _comparison_row(c: Comparison, findings: Findings) -> tuple[str, ...]:
     verdict = c.verdict.text + ("; unstable training" if c.unstable else "")
     verdict += "; exploratory" if findings.exploratory(c.treatment, c.control) else ""
     return (
         c.name,
         str(c.interval.n),
-        number_format.points(c.interval.mean),
-        number_format.interval(c.interval.lower, c.interval.upper),
+        c.measure.points(c.interval.mean),
+        c.measure.interval(c.interval.lower, c.interval.upper),
         number_format.level(c.interval.alpha),
-        number_format.interval(*c.interval.prediction),
+        c.measure.interval(*c.interval.prediction),
         number_format.probability(c.p),
         number_format.probability(c.p_looks),
         number_format.probability(c.p_holm),
@@ -149,37 +160,44 @@ def _seeds(findings: Findings, table: pd.DataFrame) -> Table:
     primary, every = findings.primary, len(table)
     if many_arms(findings):
         table = table[table["arm"].isin(gated_arms(findings) or shown_arms(findings))]
-    cells = {(row["arm"], row["seed"]): _cell(row) for row in findings.judged.to_dict("records")}
+    measure = findings.measure
+    values = dict(zip(findings.results.runs["run_id"], findings.results.runs[measure.column], strict=True))
+    cells = {
+        (row["arm"], row["seed"]): _cell(row, values[row["run_id"]], measure)
+        for row in findings.judged.to_dict("records")
+    }
     seeds = sorted(set(findings.results.plan.runs["seed"]))
     rows = [
         [
             arm,
             *(cells.get((arm, seed), "missing") for seed in seeds),
-            number_format.percent(mean),
-            number_format.percent(sd),
+            measure.value(mean),
+            measure.value(sd),
         ]
         for arm, mean, sd in zip(table["arm"], table["mean"], table["sd"], strict=True)
     ]
     if primary is not None:
         known = dict(zip(primary.pairs["seed"], primary.pairs["difference"], strict=True))
-        differences = [number_format.points(known.get(seed)) for seed in seeds]
-        spread = number_format.decimal(primary.interval.sd)
-        rows.append([f"Δ {primary.name}", *differences, number_format.points(primary.interval.mean), spread])
+        differences = [measure.points(known.get(seed)) for seed in seeds]
+        spread = measure.decimal(primary.interval.sd)
+        rows.append([f"Δ {primary.name}", *differences, measure.points(primary.interval.mean), spread])
     rows.insert(0, ["Seed", *map(str, seeds), "mean", "SD"])
     if len(seeds) > _SEEDS_ACROSS:
         rows = [list(column) for column in zip(*rows, strict=True)]
     columns, *body = map(tuple, rows)
-    note = "Test accuracy of the selected epoch, %; Δ in pp. Means and SDs leave out failed and pruned runs."
+    in_unit = f"; Δ in {measure.difference}" if measure.difference else ""
+    note = f"{measure.axis('of the selected epoch')}{in_unit}. Means and SDs leave out failed and pruned runs."
     omission = f"The {len(table)} arms of the gates of {every} arms are shown." if len(table) < every else ""
     whole = "runs" if omission else ""
-    return Table("Accuracy by seed", columns, tuple(body), frozenset(columns[1:]), note, omission, whole)
+    name = "Accuracy" if measure.is_accuracy else measure.name_of_axis
+    return Table(f"{name} by seed", columns, tuple(body), frozenset(columns[1:]), note, omission, whole)
 
 
-def _cell(row: dict[Any, Any]) -> str:
+def _cell(row: dict[Any, Any], value: Any, measure: PrimaryMeasure) -> str:
     outcome = str(row["outcome"])
-    if outcome in ("failed", "pruned") or pd.isna(row["accuracy"]):
+    if outcome in ("failed", "pruned") or pd.isna(value):
         return outcome
-    return number_format.percent(row["accuracy"]) + ("" if outcome == "trained" else f" ({outcome})")
+    return measure.value(value) + ("" if outcome == "trained" else f" ({outcome})")
 
 
 def _checks(findings: Findings) -> Table | None:
@@ -190,37 +208,37 @@ def _checks(findings: Findings) -> Table | None:
         (
             str(row["check"]),
             str(row["n"]),
-            number_format.points(row["mean"]),
-            number_format.interval(row["lower"], row["upper"]),
+            findings.measure.points(row["mean"]),
+            findings.measure.interval(row["lower"], row["upper"]),
             number_format.probability(row["p"]),
             str(row["verdict"]) or number_format.NOTHING,
         )
         for row in findings.checks.to_dict("records")
     )
-    columns = ("Check", "n", "Δ, pp", "Interval", "p", "Would read")
+    columns = ("Check", "n", findings.measure.heading("Δ"), "Interval", "p", "Would read")
     note = "Checks besides the paired t interval; none of them decides."
     return Table(f"Sensitivity of {primary.name}", columns, rows, frozenset(columns[1:5]), note=note)
 
 
 def _arms(findings: Findings, table: pd.DataFrame) -> Table:
+    measure = findings.measure
     rows = tuple(
         (
             str(row["arm"]),
             str(row["role"]),
             f"{row['n']} of {row['planned']}",
-            number_format.percent(row["mean"]),
-            number_format.percent(row["sd"]),
-            _percent_interval(row["lower"], row["upper"]),
+            measure.value(row["mean"]),
+            measure.value(row["sd"]),
+            _value_interval(row["lower"], row["upper"], measure),
         )
         for row in table.to_dict("records")
     )
-    columns = ("Arm", "Role", "Runs", "Mean, %", "SD, pp", "Interval, %")
+    of_values = [measure.heading(name, of_values=True) for name in ("Mean", "Interval")]
+    columns = ("Arm", "Role", "Runs", of_values[0], measure.heading("SD"), of_values[1])
     level = number_format.level(findings.alpha)
-    note = f"Test accuracy with the {level} t interval of each arm alone. The paired differences are above."
+    note = f"{measure.name_of_axis} with the {level} t interval of each arm alone. The paired differences are above."
     return Table("Arms", columns, rows, frozenset(columns[2:]), note=note)
 
 
-def _percent_interval(lower: float, upper: float) -> str:
-    return (
-        f"{number_format.percent(lower)} to {number_format.percent(upper)}" if lower <= upper else number_format.NOTHING
-    )
+def _value_interval(lower: float, upper: float, measure: PrimaryMeasure) -> str:
+    return f"{measure.value(lower)} to {measure.value(upper)}" if lower <= upper else number_format.NOTHING

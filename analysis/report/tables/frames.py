@@ -30,7 +30,7 @@ def table_frames(findings: Findings, found: Sweep | None = None) -> dict[str, pd
         "looks": look_table(findings),
         "missing": results.missing,
         "stale": results.stale,
-        **({"ranking": _as_fractions(found.ranking)} if len(found.ranking) else {}),
+        **({"ranking": _as_stored(found)} if len(found.ranking) else {}),
         **({"effects": found.effects} if len(found.effects) else {}),
         **_further(findings),
     }
@@ -53,9 +53,10 @@ def csv_name(stem: str, frame: pd.DataFrame) -> str:
     return f"{stem}.csv.gz" if is_long(frame) else f"{stem}.csv"
 
 
-def _as_fractions(ranking: pd.DataFrame) -> pd.DataFrame:
-    """Return a ranking with means as fractions, as in the other tables."""
-    return ranking.assign(mean=ranking["mean"] / 100, sd=ranking["sd"] / 100)
+def _as_stored(found: Sweep) -> pd.DataFrame:
+    """Return a ranking with means as they are stored, accuracies as fractions, as in the other tables."""
+    scale, ranking = found.measure.scale, found.ranking
+    return ranking.assign(mean=ranking["mean"] / scale, sd=ranking["sd"] / scale)
 
 
 def _further(findings: Findings) -> dict[str, pd.DataFrame]:
@@ -114,11 +115,11 @@ def gate_table(findings: Findings) -> pd.DataFrame:
 
 
 def arm_table(findings: Findings) -> pd.DataFrame:
-    """Return per arm of the plan: role, planned, runs, n, mean, sd and t interval of the test accuracy."""
+    """Return per arm of the plan: role, planned, runs, n, mean, sd and t interval of the measure, as it is stored."""
     plan = findings.results.plan
     runs = findings.results.runs
     counted = runs[runs["status"].isin(["finished", "diverged"])]
-    found = summarise(counted, ["arm"], alpha=findings.alpha).set_index("arm")
+    found = summarise(counted, ["arm"], value=findings.measure.column, alpha=findings.alpha).set_index("arm")
     frame = pd.DataFrame({"arm": [a.name for a in plan.arms], "role": [a.role for a in plan.arms]}, dtype="str")
     frame["planned"] = frame["arm"].map(plan.runs["arm"].value_counts()).fillna(0).astype("int64")
     for name in ("runs", "n"):
@@ -132,4 +133,5 @@ def _runs(findings: Findings) -> pd.DataFrame:
     """Return the runs with their outcome."""
     judged = findings.judged.set_index("run_id")[["lower_bound", "chance", "outcome"]]
     columns = [column.name for column in frames.TABLES["runs"] if column.name != "traceback"]
+    columns += [findings.measure.column] if findings.measure.column not in columns else []
     return findings.results.runs[columns].join(judged, on="run_id")

@@ -21,21 +21,26 @@ def ranked(found: Sweep) -> Table | None:
         return None
     cut = len(table) > _FIRST + _LAST + 5
     shown = pd.concat([table[:_FIRST], table[-_LAST:]]) if cut else table
-    rows = tuple(_ranked_row(row) for row in shown.to_dict("records"))
-    columns = ("Rank", "Arm", "Role", "n", f"Mean, {found.measure.unit}", "SD, pp", "Behind, pp", "Interval", "Best?")
+    rows = tuple(_ranked_row(row, found.measure.best) for row in shown.to_dict("records"))
+    measure = found.measure
+    mean = f"Mean, {measure.unit}" if measure.unit else "Mean"
+    side = "downwards" if measure.lower_is_better else "upwards"
+    headings = (mean, measure.heading("SD"), measure.heading("Behind"))
+    columns = ("Rank", "Arm", "Role", "n", *headings, "Interval", "Best?")
     own, whole = number_format.level(table["alpha"].iloc[0]), number_format.level(found.alpha)
     note = (
         f"Mean {found.measure.short} over seeds. Behind: paired difference from the first arm, with its {own} t "
         "interval. This level is adjusted for all pairs of arms, since any of them may come first; the intervals "
         f"together hold at the {whole} level (Bonferroni). Possibly: the interval contains 0 or is not known. The mean "
-        "of the first arm is biased upwards, as it is the best of many."
+        f"of the first arm is biased {side}, as it is the best of many."
     )
-    omission = f"The {_FIRST} highest and the {_LAST} lowest of {len(table)} arms are shown." if cut else ""
+    ends = ("lowest", "highest") if measure.lower_is_better else ("highest", "lowest")
+    omission = f"The {_FIRST} {ends[0]} and the {_LAST} {ends[1]} of {len(table)} arms are shown." if cut else ""
     numbers = frozenset({"Rank", *columns[3:-1]})
     return Table("Arms in order", columns, rows, numbers, note, omission, "ranking")
 
 
-def _ranked_row(row: dict[Any, Any]) -> tuple[str, ...]:
+def _ranked_row(row: dict[Any, Any], best: str) -> tuple[str, ...]:
     first = row["rank"] == 1
     return (
         str(row["rank"]),
@@ -46,7 +51,7 @@ def _ranked_row(row: dict[Any, Any]) -> tuple[str, ...]:
         number_format.decimal(row["sd"]),
         number_format.NOTHING if first else number_format.decimal(row["behind"]),
         number_format.NOTHING if first else number_format.interval(row["behind_lower"], row["behind_upper"]),
-        "highest mean" if first else "possibly" if row["tied"] else "no",
+        f"{best} mean" if first else "possibly" if row["tied"] else "no",
     )
 
 
@@ -70,7 +75,7 @@ def main_effects(found: Sweep) -> Table | None:
         "Level",
         "Instead of",
         "n",
-        "Effect, pp",
+        found.measure.heading("Effect"),
         "Interval",
         "p, adjusted",
         "Size",
@@ -105,7 +110,7 @@ def two_way(found: Sweep) -> Table | None:
         "Factor",
         "With",
         "n",
-        "Interaction, pp",
+        found.measure.heading("Interaction"),
         "Interval",
         "p, adjusted",
         "Size",

@@ -206,6 +206,20 @@ def test_an_arm_with_a_question_is_a_control_and_every_plan_keeps_the_question(s
     assert frozen["comparisons"][1] == ["gate", "aim", "wider"]
 
 
+def test_a_measure_is_part_of_the_plan_and_of_no_run_id(study: StudyMaker) -> None:
+    of_accuracy = planning.plan(read_study(study()))
+    of_loss = planning.plan(read_study(study({"measure": "loss", "delta": 0.1})))
+    assert [run.run_id for run in of_loss.runs] == [run.run_id for run in of_accuracy.runs]
+    document = planning.document(of_loss)
+    assert (document["measure"], document["delta"]) == ("loss", 0.1)
+    assert "delta_pp" not in document
+    frozen = planning.analysis_plan(document)
+    assert (frozen["measure"], frozen["delta"]) == ("loss", 0.1)
+    before = planning.document(of_accuracy)
+    assert not {"measure", "delta"} & before.keys()
+    assert "measure" in planning.document(of_loss, before), "the stored plan is not the present one"
+
+
 def test_a_study_without_memory_is_about_its_treatment_and_one_with_memory_says_nothing_new(study: StudyMaker) -> None:
     plan = planning.plan(read_study(study(PLAIN)))
     assert planning.document(plan)["what"] == "aim"

@@ -89,6 +89,18 @@ ARMS = [
         "arms.m", {"of": "aim", "role": "aim", "question": "So?"}, "arms.m", "role treatment asks none", "give it to a"
     ),
     bad("what", "", "what", "give a text of one line"),
+    bad("measure", "f1", "measure", "must be one of accuracy, balanced_accuracy, macro_f1, loss", "got 'f1'"),
+    bad("measure", {"scalar": "bleu"}, "measure", "higher or lower is better", "e.g. {scalar: perplexity"),
+    bad("measure", "loss", "delta: missing", "give the smallest difference in test loss that would matter, in nats"),
+    Bad({"measure": "loss", "delta": 0.1, "delta_pp": 1.0}, "delta_pp", "is not in percentage points", "give delta"),
+    bad("delta", 0.1, "delta", "test accuracy is in percentage points", "give delta_pp instead"),
+    bad("delta", -1, "delta", "greater than 0"),
+    Bad(
+        {"measure": "macro_f1", "claim": "stanford_dogs_aim"},
+        "measure",
+        "a claim is about accuracy, but the measure is macro_f1",
+        "remove one of the two",
+    ),
     bad("what", "x" * 200, "what", "at most 120 characters"),
     bad("arms/", {}, "arms.''", "printable text"),
     bad("arms/two\nlines", {}, "arms.'two\\nlines'", "printable text"),

@@ -1,0 +1,159 @@
+"""The measure that a study decides by: its column, its unit, which side is better, and how its numbers are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis import number_format
+
+
+@dataclass(frozen=True)
+class PrimaryMeasure:
+    """What the runs of a study are compared by.
+
+    Attributes
+    ----------
+    name : as in a study file: accuracy, balanced_accuracy, macro_f1, loss, or the name of a reported scalar.
+    column : of the frames of runs and epochs, see `analysis.reading.measured`.
+    words : inside a sentence.
+    unit, difference : units of a value and of a difference, as in "72.1 %" and "0.8 pp"; empty for numbers without one.
+    scale : by which stored values are multiplied.
+    lower_is_better : gains are then control minus treatment.
+    digits : decimals of a difference.
+    """
+
+    name: str
+    column: str
+    words: str
+    unit: str = "%"
+    difference: str = "pp"
+    scale: float = 100.0
+    lower_is_better: bool = False
+    digits: int = 2
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether it is the accuracy, in terms of which claims, photos and chance are stated."""
+        return self.name == "accuracy"
+
+    @property
+    def better(self) -> str:
+        """The side on which a run is better: higher or lower."""
+        return "lower" if self.lower_is_better else "higher"
+
+    @property
+    def gain_words(self) -> str:
+        """What a difference is, as the label of an axis has it: it is positive if the treatment is better."""
+        what = "Reduction of the" if self.lower_is_better else "Difference in"
+        return f"{what} {self.words}"
+
+    def with_digits_for(self, delta: float) -> PrimaryMeasure:
+        """Return the measure with as many decimals as differences of the size of `delta` need."""
+        if self.difference == "pp":
+            return self
+        return replace(self, digits=2 + max(0, -math.floor(math.log10(delta))))
+
+    def values(self, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """Return the measure of every row in its unit; NaN where there is none."""
+        found: npt.NDArray[np.float64] = self.scale * frame[self.column].to_numpy(dtype="float64", na_value=np.nan)
+        return found
+
+    def gains(self, treated: Any, control: Any) -> Any:
+        """Return how much better stored values are than others, in the unit of differences."""
+        return self.scale * (control - treated if self.lower_is_better else treated - control)
+
+    def difference_name(self, treatment: str, control: str) -> str:
+        """Return the name of a comparison: the better value of the two stands first if the treatment is better."""
+        first, second = (control, treatment) if self.lower_is_better else (treatment, control)
+        return f"{first} {number_format.MINUS} {second}"
+
+    def decimal(self, value: float | None) -> str:
+        """Return a difference without sign and unit, or a value that is scaled already."""
+        return number_format.decimal(value, self.digits)
+
+    def value(self, stored: float | None) -> str:
+        """Return a stored value in its unit, without it."""
+        return number_format.decimal(None if stored is None else self.scale * stored, self.digits)
+
+    @property
+    def in_units(self) -> str:
+        """How a sentence states the unit of differences after a comma; empty without one."""
+        return {"": "", "pp": ", in percentage points"}.get(self.difference, f", in {self.difference}")
+
+    def points(self, value: float | None) -> str:
+        """Return a difference with its sign, without the unit."""
+        return number_format.decimal(value, self.digits, sign=True)
+
+    def interval(self, lower: float | None, upper: float | None) -> str:
+        """Return the ends of an interval of differences."""
+        if lower is None or upper is None or not (math.isfinite(lower) and math.isfinite(upper)):
+            return number_format.NOTHING
+        return f"{self.points(lower)} to {self.points(upper)}"
+
+    def in_unit(self, number: str) -> str:
+        """Return a written difference with its unit."""
+        return f"{number} {self.difference}" if self.difference else number
+
+    @property
+    def name_of_axis(self) -> str:
+        """The words as a title begins with them."""
+        return self.words[:1].upper() + self.words[1:]
+
+    def axis(self, of: str = "") -> str:
+        """Return the label of an axis of values: what it is, of which epoch, and the unit."""
+        name = self.name_of_axis + (f" {of}" if of else "")
+        return f"{name}, {self.unit}" if self.unit else name
+
+    def heading(self, name: str, *, of_values: bool = False) -> str:
+        """Return the heading of a column of differences, or of values, with its unit."""
+        unit = self.unit if of_values else self.difference
+        return f"{name}, {unit}" if unit else name
+
+
+ACCURACY = PrimaryMeasure("accuracy", "test_accuracy", "test accuracy")
+_KNOWN = {
+    each.name: each
+    for each in (
+        ACCURACY,
+        PrimaryMeasure("balanced_accuracy", "test_balanced_accuracy", "balanced test accuracy"),
+        PrimaryMeasure("macro_f1", "test_macro_f1", "macro-averaged F1 score on test images"),
+        PrimaryMeasure("loss", "test_loss", "test loss", "nats", "nats", 1.0, lower_is_better=True),
+    )
+}
+KNOWN = tuple(_KNOWN)
+"""Names of the measures that every study can decide by."""
+FROM_PREDICTIONS = ("balanced_accuracy", "macro_f1")
+"""Measures that are computed from the stored predictions."""
+SCALAR = "scalar:"
+"""Beginning of the columns of scalars that runs report."""
+
+
+def primary_measure(stored: str | Mapping[str, Any] | None, delta: float = 1.0) -> PrimaryMeasure:
+    """Return the measure that a plan names; None is the accuracy.
+
+    Parameters
+    ----------
+    stored : one of `KNOWN`, or a mapping with `scalar` (the name that runs report), `better` (higher or lower) and
+        `unit`.
+
+    Raises
+    ------
+    ValueError: it is neither.
+    """
+    if stored is None:
+        return ACCURACY
+    if isinstance(stored, str) and stored in _KNOWN:
+        return _KNOWN[stored].with_digits_for(delta)
+    if isinstance(stored, Mapping) and {"scalar", "better"} <= stored.keys() <= {"scalar", "better", "unit"}:
+        name, better, unit = stored["scalar"], stored["better"], stored.get("unit", "")
+        if isinstance(name, str) and better in ("higher", "lower") and isinstance(unit, str):
+            lower = better == "lower"
+            return PrimaryMeasure(name, SCALAR + name, name, unit, unit, 1.0, lower).with_digits_for(delta)
+    raise ValueError(f"measure must be one of {', '.join(KNOWN)}, or a scalar and whether higher or lower is better")

@@ -1,0 +1,84 @@
+"""The columns of a study's measure that are not stored: metrics of the predictions, and reported scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.primary_measure import FROM_PREDICTIONS, SCALAR, PrimaryMeasure
+from analysis.reading.frames import parsed_json
+
+if TYPE_CHECKING:
+    from analysis.results import Results
+
+SCALARS = "scalars"
+"""Column of the epochs with what a run reported itself: JSON, numbers by name; null, or not there, without any."""
+
+
+def frames_with(
+    results: Results, measure: PrimaryMeasure, arms: Collection[str] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the runs and the epochs of a study with the column of a measure.
+
+    Parameters
+    ----------
+    arms : whose predictions are read; others have no value. None: of all.
+    """
+    runs, epochs = results.runs, results.epochs
+    if measure.column in runs:
+        return runs, epochs
+    if measure.name in FROM_PREDICTIONS:
+        known = _of_predictions(results, measure.name, runs if arms is None else runs[runs["arm"].isin(list(arms))])
+    else:
+        name = measure.column.removeprefix(SCALAR)
+        told = epochs[SCALARS] if SCALARS in epochs else pd.Series(None, index=epochs.index, dtype="object")
+        values = [_number(parsed_json(text, {}), name) for text in told]
+        known = pd.Series(values, index=pd.MultiIndex.from_frame(epochs[["run_id", "epoch"]]), dtype="float64")
+    selected = pd.MultiIndex.from_arrays([runs["run_id"], runs["selected_epoch"].fillna(-1).astype("int64")])
+    by_epoch = pd.MultiIndex.from_frame(epochs[["run_id", "epoch"]])
+    return (
+        runs.assign(**{measure.column: known.reindex(selected).to_numpy(dtype="float64")}),
+        epochs.assign(**{measure.column: known.reindex(by_epoch).to_numpy(dtype="float64")}),
+    )
+
+
+def scalar_names(epochs: pd.DataFrame) -> list[str]:
+    """Return the names of all scalars that runs report, in alphabetical order."""
+    if SCALARS not in epochs:
+        return []
+    return sorted({name for text in epochs[SCALARS].dropna().unique() for name in parsed_json(text, {})})
+
+
+def _number(told: Any, name: str) -> float:
+    value = told.get(name) if isinstance(told, dict) else None
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
+
+
+def _of_predictions(results: Results, name: str, runs: pd.DataFrame) -> pd.Series:
+    """Return a metric of the predictions after every epoch, by run id and epoch."""
+    from analysis.reading import predictions  # noqa: PLC0415
+
+    found = {
+        (run_id, int(epoch)): metric(labels, classes, name)
+        for run_id, epochs, every, labels in predictions.by_run(results.directory, runs["run_id"], results.images)
+        for epoch, classes in zip(epochs, every, strict=True)
+    }
+    index = pd.MultiIndex.from_tuples(list(found), names=["run_id", "epoch"])
+    return pd.Series(list(found.values()), index=index, dtype="float64")
+
+
+def metric(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], name: str) -> float:
+    """Return scikit-learn's balanced accuracy, or F1 score averaged over the classes that occur, as a fraction."""
+    from sklearn import metrics  # noqa: PLC0415 -- slow to import, and few studies need it
+
+    of: dict[str, Callable[[], float]] = {
+        "balanced_accuracy": lambda: metrics.balanced_accuracy_score(labels, predicted),
+        "macro_f1": lambda: metrics.f1_score(
+            labels, predicted, average="macro", labels=np.unique(labels), zero_division=0.0
+        ),
+    }
+    return float(of[name]())

@@ -1,0 +1,200 @@
+"""Other measures than accuracy decide on their own scale and in their own units; accuracy is as ever."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from own_question import OWN, arms
+from scipy import stats
+from sklearn import metrics
+from synthetic_study import FakeArm
+
+import analysis
+from aimlib.errors import StoreError
+from analysis import analysis_plan
+from analysis.primary_measure import ACCURACY, primary_measure
+from analysis.reading.measured import SCALARS, metric, scalar_names
+
+LOSS = {"measure": "loss", "delta": 0.05}
+SCALAR = {"scalar": "perplexity", "better": "lower", "unit": "bits"}
+
+
+def examine(directory: Path) -> analysis.Findings:
+    return analysis.examine(analysis.load(directory))
+
+
+def by_hand(findings: analysis.Findings, column: str) -> pd.DataFrame:
+    return findings.results.runs.pivot(index="seed", columns="arm", values=column)
+
+
+def test_a_lower_loss_is_a_gain_on_the_scale_of_the_loss(make_study) -> None:
+    findings = examine(make_study(arms(), seeds=6, **OWN, **LOSS))
+    primary, losses = findings.primary, by_hand(findings, "test_loss")
+    expected = stats.ttest_rel(losses["plain"], losses["gated"])
+    low, high = expected.confidence_interval()
+    np.testing.assert_allclose(
+        [primary.interval.mean, primary.interval.lower, primary.interval.upper, primary.p],
+        [(losses["plain"] - losses["gated"]).mean(), low, high, expected.pvalue],
+    )
+    assert primary.name == "plain − gated"
+    assert primary.verdict.text == "material gain"
+    assert re.match(
+        r"The test loss of gated is \d\.\d{4} nats lower than that of plain on average "
+        r"\(95 % interval of the reduction \+\d\.\d{4} to \+\d\.\d{4} nats, 6 paired seeds\): material gain\.",
+        findings.headline,
+    )
+    assert findings.photos is None
+
+
+def test_a_higher_loss_is_harmful(make_study) -> None:
+    findings = examine(make_study(arms(gain=-0.04), seeds=6, **OWN, **LOSS))
+    assert findings.primary.verdict.text == "harmful"
+    assert "nats higher than that of plain" in findings.headline
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "balanced_accuracy"])
+def test_metrics_of_the_predictions_are_those_of_scikit_learn(make_study, name: str) -> None:
+    findings = examine(make_study(arms(), seeds=5, **{**OWN, "images": 300}, measure=name, delta=1.0))
+    predicted = analysis.load(findings.results.directory).predictions
+    score = {
+        "macro_f1": lambda own: metrics.f1_score(own["label"], own["predicted"], average="macro"),
+        "balanced_accuracy": lambda own: metrics.balanced_accuracy_score(own["label"], own["predicted"]),
+    }[name]
+    expected = predicted.groupby("run_id")[["label", "predicted"]].apply(score)
+    found = findings.results.runs.set_index("run_id")[f"test_{name}"]
+    np.testing.assert_allclose(found, expected[found.index])
+    values = by_hand(findings, f"test_{name}")
+    assert findings.primary.interval.mean == pytest.approx(100 * (values["gated"] - values["plain"]).mean())
+    assert " pp higher than that of plain on average" in findings.headline
+    epochs = findings.results.epochs.set_index(["run_id", "epoch"])[f"test_{name}"]
+    assert epochs.notna().all()
+    last = epochs.groupby("run_id").last()
+    np.testing.assert_allclose(last[found.index], found)
+
+
+def test_metrics_average_over_the_classes_that_occur() -> None:
+    labels, predicted = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 3, 1, 0, 1])
+    assert metric(labels, predicted, "balanced_accuracy") == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    # F1 of the classes 0, 1 and 2; class 3 occurs in no label.
+    assert metric(labels, predicted, "macro_f1") == pytest.approx((2 * 2 / 6 + 2 * 1 / 4 + 0) / 3)
+
+
+def reported(results: analysis.Results, values: Any) -> analysis.Results:
+    """Return results of which every epoch reports scalars, as runs with code of their own store them."""
+    from dataclasses import replace
+
+    told = [json.dumps(values(row)) for row in results.epochs.to_dict("records")]
+    return replace(results, epochs=results.epochs.assign(**{SCALARS: told}))
+
+
+def test_a_scalar_that_runs_report_can_decide(make_study) -> None:
+    results = analysis.load(make_study(arms(), seeds=6, **OWN, measure=SCALAR, delta=0.1))
+    findings = analysis.examine(reported(results, lambda row: {"perplexity": 9 - 5 * row["test_accuracy"], "other": 1}))
+    perplexity = by_hand(findings, "scalar:perplexity")
+    np.testing.assert_allclose(perplexity, 9 - 5 * by_hand(findings, "test_accuracy"))
+    assert findings.primary.interval.mean == pytest.approx((perplexity["plain"] - perplexity["gated"]).mean())
+    assert "The perplexity of gated is" in findings.headline
+    assert "bits lower than that of plain" in findings.headline
+
+
+def test_a_scalar_that_no_run_reports_is_named_with_those_that_there_are(make_study) -> None:
+    directory = make_study(arms(), seeds=6, **OWN, measure=SCALAR, delta=0.1)
+    assert examine(directory).headline.startswith("No verdict: no run has the measure of this study, perplexity.")
+    others = reported(analysis.load(directory), lambda row: {"bleu": 0.3, "nan": None})
+    assert scalar_names(others.epochs) == ["bleu", "nan"]
+    assert "Runs report: bleu, nan." in analysis.examine(others).headline
+
+
+@pytest.mark.parametrize(
+    ("measure", "delta", "words"),
+    [
+        ("loss", 0.05, "test loss"),
+        ("macro_f1", 1.0, "macro-averaged F1 score on test images"),
+        ("balanced_accuracy", 1.0, "balanced test accuracy"),
+    ],
+)
+def test_the_whole_report_is_in_the_unit_of_its_measure(make_study, tmp_path, measure, delta, words) -> None:
+    page = analysis.report(make_study(arms(), seeds=6, **OWN, measure=measure, delta=delta), out=tmp_path / "report")
+    text = (page.parent / "report.md").read_text(encoding="utf-8")
+    assert f"paired difference in {words}" in text
+    assert "Is it more" not in text
+    unit = "nats" if measure == "loss" else "pp"
+    assert f"Δ, {unit}" in text
+    if measure == "loss":
+        assert not re.search(r"\bpp\b|percentage points|, %", text), re.findall(r".*\bpp\b.*|.*, %.*", text)[:3]
+    columns = pd.read_csv(page.parent / "tables" / "columns.csv").set_index(["table", "column"])
+    assert columns.loc[("pairs", "difference"), "unit"] == unit
+    written = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
+    assert (written["measure"], written["delta"]) == (measure, delta)
+
+
+def test_a_sweep_ranks_from_the_lowest_loss(make_study, tmp_path) -> None:
+    many = [FakeArm(f"arm {i}", "other", 0.40 + 0.01 * i) for i in range(13)]
+    page = analysis.report(make_study([*arms(), *many], seeds=5, **OWN, **LOSS), out=tmp_path / "report")
+    ranking = pd.read_csv(page.parent / "tables" / "ranking.csv")
+    assert ranking["arm"].iloc[0] == "gated"
+    assert ranking["mean"].is_monotonic_increasing
+    text = (page.parent / "report.md").read_text(encoding="utf-8")
+    assert "has the lowest mean test loss of the selected epoch" in text
+    assert "lowest mean" in text
+
+
+def test_the_plan_freezes_the_measure_and_another_one_afterwards_is_a_deviation(make_study) -> None:
+    directory = make_study(arms(), seeds=6, **OWN, **LOSS)
+    frozen = analysis_plan.read(directory).content
+    assert (frozen["measure"], frozen["delta"]) == ("loss", 0.05)
+    assert "delta_pp" not in frozen
+    assert frozen["estimand"].endswith(
+        "test loss of each run's selected epoch, paired by seed, in nats, control minus treatment."
+    )
+    assert examine(directory).deviations == ()
+    path = directory / "study.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**document, "measure": "macro_f1", "delta": 1.0}), encoding="utf-8")
+    said = [deviation.text for deviation in examine(directory).deviations]
+    assert "measure is 'macro_f1' and was frozen as 'loss'" in said
+    assert "delta is 1.0 and was frozen as 0.05" in said
+    assert any(text.startswith("estimand is") for text in said)
+
+
+def test_accuracy_is_neither_stored_nor_frozen_as_a_measure(make_study) -> None:
+    directory = make_study(seeds=6)
+    assert analysis.load(directory).plan.measure == ACCURACY
+    assert not {"measure", "delta"} & analysis_plan.read(directory).content.keys()
+
+
+@pytest.mark.parametrize(
+    "stored", ["f2", {"scalar": "x"}, {"scalar": 3, "better": "lower"}, {"scalar": "x", "better": "up"}]
+)
+def test_a_plan_with_an_unknown_measure_is_refused(make_study, stored) -> None:
+    directory = make_study(arms(), seeds=5, **OWN, **LOSS)
+    path = directory / "study.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**document, "measure": stored}), encoding="utf-8")
+    with pytest.raises(StoreError, match="measure must be one of accuracy, balanced_accuracy, macro_f1, loss"):
+        analysis.load(directory)
+
+
+def test_an_earlier_version_refuses_a_plan_of_another_measure(make_study) -> None:
+    """It would read the accuracy: the key that it needs is not there."""
+    document = json.loads((make_study(arms(), seeds=5, **OWN, **LOSS) / "study.json").read_text(encoding="utf-8"))
+    assert "delta_pp" not in document
+
+
+def test_differences_have_the_decimals_that_their_smallest_effect_needs() -> None:
+    assert primary_measure("loss", 0.05).points(0.0123) == "+0.0123"
+    assert primary_measure("loss", 2.0).points(0.0123) == "+0.01"
+    assert primary_measure("macro_f1", 0.05).points(1.234) == "+1.23"
+
+
+def test_diverged_runs_count_with_their_loss_and_missing_pairs_withhold(make_study) -> None:
+    findings = examine(make_study(arms(), seeds=6, status={("gated", 2): "diverged"}, **OWN, **LOSS))
+    assert findings.primary.interval.n == 6
+    lost = examine(make_study(arms(), seeds=6, status={("gated", 2): "failed"}, **OWN, **LOSS))
+    assert "unbalanced" in lost.primary.verdict.reason
