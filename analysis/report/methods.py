@@ -97,9 +97,14 @@ def _inference(findings: Findings) -> str:
     )
     return (
         f"The estimand is the mean over seeds of the paired difference in {measure.words}{side}. {when} The interval "
-        f"is compared with 0, a smallest effect of interest of {delta}{against} by a "
+        f"is compared with 0{_and(findings)} a smallest effect of interest of {delta}{against} by a "
         f"table fixed beforehand. {_argument(findings)}{holm}"
     )
+
+
+def _and(findings: Findings) -> str:
+    """Return what stands between the first two numbers that an interval is compared with."""
+    return "," if findings.reported or findings.results.plan.what is None else " and"
 
 
 def _argument(findings: Findings) -> str:

@@ -17,13 +17,15 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
     """Return (term, text) pairs on claim, scope and design."""
     plan = findings.results.plan
     scope = plan.scope
+    # A study of something else than memory follows no protocol that has a name, unless its arms say so.
+    protocol = "" if plan.what is not None and scope.protocol == "custom" else f", protocol {scope.protocol}"
     arms, seeds = counted(len(plan.arms), "arm"), counted(len(plan.seeds), "seed")
     return [
         *_claim_facts(findings),
         (
             "This study",
             f"data set {scope.dataset}, {scope.classes} classes, {scope.image_size} px, "
-            f"backbone {scope.backbone}, protocol {scope.protocol}",
+            f"backbone {scope.backbone}{protocol}",
         ),
         *([] if plan.measure.is_accuracy else [("Measure", f"{plan.measure.words}; {plan.measure.better} is better")]),
         ("Smallest effect of interest δ", plan.measure.in_unit(plan.measure.decimal(plan.delta_pp))),
