@@ -22,6 +22,9 @@ from analysis.reading.frames import TABLES
 from analysis.reading.unblinding import Unblinding
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from analysis.analysis_plan import Frozen
     from analysis.reading.query import Statistic
 
@@ -104,6 +107,41 @@ class Results(_Queries):
         if not (epoch in ("selected", "all") or (isinstance(epoch, int) and epoch >= 0)):
             raise UsageError(f"epoch must be a number from 0, 'selected' or 'all'; got {epoch!r}")
         return predictions.read(self.directory, self.plan.runs["run_id"], self.images, epoch)
+
+    def scores(self, run_id: str) -> npt.NDArray[np.float16]:
+        """Return the log-probabilities of a run's selected epoch, [test images, classes], where they were kept.
+
+        The images are in the order of `images`, and the columns are class numbers. ``numpy.exp`` gives probabilities.
+
+        Raises
+        ------
+        UsageError: the study has no such run, or its scores were not kept.
+        StoreError: they are not readable, or contradict the stored predictions.
+        """
+        from analysis.reading.scores import read_scores  # noqa: PLC0415
+
+        return read_scores(self, run_id)
+
+    def metrics(self, top: Sequence[int] = (), bins: int = 15) -> pd.DataFrame:
+        """Return run_id, arm, seed, balanced_accuracy, macro_f1 and, where scores were kept, more of every run.
+
+        All are fractions, of the test images in the selected epoch, computed from the stored predictions and scores
+        when this is called. With scores: ``top{k}_accuracy`` for every k in `top`, and calibration_error, the mean
+        difference between confidence and accuracy over `bins` equal bins of confidence (Guo et al., 2017); NaN for
+        runs without.
+
+        Parameters
+        ----------
+        top : numbers of classes, such as (3, 10).
+
+        Raises
+        ------
+        UsageError: a number in `top` is not from 1 to the number of classes, or `bins` is below 1.
+        StoreError: the table of test images is missing, or a file is broken.
+        """
+        from analysis.reading.scores import metrics_of  # noqa: PLC0415
+
+        return metrics_of(self, top, bins)
 
     @cached_property
     def frozen(self) -> Frozen | None:

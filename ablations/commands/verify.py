@@ -81,6 +81,7 @@ def verify(directory: str | Place, repair: bool = False, head: str | None = None
 
     Rows are compared with their checksums and with the ledger. Every accuracy is computed again from the predictions,
     the run id from the configuration, and the selected epoch from the curve; the last two need the plugins of the run.
+    Scores, where they are kept, must name the classes that the predictions name.
     Without `repair` nothing is changed.
 
     Parameters

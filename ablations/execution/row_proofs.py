@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -18,12 +18,14 @@ from ablations.execution.row_verification import selection_problem
 from aimlib.config import RunConfig
 from aimlib.errors import StoreError, UsageError
 from aimlib.paths import Place
-from aimlib.records import EPOCHS, SETTLED
+from aimlib.records import EPOCHS, SETTLED, scores
 from analysis.plan import Plan
 from analysis.reading.proofs import OF_SELECTED, TestImages, proofs, test_images
 from analysis.reading.study_proofs import against_plan
 
 _COLUMNS = ("run_id", "status", "seed", "data_fingerprint", "selected_epoch", "config", "identity")
+_AT_ONCE = 16
+"""Number of rows of which the scores are in memory as plain values."""
 _CURVE = tuple(f"epochs.{column.name}" for column in EPOCHS)
 
 
@@ -57,6 +59,8 @@ class RowProofs:
             for proof in proofs(rows, self._images, OF_SELECTED):
                 self.proven += not (proof.problem or proof.unproven)
                 self._note(name, proof.run_id, proof.problem, proof.unproven)
+            for run_id, problem in _scores(rows):
+                self._note(name, run_id, problem, "")
             for run_id, problem in against_plan(rows, self._plan) if self._plan is not None else ():
                 self._note(name, run_id, problem, "")
             for row in _plain(rows):
@@ -122,6 +126,17 @@ def _without_versions(content: Any) -> Any:
 def _curve(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     names, columns = [column.name for column in EPOCHS], [row[name] or [] for name in _CURVE]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=False)]
+
+
+def _scores(rows: pa.Table) -> Iterator[tuple[str, str]]:
+    """Yield id and contradiction of every run of which the kept scores contradict the predictions."""
+    if scores.COLUMN not in rows.column_names:
+        return
+    kept = rows.filter(rows[scores.COLUMN].is_valid()).select(["run_id", *scores.COLUMNS])
+    for batch in kept.to_batches(_AT_ONCE):
+        for row in batch.to_pylist():
+            if problem := scores.problem_of(row):
+                yield row["run_id"], problem
 
 
 def _plain(rows: pa.Table) -> list[dict[str, Any]]:

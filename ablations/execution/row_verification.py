@@ -14,6 +14,7 @@ from aimlib.config import RunConfig, TrainingConfig
 from aimlib.errors import UsageError
 from aimlib.errors import counted as counted_as
 from aimlib.records import EPOCHS, predictions_from
+from aimlib.records.scores import problem_of
 from aimlib.registry import selections
 from aimlib.training.early_stopping import should_stop
 from aimlib.training.own.config import OwnRunConfig
@@ -51,7 +52,7 @@ def verify(row: Mapping[str, Any], run: PlannedRun, data: DataSet) -> Verificati
     """Return whether a stored row is the result of a planned run.
 
     The run id is recomputed from the stored configuration, every test accuracy from the stored predictions, and the
-    selected epoch from the curve.
+    selected epoch from the curve. Scores, where they are kept, must agree with the predictions.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def verify(row: Mapping[str, Any], run: PlannedRun, data: DataSet) -> Verificati
         _selection(row, run.config.training, curve, accuracies)
     except _Problem as problem:
         return Verification(str(problem))
-    return Verification(unconfirmed=unconfirmed)
+    return Verification(problem_of(row), unconfirmed=unconfirmed)
 
 
 def _identity(row: Mapping[str, Any], run: PlannedRun) -> str:

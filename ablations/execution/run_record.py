@@ -54,7 +54,7 @@ def record_of(
         "reference": reference,
         "repeated": outcome.repeated,
     }
-    return RunRecord(row, outcome.epochs, outcome.predictions)
+    return RunRecord(row, outcome.epochs, outcome.predictions, outcome.scores)
 
 
 def failed_record(task: Task, reason: str, end_of_traceback: str | None = None) -> RunRecord:

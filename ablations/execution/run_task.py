@@ -236,6 +236,7 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
         on_notice=supervisor.on_notice,
         spot_budget=_spot_budget if task.integrity == "spot" else None,
         keep=task.keep,
+        keep_scores=task.keep_scores != "none",
     )
     if reference is not None:
         try:

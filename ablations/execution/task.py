@@ -30,6 +30,7 @@ class Task:
         repeated. ``off``: neither.
     outage_seconds : how long it waits for storage that is unavailable.
     keep : which trained network is stored: ``best``, ``last`` or ``none``.
+    keep_scores : how the scores of the test images are stored: ``float16`` or ``none``.
     own_code : the own code that it needs, with its hashes; see `aimlib.own_code.parts`.
     repeat : whether own training code computes it a second time, to compare the predictions.
     """
@@ -55,6 +56,7 @@ class Task:
     outage_seconds: float = 0.0
     integrity: Literal["spot", "reference", "off"] = "off"
     keep: Literal["best", "last", "none"] = "none"
+    keep_scores: Literal["none", "float16"] = "none"
     own_code: tuple[Mapping[str, Any], ...] = ()
     repeat: bool = False
 

@@ -56,6 +56,7 @@ def tasks(
             outage_seconds=resources[run.arm].outage_hours * 3600,
             integrity=integrity[run.arm],
             keep=plan.study.spec.keep,
+            keep_scores=plan.study.spec.keep_scores,
             own_code=own_code[run.arm],
             repeat=run.run_id == repeated,
         )

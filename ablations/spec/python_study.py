@@ -49,6 +49,7 @@ class Study(StudySpec):
     search : a screening before the study's own runs.
     resources : of one run: cpus, gpus, memory, ...
     keep : which trained network of a run is stored: best (that of the selected epoch), last or none.
+    keep_scores : float16 stores every class's score of every test image, for top-k accuracy and calibration error.
     integrity : whether computing errors are looked for.
     plugins : files with own code, whose registered classes can be named like any other plugin. Classes of the calling
         script or notebook are known without it.
@@ -89,6 +90,7 @@ class Study(StudySpec):
         search: Keys | None = None,
         resources: Keys | None = None,
         keep: Literal["best", "last", "none"] = "none",
+        keep_scores: Literal["none", "float16"] = "none",
         integrity: Literal["spot", "off"] = "spot",
         plugins: str | Path | Sequence[str | Path] = (),
         reuse: str | Path | Sequence[str | Path] = (),

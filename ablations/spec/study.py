@@ -223,6 +223,9 @@ class StudySpec(Frozen):
     resources: Resources = Resources()
     keep: Annotated[Literal["best", "last", "none"], BeforeValidator(_keep)] = "none"
     """Which trained network of a run is stored: best (that of the selected epoch), last or none. In no run id."""
+    keep_scores: Annotated[Literal["none", "float16"], BeforeValidator(_keep)] = "none"
+    """float16: the log-probabilities of every class for every test image are stored, of the selected epoch, for top-k
+    accuracy and calibration error. In no run id."""
     integrity: Integrity = "spot"
     """spot: every device computes a reference step, and a run repeats a training step now and then, to find wrong
     numbers; both take at most .5 % of the time and change no number. off: neither."""

@@ -126,6 +126,7 @@ ADDED = frozenset(
         "kept_epoch",
         "network",
         "repeated",
+        "scores",
     }
 )
 """Columns that rows of earlier versions lack; they are null there."""

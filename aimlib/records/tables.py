@@ -15,6 +15,7 @@ from aimlib.errors import warn_renamed
 from aimlib.records.columns import EPOCHS, RUN_COLUMNS, Column
 from aimlib.records.escaping import LONGEST_MESSAGE, LONGEST_TRACEBACK, storable
 from aimlib.records.files import SCHEMA_VERSION
+from aimlib.records.scores import COLUMN as SCORES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,11 +33,13 @@ class RunRecord:
     epochs : one mapping per completed epoch, one value per `EPOCHS` column.
     predictions : predicted class, [epochs_run, test images], uint8 or uint16. If the selected epoch is 0 (diverged in
         the first epoch) it has one row: the network at its start.
+    scores : log-probabilities of the selected epoch, [test images, classes]; None unless they are kept.
     """
 
     run: dict[str, Any]
     epochs: list[dict[str, Any]]
     predictions: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+    scores: npt.NDArray[np.float16] | None = None
 
     @property
     def trial(self) -> dict[str, Any]:
@@ -55,6 +58,8 @@ def check(record: RunRecord) -> None:
     rows = max(len(record.epochs), 1 if record.run["selected_epoch"] == 0 else 0)
     if record.predictions.ndim != 2 or len(record.predictions) not in (rows, 0):
         raise ValueError(f"predictions must be [epochs, images] with {rows} rows; got {record.predictions.shape}")
+    if record.scores is not None and record.scores.shape != (record.predictions.shape[1], record.run["classes"]):
+        raise ValueError(f"scores must be [images, classes]; got {record.scores.shape}")
 
 
 def _same_names(part: str, values: dict[str, Any], columns: tuple[Column, ...]) -> None:
@@ -88,6 +93,7 @@ def run_schema() -> pa.Schema:
         ("predictions", pa.large_binary()),
         ("predictions.bits", pa.int64()),
         ("predictions.epochs", pa.int64()),
+        (SCORES, pa.large_binary()),
     ]
     return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
 
@@ -111,6 +117,7 @@ def to_table(record: RunRecord) -> pa.Table:
     row["predictions"] = np.ascontiguousarray(record.predictions).tobytes()
     row["predictions.bits"] = record.predictions.dtype.itemsize * 8
     row["predictions.epochs"] = len(record.predictions)
+    row[SCORES] = None if record.scores is None else record.scores.astype("<f2").tobytes()
     return pa.Table.from_pylist([row], schema=run_schema())
 
 

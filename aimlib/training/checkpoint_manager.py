@@ -139,6 +139,8 @@ class CheckpointManager:
                 run.under_way.resume(found.under_way)
             if found.kept is not None and run.keep != "none":
                 self._resume_kept(found.kept)
+            if found.scores is not None and run.keep_scores:
+                run.scores = found.scores[0], found.scores[1].numpy()
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{directory / checkpointing.FILE}: does not fit the network of this run (a component changed "
@@ -226,6 +228,7 @@ class CheckpointManager:
             data_on=run.data_on,
             peak_device_bytes=self.peak_device_bytes,
             kept=self._kept(),
+            scores=None if run.scores is None else (run.scores[0], torch.from_numpy(run.scores[1])),
         )
         file = checkpointing.save(state, self.directory)
         self.saved_at, self.saved_epochs = time.perf_counter(), None

@@ -33,12 +33,14 @@ class Evaluation:
     top5_accuracy : share of the images whose true class has one of the five highest scores (one that ties with the
         fifth included); None with five classes or fewer, when every image would count.
     predictions : [images], predicted class numbers, in the order of the given indices.
+    scores : [images, classes], log-probabilities in float16, if they were asked for from the first image on.
     """
 
     loss: float
     accuracy: float
     top5_accuracy: float | None
     predictions: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float16] | None = None
 
 
 class Tally:
@@ -50,6 +52,7 @@ class Tally:
     near : number of images whose true class is among the five best.
     predicted : class numbers, batch by batch.
     seen, classes : number of processed images, and of classes if known.
+    scores : log-probabilities in float16, batch by batch; None: not kept.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -57,10 +60,11 @@ class Tally:
         self.near = torch.zeros((), dtype=torch.int64, device=device)
         self.predicted: list[Tensor] = []
         self.seen = self.classes = 0
+        self.scores: list[Tensor] | None = None
 
     def state(self) -> dict[str, Any]:
-        """Return everything as tensors and plain numbers."""
-        return dict(vars(self))
+        """Return everything as tensors and plain numbers; scores only if they are kept."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a result of `state`."""
@@ -68,6 +72,8 @@ class Tally:
         self.loss, self.near = state["loss"].to(device), state["near"].to(device)
         self.predicted = [part.to(device) for part in state["predicted"]]
         self.seen, self.classes = state["seen"], state["classes"]
+        scores = state.get("scores")
+        self.scores = None if scores is None else [part.to(device) for part in scores]
 
     def add(self, logits: Tensor, labels: Tensor, counted: int) -> None:
         """Add a batch, of which the first `counted` images enter loss and accuracy."""
@@ -76,6 +82,8 @@ class Tally:
         self.loss += loss.double()
         self.near += ((logits > own).sum(dim=1) < _TOP)[:counted].sum()
         self.predicted.append(logits.argmax(dim=1))
+        if self.scores is not None:
+            self.scores.append(functional.log_softmax(logits.float(), dim=1).half())
         self.classes = logits.shape[1]
         self.seen += len(labels)
 
@@ -93,6 +101,7 @@ def evaluate(
     between: Callable[[], None] | None = None,
     loader: Loader | None = None,
     memory_format: str = "channels_last",
+    scores: bool = False,
 ) -> Evaluation:
     """Return the evaluation of `network`, put into evaluation mode, on the images `indices`.
 
@@ -103,9 +112,12 @@ def evaluate(
     between : called between two batches; an exception from it interrupts the evaluation, with `tally` up to date.
     loader : of `images`; None gathers every batch on the host.
     memory_format : the network's, see `training.memory_format`.
+    scores : keep the log-probabilities; of an evaluation that was begun without, there are none.
     """
     counted = len(indices) if counted is None else counted
     tally = tally or Tally(scaling.mean.device)
+    if scores and not tally.seen:
+        tally.scores = []
     loader = loader or HostLoader(images, scaling.mean.device)
     network.eval()
     end = 0
@@ -121,7 +133,8 @@ def evaluate(
     predictions = torch.cat(tally.predicted).cpu().numpy()
     accuracy = float((predictions == images.labels[indices])[:counted].mean())
     top5 = int(tally.near) / counted if tally.classes > _TOP else None
-    return Evaluation(float(tally.loss) / counted, accuracy, top5, predictions)
+    kept = torch.cat(tally.scores).cpu().numpy() if tally.scores else None
+    return Evaluation(float(tally.loss) / counted, accuracy, top5, predictions, kept)
 
 
 @torch.inference_mode()

@@ -48,6 +48,7 @@ def train(
     on_notice: OnNotice | None = None,
     spot_budget: SpotBudget | None = None,
     keep: Keep = "none",
+    keep_scores: bool = False,
 ) -> Outcome:
     """Train one run to its end, continuing from its checkpoint if there is one.
 
@@ -78,6 +79,7 @@ def train(
     spot_budget : the time in which steps are repeated to find errors of computing, see `aimlib.training.spot_checks`;
         None repeats none. It changes no number.
     keep : which trained network the outcome has. It changes no number.
+    keep_scores : whether the outcome has the scores of the test images in the selected epoch. It changes no number.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def train(
 
     def begin() -> Run:
         run = Run(config, data, device, memory_share=memory_share, on_notice=on_notice)
-        run.keep = keep
+        run.keep, run.keep_scores = keep, keep_scores
         if spot_budget is not None:
             run.spot_checks = SpotChecks(spot_budget, device, memory_share, run.on_notice)
         return run

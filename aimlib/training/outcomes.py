@@ -42,6 +42,7 @@ class Outcome:
     spot_checks : number of steps of the last attempt that were repeated and had the same bits; None without checks.
     network : the trained network that is kept; None if none is.
     repeated : what computing a run of own training code a second time gave; None if it was computed once.
+    scores : log-probabilities of the selected epoch, [test images, classes], if they are kept.
     """
 
     status: str
@@ -60,6 +61,7 @@ class Outcome:
     spot_checks: int | None = None
     network: KeptNetwork | None = None
     repeated: str | None = None
+    scores: npt.NDArray[np.float16] | None = None
 
 
 def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -> Outcome:
@@ -97,6 +99,7 @@ def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -
         peak_device_bytes=checkpoints.peak_device_bytes,
         spot_checks=None if run.spot_checks is None else run.spot_checks.made,
         network=run.kept_network(diverged is not None),
+        scores=run.kept_scores(),
     )
 
 

@@ -106,6 +106,8 @@ class Run:
         self.keep: Keep = "none"
         self.kept: KeptNetwork | None = None
         self.memory: list[dict[str, Any]] = []
+        self.keep_scores = False
+        self.scores: tuple[int, npt.NDArray[np.float16]] | None = None
 
     def _initial_network(self) -> torch.nn.Module:
         network = build(self.config.model, self.shape, self.seed)
@@ -200,6 +202,8 @@ class Run:
         self.measure_memory()
         if self.keep == "best" and self.selected_epoch() == len(self.history):
             self.kept = self._snapshot()
+        if self.keep_scores and test.scores is not None and self.selected_epoch() == len(self.history):
+            self.scores = len(self.history), test.scores
 
     def measure_memory(self) -> None:
         """Measure the memory of the present network, if a network is kept and has one."""
@@ -246,6 +250,19 @@ class Run:
         found.memory = self.memory
         found.scaling = torch.stack([self.scaling.mean.flatten(), self.scaling.sd.flatten()]).cpu()
         return found
+
+    def kept_scores(self) -> npt.NDArray[np.float16] | None:
+        """Return the scores of the selected epoch at the end of the run; None, with a notice, if they are not there."""
+        if not self.keep_scores:
+            return None
+        wanted = self.selected_epoch() if self.history else 0
+        if self.scores is None or self.scores[0] != wanted:
+            self.on_notice(
+                f"the scores of epoch {wanted}, which {self.options.selection.name} selected, are not kept: that epoch "
+                f"was evaluated before `keep_scores` was set, or the rule chose another epoch at the time"
+            )
+            return None
+        return self.scores[1]
 
     @staticmethod
     def _reason(under_way: Epoch) -> str:
@@ -357,14 +374,18 @@ class Run:
             between=between,
             loader=self._loaders[split],
             memory_format=self.options.memory_format,
+            scores=self.keep_scores and split == "test",
         )
-        return replace(found, predictions=found.predictions[np.argsort(order)])
+        back = np.argsort(order)
+        scores = None if found.scores is None else found.scores[back]
+        return replace(found, predictions=found.predictions[back], scores=scores)
 
     def restart(self) -> tuple[Evaluation | None, Evaluation]:
         """Reset the network to its start and return its evaluation there, for a run without a trained epoch."""
         self.network = self._initial_network()
         validation, test = self.evaluate()
         self.predictions = [self._compact(test)]
+        self.scores = None if test.scores is None else (0, test.scores)
         return validation, test
 
     def _compact(self, test: Evaluation) -> npt.NDArray[Any]:

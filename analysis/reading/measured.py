@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,11 +62,12 @@ def _of_predictions(results: Results, name: str, runs: pd.DataFrame) -> pd.Serie
     """Return a metric of the predictions after every epoch, by run id and epoch."""
     from analysis.reading import predictions  # noqa: PLC0415
 
-    found = {
-        (run_id, int(epoch)): metric(labels, classes, name)
-        for run_id, epochs, every, labels in predictions.by_run(results.directory, runs["run_id"], results.images)
-        for epoch, classes in zip(epochs, every, strict=True)
-    }
+    def of_epochs(_: str, epochs: Any, every: Any, labels: Any, __: Any) -> list[tuple[int, float]]:
+        pairs = zip(epochs, every, strict=True)
+        return [(int(epoch), metric(labels, classes, name)) for epoch, classes in pairs]
+
+    by_run = predictions.of_each_run(results.directory, runs["run_id"], results.images, of_epochs)
+    found = {(run_id, epoch): value for run_id, values in by_run.items() for epoch, value in values}
     index = pd.MultiIndex.from_tuples(list(found), names=["run_id", "epoch"])
     return pd.Series(list(found.values()), index=index, dtype="float64")
 
@@ -75,10 +76,6 @@ def metric(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], name: str) -> 
     """Return scikit-learn's balanced accuracy, or F1 score averaged over the classes that occur, as a fraction."""
     from sklearn import metrics  # noqa: PLC0415 -- slow to import, and few studies need it
 
-    of: dict[str, Callable[[], float]] = {
-        "balanced_accuracy": lambda: metrics.balanced_accuracy_score(labels, predicted),
-        "macro_f1": lambda: metrics.f1_score(
-            labels, predicted, average="macro", labels=np.unique(labels), zero_division=0.0
-        ),
-    }
-    return float(of[name]())
+    # Balanced accuracy is the mean recall of the classes; its own function warns of predicted classes without images.
+    score = {"balanced_accuracy": metrics.recall_score, "macro_f1": metrics.f1_score}[name]
+    return float(score(labels, predicted, average="macro", labels=np.unique(labels), zero_division=0.0))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,23 +51,59 @@ def read(directory: Place, run_ids: pd.Series, images: pd.DataFrame, epoch: int 
     return _long(kept, _labels(images, {block.fingerprint for block in kept}, directory))
 
 
-def by_run(
-    directory: Place, run_ids: pd.Series, images: pd.DataFrame
-) -> Iterator[tuple[str, npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[Any]]]:
-    """Yield run id, numbers of the epochs, predicted classes [epochs, images] and labels [images] of every run.
+Found = TypeVar("Found")
+Use = Callable[[str, "npt.NDArray[np.int64]", "npt.NDArray[Any]", "npt.NDArray[Any]", Mapping[str, Any]], Found]
+"""Called with run id, numbers of the epochs, predicted classes [epochs, images], labels [images], further columns."""
 
+
+def of_each_run(
+    directory: Place, run_ids: Iterable[str], images: pd.DataFrame, use: Use[Found], columns: Sequence[str] = ()
+) -> dict[str, Found]:
+    """Return `use` of every settled run that has predictions, by run id; at most 64 runs are in memory at once.
+
+    Parameters
+    ----------
+    columns : further columns of the run files that `use` needs; null in files that lack them.
+
+    Raises
+    ------
     StoreError: the table of test images is missing, or a file is broken.
     """
-    wanted = set(run_ids)
-    parts = collect(
-        directory, lambda path: read_batches(path, _COLUMNS, wanted, lambda batch: _blocks(batch, wanted, "all"))
-    )
-    found = [block for batches in parts for blocks in batches for block in blocks if block.classes.size]
-    kept = [found[i] for i in first_positions(block.run_id for block in found)]
-    labels = _labels(images, {block.fingerprint for block in kept}, directory)
-    _refuse_other_images(kept, labels)
-    for block in kept:
-        yield block.run_id, block.epochs, block.classes, labels[block.fingerprint]
+    wanted, labels = set(run_ids), _Labels(images, directory)
+
+    def convert(batch: pa.RecordBatch) -> list[tuple[str, Found]]:
+        further = {name: batch.column(name) if name in batch.schema.names else None for name in columns}
+        rows = {run_id: row for row, run_id in enumerate(batch.column("run_id").to_pylist())}
+        found = []
+        for block in _blocks(batch, wanted, "all"):
+            if block.classes.size:
+                values = {
+                    name: None if column is None else column[rows[block.run_id]].as_py()
+                    for name, column in further.items()
+                }
+                own = labels.of(block)
+                found.append((block.run_id, use(block.run_id, block.epochs, block.classes, own, values)))
+        return found
+
+    names = [*_COLUMNS, *(name for name in columns if name not in _COLUMNS)]
+    parts = collect(directory, lambda path: read_batches(path, names, wanted, convert))
+    pairs = [pair for batches in parts for batch in batches for pair in batch]
+    return {pairs[i][0]: pairs[i][1] for i in first_positions(run_id for run_id, _ in pairs)}
+
+
+class _Labels:
+    """The classes of the test images, by the fingerprint of the data."""
+
+    def __init__(self, images: pd.DataFrame, directory: Place) -> None:
+        self._images, self._directory = images, directory
+        self._known: dict[str | None, npt.NDArray[Any]] = {}
+
+    def of(self, block: _Block) -> npt.NDArray[Any]:
+        """Return the labels of a block's images; StoreError if it has other images than are listed."""
+        if block.fingerprint not in self._known:
+            self._known |= _labels(self._images, {block.fingerprint}, self._directory)
+        _refuse_other_images([block], self._known)
+        return self._known[block.fingerprint]
 
 
 def correct_selected(

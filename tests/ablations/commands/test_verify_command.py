@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -254,3 +255,29 @@ def test_a_session_prints_the_head_at_the_freeze_and_at_its_end(tmp_path: Path) 
     assert again.computed == 1
     assert verify(tmp_path / "out", head=again.ledger_head).confirmed
     assert not verify(tmp_path / "out", head=session.ledger_head).is_intact
+
+
+def test_scores_that_name_other_classes_than_the_predictions_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, changed({"seeds": 1, "keep_scores": "float16"}))
+    run(path, tmp_path / "out", executor="inline")
+    assert verify(tmp_path / "out").is_intact
+
+    def other_scores(row: dict[str, Any]) -> None:
+        scores = np.frombuffer(row["scores"], dtype=np.float16).reshape(-1, 10)
+        row["scores"] = scores[::-1].tobytes()
+
+    changed_row = min((tmp_path / "out" / "runs").iterdir())
+    rewritten(changed_row, other_scores)
+    enter_again(tmp_path / "out")
+    (said,) = verify(tmp_path / "out").contradictions
+    assert said.startswith(f"run {changed_row.stem} in runs/{changed_row.name}: its scores and its predictions name ")
+
+
+def test_keeping_scores_changes_neither_run_ids_nor_settled_runs(study: tuple[Path, Path], tmp_path: Path) -> None:
+    _, directory = study
+    path = write(tmp_path, changed({"seeds": 3, "keep_scores": "float16"}))
+    session = run(path, directory, executor="inline")
+    assert (session.computed, session.settled_before) == (2, 4)
+    found = analysis.load(directory).metrics()
+    assert found.groupby("seed")["calibration_error"].count().to_dict() == {0: 0, 1: 0, 2: 2}
+    assert found["macro_f1"].notna().all()

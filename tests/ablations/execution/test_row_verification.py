@@ -40,6 +40,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
             "base.training.early_stopping": {"patience": 2, "min_delta": 0.9},
             "base.training.epochs": 4,
         },
+        "scored": {"keep_scores": "float16"},
         "diverged": {"base.training.optimizer": {"name": "sgd", "learning_rate": 1e30}},
     }
     found = {}
@@ -58,7 +59,7 @@ def plain(scenes: dict[str, Scene]) -> Scene:
 
 def test_what_a_run_wrote_is_valid(scenes: dict[str, Scene]) -> None:
     assert {kind: scene.verified() for kind, scene in scenes.items()} == dict.fromkeys(scenes, Verification())
-    assert [scene.row["status"] for scene in scenes.values()] == ["finished", "finished", "diverged"]
+    assert [scene.row["status"] for scene in scenes.values()] == ["finished"] * 3 + ["diverged"]
     assert scenes["full_batches"].row["epochs_run"] == 3, "early stopping ended it"
     assert scenes["diverged"].row["selected_epoch"] == 0
 
@@ -93,6 +94,23 @@ def test_what_a_run_wrote_is_valid(scenes: dict[str, Scene]) -> None:
 )
 def test_a_contradiction_is_named(changes: dict[str, Any], problem: str, plain: Scene) -> None:
     assert problem in plain.verified(**changes).problem
+
+
+def test_scores_are_proven_against_the_predictions_of_the_selected_epoch(scenes: dict[str, Scene]) -> None:
+    scored = scenes["scored"]
+    scores = np.frombuffer(scored.row["scores"], dtype=np.float16).reshape(500, 10)
+    assert scenes["plain"].row["scores"] is None
+    assert scores.max() <= 0
+    swapped = scores.copy()
+    swapped[7] = np.roll(scores[7], 1)
+    changes = {
+        "its scores are not readable": scored.row["scores"][:-3],
+        "its scores are of 499 images, but its predictions of 500": scores[1:].tobytes(),
+        "its scores are no log-probabilities": (-scores).tobytes(),
+        "name different classes for 1 of 500 images": swapped.tobytes(),
+    }
+    for problem, content in changes.items():
+        assert problem in scored.verified(scores=content).problem
 
 
 def test_a_single_other_prediction_is_noticed(plain: Scene) -> None:

@@ -94,6 +94,7 @@ ARMS = [
     bad("measure", "loss", "delta: missing", "give the smallest difference in test loss that would matter, in nats"),
     Bad({"measure": "loss", "delta": 0.1, "delta_pp": 1.0}, "delta_pp", "is not in percentage points", "give delta"),
     bad("delta", 0.1, "delta", "test accuracy is in percentage points", "give delta_pp instead"),
+    bad("keep_scores", "float32", "keep_scores", "'none' or 'float16'"),
     bad("delta", -1, "delta", "greater than 0"),
     Bad(
         {"measure": "macro_f1", "claim": "stanford_dogs_aim"},

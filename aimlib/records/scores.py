@@ -1,0 +1,65 @@
+"""Scores of test images as they are stored: log-probabilities of every class in float16, of a run's selected epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+COLUMN = "scores"
+
+
+def scores_from(buffer: bytes, classes: int) -> npt.NDArray[np.float16]:
+    """Return the log-probabilities [images, classes] of a run file's column; ValueError if they are not readable."""
+    import numpy as np  # noqa: PLC0415 -- listing columns must not cost an import of numpy
+
+    return np.frombuffer(buffer, dtype=np.float16).reshape(-1, classes)
+
+
+COLUMNS = (COLUMN, "classes", "selected_epoch", "predictions", "predictions.bits", "predictions.epochs")
+"""The columns that `problem_of` needs."""
+
+
+def problem_of(row: Mapping[str, Any]) -> str:
+    """Return how the scores of a row contradict its predictions; empty if they agree, or none are kept."""
+    from aimlib.records.tables import predictions_from  # noqa: PLC0415 -- which imports this module
+
+    if row.get(COLUMN) is None:
+        return ""
+    try:
+        scores = scores_from(row[COLUMN], row["classes"])
+        buffer, bits, epochs = (row[name] for name in COLUMNS[3:])
+        predicted = predictions_from(buffer, bits, epochs)[max(row["selected_epoch"] - 1, 0)]
+    except (TypeError, ValueError, KeyError, IndexError):
+        return "its scores are not readable"
+    return contradiction(scores, predicted)
+
+
+def contradiction(scores: npt.NDArray[np.float16], predicted: npt.NDArray[Any]) -> str:
+    """Return how scores contradict the predictions of the same epoch; empty if they agree.
+
+    The predicted class must have the highest score of its image; it may share it, because float16 rounds.
+
+    Parameters
+    ----------
+    scores : [images, classes].
+    predicted : [images].
+    """
+    import numpy as np  # noqa: PLC0415
+
+    if len(scores) != len(predicted):
+        return f"its scores are of {len(scores):,} images, but its predictions of {len(predicted):,}"
+    if np.isnan(scores).any() or (scores > 0).any():
+        return "its scores are no log-probabilities"
+    if predicted.max(initial=0) >= scores.shape[1]:
+        return f"it predicts class {predicted.max()}, but has scores of {scores.shape[1]} classes"
+    own = np.take_along_axis(scores, predicted.astype(np.int64)[:, None], axis=1)[:, 0]
+    wrong = int((own < scores.max(axis=1)).sum())
+    return (
+        f"its scores and its predictions name different classes for {wrong:,} of {len(scores):,} images"
+        if wrong
+        else ""
+    )
