@@ -284,6 +284,8 @@ class StudySpec(Frozen):
             )
         if self.keep != "none":
             yield f"keep: {self.keep} is for the built-in training loop; own training code stores its network itself"
+        if self.keep_scores != "none":
+            yield "keep_scores: own training code gives its predictions without scores; remove this key"
         if self.search is not None:
             yield "search: a study with own training code cannot have a search; give the options as factors"
 
