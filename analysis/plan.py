@@ -173,7 +173,7 @@ def _measure(fields: _Fields, path: Place) -> tuple[PrimaryMeasure, float]:
     stored = fields.take("measure", (str, dict), optional=True)
     delta = float(fields.take("delta_pp" if stored is None else "delta", (int, float)))
     try:
-        return primary_measure(stored, delta if delta > 0 else 1.0), delta
+        return primary_measure(stored, delta if 0 < delta < math.inf else 1.0), delta
     except ValueError as error:
         raise StoreError(f"{path}: {error}; restore the file, or run `ablate run` again to write it") from None
 

@@ -131,6 +131,7 @@ KNOWN = tuple(_KNOWN)
 """Names of the measures that every study can decide by."""
 FROM_PREDICTIONS = ("balanced_accuracy", "macro_f1")
 """Measures that are computed from the stored predictions."""
+_LONGEST = 80
 SCALAR = "scalar:"
 """Beginning of the columns of scalars that runs report."""
 
@@ -153,7 +154,12 @@ def primary_measure(stored: str | Mapping[str, Any] | None, delta: float = 1.0) 
         return _KNOWN[stored].with_digits_for(delta)
     if isinstance(stored, Mapping) and {"scalar", "better"} <= stored.keys() <= {"scalar", "better", "unit"}:
         name, better, unit = stored["scalar"], stored["better"], stored.get("unit", "")
-        if isinstance(name, str) and better in ("higher", "lower") and isinstance(unit, str):
+        if _is_word(name) and better in ("higher", "lower") and (unit == "" or _is_word(unit)):
             lower = better == "lower"
             return PrimaryMeasure(name, SCALAR + name, name, unit, unit, 1.0, lower).with_digits_for(delta)
     raise ValueError(f"measure must be one of {', '.join(KNOWN)}, or a scalar and whether higher or lower is better")
+
+
+def _is_word(text: object) -> bool:
+    """Return whether a name or a unit can stand in a sentence as it is."""
+    return isinstance(text, str) and 0 < len(text.strip()) <= _LONGEST and text.isprintable()

@@ -198,3 +198,20 @@ def test_diverged_runs_count_with_their_loss_and_missing_pairs_withhold(make_stu
     assert findings.primary.interval.n == 6
     lost = examine(make_study(arms(), seeds=6, status={("gated", 2): "failed"}, **OWN, **LOSS))
     assert "unbalanced" in lost.primary.verdict.reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"measure": {"scalar": "a\x1b[2Jb", "better": "lower"}},
+        {"measure": {"scalar": "x", "better": "lower", "unit": "\u202e"}},
+        {"what": "two\nlines"},
+        {"delta": float("inf")},
+        {"delta": 0},
+    ],
+)
+def test_words_and_numbers_that_no_study_could_state_are_refused(make_study, changes) -> None:
+    path = make_study(arms(), seeds=5, **OWN, **LOSS) / "study.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
+    with pytest.raises(StoreError, match=r"not printable text|delta must be a positive number|measure must be one of"):
+        analysis.load(path.parent)

@@ -90,6 +90,7 @@ ARMS = [
     ),
     bad("what", "", "what", "give a text of one line"),
     bad("measure", "f1", "measure", "must be one of accuracy, balanced_accuracy, macro_f1, loss", "got 'f1'"),
+    bad("measure", {"scalar": "a\nb", "better": "lower"}, "measure", "must be one of", "e.g. {scalar: perplexity"),
     bad("measure", {"scalar": "bleu"}, "measure", "higher or lower is better", "e.g. {scalar: perplexity"),
     bad("measure", "loss", "delta: missing", "give the smallest difference in test loss that would matter, in nats"),
     Bad({"measure": "loss", "delta": 0.1, "delta_pp": 1.0}, "delta_pp", "is not in percentage points", "give delta"),
