@@ -8,6 +8,7 @@ from ablations.commands.check_notes import differing
 from ablations.commands.check_tables import cost_in_words
 from ablations.planning.networks import has_network
 from aimlib.errors import counted
+from aimlib.records import role
 from aimlib.records.html_tables import paragraph, table
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def html(result: Check) -> str:
     rows = [
         (
             arm.name,
-            arm.role,
+            role(arm.role) or arm.role,
             f"{plan.summaries[arm.name].parameters:,}" if has_network(arm.config) else "–",
             "; ".join(changes[arm.name]) or "–",
             f"{cost.arms[arm.name].run_seconds:.3g}" if cost is not None and arm.name in cost.arms else "–",

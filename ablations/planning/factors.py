@@ -23,7 +23,9 @@ def arm_specs(spec: StudySpec) -> dict[str, ArmSpec]:
     named = {
         name: arm
         if arm.levels is None
-        else _at_levels(_combination(arm.levels, spec), spec, arm.role).model_copy(update={"resources": arm.resources})
+        else _at_levels(_combination(arm.levels, spec), spec, arm.role).model_copy(
+            update={"resources": arm.resources, "question": arm.question}
+        )
         for name, arm in spec.arms.items()
     }
     found = dict(named)

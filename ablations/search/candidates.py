@@ -133,8 +133,8 @@ def kin(spec: StudySpec, arm: str) -> list[str]:
 
 
 def replaced(arm: ArmSpec, document: Document) -> ArmSpec:
-    """Return an arm with another, complete configuration: it starts from the base, and keeps its role."""
-    return ArmSpec.parse({**_own(document), "role": arm.role})
+    """Return an arm with another, complete configuration: it starts from the base, and keeps role and question."""
+    return ArmSpec.parse({**_own(document), "role": arm.role, "question": arm.question})
 
 
 def identity(config: RunConfig) -> str:
@@ -174,9 +174,9 @@ def _own(document: Document) -> dict[str, Any]:
 
 def role_of(study: StudyFile, arm: str) -> str:
     """Return the role of an arm that states its own options; builds nothing."""
-    given = study.spec.arms[arm].role
-    if given is not None:
-        return given
+    given = study.spec.arms[arm]
+    if given.role is not None or given.question is not None:
+        return given.role or "control"
     run = RunConfig.parse({**arm_document(study, arm), "seed": study.spec.seeds[0]})
     return "baseline" if run.model.memory is None else "aim"
 

@@ -242,7 +242,7 @@ def _unequal(
         )
     aims = [arm for arm, role in roles.items() if role == "aim"]
     if aims and baseline in spec.arms and not set(aims) & set(spec.arms):
-        yield f"search: unequal tuning: the baseline {baseline!r} is searched, and no arm with memory is"
+        yield f"search: unequal tuning: the baseline {baseline!r} is searched, and no treatment is"
     if len(set(budgets.values())) > 1:
         each = ", ".join(f"{arm} {epochs}" for arm, epochs in budgets.items())
         yield (

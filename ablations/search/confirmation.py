@@ -98,5 +98,6 @@ def _document(spec: StudySpec, arms: Mapping[str, ArmSpec]) -> dict[str, Any]:
 
     The session that searches has registered what those contain.
     """
-    said = spec.model_dump(mode="json", exclude={"arms", "search", "plugins"})
+    without = {"arms", "search", "plugins", *(("delta_pp",) if spec.delta is not None else ())}
+    said = spec.model_dump(mode="json", exclude=without)
     return said | {"arms": {name: arm.model_dump(mode="json", exclude_defaults=True) for name, arm in arms.items()}}

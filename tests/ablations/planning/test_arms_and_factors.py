@@ -206,6 +206,13 @@ def test_an_arm_with_a_question_is_a_control_and_every_plan_keeps_the_question(s
     assert frozen["comparisons"][1] == ["gate", "aim", "wider"]
 
 
+def test_an_arm_at_levels_of_the_factors_keeps_its_question(study: StudyMaker) -> None:
+    factors = {"training.epochs": [2, 3]}
+    arms = {"arms.longer": {"levels": {"training.epochs": "3"}, "question": "More than longer training?"}}
+    found = arms_of(study({**arms, "factors": factors, "vary": "aim"}))
+    assert (found["longer"].role, found["longer"].question) == ("control", "More than longer training?")
+
+
 def test_a_measure_is_part_of_the_plan_and_of_no_run_id(study: StudyMaker) -> None:
     of_accuracy = planning.plan(read_study(study()))
     of_loss = planning.plan(read_study(study({"measure": "loss", "delta": 0.1})))

@@ -110,7 +110,7 @@ def test_a_baseline_that_is_not_searched_is_a_warning(study: StudyMaker) -> None
 
 def test_other_unequal_tuning_is_a_warning(study: StudyMaker) -> None:
     said = notes(study({"search": {**SEARCH, "vary": "baseline", "over": [RATE]}}))
-    assert any("the baseline 'baseline' is searched, and no arm with memory is" in note for note in said)
+    assert any("the baseline 'baseline' is searched, and no treatment is" in note for note in said)
     search = {key: value for key, value in SEARCH.items() if key != "training"}
     said = notes(study({"search": search, "arms.aim.training": {"epochs": 4}}))
     assert any("trials have different numbers of epochs (baseline 2, aim 4)" in note for note in said)

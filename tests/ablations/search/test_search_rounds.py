@@ -83,6 +83,24 @@ def test_every_arm_has_as_many_trials_seeds_and_epochs(study: StudyMaker, tmp_pa
     assert {"model.placement", "model.update", RATE} <= {n for t in found.trials if t.arm == "aim" for n in t.drawn}
 
 
+def test_the_confirmation_has_the_words_the_questions_and_the_measure_of_the_study(
+    study: StudyMaker, tmp_path: Path
+) -> None:
+    own = {
+        "what": "a gated update",
+        "measure": "loss",
+        "delta": 0.1,
+        "arms.longer": {"training": {"epochs": 3}, "question": "More than longer training?"},
+        "arms.wider": {"of": "aim", "model": {"memory": {"channels": 8}}, "question": "More than its size?"},
+    }
+    searched(study({"search": BOTH, **own}), tmp_path / "out", FakeLauncher())
+    file = read_study(tmp_path / "out" / "confirmation" / "study.yaml")
+    assert (file.spec.what, file.spec.measure, file.spec.delta) == ("a gated update", "loss", 0.1)
+    plan = {arm.name: arm for arm in ablations.planning.arms.expand(file)}
+    assert (plan["longer"].role, plan["longer"].question) == ("control", "More than longer training?")
+    assert (plan["wider"].role, plan["wider"].question) == ("control", "More than its size?")
+
+
 def test_the_best_take_the_places_of_their_arms_and_controls_follow(study: StudyMaker, tmp_path: Path) -> None:
     arms = {"arms.frozen": {"of": "aim", "control": "frozen_memory"}}
     found = searched(study({"search": BOTH, **arms}), tmp_path / "out", FakeLauncher())
