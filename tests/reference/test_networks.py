@@ -116,7 +116,7 @@ def test_every_shipped_plugin_is_recorded() -> None:
         assert later <= LATER.get(family.family, set()), f"{family.family}: not recorded"
 
 
-LATER: dict[str, set[str]] = {}
+LATER: dict[str, set[str]] = {"backbones": {"small_se_resnet"}}
 """Plugins by family that came after the recording."""
 
 
