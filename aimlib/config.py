@@ -27,6 +27,7 @@ from aimlib.registry import (
     selections,
     updates,
 )
+from aimlib.weights.config import WeightsConfig
 
 _ID_VERSION = 2
 """Hashed in every run id, and frozen. It was the schema version of the store once, which has changed since."""
@@ -38,6 +39,11 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 def _default(value: str) -> BeforeValidator:
     """Read a value that means the same as null as null, so that both are one experiment with one id."""
     return BeforeValidator(lambda given: None if given == value else given)
+
+
+def _no_weights(value: Any) -> Any:
+    """Read the name none as null."""
+    return None if value == "none" else value
 
 
 UpdatePlaces = Literal["stage", "first_block", "block"]
@@ -95,6 +101,8 @@ class ModelConfig(Frozen):
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal"
     """Initial values of convolutions (He et al., 2015; Glorot and Bengio, 2010), truncated as in Keras."""
     control: Annotated[ComponentConfig | None, ComponentOf(controls, optional=True)] = None
+    weights: Annotated[WeightsConfig | None, BeforeValidator(_no_weights)] = None
+    """A file that the backbone starts from; None: it starts from random values. What a memory adds is not in it."""
 
     @model_validator(mode="before")
     @classmethod

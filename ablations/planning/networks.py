@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ablations.planning import plugin_errors
 from aimlib.config import ModelConfig, RunConfig
 from aimlib.datasets.base import ImageShape
-from aimlib.errors import UsageError
+from aimlib.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,15 +43,26 @@ def unknown() -> ModelSummary:
 
 
 def refuse_unbuildable(model: ModelConfig, shape: ImageShape) -> None:
-    """Build a network on the meta device and send one image through it.
+    """Build a network on the meta device, send one image through it, and compare it with its file of weights.
 
     Raises
     ------
-    UsageError: the parts do not fit together.
+    UsageError: the parts do not fit together, or a file of weights does not fit.
     PluginError: code of a plugin failed.
     """
     with _explained():
         _kept(model, shape)
+        if model.weights is not None:
+            _fit(model, shape)
+
+
+def _fit(model: ModelConfig, shape: ImageShape) -> None:
+    from aimlib.models import weights_fit  # noqa: PLC0415
+
+    try:
+        weights_fit(model, shape)
+    except UsageError as error:
+        raise ConfigError([f"model.weights: {error}"]) from error
 
 
 def summary(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSummary:

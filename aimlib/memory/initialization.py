@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from aimlib.memory.own_start import keeps_own_start
 from aimlib.memory.readers import ConvReader, LinearReader
 from aimlib.seeding import seed_for
 
@@ -80,12 +81,13 @@ def initialize(
 
     Returns
     -------
-    names of parameters that no rule covers; they keep the value that their module gave them.
+    names of parameters that no rule covers; they keep the value that their module gave them, as do all parameters of
+    modules that keep their own start (`aimlib.memory.own_start`) and declare none.
     """
     left: list[str] = []
     added = getattr(network, "baseline_prefix", "")
     for prefix, module in network.named_modules():
-        rules = {**_rules_by_type(module, conv_init, read_init), **declared(module)}
+        rules = rules_of(module, conv_init, read_init)
         for name, parameter in module.named_parameters(recurse=False):
             full = f"{prefix}.{name}" if prefix else name
             if name not in rules:
@@ -94,6 +96,18 @@ def initialize(
             with torch.no_grad():
                 parameter.copy_(draw(rules[name], parameter.shape, seed_for(seed, "init", full.removeprefix(added))))
     return left
+
+
+def rules_of(
+    module: nn.Module,
+    conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal",
+    read_init: Literal["concatenated", "own", "whole"] = "concatenated",
+) -> dict[str, Rule]:
+    """Return the rules by which the direct parameters of `module` start; those without one keep their values."""
+    rules = _rules_by_type(module, conv_init, read_init)
+    if keeps_own_start(module):
+        rules = {name: rule for name, rule in rules.items() if name == "read_weight"}
+    return {**rules, **declared(module)}
 
 
 def _rules_by_type(

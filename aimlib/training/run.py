@@ -16,7 +16,7 @@ from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.errors import DataError
 from aimlib.memory.attach import AimNetwork
 from aimlib.memory.measures import memory_measures
-from aimlib.models import build
+from aimlib.models import build, weights_fit
 from aimlib.registry import optimizers, schedules, selections
 from aimlib.training import splits
 from aimlib.training.augmentation import draws
@@ -94,6 +94,8 @@ class Run:
         scaling = standardization_of(data, self.training) if standardise else identity_scaling(channels)
         self.scaling = scaling.to(device)
         self.network = self._initial_network()
+        if config.model.weights is not None:
+            self.on_notice(weights_fit(config.model, self.shape).sentence(config.model.weights.source))
         self.optimizer = build_optimizer(self.options.optimizer, self.network)
         self.computation = self._computed()
         self.step_kept: str | None = None
