@@ -93,11 +93,12 @@ class ModelConfig(Frozen):
     source, which no update changes; a naming slip in the author's code made 12 of its 16 blocks do so."""
     carry: CarryConfig | None = None
     """A running memory across batches; None: only the weights change between batches."""
-    read_init: Annotated[Literal["concatenated", "own", "whole"] | None, _default("concatenated")] = None
-    """Fan-in of the initial weights of a layer that reads. concatenated (None means this if there is memory): all
-    channels of the concatenated layer for the reading weights, the layer's own channels for its own, so that these
-    start as in the baseline; own: the memory's channels alone for the reading weights; whole: all channels for both,
-    as in the author's code, where the concatenated layer is one tensor."""
+    read_init: Annotated[Literal["concatenated", "own", "whole", "zero"] | None, _default("concatenated")] = None
+    """Start of the weights of a layer that reads. concatenated (None means this if there is memory): draws with a
+    fan-in of all channels of the concatenated layer for the reading weights, and the layer's own channels for its own,
+    so that these start as in the baseline; own: the memory's channels alone for the reading weights; whole: all
+    channels for both, as in the author's code, where the concatenated layer is one tensor. zero: the reading weights
+    are 0, so the network starts with the outputs that it has without memory, and learns to read."""
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal"
     """Initial values of convolutions (He et al., 2015; Glorot and Bengio, 2010), truncated as in Keras."""
     control: Annotated[ComponentConfig | None, ComponentOf(controls, optional=True)] = None
@@ -122,6 +123,11 @@ class ModelConfig(Frozen):
                     f"{', '.join(idle)} without effect: this model has no memory; give memory: "
                     f"{'|'.join(memories.names())} or remove {'it' if len(idle) == 1 else 'them'}"
                 )
+        elif self.read_init == "zero" and getattr(self.memory, "initial_scale", 1) == 0:
+            raise ValueError(
+                "read_init: zero and memory.initial_scale: 0: a memory of zeros, read with weights of zero, never gets "
+                "a gradient; change one of the two"
+            )
         elif self.placement is None:
             raise ValueError(f"memory that no layer reads; give placement: {'|'.join(placements.names())}")
         elif self.update is None and self.update_after is not None:

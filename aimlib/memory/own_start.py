@@ -108,9 +108,9 @@ def _keys(network: nn.Module, draws: list[_Draw]) -> list[tuple[str | int, ...]]
     counts: Counter[tuple[str, str]] = Counter()
     keys: list[tuple[str | int, ...]] = []
     for draw in draws:
-        name = next((tensors[_storage(t)] for t in (draw.tensor, draw.target) if _storage(t) in tensors), None)
+        filled = next((tensors[_storage(t)] for t in (draw.tensor, draw.target) if _storage(t) in tensors), None)
         where = next((modules[id(module)] for module in draw.modules if id(module) in modules), "")
-        key = ("module", where) if name is None else ("tensor", name)
+        key = ("module", where) if filled is None else ("tensor", filled)
         keys.append((*key, counts[key]))
         counts[key] += 1
     return keys
