@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from aimlib.component import Categorical, ComponentConfig, Dimension, Frozen, Names, Real, local
+from aimlib.fine_tuning import FineTuningConfig
 from aimlib.registry import (
     ComponentOf,
     backbones,
@@ -234,6 +235,8 @@ class TrainingConfig(Frozen):
         "are copied. auto: on the device if they need at most a quarter of the run's share of its memory. No result "
         "depends on it.",
     )
+    fine_tuning: FineTuningConfig | None = None
+    """What is frozen, learning rates of parts, and the average of the weights; for a network that has `weights`."""
 
     def identity(self) -> dict[str, Any]:
         """Return the options that differ from their defaults; eager steps have the bits of the default."""
@@ -272,6 +275,22 @@ class TrainingConfig(Frozen):
         ]
         if needing and self.validation_fraction == 0:
             raise ValueError(f"validation_fraction is 0, but {' and '.join(needing)} needs validation images; raise it")
+        return self
+
+    @model_validator(mode="after")
+    def _fine_tuning_has_effect(self) -> Self:
+        frozen = () if self.fine_tuning is None else self.fine_tuning.freeze
+        if frozen and self.step in ("graph", "compiled"):
+            raise ValueError(
+                f"step: {self.step} with fine_tuning.freeze: what is frozen changes between epochs, so steps run "
+                f"eagerly; remove step"
+            )
+        for number, entry in enumerate(frozen):
+            if entry.epochs is not None and entry.epochs >= self.epochs:
+                raise ValueError(
+                    f"fine_tuning.freeze.{number}.epochs: {entry.epochs} is not below the {self.epochs} epochs of the "
+                    f"budget; lower it, or remove it to freeze these layers throughout"
+                )
         return self
 
     @model_validator(mode="after")

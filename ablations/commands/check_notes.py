@@ -8,6 +8,7 @@ from collections.abc import Collection, Container, Iterable
 from typing import TYPE_CHECKING
 
 from ablations.estimation import numerics
+from ablations.planning import networks
 from ablations.planning.arms import Arm, differences, shape_of
 from ablations.planning.networks import has_network
 from ablations.planning.plan import Plan
@@ -33,6 +34,7 @@ def notes(plan: Plan) -> Iterable[str]:
     for arm in plan.arms:
         yield from _attachment(arm, plan)
         yield from _start(arm, plan)
+        yield from _tuning(arm)
     yield from _standing_for(plan)
     yield from _same_networks(plan)
     yield from _seeds(plan)
@@ -117,10 +119,14 @@ def _start(arm: Arm, plan: Plan) -> Iterable[str]:
     from aimlib import starts
     from aimlib.weights.fitting import few
 
+    if not has_network(arm.config):
+        return
     shape, baseline = shape_of(arm.config), reference(plan.arms)
     yield from (f"arms.{arm.name}: {each}" for each in starts.sentences(arm.config.model, shape))
+    if arm is baseline or not has_network(baseline.config) or shape_of(baseline.config) != shape:
+        return
     models = arm.config.model, baseline.config.model
-    if arm is baseline or shape_of(baseline.config) != shape or not any(map(starts.own_parts, models)):
+    if not any(map(starts.own_parts, models)):
         return
     names, common = starts.unpaired(*models, shape, arm.config.seed)
     if names:
@@ -129,6 +135,17 @@ def _start(arm: Arm, plan: Plan) -> Iterable[str]:
             f"arms.{baseline.name} start differently for the same seed ({few(names)}); initial_values = 'rules' in the "
             f"class lets the study's rules set them in both"
         )
+
+
+def _tuning(arm: Arm) -> Iterable[str]:
+    """Yield what fine-tuning freezes, how learning rates differ, and which network is evaluated."""
+    if not networks.is_tuned(arm.config):
+        return
+    found = networks.tuning(arm.config, shape_of(arm.config))
+    yield from (f"arms.{arm.name}: {each}" for each in found.sentences())
+    options = arm.config.training.fine_tuning
+    if options is not None and options.ema is not None:
+        yield f"arms.{arm.name}: the average of the weights (ema) is evaluated, selected and kept"
 
 
 def _seeds(plan: Plan) -> Iterable[str]:

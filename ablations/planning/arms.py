@@ -172,6 +172,8 @@ def _build(config: RunConfig, built: set[_Network]) -> None:
     if network not in built:
         networks.refuse_unbuildable(config.model, shape_of(config))
         built.add(network)
+    if networks.is_tuned(config):
+        networks.tuning(config, shape_of(config))
 
 
 def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Checks:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from aimlib.models import ModelSummary
+    from aimlib.training.tuning.groups import Tuning
 
 _NETWORKS = 4
 """Networks that are kept: the arms of a factor of the training follow each other. A large one takes megabytes."""
@@ -54,6 +55,28 @@ def refuse_unbuildable(model: ModelConfig, shape: ImageShape) -> None:
         _kept(model, shape)
         if model.weights is not None:
             _fit(model, shape)
+
+
+def is_tuned(config: RunConfig) -> bool:
+    """Return whether a run fine-tunes; own training code has its own ways."""
+    return has_network(config) and getattr(config.training, "fine_tuning", None) is not None
+
+
+def tuning(config: RunConfig, shape: ImageShape) -> Tuning:
+    """Return what a run that fine-tunes does with its network.
+
+    Raises
+    ------
+    ConfigError: a pattern matches nothing, or nothing is left to train.
+    """
+    from aimlib.training.tuning.groups import tuning_of  # noqa: PLC0415
+
+    assert config.training.fine_tuning is not None
+    with _explained():
+        try:
+            return tuning_of(_kept(config.model, shape), config.training.fine_tuning, config.model, shape)
+        except UsageError as error:
+            raise ConfigError([str(error)]) from error
 
 
 def _fit(model: ModelConfig, shape: ImageShape) -> None:

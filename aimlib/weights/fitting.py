@@ -80,7 +80,7 @@ def fit(network: nn.Module, stored: StoredState, config: WeightsConfig, shape: I
     UsageError: names are missing or unexpected, or shapes differ elsewhere than in the last layer.
     """
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    memory = _of_memory(network, wanted)
+    memory = of_memory(network, wanted)
     given = {_name_in(network, name, stored.has_memory): name for name in stored.tensors}
     if not memory & given.keys():
         wanted = {name: size for name, size in wanted.items() if name not in memory}
@@ -117,7 +117,7 @@ def load(network: nn.Module, stored: StoredState, fitting: Fit) -> None:
             targets[name].copy_(value.sum(1, keepdim=True) if name in fitting.summed else value)
 
 
-def _of_memory(network: nn.Module, names: Iterable[str]) -> set[str]:
+def of_memory(network: nn.Module, names: Iterable[str]) -> set[str]:
     """Return the names that the network has because of its memory."""
     if not isinstance(network, AimNetwork):
         return set()
