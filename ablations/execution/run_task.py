@@ -246,9 +246,10 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
             store.discard_checkpoint(task.run_id)  # this device computed it, like the rest of the run
             raise
     record = record_of(task, config, outcome, data, None if reference is None else reference.digest)
-    if config.model is not None and config.model.weights is not None:
+    weights = getattr(config.model, "weights", None)  # own training code may have no model
+    if weights is not None:
         fit = weights_fit(config.model, _shape(data))
-        record.run["weights"] = json.dumps({"source": config.model.weights.source, **fit.record()})
+        record.run["weights"] = json.dumps({"source": weights.source, **fit.record()})
     if outcome.network is not None:
         record.run.update(_stored_network(task, config, outcome.network, data, store, supervisor.on_notice))
     return record
