@@ -11,9 +11,10 @@ import pytest
 import torch
 from in_process import ablate
 from reused_runs import run
-from tiny_study import TINY, changed, rows, write
+from tiny_study import TINY, changed, failures, rows, write
 
 import ablations
+from ablations.planning import plan as planning
 from ablations.planning.plan import arms_of
 from ablations.spec.study import read_study
 from aimlib.config import ModelConfig
@@ -142,3 +143,30 @@ def test_a_kept_network_of_another_study_is_a_file_of_weights(tmp_path: Path, st
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
     with pytest.raises(ConfigError, match=r"names of the file unknown to the network: "):
         arms_of(read_study(study({"base.model.weights": str(files["aim"])})))
+
+
+def test_a_kept_network_needs_no_file_of_weights_any_more(
+    net: Path, tmp_path: Path, study: Callable[..., Path]
+) -> None:
+    run(study({**WEIGHTS, "keep": "last", "seeds": 1, "base.training.epochs": 1}), tmp_path / "out")
+    net.unlink()
+    for row in rows(tmp_path / "out"):
+        assert not ablations.network(tmp_path / "out", row["run_id"]).training
+
+
+def test_a_worker_with_another_file_fails_its_run_and_says_what_to_do(
+    net: Path, tmp_path: Path, study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = study({**WEIGHTS, "seeds": 1, "base.training.epochs": 1})
+    plan = planning.plan
+
+    def planned_before_the_copy(*given: Any, **more: Any) -> planning.Plan:
+        found = plan(*given, **more)
+        save(net, seed=8)
+        return found
+
+    monkeypatch.setattr(planning, "plan", planned_before_the_copy)
+    session, _ = run(path, tmp_path / "out")
+    assert len(session.failed) == 2
+    for row in failures(tmp_path / "out"):
+        assert "copy the same file to every machine" in row["reason"]
