@@ -42,6 +42,11 @@ def own_parts(model: ModelConfig) -> list[str]:
     return [f"{registry.kind} {part.name!r}" for part, registry in _parts(model) if type(part).initial_values == "own"]
 
 
+def foreign_parts(model: ModelConfig) -> list[str]:
+    """Return the parts of a model that set up values themselves, which are kept or replaced."""
+    return [*own_parts(model), *_replaced_parts(model)]
+
+
 def _parts(model: ModelConfig) -> Iterator[tuple[ComponentConfig, Registry]]:
     for field_name, registry in _FAMILIES:
         part = getattr(model, field_name)
@@ -81,23 +86,30 @@ def _words(rule: Rule) -> str:
 
 
 def sentences(model: ModelConfig, shape: ImageShape) -> Iterator[str]:
-    """Yield where initial values come from, for the user, if not from the study's rules alone."""
-    parts = own_parts(model)
-    coded = [f"{registry.kind} {part.name!r}" for part, registry in _parts(model) if type(part).code]
-    if model.weights is None and not parts and not coded:
+    """Yield where initial values come from, for the user, if not from the rules for the parts of this package alone."""
+    kept, replaced = own_parts(model), _replaced_parts(model)
+    if model.weights is None and not kept and not replaced:
         return
     start = start_of(model, shape)
     if start.fit is not None and model.weights is not None:
         yield start.fit.sentence(model.weights.source)
-    if parts and start.own:
-        what = counted(len(start.own), "parameter keeps", "parameters keep")
-        values = "the value" if len(start.own) == 1 else "the values"
-        yield f"start: {what} {values} that {' and '.join(parts)} set up: {few(start.own)}"
-    if parts or coded:
-        total = sum(map(len, start.by_rule.values()))
+    if start.own and (kept or replaced):
+        what = counted(len(start.own), "parameter keeps the value", "parameters keep the values")
+        yield f"start: {what} that {' and '.join(kept or replaced)} set up: {few(start.own)}"
+    total = sum(map(len, start.by_rule.values()))
+    if (kept or replaced) and total:
         rules = "; ".join(f"{rule}: {few(names)}" for rule, names in start.by_rule.items())
-        if total:
-            yield f"start: {counted(total, 'parameter starts', 'parameters start')} by a rule ({rules})"
+        instead = f", in place of what {' and '.join(replaced)} set up" if replaced else ""
+        yield f"start: {counted(total, 'parameter starts', 'parameters start')} by a rule{instead} ({rules})"
+
+
+def _replaced_parts(model: ModelConfig) -> list[str]:
+    """Return the parts of other packages and of own code whose own values the rules replace."""
+    return [
+        f"{registry.kind} {part.name!r}"
+        for part, registry in _parts(model)
+        if type(part).initial_values == "rules" and not registry.get(part.name).__module__.startswith("aimlib.")
+    ]
 
 
 def unpaired(model: ModelConfig, other: ModelConfig, shape: ImageShape, seed: int) -> tuple[list[str], int]:

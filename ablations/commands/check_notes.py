@@ -126,7 +126,7 @@ def _start(arm: Arm, plan: Plan) -> Iterable[str]:
     if arm is baseline or not has_network(baseline.config) or shape_of(baseline.config) != shape:
         return
     models = arm.config.model, baseline.config.model
-    if not any(map(starts.own_parts, models)):
+    if not any(map(starts.foreign_parts, models)):
         return
     names, common = starts.unpaired(*models, shape, arm.config.seed)
     if names:

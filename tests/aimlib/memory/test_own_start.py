@@ -118,6 +118,11 @@ def test_a_class_may_ask_for_the_rules() -> None:
 
     assert Ruled.Config.initial_values == "rules"
     assert not values(model(name="ruled"))["conv1.bias"].any()
+    kept, replaced = starts.sentences(model(name="ruled"), SHAPE)
+    assert kept.startswith("start: 2 parameters keep the values"), "no rule covers gain and shift"
+    assert replaced.startswith(
+        "start: 6 parameters start by a rule, in place of what backbone 'ruled' set up (he_normal:"
+    )
 
 
 def test_a_declared_rule_counts_in_a_class_that_keeps_its_own() -> None:
