@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -80,13 +80,17 @@ class Frozen(BaseModel):
 class ComponentConfig(Frozen):
     """Base of a plugin's configuration: its options, as fields.
 
-    The registry sets `component`, `version` and `code` when it registers the plugin.
+    The registry sets the class variables when it registers the plugin.
     """
 
     component: ClassVar[str] = ""
     version: ClassVar[int] = 1
     code: ClassVar[str] = ""
     """Hash of the plugin's code if that belongs to no distribution; see `aimlib.own_code`."""
+    initial_values: ClassVar[Literal["own", "rules"]] = "rules"
+    """Whether what the plugin builds keeps the initial values that it sets up itself; see `aimlib.memory.own_start`."""
+    own_values_in_id: ClassVar[bool] = False
+    """Whether the identity says that they are kept, because the plugin's version 1 may have had them replaced."""
 
     @property
     def name(self) -> str:
@@ -94,10 +98,11 @@ class ComponentConfig(Frozen):
         return type(self).component
 
     def identity(self) -> dict[str, Any]:
-        """Return name, version, the hash of own code, and the options that differ from their defaults."""
+        """Return name, version, the hash of own code, kept initial values, and the options that are no defaults."""
         cls = type(self)
         code = {"code": cls.code} if cls.code else {}
-        return {"name": self.name, "version": cls.version, **code, **super().identity()}
+        own = {"initial_values": "own"} if cls.own_values_in_id else {}
+        return {"name": self.name, "version": cls.version, **code, **own, **super().identity()}
 
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

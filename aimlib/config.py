@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from aimlib.component import Categorical, ComponentConfig, Dimension, Frozen, Names, Real, local
+from aimlib.fine_tuning import FineTuningConfig
 from aimlib.registry import (
     ComponentOf,
     backbones,
@@ -27,6 +28,7 @@ from aimlib.registry import (
     selections,
     updates,
 )
+from aimlib.weights.config import WeightsConfig
 
 _ID_VERSION = 2
 """Hashed in every run id, and frozen. It was the schema version of the store once, which has changed since."""
@@ -38,6 +40,11 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 def _default(value: str) -> BeforeValidator:
     """Read a value that means the same as null as null, so that both are one experiment with one id."""
     return BeforeValidator(lambda given: None if given == value else given)
+
+
+def _no_weights(value: Any) -> Any:
+    """Read the name none as null."""
+    return None if value == "none" else value
 
 
 UpdatePlaces = Literal["stage", "first_block", "block"]
@@ -87,14 +94,17 @@ class ModelConfig(Frozen):
     source, which no update changes; a naming slip in the author's code made 12 of its 16 blocks do so."""
     carry: CarryConfig | None = None
     """A running memory across batches; None: only the weights change between batches."""
-    read_init: Annotated[Literal["concatenated", "own", "whole"] | None, _default("concatenated")] = None
-    """Fan-in of the initial weights of a layer that reads. concatenated (None means this if there is memory): all
-    channels of the concatenated layer for the reading weights, the layer's own channels for its own, so that these
-    start as in the baseline; own: the memory's channels alone for the reading weights; whole: all channels for both,
-    as in the author's code, where the concatenated layer is one tensor."""
+    read_init: Annotated[Literal["concatenated", "own", "whole", "zero"] | None, _default("concatenated")] = None
+    """Start of the weights of a layer that reads. concatenated (None means this if there is memory): draws with a
+    fan-in of all channels of the concatenated layer for the reading weights, and the layer's own channels for its own,
+    so that these start as in the baseline; own: the memory's channels alone for the reading weights; whole: all
+    channels for both, as in the author's code, where the concatenated layer is one tensor. zero: the reading weights
+    are 0, so the network starts with the outputs that it has without memory, and learns to read."""
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal"
     """Initial values of convolutions (He et al., 2015; Glorot and Bengio, 2010), truncated as in Keras."""
     control: Annotated[ComponentConfig | None, ComponentOf(controls, optional=True)] = None
+    weights: Annotated[WeightsConfig | None, BeforeValidator(_no_weights)] = None
+    """A file that the backbone starts from; None: it starts from random values. What a memory adds is not in it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -114,6 +124,11 @@ class ModelConfig(Frozen):
                     f"{', '.join(idle)} without effect: this model has no memory; give memory: "
                     f"{'|'.join(memories.names())} or remove {'it' if len(idle) == 1 else 'them'}"
                 )
+        elif self.read_init == "zero" and getattr(self.memory, "initial_scale", 1) == 0:
+            raise ValueError(
+                "read_init: zero and memory.initial_scale: 0: a memory of zeros, read with weights of zero, never gets "
+                "a gradient; change one of the two"
+            )
         elif self.placement is None:
             raise ValueError(f"memory that no layer reads; give placement: {'|'.join(placements.names())}")
         elif self.update is None and self.update_after is not None:
@@ -220,6 +235,8 @@ class TrainingConfig(Frozen):
         "are copied. auto: on the device if they need at most a quarter of the run's share of its memory. No result "
         "depends on it.",
     )
+    fine_tuning: FineTuningConfig | None = None
+    """What is frozen, learning rates of parts, and the average of the weights; for a network that has `weights`."""
 
     def identity(self) -> dict[str, Any]:
         """Return the options that differ from their defaults; eager steps have the bits of the default."""
@@ -258,6 +275,22 @@ class TrainingConfig(Frozen):
         ]
         if needing and self.validation_fraction == 0:
             raise ValueError(f"validation_fraction is 0, but {' and '.join(needing)} needs validation images; raise it")
+        return self
+
+    @model_validator(mode="after")
+    def _fine_tuning_has_effect(self) -> Self:
+        frozen = () if self.fine_tuning is None else self.fine_tuning.freeze
+        if frozen and self.step in ("graph", "compiled"):
+            raise ValueError(
+                f"step: {self.step} with fine_tuning.freeze: what is frozen changes between epochs, so steps run "
+                f"eagerly; remove step"
+            )
+        for number, entry in enumerate(frozen):
+            if entry.epochs is not None and entry.epochs >= self.epochs:
+                raise ValueError(
+                    f"fine_tuning.freeze.{number}.epochs: {entry.epochs} is not below the {self.epochs} epochs of the "
+                    f"budget; lower it, or remove it to freeze these layers throughout"
+                )
         return self
 
     @model_validator(mode="after")

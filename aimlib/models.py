@@ -17,11 +17,13 @@ from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.memory.attach import AimNetwork, Attachment, attach_memory
 from aimlib.memory.initialization import initialize
-from aimlib.memory.sources.base import MemoryConfig
+from aimlib.memory.own_start import constructed
+from aimlib.memory.sources.base import MemoryConfig, MemorySource
 from aimlib.registry import backbones, controls, memories, placements, updates
 from aimlib.seeding import seed_for
 from aimlib.shapes import quick_batch_norm
 from aimlib.updates.base import MemoryUpdate, UpdateFactory
+from aimlib.weights import files, fitting
 
 
 def skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
@@ -57,13 +59,26 @@ def build(model: ModelConfig, shape: ImageShape, seed: int) -> nn.Module:
 
     Raises
     ------
-    UsageError: the parts do not fit together.
+    UsageError: the parts do not fit together, or the model's weights are not here or do not fit.
     """
     with torch.random.fork_rng(devices=[]):  # for parameters without a rule
         torch.manual_seed(seed_for(seed, "init"))
-        network = _assemble(model, shape)
+        network = _assemble(model, shape, seed)
     initialize(network, seed, model.conv_init, model.read_init or "concatenated")
+    if model.weights is not None:
+        fitting.load(network, files.read(model.weights), weights_fit(model, shape))
     return _controlled(model, network)
+
+
+def weights_fit(model: ModelConfig, shape: ImageShape) -> fitting.Fit:
+    """Return what the network of a model with `weights` takes from its file; allocates no network.
+
+    Raises
+    ------
+    UsageError: the file is not here, or does not fit.
+    """
+    assert model.weights is not None
+    return fitting.fit(skeleton(model, shape), files.read(model.weights), model.weights, shape)
 
 
 def _controlled(model: ModelConfig, network: nn.Module) -> nn.Module:
@@ -74,27 +89,36 @@ def _controlled(model: ModelConfig, network: nn.Module) -> nn.Module:
     return adjusted
 
 
-def _assemble(model: ModelConfig, shape: ImageShape) -> nn.Module:
+def _assemble(model: ModelConfig, shape: ImageShape, seed: int | None = None) -> nn.Module:
+    """Return the network; without a seed, its values are none that a run starts with."""
     backbone = cast("Backbone", backbones.create(model.backbone))
-    network = backbone.build(shape)
+    network = constructed(model.backbone, lambda: backbone.build(shape), seed, "")
     if model.memory is None or model.placement is None:
         return network
     return attach_memory(
         network,
-        memories.create(model.memory),
+        _source(model.memory, seed, "source"),
         placements.create(model.placement),
-        _update_factory(model.update) if model.update else None,
+        _update_factory(model.update, seed) if model.update else None,
         input_shape=(shape.channels, shape.height, shape.width),
         layout=backbone.layout(network),
         update_after=model.update_after or "stage",
-        static_source=memories.create(model.memory) if model.routing == "as_run" else None,
+        static_source=_source(model.memory, seed, "static_source") if model.routing == "as_run" else None,
         carry=model.carry,
     )
 
 
-def _update_factory(config: ComponentConfig) -> UpdateFactory:
+def _source(config: ComponentConfig, seed: int | None, name: str) -> MemorySource:
+    source: MemorySource = constructed(config, lambda: memories.create(config), seed, f"{name}.")
+    return source
+
+
+def _update_factory(config: ComponentConfig, seed: int | None) -> UpdateFactory:
     def make(features: tuple[int, ...], memory: MemoryConfig, where: str) -> MemoryUpdate:
-        update: MemoryUpdate = updates.get(config.name)(config, features, memory, where)
+        plugin, name = updates.get(config.name), where.replace(".", "/")
+        update: MemoryUpdate = constructed(
+            config, lambda: plugin(config, features, memory, where), seed, f"updates.{name}."
+        )
         return update
 
     return make

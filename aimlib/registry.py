@@ -90,9 +90,10 @@ class Registry:
     def register(self, name: str, *, version: int = 1) -> Callable[[PluginClass], PluginClass]:
         """Return the class decorator that registers a plugin as `name`.
 
-        The class may define `Config` (a ComponentConfig with its options), `search_space` (dimensions of those options)
-        and `source` (origin of the idea). `version` is part of every run id: raise it when the plugin computes
-        something different.
+        The class may define `Config` (a ComponentConfig with its options), `search_space` (dimensions of those
+        options), `source` (origin of the idea) and `initial_values` (``own``: what it sets up itself is kept, the
+        default of own code; ``rules``: the rules of `aimlib.memory.initialization` replace it, the default of
+        distributions). `version` is part of every run id: raise it when the plugin computes something different.
 
         Raises
         ------
@@ -168,12 +169,28 @@ class Registry:
                 f"already; register a subclass, or use one name"
             )
         config.component, config.version, config.code = name, version, ""
+        self._state_start(name, cls, config)
         dimensions: Mapping[str, Dimension] = getattr(cls, "search_space", {})
         unknown = sorted(set(dimensions) - set(config.model_fields))
         if unknown:
             raise PluginError(
                 f"{self.kind} {name!r}: search_space names no option of Config: {', '.join(unknown)}; correct it"
             )
+
+    def _state_start(self, name: str, cls: type, config: type[ComponentConfig]) -> None:
+        """Note whether the initial values that the class sets up itself are kept.
+
+        By default own code keeps them, and classes of distributions do not, which version 0.1.0 replaced.
+        """
+        stated = getattr(cls, "initial_values", None)
+        if stated not in (None, "own", "rules"):
+            raise PluginError(
+                f"{self.kind} {name!r} ({cls.__module__}.{cls.__qualname__}): initial_values is {stated!r}; set it to "
+                f"'own', which keeps the values that the class sets up itself, or to 'rules'"
+            )
+        is_distributed = any(info.name == name for info in self._of_distributions())
+        config.initial_values = stated or ("rules" if is_distributed else "own")
+        config.own_values_in_id = is_distributed and config.initial_values == "own"
 
     def names(self) -> list[str]:
         """Return every known name, sorted; imports no plugin."""

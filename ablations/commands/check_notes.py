@@ -8,7 +8,8 @@ from collections.abc import Collection, Container, Iterable
 from typing import TYPE_CHECKING
 
 from ablations.estimation import numerics
-from ablations.planning.arms import Arm, differences
+from ablations.planning import networks
+from ablations.planning.arms import Arm, differences, shape_of
 from ablations.planning.networks import has_network
 from ablations.planning.plan import Plan
 from ablations.planning.protocol import reference
@@ -32,6 +33,8 @@ def notes(plan: Plan) -> Iterable[str]:
     yield from numerics.differing_notes(plan)
     for arm in plan.arms:
         yield from _attachment(arm, plan)
+        yield from _start(arm, plan)
+        yield from _tuning(arm)
     yield from _standing_for(plan)
     yield from _same_networks(plan)
     yield from _seeds(plan)
@@ -109,6 +112,40 @@ def _attachment(arm: Arm, plan: Plan) -> Iterable[str]:
         yield f"arms.{arm.name}: no update after {unread}, because no later layer would read it"
     if _widened(arm, plan):
         yield f"arms.{arm.name}: widened, so its layers start with other values than those of the other arms"
+
+
+def _start(arm: Arm, plan: Plan) -> Iterable[str]:
+    """Yield where an arm's initial values come from, if not from the study's rules alone, and what is not paired."""
+    from aimlib import starts
+    from aimlib.weights.fitting import few
+
+    if not has_network(arm.config):
+        return
+    shape, baseline = shape_of(arm.config), reference(plan.arms)
+    yield from (f"arms.{arm.name}: {each}" for each in starts.sentences(arm.config.model, shape))
+    if arm is baseline or not has_network(baseline.config) or shape_of(baseline.config) != shape:
+        return
+    models = arm.config.model, baseline.config.model
+    if not any(map(starts.foreign_parts, models)):
+        return
+    names, common = starts.unpaired(*models, shape, arm.config.seed)
+    if names:
+        yield (
+            f"arms.{arm.name}: {len(names)} of {counted(common, 'parameter')} that it has in common with "
+            f"arms.{baseline.name} start differently for the same seed ({few(names)}); initial_values = 'rules' in the "
+            f"class lets the study's rules set them in both"
+        )
+
+
+def _tuning(arm: Arm) -> Iterable[str]:
+    """Yield what fine-tuning freezes, how learning rates differ, and which network is evaluated."""
+    if not networks.is_tuned(arm.config):
+        return
+    found = networks.tuning(arm.config, shape_of(arm.config))
+    yield from (f"arms.{arm.name}: {each}" for each in found.sentences())
+    options = arm.config.training.fine_tuning
+    if options is not None and options.ema is not None:
+        yield f"arms.{arm.name}: the average of the weights (ema) is evaluated, selected and kept"
 
 
 def _seeds(plan: Plan) -> Iterable[str]:

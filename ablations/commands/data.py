@@ -1,4 +1,4 @@
-"""`ablate data`: fetch, check, pack and describe data sets.
+"""`ablate data`: fetch, check, pack and describe data sets, and fetch weights.
 
 Each command calls a Python function of this module with the same name and arguments, and prints its result.
 """
@@ -107,6 +107,24 @@ def info(
     return summarise(create(name, settings, root=root, size=size))
 
 
+def weights(name: str, base_url: str | None = None) -> Path:
+    """Fetch weights of torchvision's into its cache, where studies find them, and return the file.
+
+    Parameters
+    ----------
+    name : torchvision's exact name, e.g. ``ResNet18_Weights.IMAGENET1K_V1``.
+    base_url : folder that has torchvision's files; None: torchvision's own.
+
+    Raises
+    ------
+    UsageError: torchvision has none of this name.
+    DataError: the download failed.
+    """
+    from aimlib.weights import files
+
+    return files.download(name, base_url)
+
+
 def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any) -> DatasetPlugin:
     """Return the data set `name` with these options; an option that is None keeps its default.
 
@@ -158,6 +176,17 @@ def _download(name: Name, root: Root = None, base_url: BaseUrl = None, settings:
     with _bars() as progress:
         folder = download(name, root, base_url, parse_settings(settings), progress)
     _print(f"{name} is in {folder}; check it with `ablate data verify {name} --root {folder}`")
+
+
+@app.command("weights")
+def _weights(
+    name: Annotated[
+        str, typer.Argument(help="Torchvision's name, e.g. ResNet18_Weights.IMAGENET1K_V1.", show_default=False)
+    ],
+    base_url: Annotated[str | None, typer.Option(help="Folder of the files, if not torchvision's own.")] = None,
+) -> None:
+    """Fetch weights of torchvision's networks, for model.weights in a study; a study itself downloads nothing."""
+    _print(f"{name} is {weights(name, base_url)}")
 
 
 @app.command("verify")

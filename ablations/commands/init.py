@@ -11,7 +11,7 @@ import typer
 from aimlib.errors import UsageError, unknown_name
 from aimlib.paths import make_folder
 
-Template = Literal["idea", "claim", "sweep"]
+Template = Literal["idea", "claim", "sweep", "finetune"]
 _FOLDER = Path(__file__).parents[1] / "studies" / "templates"
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 
@@ -24,7 +24,7 @@ def command(
         Template,
         typer.Option(
             help="idea: a part of your own against a baseline and a matched control; claim: a reported gain; sweep: "
-            "how a gain depends on two options."
+            "how a gain depends on two options; finetune: what pretrained weights give, and a memory on top of them."
         ),
     ] = "idea",
 ) -> None:
@@ -41,8 +41,8 @@ def init(name: str | Path, *, template: Template = "idea") -> Path:
     Parameters
     ----------
     name : the folder; its last part is the name of the study.
-    template : idea (a part of your own against a baseline and a matched control), claim (a reported gain) or sweep (how
-        a gain depends on two options).
+    template : idea (a part of your own against a baseline and a matched control), claim (a reported gain), sweep (how a
+        gain depends on two options) or finetune (what pretrained weights give, and a memory on top of them).
 
     Raises
     ------
@@ -55,11 +55,7 @@ def init(name: str | Path, *, template: Template = "idea") -> Path:
         raise UsageError(
             f"init: {folder.name!r} cannot be the name of a study; use at most 64 letters, digits, '.', '_' and '-'"
         )
-    texts = {
-        source.name: source.read_text(encoding="utf-8").replace("NAME/", f"{folder}/").replace("NAME", folder.name)
-        for source in sorted((_FOLDER / template).iterdir())
-        if source.is_file()
-    }
+    contents = {source.name: _content(source, folder) for source in sorted((_FOLDER / template).glob("*.*"))}
     if folder.exists():
         raise UsageError(
             f"init: {folder} exists already, and nothing is overwritten; give another name, or edit what is there"
@@ -67,13 +63,21 @@ def init(name: str | Path, *, template: Template = "idea") -> Path:
     try:
         make_folder(folder.parent)
         folder.mkdir()
-        for file, text in texts.items():
-            with (folder / file).open("x", encoding="utf-8") as written:
-                written.write(text)
+        for file, content in contents.items():
+            with (folder / file).open("xb") as written:
+                written.write(content)
     except OSError as error:
         raise UsageError(f"init: {folder} cannot be written ({error.strerror}); give another folder") from None
-    for path in (folder / file for file in texts if file.endswith(".py")):
+    for path in (folder / file for file in contents if file.endswith(".py")):
         from ablations.planning.approval import approve_file
 
         approve_file(path)  # it is the user's own from now on, so nobody asks about its changes
     return folder / "study.yaml"
+
+
+def _content(source: Path, folder: Path) -> bytes:
+    """Return the content of a template's file, with the name of the study in its text."""
+    content = source.read_bytes()
+    if source.suffix not in (".py", ".yaml"):
+        return content
+    return content.decode().replace("NAME/", f"{folder}/").replace("NAME", folder.name).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -20,6 +21,7 @@ from ablations.store.outages import OutageTooLong
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.errors import ComputingError, DataError, StoreError
+from aimlib.models import weights_fit
 from aimlib.own_code import parts
 from aimlib.records import RunRecord
 from aimlib.registry import datasets
@@ -245,6 +247,10 @@ def _compute(task: Task, store: ResultStore, lock: RunLock, supervisor: _Supervi
             store.discard_checkpoint(task.run_id)  # this device computed it, like the rest of the run
             raise
     record = record_of(task, config, outcome, data, None if reference is None else reference.digest)
+    weights = getattr(config.model, "weights", None)  # own training code may have no model
+    if weights is not None:
+        fit = weights_fit(config.model, _shape(data))
+        record.run["weights"] = json.dumps({"source": weights.source, **fit.record()})
     if outcome.network is not None:
         record.run.update(_stored_network(task, config, outcome.network, data, store, supervisor.on_notice))
     return record
@@ -279,10 +285,8 @@ def _stored_network(
     task: Task, config: RunConfig, kept: KeptNetwork, data: DataSet, store: ResultStore, notice: OnNotice | None
 ) -> dict[str, Any]:
     """Store the trained network of a run, and return the columns of its row that state it."""
-    _, height, width, channels = data.test.pixels.shape
-    shape = ImageShape(channels, height, width, len(data.classes))
     try:
-        content = network_files.content_of(kept, config, task.run_id, shape, data.classes)
+        content = network_files.content_of(kept, config, task.run_id, _shape(data), data.classes)
     except TypeError as error:
         if notice is not None:
             notice(f"no network of this run is kept: {error}")
@@ -290,6 +294,11 @@ def _stored_network(
     digest = network_files.digest(content)
     store.keep_network(task.run_id, digest, content)
     return {"kept_epoch": kept.epoch, "network": digest}
+
+
+def _shape(data: DataSet) -> ImageShape:
+    _, height, width, channels = data.test.pixels.shape
+    return ImageShape(channels, height, width, len(data.classes))
 
 
 def _share(task: Task) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from ablations.planning import networks, own_code, training_code
+from ablations.planning import networks, own_code, training_code, weights
 from ablations.planning.factors import arm_specs
 from ablations.spec import yaml_documents
 from ablations.spec.advice import advised
@@ -110,7 +110,7 @@ def batch_size_of(config: RunConfig) -> int:
 
 def arm_document(study: StudyFile, name: str) -> dict[str, Any]:
     """Return the document of an arm: protocol, base and the arm itself, merged but not yet validated."""
-    return _layers(name, arm_specs(study.spec), study.spec)
+    return weights.resolved(_layers(name, arm_specs(study.spec), study.spec))
 
 
 def using(study: StudyFile, keys: Collection[str]) -> list[str]:
@@ -140,7 +140,7 @@ _Network = tuple[str, ImageShape]
 def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: set[_Network], *, costs: bool) -> Arm:
     """Return an arm without its role; a network is built unless `built` contains it, and is then added."""
     arm = specs[name]
-    merged = _layers(name, specs, spec)
+    merged = weights.resolved(_layers(name, specs, spec))
     config = RunConfig.parse({**merged, "seed": spec.seeds[0]})
     resources, integrity = _resources(name, specs, spec), _integrity(name, specs, spec)
     if isinstance(config, OwnRunConfig):
@@ -174,6 +174,8 @@ def _build(config: RunConfig, built: set[_Network]) -> None:
     if network not in built:
         networks.refuse_unbuildable(config.model, shape_of(config))
         built.add(network)
+    if networks.is_tuned(config):
+        networks.tuning(config, shape_of(config))
 
 
 def _integrity(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> Checks:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from ablations.planning import plugin_errors
 from aimlib.config import ModelConfig, RunConfig
 from aimlib.datasets.base import ImageShape
-from aimlib.errors import UsageError
+from aimlib.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from aimlib.models import ModelSummary
+    from aimlib.training.tuning.groups import Tuning
 
 _NETWORKS = 4
 """Networks that are kept: the arms of a factor of the training follow each other. A large one takes megabytes."""
@@ -43,15 +44,48 @@ def unknown() -> ModelSummary:
 
 
 def refuse_unbuildable(model: ModelConfig, shape: ImageShape) -> None:
-    """Build a network on the meta device and send one image through it.
+    """Build a network on the meta device, send one image through it, and compare it with its file of weights.
 
     Raises
     ------
-    UsageError: the parts do not fit together.
+    UsageError: the parts do not fit together, or a file of weights does not fit.
     PluginError: code of a plugin failed.
     """
     with _explained():
         _kept(model, shape)
+        if model.weights is not None:
+            _fit(model, shape)
+
+
+def is_tuned(config: RunConfig) -> bool:
+    """Return whether a run fine-tunes; own training code has its own ways."""
+    return has_network(config) and getattr(config.training, "fine_tuning", None) is not None
+
+
+def tuning(config: RunConfig, shape: ImageShape) -> Tuning:
+    """Return what a run that fine-tunes does with its network.
+
+    Raises
+    ------
+    ConfigError: a pattern matches nothing, or nothing is left to train.
+    """
+    from aimlib.training.tuning.groups import tuning_of  # noqa: PLC0415
+
+    assert config.training.fine_tuning is not None
+    with _explained():
+        try:
+            return tuning_of(_kept(config.model, shape), config.training.fine_tuning, config.model, shape)
+        except UsageError as error:
+            raise ConfigError([str(error)]) from error
+
+
+def _fit(model: ModelConfig, shape: ImageShape) -> None:
+    from aimlib.models import weights_fit  # noqa: PLC0415
+
+    try:
+        weights_fit(model, shape)
+    except UsageError as error:
+        raise ConfigError([f"model.weights: {error}"]) from error
 
 
 def summary(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSummary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,9 +107,18 @@ def summary_of(arm: Arm) -> ModelSummary:
 
     That of a network which own training code builds is unknown: all its numbers are 0, see `networks.has_network`.
     """
-    if not networks.has_network(arm.config):
+    config = arm.config
+    if not networks.has_network(config):
         return networks.unknown()
-    return networks.summary(arm.config.model, shape_of(arm.config), batch_size_of(arm.config))
+    found = networks.summary(config.model, shape_of(config), batch_size_of(config))
+    if not networks.is_tuned(config):
+        return found
+    tuning = networks.tuning(config, shape_of(config))
+    return replace(
+        found,
+        trainable_parameters=found.trainable_parameters - tuning.untrained,
+        trained_bytes=found.trained_bytes - tuning.untrained_bytes,
+    )
 
 
 def _check_claim(study: StudyFile) -> None:

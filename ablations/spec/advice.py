@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ablations.spec.levels import RUN_KEYS
 from ablations.spec.resources import Resources
 from aimlib.config import AugmentationConfig, EarlyStoppingConfig, ModelConfig, TrainingConfig
+from aimlib.fine_tuning import FineTuningConfig
 
 _UNKNOWN_KEY = re.compile(
     r"(?P<path>.+?): unknown key; (?:did you mean '(?P<near>[^']+)'\? )?known keys: (?P<known>.+)"
@@ -39,6 +40,7 @@ _NAMES = {
     "cpu": "cpus",
     "dataset": "data",
     "experiments": "arms",
+    "frozen": "freeze",
     "gpu": "gpus",
     "image_size": "size",
     "learningrate": "learning_rate",
@@ -52,6 +54,7 @@ _NAMES = {
     "num_seeds": "seeds",
     "optim": "optimizer",
     "patience": "early_stopping",
+    "pretrained": "weights",
     "repeats": "seeds",
     "replicates": "seeds",
     "scheduler": "schedule",
@@ -85,6 +88,7 @@ _PLACES = {
     **{key: f"training.optimizer.{key}" for key in ("learning_rate", "weight_decay", "momentum")},
     **{key: f"training.early_stopping.{key}" for key in EarlyStoppingConfig.model_fields},
     **{key: f"training.augmentation.{key}" for key in AugmentationConfig.model_fields},
+    **{key: f"training.fine_tuning.{key}" for key in FineTuningConfig.model_fields},
     **{key: f"training.{key}" for key in ("select_on", *TrainingConfig.model_fields)},
     **{key: f"model.{key}" for key in ModelConfig.model_fields},
     **{key: key for key in (*RUN_KEYS, *_TOP)},

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, PrivateAttr, ValidationError
 
-from ablations.spec import yaml_documents
+from ablations.spec import weights_paths, yaml_documents
 from ablations.spec.advice import advised
 from ablations.spec.study import StudySpec, read_document, read_study
 from aimlib.component import explain
@@ -116,7 +116,8 @@ class Study(StudySpec):
         Paths in it become absolute. ConfigError: as for the commands, with the file in front of each message.
         """
         spec = read_study(path).spec
-        _, document = read_document(path)
+        file, document = read_document(path)
+        document = weights_paths.beside(Path() if file is None else file.parent, document)
         absolute = {key: value for key in ("claim", "reuse", "plugins", "train") if (value := getattr(spec, key))}
         return cls(**{**document, **absolute})
 

@@ -51,8 +51,13 @@ class Matching(Control):
 
         Raises
         ------
-        UsageError: the backbone has no widths, or no widths within the tolerance exist.
+        UsageError: the model starts from weights, the backbone has no widths, or no widths within the tolerance exist.
         """
+        if model.weights is not None:
+            raise UsageError(
+                f"control {self.config.name!r} widens the network, and {model.weights.source} fits no wider one; "
+                f"control the arm with frozen_memory or permuted_memory, or give it `of` an arm with weights: none"
+            )
         if "widths" not in type(model.backbone).model_fields:
             raise UsageError(
                 f"backbone {model.backbone.name!r} cannot be widened (its options have no 'widths'), so control "

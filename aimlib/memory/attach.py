@@ -14,6 +14,7 @@ from aimlib.memory.carry import Carry
 from aimlib.memory.current import CurrentMemory
 from aimlib.memory.inference import infer_layout
 from aimlib.memory.initialization import declare, declared
+from aimlib.memory.own_start import take_over
 from aimlib.memory.readers import ConvReader, LinearReader, Reader
 from aimlib.memory.shape_rule import channels_added
 from aimlib.memory.sources.base import MemorySource
@@ -262,4 +263,5 @@ def _reader(module: nn.Module, layer: Layer, source: MemorySource, memory: Curre
         assert isinstance(module, nn.Linear)
         reader = LinearReader(module, source.config.values, memory)
     declare(reader, **declared(module))
+    take_over(reader, module)
     return reader

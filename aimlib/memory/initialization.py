@@ -15,9 +15,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from aimlib.memory.own_start import keeps_own_start
 from aimlib.memory.readers import ConvReader, LinearReader
 from aimlib.seeding import seed_for
 
+ReadInit = Literal["concatenated", "own", "whole", "zero"]
+"""See `aimlib.config.ModelConfig.read_init`."""
 _RULES = "_initialization_rules"
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 _TRUNCATION = 2.0
@@ -66,7 +69,7 @@ def initialize(
     network: nn.Module,
     seed: int,
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal",
-    read_init: Literal["concatenated", "own", "whole"] = "concatenated",
+    read_init: ReadInit = "concatenated",
 ) -> list[str]:
     """Give every parameter of `network` its initial value, in place.
 
@@ -76,16 +79,17 @@ def initialize(
         start as they do there.
     seed : the run's seed.
     conv_init : rule for convolutions without a declaration.
-    read_init : fan-in of reading weights, see `aimlib.config.ModelConfig.read_init`.
+    read_init : start of reading weights, see `aimlib.config.ModelConfig.read_init`.
 
     Returns
     -------
-    names of parameters that no rule covers; they keep the value that their module gave them.
+    names of parameters that no rule covers; they keep the value that their module gave them, as do all parameters of
+    modules that keep their own start (`aimlib.memory.own_start`) and declare none.
     """
     left: list[str] = []
     added = getattr(network, "baseline_prefix", "")
     for prefix, module in network.named_modules():
-        rules = {**_rules_by_type(module, conv_init, read_init), **declared(module)}
+        rules = rules_of(module, conv_init, read_init)
         for name, parameter in module.named_parameters(recurse=False):
             full = f"{prefix}.{name}" if prefix else name
             if name not in rules:
@@ -96,10 +100,22 @@ def initialize(
     return left
 
 
+def rules_of(
+    module: nn.Module,
+    conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal",
+    read_init: ReadInit = "concatenated",
+) -> dict[str, Rule]:
+    """Return the rules by which the direct parameters of `module` start; those without one keep their values."""
+    rules = _rules_by_type(module, conv_init, read_init)
+    if keeps_own_start(module):
+        rules = {name: rule for name, rule in rules.items() if name == "read_weight"}
+    return {**rules, **declared(module)}
+
+
 def _rules_by_type(
     module: nn.Module,
     conv_init: Literal["he_normal", "glorot_uniform"],
-    read_init: Literal["concatenated", "own", "whole"],
+    read_init: ReadInit,
 ) -> dict[str, Rule]:
     zero = Rule("constant", 0.0)
     rules: dict[str, Rule] = {}
@@ -116,6 +132,8 @@ def _rules_by_type(
         rules["read_weight"] = Rule(rules["weight"].kind, fan_in=fan_in, fan_out=fan_out)
         if read_init == "whole":
             rules["weight"] = rules["read_weight"]
+        elif read_init == "zero":
+            rules["read_weight"] = zero
     return rules
 
 

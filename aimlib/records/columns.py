@@ -111,6 +111,13 @@ RUN_COLUMNS: tuple[Column, ...] = (
         "",
         "own training code: same, or how predictions differed when the run was computed again; null: computed once",
     ),
+    Column(
+        "weights",
+        "text",
+        "JSON",
+        "what of the file of weights was loaded: how many parameters and buffers, and the names of all others by "
+        "reason; null: the network started from random values",
+    ),
 )
 
 ADDED = frozenset(
@@ -127,6 +134,7 @@ ADDED = frozenset(
         "network",
         "repeated",
         "scores",
+        "weights",
     }
 )
 """Columns that rows of earlier versions lack; they are null there."""

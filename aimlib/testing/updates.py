@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from aimlib.memory.initialization import initialize
+from aimlib.memory.own_start import constructed
 from aimlib.memory.sources.base import MemoryConfig
 from aimlib.registry import updates
 from aimlib.testing.conformance import (
@@ -38,7 +39,10 @@ class UpdateConformance(Conformance):
 
     def update(self, features: tuple[int, ...], seed: int = 0, memory: MemoryConfig | None = None) -> MemoryUpdate:
         """Return the update after a module that gives `features`, with the initial values of `seed`."""
-        update: MemoryUpdate = updates.get(self.name)(self.config(), features, memory or self.memory, "layer1")
+        config, plugin = self.config(), updates.get(self.name)
+        update: MemoryUpdate = constructed(
+            config, lambda: plugin(config, features, memory or self.memory, "layer1"), seed, "update."
+        )
         initialize(update, seed)
         return update
 
@@ -116,9 +120,9 @@ class UpdateConformance(Conformance):
         assert all(torch.equal(value, before[name]) for name, value in update.state_dict().items())
 
     def test_every_parameter_has_a_rule_for_its_start(self) -> None:
-        """`aimlib.memory.initialization.initialize` covers all parameters."""
-        update: MemoryUpdate = updates.get(self.name)(self.config(), self.features[0], self.memory, "layer1")
-        assert initialize(update, 0) == []
+        """`aimlib.memory.initialization.initialize` covers all parameters, unless the class keeps its own values."""
+        update = self.update(self.features[0])
+        assert type(self.config()).initial_values == "own" or initialize(update, 0) == []
 
     def test_the_seed_decides_the_start(self) -> None:
         """Equal seeds give equal parameters, different seeds different ones."""

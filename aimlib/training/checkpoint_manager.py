@@ -134,6 +134,8 @@ class CheckpointManager:
         try:
             run.network.load_state_dict(found.network)
             run.optimizer.load_state_dict(found.optimizer)
+            if run.average is not None:
+                run.average.resume(_present(found.average))
             if found.under_way is not None:
                 run.under_way = Epoch(len(run.history) + 1, run.seed, run.device)
                 run.under_way.resume(found.under_way)
@@ -154,7 +156,7 @@ class CheckpointManager:
         run, epoch, state = self.run, kept["epoch"], kept["state"]
         run.memory = kept["memory"]
         if epoch is not None and run.keep == "best":
-            run.kept = KeptNetwork(epoch, snapshot(run.network) if state is None else state)
+            run.kept = KeptNetwork(epoch, snapshot(run.evaluated) if state is None else state)
 
     @property
     def seconds(self) -> float:
@@ -229,6 +231,7 @@ class CheckpointManager:
             peak_device_bytes=self.peak_device_bytes,
             kept=self._kept(),
             scores=None if run.scores is None else (run.scores[0], torch.from_numpy(run.scores[1])),
+            average=None if run.average is None else run.average.state(),
         )
         file = checkpointing.save(state, self.directory)
         self.saved_at, self.saved_epochs = time.perf_counter(), None
@@ -245,6 +248,12 @@ class CheckpointManager:
             return {"epoch": None, "state": None, "memory": run.memory} if run.memory else None
         is_present = run.under_way is None and kept.epoch == len(run.history)
         return {"epoch": kept.epoch, "state": None if is_present else kept.state, "memory": run.memory}
+
+
+def _present(average: dict[str, Any] | None) -> dict[str, Any]:
+    if average is None:
+        raise ValueError("no average")
+    return average
 
 
 _NONE = np.zeros((0, 0), dtype=np.uint8)

@@ -24,8 +24,9 @@ from aimlib.records.checksums import SealedWriter, is_intact
 FORMAT = 3
 WITH_KEPT = 4
 """Format of a checkpoint with a kept network; earlier versions of this package keep none, and refuse it."""
-WITH_SCORES = 5
-"""Format of a checkpoint with scores, which earlier versions refuse likewise."""
+WITH_LATER_PARTS = 5
+"""Format of a checkpoint with scores or an average of the weights, which earlier versions refuse likewise."""
+_LATER_PARTS = "scores", "average"
 FILE = "checkpoint.pt"
 PREVIOUS_FILE = ".previous.pt"
 """The checkpoint before; hidden, because a bucket stores one file for each run."""
@@ -55,8 +56,9 @@ class Checkpoint:
     data_on : where its images were, ``device`` or ``host``; None if unknown.
     peak_device_bytes : peak of the GPU memory that torch reserved so far; None on the CPU.
     kept : epoch and state of the network that is kept so far, and the measures of its memory; a state of None is that
-        of `network`, and an epoch of None means that there is none so far. None: none is kept.
+        of `network`, or of the average, and an epoch of None means that there is none so far. None: none is kept.
     scores : epoch and log-probabilities [test images, classes] that are kept so far; None: none are.
+    average : state of the average of the weights; None: the run has none.
     """
 
     run_id: str
@@ -73,6 +75,7 @@ class Checkpoint:
     peak_device_bytes: int | None = None
     kept: dict[str, Any] | None = None
     scores: tuple[int, Tensor] | None = None
+    average: dict[str, Any] | None = None
 
 
 def save(checkpoint: Checkpoint, directory: Path) -> Path:
@@ -107,11 +110,11 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
 
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what is stored: without a kept network and scores it is a checkpoint that earlier versions read."""
-    content = {"format": WITH_SCORES, **vars(checkpoint)}
-    if checkpoint.scores is None:
+    """Return what is stored: without a kept network and later parts it is a checkpoint that earlier versions read."""
+    content = {"format": WITH_LATER_PARTS, **vars(checkpoint)}
+    if all(content[part] is None for part in _LATER_PARTS):
+        content = {key: value for key, value in content.items() if key not in _LATER_PARTS}
         content["format"] = WITH_KEPT
-        del content["scores"]
         if checkpoint.kept is None:
             content["format"] = FORMAT
             del content["kept"]
@@ -186,12 +189,12 @@ def _read(path: Path, run_id: str) -> Checkpoint:
     if isinstance(state, dict) and state.get("format") == FORMAT:
         state = {**state, "kept": None, "format": WITH_KEPT}
     if isinstance(state, dict) and state.get("format") == WITH_KEPT:
-        state = {**state, "scores": None, "format": WITH_SCORES}
+        state = {**state, **dict.fromkeys(_LATER_PARTS), "format": WITH_LATER_PARTS}
     parts = {"format", *(part.name for part in fields(Checkpoint))}
     if (
         not isinstance(state, dict)
         or set(state) != parts
-        or state.pop("format") != WITH_SCORES
+        or state.pop("format") != WITH_LATER_PARTS
         or state["run_id"] != run_id
     ):
         raise StoreError(

@@ -25,9 +25,9 @@ from aimlib.models import build
 from aimlib.training.inputs import Scaling
 from aimlib.training.kept_networks import KeptNetwork, memory_of
 from aimlib.training.steps.base import MEMORY_FORMATS
+from aimlib.weights.files import KEPT, SCALING
 
 FORMAT = 1
-_KEY, _SCALING = "aim_ablations", "__scaling__"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class StoredNetwork:
         StoreError: the state does not fit the network that the configuration builds.
         """
         config = RunConfig.parse(self.config)
-        network = build(config.model, self.shape, config.seed)
+        network = build(config.model.model_copy(update={"weights": None}), self.shape, config.seed)
         layout = MEMORY_FORMATS[config.training.memory_format]
         network = network.to(memory_format=layout)
         try:
@@ -92,7 +92,7 @@ def content_of(kept: KeptNetwork, config: RunConfig, run_id: str, shape: ImageSh
     """
     assert kept.state is not None
     assert kept.scaling is not None
-    stored: dict[str, Tensor] = {_SCALING: kept.scaling.contiguous()}
+    stored: dict[str, Tensor] = {SCALING: kept.scaling.contiguous()}
     first: dict[Hashable, str] = {}
     same: dict[str, str] = {}
     channels_last: list[str] = []
@@ -115,7 +115,7 @@ def content_of(kept: KeptNetwork, config: RunConfig, run_id: str, shape: ImageSh
         "memory": kept.memory,
     }
     try:
-        return safetensors.torch.save(stored, {_KEY: json.dumps(description, sort_keys=True)})
+        return safetensors.torch.save(stored, {KEPT: json.dumps(description, sort_keys=True)})
     except (SafetensorError, KeyError, ValueError) as error:
         raise TypeError(f"a tensor of the network cannot be stored: {error}") from error
 
@@ -138,7 +138,7 @@ def read(content: bytes, where: object) -> StoredNetwork:
     """
     try:
         (length,) = struct.unpack("<Q", content[:8])
-        metadata = json.loads(content[8 : 8 + length])["__metadata__"][_KEY]
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"][KEPT]
         description = json.loads(metadata)
         tensors = safetensors.torch.load(content)
         version = description["format"]
@@ -146,7 +146,7 @@ def read(content: bytes, where: object) -> StoredNetwork:
         raise StoreError(f"{where}: is no network that a run kept ({type(error).__name__})") from error
     if version != FORMAT:
         raise StoreError(f"{where}: has format {version}, and this version reads {FORMAT}; install a newer release")
-    scaling = tensors.pop(_SCALING)
+    scaling = tensors.pop(SCALING)
     for name in description["channels_last"]:
         tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
     state = tensors | {name: tensors[owner] for name, owner in description["same"].items()}

@@ -16,7 +16,7 @@ from aimlib.datasets.base import DataSet, ImageShape
 from aimlib.errors import DataError
 from aimlib.memory.attach import AimNetwork
 from aimlib.memory.measures import memory_measures
-from aimlib.models import build
+from aimlib.models import build, weights_fit
 from aimlib.registry import optimizers, schedules, selections
 from aimlib.training import splits
 from aimlib.training.augmentation import draws
@@ -34,6 +34,9 @@ from aimlib.training.standardization import standardization_of
 from aimlib.training.steps.base import MEMORY_FORMATS, Computation, Inputs, Step
 from aimlib.training.steps.choice import OnNotice, chosen_step, stated_step
 from aimlib.training.steps.eager import EagerStep
+from aimlib.training.tuning.average import WeightAverage
+from aimlib.training.tuning.freezing import Freezing
+from aimlib.training.tuning.groups import Tuning, tuning_of
 
 
 class Diverged(Exception):  # noqa: N818 -- an outcome, not an error
@@ -50,6 +53,7 @@ class Run:
 
     Attributes
     ----------
+    average : the average of the weights, if fine-tuning asks for it; None otherwise.
     computation : what its steps compute.
     step_kept : how the run took its steps before it was resumed (``eager``, ``graph`` or ``compiled``); None at a
         start.
@@ -94,10 +98,17 @@ class Run:
         scaling = standardization_of(data, self.training) if standardise else identity_scaling(channels)
         self.scaling = scaling.to(device)
         self.network = self._initial_network()
-        self.optimizer = build_optimizer(self.options.optimizer, self.network)
+        if config.model.weights is not None:
+            self.on_notice(weights_fit(config.model, self.shape).sentence(config.model.weights.source))
+        tuning = self._tuning()
+        self.optimizer = build_optimizer(self.options.optimizer, self.network, tuning)
+        self.average = self._first_average()
         self.computation = self._computed()
         self.step_kept: str | None = None
         self._step = stated_step(config, self.computation)
+        self._freezing: Freezing | None = None
+        if tuning is not None and tuning.frozen:
+            self._freezing, self._step = Freezing(self.network, tuning), EagerStep(self.computation)
         self.data_on, self._loaders = self._placed(memory_share)
         self.history: list[dict[str, Any]] = []
         self.predictions: list[npt.NDArray[Any]] = []
@@ -113,6 +124,19 @@ class Run:
         network = build(self.config.model, self.shape, self.seed)
         layout = MEMORY_FORMATS[self.options.memory_format]
         return network.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
+
+    def _tuning(self) -> Tuning | None:
+        options = self.options.fine_tuning
+        return None if options is None else tuning_of(self.network, options, self.config.model, self.shape)
+
+    def _first_average(self) -> WeightAverage | None:
+        options = self.options.fine_tuning
+        return None if options is None or options.ema is None else WeightAverage(self.network, options.ema)
+
+    @property
+    def evaluated(self) -> torch.nn.Module:
+        """The network that is evaluated and kept: the average of the weights, or else the one that is trained."""
+        return self.network if self.average is None else self.average.network
 
     def _computed(self) -> Computation:
         """Return what a step computes."""
@@ -207,13 +231,13 @@ class Run:
 
     def measure_memory(self) -> None:
         """Measure the memory of the present network, if a network is kept and has one."""
-        if self.keep != "none" and isinstance(self.network, AimNetwork):
-            self.memory.append({"epoch": len(self.history), **memory_measures(self.network)})
+        if self.keep != "none" and isinstance(self.evaluated, AimNetwork):
+            self.memory.append({"epoch": len(self.history), **memory_measures(self.evaluated)})
 
     def _snapshot(self) -> KeptNetwork | None:
         """Return the present network; if it cannot be kept, none will be, with a notice."""
         try:
-            return KeptNetwork(len(self.history), snapshot(self.network))
+            return KeptNetwork(len(self.history), snapshot(self.evaluated))
         except TypeError as error:
             self.keep = "none"
             self.on_notice(f"no network of this run is kept: {error}")
@@ -274,6 +298,8 @@ class Run:
         """Take the remaining steps; return mean loss and accuracy over the batches of the epoch."""
         self.network.train()
         number = under_way.number
+        if self._freezing is not None:
+            self._freezing.begin(number)
         order = self._order(number)
         schedule = self.schedule()
         plan = list(splits.batches(order, self.options.batch_size, drop_last=self.options.drop_last))
@@ -288,6 +314,8 @@ class Run:
                     group["lr"] = schedule.rate(number - 1 + step / len(plan)) * group["lr_scale"]
             following = plan[step + 1] if step + 1 < len(plan) else None
             under_way.add(*self.step(plan[step], number, following), len(plan[step]))
+            if self.average is not None:
+                self.average.add(self.network)
             if after_part is not None:
                 after_part()
         count = sum(len(batch) for batch in plan)
@@ -363,7 +391,7 @@ class Run:
         size = self.options.batch_size
         counted = len(order) // size * size if self.options.evaluation_drop_last else len(order)
         found = evaluate(
-            self.network,
+            self.evaluated,
             self.data.train if split == "train" else self.data.test,
             order,
             self.scaling,
@@ -383,6 +411,7 @@ class Run:
     def restart(self) -> tuple[Evaluation | None, Evaluation]:
         """Reset the network to its start and return its evaluation there, for a run without a trained epoch."""
         self.network = self._initial_network()
+        self.average = self._first_average()
         validation, test = self.evaluate()
         self.predictions = [self._compact(test)]
         self.scores = None if test.scores is None else (0, test.scores)

@@ -1,4 +1,4 @@
-"""The optimizer of a network: memory sources with their own learning rate form separate parameter groups."""
+"""The optimizer of a network: parameters with their own learning rate, or frozen for a while, form separate groups."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from torch import nn
 from aimlib.component import ComponentConfig
 from aimlib.memory.attach import AimNetwork
 from aimlib.registry import optimizers
+from aimlib.training.tuning.groups import FOREVER, Tuning
 
 
-def build_optimizer(config: ComponentConfig, network: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimizer of all trained parameters; every group carries its ``lr_scale``."""
+def build_optimizer(config: ComponentConfig, network: nn.Module, tuning: Tuning | None = None) -> torch.optim.Optimizer:
+    """Return the optimizer of all trained parameters; every group carries its ``lr_scale``.
+
+    Parameters
+    ----------
+    tuning : what fine-tuning does. What it freezes throughout is not in the optimizer; what it freezes for a while has
+        its own groups, because all parameters of a group share their number of steps.
+    """
     scales: dict[int, float] = {}
     if isinstance(network, AimNetwork):
         scales = {
@@ -19,12 +26,15 @@ def build_optimizer(config: ComponentConfig, network: nn.Module) -> torch.optim.
             for source in network.sources()
             for parameter in source.parameters()
         }
-    groups: dict[float, list[nn.Parameter]] = {1.0: []}
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            groups.setdefault(scales.get(id(parameter), 1.0), []).append(parameter)
+    groups: dict[tuple[float, int], list[nn.Parameter]] = {(1.0, 0): []}
+    for name, parameter in network.named_parameters():
+        scale, epochs = scales.get(id(parameter), 1.0), 0
+        if tuning is not None:
+            scale, epochs = scale * tuning.scales.get(name, 1.0), tuning.frozen.get(name, 0)
+        if parameter.requires_grad and epochs < FOREVER:
+            groups.setdefault((scale, epochs), []).append(parameter)
     optimizer: torch.optim.Optimizer = optimizers.create(config).build(
-        [{"params": parameters, "lr_scale": scale} for scale, parameters in groups.items()]
+        [{"params": parameters, "lr_scale": scale} for (scale, _), parameters in groups.items()]
     )
     for group in optimizer.param_groups:
         group["lr"] *= group["lr_scale"]

@@ -18,7 +18,9 @@ import aimlib
 from ablations.commands.init import Template
 from ablations.planning import plan as planning
 from ablations.spec.study import read_study, shipped_studies
+from aimlib.config import RunConfig
 from aimlib.errors import UsageError
+from aimlib.training import network_files
 
 TEMPLATES = get_args(Template)
 
@@ -40,6 +42,16 @@ def test_a_template_passes_check_and_says_what_to_do_next(
     assert {"baseline", "aim"} <= {arm.role for arm in checked.plan.arms}
     assert len(checked.plan.study.spec.seeds) == 5
     assert not [note for note in checked.notes if "no verdict" in note]
+
+
+def test_the_weights_of_fine_tuning_are_those_that_its_own_study_keeps(tmp_path: Path) -> None:
+    study = ablations.init(tmp_path / "mine", template="finetune")
+    stored = network_files.read((study.parent / "pretrained.safetensors").read_bytes(), "pretrained")
+    (run,) = ablations.check(study.parent / "pretrain.yaml", timing=False).plan.runs
+    assert RunConfig.parse(stored.config) == run.config
+    checked = ablations.check(study, timing=False)
+    assert any("72 parameters and buffers from" in note for note in checked.notes)
+    assert any("frozen in the first 2 epochs: 12 parameters" in note for note in checked.notes)
 
 
 def test_what_a_person_writes_fits_in_15_lines_of_yaml(tmp_path: Path) -> None:

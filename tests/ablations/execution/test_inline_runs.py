@@ -65,7 +65,8 @@ def test_rows_are_complete(calm: Path) -> None:
     for row in found:
         assert {column.name for column in RUN_COLUMNS} <= set(row)
         unknown = {column.name for column in RUN_COLUMNS if row[column.name] is None}
-        elsewhere = {"device_uuid", "peak_device_bytes", "reused_from", "kept_epoch", "network", "repeated"}
+        others = {"device_uuid", "peak_device_bytes", "reused_from", "kept_epoch"}
+        elsewhere = others | {"network", "repeated", "weights"}
         assert unknown <= {"reason", "traceback", "git_commit", "git_dirty"} | elsewhere
         assert (row["step"], row["data_on"]) == ("eager", "host")
         assert (row["status"], row["epochs_run"], row["attempts"]) == ("finished", 2, 1)

@@ -230,7 +230,7 @@ def test_conformance_finds_a_bad_memory_source() -> None:
         class Bad(MemorySource):
             """Rows and columns exchanged, an undeclared start, a detached parameter, too many degrees of freedom."""
 
-            source = "a test"
+            source, initial_values = "a test", "rules"
 
             def __init__(self, config: object) -> None:
                 super().__init__(config)

@@ -77,11 +77,22 @@ KINDS: dict[str, dict[str, Any]] = {
         "training__memory_format": "contiguous",
         "training__label_smoothing": 0.1,
     },
+    "fine-tuning: rates of layers, average of the weights": {
+        "model": {**AIM, "read_init": "zero"},
+        "training__optimizer": {"name": "adamw"},
+        "training__schedule": "cosine",
+        "training__fine_tuning": {
+            "learning_rates": {"layers": "fc", "scale": 10.0},
+            "layer_decay": 0.5,
+            "ema": {"decay": 0.9},
+        },
+    },
 }
 
 QUICK = (
     "as-run adam, plateau drops, a rate of its own for the source, as-run augmentation",
     "frozen memory, contiguous, plain descent, smoothed labels",
+    "fine-tuning: rates of layers, average of the weights",
 )
 QUICK_AND_SLOW = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in KINDS]
 """The quick ones differ in everything that an optimizer or a schedule may have; the others take 20 seconds more."""

@@ -1,0 +1,200 @@
+"""The start that a class sets up itself: kept, with every random draw from a stream named after what it fills.
+
+Constants stay as they are. Draws usually come one after the other from one stream, so an additional layer would change
+all later ones. Here a class is constructed twice: the first time shows which parameter, or else which module, each draw
+fills, and the second time each draw has the stream of that name. So layers that two arms share start identically, if
+one of them has additional layers.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from aimlib.component import ComponentConfig
+from aimlib.errors import PluginError
+from aimlib.seeding import seed_for
+
+_KEPT = "_keeps_own_start"
+_INIT = "torch.nn.init"
+Made = TypeVar("Made", bound=nn.Module)
+
+
+def constructed(config: ComponentConfig, make: Callable[[], Made], seed: int | None, prefix: str) -> Made:
+    """Return what `make` constructs; the values that it sets up itself are kept if its class asks for that.
+
+    Parameters
+    ----------
+    config : of the plugin that constructs it.
+    make : constructs the module; called twice.
+    seed : the run's seed; None: values do not matter, and it is constructed once.
+    prefix : of the names that its parameters have in streams.
+
+    Raises
+    ------
+    PluginError: the two constructions draw different numbers of values.
+    """
+    if type(config).initial_values != "own":
+        return make()
+    made = make() if seed is None else _paired(make, seed, prefix, config.name)
+    for module in made.modules():
+        setattr(module, _KEPT, True)
+    return made
+
+
+def keeps_own_start(module: nn.Module) -> bool:
+    """Return whether the parameters of a module keep the values that its class gave them."""
+    return bool(getattr(module, _KEPT, False))
+
+
+def take_over(module: nn.Module, replaced: nn.Module) -> None:
+    """Let a module keep the values of the parameters that it has from the module that it replaces."""
+    if keeps_own_start(replaced):
+        setattr(module, _KEPT, True)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """One random draw of a construction.
+
+    Attributes
+    ----------
+    operator, shape : what was drawn.
+    tensor : what was filled.
+    target : the tensor that a function of ``torch.nn.init`` was called for, if it was one.
+    modules : modules whose methods were running, the innermost first.
+    """
+
+    operator: str
+    shape: tuple[int, ...]
+    tensor: Tensor
+    target: Tensor | None
+    modules: tuple[nn.Module, ...]
+
+
+def _paired(make: Callable[[], Made], seed: int, prefix: str, plugin: str) -> Made:
+    with _global_generators():
+        seen = _Recorder()
+        _seed_all(seed, prefix)
+        with seen:
+            first = make()
+        keys = _keys(first, seen.draws)
+        seeded = _Seeder([seed_for(seed, "init", "own", prefix, *key) for key in keys], seen.draws, plugin)
+        _seed_all(seed, prefix)
+        with seeded:
+            made = make()
+        if seeded.number != len(seen.draws):
+            raise seeded.different()
+        return made
+
+
+def _keys(network: nn.Module, draws: list[_Draw]) -> list[tuple[str | int, ...]]:
+    """Return the name of each draw's stream: what it fills, and how many draws filled that before."""
+    tensors: dict[int, str] = {}
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        tensors.setdefault(_storage(tensor), name)
+    modules = {id(module): name for name, module in network.named_modules()}
+    counts: Counter[tuple[str, str]] = Counter()
+    keys: list[tuple[str | int, ...]] = []
+    for draw in draws:
+        filled = next((tensors[_storage(t)] for t in (draw.tensor, draw.target) if _storage(t) in tensors), None)
+        where = next((modules[id(module)] for module in draw.modules if id(module) in modules), "")
+        key = ("module", where) if filled is None else ("tensor", filled)
+        keys.append((*key, counts[key]))
+        counts[key] += 1
+    return keys
+
+
+def _storage(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.untyped_storage()._cdata
+
+
+class _Recorder(TorchDispatchMode):
+    """Records every draw from torch's global generator. Keeps what is drawn, so that no storage is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.draws: list[_Draw] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if _is_draw(func, kwargs) and isinstance(output, Tensor):
+            target, modules = _callers(sys._getframe(1))
+            self.draws.append(_Draw(str(func), tuple(output.shape), output, target, modules))
+        return output
+
+
+class _Seeder(TorchDispatchMode):
+    """Sets torch's global generator before every draw."""
+
+    def __init__(self, seeds: list[int], draws: list[_Draw], plugin: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._seeds, self._draws, self._plugin, self.number = seeds, draws, plugin, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not _is_draw(func, kwargs):
+            return func(*args, **(kwargs or {}))
+        if self.number < len(self._seeds):
+            torch.default_generator.manual_seed(self._seeds[self.number])
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, Tensor):
+            known = self._draws[self.number] if self.number < len(self._draws) else None
+            if known is None or (known.operator, known.shape) != (str(func), tuple(output.shape)):
+                raise self.different()
+            self.number += 1
+        return output
+
+    def different(self) -> PluginError:
+        """Return the error of a construction that is not the same twice."""
+        return PluginError(
+            f"{self._plugin}: constructed twice, it draws different initial values; let its construction depend on its "
+            f"options and torch's generator alone, or set initial_values = 'rules' in its class"
+        )
+
+
+def _is_draw(func: Any, kwargs: Any) -> bool:
+    return torch.Tag.nondeterministic_seeded in func.tags and (kwargs or {}).get("generator") is None
+
+
+def _callers(frame: FrameType | None) -> tuple[Tensor | None, tuple[nn.Module, ...]]:
+    """Return what a function of ``torch.nn.init`` was called for, and the modules whose methods are running."""
+    target, modules = None, []
+    while frame is not None:
+        if target is None and frame.f_globals.get("__name__") == _INIT:
+            found = frame.f_locals.get("tensor")
+            target = found if isinstance(found, Tensor) else None
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module) and owner not in modules:
+            modules.append(owner)
+        frame = frame.f_back
+    return target, tuple(modules)
+
+
+def _seed_all(seed: int, prefix: str) -> None:
+    """Set the generators that a class may draw from besides torch's, and torch's."""
+    torch.default_generator.manual_seed(seed_for(seed, "init", "own", prefix))
+    np.random.seed(seed_for(seed, "init", "own", prefix, "numpy") % 2**32)
+    random.seed(seed_for(seed, "init", "own", prefix, "python"))
+
+
+@contextmanager
+def _global_generators() -> Iterator[None]:
+    """Restore all global generators at the end."""
+    numpy, python = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        np.random.set_state(numpy)
+        random.setstate(python)

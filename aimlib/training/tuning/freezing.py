@@ -1,0 +1,31 @@
+"""Freezing layers for the first epochs of a run."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from aimlib.training.tuning.groups import Tuning
+
+
+class Freezing:
+    """Switches the layers of a network between frozen and trained.
+
+    Parameters
+    ----------
+    network : in which all parameters that a run may train take gradients.
+    tuning : how long which of them are frozen.
+    """
+
+    def __init__(self, network: nn.Module, tuning: Tuning) -> None:
+        parameters, modules = dict(network.named_parameters()), dict(network.named_modules())
+        self._parameters = [(parameters[name], epochs) for name, epochs in tuning.frozen.items()]
+        self._norms = [(modules[name], epochs) for name, epochs in tuning.still.items()]
+
+    def begin(self, epoch: int) -> None:
+        """Set gradients and batch norms for an epoch, from 1, of a network that is in training mode."""
+        for parameter, epochs in self._parameters:
+            parameter.requires_grad_(epoch > epochs)
+            if epoch <= epochs:
+                parameter.grad = None
+        for norm, epochs in self._norms:
+            norm.train(epoch > epochs)

@@ -1,0 +1,146 @@
+"""Which parameters are frozen, and the factor on the learning rate of each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from aimlib.config import ModelConfig
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import UsageError, counted, did_you_mean
+from aimlib.fine_tuning import FineTuningConfig
+from aimlib.memory.attach import AimNetwork
+from aimlib.training.tuning.depths import blocks_above
+from aimlib.weights.fitting import few, of_memory
+
+_WHERE = "training.fine_tuning"
+_OF_MEMORY = ("source", "static_source", "updates", "carry")
+"""Beginnings of patterns that name what a memory adds; the others contain ``read_weight``."""
+FOREVER = 2**31
+"""Number of epochs of what is never trained."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What fine-tuning does with a network.
+
+    Attributes
+    ----------
+    scales : factor on the learning rate of each parameter, by its name; without entry 1.
+    frozen : number of epochs in which a parameter is not trained, by its name.
+    still : number of epochs in which a batch norm keeps its running statistics, by the module's name.
+    untrained, untrained_bytes : size of the parameters that are never trained.
+    """
+
+    scales: Mapping[str, float]
+    frozen: Mapping[str, int]
+    still: Mapping[str, int]
+    untrained: int
+    untrained_bytes: int
+
+    def sentences(self) -> list[str]:
+        """Return what is frozen and how learning rates differ, for the user."""
+        found = []
+        for epochs in sorted(set(self.frozen.values())):
+            names = [_plain(name) for name, number in self.frozen.items() if number == epochs]
+            norms = sum(number == epochs for number in self.still.values())
+            when = "throughout" if epochs == FOREVER else f"in the first {counted(epochs, 'epoch')}"
+            statistics = f", and running statistics of {counted(norms, 'batch norm')}" if norms else ""
+            found.append(f"frozen {when}: {counted(len(names), 'parameter')} ({few(names)}){statistics}")
+        others = {scale for scale in self.scales.values() if scale != 1}
+        if others:
+            found.append(
+                f"learning rates: {counted(len(others | {1.0}), 'group')}, from {min(others | {1.0}):.3g} to "
+                f"{max(others | {1.0}):.3g} times the study's"
+            )
+        return found
+
+
+def tuning_of(network: nn.Module, options: FineTuningConfig, model: ModelConfig, shape: ImageShape) -> Tuning:
+    """Return what fine-tuning does with a network.
+
+    Parameters
+    ----------
+    network : of `model`, after its control; on any device.
+    shape : of its images.
+
+    Raises
+    ------
+    UsageError: a pattern matches nothing, nothing is left to train, or the backbone states no blocks.
+    """
+    parameters = [name for name, part in network.named_parameters() if part.requires_grad]
+    norms = [
+        name
+        for name, part in network.named_modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats
+    ]
+    added = of_memory(network, [*parameters, *norms])
+    frozen: dict[str, int] = {}
+    still: dict[str, int] = {}
+    for number, entry in enumerate(options.freeze):
+        _refuse_idle(entry.layers, parameters, added, f"{_WHERE}.freeze.{number}")
+        epochs = FOREVER if entry.epochs is None else entry.epochs
+        frozen |= dict.fromkeys(_matching(parameters, entry.layers, added), epochs)
+        still |= dict.fromkeys(_matching(norms, entry.layers, added), epochs)
+    if parameters and all(frozen.get(name) == FOREVER for name in parameters):
+        raise UsageError(f"{_WHERE}.freeze: every parameter is frozen throughout; leave the head out, or give epochs")
+    scales: dict[str, float] = {}
+    for number, rate in enumerate(options.learning_rates):
+        _refuse_idle(rate.layers, parameters, added, f"{_WHERE}.learning_rates.{number}")
+        scales |= dict.fromkeys(_matching(parameters, rate.layers, added), rate.scale)
+    for name, factor in _decayed(parameters, options, model, shape).items():
+        scales[name] = scales.get(name, 1.0) * factor
+    never = [part for name, part in network.named_parameters() if frozen.get(name) == FOREVER]
+    return Tuning(scales, frozen, still, sum(part.numel() for part in never), sum(part.nbytes for part in never))
+
+
+def _decayed(
+    parameters: Iterable[str], options: FineTuningConfig, model: ModelConfig, shape: ImageShape
+) -> dict[str, float]:
+    """Return the factors of the layer-wise decay; what a memory adds has none."""
+    if options.layer_decay is None:
+        return {}
+    above = blocks_above(model, shape)
+    return {name: options.layer_decay ** above[own] for name in parameters if (own := _plain(name)) in above}
+
+
+def _matching(names: Iterable[str], patterns: Sequence[str], added: Collection[str]) -> list[str]:
+    """Return the names of parameters or modules that a pattern names, or that are inside what one names.
+
+    What a memory adds is matched only by patterns that name it.
+    """
+    of_added = [
+        pattern
+        for pattern in patterns
+        if pattern.split(".")[0] in _OF_MEMORY or "read_weight" in pattern.split(".")[-1]
+    ]
+    return [name for name in names if _matches(_plain(name), of_added if name in added else patterns)]
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    parts = name.split(".")
+    wholes = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    return any(fnmatchcase(whole, pattern) for pattern in patterns for whole in wholes)
+
+
+def _refuse_idle(patterns: Iterable[str], parameters: Sequence[str], added: Collection[str], where: str) -> None:
+    for pattern in patterns:
+        if not _matching(parameters, [pattern], added):
+            names = [_plain(name) for name in parameters]
+            modules = [name.rpartition(".")[0] for name in names if "." in name]
+            near = did_you_mean(pattern, dict.fromkeys([*_tops(names), *modules, *names]))
+            raise UsageError(
+                f"{where}.layers: {pattern!r} matches no trained parameter of this network; {near}it consists of "
+                f"{few(_tops(names))}"
+            )
+
+
+def _tops(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name.partition(".")[0] for name in names))
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix(AimNetwork.baseline_prefix)

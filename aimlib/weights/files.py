@@ -1,0 +1,265 @@
+"""Files of weights on this machine: found, hashed and read. Nothing in them is executed, and nothing is downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from aimlib.datasets.locations import data_folder
+from aimlib.errors import DataError, UsageError, counted, did_you_mean
+from aimlib.weights.config import WeightsConfig
+
+KEPT = "aim_ablations"
+"""Key of the metadata of a safetensors file that a run of a study kept."""
+SCALING = "__scaling__"
+"""Name of the tensor in such a file that is no part of the network."""
+_OF_TORCHVISION = re.compile(r"(\w+)_Weights\.(\w+)|DEFAULT")
+_FOLDER = "weights"
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """What a file contains.
+
+    Attributes
+    ----------
+    tensors : parameters and buffers by their names in the file, without the prefix that the configuration gives.
+    has_memory : whether a run kept it whose network had a memory, so that names begin as in that network.
+    """
+
+    tensors: Mapping[str, Any]
+    has_memory: bool = False
+
+
+def is_of_torchvision(source: str) -> bool:
+    """Return whether `source` names weights of torchvision's rather than a file."""
+    return _OF_TORCHVISION.fullmatch(source) is not None
+
+
+def resolved(config: WeightsConfig, architecture: str) -> WeightsConfig:
+    """Return the configuration with the hash of its file, and with torchvision's exact name.
+
+    Parameters
+    ----------
+    architecture : torchvision's name of the network, for ``DEFAULT``; any other text if it is none of torchvision's.
+
+    Raises
+    ------
+    DataError: the file is not on this machine, or has another hash than the configuration states.
+    UsageError: torchvision has no such weights, or none for this network.
+    """
+    if is_of_torchvision(config.source):
+        config = config.model_copy(update={"source": str(_entry(config.source, architecture))})
+    return config.model_copy(update={"sha256": _hash(find(config))})
+
+
+def find(config: WeightsConfig) -> Path:
+    """Return the file on this machine; if the configuration states a hash, it has this one.
+
+    Raises
+    ------
+    DataError: it is not here, or differs.
+    """
+    places = _places(config.source)
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        looked = " and ".join(str(place) for place in places)
+        fetch = (
+            f"run `ablate data weights {config.source}` where there is a network, or copy the file there"
+            if is_of_torchvision(config.source)
+            else "correct the path, or copy the file there"
+        )
+        raise DataError(f"{config.source}: no such file; looked for {looked}; {fetch}")
+    if config.sha256 is not None and (found := _hash(path)) != config.sha256:
+        raise DataError(
+            f"{path}: has sha256 {found[:16]}…, but {config.sha256[:16]}… is stated; copy the same "
+            f"file to every machine, or correct model.weights.sha256"
+        )
+    return path
+
+
+def _places(source: str) -> tuple[Path, ...]:
+    """Return where a file may be: where the study says or torchvision caches it, and in the folder of data."""
+    if not is_of_torchvision(source):
+        path = Path(source).expanduser()
+        return path, data_folder(_FOLDER) / path.name
+    name = Path(urlparse(url(source)).path).name
+    return cache_of_torchvision() / name, data_folder(_FOLDER) / name
+
+
+def cache_of_torchvision() -> Path:
+    """Return the folder in which torchvision keeps what it downloads: ``$TORCH_HOME/hub/checkpoints``."""
+    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def url(source: str) -> str:
+    """Return from where torchvision downloads the weights of an exact name; raises what `resolved` raises."""
+    address: str = _entry(source, "").url
+    return address
+
+
+def download(source: str, base_url: str | None = None) -> Path:
+    """Fetch weights of torchvision's into its cache, and return the file; one that is there is not fetched again.
+
+    Parameters
+    ----------
+    source : an exact name, e.g. ``ResNet18_Weights.IMAGENET1K_V1``.
+    base_url : folder that has torchvision's files; None: torchvision's own.
+
+    Raises
+    ------
+    UsageError: torchvision has none of this name.
+    DataError: the server does not answer, or returns another file.
+    """
+    from torch.hub import download_url_to_file  # noqa: PLC0415
+
+    if not is_of_torchvision(source) or source == "DEFAULT":
+        raise UsageError(f"{source}: is no exact name of torchvision's; give one, e.g. ResNet18_Weights.IMAGENET1K_V1")
+    address = url(source)
+    name = Path(urlparse(address).path).name
+    target = cache_of_torchvision() / name
+    if target.is_file():
+        return target
+    if base_url is not None:
+        address = f"{base_url.rstrip('/')}/{name}"
+    hashed = re.search(r"-([0-9a-f]{8,})\.", name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        download_url_to_file(address, str(target), hashed[1] if hashed else None, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{address}: cannot be fetched: {error}; try again, or copy the file to {target}") from error
+    return target
+
+
+def _entry(source: str, architecture: str) -> Any:
+    """Return torchvision's entry of a name."""
+    from torchvision import models  # noqa: PLC0415 -- takes seconds
+
+    if source == "DEFAULT":
+        try:
+            return models.get_model_weights(architecture).DEFAULT
+        except ValueError:
+            raise UsageError(
+                f"DEFAULT: {architecture!r} is no network of torchvision's; give a file, or the backbone "
+                f"{{name: torchvision, architecture: ...}}"
+            ) from None
+    try:
+        return models.get_weight(source)
+    except (ValueError, AttributeError, KeyError, TypeError):
+        known = [str(entry) for name in models.list_models(module=models) for entry in models.get_model_weights(name)]
+        raise UsageError(
+            f"{source}: torchvision has none of this name; {did_you_mean(source, known)}a file is given by its "
+            f"path, e.g. ./{source}"
+        ) from None
+
+
+def _hash(path: Path) -> str:
+    state = path.stat()
+    return _hashed(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=64)
+def _hashed(path: Path, _changed: int, _size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(config: WeightsConfig) -> StoredState:
+    """Return the content of a file; the last one that was read stays in memory.
+
+    Raises
+    ------
+    DataError: the file is not here, or differs from the stated one.
+    UsageError: it contains no state dict, or something else than tensors.
+    """
+    path = find(config)
+    state = path.stat()
+    return _read(path, config.key, config.prefix, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, key: str | None, prefix: str, _changed: int, _size: int) -> StoredState:
+    where = str(path)
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{":
+        tensors, has_memory = _safetensors(path, where)
+    else:
+        tensors, has_memory = _saved_by_torch(path, where), False
+    tensors = _inside(tensors, key, where)
+    if prefix:
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    if not tensors:
+        raise UsageError(f"{where}: no name in it begins with {prefix!r}; correct model.weights.prefix")
+    _refuse_not_finite(tensors, where)
+    return StoredState(tensors, has_memory)
+
+
+def _safetensors(path: Path, where: str) -> tuple[dict[str, Any], bool]:
+    """Return the tensors of a safetensors file, and whether a run kept it whose network had a memory."""
+    import safetensors  # noqa: PLC0415 -- imports torch
+
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no mapping
+        kept = json.loads(metadata[KEPT]) if KEPT in metadata else None
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UsageError(f"{where}: cannot be read ({error}); give an intact safetensors file") from error
+    if kept is None:
+        return tensors, False
+    tensors.pop(SCALING, None)
+    tensors |= {name: tensors[owner] for name, owner in kept["same"].items()}
+    return tensors, kept["config"]["model"]["memory"] is not None
+
+
+def _saved_by_torch(path: Path, where: str) -> Any:
+    import torch  # noqa: PLC0415
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UsageError(
+            f"{where}: is neither a safetensors file nor a state dict that torch.save wrote, or contains more than "
+            f"tensors and plain values, which is not loaded because that could execute code; write it with "
+            f"torch.save(network.state_dict(), FILE) ({type(error).__name__})"
+        ) from error
+
+
+def _inside(content: Any, key: str | None, where: str) -> dict[str, Any]:
+    """Return the state dict in a file's content, which `key` names if it is inside other mappings."""
+    from torch import Tensor  # noqa: PLC0415
+
+    for part in key.split(".") if key else ():
+        if not isinstance(content, Mapping) or part not in content:
+            known = ", ".join(map(str, content)) if isinstance(content, Mapping) else "no mapping"
+            raise UsageError(f"{where}: has no {part!r} (known: {known}); correct model.weights.key")
+        content = content[part]
+    if not isinstance(content, Mapping) or not content:
+        raise UsageError(f"{where}: contains no state dict, but {type(content).__name__}; give a file of one")
+    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if not others:
+        return dict(content)
+    inner = [str(name) for name in others if isinstance(content.get(name), Mapping)]
+    give = f"give model.weights.key, e.g. {inner[0]}" if inner else "save the state dict alone"
+    raise UsageError(
+        f"{where}: {counted(len(others), 'entry is', 'entries are')} no tensors ({', '.join(others[:6])}); {give}"
+    )
+
+
+def _refuse_not_finite(tensors: Mapping[str, Any], where: str) -> None:
+    wrong = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if wrong:
+        raise UsageError(
+            f"{where}: {', '.join(wrong[:3])}{', …' if len(wrong) > 3 else ''} contains values that are not finite; "
+            f"give weights of a training that did not diverge"
+        )

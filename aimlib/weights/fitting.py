@@ -1,0 +1,204 @@
+"""Whether a state dict fits a network, name by name, and what of it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from aimlib.datasets.base import ImageShape
+from aimlib.errors import UsageError, counted, did_you_mean
+from aimlib.memory.attach import AimNetwork
+from aimlib.memory.readers import ConvReader, LinearReader
+from aimlib.memory.structure import trace
+from aimlib.weights.config import WeightsConfig
+from aimlib.weights.files import StoredState
+
+_SHOWN = 6
+"""Names of a kind that a message lists."""
+_COUNTER = ".num_batches_tracked"
+"""End of a buffer's name that state dicts of torch before 0.4.1 lack; nothing here depends on its value."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What of a file is loaded into a network.
+
+    Attributes
+    ----------
+    loaded : the file's name of each parameter and buffer that is loaded, by its name in the network.
+    summed : of these, the first convolution's weight, if it is over three channels in the file and over one here: its
+        sum over the channels, which gives the output for the grey image in all three.
+    head : parameters of the last layer, which has another number of outputs in the file: they are not loaded.
+    left_out : names of the network that `WeightsConfig.leave_out` excludes.
+    memory : names that only the memory has; they are not loaded.
+    """
+
+    loaded: Mapping[str, str]
+    summed: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    memory: tuple[str, ...] = ()
+
+    def sentence(self, source: str) -> str:
+        """Return what is loaded and what is not, for the user."""
+        parts = [f"{counted(len(self.loaded), 'parameter or buffer', 'parameters and buffers')} from {source}"]
+        if self.head:
+            parts.append(f"the head ({few(plain(self.head))}) has another size there, and starts by the study's rules")
+        if self.summed:
+            parts.append(f"{few(plain(self.summed))} is summed over the three colours, because the images are grey")
+        if self.left_out:
+            parts.append(f"left out, and started as without a file: {few(plain(self.left_out))}")
+        if self.memory:
+            parts.append(f"not there, because the memory adds them: {few(plain(self.memory))}")
+        return f"weights: {'; '.join(parts)}"
+
+    def record(self) -> dict[str, object]:
+        """Return what rows store: how many values are loaded by name, and the names of all others by reason."""
+        named = {"summed": self.summed, "head": self.head, "left_out": self.left_out, "memory": self.memory}
+        return {"loaded": len(self.loaded), **{reason: plain(names) for reason, names in named.items() if names}}
+
+
+def plain(names: Iterable[str]) -> list[str]:
+    """Return names as they are in the network without memory."""
+    return [name.removeprefix(AimNetwork.baseline_prefix) for name in names]
+
+
+def fit(network: nn.Module, stored: StoredState, config: WeightsConfig, shape: ImageShape) -> Fit:
+    """Return what of a file is loaded into a network.
+
+    Parameters
+    ----------
+    network : with or without memory, before its control; on any device.
+    shape : of its images.
+
+    Raises
+    ------
+    UsageError: names are missing or unexpected, or shapes differ elsewhere than in the last layer.
+    """
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    memory = of_memory(network, wanted)
+    given = {_name_in(network, name, stored.has_memory): name for name in stored.tensors}
+    if not memory & given.keys():
+        wanted = {name: size for name, size in wanted.items() if name not in memory}
+    excluded = _excluded(config, [*wanted, *given])
+    missing = [name for name in wanted if name not in given and name not in excluded and not name.endswith(_COUNTER)]
+    unexpected = [given[name] for name in given if name not in wanted and name not in excluded]
+    loaded = {name: given[name] for name in wanted if name in given and name not in excluded}
+    other = {
+        name: (tuple(stored.tensors[own].shape), wanted[name])
+        for name, own in loaded.items()
+        if tuple(stored.tensors[own].shape) != wanted[name]
+    }
+    first, last = _ends(network, shape) if other else ("", "")
+    head = {name for name, sizes in other.items() if name.rpartition(".")[0] == last and _differs_in_outputs(*sizes)}
+    summed = {name for name, sizes in other.items() if name == f"{first}.weight" and _is_grey(*sizes)}
+    wrong = {name: sizes for name, sizes in other.items() if name not in head | summed}
+    if missing or unexpected or wrong:
+        raise UsageError(_message(config, missing, unexpected, wrong, list(stored.tensors)))
+    return Fit(
+        {name: own for name, own in loaded.items() if name not in head},
+        tuple(sorted(summed)),
+        tuple(name for name in wanted if name in head),
+        tuple(name for name in wanted if name in excluded),
+        tuple(name for name in network.state_dict() if name in memory and name not in wanted),
+    )
+
+
+def load(network: nn.Module, stored: StoredState, fitting: Fit) -> None:
+    """Give the parameters and buffers that fit their values from the file, in place."""
+    targets = network.state_dict()
+    with torch.no_grad():
+        for name, own in fitting.loaded.items():
+            value = stored.tensors[own]
+            targets[name].copy_(value.sum(1, keepdim=True) if name in fitting.summed else value)
+
+
+def of_memory(network: nn.Module, names: Iterable[str]) -> set[str]:
+    """Return the names that the network has because of its memory."""
+    if not isinstance(network, AimNetwork):
+        return set()
+    readers = {
+        f"{name}.read_weight" for name, part in network.named_modules() if isinstance(part, (ConvReader, LinearReader))
+    }
+    return {name for name in names if name in readers or not name.startswith(network.baseline_prefix)}
+
+
+def _name_in(network: nn.Module, name: str, has_memory: bool) -> str:
+    """Return the name that a parameter of a file has in the network."""
+    prefix = AimNetwork.baseline_prefix
+    if isinstance(network, AimNetwork):
+        return name if has_memory else prefix + name
+    return name.removeprefix(prefix) if has_memory else name
+
+
+def _excluded(config: WeightsConfig, names: Sequence[str]) -> set[str]:
+    """Return the names that are to be left out; those of the given network are written as without memory."""
+    known = dict(zip(names, plain(names), strict=True))
+    for pattern in config.leave_out:
+        if not any(fnmatchcase(each, pattern) for each in known.values()):
+            near = did_you_mean(pattern, known.values())
+            raise UsageError(
+                f"model.weights.leave_out: {pattern!r} matches no name of the network or the file; {near}correct it"
+            )
+    return {name for name, each in known.items() if any(fnmatchcase(each, pattern) for pattern in config.leave_out)}
+
+
+def _ends(network: nn.Module, shape: ImageShape) -> tuple[str, str]:
+    """Return the first and the last convolution or dense layer of a forward pass, those of a memory left out."""
+    kinds, inside = (nn.Conv2d, nn.Linear), network.baseline_prefix if isinstance(network, AimNetwork) else ""
+    calls = trace(network, (shape.channels, shape.height, shape.width))
+    names = [call.name for call in calls if call.name.startswith(inside)]
+    called = [name for name in names if isinstance(network.get_submodule(name), kinds)]
+    return (called[0], called[-1]) if called else ("", "")
+
+
+def _differs_in_outputs(theirs: tuple[int, ...], ours: tuple[int, ...]) -> bool:
+    return len(theirs) == len(ours) and theirs[0] != ours[0] and theirs[1:] == ours[1:]
+
+
+def _is_grey(theirs: tuple[int, ...], ours: tuple[int, ...]) -> bool:
+    return len(theirs) == 4 and theirs[1] == 3 and ours == (theirs[0], 1, *theirs[2:])
+
+
+def _message(
+    config: WeightsConfig,
+    missing: Sequence[str],
+    unexpected: Sequence[str],
+    wrong: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
+    given: Sequence[str],
+) -> str:
+    absent = plain(missing)
+    parts = []
+    if missing:
+        parts.append(f"{counted(len(missing), 'name')} of the network missing in the file: {few(absent)}")
+    if unexpected:
+        parts.append(f"{counted(len(unexpected), 'name')} of the file unknown to the network: {few(unexpected)}")
+    if wrong:
+        sizes = [
+            f"{name} {list(theirs)} instead of {list(ours)}"
+            for name, (theirs, ours) in zip(plain(wrong), wrong.values(), strict=True)
+        ]
+        parts.append(f"{counted(len(wrong), 'other shape')}: {few(sizes)}")
+    return f"{config.source} does not fit this network: {'; '.join(parts)}; {_remedy(absent, given)}"
+
+
+def few(names: Sequence[str]) -> str:
+    """Return names as one text; of many, the first ones and the number of the others."""
+    more = f", … and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
+
+
+def _remedy(missing: Sequence[str], given: Sequence[str]) -> str:
+    """Return what to do: a prefix if the file's names would fit without it, otherwise the ways that are left."""
+    for name in missing[:1]:
+        longer = next((each for each in given if each.endswith(f".{name}")), None)
+        if longer is not None:
+            return f"its names begin with {longer.removesuffix(name)!r}: give model.weights.prefix"
+    return (
+        "give the backbone whose weights these are; or name in model.weights.leave_out what is to start without the "
+        "file, or not to be read from it"
+    )

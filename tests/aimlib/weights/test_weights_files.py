@@ -1,0 +1,192 @@
+"""Files of weights: found, hashed, read, refused."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from aimlib.errors import DataError, UsageError
+from aimlib.weights import WeightsConfig, files
+
+NAME = "ResNet18_Weights.IMAGENET1K_V1"
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    path = tmp_path / "net.pt"
+    torch.save(network().state_dict(), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("AIM_DATA_ROOT", str(tmp_path / "data"))
+
+
+def test_a_plan_fills_in_the_hash_of_the_file(state: Path) -> None:
+    found = files.resolved(WeightsConfig.parse(str(state)), "")
+    assert found.sha256 == hashlib.sha256(state.read_bytes()).hexdigest()
+
+
+def test_the_identity_is_the_content_and_not_the_place(state: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere.bin"
+    copy.write_bytes(state.read_bytes())
+    one, other = (files.resolved(WeightsConfig.parse(str(path)), "").identity() for path in (state, copy))
+    assert one == other
+    torch.save({name: value + 1 for name, value in network().state_dict().items()}, copy)
+    assert files.resolved(WeightsConfig.parse(str(copy)), "").identity() != one
+
+
+def test_no_run_id_without_a_hash(state: Path) -> None:
+    with pytest.raises(UsageError, match=r"needs the hash"):
+        WeightsConfig.parse(str(state)).identity()
+
+
+def test_another_file_than_the_stated_one_is_refused(state: Path) -> None:
+    planned = files.resolved(WeightsConfig.parse(str(state)), "")
+    torch.save({}, state)
+    with pytest.raises(DataError, match=r"net.pt: has sha256 .* is stated; copy the same file"):
+        files.read(planned)
+
+
+def test_a_file_may_be_in_the_folder_of_data(state: Path, tmp_path: Path) -> None:
+    planned = files.resolved(WeightsConfig.parse(str(state)), "")
+    (tmp_path / "data" / "weights").mkdir(parents=True)
+    state.rename(tmp_path / "data" / "weights" / "net.pt")
+    assert files.find(planned) == tmp_path / "data" / "weights" / "net.pt"
+
+
+def test_a_missing_file_names_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone.pt: no such file; looked for .*gone.pt and .*data/weights/gone.pt"):
+        files.find(WeightsConfig.parse(str(tmp_path / "gone.pt")))
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_both_formats_give_the_same_tensors(tmp_path: Path, suffix: str) -> None:
+    path, wanted = tmp_path / f"net.{suffix}", network().state_dict()
+    (torch.save if suffix == "pt" else safetensors.torch.save_file)(wanted, path)  # type: ignore[operator]
+    found = files.read(WeightsConfig.parse(str(path))).tensors
+    assert set(found) == set(wanted)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_nothing_is_executed(tmp_path: Path) -> None:
+    path = tmp_path / "module.pt"
+    torch.save(network(), path)
+    with pytest.raises(UsageError, match=r"could execute code; write it with torch.save"):
+        files.read(WeightsConfig.parse(str(path)))
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\x10\0\0\0\0\0\0\0{not json       ", b"PK\x03\x04 broken"])
+def test_what_is_no_file_of_tensors_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.pt"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"broken.pt: (is neither|cannot be read)"):
+        files.read(WeightsConfig.parse(str(path)))
+
+
+def test_a_state_dict_inside_a_checkpoint_needs_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    inner = {f"module.{name}": value for name, value in network().state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": inner}, path)
+    with pytest.raises(
+        UsageError, match=r"2 entries are no tensors \(epoch, state_dict\); give model.weights.key, e.g"
+    ):
+        files.read(WeightsConfig.parse(str(path)))
+    with pytest.raises(UsageError, match=r"has no 'state'.*known: epoch, state_dict"):
+        files.read(WeightsConfig.parse({"source": str(path), "key": "state"}))
+    with pytest.raises(UsageError, match=r"no name in it begins with 'net.'"):
+        files.read(WeightsConfig.parse({"source": str(path), "key": "state_dict", "prefix": "net."}))
+    found = files.read(WeightsConfig.parse({"source": str(path), "key": "state_dict", "prefix": "module."}))
+    assert set(found.tensors) == set(network().state_dict())
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path, state = tmp_path / "net.pt", network().state_dict()
+    state["0.weight"][0, 0, 0, 0] = float("nan")
+    torch.save(state, path)
+    with pytest.raises(UsageError, match=r"0.weight contains values that are not finite"):
+        files.read(WeightsConfig.parse(str(path)))
+
+
+# Weights of torchvision's
+
+
+def test_default_is_the_exact_name_that_torchvision_recommends(tmp_path: Path) -> None:
+    cached = tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    cached.parent.mkdir(parents=True)
+    torch.save(network().state_dict(), cached)
+    found = files.resolved(WeightsConfig.parse("DEFAULT"), "resnet18")
+    assert (found.source, files.find(found)) == (NAME, cached)
+    assert found.identity() == files.resolved(WeightsConfig.parse(NAME), "whatever").identity()
+
+
+def test_the_cache_is_where_torchvision_itself_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(files.cache_of_torchvision()) == f"{torch.hub.get_dir()}/checkpoints"
+    monkeypatch.delenv("TORCH_HOME")
+    assert str(files.cache_of_torchvision()) == f"{torch.hub.get_dir()}/checkpoints"
+
+
+def test_weights_that_are_not_cached_name_the_command_that_fetches_them() -> None:
+    with pytest.raises(DataError, match=rf"looked for .*resnet18-f37072fd.pth .*run `ablate data weights {NAME}`"):
+        files.resolved(WeightsConfig.parse(NAME), "resnet18")
+
+
+def test_an_unknown_name_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"torchvision has none of this name; did you mean 'ResNet18_Weights.IMAGENET"):
+        files.resolved(WeightsConfig.parse("ResNet18_Weights.IMAGENET1K_V7"), "resnet18")
+    with pytest.raises(UsageError, match=r"'small_resnet' is no network of torchvision's"):
+        files.resolved(WeightsConfig.parse("DEFAULT"), "small_resnet")
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", folder
+        server.shutdown()
+        thread.join()
+
+
+def test_weights_are_fetched_beforehand_and_only_the_right_ones(
+    mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, folder = mirror
+    content = b"weights"
+    name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    monkeypatch.setattr(files, "url", lambda _source: f"https://download.invalid/models/{name}")
+    (folder / name).write_bytes(b"others")
+    with pytest.raises(DataError, match=r"cannot be fetched: invalid hash"):
+        files.download(NAME, address)
+    (folder / name).write_bytes(content)
+    found = files.download(NAME, address)
+    assert found == files.cache_of_torchvision() / name
+    assert found.read_bytes() == content
+    (folder / name).unlink()
+    assert files.download(NAME, address) == found  # it is there
+
+
+def test_fetching_needs_a_name_of_torchvisions(mirror: tuple[str, Path]) -> None:
+    with pytest.raises(UsageError, match=r"no exact name"):
+        files.download("DEFAULT")
+    with pytest.raises(DataError, match=r"resnet18-f37072fd.pth: cannot be fetched: HTTP Error 404"):
+        files.download(NAME, mirror[0])
