@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from aimlib.component import Categorical, ComponentConfig, Dimension, Frozen, Names, Real, local
 from aimlib.registry import (
@@ -20,6 +20,7 @@ from aimlib.registry import (
     backbones,
     controls,
     datasets,
+    losses,
     memories,
     optimizers,
     placements,
@@ -165,6 +166,16 @@ class AugmentationConfig(Frozen):
         return self
 
 
+_NONE = (None, "none", {"name": "none"})
+"""What documents write for a component that is not there."""
+
+
+def _plain_loss(given: ComponentConfig | None) -> ComponentConfig | None:
+    """Read the cross-entropy without options as null, so that both are one experiment with one id."""
+    plain = given is not None and given.name == "cross_entropy" and not type(given).code and given == type(given)()
+    return None if plain else given
+
+
 class EarlyStoppingConfig(Frozen):
     """Stop when the monitored accuracy has not risen by more than `min_delta` for `patience` epochs."""
 
@@ -203,6 +214,9 @@ class TrainingConfig(Frozen):
     """Leave the images that fill no batch of `batch_size` out of accuracies and losses (as run: 8,576 of 8,580 test
     images count). All images are predicted nevertheless. Images are evaluated in one fixed order with mixed classes."""
     label_smoothing: Fraction = 0.0
+    """Of the cross-entropy, in training alone; a `loss` has its own."""
+    loss: Annotated[ComponentConfig | None, ComponentOf(losses, optional=True), AfterValidator(_plain_loss)] = None
+    """What is minimised, and what the columns of losses contain. None: the cross-entropy."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the forward pass; parameters and optimizer stay float32."""
     tf32: bool = False
@@ -243,6 +257,17 @@ class TrainingConfig(Frozen):
             monitor = {"monitor": "test"} if looks else {}
             return {**rest, "selection": "best_test", "validation_fraction": 0.0, **monitor}
         raise ValueError(f"select_on: must be 'test', 'validation' or 'last'; got {data['select_on']!r}")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_smoothing(cls, data: Any) -> Any:
+        """Refuse `label_smoothing` beside a loss, which would not use it."""
+        if isinstance(data, dict) and data.get("loss") not in _NONE and data.get("label_smoothing"):
+            raise ValueError(
+                f"label_smoothing: without effect beside a loss; write it as the loss's option, as in loss: {{name: "
+                f"cross_entropy, label_smoothing: {data['label_smoothing']}}}, or set label_smoothing to 0"
+            )
+        return data
 
     @model_validator(mode="after")
     def _with_validation_where_needed(self) -> Self:
@@ -310,4 +335,4 @@ def _monitors(config: ComponentConfig | None) -> bool:
 
 def _plateau(schedule: Any) -> bool:
     """Return whether a document's schedule uses an accuracy."""
-    return schedule not in (None, "none", {"name": "none"}) and _monitors(schedules.parse(schedule))
+    return schedule not in _NONE and _monitors(schedules.parse(schedule))

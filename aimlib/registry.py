@@ -305,6 +305,7 @@ optimizers = Registry("optimizers", "optimizer", "aimlib.training.optimizers", (
 schedules = Registry("schedules", "learning-rate schedule", "aimlib.training.schedules", ("rate",))
 selections = Registry("selections", "selection rule", "aimlib.training.selections", ("select",))
 trainers = Registry("trainers", "training code", "aimlib.training.own", ("train",))
+losses = Registry("losses", "loss", "aimlib.training.losses", ("forward",))
 
 FAMILIES: tuple[Registry, ...] = (
     backbones,
@@ -317,6 +318,7 @@ FAMILIES: tuple[Registry, ...] = (
     schedules,
     selections,
     trainers,
+    losses,
 )
 
 

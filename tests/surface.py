@@ -42,6 +42,8 @@ MODULES = (
     "aimlib.seeding",
     "aimlib.testing",
     "aimlib.training.loop",
+    "aimlib.training.losses",
+    "aimlib.training.losses.base",
     "aimlib.training.optimizers",
     "aimlib.training.optimizers.base",
     "aimlib.training.own.base",

@@ -17,7 +17,7 @@ from aimlib.paths import read_file
 _MOST_BYTES = 1_000_000
 _MOST_VALUES = 100_000  # with all aliases expanded
 _COMPONENTS = frozenset(
-    {"backbone", "memory", "placement", "update", "control", "data", "optimizer", "schedule", "selection"}
+    {"backbone", "memory", "placement", "update", "control", "data", "optimizer", "schedule", "selection", "loss"}
 )
 _KINDS: dict[type, str] = {list: "a list", type(None): "nothing"}
 _PLAIN = (str, int, float, type(None))

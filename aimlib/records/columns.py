@@ -38,7 +38,12 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("selection", "text", "", "rule that chose it"),
     Column("selection_oracle", "boolean", "", "true where that rule looked at test data"),
     Column("test_accuracy", "number", "fraction", "accuracy of the selected epoch on all test images"),
-    Column("test_loss", "number", "nats", "mean cross-entropy of the selected epoch on all test images"),
+    Column(
+        "test_loss",
+        "number",
+        "nats",
+        "mean cross-entropy, or mean of training.loss, of the selected epoch on all test images",
+    ),
     Column(
         "test_top5_accuracy",
         "number",
@@ -51,7 +56,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
         "validation_loss",
         "number",
         "nats",
-        "mean cross-entropy of the selected epoch on the validation images",
+        "mean cross-entropy, or mean of training.loss, of the selected epoch on the validation images",
     ),
     Column("classes", "integer", "classes", "number of classes"),
     Column("train_images", "integer", "images", "images trained on (validation images left out)"),
@@ -134,9 +139,11 @@ EPOCHS: tuple[Column, ...] = (
     Column("epoch", "integer", "epochs", "number of the epoch, from 1"),
     Column("train_loss", "number", "nats", "mean loss over the epoch's batches, as trained"),
     Column("train_accuracy", "number", "fraction", "accuracy over the epoch's augmented training images"),
-    Column("validation_loss", "number", "nats", "mean cross-entropy on the validation images"),
+    Column(
+        "validation_loss", "number", "nats", "mean cross-entropy, or mean of training.loss, on the validation images"
+    ),
     Column("validation_accuracy", "number", "fraction", "accuracy on the validation images"),
-    Column("test_loss", "number", "nats", "mean cross-entropy on the test images"),
+    Column("test_loss", "number", "nats", "mean cross-entropy, or mean of training.loss, on the test images"),
     Column("test_accuracy", "number", "fraction", "accuracy on the test images"),
     Column(
         "test_top5_accuracy",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aimlib.testing.backbones import BackboneConformance
     from aimlib.testing.controls import ControlConformance
+    from aimlib.testing.losses import LossConformance
     from aimlib.testing.memories import MemorySourceConformance
     from aimlib.testing.placements import PlacementConformance
     from aimlib.testing.updates import UpdateConformance
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BackboneConformance",
     "ControlConformance",
+    "LossConformance",
     "MemorySourceConformance",
     "PlacementConformance",
     "UpdateConformance",
@@ -31,6 +33,7 @@ __all__ = [
 _HOMES = {
     "BackboneConformance": "backbones",
     "ControlConformance": "controls",
+    "LossConformance": "losses",
     "MemorySourceConformance": "memories",
     "PlacementConformance": "placements",
     "UpdateConformance": "updates",

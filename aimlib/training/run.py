@@ -26,6 +26,7 @@ from aimlib.training.evaluation import Evaluation, Tally, evaluate
 from aimlib.training.inputs import identity_scaling, to_device
 from aimlib.training.kept_networks import Keep, KeptNetwork, not_kept, snapshot
 from aimlib.training.loaders import Loader, loader, place_of_data
+from aimlib.training.losses.base import Loss, build_loss
 from aimlib.training.optimizers.groups import build_optimizer
 from aimlib.training.optimizers.on_device import Rates, runs_on_device
 from aimlib.training.schedules.base import Schedule
@@ -95,6 +96,7 @@ class Run:
         self.scaling = scaling.to(device)
         self.network = self._initial_network()
         self.optimizer = build_optimizer(self.options.optimizer, self.network)
+        self.loss = self._built_loss()
         self.computation = self._computed()
         self.step_kept: str | None = None
         self._step = stated_step(config, self.computation)
@@ -117,7 +119,12 @@ class Run:
         plugin = optimizers.get(self.options.optimizer.name)
         takes_tensors = bool(getattr(plugin, "on_device", False)) and runs_on_device(self.device)
         rates = Rates(self.optimizer, self.device) if takes_tensors else None
-        return Computation(self.network, self.optimizer, self.scaling, self.options, self.device, rates)
+        return Computation(self.network, self.optimizer, self.scaling, self.options, self.device, rates, self.loss)
+
+    def _built_loss(self) -> Loss | None:
+        """Return the loss, which knows how many training images each class has; None is the cross-entropy."""
+        counts = np.bincount(self.data.train.labels[self.training], minlength=self.shape.classes)
+        return build_loss(self.options.loss, torch.from_numpy(counts.astype(np.int64)), self.device)
 
     def _placed(self, memory_share: float | None) -> tuple[str, dict[str, Loader]]:
         """Return where the images are kept, and the loader of each split."""
@@ -357,6 +364,7 @@ class Run:
             between=between,
             loader=self._loaders[split],
             memory_format=self.options.memory_format,
+            loss=self.loss,
         )
         return replace(found, predictions=found.predictions[np.argsort(order)])
 

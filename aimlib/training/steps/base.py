@@ -16,6 +16,7 @@ from aimlib.config import TrainingConfig
 from aimlib.training.augmentation import augment
 from aimlib.training.devices import autocast
 from aimlib.training.inputs import Scaling
+from aimlib.training.losses.base import Loss
 from aimlib.training.optimizers.on_device import Rates
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -51,6 +52,7 @@ class Computation:
     options : how it is trained.
     device : where all of them are.
     rates : the optimizer's learning rates on the device; None if it takes Python numbers.
+    loss : what is minimised; None is the cross-entropy with the options' label smoothing.
     """
 
     def __init__(
@@ -61,17 +63,25 @@ class Computation:
         options: TrainingConfig,
         device: torch.device,
         rates: Rates | None,
+        loss: Loss | None = None,
     ) -> None:
         self.network, self.optimizer, self.scaling = network, optimizer, scaling
-        self.options, self.device, self.rates = options, device, rates
+        self.options, self.device, self.rates, self.loss = options, device, rates, loss
+        self._loss_call: Callable[[Tensor, Tensor], Tensor] = loss or self._cross_entropy
 
     def loss_of(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch, and its logits [batch, classes]."""
         x_BCHW = self._images(inputs)
         with autocast(self.device, self.options.precision):
             logits = self.network(x_BCHW)
-        loss = functional.cross_entropy(logits.float(), inputs.labels_B, label_smoothing=self.options.label_smoothing)
-        return loss, logits
+        return self._loss_call(logits.float(), inputs.labels_B), logits
+
+    def compile_without_loss(self) -> None:
+        """Leave the loss out of the code that torch.compile makes of `loss_of`."""
+        self._loss_call = torch.compiler.disable(self._loss_call)  # type: ignore[no-untyped-call]
+
+    def _cross_entropy(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(logits_BC, targets, label_smoothing=self.options.label_smoothing)
 
     def update(
         self, inputs: Inputs, loss_of: Callable[[Inputs], tuple[Tensor, Tensor]] | None = None

@@ -107,6 +107,8 @@ def obstacle(computation: Computation) -> str:
             f"optimizer {computation.options.optimizer.name!r} takes its learning rate from Python, so a graph would "
             f"always use the first one"
         )
+    if computation.loss is not None and not computation.loss.capturable:
+        return f"loss {computation.loss.config.name!r} reads values back from the device"
     return ""
 
 

@@ -11,19 +11,21 @@ import aimlib.testing
 from aimlib.memory.sources.base import MemorySource
 from aimlib.memory.structure import Layer
 from aimlib.placements.base import Placement
-from aimlib.registry import Registry, backbones, controls, memories, placements, updates
+from aimlib.registry import Registry, backbones, controls, losses, memories, placements, updates
 from aimlib.testing import (
     BackboneConformance,
     ControlConformance,
+    LossConformance,
     MemorySourceConformance,
     PlacementConformance,
     UpdateConformance,
 )
 from aimlib.testing.conformance import Conformance
 from aimlib.testing.placements import layers_of
+from aimlib.training.losses.base import Loss
 from aimlib.updates.base import MemoryUpdate
 
-FAMILIES_WITH_TESTS = (backbones, controls, memories, placements, updates)
+FAMILIES_WITH_TESTS = (backbones, controls, losses, memories, placements, updates)
 
 
 class TestConvOnes(MemorySourceConformance):
@@ -151,6 +153,29 @@ class TestPermutedMemory(ControlConformance):
 
 class TestPositionBias(ControlConformance):
     name = "position_bias"
+
+
+class TestCrossEntropy(LossConformance):
+    name = "cross_entropy"
+    options = {"label_smoothing": 0.1, "weight": [1.0, 0.5, 2.0]}
+
+
+class TestMultiMargin(LossConformance):
+    name = "multi_margin"
+    options = {"p": 2, "weight": "balanced"}
+
+
+class TestBceWithLogits(LossConformance):
+    name = "bce_with_logits"
+    options = {"pos_weight": 2.0}
+
+
+class TestFocal(LossConformance):
+    name = "focal"
+
+
+class TestMse(LossConformance):
+    name = "mse"
 
 
 def covered(family: Registry) -> set[str]:
@@ -309,3 +334,25 @@ def test_every_layer_is_every_convolution_and_dense_layer_shortcuts_included() -
 def test_unknown_attribute_of_the_package() -> None:
     with pytest.raises(AttributeError, match="NoSuchConformance"):
         aimlib.testing.NoSuchConformance  # noqa: B018
+
+
+def test_conformance_finds_a_bad_loss() -> None:
+    with restored_registries():
+
+        @losses.register("drifting")
+        class Drifting(Loss):
+            """A loss with the sign reversed, that counts its calls."""
+
+            def forward(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
+                self.class_counts += 1
+                return self.class_counts.sum() + logits_BC.gather(1, targets[:, None]).mean()
+
+        case = type("Case", (LossConformance,), {"name": "drifting"})()
+        assert failures(case) == {
+            "test_it_keeps_nothing_between_batches",
+            "test_runs_have_the_same_bits_when_they_are_interrupted",
+            "test_source_says_where_the_idea_is_from",
+            "test_the_order_of_a_batch_does_not_matter",
+            "test_the_right_class_is_better_than_a_wrong_one",
+            "test_a_small_step_against_the_gradient_lowers_it",
+        }

@@ -77,6 +77,11 @@ KINDS: dict[str, dict[str, Any]] = {
         "training__memory_format": "contiguous",
         "training__label_smoothing": 0.1,
     },
+    "balanced cross-entropy": {
+        "model": AIM,
+        "training__loss": {"name": "cross_entropy", "label_smoothing": 0.1, "weight": "balanced"},
+    },
+    "focal loss": {"model": AIM, "training__loss": "focal"},
 }
 
 QUICK = (
