@@ -8,15 +8,17 @@ a configuration imports the plugins it names.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from aimlib.component import Categorical, ComponentConfig, Dimension, Frozen, Names, Real, local
+from aimlib.component import Categorical, ComponentConfig, Dimension, Frozen, Names, Real, local, tuple_of
 from aimlib.registry import (
     ComponentOf,
+    augmentations,
     backbones,
     controls,
     datasets,
@@ -217,6 +219,12 @@ class TrainingConfig(Frozen):
     """Of the cross-entropy, in training alone; a `loss` has its own."""
     loss: Annotated[ComponentConfig | None, ComponentOf(losses, optional=True), AfterValidator(_plain_loss)] = None
     """What is minimised, and what the columns of losses contain. None: the cross-entropy."""
+    transforms: Annotated[
+        tuple[Annotated[ComponentConfig, ComponentOf(augmentations)], ...], BeforeValidator(tuple_of)
+    ] = ()
+    """Further random changes of training images, after `augmentation`, one after the other; before the step and never
+    part of a CUDA graph. Those of pixels come first, then those of the network's input, then at most one that mixes the
+    images of a batch."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the forward pass; parameters and optimizer stay float32."""
     tf32: bool = False
@@ -268,6 +276,29 @@ class TrainingConfig(Frozen):
                 f"cross_entropy, label_smoothing: {data['label_smoothing']}}}, or set label_smoothing to 0"
             )
         return data
+
+    @model_validator(mode="after")
+    def _transforms_in_order(self) -> Self:
+        plugins = [augmentations.get(each.name) for each in self.transforms]
+        ranks = [
+            (plugin.after_scaling + plugin.per_batch, each.name)
+            for plugin, each in zip(plugins, self.transforms, strict=True)
+        ]
+        wrong = next((pair for pair in itertools.pairwise(ranks) if pair[0][0] > pair[1][0]), None)
+        if wrong is not None:
+            raise ValueError(f"transforms: {wrong[1][1]!r} must come before {wrong[0][1]!r}, which gets its result")
+        mixing = [each.name for plugin, each in zip(plugins, self.transforms, strict=True) if plugin.per_batch]
+        if len(mixing) > 1:
+            raise ValueError(
+                f"transforms: {' and '.join(map(repr, mixing))} both mix a batch; keep one, or use mixup_or_cutmix, "
+                f"which draws one of the two for every batch"
+            )
+        if mixing and self.loss is not None and not losses.get(self.loss.name).takes_soft_targets:
+            raise ValueError(
+                f"loss: {self.loss.name!r} takes one class per image, but {mixing[0]!r} of transforms gives shares of "
+                f"several; remove that transform, or choose a loss that takes soft targets, such as cross_entropy"
+            )
+        return self
 
     @model_validator(mode="after")
     def _with_validation_where_needed(self) -> Self:

@@ -306,6 +306,7 @@ schedules = Registry("schedules", "learning-rate schedule", "aimlib.training.sch
 selections = Registry("selections", "selection rule", "aimlib.training.selections", ("select",))
 trainers = Registry("trainers", "training code", "aimlib.training.own", ("train",))
 losses = Registry("losses", "loss", "aimlib.training.losses", ("forward",))
+augmentations = Registry("augmentations", "augmentation", "aimlib.training.augmentations", ("augment",))
 
 FAMILIES: tuple[Registry, ...] = (
     backbones,
@@ -319,6 +320,7 @@ FAMILIES: tuple[Registry, ...] = (
     selections,
     trainers,
     losses,
+    augmentations,
 )
 
 
@@ -328,7 +330,7 @@ def components_of(config: Frozen) -> Iterator[tuple[Registry, ComponentConfig]]:
         value = getattr(config, name)
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, ComponentConfig):
-                for registry in _registries((*field.metadata, field.annotation)):
+                for registry in dict.fromkeys(_registries((*field.metadata, field.annotation))):
                     yield registry, item
             if isinstance(item, Frozen):
                 yield from components_of(item)

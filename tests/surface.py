@@ -41,6 +41,8 @@ MODULES = (
     "aimlib.registry",
     "aimlib.seeding",
     "aimlib.testing",
+    "aimlib.training.augmentations",
+    "aimlib.training.augmentations.base",
     "aimlib.training.loop",
     "aimlib.training.losses",
     "aimlib.training.losses.base",

@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aimlib.testing.augmentations import AugmentationConformance
     from aimlib.testing.backbones import BackboneConformance
     from aimlib.testing.controls import ControlConformance
     from aimlib.testing.losses import LossConformance
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from aimlib.testing.updates import UpdateConformance
 
 __all__ = [
+    "AugmentationConformance",
     "BackboneConformance",
     "ControlConformance",
     "LossConformance",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AugmentationConformance": "augmentations",
     "BackboneConformance": "backbones",
     "ControlConformance": "controls",
     "LossConformance": "losses",

@@ -35,6 +35,7 @@ from aimlib.training.standardization import standardization_of
 from aimlib.training.steps.base import MEMORY_FORMATS, Computation, Inputs, Step
 from aimlib.training.steps.choice import OnNotice, chosen_step, stated_step
 from aimlib.training.steps.eager import EagerStep
+from aimlib.training.transforms import Place, transforms_of
 
 
 class Diverged(Exception):  # noqa: N818 -- an outcome, not an error
@@ -97,6 +98,7 @@ class Run:
         self.network = self._initial_network()
         self.optimizer = build_optimizer(self.options.optimizer, self.network)
         self.loss = self._built_loss()
+        self.transforms = transforms_of(self.options, self.shape, self.scaling)
         self.computation = self._computed()
         self.step_kept: str | None = None
         self._step = stated_step(config, self.computation)
@@ -318,7 +320,12 @@ class Run:
         x_BCHW, labels_B = self._loaders["train"].batch(batch, following)
         augmentation = self.options.augmentation
         chance = None if augmentation is None else draws(self.seed, epoch, batch, augmentation)
-        return Inputs(x_BCHW, labels_B, None if chance is None else to_device(chance, self.device))
+        draws_PBD = None if chance is None else to_device(chance, self.device)
+        if self.transforms is None:
+            return Inputs(x_BCHW, labels_B, draws_PBD)
+        step = self.under_way.step if self.under_way is not None else 0
+        x_BCHW, targets_BC = self.transforms(x_BCHW, labels_B, draws_PBD, Place(self.seed, epoch, step, batch))
+        return Inputs(x_BCHW, labels_B, None, targets_BC)
 
     def _step_for(self, inputs: Inputs) -> Step:
         """Return how steps are taken; if that is open, it is decided at the first full batch."""

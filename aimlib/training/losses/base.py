@@ -90,21 +90,15 @@ def refuse_unusable_loss(config: ComponentConfig | None, classes: int, *, mixed:
 
     Parameters
     ----------
-    mixed : whether a transform mixes the images of a batch, so that targets are soft.
+    mixed : whether targets are shares of the classes, because a transform mixes the images of a batch.
 
     Raises
     ------
-    UsageError: it does not accept soft targets, or gives no finite scalar with a gradient.
+    UsageError: it gives no finite scalar with a gradient.
     """
     loss = build_loss(config, torch.ones(classes, dtype=torch.int64), torch.device("cpu"))
     if loss is None or config is None:
         return
-    if mixed and not loss.takes_soft_targets:
-        raise UsageError(
-            f"training.loss: {config.name!r} takes one class per image, but training.transforms mixes images, so a "
-            f"target has shares of several classes; remove that transform, or choose a loss that takes soft targets, "
-            f"such as cross_entropy"
-        )
     labels_B = torch.arange(4) % classes
     logits_BC = torch.linspace(-1, 1, 4 * classes).reshape(4, classes).requires_grad_()
     try:

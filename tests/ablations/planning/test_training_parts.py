@@ -45,6 +45,26 @@ def own_registries() -> Iterator[None]:
         yield
 
 
+AUGMENTATION = '''
+import torch
+
+from aimlib.registry import augmentations
+from aimlib.training.augmentations import Augmentation
+
+
+@augmentations.register("own_dots")
+class Dots(Augmentation):
+    """Sets a random pixel to white."""
+
+    source = "own idea"
+
+    def augment(self, image):
+        row = int(torch.randint(image.shape[1], ()))
+        image[:, row, 0] = 255
+        return image
+'''
+
+
 def study(folder: Path, code: str = LOSS, **changes: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "my_loss.py").write_text(code, encoding="utf-8")
@@ -77,6 +97,11 @@ def test_a_loss_is_searched_over_with_the_options_it_brings(tmp_path: Path) -> N
     ("options", "message"),
     [
         ({"loss": {"name": "cross_entropy", "weight": [1.0, 2.0]}}, "has 2 weights for 10 classes"),
+        (
+            {"transforms": [{"name": "random_erasing", "value": [0.0, 1.0], "p": 1.0}]},
+            "random_erasing: fails for images",
+        ),
+        ({"transforms": ["mixup", "rand_augment"]}, "'rand_augment' must come before 'mixup'"),
         ({"loss": "focall"}, "did you mean 'focal'"),
         ({"loss": "mse", "label_smoothing": 0.1}, "without effect beside a loss"),
         ({"loss": {"name": "focal", "gama": 1.0}}, "unknown key; did you mean 'gamma'"),
@@ -97,6 +122,15 @@ def test_an_arm_replaces_the_loss_of_the_base_and_not_its_options(tmp_path: Path
     stated = {arm.name: arm.config.training.loss for arm in found.plan.arms}
     assert [stated[name].name for name in ("baseline", "a", "b")] == ["focal", "mse", "focal"]
     assert (stated["b"].alpha, stated["b"].gamma) == (0.5, 3.0)
+
+
+def test_own_augmentations_of_a_file_are_found_in_the_list(tmp_path: Path) -> None:
+    arms = {"baseline": {}, "own": {"training": {"transforms": ["random_crop", {"name": "own_dots"}]}}}
+    path = study(tmp_path, AUGMENTATION, arms=arms)
+    before = ids(path)
+    assert before["own"] != ids(study(tmp_path / "two", AUGMENTATION.replace("255", "254"), arms=arms))["own"]
+    checked = ablations.check(path, timing=False, plugins=False)
+    assert [arm.name for arm in checked.plan.arms] == ["baseline"], "the arm with own code is left out"
 
 
 def test_an_own_loss_that_fails_is_named_with_its_line(tmp_path: Path) -> None:

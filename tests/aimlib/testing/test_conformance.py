@@ -11,8 +11,9 @@ import aimlib.testing
 from aimlib.memory.sources.base import MemorySource
 from aimlib.memory.structure import Layer
 from aimlib.placements.base import Placement
-from aimlib.registry import Registry, backbones, controls, losses, memories, placements, updates
+from aimlib.registry import Registry, augmentations, backbones, controls, losses, memories, placements, updates
 from aimlib.testing import (
+    AugmentationConformance,
     BackboneConformance,
     ControlConformance,
     LossConformance,
@@ -22,10 +23,11 @@ from aimlib.testing import (
 )
 from aimlib.testing.conformance import Conformance
 from aimlib.testing.placements import layers_of
+from aimlib.training.augmentations import Augmentation
 from aimlib.training.losses.base import Loss
 from aimlib.updates.base import MemoryUpdate
 
-FAMILIES_WITH_TESTS = (backbones, controls, losses, memories, placements, updates)
+FAMILIES_WITH_TESTS = (augmentations, backbones, controls, losses, memories, placements, updates)
 
 
 class TestConvOnes(MemorySourceConformance):
@@ -176,6 +178,78 @@ class TestFocal(LossConformance):
 
 class TestMse(LossConformance):
     name = "mse"
+
+
+class TestRandAugment(AugmentationConformance):
+    name = "rand_augment"
+
+
+class TestTrivialAugmentWide(AugmentationConformance):
+    name = "trivial_augment_wide"
+
+
+class TestAutoAugment(AugmentationConformance):
+    name = "auto_augment"
+    options = {"policy": "cifar10"}
+
+
+class TestAugMix(AugmentationConformance):
+    name = "aug_mix"
+
+
+class TestRandomErasing(AugmentationConformance):
+    name = "random_erasing"
+    options = {"p": 1.0, "value": "random"}
+
+
+class TestColorJitter(AugmentationConformance):
+    name = "color_jitter"
+    options = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+
+
+class TestRandomResizedCrop(AugmentationConformance):
+    name = "random_resized_crop"
+
+
+class TestRandomCrop(AugmentationConformance):
+    name = "random_crop"
+    options = {"padding": 2, "padding_mode": "reflect"}
+
+
+class TestRandomHorizontalFlip(AugmentationConformance):
+    name = "random_horizontal_flip"
+
+
+class TestRandomRotation(AugmentationConformance):
+    name = "random_rotation"
+    options = {"interpolation": "bilinear"}
+
+
+class TestRandomAffine(AugmentationConformance):
+    name = "random_affine"
+    options = {"degrees": 10.0, "translate": [0.1, 0.1], "scale": [0.9, 1.1], "shear": [-5.0, 5.0]}
+
+
+class TestGaussianBlur(AugmentationConformance):
+    name = "gaussian_blur"
+
+
+class TestRandomGrayscale(AugmentationConformance):
+    name = "random_grayscale"
+    options = {"p": 0.5}
+
+
+class TestMixup(AugmentationConformance):
+    name = "mixup"
+    options = {"alpha": 0.4}
+
+
+class TestCutmix(AugmentationConformance):
+    name = "cutmix"
+
+
+class TestMixupOrCutmix(AugmentationConformance):
+    name = "mixup_or_cutmix"
 
 
 def covered(family: Registry) -> set[str]:
@@ -355,4 +429,28 @@ def test_conformance_finds_a_bad_loss() -> None:
             "test_the_order_of_a_batch_does_not_matter",
             "test_the_right_class_is_better_than_a_wrong_one",
             "test_a_small_step_against_the_gradient_lowers_it",
+        }
+
+
+def test_conformance_finds_a_bad_augmentation() -> None:
+    with restored_registries():
+
+        @augmentations.register("counting")
+        class Counting(Augmentation):
+            """An augmentation that draws from a generator of its own, which nothing restores."""
+
+            def __init__(self, config: object, shape: object) -> None:
+                super().__init__(config, shape)  # type: ignore[arg-type]
+                self.generator = torch.Generator().manual_seed(0)
+
+            def augment(self, image_CHW: Tensor) -> Tensor:
+                return image_CHW // torch.randint(1, 9, (), generator=self.generator)
+
+        case = type("Case", (AugmentationConformance,), {"name": "counting"})()
+        assert failures(case) == {
+            "test_an_image_does_not_depend_on_its_batch",
+            "test_it_keeps_nothing_between_batches",
+            "test_runs_have_the_same_bits_when_they_are_interrupted",
+            "test_source_says_where_the_idea_is_from",
+            "test_the_stream_decides_what_is_drawn",
         }

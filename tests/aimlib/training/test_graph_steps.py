@@ -81,6 +81,11 @@ KINDS: dict[str, dict[str, Any]] = {
         "model": AIM,
         "training__loss": {"name": "cross_entropy", "label_smoothing": 0.1, "weight": "balanced"},
     },
+    "transforms and mixed images": {
+        "model": AIM,
+        "training__augmentation": AUGMENTATION,
+        "training__transforms": ["rand_augment", "random_erasing", "mixup_or_cutmix"],
+    },
     "focal loss": {"model": AIM, "training__loss": "focal"},
 }
 
