@@ -361,7 +361,8 @@ class RunConfig(Frozen):
 
 def _monitors(config: ComponentConfig | None) -> bool:
     """Return whether a schedule or selection rule uses the validation accuracy."""
-    return config is not None and bool(getattr(type(config), "monitors_validation", False))
+    stated = bool(getattr(type(config), "monitors_validation", False))
+    return config is not None and bool(getattr(config, "uses_validation", stated))
 
 
 def _plateau(schedule: Any) -> bool:

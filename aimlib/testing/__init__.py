@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from aimlib.testing.controls import ControlConformance
     from aimlib.testing.losses import LossConformance
     from aimlib.testing.memories import MemorySourceConformance
+    from aimlib.testing.optimizers import OptimizerConformance
     from aimlib.testing.placements import PlacementConformance
+    from aimlib.testing.schedules import ScheduleConformance
     from aimlib.testing.updates import UpdateConformance
 
 __all__ = [
@@ -28,7 +30,9 @@ __all__ = [
     "ControlConformance",
     "LossConformance",
     "MemorySourceConformance",
+    "OptimizerConformance",
     "PlacementConformance",
+    "ScheduleConformance",
     "UpdateConformance",
 ]
 
@@ -38,7 +42,9 @@ _HOMES = {
     "ControlConformance": "controls",
     "LossConformance": "losses",
     "MemorySourceConformance": "memories",
+    "OptimizerConformance": "optimizers",
     "PlacementConformance": "placements",
+    "ScheduleConformance": "schedules",
     "UpdateConformance": "updates",
 }
 

@@ -274,6 +274,8 @@ class Run:
                 f"no full batch of {self.options.batch_size} in {len(order)} training images; lower "
                 f"training.batch_size or set training.drop_last to false"
             )
+        if schedule is not None:
+            schedule.prepare(len(plan))
         for step in range(under_way.step, len(plan)):
             if schedule is not None:
                 for group in self.optimizer.param_groups:

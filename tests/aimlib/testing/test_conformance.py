@@ -11,23 +11,38 @@ import aimlib.testing
 from aimlib.memory.sources.base import MemorySource
 from aimlib.memory.structure import Layer
 from aimlib.placements.base import Placement
-from aimlib.registry import Registry, augmentations, backbones, controls, losses, memories, placements, updates
+from aimlib.registry import (
+    Registry,
+    augmentations,
+    backbones,
+    controls,
+    losses,
+    memories,
+    optimizers,
+    placements,
+    schedules,
+    updates,
+)
 from aimlib.testing import (
     AugmentationConformance,
     BackboneConformance,
     ControlConformance,
     LossConformance,
     MemorySourceConformance,
+    OptimizerConformance,
     PlacementConformance,
+    ScheduleConformance,
     UpdateConformance,
 )
 from aimlib.testing.conformance import Conformance
 from aimlib.testing.placements import layers_of
 from aimlib.training.augmentations import Augmentation
 from aimlib.training.losses.base import Loss
+from aimlib.training.optimizers._sgd import Sgd
+from aimlib.training.schedules.base import Schedule
 from aimlib.updates.base import MemoryUpdate
 
-FAMILIES_WITH_TESTS = (augmentations, backbones, controls, losses, memories, placements, updates)
+FAMILIES_WITH_TESTS = (augmentations, backbones, controls, losses, memories, optimizers, placements, schedules, updates)
 
 
 class TestConvOnes(MemorySourceConformance):
@@ -252,6 +267,101 @@ class TestMixupOrCutmix(AugmentationConformance):
     name = "mixup_or_cutmix"
 
 
+class TestSgd(OptimizerConformance):
+    name = "sgd"
+    options = {"nesterov": True, "learning_rate": 0.01}
+
+
+class TestAdam(OptimizerConformance):
+    name = "adam"
+
+
+class TestAdamAsRun(OptimizerConformance):
+    name = "adam"
+    options = {"epsilon_on": "uncorrected"}
+
+
+class TestAdamW(OptimizerConformance):
+    name = "adamw"
+
+
+class TestRMSprop(OptimizerConformance):
+    name = "rmsprop"
+    options = {"momentum": 0.9, "centered": True, "learning_rate": 0.001}
+
+
+class TestNAdam(OptimizerConformance):
+    name = "nadam"
+    options = {"betas": [0.8, 0.99], "weight_decay": 0.01, "decoupled_weight_decay": True}
+
+
+class TestRAdam(OptimizerConformance):
+    name = "radam"
+    options = {"weight_decay": 0.01}
+
+
+class TestAdagrad(OptimizerConformance):
+    name = "adagrad"
+    options = {"lr_decay": 0.01, "initial_accumulator_value": 0.1}
+
+
+class TestAdadelta(OptimizerConformance):
+    name = "adadelta"
+
+
+class TestAdamax(OptimizerConformance):
+    name = "adamax"
+
+
+class TestCosine(ScheduleConformance):
+    name = "cosine"
+    options = {"warmup_epochs": 1.5}
+
+
+class TestPlateau(ScheduleConformance):
+    name = "plateau"
+    options = {"patience": 1}
+
+
+class TestStep(ScheduleConformance):
+    name = "step"
+    options = {"step_size": 2}
+
+
+class TestMultiStep(ScheduleConformance):
+    name = "multi_step"
+    options = {"milestones": [1, 4]}
+
+
+class TestExponential(ScheduleConformance):
+    name = "exponential"
+    options = {"gamma": 0.7}
+
+
+class TestLinear(ScheduleConformance):
+    name = "linear"
+
+
+class TestPolynomial(ScheduleConformance):
+    name = "polynomial"
+    options = {"power": 2.0}
+
+
+class TestCosineWarmRestarts(ScheduleConformance):
+    name = "cosine_warm_restarts"
+    options = {"T_0": 1, "T_mult": 2}
+
+
+class TestOneCycle(ScheduleConformance):
+    name = "one_cycle"
+    options = {"three_phase": True}
+
+
+class TestWarmup(ScheduleConformance):
+    name = "warmup"
+    options = {"warmup_epochs": 1, "schedule": {"name": "plateau", "patience": 1}}
+
+
 def covered(family: Registry) -> set[str]:
     """Return the names of a family's plugins that a test class of this module covers."""
     found = [value for value in globals().values() if isinstance(value, type) and issubclass(value, Conformance)]
@@ -453,4 +563,41 @@ def test_conformance_finds_a_bad_augmentation() -> None:
             "test_runs_have_the_same_bits_when_they_are_interrupted",
             "test_source_says_where_the_idea_is_from",
             "test_the_stream_decides_what_is_drawn",
+        }
+
+
+def test_conformance_finds_a_bad_optimizer_and_a_bad_schedule() -> None:
+    with restored_registries():
+
+        @optimizers.register("stubborn")
+        class Stubborn(Sgd):
+            """Keeps its first learning rate."""
+
+            def build(self, parameters: object) -> torch.optim.Optimizer:
+                optimizer = super().build(parameters)  # type: ignore[arg-type]
+                rate = self.config.learning_rate
+
+                def keep(changed: torch.optim.Optimizer, *_: object) -> None:
+                    for group in changed.param_groups:
+                        group["lr"] = rate
+
+                optimizer.register_step_pre_hook(keep)
+                return optimizer
+
+        @schedules.register("forgetful")
+        class Forgetful(Schedule):
+            """Falls with every question."""
+
+            def rate(self, time: float) -> float:
+                self.learning_rate *= 0.9
+                return self.learning_rate
+
+        case = type("Case", (OptimizerConformance,), {"name": "stubborn"})()
+        assert failures(case) == {"test_a_learning_rate_of_zero_changes_nothing"}
+        case = type("Case", (ScheduleConformance,), {"name": "forgetful"})()
+        assert failures(case) == {
+            "test_asking_changes_nothing",
+            "test_it_is_replayed_from_the_history",
+            "test_runs_have_the_same_bits_when_they_are_interrupted",
+            "test_source_says_where_the_idea_is_from",
         }
