@@ -20,6 +20,7 @@ from aimlib.registry import (
     ComponentOf,
     augmentations,
     backbones,
+    callbacks,
     controls,
     datasets,
     losses,
@@ -178,6 +179,9 @@ def _plain_loss(given: ComponentConfig | None) -> ComponentConfig | None:
     return None if plain else given
 
 
+_Callbacks = Annotated[tuple[Annotated[ComponentConfig, ComponentOf(callbacks)], ...], BeforeValidator(tuple_of)]
+
+
 class EarlyStoppingConfig(Frozen):
     """Stop when the monitored accuracy has not risen by more than `min_delta` for `patience` epochs."""
 
@@ -225,6 +229,8 @@ class TrainingConfig(Frozen):
     """Further random changes of training images, after `augmentation`, one after the other; before the step and never
     part of a CUDA graph. Those of pixels come first, then those of the network's input, then at most one that mixes the
     images of a batch."""
+    callbacks: _Callbacks = ()
+    """Code that runs at events of training: it may log scalars, and end the run with a reason."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the forward pass; parameters and optimizer stay float32."""
     tf32: bool = False
@@ -309,6 +315,7 @@ class TrainingConfig(Frozen):
                 ("early_stopping", looks and self.early_stopping is not None),
                 (f"schedule {self.schedule.name!r}" if self.schedule else "", looks and _monitors(self.schedule)),
                 (f"selection {self.selection.name!r}", _monitors(self.selection)),
+                *((f"callback {each.name!r}", _monitors(each)) for each in self.callbacks),
             )
             if used
         ]

@@ -306,6 +306,7 @@ schedules = Registry("schedules", "learning-rate schedule", "aimlib.training.sch
 selections = Registry("selections", "selection rule", "aimlib.training.selections", ("select",))
 trainers = Registry("trainers", "training code", "aimlib.training.own", ("train",))
 losses = Registry("losses", "loss", "aimlib.training.losses", ("forward",))
+callbacks = Registry("callbacks", "callback", "aimlib.training.callbacks", ("on_epoch_end", "state_dict"))
 augmentations = Registry("augmentations", "augmentation", "aimlib.training.augmentations", ("augment",))
 
 FAMILIES: tuple[Registry, ...] = (
@@ -321,6 +322,7 @@ FAMILIES: tuple[Registry, ...] = (
     trainers,
     losses,
     augmentations,
+    callbacks,
 )
 
 

@@ -43,6 +43,8 @@ MODULES = (
     "aimlib.testing",
     "aimlib.training.augmentations",
     "aimlib.training.augmentations.base",
+    "aimlib.training.callbacks",
+    "aimlib.training.callbacks.base",
     "aimlib.training.loop",
     "aimlib.training.losses",
     "aimlib.training.losses.base",

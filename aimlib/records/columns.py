@@ -30,7 +30,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("arm", "text", "", "name of the arm in that study"),
     Column("seed", "integer", "", "unit of replication; pairs arms"),
     Column("status", "text", "", "finished, failed, diverged or pruned"),
-    Column("reason", "text", "", "why it failed, diverged or was pruned; null otherwise"),
+    Column("reason", "text", "", "why it failed, diverged, was pruned, or was ended by a callback; null otherwise"),
     Column("traceback", "text", "", "end of the traceback of a failed run; null otherwise"),
     Column("epochs_planned", "integer", "epochs", "budget of the run"),
     Column("epochs_run", "integer", "epochs", "epochs completed with a finite loss"),
@@ -116,6 +116,12 @@ RUN_COLUMNS: tuple[Column, ...] = (
         "",
         "own training code: same, or how predictions differed when the run was computed again; null: computed once",
     ),
+    Column(
+        "scalars",
+        "text",
+        "JSON",
+        "what callbacks logged: of every name the means of the epochs; they are columns of the table epochs",
+    ),
 )
 
 ADDED = frozenset(
@@ -131,6 +137,7 @@ ADDED = frozenset(
         "kept_epoch",
         "network",
         "repeated",
+        "scalars",
     }
 )
 """Columns that rows of earlier versions lack; they are null there."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aimlib.testing.augmentations import AugmentationConformance
     from aimlib.testing.backbones import BackboneConformance
+    from aimlib.testing.callbacks import CallbackConformance
     from aimlib.testing.controls import ControlConformance
     from aimlib.testing.losses import LossConformance
     from aimlib.testing.memories import MemorySourceConformance
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AugmentationConformance",
     "BackboneConformance",
+    "CallbackConformance",
     "ControlConformance",
     "LossConformance",
     "MemorySourceConformance",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "AugmentationConformance": "augmentations",
     "BackboneConformance": "backbones",
+    "CallbackConformance": "callbacks",
     "ControlConformance": "controls",
     "LossConformance": "losses",
     "MemorySourceConformance": "memories",

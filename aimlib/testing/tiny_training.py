@@ -56,6 +56,7 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
         "status": outcome.status,
         "reason": outcome.reason,
         "epochs": epochs,
+        "scalars": outcome.scalars,
         "predictions": outcome.predictions.tolist(),
         "network": {name: tensor.tolist() for name, tensor in (state or {}).items()},
     }

@@ -137,6 +137,8 @@ class CheckpointManager:
             if found.under_way is not None:
                 run.under_way = Epoch(len(run.history) + 1, run.seed, run.device)
                 run.under_way.resume(found.under_way)
+            if found.callbacks is not None:
+                run.callbacks.resume(found.callbacks, len(run.history))
             if found.kept is not None and run.keep != "none":
                 self._resume_kept(found.kept)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -226,6 +228,7 @@ class CheckpointManager:
             data_on=run.data_on,
             peak_device_bytes=self.peak_device_bytes,
             kept=self._kept(),
+            callbacks=run.callbacks.state(),
         )
         file = checkpointing.save(state, self.directory)
         self.saved_at, self.saved_epochs = time.perf_counter(), None

@@ -24,6 +24,8 @@ from aimlib.records.checksums import SealedWriter, is_intact
 FORMAT = 3
 WITH_KEPT = 4
 """Format of a checkpoint with a kept network; earlier versions of this package keep none, and refuse it."""
+WITH_CALLBACKS = 5
+"""Format of a checkpoint with the state of callbacks."""
 FILE = "checkpoint.pt"
 PREVIOUS_FILE = ".previous.pt"
 """The checkpoint before; hidden, because a bucket stores one file for each run."""
@@ -54,6 +56,7 @@ class Checkpoint:
     peak_device_bytes : peak of the GPU memory that torch reserved so far; None on the CPU.
     kept : epoch and state of the network that is kept so far, and the measures of its memory; a state of None is that
         of `network`, and an epoch of None means that there is none so far. None: none is kept.
+    callbacks : their state, as `aimlib.training.callbacks.events.Callbacks.state` returns it; None without callbacks.
     """
 
     run_id: str
@@ -69,6 +72,7 @@ class Checkpoint:
     data_on: str | None = None
     peak_device_bytes: int | None = None
     kept: dict[str, Any] | None = None
+    callbacks: dict[str, Any] | None = None
 
 
 def save(checkpoint: Checkpoint, directory: Path) -> Path:
@@ -103,8 +107,11 @@ def save(checkpoint: Checkpoint, directory: Path) -> Path:
 
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what is stored: a checkpoint without a kept network is one that earlier versions read."""
+    """Return what is stored: without callbacks and a kept network, a checkpoint that earlier versions read."""
+    if checkpoint.callbacks is not None:
+        return {"format": WITH_CALLBACKS, **vars(checkpoint)}
     content = {"format": FORMAT if checkpoint.kept is None else WITH_KEPT, **vars(checkpoint)}
+    del content["callbacks"]
     if checkpoint.kept is None:
         del content["kept"]
     return content
@@ -177,11 +184,13 @@ def _read(path: Path, run_id: str) -> Checkpoint:
         state = {**state, **_LACKING[state["format"]], "format": FORMAT}
     if isinstance(state, dict) and state.get("format") == FORMAT:
         state = {**state, "kept": None, "format": WITH_KEPT}
+    if isinstance(state, dict) and state.get("format") == WITH_KEPT:
+        state = {**state, "callbacks": None, "format": WITH_CALLBACKS}
     parts = {"format", *(part.name for part in fields(Checkpoint))}
     if (
         not isinstance(state, dict)
         or set(state) != parts
-        or state.pop("format") != WITH_KEPT
+        or state.pop("format") != WITH_CALLBACKS
         or state["run_id"] != run_id
     ):
         raise StoreError(

@@ -29,7 +29,7 @@ class Outcome:
 
     Attributes
     ----------
-    status, reason : ``finished``, or ``diverged`` or ``pruned`` and why.
+    status, reason : ``finished``, and why if a callback ended it; or ``diverged`` or ``pruned`` and why.
     epochs : one mapping of `aimlib.records.EPOCHS` per completed epoch.
     predictions : [epochs, test images]; one row for the network at its start if no epoch was completed.
     selected_epoch : the epoch that the selection rule chose; 0 is the start.
@@ -42,6 +42,7 @@ class Outcome:
     spot_checks : number of steps of the last attempt that were repeated and had the same bits; None without checks.
     network : the trained network that is kept; None if none is.
     repeated : what computing a run of own training code a second time gave; None if it was computed once.
+    scalars : of every name that callbacks logged the means of the epochs; None without any.
     """
 
     status: str
@@ -60,6 +61,7 @@ class Outcome:
     spot_checks: int | None = None
     network: KeptNetwork | None = None
     repeated: str | None = None
+    scalars: dict[str, list[float | None]] | None = None
 
 
 def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -> Outcome:
@@ -83,7 +85,7 @@ def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -
         selected = dict(zip(_SELECTED, values, strict=True))
     return Outcome(
         status="finished" if diverged is None else "diverged",
-        reason=diverged,
+        reason=run.callbacks.ended if diverged is None else diverged,
         epochs=run.history,
         predictions=np.stack(run.predictions),
         selected_epoch=chosen,
@@ -97,6 +99,7 @@ def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -
         peak_device_bytes=checkpoints.peak_device_bytes,
         spot_checks=None if run.spot_checks is None else run.spot_checks.made,
         network=run.kept_network(diverged is not None),
+        scalars=run.callbacks.scalars or None,
     )
 
 
@@ -136,6 +139,7 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
         step=found.step,
         data_on=found.data_on,
         peak_device_bytes=found.peak_device_bytes,
+        scalars=None if found.callbacks is None else found.callbacks["scalars"] or None,
     )
 
 

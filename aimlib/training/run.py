@@ -20,6 +20,7 @@ from aimlib.models import build
 from aimlib.registry import optimizers, schedules, selections
 from aimlib.training import splits
 from aimlib.training.augmentation import draws
+from aimlib.training.callbacks.events import Callbacks
 from aimlib.training.early_stopping import should_stop
 from aimlib.training.epoch import AfterPart, Epoch
 from aimlib.training.evaluation import Evaluation, Tally, evaluate
@@ -106,6 +107,7 @@ class Run:
         self.history: list[dict[str, Any]] = []
         self.predictions: list[npt.NDArray[Any]] = []
         self.under_way: Epoch | None = None
+        self.callbacks = Callbacks(self.options.callbacks, self.network, self.optimizer, self.options.epochs)
         self.spot_checks: SpotChecks | None = None
         self.keep: Keep = "none"
         self.kept: KeptNetwork | None = None
@@ -154,8 +156,8 @@ class Run:
         return accuracy
 
     def done(self) -> bool:
-        """Return whether the run is finished: the budget is spent, or early stopping applies."""
-        if len(self.history) >= self.options.epochs:
+        """Return whether the run is finished: the budget is spent, or early stopping or a callback ended it."""
+        if len(self.history) >= self.options.epochs or (self.history and self.callbacks.ended):
             return True
         stopping = self.options.early_stopping
         return stopping is not None and should_stop(stopping, map(self._monitored, self.history))
@@ -184,6 +186,7 @@ class Run:
         """
         if self.under_way is None:
             self.under_way = Epoch(len(self.history) + 1, self.seed, self.device)
+            self.callbacks.epoch_start(self.under_way.number)
         under_way = self.under_way
         loss, accuracy = self._train_epoch(under_way, after_part)
         validation, test = self.evaluate(under_way, after_part)
@@ -205,6 +208,7 @@ class Run:
                 "seconds": under_way.seconds,
             }
         )
+        self.callbacks.epoch_end(self.history[-1])
         self.under_way = None
         self.measure_memory()
         if self.keep == "best" and self.selected_epoch() == len(self.history):
@@ -281,7 +285,10 @@ class Run:
                 for group in self.optimizer.param_groups:
                     group["lr"] = schedule.rate(number - 1 + step / len(plan)) * group["lr_scale"]
             following = plan[step + 1] if step + 1 < len(plan) else None
-            under_way.add(*self.step(plan[step], number, following), len(plan[step]))
+            loss, hits = self.step(plan[step], number, following)
+            under_way.add(loss, hits, len(plan[step]))
+            if self.callbacks:
+                self.callbacks.step_end(number, under_way.step, loss)
             if after_part is not None:
                 after_part()
         count = sum(len(batch) for batch in plan)

@@ -15,6 +15,7 @@ from aimlib.registry import (
     Registry,
     augmentations,
     backbones,
+    callbacks,
     controls,
     losses,
     memories,
@@ -26,6 +27,7 @@ from aimlib.registry import (
 from aimlib.testing import (
     AugmentationConformance,
     BackboneConformance,
+    CallbackConformance,
     ControlConformance,
     LossConformance,
     MemorySourceConformance,
@@ -37,12 +39,24 @@ from aimlib.testing import (
 from aimlib.testing.conformance import Conformance
 from aimlib.testing.placements import layers_of
 from aimlib.training.augmentations import Augmentation
+from aimlib.training.callbacks import Callback, RunView
 from aimlib.training.losses.base import Loss
 from aimlib.training.optimizers._sgd import Sgd
 from aimlib.training.schedules.base import Schedule
 from aimlib.updates.base import MemoryUpdate
 
-FAMILIES_WITH_TESTS = (augmentations, backbones, controls, losses, memories, optimizers, placements, schedules, updates)
+FAMILIES_WITH_TESTS = (
+    augmentations,
+    backbones,
+    callbacks,
+    controls,
+    losses,
+    memories,
+    optimizers,
+    placements,
+    schedules,
+    updates,
+)
 
 
 class TestConvOnes(MemorySourceConformance):
@@ -362,6 +376,15 @@ class TestWarmup(ScheduleConformance):
     options = {"warmup_epochs": 1, "schedule": {"name": "plateau", "patience": 1}}
 
 
+class TestGradientNorm(CallbackConformance):
+    name = "gradient_norm"
+
+
+class TestStopAtAccuracy(CallbackConformance):
+    name = "stop_at_accuracy"
+    options = {"accuracy": 0.3, "monitor": "train"}
+
+
 def covered(family: Registry) -> set[str]:
     """Return the names of a family's plugins that a test class of this module covers."""
     found = [value for value in globals().values() if isinstance(value, type) and issubclass(value, Conformance)]
@@ -598,6 +621,26 @@ def test_conformance_finds_a_bad_optimizer_and_a_bad_schedule() -> None:
         assert failures(case) == {
             "test_asking_changes_nothing",
             "test_it_is_replayed_from_the_history",
+            "test_runs_have_the_same_bits_when_they_are_interrupted",
+            "test_source_says_where_the_idea_is_from",
+        }
+
+
+def test_conformance_finds_a_bad_callback() -> None:
+    with restored_registries():
+
+        @callbacks.register("absent_minded")
+        class AbsentMinded(Callback):
+            """Counts steps, and forgets the count when the run is interrupted."""
+
+            steps = 0
+
+            def on_step_end(self, run: RunView) -> None:
+                self.steps += 1
+                run.log("steps", float(self.steps))
+
+        case = type("Case", (CallbackConformance,), {"name": "absent_minded"})()
+        assert failures(case) == {
             "test_runs_have_the_same_bits_when_they_are_interrupted",
             "test_source_says_where_the_idea_is_from",
         }
