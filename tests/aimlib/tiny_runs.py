@@ -26,6 +26,7 @@ AIM: dict[str, Any] = {
     "update": {"name": "conv_sigmoid", "filters": [2, 2, 3]},
 }
 NEEDED: dict[str, dict[str, Any]] = {
+    "stop_at_accuracy": {"accuracy": 0.5},
     "cosine_warm_restarts": {"T_0": 2},
     "multi_step": {"milestones": [1]},
     "step": {"step_size": 2},
