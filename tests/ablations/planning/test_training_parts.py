@@ -102,6 +102,11 @@ def test_a_loss_is_searched_over_with_the_options_it_brings(tmp_path: Path) -> N
             "random_erasing: fails for images",
         ),
         ({"transforms": ["mixup", "rand_augment"]}, "'rand_augment' must come before 'mixup'"),
+        ({"criterion": "focal"}, "loss"),
+        (
+            {"callbacks": "gradient_norm"},
+            "training.callbacks: must be a list; got 'gradient_norm' (text); write [gradient_norm]",
+        ),
         ({"loss": "focall"}, "did you mean 'focal'"),
         ({"loss": "mse", "label_smoothing": 0.1}, "without effect beside a loss"),
         ({"loss": {"name": "focal", "gama": 1.0}}, "unknown key; did you mean 'gamma'"),

@@ -142,7 +142,7 @@ def test_they_follow_the_augmentation_whose_result_is_rounded_to_pixels() -> Non
         (["mixup", "cutmix"], "'mixup' and 'cutmix' both mix a batch; keep one, or use mixup_or_cutmix"),
         (["rand_augmented"], "did you mean 'rand_augment'"),
         ([{"name": "gaussian_blur", "kernel_size": 4}], "transforms.0.kernel_size: must be odd; got 4"),
-        ("rand_augment", "transforms: must be a list"),
+        ("rand_augment", r"transforms: must be a list; got 'rand_augment' \(text\); write \[rand_augment\]"),
     ],
 )
 def test_mistakes_are_told_with_the_remedy(transforms: Any, message: str) -> None:
