@@ -188,7 +188,8 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 def _remedy(kind: str, given: Any, model: type[BaseModel], loc: list[int | str]) -> str:
     if kind in ("int_type", "float_type") and isinstance(given, str) and _NUMBER.fullmatch(given):
         return f"; write {given} without quotes"
-    if kind in ("tuple_type", "list_type") and isinstance(given, int | float):
+    is_plain = isinstance(given, int | float) or (isinstance(given, str) and given.isidentifier())
+    if kind in ("tuple_type", "list_type") and is_plain:
         return f"; write [{given}]"
     if kind == "model_type" and (fields := _fields_at(model, loc)):
         return f"; its keys: {', '.join(sorted(fields))}"

@@ -8,19 +8,23 @@ a configuration imports the plugins it names.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from aimlib.component import Categorical, ComponentConfig, Dimension, Frozen, Names, Real, local
+from aimlib.component import Categorical, ComponentConfig, Dimension, Frozen, Names, Real, local, tuple_of
 from aimlib.fine_tuning import FineTuningConfig
 from aimlib.registry import (
     ComponentOf,
+    augmentations,
     backbones,
+    callbacks,
     controls,
     datasets,
+    losses,
     memories,
     optimizers,
     placements,
@@ -180,6 +184,19 @@ class AugmentationConfig(Frozen):
         return self
 
 
+_NONE = (None, "none", {"name": "none"})
+"""What documents write for a component that is not there."""
+
+
+def _plain_loss(given: ComponentConfig | None) -> ComponentConfig | None:
+    """Read the cross-entropy without options as null, so that both are one experiment with one id."""
+    plain = given is not None and given.name == "cross_entropy" and not type(given).code and given == type(given)()
+    return None if plain else given
+
+
+_Callbacks = Annotated[tuple[Annotated[ComponentConfig, ComponentOf(callbacks)], ...], BeforeValidator(tuple_of)]
+
+
 class EarlyStoppingConfig(Frozen):
     """Stop when the monitored accuracy has not risen by more than `min_delta` for `patience` epochs."""
 
@@ -218,6 +235,17 @@ class TrainingConfig(Frozen):
     """Leave the images that fill no batch of `batch_size` out of accuracies and losses (as run: 8,576 of 8,580 test
     images count). All images are predicted nevertheless. Images are evaluated in one fixed order with mixed classes."""
     label_smoothing: Fraction = 0.0
+    """Of the cross-entropy, in training alone; a `loss` has its own."""
+    loss: Annotated[ComponentConfig | None, ComponentOf(losses, optional=True), AfterValidator(_plain_loss)] = None
+    """What is minimised, and what the columns of losses contain. None: the cross-entropy."""
+    transforms: Annotated[
+        tuple[Annotated[ComponentConfig, ComponentOf(augmentations)], ...], BeforeValidator(tuple_of)
+    ] = ()
+    """Further random changes of training images, after `augmentation`, one after the other; before the step and never
+    part of a CUDA graph. Those of pixels come first, then those of the network's input, then at most one that mixes the
+    images of a batch."""
+    callbacks: _Callbacks = ()
+    """Code that runs at events of training: it may log scalars, and end the run with a reason."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the forward pass; parameters and optimizer stay float32."""
     tf32: bool = False
@@ -261,6 +289,40 @@ class TrainingConfig(Frozen):
             return {**rest, "selection": "best_test", "validation_fraction": 0.0, **monitor}
         raise ValueError(f"select_on: must be 'test', 'validation' or 'last'; got {data['select_on']!r}")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_smoothing(cls, data: Any) -> Any:
+        """Refuse `label_smoothing` beside a loss, which would not use it."""
+        if isinstance(data, dict) and data.get("loss") not in _NONE and data.get("label_smoothing"):
+            raise ValueError(
+                f"label_smoothing: without effect beside a loss; write it as the loss's option, as in loss: {{name: "
+                f"cross_entropy, label_smoothing: {data['label_smoothing']}}}, or set label_smoothing to 0"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _transforms_in_order(self) -> Self:
+        plugins = [augmentations.get(each.name) for each in self.transforms]
+        ranks = [
+            (plugin.after_scaling + plugin.per_batch, each.name)
+            for plugin, each in zip(plugins, self.transforms, strict=True)
+        ]
+        wrong = next((pair for pair in itertools.pairwise(ranks) if pair[0][0] > pair[1][0]), None)
+        if wrong is not None:
+            raise ValueError(f"transforms: {wrong[1][1]!r} must come before {wrong[0][1]!r}, which gets its result")
+        mixing = [each.name for plugin, each in zip(plugins, self.transforms, strict=True) if plugin.per_batch]
+        if len(mixing) > 1:
+            raise ValueError(
+                f"transforms: {' and '.join(map(repr, mixing))} both mix a batch; keep one, or use mixup_or_cutmix, "
+                f"which draws one of the two for every batch"
+            )
+        if mixing and self.loss is not None and not losses.get(self.loss.name).takes_soft_targets:
+            raise ValueError(
+                f"loss: {self.loss.name!r} takes one class per image, but {mixing[0]!r} of transforms gives shares of "
+                f"several; remove that transform, or choose a loss that takes soft targets, such as cross_entropy"
+            )
+        return self
+
     @model_validator(mode="after")
     def _with_validation_where_needed(self) -> Self:
         looks = self.monitor == "validation"
@@ -270,6 +332,7 @@ class TrainingConfig(Frozen):
                 ("early_stopping", looks and self.early_stopping is not None),
                 (f"schedule {self.schedule.name!r}" if self.schedule else "", looks and _monitors(self.schedule)),
                 (f"selection {self.selection.name!r}", _monitors(self.selection)),
+                *((f"callback {each.name!r}", _monitors(each)) for each in self.callbacks),
             )
             if used
         ]
@@ -338,9 +401,10 @@ class RunConfig(Frozen):
 
 def _monitors(config: ComponentConfig | None) -> bool:
     """Return whether a schedule or selection rule uses the validation accuracy."""
-    return config is not None and bool(getattr(type(config), "monitors_validation", False))
+    stated = bool(getattr(type(config), "monitors_validation", False))
+    return config is not None and bool(getattr(config, "uses_validation", stated))
 
 
 def _plateau(schedule: Any) -> bool:
     """Return whether a document's schedule uses an accuracy."""
-    return schedule not in (None, "none", {"name": "none"}) and _monitors(schedules.parse(schedule))
+    return schedule not in _NONE and _monitors(schedules.parse(schedule))

@@ -322,6 +322,9 @@ optimizers = Registry("optimizers", "optimizer", "aimlib.training.optimizers", (
 schedules = Registry("schedules", "learning-rate schedule", "aimlib.training.schedules", ("rate",))
 selections = Registry("selections", "selection rule", "aimlib.training.selections", ("select",))
 trainers = Registry("trainers", "training code", "aimlib.training.own", ("train",))
+losses = Registry("losses", "loss", "aimlib.training.losses", ("forward",))
+callbacks = Registry("callbacks", "callback", "aimlib.training.callbacks", ("on_epoch_end", "state_dict"))
+augmentations = Registry("augmentations", "augmentation", "aimlib.training.augmentations", ("augment",))
 
 FAMILIES: tuple[Registry, ...] = (
     backbones,
@@ -334,6 +337,9 @@ FAMILIES: tuple[Registry, ...] = (
     schedules,
     selections,
     trainers,
+    losses,
+    augmentations,
+    callbacks,
 )
 
 
@@ -343,7 +349,7 @@ def components_of(config: Frozen) -> Iterator[tuple[Registry, ComponentConfig]]:
         value = getattr(config, name)
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, ComponentConfig):
-                for registry in _registries((*field.metadata, field.annotation)):
+                for registry in dict.fromkeys(_registries((*field.metadata, field.annotation))):
                     yield registry, item
             if isinstance(item, Frozen):
                 yield from components_of(item)

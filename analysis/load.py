@@ -76,7 +76,7 @@ def _load(directory: Place, wanted: Epochs) -> Results:
         directory=directory,
         plan=plan,
         runs=factors.attach(runs, varied, runs["arm"]),
-        epochs=factors.attach(epochs, varied, epochs["arm"]),
+        epochs=frames.with_scalars(factors.attach(epochs, varied, epochs["arm"]), rows),
         stale=rows[~planned].reset_index(drop=True),
         missing=plan.runs[~frames.among(plan.runs["run_id"], rows["run_id"])].reset_index(drop=True),
     )

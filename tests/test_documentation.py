@@ -61,7 +61,7 @@ def _resolves(name: str) -> bool:
     return False
 
 
-_GROUPS = ("memories", "optimizers", "schedules", "selections", "trainers")
+_GROUPS = ("memories", "optimizers", "schedules", "selections", "trainers", "losses", "augmentations", "callbacks")
 """Entry point groups that are no packages."""
 
 

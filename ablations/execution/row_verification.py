@@ -112,10 +112,11 @@ def _length(
     _equal("epochs_planned", row["epochs_planned"], training.epochs)
     if len(curve) > training.epochs:
         raise _Problem(f"it has {len(curve)} epochs of {training.epochs} planned")
-    ended = may_end and curve
-    if row["status"] == "finished" and len(curve) < training.epochs and not ended and not _stopped(training, curve):
+    was_ended = (may_end and bool(curve)) or bool(training.callbacks and row["reason"]) or _stopped(training, curve)
+    if row["status"] == "finished" and len(curve) < training.epochs and not was_ended:
         raise _Problem(
-            f"it ended after {len(curve)} of {training.epochs} epochs, and early stopping does not explain it"
+            f"it ended after {len(curve)} of {training.epochs} epochs, and neither early stopping nor a callback "
+            f"explains it"
         )
     if row["status"] == "diverged" and not row["reason"]:
         raise _Problem("it diverged without a reason")

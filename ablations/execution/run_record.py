@@ -53,6 +53,7 @@ def record_of(
         "spot_checks": outcome.spot_checks,
         "reference": reference,
         "repeated": outcome.repeated,
+        "scalars": json.dumps(outcome.scalars) if outcome.scalars else None,
     }
     return RunRecord(row, outcome.epochs, outcome.predictions, outcome.scores)
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from ablations.planning import networks, own_code, training_code, weights
+from ablations.planning import networks, own_code, training_code, training_parts, weights
 from ablations.planning.factors import arm_specs
 from ablations.spec import yaml_documents
 from ablations.spec.advice import advised
@@ -128,6 +128,8 @@ def buildable(study: StudyFile, document: Mapping[str, Any]) -> str:
     try:
         config = RunConfig.parse({**document, "seed": study.spec.seeds[0]})
         networks.refuse_unbuildable(config.model, shape_of(config))
+        if not isinstance(config, OwnRunConfig):
+            training_parts.refuse_unusable(config.training, shape_of(config))
     except UsageError as error:
         return " ".join(str(error).split())
     return "; ".join(_idle(config))
@@ -161,6 +163,8 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
             )
         model = control.transform(config.model, shape_of(config))
         config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
+    if not isinstance(config, OwnRunConfig):
+        training_parts.refuse_unusable(config.training, shape_of(config))
     if networks.has_network(config):
         _build(config, built)
         if costs:

@@ -115,8 +115,10 @@ def uses(document: Any, keys: Iterable[str]) -> bool:
     names = {key.partition("/")[2] for key in keys}
     if isinstance(document, Mapping):
         for key, value in document.items():
-            named = value.get("name") if isinstance(value, Mapping) else value
-            if (yaml_documents.is_component(key) or key == "train") and isinstance(named, str) and named in names:
+            components = value if isinstance(value, list) else [value]
+            named = [each.get("name") if isinstance(each, Mapping) else each for each in components]
+            has_some = yaml_documents.has_components(key) or key == "train"
+            if has_some and any(isinstance(each, str) and each in names for each in named):
                 return True
             if uses(value, keys):
                 return True

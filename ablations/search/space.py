@@ -17,7 +17,7 @@ from ablations.spec.search_conditions import Condition
 from aimlib.component import Categorical, Dimension, Integer, Real
 from aimlib.config import CarryConfig, ModelConfig
 from aimlib.errors import ConfigError, did_you_mean, unknown_name
-from aimlib.registry import Registry, backbones, memories, optimizers, placements, schedules, updates
+from aimlib.registry import Registry, backbones, losses, memories, optimizers, placements, schedules, updates
 
 if TYPE_CHECKING:
     import optuna
@@ -29,6 +29,7 @@ COMPONENTS: Mapping[str, Registry] = {
     "model.update": updates,
     "training.optimizer": optimizers,
     "training.schedule": schedules,
+    "training.loss": losses,
 }
 """Components that can be searched over, by family; update and schedule may also be none."""
 

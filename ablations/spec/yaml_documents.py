@@ -17,8 +17,10 @@ from aimlib.paths import read_file
 _MOST_BYTES = 1_000_000
 _MOST_VALUES = 100_000  # with all aliases expanded
 _COMPONENTS = frozenset(
-    {"backbone", "memory", "placement", "update", "control", "data", "optimizer", "schedule", "selection"}
+    {"backbone", "memory", "placement", "update", "control", "data", "optimizer", "schedule", "selection", "loss"}
 )
+_LISTED = frozenset({"transforms", "callbacks"})
+"""Keys whose values are lists of components."""
 _KINDS: dict[type, str] = {list: "a list", type(None): "nothing"}
 _PLAIN = (str, int, float, type(None))
 _SCALARS = {  # YAML 1.2, core schema; numbers by their possible first characters
@@ -298,6 +300,11 @@ def _named(value: Any) -> Any:
 def is_component(key: str) -> bool:
     """Return whether the value of a key is a component, given by name or as a mapping with its name."""
     return key in _COMPONENTS
+
+
+def has_components(key: str) -> bool:
+    """Return whether the value of a key is a component or a list of components."""
+    return key in _COMPONENTS or key in _LISTED
 
 
 def is_option(path: list[str]) -> bool:

@@ -30,7 +30,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("arm", "text", "", "name of the arm in that study"),
     Column("seed", "integer", "", "unit of replication; pairs arms"),
     Column("status", "text", "", "finished, failed, diverged or pruned"),
-    Column("reason", "text", "", "why it failed, diverged or was pruned; null otherwise"),
+    Column("reason", "text", "", "why it failed, diverged, was pruned, or was ended by a callback; null otherwise"),
     Column("traceback", "text", "", "end of the traceback of a failed run; null otherwise"),
     Column("epochs_planned", "integer", "epochs", "budget of the run"),
     Column("epochs_run", "integer", "epochs", "epochs completed with a finite loss"),
@@ -38,7 +38,12 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("selection", "text", "", "rule that chose it"),
     Column("selection_oracle", "boolean", "", "true where that rule looked at test data"),
     Column("test_accuracy", "number", "fraction", "accuracy of the selected epoch on all test images"),
-    Column("test_loss", "number", "nats", "mean cross-entropy of the selected epoch on all test images"),
+    Column(
+        "test_loss",
+        "number",
+        "nats",
+        "mean cross-entropy, or mean of training.loss, of the selected epoch on all test images",
+    ),
     Column(
         "test_top5_accuracy",
         "number",
@@ -51,7 +56,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
         "validation_loss",
         "number",
         "nats",
-        "mean cross-entropy of the selected epoch on the validation images",
+        "mean cross-entropy, or mean of training.loss, of the selected epoch on the validation images",
     ),
     Column("classes", "integer", "classes", "number of classes"),
     Column("train_images", "integer", "images", "images trained on (validation images left out)"),
@@ -118,6 +123,12 @@ RUN_COLUMNS: tuple[Column, ...] = (
         "what of the file of weights was loaded: how many parameters and buffers, and the names of all others by "
         "reason; null: the network started from random values",
     ),
+    Column(
+        "scalars",
+        "text",
+        "JSON",
+        "what callbacks logged: of every name the means of the epochs; they are columns of the table epochs",
+    ),
 )
 
 ADDED = frozenset(
@@ -135,6 +146,7 @@ ADDED = frozenset(
         "repeated",
         "scores",
         "weights",
+        "scalars",
     }
 )
 """Columns that rows of earlier versions lack; they are null there."""
@@ -143,9 +155,11 @@ EPOCHS: tuple[Column, ...] = (
     Column("epoch", "integer", "epochs", "number of the epoch, from 1"),
     Column("train_loss", "number", "nats", "mean loss over the epoch's batches, as trained"),
     Column("train_accuracy", "number", "fraction", "accuracy over the epoch's augmented training images"),
-    Column("validation_loss", "number", "nats", "mean cross-entropy on the validation images"),
+    Column(
+        "validation_loss", "number", "nats", "mean cross-entropy, or mean of training.loss, on the validation images"
+    ),
     Column("validation_accuracy", "number", "fraction", "accuracy on the validation images"),
-    Column("test_loss", "number", "nats", "mean cross-entropy on the test images"),
+    Column("test_loss", "number", "nats", "mean cross-entropy, or mean of training.loss, on the test images"),
     Column("test_accuracy", "number", "fraction", "accuracy on the test images"),
     Column(
         "test_top5_accuracy",

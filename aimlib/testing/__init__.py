@@ -14,25 +14,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aimlib.testing.augmentations import AugmentationConformance
     from aimlib.testing.backbones import BackboneConformance
+    from aimlib.testing.callbacks import CallbackConformance
     from aimlib.testing.controls import ControlConformance
+    from aimlib.testing.losses import LossConformance
     from aimlib.testing.memories import MemorySourceConformance
+    from aimlib.testing.optimizers import OptimizerConformance
     from aimlib.testing.placements import PlacementConformance
+    from aimlib.testing.schedules import ScheduleConformance
     from aimlib.testing.updates import UpdateConformance
 
 __all__ = [
+    "AugmentationConformance",
     "BackboneConformance",
+    "CallbackConformance",
     "ControlConformance",
+    "LossConformance",
     "MemorySourceConformance",
+    "OptimizerConformance",
     "PlacementConformance",
+    "ScheduleConformance",
     "UpdateConformance",
 ]
 
 _HOMES = {
+    "AugmentationConformance": "augmentations",
     "BackboneConformance": "backbones",
+    "CallbackConformance": "callbacks",
     "ControlConformance": "controls",
+    "LossConformance": "losses",
     "MemorySourceConformance": "memories",
+    "OptimizerConformance": "optimizers",
     "PlacementConformance": "placements",
+    "ScheduleConformance": "schedules",
     "UpdateConformance": "updates",
 }
 

@@ -139,6 +139,8 @@ class CheckpointManager:
             if found.under_way is not None:
                 run.under_way = Epoch(len(run.history) + 1, run.seed, run.device)
                 run.under_way.resume(found.under_way)
+            if found.callbacks is not None:
+                run.callbacks.resume(found.callbacks, len(run.history))
             if found.kept is not None and run.keep != "none":
                 self._resume_kept(found.kept)
             if found.scores is not None and run.keep_scores:
@@ -232,6 +234,7 @@ class CheckpointManager:
             kept=self._kept(),
             scores=None if run.scores is None else (run.scores[0], torch.from_numpy(run.scores[1])),
             average=None if run.average is None else run.average.state(),
+            callbacks=run.callbacks.state(),
         )
         file = checkpointing.save(state, self.directory)
         self.saved_at, self.saved_epochs = time.perf_counter(), None

@@ -25,8 +25,8 @@ FORMAT = 3
 WITH_KEPT = 4
 """Format of a checkpoint with a kept network; earlier versions of this package keep none, and refuse it."""
 WITH_LATER_PARTS = 5
-"""Format of a checkpoint with scores or an average of the weights, which earlier versions refuse likewise."""
-_LATER_PARTS = "scores", "average"
+"""Format of a checkpoint with scores, an average of the weights or callbacks, which earlier versions refuse."""
+_LATER_PARTS = "scores", "average", "callbacks"
 FILE = "checkpoint.pt"
 PREVIOUS_FILE = ".previous.pt"
 """The checkpoint before; hidden, because a bucket stores one file for each run."""
@@ -59,6 +59,7 @@ class Checkpoint:
         of `network`, or of the average, and an epoch of None means that there is none so far. None: none is kept.
     scores : epoch and log-probabilities [test images, classes] that are kept so far; None: none are.
     average : state of the average of the weights; None: the run has none.
+    callbacks : their state, as `aimlib.training.callbacks.events.Callbacks.state` returns it; None without callbacks.
     """
 
     run_id: str
@@ -76,6 +77,7 @@ class Checkpoint:
     kept: dict[str, Any] | None = None
     scores: tuple[int, Tensor] | None = None
     average: dict[str, Any] | None = None
+    callbacks: dict[str, Any] | None = None
 
 
 def save(checkpoint: Checkpoint, directory: Path) -> Path:

@@ -16,6 +16,7 @@ from aimlib.datasets.base import Images
 from aimlib.training.devices import autocast
 from aimlib.training.inputs import Scaling
 from aimlib.training.loaders import HostLoader, Loader
+from aimlib.training.losses.base import Loss
 from aimlib.training.splits import Indices, batches
 from aimlib.training.steps.base import in_format
 
@@ -28,7 +29,7 @@ class Evaluation:
 
     Attributes
     ----------
-    loss : mean cross-entropy, nats.
+    loss : mean cross-entropy, nats; or the mean over the batches, weighted by their images, of the run's own loss.
     accuracy : fraction.
     top5_accuracy : share of the images whose true class has one of the five highest scores (one that ties with the
         fifth included); None with five classes or fewer, when every image would count.
@@ -48,7 +49,7 @@ class Tally:
 
     Attributes
     ----------
-    loss : sum of the cross-entropy, nats, float64.
+    loss : sum of the cross-entropy, nats, or of the run's own loss, float64.
     near : number of images whose true class is among the five best.
     predicted : class numbers, batch by batch.
     seen, classes : number of processed images, and of classes if known.
@@ -75,11 +76,13 @@ class Tally:
         scores = state.get("scores")
         self.scores = None if scores is None else [part.to(device) for part in scores]
 
-    def add(self, logits: Tensor, labels: Tensor, counted: int) -> None:
+    def add(self, logits: Tensor, labels: Tensor, counted: int, loss: Loss | None = None) -> None:
         """Add a batch, of which the first `counted` images enter loss and accuracy."""
-        loss = functional.cross_entropy(logits[:counted].float(), labels[:counted], reduction="sum")
         own = logits.gather(1, labels[:, None])
-        self.loss += loss.double()
+        if loss is None:
+            self.loss += functional.cross_entropy(logits[:counted].float(), labels[:counted], reduction="sum").double()
+        elif counted:
+            self.loss += loss(logits[:counted].float(), labels[:counted]).double() * counted
         self.near += ((logits > own).sum(dim=1) < _TOP)[:counted].sum()
         self.predicted.append(logits.argmax(dim=1))
         if self.scores is not None:
@@ -102,6 +105,7 @@ def evaluate(
     loader: Loader | None = None,
     memory_format: str = "channels_last",
     scores: bool = False,
+    loss: Loss | None = None,
 ) -> Evaluation:
     """Return the evaluation of `network`, put into evaluation mode, on the images `indices`.
 
@@ -113,6 +117,7 @@ def evaluate(
     loader : of `images`; None gathers every batch on the host.
     memory_format : the network's, see `training.memory_format`.
     scores : keep the log-probabilities; of an evaluation that was begun without, there are none.
+    loss : of the run; None is the cross-entropy, without label smoothing.
     """
     counted = len(indices) if counted is None else counted
     tally = tally or Tally(scaling.mean.device)
@@ -127,7 +132,7 @@ def evaluate(
         if end <= tally.seen:
             continue
         x_BCHW, labels = loader.batch(batch, plan[number] if number < len(plan) else None)
-        _evaluate_batch(network, x_BCHW, labels, scaling, precision, tally, counted, memory_format)
+        _evaluate_batch(network, x_BCHW, labels, scaling, precision, tally, counted, memory_format, loss)
         if between is not None and end < len(indices):
             between()
     predictions = torch.cat(tally.predicted).cpu().numpy()
@@ -147,7 +152,8 @@ def _evaluate_batch(
     tally: Tally,
     counted: int,
     memory_format: str,
+    loss: Loss | None,
 ) -> None:
     with autocast(scaling.mean.device, precision):
         logits = network(in_format(scaling(x_BCHW), memory_format))
-    tally.add(logits, labels, max(0, min(len(labels), counted - tally.seen)))
+    tally.add(logits, labels, max(0, min(len(labels), counted - tally.seen)), loss)

@@ -114,7 +114,11 @@ def _trained(begin: Callable[[], Run], kept: Callable[[Run], CheckpointManager],
     checkpoints = kept(run)
     if not run.history and not run.memory:
         run.measure_memory()
-    return outcome_of(run, checkpoints, _epochs(run, checkpoints, on_epoch))
+    if checkpoints.attempts == 1:
+        run.callbacks.run_start()
+    diverged = _epochs(run, checkpoints, on_epoch)
+    run.callbacks.run_end()
+    return outcome_of(run, checkpoints, diverged)
 
 
 def _epochs(run: Run, checkpoints: CheckpointManager, on_epoch: OnEpoch | None) -> str | None:

@@ -29,7 +29,7 @@ class Outcome:
 
     Attributes
     ----------
-    status, reason : ``finished``, or ``diverged`` or ``pruned`` and why.
+    status, reason : ``finished``, and why if a callback ended it; or ``diverged`` or ``pruned`` and why.
     epochs : one mapping of `aimlib.records.EPOCHS` per completed epoch.
     predictions : [epochs, test images]; one row for the network at its start if no epoch was completed.
     selected_epoch : the epoch that the selection rule chose; 0 is the start.
@@ -43,6 +43,7 @@ class Outcome:
     network : the trained network that is kept; None if none is.
     repeated : what computing a run of own training code a second time gave; None if it was computed once.
     scores : log-probabilities of the selected epoch, [test images, classes], if they are kept.
+    scalars : of every name that callbacks logged the means of the epochs; None without any.
     """
 
     status: str
@@ -62,6 +63,7 @@ class Outcome:
     network: KeptNetwork | None = None
     repeated: str | None = None
     scores: npt.NDArray[np.float16] | None = None
+    scalars: dict[str, list[float | None]] | None = None
 
 
 def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -> Outcome:
@@ -85,7 +87,7 @@ def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -
         selected = dict(zip(_SELECTED, values, strict=True))
     return Outcome(
         status="finished" if diverged is None else "diverged",
-        reason=diverged,
+        reason=run.callbacks.ended if diverged is None else diverged,
         epochs=run.history,
         predictions=np.stack(run.predictions),
         selected_epoch=chosen,
@@ -100,6 +102,7 @@ def outcome_of(run: Run, checkpoints: CheckpointManager, diverged: str | None) -
         spot_checks=None if run.spot_checks is None else run.spot_checks.made,
         network=run.kept_network(diverged is not None),
         scores=run.kept_scores(),
+        scalars=run.callbacks.scalars or None,
     )
 
 
@@ -139,6 +142,7 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
         step=found.step,
         data_on=found.data_on,
         peak_device_bytes=found.peak_device_bytes,
+        scalars=None if found.callbacks is None else found.callbacks["scalars"] or None,
     )
 
 

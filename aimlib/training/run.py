@@ -20,12 +20,14 @@ from aimlib.models import build, weights_fit
 from aimlib.registry import optimizers, schedules, selections
 from aimlib.training import splits
 from aimlib.training.augmentation import draws
+from aimlib.training.callbacks.events import Callbacks
 from aimlib.training.early_stopping import should_stop
 from aimlib.training.epoch import AfterPart, Epoch
 from aimlib.training.evaluation import Evaluation, Tally, evaluate
 from aimlib.training.inputs import identity_scaling, to_device
 from aimlib.training.kept_networks import Keep, KeptNetwork, not_kept, snapshot
 from aimlib.training.loaders import Loader, loader, place_of_data
+from aimlib.training.losses.base import Loss, build_loss
 from aimlib.training.optimizers.groups import build_optimizer
 from aimlib.training.optimizers.on_device import Rates, runs_on_device
 from aimlib.training.schedules.base import Schedule
@@ -34,6 +36,7 @@ from aimlib.training.standardization import standardization_of
 from aimlib.training.steps.base import MEMORY_FORMATS, Computation, Inputs, Step
 from aimlib.training.steps.choice import OnNotice, chosen_step, stated_step
 from aimlib.training.steps.eager import EagerStep
+from aimlib.training.transforms import Place, transforms_of
 from aimlib.training.tuning.average import WeightAverage
 from aimlib.training.tuning.freezing import Freezing
 from aimlib.training.tuning.groups import Tuning, tuning_of
@@ -103,6 +106,8 @@ class Run:
         tuning = self._tuning()
         self.optimizer = build_optimizer(self.options.optimizer, self.network, tuning)
         self.average = self._first_average()
+        self.loss = self._built_loss()
+        self.transforms = transforms_of(self.options, self.shape, self.scaling)
         self.computation = self._computed()
         self.step_kept: str | None = None
         self._step = stated_step(config, self.computation)
@@ -113,6 +118,7 @@ class Run:
         self.history: list[dict[str, Any]] = []
         self.predictions: list[npt.NDArray[Any]] = []
         self.under_way: Epoch | None = None
+        self.callbacks = Callbacks(self.options.callbacks, self.network, self.optimizer, self.options.epochs)
         self.spot_checks: SpotChecks | None = None
         self.keep: Keep = "none"
         self.kept: KeptNetwork | None = None
@@ -143,7 +149,12 @@ class Run:
         plugin = optimizers.get(self.options.optimizer.name)
         takes_tensors = bool(getattr(plugin, "on_device", False)) and runs_on_device(self.device)
         rates = Rates(self.optimizer, self.device) if takes_tensors else None
-        return Computation(self.network, self.optimizer, self.scaling, self.options, self.device, rates)
+        return Computation(self.network, self.optimizer, self.scaling, self.options, self.device, rates, self.loss)
+
+    def _built_loss(self) -> Loss | None:
+        """Return the loss, which knows how many training images each class has; None is the cross-entropy."""
+        counts = np.bincount(self.data.train.labels[self.training], minlength=self.shape.classes)
+        return build_loss(self.options.loss, torch.from_numpy(counts.astype(np.int64)), self.device)
 
     def _placed(self, memory_share: float | None) -> tuple[str, dict[str, Loader]]:
         """Return where the images are kept, and the loader of each split."""
@@ -171,8 +182,8 @@ class Run:
         return accuracy
 
     def done(self) -> bool:
-        """Return whether the run is finished: the budget is spent, or early stopping applies."""
-        if len(self.history) >= self.options.epochs:
+        """Return whether the run is finished: the budget is spent, or early stopping or a callback ended it."""
+        if len(self.history) >= self.options.epochs or (self.history and self.callbacks.ended):
             return True
         stopping = self.options.early_stopping
         return stopping is not None and should_stop(stopping, map(self._monitored, self.history))
@@ -201,6 +212,7 @@ class Run:
         """
         if self.under_way is None:
             self.under_way = Epoch(len(self.history) + 1, self.seed, self.device)
+            self.callbacks.epoch_start(self.under_way.number)
         under_way = self.under_way
         loss, accuracy = self._train_epoch(under_way, after_part)
         validation, test = self.evaluate(under_way, after_part)
@@ -222,6 +234,7 @@ class Run:
                 "seconds": under_way.seconds,
             }
         )
+        self.callbacks.epoch_end(self.history[-1])
         self.under_way = None
         self.measure_memory()
         if self.keep == "best" and self.selected_epoch() == len(self.history):
@@ -308,14 +321,19 @@ class Run:
                 f"no full batch of {self.options.batch_size} in {len(order)} training images; lower "
                 f"training.batch_size or set training.drop_last to false"
             )
+        if schedule is not None:
+            schedule.prepare(len(plan))
         for step in range(under_way.step, len(plan)):
             if schedule is not None:
                 for group in self.optimizer.param_groups:
                     group["lr"] = schedule.rate(number - 1 + step / len(plan)) * group["lr_scale"]
             following = plan[step + 1] if step + 1 < len(plan) else None
-            under_way.add(*self.step(plan[step], number, following), len(plan[step]))
+            loss, hits = self.step(plan[step], number, following)
+            under_way.add(loss, hits, len(plan[step]))
             if self.average is not None:
                 self.average.add(self.network)
+            if self.callbacks:
+                self.callbacks.step_end(number, under_way.step, loss)
             if after_part is not None:
                 after_part()
         count = sum(len(batch) for batch in plan)
@@ -356,7 +374,12 @@ class Run:
         x_BCHW, labels_B = self._loaders["train"].batch(batch, following)
         augmentation = self.options.augmentation
         chance = None if augmentation is None else draws(self.seed, epoch, batch, augmentation)
-        return Inputs(x_BCHW, labels_B, None if chance is None else to_device(chance, self.device))
+        draws_PBD = None if chance is None else to_device(chance, self.device)
+        if self.transforms is None:
+            return Inputs(x_BCHW, labels_B, draws_PBD)
+        step = self.under_way.step if self.under_way is not None else 0
+        x_BCHW, targets_BC = self.transforms(x_BCHW, labels_B, draws_PBD, Place(self.seed, epoch, step, batch))
+        return Inputs(x_BCHW, labels_B, None, targets_BC)
 
     def _step_for(self, inputs: Inputs) -> Step:
         """Return how steps are taken; if that is open, it is decided at the first full batch."""
@@ -403,6 +426,7 @@ class Run:
             loader=self._loaders[split],
             memory_format=self.options.memory_format,
             scores=self.keep_scores and split == "test",
+            loss=self.loss,
         )
         back = np.argsort(order)
         scores = None if found.scores is None else found.scores[back]

@@ -73,6 +73,7 @@ class StepTimer:
             batch_size=len(batch),
             precision=run.options.precision,
             memory_format=run.options.memory_format,
+            loss=run.loss,
         )
 
 

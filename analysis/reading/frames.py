@@ -101,6 +101,30 @@ def epochs_from(table: pa.Table, arms: pd.Series, seeds: pd.Series) -> pd.DataFr
     return from_arrow(pa.table(flat), TABLES["epochs"])
 
 
+def with_scalars(epochs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the epochs with a column for every name that callbacks logged; NaN where a run has no value.
+
+    Parameters
+    ----------
+    runs : with `run_id` and `scalars`. A name that is a column already, a factor for example, is called scalars.NAME.
+    """
+    logged = {row.run_id: parsed_json(row.scalars, {}) for row in runs[runs["scalars"].notna()].itertuples()}
+    names = sorted({name for scalars in logged.values() for name in scalars})
+    if not names:
+        return epochs
+    epochs = epochs.copy()
+    keys = list(zip(epochs["run_id"], epochs["epoch"], strict=True))
+    for name in names:
+        values = [_of_epoch(logged.get(run_id, {}).get(name, []), epoch) for run_id, epoch in keys]
+        epochs[f"scalars.{name}" if name in epochs else name] = np.array(values, dtype=np.float64)
+    return epochs
+
+
+def _of_epoch(means: list[float | None], epoch: int) -> float:
+    found = means[epoch - 1] if epoch <= len(means) else None
+    return np.nan if found is None else found
+
+
 def among(values: pd.Series, known: pd.Series) -> npt.NDArray[np.bool_]:
     """Return for every text whether it is one of the known ones; missing texts are not.
 

@@ -129,6 +129,11 @@ def against_plan(rows: pa.Table, plan: Plan) -> Iterator[tuple[str, str]]:
 
 def _other_option(hashed: Any, config: Any, path: str = "") -> str:
     """Return the key path of the first option in both that differs; empty if all agree."""
+    if isinstance(hashed, list) and isinstance(config, list) and len(hashed) == len(config):
+        parts = (
+            _other_option(*pair, f"{path}.{number}") for number, pair in enumerate(zip(hashed, config, strict=True))
+        )
+        return next((each for each in parts if each), "")
     if not isinstance(hashed, dict):
         return "" if hashed == config else path
     if not isinstance(config, dict):

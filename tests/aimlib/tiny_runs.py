@@ -25,6 +25,13 @@ AIM: dict[str, Any] = {
     "placement": "every_layer",
     "update": {"name": "conv_sigmoid", "filters": [2, 2, 3]},
 }
+NEEDED: dict[str, dict[str, Any]] = {
+    "stop_at_accuracy": {"accuracy": 0.5},
+    "cosine_warm_restarts": {"T_0": 2},
+    "multi_step": {"milestones": [1]},
+    "step": {"step_size": 2},
+}
+"""Options that have no default, of plugins that have others as well."""
 SHAPE = ImageShape(channels=1, height=8, width=8, classes=3)
 
 

@@ -14,6 +14,11 @@ class ScheduleConfig(ComponentConfig):
     monitors_validation: ClassVar[bool] = False
     """Whether it uses the validation accuracy."""
 
+    @property
+    def uses_validation(self) -> bool:
+        """Whether this one does; a schedule that contains another one asks that."""
+        return self.monitors_validation
+
 
 class Schedule(ABC):
     """Base of the family `aimlib.schedules`.
@@ -23,6 +28,10 @@ class Schedule(ABC):
     config : the schedule's options.
     learning_rate : the optimizer's.
     epochs : planned number of epochs.
+
+    Attributes
+    ----------
+    steps_per_epoch : training steps in an epoch, known from `prepare` on, before the first `rate`; 1 until then.
     """
 
     Config = ScheduleConfig
@@ -31,6 +40,11 @@ class Schedule(ABC):
         self.config = config
         self.learning_rate = learning_rate
         self.epochs = epochs
+        self.steps_per_epoch = 1
+
+    def prepare(self, steps_per_epoch: int) -> None:
+        """Set the number of training steps in an epoch."""
+        self.steps_per_epoch = steps_per_epoch
 
     @abstractmethod
     def rate(self, time: float) -> float:

@@ -16,6 +16,7 @@ from aimlib.config import TrainingConfig
 from aimlib.training.augmentation import augment
 from aimlib.training.devices import autocast
 from aimlib.training.inputs import Scaling
+from aimlib.training.losses.base import Loss
 from aimlib.training.optimizers.on_device import Rates
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -28,18 +29,25 @@ class Inputs:
 
     Attributes
     ----------
-    x_BCHW : stored pixels.
+    x_BCHW : stored pixels; with `training.transforms`, the input of the network.
     labels_B : class numbers.
-    draws_PBD : of the augmentation, as `aimlib.training.augmentation.draws` returns them; None without one.
+    draws_PBD : of the augmentation, as `aimlib.training.augmentation.draws` returns them; None if there is none to do.
+    targets_BC : shares of the classes, if images were mixed; None if every image has one class.
     """
 
     x_BCHW: Tensor
     labels_B: Tensor
     draws_PBD: Tensor | None
+    targets_BC: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
         """Return the tensors that exist, in a fixed order."""
-        return [tensor for tensor in (self.x_BCHW, self.labels_B, self.draws_PBD) if tensor is not None]
+        tensors = (self.x_BCHW, self.labels_B, self.draws_PBD, self.targets_BC)
+        return [tensor for tensor in tensors if tensor is not None]
+
+    def classes_B(self) -> Tensor:
+        """Return the class of each image; of a mixed one that with the largest share."""
+        return self.labels_B if self.targets_BC is None else self.targets_BC.argmax(dim=1)
 
 
 class Computation:
@@ -51,6 +59,7 @@ class Computation:
     options : how it is trained.
     device : where all of them are.
     rates : the optimizer's learning rates on the device; None if it takes Python numbers.
+    loss : what is minimised; None is the cross-entropy with the options' label smoothing.
     """
 
     def __init__(
@@ -61,17 +70,26 @@ class Computation:
         options: TrainingConfig,
         device: torch.device,
         rates: Rates | None,
+        loss: Loss | None = None,
     ) -> None:
         self.network, self.optimizer, self.scaling = network, optimizer, scaling
-        self.options, self.device, self.rates = options, device, rates
+        self.options, self.device, self.rates, self.loss = options, device, rates, loss
+        self._loss_call: Callable[[Tensor, Tensor], Tensor] = loss or self._cross_entropy
 
     def loss_of(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch, and its logits [batch, classes]."""
         x_BCHW = self._images(inputs)
         with autocast(self.device, self.options.precision):
             logits = self.network(x_BCHW)
-        loss = functional.cross_entropy(logits.float(), inputs.labels_B, label_smoothing=self.options.label_smoothing)
-        return loss, logits
+        targets = inputs.labels_B if inputs.targets_BC is None else inputs.targets_BC
+        return self._loss_call(logits.float(), targets), logits
+
+    def compile_without_loss(self) -> None:
+        """Leave the loss out of the code that torch.compile makes of `loss_of`."""
+        self._loss_call = torch.compiler.disable(self._loss_call)  # type: ignore[no-untyped-call]
+
+    def _cross_entropy(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(logits_BC, targets, label_smoothing=self.options.label_smoothing)
 
     def update(
         self, inputs: Inputs, loss_of: Callable[[Inputs], tuple[Tensor, Tensor]] | None = None
@@ -85,7 +103,7 @@ class Computation:
         loss.backward()  # type: ignore[no-untyped-call]
         with self._rates_lent():
             self.optimizer.step()
-        return loss.detach(), (logits.detach().argmax(dim=1) == inputs.labels_B).sum()
+        return loss.detach(), (logits.detach().argmax(dim=1) == inputs.classes_B()).sum()
 
     def write_rates(self) -> None:
         """Update the learning rates on the device to the optimizer's."""
@@ -94,7 +112,9 @@ class Computation:
 
     def _images(self, inputs: Inputs) -> Tensor:
         """Return the input of the network."""
-        if inputs.draws_PBD is None or self.options.augmentation is None:
+        if self.options.transforms:
+            x_BCHW = inputs.x_BCHW
+        elif inputs.draws_PBD is None or self.options.augmentation is None:
             x_BCHW = self.scaling(inputs.x_BCHW)
         else:
             x_BCHW = augment(inputs.x_BCHW, inputs.draws_PBD, self.options.augmentation, self.scaling)

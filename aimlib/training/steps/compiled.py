@@ -41,6 +41,9 @@ class CompiledStep(Step):
             return self._eager.take(inputs)
         if self._loss_of is None:
             torch.compiler.reset()  # discards code compiled for other runs of this process
+            loss = self.computation.loss
+            if loss is not None and not loss.capturable:
+                self.computation.compile_without_loss()
             self._loss_of = torch.compile(self.computation.loss_of, dynamic=False, options=_OPTIONS)
         self.computation.write_rates()
         if self._proven:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from aimlib.errors import UsageError
+from aimlib.registry import callbacks
 from aimlib.training.steps.base import Computation, Inputs, Step
 from aimlib.training.steps.eager import EagerStep
 from aimlib.training.steps.snapshot import Snapshot
@@ -107,6 +108,11 @@ def obstacle(computation: Computation) -> str:
             f"optimizer {computation.options.optimizer.name!r} takes its learning rate from Python, so a graph would "
             f"always use the first one"
         )
+    if computation.loss is not None and not computation.loss.capturable:
+        return f"loss {computation.loss.config.name!r} reads values back from the device"
+    for each in computation.options.callbacks:
+        if callbacks.get(each.name).reads_gradients:
+            return f"callback {each.name!r} reads gradients, which a graph does not leave with the parameters"
     return ""
 
 

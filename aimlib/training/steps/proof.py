@@ -192,11 +192,12 @@ def _learning_rates(computation: Computation) -> Iterator[list[Any]]:
 
 def _turned(inputs: Inputs, by: int) -> Inputs:
     """Return the batch with its draws shifted to the next images: different inputs of the same sizes."""
-    draws_PBD = inputs.draws_PBD
+    draws_PBD, targets_BC = inputs.draws_PBD, inputs.targets_BC
     return Inputs(
         inputs.x_BCHW.flip(3) if by % 2 else inputs.x_BCHW,
         inputs.labels_B.roll(by),
         None if draws_PBD is None else draws_PBD.roll(by, dims=1),
+        None if targets_BC is None else targets_BC.roll(by, dims=0),
     )
 
 

@@ -41,6 +41,10 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
             "base.training.epochs": 4,
         },
         "scored": {"keep_scores": "float16"},
+        "ended": {
+            "base.training.epochs": 4,
+            "base.training.callbacks": [{"name": "stop_at_accuracy", "accuracy": 0.001, "monitor": "train"}],
+        },
         "diverged": {"base.training.optimizer": {"name": "sgd", "learning_rate": 1e30}},
     }
     found = {}
@@ -59,8 +63,10 @@ def plain(scenes: dict[str, Scene]) -> Scene:
 
 def test_what_a_run_wrote_is_valid(scenes: dict[str, Scene]) -> None:
     assert {kind: scene.verified() for kind, scene in scenes.items()} == dict.fromkeys(scenes, Verification())
-    assert [scene.row["status"] for scene in scenes.values()] == ["finished"] * 3 + ["diverged"]
+    assert [scene.row["status"] for scene in scenes.values()] == ["finished"] * 4 + ["diverged"]
     assert scenes["full_batches"].row["epochs_run"] == 3, "early stopping ended it"
+    assert scenes["ended"].row["epochs_run"] == 1, "a callback ended it"
+    assert "it ended after 1 of 4 epochs, and neither" in scenes["ended"].verified(reason=None).problem
     assert scenes["diverged"].row["selected_epoch"] == 0
 
 

@@ -11,19 +11,52 @@ import aimlib.testing
 from aimlib.memory.sources.base import MemorySource
 from aimlib.memory.structure import Layer
 from aimlib.placements.base import Placement
-from aimlib.registry import Registry, backbones, controls, memories, placements, updates
+from aimlib.registry import (
+    Registry,
+    augmentations,
+    backbones,
+    callbacks,
+    controls,
+    losses,
+    memories,
+    optimizers,
+    placements,
+    schedules,
+    updates,
+)
 from aimlib.testing import (
+    AugmentationConformance,
     BackboneConformance,
+    CallbackConformance,
     ControlConformance,
+    LossConformance,
     MemorySourceConformance,
+    OptimizerConformance,
     PlacementConformance,
+    ScheduleConformance,
     UpdateConformance,
 )
 from aimlib.testing.conformance import Conformance
 from aimlib.testing.placements import layers_of
+from aimlib.training.augmentations import Augmentation
+from aimlib.training.callbacks import Callback, RunView
+from aimlib.training.losses.base import Loss
+from aimlib.training.optimizers._sgd import Sgd
+from aimlib.training.schedules.base import Schedule
 from aimlib.updates.base import MemoryUpdate
 
-FAMILIES_WITH_TESTS = (backbones, controls, memories, placements, updates)
+FAMILIES_WITH_TESTS = (
+    augmentations,
+    backbones,
+    callbacks,
+    controls,
+    losses,
+    memories,
+    optimizers,
+    placements,
+    schedules,
+    updates,
+)
 
 
 class TestConvOnes(MemorySourceConformance):
@@ -161,6 +194,205 @@ class TestPermutedMemory(ControlConformance):
 
 class TestPositionBias(ControlConformance):
     name = "position_bias"
+
+
+class TestCrossEntropy(LossConformance):
+    name = "cross_entropy"
+    options = {"label_smoothing": 0.1, "weight": [1.0, 0.5, 2.0]}
+
+
+class TestMultiMargin(LossConformance):
+    name = "multi_margin"
+    options = {"p": 2, "weight": "balanced"}
+
+
+class TestBceWithLogits(LossConformance):
+    name = "bce_with_logits"
+    options = {"pos_weight": 2.0}
+
+
+class TestFocal(LossConformance):
+    name = "focal"
+
+
+class TestMse(LossConformance):
+    name = "mse"
+
+
+class TestRandAugment(AugmentationConformance):
+    name = "rand_augment"
+
+
+class TestTrivialAugmentWide(AugmentationConformance):
+    name = "trivial_augment_wide"
+
+
+class TestAutoAugment(AugmentationConformance):
+    name = "auto_augment"
+    options = {"policy": "cifar10"}
+
+
+class TestAugMix(AugmentationConformance):
+    name = "aug_mix"
+
+
+class TestRandomErasing(AugmentationConformance):
+    name = "random_erasing"
+    options = {"p": 1.0, "value": "random"}
+
+
+class TestColorJitter(AugmentationConformance):
+    name = "color_jitter"
+    options = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+
+
+class TestRandomResizedCrop(AugmentationConformance):
+    name = "random_resized_crop"
+
+
+class TestRandomCrop(AugmentationConformance):
+    name = "random_crop"
+    options = {"padding": 2, "padding_mode": "reflect"}
+
+
+class TestRandomHorizontalFlip(AugmentationConformance):
+    name = "random_horizontal_flip"
+
+
+class TestRandomRotation(AugmentationConformance):
+    name = "random_rotation"
+    options = {"interpolation": "bilinear"}
+
+
+class TestRandomAffine(AugmentationConformance):
+    name = "random_affine"
+    options = {"degrees": 10.0, "translate": [0.1, 0.1], "scale": [0.9, 1.1], "shear": [-5.0, 5.0]}
+
+
+class TestGaussianBlur(AugmentationConformance):
+    name = "gaussian_blur"
+
+
+class TestRandomGrayscale(AugmentationConformance):
+    name = "random_grayscale"
+    options = {"p": 0.5}
+
+
+class TestMixup(AugmentationConformance):
+    name = "mixup"
+    options = {"alpha": 0.4}
+
+
+class TestCutmix(AugmentationConformance):
+    name = "cutmix"
+
+
+class TestMixupOrCutmix(AugmentationConformance):
+    name = "mixup_or_cutmix"
+
+
+class TestSgd(OptimizerConformance):
+    name = "sgd"
+    options = {"nesterov": True, "learning_rate": 0.01}
+
+
+class TestAdam(OptimizerConformance):
+    name = "adam"
+
+
+class TestAdamAsRun(OptimizerConformance):
+    name = "adam"
+    options = {"epsilon_on": "uncorrected"}
+
+
+class TestAdamW(OptimizerConformance):
+    name = "adamw"
+
+
+class TestRMSprop(OptimizerConformance):
+    name = "rmsprop"
+    options = {"momentum": 0.9, "centered": True, "learning_rate": 0.001}
+
+
+class TestNAdam(OptimizerConformance):
+    name = "nadam"
+    options = {"betas": [0.8, 0.99], "weight_decay": 0.01, "decoupled_weight_decay": True}
+
+
+class TestRAdam(OptimizerConformance):
+    name = "radam"
+    options = {"weight_decay": 0.01}
+
+
+class TestAdagrad(OptimizerConformance):
+    name = "adagrad"
+    options = {"lr_decay": 0.01, "initial_accumulator_value": 0.1}
+
+
+class TestAdadelta(OptimizerConformance):
+    name = "adadelta"
+
+
+class TestAdamax(OptimizerConformance):
+    name = "adamax"
+
+
+class TestCosine(ScheduleConformance):
+    name = "cosine"
+    options = {"warmup_epochs": 1.5}
+
+
+class TestPlateau(ScheduleConformance):
+    name = "plateau"
+    options = {"patience": 1}
+
+
+class TestStep(ScheduleConformance):
+    name = "step"
+    options = {"step_size": 2}
+
+
+class TestMultiStep(ScheduleConformance):
+    name = "multi_step"
+    options = {"milestones": [1, 4]}
+
+
+class TestExponential(ScheduleConformance):
+    name = "exponential"
+    options = {"gamma": 0.7}
+
+
+class TestLinear(ScheduleConformance):
+    name = "linear"
+
+
+class TestPolynomial(ScheduleConformance):
+    name = "polynomial"
+    options = {"power": 2.0}
+
+
+class TestCosineWarmRestarts(ScheduleConformance):
+    name = "cosine_warm_restarts"
+    options = {"T_0": 1, "T_mult": 2}
+
+
+class TestOneCycle(ScheduleConformance):
+    name = "one_cycle"
+    options = {"three_phase": True}
+
+
+class TestWarmup(ScheduleConformance):
+    name = "warmup"
+    options = {"warmup_epochs": 1, "schedule": {"name": "plateau", "patience": 1}}
+
+
+class TestGradientNorm(CallbackConformance):
+    name = "gradient_norm"
+
+
+class TestStopAtAccuracy(CallbackConformance):
+    name = "stop_at_accuracy"
+    options = {"accuracy": 0.3, "monitor": "train"}
 
 
 def covered(family: Registry) -> set[str]:
@@ -319,3 +551,106 @@ def test_every_layer_is_every_convolution_and_dense_layer_shortcuts_included() -
 def test_unknown_attribute_of_the_package() -> None:
     with pytest.raises(AttributeError, match="NoSuchConformance"):
         aimlib.testing.NoSuchConformance  # noqa: B018
+
+
+def test_conformance_finds_a_bad_loss() -> None:
+    with restored_registries():
+
+        @losses.register("drifting")
+        class Drifting(Loss):
+            """A loss with the sign reversed, that counts its calls."""
+
+            def forward(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
+                self.class_counts += 1
+                return self.class_counts.sum() + logits_BC.gather(1, targets[:, None]).mean()
+
+        case = type("Case", (LossConformance,), {"name": "drifting"})()
+        assert failures(case) == {
+            "test_it_keeps_nothing_between_batches",
+            "test_runs_have_the_same_bits_when_they_are_interrupted",
+            "test_source_says_where_the_idea_is_from",
+            "test_the_order_of_a_batch_does_not_matter",
+            "test_the_right_class_is_better_than_a_wrong_one",
+            "test_a_small_step_against_the_gradient_lowers_it",
+        }
+
+
+def test_conformance_finds_a_bad_augmentation() -> None:
+    with restored_registries():
+
+        @augmentations.register("counting")
+        class Counting(Augmentation):
+            """An augmentation that draws from a generator of its own, which nothing restores."""
+
+            def __init__(self, config: object, shape: object) -> None:
+                super().__init__(config, shape)  # type: ignore[arg-type]
+                self.generator = torch.Generator().manual_seed(0)
+
+            def augment(self, image_CHW: Tensor) -> Tensor:
+                return image_CHW // torch.randint(1, 9, (), generator=self.generator)
+
+        case = type("Case", (AugmentationConformance,), {"name": "counting"})()
+        assert failures(case) == {
+            "test_an_image_does_not_depend_on_its_batch",
+            "test_it_keeps_nothing_between_batches",
+            "test_runs_have_the_same_bits_when_they_are_interrupted",
+            "test_source_says_where_the_idea_is_from",
+            "test_the_stream_decides_what_is_drawn",
+        }
+
+
+def test_conformance_finds_a_bad_optimizer_and_a_bad_schedule() -> None:
+    with restored_registries():
+
+        @optimizers.register("stubborn")
+        class Stubborn(Sgd):
+            """Keeps its first learning rate."""
+
+            def build(self, parameters: object) -> torch.optim.Optimizer:
+                optimizer = super().build(parameters)  # type: ignore[arg-type]
+                rate = self.config.learning_rate
+
+                def keep(changed: torch.optim.Optimizer, *_: object) -> None:
+                    for group in changed.param_groups:
+                        group["lr"] = rate
+
+                optimizer.register_step_pre_hook(keep)
+                return optimizer
+
+        @schedules.register("forgetful")
+        class Forgetful(Schedule):
+            """Falls with every question."""
+
+            def rate(self, time: float) -> float:
+                self.learning_rate *= 0.9
+                return self.learning_rate
+
+        case = type("Case", (OptimizerConformance,), {"name": "stubborn"})()
+        assert failures(case) == {"test_a_learning_rate_of_zero_changes_nothing"}
+        case = type("Case", (ScheduleConformance,), {"name": "forgetful"})()
+        assert failures(case) == {
+            "test_asking_changes_nothing",
+            "test_it_is_replayed_from_the_history",
+            "test_runs_have_the_same_bits_when_they_are_interrupted",
+            "test_source_says_where_the_idea_is_from",
+        }
+
+
+def test_conformance_finds_a_bad_callback() -> None:
+    with restored_registries():
+
+        @callbacks.register("absent_minded")
+        class AbsentMinded(Callback):
+            """Counts steps, and forgets the count when the run is interrupted."""
+
+            steps = 0
+
+            def on_step_end(self, run: RunView) -> None:
+                self.steps += 1
+                run.log("steps", float(self.steps))
+
+        case = type("Case", (CallbackConformance,), {"name": "absent_minded"})()
+        assert failures(case) == {
+            "test_runs_have_the_same_bits_when_they_are_interrupted",
+            "test_source_says_where_the_idea_is_from",
+        }

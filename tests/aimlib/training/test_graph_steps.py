@@ -74,6 +74,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "frozen memory, contiguous, plain descent, smoothed labels": {
         "model": {**AIM, "control": "frozen_memory"},
         "training__optimizer": {"name": "sgd", "momentum": 0.0, "learning_rate": 0.1},
+        "training__schedule": {"name": "warmup", "warmup_epochs": 1, "schedule": "one_cycle"},
         "training__memory_format": "contiguous",
         "training__label_smoothing": 0.1,
     },
@@ -87,6 +88,16 @@ KINDS: dict[str, dict[str, Any]] = {
             "ema": {"decay": 0.9},
         },
     },
+    "balanced cross-entropy": {
+        "model": AIM,
+        "training__loss": {"name": "cross_entropy", "label_smoothing": 0.1, "weight": "balanced"},
+    },
+    "transforms and mixed images": {
+        "model": AIM,
+        "training__augmentation": AUGMENTATION,
+        "training__transforms": ["rand_augment", "random_erasing", "mixup_or_cutmix"],
+    },
+    "focal loss": {"model": AIM, "training__loss": "focal"},
 }
 
 QUICK = (

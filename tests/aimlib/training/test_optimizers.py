@@ -28,6 +28,22 @@ def _sgd(parameters):
         ({"name": "adam", "learning_rate": 0.03, "beta1": 0.8, "epsilon": 1e-7}, _adam),
         ({"name": "adamw", "learning_rate": 0.03}, _adamw),
         ({"name": "sgd", "learning_rate": 0.03, "nesterov": True}, _sgd),
+        ({"name": "rmsprop"}, torch.optim.RMSprop),
+        (
+            {"name": "rmsprop", "learning_rate": 0.03, "alpha": 0.9, "momentum": 0.5, "centered": True},
+            lambda given: torch.optim.RMSprop(given, 0.03, alpha=0.9, momentum=0.5, centered=True),
+        ),
+        ({"name": "nadam"}, torch.optim.NAdam),
+        (
+            {"name": "nadam", "betas": [0.8, 0.9], "weight_decay": 0.1, "decoupled_weight_decay": True},
+            lambda given: torch.optim.NAdam(given, betas=(0.8, 0.9), weight_decay=0.1, decoupled_weight_decay=True),
+        ),
+        ({"name": "radam"}, torch.optim.RAdam),
+        ({"name": "adagrad"}, torch.optim.Adagrad),
+        ({"name": "adagrad", "lr_decay": 0.1}, lambda given: torch.optim.Adagrad(given, lr_decay=0.1)),
+        ({"name": "adadelta"}, torch.optim.Adadelta),
+        ({"name": "adamax"}, torch.optim.Adamax),
+        ({"name": "adamax", "eps": 1e-3}, lambda given: torch.optim.Adamax(given, eps=1e-3)),
     ],
 )
 def test_steps_equal_those_of_torch(options, reference):
@@ -96,4 +112,5 @@ def test_a_fused_step_computes_the_same_but_for_rounding_and_goes_on_from_its_st
 
 
 def test_every_optimizer_is_held_to_torch():
-    assert optimizers.names() == ["adam", "adamw", "sgd"]
+    named = ["adadelta", "adagrad", "adam", "adamax", "adamw", "nadam", "radam", "rmsprop", "sgd"]
+    assert optimizers.names() == named

@@ -1,0 +1,54 @@
+"""Conformance tests of callbacks."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import torch
+
+from aimlib.registry import callbacks
+from aimlib.testing.conformance import Conformance
+from aimlib.testing.tiny_training import assert_reproducible, tiny_config, tiny_data, trained
+from aimlib.training.callbacks.base import Callback
+from aimlib.training.callbacks.events import Callbacks
+from aimlib.training.run import Run
+
+
+class CallbackConformance(Conformance):
+    """Tests of a callback: everything that it keeps is in its state, and a run has the same bits again."""
+
+    registry = callbacks
+
+    def training(self) -> dict[str, Any]:
+        """Return training options with this callback."""
+        return {"callbacks": [{"name": self.name, **self.options}]}
+
+    def test_it_is_a_callback(self) -> None:
+        """It has every event, and takes its configuration."""
+        assert isinstance(callbacks.create(self.config()), Callback)
+
+    def test_its_state_is_stored_without_code(self) -> None:
+        """Before and after an epoch, as a file that `torch.load` reads with ``weights_only``."""
+        run = Run(tiny_config(self.training()), tiny_data(), torch.device("cpu"))
+        run.callbacks.run_start()
+        for _ in range(2):
+            file = io.BytesIO()
+            torch.save(run.callbacks.state(), file)
+            file.seek(0)
+            stored = torch.load(file, weights_only=True)
+            again = Callbacks(run.options.callbacks, run.network, run.optimizer, run.options.epochs)
+            again.resume(stored, len(run.history))
+            assert repr(again.state()) == repr(run.callbacks.state())
+            run.epoch()
+
+    def test_what_it_logs_has_a_value_for_every_epoch(self) -> None:
+        """A mean, or null where nothing was logged."""
+        found = trained(tiny_config(self.training()))
+        for values in (found["scalars"] or {}).values():
+            assert len(values) == len(found["epochs"])
+            assert all(value is None or isinstance(value, float) for value in values)
+
+    def test_runs_have_the_same_bits_when_they_are_interrupted(self) -> None:
+        """Trained, repeated and resumed after every step, with the same scalars and the same end."""
+        assert_reproducible(self.training())

@@ -1,0 +1,28 @@
+"""RandAugment (Cubuk et al., 2020)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from aimlib.component import Dimension, Integer
+from aimlib.registry import augmentations
+from aimlib.training.augmentations.base import AugmentationOptions, Interpolation, TorchvisionAugmentation
+
+
+@augmentations.register("rand_augment")
+class RandAugment(TorchvisionAugmentation):
+    """`torchvision.transforms.v2.RandAugment`: `num_ops` random changes of one magnitude."""
+
+    source = "torchvision.transforms.v2.RandAugment; Cubuk et al., 2020"
+    search_space: ClassVar[dict[str, Dimension]] = {"num_ops": Integer(1, 4), "magnitude": Integer(0, 30)}
+
+    class Config(AugmentationOptions):
+        """Names and defaults as in torchvision."""
+
+        num_ops: Annotated[int, Field(ge=1)] = 2
+        magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+        interpolation: Interpolation = "nearest"
+
+    transform = "RandAugment"

@@ -1,0 +1,24 @@
+"""Random loss of colour."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from aimlib.component import Dimension, Real
+from aimlib.registry import augmentations
+from aimlib.training.augmentations.base import AugmentationOptions, Probability, TorchvisionAugmentation
+
+
+@augmentations.register("random_grayscale")
+class RandomGrayscale(TorchvisionAugmentation):
+    """`torchvision.transforms.v2.RandomGrayscale`; images of one channel stay as they are."""
+
+    source = "torchvision.transforms.v2.RandomGrayscale"
+    search_space: ClassVar[dict[str, Dimension]] = {"p": Real(0.0, 1.0)}
+
+    class Config(AugmentationOptions):
+        """Names and defaults as in torchvision."""
+
+        p: Probability = 0.1
+
+    transform = "RandomGrayscale"

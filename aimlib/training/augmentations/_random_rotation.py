@@ -1,0 +1,28 @@
+"""A random rotation."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from aimlib.component import Dimension, Real
+from aimlib.registry import augmentations
+from aimlib.training.augmentations.base import AugmentationOptions, Interpolation, TorchvisionAugmentation
+
+
+@augmentations.register("random_rotation")
+class RandomRotation(TorchvisionAugmentation):
+    """`torchvision.transforms.v2.RandomRotation` about the centre, by up to `degrees` either way."""
+
+    source = "torchvision.transforms.v2.RandomRotation"
+    search_space: ClassVar[dict[str, Dimension]] = {"degrees": Real(0.0, 45.0)}
+
+    class Config(AugmentationOptions):
+        """Names as in torchvision."""
+
+        degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
+        interpolation: Interpolation = "nearest"
+        fill: Annotated[float, Field(ge=0, le=255)] = 0.0
+
+    transform = "RandomRotation"

@@ -1,0 +1,115 @@
+"""The bases of all augmentations: of one image, and of a whole batch with its labels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import BeforeValidator, Field
+from torch import Tensor
+from torchvision.transforms import v2
+
+from aimlib.component import ComponentConfig, tuple_of
+from aimlib.datasets.base import ImageShape
+
+Interpolation = Literal["nearest", "bilinear"]
+"""How a geometric change reads between pixels, as torchvision names it."""
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Range = Annotated[tuple[float, float], BeforeValidator(tuple_of)]
+"""Lowest and highest value of a draw."""
+
+
+class AugmentationOptions(ComponentConfig):
+    """Options of an augmentation."""
+
+
+class Augmentation(ABC):
+    """Base of the family `aimlib.augmentations`: a random change of one training image.
+
+    It draws from the global generators of torch, NumPy or Python. Before every image these are set to its own stream,
+    ``seed_for(seed, "transforms", epoch, image)``, and afterwards they are restored. So an image's change depends
+    neither on its batch nor on interruptions, and is the same in all arms of a seed.
+
+    Parameters
+    ----------
+    config : the augmentation's options.
+    shape : of the images.
+
+    Attributes
+    ----------
+    after_scaling : whether it gets the input of the network in place of pixels; see `augment`.
+    per_batch : whether it is a `BatchAugmentation`.
+    """
+
+    Config: ClassVar[type[ComponentConfig]] = AugmentationOptions
+    after_scaling: ClassVar[bool] = False
+    per_batch: ClassVar[bool] = False
+
+    def __init__(self, config: Any, shape: ImageShape) -> None:
+        self.config = config
+        self.shape = shape
+
+    @abstractmethod
+    def augment(self, image_CHW: Tensor) -> Tensor:
+        """Return the changed image, of the same shape and type.
+
+        Parameters
+        ----------
+        image_CHW : [channels, height, width] on the training device. Pixels are uint8, 0 to 255. With
+            `after_scaling` they are float32 as the network gets them: mean 0 and standard deviation 1 over the training
+            images, or 0 to 255 with ``input_scaling: raw``. It may be changed in place.
+        """
+
+
+class BatchAugmentation(ABC):
+    """Base of augmentations of a whole batch: they may mix images and their labels.
+
+    The global generators are set to ``seed_for(seed, "batch transforms", epoch, step)`` before every batch.
+
+    Parameters
+    ----------
+    config, shape : as for `Augmentation`; ``shape.classes`` is the number of classes.
+    """
+
+    Config: ClassVar[type[ComponentConfig]] = AugmentationOptions
+    after_scaling: ClassVar[bool] = True
+    per_batch: ClassVar[bool] = True
+
+    def __init__(self, config: Any, shape: ImageShape) -> None:
+        self.config = config
+        self.shape = shape
+
+    @abstractmethod
+    def augment(self, x_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the changed images, and the share of every class in every image [batch, classes], float32.
+
+        Parameters
+        ----------
+        x_BCHW : [batch, channels, height, width], float32, as the network gets them.
+        labels_B : [batch], int64, class numbers.
+        """
+
+
+class TorchvisionAugmentation(Augmentation):
+    """An augmentation that torchvision has.
+
+    Attributes
+    ----------
+    transform : name of the class in `torchvision.transforms.v2`; the options of `Config` are its arguments.
+    """
+
+    transform: ClassVar[str]
+
+    def __init__(self, config: Any, shape: ImageShape) -> None:
+        super().__init__(config, shape)
+        self._transform = getattr(v2, self.transform)(**self.arguments())
+
+    def arguments(self) -> dict[str, Any]:
+        """Return torchvision's arguments."""
+        given = {name: getattr(self.config, name) for name in type(self.config).model_fields}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+    def augment(self, image_CHW: Tensor) -> Tensor:
+        """Return the image as torchvision changes it."""
+        return cast("Tensor", self._transform(image_CHW))

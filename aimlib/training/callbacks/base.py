@@ -1,0 +1,110 @@
+"""The base of all callbacks, and what they see of a run."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from aimlib.component import ComponentConfig
+
+
+class CallbackConfig(ComponentConfig):
+    """Options of a callback."""
+
+    monitors_validation: ClassVar[bool] = False
+    """Whether it uses validation measures, so that there must be validation images."""
+
+    @property
+    def uses_validation(self) -> bool:
+        """Whether this one does; a callback whose options decide it overrides that."""
+        return self.monitors_validation
+
+
+class RunView(Protocol):
+    """What a callback sees of a run.
+
+    Attributes
+    ----------
+    network, optimizer : of the run, on its device.
+    epoch, epochs : number of the epoch, from 1, and the planned number.
+    step : training steps that are done in the epoch.
+    loss : of the last step, a scalar on the device.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    epoch: int
+    epochs: int
+    step: int
+    loss: Tensor | None
+
+    def log(self, name: str, value: float | Tensor) -> None:
+        """Log a scalar: the mean of an epoch's values is a column of `results.epochs`.
+
+        Parameters
+        ----------
+        name : letters, digits and underscores; no name of another column.
+        value : a number, or a tensor with one element, which may stay on the device.
+
+        Raises
+        ------
+        UsageError: the name is taken or no name, or the run is over.
+        """
+
+    def stop(self, reason: str) -> None:
+        """End the run after the present epoch: it is a completed run with that reason."""
+
+
+class Callback(ABC):  # noqa: B024 -- every event is optional
+    """Base of the family `aimlib.callbacks`.
+
+    Whatever it keeps between events it returns in `state_dict`: the run may be interrupted after any step and continued
+    by another object. It gets no test measures, so it cannot decide by them.
+
+    Parameters
+    ----------
+    config : the callback's options.
+
+    Attributes
+    ----------
+    reads_gradients : whether `on_step_end` reads gradients. The steps of such a run are not captured as a CUDA graph,
+        whose gradients are not those of the parameters.
+    """
+
+    Config: ClassVar[type[ComponentConfig]] = CallbackConfig
+    reads_gradients: ClassVar[bool] = False
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def on_run_start(self, run: RunView) -> None:  # noqa: B027
+        """Called once, before the first epoch; not when an interrupted run continues."""
+
+    def on_epoch_start(self, run: RunView) -> None:  # noqa: B027
+        """Called before the first step of an epoch."""
+
+    def on_step_end(self, run: RunView) -> None:  # noqa: B027
+        """Called after every training step."""
+
+    def on_epoch_end(self, run: RunView, row: Mapping[str, Any]) -> None:  # noqa: B027
+        """Called after the evaluation of an epoch.
+
+        Parameters
+        ----------
+        row : values of `aimlib.records.EPOCHS` without test measures, e.g. ``validation_accuracy``; null without
+            validation images.
+        """
+
+    def on_run_end(self, run: RunView) -> None:  # noqa: B027
+        """Called when the run is finished or has diverged, with the network of its last step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it keeps between events: tensors, numbers, text, and lists and mappings of them."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Continue from a result of `state_dict`, whose tensors are on the CPU."""

@@ -1,0 +1,154 @@
+"""The callbacks of a run: who is called when, what was logged, and what a checkpoint stores of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aimlib.component import ComponentConfig
+from aimlib.errors import UsageError
+from aimlib.records import EPOCHS, RUN_COLUMNS
+from aimlib.registry import callbacks
+from aimlib.training.callbacks.base import Callback
+
+_TAKEN = frozenset(column.name for column in (*EPOCHS, *RUN_COLUMNS)) | {"role"}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Callbacks:
+    """The callbacks of a run, in the order of the list; it is also the `RunView` that they get.
+
+    Parameters
+    ----------
+    configs : of the callbacks.
+    network, optimizer : of the run.
+    epochs : planned number.
+
+    Attributes
+    ----------
+    scalars : of every logged name the means of the completed epochs; null where nothing finite was logged.
+    ended : why a callback ended the run; None if none did.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[ComponentConfig],
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        epochs: int,
+    ) -> None:
+        self.network, self.optimizer, self.epochs = network, optimizer, epochs
+        self.epoch = self.step = 0
+        self.loss: Tensor | None = None
+        self.scalars: dict[str, list[float | None]] = {}
+        self.ended: str | None = None
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+        self._completed, self._is_over, self._current = 0, False, ""
+        self._all: dict[str, Callback] = {}
+        for number, config in enumerate(configs):
+            earlier = sum(each.name == config.name for each in configs[:number])
+            self._all[f"{config.name} {earlier + 1}" if earlier else config.name] = callbacks.create(config)
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._all)
+
+    def log(self, name: str, value: float | Tensor) -> None:
+        """Log a scalar; see `RunView`."""
+        if self._is_over or not _NAME.fullmatch(name) or name in _TAKEN:
+            what = (
+                "the run is over, so no epoch has it; log in on_epoch_end"
+                if self._is_over
+                else "a column has this name; choose another one"
+                if name in _TAKEN
+                else "is no name; use letters, digits and underscores"
+            )
+            raise UsageError(f"training.callbacks: {self._current}: log({name!r}, ...): {what}")
+        given = (
+            value.detach().double() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
+        )
+        total, count = self._sums.get(name, (torch.zeros((), dtype=torch.float64, device=given.device), 0))
+        self._sums[name] = (total.to(given.device) + given.reshape(()), count + 1)
+
+    def stop(self, reason: str) -> None:
+        """End the run after the present epoch; the first reason counts."""
+        self.ended = self.ended or f"{self._current}: {reason}"
+
+    def run_start(self) -> None:
+        """The run begins."""
+        self._tell("on_run_start")
+
+    def epoch_start(self, number: int) -> None:
+        """An epoch begins."""
+        self.epoch, self.step = number, 0
+        self._tell("on_epoch_start")
+
+    def step_end(self, number: int, step: int, loss: Tensor) -> None:
+        """A training step is done."""
+        self.epoch, self.step, self.loss = number, step, loss
+        self._tell("on_step_end")
+
+    def epoch_end(self, row: Mapping[str, Any]) -> None:
+        """An epoch was evaluated; compute the means of what was logged in it."""
+        self.epoch = row["epoch"]
+        seen = {name: value for name, value in row.items() if not name.startswith("test_")}
+        self._tell("on_epoch_end", seen)
+        for name in (name for name in self._sums if name not in self.scalars):
+            self.scalars[name] = [None] * self._completed
+        for name, means in self.scalars.items():
+            total, count = self._sums.get(name, (torch.tensor(math.nan), 1))
+            mean = float(total) / count
+            means.append(mean if math.isfinite(mean) else None)
+        self._sums, self._completed = {}, self._completed + 1
+
+    def run_end(self) -> None:
+        """The run is over."""
+        self._is_over = True
+        self._tell("on_run_end")
+
+    def _tell(self, event: str, *more: Any) -> None:
+        for name, callback in self._all.items():
+            self._current = name
+            getattr(callback, event)(self, *more)
+
+    def state(self) -> dict[str, Any] | None:
+        """Return what a checkpoint stores; None without callbacks.
+
+        Raises
+        ------
+        UsageError: a callback's state contains what cannot be stored without executing code when it is read.
+        """
+        if not self._all:
+            return None
+        states = {name: callback.state_dict() for name, callback in self._all.items()}
+        for name, state in states.items():
+            _refuse_others(state, f"training.callbacks: {name}: state_dict()")
+        sums = {name: [total.cpu(), count] for name, (total, count) in self._sums.items()}
+        return {"states": states, "sums": sums, "scalars": self.scalars, "ended": self.ended}
+
+    def resume(self, state: Mapping[str, Any], completed: int) -> None:
+        """Continue from a result of `state`, after that many completed epochs."""
+        self._sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
+        self.scalars, self.ended, self._completed = state["scalars"], state["ended"], completed
+        for name, callback in self._all.items():
+            callback.load_state_dict(state["states"][name])
+
+
+def _refuse_others(value: object, where: str) -> None:
+    """Refuse a value that `torch.load` would not read with ``weights_only``."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_others(inner, f"{where}[{key!r}]")
+    elif isinstance(value, (list, tuple)):
+        for number, inner in enumerate(value):
+            _refuse_others(inner, f"{where}[{number}]")
+    elif value is not None and type(value) not in (bool, int, float, str) and not isinstance(value, Tensor):
+        raise UsageError(
+            f"{where}: contains a {type(value).__name__}, which a checkpoint does not store; return tensors, numbers, "
+            f"text, and lists and mappings of them"
+        )

@@ -1,0 +1,8 @@
+"""Losses; one private file per plugin. Without one the loss is the cross-entropy.
+
+The registry imports a plugin when it is first used; importing this package imports none of them.
+"""
+
+from aimlib.training.losses.base import Loss, LossConfig
+
+__all__ = ["Loss", "LossConfig"]

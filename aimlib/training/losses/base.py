@@ -1,0 +1,113 @@
+"""The base of all losses, and the loss of a run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from aimlib.component import ComponentConfig
+from aimlib.errors import UsageError
+from aimlib.registry import losses
+
+
+class LossConfig(ComponentConfig):
+    """Options of a loss."""
+
+
+class Loss(nn.Module, ABC):
+    """Base of the family `aimlib.losses`: a function of logits and classes, without parameters and without memory.
+
+    Parameters
+    ----------
+    config : the loss's options.
+    class_counts : [classes], int64, number of training images of each class. It is a buffer of this module, so it is
+        on the training device.
+
+    Attributes
+    ----------
+    takes_soft_targets : whether `forward` also accepts a share of every class for every image, as mixup gives them.
+    capturable : whether `forward` may be part of a CUDA graph and be compiled: it never reads a value back from the
+        device (``.item()``, ``if tensor``). Steps with another loss run eagerly on a GPU, and are compiled without it.
+    """
+
+    Config = LossConfig
+    takes_soft_targets: ClassVar[bool] = False
+    capturable: ClassVar[bool] = True
+    class_counts: Tensor
+
+    def __init__(self, config: LossConfig, class_counts: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("class_counts", class_counts, persistent=False)
+
+    @abstractmethod
+    def forward(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, the mean over its images, as a scalar.
+
+        Parameters
+        ----------
+        logits_BC : [batch, classes], float32, whatever `training.precision` is.
+        targets : [batch], int64, class numbers; or [batch, classes], float32, shares that sum to 1.
+        """
+
+
+def one_hot(targets: Tensor, classes: int) -> Tensor:
+    """Return targets as shares of the classes [batch, classes], float32; shares are returned as they are."""
+    if targets.is_floating_point():
+        return targets
+    numbers = torch.arange(classes, device=targets.device)
+    return (targets[:, None] == numbers).float()  # functional.one_hot reads the labels back except on a GPU
+
+
+def build_loss(config: ComponentConfig | None, class_counts: Tensor, device: torch.device) -> Loss | None:
+    """Return the loss of a run, on `device`; None stands for the cross-entropy.
+
+    Parameters
+    ----------
+    class_counts : [classes], number of training images of each class.
+
+    Raises
+    ------
+    UsageError: an option does not fit the classes, or the loss has parameters, which nothing would train.
+    """
+    if config is None:
+        return None
+    loss: Loss = losses.get(config.name)(config, class_counts)
+    named = [name for name, _ in loss.named_parameters()]
+    if named:
+        raise UsageError(
+            f"training.loss: {config.name!r} has parameters ({', '.join(named)}), which no optimizer trains and no "
+            f"checkpoint stores; make them buffers, or part of the network"
+        )
+    return loss.to(device)
+
+
+def refuse_unusable_loss(config: ComponentConfig | None, classes: int, *, mixed: bool = False) -> None:
+    """Try the loss on one small batch for `classes` classes.
+
+    Parameters
+    ----------
+    mixed : whether targets are shares of the classes, because a transform mixes the images of a batch.
+
+    Raises
+    ------
+    UsageError: it gives no finite scalar with a gradient.
+    """
+    loss = build_loss(config, torch.ones(classes, dtype=torch.int64), torch.device("cpu"))
+    if loss is None or config is None:
+        return
+    labels_B = torch.arange(4) % classes
+    logits_BC = torch.linspace(-1, 1, 4 * classes).reshape(4, classes).requires_grad_()
+    try:
+        value = loss(logits_BC, one_hot(labels_B, classes) if mixed else labels_B)
+    except RuntimeError as error:  # what torch raises for sizes and types that do not fit
+        raise UsageError(f"training.loss: {config.name!r} fails for {classes} classes: {error}; correct it") from error
+    if not isinstance(value, Tensor) or value.shape != () or not bool(value.isfinite()) or not value.requires_grad:
+        given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise UsageError(
+            f"training.loss: {config.name!r} must return a finite scalar tensor with a gradient, such as a mean over "
+            f"the batch; it returned {given}"
+        )

@@ -1,0 +1,26 @@
+"""Adagrad (Duchi et al., 2011)."""
+
+from __future__ import annotations
+
+import torch
+
+from aimlib.registry import optimizers
+from aimlib.training.optimizers.base import NonNegative, OptimizerConfig, Positive
+from aimlib.training.optimizers.torch_names import TorchOptimizer
+
+
+@optimizers.register("adagrad")
+class Adagrad(TorchOptimizer):
+    """`torch.optim.Adagrad`."""
+
+    source = "torch.optim.Adagrad; Duchi et al., 2011"
+
+    class Config(OptimizerConfig):
+        """Names and defaults as in torch."""
+
+        learning_rate: Positive = 0.01
+        lr_decay: NonNegative = 0.0
+        initial_accumulator_value: NonNegative = 0.0
+        eps: Positive = 1e-10
+
+    algorithm = torch.optim.Adagrad

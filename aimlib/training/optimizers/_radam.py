@@ -1,0 +1,26 @@
+"""RAdam (Liu et al., 2020)."""
+
+from __future__ import annotations
+
+import torch
+
+from aimlib.registry import optimizers
+from aimlib.training.optimizers.base import OptimizerConfig, Positive
+from aimlib.training.optimizers.torch_names import Betas, TorchOptimizer
+
+
+@optimizers.register("radam")
+class RAdam(TorchOptimizer):
+    """`torch.optim.RAdam`: Adam with a rectified variance, which needs no warm-up."""
+
+    source = "torch.optim.RAdam; Liu et al., 2020"
+
+    class Config(OptimizerConfig):
+        """Names and defaults as in torch."""
+
+        learning_rate: Positive = 1e-3
+        betas: Betas = (0.9, 0.999)
+        eps: Positive = 1e-8
+        decoupled_weight_decay: bool = False
+
+    algorithm = torch.optim.RAdam

@@ -1,0 +1,27 @@
+"""RMSprop (Hinton, 2012)."""
+
+from __future__ import annotations
+
+import torch
+
+from aimlib.registry import optimizers
+from aimlib.training.optimizers.base import BelowOne, OptimizerConfig, Positive
+from aimlib.training.optimizers.torch_names import TorchOptimizer
+
+
+@optimizers.register("rmsprop")
+class RMSprop(TorchOptimizer):
+    """`torch.optim.RMSprop`."""
+
+    source = "torch.optim.RMSprop; Hinton, 2012; centred: Graves, 2013"
+
+    class Config(OptimizerConfig):
+        """Names and defaults as in torch."""
+
+        learning_rate: Positive = 0.01
+        alpha: BelowOne = 0.99
+        eps: Positive = 1e-8
+        momentum: BelowOne = 0.0
+        centered: bool = False
+
+    algorithm = torch.optim.RMSprop

@@ -1,0 +1,144 @@
+"""Losses and what else takes part in training, in a study: found from a file, tried before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import restored_registries
+from tiny_study import changed, write
+
+import ablations
+from ablations.search.space import space
+from aimlib.errors import ConfigError
+
+LOSS = '''
+from torch.nn import functional
+
+from aimlib.component import ComponentConfig, Real
+from aimlib.registry import losses
+from aimlib.training.losses import Loss, LossConfig
+
+SHARPEST = 1.0
+
+
+@losses.register("own_tempered")
+class Tempered(Loss):
+    """The cross-entropy at a temperature."""
+
+    source = "own idea"
+    search_space = {"temperature": Real(0.5, 2.0)}
+
+    class Config(LossConfig):
+        temperature: float = 2.0
+
+    def forward(self, logits, targets):
+        return functional.cross_entropy(logits * SHARPEST / self.config.temperature, targets)
+'''
+
+
+@pytest.fixture(autouse=True)
+def own_registries() -> Iterator[None]:
+    with restored_registries():
+        yield
+
+
+AUGMENTATION = '''
+import torch
+
+from aimlib.registry import augmentations
+from aimlib.training.augmentations import Augmentation
+
+
+@augmentations.register("own_dots")
+class Dots(Augmentation):
+    """Sets a random pixel to white."""
+
+    source = "own idea"
+
+    def augment(self, image):
+        row = int(torch.randint(image.shape[1], ()))
+        image[:, row, 0] = 255
+        return image
+'''
+
+
+def study(folder: Path, code: str = LOSS, **changes: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "my_loss.py").write_text(code, encoding="utf-8")
+    arms = {"baseline": {}, "own": {"training": {"loss": "own_tempered"}}}
+    return write(folder, changed({"arms": arms, "plugins": ["my_loss.py"], **changes}))
+
+
+def ids(path: Path) -> dict[str, str]:
+    found = ablations.check(path, timing=False, trust=True)
+    return {run.arm: run.run_id for run in found.plan.runs}
+
+
+def test_an_edited_loss_gives_new_ids_to_the_arms_that_use_it(tmp_path: Path) -> None:
+    before = ids(study(tmp_path / "one"))
+    after = ids(study(tmp_path / "two", LOSS.replace("SHARPEST = 1.0", "SHARPEST = 1.5")))
+    assert before["baseline"] == after["baseline"]
+    assert before["own"] != after["own"]
+
+
+def test_a_loss_is_searched_over_with_the_options_it_brings(tmp_path: Path) -> None:
+    ids(study(tmp_path))
+    document = {"training": {"loss": {"name": "own_tempered"}}}
+    (single,) = space(["training.loss.temperature"], document)
+    assert (single.path, single.dimension.low) == (("training", "loss", "temperature"), 0.5)
+    names = {parameter.name for parameter in space(["training.loss"], document)}
+    assert {"training.loss", "training.loss.focal.gamma", "training.loss.own_tempered.temperature"} <= names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": {"name": "cross_entropy", "weight": [1.0, 2.0]}}, "has 2 weights for 10 classes"),
+        (
+            {"transforms": [{"name": "random_erasing", "value": [0.0, 1.0], "p": 1.0}]},
+            "random_erasing: fails for images",
+        ),
+        ({"transforms": ["mixup", "rand_augment"]}, "'rand_augment' must come before 'mixup'"),
+        ({"criterion": "focal"}, "loss"),
+        (
+            {"callbacks": "gradient_norm"},
+            "training.callbacks: must be a list; got 'gradient_norm' (text); write [gradient_norm]",
+        ),
+        ({"loss": "focall"}, "did you mean 'focal'"),
+        ({"loss": "mse", "label_smoothing": 0.1}, "without effect beside a loss"),
+        ({"loss": {"name": "focal", "gama": 1.0}}, "unknown key; did you mean 'gamma'"),
+    ],
+)
+def test_a_mistake_in_the_training_is_found_by_check(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = write(tmp_path, changed({"arms.other": {"training": options}}))
+    with pytest.raises(ConfigError) as caught:
+        ablations.check(path, timing=False)
+    assert message in str(caught.value)
+    assert "other" in str(caught.value)
+
+
+def test_an_arm_replaces_the_loss_of_the_base_and_not_its_options(tmp_path: Path) -> None:
+    losses = {"base.training.loss": {"name": "focal", "gamma": 3.0}}
+    arms = {"arms": {"baseline": {}, "a": {"training": {"loss": "mse"}}, "b": {"training": {"loss": {"alpha": 0.5}}}}}
+    found = ablations.check(write(tmp_path, changed({**losses, **arms})), timing=False)
+    stated = {arm.name: arm.config.training.loss for arm in found.plan.arms}
+    assert [stated[name].name for name in ("baseline", "a", "b")] == ["focal", "mse", "focal"]
+    assert (stated["b"].alpha, stated["b"].gamma) == (0.5, 3.0)
+
+
+def test_own_augmentations_of_a_file_are_found_in_the_list(tmp_path: Path) -> None:
+    arms = {"baseline": {}, "own": {"training": {"transforms": ["random_crop", {"name": "own_dots"}]}}}
+    path = study(tmp_path, AUGMENTATION, arms=arms)
+    before = ids(path)
+    assert before["own"] != ids(study(tmp_path / "two", AUGMENTATION.replace("255", "254"), arms=arms))["own"]
+    checked = ablations.check(path, timing=False, plugins=False)
+    assert [arm.name for arm in checked.plan.arms] == ["baseline"], "the arm with own code is left out"
+
+
+def test_an_own_loss_that_fails_is_named_with_its_line(tmp_path: Path) -> None:
+    broken = LOSS.replace("logits * SHARPEST / self.config.temperature", "logits / self.confg")
+    with pytest.raises(ConfigError, match=r"a plugin failed: AttributeError.*line \d+"):
+        ids(study(tmp_path, broken))
