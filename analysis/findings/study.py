@@ -211,7 +211,7 @@ class Findings:
         """Return which scalars the runs report, if the measure is one that they do not; else an empty text."""
         if not self.measure.column.startswith(SCALAR):
             return ""
-        names = scalar_names(self.results.epochs)
+        names = scalar_names(self.results.runs)
         return f" Runs report: {', '.join(names)}." if names else " Runs report no scalar; report one by this name."
 
 

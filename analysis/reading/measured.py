@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from analysis.results import Results
 
 SCALARS = "scalars"
-"""Column of the epochs with what a run reported itself: JSON, numbers by name; null, or not there, without any."""
+"""Column of the runs with what callbacks and own training code reported: JSON, the numbers of all epochs by name."""
 
 
 def frames_with(
@@ -35,8 +35,9 @@ def frames_with(
         known = _of_predictions(results, measure.name, runs if arms is None else runs[runs["arm"].isin(list(arms))])
     else:
         name = measure.column.removeprefix(SCALAR)
-        told = epochs[SCALARS] if SCALARS in epochs else pd.Series(None, index=epochs.index, dtype="object")
-        values = [_number(parsed_json(text, {}), name) for text in told]
+        told = {run_id: parsed_json(text, {}) for run_id, text in zip(runs["run_id"], runs[SCALARS], strict=True)}
+        keys = list(zip(epochs["run_id"], epochs["epoch"], strict=True))
+        values = [_number(told.get(run_id), name, epoch) for run_id, epoch in keys]
         known = pd.Series(values, index=pd.MultiIndex.from_frame(epochs[["run_id", "epoch"]]), dtype="float64")
     selected = pd.MultiIndex.from_arrays([runs["run_id"], runs["selected_epoch"].fillna(-1).astype("int64")])
     by_epoch = pd.MultiIndex.from_frame(epochs[["run_id", "epoch"]])
@@ -46,15 +47,14 @@ def frames_with(
     )
 
 
-def scalar_names(epochs: pd.DataFrame) -> list[str]:
+def scalar_names(runs: pd.DataFrame) -> list[str]:
     """Return the names of all scalars that runs report, in alphabetical order."""
-    if SCALARS not in epochs:
-        return []
-    return sorted({name for text in epochs[SCALARS].dropna().unique() for name in parsed_json(text, {})})
+    return sorted({name for text in runs[SCALARS].dropna().unique() for name in parsed_json(text, {})})
 
 
-def _number(told: Any, name: str) -> float:
-    value = told.get(name) if isinstance(told, dict) else None
+def _number(told: Any, name: str, epoch: int) -> float:
+    values = told.get(name) if isinstance(told, dict) else None
+    value = values[epoch - 1] if isinstance(values, list) and epoch <= len(values) else None
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
 
 

@@ -86,11 +86,16 @@ def test_metrics_average_over_the_classes_that_occur() -> None:
 
 
 def reported(results: analysis.Results, values: Any) -> analysis.Results:
-    """Return results of which every epoch reports scalars, as runs with code of their own store them."""
+    """Return results whose runs have reported scalars after every epoch."""
     from dataclasses import replace
 
-    told = [json.dumps(values(row)) for row in results.epochs.to_dict("records")]
-    return replace(results, epochs=results.epochs.assign(**{SCALARS: told}))
+    by_run: dict[str, list[dict[str, Any]]] = {}
+    for row in results.epochs.sort_values("epoch").to_dict("records"):
+        by_run.setdefault(row["run_id"], []).append(values(row))
+    told = {
+        run_id: json.dumps({name: [each[name] for each in all_] for name in all_[0]}) for run_id, all_ in by_run.items()
+    }
+    return replace(results, runs=results.runs.assign(**{SCALARS: results.runs["run_id"].map(told)}))
 
 
 def test_a_scalar_that_runs_report_can_decide(make_study) -> None:
@@ -107,7 +112,7 @@ def test_a_scalar_that_no_run_reports_is_named_with_those_that_there_are(make_st
     directory = make_study(arms(), seeds=6, **OWN, measure=SCALAR, delta=0.1)
     assert examine(directory).headline.startswith("No verdict: no run has the measure of this study, perplexity.")
     others = reported(analysis.load(directory), lambda row: {"bleu": 0.3, "nan": None})
-    assert scalar_names(others.epochs) == ["bleu", "nan"]
+    assert scalar_names(others.runs) == ["bleu", "nan"]
     assert "Runs report: bleu, nan." in analysis.examine(others).headline
 
 

@@ -75,6 +75,7 @@ class OwnTrainingConfig(Frozen):
     evaluation_drop_last: ClassVar[bool] = False
     precision: ClassVar[Literal["float32"]] = "float32"
     tf32: ClassVar[bool] = False
+    callbacks: ClassVar[tuple[()]] = ()
 
     @model_validator(mode="before")
     @classmethod

@@ -32,7 +32,8 @@ from aimlib.training.steps.choice import OnNotice
 SAME = "same"
 """What `difference` returns for equal predictions."""
 _FILES = "own_training_code"
-"""Key of the files among the state of the network in a checkpoint."""
+_SCALARS = "scalars"
+"""Keys of the files and of the code's own numbers among the state of the network in a checkpoint."""
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Attempt:
             run_id=self.run_id,
             epochs=run.history,
             predictions=torch.from_numpy(_stacked(run)),
-            network={_FILES: content},
+            network={_FILES: content, _SCALARS: run.scalars},
             optimizer={},
             seconds=self.seconds,
             attempts=self.attempts,
@@ -134,7 +135,9 @@ def train(
     found = attempt.found()
     saved = None
     if found is not None:
-        saved = Saved(found.epochs, list(found.predictions.numpy()), found.network[_FILES])
+        saved = Saved(
+            found.epochs, list(found.predictions.numpy()), found.network[_FILES], found.network.get(_SCALARS, {})
+        )
     run = OwnRun(
         config,
         data,
@@ -210,6 +213,7 @@ def _outcome(run: OwnRun, data: DataSet, attempt: Attempt, diverged: str | None)
         attempts=attempt.attempts,
         started_at=attempt.started_at,
         step=None,
+        scalars=run.scalars or None,
         peak_device_bytes=peak,
     )
 

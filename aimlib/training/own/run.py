@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -31,6 +31,7 @@ Split = Literal["train", "validation", "test"]
 _SPLITS = "train", "validation", "test"
 _REPORTED = "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "learning_rate"
 """What code may report of an epoch; accuracies of the validation and test images are counted from the predictions."""
+_TAKEN = "epoch", "seconds", "test_accuracy", "test_top5_accuracy"
 _ROUNDING = 1e-6
 
 
@@ -41,6 +42,7 @@ class Saved:
     history: list[dict[str, Any]]
     predictions: list[npt.NDArray[Any]]
     content: dict[str, Any]
+    scalars: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 class OwnRun:
@@ -75,6 +77,7 @@ class OwnRun:
         self.classes = data.classes
         self.history: list[dict[str, Any]] = []
         self.stored_predictions: list[npt.NDArray[Any]] = []
+        self.scalars: dict[str, list[float | None]] = {}
         self.ended: Exception | None = None
         self._data, self._saved = data, saved
         self._on_epoch, self._on_notice, self._save, self._pause, self._seconds = (
@@ -186,7 +189,7 @@ class OwnRun:
         ordered[places] = predicted
         self._pending[split] = ordered
 
-    def report(self, epoch: int | None = None, accuracy: float | None = None, **measures: float | None) -> None:
+    def report(self, epoch: int | None = None, accuracy: float | None = None, **measures: Any) -> None:
         """Report an epoch, after its predictions. The progress shows it, and the row of the run has it.
 
         Parameters
@@ -195,7 +198,8 @@ class OwnRun:
         accuracy : the accuracy on the test images that your code has measured, as a fraction; it is compared with the
             predictions.
         measures : ``train_loss``, ``train_accuracy``, ``validation_loss``, ``test_loss``, ``learning_rate``; each may
-            be left out. A loss that is no finite number ends the run as diverged.
+            be left out. A loss that is no finite number ends the run as diverged. Any other name is a number of your
+            own, which is a column of the epochs, and can be the measure of the verdict: ``measure: {scalar: NAME}``.
 
         Raises
         ------
@@ -203,7 +207,7 @@ class OwnRun:
         Paused: the session ends. Let it pass.
         """
         number = self._next(epoch)
-        measured = self._measures(measures)
+        measured, scalars = self._measures(measures)
         row = {"epoch": number, **dict.fromkeys(_REPORTED), **measured}
         row |= {"test_accuracy": self._counted("test"), "test_top5_accuracy": None}
         if len(self._numbers["validation"]):
@@ -218,6 +222,8 @@ class OwnRun:
         self._pending.clear()
         self._refuse_infinite(row, compact)
         self.stored_predictions.append(compact)
+        for name in {*self.scalars, *scalars}:
+            self.scalars.setdefault(name, [None] * len(self.history)).append(scalars.get(name))
         self.history.append(row)
         self._on_epoch(row)
         rng_state.seed(self.config.seed, number + 1)
@@ -252,6 +258,7 @@ class OwnRun:
         self._folder = tempfile.TemporaryDirectory(prefix="aim-restored-")
         files.write(self._saved.content, Path(self._folder.name))
         self.history, self.stored_predictions = list(self._saved.history), list(self._saved.predictions)
+        self.scalars = {name: list(values) for name, values in self._saved.scalars.items()}
         rng_state.seed(self.config.seed, len(self.history) + 1)
         return Path(self._folder.name)
 
@@ -280,17 +287,29 @@ class OwnRun:
             )
         return number
 
-    def _measures(self, given: Mapping[str, Any]) -> dict[str, float]:
-        found = {}
+    def _measures(self, given: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float | None]]:
+        """Return the measures that every run has, and numbers of the code's own; null if they are not finite."""
+        found: dict[str, float] = {}
+        scalars: dict[str, float | None] = {}
         for name, value in given.items():
-            if name not in _REPORTED:
+            if value is None:
+                continue
+            number = reported.number(name, value)
+            if name in _REPORTED:
+                found[name] = number
+            elif near := did_you_mean(name, _REPORTED):
                 listed = ", ".join(("accuracy", *_REPORTED))
                 raise UsageError(
-                    f"run.report: unknown measure {name!r}; {did_you_mean(name, _REPORTED)}known: {listed}"
+                    f"run.report: unknown measure {name!r}; {near}known: {listed}; give a number of your own another "
+                    f"name"
                 )
-            if value is not None:
-                found[name] = reported.number(name, value)
-        return found
+            elif name in _TAKEN:
+                raise UsageError(
+                    f"run.report: {name!r} is counted by this package; call a number of your own otherwise"
+                )
+            else:
+                scalars[name] = number if math.isfinite(number) else None
+        return found, scalars
 
     def _counted(self, split: Split) -> float:
         if split not in self._pending:

@@ -119,6 +119,7 @@ WRONG: list[tuple[str, Callable[[OwnRun], object], str]] = [
     ("percent", lambda run: (give(run), run.report(accuracy=80.0)), "accuracy is a fraction from 0 to 1; got 80"),
     ("text", lambda run: (give(run), run.report(train_loss="low")), "train_loss must be a number; got 'low'"),  # type: ignore[arg-type]
     ("measure", lambda run: (give(run), run.report(trainloss=1.0)), "did you mean 'train_loss'?"),
+    ("counted", lambda run: (give(run), run.report(seconds=1.0)), "'seconds' is counted by this package"),
     ("epoch", lambda run: (give(run), run.report(2)), "epoch 2 was reported, but the next one is 1"),
     ("no network", lambda run: run.network(), "this arm gives no network"),
     ("no folder", lambda run: run.checkpoint("/no/such/folder"), "save your files in a folder"),
@@ -153,6 +154,24 @@ def test_code_that_reports_nothing_is_refused() -> None:
 
     with pytest.raises(UsageError, match="training code 'silent' returned without a report"):
         outcome(silent)
+
+
+def test_other_numbers_are_scalars_of_the_epochs_also_after_a_pause(tmp_path: Path) -> None:
+    def code(config: OwnRunConfig, run: OwnRun) -> None:
+        run.restore()
+        for epoch in range(run.epochs_done + 1, 4):
+            give(run)
+            later = {"late": 10.0 * epoch} if epoch > 1 else {}
+            run.report(perplexity=float("nan") if epoch == 3 else 2.0**epoch, **later)
+            run.checkpoint(tmp_path / "files")
+
+    (tmp_path / "files").mkdir()
+    expected = {"perplexity": [2.0, 4.0, None], "late": [None, 20.0, 30.0]}
+    assert outcome(code, training={"epochs": 3}).scalars == expected
+    asked = iter([False, True])
+    with pytest.raises(Paused):
+        outcome(code, Attempt("r", tmp_path / "c", pause=lambda: next(asked)), training={"epochs": 3})
+    assert outcome(code, Attempt("r", tmp_path / "c"), training={"epochs": 3}).scalars == expected
 
 
 def test_a_loss_that_is_no_finite_number_is_an_outcome_even_if_the_code_catches_it() -> None:
