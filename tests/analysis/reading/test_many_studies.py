@@ -50,7 +50,7 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
     for name in ("demo", "other"):
         write_study(Path("results") / name, FakeStudy(arms, list(range(6))), np.random.default_rng(0))
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     scope: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), scope)
