@@ -23,7 +23,7 @@ from aimlib.registry import backbones, controls, memories, placements, updates
 from aimlib.seeding import seed_for
 from aimlib.shapes import quick_batch_norm
 from aimlib.updates.base import MemoryUpdate, UpdateFactory
-from aimlib.weights import files, fitting
+from aimlib.weights import fitting, reading
 
 
 def skeleton(model: ModelConfig, shape: ImageShape) -> nn.Module:
@@ -66,7 +66,7 @@ def build(model: ModelConfig, shape: ImageShape, seed: int) -> nn.Module:
         network = _assemble(model, shape, seed)
     initialize(network, seed, model.conv_init, model.read_init or "concatenated")
     if model.weights is not None:
-        fitting.load(network, files.read(model.weights), weights_fit(model, shape))
+        fitting.load(network, reading.read(model.weights), weights_fit(model, shape))
     return _controlled(model, network)
 
 
@@ -78,7 +78,7 @@ def weights_fit(model: ModelConfig, shape: ImageShape) -> fitting.Fit:
     UsageError: the file is not here, or does not fit.
     """
     assert model.weights is not None
-    return fitting.fit(skeleton(model, shape), files.read(model.weights), model.weights, shape)
+    return fitting.fit(skeleton(model, shape), reading.read(model.weights), model.weights, shape)
 
 
 def _controlled(model: ModelConfig, network: nn.Module) -> nn.Module:

@@ -96,11 +96,10 @@ def sentences(model: ModelConfig, shape: ImageShape) -> Iterator[str]:
     if start.own and (kept or replaced):
         what = counted(len(start.own), "parameter keeps the value", "parameters keep the values")
         yield f"start: {what} that {' and '.join(kept or replaced)} set up: {few(start.own)}"
-    total = sum(map(len, start.by_rule.values()))
-    if (kept or replaced) and total:
+    if replaced and start.by_rule:
+        what = counted(sum(map(len, start.by_rule.values())), "parameter starts", "parameters start")
         rules = "; ".join(f"{rule}: {few(names)}" for rule, names in start.by_rule.items())
-        instead = f", in place of what {' and '.join(replaced)} set up" if replaced else ""
-        yield f"start: {counted(total, 'parameter starts', 'parameters start')} by a rule{instead} ({rules})"
+        yield f"start: {what} by a rule, in place of what {' and '.join(replaced)} set up ({rules})"
 
 
 def _replaced_parts(model: ModelConfig) -> list[str]:

@@ -25,7 +25,7 @@ from aimlib.models import build
 from aimlib.training.inputs import Scaling
 from aimlib.training.kept_networks import KeptNetwork, memory_of
 from aimlib.training.steps.base import MEMORY_FORMATS
-from aimlib.weights.files import KEPT, SCALING
+from aimlib.weights.reading import KEPT, SCALING
 
 FORMAT = 1
 

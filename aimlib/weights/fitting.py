@@ -15,7 +15,7 @@ from aimlib.memory.attach import AimNetwork
 from aimlib.memory.readers import ConvReader, LinearReader
 from aimlib.memory.structure import trace
 from aimlib.weights.config import WeightsConfig
-from aimlib.weights.files import StoredState
+from aimlib.weights.reading import StoredState
 
 _SHOWN = 6
 """Names of a kind that a message lists."""

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from aimlib.errors import DataError, UsageError
-from aimlib.weights import WeightsConfig, files
+from aimlib.weights import WeightsConfig, files, reading
 
 NAME = "ResNet18_Weights.IMAGENET1K_V1"
 
@@ -61,7 +61,7 @@ def test_another_file_than_the_stated_one_is_refused(state: Path) -> None:
     planned = files.resolved(WeightsConfig.parse(str(state)), "")
     torch.save({}, state)
     with pytest.raises(DataError, match=r"net.pt: has sha256 .* is stated; copy the same file"):
-        files.read(planned)
+        reading.read(planned)
 
 
 def test_a_file_may_be_in_the_folder_of_data(state: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_missing_file_names_where_it_was_looked_for(tmp_path: Path) -> None:
 def test_both_formats_give_the_same_tensors(tmp_path: Path, suffix: str) -> None:
     path, wanted = tmp_path / f"net.{suffix}", network().state_dict()
     (torch.save if suffix == "pt" else safetensors.torch.save_file)(wanted, path)  # type: ignore[operator]
-    found = files.read(WeightsConfig.parse(str(path))).tensors
+    found = reading.read(WeightsConfig.parse(str(path))).tensors
     assert set(found) == set(wanted)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
@@ -89,7 +89,7 @@ def test_nothing_is_executed(tmp_path: Path) -> None:
     path = tmp_path / "module.pt"
     torch.save(network(), path)
     with pytest.raises(UsageError, match=r"could execute code; write it with torch.save"):
-        files.read(WeightsConfig.parse(str(path)))
+        reading.read(WeightsConfig.parse(str(path)))
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"\x10\0\0\0\0\0\0\0{not json       ", b"PK\x03\x04 broken"])
@@ -97,7 +97,7 @@ def test_what_is_no_file_of_tensors_is_refused(tmp_path: Path, content: bytes) -
     path = tmp_path / "broken.pt"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"broken.pt: (is neither|cannot be read)"):
-        files.read(WeightsConfig.parse(str(path)))
+        reading.read(WeightsConfig.parse(str(path)))
 
 
 def test_a_state_dict_inside_a_checkpoint_needs_its_key(tmp_path: Path) -> None:
@@ -107,12 +107,12 @@ def test_a_state_dict_inside_a_checkpoint_needs_its_key(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"2 entries are no tensors \(epoch, state_dict\); give model.weights.key, e.g"
     ):
-        files.read(WeightsConfig.parse(str(path)))
+        reading.read(WeightsConfig.parse(str(path)))
     with pytest.raises(UsageError, match=r"has no 'state'.*known: epoch, state_dict"):
-        files.read(WeightsConfig.parse({"source": str(path), "key": "state"}))
+        reading.read(WeightsConfig.parse({"source": str(path), "key": "state"}))
     with pytest.raises(UsageError, match=r"no name in it begins with 'net.'"):
-        files.read(WeightsConfig.parse({"source": str(path), "key": "state_dict", "prefix": "net."}))
-    found = files.read(WeightsConfig.parse({"source": str(path), "key": "state_dict", "prefix": "module."}))
+        reading.read(WeightsConfig.parse({"source": str(path), "key": "state_dict", "prefix": "net."}))
+    found = reading.read(WeightsConfig.parse({"source": str(path), "key": "state_dict", "prefix": "module."}))
     assert set(found.tensors) == set(network().state_dict())
 
 
@@ -121,7 +121,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     state["0.weight"][0, 0, 0, 0] = float("nan")
     torch.save(state, path)
     with pytest.raises(UsageError, match=r"0.weight contains values that are not finite"):
-        files.read(WeightsConfig.parse(str(path)))
+        reading.read(WeightsConfig.parse(str(path)))
 
 
 # Weights of torchvision's

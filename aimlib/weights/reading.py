@@ -1,0 +1,125 @@
+"""The content of files of weights. Nothing in them is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from aimlib.errors import UsageError, counted
+from aimlib.weights.config import WeightsConfig
+from aimlib.weights.files import find
+
+KEPT = "aim_ablations"
+"""Key of the metadata of a safetensors file that a run of a study kept."""
+SCALING = "__scaling__"
+"""Name of the tensor in such a file that is no part of the network."""
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """What a file contains.
+
+    Attributes
+    ----------
+    tensors : parameters and buffers by their names in the file, without the prefix that the configuration gives.
+    has_memory : whether a run kept it whose network had a memory, so that names begin as in that network.
+    """
+
+    tensors: Mapping[str, Any]
+    has_memory: bool = False
+
+
+def read(config: WeightsConfig) -> StoredState:
+    """Return the content of a file; the last one that was read stays in memory.
+
+    Raises
+    ------
+    DataError: the file is not here, or differs from the stated one.
+    UsageError: it contains no state dict, or something else than tensors.
+    """
+    path = find(config)
+    state = path.stat()
+    return _read(path, config.key, config.prefix, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, key: str | None, prefix: str, _changed: int, _size: int) -> StoredState:
+    where = str(path)
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{":
+        tensors, has_memory = _safetensors(path, where)
+    else:
+        tensors, has_memory = _saved_by_torch(path, where), False
+    tensors = _inside(tensors, key, where)
+    if prefix:
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    if not tensors:
+        raise UsageError(f"{where}: no name in it begins with {prefix!r}; correct model.weights.prefix")
+    _refuse_not_finite(tensors, where)
+    return StoredState(tensors, has_memory)
+
+
+def _safetensors(path: Path, where: str) -> tuple[dict[str, Any], bool]:
+    """Return the tensors of a safetensors file, and whether a run kept it whose network had a memory."""
+    import safetensors  # noqa: PLC0415 -- imports torch
+
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no mapping
+        kept = json.loads(metadata[KEPT]) if KEPT in metadata else None
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UsageError(f"{where}: cannot be read ({error}); give an intact safetensors file") from error
+    if kept is None:
+        return tensors, False
+    tensors.pop(SCALING, None)
+    tensors |= {name: tensors[owner] for name, owner in kept["same"].items()}
+    return tensors, kept["config"]["model"]["memory"] is not None
+
+
+def _saved_by_torch(path: Path, where: str) -> Any:
+    import torch  # noqa: PLC0415
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UsageError(
+            f"{where}: is neither a safetensors file nor a state dict that torch.save wrote, or contains more than "
+            f"tensors and plain values, which is not loaded because that could execute code; write it with "
+            f"torch.save(network.state_dict(), FILE) ({type(error).__name__})"
+        ) from error
+
+
+def _inside(content: Any, key: str | None, where: str) -> dict[str, Any]:
+    """Return the state dict in a file's content, which `key` names if it is inside other mappings."""
+    from torch import Tensor  # noqa: PLC0415
+
+    for part in key.split(".") if key else ():
+        if not isinstance(content, Mapping) or part not in content:
+            known = ", ".join(map(str, content)) if isinstance(content, Mapping) else "no mapping"
+            raise UsageError(f"{where}: has no {part!r} (known: {known}); correct model.weights.key")
+        content = content[part]
+    if not isinstance(content, Mapping) or not content:
+        raise UsageError(f"{where}: contains no state dict, but {type(content).__name__}; give a file of one")
+    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if not others:
+        return dict(content)
+    inner = [str(name) for name in others if isinstance(content.get(name), Mapping)]
+    give = f"give model.weights.key, e.g. {inner[0]}" if inner else "save the state dict alone"
+    raise UsageError(
+        f"{where}: {counted(len(others), 'entry is', 'entries are')} no tensors ({', '.join(others[:6])}); {give}"
+    )
+
+
+def _refuse_not_finite(tensors: Mapping[str, Any], where: str) -> None:
+    wrong = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if wrong:
+        raise UsageError(
+            f"{where}: {', '.join(wrong[:3])}{', …' if len(wrong) > 3 else ''} contains values that are not finite; "
+            f"give weights of a training that did not diverge"
+        )
