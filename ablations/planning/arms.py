@@ -87,14 +87,20 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
         problems += _levels_without_effect({name: arms[name] for name in varied}, spec)
     kept = _without_repeats(arms, set(varied), problems)
     if not problems:
-        problems += training_code.lacking_options({name: arm.config for name, arm in arms.items()})
-    if not problems:
-        problems += own_code.unusable({arm.name: arm.config for arm in kept})
+        problems += _together(arms, kept, spec)
     if problems:
         raise ConfigError(f"{study.where}: {problem}" for problem in advised(dict.fromkeys(problems)))
     if not kept:
         raise ConfigError([f"{study.where}: every arm uses own code, so nothing can be checked without it; approve it"])
     return _with_roles(kept, specs)
+
+
+def _together(arms: Mapping[str, Arm], kept: list[Arm], spec: StudySpec) -> list[str]:
+    """Return messages about arms that are right by themselves, but not beside each other."""
+    configs = {arm.name: arm.config for arm in kept}
+    lacking = list(training_code.lacking_options({name: arm.config for name, arm in arms.items()}))
+    unlike = list(training_parts.losses_to_compare(configs)) if spec.measure == "loss" else []
+    return lacking or unlike or own_code.unusable(configs)
 
 
 def shape_of(config: RunConfig) -> ImageShape:

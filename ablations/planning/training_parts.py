@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from ablations.planning import plugin_errors
-from aimlib.config import TrainingConfig
+from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.registry import augmentations
 
@@ -26,3 +28,26 @@ def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
             from aimlib.training.transforms import refuse_unusable_transforms  # noqa: PLC0415
 
             refuse_unusable_transforms(training, shape)
+
+
+def losses_to_compare(configs: Mapping[str, RunConfig]) -> Iterator[str]:
+    """Yield why the losses of arms cannot be compared: a run reports the loss that it minimises, on its own scale.
+
+    Parameters
+    ----------
+    configs : a configuration of each arm, by its name.
+    """
+    losses = {name: getattr(config.training, "loss", None) for name, config in configs.items()}
+    for name, loss in losses.items():
+        if loss is not None and loss.name != "cross_entropy":
+            yield (
+                f"measure: loss is the cross-entropy of the test images, but arm {name!r} reports its own "
+                f"training.loss, {loss.name}; choose another measure, such as macro_f1"
+            )
+    first, *others = losses
+    for name in others:
+        if losses[name] != losses[first]:
+            yield (
+                f"measure: loss cannot compare arms {first!r} and {name!r}, which report different training.loss; give "
+                f"them one loss, or choose another measure"
+            )

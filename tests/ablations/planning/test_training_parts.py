@@ -12,7 +12,7 @@ from tiny_study import changed, write
 
 import ablations
 from ablations.search.space import space
-from aimlib.errors import ConfigError
+from aimlib.errors import ConfigError, UsageError
 
 LOSS = '''
 from torch.nn import functional
@@ -142,3 +142,23 @@ def test_an_own_loss_that_fails_is_named_with_its_line(tmp_path: Path) -> None:
     broken = LOSS.replace("logits * SHARPEST / self.config.temperature", "logits / self.confg")
     with pytest.raises(ConfigError, match=r"a plugin failed: AttributeError.*line \d+"):
         ids(study(tmp_path, broken))
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        (("focal", "focal"), "arm 'baseline' reports its own training.loss, focal; choose another measure"),
+        (("cross_entropy", {"name": "cross_entropy", "label_smoothing": 0.1}), "report different training.loss; give"),
+        ((None, None), ""),
+    ],
+)
+def test_a_verdict_about_losses_needs_one_cross_entropy(losses: tuple[Any, Any], message: str, tmp_path: Path) -> None:
+    arms = {f"arms.{arm}.training.loss": loss for arm, loss in zip(("baseline", "aim"), losses, strict=True) if loss}
+    path = write(tmp_path, changed({"measure": "loss", "delta": 0.1, **arms}))
+    try:
+        ablations.check(path, timing=False)
+        found = ""
+    except UsageError as error:
+        found = str(error)
+    assert bool(found) == bool(message)
+    assert message in found
