@@ -74,7 +74,7 @@ class Computation:
     ) -> None:
         self.network, self.optimizer, self.scaling = network, optimizer, scaling
         self.options, self.device, self.rates, self.loss = options, device, rates, loss
-        self._loss_call: Callable[[Tensor, Tensor], Tensor] = loss or self._cross_entropy
+        self._uncompiled: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def loss_of(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch, and its logits [batch, classes]."""
@@ -82,11 +82,12 @@ class Computation:
         with autocast(self.device, self.options.precision):
             logits = self.network(x_BCHW)
         targets = inputs.labels_B if inputs.targets_BC is None else inputs.targets_BC
-        return self._loss_call(logits.float(), targets), logits
+        call = self._uncompiled or self.loss or self._cross_entropy
+        return call(logits.float(), targets), logits
 
     def compile_without_loss(self) -> None:
         """Leave the loss out of the code that torch.compile makes of `loss_of`."""
-        self._loss_call = torch.compiler.disable(self._loss_call)  # type: ignore[no-untyped-call]
+        self._uncompiled = torch.compiler.disable(self.loss)  # type: ignore[no-untyped-call]
 
     def _cross_entropy(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(logits_BC, targets, label_smoothing=self.options.label_smoothing)

@@ -134,7 +134,7 @@ def test_a_run_that_a_callback_ends_is_finished_with_its_reason(results: analysi
     assert run["reason"] == "own_watch: five epochs are enough"
     assert failures(results.directory) == []
     verified = ablations.verify(results.directory)
-    assert not (verified.inspection.damages or verified.contradictions or verified.missing)
+    assert [*verified.inspection.damages, *verified.contradictions, *(verified.missing or ())] == []
     used = json.loads(run["plugins"])
     assert {"losses/own_tempered", "augmentations/mixup", "callbacks/own_watch", "callbacks/gradient_norm"} <= set(used)
     assert used["callbacks/own_watch"].startswith("own code: parts.py")
