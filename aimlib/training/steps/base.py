@@ -82,12 +82,15 @@ class Computation:
         with autocast(self.device, self.options.precision):
             logits = self.network(x_BCHW)
         targets = inputs.labels_B if inputs.targets_BC is None else inputs.targets_BC
-        call = self._uncompiled or self.loss or self._cross_entropy
-        return call(logits.float(), targets), logits
+        if self._uncompiled is not None:
+            return self._uncompiled(logits.float(), targets), logits
+        loss = self._cross_entropy if self.loss is None else self.loss
+        return loss(logits.float(), targets), logits
 
     def compile_without_loss(self) -> None:
-        """Leave the loss out of the code that torch.compile makes of `loss_of`."""
-        self._uncompiled = torch.compiler.disable(self.loss)  # type: ignore[no-untyped-call]
+        """Leave the run's own loss out of the code that torch.compile makes of `loss_of`."""
+        assert self.loss is not None
+        self._uncompiled = torch.compiler.disable(self.loss.forward)  # type: ignore[no-untyped-call]
 
     def _cross_entropy(self, logits_BC: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(logits_BC, targets, label_smoothing=self.options.label_smoothing)
