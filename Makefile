@@ -75,13 +75,9 @@ test-oldest: tests/lower_bounds.py pyproject.toml ## the tests with the oldest v
 docs-check: $(STAMP) ## run the commands and blocks of Python in README and docs; those that need a network or a cluster are parsed
 	$(BIN)/python -m pytest -q tests/test_docs_check.py tests/test_documentation.py
 
-docs: $(VENV)/.docs-installed ## a site of README's pages, the command line and the Python names, in build/docs
+docs: $(STAMP)  ## a site of README's pages, the command line and the Python names, in build/docs
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 	@echo build/docs/index.html
-
-$(VENV)/.docs-installed: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	@touch $@
 
 check: lint types contracts ## everything of `make test` but the tests
 
