@@ -14,7 +14,8 @@ from ablations.spec import yaml_documents
 from ablations.spec.advice import advised
 from ablations.spec.levels import RUN_KEYS, labels_of
 from ablations.spec.resources import Resources
-from ablations.spec.study import ArmSpec, Checks, StudyFile, StudySpec
+from ablations.spec.study import ArmSpec, StudyFile, StudySpec
+from ablations.spec.study_fields import Checks
 from aimlib.config import RunConfig
 from aimlib.controls.base import Control
 from aimlib.datasets.base import ImageShape

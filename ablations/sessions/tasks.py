@@ -14,7 +14,7 @@ from aimlib.own_code import parts
 if TYPE_CHECKING:
     from ablations.planning.arms import Arm
     from ablations.planning.plan import Plan, PlannedRun
-    from ablations.spec.study import Checks
+    from ablations.spec.study_fields import Checks
     from ablations.store import ResultStore
     from aimlib.config import RunConfig
 

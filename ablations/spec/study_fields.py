@@ -1,0 +1,125 @@
+"""How the values of a study file are read: spellings that mean the same, and what is refused with an example."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from aimlib.component import Frozen
+from aimlib.errors import unknown_name
+from aimlib.records import ROLES
+
+FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+_LONGEST_TEXT = 120
+
+
+def _looks(value: Any) -> Any:
+    """Read a single number of pairs as one look."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    raise ValueError("give numbers of pairs, e.g. [5, 8, 12], or one number for a single look")
+
+
+def directories_of(value: Any) -> Any:
+    """Read a single directory as a list of one."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, (list, tuple)) and all(isinstance(each, str) and each.strip() for each in value):
+        return tuple(value)
+    raise ValueError(
+        f"give study directories, e.g. [results/placement], or s3://bucket/folder, also gs:// or az://; got {value!r}"
+    )
+
+
+def files_of(value: Any) -> Any:
+    """Read a single file as a list of one."""
+    if isinstance(value, str):
+        value = (value,)
+    if isinstance(value, (list, tuple)) and all(isinstance(each, str) and each.endswith(".py") for each in value):
+        return tuple(value)
+    raise ValueError(f"give files with Python code, e.g. [my_net.py]; got {value!r}")
+
+
+def train_of(value: Any) -> Any:
+    """Read a function of a file, or the name of registered training code."""
+    if value is None:
+        return None
+    if isinstance(value, str) and (FUNCTION.fullmatch(value) or NAME.fullmatch(value)) and not value.endswith(".py"):
+        return value
+    raise ValueError(f"give a function of a file, such as my_code.py:train, which takes (config, run); got {value!r}")
+
+
+def arm_of(value: Any) -> Any:
+    """Read an arm, whose changes may be empty."""
+    if not isinstance(value, (dict, Frozen)):
+        raise ValueError(  # noqa: TRY004 -- pydantic turns ValueErrors into messages
+            f"give its changes to the base as a mapping, or {{}} if there are none; got {value!r}"
+        )
+    return value
+
+
+def control_of(value: Any) -> Any:
+    """Read a control by its name, or with options."""
+    if value is not None and not isinstance(value, (str, dict)):
+        raise ValueError(f"give the name of a control, or a mapping with its name and options; got {value!r}")
+    return value
+
+
+def generators_of(value: Any) -> Any:
+    """Read a single generator as a list of one."""
+    if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    if isinstance(value, str):
+        return (value,)
+    raise ValueError(f"give a list such as [update = placement * channels]; got {value!r}")
+
+
+def _integrity(value: Any) -> Any:
+    """Read false, which other readers of YAML make of off."""
+    return "off" if value is False else value
+
+
+def keep_of(value: Any) -> Any:
+    """Read null and false as none."""
+    return "none" if value is None or value is False else value
+
+
+Checks = Literal["spot", "reference", "off"]
+"""How errors of computing are looked for in a run. spot: its device computes the reference step, and some steps are
+repeated. reference: no step is repeated. off: neither."""
+Integrity = Annotated[Literal["spot", "off"], BeforeValidator(_integrity)]
+LookNumbers = Annotated[tuple[int, ...], BeforeValidator(_looks)]
+Mapped = dict[str, Any]
+
+
+def _text(value: Any) -> Any:
+    """Read a text of one line without the space around it."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > _LONGEST_TEXT:
+        raise ValueError(f"give a text of one line and at most {_LONGEST_TEXT} characters; got {value!r}")
+    return value.strip()
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+
+
+def measure_of(value: Any) -> Any:
+    """Read the name of a measure, or the mapping of a scalar."""
+    from analysis.primary_measure import primary_measure  # noqa: PLC0415 -- pandas comes with the package
+
+    try:
+        primary_measure(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, e.g. {{scalar: perplexity, better: lower}}; got {value!r}") from None
+    return value
+
+
+def stored_role(role: Any) -> Any:
+    """Return the word that plans store for a role: ``treatment`` is stored as ``aim``, as in the first version."""
+    if role is not None and role not in (*ROLES, "aim"):
+        raise ValueError(f"{unknown_name('role', str(role), ROLES)}; choose one of them")
+    return "aim" if role == "treatment" else role

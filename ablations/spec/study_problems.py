@@ -1,0 +1,188 @@
+"""What is wrong with a study whose values are right by themselves: keys that do not fit together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ablations.spec import yaml_documents
+from ablations.spec.designs import TWO_LEVELS
+from ablations.spec.levels import RUN_KEYS, equal_levels, labels_of
+from ablations.spec.study_fields import NAME
+from aimlib.errors import did_you_mean, unknown_name
+from aimlib.training.protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    from ablations.spec.study import ArmSpec, StudySpec
+
+_LONGEST_SEARCHED = 80
+
+
+def problems(spec: StudySpec) -> Iterable[str]:
+    """Yield messages about a study, each with the key path in front."""
+    if not NAME.fullmatch(spec.name):
+        yield f"name: {spec.name!r}: use at most 64 letters, digits, '.', '_' and '-'; it becomes a folder's name"
+    if not spec.arms:
+        yield "arms: none are given; give at least two to compare"
+    if len(set(spec.seeds)) < len(spec.seeds):
+        yield f"seeds: {list(spec.seeds)}: a seed is given twice; remove one"
+    for key in spec.base:
+        if key not in RUN_KEYS:
+            yield f"base.{key}: unknown key; {did_you_mean(key, RUN_KEYS)}known keys: {', '.join(RUN_KEYS)}"
+    if yaml_documents.has(spec.base, ("model", "control")):
+        yield "base.model.control: a control belongs to one arm; give that arm 'of' and 'control'"
+    if spec.protocol is not None and spec.protocol not in PROTOCOLS:
+        yield f"protocol: {unknown_name('protocol', spec.protocol, PROTOCOLS)}"
+    yield from _training_code_problems(spec)
+    yield from _measure_problems(spec)
+    yield from _look_problems(spec)
+    yield from _factor_problems(spec)
+    yield from _arm_problems(spec)
+    yield from _search_problems(spec)
+    if spec.search is not None and spec.reuse:
+        yield "reuse: a search computes all its trials itself; remove this key, or the search"
+
+
+def _training_code_problems(spec: StudySpec) -> Iterable[str]:
+    if spec.train is None:
+        levels = [level for each in spec.factors.values() if isinstance(each, dict) for level in each.values()]
+        given = [spec.base, *(arm.model_dump(exclude_defaults=True) for arm in spec.arms.values()), *levels]
+        if any("options" in each for each in given) or any(name.startswith("options.") for name in spec.factors):
+            yield "options: only own training code reads them; give train: my_code.py:train, or remove them"
+        return
+    if spec.protocol is not None:
+        yield (
+            f"protocol: {spec.protocol} states options of the built-in training loop, which train: {spec.train} "
+            f"replaces; remove it"
+        )
+    if spec.keep != "none":
+        yield f"keep: {spec.keep} is for the built-in training loop; own training code stores its network itself"
+    if spec.keep_scores != "none":
+        yield "keep_scores: own training code gives its predictions without scores; remove this key"
+    if spec.search is not None:
+        yield "search: a study with own training code cannot have a search; give the options as factors"
+
+
+def _measure_problems(spec: StudySpec) -> Iterable[str]:
+    measure = spec.primary_measure
+    if measure.difference == "pp" and spec.delta is not None:
+        yield f"delta: {measure.words} is in percentage points; give delta_pp instead"
+    if measure.difference != "pp" and spec.delta is None:
+        unit = f", in {measure.unit}" if measure.unit else ""
+        yield f"delta: missing; give the smallest difference in {measure.words} that would matter{unit}"
+    if measure.difference != "pp" and "delta_pp" in spec.model_fields_set:
+        yield f"delta_pp: {measure.words} is not in percentage points; give delta instead"
+    if not measure.is_accuracy and spec.claim is not None:
+        yield f"measure: a claim is about accuracy, but the measure is {measure.name}; remove one of the two"
+
+
+def _look_problems(spec: StudySpec) -> Iterable[str]:
+    from analysis.looks import Looks  # noqa: PLC0415 -- pandas comes with the package
+
+    try:
+        Looks(spec.looks, further_block=spec.further_block)
+    except ValueError as error:
+        yield f"looks: {error}"
+
+
+def _search_problems(spec: StudySpec) -> Iterable[str]:
+    search = spec.search
+    if search is None:
+        return
+    for name in search.arms:
+        if name not in spec.arms:
+            yield f"search.vary: {unknown_name('arm', name, spec.arms)}"
+        elif spec.arms[name].control is not None or spec.arms[name].levels is not None:
+            yield f"search.vary: arm {name!r} is derived from another; search an arm that states its own options"
+        elif len(name) > _LONGEST_SEARCHED:
+            yield f"search.vary: {name!r}: trials are named after it; use at most {_LONGEST_SEARCHED} characters"
+        elif taken := [other for other in spec.arms if re.fullmatch(re.escape(name) + r"_\d{4,}", other)]:
+            yield f"arms.{taken[0]}: this name is reserved for trials of arm {name!r}; rename it"
+    if shared := sorted(set(search.seeds) & set(spec.seeds)):
+        yield (
+            f"search.seeds: {', '.join(map(str, shared))} are also seeds of the study, and a choice made on a seed "
+            f"cannot be confirmed on it; give other seeds"
+        )
+    most = spec.looks[-1] + spec.further_block
+    later = range(max(spec.seeds) + 1, max(spec.seeds) + 1 + max(0, most - len(spec.seeds)))
+    if shared := sorted(set(search.seeds) & set(later)):
+        yield (
+            f"search.seeds: {', '.join(map(str, shared))} are seeds that the study may still use, because its "
+            f"looks extend to {most} pairs; give other seeds, e.g. {max(later) + 1000}"
+        )
+    if spec.factors:
+        yield "search: a study with a search cannot have factors; put them in a separate study"
+
+
+def _arm_problems(spec: StudySpec) -> Iterable[str]:
+    for name, arm in spec.arms.items():
+        if not name.strip() or not name.isprintable() or len(name) > 100:
+            yield f"arms.{name!r}: a name must be printable text of at most 100 characters"
+        if arm.of is not None and (arm.of not in spec.arms or arm.of == name):
+            yield f"arms.{name}.of: {unknown_name('arm', arm.of, set(spec.arms) - {name})}"
+        elif arm.of is not None and spec.arms[arm.of].control is not None:
+            yield f"arms.{name}.of: {_is_control(spec, arm.of)}"
+
+        yield from _level_problems(spec, name, arm)
+
+
+def _level_problems(spec: StudySpec, name: str, arm: ArmSpec) -> Iterable[str]:
+    if arm.levels is None:
+        return
+    if arm.of is not None or arm.model or arm.data or arm.training or arm.options:
+        yield f"arms.{name}.levels: an arm with levels cannot have other options; remove these, or the levels"
+    for factor, label in arm.levels.items():
+        known = labels_of(spec.factors.get(factor, ()))
+        if factor not in spec.factors:
+            yield f"arms.{name}.levels.{factor}: {unknown_name('factor', factor, spec.factors)}"
+        elif label not in known:
+            yield f"arms.{name}.levels.{factor}: {unknown_name('level', label, known)}"
+
+
+def _is_control(spec: StudySpec, name: str) -> str:
+    return (
+        f"arm {name!r} is a control, which an arm that starts from it would not inherit; start from the arm that "
+        f"it controls, {spec.arms[name].of!r}, and give the control again"
+    )
+
+
+def _factor_problems(spec: StudySpec) -> Iterable[str]:
+    if not spec.factors and (spec.design or spec.vary):
+        yield f"{'design' if spec.design else 'vary'}: no effect, because this study has no factors; remove it"
+    if spec.factors and spec.vary not in spec.arms:
+        named = (
+            unknown_name("arm", spec.vary, spec.arms) if spec.vary else f"missing; name one of {', '.join(spec.arms)}"
+        )
+        yield f"vary: {named}"
+    elif spec.vary and spec.arms[spec.vary].control is not None:
+        yield f"vary: {_is_control(spec, spec.vary)}"
+    if spec.vary in spec.arms and spec.arms[str(spec.vary)].levels is not None:
+        yield f"vary: arm {spec.vary!r} is itself a combination of levels; vary the arm to which they are applied"
+    yield from _fraction_problems(spec)
+    for name, levels in spec.factors.items():
+        is_path = name.split(".")[0] in RUN_KEYS and name.count(".") > 0 and all(name.split("."))
+        if isinstance(levels, tuple) and not is_path:
+            yield f"factors.{name}: not a key path below {', '.join(RUN_KEYS)}; give one, e.g. model.placement"
+        if isinstance(levels, dict) and (name.split(".")[0] in RUN_KEYS or not name.isprintable()):
+            yield f"factors.{name}: a factor with labelled levels needs its own name, not a key path; e.g. memory"
+        if equal := equal_levels(levels):
+            yield f"factors.{name}: levels {equal[0]} and {equal[1]} are equal; remove one of them"
+        if spec.design in TWO_LEVELS and len(levels) != 2:
+            yield (
+                f"factors.{name}: design {spec.design} goes from a first level to a last one; give two, not "
+                f"{len(levels)}"
+            )
+
+
+def _fraction_problems(spec: StudySpec) -> Iterable[str]:
+    given = [key for key in ("resolution", "generators") if getattr(spec, key)]
+    if spec.design != "fractional_factorial":
+        yield from (f"{key}: no effect without design: fractional_factorial; remove it" for key in given)
+    elif len(given) != 1:
+        yield "design: fractional_factorial needs either resolution (3, 4 or 5) or generators; give one of them"
+    else:
+        try:
+            spec.fraction()
+        except ValueError as error:
+            yield str(error)
