@@ -65,7 +65,7 @@ def test_rows_are_complete(calm: Path) -> None:
     for row in found:
         assert {column.name for column in RUN_COLUMNS} <= set(row)
         unknown = {column.name for column in RUN_COLUMNS if row[column.name] is None}
-        others = {"device_uuid", "peak_device_bytes", "reused_from", "kept_epoch"}
+        others = {"device_uuid", "peak_device_bytes", "reused_from", "kept_epoch", "scores", "scalars"}
         elsewhere = others | {"network", "repeated", "weights"}
         assert unknown <= {"reason", "traceback", "git_commit", "git_dirty"} | elsewhere
         assert (row["step"], row["data_on"]) == ("eager", "host")
