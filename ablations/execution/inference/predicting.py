@@ -224,8 +224,8 @@ def _shown(path: Path, folder: Path) -> bool:
 
 
 def _pixels(
-    path: Path, prepare: Callable[[bytes], npt.NDArray[np.uint8]], wrong: list[str]
-) -> npt.NDArray[np.uint8] | None:
+    path: Path, prepare: Callable[[bytes], npt.NDArray[np.uint8 | np.uint16]], wrong: list[str]
+) -> npt.NDArray[np.uint8 | np.uint16] | None:
     try:
         return prepare(read(path))
     except (DecodeError, OSError) as error:
