@@ -186,8 +186,9 @@ def _converted(module: Any, arrays: Arrays) -> dict[str, Tensor]:
     if isinstance(module, LinearReader):
         values = module.read_weight.shape[1]
         kernel, bias = _checked(arrays, [(module.in_features + values, module.out_features), (module.out_features,)])
-        weight, own = kernel.T, module.in_features
-        return {"weight": weight[:, :own].contiguous(), "bias": bias, "read_weight": weight[:, own:].contiguous()}
+        weight, features = kernel.T, module.in_features
+        of_memory = weight[:, features:].contiguous()
+        return {"weight": weight[:, :features].contiguous(), "bias": bias, "read_weight": of_memory}
     if isinstance(module, nn.Linear):
         kernel, bias = _checked(arrays, [(module.in_features, module.out_features), (module.out_features,)])
         return {"weight": kernel.T.contiguous(), "bias": bias}
