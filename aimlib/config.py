@@ -229,6 +229,10 @@ class TrainingConfig(Frozen):
     """standardise: subtract the training images' channel means, divide by their standard deviations;
     raw: pixel values 0 to 255 as they are."""
     shuffle: bool = True
+    order: Literal["sha256", "tfds"] = "sha256"
+    """The fixed order, of training images without `shuffle` and of every evaluation. sha256: by the hash of the images'
+    names. tfds: as TensorFlow Datasets stores and reads them (as run); it also decides which images
+    `evaluation_drop_last` leaves out. Both mix classes and are the same in every epoch. See `aimlib.image_order`."""
     drop_last: bool = False
     """Drop the incomplete last batch of an epoch of training."""
     evaluation_drop_last: bool = False
@@ -354,6 +358,15 @@ class TrainingConfig(Frozen):
                     f"fine_tuning.freeze.{number}.epochs: {entry.epochs} is not below the {self.epochs} epochs of the "
                     f"budget; lower it, or remove it to freeze these layers throughout"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _order_decides_something(self) -> Self:
+        if self.order != "sha256" and self.shuffle and not self.evaluation_drop_last:
+            raise ValueError(
+                f"order: {self.order} without effect: training images are shuffled, and all images are evaluated; "
+                f"remove it, or set shuffle to false or evaluation_drop_last to true"
+            )
         return self
 
     @model_validator(mode="after")

@@ -227,6 +227,10 @@ def _print_head(summary: DataSummary) -> None:
     _print(f"fingerprint  {summary.fingerprint or f'none yet: ablate data prepare {summary.name}'}")
     if summary.cache is not None:
         _print(f"cache        {summary.cache}")
+    if summary.by_pillow:
+        _print(f"\nPillow decoded {counted(len(summary.by_pillow), 'photo')} that the fast decoder does not decode:")
+        for path, reason in sorted(summary.by_pillow.items()):
+            _print(f"  {path}: {reason}")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.errors import UsageError
 from aimlib.errors import counted as counted_as
+from aimlib.image_order import fixed_order
 from aimlib.records import EPOCHS, predictions_from
 from aimlib.records.scores import problem_of
 from aimlib.registry import selections
@@ -64,7 +65,7 @@ def verify(row: Mapping[str, Any], run: PlannedRun, data: DataSet) -> Verificati
         own = isinstance(run.config, OwnRunConfig)
         curve = _curve(row, ("test_accuracy",) if own else _FINITE)
         _length(row, run.config.training, curve, may_end=own)
-        accuracies = _accuracies(row, run.config.training, data, len(curve))
+        accuracies = _accuracies(row, run.config, data, len(curve))
         _selection(row, run.config.training, curve, accuracies)
     except _Problem as problem:
         return Verification(str(problem))
@@ -131,7 +132,7 @@ def _stopped(training: TrainingConfig, curve: Sequence[Mapping[str, Any]]) -> bo
     )
 
 
-def _accuracies(row: Mapping[str, Any], training: TrainingConfig, data: DataSet, epochs: int) -> list[float]:
+def _accuracies(row: Mapping[str, Any], config: RunConfig, data: DataSet, epochs: int) -> list[float]:
     """Return the test accuracy of every row of predictions, as it was measured."""
     labels = data.test.labels
     _equal("test_images", row["test_images"], len(labels))
@@ -144,10 +145,10 @@ def _accuracies(row: Mapping[str, Any], training: TrainingConfig, data: DataSet,
     if predicted.max(initial=0) >= len(data.classes):
         raise _Problem(f"it predicts class {predicted.max()}, but there are {len(data.classes)}")
     counted = np.arange(len(labels), dtype=np.int64)
+    training = config.training
     if training.evaluation_drop_last:
-        from aimlib.training.splits import fixed_order  # noqa: PLC0415 -- imports torch
-
-        counted = fixed_order(counted, data.test.names)[: len(labels) // training.batch_size * training.batch_size]
+        order = fixed_order(counted, data.test.names, training.order, data=config.data.name)
+        counted = order[: len(labels) // training.batch_size * training.batch_size]
     return [float(values) for values in (predicted == labels)[:, counted].mean(axis=1)]
 
 

@@ -21,7 +21,7 @@ _MEMORY = tuple(
 def protocol(arms: tuple[Arm, ...]) -> str:
     """Return the protocol that the baseline and the first AiM arm follow, whatever protocol the study file names.
 
-    ``as_run`` and ``as_described``: both arms equal the protocol's documents for their side.
+    ``as_run_exact``, ``as_run`` and ``as_described``: both arms equal the protocol's documents for their side.
     ``controlled``: all arms except those with the role other are trained equally and without any use of test images.
     Equally means that everything under `training` and `data` is equal and AiM arms differ from the baseline only in
     their memory. Without test images means that the epoch is the last one or is chosen on held-out images, and that
@@ -33,7 +33,7 @@ def protocol(arms: tuple[Arm, ...]) -> str:
     baseline = reference(arms)
     aims = [arm for arm in arms if arm.role == "aim"]
     if aims and baseline.config.model.memory is None:
-        for name in ("as_run", "as_described"):
+        for name in ("as_run_exact", "as_run", "as_described"):
             sides = PROTOCOLS[name]
             if _follows(baseline, sides.common, sides.baseline) and _follows(aims[0], sides.common, sides.aim):
                 return name

@@ -41,7 +41,7 @@ class Study(StudySpec):
     seeds : a number of seeds, or a list of them.
     looks : numbers of pairs after which the verdict is reached.
     further_block : number of pairs in an optional block after the last look.
-    protocol : name of a protocol that `base` changes: controlled, as_run, as_described, well_trained.
+    protocol : name of a protocol that `base` changes: controlled, as_run, as_run_exact, as_described, well_trained.
     factors : what is varied: a key path with a list of levels, or a name with labels and their changes.
     design : which combinations of levels become arms.
     resolution, generators : of a fractional factorial.

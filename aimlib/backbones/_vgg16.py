@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from aimlib.backbones.base import Backbone
+from aimlib.backbones.population_norm import PopulationBatchNorm1d
 from aimlib.component import ComponentConfig, Integers
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError
@@ -41,13 +42,16 @@ class Vgg16Backbone(Backbone):
     source = "keras.applications.VGG16 with the head of github.com/Joy-Lunkad/AiM, commit 3d79d31: control.ipynb"
 
     class Config(ComponentConfig):
-        """Channels of each stage, features of the hidden dense layers, the head's batch norm (defaults as run)."""
+        """Channels of each stage, features of the hidden dense layers, the head's batch norm."""
 
         widths: Annotated[Integers, Field(min_length=5, max_length=5)] = (64, 128, 256, 512, 512)
         dense: Annotated[Integers, Field(min_length=2, max_length=2)] = (4096, 4096)
         bn_epsilon: Annotated[float, Field(gt=0)] = 1e-3
         bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
         """Of the running statistics, in PyTorch's convention; Keras writes 1 minus this."""
+        bn_variance: Literal["unbiased", "population"] = "unbiased"
+        """Which variance of a batch enters the running one. unbiased: times n / (n - 1) for n images, as PyTorch does;
+        population: as it is, as Keras does (as run)."""
 
     config: Config
 
@@ -73,7 +77,8 @@ class Vgg16Backbone(Backbone):
             network.add_module(f"block{stage}_pool", nn.MaxPool2d(2))
         features = in_channels * (shape.height // 32) * (shape.width // 32)
         network.add_module("flatten", _FlattenLast())
-        network.add_module("bn", nn.BatchNorm1d(features, eps=options.bn_epsilon, momentum=options.bn_momentum))
+        norm = PopulationBatchNorm1d if options.bn_variance == "population" else nn.BatchNorm1d
+        network.add_module("bn", norm(features, eps=options.bn_epsilon, momentum=options.bn_momentum))
         for number, width in enumerate(options.dense, start=1):
             network.add_module(f"fc{number}", nn.Linear(features, width))
             network.add_module(f"relu{number}", nn.ReLU(inplace=True))

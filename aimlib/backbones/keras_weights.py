@@ -1,7 +1,8 @@
 """Conversion of the author's Keras weights to state dicts of this package's networks, with the same outputs.
 
-The networks of both arms as run are `resnet50_keras` without and with memory. Their layout is channels first, and they
-read the memory by a sum; the original is channels last and concatenates. The results are the same:
+The networks of both arms as run are `resnet50_keras` without and with memory; `vgg16` is the author's other control,
+which here may have memory too. Their layout is channels first, and they read the memory by a sum; the original is
+channels last and concatenates. The results are the same:
 kernels are transposed, and a kernel over ``[input; memory]`` is split into the layer's own part and the reading part.
 
 Names are those of the notebooks (github.com/Joy-Lunkad/AiM, commit 3d79d31): ``res2a_branch2a`` is the first
@@ -24,12 +25,13 @@ from torch import Tensor, nn
 
 from aimlib.errors import UsageError
 from aimlib.memory.attach import AimNetwork
-from aimlib.memory.readers import ConvReader
+from aimlib.memory.readers import ConvReader, LinearReader
 from aimlib.updates._conv_sigmoid import ConvSigmoid
 
 Arrays = Sequence[npt.NDArray[Any]]
 """A layer's weights in Keras's order: kernel, bias; of a batch norm gamma, beta, moving mean, moving variance."""
 
+_VGG_CONVOLUTION, _VGG_END = re.compile(r"block\d_conv\d"), re.compile(r"block(\d)_pool")
 _BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(conv|bn)(\d)|layer(\d+)\.(\d+)\.downsample\.([01])")
 
 
@@ -38,6 +40,7 @@ def from_keras(
     network: nn.Module,
     *,
     static_memory: str = "conv2d_2",
+    head: tuple[str, str, str] = ("batch_normalization_3", "dense_2", "dense_3"),
     unused: Sequence[str] = (),
 ) -> dict[str, Tensor]:
     """Return the state dict of `network` with the weights of a Keras model.
@@ -46,10 +49,13 @@ def from_keras(
     ----------
     weights : arrays by the name of the Keras layer; kernels [rows, columns, in, out], dense kernels [in, out]. Layers
         without weights may be included.
-    network : `resnet50_keras` as `aimlib.models.build` or `skeleton` returns it, without memory, or with it as run
-        (update conv_sigmoid, memory conv_ones). It is not changed.
+    network : `resnet50_keras` or `vgg16` as `aimlib.models.build` or `skeleton` returns it, without memory, or with
+        it as run (update conv_sigmoid or none, memory conv_ones). It is not changed. The author had no VGG16 with
+        memory; the layers of its updates are expected under the number of the stage (``mem_conv1_branch_a``).
     static_memory : Keras's name of the second memory layer of the routing ``as_run``. It was generated, and
         depends on the layers that the author's process had built before.
+    head : Keras's names of the batch norm and the two hidden dense layers of VGG16, generated as well; these are those
+        of the author's notebook.
     unused : names or patterns of layers that the network does not have (an update block that feeds nothing).
 
     Raises
@@ -59,7 +65,7 @@ def from_keras(
     problems: list[str] = []
     state: dict[str, Tensor] = {}
     used: set[str] = set()
-    for prefix, module, names in _layers(network, static_memory):
+    for prefix, module, names in _layers(network, static_memory, head):
         name = next((name for name in names if name in weights), None)
         if name is None:
             problems.append(f"{names[0]}: missing, wanted for {prefix}")
@@ -88,13 +94,15 @@ class _Update:
         self.see, self.read = update.see, update.read
 
 
-def _layers(network: nn.Module, static_memory: str) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+def _layers(
+    network: nn.Module, static_memory: str, head: tuple[str, str, str]
+) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
     """Yield every layer with weights: its name here, the layer, and its possible names in Keras."""
     aim = network if isinstance(network, AimNetwork) else None
     inside = "" if aim is None else "network."
     for name, module in (network if aim is None else aim.network).named_modules():
-        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)):
-            yield f"{inside}{name}", module, _network_names(name)
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.Linear)):
+            yield f"{inside}{name}", module, _network_names(name, head)
     if aim is None:
         return
     yield "source.conv", aim.source.get_submodule("conv"), ("mem_init",)
@@ -105,18 +113,21 @@ def _layers(network: nn.Module, static_memory: str) -> Iterator[tuple[str, Any, 
         yield from _update_layers(f"updates.{key}", aim.updates[key], _block(place))
 
 
-def _network_names(name: str) -> tuple[str, ...]:
+def _network_names(name: str, head: tuple[str, str, str]) -> tuple[str, ...]:
     """Return the notebook's name of a layer of the network, and that of ``keras.applications``."""
+    if _VGG_CONVOLUTION.fullmatch(name) or name == "pred":
+        return (name,)
     fixed = {
         "conv1": ("conv1", "conv1_conv"),
         "bn1": ("bn_conv1", "conv1_bn"),
         "fc": ("fc1000", "predictions"),
+        **{ours: (theirs,) for ours, theirs in zip(("bn", "fc1", "fc2"), head, strict=True)},
     }
     if name in fixed:
         return fixed[name]
     found = _BLOCK.fullmatch(name)
     if found is None:
-        raise UsageError(f"the author's models have no layer for {name}; convert into backbone resnet50_keras")
+        raise UsageError(f"the author's models have no layer for {name}; convert into backbone resnet50_keras or vgg16")
     if found[5] is not None:
         stage, block, kind, branch, number = found[5], found[6], ("conv", "bn")[int(found[7])], "1", "0"
     else:
@@ -127,7 +138,12 @@ def _network_names(name: str) -> tuple[str, ...]:
 
 
 def _block(place: str) -> str:
-    """Return Keras's name of a block, e.g. ``2a`` for layer1.0: stages count from 2, as the stem is stage 1."""
+    """Return Keras's name of a block, e.g. ``2a`` for layer1.0: stages count from 2, as the stem is stage 1.
+
+    A stage of VGG16 is one block, and its name is its number.
+    """
+    if vgg := _VGG_END.fullmatch(place):
+        return vgg[1]
     found = re.fullmatch(r"layer(\d+)\.(\d+)", place)
     if found is None:
         raise UsageError(f"the author's model has an update after a block, not after {place}")
@@ -157,7 +173,7 @@ def _converted(module: Any, arrays: Arrays) -> dict[str, Tensor]:
     ------
     ValueError: the arrays do not match the layer.
     """
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d)):
         size = (module.num_features,)
         gamma, beta, mean, variance = _checked(arrays, [size] * 4)
         return {
@@ -167,6 +183,12 @@ def _converted(module: Any, arrays: Arrays) -> dict[str, Tensor]:
             "running_var": variance,
             "num_batches_tracked": torch.zeros((), dtype=torch.int64),
         }
+    if isinstance(module, LinearReader):
+        values = module.read_weight.shape[1]
+        kernel, bias = _checked(arrays, [(module.in_features + values, module.out_features), (module.out_features,)])
+        weight, features = kernel.T, module.in_features
+        of_memory = weight[:, features:].contiguous()
+        return {"weight": weight[:, :features].contiguous(), "bias": bias, "read_weight": of_memory}
     if isinstance(module, nn.Linear):
         kernel, bias = _checked(arrays, [(module.in_features, module.out_features), (module.out_features,)])
         return {"weight": kernel.T.contiguous(), "bias": bias}

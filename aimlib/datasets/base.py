@@ -42,12 +42,13 @@ class Images:
 
     Attributes
     ----------
-    pixels : [images, height, width, channels], uint8, 0 to 255; may be a read-only memory map.
+    pixels : [images, height, width, channels], uint8, 0 to 255; or uint16 in steps of 1/256 (255 is 65,280). May be a
+        read-only memory map.
     labels : [images], int64, class numbers from 0.
     names : one per image: its path below the data's root, or a number as text.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8 | np.uint16]
     labels: npt.NDArray[np.int64]
     names: tuple[str, ...]
 
@@ -108,7 +109,7 @@ class DatasetPlugin(ABC):
         """
         return self.load()
 
-    def pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
+    def pixels(self, content: bytes) -> npt.NDArray[np.uint8 | np.uint16]:
         """Return an image file of any size as this data set would store it, for predictions of other images.
 
         By default it is resized bilinearly to the shape of the data set, without its aspect ratio, and becomes grey if
@@ -120,7 +121,7 @@ class DatasetPlugin(ABC):
 
         Returns
         -------
-        [height, width, channels], 0 to 255.
+        [height, width, channels], of the type of the data set's pixels.
 
         Raises
         ------

@@ -51,7 +51,7 @@ def decode(content: bytes) -> Image.Image:
         raise DecodeError("the file is empty")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
-            _check_size(*opened.size)
+            check_size(*opened.size)
             opened.load()
             return _rgb(opened)
     except DecodeError:
@@ -82,7 +82,13 @@ def read(path: Path) -> bytes:
     return content
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Refuse an image with more than `MOST_PIXELS` pixels.
+
+    Raises
+    ------
+    DecodeError: it has more.
+    """
     if width * height > MOST_PIXELS:
         raise DecodeError(_too_large(width * height))
 

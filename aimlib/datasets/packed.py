@@ -1,4 +1,4 @@
-"""Packed stores: photos decoded once, stored as one uint8 file per split, and mapped read-only by every process.
+"""Packed stores: photos decoded once, stored as one file of pixels per split, and mapped read-only by every process.
 
 The first process that needs a store builds it in a cache folder from a listing of photos and a recipe; others wait
 for its lock and then map it. A store is identified by data set, place and recipe. It is used only if its lists
@@ -23,9 +23,9 @@ from aimlib.datasets.fingerprint import fingerprint
 from aimlib.datasets.listing import PhotoListing
 from aimlib.datasets.locations import cache_folder
 from aimlib.datasets.manifest import INDEX, MANIFEST, Manifest, damaged_files, read_manifest, write_manifest
-from aimlib.datasets.packing import Progress, build, content_digest
+from aimlib.datasets.packing import BY_PILLOW, Progress, build, content_digest
 from aimlib.datasets.ragged import RaggedDataSet, RaggedImages
-from aimlib.datasets.recipe import Pixels, Recipe
+from aimlib.datasets.recipe import Pixels, Recipe, stored_type
 from aimlib.errors import DataError
 from aimlib.paths import make_folder, share
 
@@ -53,7 +53,7 @@ class Pack:
     folder : its location.
     manifest : its description.
     index : per split, the names, labels and shapes ([height, width]) of its photos.
-    pixels : per split, the mapped bytes, read-only.
+    pixels : per split, the mapped values, read-only: uint8, or uint16 if the recipe keeps fine pixels.
     """
 
     folder: Path
@@ -77,6 +77,10 @@ class Pack:
         """Return the data as images that may differ in shape."""
         train, test = (self._ragged(split) for split in ("train", "test"))
         return RaggedDataSet(train, test, self.manifest.classes, self.manifest.fingerprint)
+
+    def by_pillow(self) -> dict[str, str]:
+        """Return the photos that the fast decoder left to Pillow: the reasons by path."""
+        return dict(self.index.get(BY_PILLOW, {}))
 
     def damages(self) -> list[str]:
         """Return how the files differ from those that were packed, reading all of them."""
@@ -160,8 +164,16 @@ def folder_of(data: str, root: Path, variant: str, recipe: Recipe, cache: str | 
     """Return the folder of a store, given only the name, root and variant of its `PhotoListing`."""
     key = {"data": data, "root": str(root.resolve()), **recipe.key(), "variant": variant}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-    sampling = "" if recipe.antialias else "-sampled"
-    name = re.sub(r"[^\w.-]", "_", f"{data}-{recipe.resize}-{recipe.size}{sampling}-{digest}")
+    how = "".join(
+        f"-{word}"
+        for word, used in (
+            ("sampled", not recipe.antialias),
+            ("fast", recipe.decoder == "fast"),
+            ("fine", recipe.pixels == "fine"),
+        )
+        if used
+    )
+    name = re.sub(r"[^\w.-]", "_", f"{data}-{recipe.resize}-{recipe.size}{how}-{digest}")
     return cache_folder(cache) / name
 
 
@@ -195,7 +207,8 @@ def _open_if(folder: Path, wanted: Callable[[Manifest], bool]) -> Pack | None:
             log.warning("%s: %s is damaged; packing it again", folder, ", ".join(damaged) or MANIFEST)
             return None
         index = _read_index(folder, manifest)
-        pixels = {split: _mapped(folder / f"{split}.pixels") for split in manifest.splits}
+        stored = stored_type(manifest.recipe.get("pixels", "whole"))
+        pixels = {split: _mapped(folder / f"{split}.pixels", stored) for split in manifest.splits}
     except (OSError, ValueError, RecursionError):  # replaced by another process between two of these lines
         return None
     again = read_manifest(folder)
@@ -227,6 +240,6 @@ def _read_index(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
     return index
 
 
-def _mapped(path: Path) -> Pixels:
-    mapped: Pixels = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+def _mapped(path: Path, stored: str) -> Pixels:
+    mapped: Pixels = np.asarray(np.memmap(path, dtype=stored, mode="r"))
     return mapped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -12,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aimlib.datasets import decoding
-from aimlib.datasets.decoding import DecodeError, decode
+import numpy as np
+
+from aimlib.datasets import decoding, fast_decoding
+from aimlib.datasets.decoding import DecodeError
 from aimlib.datasets.fingerprint import fingerprint, split_digest
 from aimlib.datasets.listing import PhotoListing, PhotoSplit, named
 from aimlib.datasets.manifest import (
@@ -28,18 +31,29 @@ from aimlib.datasets.manifest import (
 )
 from aimlib.datasets.parallel import ordered
 from aimlib.datasets.recipe import Pixels, Recipe
-from aimlib.errors import DataError
+from aimlib.errors import DataError, counted
 from aimlib.paths import share
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(name of the task, amount done, total amount)."""
 
+BY_PILLOW = "by_pillow"
+"""Key of the index of a store of the fast decoder: why Pillow decoded a photo, by its path."""
 PENDING, REPLACED = ".building-", ".replaced-"
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One photo: its path, the SHA-256 of its bytes, and its pixels or the reason why they are missing."""
+    """One photo.
+
+    Attributes
+    ----------
+    content : SHA-256 of its bytes.
+    pixels : None if it cannot be decoded.
+    cause : why it cannot be decoded, or why the recipe's decoder did not decode it.
+    """
 
     path: str
     content: bytes
@@ -56,6 +70,7 @@ class Tally:
     done: int = 0
     content: Any = field(default_factory=hashlib.sha256)
     broken: list[str] = field(default_factory=list)
+    by_pillow: dict[str, str] = field(default_factory=dict)
 
     def add(self, photo: Decoded) -> None:
         """Add `photo` to the totals."""
@@ -63,6 +78,8 @@ class Tally:
         self.content.update(photo.content)
         if photo.pixels is None:
             self.broken.append(f"{photo.path} ({photo.cause})")
+        elif photo.cause:
+            self.by_pillow[photo.path] = photo.cause
         if self.progress is not None:
             self.progress("packing", self.done, self.total)
 
@@ -123,6 +140,9 @@ def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, prog
             f"{listing.name}: {len(tally.broken)} of {tally.total} photos below {listing.root} cannot be "
             f"decoded: {named(tally.broken)}; fetch them again, or remove them from the data"
         )
+    if recipe.decoder == "fast":
+        index[BY_PILLOW] = tally.by_pillow
+        _say_what_pillow_decoded(listing, tally)
     files[INDEX] = _write_index(folder / INDEX, index)
     manifest = Manifest(
         format=FORMAT,
@@ -137,10 +157,21 @@ def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, prog
         splits=splits,
         files=files,
         fingerprint=fingerprint(listing.classes, {name: split.digest for name, split in splits.items()}),
-        decoder=_decoder(),
+        decoder=_decoder(recipe),
     )
     write_checksums(folder, manifest)
     write_manifest(folder, manifest)
+
+
+def _say_what_pillow_decoded(listing: PhotoListing, tally: Tally) -> None:
+    if tally.by_pillow:
+        log.warning(
+            "%s: Pillow decoded %s of %d, which the fast decoder does not decode: %s",
+            listing.name,
+            counted(len(tally.by_pillow), "photo"),
+            tally.total,
+            named([f"{path} ({reason})" for path, reason in tally.by_pillow.items()]),
+        )
 
 
 def _photos(listing: PhotoListing, split: PhotoSplit, recipe: Recipe) -> Iterator[Decoded]:
@@ -149,7 +180,7 @@ def _photos(listing: PhotoListing, split: PhotoSplit, recipe: Recipe) -> Iterato
         try:
             data = decoding.read(listing.root / path)
             content = hashlib.sha256(data).digest()
-            return Decoded(path, content, recipe.apply(decode(data)))
+            return Decoded(path, content, *recipe.convert(data))
         except DecodeError as error:
             return Decoded(path, content, None, str(error))
 
@@ -197,7 +228,8 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
 
 def _check_space(cache: Path, listing: PhotoListing, recipe: Recipe) -> None:
     photos = len(listing.paths())
-    needed = int(photos * recipe.size * recipe.size * 3 * (1.5 if recipe.ragged else 1.01))
+    bytes_each = recipe.size * recipe.size * 3 * np.dtype(recipe.stored).itemsize
+    needed = int(photos * bytes_each * (1.5 if recipe.ragged else 1.01))
     free = shutil.disk_usage(cache).free
     if free < needed:
         raise DataError(
@@ -206,8 +238,9 @@ def _check_space(cache: Path, listing: PhotoListing, recipe: Recipe) -> None:
         )
 
 
-def _decoder() -> str:
+def _decoder(recipe: Recipe) -> str:
     import PIL  # noqa: PLC0415
     from PIL import features  # noqa: PLC0415
 
-    return f"Pillow {PIL.__version__}, libjpeg {features.version_codec('jpg')}"
+    pillow = f"Pillow {PIL.__version__}, libjpeg {features.version_codec('jpg')}"
+    return f"{fast_decoding.library()}; {pillow}" if recipe.decoder == "fast" else pillow

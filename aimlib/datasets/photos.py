@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-import numpy as np
-import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aimlib.component import ComponentConfig, local
 from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
-from aimlib.datasets.decoding import decode
 from aimlib.datasets.listing import PhotoListing, check_listing
 from aimlib.datasets.packed import Pack, Progress, folder_of, open_known, pack
-from aimlib.datasets.recipe import Recipe
+from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
 
 
 class PhotoConfig(ComponentConfig):
@@ -29,10 +26,22 @@ class PhotoConfig(ComponentConfig):
     """squash: the whole photo, aspect ratio lost; center_crop: shorter side to `size`, then the middle."""
     antialias: bool = True
     """Average over the area of an output pixel; false samples as TensorFlow's resize does by default."""
+    decoder: Decoder = "accurate"
+    """Of JPEG files. accurate: Pillow; fast: as TensorFlow decodes them (as run), which differs in the last bits. Other
+    files and damaged ones are decoded by Pillow in either case."""
+    pixels: Kept = "whole"
+    """How resized values are kept. whole: rounded to 0, 1, ... 255; fine: in steps of 1/256, in twice the bytes, where
+    the author's code did not round (as run). fine needs antialias: false."""
     root: str | None = local(None, "Folder of the data; default $AIM_DATA_ROOT/<name>, else the user's data folder.")
     cache: str | None = local(
         None, "Folder of packed data; default $AIM_CACHE_DIR, else ~/.cache/aim-ablations/packed."
     )
+
+    @model_validator(mode="after")
+    def _fine_pixels_are_sampled(self) -> Self:
+        if self.pixels == "fine" and self.antialias:
+            raise ValueError("pixels: fine needs antialias: false, because antialiasing rounds to whole values; set it")
+        return self
 
 
 class PhotoPlugin(DatasetPlugin):
@@ -63,11 +72,12 @@ class PhotoPlugin(DatasetPlugin):
 
     def recipe(self) -> Recipe:
         """Return the recipe that converts photos to arrays."""
-        return Recipe(self.config.resize, self.config.size, self.config.antialias)
+        options = self.config
+        return Recipe(options.resize, options.size, options.antialias, options.decoder, options.pixels)
 
-    def pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
+    def pixels(self, content: bytes) -> Pixels:
         """Return a photo as the recipe converts it."""
-        return self.recipe().apply(decode(content))
+        return self.recipe().convert(content)[0]
 
     def pack(self, progress: Progress | None = None) -> Pack:
         """Return the packed data, building it if it is missing or stale.

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from aimlib.datasets.decoding import DECODE_VERSION
-from aimlib.datasets.resize import bilinear, to_uint8
+from aimlib.datasets.decoding import DECODE_VERSION, decode
+from aimlib.datasets.fast_decoding import decode_fast
+from aimlib.datasets.resize import bilinear, to_fine, to_uint8
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8 | np.uint16]
+Decoder = Literal["accurate", "fast"]
+Kept = Literal["whole", "fine"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How photos are resized; always bilinearly.
+    """How photos are decoded and resized; always bilinearly.
 
     Attributes
     ----------
@@ -29,26 +32,57 @@ class Recipe:
     size : in pixels.
     antialias : True averages over the area of an output pixel (Pillow, torchvision); False samples between
         the four nearest input pixels (TensorFlow's default, what TFDS pipelines usually do).
+    decoder : ``accurate``: Pillow. ``fast``: JPEG files as TensorFlow decodes them, see `fast_decoding`.
+    pixels : ``whole``: rounded to whole values, uint8. ``fine``: in steps of 1/256, uint16; not with `antialias`,
+        because Pillow rounds what it resizes.
     """
 
     resize: Literal["squash", "center_crop", "shorter_side"]
     size: int
     antialias: bool
+    decoder: Decoder = "accurate"
+    pixels: Kept = "whole"
+
+    def __post_init__(self) -> None:
+        if self.pixels == "fine" and self.antialias:
+            raise ValueError("pixels: fine needs antialias: false")
 
     @property
     def ragged(self) -> bool:
         """Whether the images of one store differ in shape."""
         return self.resize == "shorter_side"
 
-    def key(self) -> dict[str, Any]:
-        """Return, as plain JSON, everything that determines the pixels of a decoded file."""
-        return {"decode": DECODE_VERSION, **asdict(self)}
+    @property
+    def stored(self) -> str:
+        """NumPy's name of the type of a stored value."""
+        return stored_type(self.pixels)
 
-    def apply(self, photo: Image.Image) -> Pixels:
-        """Return `photo` (mode RGB) as [height, width, 3], uint8."""
+    def key(self) -> dict[str, Any]:
+        """Return, as plain JSON, everything that determines the pixels of a file.
+
+        What was added since the first version is left out at its default, so older stores keep their names.
+        """
+        found = {"decode": DECODE_VERSION, **asdict(self)}
+        return {name: value for name, value in found.items() if (name, value) not in _DEFAULTS}
+
+    def convert(self, content: bytes) -> tuple[Pixels, str]:
+        """Return an image file as [height, width, 3], and why `decoder` did not decode it, or an empty string.
+
+        Raises
+        ------
+        DecodeError: see `aimlib.datasets.decoding.decode`.
+        """
+        if self.decoder == "accurate":
+            return self.apply(decode(content)), ""
+        values, reason = decode_fast(content)
+        return self.apply(values), reason
+
+    def apply(self, photo: Image.Image | npt.NDArray[np.uint8]) -> Pixels:
+        """Return `photo` (mode RGB, or [height, width, 3]) as [height, width, 3]."""
         if self.resize == "squash":
             return self._resized(photo, self.size, self.size)
-        height, width = self._shorter_side(photo.height, photo.width)
+        rows, columns = photo.shape[:2] if isinstance(photo, np.ndarray) else (photo.height, photo.width)
+        height, width = self._shorter_side(rows, columns)
         pixels = self._resized(photo, height, width)
         if self.resize == "shorter_side":
             return pixels
@@ -59,9 +93,19 @@ class Recipe:
         shorter = min(height, width)
         return self.size * height // shorter, self.size * width // shorter
 
-    def _resized(self, photo: Image.Image, height: int, width: int) -> Pixels:
+    def _resized(self, photo: Image.Image | npt.NDArray[np.uint8], height: int, width: int) -> Pixels:
         from PIL import Image  # noqa: PLC0415 -- needed only for decoding
 
         if self.antialias:
-            return np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR))
-        return to_uint8(bilinear(np.asarray(photo), height, width))
+            image = Image.fromarray(photo) if isinstance(photo, np.ndarray) else photo
+            return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        values = bilinear(np.asarray(photo), height, width)
+        return to_fine(values) if self.pixels == "fine" else to_uint8(values)
+
+
+_DEFAULTS = (("decoder", "accurate"), ("pixels", "whole"))
+
+
+def stored_type(pixels: str) -> str:
+    """Return NumPy's name of the type of a value that a recipe's `pixels` stores, in little-endian order."""
+    return "<u2" if pixels == "fine" else "|u1"

@@ -45,6 +45,12 @@ def to_uint8(values: Floats) -> npt.NDArray[np.uint8]:
     return np.rint(values).astype(np.uint8)
 
 
+def to_fine(values: Floats) -> npt.NDArray[np.uint16]:
+    """Return `values` in 0 to 255 in steps of 1/256 (`aimlib.training.pixel_format.FINE`), rounded to the nearest."""
+    fine: npt.NDArray[np.uint16] = np.rint(values * np.float32(256)).astype(np.uint16)
+    return fine
+
+
 def _weights(out: int, given: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
     """Return, for each of `out` positions, the two neighbours among `given` and the second one's share."""
     scale = np.float32(given) / np.float32(out)

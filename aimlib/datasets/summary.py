@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ class DataSummary:
     classes : in the order of the class numbers.
     fingerprint : None if the photos are not packed yet.
     cache : folder of the packed photos, which need not exist yet; None for data that is not packed.
+    by_pillow : packed photos that the fast decoder left to Pillow, and why.
     """
 
     name: str
@@ -43,6 +44,7 @@ class DataSummary:
     classes: tuple[ClassCount, ...]
     fingerprint: str | None
     cache: Path | None
+    by_pillow: dict[str, str] = field(default_factory=dict)
 
 
 def summarise(plugin: DatasetPlugin) -> DataSummary:
@@ -65,7 +67,8 @@ def _summarise_photos(plugin: PhotoPlugin) -> DataSummary:
     found = find_pack(listing, recipe, cache)
     labels = {name: split.labels for name, split in listing.splits.items()}
     fingerprint = None if found is None else found.manifest.fingerprint
-    return _summary(plugin, listing.classes, labels, fingerprint, pack_folder(listing, recipe, cache))
+    summary = _summary(plugin, listing.classes, labels, fingerprint, pack_folder(listing, recipe, cache))
+    return summary if found is None else replace(summary, by_pillow=found.by_pillow())
 
 
 def _summary(

@@ -1,4 +1,4 @@
-"""From stored uint8 images to batches on the training device."""
+"""From stored images to batches on the training device."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Scaling:
         return replace(self, mean=self.mean.to(device), sd=self.sd.to(device))
 
 
-def standardization(pixels: npt.NDArray[np.uint8], indices: npt.NDArray[np.int64]) -> Scaling:
+def standardization(pixels: npt.NDArray[np.uint8 | np.uint16], indices: npt.NDArray[np.int64]) -> Scaling:
     """Return the scaling to mean 0 and standard deviation 1 over the pixels of the given images, per channel.
 
     A channel that is constant is only centred.

@@ -151,7 +151,7 @@ def resident_bytes(config: RunConfig, data: DataSet) -> int:
     return sum(images.pixels.nbytes + images.labels.nbytes for images in (data.train, data.test))
 
 
-def _whole(pixels_NHWC: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+def _whole(pixels_NHWC: npt.NDArray[np.uint8 | np.uint16], device: torch.device) -> Tensor:
     """Return all images on the device, copied in parts, so the host never has a second copy of a memory map."""
     whole_NHWC = torch.empty(pixels_NHWC.shape, dtype=torch.from_numpy(pixels_NHWC[:0]).dtype, device=device)
     images = max(1, _PART_BYTES // max(1, pixels_NHWC[:1].nbytes))

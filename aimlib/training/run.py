@@ -94,8 +94,8 @@ class Run:
             )
         self.test = np.arange(len(data.test.labels), dtype=np.int64)
         # Mixed classes: a memory that is permuted within a batch must not get its own class more often than by chance.
-        self._test_order = splits.fixed_order(self.test, data.test.names)
-        self._validation_order = splits.fixed_order(self.validation, data.train.names)
+        self._test_order = self._in_fixed_order(self.test, "test")
+        self._validation_order = self._in_fixed_order(self.validation, "train")
         self._refuse_empty_evaluation()
         standardise = self.options.input_scaling == "standardise"
         scaling = standardization_of(data, self.training) if standardise else identity_scaling(channels)
@@ -342,7 +342,11 @@ class Run:
     def _order(self, number: int) -> splits.Indices:
         if self.options.shuffle:
             return splits.epoch_order(self.training, self.seed, number)
-        return splits.fixed_order(self.training, self.data.train.names)
+        return self._in_fixed_order(self.training, "train")
+
+    def _in_fixed_order(self, indices: splits.Indices, split: Literal["train", "test"]) -> splits.Indices:
+        names = (self.data.train if split == "train" else self.data.test).names
+        return splits.fixed_order(indices, names, self.options.order, split=split, data=self.config.data.name)
 
     def step(self, batch: splits.Indices, epoch: int, following: splits.Indices | None = None) -> tuple[Tensor, Tensor]:
         """Train on one batch; return its mean loss and its number of correct predictions, on the device.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from aimlib.image_order import Indices, fixed_order
 from aimlib.seeding import seed_for, uniforms
 
-Indices = npt.NDArray[np.int64]
+__all__ = ["Indices", "batches", "epoch_order", "fixed_order", "hold_out"]
 
 
 def hold_out(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> tuple[Indices, Indices]:
@@ -39,11 +39,6 @@ def epoch_order(indices: Indices, seed: int, epoch: int) -> Indices:
     """Return the images of an epoch in random order."""
     rank = uniforms(np.array([seed_for(seed, "order", epoch)], dtype=np.uint64), len(indices))[0]
     return indices[np.argsort(rank, kind="stable")]
-
-
-def fixed_order(indices: Indices, names: tuple[str, ...]) -> Indices:
-    """Return the images in the order of the SHA-256 of their names: mixed classes, the same every epoch."""
-    return np.array(sorted(indices, key=lambda i: hashlib.sha256(names[i].encode()).digest()), dtype=np.int64)
 
 
 def batches(indices: Indices, size: int, *, drop_last: bool = False) -> Iterator[Indices]:

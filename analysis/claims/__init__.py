@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -276,12 +277,17 @@ def _curves(path: Path | None) -> pd.DataFrame:
         raise UsageError(f"{path}: not a table of reported runs ({error}); columns: {', '.join(_CURVES)}") from None
 
 
+def accepts(allowed: Iterable[str | int], value: str | int) -> bool:
+    """Return whether a scope's values or patterns include a study's value."""
+    return any(fnmatchcase(str(value), str(pattern)) for pattern in allowed)
+
+
 def in_scope(claim: Claim, plan_scope: Scope) -> list[str]:
     """Return the reasons why a study does not test the claim; none if it does."""
     reasons = []
     for field, allowed in claim.scope.items():
         value = getattr(plan_scope, field)
-        if not any(fnmatchcase(str(value), str(pattern)) for pattern in allowed):
+        if not accepts(allowed, value):
             wanted = " or ".join(map(str, allowed))
             reasons.append(f"{_FIELDS[field]} {value}, not {wanted}")
     return reasons

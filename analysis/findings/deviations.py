@@ -14,6 +14,7 @@ import pandas as pd
 from aimlib.errors import counted
 from aimlib.records import role
 from analysis.analysis_plan import GATES, RULES, Frozen, estimand, scope_lists
+from analysis.claims import accepts
 from analysis.plan import Plan
 from analysis.primary_measure import primary_measure
 from analysis.statistics.planned import planned_comparisons
@@ -147,9 +148,22 @@ def _of_the_claim(
         found += [
             Deviation(f"the {key} {whose} is not the frozen one, {then.get(key)!r}")
             for key in keys
-            if value.get(key) != then.get(key)
+            if value.get(key) != then.get(key) and not (name == "claim_scope" and _only_grew(key, then, value, plan))
         ]
     return found
+
+
+def _only_grew(
+    key: str, then: Mapping[str, Sequence[str | int]], now: Mapping[str, Sequence[str | int]], plan: Plan
+) -> bool:
+    """Return whether what a claim accepts grew, for other studies alone.
+
+    A study that became one of the claim's by that was not planned as one.
+    """
+    if key not in then or key not in now or not set(then[key]) <= set(now[key]):
+        return False
+    value = getattr(plan.scope, key)
+    return accepts(then[key], value) == accepts(now[key], value)
 
 
 def _seeds(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:

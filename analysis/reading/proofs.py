@@ -6,7 +6,6 @@ all its defaults, and that the rule selected this epoch) is left to `ablate veri
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from aimlib.image_order import fixed_order
 from aimlib.paths import Place
 from aimlib.records import ADDED, IMAGES, SETTLED, TEST_IMAGES, predictions_from, run_schema
 from aimlib.records.checksums import Damaged
@@ -219,13 +219,11 @@ def _accuracies(row: Mapping[str, Any], stored: Floats, predicted: npt.NDArray[A
 
 
 def _counted(config: Any, tested: TestImages) -> npt.NDArray[np.int64] | None:
-    """Return the numbers of the images that count, if the last incomplete batch was left out; None: all.
-
-    As `aimlib.training.splits.fixed_order`, which this package cannot import without torch.
-    """
+    """Return the numbers of the images that count, if the last incomplete batch was left out; None: all."""
     training = config.get("training") if isinstance(config, dict) else None
     if not isinstance(training, dict) or not training.get("evaluation_drop_last"):
         return None
-    order = sorted(range(len(tested.names)), key=lambda i: hashlib.sha256(tested.names[i].encode()).digest())
+    data, every = config.get("data") or {}, np.arange(len(tested.names), dtype=np.int64)
+    order = fixed_order(every, tested.names, training.get("order", "sha256"), data=data.get("name", ""))
     size = int(training["batch_size"])
-    return np.array(order[: len(order) // size * size], dtype=np.int64)
+    return order[: len(order) // size * size]

@@ -143,7 +143,7 @@ def compose(findings: Findings) -> Document:
 def _question(findings: Findings) -> str:
     """Return which of the two headlines of a claim the study is about."""
     protocol = findings.results.plan.scope.protocol
-    if protocol in ("as_run", "as_described"):
+    if protocol in ("as_run", "as_run_exact", "as_described"):
         return "Does the reported gap come back? This study shows whether it does, not why."
     if protocol == "controlled" and findings.family.treatment is not None:
         return f"Does {what(findings.results.plan)} cause a gain, all else equal?"

@@ -47,7 +47,7 @@ class Reference:
         return out.permute(0, 2, 3, 1).contiguous()
 
     def norm(self, x: Tensor, name: str) -> Tensor:
-        gamma, beta, mean, variance = self.layer(name, [(x.shape[3],)] * 4, 0.3)
+        gamma, beta, mean, variance = self.layer(name, [(x.shape[-1],)] * 4, 0.3)
         return (x - mean) / torch.sqrt(variance.abs() + self.epsilon(name)) * gamma + beta
 
     def epsilon(self, name: str) -> float:

@@ -147,6 +147,30 @@ def test_a_claim_file_that_is_changed_after_the_freeze_is_exploratory(make_study
     assert "the reported gain that decides" in examine(directory).headline
 
 
+def test_a_claim_that_accepts_more_studies_leaves_a_frozen_one_as_it_was(make_study, tmp_path):
+    path = tmp_path / "claim.yaml"
+    path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[120]), encoding="utf-8")
+    directory = make_study(WIN, claim=str(path))
+    said = examine(directory).headline
+    path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[120, 20]), encoding="utf-8")
+    assert (examine(directory).deviations, examine(directory).headline) == ((), said)
+    path.write_text(CLAIM.format(first="a", t1=0.2, second="b", t2=0.15, classes=[20]), encoding="utf-8")
+    assert "the classes that the claim demands is not the frozen one" in examine(directory).headline
+
+
+@pytest.mark.parametrize("protocol", ["as_run", "controlled"])
+def test_a_plan_frozen_before_the_exact_protocol_was_in_the_claims_scope_is_still_confirmatory(make_study, protocol):
+    directory = make_study(WIN, scope={**SCOPE, "protocol": protocol})
+    path = directory / records.ANALYSIS_PLAN
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["content"]["claim_scope"]["protocol"] = ["as_run", "as_described", "controlled"]
+    from analysis.analysis_plan import digest
+
+    document["sha256"] = digest(document["frozen_at"], document["runs_before"], document["content"])
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert (examine(directory).deviations, examine(directory).reasons) == ((), ())
+
+
 def test_a_plan_frozen_before_its_scope_was_part_of_it_is_still_confirmatory(make_study):
     directory = make_study(WIN)
     path = directory / records.ANALYSIS_PLAN

@@ -147,7 +147,8 @@ def predict(
         probabilities = softmax(_outputs(kept, images, np.arange(len(names)), where))
         return Predicted(kept.run.run_id, kept.stored.epoch, names, kept.stored.classes, probabilities, labels)
     images = kept.test_images(data_root)
-    order = splits.fixed_order(np.arange(len(images.labels), dtype=np.int64), images.names)
+    every, told = np.arange(len(images.labels), dtype=np.int64), kept.config
+    order = splits.fixed_order(every, images.names, told.training.order, data=told.data.name)
     outputs = _outputs(kept, images, order, where)[np.argsort(order)]
     compared = _compared(kept, outputs, where)
     return Predicted(
@@ -223,8 +224,8 @@ def _shown(path: Path, folder: Path) -> bool:
 
 
 def _pixels(
-    path: Path, prepare: Callable[[bytes], npt.NDArray[np.uint8]], wrong: list[str]
-) -> npt.NDArray[np.uint8] | None:
+    path: Path, prepare: Callable[[bytes], npt.NDArray[np.uint8 | np.uint16]], wrong: list[str]
+) -> npt.NDArray[np.uint8 | np.uint16] | None:
     try:
         return prepare(read(path))
     except (DecodeError, OSError) as error:

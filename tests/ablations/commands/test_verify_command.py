@@ -177,6 +177,17 @@ def test_an_accuracy_that_does_not_follow_is_refused_by_verify_and_report(
         analysis.report(directory)
 
 
+def test_accuracies_over_full_batches_in_the_order_of_tensorflow_datasets_follow_from_predictions(
+    tmp_path: Path,
+) -> None:
+    options = {"evaluation_drop_last": True, "order": "tfds", "batch_size": 36, "validation_fraction": 0.0}
+    document = changed({"seeds": 1, "base.training.selection": "last_epoch"})
+    document["base"]["training"].update(options)
+    run(write(tmp_path, document), tmp_path / "out", executor="inline")
+    found = verify(tmp_path / "out")
+    assert (tuple(found.contradictions), found.proven) == ((), 2)
+
+
 def another_option(row: dict[str, Any]) -> None:
     row["config"] = row["config"].replace('"label_smoothing": 0.0', '"label_smoothing": 0.1')
 

@@ -29,7 +29,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
-    """Return runs of two epochs: a plain one, one evaluated on full batches only, one that diverged at once."""
+    """Return runs of two epochs: a plain one, two evaluated on full batches only, one that diverged at once."""
     folder = tmp_path_factory.mktemp("rows")
     alone = {"arms": {"baseline": {}}, "seeds": 1}
     kinds: dict[str, dict[str, Any]] = {
@@ -44,6 +44,11 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
         "ended": {
             "base.training.epochs": 4,
             "base.training.callbacks": [{"name": "stop_at_accuracy", "accuracy": 0.001, "monitor": "train"}],
+        },
+        "order_of_tfds": {
+            "base.training.evaluation_drop_last": True,
+            "base.training.order": "tfds",
+            "base.training.validation_fraction": 0.4,
         },
         "diverged": {"base.training.optimizer": {"name": "sgd", "learning_rate": 1e30}},
     }
@@ -63,7 +68,7 @@ def plain(scenes: dict[str, Scene]) -> Scene:
 
 def test_what_a_run_wrote_is_valid(scenes: dict[str, Scene]) -> None:
     assert {kind: scene.verified() for kind, scene in scenes.items()} == dict.fromkeys(scenes, Verification())
-    assert [scene.row["status"] for scene in scenes.values()] == ["finished"] * 4 + ["diverged"]
+    assert [scene.row["status"] for scene in scenes.values()] == ["finished"] * 5 + ["diverged"]
     assert scenes["full_batches"].row["epochs_run"] == 3, "early stopping ended it"
     assert scenes["ended"].row["epochs_run"] == 1, "a callback ended it"
     assert "it ended after 1 of 4 epochs, and neither" in scenes["ended"].verified(reason=None).problem

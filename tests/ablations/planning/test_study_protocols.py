@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tiny_study import REMOVED
 
 from ablations.planning.arms import Arm, expand
@@ -17,6 +18,11 @@ from aimlib.errors import ConfigError
 from aimlib.training.protocols import PROTOCOLS
 
 StudyMaker = Callable[..., Path]
+IDS = {
+    "as_run": ["fdf21a40b378de5433d7", "788918505ecaa9da889b"],
+    "as_described": ["217ea67f5d40d291acaa", "984bb53bb4ed0f3763d0"],
+}
+"""Ids of the runs with seed 0 before there was `as_run_exact`: a stored study resolves its protocol anew."""
 
 
 def arms_of(source: str | Path, *overrides: str) -> tuple[Arm, ...]:
@@ -64,14 +70,20 @@ def test_a_study_without_a_protocol_says_all_of_its_training(study: StudyMaker) 
         arms_of(study({"base.training.epochs": REMOVED}))
 
 
-def test_the_shipped_replication_is_the_two_sides_of_as_run() -> None:
+def test_the_shipped_replication_is_the_two_sides_of_as_run_exact() -> None:
     baseline, aim = arms_of("replication")
-    sides = PROTOCOLS["as_run"]
+    sides = PROTOCOLS["as_run_exact"]
     for arm, side in ((baseline, sides.baseline), (aim, sides.aim)):
         said = yaml_documents.merge(sides.common, side)
         dumped = arm.config.model_dump(mode="json")
         assert yaml_documents.merge(dumped, said) == dumped
-    assert protocol((baseline, aim)) == "as_run"
+    assert protocol((baseline, aim)) == "as_run_exact"
+
+
+def test_the_shipped_replication_has_its_old_run_ids_with_the_old_protocol() -> None:
+    found = arms_of("replication", "protocol=as_run")
+    assert protocol(found) == "as_run"
+    assert {arm.run(0).run_id("data") for arm in found} == set(IDS["as_run"])
 
 
 @pytest.mark.parametrize(
@@ -80,7 +92,8 @@ def test_the_shipped_replication_is_the_two_sides_of_as_run() -> None:
         "training.epochs=49",
         "training.label_smoothing=0.1",
         "training.select_on=validation",
-        "data.antialias=true",
+        "data.decoder=accurate",
+        "data.pixels=whole",
         "model.backbone.stem_stride=2",
         "model.backbone.widths=[8, 16, 32, 64]",
         "model.routing=current",
@@ -91,15 +104,25 @@ def test_another_recipe_than_the_authors_is_custom(override: str) -> None:
     assert protocol(arms_of("replication", override)) == "custom"
 
 
-def test_as_described_is_recognised(tmp_path: Path) -> None:
-    sides = PROTOCOLS["as_described"]
-    path = tmp_path / "described.yaml"
-    import yaml
-
+@pytest.mark.parametrize("name", ["as_run", "as_run_exact", "as_described"])
+def test_the_pair_of_a_protocol_is_recognised_and_keeps_its_run_ids(tmp_path: Path, name: str) -> None:
+    sides = PROTOCOLS[name]
+    path = tmp_path / "pair.yaml"
     base = {"data": {"name": "stanford_dogs"}, "model": {"backbone": "resnet50_keras"}}
     arms = {"baseline": dict(sides.baseline), "aim": dict(sides.aim)}
-    path.write_text(yaml.safe_dump({"name": "described", "protocol": "as_described", "base": base, "arms": arms}))
-    assert protocol(arms_of(path)) == "as_described"
+    path.write_text(yaml.safe_dump({"name": "pair", "protocol": name, "base": base, "arms": arms}))
+    found = arms_of(path)
+    assert protocol(found) == name
+    ids = [arm.run(0).run_id("data") for arm in found]
+    assert ids == IDS.get(name, ids)
+    assert name in IDS or not {*ids}.intersection(*IDS.values())
+
+
+def test_the_exact_protocol_differs_from_as_run_in_pixels_and_order_alone() -> None:
+    run, exact = PROTOCOLS["as_run"], PROTOCOLS["as_run_exact"]
+    assert exact.common["data"] == {**run.common["data"], "decoder": "fast", "pixels": "fine"}
+    assert exact.common["training"] == {**run.common["training"], "order": "tfds"}
+    assert (exact.baseline, exact.aim) == (run.baseline, run.aim)
 
 
 def test_a_learning_rate_that_follows_test_accuracy_is_not_controlled(study: StudyMaker) -> None:

@@ -30,8 +30,8 @@ OWN = "squeeze_excitation"
 """A study of something that is no memory."""
 
 PROTOCOLS = {
-    "replication": "as_run",
-    "confounds": "as_run",
+    "replication": "as_run_exact",
+    "confounds": "as_run_exact",
     "replication_small": "custom",
     "confounds_small": "custom",
     OWN: "custom",
@@ -122,6 +122,10 @@ def test_the_vgg16_recipe_as_run_is_beside_the_comparison() -> None:
     assert arm.config.model.backbone.name == "vgg16"
     training = arm.config.training
     assert (training.batch_size, training.optimizer.learning_rate, training.monitor) == (64, 1e-2, "test")
+    assert (training.shuffle, training.order, training.evaluation_drop_last) == (False, "tfds", True)
+    assert arm.config.model.backbone.bn_variance == "population"
+    data = arm.config.data
+    assert (data.antialias, data.decoder, data.pixels) == (False, "fast", "fine")
 
 
 def test_the_study_of_something_else_has_its_own_words_and_gates_and_no_memory() -> None:

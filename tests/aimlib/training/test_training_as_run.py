@@ -20,7 +20,7 @@ from aimlib.training.augmentation import affine, augment, draws
 from aimlib.training.loop import train
 from aimlib.training.protocols import PROTOCOLS
 from aimlib.training.run import Run
-from aimlib.training.splits import batches, fixed_order
+from aimlib.training.splits import batches, fixed_order, hold_out
 
 
 def keras_adam(start: float, gradients: list[float], rate: float, epsilon: float) -> list[float]:
@@ -188,6 +188,24 @@ def test_the_incomplete_last_batch_of_an_evaluation_does_not_count() -> None:
         right = predicted == data.test.labels
         assert row["test_accuracy"] == pytest.approx(right[counted].mean())
     assert [row["train_loss"] for row in whole.epochs] == [row["train_loss"] for row in dropped.epochs]
+
+
+def test_the_order_of_tensorflow_datasets_decides_which_images_are_trained_on_first_and_which_do_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A part of the training images is held out; what is left has the order of the whole split."""
+    data, taken = data_set(train=70, test=20), []
+    step = Run.step
+    monkeypatch.setattr(Run, "step", lambda run, batch, *rest: taken.append(batch) or step(run, batch, *rest))
+    config = run_config(training__order="tfds", training__shuffle=False, training__evaluation_drop_last=True)
+    dropped = train(config, data)
+    training, _ = hold_out(data.train.labels, config.training.validation_fraction, config.seed)
+    order = fixed_order(training, data.train.names, "tfds", split="train", data="digits")
+    assert np.array_equal(np.concatenate(taken), np.tile(order, 2)), "the same order in both epochs"
+    counted = fixed_order(np.arange(20), data.test.names, "tfds", data="digits")[:16]
+    assert set(counted) != set(fixed_order(np.arange(20), data.test.names)[:16])
+    for row, predicted in zip(dropped.epochs, dropped.predictions, strict=True):
+        assert row["test_accuracy"] == pytest.approx((predicted == data.test.labels)[counted].mean())
 
 
 def test_an_evaluation_without_a_full_batch_is_refused() -> None:

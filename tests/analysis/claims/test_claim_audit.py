@@ -67,8 +67,9 @@ def test_options_that_differ_are_the_evidence(make_study):
     assert "passes: 2 against 1" in found.loc["trained in exactly the same way", "evidence"]
 
 
-def test_an_accuracy_is_held_against_one_further_run(make_study):
-    found = audit(make_study(PAIR, images=4000, scope=AS_RUN))
+@pytest.mark.parametrize("protocol", ["as_run", "as_run_exact"])
+def test_an_accuracy_is_held_against_one_further_run(make_study, protocol):
+    found = audit(make_study(PAIR, images=4000, scope={**AS_RUN, "protocol": protocol}))
     assert found.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "compatible"
     low = audit(make_study([PAIR[0], FakeArm("aim", "aim", 0.16)], images=4000, scope=AS_RUN))
     assert low.loc["one run of ResNet50 with memory reaches 20.06 %", "verdict"] == "contradicted"
@@ -80,7 +81,7 @@ def test_a_clean_study_says_nothing_of_how_the_author_trained(make_study):
     assert found.loc["trained in exactly the same way", "verdict"] == "not checked"
     row = found.loc["one run of ResNet50 reaches 15.14 %"]
     assert (row["verdict"], row["said"]) == ("not checked", "15.14 %")
-    assert row["evidence"] == "the statement is about protocol as_run; this study follows controlled"
+    assert row["evidence"] == "the statement is about protocol as_run or as_run_exact; this study follows controlled"
 
 
 def test_outside_the_scope_only_the_claims_own_logs_are_checked(make_study):

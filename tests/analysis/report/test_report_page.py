@@ -257,3 +257,9 @@ def test_what_stops_a_report_is_named(make_study, tmp_path):
     blocked.touch()
     with pytest.raises(StoreError, match="cannot be written"):
         analysis.report(make_study([ARMS[0]], seeds=1, status={("baseline", 0): "missing"}), out=blocked)
+
+
+@pytest.mark.parametrize("protocol", ["as_run", "as_run_exact", "as_described"])
+def test_the_question_of_a_study_of_the_reported_pair_is_whether_the_gap_comes_back(make_study, protocol, undrawn):
+    directory = make_study(scope={**SCOPE, "protocol": protocol})
+    assert compose(analysis.examine(analysis.load(directory))).question.startswith("Does the reported gap come back?")

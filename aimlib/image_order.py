@@ -1,0 +1,62 @@
+"""The fixed orders in which a split's images are read; importing this module imports no torch.
+
+``sha256`` is the order of the hash of the names. ``tfds`` is the order in which TensorFlow Datasets reads its files:
+
+1. The images are sorted by ``md5(split + key)``. The key is the image's name; for Stanford Dogs it has the form
+   ``Images/<wnid>-<Breed>/<file>.jpg``.
+2. That order is cut into four shards, at ``round(images * i / 4)``.
+3. The shards are read in turn, sixteen images at a time, until all are empty.
+
+Source: tensorflow-datasets 4.0.1 (`core/shuffle.py`, `core/hashing.py`, `core/tfrecords_writer.py`,
+`core/tfrecords_reader.py`). It makes as many shards as have 64 MiB each, rounded down to a power of two: four for
+either split of Stanford Dogs. Other data sets have four here as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+Order = Literal["sha256", "tfds"]
+
+SHARDS = 4
+BLOCK = 16
+"""Images that are read from a shard before the next shard's turn, whatever the size of a batch."""
+
+_KEY_PREFIXES = {"stanford_dogs": "Images/"}
+"""What comes before an image's name in its key, by data set; nothing in others."""
+
+
+def fixed_order(
+    indices: Indices, names: Sequence[str], order: Order = "sha256", *, split: str = "test", data: str = ""
+) -> Indices:
+    """Return the images `indices` in a fixed order that mixes classes and is the same in every epoch.
+
+    Parameters
+    ----------
+    indices : numbers of the images, all of the split or a part of it. A part is read in the order of the whole.
+    names : of all images of the split.
+    split : ``train`` or ``test``; part of what ``tfds`` hashes.
+    data : name of the data set, which decides how ``tfds`` makes keys of names.
+    """
+    if order == "sha256":
+        return np.array(sorted(indices, key=lambda i: hashlib.sha256(names[i].encode()).digest()), dtype=np.int64)
+    whole = _tfds_order(names, split, _KEY_PREFIXES.get(data, ""))
+    return whole[np.isin(whole, indices)]
+
+
+def _tfds_order(names: Sequence[str], split: str, prefix: str) -> Indices:
+    """Return the numbers of all images in the order in which TensorFlow Datasets reads them without shuffling."""
+    hashes = [hashlib.md5(f"{split}{prefix}{name}".encode(), usedforsecurity=False).digest() for name in names]
+    stored = np.array(sorted(range(len(names)), key=hashes.__getitem__), dtype=np.int64)
+    cuts = [round(len(names) * number / SHARDS) for number in range(SHARDS + 1)]
+    shard, place = np.empty(len(names), dtype=np.int64), np.empty(len(names), dtype=np.int64)
+    for number, (start, end) in enumerate(itertools.pairwise(cuts)):
+        shard[start:end], place[start:end] = number, np.arange(end - start)
+    return stored[np.lexsort((place % BLOCK, shard, place // BLOCK))]
