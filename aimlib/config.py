@@ -16,7 +16,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from aimlib.component import Categorical, ComponentConfig, Dimension, Frozen, Names, Real, local, tuple_of
-from aimlib.fine_tuning import FineTuningConfig
 from aimlib.registry import (
     ComponentOf,
     augmentations,
@@ -32,6 +31,7 @@ from aimlib.registry import (
     selections,
     updates,
 )
+from aimlib.training.tuning.config import FineTuningConfig
 from aimlib.weights.config import WeightsConfig
 
 _ID_VERSION = 2
@@ -232,7 +232,8 @@ class TrainingConfig(Frozen):
     order: Literal["sha256", "tfds"] = "sha256"
     """The fixed order, of training images without `shuffle` and of every evaluation. sha256: by the hash of the images'
     names. tfds: as TensorFlow Datasets stores and reads them (as run); it also decides which images
-    `evaluation_drop_last` leaves out. Both mix classes and are the same in every epoch. See `aimlib.image_order`."""
+    `evaluation_drop_last` leaves out. Both mix classes and are the same in every epoch. See
+    `aimlib.training.image_order`."""
     drop_last: bool = False
     """Drop the incomplete last batch of an epoch of training."""
     evaluation_drop_last: bool = False

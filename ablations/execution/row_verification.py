@@ -13,11 +13,11 @@ import numpy.typing as npt
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.errors import UsageError
 from aimlib.errors import counted as counted_as
-from aimlib.image_order import fixed_order
 from aimlib.records import EPOCHS, predictions_from
 from aimlib.records.scores import problem_of
 from aimlib.registry import selections
 from aimlib.training.early_stopping import should_stop
+from aimlib.training.image_order import fixed_order
 from aimlib.training.own.config import OwnRunConfig
 
 if TYPE_CHECKING:

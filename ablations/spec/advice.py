@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ablations.spec.levels import RUN_KEYS
 from ablations.spec.resources import Resources
 from aimlib.config import AugmentationConfig, EarlyStoppingConfig, ModelConfig, TrainingConfig
-from aimlib.fine_tuning import FineTuningConfig
+from aimlib.training.tuning.config import FineTuningConfig
 
 _UNKNOWN_KEY = re.compile(
     r"(?P<path>.+?): unknown key; (?:did you mean '(?P<near>[^']+)'\? )?known keys: (?P<known>.+)"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from aimlib.image_order import Indices, fixed_order
 from aimlib.seeding import seed_for, uniforms
+from aimlib.training.image_order import Indices, fixed_order
 
 __all__ = ["Indices", "batches", "epoch_order", "fixed_order", "hold_out"]
 

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from aimlib.image_order import fixed_order
 from aimlib.paths import Place
 from aimlib.records import ADDED, IMAGES, SETTLED, TEST_IMAGES, predictions_from, run_schema
 from aimlib.records.checksums import Damaged
+from aimlib.training.image_order import fixed_order
 from analysis.reading.files import read_plain
 from analysis.reading.frames import parsed_json
 

@@ -17,7 +17,7 @@ LIGHT = (
     "aimlib.seeding",
     "aimlib.errors",
     "aimlib.component",
-    "aimlib.image_order",
+    "aimlib.training.image_order",
     "aimlib.own_code.parts",
     "aimlib.own_code.sessions",
     "aimlib.testing",

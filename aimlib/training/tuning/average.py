@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aimlib.fine_tuning import AverageConfig
+from aimlib.training.tuning.config import AverageConfig
 
 
 class WeightAverage:

@@ -11,8 +11,8 @@ from torch import nn
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import UsageError, counted, did_you_mean
-from aimlib.fine_tuning import FineTuningConfig
 from aimlib.memory.attach import AimNetwork
+from aimlib.training.tuning.config import FineTuningConfig
 from aimlib.training.tuning.depths import blocks_above
 from aimlib.weights.fitting import few, of_memory
 

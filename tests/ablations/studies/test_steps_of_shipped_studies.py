@@ -58,7 +58,9 @@ def waits(arm: Arm, steps: int = 2, **training: Any) -> list[str]:
                 epoch.add(*run.step(batch, 1), len(batch))
             run.network.eval()
             x_BCHW, labels = resident.batch(batch)
-            _evaluate_batch(run.network, x_BCHW, labels, run.scaling, run.options.precision, tally, 3, "channels_last", run.loss)
+            _evaluate_batch(
+                run.network, x_BCHW, labels, run.scaling, run.options.precision, tally, 3, "channels_last", run.loss
+            )
     return mode.found
 
 

@@ -13,12 +13,12 @@ from tiny_runs import AIM, SMALL, data_set, run_config, without_clock
 from torch import Tensor
 
 from aimlib.errors import StoreError
-from aimlib.fine_tuning import AverageConfig
 from aimlib.training import checkpointing
 from aimlib.training.loop import Paused, train
 from aimlib.training.run import Run
 from aimlib.training.steps.snapshot import same_bits
 from aimlib.training.tuning.average import WeightAverage
+from aimlib.training.tuning.config import AverageConfig
 
 FREEZE = {"freeze": [{"layers": ["conv1", "bn1"]}, {"layers": "layer1", "epochs": 1}]}
 EMA = {"ema": {"decay": 0.9}}

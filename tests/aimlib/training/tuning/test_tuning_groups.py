@@ -12,11 +12,11 @@ from aimlib.backbones import Backbone
 from aimlib.config import ModelConfig, TrainingConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.errors import ConfigError, UsageError
-from aimlib.fine_tuning import FineTuningConfig
 from aimlib.memory.structure import Layout
 from aimlib.models import controlled_skeleton
 from aimlib.registry import backbones
 from aimlib.training.optimizers.groups import build_optimizer
+from aimlib.training.tuning.config import FineTuningConfig
 from aimlib.training.tuning.depths import blocks_above
 from aimlib.training.tuning.groups import FOREVER, Tuning, tuning_of
 

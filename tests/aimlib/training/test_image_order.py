@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from aimlib.config import RunConfig
 from aimlib.errors import ConfigError
-from aimlib.image_order import fixed_order
+from aimlib.training.image_order import fixed_order
 
 # Official names of Stanford Dogs. The first nine of each split are the author's first nine, in this order: those of the
 # training split are the titles of a plot in his notebook (github.com/Joy-Lunkad/AiM, commit 3d79d31: control.ipynb).
