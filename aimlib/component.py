@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_origin
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
 
@@ -91,6 +92,15 @@ class ComponentConfig(Frozen):
     """Whether what the plugin builds keeps the initial values that it sets up itself; see `aimlib.memory.own_start`."""
     own_values_in_id: ClassVar[bool] = False
     """Whether the identity says that they are kept, because the plugin's version 1 may have had them replaced."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuples_of_lists(cls, data: Any) -> Any:
+        """Read a document's list for an option that is annotated as a tuple."""
+        if not isinstance(data, dict):
+            return data
+        tuples = {name for name, field in cls.model_fields.items() if get_origin(field.annotation) is tuple}
+        return {key: tuple_of(value) if key in tuples else value for key, value in data.items()}
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ from aimlib.backbones.pooling import nondeterministic_poolings
 from aimlib.component import ComponentConfig
 from aimlib.config import ModelConfig
 from aimlib.datasets.base import ImageShape
+from aimlib.errors import UsageError
 from aimlib.memory.attach import AimNetwork, Attachment, attach_memory
 from aimlib.memory.initialization import initialize
 from aimlib.memory.own_start import constructed
@@ -185,7 +186,7 @@ def summary_of(network: nn.Module, shape: ImageShape, batch_size: int) -> ModelS
         parameters=count_parameters(network),
         trainable_parameters=count_parameters(network, trainable=True),
         running_statistics=statistics,
-        multiply_adds=_multiply_adds(network, x_BCHW) // batch_size,
+        multiply_adds=_multiply_adds(network, x_BCHW, shape.classes) // batch_size,
         activation_bytes=_activation_bytes(network, x_BCHW) // batch_size,
         weight_bytes=sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers())),
         trained_bytes=sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad),
@@ -194,10 +195,17 @@ def summary_of(network: nn.Module, shape: ImageShape, batch_size: int) -> ModelS
     )
 
 
-def _multiply_adds(network: nn.Module, x_BCHW: Tensor) -> int:
+def _multiply_adds(network: nn.Module, x_BCHW: Tensor, classes: int) -> int:
     counter = _OperatorCounter()
     with torch.no_grad(), quick_batch_norm(network), counter:
-        network.eval()(x_BCHW)
+        output = network.eval()(x_BCHW)
+    expected = len(x_BCHW), classes
+    if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+        given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise UsageError(
+            f"the network gives {given} for {len(x_BCHW)} images of {classes} classes, but must give logits "
+            f"{expected}; correct its last layer"
+        )
     return counter.flops // 2
 
 

@@ -58,7 +58,7 @@ def _training_code(plan: Plan) -> Iterable[str]:
         f"their initial values and the order of their images, or that a repeated run gives the same bits; use run.seed "
         f"and run.generator; {again}"
     )
-    yield "checkpoints: runs of training code that never calls run.checkpoint start from the beginning when they resume"
+    yield "checkpoints: a run that has saved none by run.checkpoint starts from the beginning when it is resumed"
 
 
 def reuse_notes(plan: Plan, costs: Iterable[Cost], given: Iterable[str | Place], own: Place) -> Iterable[str]:

@@ -60,11 +60,11 @@ def require(study: str, path: Path, bundle: Bundle, trust: Trust = ()) -> None:
     named = _named(path, bundle)
     if not _is_interactive():
         raise UsageError(
-            f"{study}: plugins: you have not approved the code of {named}; read it, then give "
+            f"{study}: own code: you have not approved the code of {named}; read it, then give "
             f"{_command(bundle.hash[:SHOWN_DIGITS])}"
         )
     if not _asked(f"{printable(Path(study).name)} names {named}: run its code?", path, bundle):
-        raise UsageError(f"{study}: plugins: the code of {named} was not approved; nothing of it was run")
+        raise UsageError(f"{study}: own code: the code of {named} was not approved; nothing of it was run")
 
 
 def _named(path: Path, bundle: Bundle) -> str:
@@ -78,7 +78,7 @@ def _command(digits: str) -> str:
     """Return what to type."""
     if Path(sys.argv[0]).stem in ("ablate", "app"):
         return f"`ablate {shlex.join(sys.argv[1:])} --trust {digits}`"
-    return f'trust="{digits}"'
+    return f'trust="{digits}", or trust=True for whatever the study names'
 
 
 def _is_interactive() -> bool:

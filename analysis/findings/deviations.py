@@ -67,10 +67,11 @@ def deviations(
         "data_fingerprint": plan.scope.data_fingerprint,
         "gates": list(GATES),
     }
+    stated = {"measure": "accuracy", "delta": was.get("delta_pp"), **was}
     found = [
-        Deviation(f"{key} is {value!r} and was frozen as {was.get(key)!r}")
+        Deviation(f"{key} is {value!r} and was frozen as {stated.get(key)!r}")
         for key, value in now.items()
-        if value != was.get(key)
+        if value != stated.get(key)
     ]
     found += _rules(was, plan) + _of_the_claim(was, plan, gains_pp, claim_scope)
     reused = runs["reused_from"].notna()
@@ -104,7 +105,7 @@ def _measured(plan: Plan, was: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError:
         frozen = None
     # A measure is the same if all of it is, whether the study spells it out or not.
-    now = was.get("measure") if frozen == plan.measure.with_digits_for(plan.delta_pp) else plan.measure.name
+    now = was.get("measure", "accuracy") if frozen == plan.measure.with_digits_for(plan.delta_pp) else plan.measure.name
     return {"measure": now, "delta": plan.delta_pp}
 
 

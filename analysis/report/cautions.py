@@ -81,7 +81,7 @@ def _deviation(findings: Findings, deviation: Deviation) -> Caution:
         return Caution(f"Exploratory: {deviation.text}.")
     arms = in_order_of_plan(findings, deviation.arms)
     said = sorted(deviation.arms) if len(arms) <= _TOGETHER else arms
-    text = f"Exploratory: comparisons of {named(said)}, for {deviation.text}."
+    text = f"Exploratory: comparisons of {named(said)}, because {deviation.text}."
     return Caution(text, arms if len(arms) > _TOGETHER else ())
 
 

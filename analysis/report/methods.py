@@ -50,7 +50,7 @@ def _design(findings: Findings) -> str:
     chosen = f" The reported epoch of a run is chosen by the rule {number_format.listing(rules)}." if rules else ""
     return (
         f"We trained {counted(len(plan.arms), 'arm')} ({arms}) on {plan.scope.dataset} ({plan.scope.classes} "
-        f"classes, {plan.scope.image_size} px, backbone {plan.scope.backbone}){epochs}, each with the same "
+        f"classes, {plan.scope.image_size} px, {training_code.network_words(plan)}){epochs}, each with the same "
         f"{counted(len(plan.seeds), 'seed')}. {training_code.what_a_seed_determines(plan, runs)} {measured} is "
         f"measured on{tested}.{chosen} Runs that diverged or stayed at chance (exact one-sided 99 % bound; Clopper and "
         "Pearson, 1934) count as outcomes and are not excluded."

@@ -10,6 +10,7 @@ from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.looks import Looks
 from analysis.reading.frames import parsed_json
+from analysis.report import training_code
 from analysis.wording import what
 
 
@@ -25,7 +26,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
         (
             "This study",
             f"data set {scope.dataset}, {scope.classes} classes, {scope.image_size} px, "
-            f"backbone {scope.backbone}{protocol}",
+            f"{training_code.network_words(plan)}{protocol}",
         ),
         *([] if plan.measure.is_accuracy else [("Measure", f"{plan.measure.words}; {plan.measure.better} is better")]),
         ("Smallest effect of interest δ", plan.measure.in_unit(plan.measure.decimal(plan.delta_pp))),

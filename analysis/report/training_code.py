@@ -18,6 +18,12 @@ def name_of(plan: Plan) -> str | None:
     return None
 
 
+def network_words(plan: Plan) -> str:
+    """Return the backbone of a study, or its training code where that builds the network."""
+    builds = name_of(plan) is not None and all(arm.config.get("model") is None for arm in plan.arms)
+    return f"{'training code' if builds else 'backbone'} {plan.scope.backbone}"
+
+
 def what_a_seed_determines(plan: Plan, runs: pd.DataFrame) -> str:
     """Return the sentence of the methods section on seeds."""
     name = name_of(plan)

@@ -14,7 +14,7 @@ from ablations.store.leases import Terms
 from ablations.store.run_logs import Run, find
 from aimlib.config import RunConfig
 from aimlib.datasets.base import DatasetPlugin, Images
-from aimlib.errors import DataError, StoreError, UsageError
+from aimlib.errors import ConfigError, DataError, StoreError, UsageError
 from aimlib.own_code import parts
 from aimlib.paths import Place, place
 from aimlib.registry import datasets
@@ -124,9 +124,22 @@ def kept_run(source: str | Path | Results, run: str) -> KeptRun:
     stored = network_files.read(content, file)
     if stored.run_id != meant.run_id:
         raise StoreError(f"{file}: contains the network of run {stored.run_id}; restore the file from a copy")
-    config = RunConfig.parse(stored.config)
+    config = _parsed(stored.config, row["identity"] or "{}", f"{where}: run {meant.run_id} ({meant.arm}/{meant.seed})")
     parts.refuse_other_code(config, row["identity"] or "{}", f"{where}: run {meant.run_id}")
     return KeptRun(meant, row, stored, config, where)
+
+
+def _parsed(config: Any, identity: str, where: str) -> RunConfig:
+    """Return the configuration of a run; say what to do if its own code is not there."""
+    try:
+        return RunConfig.parse(config)
+    except ConfigError as error:
+        if '"code":"' not in identity:
+            raise
+        raise UsageError(
+            f"{where} uses own code that this process does not have ({'; '.join(error.problems)}); in Python, import "
+            f"the file that registers it, then call ablations.predict, ablations.network or ablations.export"
+        ) from error
 
 
 def network(source: str | Path | Results, run: str) -> nn.Module:

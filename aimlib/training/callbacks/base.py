@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from aimlib.component import ComponentConfig
+from aimlib.errors import PluginError, did_you_mean
+
+EVENTS = "on_run_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_run_end"
+"""Names of the methods that a run calls."""
 
 
 class CallbackConfig(ComponentConfig):
@@ -77,6 +81,14 @@ class Callback(ABC):  # noqa: B024 -- every event is optional
 
     Config: ClassVar[type[ComponentConfig]] = CallbackConfig
     reads_gradients: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a method that looks like an event and is none: it would never be called."""
+        super().__init_subclass__(**options)
+        for name in vars(cls):
+            if name.startswith("on_") and name not in EVENTS:
+                near = did_you_mean(name, EVENTS)
+                raise PluginError(f"{cls.__qualname__}.{name} is no event; {near}the events are {', '.join(EVENTS)}")
 
     def __init__(self, config: Any) -> None:
         self.config = config

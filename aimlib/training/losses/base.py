@@ -103,10 +103,17 @@ def refuse_unusable_loss(config: ComponentConfig | None, classes: int, *, mixed:
     logits_BC = torch.linspace(-1, 1, 4 * classes).reshape(4, classes).requires_grad_()
     try:
         value = loss(logits_BC, one_hot(labels_B, classes) if mixed else labels_B)
-    except RuntimeError as error:  # what torch raises for sizes and types that do not fit
-        raise UsageError(f"training.loss: {config.name!r} fails for {classes} classes: {error}; correct it") from error
+    except (RuntimeError, TypeError) as error:  # sizes, types or arguments that do not fit
+        kind = "shares [batch, classes]" if mixed else "classes [batch]"
+        raise UsageError(
+            f"training.loss: {config.name!r} fails for {classes} classes: {type(error).__name__}: {error}; it is "
+            f"called as forward(logits, targets) with logits [batch, classes] and targets, which are {kind}"
+        ) from error
     if not isinstance(value, Tensor) or value.shape != () or not bool(value.isfinite()) or not value.requires_grad:
-        given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        given = f"a {type(value).__name__}"
+        if isinstance(value, Tensor):
+            lacking = "" if value.requires_grad else ", without a gradient: it does not depend on the logits"
+            given = f"a tensor of shape {tuple(value.shape)}{lacking}"
         raise UsageError(
             f"training.loss: {config.name!r} must return a finite scalar tensor with a gradient, such as a mean over "
             f"the batch; it returned {given}"

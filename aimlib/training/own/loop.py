@@ -152,6 +152,9 @@ def train(
     )
     with _as_alone(config, device, attempt):
         diverged = _called(run)
+    planned = config.training.epochs
+    if diverged is None and len(run.history) < planned:
+        attempt.on_notice(f"the training code reported {len(run.history)} of {counted(planned, 'planned epoch')}")
     outcome = _outcome(run, data, attempt, diverged)
     if repeat:
         return _repeated(outcome, config, data, attempt, device)

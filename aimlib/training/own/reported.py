@@ -16,10 +16,14 @@ _FRACTIONS = "train_accuracy", "validation_accuracy", "accuracy"
 
 def number(name: str, value: Any) -> float:
     """Return a measure as a number; UsageError if it is none, or an accuracy that is no fraction."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach()
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise UsageError(f"run.report: {name} must be a number; got {value!r}") from None
+        number = None
+    if number is None or isinstance(value, (str, bytes)):
+        raise UsageError(f"run.report: {name} must be a number; got {value!r}")
     if name in _FRACTIONS and not 0 <= number <= 1:
         raise UsageError(f"run.report: {name} is a fraction from 0 to 1; got {number:g}")
     return number

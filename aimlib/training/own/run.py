@@ -98,6 +98,15 @@ class OwnRun:
             "test": np.arange(len(data.test.labels), dtype=np.int64),
         }
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Refuse an unknown name with the nearest one."""
+            own = [each for each in dir(type(self)) if not each.startswith("_")]
+            known = sorted([*own, "classes", "config", "device", "threads"])
+            near = did_you_mean(name, known)
+            raise AttributeError(f"run.{name}: there is no such name; {near}known: {', '.join(known)}")
+
     @property
     def epochs_done(self) -> int:
         """Number of epochs that were reported; after `restore`, those before the checkpoint."""
@@ -297,7 +306,7 @@ class OwnRun:
             number = reported.number(name, value)
             if name in _REPORTED:
                 found[name] = number
-            elif near := did_you_mean(name, _REPORTED):
+            elif near := did_you_mean(name, ("accuracy", *_REPORTED)):
                 listed = ", ".join(("accuracy", *_REPORTED))
                 raise UsageError(
                     f"run.report: unknown measure {name!r}; {near}known: {listed}; give a number of your own another "

@@ -33,6 +33,7 @@ class Tuning:
     frozen : number of epochs in which a parameter is not trained, by its name.
     still : number of epochs in which a batch norm keeps its running statistics, by the module's name.
     untrained, untrained_bytes : size of the parameters that are never trained.
+    unscaled : whether some trained parameter has the study's learning rate.
     """
 
     scales: Mapping[str, float]
@@ -40,6 +41,7 @@ class Tuning:
     still: Mapping[str, int]
     untrained: int
     untrained_bytes: int
+    unscaled: bool = True
 
     def sentences(self) -> list[str]:
         """Return what is frozen and how learning rates differ, for the user."""
@@ -50,12 +52,10 @@ class Tuning:
             when = "throughout" if epochs == FOREVER else f"in the first {counted(epochs, 'epoch')}"
             statistics = f", and running statistics of {counted(norms, 'batch norm')}" if norms else ""
             found.append(f"frozen {when}: {counted(len(names), 'parameter')} ({few(names)}){statistics}")
-        others = {scale for scale in self.scales.values() if scale != 1}
-        if others:
-            found.append(
-                f"learning rates: {counted(len(others | {1.0}), 'group')}, from {min(others | {1.0}):.3g} to "
-                f"{max(others | {1.0}):.3g} times the study's"
-            )
+        groups = set(self.scales.values()) | ({1.0} if self.unscaled else set())
+        if groups - {1.0}:
+            span = f"{min(groups):.3g}" if len(groups) == 1 else f"from {min(groups):.3g} to {max(groups):.3g}"
+            found.append(f"learning rates: {counted(len(groups), 'group')}, {span} times the study's")
         return found
 
 
@@ -94,7 +94,8 @@ def tuning_of(network: nn.Module, options: FineTuningConfig, model: ModelConfig,
     for name, factor in _decayed(parameters, options, model, shape).items():
         scales[name] = scales.get(name, 1.0) * factor
     never = [part for name, part in network.named_parameters() if frozen.get(name) == FOREVER]
-    return Tuning(scales, frozen, still, sum(part.numel() for part in never), sum(part.nbytes for part in never))
+    sizes = sum(part.numel() for part in never), sum(part.nbytes for part in never)
+    return Tuning(scales, frozen, still, *sizes, unscaled=any(scales.get(name, 1.0) == 1.0 for name in parameters))
 
 
 def _decayed(

@@ -48,7 +48,7 @@ def test_without_a_terminal_code_is_refused_with_the_command_that_approves_it(
     code, _, error = ablate(capsys, "check", path, "--no-timing")
     assert code == 2
     assert error.startswith(
-        f"error: {path}: plugins: you have not approved the code of my_net.py with helper.py (sha256 "
+        f"error: {path}: own code: you have not approved the code of my_net.py with helper.py (sha256 "
     )
     assert "own_head" not in placements.names(), "nothing of it was run"
     command = error.partition("then give `")[2].partition("`")[0]

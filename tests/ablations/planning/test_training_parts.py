@@ -162,3 +162,70 @@ def test_a_verdict_about_losses_needs_one_cross_entropy(losses: tuple[Any, Any],
         found = str(error)
     assert bool(found) == bool(message)
     assert message in found
+
+
+OWN_NET = '''
+from torch import nn
+
+from aimlib.backbones import Backbone
+from aimlib.component import ComponentConfig
+from aimlib.memory.structure import Layout
+from aimlib.registry import backbones
+
+
+@backbones.register("own_net")
+class OwnNet(Backbone):
+    """A linear network."""
+
+    source = "own idea"
+
+    class Config(ComponentConfig):
+        widths: tuple[int, ...] = (4,)
+
+    def build(self, shape):
+        size = shape.channels * shape.height * shape.width
+        return nn.Sequential(nn.Flatten(), nn.Linear(size, self.config.widths[0]), nn.Linear(self.config.widths[0], OUTPUTS))
+
+    def layout(self, network):
+        return Layout()
+'''
+
+
+def own_net(folder: Path, outputs: str) -> Path:
+    (folder / "net.py").write_text(OWN_NET.replace("OUTPUTS", outputs))
+    arms = {"baseline": {}, "wider": {"role": "treatment", "model": {"backbone": {"widths": [8]}}}}
+    return write(folder, changed({"plugins": ["net.py"], "base.model": {"backbone": "own_net"}, "arms": arms}))
+
+
+def test_a_list_is_read_for_an_option_that_is_a_tuple(tmp_path: Path) -> None:
+    plan = ablations.check(own_net(tmp_path, "shape.classes"), timing=False, trust=True).plan
+    assert plan.arms[1].config.model.backbone.widths == (8,)  # type: ignore[attr-defined]
+
+
+def test_a_network_with_other_outputs_than_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"the network gives \(16, 11\) for 16 images of 10 classes, but must give"):
+        ablations.check(own_net(tmp_path, "11"), timing=False, trust=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("def forward(self, logits, targets)", "def forward(self, logits)"),
+            "it is called as forward(logits, targets)",
+        ),
+        (("logits * SHARPEST", "logits.detach() * SHARPEST"), "without a gradient: it does not depend on the logits"),
+    ],
+)
+def test_a_loss_that_cannot_train_is_refused_with_what_it_lacks(
+    change: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "my_loss.py").write_text(
+        LOSS.replace(*change).replace(
+            "def forward(self, logits):", "def forward(self, logits):\n        targets = None"
+        )
+    )
+    arms = {"arms.aim.training.loss": "own_tempered", "plugins": ["my_loss.py"]}
+    with pytest.raises(UsageError) as error:
+        ablations.check(write(tmp_path, changed(arms)), timing=False, trust=True)
+    assert message in str(error.value)

@@ -224,3 +224,11 @@ def test_logged_losses_of_captured_steps_are_those_of_eager_ones() -> None:
         eager = train(run_config(training__step="eager", **options), data_set())
         graph = train(run_config(training__step="graph", **options), data_set())
     assert graph.scalars == eager.scalars
+
+
+def test_a_method_that_looks_like_an_event_is_refused() -> None:
+    from aimlib.errors import PluginError
+    from aimlib.training.callbacks.base import Callback
+
+    with pytest.raises(PluginError, match=r"on_epoch_stop is no event; did you mean 'on_epoch_start'"):
+        type("Mine", (Callback,), {"on_epoch_stop": lambda self, run: None})

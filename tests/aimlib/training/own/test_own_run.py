@@ -361,3 +361,21 @@ def test_a_method_or_a_local_function_is_refused() -> None:
 def test_an_attempt_counts_the_time_before() -> None:
     attempt = replace(Attempt(), before=100.0)
     assert attempt.seconds >= 100
+
+
+def test_a_run_that_ends_early_is_a_notice_and_an_unknown_name_has_the_nearest() -> None:
+    notices: list[str] = []
+
+    def code(config: OwnRunConfig, run: OwnRun) -> None:
+        with pytest.raises(AttributeError, match=r"run\.predict: there is no such name; did you mean 'predictions'"):
+            run.predict("test")  # type: ignore[attr-defined]
+        give(run)
+        with pytest.raises(UsageError, match=r"train_loss must be a number; got '0\.3'"):
+            run.report(train_loss="0.3")
+        with pytest.raises(UsageError, match=r"unknown measure 'acuracy'; did you mean 'accuracy'"):
+            run.report(acuracy=0.8)
+        run.report(train_loss=torch.ones(1, requires_grad=True).mean())
+
+    found = outcome(code, Attempt(on_notice=notices.append), training={"epochs": 3})
+    assert found.epochs[0]["train_loss"] == 1.0
+    assert notices == ["the training code reported 1 of 3 planned epochs"]
