@@ -184,7 +184,8 @@ class OwnNet(Backbone):
 
     def build(self, shape):
         size = shape.channels * shape.height * shape.width
-        return nn.Sequential(nn.Flatten(), nn.Linear(size, self.config.widths[0]), nn.Linear(self.config.widths[0], OUTPUTS))
+        width = self.config.widths[0]
+        return nn.Sequential(nn.Flatten(), nn.Linear(size, width), nn.Linear(width, OUTPUTS))
 
     def layout(self, network):
         return Layout()
