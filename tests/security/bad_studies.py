@@ -165,7 +165,7 @@ VALUES = [
         "start from each other",
         "let one of them start from the base",
     ),
-    key("a role that does not exist", f"{AIM}.role=king", f"{AIM}.role", "'king'", "must be 'baseline', 'aim'"),
+    key("a role that does not exist", f"{AIM}.role=king", f"{AIM}.role", "'king'", "known: baseline, control"),
     key("a control of nothing", f"{M}.control=frozen_memory", M, "needs 'of'", "give the name of the arm"),
     key(
         "a control of an arm without memory",

@@ -52,10 +52,12 @@ def spoil(path: Path) -> None:
     write_table(table, path)
 
 
-def test_no_page_executes_or_fetches_anything(victim: Victim) -> None:
+def test_no_page_executes_or_fetches_anything(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
     renamed(victim, "aim", NAME)
     for path in victim.runs:
         spoil(path)
+    # The rows contradict the ledger now, for which a verdict is refused; here pages are meant, whatever gets into them.
+    monkeypatch.setattr("analysis.findings.study.prove", lambda *_: None)
     victim.ablate("report", victim.directory)
     victim.ablate("watch", victim.directory, "--once", "--html")
     victim.ablate("browse", victim.directory, "--out", victim.folder / "browse.html")

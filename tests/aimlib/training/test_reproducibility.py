@@ -196,6 +196,8 @@ def test_no_run_reads_memory_before_it_is_written(precision: str) -> None:
 
         @backbones.register("filling")
         class Filling(backbones.get("small_resnet")):  # type: ignore[misc]
+            initial_values = "rules"
+
             def build(self, shape: Any) -> nn.Module:
                 torch.utils.deterministic.fill_uninitialized_memory = True
                 return super().build(shape)

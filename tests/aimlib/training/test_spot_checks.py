@@ -45,6 +45,7 @@ DEEP = {"widths": [4, 4, 4, 4]}
 VGG = {"widths": [2, 2, 2, 2, 2], "dense": [4, 4]}
 NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {
     "small_resnet": (8, {"backbone": SMALL}),
+    "small_se_resnet": (8, {"backbone": {"name": "small_se_resnet", "widths": [4, 4, 8]}}),
     "mlp": (
         8,
         {
