@@ -195,12 +195,12 @@ def summary_of(network: nn.Module, shape: ImageShape, batch_size: int) -> ModelS
     )
 
 
-def _multiply_adds(network: nn.Module, x_BCHW: Tensor, classes: int) -> int:
+def _multiply_adds(network: nn.Module, x_BCHW: Tensor, classes: int | None = None) -> int:
     counter = _OperatorCounter()
     with torch.no_grad(), quick_batch_norm(network), counter:
         output = network.eval()(x_BCHW)
     expected = len(x_BCHW), classes
-    if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+    if classes is not None and (not isinstance(output, Tensor) or tuple(output.shape) != expected):
         given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UsageError(
             f"the network gives {given} for {len(x_BCHW)} images of {classes} classes, but must give logits "
