@@ -99,8 +99,7 @@ class ComponentConfig(Frozen):
         """Read a document's list for an option that is annotated as a tuple."""
         if not isinstance(data, dict):
             return data
-        tuples = {name for name, field in cls.model_fields.items() if get_origin(field.annotation) is tuple}
-        return {key: tuple_of(value) if key in tuples else value for key, value in data.items()}
+        return {key: tuple_of(value) if _is_tuple(cls.model_fields.get(key)) else value for key, value in data.items()}
 
     @property
     def name(self) -> str:
@@ -117,6 +116,10 @@ class ComponentConfig(Frozen):
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"name": self.name, **handler(self)}
+
+
+def _is_tuple(field: FieldInfo | None) -> bool:
+    return field is not None and get_origin(field.annotation) is tuple
 
 
 def is_local(field: FieldInfo) -> bool:

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, cast
 
 from ablations.planning import networks, own_code, training_code, training_parts, weights
@@ -19,7 +20,7 @@ from ablations.spec.study_fields import Checks
 from aimlib.config import RunConfig
 from aimlib.controls.base import Control
 from aimlib.datasets.base import ImageShape
-from aimlib.errors import ConfigError, PluginError, UsageError
+from aimlib.errors import ConfigError, PluginError, UsageError, counted
 from aimlib.registry import controls, datasets
 from aimlib.training.own.config import OwnRunConfig
 from aimlib.training.protocols import PROTOCOLS
@@ -71,6 +72,7 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
     """
     spec = study.spec
     problems: list[str] = []
+    unusable: dict[str, list[str]] = {}
     arms: dict[str, Arm] = {}
     specs = arm_specs(spec)
     built: set[_Network] = set()
@@ -82,7 +84,8 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
         except ConfigError as error:
             problems += [located(problem, name, spec) for problem in error.problems]
         except UsageError as error:
-            problems.append(f"arms.{name}: {error}")
+            unusable.setdefault(str(error), []).append(name)
+    problems += [_said_once(error, names) for error, names in unusable.items()]
     varied = [name for name in specs if name not in spec.arms and name in arms]
     if not problems:
         problems += _levels_without_effect({name: arms[name] for name in varied}, spec)
@@ -96,12 +99,24 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
     return _with_roles(kept, specs)
 
 
+_NAMED = 3
+"""Arms that a message about several names."""
+
+
+def _said_once(error: str, names: list[str]) -> str:
+    """Return one message on what several arms have in common."""
+    places = [f"arms.{name}" for name in names[:_NAMED]]
+    more = [counted(len(names) - _NAMED, "other arm")] if len(names) > _NAMED else []
+    return f"{', '.join([*places, *more])}: {error}"
+
+
 def _together(arms: Mapping[str, Arm], kept: list[Arm], spec: StudySpec) -> list[str]:
     """Return messages about arms that are right by themselves, but not beside each other."""
     configs = {arm.name: arm.config for arm in kept}
     lacking = list(training_code.lacking_options({name: arm.config for name, arm in arms.items()}))
     unlike = list(training_parts.losses_to_compare(configs)) if spec.measure == "loss" else []
-    return lacking or unlike or own_code.unusable(configs)
+    silent = list(training_parts.without_scalars(configs)) if isinstance(spec.measure, dict) else []
+    return lacking or unlike or silent or own_code.unusable(configs)
 
 
 def shape_of(config: RunConfig) -> ImageShape:
@@ -390,9 +405,18 @@ def _question(name: str, role: str, specs: Mapping[str, ArmSpec]) -> str | None:
 def differences(arm: Arm, baseline: Arm) -> list[dict[str, Any]]:
     """Return the options in which an arm differs from the baseline, with their key paths and both values.
 
-    A component that the baseline lacks, or has with another name, counts as one difference.
+    A component that the baseline lacks, or has with another name, counts as one difference. Of files of weights the
+    name stands for the place, which is nobody's business in a report.
     """
-    return list(_differing("", baseline.config.model_dump(mode="json"), arm.config.model_dump(mode="json")))
+    return list(_differing("", _without_places(baseline.config), _without_places(arm.config)))
+
+
+def _without_places(config: RunConfig) -> dict[str, Any]:
+    document = config.model_dump(mode="json")
+    weights = (document.get("model") or {}).get("weights")
+    if weights is not None:
+        weights["source"] = PurePath(weights["source"]).name
+    return document
 
 
 def _differing(path: str, theirs: Any, ours: Any) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from ablations.planning import plugin_errors
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import ImageShape
 from aimlib.registry import augmentations
+from aimlib.training.own.config import OwnRunConfig
 
 
 def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
@@ -28,6 +29,25 @@ def refuse_unusable(training: TrainingConfig, shape: ImageShape) -> None:
             from aimlib.training.transforms import refuse_unusable_transforms  # noqa: PLC0415
 
             refuse_unusable_transforms(training, shape)
+
+
+def without_scalars(configs: Mapping[str, RunConfig]) -> Iterator[str]:
+    """Yield a message on arms whose runs report no number of their own: they have neither callbacks nor own code.
+
+    Parameters
+    ----------
+    configs : a configuration of each arm, by its name.
+    """
+    silent = [
+        name
+        for name, config in configs.items()
+        if not isinstance(config, OwnRunConfig) and not config.training.callbacks
+    ]
+    if silent:
+        yield (
+            f"measure: no run of {', '.join(silent)} reports a scalar; give training.callbacks that log it under this "
+            f"name, or own training code that reports it"
+        )
 
 
 def losses_to_compare(configs: Mapping[str, RunConfig]) -> Iterator[str]:

@@ -23,7 +23,7 @@ from analysis.reading import frames
 Kind = Literal["text", "integer", "number", "boolean"]
 _PART = object()
 """Value of a part that is no component, such as early stopping: an arm has it or not."""
-_NOT_AN_OPTION = frozenset({"seed"})
+_NOT_AN_OPTION = frozenset({"seed", "model.weights.source"})
 STORED = frozenset(
     column.name
     for listed in (records.RUN_COLUMNS, records.EPOCHS, records.MODELS, records.TEST_IMAGES, records.PREDICTIONS)

@@ -124,7 +124,7 @@ def sensitivity(
         },
         _bootstrap_row(differences, alpha),
         judged("last epoch instead of the selected one", "last"),
-        judged(f"mean of the last {_LATE} epochs", "late"),
+        judged(f"mean of the last epochs, at most {_LATE}", "late"),
         judged("epoch chosen on test data (oracle)", "best"),
         judged(
             f"early stopping with patience {PATIENCE}, replayed",

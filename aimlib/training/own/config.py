@@ -14,6 +14,8 @@ from aimlib.errors import did_you_mean
 from aimlib.registry import ComponentOf, selections, trainers
 
 _DEPTH = 20
+_HELD_OUT: float = TrainingConfig.model_fields["validation_fraction"].default
+"""Share that ``select_on: validation`` holds out if none is given, as in the built-in loop."""
 
 
 class Options(dict[str, Any]):
@@ -87,15 +89,14 @@ class OwnTrainingConfig(Frozen):
         if data["select_on"] not in rules:
             raise ValueError(f"select_on: must be 'test', 'validation' or 'last'; got {data['select_on']!r}")
         if data["select_on"] == "validation":
-            rest["validation_fraction"] = rest.get("validation_fraction") or 0.1
+            rest["validation_fraction"] = rest.get("validation_fraction") or _HELD_OUT
         return {**rest, "selection": rules[data["select_on"]]}
 
     @model_validator(mode="before")
     @classmethod
     def _without_options_of_the_loop(cls, data: Any) -> Any:
-        given = (
-            sorted(set(data) & set(TrainingConfig.model_fields) - set(cls.model_fields)) if _is_mapping(data) else []
-        )
+        foreign = set(TrainingConfig.model_fields) - set(cls.model_fields)
+        given = sorted(foreign & set(data)) if isinstance(data, dict) else []
         if given:
             raise ValueError(
                 f"{', '.join(given)}: only the built-in training loop reads {'this' if len(given) == 1 else 'these'}; "
@@ -108,10 +109,6 @@ class OwnTrainingConfig(Frozen):
         if getattr(type(self.selection), "monitors_validation", False) and self.validation_fraction == 0:
             raise ValueError(f"validation_fraction is 0, but selection {self.selection.name!r} needs validation images")
         return self
-
-
-def _is_mapping(data: Any) -> bool:
-    return isinstance(data, dict)
 
 
 class OwnRunConfig(RunConfig):

@@ -153,10 +153,17 @@ class OwnRun:
         pixels [images, height, width, channels], uint8; labels [images], int64; names, one per image.
         """
         numbers = self._of(name)
-        images = self._data.test if name == "test" else self._data.train
+        images = self._images(name)
         if len(numbers) == len(images.labels):
             return images
         return Images(images.pixels[numbers], images.labels[numbers], tuple(images.names[each] for each in numbers))
+
+    def _images(self, name: str) -> Images:
+        return self._data.test if name == "test" else self._data.train
+
+    def _names(self, name: str) -> list[str]:
+        names = self._images(name).names
+        return [names[each] for each in self._of(name)]
 
     def _of(self, name: str) -> npt.NDArray[np.int64]:
         if name not in self._numbers:
@@ -179,7 +186,7 @@ class OwnRun:
         where = f"run.predictions({split!r})"
         if split not in ("validation", "test"):
             raise UsageError(f"{where}: give predictions of 'test' or 'validation'")
-        names = self.split(split).names
+        names = self._names(split)
         if not names:
             raise UsageError(f"{where}: no image is held out; set training.validation_fraction, or leave this call out")
         predicted = reported.labels(labels, self.classes, where)
@@ -326,7 +333,7 @@ class OwnRun:
                 f"run.report: no predictions of the {split} images; call run.predictions({split!r}, ids, labels) "
                 f"before every report"
             )
-        return float((self._pending[split] == self.split(split).labels).mean())
+        return float((self._pending[split] == self._images(split).labels[self._of(split)]).mean())
 
     def _compared(self, name: str, given: Any, counted_as: float | None, split: str) -> None:
         if given is None or counted_as is None:

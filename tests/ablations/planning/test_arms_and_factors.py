@@ -382,3 +382,22 @@ def test_a_wrong_override_is_told_like_a_wrong_file(study: StudyMaker) -> None:
     for broken in ("base=5", "arms=5"):
         with pytest.raises(ConfigError, match=broken[:4]):
             arms_of(path, broken, "training.epochs=3")
+
+
+def test_differences_name_a_file_of_weights_and_not_its_place(tmp_path: Path) -> None:
+    import torch
+
+    import ablations
+    from aimlib.datasets.base import ImageShape
+    from aimlib.models import build
+    from analysis.reading.factors import options
+
+    found = ablations.check(write(tmp_path, changed({})), timing=False).plan.arms[0].config
+    network = build(found.model, ImageShape(1, 8, 8, 10), seed=0)
+    torch.save(network.state_dict(), tmp_path / "mine.pt")
+    arms = {"baseline": {}, "tuned": {"role": "treatment", "model": {"weights": str(tmp_path / "mine.pt")}}}
+    baseline, tuned = ablations.check(write(tmp_path, changed({"arms": arms})), timing=False).plan.arms
+    (difference,) = differences(tuned, baseline)
+    assert difference["option"] == "model.weights"
+    assert difference["value"]["source"] == "mine.pt"
+    assert not [path for path in options(tuned.config.model_dump(mode="json")) if path.endswith("source")]

@@ -230,3 +230,19 @@ def test_a_loss_that_cannot_train_is_refused_with_what_it_lacks(
     with pytest.raises(UsageError) as error:
         ablations.check(write(tmp_path, changed(arms)), timing=False, trust=True)
     assert message in str(error.value)
+
+
+def test_a_scalar_that_no_run_can_report_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    measure = {"measure": {"scalar": "nll", "better": "lower"}, "delta": 0.1}
+    with pytest.raises(UsageError, match="measure: no run of baseline, aim reports a scalar; give training"):
+        ablations.check(write(tmp_path, changed(measure)), timing=False)
+    logging = {**measure, "base.training.callbacks": ["gradient_norm"]}
+    assert ablations.check(write(tmp_path, changed(logging)), timing=False).plan.runs
+
+
+def test_what_is_wrong_with_every_arm_is_said_once(tmp_path: Path) -> None:
+    broken = {"base.model.backbone": {"name": "torchvision", "architecture": "resnet-18"}}
+    with pytest.raises(UsageError) as error:
+        ablations.check(write(tmp_path, changed(broken)), timing=False)
+    assert "study.yaml: arms.baseline, arms.aim: backbone.architecture: unknown" in str(error.value)
+    assert str(error.value).count("unknown") == 1
