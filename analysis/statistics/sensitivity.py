@@ -55,9 +55,9 @@ _TYPES: dict[str, Any] = (
 def readings(runs: pd.DataFrame, epochs: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> pd.DataFrame:
     """Return the runs for `sensitivity`: run_id, arm, seed, status, the column of the measure and alternatives to it.
 
-    As they are stored: `last` (of the last epoch), `late` (mean of the last five), `best` (of the epoch that
-    is best on test data), `early` (as early stopping would have had it, NaN if that cannot be replayed) and `top5`.
-    A run without epochs has its own value in the first three.
+    As they are stored: `last` (of the last epoch), `late` (mean of the last `averaged` epochs, at most five), `best`
+    (of the epoch that is best on test data), `early` (as early stopping would have had it, NaN if that cannot be
+    replayed) and `top5`. A run without epochs has its own value in the first three.
 
     Parameters
     ----------
@@ -67,16 +67,18 @@ def readings(runs: pd.DataFrame, epochs: pd.DataFrame, measure: PrimaryMeasure =
     known = epochs.loc[epochs["run_id"].isin(runs["run_id"]), ["run_id", "epoch", column]]
     known = known.sort_values("epoch")
     by_run = known.groupby("run_id")
+    late = by_run.tail(_LATE).groupby("run_id")
     own = runs[column].astype("float64")
     found = {
         "last": by_run[column].last(),
-        "late": by_run.tail(_LATE).groupby("run_id")[column].mean(),
+        "late": late[column].mean(),
         "best": by_run[column].min() if measure.lower_is_better else by_run[column].max(),
     }
     early = replayed(runs, epochs, value=column).set_index("run_id")[column]
     return runs[["run_id", "arm", "seed", "status"]].assign(
         **{column: own},
         **{name: runs["run_id"].map(values).astype("float64").fillna(own) for name, values in found.items()},
+        averaged=runs["run_id"].map(late.size()).astype("float64"),
         early=runs["run_id"].map(early).astype("float64"),
         top5=runs["test_top5_accuracy"].astype("float64"),
     )
@@ -124,7 +126,7 @@ def sensitivity(
         },
         _bootstrap_row(differences, alpha),
         judged("last epoch instead of the selected one", "last"),
-        judged(f"mean of the last epochs, at most {_LATE}", "late"),
+        judged(_late(runs["averaged"]), "late"),
         judged("epoch chosen on test data (oracle)", "best"),
         judged(
             f"early stopping with patience {PATIENCE}, replayed",
@@ -135,6 +137,14 @@ def sensitivity(
         *([{**judged("top-5 accuracy", "top5"), "verdict": ""}] if measure.is_accuracy else []),
     ]
     return pd.DataFrame(table)[list(_TYPES)].astype(_TYPES)
+
+
+def _late(averaged: pd.Series) -> str:
+    """Return the name of the check on late epochs, which says how many are averaged."""
+    counts = averaged.dropna()
+    least, most = (int(counts.min()), int(counts.max())) if len(counts) else (_LATE, _LATE)
+    fewer = "" if least == most else f", {least} where a run has fewer"
+    return (f"mean of the last {most} epochs" if most > 1 else "mean of the last epoch") + fewer
 
 
 def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:

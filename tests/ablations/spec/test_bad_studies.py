@@ -331,11 +331,7 @@ def test_a_bad_study_is_refused(case: Bad, study: Callable[..., Path]) -> None:
     assert all(problem.startswith(f"{path}: ") for problem in problems)
     assert len(set(problems)) == len(problems), "nothing is told twice"
     about = [problem.removeprefix(f"{path}: ") for problem in problems]
-    found = [
-        text
-        for text in about
-        if text.startswith((f"{case.where}: ", f"{case.where}.", f"{case.where};", case.where + " "))
-    ]
+    found = [text for text in about if text.startswith(tuple(case.where + end for end in (": ", ".", ";", " ", ", ")))]
     assert found, about
     for part in case.says:
         assert part in found[0]
