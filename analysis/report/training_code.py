@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis import number_format
 from analysis.plan import Plan
 
 _SAME = "same"
@@ -31,12 +32,23 @@ def what_a_seed_determines(plan: Plan, runs: pd.DataFrame) -> str:
         return (
             "A seed determines, identically for all arms, the validation split, the "
             "initial values of the layers that arms share, the order of the images and the augmentation."
+            f"{_loaded(plan)}"
         )
     return (
         f"Every run was trained by the study’s own training code ({name}), which was given the options of the arm and "
         f"a seed. A seed determines, identically for all arms, the validation split, and beyond it what that code "
         f"draws from it.{_repetition(runs)}"
     )
+
+
+def _loaded(plan: Plan) -> str:
+    """Return a sentence on arms whose networks start from a file, which no seed changes."""
+    loaded = [arm.name for arm in plan.arms if (arm.config.get("model") or {}).get("weights")]
+    if not loaded:
+        return ""
+    them = "Every arm loads" if len(loaded) == len(plan.arms) else f"{number_format.listing(loaded)} load"
+    one = "s" if len(loaded) == 1 < len(plan.arms) else ""
+    return f" {them}{one} weights from a file; they are the same with every seed."
 
 
 def _repetition(runs: pd.DataFrame) -> str:

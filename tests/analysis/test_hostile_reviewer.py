@@ -21,6 +21,7 @@ from analysis.report.methods import methods
 from analysis.report.provenance import facts
 from analysis.report.sentences import remarks
 from analysis.report.tables import frames as report_frames
+from analysis.report.tables.runs import stale
 
 WIN = [
     FakeArm("baseline", "baseline", 0.15),
@@ -312,3 +313,44 @@ def test_every_look_is_given_its_own_level(make_study):
         "after 5 and 6 pairs, each at the 98.35 % level, and once more after 8, with the further block, at the 97.5 %"
     )
     assert said in methods(findings)[0][1]
+
+
+def test_training_that_is_unstable_in_almost_every_pair_says_how_many_are_left(make_study):
+    status = {("aim", seed): "chance" for seed in range(7)}
+    losing = [FakeArm("baseline", "baseline", mean=0.3), FakeArm("aim", "aim", mean=0.31)]
+    one = examine(make_study(losing, seeds=8, status=status)).headline
+    assert "unstable training: in 1 pair both runs trained, and a verdict needs 5" in one
+    none = examine(make_study(losing, seeds=8, status={**status, ("aim", 7): "chance"})).headline
+    assert "unstable training: in no pair both runs trained, and a verdict needs 5" in none
+
+
+def test_the_report_says_why_a_row_is_stale(make_study):
+    directory = make_study(WIN, seeds=5)
+    document = json.loads((directory / "study.json").read_text())
+    document["runs"] = [run for run in document["runs"] if run["seed"] != 4]
+    for run in document["runs"]:
+        if (run["arm"], run["seed"]) == ("aim", 3):
+            run["run_id"] = "f" * len(run["run_id"])
+    document["arms"] = [arm for arm in document["arms"] if arm["name"] != "matched"]
+    document["runs"] = [run for run in document["runs"] if run["arm"] != "matched"]
+    (directory / "study.json").write_text(json.dumps(document))
+    results = analysis.load(directory)
+    table = stale(results.stale, results.plan)
+    why = {(row[0], row[1]): row[-1] for row in table.rows}
+    assert why["aim", "4"] == "the study has no such seed now"
+    assert why["matched", "0"] == "the study has no such arm now"
+    assert why["aim", "3"] == "options, code or data of aim were changed, so another run takes its place"
+    assert len(why) == len(results.stale)
+
+
+def test_methods_say_that_loaded_weights_are_the_same_with_every_seed(make_study):
+    def said(*loading: str) -> str:
+        arms = [
+            FakeArm(name, name, config={"model": {"weights": {"source": "net.pt"}}} if name in loading else {})
+            for name in ("baseline", "aim")
+        ]
+        return " ".join(methods(examine(make_study(arms)))[0])
+
+    assert "aim loads weights from a file; they are the same with every seed." in said("aim")
+    assert "Every arm loads weights from a file; they are the same with every seed." in said("baseline", "aim")
+    assert "from a file" not in said()
