@@ -86,6 +86,26 @@ def t_p_value(values: npt.ArrayLike) -> float:
     return float(2 * t_above(abs(found.mean) * np.sqrt(found.n) / found.sd, found.n - 1))
 
 
+def unpaired_prediction(found: Interval, treated: npt.ArrayLike, control: npt.ArrayLike) -> tuple[float, float]:
+    """Return between which the difference of one further run of each arm is expected, if the two are not paired.
+
+    Mean ± t √(s_A² + s_B² + s_d² / n), with Satterthwaite's degrees of freedom; NaN below two values.
+
+    Parameters
+    ----------
+    found : of the paired differences, for their mean, spread and level.
+    treated, control : values of both arms in the same unit, of the same seeds.
+    """
+    if found.n < 2:
+        return float("nan"), float("nan")
+    of_arms = [float(np.asarray(values, dtype=float).var(ddof=1)) for values in (treated, control)]
+    terms = np.array([*of_arms, found.sd**2 / found.n])
+    total, spread = terms.sum(), float((terms**2).sum()) / (found.n - 1)
+    freedom = total**2 / spread if spread > 0 else float(found.n - 1)
+    margin = float(t_quantile(1 - found.alpha / 2, freedom) * np.sqrt(total))
+    return found.mean - margin, found.mean + margin
+
+
 def compatible(reported: float, interval: Interval) -> bool | None:
     """Return whether one reported difference lies in the prediction interval; None below two values.
 
