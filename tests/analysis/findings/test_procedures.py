@@ -114,9 +114,9 @@ def test_no_adjusted_p_value_is_below_the_unadjusted_one(make_study, draw):
 
 def test_later_pairs_do_not_change_what_an_earlier_look_adjusts(make_study):
     names = ["left", "right"]
-    early = {name: [0.15 + d for d in np.random.default_rng(i).normal(0.01, 0.002, 5)] for i, name in enumerate(names)}
+    early = {name: [0.15 + d for d in np.random.default_rng(i).normal(0.03, 0.002, 5)] for i, name in enumerate(names)}
     base = FakeArm("baseline", "baseline", accuracies=[0.15] * 5)
-    options = {"looks": [5, 8], "procedure": 2, "claim": None, "what": "a filter"}
+    options = {"looks": [5, 8], "procedure": 2, "claim": None, "what": "a filter", "images": 4000}
     few = make_study([base, *(FakeArm(n, "other", accuracies=early[n]) for n in names)], seeds=5, **options)
     later = [FakeArm(n, "other", accuracies=[*early[n], 0.4, 0.1, 0.3]) for n in names]
     base = FakeArm("baseline", "baseline", accuracies=[0.15] * 8)
