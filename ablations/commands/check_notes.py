@@ -15,6 +15,7 @@ from ablations.planning.plan import Plan
 from ablations.planning.protocol import reference
 from ablations.spec.resources import idle_gpus
 from aimlib.errors import counted
+from aimlib.registry import datasets
 from analysis.looks import Looks
 from analysis.number_format import option as written
 from analysis.number_format import significant
@@ -31,6 +32,7 @@ def notes(plan: Plan) -> Iterable[str]:
     """Yield the notes on a plan, one sentence each."""
     yield from dict.fromkeys(note for arm in plan.arms if (note := idle_gpus(arm.resources)))
     yield from numerics.differing_notes(plan)
+    yield from dict.fromkeys(note for arm in plan.arms for note in datasets.create(arm.config.data).notes())
     for arm in plan.arms:
         yield from _attachment(arm, plan)
         yield from _start(arm, plan)
