@@ -153,8 +153,8 @@ def _refuse_no_classes(data: str, root: Path, top: Path) -> None:
     if not folders:
         refuse_other_task_of_folder(root, _folders(root))
         raise DataError(
-            f"{data}: {top} has no folders, and every class needs one: {top}/<class>/; sort the photos into folders, or "
-            f"list them in a table (image_index)"
+            f"{data}: {top} has no folders, and every class needs one: {top}/<class>/; sort the photos into folders, "
+            f"or list them in a table (image_index)"
         )
 
 

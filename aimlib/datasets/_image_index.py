@@ -13,6 +13,7 @@ from pydantic import Field
 
 from aimlib.component import Frozen, local
 from aimlib.datasets.listing import PhotoListing, PhotoSplit, named
+from aimlib.datasets.locations import data_folder
 from aimlib.datasets.photos import PhotoConfig, PhotoPlugin
 from aimlib.datasets.splitting import SplitConfig, is_test
 from aimlib.datasets.tables import Table, lacking, read_table
@@ -86,13 +87,13 @@ class ImageIndex(PhotoPlugin):
         """Return the folder that paths start at, and the table with what is read of it."""
         options = self.config
         file = self._file()
-        root = file.parent if options.root is None else Path(options.root).expanduser()
+        root = file.parent if options.root is None else data_folder("image_index", options.root)
         split = "" if options.split is None else f" split {options.split.model_dump_json()}"
         return root, f"{file.resolve()} {options.columns.model_dump_json()}{split}"
 
     def _file(self) -> Path:
         file = Path(self.config.file).expanduser()
-        return file if self.config.root is None else Path(self.config.root).expanduser() / file
+        return file if self.config.root is None else data_folder("image_index", self.config.root) / file
 
     def listing(self) -> PhotoListing:
         """Return the photos that the table names."""
