@@ -6,6 +6,7 @@ test set are not published, so results are reported on the validation set, as ev
 
 from __future__ import annotations
 
+import pickle
 import re
 import tarfile
 import tempfile
@@ -26,6 +27,17 @@ CLASSES = 1000
 PHOTOS = {"train": 1_281_167, "test": 50_000}
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 META = "meta.bin"
+_DAMAGED = (
+    RuntimeError,
+    OSError,
+    ValueError,
+    LookupError,
+    EOFError,
+    TypeError,
+    tarfile.TarError,
+    pickle.UnpicklingError,
+)
+"""What torchvision, torch and SciPy raise on damaged files."""
 _WNID = re.compile(r"n\d{8}")
 _OF_VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.IGNORECASE)
 
@@ -57,8 +69,8 @@ class ImageNet(PhotoPlugin):
         """Return the photos in both folders."""
         root, variant = self.whereabouts()
         self._refuse_absent(root)
-        found = {"train": photos_by_class(self.config.name, root, "train")}
-        found["test"] = self._validation(root, list(found["train"]))
+        train = photos_by_class(self.config.name, root, "train")
+        found = {"train": train, "test": self._validation(root, list(train))}
         classes = tuple(sorted({name for by_class in found.values() for name in by_class}))
         if wrong := [name for name in classes if not _WNID.fullmatch(name)]:
             raise DataError(
@@ -125,26 +137,23 @@ def _wnids_of_validation(root: Path) -> list[str]:
     from torchvision.datasets import imagenet  # noqa: PLC0415 -- imports torch
 
     kit = root / DEVKIT
+    if not kit.is_file() and not (root / META).is_file():
+        raise DataError(
+            f"imagenet: {root / 'val'} is flat, and neither {DEVKIT} nor {META}, which name the classes of its photos, "
+            f"is in {root}; fetch {DEVKIT} from {ImageNet.source}"
+        )
     try:
         if (root / META).is_file():
             return _listed(imagenet.load_meta_file(str(root)))
-        if not kit.is_file():
-            raise DataError(
-                f"imagenet: {root / 'val'} is flat, and neither {DEVKIT} nor {META}, which name the classes of its "
-                f"photos, is in {root}; fetch {DEVKIT} from {ImageNet.source}"
-            )
         with tempfile.TemporaryDirectory() as folder:  # torchvision writes what it has read; the root may be read-only
             (Path(folder) / DEVKIT).symlink_to(kit.resolve())
             imagenet.parse_devkit_archive(folder)
             return _listed(imagenet.load_meta_file(folder))
-    except DataError:
-        raise
-    except (RuntimeError, OSError, ValueError, KeyError, IndexError, EOFError, TypeError, tarfile.TarError) as error:
+    except _DAMAGED as error:
         what = root / META if (root / META).is_file() else kit
         digest = "" if what.name == META else f", whose MD5 must be {imagenet.ARCHIVE_META['devkit'][1]}"
-        raise DataError(
-            f"imagenet: {what}: not the published content ({_short(error)}); fetch it again{digest}"
-        ) from error
+        cause = _short(error)
+        raise DataError(f"imagenet: {what}: not the published content ({cause}); fetch it again{digest}") from error
 
 
 def _listed(meta: Any) -> list[str]:

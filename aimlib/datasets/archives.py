@@ -1,4 +1,4 @@
-"""Archives of data as a user has them: unpacked once into the cache, into a folder named by what the archive contains."""
+"""Archives of data as a user has them: unpacked once into the cache, into a folder named by their content."""
 
 from __future__ import annotations
 

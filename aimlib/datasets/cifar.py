@@ -1,9 +1,8 @@
 """The common base of CIFAR-10 and CIFAR-100, read by torchvision's own classes.
 
-A batch file is a pickle, and unpickling a file may run any code. Torchvision compares the MD5 of every batch with that of
-the published file before any of them is opened, and that of the class names before it opens these. So nothing is
-unpickled but what the authors published; a file with another content and the same MD5 as a given one is not known to be
-possible to make.
+A batch file is a pickle, and unpickling a file may run any code. Torchvision compares the MD5 of every batch with that
+of the published file before any of them is opened, and that of the class names before it opens these. So nothing is
+unpickled but what the authors published: to make another file with a given MD5 is not known to be possible.
 
 Source: A. Krizhevsky, Learning multiple layers of features from tiny images, 2009; Python version, as torchvision
 stores it.
@@ -119,10 +118,10 @@ class CifarPlugin(DatasetPlugin):
         if missing and archive.is_file():
             remedy = f"unpack {archive}, or give it as data.root"
         else:
-            remedy = f"fetch {kind.filename} from {SOURCE}, unpack it, and give the folder of {kind.base_folder} as data.root"
+            remedy = f"fetch {kind.filename} from {SOURCE}, unpack it, and give the folder with it as data.root"
         if missing:
             return f"{self.config.name}: {', '.join(missing)} missing in {folder}; {remedy}"
         return (
-            f"{self.config.name}: {', '.join(changed)} in {folder}: not the published file (its MD5 differs), so it was "
-            f"not opened; {remedy}"
+            f"{self.config.name}: {', '.join(changed)} in {folder}: not as published (another MD5), and not opened; "
+            f"{remedy}"
         )

@@ -35,7 +35,8 @@ class PhotoConfig(ComponentConfig):
     the author's code did not round (as run). fine needs antialias: false."""
     root: str | None = local(
         None,
-        "Folder of the data, an archive, or a URL in object storage; default $AIM_DATA_ROOT/<name>, else the user's data folder.",
+        "Folder of the data, an archive of it, or its URL in object storage; default $AIM_DATA_ROOT/<name>, else the "
+        "user's data folder.",
     )
     cache: str | None = local(
         None, "Folder of packed data; default $AIM_CACHE_DIR, else ~/.cache/aim-ablations/packed."

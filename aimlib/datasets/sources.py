@@ -189,6 +189,6 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(
-            f"{folder}: {free / 1e9:.1f} GB free, but the data to fetch takes {needed / 1e9:.1f} GB; free some space, or "
-            f"set AIM_CACHE_DIR to a larger disk"
+            f"{folder}: {free / 1e9:.1f} GB free, but the data to fetch takes {needed / 1e9:.1f} GB; free some space, "
+            f"or set AIM_CACHE_DIR to a larger disk"
         )
