@@ -133,10 +133,8 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
         with opener(archive, "rb") as source, expanded.open("xb") as out:
             _copied(archive, source, out, limits.bytes)
         unpack(expanded, folder, limits)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError) as error:
-        if isinstance(error, DataError):  # of `unpack`, which knows the expanded file alone
-            raise DataError(str(error).replace(str(expanded), str(archive))) from error
-        raise DataError(f"{archive}: a damaged or incomplete archive: {error}; fetch it again") from error
+    except DataError as error:  # of `unpack`, which knows the expanded file alone
+        raise DataError(str(error).replace(str(expanded), str(archive))) from error
     finally:
         expanded.unlink(missing_ok=True)
 
@@ -183,10 +181,17 @@ def _write_member(
         raise DataError(f"{archive}: {name!r} is in it as a file and as a folder; fetch it again") from error
 
 
+def _read(archive: Path, source: IO[bytes]) -> bytes:
+    try:
+        return source.read(BLOCK)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:  # bz2 and gzip raise OSError
+        raise DataError(f"{archive}: a damaged or incomplete archive: {error}; fetch it again") from error
+
+
 def _copied(archive: Path, source: IO[bytes], out: IO[bytes], most: int) -> int:
     """Copy at most `most` bytes; return how many there were."""
     done = 0
-    while block := source.read(BLOCK):
+    while block := _read(archive, source):
         done += len(block)
         if done > most:
             raise DataError(
