@@ -107,6 +107,31 @@ def info(
     return summarise(create(name, settings, root=root, size=size))
 
 
+def index(
+    name: str,
+    out: str | Path,
+    root: str | None = None,
+    validation_fraction: float | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> list[tuple[str, int]]:
+    """Write the split of a data set of photos as a table for `image_index`; return the number of photos of each split.
+
+    Parameters
+    ----------
+    out : the table to write: Parquet if its suffix is .parquet, else CSV; it must not exist.
+    validation_fraction : share of each class of the training photos that become validation photos; None: none.
+    seed : of the choice of validation photos; see `aimlib.datasets.splitting`.
+
+    Raises
+    ------
+    UsageError: the data set has no photo files, or the table cannot be written.
+    """
+    from aimlib.datasets.index_files import write_index
+
+    return write_index(create(name, settings, root=root), Path(out), validation_fraction, seed)
+
+
 def weights(name: str, base_url: str | None = None) -> Path:
     """Fetch weights of torchvision's into its cache, where studies find them, and return the file.
 
@@ -176,6 +201,22 @@ def _download(name: Name, root: Root = None, base_url: BaseUrl = None, settings:
     with _bars() as progress:
         folder = download(name, root, base_url, parse_settings(settings), progress)
     _print(f"{name} is in {folder}; check it with `ablate data verify {name} --root {folder}`")
+
+
+@app.command("index")
+def _index(
+    name: Name,
+    out: Annotated[str, typer.Option(help="The table to write, as .csv or .parquet.", show_default=False)],
+    root: Root = None,
+    validation_fraction: Annotated[
+        float | None, typer.Option(help="Share of each class of the training photos to make validation photos.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the choice of validation photos.")] = 0,
+    settings: Settings = None,
+) -> None:
+    """Write the split of a data set of photos as a table: path, label and split, for `image_index`."""
+    written = index(name, out, root, validation_fraction, seed, parse_settings(settings))
+    _print(f"{out}: {', '.join(f'{photos:,} {split}' for split, photos in written)}")
 
 
 @app.command("weights")
