@@ -139,7 +139,7 @@ def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
         for place in top.iterdir()
         if place.is_dir() and not place.name.startswith(".")
     }
-    _refuse_undecodable(top, [*found, *(path for paths in found.values() for path in paths)])
+    _refuse_undecodable(data, top, [*found, *(path for paths in found.values() for path in paths)])
     return found
 
 
@@ -173,12 +173,12 @@ def _missing(data: str, root: Path, folder: str) -> str:
     return text
 
 
-def _refuse_undecodable(top: Path, names: list[str]) -> None:
+def _refuse_undecodable(data: str, top: Path, names: list[str]) -> None:
     """Refuse names that are not UTF-8: no table could contain them."""
     if wrong := [name for name in names if storable(name) != name]:
         shown = ", ".join(storable(name) for name in wrong[:3]) + (" ..." if len(wrong) > 3 else "")
         raise DataError(
-            f"image_folder: found {counted(len(wrong), 'name')} below {top} that are not UTF-8: {shown}; rename the "
+            f"{data}: found {counted(len(wrong), 'name')} below {top} that are not UTF-8: {shown}; rename the "
             f"files and folders, e.g. with `convmv -f latin1 -t utf8 -r --notest {top}`"
         )
 

@@ -20,8 +20,7 @@ def sentence(configs: Iterable[Mapping[str, Any]]) -> str | None:
     ----------
     configs : the configuration of every arm, as plain JSON.
     """
-    splits = [(config.get("data") or {}).get("split") or {} for config in configs]
-    tested = sorted({(split["folds"], split["fold"]) for split in splits if split.get("folds")})
+    tested = sorted({fold for config in configs if (fold := _fold_of(config)) is not None})
     if not tested:
         return None
     if len(tested) == 1:
@@ -34,3 +33,12 @@ def sentence(configs: Iterable[Mapping[str, Any]]) -> str | None:
         f"A comparison of two arms is one of their networks only if both have the same fold; the effects of other "
         f"factors are taken within folds and averaged over them."
     )
+
+
+def _fold_of(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the number of folds and the one that is tested; None without folds, also if `split` means another thing."""
+    split = (config.get("data") or {}).get("split")
+    if not isinstance(split, Mapping):
+        return None
+    folds, fold = split.get("folds"), split.get("fold")
+    return (folds, fold) if isinstance(folds, int) and isinstance(fold, int) else None

@@ -324,6 +324,33 @@ def test_training_that_is_unstable_in_almost_every_pair_says_how_many_are_left(m
     assert "unstable training: in no pair both runs trained, and a verdict needs 5" in none
 
 
+@pytest.mark.parametrize(
+    ("epochs", "name"),
+    [(6, "mean of the last 5 epochs"), (3, "mean of the last 3 epochs"), (1, "mean of the last epoch")],
+)
+def test_the_check_on_late_epochs_says_how_many_it_averages(make_study, epochs, name):
+    findings = examine(make_study(WIN, seeds=5, epochs=epochs))
+    assert findings.primary.checks["check"][4] == name
+
+
+def test_runs_of_different_length_average_different_numbers_of_epochs(make_study):
+    findings = examine(make_study(WIN, seeds=5, epochs=6, status={("aim", 0): "diverged"}))
+    assert findings.primary.checks["check"][4] == "mean of the last 5 epochs, 3 where a run has fewer"
+
+
+def test_folds_are_named_and_an_option_split_of_own_data_is_not_one_of_them():
+    from analysis.findings.folds import sentence
+
+    fold = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 1}}}
+    assert sentence([fold, fold]) == "Every arm is tested on fold 1 of 3 alone; the other folds may say otherwise."
+    other = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 2}}}
+    assert sentence([other, fold]).startswith(
+        "Arms are tested on different folds (1 of 3 and 2 of 3). Folds are no ind"
+    )
+    for own in ("train", ["train"], {"folds": 3}, {"folds": "many", "fold": 0}, {"test_fraction": 0.2}, None):
+        assert sentence([{"data": {"name": "mine", "split": own}}, {"data": None}, {}]) is None
+
+
 def test_the_report_says_why_a_row_is_stale(make_study):
     directory = make_study(WIN, seeds=5)
     document = json.loads((directory / "study.json").read_text())
