@@ -20,7 +20,7 @@ def sentence(configs: Iterable[Mapping[str, Any]]) -> str | None:
     ----------
     configs : the configuration of every arm, as plain JSON.
     """
-    tested = sorted({fold for config in configs if (fold := _fold_of(config)) is not None})
+    tested = sorted({found for config in configs if (found := _fold_of(config)) is not None})
     if not tested:
         return None
     if len(tested) == 1:
@@ -36,7 +36,7 @@ def sentence(configs: Iterable[Mapping[str, Any]]) -> str | None:
 
 
 def _fold_of(config: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the number of folds and the one that is tested; None without folds, also if `split` means another thing."""
+    """Return the number of folds and the one that is tested; None if `split` states none."""
     split = (config.get("data") or {}).get("split")
     if not isinstance(split, Mapping):
         return None
