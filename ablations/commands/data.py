@@ -256,14 +256,15 @@ def _info(name: Name, root: Root = None, size: Size = None, settings: Settings =
     summary = info(name, root, size, parse_settings(settings))
     _print_head(summary)
     width = max(len(row.name) for row in summary.classes)
-    _print(f"\n{'class':{width}}  train   test")
+    own = summary.validation is not None
+    _print(f"\n{'class':{width}}  train  {'validation  ' if own else ''} test")
     for row in summary.classes:
-        _print(f"{row.name:{width}}  {row.train:5}  {row.test:5}")
+        _print(f"{row.name:{width}}  {row.train:5}  {f'{row.validation:10}  ' if own else ''}{row.test:5}")
 
 
 def _print_head(summary: DataSummary) -> None:
     shape = summary.shape
-    _print(f"{summary.name}: {summary.train:,} training and {summary.test:,} test images")
+    _print(f"{summary.name}: {summary.images}")
     _print(f"shape        {shape.height} x {shape.width} x {shape.channels}, {shape.classes} classes")
     _print(f"fingerprint  {summary.fingerprint or f'none yet: ablate data prepare {summary.name}'}")
     if summary.cache is not None:
