@@ -338,6 +338,42 @@ def test_runs_of_different_length_average_different_numbers_of_epochs(make_study
     assert findings.primary.checks["check"][3] == "mean of the last 5 epochs, 3 where a run has fewer"
 
 
+def test_methods_say_which_images_validate_without_a_false_word_on_seeds(make_study):
+    def said(own, held_out=1200):
+        directory = make_study(WIN, seeds=5)
+        document = json.loads((directory / "study.json").read_text())
+        (directory / "study.json").write_text(json.dumps(document | ({"own_validation": own} if own else {})))
+        results = analysis.load(directory)
+        results.runs["validation_images"] = held_out
+        return methods(analysis.examine(results, unproven=True))[0][0]
+
+    arms = [arm.name for arm in WIN]
+    split, own = "the validation split", "are those of the data, the same with every seed."
+    assert split in said([])
+    assert own not in said([])
+    assert split not in said([], held_out=0), "nothing is held out"
+    assert split not in said(arms)
+    assert f"The validation images {own}" in said(arms)
+    assert split in said(["aim"])
+    assert f"The validation images of aim {own}" in said(["aim"])
+    with pytest.raises(StoreError, match="own_validation names an arm that is not listed"):
+        said(["nobody"])
+
+
+def test_the_caption_of_a_single_interval_says_where_it_lies(make_study):
+    from analysis.figures import forest
+
+    def said(difference):
+        values = [0.3, 0.302, 0.299, 0.301, 0.3]
+        treated = [value + difference + d for value, d in zip(values, (0, 1e-3, -1e-3, 0, 1e-3), strict=True)]
+        pair = [FakeArm("baseline", "baseline", accuracies=values), FakeArm("aim", "aim", accuracies=treated)]
+        return forest.caption(examine(make_study(pair, seeds=5, images=4000)).family.comparisons)
+
+    assert "The interval lies above δ = 1.00 pp." in said(0.04)
+    assert "The interval lies above 0, not above δ = 1.00 pp." in said(0.008)
+    assert "The interval does not lie above 0." in said(-0.02)
+
+
 def test_folds_are_named_and_an_option_split_of_own_data_is_not_one_of_them():
     from analysis.findings.folds import sentence
 

@@ -13,6 +13,7 @@ from PIL import Image
 import ablations
 from ablations.estimation.estimate import batches_of_epoch
 from ablations.planning.plan import Plan
+from ablations.planning.plan import document as document_of
 from ablations.planning.plan import plan as planned
 from ablations.spec.study import read_study
 from aimlib.errors import ConfigError
@@ -87,3 +88,12 @@ def test_the_ids_of_folders_are_those_of_version_0_1() -> None:
 
     config = datasets.parse({"name": "image_folder", "classes": 3, "size": 64, "root": "anywhere", "test": "val"})
     assert config.identity() == {"name": "image_folder", "version": 1, "classes": 3, "size": 64, "test": "val"}
+
+
+def test_a_plan_states_which_arms_have_validation_images_of_their_data(root: Path) -> None:
+    def stored(data: dict[str, Any], training: dict[str, Any] | None = None) -> object:
+        return document_of(planned_of(study({"root": str(root), **data}, training))).get("own_validation")
+
+    assert stored({}) is None, "plans of data without such images are as before"
+    assert stored({"validation": "val"}) == ["baseline"]
+    assert stored({"validation": "val"}, {"validation_fraction": 0, "select_on": "last"}) is None
