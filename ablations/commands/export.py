@@ -21,7 +21,5 @@ def command(
 ) -> None:
     """Write a network that a study kept (`keep: best`) as a program: pixels from 0 to 255 in, scores of classes out."""
     from ablations.execution.inference.exporting import export
-    from ablations.planning import own_code
 
-    own_code.enter_files(plugin or (), trust or ())
-    typer.echo(f"program: {export(directory, run, out)}")
+    typer.echo(f"program: {export(directory, run, out, plugin=plugin or (), trust=trust or ())}")

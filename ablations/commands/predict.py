@@ -36,10 +36,8 @@ def command(
 ) -> None:
     """Predict with a network that a study kept (`keep: best`); the exit code is 1 if stored predictions differ."""
     from ablations.execution.inference.predicting import predict
-    from ablations.planning import own_code
 
-    own_code.enter_files(plugin or (), trust or ())
-    found = predict(directory, run, folder, device=device, data_root=data_root)
+    found = predict(directory, run, folder, device=device, data_root=data_root, plugin=plugin or (), trust=trust or ())
     _write(found, csv, parquet)
     for line in lines(found, shown=folder is not None or _verdict_is_due(directory)):
         console().print(line, soft_wrap=True, markup=False, highlight=False)

@@ -253,14 +253,18 @@ def _arm_cost(arm: Arm, plan: Plan, found: Measurement, nodes: Sequence[Node]) -
 
 def _images_in_memory(data: DataSet) -> int:
     """Return the bytes of images that every process keeps for itself."""
-    return sum({id(images): unmapped_bytes(images.pixels) for images in (data.train, data.test)}.values())
+    return sum({id(images): unmapped_bytes(images.pixels) for images in data.splits().values()}.values())
 
 
 def batches_of_epoch(arm: Arm, data: DataSet) -> tuple[float, float]:
     """Return the number of batches that an epoch trains on, and the number that it evaluates."""
     training, images = arm.config.training, len(data.train.labels)
-    held_out = round(images * training.validation_fraction)
-    return (images - held_out) / training.batch_size, (held_out + len(data.test.labels)) / training.batch_size
+    if data.validation is None:
+        held_out = round(images * training.validation_fraction)
+        trained = images - held_out
+    else:
+        held_out, trained = len(data.validation.labels) if training.validation_fraction else 0, images
+    return trained / training.batch_size, (held_out + len(data.test.labels)) / training.batch_size
 
 
 def packing(cost: Cost, resources: Mapping[str, Resources]) -> list[str]:

@@ -150,4 +150,4 @@ def _operations(arm: Arm, plan: Plan) -> float:
 
 
 def _bytes_of(data: DataSet) -> int:
-    return data.train.pixels.nbytes + data.test.pixels.nbytes
+    return sum(images.pixels.nbytes for images in data.splits().values())

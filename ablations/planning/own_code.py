@@ -68,7 +68,7 @@ def enter(study: StudyFile, trust: Trust = ()) -> Entered:
     return Entered(tuple(found.values()), tuple(note for bundle in found.values() for note in bundle.unused()))
 
 
-def enter_files(files: Iterable[Path], trust: Trust = ()) -> None:
+def enter_files(files: Iterable[str | Path], trust: Trust = ()) -> None:
     """Register the classes of files that a command names.
 
     Parameters
@@ -80,7 +80,7 @@ def enter_files(files: Iterable[Path], trust: Trust = ()) -> None:
     UsageError: a file cannot be read, something in it cannot be resolved or fails, or its code is not approved.
     """
     try:
-        bundles = {path: parts.read(path) for path in files}
+        bundles = {path: parts.read(path) for path in map(Path, files)}
         parts.refuse_twice(bundles.values())
         for path, bundle in bundles.items():
             approval.require(f"--plugin {path}", path, bundle, trust)

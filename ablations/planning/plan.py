@@ -16,7 +16,7 @@ from ablations.planning.protocol import protocol, reference
 from ablations.spec.study import StudyFile
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet
-from aimlib.errors import ConfigError, DataError, UsageError
+from aimlib.errors import ConfigError, DataError, UsageError, counted
 from aimlib.registry import components_of, datasets
 from aimlib.training.own.config import OwnRunConfig
 
@@ -174,7 +174,7 @@ def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
         return [f"training.batch_size: {size} is larger than the {images} training images; lower it"]
     if problems := _unheld(training, data):
         return problems
-    trained = images - _held_out(training, data)
+    trained = images if data.validation is not None else images - _held_out(training, data)
     if training.drop_last and size > trained:
         return [
             f"training.drop_last: {trained} training images do not fill a batch of {size}; lower batch_size or set "
@@ -186,6 +186,8 @@ def _unfit(training: TrainingConfig, data: DataSet) -> list[str]:
 def _unheld(training: TrainingConfig, data: DataSet) -> list[str]:
     """Return messages about images that cannot be held out."""
     images, fraction = len(data.train.labels), training.validation_fraction
+    if data.validation is not None:
+        return _idle_fraction(fraction, len(data.validation.labels))
     held_out = _held_out(training, data)
     trained = images - held_out
     if fraction > 0 and held_out == 0:
@@ -196,6 +198,16 @@ def _unheld(training: TrainingConfig, data: DataSet) -> list[str]:
     if trained < 2:
         return [f"training.validation_fraction: {fraction} leaves {trained} of {images} images to train on; lower it"]
     return []
+
+
+def _idle_fraction(fraction: float, images: int) -> list[str]:
+    """Return a message about a stated share of the training images where the data has its own validation images."""
+    if fraction in (0.0, TrainingConfig.model_fields["validation_fraction"].default):
+        return []
+    return [
+        f"training.validation_fraction: {fraction} without effect: the data has {counted(images, 'validation image')} "
+        f"of its own, which are all used; remove it, or set it to 0 to validate on none"
+    ]
 
 
 def _held_out(training: TrainingConfig, data: DataSet) -> int:
@@ -254,9 +266,16 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
 
     if (procedure := LATEST if before is None else procedure_of(before)) != FIRST:
         content[KEY] = procedure
+    if own := [arm.name for arm in plan.arms if _has_own_validation(arm, plan)]:
+        content["own_validation"] = own
     if before is not None and {key: before.get(key) for key in {**content, "what": None}} == {"what": None, **content}:
         return dict(before)
     return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), **content}
+
+
+def _has_own_validation(arm: Arm, plan: Plan) -> bool:
+    """Return whether an arm is validated on images that its data brings, the same for every seed."""
+    return plan.data[arm.name].validation is not None and arm.config.training.validation_fraction > 0
 
 
 def subject(plan: Plan, before: Mapping[str, Any] | None = None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,15 @@ from pydantic import Field, model_validator
 from aimlib.datasets.listing import PhotoListing, PhotoSplit
 from aimlib.datasets.locations import data_folder
 from aimlib.datasets.photos import PhotoConfig, PhotoPlugin
+from aimlib.datasets.splitting import SplitConfig, is_test
+from aimlib.datasets.tasks import refuse_other_task_of_folder
 from aimlib.errors import DataError, counted
 from aimlib.records.escaping import storable
 from aimlib.registry import datasets
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+VALIDATION = "val", "validation", "valid", "dev"
+"""Usual names of a folder of validation images."""
 FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
 
@@ -23,7 +28,8 @@ FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 class ImageFolder(PhotoPlugin):
     """``<root>/train/<class>/*`` and ``<root>/test/<class>/*``, with classes in ascending order of their names.
 
-    Images are recognized by their suffix (jpg, png, ...), also in folders below a class; hidden files are ignored.
+    With `split`, ``<root>/<class>/*``, which is split by `aimlib.datasets.splitting`. Images are recognized by their
+    suffix (jpg, png, ...), also in folders below a class; hidden files are ignored.
     The names of images are their paths below the root.
     """
 
@@ -34,57 +40,145 @@ class ImageFolder(PhotoPlugin):
         """Folder of the training images, below the root."""
         test: FolderName = "test"
         """Folder of the test images, below the root."""
+        validation: FolderName | None = None
+        """Folder of the validation images, below the root; None: they are held out of the training images."""
+        split: SplitConfig | None = None
+        """How photos in ``<root>/<class>/*`` are split; None: there are folders for training and for testing."""
 
         @model_validator(mode="after")
-        def _two_folders(self) -> ImageFolder.Config:
+        def _different_folders(self) -> ImageFolder.Config:
             if self.train == self.test:
                 raise ValueError(f"train and test are both {self.train!r}: give the test images their own folder")
+            if self.validation in (self.train, self.test):
+                raise ValueError(f"validation: {self.validation!r} is another split's folder; give one of its own")
+            if self.split is not None and (self.train, self.test, self.validation) != ("train", "test", None):
+                raise ValueError(
+                    "split: without effect beside train, test or validation: photos that have a folder for every "
+                    "split need none; remove one of the two"
+                )
             return self
 
     config: Config
 
+    def folders(self) -> dict[str, str]:
+        """Return the folder of every split, below the root; that of all photos if they are split here."""
+        options = self.config
+        if options.split is not None:
+            return {"all": "."}
+        own = {} if options.validation is None else {"validation": options.validation}
+        return {"train": options.train, **own, "test": options.test}
+
     def whereabouts(self) -> tuple[Path, str]:
-        """Return the root and the folders of both splits."""
-        return data_folder("image_folder", self.config.root), f"{self.config.train}/{self.config.test}"
+        """Return the root, and a name for the folders of all splits or the way in which photos are split."""
+        split = self.config.split
+        variant = "/".join(self.folders().values()) if split is None else f"split {split.model_dump_json()}"
+        return data_folder("image_folder", self.config.root), variant
+
+    def notes(self) -> list[str]:
+        """Return what is worth knowing before training: a folder of validation images that is not used."""
+        root, options = data_folder("image_folder", self.config.root), self.config
+        if options.split is not None or options.validation is not None:
+            return []
+        unused = [name for name in VALIDATION if name not in (options.train, options.test) and (root / name).is_dir()]
+        return [
+            f"{root / name} is not used: validation images are held out of {options.train}; to use it, set "
+            f"data.validation: {name}"
+            for name in unused[:1]
+        ]
 
     def listing(self) -> PhotoListing:
         """Return the image files found."""
         root, variant = self.whereabouts()
-        folders = {"train": self.config.train, "test": self.config.test}
-        found = {split: _by_class(root, folder) for split, folder in folders.items()}
-        classes = sorted({name for by_class in found.values() for name in by_class})
-        number = {name: index for index, name in enumerate(classes)}
-        splits = {}
-        for split, by_class in found.items():
-            pairs = sorted((path, number[name]) for name, paths in by_class.items() for path in paths)
-            labels = np.array([label for _, label in pairs], dtype=np.int64)
-            splits[split] = PhotoSplit(tuple(path for path, _ in pairs), labels)
-        return PhotoListing(self.config.name, variant, root, tuple(folders.values()), tuple(classes), splits)
+        folders = self.folders()
+        if self.config.split is not None:
+            _refuse_split_folders(root)
+        found = {split: photos_by_class(self.config.name, root, folder) for split, folder in folders.items()}
+        classes = tuple(sorted({name for by_class in found.values() for name in by_class}))
+        splits = {split: split_of(by_class, classes) for split, by_class in found.items()}
+        if self.config.split is not None:
+            splits = divided(splits["all"], self.config.split, classes)
+        return PhotoListing(self.config.name, variant, root, tuple(folders.values()), classes, splits)
 
 
-def _by_class(root: Path, folder: str) -> dict[str, list[str]]:
-    """Return the paths below `root` of the images of each class in `folder`."""
+def split_of(by_class: Mapping[str, list[str]], classes: Sequence[str]) -> PhotoSplit:
+    """Return the photos of all classes as a split, sorted by path."""
+    number = {name: index for index, name in enumerate(classes)}
+    pairs = sorted((path, number[name]) for name, paths in by_class.items() for path in paths)
+    labels = np.array([label for _, label in pairs], dtype=np.int64)
+    return PhotoSplit(tuple(path for path, _ in pairs), labels)
+
+
+def divided(photos: PhotoSplit, split: SplitConfig, classes: Sequence[str]) -> dict[str, PhotoSplit]:
+    """Return the two splits that a configuration makes of photos that have none."""
+    test = is_test(split, photos.paths, photos.labels, classes)
+    return {"train": photos.chosen(~test), "test": photos.chosen(test)}
+
+
+def _refuse_split_folders(root: Path) -> None:
+    there = [name for name in ("train", "test", *VALIDATION) if (root / name).is_dir()]
+    if "train" in there and len(there) > 1:
+        raise DataError(
+            f"image_folder: {root} has the folders {', '.join(there)}, which are splits and no classes; remove "
+            f"data.split, or give a folder of classes as data.root, such as {root / 'train'}"
+        )
+
+
+def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
+    """Return the paths below `root` of the images of each class in `folder`.
+
+    Parameters
+    ----------
+    data : name of the data set, for messages.
+    """
     top = root / folder
     if not top.is_dir():
-        raise DataError(
-            f"image_folder: {top} is missing; put the photos in {top}/<class>/, or give the right data.root "
-            f"and the folders' names as data.train and data.test"
-        )
+        raise DataError(_missing(data, root, folder))
+    _refuse_no_classes(data, root, top)
     found = {
         place.name: [path.relative_to(root).as_posix() for path in place.rglob("*") if _is_photo(path, place)]
         for place in top.iterdir()
         if place.is_dir() and not place.name.startswith(".")
     }
-    _refuse_undecodable(top, [*found, *(path for paths in found.values() for path in paths)])
+    _refuse_undecodable(data, top, [*found, *(path for paths in found.values() for path in paths)])
     return found
 
 
-def _refuse_undecodable(top: Path, names: list[str]) -> None:
+def _folders(top: Path) -> list[str]:
+    return sorted(place.name for place in top.iterdir() if place.is_dir() and not place.name.startswith("."))
+
+
+def _refuse_no_classes(data: str, root: Path, top: Path) -> None:
+    folders = _folders(top)
+    refuse_other_task_of_folder(top, folders)
+    if not folders:
+        refuse_other_task_of_folder(root, _folders(root))
+        raise DataError(
+            f"{data}: {top} has no folders, and every class needs one: {top}/<class>/; sort the photos into folders, "
+            f"or list them in a table (image_index)"
+        )
+
+
+def _missing(data: str, root: Path, folder: str) -> str:
+    """Return the message about a folder that is not there, with what seems to be there instead."""
+    top = root / folder
+    text = f"{data}: {top} is missing; put the photos in {top}/<class>/, or give the right data.root"
+    if folder == "." or not root.is_dir():
+        return text
+    text += " and the folders' names as data.train and data.test"
+    there = _folders(root)
+    refuse_other_task_of_folder(root, there)
+    if len(there) > 1 and not {"train", "test", *VALIDATION} & set(there):
+        shown = ", ".join(storable(name) for name in there[:3]) + (" ..." if len(there) > 3 else "")
+        text += f"; if the folders there ({shown}) are classes, split them: data.split: {{test_fraction: 0.2}}"
+    return text
+
+
+def _refuse_undecodable(data: str, top: Path, names: list[str]) -> None:
     """Refuse names that are not UTF-8: no table could contain them."""
     if wrong := [name for name in names if storable(name) != name]:
         shown = ", ".join(storable(name) for name in wrong[:3]) + (" ..." if len(wrong) > 3 else "")
         raise DataError(
-            f"image_folder: found {counted(len(wrong), 'name')} below {top} that are not UTF-8: {shown}; rename the "
+            f"{data}: found {counted(len(wrong), 'name')} below {top} that are not UTF-8: {shown}; rename the "
             f"files and folders, e.g. with `convmv -f latin1 -t utf8 -r --notest {top}`"
         )
 

@@ -62,12 +62,19 @@ class DataSet:
     train, test : the official splits; the training loop holds validation images out from `train`.
     classes : names, in the order of the class numbers.
     fingerprint : 20 hexadecimal digits that change if any pixel, label, name, or split changes, or the order.
+    validation : the data's own validation images, which replace those that would be held out; None if it has none.
     """
 
     train: Images
     test: Images
     classes: tuple[str, ...]
     fingerprint: str
+    validation: Images | None = None
+
+    def splits(self) -> dict[str, Images]:
+        """Return the images of every split that the data has, by name."""
+        own = {} if self.validation is None else {"validation": self.validation}
+        return {"train": self.train, **own, "test": self.test}
 
 
 class DatasetPlugin(ABC):
@@ -97,6 +104,10 @@ class DatasetPlugin(ABC):
         ------
         DataError: the data is missing or does not match the configuration; the message says what to do.
         """
+
+    def notes(self) -> list[str]:
+        """Return what a user should know before training, as sentences; `ablate check` prints them. By default none."""
+        return []
 
     def load_known(self, fingerprint: str) -> DataSet:
         """Return data that was loaded before with this fingerprint, so that it need not be checked again.

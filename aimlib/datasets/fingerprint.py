@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -40,10 +41,11 @@ def fingerprint(classes: Sequence[str], splits: Mapping[str, str]) -> str:
     return _digest({"classes": list(classes), "splits": dict(splits)})[:DIGITS]
 
 
-def with_fingerprint(train: Images, test: Images, classes: Sequence[str]) -> DataSet:
+def with_fingerprint(train: Images, test: Images, classes: Sequence[str], validation: Images | None = None) -> DataSet:
     """Return the data set of these splits, hashing every pixel."""
-    splits = {"train": images_digest(train), "test": images_digest(test)}
-    return DataSet(train, test, tuple(classes), fingerprint(classes, splits))
+    data = DataSet(train, test, tuple(classes), "", validation)
+    digests = {name: images_digest(images) for name, images in data.splits().items()}
+    return replace(data, fingerprint=fingerprint(classes, digests))
 
 
 def _digest(content: object) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,10 @@ class PhotoSplit:
     paths: tuple[str, ...]
     labels: npt.NDArray[np.int64]
 
+    def chosen(self, which: npt.NDArray[np.bool_]) -> PhotoSplit:
+        """Return the photos for which `which`, [photos], is true."""
+        return PhotoSplit(tuple(self.paths[number] for number in np.flatnonzero(which)), self.labels[which])
+
 
 @dataclass(frozen=True)
 class PhotoListing:
@@ -44,7 +48,8 @@ class PhotoListing:
     root : the folder that contains all paths.
     folders : folders below `root` in which every file should be listed; ``"."`` is `root` itself.
     classes : names in the order of the class numbers.
-    splits : ``train`` and ``test``.
+    splits : ``train``, ``test`` and, if the data has its own validation images, ``validation``.
+    lines : where a photo is listed, by its path, such as ``line 7``; empty if that is no place in a file.
     """
 
     name: str
@@ -53,6 +58,7 @@ class PhotoListing:
     folders: tuple[str, ...]
     classes: tuple[str, ...]
     splits: Mapping[str, PhotoSplit]
+    lines: Mapping[str, str] = field(default_factory=dict)
 
     def paths(self) -> tuple[str, ...]:
         """Return the paths of all photos, training photos first."""
@@ -76,7 +82,7 @@ class PhotoListing:
             try:
                 state = os.stat(f"{self.root}/{path}")  # noqa: PTH116 -- four times as fast as Path.stat
             except (FileNotFoundError, NotADirectoryError):
-                missing.append(path)
+                missing.append(f"{path} ({self.lines[path]})" if path in self.lines else path)
                 continue
             stamp.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
         if missing:
@@ -103,7 +109,7 @@ def check_listing(listing: PhotoListing, classes: int) -> None:
     for name, split in listing.splits.items():
         counts = np.bincount(split.labels, minlength=found)
         empty = [listing.classes[label] for label in np.flatnonzero(counts == 0)]
-        if empty:
+        if empty and name != "validation":
             raise DataError(f"{listing.name}: no {name} photos of {named(empty)} in {listing.root}; add some")
     twice = [path for path, count in Counter(listing.paths()).items() if count > 1]
     if twice:

@@ -71,7 +71,8 @@ class Pack:
         if self.manifest.recipe["resize"] == "shorter_side":
             raise DataError(f"{self.folder}: its images differ in shape; read it with ragged()")
         train, test = (self._images(split) for split in ("train", "test"))
-        return DataSet(train, test, self.manifest.classes, self.manifest.fingerprint)
+        validation = self._images("validation") if "validation" in self.index else None
+        return DataSet(train, test, self.manifest.classes, self.manifest.fingerprint, validation)
 
     def ragged(self) -> RaggedDataSet:
         """Return the data as images that may differ in shape."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -97,13 +97,13 @@ def _verify_loaded(plugin: DatasetPlugin) -> list[Finding]:
         counts = np.bincount(images.labels, minlength=shape.classes)
         if len(counts) != shape.classes or not counts.all() or len(data.classes) != shape.classes:
             found.append(Finding("count", name, f"{split} images per class: {counts.tolist()}"))
-    if with_fingerprint(data.train, data.test, data.classes).fingerprint != data.fingerprint:
+    if with_fingerprint(data.train, data.test, data.classes, data.validation).fingerprint != data.fingerprint:
         found.append(Finding("unusable", name, "the fingerprint is not that of the images"))
     return found
 
 
-def _splits(data: DataSet) -> tuple[tuple[str, Images], tuple[str, Images]]:
-    return ("train", data.train), ("test", data.test)
+def _splits(data: DataSet) -> Iterable[tuple[str, Images]]:
+    return data.splits().items()
 
 
 def _counts(plugin: PhotoPlugin, listing: PhotoListing) -> Iterator[Finding]:
@@ -127,10 +127,11 @@ def _membership(listing: PhotoListing) -> Iterator[Finding]:
     train, test = (set(listing.splits[name].paths) for name in ("train", "test"))
     for path in sorted(train & test):
         yield Finding("both_lists", path, "listed for training and for testing")
-    there = set(_files(listing))
-    for path in sorted((train | test) - there):
+    listed = set(listing.paths())
+    there = set(_files(listing)) if listing.folders else {path for path in listed if (listing.root / path).is_file()}
+    for path in sorted(listed - there):
         yield Finding("missing", path, f"listed, but not below {listing.root}")
-    for path in sorted(there - train - test):
+    for path in sorted(there - listed):
         yield Finding("unlisted", path, f"below {listing.root}, but not listed")
 
 

@@ -148,7 +148,7 @@ def resident_bytes(config: RunConfig, data: DataSet) -> int:
     """
     if config.training.data_on == "host":
         return 0
-    return sum(images.pixels.nbytes + images.labels.nbytes for images in (data.train, data.test))
+    return sum(images.pixels.nbytes + images.labels.nbytes for images in data.splits().values())
 
 
 def _whole(pixels_NHWC: npt.NDArray[np.uint8 | np.uint16], device: torch.device) -> Tensor:

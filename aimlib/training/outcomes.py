@@ -127,7 +127,7 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
             f"after its first epoch or later, or train it to its end"
         )
     chosen, selected = selected_of(config.training.selection, found.epochs)
-    training, validation = splits.hold_out(data.train.labels, config.training.validation_fraction, config.seed)
+    divided = splits.divide(data, config.training.validation_fraction, config.seed)
     return Outcome(
         status="pruned",
         reason=reason,
@@ -135,7 +135,7 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
         predictions=found.predictions.numpy(),
         selected_epoch=chosen,
         selected=selected,
-        images=(len(training), len(validation), len(data.test.labels)),
+        images=(len(divided.training), len(divided.validation), len(data.test.labels)),
         seconds=found.seconds,
         attempts=found.attempts,
         started_at=found.started_at,

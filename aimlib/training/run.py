@@ -41,6 +41,8 @@ from aimlib.training.tuning.average import WeightAverage
 from aimlib.training.tuning.freezing import Freezing
 from aimlib.training.tuning.groups import Tuning, tuning_of
 
+SplitName = Literal["train", "validation", "test"]
+
 
 class Diverged(Exception):  # noqa: N818 -- an outcome, not an error
     """The loss is no longer a finite number."""
@@ -82,9 +84,8 @@ class Run:
         pixels = data.train.pixels
         _, height, width, channels = pixels.shape
         self.shape = ImageShape(channels, height, width, len(data.classes))
-        self.training, self.validation = splits.hold_out(
-            data.train.labels, self.options.validation_fraction, config.seed
-        )
+        divided = splits.divide(data, self.options.validation_fraction, config.seed)
+        self.training, self.validation, self._validated = divided.training, divided.validation, divided.validated
         if len(self.training) < 2:
             raise DataError(f"{len(self.training)} images are left to train on; lower training.validation_fraction")
         if self.options.validation_fraction > 0 and len(self.validation) == 0:
@@ -95,7 +96,7 @@ class Run:
         self.test = np.arange(len(data.test.labels), dtype=np.int64)
         # Mixed classes: a memory that is permuted within a batch must not get its own class more often than by chance.
         self._test_order = self._in_fixed_order(self.test, "test")
-        self._validation_order = self._in_fixed_order(self.validation, "train")
+        self._validation_order = self._in_fixed_order(self.validation, self._validated)
         self._refuse_empty_evaluation()
         standardise = self.options.input_scaling == "standardise"
         scaling = standardization_of(data, self.training) if standardise else identity_scaling(channels)
@@ -158,7 +159,7 @@ class Run:
 
     def _placed(self, memory_share: float | None) -> tuple[str, dict[str, Loader]]:
         """Return where the images are kept, and the loader of each split."""
-        splits_of = {"train": self.data.train, "test": self.data.test}
+        splits_of = self.data.splits()
         place = place_of_data(self.config, self.data, self.device, memory_share)
         try:
             return place, {name: loader(images, self.device, place) for name, images in splits_of.items()}
@@ -344,8 +345,8 @@ class Run:
             return splits.epoch_order(self.training, self.seed, number)
         return self._in_fixed_order(self.training, "train")
 
-    def _in_fixed_order(self, indices: splits.Indices, split: Literal["train", "test"]) -> splits.Indices:
-        names = (self.data.train if split == "train" else self.data.test).names
+    def _in_fixed_order(self, indices: splits.Indices, split: SplitName) -> splits.Indices:
+        names = self.data.splits()[split].names
         return splits.fixed_order(indices, names, self.options.order, split=split, data=self.config.data.name)
 
     def step(self, batch: splits.Indices, epoch: int, following: splits.Indices | None = None) -> tuple[Tensor, Tensor]:
@@ -406,20 +407,20 @@ class Run:
         validation = None
         if len(self.validation):
             is_new = of_validation is None or of_validation.seen < len(self.validation)
-            validation = self._evaluated("train", self._validation_order, of_validation, after_part)
+            validation = self._evaluated(self._validated, self._validation_order, of_validation, after_part)
             if is_new and after_part is not None:
                 after_part()
         return validation, self._evaluated("test", self._test_order, of_test, after_part)
 
     def _evaluated(
-        self, split: Literal["train", "test"], order: splits.Indices, tally: Tally | None, between: AfterPart | None
+        self, split: SplitName, order: splits.Indices, tally: Tally | None, between: AfterPart | None
     ) -> Evaluation:
         """Evaluate in the fixed order; return predictions in the order of the images."""
         size = self.options.batch_size
         counted = len(order) // size * size if self.options.evaluation_drop_last else len(order)
         found = evaluate(
             self.evaluated,
-            self.data.train if split == "train" else self.data.test,
+            self.data.splits()[split],
             order,
             self.scaling,
             batch_size=2 * size,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from aimlib.datasets.base import DataSet
 from aimlib.seeding import seed_for, uniforms
 from aimlib.training.image_order import Indices, fixed_order
 
-__all__ = ["Indices", "batches", "epoch_order", "fixed_order", "hold_out"]
+__all__ = ["Division", "Indices", "batches", "divide", "epoch_order", "fixed_order", "hold_out"]
 
 
 def hold_out(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> tuple[Indices, Indices]:
@@ -33,6 +36,40 @@ def hold_out(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> tuple
         count = round(fraction * len(of_class))
         held[of_class[np.argsort(rank[of_class], kind="stable")[:count]]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+@dataclass(frozen=True)
+class Division:
+    """Which images a run is trained on and which it is validated on.
+
+    Attributes
+    ----------
+    training : numbers of images of the split ``train``, ascending.
+    validation : numbers of images of the split `validated`, ascending; none if nothing is held out.
+    validated : the split that the validation images belong to.
+    """
+
+    training: Indices
+    validation: Indices
+    validated: Literal["train", "validation"]
+
+
+def divide(data: DataSet, fraction: float, seed: int) -> Division:
+    """Return the images that a run is trained and validated on.
+
+    Validation images of the data's own are used whole, the same for every seed, and all training images are trained on.
+    With a fraction of 0 there is no validation; then they are not used at all.
+
+    Parameters
+    ----------
+    fraction : ``training.validation_fraction``; data with validation images of its own only asks whether it is 0.
+    seed : the run's seed.
+    """
+    if data.validation is None:
+        return Division(*hold_out(data.train.labels, fraction, seed), "train")
+    count = len(data.validation.labels) if fraction else 0
+    training = np.arange(len(data.train.labels), dtype=np.int64)
+    return Division(training, np.arange(count, dtype=np.int64), "validation")
 
 
 def epoch_order(indices: Indices, seed: int, epoch: int) -> Indices:

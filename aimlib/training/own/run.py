@@ -91,10 +91,11 @@ class OwnRun:
         self._saves = saved is not None
         self._pending: dict[str, npt.NDArray[np.int64]] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        train, held_out = splits.hold_out(data.train.labels, config.training.validation_fraction, config.seed)
+        divided = splits.divide(data, config.training.validation_fraction, config.seed)
+        self._validated = divided.validated
         self._numbers = {
-            "train": train,
-            "validation": held_out,
+            "train": divided.training,
+            "validation": divided.validation,
             "test": np.arange(len(data.test.labels), dtype=np.int64),
         }
 
@@ -159,7 +160,7 @@ class OwnRun:
         return Images(images.pixels[numbers], images.labels[numbers], tuple(images.names[each] for each in numbers))
 
     def _images(self, name: str) -> Images:
-        return self._data.test if name == "test" else self._data.train
+        return self._data.splits()[self._validated if name == "validation" else name]
 
     def _names(self, name: str) -> list[str]:
         names = self._images(name).names

@@ -1,0 +1,145 @@
+"""Tables that users write, as CSV or Parquet, read with the place of every row for messages."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aimlib.errors import DataError
+from aimlib.paths import read_file
+
+MOST_BYTES = 1_000_000_000
+DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "|"}
+_UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes
+    ----------
+    path : its file.
+    columns : names.
+    rows : the place of a row, such as ``line 7``, and its values by column; read once.
+    delimiter : of a CSV file; empty for Parquet.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[str, Mapping[str, Any]]]
+    delimiter: str = ""
+
+    def at(self, place: str) -> str:
+        """Return the beginning of a message about a row."""
+        return f"{self.path}, {place}"
+
+
+def read_table(path: Path, remedy: str, delimiter: str | None = None) -> Table:
+    """Return the table in a file: Parquet if its suffix is .parquet or .pq, else CSV with the names in its first line.
+
+    Parameters
+    ----------
+    remedy : what to do if the file cannot be read.
+    delimiter : between the fields of CSV; None: a tab in files whose suffix is .tsv, else a comma.
+
+    Raises
+    ------
+    DataError: the file cannot be read, is in another encoding, or has no columns; while `rows` are read, if a row has
+        more or fewer fields than there are columns.
+    """
+    try:
+        content = read_file(path, MOST_BYTES)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}; {remedy}") from error
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return _parquet(path, content)
+    return _csv(path, _text(path, content), delimiter or ("\t" if path.suffix.lower() == ".tsv" else ","))
+
+
+def _parquet(path: Path, content: bytes) -> Table:
+    import pyarrow as pa  # noqa: PLC0415 -- only for this format
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: is no readable Parquet file: {error}; write it again") from error
+
+    def rows() -> Iterator[tuple[str, Mapping[str, Any]]]:
+        number = 0
+        for batch in table.to_batches(max_chunksize=10_000):
+            for number, row in enumerate(batch.to_pylist(), number + 1):  # noqa: B020 -- counts on
+                yield f"row {number}", row
+
+    return Table(path, tuple(map(str, table.column_names)), rows())
+
+
+def _text(path: Path, content: bytes) -> str:
+    if content.startswith(_UTF_16) or b"\0" in content[:1000]:
+        raise DataError(f"{path}: is UTF-16 or no text, instead of UTF-8; save it as UTF-8, or as Parquet")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8, e.g. with "
+            f"`iconv -f latin1 -t utf8`"
+        ) from error
+
+
+def _csv(path: Path, text: str, delimiter: str) -> Table:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise DataError(f"{path}, line 1: is no CSV: {error}; correct it") from error
+    if twice := next((name for name in header if header.count(name) > 1), None):
+        raise DataError(f"{path}, line 1: has the column {twice!r} twice; rename one")
+
+    def rows() -> Iterator[tuple[str, Mapping[str, Any]]]:
+        end = reader.line_num
+        while True:
+            place = f"line {end + 1}"
+            try:
+                fields = next(reader, None)
+            except csv.Error as error:
+                raise DataError(f"{path}, {place}: is no CSV: {error}; correct it") from error
+            end = reader.line_num
+            if fields is None:
+                return
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                raise DataError(
+                    f"{path}, {place}: has {len(fields)} fields instead of {len(header)}; put fields that contain "
+                    f"{DELIMITERS.get(delimiter, delimiter)} between double quotes"
+                )
+            yield place, dict(zip(header, fields, strict=True))
+
+    return Table(path, tuple(header), rows(), delimiter)
+
+
+def lacking(table: Table, column: str, option: str) -> DataError:
+    """Return the error about a column that a table does not have, with the likely cause.
+
+    Parameters
+    ----------
+    option : that names the column, such as ``data.columns.path``.
+    """
+    found = ", ".join(table.columns)
+    shown = (found[:200] + " ..." if len(found) > 200 else found) or "none"
+    near = next((name for name in table.columns if name.casefold() == column.casefold()), None)
+    other = next((sign for sign in DELIMITERS if sign != table.delimiter and sign in found), None)
+    if near is not None:
+        remedy = f"set {option}: {near}"
+    elif table.delimiter and len(table.columns) == 1 and other is not None:
+        remedy = f"its fields are separated by {DELIMITERS[other]}: set data.delimiter: {other!r}"
+    else:
+        remedy = f"name it in the first line, or give its name as {option}"
+    return DataError(f"{table.path}: lacks the column {column!r}; its columns: {shown}; {remedy}")
