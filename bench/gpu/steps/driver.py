@@ -76,7 +76,7 @@ def _doctor(told: Report) -> None:
     from ablations.commands.doctor.machine import doctor
 
     for finding in doctor(told.scratch, ray=False):
-        if finding.state == "ok":
+        if finding.state == "ok" or finding.subject.startswith("data "):  # no step needs a data set
             continue
         text = f"ablate doctor: {finding.subject}: {'; '.join(filter(None, (finding.message, finding.remedy)))}"
         about_a_device = any(word in finding.subject.lower() for word in ("gpu", "device", "cuda", "driver"))
