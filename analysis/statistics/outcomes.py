@@ -51,8 +51,9 @@ def outcomes(runs: pd.DataFrame, images: pd.DataFrame | None = None) -> pd.DataF
     frame = runs[["run_id", "arm", "seed", "status"]].copy()
     frame["accuracy"] = runs["test_accuracy"].astype("float64")
     equal = 1 / runs["classes"].astype("Float64").astype("float64")
-    best = {} if images is None else largest_share(images)
-    frame["chance"] = runs["data_fingerprint"].map(best).astype("float64").fillna(equal)
+    frame["chance"] = equal
+    if images is not None:
+        frame["chance"] = runs["data_fingerprint"].map(largest_share(images)).astype("float64").fillna(equal)
     number = runs["test_images"].astype("Float64").astype("float64")
     frame["lower_bound"] = accuracy_lower_bound(frame["accuracy"], number)
     above = frame["lower_bound"] > frame["chance"]
