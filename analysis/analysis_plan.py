@@ -19,6 +19,7 @@ from aimlib.errors import StoreError
 from aimlib.paths import Place, read_file
 from aimlib.records import ANALYSIS_PLAN, SCHEMA_VERSION, STUDY_FILE
 from analysis.plan import Plan, plan_from, refuse_version
+from analysis.procedures import FIRST, KEY
 from analysis.statistics.planned import planned_comparisons
 
 GATES = ("baseline", "matched", "frozen", "permuted")
@@ -44,7 +45,7 @@ class Rule:
         return next((number for text, number in (*self.earlier, (self.wording, self.number)) if text == wording), None)
 
 
-RULES: Mapping[str, Rule] = {
+_RULES: Mapping[str, Rule] = {
     "estimand": Rule(
         1,
         "Mean over seeds of the difference between two arms in test accuracy of each run's selected epoch, paired by "
@@ -60,6 +61,18 @@ RULES: Mapping[str, Rule] = {
     "further_seeds": Rule(1, "Further seeds are the integers after the largest frozen one, in order."),
 }
 """By their key in a frozen plan. Whoever rewords one keeps the old text as `earlier`: plans that hold it stay valid."""
+_FAILURES = Rule(
+    2,
+    "A run lost to infrastructure is repeated with its seed. Divergence, or an accuracy whose one-sided 99 % bound "
+    "does not exceed that of the best constant answer, is an outcome: kept, never re-rolled. A missing pair withholds "
+    "the verdict of its look, and so does a baseline that trains in fewer than 4 of 5 seeds of that look. In the scope "
+    "of a claim an arm whose mean accuracy is below three times that of the best constant answer decides nothing.",
+)
+
+
+def rules_of(procedure: int) -> Mapping[str, Rule]:
+    """Return the rules of a procedure in words, by their key in a frozen plan."""
+    return _RULES if procedure == FIRST else {**_RULES, "failures": _FAILURES}
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,8 @@ def content_of(
     claim_scope : what the claim demands of a study; None without a claim.
     """
     plan = plan_from({"schema_version": SCHEMA_VERSION, **document}, Path(STUDY_FILE))
+    rules = rules_of(plan.procedure)
+    numbers = {name: rule.number for name, rule in rules.items()}
     return {
         **own_words(plan),
         "name": document["name"],
@@ -107,14 +122,14 @@ def content_of(
         **{key: document[key] for key in ("alpha", "looks", "further_block")},
         "levels": list(levels),
         "gates": list(GATES),
-        "variants": RULES["variants"].wording,
-        "failures": RULES["failures"].wording,
+        "variants": rules["variants"].wording,
+        "failures": rules["failures"].wording,
         "data_fingerprint": document["scope"]["data_fingerprint"],
         "arms": [{key: arm[key] for key in ("name", "role", "of")} for arm in document["arms"]],
         "comparisons": [list(comparison) for comparison in planned_comparisons(plan)],
         "seeds": document["seeds"],
-        "further_seeds": RULES["further_seeds"].wording,
-        "procedure": {name: rule.number for name, rule in RULES.items()},
+        "further_seeds": rules["further_seeds"].wording,
+        **({KEY: numbers} if plan.procedure == FIRST else {KEY: plan.procedure, "rules": numbers}),
         "runs": document["runs"],
         "package_version": document["package_version"],
     }
@@ -124,7 +139,7 @@ def estimand(plan: Plan) -> str:
     """Return what is estimated, in words."""
     measure = plan.measure
     if measure.is_accuracy:
-        return RULES["estimand"].wording
+        return _RULES["estimand"].wording
     side = ", control minus treatment" if measure.lower_is_better else ""
     unit = "percentage points" if measure.difference == "pp" else measure.difference or "its own scale"
     return (

@@ -16,6 +16,7 @@ from aimlib.records import role as role_of
 from aimlib.records.checksums import DOCUMENT_KEY, document_is_intact
 from analysis.looks import Looks
 from analysis.primary_measure import ACCURACY, PrimaryMeasure, primary_measure
+from analysis.procedures import FIRST, procedure_of
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Plan:
     what : what the treatment has and the baseline lacks, as the texts call it; None: a memory, as in plans of earlier
         versions.
     measure : what the verdict is about.
+    procedure : how the verdict is reached, see `procedures`.
     own_validation : names of the arms whose validation images are those of the data, the same with every seed.
     """
 
@@ -83,6 +85,7 @@ class Plan:
     runs: pd.DataFrame
     what: str | None = None
     measure: PrimaryMeasure = ACCURACY
+    procedure: int = FIRST
     own_validation: tuple[str, ...] = ()
 
     def arm(self, name: str) -> Arm:
@@ -162,6 +165,7 @@ def plan_from(document: Any, path: Place) -> Plan:
         runs=_runs(fields.take("runs", list), path),
         what=fields.take("what", str, optional=True),
         measure=measure,
+        procedure=_procedure(document, path),
         own_validation=tuple(fields.take("own_validation", list, optional=True) or ()),
     )
     _check(plan, path)
@@ -179,6 +183,13 @@ def _measure(fields: _Fields, path: Place) -> tuple[PrimaryMeasure, float]:
         return primary_measure(stored, delta if 0 < delta < math.inf else 1.0), delta
     except ValueError as error:
         raise StoreError(f"{path}: {error}; restore the file, or run `ablate run` again to write it") from None
+
+
+def _procedure(document: dict[str, Any], path: Place) -> int:
+    try:
+        return procedure_of(document)
+    except ValueError as error:
+        raise StoreError(f"{path}: {error}; read it with the version of this package that wrote it") from None
 
 
 _SCOPE_FIELDS = tuple(Scope.__dataclass_fields__)

@@ -262,6 +262,10 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
         content["code"] = code
     if (what := subject(plan, before)) is not None:
         content["what"] = what
+    from analysis.procedures import FIRST, KEY, LATEST, procedure_of  # noqa: PLC0415 -- pandas comes with the package
+
+    if (procedure := LATEST if before is None else procedure_of(before)) != FIRST:
+        content[KEY] = procedure
     if own := [arm.name for arm in plan.arms if _has_own_validation(arm, plan)]:
         content["own_validation"] = own
     if before is not None and {key: before.get(key) for key in {**content, "what": None}} == {"what": None, **content}:

@@ -33,14 +33,18 @@ def constants() -> Table:
 _SCENARIOS = (
     (0.25, 0.5),
     (0.25, 0.8),
+    (0.25, -0.5),
     (0.5, 0),
+    (0.5, -0.5),
     (1, 0),
     (1, 1),
     (1, 2.46),
     (0.5, 2.46),
     (1, 4.92),
     (1.5, 4.92),
+    (1, -1),
     (1, -2),
+    (0.5, -2),
 )
 
 
@@ -54,7 +58,8 @@ def verdicts(rng: np.random.Generator, studies: int, levels: tuple[float, ...] |
         shares = [found.rate(kind) for kind in READ]
         rows.append((f"{seed_sd:g}", f"{true:g}", *(f"{share:.3f}" for share in shares), f"{found.pairs.mean():.1f}"))
         for verdict, is_false in (
-            (("harmful",), true >= 0),
+            (("harmful",), true >= -DELTA),
+            (("trivially lower",), true >= 0 or true <= -DELTA),
             (("no material gain", "trivial gain"), true >= DELTA),
             (("real, smaller than reported",), true <= DELTA or true >= REPORTED),
             (("holds",), true <= REPORTED / 2),

@@ -13,10 +13,11 @@ import pandas as pd
 
 from aimlib.errors import counted
 from aimlib.records import role
-from analysis.analysis_plan import GATES, RULES, Frozen, estimand, scope_lists
+from analysis.analysis_plan import GATES, Frozen, estimand, rules_of, scope_lists
 from analysis.claims import accepts
 from analysis.plan import Plan
 from analysis.primary_measure import primary_measure
+from analysis.procedures import KEY
 from analysis.statistics.planned import planned_comparisons
 
 _SKEW = pd.Timedelta(minutes=10)
@@ -115,11 +116,12 @@ def _rules(was: Mapping[str, Any], plan: Plan) -> list[Deviation]:
     Plans that were frozen before rules had numbers get the numbers of their texts.
     """
     found = []
-    for name, rule in RULES.items():
+    stated = was.get("rules") or (was.get(KEY) if isinstance(was.get(KEY), Mapping) else None) or {}
+    for name, rule in rules_of(plan.procedure).items():
         meant = rule.number_of(was.get(name))
         if name == "estimand" and not plan.measure.is_accuracy and was.get(name) == estimand(plan):
             meant = rule.number
-        number = was.get("procedure", {}).get(name, meant)
+        number = stated.get(name, meant)
         if meant is None:
             found.append(Deviation(f"{name} is {rule.wording!r} and was frozen as {was.get(name)!r}"))
         elif (meant, number) != (rule.number, rule.number):

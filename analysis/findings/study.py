@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from aimlib.records import STUDY_FILE
+from aimlib.errors import StoreError
+from aimlib.records import ANALYSIS_PLAN, STUDY_FILE
 from analysis.claims import Claim, in_scope, read_claim
 from analysis.claims.audit import audit
 from analysis.findings.deviations import Deviation, deviations
@@ -17,6 +18,7 @@ from analysis.findings.photos import Photos, photos
 from analysis.findings.searches import tried
 from analysis.load import load
 from analysis.primary_measure import SCALAR, PrimaryMeasure
+from analysis.procedures import FIRST, LATEST, procedure_of
 from analysis.reading.measured import frames_with, scalar_names
 from analysis.reading.study_proofs import prove
 from analysis.results import Results
@@ -27,7 +29,7 @@ from analysis.statistics.gates import conclusion
 from analysis.statistics.outcomes import failure_table, outcomes
 from analysis.statistics.planned import gated_arms
 from analysis.statistics.sensitivity import check_row
-from analysis.statistics.verdict import NEVER_REPORTED, OPEN, decide
+from analysis.statistics.verdict import NEVER_REPORTED, OPEN, Verdict, decide
 from analysis.wording import what
 
 _SEED = 20210301
@@ -123,16 +125,61 @@ class Findings:
             return primary.checks if primary is not None else pd.DataFrame()
         gain = next(iter(primary.reported.values()), self.otherwise)
         new = self.photos.crossed.interval
+        balanced = check_row(
+            "balanced accuracy", self.photos.balanced, primary.delta, gain, new.alpha, procedure=self.procedure
+        )
         more = [
-            {**check_row("balanced accuracy", self.photos.balanced, primary.delta, gain, new.alpha), "verdict": ""},
+            {**balanced, "verdict": ""},
             {
                 "check": "new photos: seeds × images",
                 **{name: getattr(new, name) for name in ("n", "mean", "lower", "upper")},
                 "p": float("nan"),
-                "verdict": decide(new.lower, new.upper, new.sd, new.n, primary.delta, gain).text,
+                "verdict": self._of_new_photos.text if self._of_new_photos is not None else "",
             },
         ]
         return pd.concat([primary.checks, pd.DataFrame(more).astype(primary.checks.dtypes)], ignore_index=True)
+
+    @property
+    def procedure(self) -> int:
+        """How the verdict is reached, see `procedures`."""
+        return self.results.plan.procedure
+
+    @cached_property
+    def _of_new_photos(self) -> Verdict | None:
+        """The verdict for new photos, by crossed seeds × images; None without one."""
+        primary = self.primary
+        if primary is None or not primary.verdict.decided or self.photos is None:
+            return None
+        new = self.photos.crossed.interval
+        gain = next(iter(primary.reported.values()), self.otherwise)
+        return decide(new.lower, new.upper, new.sd, new.n, primary.delta, gain, procedure=self.procedure)
+
+    @property
+    def new_photos(self) -> str:
+        """What the interval for new photos would read, where the verdict on these images differs; else empty."""
+        primary, other = self.primary, self._of_new_photos
+        if primary is None or other is None or other.kind == primary.verdict.kind:
+            return ""
+        return f"For new photos: {other.text}"
+
+    @cached_property
+    def newer(self) -> Verdict | None:
+        """The verdict by the newest procedure, where the study froze an earlier one; None if it froze the newest."""
+        if self.procedure == LATEST or self.primary is None:
+            return None
+        plan = replace(self.results.plan, procedure=LATEST)
+        rng = np.random.default_rng(_SEED)
+        primary = compare_all(
+            self.results.runs,
+            self.results.epochs,
+            plan,
+            rng,
+            reported=self.reported or None,
+            otherwise=self.otherwise,
+            further=False,
+            images=self.results.images,
+        ).primary
+        return None if primary is None else primary.verdict
 
     @property
     def unsettled(self) -> tuple[str, ...]:
@@ -155,7 +202,8 @@ class Findings:
     def headline(self) -> str:
         """The verdict in one sentence; if there is none, why; and whether test data chose the epochs."""
         oracle = bool(self.results.runs["selection_oracle"].fillna(False).any())
-        return self._ruling + (" Oracle: test data chose the epochs." if oracle else "") + self._standing
+        photos = f" {self.new_photos}." if self.procedure != FIRST and self.new_photos else ""
+        return self._ruling + photos + (" Oracle: test data chose the epochs." if oracle else "") + self._standing
 
     def __repr__(self) -> str:
         """Return the verdict."""
@@ -228,6 +276,7 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
     StoreError: a stored row contradicts its predictions or the ledger; see `analysis.reading.study_proofs`.
     UsageError: the plan names a claim that does not exist or is not valid.
     """
+    results = _by_frozen_procedure(results)
     plan = results.plan
     if not unproven:
         prove(results, None if further else gated_arms(plan))
@@ -238,17 +287,33 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
     elif claim and not min(claim.gains_pp.values()) > 2 * plan.delta_pp:
         reasons.append(f"the study's δ = {plan.delta_pp:g} pp is not less than half the reported gain")
     results = _measured(results, None if further else gated_arms(plan))
-    judged = outcomes(results.runs)
+    images = None if plan.procedure == FIRST else results.images
+    judged = outcomes(results.runs, images)
     gains = claim.gains_pp if claim and not reasons else None
     # One fixed stream: the same store gives the same report. Only sign-flip tests of more than 16 pairs draw
     # from it.
     rng = np.random.default_rng(_SEED)
     otherwise = NEVER_REPORTED if _has_no_claim(results) else None
-    family = compare_all(results.runs, results.epochs, plan, rng, reported=gains, otherwise=otherwise, further=further)
+    family = compare_all(
+        results.runs, results.epochs, plan, rng, reported=gains, otherwise=otherwise, further=further, images=images
+    )
     departed = deviations(
         results.frozen, plan, claim.gains_pp if claim else {}, results.runs, claim.scope if claim else None
     )
     return Findings(results, claim, tuple(reasons), family, judged, tuple(departed), plan.looks.alpha, otherwise)
+
+
+def _by_frozen_procedure(results: Results) -> Results:
+    """Return results whose plan has the procedure that was frozen, whatever the plan says now."""
+    if results.frozen is None:
+        return results
+    try:
+        procedure = procedure_of(results.frozen.content)
+    except ValueError as error:
+        raise StoreError(
+            f"{results.directory / ANALYSIS_PLAN}: {error}; read it with the version of this package that wrote it"
+        ) from None
+    return replace(results, plan=replace(results.plan, procedure=procedure))
 
 
 def _measured(results: Results, arms: Collection[str] | None) -> Results:

@@ -11,9 +11,11 @@ from analysis import number_format
 from analysis.findings import folds
 from analysis.findings.deviations import Deviation
 from analysis.findings.study import Findings
+from analysis.procedures import FIRST, LATEST
 from analysis.report import training_code
 from analysis.report.breadth import in_order_of_plan, joined, named
 from analysis.results import Results
+from analysis.statistics.comparison import Comparison
 
 _TOGETHER = 4
 """From this number of arms on, arms with the same notice share a sentence."""
@@ -51,6 +53,7 @@ def cautions(findings: Findings) -> list[Caution]:
         *_machines(findings.results),
         *(Caution(text) for text in training_code.not_repeatable(findings.results.runs)),
         *_beyond(findings),
+        *_readings(findings),
         *_not_trained(findings),
         *_unfinished(findings),
     ]
@@ -172,7 +175,26 @@ def _beyond(findings: Findings) -> Iterator[Caution]:
         pairs = counted(beyond, "complete pair")
         shown = "is shown and decides" if beyond == 1 else "are shown and decide"
         look = "the look that decides" if findings.primary.verdict.stops else "the last look"
-        yield Caution(f"{pairs} beyond {look} {shown} nothing.")
+        yield Caution(f"{pairs} beyond {look} {shown} nothing.{_otherwise(findings.primary)}")
+
+
+def _otherwise(primary: Comparison) -> str:
+    """Return what all pairs would read, where it is not the verdict."""
+    if not primary.verdict.decided or primary.with_later_pairs.kind == primary.verdict.kind:
+        return ""
+    return f" With them the verdict would be “{primary.with_later_pairs.text}”."
+
+
+def _readings(findings: Findings) -> Iterator[Caution]:
+    """Yield what a study of an earlier procedure would read by the newest one."""
+    if findings.procedure == FIRST and findings.new_photos:
+        yield Caution(f"{findings.new_photos}; the verdict is about these test images.")
+    primary = findings.primary
+    if primary is not None and findings.newer is not None and findings.newer.kind != primary.verdict.kind:
+        yield Caution(
+            f"This study froze procedure {findings.procedure}, which decides. Procedure {LATEST} would read "
+            f"“{findings.newer.text}”."
+        )
 
 
 def _not_trained(findings: Findings) -> Iterator[Caution]:

@@ -25,7 +25,7 @@ from analysis.report import latex
 from analysis.report.content import Document, compose
 from analysis.report.tables.columns import explained
 from analysis.report.tables.frames import csv_name, is_long
-from analysis.statistics.verdict import RULES, RULES_WITHOUT_REPORT
+from analysis.statistics.verdict import rules_of
 
 
 def write(findings: Findings, out: Path) -> Path:
@@ -67,7 +67,8 @@ def _of_measure(plan: Plan) -> dict[str, Any]:
 
 def _rules(findings: Findings) -> tuple[Sequence[tuple[str, str, str]], bool]:
     """Return the rows of the verdict's table, and whether they compare with a reported gain."""
-    return (RULES, True) if findings.otherwise is None else (RULES_WITHOUT_REPORT, False)
+    against = findings.otherwise is None
+    return rules_of(findings.results.plan.procedure, against_reported=against), against
 
 
 def _refuse_links(out: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.plan import Arm
+from analysis.procedures import FIRST
 from analysis.statistics import Comparison
 
 
@@ -35,7 +36,7 @@ def _updates(arm: Arm) -> bool:
 
 
 def _compatibility(primary: Comparison) -> list[str]:
-    low, high = primary.interval.prediction
+    low, high = primary.further_pair
     if primary.interval.n < 2 or not primary.reported:
         return []
     fits = {source: low <= gain <= high for source, gain in primary.reported.items()}
@@ -47,10 +48,14 @@ def _compatibility(primary: Comparison) -> list[str]:
         parts = [f"{gain} {words[fit]} with these runs" for gain, fit in zip(gains, fits.values(), strict=True)]
         said = f"has more than one source: {number_format.listing(parts)}"
     return [
-        f"The gain of the single reported pair of runs {said}: one further pair is expected between "
+        f"The gain of the single reported pair of runs {said}: one further pair{_seeds(primary)} is expected between "
         f"{number_format.points(low)} and {number_format.points(high)} pp "
         f"({number_format.level(primary.interval.alpha)} prediction interval)."
     ]
+
+
+def _seeds(primary: Comparison) -> str:
+    return "" if primary.procedure == FIRST else ", with a seed of its own for each arm,"
 
 
 def _outlook(primary: Comparison) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +15,14 @@ from aimlib.errors import counted
 from analysis import number_format
 from analysis.looks import FEWEST_PAIRS, Looks
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
-from analysis.statistics.interval import Interval, t_interval, t_p_value
+from analysis.procedures import FIRST, LATEST
+from analysis.statistics.interval import Interval, t_interval, t_p_value, unpaired_prediction
 from analysis.statistics.paired import complete, paired_differences, pairing
 from analysis.statistics.planned import FamilyName
 from analysis.statistics.seeds_needed import SeedsNeeded, seeds_needed
 from analysis.statistics.sensitivity import sensitivity
 from analysis.statistics.verdict import OPEN, Verdict, decide
+from analysis.statistics.withholding import Reason
 
 PROXY = "Proxy: does not test the claim. "
 
@@ -57,6 +61,8 @@ class Comparison:
     needed : pairs to add if the verdict is open; None if it is not, or the number is unknown.
     checks : frame of `sensitivity`.
     reported : gains in pp that were reported, by source; the first decides; empty outside the claim's scope.
+    further_pair : between which a single further pair is expected. The reported pair was trained with two seeds, so
+        that of procedure 2 is not paired; procedure 1 took the prediction interval of paired differences.
     measure : what the arms are compared by; where lower is better, differences are control minus treatment.
     """
 
@@ -77,7 +83,10 @@ class Comparison:
     needed: SeedsNeeded | None
     checks: pd.DataFrame
     reported: dict[str, float]
+    further_pair: tuple[float, float] = (float("nan"), float("nan"))
     measure: PrimaryMeasure = ACCURACY
+    procedure: int = LATEST
+    otherwise: float | None = None
 
     @property
     def name(self) -> str:
@@ -94,6 +103,16 @@ class Comparison:
     def beyond(self) -> int:
         """Number of complete pairs after the look that decides; they decide nothing."""
         return len(complete(self.pairs)) - self.interval.n
+
+    @cached_property
+    def with_later_pairs(self) -> Verdict:
+        """What all complete pairs would read at the level of the look that decides; it decides nothing."""
+        found = t_interval(complete(self.pairs)["difference"], self.interval.alpha)
+        gain = next(iter(self.reported.values()), self.otherwise)
+        unit = self.measure.difference
+        return decide(
+            found.lower, found.upper, found.sd, found.n, self.delta, gain, unit=unit, procedure=self.procedure
+        )
 
     @property
     def unstable(self) -> bool:
@@ -150,9 +169,10 @@ def compare_arms(
     reported: dict[str, float] | None = None,
     otherwise: float | None = None,
     measure: PrimaryMeasure = ACCURACY,
-    p_holm: float = float("nan"),
+    p_holm: Mapping[int, float] | None = None,
     family: FamilyName = "gate",
-    withhold: str = "",
+    withhold: Reason = lambda _number: "",
+    procedure: int = LATEST,
 ) -> Comparison:
     """Return the comparison of two arms.
 
@@ -168,17 +188,21 @@ def compare_arms(
     levels : level of every look; None: those that `looks` gives for `alpha`.
     otherwise : what stands for a reported gain if `reported` is empty: None, or `verdict.NEVER_REPORTED`.
     measure : what is compared; `delta` is in the unit of its differences.
-    withhold : a further reason to withhold the verdict.
+    p_holm : p-value adjusted within the variants, by the number of pairs of the look; None for gates.
+    withhold : a further reason to withhold the verdict of a look.
+    procedure : how the verdict is reached, see `procedures`.
     """
     looks = looks or Looks((max(len(pairs), FEWEST_PAIRS),))
     gain = next(iter((reported or {}).values()), otherwise)
     error = looks.alpha if alpha is None else alpha
-    taken = _looks_taken(pairs, looks, error, delta, gain, withhold, levels, measure.difference)
+    margins = _Margins(delta, gain, measure.difference, procedure)
+    taken = _looks_taken(pairs, looks, error, margins, withhold, levels)
     deciding = next((look for look in taken if look.verdict.stops), taken[-1])
     main, among = deciding.interval, runs[runs["seed"].isin(pairs["seed"][: deciding.pairs])]
     surviving = _surviving(among, treatment, control, measure)
     survivors = t_interval(surviving, main.alpha)
     kind = deciding.verdict.kind
+    p_looks = _not_below(deciding.p, sequential_p(pairs[: deciding.pairs], looks), procedure)
     return Comparison(
         treatment=treatment,
         control=control,
@@ -189,18 +213,71 @@ def compare_arms(
         next_look=_next_look(looks, taken, deciding),
         interval=main,
         p=deciding.p,
-        p_looks=sequential_p(pairs[: deciding.pairs], looks),
-        p_holm=p_holm,
+        p_looks=p_looks,
+        p_holm=float("nan") if p_holm is None else _not_below(p_looks, _at(p_holm, deciding.pairs), procedure),
         verdict=deciding.verdict,
         survivors=survivors,
-        survivors_verdict=decide(survivors.lower, survivors.upper, survivors.sd, survivors.n, delta, gain),
-        needed=seeds_needed(main, delta, gain) if kind in OPEN | {"screening only"} else None,
+        survivors_verdict=margins.verdict(survivors, survivors.n),
+        needed=seeds_needed(main, delta, gain, procedure) if kind in OPEN | {"screening only"} else None,
         checks=sensitivity(
-            among, surviving, pairs[: deciding.pairs], (treatment, control), delta, gain, rng, main.alpha, measure
+            among,
+            surviving,
+            pairs[: deciding.pairs],
+            (treatment, control),
+            delta,
+            gain,
+            rng,
+            main.alpha,
+            measure,
+            procedure,
         ),
         reported=reported or {},
+        further_pair=_further_pair(pairs[: deciding.pairs], main, measure, procedure),
         measure=measure,
+        procedure=procedure,
+        otherwise=otherwise,
     )
+
+
+class _Margins(NamedTuple):
+    """What an interval is compared with, and how."""
+
+    delta: float
+    gain: float | None
+    unit: str
+    procedure: int
+
+    def verdict(self, found: Interval, count: int, withhold: str = "") -> Verdict:
+        return decide(
+            found.lower,
+            found.upper,
+            found.sd,
+            count,
+            self.delta,
+            self.gain,
+            withhold=withhold,
+            unit=self.unit,
+            procedure=self.procedure,
+        )
+
+
+def _at(p_values: Mapping[int, float], number: int) -> float:
+    """Return the value at a look; below the first look, that of all pairs."""
+    return p_values[number] if number in p_values else p_values[max(p_values)]
+
+
+def _not_below(unadjusted: float, adjusted: float, procedure: int) -> float:
+    """Return a p-value adjusted for multiplicity, which procedure 2 never lets fall below the unadjusted one."""
+    return adjusted if procedure == FIRST else float(np.fmax(unadjusted, adjusted))
+
+
+def _further_pair(pairs: pd.DataFrame, found: Interval, measure: PrimaryMeasure, procedure: int) -> tuple[float, float]:
+    """Return between which the difference of one further run of each arm is expected."""
+    if procedure == FIRST or found.n < 2:
+        return found.prediction
+    known = complete(pairs)
+    unit = abs(float(measure.gains(np.ones(1), np.zeros(1))[0]))
+    return unpaired_prediction(found, unit * known["treatment"].to_numpy(), unit * known["control"].to_numpy())
 
 
 def _surviving(runs: pd.DataFrame, treatment: str, control: str, measure: PrimaryMeasure) -> npt.NDArray[np.float64]:
@@ -238,11 +315,9 @@ def _looks_taken(
     pairs: pd.DataFrame,
     looks: Looks,
     alpha: float,
-    delta: float,
-    gain: float | None,
-    withhold: str,
+    margins: _Margins,
+    withhold: Reason,
     levels: Sequence[float] | None = None,
-    unit: str = "pp",
 ) -> tuple[Look, ...]:
     """Return the looks that the pairs reach, or a single one without a verdict if they reach none.
 
@@ -258,15 +333,14 @@ def _looks_taken(
     for number in come or (len(pairs),):
         known = differences[:number][~lost[:number]]
         found = t_interval(known, level.get(number, level[looks.numbers[0]]))
-        reason = withhold
+        reason = withhold(number)
         if not reason and (absent := int(lost[:number].sum())):
             reason = f"unbalanced: {absent} of {counted(number, 'pair')} incomplete"
             last = next((look for look in reversed(taken) if look.verdict.decided), None)
             reason += f"; after {last.pairs} pairs: {last.verdict.text}" if last is not None else ""
         # Below the first look there is no verdict, however many pairs there are; at a look, a lost pair withholds it.
         count = (number if reason and not pending[:number].any() else found.n) if numbers else 0
-        verdict = decide(found.lower, found.upper, found.sd, count, delta, gain, withhold=reason, unit=unit)
-        taken.append(Look(number, found, t_p_value(known), verdict))
+        taken.append(Look(number, found, t_p_value(known), margins.verdict(found, count, reason)))
     return tuple(taken)
 
 

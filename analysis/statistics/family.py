@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,13 +12,14 @@ import pandas as pd
 from aimlib.errors import renamed, warn_renamed
 from analysis import number_format
 from analysis.plan import Plan
+from analysis.procedures import FIRST
 from analysis.statistics.comparison import Comparison, compare_arms, ordered_pairs, sequential_p
 from analysis.statistics.gates import Gate, gates
-from analysis.statistics.interval import compatible
 from analysis.statistics.multiplicity import holm, holm_levels
-from analysis.statistics.outcomes import baseline_trains, outcomes
+from analysis.statistics.outcomes import outcomes
 from analysis.statistics.planned import FamilyName, planned_pairs, primary_arms
 from analysis.statistics.sensitivity import readings
+from analysis.statistics.withholding import reasons
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,12 @@ class _RunsByArm:
 
 
 class _Test(NamedTuple):
-    """A planned comparison: (treatment, control), its level and its adjusted p-value."""
+    """A planned comparison: (treatment, control), its level and its adjusted p-value at every look."""
 
     pair: tuple[str, str]
     family: FamilyName
-    alpha: float
-    p_holm: float
+    levels: tuple[float, ...]
+    p_holm: Mapping[int, float] | None = None
 
 
 @renamed(trials="runs")
@@ -78,6 +80,7 @@ def compare_all(
     reported: dict[str, float] | None = None,
     otherwise: float | None = None,
     further: bool = True,
+    images: pd.DataFrame | None = None,
 ) -> Family:
     """Return every comparison that the roles in the plan require.
 
@@ -92,10 +95,10 @@ def compare_all(
     otherwise : what stands for a reported gain where none applies, see `compare_arms`.
     further : whether to compare the arms beyond the gates; without them a study of many arms takes a fraction of the
         time, and the gates are the same.
+    images : test images, see `outcomes`.
     """
     baseline, treatment = primary_arms(plan)
-    judged = outcomes(runs)
-    withhold = _gate_on_baseline(judged, baseline)
+    judged = outcomes(runs, images)
     gated, variants = planned_pairs(plan)
     if not further:
         variants = []
@@ -106,11 +109,8 @@ def compare_all(
     planned = _RunsByArm(plan.runs)
     own = {pair: by_arm.of(pair) for pair in (*gated, *variants)}
     pairs = {pair: ordered_pairs(rows, *pair, planned.seeds(pair), plan.measure) for pair, rows in own.items()}
-    p_values = [sequential_p(pairs[pair], looks) for pair in variants]
-    levels, adjusted = holm_levels(p_values, looks.alpha), holm(p_values)
-    tests = [_Test(pair, "gate", looks.alpha, np.nan) for pair in gated]
-    tests += [_Test(pair, "variant", float(levels[i]), float(adjusted[i])) for i, pair in enumerate(variants)]
-    level = looks.levels_of([test.alpha for test in tests])
+    tests = [_Test(pair, "gate", looks.levels) for pair in gated]
+    tests += _variant_tests([pairs[pair] for pair in variants], variants, plan)
     comparisons = tuple(
         compare_arms(
             own[test.pair],
@@ -118,27 +118,50 @@ def compare_all(
             *test.pair,
             rng,
             looks=looks,
-            alpha=test.alpha,
-            levels=level[test.alpha],
+            levels=test.levels,
             delta=plan.delta_pp,
             reported=reported if test.pair == (treatment, baseline) else None,
             otherwise=otherwise,
             measure=plan.measure,
             p_holm=test.p_holm,
             family=test.family,
-            withhold=withhold,
+            withhold=reasons(
+                judged, baseline, test.pair, list(pairs[test.pair]["seed"]), plan.procedure, in_scope=bool(reported)
+            ),
+            procedure=plan.procedure,
         )
         for test in tests
     )
     return Family(comparisons, gates(comparisons, plan, baseline, treatment), baseline, treatment)
 
 
-def _gate_on_baseline(judged: pd.DataFrame, baseline: str | None) -> str:
-    if baseline is None or baseline_trains(judged, baseline) is not False:
-        return ""
-    rows = judged[(judged["arm"] == baseline) & judged["outcome"].isin(["trained", "at chance", "diverged"])]
-    trained = int((rows["outcome"] == "trained").sum())
-    return f"the baseline trained in only {trained} of {len(rows)} seeds, at least 4 of 5 are required"
+def _variant_tests(pairs: list[pd.DataFrame], variants: list[tuple[str, str]], plan: Plan) -> list[_Test]:
+    """Return the tests of the variants, with Holm's correction.
+
+    Procedure 2 corrects at every look for the pairs that it has, so that later pairs change nothing at an earlier
+    look: sequential p-values only fall, and what Holm's procedure rejects once it rejects ever after. Procedure 1
+    corrects once, for all pairs.
+    """
+    looks = plan.looks
+    numbers = looks.numbers if plan.procedure != FIRST else ()
+    whole = max((len(each) for each in pairs), default=0)
+    adjusted: list[dict[int, float]] = [{} for _ in variants]
+    alphas: list[dict[int, float]] = [{} for _ in variants]
+    for number in dict.fromkeys((*numbers, whole)):
+        p_values = [sequential_p(each[:number], looks) for each in pairs]
+        at = holm_levels(p_values, looks.alpha), holm(p_values)
+        for i in range(len(variants)):
+            alphas[i][number], adjusted[i][number] = float(at[0][i]), float(at[1][i])
+    level = looks.levels_of([alpha for each in alphas for alpha in each.values()])
+    return [
+        _Test(
+            pair,
+            "variant",
+            tuple(level[alphas[i].get(number, alphas[i][whole])][place] for place, number in enumerate(looks.numbers)),
+            adjusted[i],
+        )
+        for i, pair in enumerate(variants)
+    ]
 
 
 def comparison_table(comparisons: tuple[Comparison, ...]) -> pd.DataFrame:
@@ -184,5 +207,7 @@ def _row(c: Comparison) -> dict[str, Any]:
         "survivors_upper": c.survivors.upper,
         "survivors_verdict": c.survivors_verdict.text,
         "unstable": c.unstable,
-        "compatible_with_reported": None if gain is None else compatible(gain, found),
+        "compatible_with_reported": None
+        if gain is None or found.n < 2
+        else bool(c.further_pair[0] <= gain <= c.further_pair[1]),
     }

@@ -97,4 +97,4 @@ def _state(comparison: Comparison | None, reached: bool) -> State:
         return "open"
     if comparison.interval.lower > 0:
         return "passed"
-    return "not passed" if comparison.verdict.stops else "open"
+    return "not passed" if comparison.verdict.stops or comparison.interval.upper < 0 else "open"

@@ -15,6 +15,8 @@ from analysis.statistics.distributions import beta_quantile
 CONFIDENCE = 0.99
 SHARE_TRAINED = Fraction(4, 5)
 KINDS = ("trained", "at chance", "diverged", "failed", "pruned", "missing")
+JUDGED = ("trained", "at chance", "diverged")
+"""Outcomes of runs that were computed to their end."""
 
 
 def accuracy_lower_bound(
@@ -33,22 +35,37 @@ def accuracy_lower_bound(
 
 
 @renamed(trials="runs")
-def outcomes(runs: pd.DataFrame) -> pd.DataFrame:
+def outcomes(runs: pd.DataFrame, images: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return run_id, arm, seed, status, accuracy, chance, lower_bound and outcome of every row.
 
     `outcome` is diverged, failed or pruned if the status is; a finished run is ``at chance`` if the 99 % lower bound
-    of its accuracy does not exceed 1 / classes, and ``trained`` otherwise. A diverged run that
-    was above chance before stays diverged.
+    of its accuracy does not exceed chance, and ``trained`` otherwise. A diverged run that was above chance before
+    stays diverged.
+
+    Parameters
+    ----------
+    images : the test images of `Results`: chance is then the accuracy of the best constant answer, the share of the
+        largest class. A run that always predicts one class cannot be better. None, or data without a table: chance is
+        1 / classes, as in procedure 1.
     """
     frame = runs[["run_id", "arm", "seed", "status"]].copy()
     frame["accuracy"] = runs["test_accuracy"].astype("float64")
-    frame["chance"] = 1 / runs["classes"].astype("Float64").astype("float64")
-    images = runs["test_images"].astype("Float64").astype("float64")
-    frame["lower_bound"] = accuracy_lower_bound(frame["accuracy"], images)
+    equal = 1 / runs["classes"].astype("Float64").astype("float64")
+    frame["chance"] = equal
+    if images is not None:
+        frame["chance"] = runs["data_fingerprint"].map(largest_share(images)).astype("float64").fillna(equal)
+    number = runs["test_images"].astype("Float64").astype("float64")
+    frame["lower_bound"] = accuracy_lower_bound(frame["accuracy"], number)
     above = frame["lower_bound"] > frame["chance"]
     finished = frame["status"] == "finished"
     frame["outcome"] = frame["status"].where(~finished, np.where(above, "trained", "at chance")).astype("str")
     return frame
+
+
+def largest_share(images: pd.DataFrame) -> dict[str, float]:
+    """Return the share of the largest class of test images, by data fingerprint."""
+    by_data = images.groupby("data_fingerprint")["label"]
+    return {str(data): float(labels.value_counts(normalize=True).iloc[0]) for data, labels in by_data}
 
 
 def failure_table(judged: pd.DataFrame, arms: list[str], baseline: str | None = None) -> pd.DataFrame:
@@ -76,7 +93,7 @@ def _fisher(arm: tuple[int, int], baseline: tuple[int, int]) -> float:
 
 def baseline_trains(judged: pd.DataFrame, baseline: str) -> bool | None:
     """Return whether the baseline trained in at least 4 of 5 of its judged seeds; None if none is judged."""
-    rows = judged[(judged["arm"] == baseline) & judged["outcome"].isin(["trained", "at chance", "diverged"])]
+    rows = judged[(judged["arm"] == baseline) & judged["outcome"].isin(JUDGED)]
     if rows.empty:
         return None
     return Fraction(int((rows["outcome"] == "trained").sum()), len(rows)) >= SHARE_TRAINED

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.looks import FEWEST_PAIRS
+from analysis.procedures import LATEST
 from analysis.statistics.distributions import t_quantile
 from analysis.statistics.interval import IDENTICAL, Interval
 from analysis.statistics.verdict import STOPPING, rows
@@ -36,7 +37,9 @@ class SeedsNeeded:
         return f"more than {CAP}" if self.more is None else str(self.more)
 
 
-def seeds_needed(interval: Interval, delta: float, reported: float | None = None) -> SeedsNeeded | None:
+def seeds_needed(
+    interval: Interval, delta: float, reported: float | None = None, procedure: int = LATEST
+) -> SeedsNeeded | None:
     """Return how many more pairs should settle the verdict; None below two pairs, when the spread is unknown.
 
     The mean is taken as it is and the standard deviation at the upper end of its one-sided 80 % interval,
@@ -50,7 +53,7 @@ def seeds_needed(interval: Interval, delta: float, reported: float | None = None
     sd = interval.cautious_sd
     totals = np.arange(max(interval.n + 1, FEWEST_PAIRS), interval.n + CAP + 1)
     margins = t_quantile(1 - interval.alpha / 2, totals - 1) * sd / np.sqrt(totals)
-    kinds = rows(interval.mean - margins, interval.mean + margins, delta, reported)
+    kinds = rows(interval.mean - margins, interval.mean + margins, delta, reported, procedure)
     stopping = np.flatnonzero(np.isin(kinds, list(STOPPING)))
     if sd < IDENTICAL or not len(stopping):  # arms that are identical stay so
         return SeedsNeeded(None)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
+from analysis.procedures import LATEST
 from analysis.statistics.bootstrap import bca_interval, resampling_weights
 from analysis.statistics.interval import t_interval, t_p_value
 from analysis.statistics.paired import complete, pairing
@@ -94,6 +95,7 @@ def sensitivity(
     rng: np.random.Generator,
     alpha: float = 0.05,
     measure: PrimaryMeasure = ACCURACY,
+    procedure: int = LATEST,
 ) -> pd.DataFrame:
     """Return the checks of one comparison: check, n, mean, lower, upper, p, verdict.
 
@@ -112,7 +114,7 @@ def sensitivity(
     def judged(check: str, column: str, otherwise: str = "") -> dict[str, Any]:
         values = runs[column].to_numpy()
         found = measure.gains(values[treated], values[control])
-        return check_row(check, found[~np.isnan(found)], delta, reported, alpha, otherwise)
+        return check_row(check, found[~np.isnan(found)], delta, reported, alpha, otherwise, procedure)
 
     table = [
         {
@@ -133,7 +135,7 @@ def sensitivity(
             "early",
             "not available: no run went its full budget with validation images",
         ),
-        check_row("survivors only", survivors, delta, reported, alpha),
+        check_row("survivors only", survivors, delta, reported, alpha, procedure=procedure),
         *([{**judged("top-5 accuracy", "top5"), "verdict": ""}] if measure.is_accuracy else []),
     ]
     return pd.DataFrame(table)[list(_TYPES)].astype(_TYPES)
@@ -163,11 +165,17 @@ def _weights(n: int) -> npt.NDArray[np.float64]:
 
 
 def check_row(
-    check: str, differences: npt.ArrayLike, delta: float, reported: float | None, alpha: float, otherwise: str = ""
+    check: str,
+    differences: npt.ArrayLike,
+    delta: float,
+    reported: float | None,
+    alpha: float,
+    otherwise: str = "",
+    procedure: int = LATEST,
 ) -> dict[str, Any]:
     """Return a row of `sensitivity` from paired differences in pp; `otherwise` is said where there are none."""
     found = t_interval(differences, alpha)
-    verdict = decide(found.lower, found.upper, found.sd, found.n, delta, reported)
+    verdict = decide(found.lower, found.upper, found.sd, found.n, delta, reported, procedure=procedure)
     return {
         "check": check,
         "n": found.n,

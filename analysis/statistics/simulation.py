@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from analysis.looks import Looks
+from analysis.procedures import LATEST
 from analysis.statistics.verdict import READ, STOPPING, rows
 
 
@@ -40,6 +41,7 @@ def simulate(
     delta: float,
     reported: float | None = None,
     levels: tuple[float, ...] | None = None,
+    procedure: int = LATEST,
 ) -> Outcomes:
     """Return the ends of studies.
 
@@ -57,7 +59,7 @@ def simulate(
         part = x[going, :number]
         mean = part.mean(axis=1)
         margin = stats.t.ppf(1 - level / 2, number - 1) * part.std(axis=1, ddof=1) / np.sqrt(number)
-        kinds[going] = rows(mean - margin, mean + margin, delta, reported)
+        kinds[going] = rows(mean - margin, mean + margin, delta, reported, procedure)
         stopped = np.isin(kinds[going], list(STOPPING))
         pairs[going[stopped]] = number
         going = going[~stopped]

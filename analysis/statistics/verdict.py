@@ -3,13 +3,14 @@
 L and U are the ends of the interval for the mean difference in pp, δ the smallest effect of interest, r the
 reported gain. If the study is outside the scope of the claim there is no valid r, and the rows that need it are
 omitted.
-The rows are `RULES`; r > 2δ is required. A study that states what it is about and names no claim has no reported gain
-at all; the rows for it are `RULES_WITHOUT_REPORT`.
+The rows are those of `rules_of`; r > 2δ is required. A study that states what it is about and names no claim has no
+reported gain at all, and rows of its own. Procedure 1 has one row for harm, without a margin; see `procedures`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -18,11 +19,14 @@ import numpy.typing as npt
 
 from analysis import number_format
 from analysis.looks import FEWEST_PAIRS
+from analysis.procedures import FIRST, LATEST
 from analysis.statistics.interval import IDENTICAL
 
 Kind = Literal[
     "identical",
     "harmful",
+    "trivially lower",
+    "negative, materiality open",
     "no material gain",
     "trivial gain",
     "holds",
@@ -35,34 +39,58 @@ Kind = Literal[
     "withheld",
 ]
 STOPPING: frozenset[Kind] = frozenset(
-    {"harmful", "no material gain", "trivial gain", "holds", "real, smaller than reported", "material gain"}
+    {
+        "harmful",
+        "trivially lower",
+        "no material gain",
+        "trivial gain",
+        "holds",
+        "real, smaller than reported",
+        "material gain",
+    }
 )
-OPEN: frozenset[Kind] = frozenset({"positive, materiality open", "positive, size open", "inconclusive"})
+OPEN: frozenset[Kind] = frozenset(
+    {"negative, materiality open", "positive, materiality open", "positive, size open", "inconclusive"}
+)
 READ: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind in (STOPPING | OPEN) - {"material gain"})
 """The verdicts for an interval where a gain was reported, in the order of the table."""
 NEVER_REPORTED = math.inf
 """In place of a reported gain: none was ever reported, so a gain of at least δ ends the study."""
 
 
-RULES: tuple[tuple[str, str, str], ...] = (
-    ("s_d = 0", "arms identical: check the study", "error"),
-    ("U < 0", "harmful", "yes"),
+Row = tuple[str, str, str]
+"""Condition, verdict, whether it stops the study."""
+_IDENTICAL: Row = ("s_d = 0", "arms identical: check the study", "error")
+_HARM: dict[int, tuple[Row, ...]] = {
+    FIRST: (("U < 0", "harmful", "yes"),),
+    LATEST: (
+        ("U < −δ", "harmful", "yes"),
+        ("−δ ≤ L and U < 0", "trivially lower", "yes"),
+        ("L < −δ ≤ U < 0", "negative, materiality open", "more seeds"),
+    ),
+}
+_SMALL: tuple[Row, ...] = (
     ("L ≤ 0 and U < δ", "no material gain", "yes"),
     ("L > 0 and U < δ", "trivial gain", "yes"),
+)
+_AGAINST_REPORTED: tuple[Row, ...] = (
     ("L ≥ r/2 and U ≥ r", "holds (L > r: larger than reported)", "yes"),
     ("L ≥ δ and U < r", "real, smaller than reported", "yes"),
     ("0 < L < δ ≤ U < r", "positive, materiality open; the reported size is rejected", "more seeds"),
     ("L > 0 otherwise", "positive, size open", "more seeds"),
-    ("otherwise", "inconclusive", "more seeds"),
 )
-"""Condition, verdict, whether it stops the study."""
-RULES_WITHOUT_REPORT: tuple[tuple[str, str, str], ...] = (
-    *RULES[:4],
+_NEVER_REPORTED: tuple[Row, ...] = (
     ("L ≥ δ", "material gain", "yes"),
     ("0 < L < δ ≤ U", "positive, size open", "more seeds"),
-    RULES[-1],
 )
-"""The same where no gain was reported."""
+_OTHERWISE: Row = ("otherwise", "inconclusive", "more seeds")
+
+
+def rules_of(procedure: int = LATEST, *, against_reported: bool = True) -> tuple[Row, ...]:
+    """Return the rows of the table: condition, verdict, whether it stops the study; the first that applies counts."""
+    gains = _AGAINST_REPORTED if against_reported else _NEVER_REPORTED
+    return (_IDENTICAL, *_HARM[procedure], *_SMALL, *gains, _OTHERWISE)
+
 
 _TEXTS: dict[Kind, str] = {
     "identical": "arms identical: check the study",
@@ -118,6 +146,7 @@ def decide(
     *,
     withhold: str = "",
     unit: str = "pp",
+    procedure: int = LATEST,
 ) -> Verdict:
     """Return the verdict of an interval.
 
@@ -130,6 +159,7 @@ def decide(
     reported : reported gain in pp; None outside the claim's scope; `NEVER_REPORTED` where there is no claim.
     withhold : a reason not to give a verdict, such as missing pairs; empty for none.
     unit : of the differences, for words.
+    procedure : whose table is read, see `procedures`.
 
     Raises
     ------
@@ -147,12 +177,16 @@ def decide(
         size = f"{number_format.points((lower + upper) / 2)} {unit}".strip()
         same = f"no seed differs from another, all by {size}"
         return Verdict("identical", same if abs(lower + upper) / 2 >= IDENTICAL else "")
-    kind = cast("Kind", str(rows(lower, upper, delta, reported)))
+    kind = cast("Kind", str(rows(lower, upper, delta, reported, procedure)))
     return Verdict(kind, larger_than_reported=kind == "holds" and reported is not None and lower > reported)
 
 
 def rows(
-    lower: npt.ArrayLike, upper: npt.ArrayLike, delta: float, reported: float | None = None
+    lower: npt.ArrayLike,
+    upper: npt.ArrayLike,
+    delta: float,
+    reported: float | None = None,
+    procedure: int = LATEST,
 ) -> npt.NDArray[np.str_]:
     """Return the row of the table that applies to each interval, for many at once, as calibration needs.
 
@@ -161,7 +195,7 @@ def rows(
     low, high = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
     r = math.nan if reported is None else reported  # comparisons with NaN are false: rows with r do not apply
     conditions: list[tuple[Any, Kind]] = [
-        (high < 0, "harmful"),
+        *_harm(low, high, delta if procedure != FIRST else 0.0),
         ((low <= 0) & (high < delta), "no material gain"),
         (high < delta, "trivial gain"),
     ]
@@ -176,3 +210,11 @@ def rows(
     )
     conditions.append((low > 0, "positive, size open"))
     return np.select([condition for condition, _ in conditions], [kind for _, kind in conditions], "inconclusive")
+
+
+def _harm(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], margin: float) -> Iterator[tuple[Any, Kind]]:
+    """Yield the rows for an interval below 0; without a margin all of it is harm."""
+    yield high < -margin, "harmful"
+    if margin:
+        yield (low >= -margin) & (high < 0), "trivially lower"
+        yield high < 0, "negative, materiality open"

@@ -67,6 +67,7 @@ class FakeStudy:
     measure: Any = None  # other than accuracy
     delta: float | None = None  # of that measure
     scores: bool = False  # whether they are kept
+    procedure: int = 1  # how the verdict is reached
 
 
 def run_id(arm: int, seed: int) -> str:
@@ -210,29 +211,37 @@ def image_table(images: int, classes: int) -> pa.Table:
 
 
 def plan_document(study: FakeStudy) -> dict[str, Any]:
-    return {
-        "schema_version": records.SCHEMA_VERSION,
-        "name": study.name,
-        "claim": study.claim,
-        "created_at": "2024-05-01T11:59:00+00:00",
-        "package_version": "0.1.0",
-        "scope": study.scope,
-        **({"delta_pp": study.delta_pp} if study.measure is None else {"measure": study.measure, "delta": study.delta}),
-        "alpha": 0.05,
-        "looks": study.looks or [max(5, len(study.seeds))],
-        "further_block": study.further_block,
-        "arms": [
-            {"name": arm.name, "role": arm.role, "of": arm.of, "levels": arm.levels, "config": arm.config}
-            | ({} if arm.question is None else {"question": arm.question})
-            for arm in study.arms
-        ],
-        "seeds": study.seeds,
-        "runs": [
-            {"run_id": run_id(i, seed), "arm": arm.name, "seed": seed}
-            for i, arm in enumerate(study.arms)
-            for seed in study.seeds
-        ],
-    } | ({} if study.what is None else {"what": study.what})
+    return (
+        {
+            "schema_version": records.SCHEMA_VERSION,
+            "name": study.name,
+            "claim": study.claim,
+            "created_at": "2024-05-01T11:59:00+00:00",
+            "package_version": "0.1.0",
+            "scope": study.scope,
+            **(
+                {"delta_pp": study.delta_pp}
+                if study.measure is None
+                else {"measure": study.measure, "delta": study.delta}
+            ),
+            "alpha": 0.05,
+            "looks": study.looks or [max(5, len(study.seeds))],
+            "further_block": study.further_block,
+            "arms": [
+                {"name": arm.name, "role": arm.role, "of": arm.of, "levels": arm.levels, "config": arm.config}
+                | ({} if arm.question is None else {"question": arm.question})
+                for arm in study.arms
+            ],
+            "seeds": study.seeds,
+            "runs": [
+                {"run_id": run_id(i, seed), "arm": arm.name, "seed": seed}
+                for i, arm in enumerate(study.arms)
+                for seed in study.seeds
+            ],
+        }
+        | ({} if study.what is None else {"what": study.what})
+        | ({} if study.procedure == 1 else {"procedure": 2})
+    )
 
 
 def write_study(directory: Path, study: FakeStudy, rng: np.random.Generator) -> Path:

@@ -37,7 +37,7 @@ def outcomes(findings: Findings) -> Table:
 
 def troubled(findings: Findings) -> Table:
     """Return every run that failed or did not train, with the reason."""
-    runs = findings.results.runs.merge(findings.judged[["run_id", "outcome", "lower_bound"]], on="run_id")
+    runs = findings.results.runs.merge(findings.judged[["run_id", "outcome", "lower_bound", "chance"]], on="run_id")
     rows = tuple(
         (row["arm"], str(row["seed"]), row["outcome"], _reason(row), row["run_id"])
         for row in runs[runs["outcome"] != "trained"].to_dict("records")
@@ -55,7 +55,7 @@ def _reason(row: dict[Any, Any]) -> str:
         return row["reason"]
     if row["outcome"] == "at chance":
         bound = number_format.percent(row["lower_bound"])
-        return f"lower bound of the accuracy {bound} %, chance {number_format.percent(1 / row['classes'])} %"
+        return f"lower bound of the accuracy {bound} %, chance {number_format.percent(row['chance'])} %"
     return number_format.NOTHING
 
 

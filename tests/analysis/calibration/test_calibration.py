@@ -12,12 +12,20 @@ from analysis.statistics.simulation import normal_studies, pairs_for_power, powe
 from analysis.statistics.verdict import READ, decide, rows
 
 END_TO_END = {  # seed SD, true Δ: rates of `READ` and mean n, from 40,000 studies simulated elsewhere
-    (0.25, 0.5): (0, 0.294, 0.686, 0, 0, 0.020, 0, 0, 7.3),
-    (0.5, 0): (0.011, 0.959, 0.009, 0, 0, 0.002, 0, 0.019, 7.3),
-    (1, 1): (0, 0.025, 0.001, 0, 0.025, 0.415, 0, 0.534, 11.8),
-    (1, 2.46): (0, 0, 0, 0.005, 0.813, 0.180, 0.001, 0.001, 9.4),
-    (1, 4.92): (0, 0, 0, 0.984, 0.015, 0, 0.001, 0, 6.3),
-    (1, -2): (0.528, 0.472, 0, 0, 0, 0, 0, 0, 5.6),
+    (0.25, 0.5): (0, 0, 0, 0.298, 0.681, 0, 0, 0.021, 0, 0, 7.3),
+    (0.25, 0.8): (0, 0, 0, 0.008, 0.327, 0, 0.001, 0.665, 0, 0, 11.0),
+    (0.25, -0.5): (0, 0.422, 0.010, 0.567, 0, 0, 0, 0, 0, 0, 5.9),
+    (0.5, 0): (0, 0.006, 0, 0.963, 0.010, 0, 0, 0.003, 0, 0.018, 7.4),
+    (0.5, -0.5): (0, 0.029, 0.057, 0.913, 0, 0, 0, 0, 0, 0, 6.3),
+    (1, 0): (0, 0, 0.001, 0.484, 0.001, 0, 0, 0.010, 0, 0.503, 10.6),
+    (1, 1): (0, 0, 0, 0.024, 0, 0, 0.026, 0.417, 0, 0.533, 11.8),
+    (1, 2.46): (0, 0, 0, 0, 0, 0.005, 0.816, 0.177, 0.001, 0.001, 9.4),
+    (0.5, 2.46): (0, 0, 0, 0, 0, 0, 1.0, 0, 0, 0, 5.7),
+    (1, 4.92): (0, 0, 0, 0, 0, 0.983, 0.015, 0, 0.001, 0, 6.3),
+    (1.5, 4.92): (0, 0, 0, 0, 0, 0.890, 0.019, 0, 0.091, 0, 8.4),
+    (1, -1): (0.022, 0.001, 0.085, 0.871, 0, 0, 0, 0, 0, 0.021, 8.1),
+    (1, -2): (0.361, 0, 0.154, 0.485, 0, 0, 0, 0, 0, 0, 7.6),
+    (0.5, -2): (0.945, 0, 0.013, 0.042, 0, 0, 0, 0, 0, 0, 7.0),
 }
 
 
@@ -59,6 +67,14 @@ def test_verdicts_come_as_often_as_simulated_elsewhere(scenario, expected):
         error = np.sqrt(max(rate * (1 - rate), 1e-4) * (1 / studies + 1 / 40_000))
         assert found.rate(kind) == pytest.approx(rate, abs=4 * error + 0.0006), kind
     assert found.pairs.mean() == pytest.approx(expected[-1], abs=0.12)
+
+
+def test_procedure_1_has_no_margin_of_harm():
+    drawn = normal_studies(np.random.default_rng(7), 10_000, LOOKS, -2, np.sqrt(2))
+    found = simulate(drawn, LOOKS, DELTA, REPORTED, procedure=1)
+    assert found.rate("harmful") == pytest.approx(0.528, abs=0.02)
+    assert found.rate("no material gain") == pytest.approx(0.472, abs=0.02)
+    assert found.rate("trivially lower", "negative, materiality open") == 0
 
 
 @settings(max_examples=200, deadline=None)

@@ -12,10 +12,13 @@ import pytest
 from own_question import FIXED, OWN, WHAT, WIDER, arms
 
 import analysis
+from aimlib.errors import StoreError
 from analysis import analysis_plan
 from analysis.findings import deviations as departures
 from analysis.findings.deviations import deviations
+from analysis.procedures import FIRST, LATEST
 
+RULES = analysis_plan.rules_of(FIRST)
 DATA = Path(__file__).parents[2] / "data"
 STORED = sorted(path.parent for path in DATA.rglob(analysis_plan.ANALYSIS_PLAN))
 COMPLETE = DATA / "reference" / "complete" / "confirmation"
@@ -56,27 +59,27 @@ def test_a_stored_study_is_confirmatory(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("directory", STORED, ids=lambda path: "-".join(path.parts[-2:]))
-@pytest.mark.parametrize("name", analysis_plan.RULES)
+@pytest.mark.parametrize("name", RULES)
 def test_a_stored_study_stays_confirmatory_when_a_rule_is_reworded(
     name: str, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rule = analysis_plan.RULES[name]
+    rule = RULES[name]
     reworded = replace(rule, wording="The same in other words.", earlier=((rule.wording, rule.number), *rule.earlier))
-    monkeypatch.setattr(departures, "RULES", {**analysis_plan.RULES, name: reworded})
+    monkeypatch.setattr(departures, "rules_of", lambda _procedure: {**RULES, name: reworded})
     assert departed(directory) == []
 
 
-@pytest.mark.parametrize("name", analysis_plan.RULES)
+@pytest.mark.parametrize("name", RULES)
 def test_a_rule_that_means_something_else_now_makes_a_stored_study_exploratory(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rule = analysis_plan.RULES[name]
+    rule = RULES[name]
     other = analysis_plan.Rule(rule.number + 1, "Something else.", ((rule.wording, rule.number),))
-    monkeypatch.setattr(departures, "RULES", {**analysis_plan.RULES, name: other})
+    monkeypatch.setattr(departures, "rules_of", lambda _procedure: {**RULES, name: other})
     assert departed(COMPLETE) == [f"the rule on {name} is number {other.number} and was frozen as number {rule.number}"]
 
 
-@pytest.mark.parametrize("name", analysis_plan.RULES)
+@pytest.mark.parametrize("name", RULES)
 def test_a_frozen_text_that_no_version_wrote_is_a_deviation(name: str, complete: Path) -> None:
     refreeze(complete, **{name: "The mean of the luckiest seeds."})
     (text,) = departed(complete)
@@ -84,9 +87,9 @@ def test_a_frozen_text_that_no_version_wrote_is_a_deviation(name: str, complete:
     assert text.endswith(" and was frozen as 'The mean of the luckiest seeds.'")
 
 
-@pytest.mark.parametrize("name", analysis_plan.RULES)
+@pytest.mark.parametrize("name", RULES)
 def test_a_frozen_number_counts_beside_the_text(name: str, complete: Path) -> None:
-    numbers = {rule: each.number for rule, each in analysis_plan.RULES.items()}
+    numbers = {rule: each.number for rule, each in RULES.items()}
     refreeze(complete, procedure=numbers)
     assert departed(complete) == []
     refreeze(complete, procedure={**numbers, name: 7})
@@ -96,20 +99,56 @@ def test_a_frozen_number_counts_beside_the_text(name: str, complete: Path) -> No
 def test_every_text_that_was_ever_frozen_is_known_with_its_number() -> None:
     """Reword a rule: its old text goes into `earlier`, its new one into this file, where no text is ever removed."""
     recorded = json.loads((DATA / "frozen_rules.json").read_text(encoding="utf-8"))
-    assert set(recorded) == set(analysis_plan.RULES)
+    assert set(recorded) == set(RULES)
     for name, texts in recorded.items():
-        rule = analysis_plan.RULES[name]
-        assert {text: rule.number_of(text) for text in texts} == texts
-        assert rule.wording in texts
+        rules = [analysis_plan.rules_of(procedure)[name] for procedure in (FIRST, LATEST)]
+        assert {text: next(filter(None, (rule.number_of(text) for rule in rules))) for text in texts} == texts
+        assert all(rule.wording in texts for rule in rules)
 
 
 def test_new_plans_freeze_words_and_numbers(complete: Path) -> None:
     document = json.loads((complete / "study.json").read_text(encoding="utf-8"))
     content = analysis_plan.content_of(document, {}, (0.05,))
-    assert content["procedure"] == {name: rule.number for name, rule in analysis_plan.RULES.items()}
-    assert {name: content[name] for name in analysis_plan.RULES} == {
-        name: rule.wording for name, rule in analysis_plan.RULES.items()
-    }
+    assert content["procedure"] == {name: rule.number for name, rule in RULES.items()}
+    assert {name: content[name] for name in RULES} == {name: rule.wording for name, rule in RULES.items()}
+
+
+def test_new_studies_freeze_their_procedure_and_stored_ones_keep_theirs(complete: Path) -> None:
+    document = json.loads((complete / "study.json").read_text(encoding="utf-8"))
+    content = analysis_plan.content_of({**document, "procedure": LATEST}, {}, (0.05,))
+    rules = analysis_plan.rules_of(LATEST)
+    assert content["procedure"] == LATEST == 2
+    assert content["rules"] == {name: rule.number for name, rule in rules.items()}
+    assert "best constant answer" in content["failures"]
+    was = analysis.examine(analysis.load(complete))
+    assert was.procedure == FIRST
+    rewrite(complete / "study.json", procedure=LATEST)
+    still = analysis.examine(analysis.load(complete))
+    assert still.procedure == FIRST, "the frozen one counts"
+    assert (still.headline, still.deviations) == (was.headline, was.deviations)
+
+
+def test_a_study_of_the_second_procedure_is_confirmatory(complete: Path) -> None:
+    document = json.loads((complete / "study.json").read_text(encoding="utf-8"))
+    rewrite(complete / "study.json", procedure=LATEST)
+    frozen = json.loads((complete / analysis_plan.ANALYSIS_PLAN).read_text(encoding="utf-8"))["content"]
+    new = analysis_plan.content_of({**document, "procedure": LATEST}, frozen["reported_gains_pp"], (0.05,))
+    refreeze(complete, **{key: new[key] for key in ("procedure", "rules", "failures")})
+    assert departed(complete) == []
+    assert analysis.examine(analysis.load(complete)).procedure == LATEST
+    refreeze(complete, rules={**new["rules"], "failures": 7})
+    assert departed(complete) == ["the rule on failures is number 2 and was frozen as number 7"]
+
+
+def test_a_procedure_of_a_later_version_is_refused(complete: Path) -> None:
+    refreeze(complete, procedure=3)
+    with pytest.raises(
+        StoreError, match=r"analysis_plan\.json: procedure must be 1 to 2; got 3; read it with the version"
+    ):
+        analysis.examine(analysis.load(complete))
+    rewrite(complete / "study.json", procedure="new")
+    with pytest.raises(StoreError, match=r"study\.json: procedure must be 1 to 2; got 'new'"):
+        analysis.load(complete)
 
 
 def test_the_stored_role_aim_and_the_role_treatment_are_the_same(complete: Path) -> None:

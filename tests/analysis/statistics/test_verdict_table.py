@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from analysis.looks import Looks
 from analysis.statistics import Interval, decide, seeds_needed, t_interval
 from analysis.statistics.simulation import normal_studies, simulate
-from analysis.statistics.verdict import NEVER_REPORTED, OPEN, RULES, RULES_WITHOUT_REPORT, STOPPING
+from analysis.statistics.verdict import NEVER_REPORTED, OPEN, STOPPING, rules_of
 
 R, DELTA = 4.92, 1.0
 ENDS = st.floats(-20, 20)
@@ -21,7 +21,10 @@ ENDS = st.floats(-20, 20)
 @pytest.mark.parametrize(
     ("lower", "upper", "kind"),
     [
-        (-3, -0.01, "harmful"),
+        (-3, -1.01, "harmful"),
+        (-3, -1, "negative, materiality open"),
+        (-3, -0.01, "negative, materiality open"),
+        (-1, -0.01, "trivially lower"),
         (-3, 0, "no material gain"),
         (0, 0.99, "no material gain"),
         (0.01, 0.99, "trivial gain"),
@@ -51,7 +54,8 @@ def test_rows_in_scope(lower, upper, kind):
         (3, 9, "positive, size open"),
         (1, 4, "positive, size open"),
         (0.5, 2, "positive, size open"),
-        (-1, -0.5, "harmful"),
+        (-1, -0.5, "trivially lower"),
+        (-2, -1.5, "harmful"),
     ],
 )
 def test_rows_with_r_are_left_out_of_scope(lower, upper, kind):
@@ -61,7 +65,7 @@ def test_rows_with_r_are_left_out_of_scope(lower, upper, kind):
 @pytest.mark.parametrize(
     ("lower", "upper", "kind"),
     [
-        (-3, -0.01, "harmful"),
+        (-3, -1.01, "harmful"),
         (-1, 0.99, "no material gain"),
         (0.01, 0.99, "trivial gain"),
         (1, 30, "material gain"),
@@ -132,10 +136,15 @@ def test_impossible_input_is_refused(arguments):
         decide(*arguments)
 
 
-def applying(lower: float, upper: float, r: float | None) -> list[str]:
+def applying(lower: float, upper: float, r: float | None, procedure: int = 2) -> list[str]:
     """Return an independent copy of the table of the statistics page, in the order of its conditions."""
+    harm = [
+        (upper < -DELTA, "harmful"),
+        (lower >= -DELTA and upper < 0, "trivially lower"),
+        (lower < -DELTA <= upper < 0, "negative, materiality open"),
+    ]
     rows = [
-        (upper < 0, "harmful"),
+        *(harm if procedure == 2 else [(upper < 0, "harmful")]),
         (lower <= 0 and upper < DELTA, "no material gain"),
         (lower > 0 and upper < DELTA, "trivial gain"),
         (r is not None and lower >= r / 2 and upper >= r, "holds"),
@@ -164,9 +173,10 @@ def test_the_unit_does_not_matter(lower, width, scale):
 
 
 def test_every_stopping_and_open_verdict_is_in_the_rules_shown():
-    shown = " | ".join(verdict for _, verdict, _ in (*RULES, *RULES_WITHOUT_REPORT))
+    table = (*rules_of(), *rules_of(against_reported=False))
+    shown = " | ".join(verdict for _, verdict, _ in table)
     assert all(kind in shown for kind in STOPPING | OPEN)
-    stopping = {verdict for _, verdict, stops in (*RULES, *RULES_WITHOUT_REPORT) if stops == "yes"}
+    stopping = {verdict for _, verdict, stops in table if stops == "yes"}
     assert len(stopping) == len(STOPPING)
 
 
@@ -178,7 +188,7 @@ def interval(mean: float, sd: float, n: int) -> Interval:
 
 
 def test_the_rules_shown_without_a_report_are_those_that_apply():
-    kinds = {verdict for _, verdict, _ in RULES_WITHOUT_REPORT}
+    kinds = {verdict for _, verdict, _ in rules_of(against_reported=False)}
     assert {"material gain", "positive, size open"} < kinds
     assert not kinds & {"holds (L > r: larger than reported)", "real, smaller than reported"}
 
