@@ -143,6 +143,7 @@ def check(
     if study is None:
         raise UsageError("check: no study is given; give a study file or the name of a shipped study, or --claim")
     from ablations.commands.check_notes import notes, reuse_notes
+    from ablations.commands.fact_table import facts_of
     from ablations.estimation import design, disk, host_memory
     from ablations.estimation import numerics as numerical
     from ablations.estimation.estimate import Estimate, estimate, packing
@@ -168,7 +169,8 @@ def check(
     found_notes += disk.saving_notes(written_bytes, file.spec.resources.grace_seconds, directory)
     tried, untried = numerical.measure(plan, address) if numerics else ([], ())
     untimed = tuple(dict.fromkeys((*found.untimed, *untried)))
-    return Check(plan, found.costs, untimed, written_bytes, tuple(found_notes), tuple(tried))
+    facts = facts_of(plan)
+    return Check(plan, found.costs, untimed, written_bytes, tuple(found_notes), tuple(tried), facts)
 
 
 def _planned(file: StudyFile, trust: Trust, *, plugins: bool) -> tuple[Plan, list[str]]:
