@@ -53,19 +53,36 @@ def command(
         typer.echo("\n".join(lines(needed)))
         return
     from ablations.commands import check_tables
+    from ablations.planning.plan import DataProblems
 
-    checked = check(
-        study,
-        overrides or (),
-        timing=timing,
-        address=address,
-        out=out,
-        numerics=numerics,
-        reuse=reuse or (),
-        trust=trust or (),
-        plugins=plugins,
-    )
+    try:
+        checked = check(
+            study,
+            overrides or (),
+            timing=timing,
+            address=address,
+            out=out,
+            numerics=numerics,
+            reuse=reuse or (),
+            trust=trust or (),
+            plugins=plugins,
+        )
+    except DataProblems:
+        if plugins:
+            _show_facts(study, overrides or (), wide)
+        raise
     check_tables.check(checked, console(), wide=wide)
+
+
+def _show_facts(study: StudySource | None, overrides: Iterable[str], wide: bool) -> None:
+    """Print the facts of the claim beside a study whose data is not here; most of them need none."""
+    from ablations.commands.fact_table import show_facts, without_data
+    from ablations.spec.study import read_study
+
+    assert study is not None
+    file = read_study(study, overrides)
+    if lines := without_data(file):
+        show_facts(lines, str(file.spec.claim), console(), wide=wide)
 
 
 def _full_size(name: object, timing: bool, address: str | None, *, given: bool) -> FullSize:
