@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NOT_OF_A_STUDY = "–"
 """What is written where a study has no such value."""
 _FIRST = 9
+_OF_TFDS = {"shards": SHARDS, "block": BLOCK}
+"""What is known of the order ``tfds`` without data."""
 _WORDNET_ID = re.compile(r"^n\d{8}-")
 
 
@@ -110,7 +112,11 @@ class _Side:
             return self._option(key)
         if not networks.has_network(self.arm.config):
             raise _NotKnown("not known of own training code")
-        return self._network(key) if kind == "network" else _DataFacts(self.arm, self.data)[key]
+        if kind == "network":
+            return self._network(key)
+        if key in _OF_TFDS:
+            return _OF_TFDS[key] if self.arm.config.training.order == "tfds" else None
+        return _DataFacts(self.arm, self.data)[key]
 
     def _option(self, path: str) -> Value:
         value: Any = self.document
@@ -164,12 +170,6 @@ class _DataFacts:
     def left_out(self) -> Value:
         order = self._ordered(np.arange(self.test_images(), dtype=np.int64), "test")
         return sorted(PurePosixPath(self.data.test.names[number]).stem for number in order[self.evaluated_images() :])
-
-    def shards(self) -> Value:
-        return SHARDS if self.training.order == "tfds" else None
-
-    def block(self) -> Value:
-        return BLOCK if self.training.order == "tfds" else None
 
     def _trained(self) -> Any:
         from aimlib.training.splits import divide  # noqa: PLC0415 -- imports torch
