@@ -53,7 +53,7 @@ def command(
         typer.echo("\n".join(lines(needed)))
         return
     from ablations.commands import check_tables
-    from ablations.planning.plan import DataProblems
+    from ablations.planning.plan import DataConfigError
 
     try:
         checked = check(
@@ -67,7 +67,7 @@ def command(
             trust=trust or (),
             plugins=plugins,
         )
-    except DataProblems:
+    except DataConfigError:
         if plugins:
             _show_facts(study, overrides or (), wide)
         raise

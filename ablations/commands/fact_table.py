@@ -70,7 +70,7 @@ def show_facts(lines: Sequence[FactLine], claim: str, console: Console, *, wide:
     table = Table(HEADINGS, list(rows(lines)), prose=HEADINGS, droppable=("on record in",), name_width=20)
     show(table, console, wide=wide)
     say(
-        f"claim {claim}: {summary(lines)}, marked ≠. As described: \"as run\" means that it takes over what was run. "
+        f'claim {claim}: {summary(lines)}, marked ≠. As described: "as run" means that it takes over what was run. '
         f"This study: – is what no study states",
         console,
         wide,

@@ -50,7 +50,7 @@ class FactLine:
     source: str
 
 
-class _NotKnown(Exception):  # noqa: N818 -- no error
+class _NotKnown(Exception):
     """Why a value of a study is not known."""
 
 
@@ -71,10 +71,11 @@ def lines(
     """
     baseline = reference(tuple(arms))
     treatment = next((arm for arm in arms if arm.role == "aim"), None)
-    sides: dict[Side, _Side | None] = {
-        side: None if arm is None else _Side(arm, seeds, summaries[arm.name], None if data is None else data[arm.name])
-        for side, arm in (("baseline", baseline), ("treatment", treatment))
-    }
+
+    def side(arm: Arm | None) -> _Side | None:
+        return None if arm is None else _Side(arm, seeds, summaries[arm.name], data[arm.name] if data else None)
+
+    sides: dict[Side, _Side | None] = {"baseline": side(baseline), "treatment": side(treatment)}
     return tuple(_line(fact, sides) for fact in facts)
 
 
@@ -122,7 +123,8 @@ class _Side:
         value: Any = self.document
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None
-        return value["name"] if isinstance(value, dict) and "name" in value else value
+        found: Value = value["name"] if isinstance(value, dict) and "name" in value else value
+        return found
 
     def _network(self, key: str) -> Value:
         from ablations.planning.network_facts import NetworkFacts  # noqa: PLC0415 -- imports torch

@@ -39,7 +39,7 @@ class NetworkFacts:
 
     def __getitem__(self, name: str) -> Value:
         """Return a number of the network; None where it has none, as a network without memory has no readers."""
-        return cast("Value", _ANSWERS[name](self))
+        return _ANSWERS[name](self)
 
     def of_type(self, kind: Any) -> list[Any]:
         """Return the layers of a kind, without those of memory sources and updates."""
@@ -128,9 +128,7 @@ _ANSWERS: dict[str, Callable[[NetworkFacts], Value]] = {
     "memory_start": _memory_start,
     "source_parameters": _of_memory(lambda network: [_keras_count(each) for each in network.sources()]),
     "readers": _of_memory(lambda network: len(network.attachment.readers)),
-    "static_readers": _of_memory(
-        lambda network: sum(each.memory == "static" for each in network.attachment.readers)
-    ),
+    "static_readers": _of_memory(lambda network: sum(each.memory == "static" for each in network.attachment.readers)),
     "channels_added": _of_memory(lambda network: [each.channels_added for each in network.attachment.readers]),
     "reading_weights": _of_memory(lambda network: sum(each.read_weight.numel() for each in network.readers())),
     "updates": _of_memory(lambda network: len(network.updates)),

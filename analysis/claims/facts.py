@@ -49,16 +49,17 @@ NetworkNumber = Literal[
 
 * ``keras_parameters``: parameters and running statistics, as Keras counts them; ``trainable_parameters``;
   ``running_statistics``; ``multiply_adds`` per image.
-* ``stem_stride``: of the first convolution. ``maps``: rows of the map at the end of each stage. ``strided_kernels``: rows of
-  the kernels that shrink maps on the main path of the stages. ``convolution_biases``: whether all convolutions of the
-  network have biases.
-* ``batch_norm_epsilon``, ``batch_norm_momentum`` (PyTorch's) of the network without its updates; one number, or all that
-  occur.
+* ``stem_stride``: of the first convolution. ``maps``: rows of the map at the end of each stage. ``strided_kernels``:
+  rows of the kernels that shrink maps on the main path of the stages. ``convolution_biases``: whether all convolutions
+  of the network have biases.
+* ``batch_norm_epsilon``, ``batch_norm_momentum`` (PyTorch's) of the network without its updates; one number, or all
+  that occur.
 * ``convolution_start``, ``dense_start``, ``memory_start``, ``update_end_start``: how weights of convolutions, of dense
   layers, of memory sources and of the last layers of updates start.
 * ``memory_values``, ``memory_degrees_of_freedom``; ``source_parameters`` of each memory; ``readers``: layers that read;
   ``static_readers``: those that read a memory which no update reaches; ``channels_added`` to each of them;
-  ``reading_weights``: how many there are in all; ``updates``: their number; ``update_parameters`` of each, as Keras counts.
+  ``reading_weights``: how many there are in all; ``updates``: their number; ``update_parameters`` of each, as Keras
+  counts.
 """
 
 DataNumber = Literal[
@@ -74,9 +75,9 @@ DataNumber = Literal[
 ]
 """What can be asked of an arm's data, as its training uses it.
 
-``evaluated_images``: test images that count. ``first_classes``: classes of the first nine training images, if their order is
-fixed. ``left_out``: names of the test images that do not count, without their folders. ``shards``, ``block``: into how many
-parts the order ``tfds`` cuts a split, and how many images it reads from one before the next one's turn.
+``evaluated_images``: test images that count. ``first_classes``: classes of the first nine training images, if their
+order is fixed. ``left_out``: names of the test images that do not count, without their folders. ``shards``, ``block``:
+into how many parts the order ``tfds`` cuts a split, and how many images it reads from one before the next one's turn.
 """
 
 
@@ -129,8 +130,9 @@ class Fact:
     as_run : what was done, by side; the key None holds what is said of both arms.
     as_described : the same of the description.
     source : where it is on record.
-    kind, key : how a study's own value is found: ``option`` and a key path of the configuration of its runs, ``network``
-        and a `NetworkNumber`, ``data`` and a `DataNumber`, or ``plan`` and ``seeds``. Empty if a study has no such value.
+    kind, key : how a study's own value is found: ``option`` and a key path of the configuration of its runs,
+        ``network`` and a `NetworkNumber`, ``data`` and a `DataNumber`, or ``plan`` and ``seeds``. Empty if a study has
+        no such value.
     words : how values are written, by the value as text.
     """
 
