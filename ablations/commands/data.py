@@ -158,7 +158,7 @@ def weights(name: str, base_url: str | None = None) -> Path:
 def order(
     name: str,
     root: str | None = None,
-    order: Order = "tfds",
+    rule: Order = "tfds",
     batch_size: int = 16,
     settings: Mapping[str, Any] | None = None,
 ) -> FixedOrder:
@@ -168,7 +168,7 @@ def order(
 
     Parameters
     ----------
-    order : as `training.order` of a study, see `aimlib.training.image_order`.
+    rule : as `training.order` of a study, see `aimlib.training.image_order`.
     batch_size : images of a batch.
 
     Raises
@@ -186,7 +186,7 @@ def order(
     else:
         names = {split: images.names for split, images in plugin.load().splits().items()}
     return {
-        split: first_and_last(found, order, split, plugin.config.name, batch_size) for split, found in names.items()
+        split: first_and_last(found, rule, split, plugin.config.name, batch_size) for split, found in names.items()
     }
 
 
@@ -263,13 +263,13 @@ def _index(
 def _order(
     name: Name,
     root: Root = None,
-    order_: Annotated[Order, typer.Option("--order", help="As training.order of a study.")] = "tfds",
+    rule: Annotated[Order, typer.Option(help="As training.order of a study.")] = "tfds",
     batch_size: Annotated[int, typer.Option(help="Images of a batch.")] = 16,
     settings: Settings = None,
 ) -> None:
     """Show the first batch of each split in a fixed order, and what an incomplete last batch leaves out."""
-    for split, (first, last) in order(name, root, order_, batch_size, parse_settings(settings)).items():
-        _print(f"{split}: first batch of {batch_size} in the order {order_}")
+    for split, (first, last) in order(name, root, rule, batch_size, parse_settings(settings)).items():
+        _print(f"{split}: first batch of {batch_size} in the order {rule}")
         for place, image in enumerate(first, 1):
             _print(f"{place:4}  {image}")
         _print(f"{split}: in an incomplete last batch: {', '.join(last) or 'none'}")
