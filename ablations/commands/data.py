@@ -185,9 +185,7 @@ def order(
         names = {split: found.paths for split, found in plugin.listing().splits.items()}
     else:
         names = {split: images.names for split, images in plugin.load().splits().items()}
-    return {
-        split: first_and_last(found, rule, split, plugin.config.name, batch_size) for split, found in names.items()
-    }
+    return {split: first_and_last(found, rule, split, plugin.config.name, batch_size) for split, found in names.items()}
 
 
 def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any) -> DatasetPlugin:
