@@ -53,19 +53,36 @@ def command(
         typer.echo("\n".join(lines(needed)))
         return
     from ablations.commands import check_tables
+    from ablations.planning.plan import DataConfigError
 
-    checked = check(
-        study,
-        overrides or (),
-        timing=timing,
-        address=address,
-        out=out,
-        numerics=numerics,
-        reuse=reuse or (),
-        trust=trust or (),
-        plugins=plugins,
-    )
+    try:
+        checked = check(
+            study,
+            overrides or (),
+            timing=timing,
+            address=address,
+            out=out,
+            numerics=numerics,
+            reuse=reuse or (),
+            trust=trust or (),
+            plugins=plugins,
+        )
+    except DataConfigError:
+        if plugins:
+            _show_facts(study, overrides or (), wide)
+        raise
     check_tables.check(checked, console(), wide=wide)
+
+
+def _show_facts(study: StudySource | None, overrides: Iterable[str], wide: bool) -> None:
+    """Print the facts of the claim beside a study whose data is not here; most of them need none."""
+    from ablations.commands.fact_table import show_facts, without_data
+    from ablations.spec.study import read_study
+
+    assert study is not None
+    file = read_study(study, overrides)
+    if lines := without_data(file):
+        show_facts(lines, str(file.spec.claim), console(), wide=wide)
 
 
 def _full_size(name: object, timing: bool, address: str | None, *, given: bool) -> FullSize:
@@ -143,6 +160,7 @@ def check(
     if study is None:
         raise UsageError("check: no study is given; give a study file or the name of a shipped study, or --claim")
     from ablations.commands.check_notes import notes, reuse_notes
+    from ablations.commands.fact_table import facts_of
     from ablations.estimation import design, disk, host_memory
     from ablations.estimation import numerics as numerical
     from ablations.estimation.estimate import Estimate, estimate, packing
@@ -168,7 +186,8 @@ def check(
     found_notes += disk.saving_notes(written_bytes, file.spec.resources.grace_seconds, directory)
     tried, untried = numerical.measure(plan, address) if numerics else ([], ())
     untimed = tuple(dict.fromkeys((*found.untimed, *untried)))
-    return Check(plan, found.costs, untimed, written_bytes, tuple(found_notes), tuple(tried))
+    facts = facts_of(plan)
+    return Check(plan, found.costs, untimed, written_bytes, tuple(found_notes), tuple(tried), facts)
 
 
 def _planned(file: StudyFile, trust: Trust, *, plugins: bool) -> tuple[Plan, list[str]]:

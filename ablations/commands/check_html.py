@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ablations.commands.check_notes import differing
 from ablations.commands.check_tables import cost_in_words
+from ablations.commands.fact_table import HEADINGS, rows
 from ablations.planning.networks import has_network
 from aimlib.errors import counted
 from aimlib.records import role
@@ -20,7 +21,7 @@ def html(result: Check) -> str:
     plan, cost = result.plan, result.cost
     spec, changes = plan.study.spec, differing(plan)
     head = f"Study {spec.name}: {counted(len(plan.arms), 'arm')} × {counted(len(spec.seeds), 'seed')}"
-    rows = [
+    arms = [
         (
             arm.name,
             role(arm.role) or arm.role,
@@ -34,7 +35,8 @@ def html(result: Check) -> str:
     return "".join(
         [
             paragraph(f"{head} = {counted(len(plan.runs), 'run')}", bold=True),
-            table(headings, rows, numbers=("parameters", "s/run")),
+            table(headings, arms, numbers=("parameters", "s/run")),
+            *([table(HEADINGS, list(rows(result.facts)))] if result.facts else []),
             *(paragraph(f"Cost: {cost_in_words(each)}") for each in result.costs),
             *(paragraph(f"Not timed: {reason}") for reason in result.untimed),
             *(paragraph(f"Note: {note}") for note in result.notes),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ablations.estimation.disk import Disk
     from ablations.estimation.estimate import Cost
     from ablations.estimation.numerics import Numerics
+    from ablations.planning.claim_facts import FactLine
     from ablations.planning.plan import Plan
 
 
@@ -27,6 +28,8 @@ class Check:
     disk : bytes that the study writes.
     notes : remarks that do not prevent the study from running.
     numerics : speed of each precision and memory format on every kind of device, if requested.
+    facts : every fact of the study's claim, as it was run, as it is described, and as this study has it; empty without
+        a claim, or if the claim has no facts.
     """
 
     plan: Plan
@@ -35,6 +38,7 @@ class Check:
     disk: Disk
     notes: tuple[str, ...]
     numerics: tuple[Numerics, ...] = ()
+    facts: tuple[FactLine, ...] = ()
 
     @property
     def cost(self) -> Cost | None:

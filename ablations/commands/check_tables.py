@@ -11,6 +11,7 @@ from rich.text import Text
 from ablations.commands.check_notes import aggregated, differing, differing_options
 from ablations.commands.check_result import Check
 from ablations.commands.console_tables import Table, room, show
+from ablations.commands.fact_table import say, show_facts, summary
 from ablations.planning.factors import combinations
 from ablations.planning.networks import has_network
 from ablations.planning.protocol import reference
@@ -18,7 +19,6 @@ from ablations.spec.designs import factor_labels
 from ablations.spec.levels import labels_of
 from aimlib.errors import counted
 from aimlib.records import role
-from aimlib.records.escaping import printable
 from analysis.number_format import significant
 
 if TYPE_CHECKING:
@@ -48,21 +48,17 @@ def check(result: Check, console: Console, *, wide: bool = False) -> None:
     _factors(plan, console, wide)
     _arms(result, console, wide)
     _differences(plan, console, wide)
+    _facts(result, console, wide)
     _costs(result, console, wide)
     for reason in result.untimed:
         console.print(Text(f"not timed: {reason}"), highlight=False, soft_wrap=True)
     if any(result.disk.checkpoints.values()):
-        _say(f"disk: {_disk(result)}", console, wide)
+        say(f"disk: {_disk(result)}", console, wide)
     for tried in result.numerics:
         _numerics(tried, console, wide)
     for note in aggregated(result.notes, [arm.name for arm in plan.arms], whole=wide):
-        _say(f"note: {note}", console, wide)
+        say(f"note: {note}", console, wide)
     console.print("no problems")
-
-
-def _say(text: str, console: Console, wide: bool) -> None:
-    """Print a sentence, wrapped only if the width of a line has a limit."""
-    console.print(Text(printable(text)), highlight=False, soft_wrap=room(console, wide) is None)
 
 
 def _factors(plan: Plan, console: Console, wide: bool) -> None:
@@ -74,7 +70,7 @@ def _factors(plan: Plan, console: Console, wide: bool) -> None:
     rows = [(names[factor], ", ".join(labels_of(levels))) for factor, levels in spec.factors.items()]
     show(Table(("factor", "levels"), rows, prose=("levels",)), console, wide=wide)
     chosen, every = len(combinations(spec)), prod(map(len, spec.factors.values()))
-    _say(
+    say(
         f"design: {spec.design or 'full_factorial'}, {chosen} of {every} combinations, of arm {spec.vary}",
         console,
         wide,
@@ -110,7 +106,7 @@ def _arms(result: Check, console: Console, wide: bool) -> None:
     show(table, console, wide=wide, most=most, what="arm")
     if most is not None and room(console, wide) is not None:
         parameters = [plan.summaries[arm.name].parameters for arm in plan.arms]
-        _say(f"all {len(rows)} arms: {min(parameters):,} to {max(parameters):,} parameters", console, wide)
+        say(f"all {len(rows)} arms: {min(parameters):,} to {max(parameters):,} parameters", console, wide)
 
 
 def _differences(plan: Plan, console: Console, wide: bool) -> None:
@@ -118,15 +114,32 @@ def _differences(plan: Plan, console: Console, wide: bool) -> None:
     found = {name: changes for name, changes in differing(plan).items() if changes}
     if len(found) <= _FEW_ARMS or wide:
         for name, changes in found.items():
-            _say(f"{name} differs from the baseline in", console, wide)
+            say(f"{name} differs from the baseline in", console, wide)
             for change in changes:
-                _say(f"  {change}", console, wide)
+                say(f"  {change}", console, wide)
         return
-    _say(f"{len(found)} arms differ from the baseline, {reference(plan.arms).name}, in", console, wide)
+    say(f"{len(found)} arms differ from the baseline, {reference(plan.arms).name}, in", console, wide)
     for option, (before, values) in differing_options(plan).items():
         shown = [f"{value} in {counted(number, 'arm')}" for value, number in list(values.items())[:_MOST_VALUES]]
         more = len(values) - len(shown)
-        _say(f"  {option}: {before} -> {'; '.join(shown)}{f'; and {more} more values' if more else ''}", console, wide)
+        say(f"  {option}: {before} -> {'; '.join(shown)}{f'; and {more} more values' if more else ''}", console, wide)
+
+
+def _facts(result: Check, console: Console, wide: bool) -> None:
+    """Print the facts of the claim; on a terminal, of a study on another data set only how many differ."""
+    claim = result.plan.study.spec.claim
+    if not result.facts or claim is None:
+        return
+    if room(console, wide) is None or _is_on_the_data_of(claim, result.plan):
+        show_facts(result.facts, claim, console, wide=wide)
+    else:
+        say(f"claim {claim}: {summary(result.facts)} (listed with --wide)", console, wide)
+
+
+def _is_on_the_data_of(claim: str, plan: Plan) -> bool:
+    from analysis.claims import accepts, read_claim
+
+    return accepts(read_claim(claim).scope["dataset"], reference(plan.arms).config.data.name)
 
 
 def _costs(result: Check, console: Console, wide: bool) -> None:
@@ -134,9 +147,9 @@ def _costs(result: Check, console: Console, wide: bool) -> None:
 
     resources = {arm.name: arm.resources for arm in result.plan.arms}
     for number, cost in enumerate(result.costs):
-        _say(f"cost{_of(number, result)}: {cost_in_words(cost)}", console, wide)
+        say(f"cost{_of(number, result)}: {cost_in_words(cost)}", console, wide)
         if text := host_memory.sentence(cost, resources):
-            _say(f"host memory{_of(number, result)}: {text}", console, wide)
+            say(f"host memory{_of(number, result)}: {text}", console, wide)
 
 
 def _short(count: int) -> str:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from aimlib.datasets.packing import Progress
     from aimlib.datasets.summary import DataSummary
     from aimlib.datasets.verify import Finding
+
+Order = Literal["tfds", "sha256"]
+"""The fixed orders of `aimlib.training.image_order`, which need numpy."""
+FixedOrder = dict[str, tuple[list[str], list[str]]]
+"""By split: the names of the first batch, and of the images that fill no batch."""
 
 app = typer.Typer(help="Fetch, check, pack and describe data sets.", no_args_is_help=True)
 
@@ -150,6 +155,39 @@ def weights(name: str, base_url: str | None = None) -> Path:
     return files.download(name, base_url)
 
 
+def order(
+    name: str,
+    root: str | None = None,
+    rule: Order = "tfds",
+    batch_size: int = 16,
+    settings: Mapping[str, Any] | None = None,
+) -> FixedOrder:
+    """Return the first batch of each split in a fixed order, and which images its last batch would leave out.
+
+    Photos are listed, not opened.
+
+    Parameters
+    ----------
+    rule : as `training.order` of a study, see `aimlib.training.image_order`.
+    batch_size : images of a batch.
+
+    Raises
+    ------
+    DataError: the data is missing or unusable.
+    """
+    from aimlib.datasets.photos import PhotoPlugin
+    from aimlib.training.image_order import first_and_last
+
+    if batch_size < 1:
+        raise UsageError(f"batch_size: must be at least 1; got {batch_size}")
+    plugin = create(name, settings, root=root)
+    if isinstance(plugin, PhotoPlugin):
+        names = {split: found.paths for split, found in plugin.listing().splits.items()}
+    else:
+        names = {split: images.names for split, images in plugin.load().splits().items()}
+    return {split: first_and_last(found, rule, split, plugin.config.name, batch_size) for split, found in names.items()}
+
+
 def create(name: str, settings: Mapping[str, Any] | None = None, **options: Any) -> DatasetPlugin:
     """Return the data set `name` with these options; an option that is None keeps its default.
 
@@ -217,6 +255,22 @@ def _index(
     """Write the split of a data set of photos as a table: path, label and split, for `image_index`."""
     written = index(name, out, root, validation_fraction, seed, parse_settings(settings))
     _print(f"{out}: {', '.join(f'{photos:,} {split}' for split, photos in written)}")
+
+
+@app.command("order")
+def _order(
+    name: Name,
+    root: Root = None,
+    rule: Annotated[Order, typer.Option(help="As training.order of a study.")] = "tfds",
+    batch_size: Annotated[int, typer.Option(help="Images of a batch.")] = 16,
+    settings: Settings = None,
+) -> None:
+    """Show the first batch of each split in a fixed order, and what an incomplete last batch leaves out."""
+    for split, (first, last) in order(name, root, rule, batch_size, parse_settings(settings)).items():
+        _print(f"{split}: first batch of {batch_size} in the order {rule}")
+        for place, image in enumerate(first, 1):
+            _print(f"{place:4}  {image}")
+        _print(f"{split}: in an incomplete last batch: {', '.join(last) or 'none'}")
 
 
 @app.command("weights")

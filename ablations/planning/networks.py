@@ -100,6 +100,18 @@ def summary(model: ModelConfig, shape: ImageShape, batch_size: int) -> ModelSumm
         return _summary(model, shape, batch_size) if _is_key(model) else _summarized(model, shape, batch_size)
 
 
+def network(model: ModelConfig, shape: ImageShape) -> nn.Module:
+    """Return a network on the meta device, to look at: others get the same one.
+
+    Raises
+    ------
+    UsageError: the parts do not fit together.
+    PluginError: code of a plugin failed.
+    """
+    with _explained():
+        return _kept(model, shape)
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     try:

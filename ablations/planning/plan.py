@@ -27,6 +27,10 @@ ALPHA = 0.05
 """Overall error of all looks of a comparison."""
 
 
+class DataConfigError(ConfigError):
+    """The data of a study is missing or unsuitable; the study has no other problem."""
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """One run of the plan."""
@@ -83,7 +87,7 @@ def plan(study: StudyFile, arms: list[Arm] | None = None) -> Plan:
     Raises
     ------
     ConfigError: with one message per problem of the study; missing or unsuitable data is reported only if there is no
-    other problem.
+    other problem, as `DataConfigError`.
     """
     arms = arms_of(study) if arms is None else arms
     summaries = summaries_of(arms)
@@ -148,7 +152,7 @@ def _data(arms: list[Arm], study: StudyFile) -> dict[str, DataSet]:
         unfit = _unheld if isinstance(arm.config, OwnRunConfig) else _unfit
         problems += [located(problem, arm.name, study.spec) for problem in unfit(arm.config.training, loaded[key])]
     if problems:
-        raise ConfigError(f"{study.where}: {problem}" for problem in dict.fromkeys(problems))
+        raise DataConfigError(f"{study.where}: {problem}" for problem in dict.fromkeys(problems))
     return found
 
 

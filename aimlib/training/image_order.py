@@ -51,6 +51,19 @@ def fixed_order(
     return whole[np.isin(whole, indices)]
 
 
+def first_and_last(
+    names: Sequence[str], order: Order, split: str, data: str, batch_size: int
+) -> tuple[list[str], list[str]]:
+    """Return the names of the first batch of a split in a fixed order, and of the images that fill no batch.
+
+    Parameters
+    ----------
+    names, order, split, data : as for `fixed_order`.
+    """
+    found = [names[number] for number in fixed_order(np.arange(len(names)), names, order, split=split, data=data)]
+    return found[:batch_size], found[len(found) // batch_size * batch_size :]
+
+
 def _tfds_order(names: Sequence[str], split: str, prefix: str) -> Indices:
     """Return the numbers of all images in the order in which TensorFlow Datasets reads them without shuffling."""
     hashes = [hashlib.md5(f"{split}{prefix}{name}".encode(), usedforsecurity=False).digest() for name in names]

@@ -18,6 +18,7 @@ from aimlib.component import Frozen
 from aimlib.errors import ConfigError, UsageError, unknown_name
 from aimlib.paths import read_file
 from aimlib.records import Role, role
+from analysis.claims.facts import Fact, FactDocument, facts_of
 from analysis.plan import Scope
 
 _FIELDS = {
@@ -143,6 +144,7 @@ class _Document(Frozen):
     scope: _Scope
     curves: str | None = None
     statements: list[_Statement] = []
+    facts: dict[str, list[FactDocument]] = {}
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ class Claim:
     scope : for each field of a plan's scope the values or patterns that qualify.
     statements : what is said, sentence by sentence, for `analysis.claims.audit`.
     curves : the reported runs epoch by epoch (columns of `reported_runs.csv`); empty if there are none.
+    facts : what was run and what was described, for `ablate check`; frozen with no study.
     """
 
     name: str
@@ -192,6 +195,7 @@ class Claim:
     scope: dict[str, tuple[str | int, ...]]
     statements: tuple[Statement, ...]
     curves: pd.DataFrame
+    facts: tuple[Fact, ...] = ()
 
 
 def names() -> list[str]:
@@ -265,6 +269,7 @@ def _claim(document: _Document, path: Path) -> Claim:
             Statement(s.says, s.source, s.check.model_dump(), tuple(s.protocols)) for s in document.statements
         ),
         curves=_curves(path.parent / document.curves if document.curves else None),
+        facts=facts_of(document.facts),
     )
 
 

@@ -118,3 +118,17 @@ def test_bars_are_drawn_on_a_terminal_only(dogs: Any, monkeypatch: pytest.Monkey
         progress("packing", 1, 2)
         progress("packing", 2, 2)
     assert "packing" in capsys.readouterr().err
+
+
+def test_order_lists_the_first_batch_and_what_the_last_one_leaves_out(dogs: Any) -> None:
+    found = data_cli.order("stanford_dogs", str(dogs.root), batch_size=4, settings={"classes": 3})
+    first, left_out = found["test"]
+    assert (len(first), len(left_out)) == (4, 2)
+    assert not set(first) & set(left_out)
+    assert data_cli.order("stanford_dogs", str(dogs.root), "sha256", 4, {"classes": 3})["train"] != found["train"]
+    shown = run("order", "stanford_dogs", "--batch-size", "4", *options(dogs))
+    assert shown.exit_code == 0
+    assert [f"   {place}  {name}" in shown.output for place, name in enumerate(first, 1)] == [True] * 4
+    assert f"test: in an incomplete last batch: {', '.join(left_out)}\n" in shown.output
+    with pytest.raises(UsageError, match="batch_size: must be at least 1"):
+        data_cli.order("digits", batch_size=0)
