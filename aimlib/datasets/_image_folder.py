@@ -11,14 +11,14 @@ from pydantic import Field, model_validator
 
 from aimlib.datasets.listing import PhotoListing, PhotoSplit
 from aimlib.datasets.locations import data_folder
-from aimlib.datasets.photos import PhotoConfig, PhotoPlugin
+from aimlib.datasets.photo_tree import Tree, odd_names, read_tree, refuse
+from aimlib.datasets.photos import PhotoConfig, PhotoPlugin, Survey
 from aimlib.datasets.splitting import SplitConfig, is_test
 from aimlib.datasets.tasks import refuse_other_task_of_folder
-from aimlib.errors import DataError, counted
+from aimlib.errors import DataError
 from aimlib.records.escaping import storable
 from aimlib.registry import datasets
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 VALIDATION = "val", "validation", "valid", "dev"
 """Usual names of a folder of validation images."""
 FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
@@ -88,16 +88,24 @@ class ImageFolder(PhotoPlugin):
 
     def listing(self) -> PhotoListing:
         """Return the image files found."""
+        found = self.survey()
+        refuse(self.config.name, found.listing.root, found.oddities or ())
+        return found.listing
+
+    def survey(self) -> Survey:
+        """Return the image files found, and everything that is odd or not used."""
         root, variant = self.whereabouts()
         folders = self.folders()
         if self.config.split is not None:
             _refuse_split_folders(root)
-        found = {split: photos_by_class(self.config.name, root, folder) for split, folder in folders.items()}
-        classes = tuple(sorted({name for by_class in found.values() for name in by_class}))
-        splits = {split: split_of(by_class, classes) for split, by_class in found.items()}
+        trees = {split: _tree(self.config.name, root, folder) for split, folder in folders.items()}
+        classes = tuple(sorted({name for tree in trees.values() for name in tree.photos}))
+        splits = {split: split_of(tree.photos, classes) for split, tree in trees.items()}
         if self.config.split is not None:
             splits = divided(splits["all"], self.config.split, classes)
-        return PhotoListing(self.config.name, variant, root, tuple(folders.values()), classes, splits)
+        listing = PhotoListing(self.config.name, variant, root, tuple(folders.values()), classes, splits)
+        names = odd_names({folders[split]: tree for split, tree in trees.items()})
+        return Survey(listing, (*(odd for tree in trees.values() for odd in tree.oddities), *names))
 
 
 def split_of(by_class: Mapping[str, list[str]], classes: Sequence[str]) -> PhotoSplit:
@@ -129,18 +137,23 @@ def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
     Parameters
     ----------
     data : name of the data set, for messages.
+
+    Raises
+    ------
+    DataError: there are no classes, or something there cannot be used.
     """
+    tree = _tree(data, root, folder)
+    refuse(data, root, [*tree.oddities, *odd_names({folder: tree})])
+    return tree.photos
+
+
+def _tree(data: str, root: Path, folder: str) -> Tree:
+    """Return what is in the folder of a split; DataError if that has no folders of classes."""
     top = root / folder
     if not top.is_dir():
         raise DataError(_missing(data, root, folder))
     _refuse_no_classes(data, root, top)
-    found = {
-        place.name: [path.relative_to(root).as_posix() for path in place.rglob("*") if _is_photo(path, place)]
-        for place in top.iterdir()
-        if place.is_dir() and not place.name.startswith(".")
-    }
-    _refuse_undecodable(top, [*found, *(path for paths in found.values() for path in paths)])
-    return found
+    return read_tree(root, folder)
 
 
 def _folders(top: Path) -> list[str]:
@@ -153,8 +166,8 @@ def _refuse_no_classes(data: str, root: Path, top: Path) -> None:
     if not folders:
         refuse_other_task_of_folder(root, _folders(root))
         raise DataError(
-            f"{data}: {top} has no folders, and every class needs one: {top}/<class>/; sort the photos into folders, or "
-            f"list them in a table (image_index)"
+            f"{data}: {top} has no folders, and every class needs one: {top}/<class>/; sort the photos into folders, "
+            f"or list them in a table (image_index)"
         )
 
 
@@ -171,18 +184,3 @@ def _missing(data: str, root: Path, folder: str) -> str:
         shown = ", ".join(storable(name) for name in there[:3]) + (" ..." if len(there) > 3 else "")
         text += f"; if the folders there ({shown}) are classes, split them: data.split: {{test_fraction: 0.2}}"
     return text
-
-
-def _refuse_undecodable(top: Path, names: list[str]) -> None:
-    """Refuse names that are not UTF-8: no table could contain them."""
-    if wrong := [name for name in names if storable(name) != name]:
-        shown = ", ".join(storable(name) for name in wrong[:3]) + (" ..." if len(wrong) > 3 else "")
-        raise DataError(
-            f"image_folder: found {counted(len(wrong), 'name')} below {top} that are not UTF-8: {shown}; rename the "
-            f"files and folders, e.g. with `convmv -f latin1 -t utf8 -r --notest {top}`"
-        )
-
-
-def _is_photo(path: Path, place: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -10,8 +11,10 @@ from pydantic import Field, model_validator
 
 from aimlib.component import ComponentConfig, local
 from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
+from aimlib.datasets.exclusions import Excluded, exclude, read_exclusions
 from aimlib.datasets.listing import PhotoListing, check_listing
 from aimlib.datasets.packed import Pack, Progress, folder_of, open_known, pack
+from aimlib.datasets.photo_tree import Oddity
 from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
 
 
@@ -37,11 +40,30 @@ class PhotoConfig(ComponentConfig):
         None, "Folder of packed data; default $AIM_CACHE_DIR, else ~/.cache/aim-ablations/packed."
     )
 
+    exclude: str | None = local(
+        None,
+        "CSV list of photos that are left out: columns path and reason. The data's fingerprint, and so the run id, is that of the photos that remain.",
+    )
+
     @model_validator(mode="after")
     def _fine_pixels_are_sampled(self) -> Self:
         if self.pixels == "fine" and self.antialias:
             raise ValueError("pixels: fine needs antialias: false, because antialiasing rounds to whole values; set it")
         return self
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What there is of a data set, also if it cannot be used as it is.
+
+    Attributes
+    ----------
+    listing : the photos that were found.
+    oddities : everything else that was found; None if the photos are those of a list, with which files are compared.
+    """
+
+    listing: PhotoListing
+    oddities: tuple[Oddity, ...] | None = None
 
 
 class PhotoPlugin(DatasetPlugin):
@@ -57,6 +79,27 @@ class PhotoPlugin(DatasetPlugin):
         ------
         DataError: the data is missing or its lists are unreadable.
         """
+
+    def survey(self) -> Survey:
+        """Return the photos and what is odd beside them, without refusing the data for it, for `verify`.
+
+        Raises
+        ------
+        DataError: there is nothing that could be listed.
+        """
+        return Survey(self.listing())
+
+    def used(self) -> tuple[PhotoListing, tuple[Excluded, ...]]:
+        """Return the photos without those that `exclude` lists, and those.
+
+        Raises
+        ------
+        DataError: see `listing`; the list cannot be used.
+        """
+        listing = self.listing()
+        if self.config.exclude is None:
+            return listing, ()
+        return exclude(listing, read_exclusions(self.config.exclude))
 
     def whereabouts(self) -> tuple[Path, str] | None:
         """Return `root` and `variant` of the listing, or None if they are unknown before the photos are listed."""
@@ -86,13 +129,16 @@ class PhotoPlugin(DatasetPlugin):
         ----------
         progress : called as progress("packing", photos done, photos in total).
         """
-        listing = self.listing()
+        return self._pack(self.used()[0], progress)
+
+    def _pack(self, listing: PhotoListing, progress: Progress | None = None) -> Pack:
         check_listing(listing, self.config.classes)
         return pack(listing, self.recipe(), self.config.cache, progress)
 
     def load(self) -> DataSet:
         """Return the packed data, mapped read-only; the names are paths below the listing's root."""
-        return self.pack().data_set()
+        listing, excluded = self.used()
+        return replace(self._pack(listing).data_set(), excluded=excluded)
 
     def load_known(self, fingerprint: str) -> DataSet:
         """Return the data with this fingerprint; if it is already packed here, no photo is opened.
@@ -101,7 +147,10 @@ class PhotoPlugin(DatasetPlugin):
         """
         where = self.whereabouts()
         if where is not None:
-            folder = folder_of(self.config.name, *where, self.recipe(), self.config.cache)
+            root, variant = where
+            if self.config.exclude is not None:
+                variant = read_exclusions(self.config.exclude).variant(variant)
+            folder = folder_of(self.config.name, root, variant, self.recipe(), self.config.cache)
             if (found := open_known(folder, fingerprint)) is not None:
                 return found.data_set()
         return self.load()

@@ -62,7 +62,7 @@ def summarise(plugin: DatasetPlugin) -> DataSummary:
 
 
 def _summarise_photos(plugin: PhotoPlugin) -> DataSummary:
-    listing, recipe, cache = plugin.listing(), plugin.recipe(), plugin.config.cache
+    (listing, _), recipe, cache = plugin.used(), plugin.recipe(), plugin.config.cache
     check_listing(listing, plugin.config.classes)
     found = find_pack(listing, recipe, cache)
     labels = {name: split.labels for name, split in listing.splits.items()}
