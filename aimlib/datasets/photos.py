@@ -42,7 +42,8 @@ class PhotoConfig(ComponentConfig):
 
     exclude: str | None = local(
         None,
-        "CSV list of photos that are left out: columns path and reason. The data's fingerprint, and so the run id, is that of the photos that remain.",
+        "CSV list of photos that are left out, with the columns path and reason, relative to the current folder. The "
+        "data's fingerprint, and so the run id, is that of the photos that remain.",
     )
 
     @model_validator(mode="after")

@@ -62,7 +62,7 @@ def membership(listing: PhotoListing) -> Iterator[Finding]:
     if _all_found_below(listing):
         return
     there, odd = _files(listing)
-    missing = f"listed, but not below {listing.root}; fetch, or exclude (`--fix list`)"
+    missing = f"listed, but not below {listing.root}; fetch, or list in data.exclude"
     yield from _group("missing", sorted((train | test) - there), missing)
     unlisted = sorted(there - train - test)
     visible = [path for path in unlisted if not path.rpartition("/")[2].startswith(".")]

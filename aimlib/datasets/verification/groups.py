@@ -55,7 +55,7 @@ def _duplicate(group: list[Member]) -> Finding:
         remedy = "the test photo is known from training: exclude the training photos"
     else:
         remedy = "they count several times: keep one"
-    what = f"{len(group):,} copies of one photo ({_where(splits, classes)}); {remedy} (`--fix list`)"
+    what = f"{len(group):,} copies of one photo ({_where(splits, classes)}); {remedy}"
     return _finding("duplicate", group, what, severity)
 
 
