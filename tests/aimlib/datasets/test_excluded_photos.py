@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aimlib.datasets._image_folder import ImageFolder, ImageFolderConfig
+from aimlib.datasets.photos import PhotoPlugin
 from aimlib.errors import DataError
+from aimlib.registry import datasets
 
 
-def _plugin(folder: Path, rows: str | None = None) -> ImageFolder:
+def _plugin(folder: Path, rows: str | None = None) -> PhotoPlugin:
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
         for name in ("a", "b"):
@@ -24,8 +25,10 @@ def _plugin(folder: Path, rows: str | None = None) -> ImageFolder:
     if rows is not None:
         listed = folder / "excluded.csv"
         listed.write_text("# made by hand\npath,reason\n" + rows)
-    config = {"root": str(folder), "cache": str(folder / "cache"), "size": 8}
-    return ImageFolder(ImageFolderConfig(**config, exclude=None if listed is None else str(listed)))
+    config = {"name": "image_folder", "root": str(folder), "cache": str(folder / "cache"), "size": 8, "classes": 2}
+    plugin = datasets.create(datasets.parse({**config, "exclude": None if listed is None else str(listed)}))
+    assert isinstance(plugin, PhotoPlugin)
+    return plugin
 
 
 def test_listed_photos_are_left_out_and_stated(tmp_path: Path) -> None:
