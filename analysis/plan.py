@@ -68,6 +68,7 @@ class Plan:
     what : what the treatment has and the baseline lacks, as the texts call it; None: a memory, as in plans of earlier
         versions.
     measure : what the verdict is about.
+    own_validation : names of the arms whose validation images are those of the data, the same with every seed.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Plan:
     runs: pd.DataFrame
     what: str | None = None
     measure: PrimaryMeasure = ACCURACY
+    own_validation: tuple[str, ...] = ()
 
     def arm(self, name: str) -> Arm:
         """Return the arm called `name`; KeyError if there is none."""
@@ -160,6 +162,7 @@ def plan_from(document: Any, path: Place) -> Plan:
         runs=_runs(fields.take("runs", list), path),
         what=fields.take("what", str, optional=True),
         measure=measure,
+        own_validation=tuple(fields.take("own_validation", list, optional=True) or ()),
     )
     _check(plan, path)
     return plan
@@ -277,6 +280,7 @@ def _check(plan: Plan, path: Place) -> None:
             not all(_is_name(text) for text in (plan.what, *(arm.question for arm in plan.arms)) if text is not None),
             f"what it studies, or an arm's question, is not printable text of 1 to {_LONGEST_NAME:,} characters",
         ),
+        (not known.issuperset(plan.own_validation), "own_validation names an arm that is not listed"),
         (not known.issuperset(plan.runs["arm"].unique()), "a run belongs to an arm that is not listed"),
         (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),
         (bool(plan.runs.duplicated(["arm", "seed"]).any()), "an arm has two runs of the same seed"),

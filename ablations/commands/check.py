@@ -153,7 +153,7 @@ def check(
     plan, found_notes = _planned(file, trust, plugins=plugins)
     found = estimate(plan, address) if timing else Estimate()
     directory = place(out or Path("results") / file.spec.name)
-    found_notes += [*obsolete.notes(plan, directory), *notes(plan), *design.sentences(plan)]
+    found_notes += [*file.notes, *obsolete.notes(plan, directory), *notes(plan), *design.sentences(plan)]
     if file.spec.search is not None and plugins:
         from ablations.sessions import screening
 

@@ -16,6 +16,7 @@ from ablations.planning.protocol import reference
 from ablations.spec.resources import idle_gpus
 from aimlib.errors import counted
 from aimlib.registry import datasets
+from analysis.findings import folds
 from analysis.looks import Looks
 from analysis.number_format import option as written
 from analysis.number_format import significant
@@ -41,6 +42,8 @@ def notes(plan: Plan) -> Iterable[str]:
     yield from _same_networks(plan)
     yield from _seeds(plan)
     yield from _roles(plan)
+    if (text := folds.sentence(arm.config.model_dump(mode="json") for arm in plan.arms)) is not None:
+        yield f"data.split: {text[:1].lower()}{text[1:].rstrip('.')}"
     yield from _nondeterministic(plan)
     yield from _unchecked(plan)
     yield from _training_code(plan)

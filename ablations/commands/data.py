@@ -107,6 +107,31 @@ def info(
     return summarise(create(name, settings, root=root, size=size))
 
 
+def index(
+    name: str,
+    out: str | Path,
+    root: str | None = None,
+    validation_fraction: float | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> list[tuple[str, int]]:
+    """Write the split of a data set of photos as a table for `image_index`; return the number of photos of each split.
+
+    Parameters
+    ----------
+    out : the table to write: Parquet if its suffix is .parquet, else CSV; it must not exist.
+    validation_fraction : share of each class of the training photos that become validation photos; None: none.
+    seed : of the choice of validation photos; see `aimlib.datasets.splitting`.
+
+    Raises
+    ------
+    UsageError: the data set has no photo files, or the table cannot be written.
+    """
+    from aimlib.datasets.index_files import write_index
+
+    return write_index(create(name, settings, root=root), Path(out), validation_fraction, seed)
+
+
 def weights(name: str, base_url: str | None = None) -> Path:
     """Fetch weights of torchvision's into its cache, where studies find them, and return the file.
 
@@ -178,6 +203,22 @@ def _download(name: Name, root: Root = None, base_url: BaseUrl = None, settings:
     _print(f"{name} is in {folder}; check it with `ablate data verify {name} --root {folder}`")
 
 
+@app.command("index")
+def _index(
+    name: Name,
+    out: Annotated[str, typer.Option(help="The table to write, as .csv or .parquet.", show_default=False)],
+    root: Root = None,
+    validation_fraction: Annotated[
+        float | None, typer.Option(help="Share of each class of the training photos to make validation photos.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the choice of validation photos.")] = 0,
+    settings: Settings = None,
+) -> None:
+    """Write the split of a data set of photos as a table: path, label and split, for `image_index`."""
+    written = index(name, out, root, validation_fraction, seed, parse_settings(settings))
+    _print(f"{out}: {', '.join(f'{photos:,} {split}' for split, photos in written)}")
+
+
 @app.command("weights")
 def _weights(
     name: Annotated[
@@ -215,14 +256,15 @@ def _info(name: Name, root: Root = None, size: Size = None, settings: Settings =
     summary = info(name, root, size, parse_settings(settings))
     _print_head(summary)
     width = max(len(row.name) for row in summary.classes)
-    _print(f"\n{'class':{width}}  train   test")
+    own = summary.validation is not None
+    _print(f"\n{'class':{width}}  train  {'validation  ' if own else ''} test")
     for row in summary.classes:
-        _print(f"{row.name:{width}}  {row.train:5}  {row.test:5}")
+        _print(f"{row.name:{width}}  {row.train:5}  {f'{row.validation:10}  ' if own else ''}{row.test:5}")
 
 
 def _print_head(summary: DataSummary) -> None:
     shape = summary.shape
-    _print(f"{summary.name}: {summary.train:,} training and {summary.test:,} test images")
+    _print(f"{summary.name}: {summary.images}")
     _print(f"shape        {shape.height} x {shape.width} x {shape.channels}, {shape.classes} classes")
     _print(f"fingerprint  {summary.fingerprint or f'none yet: ablate data prepare {summary.name}'}")
     if summary.cache is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ablations.commands.options import Directory
+from ablations.commands.options import Directory, PluginFiles, TrustedCode
 
 
 def command(
@@ -16,8 +16,10 @@ def command(
         str, typer.Option(metavar="RUN", help="A run id or its beginning, or ARM/SEED.", show_default=False)
     ],
     out: Annotated[Path, typer.Option(help="The file to write; its name ends in .pt2.", show_default=False)],
+    plugin: PluginFiles = None,
+    trust: TrustedCode = None,
 ) -> None:
     """Write a network that a study kept (`keep: best`) as a program: pixels from 0 to 255 in, scores of classes out."""
     from ablations.execution.inference.exporting import export
 
-    typer.echo(f"program: {export(directory, run, out)}")
+    typer.echo(f"program: {export(directory, run, out, plugin=plugin or (), trust=trust or ())}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,6 +43,15 @@ TrustedCode = Annotated[
         "--trust",
         metavar="HASH",
         help="Approve own code of files that the study names, by its hash, without being asked; repeatable.",
+        show_default=False,
+    ),
+]
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="A file with own code that the run used, as the study's `plugins` names it; repeatable.",
         show_default=False,
     ),
 ]

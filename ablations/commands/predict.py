@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablations.commands.options import Directory, console
+from ablations.commands.options import Directory, PluginFiles, TrustedCode, console
 from aimlib.errors import UsageError, counted
 
 if TYPE_CHECKING:
@@ -31,11 +31,13 @@ def command(
         str | None,
         typer.Option(help="Folder of the data here; default: where the run found it.", show_default=False),
     ] = None,
+    plugin: PluginFiles = None,
+    trust: TrustedCode = None,
 ) -> None:
     """Predict with a network that a study kept (`keep: best`); the exit code is 1 if stored predictions differ."""
     from ablations.execution.inference.predicting import predict
 
-    found = predict(directory, run, folder, device=device, data_root=data_root)
+    found = predict(directory, run, folder, device=device, data_root=data_root, plugin=plugin or (), trust=trust or ())
     _write(found, csv, parquet)
     for line in lines(found, shown=folder is not None or _verdict_is_due(directory)):
         console().print(line, soft_wrap=True, markup=False, highlight=False)

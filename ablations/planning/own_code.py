@@ -17,7 +17,7 @@ from ablations.planning.approval import Trust
 from ablations.spec import search_families, yaml_documents
 from ablations.spec.study import StudyFile
 from aimlib.config import RunConfig
-from aimlib.errors import ConfigError, PluginError
+from aimlib.errors import ConfigError, PluginError, UsageError
 from aimlib.own_code import parts, sessions
 from aimlib.own_code.bundle import Bundle
 from aimlib.registry import FAMILIES, components_of
@@ -66,6 +66,28 @@ def enter(study: StudyFile, trust: Trust = ()) -> Entered:
     for bundle in own:
         _refusals.update({key: problem for key, problem in bundle.refusals.items() if key not in named})
     return Entered(tuple(found.values()), tuple(note for bundle in found.values() for note in bundle.unused()))
+
+
+def enter_files(files: Iterable[str | Path], trust: Trust = ()) -> None:
+    """Register the classes of files that a command names.
+
+    Parameters
+    ----------
+    trust : as in `enter`.
+
+    Raises
+    ------
+    UsageError: a file cannot be read, something in it cannot be resolved or fails, or its code is not approved.
+    """
+    try:
+        bundles = {path: parts.read(path) for path in map(Path, files)}
+        parts.refuse_twice(bundles.values())
+        for path, bundle in bundles.items():
+            approval.require(f"--plugin {path}", path, bundle, trust)
+        for bundle in bundles.values():
+            parts.adopt(bundle)
+    except PluginError as error:
+        raise UsageError(f"--plugin: {error}") from error
 
 
 def files_of(study: StudyFile) -> dict[Path, Bundle]:

@@ -262,9 +262,16 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
         content["code"] = code
     if (what := subject(plan, before)) is not None:
         content["what"] = what
+    if own := [arm.name for arm in plan.arms if _has_own_validation(arm, plan)]:
+        content["own_validation"] = own
     if before is not None and {key: before.get(key) for key in {**content, "what": None}} == {"what": None, **content}:
         return dict(before)
     return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), **content}
+
+
+def _has_own_validation(arm: Arm, plan: Plan) -> bool:
+    """Return whether an arm is validated on images that its data brings, the same for every seed."""
+    return plan.data[arm.name].validation is not None and arm.config.training.validation_fraction > 0
 
 
 def subject(plan: Plan, before: Mapping[str, Any] | None = None) -> str | None:

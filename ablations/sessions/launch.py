@@ -110,8 +110,7 @@ def run(
     file = read_study(study, overrides)
     if file.spec.search is not None:
         raise UsageError(f"{file.where}: search: this study searches first; run it with ablations.run")
-    for line in own_code.enter(file, trust).notes:
-        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+    enter(file, trust, console)
     directory = place(out if out is not None else Path("results") / file.spec.name)
     stop = Stop()
     outages = waits_of(file, stop, console)
@@ -153,6 +152,12 @@ def _seconds_to_wait(text: str | None, address: str | None) -> float:
         return parse_seconds(text)
     except ValueError as error:
         raise UsageError(f"--wait-for-nodes: {error}") from error
+
+
+def enter(file: StudyFile, trust: Trust, console: Console) -> None:
+    """Register the own code of a study, and print what its reader should know of the code and of overrides."""
+    for line in (*file.notes, *own_code.enter(file, trust).notes):
+        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
 
 def waits_of(file: StudyFile, stop: Stop, console: Console) -> Outages:

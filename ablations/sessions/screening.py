@@ -17,7 +17,6 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from ablations.execution.signals import Stop
-from ablations.planning import own_code
 from ablations.search import importances, ranking
 from ablations.search.brackets import Brackets
 from ablations.search.candidates import Candidates, screening_document
@@ -117,7 +116,7 @@ def _run(
     if options.get("budget"):
         raise UsageError("--budget: a search is limited by the number of its trials; give search.trials instead")
     file = read_study(study, overrides)
-    own_code.enter(file, options.get("trust", ()))
+    launch.enter(file, options.get("trust", ()), console or Console(quiet=True))
     directory = place(out if out is not None else Path("results") / file.spec.name)
     if not isinstance(directory, Path):
         raise UsageError(f"--out {out}: a search keeps its records in a directory; give one on shared storage")

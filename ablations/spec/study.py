@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -168,10 +168,12 @@ class StudyFile:
     ----------
     spec : its content, with overrides applied.
     path : the file; None for a study that was given as values of Python.
+    notes : what the overrides replaced that was not said of all arms.
     """
 
     spec: StudySpec
     path: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -211,8 +213,9 @@ def read_study(source: StudySource, overrides: Iterable[str] = ()) -> StudyFile:
     ConfigError: with one message per problem: file, key path, what is wrong, nearest valid name.
     """
     path, document = read_document(source)
+    notes = []
     for override in [overrides] if isinstance(overrides, str) else overrides:
-        _override(document, *yaml_documents.assignment(override))
+        notes += _override(document, *yaml_documents.assignment(override))
     folder = Path() if path is None else path.parent
     claim = folder / str(document.get("claim"))
     if claim.is_file():
@@ -226,7 +229,7 @@ def read_study(source: StudySource, overrides: Iterable[str] = ()) -> StudyFile:
     places: dict[str, Any] = {key: _beside(folder, getattr(spec, key)) for key in ("reuse", "plugins")}
     if (function := spec.training_function()) is not None:
         places["train"] = f"{_beside(folder, [str(function[0])])[0]}:{function[1]}"
-    return StudyFile(spec.model_copy(update=places), path)
+    return StudyFile(spec.model_copy(update=places), path, tuple(notes))
 
 
 def read_document(source: StudySource) -> tuple[Path | None, dict[str, Any]]:
@@ -273,16 +276,36 @@ def _find(source: str | Path) -> Path:
     )
 
 
-def _override(document: dict[str, Any], path: list[str], value: Any) -> None:
+def _override(document: dict[str, Any], path: list[str], value: Any) -> list[str]:
+    """Set a value in a document; return a note on values of single arms that it replaces."""
     if path[0] not in RUN_KEYS:
         yaml_documents.put(document, path, value)
-        return
+        return []
     base = document.setdefault("base", {})
-    levels = [level for factor in _mappings(document.get("factors")) for level in _mappings(factor)]
-    layers = [layer for layer in (base, *_mappings(document.get("arms")), *levels) if _takes(layer, path)]
+    own = {f"arms.{name}": arm for name, arm in _mappings(document.get("arms")).items()}
+    for option, factor in _mappings(document.get("factors")).items():
+        own |= {f"factors.{option}.{level}": arm for level, arm in _mappings(factor).items()}
+    taking = {place: layer for place, layer in own.items() if _takes(layer, path)}
+    replaced = [
+        f"{place} ({there})"
+        for place, layer in taking.items()
+        if yaml_documents.has(layer, path) and (there := yaml_documents.value_at(layer, path)) != value
+    ]
+    layers = [layer for layer in (base, *taking.values()) if _takes(layer, path)]
     for layer in layers or [base]:
         if isinstance(layer, dict):
             yaml_documents.put(layer, path, value)
+    return list(_override_notes(document, path, value, replaced))
+
+
+def _override_notes(document: dict[str, Any], path: list[str], value: Any, replaced: list[str]) -> Iterator[str]:
+    """Yield what an override does that its words do not show."""
+    option = ".".join(path)
+    if replaced:
+        yield f"{option}={value} also replaces the values of single arms: {', '.join(replaced)}"
+    factors = document.get("factors")
+    if isinstance(factors, Mapping) and option in factors:
+        yield f"{option}={value} has no effect on arms that vary: factors.{option} gives their values"
 
 
 def _takes(layer: Any, path: list[str]) -> bool:
@@ -295,8 +318,8 @@ def _takes(layer: Any, path: list[str]) -> bool:
     return yaml_documents.is_option(path) and component not in (None, "none", {"name": "none"})
 
 
-def _mappings(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value.values() if isinstance(item, dict)] if isinstance(value, Mapping) else []
+def _mappings(value: Any) -> dict[str, dict[str, Any]]:
+    return {str(k): item for k, item in value.items() if isinstance(item, dict)} if isinstance(value, Mapping) else {}
 
 
 assert set(DESIGNS) == {"full_factorial", "one_at_a_time", "ladder", "leave_one_out"}  # and fractional_factorial

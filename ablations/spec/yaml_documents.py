@@ -321,6 +321,13 @@ def has(document: Any, path: Iterable[str]) -> bool:
     return True
 
 
+def value_at(document: Any, path: Iterable[str]) -> Any:
+    """Return the value at `path`, which `has` says is there."""
+    for key in path:
+        document = document[key]
+    return document
+
+
 def put(document: dict[str, Any], path: list[str], value: Any) -> None:
     """Set a copy of the value at `path` in place; a component given by name alone becomes a mapping with the name."""
     for key in path[:-1]:

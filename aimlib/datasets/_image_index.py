@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from pydantic import Field
 
 from aimlib.component import Frozen, local
 from aimlib.datasets.listing import PhotoListing, PhotoSplit, named
+from aimlib.datasets.locations import data_folder
 from aimlib.datasets.photos import PhotoConfig, PhotoPlugin
 from aimlib.datasets.splitting import SplitConfig, is_test
 from aimlib.datasets.tables import Table, lacking, read_table
@@ -70,7 +71,10 @@ class ImageIndex(PhotoPlugin):
     class Config(PhotoConfig):
         """Options of a table of photos."""
 
-        file: str = local("index.csv", "The table; below `root` if that is given, else relative to the current folder.")
+        file: str = local(
+            "index.csv",
+            "The table: below `root` if that is given and has it, else relative to the current folder.",
+        )
         root: str | None = local(None, "Folder that the paths start at; default: the folder of the table.")
         columns: Columns = Columns()
         """Names of the columns."""
@@ -84,21 +88,24 @@ class ImageIndex(PhotoPlugin):
 
     def whereabouts(self) -> tuple[Path, str]:
         """Return the folder that paths start at, and the table with what is read of it."""
+        root, file = self._places()
         options = self.config
-        file = self._file()
-        root = file.parent if options.root is None else Path(options.root).expanduser()
         split = "" if options.split is None else f" split {options.split.model_dump_json()}"
         return root, f"{file.resolve()} {options.columns.model_dump_json()}{split}"
 
-    def _file(self) -> Path:
+    def _places(self) -> tuple[Path, Path]:
+        """Return the folder that paths start at, and the table."""
         file = Path(self.config.file).expanduser()
-        return file if self.config.root is None else Path(self.config.root).expanduser() / file
+        if self.config.root is None:
+            return file.parent, file
+        root = data_folder("image_index", self.config.root)
+        return root, root / file if (root / file).is_file() else file
 
     def listing(self) -> PhotoListing:
         """Return the photos that the table names."""
         root, variant = self.whereabouts()
-        remedy = "give the table as data.file, below data.root if that is given, else relative to the current folder"
-        table = read_table(self._file(), remedy, self.config.delimiter)
+        remedy = "give the table as data.file, below data.root or relative to the current folder"
+        table = read_table(self._places()[1], remedy, self.config.delimiter)
         rows = _rows(table, self._columns(table), root)
         _refuse_repeated(table, rows)
         refuse_other_task_of_labels(str(table.path), [row.label for row in rows])
@@ -238,11 +245,3 @@ def _refuse_divided_groups(table: Table, rows: Sequence[Row]) -> None:
             f"{table.path}: {counted(len(divided), 'group')} in more than one split: {named(list(divided.values()))}; "
             f"give all rows of a group the same split, or set data.columns.split: null and data.split to have one made"
         )
-
-
-def written(listing: PhotoListing) -> Iterator[tuple[str, str, str]]:
-    """Yield path, label and split of every photo of a listing, as a table of photos has them."""
-    words = {"train": "train", "validation": "val", "test": "test"}
-    for name, split in listing.splits.items():
-        for path, label in zip(split.paths, split.labels.tolist(), strict=True):
-            yield path, listing.classes[label], words[name]

@@ -85,15 +85,26 @@ def _check_end(archive: Path, offset: int) -> None:
             raise tarfile.ReadError(f"cut short, or no valid header, at byte {offset:,}")
 
 
+def safe_path(archive: Path, name: str) -> PurePosixPath:
+    """Return a member's path, or refuse one that leads out of the folder.
+
+    Raises
+    ------
+    DataError: it does.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+        raise DataError(f"{archive}: {name!r} leads out of the folder; fetch it again")
+    return path
+
+
 def _checked(archive: Path, folder: Path, member: tarfile.TarInfo) -> PurePosixPath:
     """Return the member's path below the folder, or refuse it."""
-    path = PurePosixPath(member.name)
     if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
         raise DataError(
             f"{archive}: {member.name!r} is not a plain file or folder (type {member.type!r}); fetch it again"
         )
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-        raise DataError(f"{archive}: {member.name!r} leads out of the folder; fetch it again")
+    path = safe_path(archive, member.name)
     data_filter = getattr(tarfile, "data_filter", None)  # an additional check, if this Python has it
     if data_filter is not None:
         data_filter(member, str(folder))

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 DATA_VARIABLE = "AIM_DATA_ROOT"
 CACHE_VARIABLE = "AIM_CACHE_DIR"
 
+_compares: ContextVar[bool] = ContextVar("compares", default=True)
+"""Whether copies of data are compared with the object storage that they come from."""
+
 
 def data_folder(name: str, root: str | None = None) -> Path:
     """Return the folder of the data set `name`.
 
-    This is `root` if given, else ``$AIM_DATA_ROOT/<name>``, else ``<name>`` in the user's data folder
+    This is `root` if given, or its local copy if it is an archive or in object storage; see
+    `aimlib.datasets.sources`. Otherwise it is ``$AIM_DATA_ROOT/<name>``, else ``<name>`` in the user's data folder
     (``$XDG_DATA_HOME/aim-ablations``, by default ``~/.local/share/aim-ablations``).
     """
     if root is not None:
-        return Path(root).expanduser()
+        from aimlib.datasets.sources import is_source, local_copy  # noqa: PLC0415 -- imports this module
+
+        return local_copy(root, compare=_compares.get()) if is_source(root) else Path(root).expanduser()
     given = os.environ.get(DATA_VARIABLE)
     if given:
         return Path(given).expanduser() / name
     home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(home).expanduser() / "aim-ablations" / name
+
+
+@contextmanager
+def without_comparing() -> Iterator[None]:
+    """Take copies of data in object storage as they are, without asking the storage whether it has changed."""
+    token = _compares.set(False)
+    try:
+        yield
+    finally:
+        _compares.reset(token)
 
 
 def cache_folder(cache: str | None = None) -> Path:

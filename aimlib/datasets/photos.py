@@ -13,6 +13,7 @@ from aimlib.component import ComponentConfig, local
 from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
 from aimlib.datasets.exclusions import Excluded, exclude, read_exclusions
 from aimlib.datasets.listing import PhotoListing, check_listing
+from aimlib.datasets.locations import without_comparing
 from aimlib.datasets.packed import Pack, Progress, folder_of, open_known, pack
 from aimlib.datasets.photo_tree import Oddity
 from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
@@ -35,7 +36,11 @@ class PhotoConfig(ComponentConfig):
     pixels: Kept = "whole"
     """How resized values are kept. whole: rounded to 0, 1, ... 255; fine: in steps of 1/256, in twice the bytes, where
     the author's code did not round (as run). fine needs antialias: false."""
-    root: str | None = local(None, "Folder of the data; default $AIM_DATA_ROOT/<name>, else the user's data folder.")
+    root: str | None = local(
+        None,
+        "Folder of the data, an archive of it, or its URL in object storage; default $AIM_DATA_ROOT/<name>, else the "
+        "user's data folder.",
+    )
     cache: str | None = local(
         None, "Folder of packed data; default $AIM_CACHE_DIR, else ~/.cache/aim-ablations/packed."
     )
@@ -146,7 +151,8 @@ class PhotoPlugin(DatasetPlugin):
 
         The fingerprint covers every pixel, so it does not matter to the caller whether photos have changed since.
         """
-        where = self.whereabouts()
+        with without_comparing():
+            where = self.whereabouts()
         if where is not None:
             root, variant = where
             if self.config.exclude is not None:

@@ -16,11 +16,12 @@ from aimlib.datasets.photos import PhotoPlugin
 
 @dataclass(frozen=True)
 class ClassCount:
-    """One class: its name and how many images it has in each split."""
+    """One class: its name and how many images it has in each split; `validation` is None without such a split."""
 
     name: str
     train: int
     test: int
+    validation: int | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class DataSummary:
     ----------
     name, shape : of the data set as configured.
     train, test : numbers of images.
+    validation : the same of validation images of the data's own; None if it has no such split.
     classes : in the order of the class numbers.
     fingerprint : None if the photos are not packed yet.
     cache : folder of the packed photos, which need not exist yet; None for data that is not packed.
@@ -45,6 +47,13 @@ class DataSummary:
     fingerprint: str | None
     cache: Path | None
     by_pillow: dict[str, str] = field(default_factory=dict)
+    validation: int | None = None
+
+    @property
+    def images(self) -> str:
+        """How many images each split has, in words."""
+        own = "" if self.validation is None else f", {self.validation:,} validation"
+        return f"{self.train:,} training{own} and {self.test:,} test images"
 
 
 def summarise(plugin: DatasetPlugin) -> DataSummary:
@@ -57,7 +66,7 @@ def summarise(plugin: DatasetPlugin) -> DataSummary:
     if isinstance(plugin, PhotoPlugin):
         return _summarise_photos(plugin)
     data = plugin.load()
-    labels = {"train": data.train.labels, "test": data.test.labels}
+    labels = {name: images.labels for name, images in data.splits().items()}
     return _summary(plugin, data.classes, labels, data.fingerprint, None)
 
 
@@ -80,8 +89,17 @@ def _summary(
 ) -> DataSummary:
     counts = {split: np.bincount(numbers, minlength=len(classes)) for split, numbers in labels.items()}
     rows = tuple(
-        ClassCount(name, int(train), int(test))
-        for name, train, test in zip(classes, counts["train"], counts["test"], strict=True)
+        ClassCount(name, **{split: int(numbers[label]) for split, numbers in counts.items()})
+        for label, name in enumerate(classes)
     )
     sizes = {split: len(numbers) for split, numbers in labels.items()}
-    return DataSummary(plugin.config.name, plugin.shape(), sizes["train"], sizes["test"], rows, fingerprint, cache)
+    return DataSummary(
+        plugin.config.name,
+        plugin.shape(),
+        classes=rows,
+        fingerprint=fingerprint,
+        cache=cache,
+        train=sizes["train"],
+        test=sizes["test"],
+        validation=sizes.get("validation"),
+    )

@@ -110,11 +110,15 @@ class Entry:
     ----------
     age : seconds since it was written, by the storage's own clock; 0 for a folder.
     folder : whether it is a folder.
+    size : length in bytes; 0 for a folder.
+    written : when it was written, in seconds since 1970 by the storage's own clock; 0 for a folder.
     """
 
     name: str
     age: float
     folder: bool
+    size: int = 0
+    written: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,13 @@ def listing(address: Address) -> list[Entry]:
         answer = _call(address, "list_objects_v2", doing="listed", whole=False, Prefix=prefix, Delimiter="/", **more)
         now = _now(answer)
         found += [
-            Entry(item["Key"].removeprefix(prefix), now - item["LastModified"].timestamp(), folder=False)
+            Entry(
+                item["Key"].removeprefix(prefix),
+                now - item["LastModified"].timestamp(),
+                folder=False,
+                size=int(item["Size"]),
+                written=item["LastModified"].timestamp(),
+            )
             for item in answer.get("Contents", ())
         ]
         found += [

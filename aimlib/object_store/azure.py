@@ -87,7 +87,9 @@ class _Azure:
         folders = [entry for entry in entries if not hasattr(entry, "etag")]
         files = [entry for entry in entries if hasattr(entry, "etag")]
         return {
-            "Contents": [{"Key": entry.name, "LastModified": entry.last_modified} for entry in files],
+            "Contents": [
+                {"Key": entry.name, "LastModified": entry.last_modified, "Size": entry.size} for entry in files
+            ],
             "CommonPrefixes": [{"Prefix": entry.name} for entry in folders],
             "IsTruncated": bool(pages.continuation_token),
             "NextContinuationToken": pages.continuation_token,

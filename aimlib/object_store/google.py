@@ -79,15 +79,18 @@ class _Google:
         ContinuationToken: str | None = None,  # noqa: N803
         MaxKeys: int | None = None,  # noqa: N803
     ) -> dict[str, Any]:
-        fields = "items(name,timeCreated),prefixes,nextPageToken"
+        fields = "items(name,timeCreated,size),prefixes,nextPageToken"
         wanted = {"prefix": Prefix, "delimiter": Delimiter, "fields": fields, "pageToken": ContinuationToken}
         response = self._sent("GET", _path(Bucket), params={**wanted, "maxResults": MaxKeys})
         page = response.json()
-        times = [(item["name"], datetime.fromisoformat(item["timeCreated"])) for item in page.get("items", ())]
+        found = [
+            {"Key": item["name"], "LastModified": datetime.fromisoformat(item["timeCreated"]), "Size": item["size"]}
+            for item in page.get("items", ())
+        ]
         more = page.get("nextPageToken")
         return answered(
             response.headers.get("date"),
-            Contents=[{"Key": name, "LastModified": time} for name, time in times],
+            Contents=found,
             CommonPrefixes=[{"Prefix": prefix} for prefix in page.get("prefixes", ())],
             IsTruncated=bool(more),
             NextContinuationToken=more,

@@ -33,11 +33,20 @@ class Footprint:
     reserved: int | None
 
 
-def on_gpu(calls: list[Callable[[], None]], device: torch.device) -> Footprint:
-    """Return the peak during `calls`, including everything that this process has on the GPU."""
+def begin_on_gpu(device: torch.device) -> None:
+    """Begin to record the peak of this process on a GPU, for `on_gpu`."""
+    torch.cuda.init()  # type: ignore[no-untyped-call]  # some of torch's functions refuse devices until then
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
+
+
+def on_gpu(calls: list[Callable[[], None]], device: torch.device) -> Footprint:
+    """Return the peak since `begin_on_gpu` and during `calls`, including everything that this process has on the GPU.
+
+    What precedes the calls counts, because a run does it as well: the steps before the capture of a CUDA graph reserve
+    more than its replays.
+    """
     for call in calls:
         call()
     torch.cuda.synchronize(device)

@@ -12,7 +12,7 @@ from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet
 from aimlib.training import splits
 from aimlib.training.evaluation import evaluate
-from aimlib.training.footprint import Footprint, on_cpu, on_gpu
+from aimlib.training.footprint import Footprint, begin_on_gpu, on_cpu, on_gpu
 from aimlib.training.reproducibility import reproducible
 from aimlib.training.run import Run
 
@@ -27,6 +27,8 @@ class StepTimer:
 
     def __init__(self, config: RunConfig, data: DataSet, device: torch.device, threads: int | None) -> None:
         self._threads, self._tf32 = threads, config.training.tf32
+        if device.type == "cuda":
+            begin_on_gpu(device)
         with reproducible(threads=threads, tf32=self._tf32):
             self._run = Run(config.model_copy(update={"training": _timed(config.training)}), data, device)
 
@@ -46,8 +48,9 @@ class StepTimer:
     def memory(self) -> Footprint | None:
         """Return the peak memory of a training step or an evaluation, whichever is larger.
 
-        Takes three steps, the first of which lets the optimizer allocate its state. None on a CPU if torch cannot
-        measure it; see `Footprint` for what is counted.
+        On a GPU, the peak of everything since this object was made: like a run, it may take steps to verify and capture
+        a CUDA graph. Takes three steps, the first of which lets the optimizer allocate its state. None on a CPU if
+        torch cannot measure it; see `Footprint` for what is counted.
         """
         run = self._run
         size = run.options.batch_size

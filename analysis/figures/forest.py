@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aimlib.errors import counted
 from analysis import number_format
 from analysis.figures.canvas import SMALL, labels, new_figure, rule, styled
 from analysis.figures.palette import INK, MUTED, PAPER, Mark
@@ -237,10 +236,23 @@ def caption(comparisons: Sequence[Comparison], cut: Sequence[str] = ()) -> str:
         ),
         "",
     )
+    delta = f"δ = {first.measure.in_unit(first.measure.decimal(first.delta))}"
+    if len(known) == 1:
+        lies = (
+            f"lies above {delta}"
+            if material
+            else f"lies above 0, not above {delta}"
+            if above
+            else "does not lie above 0"
+        )
+        found = f"The interval {lies}"
+    else:
+        found = (
+            f"Of {len(known)} intervals, {above} {'lies' if above == 1 else 'lie'} above 0 and {material} above {delta}"
+        )
     return (
         "Thick: interval of the mean difference; thin: prediction interval for one further pair. "
-        f"Of {counted(len(known), 'interval')}, {above} {'lies' if above == 1 else 'lie'} above 0 and {material} above "
-        f"δ = {first.measure.in_unit(first.measure.decimal(first.delta))}.{gain}{_cut(cut)}"
+        f"{found}.{gain}{_cut(cut)}"
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aimlib.errors import counted
 from analysis import number_format
+from analysis.findings import folds
 from analysis.findings.deviations import Deviation
 from analysis.findings.study import Findings
 from analysis.report import training_code
@@ -45,6 +46,7 @@ def cautions(findings: Findings) -> list[Caution]:
         *_unblinded(findings),
         *_reused(findings.results),
         *_unequal(findings.results),
+        *_folds(findings.results),
         *_copies(findings.results),
         *_machines(findings.results),
         *(Caution(text) for text in training_code.not_repeatable(findings.results.runs)),
@@ -115,6 +117,12 @@ def _unequal(results: Results) -> Iterator[Caution]:
         listed = {str(arm): number_format.listing([str(v) for v in sorted(values)]) for arm, values in by_arm.items()}
         if len(set(listed.values())) > 1:
             yield Caution(f"Arms differ in {what}{of}: {_by_value(listed)}.")
+
+
+def _folds(results: Results) -> Iterator[Caution]:
+    """Yield what a cross-validation does not say."""
+    if (text := folds.sentence(arm.config for arm in results.plan.arms)) is not None:
+        yield Caution(text)
 
 
 def _by_value(listed: dict[str, str]) -> str:

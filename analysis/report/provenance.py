@@ -50,7 +50,7 @@ def _freeze(findings: Findings) -> str:
     found = findings.results.frozen
     if found is None:
         return "not frozen"
-    agreed = "not followed in all points, see above" if findings.deviations else "followed"
+    agreed = "not followed in all points: the verdict says in which" if findings.deviations else "followed"
     return f"frozen {found.at:%Y-%m-%d %H:%M:%S} UTC, SHA-256 {found.sha256}, {agreed}"
 
 

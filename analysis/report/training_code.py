@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis import number_format
 from analysis.plan import Plan
 
 _SAME = "same"
@@ -29,14 +30,43 @@ def what_a_seed_determines(plan: Plan, runs: pd.DataFrame) -> str:
     name = name_of(plan)
     if name is None:
         return (
-            "A seed determines, identically for all arms, the validation split, the "
+            f"A seed determines, identically for all arms, {_validation(plan, runs)}the "
             "initial values of the layers that arms share, the order of the images and the augmentation."
+            f"{_own_validation(plan)}{_loaded(plan)}"
         )
+    split = "the validation split, and beyond it " if _validation(plan, runs) else ""
     return (
         f"Every run was trained by the study’s own training code ({name}), which was given the options of the arm and "
-        f"a seed. A seed determines, identically for all arms, the validation split, and beyond it what that code "
-        f"draws from it.{_repetition(runs)}"
+        f"a seed. A seed determines, identically for all arms, {split}what that code "
+        f"draws from it.{_own_validation(plan)}{_repetition(runs)}"
     )
+
+
+def _validation(plan: Plan, runs: pd.DataFrame) -> str:
+    """Return what begins the list of what a seed determines: the validation split, if any arm has one."""
+    if len(plan.own_validation) == len(plan.arms):
+        return ""
+    held_out = runs[~runs["arm"].isin(plan.own_validation)]["validation_images"].dropna()
+    return "" if len(held_out) and not held_out.gt(0).any() else "the validation split, "
+
+
+def _own_validation(plan: Plan) -> str:
+    if not plan.own_validation:
+        return ""
+    whose = (
+        "" if len(plan.own_validation) == len(plan.arms) else f" of {number_format.listing(list(plan.own_validation))}"
+    )
+    return f" The validation images{whose} are those of the data, the same with every seed."
+
+
+def _loaded(plan: Plan) -> str:
+    """Return a sentence on arms whose networks start from a file, which no seed changes."""
+    loaded = [arm.name for arm in plan.arms if (arm.config.get("model") or {}).get("weights")]
+    if not loaded:
+        return ""
+    them = "Every arm loads" if len(loaded) == len(plan.arms) else f"{number_format.listing(loaded)} load"
+    one = "s" if len(loaded) == 1 < len(plan.arms) else ""
+    return f" {them}{one} weights from a file; they are the same with every seed."
 
 
 def _repetition(runs: pd.DataFrame) -> str:

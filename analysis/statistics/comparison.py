@@ -122,6 +122,12 @@ class Comparison:
     def _ruling(self) -> str:
         if self.verdict.kind == "screening only":
             return f"screening only, no verdict below {self.next_look or FEWEST_PAIRS} pairs"
+        if self.unstable and self.survivors.n < FEWEST_PAIRS:
+            left = counted(self.survivors.n, "pair") if self.survivors.n else "no pair"
+            return (
+                f"{self.verdict.text}; unstable training: in {left} both runs trained, and a verdict needs "
+                f"{FEWEST_PAIRS}"
+            )
         if self.unstable:
             return (
                 f"{self.verdict.text}; unstable training: the pairs of which both runs trained would give "

@@ -91,7 +91,7 @@ STEPS: tuple[Step, ...] = (
         "no step waits for the device",
         "a training step and an evaluation of every arm of every full-size study under "
         '`torch.cuda.set_sync_debug_mode("error")`',
-        60,
+        75,
         "pandas",
     ),
     _step(
@@ -99,7 +99,7 @@ STEPS: tuple[Step, ...] = (
         "determinism",
         "every step is deterministic",
         "the same under `torch.use_deterministic_algorithms(True)`: every operation has a deterministic kernel",
-        60,
+        75,
         "pandas",
     ),
     _step(
@@ -108,7 +108,7 @@ STEPS: tuple[Step, ...] = (
         "the same seed gives the same bits",
         "twice the same seed, and a run that was killed in mid-epoch and resumed, have the same history, predictions, "
         "weights and optimizer state, also with dropout and with noise as memory, in every step mode",
-        60,
+        90,
     ),
     _step(
         8,

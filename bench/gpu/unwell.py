@@ -1,4 +1,4 @@
-"""A backbone that allocates too much memory or triggers a device-side assert in its first training step.
+"""A backbone that allocates too much memory in every training step, or triggers a device-side assert in the first.
 
 On a CPU, which has no such faults, it raises the error that torch raises on a card.
 """
@@ -37,16 +37,18 @@ class Unwell(SmallResNetBackbone):
     config: Config
 
     def build(self, shape: ImageShape) -> nn.Module:
-        """Return the network. Its fault occurs in the first training step."""
+        """Return the network. Its fault occurs in training steps, also in those before a CUDA graph is captured."""
         network = super().build(shape)
-        waiting = [True]
+        first = [True]
 
         def strike(module: nn.Module, given: tuple[Any, ...]) -> None:
             x_BCHW = given[0]
-            if waiting and module.training and x_BCHW.device.type != "meta":
-                waiting.clear()
+            if not module.training or x_BCHW.device.type == "meta":
+                return
+            if first:
+                first.clear()
                 _trace(self.config, x_BCHW.device)
-                _strike(self.config, x_BCHW)
+            _strike(self.config, x_BCHW)
 
         network.register_forward_pre_hook(strike)
         return network

@@ -21,6 +21,7 @@ from analysis.report.methods import methods
 from analysis.report.provenance import facts
 from analysis.report.sentences import remarks
 from analysis.report.tables import frames as report_frames
+from analysis.report.tables.runs import stale
 
 WIN = [
     FakeArm("baseline", "baseline", 0.15),
@@ -312,3 +313,107 @@ def test_every_look_is_given_its_own_level(make_study):
         "after 5 and 6 pairs, each at the 98.35 % level, and once more after 8, with the further block, at the 97.5 %"
     )
     assert said in methods(findings)[0][1]
+
+
+def test_training_that_is_unstable_in_almost_every_pair_says_how_many_are_left(make_study):
+    status = {("aim", seed): "chance" for seed in range(7)}
+    losing = [FakeArm("baseline", "baseline", mean=0.3), FakeArm("aim", "aim", mean=0.31)]
+    one = examine(make_study(losing, seeds=8, status=status)).headline
+    assert "unstable training: in 1 pair both runs trained, and a verdict needs 5" in one
+    none = examine(make_study(losing, seeds=8, status={**status, ("aim", 7): "chance"})).headline
+    assert "unstable training: in no pair both runs trained, and a verdict needs 5" in none
+
+
+@pytest.mark.parametrize(
+    ("epochs", "name"),
+    [(6, "mean of the last 5 epochs"), (3, "mean of the last 3 epochs"), (1, "mean of the last epoch")],
+)
+def test_the_check_on_late_epochs_says_how_many_it_averages(make_study, epochs, name):
+    findings = examine(make_study(WIN, seeds=5, epochs=epochs))
+    assert findings.primary.checks["check"][3] == name
+
+
+def test_runs_of_different_length_average_different_numbers_of_epochs(make_study):
+    findings = examine(make_study(WIN, seeds=5, epochs=6, status={("aim", 0): "diverged"}))
+    assert findings.primary.checks["check"][3] == "mean of the last 5 epochs, 3 where a run has fewer"
+
+
+def test_methods_say_which_images_validate_without_a_false_word_on_seeds(make_study):
+    def said(own, held_out=1200):
+        directory = make_study(WIN, seeds=5)
+        document = json.loads((directory / "study.json").read_text())
+        (directory / "study.json").write_text(json.dumps(document | ({"own_validation": own} if own else {})))
+        results = analysis.load(directory)
+        results.runs["validation_images"] = held_out
+        return methods(analysis.examine(results, unproven=True))[0][0]
+
+    arms = [arm.name for arm in WIN]
+    split, own = "the validation split", "are those of the data, the same with every seed."
+    assert split in said([])
+    assert own not in said([])
+    assert split not in said([], held_out=0), "nothing is held out"
+    assert split not in said(arms)
+    assert f"The validation images {own}" in said(arms)
+    assert split in said(["aim"])
+    assert f"The validation images of aim {own}" in said(["aim"])
+    with pytest.raises(StoreError, match="own_validation names an arm that is not listed"):
+        said(["nobody"])
+
+
+def test_the_caption_of_a_single_interval_says_where_it_lies(make_study):
+    from analysis.figures import forest
+
+    def said(difference):
+        values = [0.3, 0.302, 0.299, 0.301, 0.3]
+        treated = [value + difference + d for value, d in zip(values, (0, 1e-3, -1e-3, 0, 1e-3), strict=True)]
+        pair = [FakeArm("baseline", "baseline", accuracies=values), FakeArm("aim", "aim", accuracies=treated)]
+        return forest.caption(examine(make_study(pair, seeds=5, images=4000)).family.comparisons)
+
+    assert "The interval lies above δ = 1.00 pp." in said(0.04)
+    assert "The interval lies above 0, not above δ = 1.00 pp." in said(0.008)
+    assert "The interval does not lie above 0." in said(-0.02)
+
+
+def test_folds_are_named_and_an_option_split_of_own_data_is_not_one_of_them():
+    from analysis.findings.folds import sentence
+
+    fold = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 1}}}
+    assert sentence([fold, fold]) == "Every arm is tested on fold 1 of 3 alone; the other folds may say otherwise."
+    other = {"data": {"name": "image_folder", "split": {"folds": 3, "fold": 2}}}
+    assert sentence([other, fold]).startswith(
+        "Arms are tested on different folds (1 of 3 and 2 of 3). Folds are no ind"
+    )
+    for own in ("train", ["train"], {"folds": 3}, {"folds": "many", "fold": 0}, {"test_fraction": 0.2}, None):
+        assert sentence([{"data": {"name": "mine", "split": own}}, {"data": None}, {}]) is None
+
+
+def test_the_report_says_why_a_row_is_stale(make_study):
+    directory = make_study(WIN, seeds=5)
+    document = json.loads((directory / "study.json").read_text())
+    document["runs"] = [run for run in document["runs"] if run["seed"] != 4]
+    for run in document["runs"]:
+        if (run["arm"], run["seed"]) == ("aim", 3):
+            run["run_id"] = "f" * len(run["run_id"])
+    document["arms"] = [arm for arm in document["arms"] if arm["name"] != "matched"]
+    document["runs"] = [run for run in document["runs"] if run["arm"] != "matched"]
+    (directory / "study.json").write_text(json.dumps(document))
+    results = analysis.load(directory)
+    table = stale(results.stale, results.plan)
+    why = {(row[0], row[1]): row[-1] for row in table.rows}
+    assert why["aim", "4"] == "the study has no such seed now"
+    assert why["matched", "0"] == "the study has no such arm now"
+    assert why["aim", "3"] == "options, code or data of aim were changed, so another run takes its place"
+    assert len(why) == len(results.stale)
+
+
+def test_methods_say_that_loaded_weights_are_the_same_with_every_seed(make_study):
+    def said(*loading: str) -> str:
+        arms = [
+            FakeArm(name, name, config={"model": {"weights": {"source": "net.pt"}}} if name in loading else {})
+            for name in ("baseline", "aim")
+        ]
+        return " ".join(methods(examine(make_study(arms)))[0])
+
+    assert "aim loads weights from a file; they are the same with every seed." in said("aim")
+    assert "Every arm loads weights from a file; they are the same with every seed." in said("baseline", "aim")
+    assert "from a file" not in said()

@@ -92,7 +92,7 @@ def _data() -> Iterable[Finding]:
         except UsageError as error:
             yield Finding(f"data {name}", "note", "not available here; only studies on it need it", str(error))
         else:
-            yield Finding(f"data {name}", "ok", f"{summary.train:,} training and {summary.test:,} test images")
+            yield Finding(f"data {name}", "ok", summary.images)
 
 
 def _ray() -> Iterable[Finding]:

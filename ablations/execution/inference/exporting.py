@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ablations.execution.inference.kept import kept_run
+from ablations.planning import own_code
+from ablations.planning.approval import Trust
 from aimlib.errors import UsageError
 from aimlib.training.inputs import Scaling
 
@@ -44,7 +47,14 @@ class FromPixels(nn.Module):
         return scores
 
 
-def export(source: str | Path | Results, run: str, out: str | Path) -> Path:
+def export(
+    source: str | Path | Results,
+    run: str,
+    out: str | Path,
+    *,
+    plugin: Iterable[str | Path] = (),
+    trust: Trust = (),
+) -> Path:
     """Write the kept network of a run as a program of `torch.export`; return the file.
 
     The program takes float32 pixels from 0 to 255, [images, channels, height, width], and returns scores
@@ -55,6 +65,8 @@ def export(source: str | Path | Results, run: str, out: str | Path) -> Path:
     source : study directory or its URL in object storage, or the `Results` that `analysis.load` returns.
     run : run id or the beginning of one, or ``ARM/SEED``.
     out : a file whose name ends in ``.pt2``.
+    plugin : files with own code that the run used; their code is approved as for `ablations.run`.
+    trust : hashes of approved own code; True approves all of it.
 
     Raises
     ------
@@ -64,6 +76,7 @@ def export(source: str | Path | Results, run: str, out: str | Path) -> Path:
     path = Path(out)
     if path.suffix != ".pt2":
         raise UsageError(f"--out {path}: give a name that ends in .pt2")
+    own_code.enter_files(plugin, trust)
     kept = kept_run(source, run)
     shape = kept.stored.shape
     module = FromPixels(kept.stored.module(), kept.stored.input_scaling()).eval()

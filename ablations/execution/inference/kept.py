@@ -23,9 +23,6 @@ from aimlib.training.network_files import StoredNetwork
 from analysis.reading.files import read_settled_of
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from analysis import Results
 
 _COLUMNS = [
@@ -137,8 +134,8 @@ def _parsed(config: Any, identity: str, where: str) -> RunConfig:
         if '"code":"' not in identity:
             raise
         raise UsageError(
-            f"{where} uses own code that this process does not have ({'; '.join(error.problems)}); in Python, import "
-            f"the file that registers it, then call ablations.predict, ablations.network or ablations.export"
+            f"{where} uses own code that this process does not have ({'; '.join(error.problems)}); give the file that "
+            f"registers it with --plugin FILE; in Python, import that file before the call"
         ) from error
 
 

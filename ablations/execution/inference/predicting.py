@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ablations.execution.inference.kept import KeptRun, kept_run
+from ablations.planning import own_code
+from ablations.planning.approval import Trust
 from aimlib.datasets.base import Images
 from aimlib.datasets.decoding import DecodeError, read
 from aimlib.errors import DataError, UsageError, counted
@@ -117,6 +119,8 @@ def predict(
     *,
     device: str = "auto",
     data_root: str | None = None,
+    plugin: Iterable[str | Path] = (),
+    trust: Trust = (),
 ) -> Predicted:
     """Return what the kept network of a run says of photos, or of the run's own test images.
 
@@ -131,6 +135,8 @@ def predict(
         the run. None: the test images.
     device : ``cpu``, ``cuda`` or ``auto``.
     data_root : folder of the data on this machine, for the test images; None: where the run found it.
+    plugin : files with own code that the run used; their code is approved as for `ablations.run`.
+    trust : hashes of approved own code; True approves all of it.
 
     Raises
     ------
@@ -140,6 +146,7 @@ def predict(
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"device {device!r}: give cpu, cuda or auto")
+    own_code.enter_files(plugin, trust)
     kept = kept_run(source, run)
     where = pick_device(device)  # type: ignore[arg-type]
     if folder is not None:

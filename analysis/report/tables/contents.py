@@ -51,7 +51,7 @@ def text_tables(findings: Findings, frames: dict[str, pd.DataFrame], found: Swee
         "outcomes": outcomes(findings),
         "troubled": troubled(findings),
         "missing": missing(findings),
-        "stale": stale(findings.results.stale),
+        "stale": stale(findings.results.stale, findings.results.plan),
     }
     by_arm = dict.fromkeys(("arms", "models", "differences"), tuple(shown_arms(findings)))
     by_arm["outcomes"] = _troubled_arms(findings)
@@ -236,7 +236,7 @@ def _arms(findings: Findings, table: pd.DataFrame) -> Table:
     of_values = [measure.heading(name, of_values=True) for name in ("Mean", "Interval")]
     columns = ("Arm", "Role", "Runs", of_values[0], measure.heading("SD"), of_values[1])
     level = number_format.level(findings.alpha)
-    note = f"{measure.name_of_axis} with the {level} t interval of each arm alone. The paired differences are above."
+    note = f"{measure.name_of_axis} with the {level} t interval of each arm alone; a verdict is about pairs."
     return Table("Arms", columns, rows, frozenset(columns[2:]), note=note)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis import number_format
 from analysis.findings.study import Findings
+from analysis.plan import Plan
 from analysis.report.tables import Table
 
 
@@ -65,8 +66,21 @@ def missing(findings: Findings) -> Table:
     return Table("Missing runs", ("Arm", "Seed", "Run"), rows, frozenset({"Seed"}), note=note)
 
 
-def stale(table: pd.DataFrame) -> Table:
-    """Return the rows of runs that are not in the plan."""
-    rows = tuple((str(r["arm"]), str(r["seed"]), str(r["status"]), r["run_id"]) for r in table.to_dict("records"))
-    note = "Rows of runs that are no longer in the plan; nothing above uses them."
-    return Table("Stale runs", ("Arm", "Seed", "Status", "Run"), rows, frozenset({"Seed"}), note=note)
+def stale(table: pd.DataFrame, plan: Plan) -> Table:
+    """Return the rows of runs that are not in the plan, and why they are not."""
+    planned = set(plan.runs[["arm", "seed"]].itertuples(index=False, name=None))
+    arms = {arm.name for arm in plan.arms}
+
+    def why(arm: str, seed: int) -> str:
+        if arm not in arms:
+            return "the study has no such arm now"
+        if (arm, seed) not in planned:
+            return "the study has no such seed now"
+        return f"options, code or data of {arm} were changed, so another run takes its place"
+
+    rows = tuple(
+        (str(r["arm"]), str(r["seed"]), str(r["status"]), r["run_id"], why(r["arm"], r["seed"]))
+        for r in table.to_dict("records")
+    )
+    note = "Rows of runs that are no longer in the plan. They are kept, and nothing in this report uses them."
+    return Table("Stale runs", ("Arm", "Seed", "Status", "Run", "Why"), rows, frozenset({"Seed"}), note=note)

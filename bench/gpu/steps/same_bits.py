@@ -130,14 +130,16 @@ def check(told: Report) -> None:
     cases = [(case, mode) for mode in modes for case in CASES]
     # One process for all cases, and one to be killed for each case. They start together.
     with Crew(1 + len(cases), __name__, {"device": str(told.device)}) as crew:
-        for number, (case, mode) in enumerate(cases, start=1):
+        orders = [_order(told, number, case, mode) for number, (case, mode) in enumerate(cases, start=1)]
+        for number, order in enumerate(orders, start=1):  # each process has a context to create: all at once
+            crew.order(number, {**order, "killed": True, "folder": str(Path(order["folder"]) / "killed")})
+        for number, ((case, mode), order) in enumerate(zip(cases, orders, strict=True), start=1):
             name = case if mode in (None, "eager") else f"{case}, {mode}"
-            config, folder = config_of(CASES[case], mode), told.scratch / str(number)
-            order = {"config": config.model_dump(mode="json"), "killed": False, "step": mode}
+            folder = Path(order["folder"])
             first = crew.together([{**order, "folder": str(folder / "first")}])[0]
             second = crew.together([{**order, "folder": str(folder / "second")}])[0]
             _expect_same(told, f"{name}: the same seed twice", first, second)
-            _kill(told, crew, number, name, {**order, "killed": True, "folder": str(folder / "killed")})
+            _killed(told, crew, number, name, folder / "killed")
             resumed = crew.together([{**order, "folder": str(folder / "killed")}])[0]
             told.expect(
                 resumed["attempts"] == 2, f"{name}: goes on from its checkpoint", f"{resumed['attempts']} attempts"
@@ -145,14 +147,23 @@ def check(told: Report) -> None:
             _expect_same(told, f"{name}: killed in mid-epoch and resumed", first, resumed)
 
 
-def _kill(told: Report, crew: Crew, number: int, name: str, order: dict[str, Any]) -> None:
-    """Kill a run right after it has saved its state in the middle of an epoch."""
-    crew.order(number, order)
+def _order(told: Report, number: int, case: str, mode: str | None) -> dict[str, Any]:
+    config = config_of(CASES[case], mode)
+    return {
+        "config": config.model_dump(mode="json"),
+        "killed": False,
+        "step": mode,
+        "folder": str(told.scratch / str(number)),
+    }
+
+
+def _killed(told: Report, crew: Crew, number: int, name: str, folder: Path) -> None:
+    """Expect that a run was killed right after it had saved its state in the middle of an epoch."""
     try:
         found = f"it went on to its end: {crew.answer(number)['attempts']}"
     except Died as death:
         found = str(death)
-    kept = checkpointing.load(Path(order["folder"]), "")
+    kept = checkpointing.load(folder, "")
     step = kept.under_way["step"] if kept is not None and kept.under_way is not None else 0
     holds = "-9" in found and step == _KILLED_AFTER
     told.expect(holds, f"{name}: killed right after a save in mid-epoch", f"{found}; saved after {step} steps")

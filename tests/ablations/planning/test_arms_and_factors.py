@@ -401,3 +401,26 @@ def test_differences_name_a_file_of_weights_and_not_its_place(tmp_path: Path) ->
     assert difference["option"] == "model.weights"
     assert difference["value"]["source"] == "mine.pt"
     assert not [path for path in options(tuned.config.model_dump(mode="json")) if path.endswith("source")]
+
+
+def test_what_an_override_replaces_beyond_the_base_is_said(tmp_path: Path) -> None:
+    import ablations
+
+    arms = {
+        "arms.long": {"training": {"epochs": 4, "batch_size": 10}},
+        "arms.short": {"training": {"epochs": 1, "batch_size": 20}},
+    }
+    path = write(tmp_path, changed(arms))
+    found = ablations.check(path, ["training.epochs=1"], timing=False)
+    assert "training.epochs=1 also replaces the values of single arms: arms.long (4)" in found.notes
+    assert {arm.config.training.epochs for arm in found.plan.arms} == {1}
+    assert not [note for note in ablations.check(path, timing=False).notes if "single arms" in note]
+
+
+def test_an_override_of_what_a_factor_varies_is_said_to_have_no_effect_there(tmp_path: Path) -> None:
+    import ablations
+
+    path = write(tmp_path, changed({"factors": {"training.batch_size": [5, 10]}, "vary": "aim"}))
+    notes = ablations.check(path, ["training.batch_size=25"], timing=False).notes
+    text = "training.batch_size=25 has no effect on arms that vary: factors.training.batch_size gives their values"
+    assert text in notes

@@ -235,3 +235,45 @@ def _code(path: Path) -> str:
 def test_the_example_is_run_as_it_is(tmp_path: Path) -> None:
     session, _ = compute(ROOT / "examples" / "own_code" / "study.yaml", tmp_path / "out")
     assert (session.computed, session.failed) == (3, {})
+
+
+def test_commands_read_a_network_of_own_code_from_the_file_that_registers_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "out"
+    with restored_registries():
+        compute(own_study(tmp_path, {"keep": "best"}), directory)
+    wanted = ("predict", directory, "--run", "aim/0")
+    code, _, said = ablate(capsys, *wanted)
+    assert code == 2
+    assert "unknown placement 'own_head'" in said
+    assert "give the file that registers it with --plugin FILE" in said
+    file = tmp_path / "my_net.py"
+    code, _, refusal = ablate(capsys, *wanted, "--plugin", file)
+    assert code == 2
+    assert f"--plugin {file}: own code: you have not approved the code of my_net.py with helper.py" in refusal
+    digits = refusal.split("sha256 ")[1].split("…")[0]
+    code, out, _ = ablate(capsys, *wanted, "--plugin", file, "--trust", digits)
+    assert code == 0
+    assert "500 images, 10 classes" in out
+    program = tmp_path / "aim.pt2"
+    assert ablate(capsys, "export", directory, "--run", "aim/0", "--out", program, "--plugin", file)[0] == 0
+    assert program.stat().st_size > 0
+
+
+def test_commands_refuse_a_file_whose_code_is_not_that_of_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "out"
+    with restored_registries():
+        compute(own_study(tmp_path, {"keep": "best"}), directory)
+    (tmp_path / "helper.py").write_text(HELPER.replace("FIRST = 1", "FIRST = 2"), encoding="utf-8")
+    file = tmp_path / "my_net.py"
+    with restored_registries():
+        own_code.enter_files([file], trust=True)
+        with pytest.raises(UsageError, match="other code"):
+            ablations.predict(directory, "aim/0")
+    absent = tmp_path / "absent.py"
+    code, _, said = ablate(capsys, "predict", directory, "--run", "aim/0", "--plugin", absent)
+    assert code == 2
+    assert f"error: --plugin: {absent}: " in said

@@ -162,7 +162,7 @@ COMPONENTS = [
         "arms.aim.model.placement", "blok_entry", "arms.aim.model.placement.name", "unknown placement", "'block_entry'?"
     ),
     bad("arms.aim.model.update", "conv_sigmoyd", "arms.aim.model.update.name", "unknown update", "'conv_sigmoid'?"),
-    bad("base.data.name", "digit", "base.data.name", "unknown data set", "did you mean 'digits'?", "known: digits, "),
+    bad("base.data.name", "digit", "base.data.name", "unknown data set", "did you mean 'digits'?", "known: cifar10, "),
     bad(ADAM, "adm", "base.training.optimizer.name", "unknown optimizer", "'adam'?"),
     bad(
         "base.training.schedule", "cosin", "base.training.schedule.name", "unknown learning-rate schedule", "'cosine'?"

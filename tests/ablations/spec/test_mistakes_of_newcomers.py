@@ -97,9 +97,9 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         "fetch it with `ablate data download stanford_dogs",
     ),
     "a data set of another library": (
-        {"base.data": {"name": "cifar10"}},
+        {"base.data": {"name": "svhn"}},
         "base.data",
-        "unknown data set 'cifar10'",
+        "unknown data set 'svhn'",
         "{name: image_folder, root: FOLDER}",
     ),
     "a memory without a placement": (

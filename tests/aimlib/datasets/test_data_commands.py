@@ -44,6 +44,22 @@ def test_info_then_prepare_then_info(dogs: Any) -> None:
     assert str(dogs.plugin().pack().folder) in prepared.output
 
 
+def test_info_shows_validation_images_of_the_data(dogs: Any, tmp_path: Path) -> None:
+    table = tmp_path / "dogs.csv"
+    written = run("index", "stanford_dogs", "--out", str(table), "--validation-fraction", "0.25", *options(dogs))
+    assert written.output.endswith("9 train, 3 val, 6 test\n")
+    where = ["--root", str(dogs.root / "Images"), "--set", f"file={table}", "--set", "classes=3"]
+    shown = run("info", "image_index", *where)
+    assert "image_index: 9 training, 3 validation and 6 test images" in shown.output
+    assert "train  validation   test" in shown.output
+    assert "n00000002-Breed_2      3           1      2" in shown.output
+    assert (
+        data_cli.info("image_index", str(dogs.root / "Images"), None, {"file": str(table), "classes": 3}).validation
+        == 3
+    )
+    assert data_cli.info("digits").validation is None
+
+
 def test_info_of_data_that_is_not_packed_by_us() -> None:
     result = run("info", "digits", "--set", "train_images=20", "--set", "channels=3")
     assert result.exit_code == 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tiny_runs import AIM, data_set, quick, run_config
 from torch import nn
 
-from aimlib.training.footprint import Footprint, on_cpu, on_gpu, runs_per_device
+from aimlib.training.footprint import Footprint, begin_on_gpu, on_cpu, on_gpu, runs_per_device
 from aimlib.training.timing import StepTimer
 
 CPU = torch.device("cpu")
@@ -109,10 +109,12 @@ def test_on_a_gpu_torch_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: made.append("empty_cache"))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 100)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 120)
+    monkeypatch.setattr(torch.cuda, "init", lambda: made.append("init"))
+    begin_on_gpu(device)
+    assert made == ["init", "synchronize", "empty_cache", "reset_peak_memory_stats"]
+    made.clear()
     assert on_gpu([lambda: made.append("step"), lambda: made.append("evaluation")], device) == Footprint(100, 120)
-    assert made == [
-        "synchronize", "empty_cache", "reset_peak_memory_stats", "step", "evaluation", "synchronize"
-    ]  # fmt: skip
+    assert made == ["step", "evaluation", "synchronize"], "what a graph's capture reserved before is not forgotten"
 
 
 GIB = 2**30

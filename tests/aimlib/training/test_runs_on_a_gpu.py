@@ -15,6 +15,7 @@ from aimlib.testing.cuda_graphs import RecordedGraph, cuda_graphs_on_cpu
 from aimlib.training.loaders import PrefetchingLoader
 from aimlib.training.loop import Outcome, train
 from aimlib.training.steps import proof
+from aimlib.training.timing import StepTimer
 
 GPU, SECOND, CPU = torch.device("cuda"), torch.device("cuda", 1), torch.device("cpu")
 KINDS: dict[str, dict[str, Any]] = {
@@ -81,3 +82,23 @@ def test_a_step_is_captured_on_the_device_of_its_run(cuda: PretendedCuda, monkey
     )
     outcome, _ = trained(cuda, "adam", SECOND, training__step="graph")
     assert (outcome.step, current, cuda.current) == ("graph", [1], 0)
+
+
+def test_measured_memory_includes_the_steps_before_a_capture(
+    cuda: PretendedCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch's peaks are reset once, before anything is allocated: a run's limit must allow the warm-up as well."""
+    done: list[str] = []
+    real, reset = RecordedGraph.capture_begin, torch.cuda.reset_peak_memory_stats
+    monkeypatch.setattr(
+        RecordedGraph, "capture_begin", lambda self, *of, **how: (done.append("capture"), real(self, *of, **how))[1]
+    )
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: (done.append("reset"), reset(device))[1])
+    with cuda.placing():
+        timer = StepTimer(
+            run_config(training__batch_size=4), data_set(train=24, test=9), torch.device("cuda", 0), threads=1
+        )
+        timer.measure(0.1, most=2)
+        timer.memory()
+    assert done.count("reset") == 1
+    assert done.index("reset") < done.index("capture")

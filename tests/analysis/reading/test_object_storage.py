@@ -79,7 +79,7 @@ def test_odd_names_in_a_listing_are_no_files(make_study, remote: str, monkeypatc
     def odd(address: object_store.Address, request: str, **options: object) -> object:
         answer = call(address, request, **options)
         if request == "list_objects_v2":
-            item = {"LastModified": datetime.now(UTC)}
+            item = {"LastModified": datetime.now(UTC), "Size": 1}
             names = ("../x.parquet", "..", "", "a\\..\\x.parquet", "/etc/x.parquet", "\n.parquet")
             more = [item | {"Key": f"{options['Prefix']}{name}"} for name in names]
             answer = {**answer, "Contents": [*answer.get("Contents", []), *more]}

@@ -1,0 +1,202 @@
+"""Archives of data as a user has them: unpacked once into the cache, into a folder named by their content."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import json
+import logging
+import lzma
+import os
+import re
+import shutil
+import stat
+import unicodedata
+import uuid
+import zipfile
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from aimlib.datasets.extraction import BLOCK, Limits, safe_path, unpack
+from aimlib.datasets.locations import cache_of
+from aimlib.datasets.manifest import file_digest
+from aimlib.errors import DataError
+from aimlib.paths import make_folder, share
+
+log = logging.getLogger(__name__)
+
+_COMPRESSED: dict[str, Any] = {
+    ".tar.gz": gzip.open,
+    ".tgz": gzip.open,
+    ".tar.bz2": bz2.open,
+    ".tbz2": bz2.open,
+    ".tar.xz": lzma.open,
+    ".txz": lzma.open,
+}
+SUFFIXES = (".tar", ".zip", *_COMPRESSED)
+_MOST_MEMBERS = 20_000_000
+_SPARE_BYTES = 1_000_000_000
+"""Bytes that stay free on the disk; an archive may unpack to the rest."""
+_OF_MAC = "__MACOSX"
+"""Folder of zip files made on a Mac; no file in it is the user's."""
+
+
+def is_archive(name: str) -> bool:
+    """Return whether a name is that of an archive which can be unpacked."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def unpacked(archive: Path) -> Path:
+    """Return the folder of an archive's content, unpacked first if it is not yet.
+
+    The folder is named by the SHA-256 of the archive, which is computed again whenever size or modification time have
+    changed. If everything lies in one folder, that folder is returned.
+
+    Raises
+    ------
+    DataError: the archive is damaged, encrypted or larger than the disk, or a member is a link, a device, a duplicate,
+        or leads out of the folder.
+    """
+    from filelock import FileLock  # noqa: PLC0415 -- needed only for archives
+
+    place = archive.expanduser().resolve()
+    cache = cache_of("unpacked")
+    record = cache / f".{hashlib.sha256(str(place).encode()).hexdigest()[:20]}.json"
+    try:
+        if (found := _known(place, record)) is not None:
+            return _content(found)
+        make_folder(cache)
+        with FileLock(record.with_suffix(".lock")):
+            folder = _known(place, record) or _unpacked(place, cache, record)
+    except OSError as error:
+        raise DataError(
+            f"{place}: cannot be unpacked into {cache}: {error.strerror or error}; free some space there, or set "
+            f"AIM_CACHE_DIR to another disk"
+        ) from error
+    return _content(folder)
+
+
+def _known(archive: Path, record: Path) -> Path | None:
+    """Return the folder that an archive of this size and modification time was unpacked into, if it is there."""
+    try:
+        known = json.loads(record.read_bytes())
+        folder = record.parent / str(known["folder"])
+        state = archive.stat()
+        is_same = (known["bytes"], known["modified"]) == (state.st_size, state.st_mtime_ns)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return folder if is_same and folder.is_dir() else None
+
+
+def _unpacked(archive: Path, cache: Path, record: Path) -> Path:
+    state = archive.stat()
+    digest = file_digest(archive)
+    stem = archive.name[: -len(next(suffix for suffix in SUFFIXES if archive.name.lower().endswith(suffix)))]
+    folder = cache / re.sub(r"[^\w.-]", "_", f"{stem}-{digest[:16]}")
+    if not folder.is_dir():
+        log.info("unpacking %s into %s", archive, folder)
+        temporary = cache / f".unpacking-{uuid.uuid4().hex[:8]}"
+        try:
+            _unpack(archive, temporary, Limits(_MOST_MEMBERS, shutil.disk_usage(cache).free - _SPARE_BYTES))
+            share(temporary)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    known = {"archive": str(archive), "bytes": state.st_size, "modified": state.st_mtime_ns, "sha256": digest}
+    written = record.with_suffix(f".{os.getpid()}")
+    written.write_text(json.dumps({**known, "folder": folder.name}), encoding="utf-8")
+    share(written)
+    written.replace(record)
+    return folder
+
+
+def _content(folder: Path) -> Path:
+    """Return the folder, or the only folder in it if nothing else is there."""
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return entries[0] if len(entries) == 1 and entries[0].is_dir() else folder
+
+
+def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
+    name = archive.name.lower()
+    if name.endswith(".zip"):
+        _unpack_zip(archive, folder, limits)
+        return
+    opener = next((opener for suffix, opener in _COMPRESSED.items() if name.endswith(suffix)), None)
+    if opener is None:
+        unpack(archive, folder, limits)
+        return
+    expanded = folder.with_suffix(".tar")
+    try:
+        with opener(archive, "rb") as source, expanded.open("xb") as out:
+            _copied(archive, source, out, limits.bytes)
+        unpack(expanded, folder, limits)
+    except DataError as error:  # of `unpack`, which knows the expanded file alone
+        raise DataError(str(error).replace(str(expanded), str(archive))) from error
+    finally:
+        expanded.unlink(missing_ok=True)
+
+
+def _unpack_zip(archive: Path, folder: Path, limits: Limits) -> None:
+    folder.mkdir(parents=True)
+    try:
+        with zipfile.ZipFile(archive) as content:
+            members = [each for each in content.infolist() if each.filename.split("/")[0] != _OF_MAC]
+            if len(members) > limits.members:
+                raise DataError(f"{archive}: more than {limits.members:,} members; this is not the right archive")
+            seen: set[str] = set()
+            left = limits.bytes
+            for member in members:
+                left -= _write_member(archive, content, member, folder, seen, left)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{archive}: a damaged or incomplete archive: {error}; fetch it again") from error
+
+
+def _write_member(
+    archive: Path, content: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, seen: set[str], most: int
+) -> int:
+    """Write one member; return its length in bytes."""
+    name = member.filename
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise DataError(f"{archive}: {name!r} is not a plain file or folder; make the archive without links")
+    if member.flag_bits & 1:
+        raise DataError(f"{archive}: {name!r} is encrypted; unpack the archive yourself and give the folder")
+    target = folder / safe_path(archive, name)
+    if member.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        return 0
+    key = unicodedata.normalize("NFC", str(target)).casefold()
+    if key in seen:
+        raise DataError(f"{archive}: {name!r} is in it twice; fetch it again")
+    seen.add(key)
+    with suppress(FileExistsError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with content.open(member) as source, target.open("xb") as out:
+            return _copied(archive, source, out, most)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DataError(f"{archive}: {name!r} is in it as a file and as a folder; fetch it again") from error
+
+
+def _read(archive: Path, source: IO[bytes]) -> bytes:
+    try:
+        return source.read(BLOCK)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:  # bz2 and gzip raise OSError
+        raise DataError(f"{archive}: a damaged or incomplete archive: {error}; fetch it again") from error
+
+
+def _copied(archive: Path, source: IO[bytes], out: IO[bytes], most: int) -> int:
+    """Copy at most `most` bytes; return how many there were."""
+    done = 0
+    while block := _read(archive, source):
+        done += len(block)
+        if done > most:
+            raise DataError(
+                f"{archive}: unpacks to more than the disk has room for ({most:,} bytes); free some space, or set "
+                f"AIM_CACHE_DIR to a larger disk"
+            )
+        out.write(block)
+    return done
