@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from aimlib.datasets.listing import PhotoListing, PhotoSplit
 from aimlib.datasets.locations import data_folder
-from aimlib.datasets.photo_tree import Tree, odd_names, read_tree, refuse
+from aimlib.datasets.photo_tree import Tree, beside, odd_names, read_tree, refuse
 from aimlib.datasets.photos import PhotoConfig, PhotoPlugin, Survey
 from aimlib.datasets.splitting import SplitConfig, is_test
 from aimlib.datasets.tasks import refuse_other_task_of_folder
@@ -101,11 +101,15 @@ class ImageFolder(PhotoPlugin):
         trees = {split: _tree(self.config.name, root, folder) for split, folder in folders.items()}
         classes = tuple(sorted({name for tree in trees.values() for name in tree.photos}))
         splits = {split: split_of(tree.photos, classes) for split, tree in trees.items()}
-        if self.config.split is not None:
-            splits = divided(splits["all"], self.config.split, classes)
-        listing = PhotoListing(self.config.name, variant, root, tuple(folders.values()), classes, splits)
         names = odd_names({folders[split]: tree for split, tree in trees.items()})
-        return Survey(listing, (*(odd for tree in trees.values() for odd in tree.oddities), *names))
+        oddities = [*(odd for tree in trees.values() for odd in tree.oddities), *names]
+        if self.config.split is not None:
+            refuse(self.config.name, root, oddities)  # of names that are no text none could be divided
+            splits = divided(splits["all"], self.config.split, classes)
+        else:
+            oddities += beside(root, list(folders.values()))
+        listing = PhotoListing(self.config.name, variant, root, tuple(folders.values()), classes, splits)
+        return Survey(listing, tuple(oddities))
 
 
 def split_of(by_class: Mapping[str, list[str]], classes: Sequence[str]) -> PhotoSplit:
@@ -150,9 +154,13 @@ def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
 def _tree(data: str, root: Path, folder: str) -> Tree:
     """Return what is in the folder of a split; DataError if that has no folders of classes."""
     top = root / folder
-    if not top.is_dir():
-        raise DataError(_missing(data, root, folder))
-    _refuse_no_classes(data, root, top)
+    try:
+        if not top.is_dir():
+            raise DataError(_missing(data, root, folder))
+        _refuse_no_classes(data, root, top)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{data}: {top} cannot be read: {reason}; allow it (`chmod -R u+rX {top}`)") from error
     return read_tree(root, folder)
 
 
@@ -174,6 +182,11 @@ def _refuse_no_classes(data: str, root: Path, top: Path) -> None:
 def _missing(data: str, root: Path, folder: str) -> str:
     """Return the message about a folder that is not there, with what seems to be there instead."""
     top = root / folder
+    if (file := next((place for place in (root, top) if place.exists() and not place.is_dir()), None)) is not None:
+        return (
+            f"{data}: {file} is a file, and must be a folder with {top}/<class>/; if it is an archive, unpack it, and "
+            f"give the folder as data.root"
+        )
     text = f"{data}: {top} is missing; put the photos in {top}/<class>/, or give the right data.root"
     if folder == "." or not root.is_dir():
         return text

@@ -138,7 +138,8 @@ def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, prog
     if tally.broken:
         raise DataError(
             f"{listing.name}: {len(tally.broken)} of {tally.total} photos below {listing.root} cannot be "
-            f"decoded: {named(tally.broken)}; fetch them again, remove them, or list them in data.exclude"
+            f"decoded: {named(tally.broken)}; fetch them again, remove them, or exclude them: `ablate data verify "
+            f"{listing.name} --fix list` writes a list for data.exclude"
         )
     if recipe.decoder == "fast":
         index[BY_PILLOW] = tally.by_pillow

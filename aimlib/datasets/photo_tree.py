@@ -258,6 +258,17 @@ def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
             yield Oddity("name", first, text, grave=True)
 
 
+def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
+    """Yield what is beside the folders of the splits and is not used."""
+    try:
+        others = sorted(name for name in os.listdir(root) if name not in folders and not name.startswith("."))  # noqa: PTH208
+    except OSError:
+        return
+    if others:
+        text = f"{counted(len(others), 'file or folder', 'files and folders')} beside {listed(folders)}, not used"
+        yield Oddity("stray", others[0], f"{text}: {listed(others)}")
+
+
 def refuse(data: str, root: Path, oddities: Iterable[Oddity]) -> None:
     """Refuse data with oddities that it cannot be used with.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import stat
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -53,54 +52,58 @@ def _imbalance(listing: PhotoListing) -> Iterator[Finding]:
 
 
 def membership(listing: PhotoListing) -> Iterator[Finding]:
-    """Yield how the lists differ from each other and from the files that exist."""
+    """Yield photos that are listed more than once."""
     for name, split in listing.splits.items():
         repeated = sorted({path for path, after in zip(split.paths, split.paths[1:], strict=False) if path == after})
         yield from _group("listed_twice", repeated, f"listed more than once for {name}; correct the list")
-    train, test = (set(listing.splits[name].paths) for name in ("train", "test"))
-    yield from _group("both_lists", sorted(train & test), "listed for training and for testing; correct the lists")
-    if _all_found_below(listing):
-        return
-    there, odd = _files(listing)
-    missing = f"listed, but not below {listing.root}; fetch, or list in data.exclude"
-    yield from _group("missing", sorted((train | test) - there), missing)
-    unlisted = sorted(there - train - test)
+    for one, other in itertools.combinations(listing.splits, 2):
+        both = sorted(set(listing.splits[one].paths) & set(listing.splits[other].paths))
+        words = " and ".join(_DOING.get(name, name) for name in (one, other))
+        yield from _group("both_lists", both, f"listed for {words}; correct the lists")
+
+
+_DOING = {"train": "training", "test": "testing"}
+
+
+def files(listing: PhotoListing, used: PhotoListing) -> Iterator[Finding]:
+    """Yield how the lists differ from the files that exist.
+
+    Parameters
+    ----------
+    listing : the photos of the lists.
+    used : those that are not excluded; of the others it does not matter whether they exist.
+    """
+    wanted = set(used.paths())
+    if listing.folders:
+        there, odd = _files(listing)
+        yield from odd
+    else:
+        there = {path for path in wanted if (listing.root / path).is_file()}
+    missing = f"listed, but not below {listing.root}; fetch, or exclude (`--fix list`)"
+    yield from _group("missing", sorted(wanted - there), missing)
+    unlisted = sorted(there - set(listing.paths()))
     visible = [path for path in unlisted if not path.rpartition("/")[2].startswith(".")]
     yield from _group("unlisted", visible, f"below {listing.root}, but not listed; remove, or correct the lists")
-    yield from odd
 
 
-def _all_found_below(listing: PhotoListing) -> bool:
-    """Return whether the listing was made from the files, so that comparing them says nothing."""
-    return "." not in listing.folders
-
-
-def _group(kind: Kind, files: Sequence[str], text: str) -> Iterator[Finding]:
-    if len(files) == 1:
-        yield Finding(kind, files[0], text, tuple(files))
-    elif files:
-        yield Finding(kind, files[0], f"{len(files):,} photos {text}: {listed(files)}", tuple(files))
+def _group(kind: Kind, paths: Sequence[str], text: str) -> Iterator[Finding]:
+    if len(paths) == 1:
+        yield Finding(kind, paths[0], text, tuple(paths))
+    elif paths:
+        yield Finding(kind, paths[0], f"{len(paths):,} photos {text}: {listed(paths)}", tuple(paths))
 
 
 def _files(listing: PhotoListing) -> tuple[set[str], list[Finding]]:
-    """Return the paths of all files that should be listed, and folders that cannot be opened."""
+    """Return the paths of all files that should be listed, and findings on folders that cannot be opened."""
     found: set[str] = set()
     odd: list[Finding] = []
 
     def refused(error: OSError) -> None:
-        text = f"cannot be opened: {error.strerror}; allow it with `chmod -R u+rX`"
-        odd.append(Finding("unreadable", shown(str(error.filename)), text))
+        text = f"the folder cannot be read: {error.strerror}; allow it (`chmod -R u+rX FOLDER`)"
+        odd.append(Finding("unreadable", str(error.filename), text))
 
-    prefix = len(str(listing.root)) + 1
     for folder in listing.folders:
-        for place, _, names in os.walk(listing.root / folder, onerror=refused, followlinks=False):
-            found.update(f"{place}/{name}"[prefix:] for name in names)
+        for place, _, names in os.walk(listing.root / folder, onerror=refused):
+            below = os.path.relpath(place, listing.root)
+            found.update(name if below == "." else f"{below}/{name}" for name in names)
     return found, odd
-
-
-def is_file(path: Path) -> bool:
-    """Return whether a path is a regular file, also by a link; False if that cannot be known."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False

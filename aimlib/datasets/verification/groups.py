@@ -56,7 +56,8 @@ def _duplicate(group: list[Member]) -> Finding:
     else:
         remedy = "they count several times: keep one"
     what = f"{len(group):,} copies of one photo ({_where(splits, classes)}); {remedy}"
-    return _finding("duplicate", group, what, severity)
+    files = tuple(member.path for member in group)
+    return Finding("duplicate", files[0], f"{what}: {listed(files)}", files, severity)
 
 
 def _near_duplicate(group: list[Member], least: int, most: int, copies: int) -> Finding:
@@ -68,15 +69,8 @@ def _near_duplicate(group: list[Member], least: int, most: int, copies: int) -> 
         f"{len(group):,} photos look alike ({_where(splits, classes)}; pairs differ in {bits} of 256 bits{further}); "
         f"look at them (`--html FILE`), and exclude what is the same photo"
     )
-    return _finding("near_duplicate", group, what, "remark")
-
-
-def _finding(kind: str, group: list[Member], what: str, severity: Severity) -> Finding:
     files = tuple(member.path for member in group)
-    text = f"{what}: {listed(files)}"
-    if kind == "duplicate":
-        return Finding("duplicate", files[0], text, files, severity)
-    return Finding("near_duplicate", files[0], text, files, severity)
+    return Finding("near_duplicate", files[0], f"{what}: {listed(files)}", files, "remark")
 
 
 def _counts(group: list[Member]) -> tuple[Counter[str], Counter[str]]:
