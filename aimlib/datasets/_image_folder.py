@@ -75,12 +75,12 @@ class ImageFolder(PhotoPlugin):
         return data_folder("image_folder", self.config.root), variant
 
     def notes(self) -> list[str]:
-        """Return what is worth knowing before training: a folder of validation images that is not used."""
-        root, options = data_folder("image_folder", self.config.root), self.config
+        """Return what is worth knowing: photos that are left out, and a folder of validation images that is not used."""
+        root, options, left_out = data_folder("image_folder", self.config.root), self.config, super().notes()
         if options.split is not None or options.validation is not None:
-            return []
+            return left_out
         unused = [name for name in VALIDATION if name not in (options.train, options.test) and (root / name).is_dir()]
-        return [
+        return left_out + [
             f"{root / name} is not used: validation images are held out of {options.train}; to use it, set "
             f"data.validation: {name}"
             for name in unused[:1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,6 @@ import numpy.typing as npt
 from aimlib.component import ComponentConfig
 from aimlib.datasets.decoding import decode
 from aimlib.datasets.resize import bilinear, to_uint8
-
-if TYPE_CHECKING:
-    from aimlib.datasets.exclusions import Excluded
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,6 @@ class DataSet:
     classes : names, in the order of the class numbers.
     fingerprint : 20 hexadecimal digits that change if any pixel, label, name, or split changes, or the order.
     validation : the data's own validation images, which replace those that would be held out; None if it has none.
-    excluded : photos that were left out because `data.exclude` lists them; only `DatasetPlugin.load` states them.
     """
 
     train: Images
@@ -74,7 +70,6 @@ class DataSet:
     classes: tuple[str, ...]
     fingerprint: str
     validation: Images | None = None
-    excluded: tuple[Excluded, ...] = ()
 
     def splits(self) -> dict[str, Images]:
         """Return the images of every split that the data has, by name."""

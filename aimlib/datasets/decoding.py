@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,7 +98,7 @@ def _decoded(content: bytes, *, described: bool) -> tuple[Image.Image, Source]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow measures before it returns
         found = re.search(r"\((\d+) pixels\)", str(error))
         raise DecodeError(_too_large(int(found[1])) if found else str(error)) from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, struct.error, IndexError, KeyError) as error:
+    except Exception as error:
         raise DecodeError(str(error).replace(f" {io.BytesIO.__module__}.BytesIO object", "")) from error
 
 

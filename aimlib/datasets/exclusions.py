@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from aimlib.datasets.listing import PhotoListing, PhotoSplit
-from aimlib.datasets.photo_tree import listed
+from aimlib.datasets.photo_tree import listed, shown
 from aimlib.errors import DataError, counted, did_you_mean
 from aimlib.paths import read_file
 from aimlib.records.escaping import from_spreadsheet_cell, spreadsheet_cell, storable
 
 COLUMNS = "path", "reason"
 _MOST_BYTES = 100_000_000
+_MOST_KINDS = 5
 _MOST_COMPARED = 2_000
 """Paths among which the nearest to a wrong one is looked for."""
 
@@ -35,42 +37,23 @@ class Exclusions:
     Attributes
     ----------
     file : the list.
-    sha256 : of the file.
     reasons : by path.
     """
 
     file: Path
-    sha256: str
     reasons: dict[str, str]
+
+    def __str__(self) -> str:
+        """How many photos are left out and why, by kind of reason, the most frequent first."""
+        kinds = Counter(reason.partition(":")[0].strip() for reason in self.reasons.values()).most_common()
+        shown_kinds = ", ".join(f"{shown(kind)} ({count:,})" for kind, count in kinds[:_MOST_KINDS])
+        more = len(kinds) - _MOST_KINDS
+        why = shown_kinds + (f" and {counted(more, 'more reason')}" if more > 0 else "")
+        return f"{counted(len(self.reasons), 'photo')} left out by {self.file}: {why or 'the list is empty'}"
 
     def variant(self, variant: str) -> str:
         """Return the variant of a listing without the excluded photos; reasons make no other one."""
         return f"{variant} without {hashlib.sha256(chr(0).join(sorted(self.reasons)).encode()).hexdigest()[:12]}"
-
-
-@dataclass(frozen=True)
-class Excluded:
-    """A photo that is left out.
-
-    Attributes
-    ----------
-    path : below the data's root.
-    split, class_name : where it would be.
-    reason : as the list states it.
-    file, sha256 : the list.
-    """
-
-    path: str
-    split: str
-    class_name: str
-    reason: str
-    file: str
-    sha256: str
-
-    @property
-    def kind(self) -> str:
-        """What the reason begins with."""
-        return self.reason.partition(":")[0].strip()
 
 
 def read_exclusions(file: str) -> Exclusions:
@@ -98,7 +81,7 @@ def read_exclusions(file: str) -> Exclusions:
         if photo in reasons:
             raise DataError(f"{path}, line {line}: {photo!r} is there twice; remove one of its rows")
         reasons[photo] = reason
-    return Exclusions(path, hashlib.sha256(content).hexdigest(), reasons)
+    return Exclusions(path, reasons)
 
 
 def _rows(path: Path, text: str) -> Iterable[tuple[int, str, str]]:
@@ -149,31 +132,20 @@ def write_exclusions(file: Path, rows: Sequence[tuple[str, str]], comments: Sequ
         raise DataError(f"{file}: cannot be written: {error.strerror or error}; give another place") from error
 
 
-def exclude(listing: PhotoListing, exclusions: Exclusions) -> tuple[PhotoListing, tuple[Excluded, ...]]:
-    """Return the listing without the excluded photos, and these with their splits and classes.
+def exclude(listing: PhotoListing, exclusions: Exclusions) -> PhotoListing:
+    """Return the listing without the excluded photos.
 
     Raises
     ------
     DataError: the list names photos that the data does not have, or all photos of a class in a split.
     """
     _refuse_unknown(listing, exclusions)
-    splits, excluded = {}, []
+    splits = {}
     for name, split in listing.splits.items():
-        gone = np.array([path in exclusions.reasons for path in split.paths], dtype=bool)
-        splits[name] = split.chosen(~gone)
-        excluded += [
-            Excluded(
-                split.paths[number],
-                name,
-                listing.classes[split.labels[number]],
-                exclusions.reasons[split.paths[number]],
-                exclusions.file.name,
-                exclusions.sha256,
-            )
-            for number in np.flatnonzero(gone)
-        ]
+        stays = np.array([path not in exclusions.reasons for path in split.paths], dtype=bool)
+        splits[name] = split.chosen(stays)
         _refuse_emptied(listing, name, split, splits[name], exclusions)
-    return replace(listing, variant=exclusions.variant(listing.variant), splits=splits), tuple(excluded)
+    return replace(listing, variant=exclusions.variant(listing.variant), splits=splits)
 
 
 def _refuse_unknown(listing: PhotoListing, exclusions: Exclusions) -> None:

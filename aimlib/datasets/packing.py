@@ -139,7 +139,7 @@ def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, prog
         raise DataError(
             f"{listing.name}: {len(tally.broken)} of {tally.total} photos below {listing.root} cannot be "
             f"decoded: {named(tally.broken)}; fetch them again, remove them, or exclude them: `ablate data verify "
-            f"{listing.name} --fix list` writes a list for data.exclude"
+            f"{listing.name} --fix FILE` writes a list for data.exclude"
         )
     if recipe.decoder == "fast":
         index[BY_PILLOW] = tally.by_pillow

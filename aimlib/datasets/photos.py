@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from aimlib.component import ComponentConfig, local
 from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
-from aimlib.datasets.exclusions import Excluded, exclude, read_exclusions
+from aimlib.datasets.exclusions import exclude, read_exclusions
 from aimlib.datasets.listing import PhotoListing, check_listing
 from aimlib.datasets.locations import without_comparing
 from aimlib.datasets.packed import Pack, Progress, folder_of, open_known, pack
@@ -44,11 +44,10 @@ class PhotoConfig(ComponentConfig):
     cache: str | None = local(
         None, "Folder of packed data; default $AIM_CACHE_DIR, else ~/.cache/aim-ablations/packed."
     )
-
     exclude: str | None = local(
         None,
-        "CSV list of photos that are left out, with the columns path and reason, relative to the current folder. The "
-        "data's fingerprint, and so the run id, is that of the photos that remain.",
+        "List of photos to leave out, a CSV with the columns path and reason, relative to the study file. The data's "
+        "fingerprint, and so the run id, is that of the photos that remain.",
     )
 
     @model_validator(mode="after")
@@ -95,8 +94,8 @@ class PhotoPlugin(DatasetPlugin):
         """
         return Survey(self.listing())
 
-    def used(self) -> tuple[PhotoListing, tuple[Excluded, ...]]:
-        """Return the photos without those that `exclude` lists, and those.
+    def used(self) -> PhotoListing:
+        """Return the photos without those that `exclude` lists.
 
         Raises
         ------
@@ -104,8 +103,12 @@ class PhotoPlugin(DatasetPlugin):
         """
         listing = self.listing()
         if self.config.exclude is None:
-            return listing, ()
+            return listing
         return exclude(listing, read_exclusions(self.config.exclude))
+
+    def notes(self) -> list[str]:
+        """Return how many photos `exclude` leaves out, and why."""
+        return [] if self.config.exclude is None else [str(read_exclusions(self.config.exclude))]
 
     def whereabouts(self) -> tuple[Path, str] | None:
         """Return `root` and `variant` of the listing, or None if they are unknown before the photos are listed."""
@@ -135,16 +138,13 @@ class PhotoPlugin(DatasetPlugin):
         ----------
         progress : called as progress("packing", photos done, photos in total).
         """
-        return self._pack(self.used()[0], progress)
-
-    def _pack(self, listing: PhotoListing, progress: Progress | None = None) -> Pack:
+        listing = self.used()
         check_listing(listing, self.config.classes)
         return pack(listing, self.recipe(), self.config.cache, progress)
 
     def load(self) -> DataSet:
         """Return the packed data, mapped read-only; the names are paths below the listing's root."""
-        listing, excluded = self.used()
-        return replace(self._pack(listing).data_set(), excluded=excluded)
+        return self.pack().data_set()
 
     def load_known(self, fingerprint: str) -> DataSet:
         """Return the data with this fingerprint; if it is already packed here, no photo is opened.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,32 +17,43 @@ from aimlib.datasets.packed import Progress, pack_folder
 from aimlib.datasets.parallel import ordered
 from aimlib.datasets.photo_tree import Oddity
 from aimlib.datasets.photos import PhotoPlugin
-from aimlib.datasets.verification import counts, groups, near, traits
-from aimlib.datasets.verification.findings import Finding, Kind
-from aimlib.datasets.verification.inspection import Photo, inspect
+from aimlib.datasets.verification import counts, groups, traits
+from aimlib.datasets.verification.findings import Finding, Kind, Severity
+from aimlib.datasets.verification.inspection import Hash, Photo, inspect
 from aimlib.datasets.verification.members import Member, members_of
-from aimlib.errors import DataError
+from aimlib.datasets.verification.near import perceptual_hash
+from aimlib.errors import DataError, UsageError
 
 __all__ = ["Finding", "Kind", "verify"]
 
 
-def verify(plugin: DatasetPlugin, progress: Progress | None = None) -> list[Finding]:
+def verify(plugin: DatasetPlugin, progress: Progress | None = None, *, near_duplicates: bool = False) -> list[Finding]:
     """Return what was found in the data of `plugin`, errors first; an empty list if there is nothing to say.
 
-    All photos are read and fully decoded. Photos with the same pixels, and photos that look alike, are found within and
-    across splits and classes. A store packed from the photos is read and compared with its hashes. Photos that the
-    configuration excludes are not looked at. Nothing is written.
+    All photos are read and fully decoded. Photos with the same pixels are found within and across splits and classes. A
+    store packed from the photos is read and compared with its hashes. Photos that the configuration excludes are not
+    looked at. Nothing is written.
 
     Parameters
     ----------
     plugin : a data set with its configuration.
     progress : called as progress("verifying", photos done, photos in total).
+    near_duplicates : also look for photos that look alike, by perceptual hashes.
+
+    Raises
+    ------
+    UsageError: near-duplicates are asked for, and the data has no photo files or `imagehash` is not installed.
     """
-    found = list(_of_photos(plugin, progress) if isinstance(plugin, PhotoPlugin) else _of_arrays(plugin))
+    if not isinstance(plugin, PhotoPlugin):
+        if near_duplicates:
+            raise UsageError(f"{plugin.config.name}: has no photo files, so near-duplicates cannot be looked for")
+        found = list(_of_arrays(plugin))
+    else:
+        found = list(_of_photos(plugin, progress, perceptual_hash() if near_duplicates else None))
     return sorted(found, key=lambda finding: not finding.is_error)
 
 
-def _of_photos(plugin: PhotoPlugin, progress: Progress | None) -> Iterator[Finding]:
+def _of_photos(plugin: PhotoPlugin, progress: Progress | None, perceptual: Hash | None) -> Iterator[Finding]:
     try:
         survey = plugin.survey()
     except DataError as error:
@@ -49,7 +62,7 @@ def _of_photos(plugin: PhotoPlugin, progress: Progress | None) -> Iterator[Findi
     listing = survey.listing
     if plugin.config.exclude is not None:
         try:
-            listing, _ = exclude(listing, read_exclusions(plugin.config.exclude))
+            listing = exclude(listing, read_exclusions(plugin.config.exclude))
         except DataError as error:
             yield Finding("exclusion", plugin.config.exclude, str(error))
     yield from counts.counts(plugin, listing)
@@ -58,21 +71,20 @@ def _of_photos(plugin: PhotoPlugin, progress: Progress | None) -> Iterator[Findi
         yield from counts.files(survey.listing, listing)
     else:
         yield from map(_finding, survey.oddities)
-    yield from _contents(plugin, listing, progress)
+    yield from _contents(plugin, listing, progress, perceptual)
     yield from _packs(plugin, listing)
 
 
 def _finding(oddity: Oddity) -> Finding:
-    severity = "error" if oddity.refused or oddity.grave else "remark"
+    severity: Severity = "error" if oddity.refused or oddity.grave else "remark"
     return Finding(oddity.kind, oddity.path, oddity.text, (oddity.path,), severity)
 
 
-def _contents(plugin: PhotoPlugin, listing: PhotoListing, progress: Progress | None) -> Iterator[Finding]:
+def _contents(
+    plugin: PhotoPlugin, listing: PhotoListing, progress: Progress | None, perceptual: Hash | None
+) -> Iterator[Finding]:
     """Read every photo once, and yield what its file, its pixels, and their likeness to others give."""
-    members: dict[str, Member] = {}
-    for member in members_of(listing):
-        members.setdefault(member.path, member)
-    perceptual = near.perceptual_hash()
+    members = {member.path: member for member in reversed(members_of(listing))}
     photos: list[Photo] = []
     for photo in ordered(lambda path: inspect(listing.root, path, perceptual), members):
         photos.append(photo)
@@ -82,9 +94,6 @@ def _contents(plugin: PhotoPlugin, listing: PhotoListing, progress: Progress | N
     yield from groups.duplicates(photos, list(members.values()))
     if perceptual is not None:
         yield from groups.near_duplicates(photos, list(members.values()))
-    else:
-        text = "photos that look alike were not looked for; install imagehash: pip install 'aim-ablations[verify]'"
-        yield Finding("not_checked", plugin.config.name, text, severity="remark")
     yield from traits.traits(photos, plugin.config.size)
 
 
@@ -117,11 +126,10 @@ def _same_arrays(data: DataSet) -> Iterator[Finding]:
     for split, images in data.splits().items():
         for number, label in enumerate(images.labels.tolist()):
             path = f"{split}/{images.names[number]}"
-            photos.append(Photo(path, digest=images.pixels[number].tobytes()))
+            photos.append(Photo(path, digest=hashlib.sha256(images.pixels[number].tobytes()).digest()))
             members.append(Member(path, split, data.classes[label]))
     for finding in groups.duplicates(photos, members):
-        text = finding.message.replace(" (`--fix list`)", "")
-        yield Finding(finding.kind, finding.file, text, finding.files, "remark")
+        yield replace(finding, severity="remark")
 
 
 def _packs(plugin: PhotoPlugin, listing: PhotoListing) -> Iterator[Finding]:

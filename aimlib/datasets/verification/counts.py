@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -79,8 +80,9 @@ def files(listing: PhotoListing, used: PhotoListing) -> Iterator[Finding]:
         yield from odd
     else:
         there = {path for path in wanted if (listing.root / path).is_file()}
-    missing = f"listed, but not below {listing.root}; fetch, or exclude (`--fix list`)"
-    yield from _group("missing", sorted(wanted - there), missing)
+    text = f"listed, but not below {listing.root}; fetch, or exclude (`--fix FILE`)"
+    for finding in _group("missing", sorted(wanted - there), text):
+        yield replace(finding, excluded=finding.files, reason="missing: listed, but not there")
     unlisted = sorted(there - set(listing.paths()))
     visible = [path for path in unlisted if not path.rpartition("/")[2].startswith(".")]
     yield from _group("unlisted", visible, f"below {listing.root}, but not listed; remove, or correct the lists")

@@ -29,7 +29,6 @@ Kind = Literal[
     "duplicate",
     "near_duplicate",
     "exclusion",
-    "not_checked",
     "pack",
 ]
 Severity = Literal["error", "remark"]
@@ -48,12 +47,14 @@ class Finding:
         that are not used), ``empty`` (no bytes), ``undecodable``, ``misnamed`` (of another format than the suffix
         says), ``mode`` (what a pixel is), ``animated``, ``rotated`` (by EXIF, which is ignored), ``tiny``, ``blank``
         (one colour), ``duplicate`` (photos with the same pixels), ``near_duplicate`` (photos that look alike),
-        ``exclusion`` (the list of excluded photos), ``not_checked``, ``pack`` (packed data).
+        ``exclusion`` (the list of excluded photos), ``pack`` (packed data).
     file : the first file concerned, or a folder if the finding is not about files.
     message : what it is, and what to do.
     files : all files concerned, as paths below the data's root; a group of duplicates has its files here.
     severity : ``error``: the data cannot be used as it is, or accuracies on it would be wrong; ``remark``: worth
         knowing.
+    excluded : those of `files` that a list of excluded photos should have.
+    reason : of these, for the list; what stands before its first colon is its kind.
     """
 
     kind: Kind
@@ -61,6 +62,8 @@ class Finding:
     message: str
     files: tuple[str, ...] = ()
     severity: Severity = "error"
+    excluded: tuple[str, ...] = ()
+    reason: str = ""
 
     @property
     def is_error(self) -> bool:

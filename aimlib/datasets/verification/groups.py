@@ -14,26 +14,30 @@ from aimlib.errors import counted
 
 PLACEHOLDER = 10
 """Copies of one photo from which they are an error also within one class and one split."""
+_KEPT_FIRST = {"test": 0, "validation": 1}
+"""Order of the splits in which the photo that is kept of a group is looked for."""
+_MOST_CLASSES = 5
 
 
 def duplicates(photos: Sequence[Photo], members: Sequence[Member]) -> Iterator[Finding]:
     """Yield a finding for each group of photos with the same pixels.
 
-    It is an error if the group is in both splits or in several classes, or has at least `PLACEHOLDER` copies.
+    It is an error if the group is in several splits or classes, or has at least `PLACEHOLDER` copies.
     """
     for group in _same_pixels(photos):
         yield _duplicate([members[index] for index in group])
 
 
 def near_duplicates(photos: Sequence[Photo], members: Sequence[Member]) -> Iterator[Finding]:
-    """Yield a remark for each group of photos that look alike; of photos with the same pixels one is compared."""
-    copies = {group[0]: len(group) for group in _same_pixels(photos)}
-    later = {index for group in _same_pixels(photos) for index in group[1:]}
-    compared = [n for n, photo in enumerate(photos) if photo.hash is not None and n not in later]
-    hashes = near.stacked([found for n in compared if (found := photos[n].hash) is not None])
-    for group, least, most in near.groups(len(compared), near.near_pairs(hashes)):
-        chosen = [compared[index] for index in group]
-        yield _near_duplicate([members[n] for n in chosen], least, most, sum(copies.get(n, 1) - 1 for n in chosen))
+    """Yield a remark for each group of photos that look alike; one of photos with the same pixels stands for all."""
+    copies = {group[0]: group for group in _same_pixels(photos)}
+    later = {index for group in copies.values() for index in group[1:]}
+    compared = [number for number, photo in enumerate(photos) if photo.hash is not None and number not in later]
+    hashes = near.stacked([found for number in compared if (found := photos[number].hash) is not None])
+    for group in near.groups(hashes):
+        alike = [compared[index] for index in group]
+        every = [members[copy] for number in alike for copy in copies.get(number, [number])]
+        yield _near_duplicate(every, len(every) - len(alike))
 
 
 def _same_pixels(photos: Sequence[Photo]) -> list[list[int]]:
@@ -44,36 +48,58 @@ def _same_pixels(photos: Sequence[Photo]) -> list[list[int]]:
     return [group for group in found.values() if len(group) > 1]
 
 
-def _duplicate(group: list[Member]) -> Finding:
-    group = sorted(group, key=lambda member: (member.split != "test", member.path))
+def _duplicate(found: Sequence[Member]) -> Finding:
+    group = _ordered(found)
     splits, classes = _counts(group)
-    grave = len(splits) > 1 or len(classes) > 1 or len(group) >= PLACEHOLDER
-    severity: Severity = "error" if grave else "remark"
-    if len(classes) > 1:
-        remedy = "the label of none is certain: keep those of the right class, or exclude all"
-    elif len(splits) > 1:
-        remedy = "the test photo is known from training: exclude the training photos"
-    else:
-        remedy = "they count several times: keep one"
-    what = f"{len(group):,} copies of one photo ({_where(splits, classes)}); {remedy}"
-    files = tuple(member.path for member in group)
-    return Finding("duplicate", files[0], f"{what}: {listed(files)}", files, severity)
+    severity: Severity = "error" if len(splits) > 1 or len(classes) > 1 or len(group) >= PLACEHOLDER else "remark"
+    what = f"{len(group):,} copies of one photo ({_where(splits, classes)}); {_remedy(splits, classes)}"
+    return _finding("duplicate", group, what, "the same pixels as", severity)
 
 
-def _near_duplicate(group: list[Member], least: int, most: int, copies: int) -> Finding:
-    group = sorted(group, key=lambda member: (member.split != "test", member.path))
+def _near_duplicate(found: Sequence[Member], copies: int) -> Finding:
+    group = _ordered(found)
     splits, classes = _counts(group)
-    bits = f"{least}" if least == most else f"{least} to {most}"
-    further = f", besides {counted(copies, 'identical copy', 'identical copies')}" if copies else ""
+    further = f", {counted(copies, 'identical copy', 'identical copies')} among them" if copies else ""
     what = (
-        f"{len(group):,} photos look alike ({_where(splits, classes)}; pairs differ in {bits} of 256 bits{further}); "
-        f"look at them (`--html FILE`), and exclude what is the same photo"
+        f"{len(group):,} photos look alike ({_where(splits, classes)}{further}); look at them (`--sheet FILE`), and "
+        f"exclude what is the same photo"
     )
+    return _finding("near_duplicate", group, what, "looks like", "remark")
+
+
+def _finding(kind: str, group: Sequence[Member], what: str, relation: str, severity: Severity) -> Finding:
+    """Return a finding about a group whose first photo is kept, unless the group is in several classes."""
     files = tuple(member.path for member in group)
-    return Finding("near_duplicate", files[0], f"{what}: {listed(files)}", files, "remark")
+    _, classes = _counts(group)
+    if len(classes) > 1:
+        excluded, reason = files, f"{len(files):,} photos in {len(classes):,} classes, such as {shown(files[0])}"
+    else:
+        excluded, reason = files[1:], f"{relation} {shown(files[0])}"
+    return Finding(
+        "duplicate" if kind == "duplicate" else "near_duplicate",
+        files[0],
+        f"{what}: {listed(files)}",
+        files,
+        severity,
+        excluded,
+        f"{kind}: {reason}",
+    )
 
 
-def _counts(group: list[Member]) -> tuple[Counter[str], Counter[str]]:
+def _remedy(splits: Counter[str], classes: Counter[str]) -> str:
+    if len(classes) > 1:
+        return "the label of none is certain: keep those of the right class, or exclude all"
+    if len(splits) > 1:
+        return "a photo of one split is known from another: keep one"
+    return "they count several times: keep one"
+
+
+def _ordered(group: Sequence[Member]) -> list[Member]:
+    """Return the photos of a group in the order in which one to keep is looked for."""
+    return sorted(group, key=lambda member: (_KEPT_FIRST.get(member.split, len(_KEPT_FIRST)), member.path))
+
+
+def _counts(group: Sequence[Member]) -> tuple[Counter[str], Counter[str]]:
     return Counter(member.split for member in group), Counter(member.class_name for member in group)
 
 
@@ -81,7 +107,8 @@ def _where(splits: Counter[str], classes: Counter[str]) -> str:
     """Return in which splits and classes the members of a group are, in words."""
     first = "across splits: " if len(splits) > 1 else "within one split: "
     of_splits = ", ".join(f"{count:,} {name}" for name, count in sorted(splits.items()))
-    most = [f"{count:,} {shown(name)}" for name, count in classes.most_common(5)]
-    more = f" and {len(classes) - 5:,} more classes" if len(classes) > 5 else ""
+    most = [f"{count:,} {shown(name)}" for name, count in classes.most_common(_MOST_CLASSES)]
+    more = len(classes) - _MOST_CLASSES
     second = "across classes: " if len(classes) > 1 else "one class: "
-    return f"{first}{of_splits}; {second}{', '.join(most)}{more}"
+    further = f" and {counted(more, 'more class', 'more classes')}" if more > 0 else ""
+    return f"{first}{of_splits}; {second}{', '.join(most)}{further}"

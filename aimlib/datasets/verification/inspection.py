@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,8 @@ class Photo:
     Attributes
     ----------
     path : below the root.
-    problem, cause : why its pixels are unknown: ``empty``, ``undecodable`` or ``missing``, and in words.
+    problem, cause : why its pixels are unknown: ``empty``, ``undecodable``, ``unreadable`` or ``missing``, and in
+        words.
     digest : SHA-256 of size and RGB pixels.
     width, height : in pixels.
     source : what the file stores.
@@ -52,8 +54,11 @@ class Photo:
 
 def inspect(root: Path, path: str, perceptual: Hash | None) -> Photo:
     """Read, decode and hash one photo."""
+    file = root / path
     try:
-        content = decoding.read(root / path)
+        if not stat.S_ISREG(file.stat().st_mode):
+            return Photo(path, "undecodable", "not a regular file")
+        content = decoding.read(file)
         if not content:
             return Photo(path, "empty", "no bytes")
         photo, source = decode_with_source(content)
@@ -62,7 +67,7 @@ def inspect(root: Path, path: str, perceptual: Hash | None) -> Photo:
     except (FileNotFoundError, NotADirectoryError):
         return Photo(path, "missing")
     except OSError as error:
-        return Photo(path, "undecodable", f"cannot be read: {error.strerror or error}")
+        return Photo(path, "unreadable", f"cannot be read: {error.strerror or error}; allow it (`chmod u+r FILE`)")
     digest = hashlib.sha256(f"{photo.size}".encode() + photo.tobytes()).digest()
     small = _luma(photo)
     blank = bool(np.asarray(small).std() < _FLAT)

@@ -2,7 +2,7 @@
 
 The hash is `imagehash.phash` with 16 x 16 frequencies: 256 bits, which say whether a frequency of the grey image of
 64 x 64 pixels is above the median. Two photos of different scenes differ in about 128 bits; a photo that was compressed
-again or enlarged differs in a few. docs/data.md states how often photos that are not alike are found.
+again or enlarged differs in a few. docs/layouts.md states how often photos that are not alike are found.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from PIL import Image
 
 from aimlib.datasets.parallel import ordered
 from aimlib.datasets.verification.inspection import Hash
+from aimlib.errors import UsageError
 
 MOST_BITS = 64
 """Bits of 256 in which two photos that look alike may differ."""
@@ -23,16 +24,27 @@ _BLOCK = 512
 """Photos that are compared with all later ones at a time: 512 x 4,096 distances fit into the processor's cache."""
 _ACROSS = 4096
 
-Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
-"""First and second members of pairs, and the number of bits in which they differ."""
+_MOST_EDGES = 2_000_000
+"""Pairs that are kept until they are reduced to those that connect the same photos."""
+
+Edges = npt.NDArray[np.int64]
+"""[pairs, 2]: numbers of photos."""
 
 
-def perceptual_hash() -> Hash | None:
-    """Return the function that hashes photos, or None if its library is not installed."""
+def perceptual_hash() -> Hash:
+    """Return the function that hashes photos.
+
+    Raises
+    ------
+    UsageError: its library is not installed.
+    """
     try:
         import imagehash  # noqa: PLC0415 -- an optional extra
-    except ImportError:
-        return None
+    except ImportError as error:
+        raise UsageError(
+            "near-duplicates need the package imagehash; install it with pip install "
+            f"'aim-ablations[near-duplicates]', or verify without them ({error})"
+        ) from error
 
     def hashed(small: Image.Image) -> npt.NDArray[np.uint64]:
         bits = imagehash.phash(small, hash_size=_SIDE).hash
@@ -42,57 +54,64 @@ def perceptual_hash() -> Hash | None:
     return hashed
 
 
-def near_pairs(hashes: npt.NDArray[np.uint64], most: int = MOST_BITS) -> Pairs:
-    """Return all pairs of hashes that differ in at most `most` bits.
+def groups(hashes: npt.NDArray[np.uint64], most: int = MOST_BITS) -> Iterator[list[int]]:
+    """Yield the numbers of the photos of each group that pairs within `most` bits connect.
 
-    Every pair is compared: 20,580 photos take about a second on two cores, and 100,000 about twenty.
+    Every pair is compared. Two members of a group may differ in more bits, if others lie between them.
 
     Parameters
     ----------
     hashes : [photos, words].
     """
-    starts = range(0, len(hashes), _BLOCK)
-    found = list(ordered(lambda start: _near_of_block(hashes, start, most), starts))
-    if not found:
-        none = np.zeros(0, dtype=np.int64)
-        return none, none, none
-    first, second, bits = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return first, second, bits
+    kept = [np.zeros((0, 2), dtype=np.int64)]
+    count = 0
+    for edges in ordered(lambda start: _near_of_block(hashes, start, most), range(0, len(hashes), _BLOCK)):
+        kept.append(edges)
+        count += len(edges)
+        if count > _MOST_EDGES:
+            kept = [_reduced(np.concatenate(kept))]
+            count = len(kept[0])
+    members, label = _connected(np.concatenate(kept))
+    order = np.argsort(label, kind="stable")
+    for group in np.split(members[order], np.flatnonzero(np.diff(label[order])) + 1):
+        if len(group):
+            yield group.tolist()
 
 
-def _near_of_block(hashes: npt.NDArray[np.uint64], start: int, most: int) -> Pairs:
-    """Return the pairs whose first member is in the block that begins at `start`."""
+def _near_of_block(hashes: npt.NDArray[np.uint64], start: int, most: int) -> Edges:
+    """Return pairs that connect the photos of the block that begins at `start` with all later ones that are near."""
     block = hashes[start : start + _BLOCK]
-    parts: list[Pairs] = []
+    parts = []
     for at in range(start, len(hashes), _ACROSS):
         others = hashes[at : at + _ACROSS]
         bits = np.zeros((len(block), len(others)), dtype=np.uint16)
         for word in range(hashes.shape[1]):
             bits += np.bitwise_count(block[:, word, None] ^ others[None, :, word])
-        rows, columns = np.nonzero(bits <= most)
-        first, second = rows + start, columns + at
-        later = second > first
-        parts.append((first[later], second[later], bits[rows[later], columns[later]].astype(np.int64)))
-    first, second, bits_found = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return first, second, bits_found
+        pairs = np.argwhere(bits <= most) + np.array([start, at])
+        pairs = pairs[pairs[:, 1] > pairs[:, 0]]
+        parts.append(pairs if len(pairs) < _BLOCK + _ACROSS else _reduced(pairs))
+    return np.concatenate(parts)
 
 
-def groups(count: int, pairs: Pairs) -> Iterator[tuple[list[int], int, int]]:
-    """Yield the members of each group of photos that pairs connect, and the least and most bits of its pairs.
+def _reduced(edges: Edges) -> Edges:
+    """Return the fewest pairs that connect the same photos."""
+    members, label = _connected(edges)
+    _, first = np.unique(label, return_index=True)
+    pairs: Edges = np.stack([members[first][label], members], axis=1)
+    different: Edges = pairs[pairs[:, 0] != pairs[:, 1]]
+    return different
 
-    Two members of a group may differ in more bits, if others lie between them.
-    """
+
+def _connected(edges: Edges) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the photos in pairs, in ascending order, and the number of the group of each."""
     from scipy.sparse import coo_array  # noqa: PLC0415 -- only for this
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
-    first, second, bits = pairs
-    if not len(first):
-        return
-    graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(count, count))
-    _, label = connected_components(graph, directed=False)
-    for number in np.unique(label[first]):
-        inside = bits[label[first] == number]
-        yield np.flatnonzero(label == number).tolist(), int(inside.min()), int(inside.max())
+    members, ends = np.unique(edges, return_inverse=True)
+    ends = ends.reshape(edges.shape)
+    shape = (len(members), len(members))
+    graph = coo_array((np.ones(len(edges), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=shape)
+    return members, connected_components(graph, directed=False)[1].astype(np.int64)
 
 
 def stacked(hashes: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:

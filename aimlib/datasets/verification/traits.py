@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
@@ -33,6 +34,8 @@ _MODES = {
     "1": "black and white only; check that they are photos",
 }
 """What is done with pixels that are neither RGB nor grey, and what to do about it."""
+_NUMBERS = re.compile(r" \([^()]*\d[^()]*\)")
+"""What differs between two files that are damaged alike, such as how many bytes are missing."""
 TINY = 4
 """A photo is tiny if it has to be enlarged more than so many times."""
 
@@ -59,16 +62,13 @@ def problems(photos: Sequence[Photo]) -> Iterator[Finding]:
     groups: defaultdict[tuple[Kind, str], list[str]] = defaultdict(list)
     for photo in photos:
         if photo.problem is not None and photo.problem != "missing":
-            groups[photo.problem, photo.cause].append(photo.path)
-    for (kind, cause), files in sorted(groups.items()):
-        what = "the file has no bytes" if kind == "empty" else cause
-        remedy = "" if ";" in cause else "; fetch it again, or list it in data.exclude"
-        if len(files) == 1:
-            yield Finding(kind, files[0], what + remedy, tuple(files))
-            continue
-        remedy = remedy.replace(" it", " them")
-        what = what if kind != "empty" else "no bytes"
-        yield Finding(kind, files[0], f"{len(files):,} photos: {what}{remedy}: {listed(files)}", tuple(files))
+            groups[photo.problem, _NUMBERS.sub("", photo.cause)].append(photo.path)
+    for (kind, cause), paths in sorted(groups.items()):
+        files = tuple(sorted(paths))
+        remedy = "" if ";" in cause else "; fetch them again, or exclude them (`--fix FILE`)"
+        text = f"{counted(len(files), 'photo')}: {cause}{remedy}: {listed(files)}"
+        excluded = () if kind == "unreadable" else files
+        yield Finding(kind, files[0], text, files, excluded=excluded, reason=f"{kind}: {cause}")
 
 
 def _oddities(photo: Photo, size: int) -> Iterator[tuple[Kind, str]]:
