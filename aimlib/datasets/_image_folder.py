@@ -75,7 +75,7 @@ class ImageFolder(PhotoPlugin):
         return data_folder("image_folder", self.config.root), variant
 
     def notes(self) -> list[str]:
-        """Return what is worth knowing: photos that are left out, and a folder of validation images that is not used."""
+        """Return what is worth knowing: photos that are left out, and validation images that are not used."""
         root, options, left_out = data_folder("image_folder", self.config.root), self.config, super().notes()
         if options.split is not None or options.validation is not None:
             return left_out

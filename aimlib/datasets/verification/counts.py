@@ -25,9 +25,13 @@ def counts(plugin: PhotoPlugin, listing: PhotoListing) -> Iterator[Finding]:
     if found != right:
         text = f"{counted(found, 'class', 'classes')}, but data.classes is {right}; correct one of them"
         yield Finding("count", where, text)
-    for name, split in listing.splits.items():
-        numbers = np.bincount(split.labels, minlength=found)
-        if lacking := [listing.classes[label] for label in np.flatnonzero(numbers == 0)]:
+    numbers = {name: np.bincount(split.labels, minlength=found) for name, split in listing.splits.items()}
+    empty = sum(numbers.values()) == 0
+    if empty.any():
+        names = listed([listing.classes[label] for label in np.flatnonzero(empty)])
+        yield Finding("count", where, f"{names}: no photos at all; add some, or remove what is no class")
+    for name in ("train", "test"):
+        if lacking := [listing.classes[label] for label in np.flatnonzero((numbers[name] == 0) & ~empty)]:
             other = "test" if name == "train" else "train"
             text = f"{listed(lacking)}: no {name} photos listed; add some, or remove the class from {other}"
             yield Finding("count", where, text)

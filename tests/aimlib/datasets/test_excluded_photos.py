@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from ablations.spec.study import read_study
 from aimlib.datasets.photos import PhotoPlugin
+from aimlib.datasets.summary import summarise
 from aimlib.errors import DataError
 from aimlib.registry import datasets
 
@@ -33,12 +36,12 @@ def _plugin(folder: Path, rows: str | None = None) -> PhotoPlugin:
 
 def test_listed_photos_are_left_out_and_stated(tmp_path: Path) -> None:
     everything = _plugin(tmp_path).load()
-    data = _plugin(tmp_path, "train/a/0.png,blurred: by eye\n").load()
-    assert (len(everything.train.labels), len(data.train.labels)) == (4, 3)
-    assert [(each.path, each.split, each.class_name, each.kind) for each in data.excluded] == [
-        ("train/a/0.png", "train", "a", "blurred")
-    ]
-    assert everything.excluded == ()
+    plugin = _plugin(tmp_path, "train/a/0.png,blurred: by eye\n")
+    data = plugin.load()
+    assert set(everything.train.names) - set(data.train.names) == {"train/a/0.png"}
+    assert plugin.notes() == [f"1 photo left out by {tmp_path / 'excluded.csv'}: blurred (1)"]
+    assert summarise(plugin).excluded == plugin.notes()[0]
+    assert plugin.load_known(data.fingerprint).train.names == data.train.names
     assert data.fingerprint != everything.fingerprint
 
 
@@ -54,3 +57,27 @@ def test_listed_photos_are_left_out_and_stated(tmp_path: Path) -> None:
 def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, rows: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         _plugin(tmp_path, rows).load()
+
+
+def test_the_path_of_a_list_starts_at_the_study_file(tmp_path: Path) -> None:
+    data = {"name": "image_folder", "root": "/photos", "classes": 2, "exclude": "lists/a.csv"}
+    study = tmp_path / "studies" / "s.yaml"
+    study.parent.mkdir()
+    document = {
+        "name": "s",
+        "seeds": [0, 1],
+        "base": {"data": data},
+        "vary": "one",
+        "factors": {"data.exclude": [None, "b.csv"]},
+        "arms": {"one": {}, "two": {"data": {"exclude": "/else/c.csv"}}},
+    }
+    study.write_text(yaml.safe_dump(document))
+    placed = read_study(study).spec
+    assert placed.base["data"]["exclude"] == str(study.parent / "lists" / "a.csv")
+    assert "/else/c.csv" in str(placed.arms["two"])
+    assert str(study.parent / "b.csv") in str(placed.factors)
+
+
+def test_data_without_a_list_has_the_identity_that_it_had() -> None:
+    config = {"name": "image_folder", "classes": 2}
+    assert datasets.parse(config).identity() == datasets.parse({**config, "exclude": "a.csv"}).identity()
