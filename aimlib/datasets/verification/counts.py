@@ -26,7 +26,7 @@ def counts(plugin: PhotoPlugin, listing: PhotoListing) -> Iterator[Finding]:
         text = f"{counted(found, 'class', 'classes')}, but data.classes is {right}; correct one of them"
         yield Finding("count", where, text)
     numbers = {name: np.bincount(split.labels, minlength=found) for name, split in listing.splits.items()}
-    empty = sum(numbers.values()) == 0
+    empty = np.sum(list(numbers.values()), axis=0) == 0
     if empty.any():
         names = listed([listing.classes[label] for label in np.flatnonzero(empty)])
         yield Finding("count", where, f"{names}: no photos at all; add some, or remove what is no class")
