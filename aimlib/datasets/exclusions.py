@@ -44,12 +44,17 @@ class Exclusions:
     reasons: dict[str, str]
 
     def __str__(self) -> str:
-        """How many photos are left out and why, by kind of reason, the most frequent first."""
+        """The list, and what it leaves out."""
+        return f"{self.file}: {self.summary()}"
+
+    def summary(self) -> str:
+        """Return how many photos are left out and why, by kind of reason, the most frequent first."""
         kinds = Counter(reason.partition(":")[0].strip() for reason in self.reasons.values()).most_common()
-        shown_kinds = ", ".join(f"{shown(kind)} ({count:,})" for kind, count in kinds[:_MOST_KINDS])
+        first = ", ".join(f"{shown(kind)} ({count:,})" for kind, count in kinds[:_MOST_KINDS])
         more = len(kinds) - _MOST_KINDS
-        why = shown_kinds + (f" and {counted(more, 'more reason')}" if more > 0 else "")
-        return f"{counted(len(self.reasons), 'photo')} left out by {self.file}: {why or 'the list is empty'}"
+        why = f": {first}" if first else ""
+        further = f" and {counted(more, 'more reason')}" if more > 0 else ""
+        return f"{counted(len(self.reasons), 'photo')} left out{why}{further}"
 
     def variant(self, variant: str) -> str:
         """Return the variant of a listing without the excluded photos; reasons make no other one."""

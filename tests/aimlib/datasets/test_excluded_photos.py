@@ -39,7 +39,7 @@ def test_listed_photos_are_left_out_and_stated(tmp_path: Path) -> None:
     plugin = _plugin(tmp_path, "train/a/0.png,blurred: by eye\n")
     data = plugin.load()
     assert set(everything.train.names) - set(data.train.names) == {"train/a/0.png"}
-    assert plugin.notes() == [f"1 photo left out by {tmp_path / 'excluded.csv'}: blurred (1)"]
+    assert plugin.notes() == [f"{tmp_path / 'excluded.csv'}: 1 photo left out: blurred (1)"]
     assert summarise(plugin).excluded == plugin.notes()[0]
     assert plugin.load_known(data.fingerprint).train.names == data.train.names
     assert data.fingerprint != everything.fingerprint
