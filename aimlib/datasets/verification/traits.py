@@ -65,7 +65,7 @@ def problems(photos: Sequence[Photo]) -> Iterator[Finding]:
             groups[photo.problem, _NUMBERS.sub("", photo.cause)].append(photo.path)
     for (kind, cause), paths in sorted(groups.items()):
         files = tuple(sorted(paths))
-        remedy = "" if ";" in cause else "; fetch them again, or exclude them (`--fix FILE`)"
+        remedy = "" if ";" in cause else "; fetch again, or exclude (`--fix FILE`)"
         text = f"{counted(len(files), 'photo')}: {cause}{remedy}: {listed(files)}"
         excluded = () if kind == "unreadable" else files
         yield Finding(kind, files[0], text, files, excluded=excluded, reason=f"{kind}: {cause}")

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from ablations.commands import data as data_cli
 from aimlib.datasets.photos import PhotoPlugin
+from aimlib.datasets.verification import near
 from aimlib.datasets.verify import Finding, verify
 from aimlib.errors import DataError
 from aimlib.registry import datasets
@@ -372,3 +373,29 @@ def test_names_survive_a_list(root: Path, tmp_path: Path) -> None:
         write(train(root, name), b"")
     _, listed = fixed(root, tmp_path)
     assert len(plugin(root, exclude=str(listed)).load().train.labels) == 6
+
+
+def test_groups_are_those_of_all_pairs_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    centres = rng.integers(0, 2, (40, 256), dtype=np.uint8)
+    members = np.repeat(np.arange(40), np.arange(1, 41))
+    rng.shuffle(members)
+    bits = centres[members] ^ (rng.random((len(members), 256)) < 0.05)
+    hashes = np.packbits(bits, axis=1).view(np.uint64)
+    expected = {tuple(np.flatnonzero(members == number)) for number in range(1, 40)}
+    assert set(map(tuple, near.groups(hashes))) == expected
+    for name, value in (("_BLOCK", 8), ("_ACROSS", 16), ("_MOST_EDGES", 10)):
+        monkeypatch.setattr(near, name, value)
+    assert set(map(tuple, near.groups(hashes))) == expected
+    assert list(near.groups(near.stacked([]))) == []
+
+
+def test_a_table_with_missing_photos_is_fixed(root: Path, tmp_path: Path) -> None:
+    rows = [f"{path.relative_to(root)},{path.parent.name},{path.parts[-3]}" for path in sorted(root.rglob("*.png"))]
+    table, listed = tmp_path / "index.csv", tmp_path / "excluded.csv"
+    table.write_text("\n".join(["path,label,split", *rows, "train/cat/lost.png,cat,train"]))
+    settings = {"file": str(table), "classes": 2, "size": SIZE}
+    (finding,) = data_cli.verify("image_index", str(root), settings, fix=listed)
+    assert (finding.kind, finding.files) == ("missing", ("train/cat/lost.png",))
+    assert data_cli.verify("image_index", str(root), {**settings, "exclude": str(listed)}) == []
+    assert data_cli.prepare("image_index", str(root), None, {**settings, "exclude": str(listed)}).train == 6
