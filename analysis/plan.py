@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +72,7 @@ class Plan:
     measure : what the verdict is about.
     procedure : how the verdict is reached, see `procedures`.
     own_validation : names of the arms whose validation images are those of the data, the same with every seed.
+    left_out : what arms leave out of their data by a list, and why, by name.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Plan:
     measure: PrimaryMeasure = ACCURACY
     procedure: int = FIRST
     own_validation: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def arm(self, name: str) -> Arm:
         """Return the arm called `name`; KeyError if there is none."""
@@ -167,6 +170,7 @@ def plan_from(document: Any, path: Place) -> Plan:
         measure=measure,
         procedure=_procedure(document, path),
         own_validation=tuple(fields.take("own_validation", list, optional=True) or ()),
+        left_out={name: str(text) for name, text in (fields.take("left_out", dict, optional=True) or {}).items()},
     )
     _check(plan, path)
     return plan
@@ -292,6 +296,11 @@ def _check(plan: Plan, path: Place) -> None:
             f"what it studies, or an arm's question, is not printable text of 1 to {_LONGEST_NAME:,} characters",
         ),
         (not known.issuperset(plan.own_validation), "own_validation names an arm that is not listed"),
+        (not known.issuperset(plan.left_out), "left_out names an arm that is not listed"),
+        (
+            not all(_is_name(text) for text in plan.left_out.values()),
+            f"left_out contains what is not printable text of 1 to {_LONGEST_NAME:,} characters",
+        ),
         (not known.issuperset(plan.runs["arm"].unique()), "a run belongs to an arm that is not listed"),
         (bool(plan.runs["run_id"].duplicated().any()), "two runs have the same run_id"),
         (bool(plan.runs.duplicated(["arm", "seed"]).any()), "an arm has two runs of the same seed"),

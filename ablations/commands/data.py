@@ -69,11 +69,51 @@ def verify(
     root: str | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    *,
+    near_duplicates: bool = False,
+    fix: str | Path | None = None,
+    sheet: str | Path | None = None,
 ) -> list[Finding]:
-    """Return everything found wrong with the data set `name`; see `aimlib.datasets.verify.verify`."""
-    from aimlib.datasets import verify as verification
+    """Return everything found in the data set `name`, errors first; see `aimlib.datasets.verify.verify`.
 
-    return verification.verify(create(name, settings, root=root), progress)
+    Parameters
+    ----------
+    near_duplicates : also look for photos that look alike; needs the extra ``near-duplicates``.
+    fix : a file to write, which lists the photos to leave out; a study names it as ``data.exclude``. It must not exist.
+        Nothing is written if there is nothing to leave out.
+    sheet : a page to write, with small copies of the photos that were found; it must not exist.
+
+    Raises
+    ------
+    UsageError: a file cannot be written, or the data set has no photo files and something is asked for that needs them.
+    """
+    from aimlib.datasets.photos import PhotoPlugin
+    from aimlib.datasets.verification.contact_sheet import write_sheet
+    from aimlib.datasets.verification.fixing import write_fix
+    from aimlib.datasets.verify import verify as findings_of
+
+    plugin = create(name, settings, root=root)
+    for option, file in (("fix", fix), ("sheet", sheet)):
+        if file is not None:
+            _refuse_unwritable(f"--{option} {file}", Path(file))
+    if not isinstance(plugin, PhotoPlugin):
+        if fix is not None or sheet is not None:
+            raise UsageError(f"{name}: has no photo files, which --fix and --sheet need; leave them out")
+        return findings_of(plugin, progress, near_duplicates=near_duplicates)
+    found = findings_of(plugin, progress, near_duplicates=near_duplicates)
+    if fix is not None:
+        found = [*write_fix(Path(fix), plugin, found), *found]
+    if sheet is not None and any(finding.files for finding in found):
+        write_sheet(Path(sheet), plugin.survey().listing.root, found, name)
+    return found
+
+
+def _refuse_unwritable(option: str, file: Path) -> None:
+    """Refuse a file before a long check, if it could not be written after it."""
+    if file.exists() or file.is_symlink():
+        raise UsageError(f"{option}: exists already; remove it, or give another name")
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"{option}: there is no folder {file.absolute().parent}; make it, or give another place")
 
 
 def prepare(
@@ -285,14 +325,44 @@ def _weights(
 
 
 @app.command("verify")
-def _verify(name: Name, root: Root = None, settings: Settings = None) -> None:
-    """Check every file of a data set; the exit code is 1 if anything is wrong."""
+def _verify(
+    name: Name,
+    root: Root = None,
+    settings: Settings = None,
+    near_duplicates: Annotated[
+        bool, typer.Option("--near-duplicates", help="Also look for photos that look alike.")
+    ] = False,
+    fix: Annotated[
+        str | None, typer.Option(help="Write a list of photos to leave out, for data.exclude of a study.")
+    ] = None,
+    sheet: Annotated[str | None, typer.Option(help="Write an HTML page that shows the photos that were found.")] = None,
+) -> None:
+    """Check every file of a data set; the exit code is 1 if anything is wrong, 0 if there are only remarks."""
     with _bars() as progress:
-        findings = verify(name, root, parse_settings(settings), progress)
+        findings = verify(
+            name,
+            root,
+            parse_settings(settings),
+            progress,
+            near_duplicates=near_duplicates,
+            fix=fix,
+            sheet=sheet,
+        )
     for finding in findings:
-        _print(f"{finding.kind}: {finding.file}: {finding.message}")
-    _print(f"{name}: {counted(len(findings), 'problem')}" if findings else f"{name}: no problems")
-    if findings:
+        mark = "" if finding.is_error else "remark: "
+        _print(f"{mark}{finding.kind}: {finding.file}: {' '.join(finding.message.split())}")
+    for file, nothing in ((fix, "there is nothing to leave out"), (sheet, "there are no photos to show")):
+        if file is not None and not Path(file).exists():
+            _print(f"{file} was not written: {nothing}")
+    if fix is not None and Path(fix).exists():
+        from aimlib.datasets.exclusions import read_exclusions
+
+        _print(f"{read_exclusions(fix)}; to leave them out, set data.exclude in the study")
+    errors = sum(finding.is_error for finding in findings)
+    remarks = len(findings) - errors
+    problems = counted(errors, "problem") if errors else "no problems"
+    _print(f"{name}: {problems}" + (f", {counted(remarks, 'remark')}" if remarks else ""))
+    if errors:
         raise typer.Exit(1)
 
 
@@ -323,6 +393,8 @@ def _print_head(summary: DataSummary) -> None:
     _print(f"fingerprint  {summary.fingerprint or f'none yet: ablate data prepare {summary.name}'}")
     if summary.cache is not None:
         _print(f"cache        {summary.cache}")
+    if summary.excluded is not None:
+        _print(f"excluded     {summary.excluded}")
     if summary.by_pillow:
         _print(f"\nPillow decoded {counted(len(summary.by_pillow), 'photo')} that the fast decoder does not decode:")
         for path, reason in sorted(summary.by_pillow.items()):

@@ -16,6 +16,8 @@ from ablations.planning.protocol import protocol, reference
 from ablations.spec.study import StudyFile
 from aimlib.config import RunConfig, TrainingConfig
 from aimlib.datasets.base import DataSet
+from aimlib.datasets.exclusions import read_exclusions
+from aimlib.datasets.photos import PhotoConfig
 from aimlib.errors import ConfigError, DataError, UsageError, counted
 from aimlib.registry import components_of, datasets
 from aimlib.training.own.config import OwnRunConfig
@@ -272,6 +274,8 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
         content[KEY] = procedure
     if own := [arm.name for arm in plan.arms if _has_own_validation(arm, plan)]:
         content["own_validation"] = own
+    if left_out := _left_out(plan):
+        content["left_out"] = left_out
     if before is not None and {key: before.get(key) for key in {**content, "what": None}} == {"what": None, **content}:
         return dict(before)
     return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), **content}
@@ -280,6 +284,13 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
 def _has_own_validation(arm: Arm, plan: Plan) -> bool:
     """Return whether an arm is validated on images that its data brings, the same for every seed."""
     return plan.data[arm.name].validation is not None and arm.config.training.validation_fraction > 0
+
+
+def _left_out(plan: Plan) -> dict[str, str]:
+    """Return what arms leave out of their data by a list, and why, by name."""
+    lists = {arm.name: arm.config.data.exclude for arm in plan.arms if isinstance(arm.config.data, PhotoConfig)}
+    said = {file: read_exclusions(file).summary() for file in set(lists.values()) if file is not None}
+    return {name: said[file] for name, file in lists.items() if file is not None}
 
 
 def subject(plan: Plan, before: Mapping[str, Any] | None = None) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, PrivateAttr, ValidationError
 
-from ablations.spec import weights_paths, yaml_documents
+from ablations.spec import file_paths, yaml_documents
 from ablations.spec.advice import advised
 from ablations.spec.study import StudySpec, read_document, read_study
 from aimlib.component import explain
@@ -117,7 +117,7 @@ class Study(StudySpec):
         """
         spec = read_study(path).spec
         file, document = read_document(path)
-        document = weights_paths.beside(Path() if file is None else file.parent, document)
+        document = file_paths.beside(Path() if file is None else file.parent, document)
         absolute = {key: value for key in ("claim", "reuse", "plugins", "train") if (value := getattr(spec, key))}
         return cls(**{**document, **absolute})
 

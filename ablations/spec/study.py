@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ablations.spec import study_fields, study_problems, weights_paths, yaml_documents
+from ablations.spec import file_paths, study_fields, study_problems, yaml_documents
 from ablations.spec.advice import advised
 from ablations.spec.designs import DESIGNS
 from ablations.spec.fractions import Generators, parsed, standard
@@ -220,7 +220,7 @@ def read_study(source: StudySource, overrides: Iterable[str] = ()) -> StudyFile:
     claim = folder / str(document.get("claim"))
     if claim.is_file():
         document["claim"] = str(claim.absolute())
-    document = weights_paths.beside(folder, document)
+    document = file_paths.beside(folder, document)
     try:
         spec = StudySpec.parse(document)
     except ConfigError as error:

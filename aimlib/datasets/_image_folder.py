@@ -11,14 +11,14 @@ from pydantic import Field, model_validator
 
 from aimlib.datasets.listing import PhotoListing, PhotoSplit
 from aimlib.datasets.locations import data_folder
-from aimlib.datasets.photos import PhotoConfig, PhotoPlugin
+from aimlib.datasets.photo_tree import Tree, beside, odd_names, read_tree, refuse
+from aimlib.datasets.photos import PhotoConfig, PhotoPlugin, Survey
 from aimlib.datasets.splitting import SplitConfig, is_test
 from aimlib.datasets.tasks import refuse_other_task_of_folder
-from aimlib.errors import DataError, counted
+from aimlib.errors import DataError
 from aimlib.records.escaping import storable
 from aimlib.registry import datasets
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 VALIDATION = "val", "validation", "valid", "dev"
 """Usual names of a folder of validation images."""
 FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
@@ -75,12 +75,12 @@ class ImageFolder(PhotoPlugin):
         return data_folder("image_folder", self.config.root), variant
 
     def notes(self) -> list[str]:
-        """Return what is worth knowing before training: a folder of validation images that is not used."""
-        root, options = data_folder("image_folder", self.config.root), self.config
+        """Return what is worth knowing: photos that are left out, and validation images that are not used."""
+        root, options, left_out = data_folder("image_folder", self.config.root), self.config, super().notes()
         if options.split is not None or options.validation is not None:
-            return []
+            return left_out
         unused = [name for name in VALIDATION if name not in (options.train, options.test) and (root / name).is_dir()]
-        return [
+        return left_out + [
             f"{root / name} is not used: validation images are held out of {options.train}; to use it, set "
             f"data.validation: {name}"
             for name in unused[:1]
@@ -88,16 +88,28 @@ class ImageFolder(PhotoPlugin):
 
     def listing(self) -> PhotoListing:
         """Return the image files found."""
+        found = self.survey()
+        refuse(self.config.name, found.listing.root, found.oddities or ())
+        return found.listing
+
+    def survey(self) -> Survey:
+        """Return the image files found, and everything that is odd or not used."""
         root, variant = self.whereabouts()
         folders = self.folders()
         if self.config.split is not None:
             _refuse_split_folders(root)
-        found = {split: photos_by_class(self.config.name, root, folder) for split, folder in folders.items()}
-        classes = tuple(sorted({name for by_class in found.values() for name in by_class}))
-        splits = {split: split_of(by_class, classes) for split, by_class in found.items()}
+        trees = {split: _tree(self.config.name, root, folder) for split, folder in folders.items()}
+        classes = tuple(sorted({name for tree in trees.values() for name in tree.photos}))
+        splits = {split: split_of(tree.photos, classes) for split, tree in trees.items()}
+        names = odd_names({folders[split]: tree for split, tree in trees.items()})
+        oddities = [*(odd for tree in trees.values() for odd in tree.oddities), *names]
         if self.config.split is not None:
+            refuse(self.config.name, root, oddities)  # of names that are no text none could be divided
             splits = divided(splits["all"], self.config.split, classes)
-        return PhotoListing(self.config.name, variant, root, tuple(folders.values()), classes, splits)
+        else:
+            oddities += beside(root, list(folders.values()))
+        listing = PhotoListing(self.config.name, variant, root, tuple(folders.values()), classes, splits)
+        return Survey(listing, tuple(oddities))
 
 
 def split_of(by_class: Mapping[str, list[str]], classes: Sequence[str]) -> PhotoSplit:
@@ -129,18 +141,27 @@ def photos_by_class(data: str, root: Path, folder: str) -> dict[str, list[str]]:
     Parameters
     ----------
     data : name of the data set, for messages.
+
+    Raises
+    ------
+    DataError: there are no classes, or something there cannot be used.
     """
+    tree = _tree(data, root, folder)
+    refuse(data, root, [*tree.oddities, *odd_names({folder: tree})])
+    return tree.photos
+
+
+def _tree(data: str, root: Path, folder: str) -> Tree:
+    """Return what is in the folder of a split; DataError if that has no folders of classes."""
     top = root / folder
-    if not top.is_dir():
-        raise DataError(_missing(data, root, folder))
-    _refuse_no_classes(data, root, top)
-    found = {
-        place.name: [path.relative_to(root).as_posix() for path in place.rglob("*") if _is_photo(path, place)]
-        for place in top.iterdir()
-        if place.is_dir() and not place.name.startswith(".")
-    }
-    _refuse_undecodable(data, top, [*found, *(path for paths in found.values() for path in paths)])
-    return found
+    try:
+        if not top.is_dir():
+            raise DataError(_missing(data, root, folder))
+        _refuse_no_classes(data, root, top)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{data}: {top} cannot be read: {reason}; allow it (`chmod -R u+rX {top}`)") from error
+    return read_tree(root, folder)
 
 
 def _folders(top: Path) -> list[str]:
@@ -161,6 +182,11 @@ def _refuse_no_classes(data: str, root: Path, top: Path) -> None:
 def _missing(data: str, root: Path, folder: str) -> str:
     """Return the message about a folder that is not there, with what seems to be there instead."""
     top = root / folder
+    if (file := next((place for place in (root, top) if place.exists() and not place.is_dir()), None)) is not None:
+        return (
+            f"{data}: {file} is a file, and must be a folder with {top}/<class>/; if it is an archive, unpack it, and "
+            f"give the folder as data.root"
+        )
     text = f"{data}: {top} is missing; put the photos in {top}/<class>/, or give the right data.root"
     if folder == "." or not root.is_dir():
         return text
@@ -171,18 +197,3 @@ def _missing(data: str, root: Path, folder: str) -> str:
         shown = ", ".join(storable(name) for name in there[:3]) + (" ..." if len(there) > 3 else "")
         text += f"; if the folders there ({shown}) are classes, split them: data.split: {{test_fraction: 0.2}}"
     return text
-
-
-def _refuse_undecodable(data: str, top: Path, names: list[str]) -> None:
-    """Refuse names that are not UTF-8: no table could contain them."""
-    if wrong := [name for name in names if storable(name) != name]:
-        shown = ", ".join(storable(name) for name in wrong[:3]) + (" ..." if len(wrong) > 3 else "")
-        raise DataError(
-            f"{data}: found {counted(len(wrong), 'name')} below {top} that are not UTF-8: {shown}; rename the "
-            f"files and folders, e.g. with `convmv -f latin1 -t utf8 -r --notest {top}`"
-        )
-
-
-def _is_photo(path: Path, place: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()

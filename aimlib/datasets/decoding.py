@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import re
-import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,10 +32,30 @@ MOST_PIXELS = 178_956_970
 """Pixels of a photo above which it is refused: small files can claim to be large enough to fill the RAM."""
 MOST_BYTES = 1_000_000_000
 """Bytes of a file above which it is not read."""
+_ORIENTATION = 0x0112
+"""EXIF's tag."""
 
 
 class DecodeError(ValueError):
     """Bytes that are not a complete image; the message says why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a file stored before it was decoded to RGB.
+
+    Attributes
+    ----------
+    format : one of `FORMATS`.
+    mode : Pillow's name of what a pixel is: RGB, L (grey), P (palette), CMYK, RGBA, I;16, ...
+    animated : whether it has further frames.
+    orientation : as EXIF states it, 1 to 8; 1 is upright.
+    """
+
+    format: str
+    mode: str
+    animated: bool = False
+    orientation: int = 1
 
 
 def decode(content: bytes) -> Image.Image:
@@ -45,6 +65,20 @@ def decode(content: bytes) -> Image.Image:
     ------
     DecodeError: the content is empty, truncated, damaged, too large, or of a format that is not in `FORMATS`.
     """
+    return _decoded(content, described=False)[0]
+
+
+def decode_with_source(content: bytes) -> tuple[Image.Image, Source]:
+    """Return the image in `content` as `decode` does, and what the file stored.
+
+    Raises
+    ------
+    DecodeError: see `decode`.
+    """
+    return _decoded(content, described=True)
+
+
+def _decoded(content: bytes, *, described: bool) -> tuple[Image.Image, Source]:
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 -- needed only for decoding
 
     if not content:
@@ -53,7 +87,8 @@ def decode(content: bytes) -> Image.Image:
         with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
             check_size(*opened.size)
             opened.load()
-            return _rgb(opened)
+            photo = _rgb(opened)
+            return photo, _source(opened) if described else Source(_format(opened), opened.mode)
     except DecodeError:
         raise
     except UnidentifiedImageError:
@@ -63,7 +98,7 @@ def decode(content: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow measures before it returns
         found = re.search(r"\((\d+) pixels\)", str(error))
         raise DecodeError(_too_large(int(found[1])) if found else str(error)) from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, struct.error, IndexError, KeyError) as error:
+    except Exception as error:
         raise DecodeError(str(error).replace(f" {io.BytesIO.__module__}.BytesIO object", "")) from error
 
 
@@ -95,6 +130,21 @@ def check_size(width: int, height: int) -> None:
 
 def _too_large(pixels: int) -> str:
     return f"{pixels:,} pixels, and the limit is {MOST_PIXELS:,}; shrink the photo or remove it"
+
+
+def _source(image: Image.Image) -> Source:
+    """Return what the file of a loaded image stores."""
+    kind = _format(image)
+    animated = kind in ("GIF", "PNG", "WEBP", "TIFF") and getattr(image, "n_frames", 1) > 1
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
+    except Exception:  # noqa: BLE001 -- the metadata may be anything, and no pixel depends on it
+        orientation = 1
+    return Source(kind, image.mode, animated, orientation if orientation in range(2, 9) else 1)
+
+
+def _format(image: Image.Image) -> str:
+    return "JPEG" if image.format == "MPO" else str(image.format)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -138,7 +138,8 @@ def _write(folder: Path, listing: PhotoListing, recipe: Recipe, stamp: str, prog
     if tally.broken:
         raise DataError(
             f"{listing.name}: {len(tally.broken)} of {tally.total} photos below {listing.root} cannot be "
-            f"decoded: {named(tally.broken)}; fetch them again, or remove them from the data"
+            f"decoded: {named(tally.broken)}; fetch them again, remove them, or exclude them: `ablate data verify "
+            f"{listing.name} --fix FILE` writes a list for data.exclude"
         )
     if recipe.decoder == "fast":
         index[BY_PILLOW] = tally.by_pillow
@@ -183,6 +184,8 @@ def _photos(listing: PhotoListing, split: PhotoSplit, recipe: Recipe) -> Iterato
             return Decoded(path, content, *recipe.convert(data))
         except DecodeError as error:
             return Decoded(path, content, None, str(error))
+        except PermissionError as error:
+            return Decoded(path, content, None, f"cannot be read: {error.strerror}; allow it with `chmod u+r`")
 
     return ordered(read, split.paths)
 

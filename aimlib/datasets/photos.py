@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -10,9 +11,11 @@ from pydantic import Field, model_validator
 
 from aimlib.component import ComponentConfig, local
 from aimlib.datasets.base import DataSet, DatasetPlugin, ImageShape
+from aimlib.datasets.exclusions import exclude, read_exclusions
 from aimlib.datasets.listing import PhotoListing, check_listing
 from aimlib.datasets.locations import without_comparing
 from aimlib.datasets.packed import Pack, Progress, folder_of, open_known, pack
+from aimlib.datasets.photo_tree import Oddity
 from aimlib.datasets.recipe import Decoder, Kept, Pixels, Recipe
 
 
@@ -41,12 +44,31 @@ class PhotoConfig(ComponentConfig):
     cache: str | None = local(
         None, "Folder of packed data; default $AIM_CACHE_DIR, else ~/.cache/aim-ablations/packed."
     )
+    exclude: str | None = local(
+        None,
+        "List of photos to leave out, a CSV with the columns path and reason, relative to the study file. The data's "
+        "fingerprint, and so the run id, is that of the photos that remain.",
+    )
 
     @model_validator(mode="after")
     def _fine_pixels_are_sampled(self) -> Self:
         if self.pixels == "fine" and self.antialias:
             raise ValueError("pixels: fine needs antialias: false, because antialiasing rounds to whole values; set it")
         return self
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What there is of a data set, also if it cannot be used as it is.
+
+    Attributes
+    ----------
+    listing : the photos that were found.
+    oddities : everything else that was found; None if the photos are those of a list, with which files are compared.
+    """
+
+    listing: PhotoListing
+    oddities: tuple[Oddity, ...] | None = None
 
 
 class PhotoPlugin(DatasetPlugin):
@@ -62,6 +84,31 @@ class PhotoPlugin(DatasetPlugin):
         ------
         DataError: the data is missing or its lists are unreadable.
         """
+
+    def survey(self) -> Survey:
+        """Return the photos and what is odd beside them, without refusing the data for it, for `verify`.
+
+        Raises
+        ------
+        DataError: there is nothing that could be listed.
+        """
+        return Survey(self.listing())
+
+    def used(self) -> PhotoListing:
+        """Return the photos without those that `exclude` lists.
+
+        Raises
+        ------
+        DataError: see `listing`; the list cannot be used.
+        """
+        listing = self.listing()
+        if self.config.exclude is None:
+            return listing
+        return exclude(listing, read_exclusions(self.config.exclude))
+
+    def notes(self) -> list[str]:
+        """Return how many photos `exclude` leaves out, and why."""
+        return [] if self.config.exclude is None else [str(read_exclusions(self.config.exclude))]
 
     def whereabouts(self) -> tuple[Path, str] | None:
         """Return `root` and `variant` of the listing, or None if they are unknown before the photos are listed."""
@@ -91,7 +138,7 @@ class PhotoPlugin(DatasetPlugin):
         ----------
         progress : called as progress("packing", photos done, photos in total).
         """
-        listing = self.listing()
+        listing = self.used()
         check_listing(listing, self.config.classes)
         return pack(listing, self.recipe(), self.config.cache, progress)
 
@@ -107,7 +154,10 @@ class PhotoPlugin(DatasetPlugin):
         with without_comparing():
             where = self.whereabouts()
         if where is not None:
-            folder = folder_of(self.config.name, *where, self.recipe(), self.config.cache)
+            root, variant = where
+            if self.config.exclude is not None:
+                variant = read_exclusions(self.config.exclude).variant(variant)
+            folder = folder_of(self.config.name, root, variant, self.recipe(), self.config.cache)
             if (found := open_known(folder, fingerprint)) is not None:
                 return found.data_set()
         return self.load()

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aimlib.datasets.base import DatasetPlugin, ImageShape
+from aimlib.datasets.exclusions import read_exclusions
 from aimlib.datasets.listing import check_listing
 from aimlib.datasets.packed import find_pack, pack_folder
 from aimlib.datasets.photos import PhotoPlugin
@@ -37,6 +38,7 @@ class DataSummary:
     fingerprint : None if the photos are not packed yet.
     cache : folder of the packed photos, which need not exist yet; None for data that is not packed.
     by_pillow : packed photos that the fast decoder left to Pillow, and why.
+    excluded : how many photos `data.exclude` leaves out, and why, in words; None if it is not given.
     """
 
     name: str
@@ -48,6 +50,7 @@ class DataSummary:
     cache: Path | None
     by_pillow: dict[str, str] = field(default_factory=dict)
     validation: int | None = None
+    excluded: str | None = None
 
     @property
     def images(self) -> str:
@@ -71,12 +74,14 @@ def summarise(plugin: DatasetPlugin) -> DataSummary:
 
 
 def _summarise_photos(plugin: PhotoPlugin) -> DataSummary:
-    listing, recipe, cache = plugin.listing(), plugin.recipe(), plugin.config.cache
+    listing, recipe, cache = plugin.used(), plugin.recipe(), plugin.config.cache
     check_listing(listing, plugin.config.classes)
     found = find_pack(listing, recipe, cache)
     labels = {name: split.labels for name, split in listing.splits.items()}
     fingerprint = None if found is None else found.manifest.fingerprint
     summary = _summary(plugin, listing.classes, labels, fingerprint, pack_folder(listing, recipe, cache))
+    if plugin.config.exclude is not None:
+        summary = replace(summary, excluded=str(read_exclusions(plugin.config.exclude)))
     return summary if found is None else replace(summary, by_pillow=found.by_pillow())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aimlib.errors import counted
 from analysis import number_format
 from analysis.findings.study import Findings
+from analysis.plan import Plan
 from analysis.report import training_code
 from analysis.report.breadth import gated_arms, many_arms, named
 from analysis.wording import what
@@ -52,8 +53,20 @@ def _design(findings: Findings) -> str:
         f"We trained {counted(len(plan.arms), 'arm')} ({arms}) on {plan.scope.dataset} ({plan.scope.classes} "
         f"classes, {plan.scope.image_size} px, {training_code.network_words(plan)}){epochs}, each with the same "
         f"{counted(len(plan.seeds), 'seed')}. {training_code.what_a_seed_determines(plan, runs)} {measured} is "
-        f"measured on{tested}.{chosen} Runs that diverged or stayed at chance (exact one-sided 99 % bound; Clopper and "
-        "Pearson, 1934) count as outcomes and are not excluded."
+        f"measured on{tested}.{chosen}{_left_out(plan)} Runs that diverged or stayed at chance (exact one-sided 99 % "
+        "bound; Clopper and Pearson, 1934) count as outcomes and are not excluded."
+    )
+
+
+def _left_out(plan: Plan) -> str:
+    """Return sentences on what arms leave out of their data by a list."""
+    arms: dict[str, list[str]] = {}
+    for name, text in plan.left_out.items():
+        arms.setdefault(text, []).append(name)
+    whole = len(plan.arms)
+    return "".join(
+        f" By a list, {text}{'' if len(names) == whole else f' (in {number_format.listing(names)})'}."
+        for text, names in arms.items()
     )
 
 

@@ -360,6 +360,22 @@ def test_methods_say_which_images_validate_without_a_false_word_on_seeds(make_st
         said(["nobody"])
 
 
+def test_methods_say_which_photos_are_left_out(make_study):
+    def said(left_out):
+        directory = make_study(WIN, seeds=5)
+        document = json.loads((directory / "study.json").read_text())
+        (directory / "study.json").write_text(json.dumps(document | {"left_out": left_out}))
+        return methods(analysis.examine(analysis.load(directory), unproven=True))[0][0]
+
+    text = "9 photos left out: duplicate (9)"
+    assert "left out" not in said({})
+    assert f"By a list, {text}. " in said({arm.name: text for arm in WIN})
+    assert f"By a list, {text} (in aim). " in said({"aim": text})
+    for wrong in ({"nobody": text}, {"aim": "a\nb"}):
+        with pytest.raises(StoreError, match="left_out"):
+            said(wrong)
+
+
 def test_the_caption_of_a_single_interval_says_where_it_lies(make_study):
     from analysis.figures import forest
 

@@ -97,3 +97,14 @@ def test_a_plan_states_which_arms_have_validation_images_of_their_data(root: Pat
     assert stored({}) is None, "plans of data without such images are as before"
     assert stored({"validation": "val"}) == ["baseline"]
     assert stored({"validation": "val"}, {"validation_fraction": 0, "select_on": "last"}) is None
+
+
+def test_a_plan_states_what_is_left_out_of_the_data(root: Path, tmp_path: Path) -> None:
+    def stored(data: dict[str, Any]) -> object:
+        return document_of(planned_of(study({"root": str(root), **data}))).get("left_out")
+
+    first = min(path for path in (root / "train").rglob("*") if path.is_file()).relative_to(root).as_posix()
+    listed = tmp_path / "excluded.csv"
+    listed.write_text(f"path,reason\n{first},blurred: by eye\n")
+    assert stored({}) is None, "plans of data without a list are as before"
+    assert stored({"exclude": str(listed)}) == {"baseline": "1 photo left out: blurred (1)"}

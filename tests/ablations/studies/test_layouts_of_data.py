@@ -112,9 +112,18 @@ def cifar(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
             patch.setattr(kind, lists, [[file, hashlib.md5(content).hexdigest()] for file in files])
 
 
+def left_out(photos: dict[str, list[Path]], patch: pytest.MonkeyPatch) -> None:
+    """Make folders by split, and a list of one photo to leave out."""
+    by_split(photos, patch)
+    found = sorted(path for path in Path("photos_by_split/train").rglob("*") if path.is_file())
+    path = found[0].relative_to("photos_by_split").as_posix()
+    Path("excluded.csv").write_text(f"path,reason\n{path},blurred: seen on the sheet\n", encoding="utf-8")
+
+
 LAYOUTS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {
     "split_folders.yaml": (by_split, {"classes": 3, "size": 32}),
     "own_validation.yaml": (by_split, {"classes": 3, "size": 32}),
+    "excluded.yaml": (left_out, {"classes": 3, "size": 32}),
     "folders.yaml": (folders, {"classes": 3, "size": 32}),
     "table.yaml": (table, {"classes": 3, "size": 32}),
     "groups.yaml": (table, {"classes": 3, "size": 32}),
@@ -154,6 +163,8 @@ def test_a_layout_trains_an_epoch(
         assert set(zip(runs["train_images"], runs["validation_images"], runs["test_images"], strict=True)) == {
             (36, 12, 12)
         }
+    if layout == "excluded.yaml":
+        assert (runs["train_images"] + runs["validation_images"]).unique().tolist() == [35]
     if layout == "folds.yaml":
         assert runs["data_fingerprint"].nunique() == 5
 

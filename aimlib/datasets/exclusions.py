@@ -1,0 +1,177 @@
+"""Lists of photos that a study leaves out, each with its reason: `data.exclude`.
+
+A list is CSV in UTF-8 with the columns ``path`` and ``reason``. Lines at its beginning that start with ``#`` say how it
+was made. Paths are those of the data set's images, below its root. What stands in a reason before its first colon is
+its kind; reports count kinds.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from aimlib.datasets.listing import PhotoListing, PhotoSplit
+from aimlib.datasets.photo_tree import listed, shown
+from aimlib.errors import DataError, counted, did_you_mean
+from aimlib.paths import read_file
+from aimlib.records.escaping import from_spreadsheet_cell, spreadsheet_cell, storable
+
+COLUMNS = "path", "reason"
+_MOST_BYTES = 100_000_000
+_MOST_KINDS = 5
+_MOST_COMPARED = 2_000
+"""Paths among which the nearest to a wrong one is looked for."""
+
+
+@dataclass(frozen=True)
+class Exclusions:
+    """The content of a list.
+
+    Attributes
+    ----------
+    file : the list.
+    reasons : by path.
+    """
+
+    file: Path
+    reasons: dict[str, str]
+
+    def __str__(self) -> str:
+        """The list, and what it leaves out."""
+        return f"{self.file}: {self.summary()}"
+
+    def summary(self) -> str:
+        """Return how many photos are left out and why, by kind of reason, the most frequent first."""
+        kinds = Counter(reason.partition(":")[0].strip() for reason in self.reasons.values()).most_common()
+        first = ", ".join(f"{shown(kind)} ({count:,})" for kind, count in kinds[:_MOST_KINDS])
+        more = len(kinds) - _MOST_KINDS
+        why = f": {first}" if first else ""
+        further = f" and {counted(more, 'more reason')}" if more > 0 else ""
+        return f"{counted(len(self.reasons), 'photo')} left out{why}{further}"
+
+    def variant(self, variant: str) -> str:
+        """Return the variant of a listing without the excluded photos; reasons make no other one."""
+        return f"{variant} without {hashlib.sha256(chr(0).join(sorted(self.reasons)).encode()).hexdigest()[:12]}"
+
+
+def read_exclusions(file: str) -> Exclusions:
+    """Return the content of a list of excluded photos.
+
+    Raises
+    ------
+    DataError: it cannot be read, lacks a column, or has a row without path or reason, or a path twice.
+    """
+    path = Path(file).expanduser()
+    try:
+        content = read_file(path, _MOST_BYTES)
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror or error}; give a list of excluded photos as data.exclude, "
+            f"a CSV with the columns path and reason, or remove data.exclude"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8: {error}; save it as UTF-8") from error
+    reasons: dict[str, str] = {}
+    for line, photo, reason in _rows(path, text):
+        if not photo or not reason:
+            raise DataError(f"{path}, line {line}: {'path' if not photo else 'reason'} is empty; complete the row")
+        if photo in reasons:
+            raise DataError(f"{path}, line {line}: {photo!r} is there twice; remove one of its rows")
+        reasons[photo] = reason
+    return Exclusions(path, reasons)
+
+
+def _rows(path: Path, text: str) -> Iterable[tuple[int, str, str]]:
+    """Yield line number, path and reason of every row."""
+    lines = text.splitlines(keepends=True)
+    head = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    reader = csv.reader(io.StringIO("".join(lines[head:]), newline=""), strict=True)
+    try:
+        columns = next(reader, [])
+        if lacking := [name for name in COLUMNS if name not in columns]:
+            raise DataError(
+                f"{path}, line {head + 1}: lacks the column {', '.join(lacking)}; its first row after the comments "
+                f"must be `path,reason`"
+            )
+        photo, reason = (columns.index(name) for name in COLUMNS)
+        for row in reader:
+            if row:
+                cells = [*row, *[""] * len(columns)]
+                yield head + reader.line_num, from_spreadsheet_cell(cells[photo]), cells[reason].strip()
+    except csv.Error as error:
+        raise DataError(f"{path}, line {head + reader.line_num}: is no CSV: {error}; correct it") from error
+
+
+def write_exclusions(file: Path, rows: Sequence[tuple[str, str]], comments: Sequence[str]) -> None:
+    """Write a list of excluded photos; an existing file is not replaced.
+
+    Parameters
+    ----------
+    rows : path and reason of each photo; both must be valid in UTF-8.
+    comments : lines at the beginning, which say how the list was made.
+
+    Raises
+    ------
+    DataError: the file exists already, or cannot be written.
+    """
+    text = io.StringIO(newline="")
+    for comment in comments:
+        text.write(f"# {' '.join(storable(comment).split())}\n")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([spreadsheet_cell(cell) for cell in row] for row in rows)
+    try:
+        with file.open("x", encoding="utf-8", newline="") as target:
+            target.write(text.getvalue())
+    except FileExistsError:
+        raise DataError(f"{file}: exists already; remove it, or give another name") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be written: {error.strerror or error}; give another place") from error
+
+
+def exclude(listing: PhotoListing, exclusions: Exclusions) -> PhotoListing:
+    """Return the listing without the excluded photos.
+
+    Raises
+    ------
+    DataError: the list names photos that the data does not have, or all photos of a class in a split.
+    """
+    _refuse_unknown(listing, exclusions)
+    splits = {}
+    for name, split in listing.splits.items():
+        stays = np.array([path not in exclusions.reasons for path in split.paths], dtype=bool)
+        splits[name] = split.chosen(stays)
+        _refuse_emptied(listing, name, split, splits[name], exclusions)
+    return replace(listing, variant=exclusions.variant(listing.variant), splits=splits)
+
+
+def _refuse_unknown(listing: PhotoListing, exclusions: Exclusions) -> None:
+    there = listing.paths()
+    known = set(there)
+    if not (unknown := [path for path in exclusions.reasons if path not in known]):
+        return
+    near = did_you_mean(unknown[0], there[:_MOST_COMPARED])
+    raise DataError(
+        f"{exclusions.file}: {counted(len(unknown), 'path')} of {len(exclusions.reasons):,} not among the photos of "
+        f"{listing.name} in {listing.root}: {listed(unknown)}; {near}correct or remove the rows"
+    )
+
+
+def _refuse_emptied(
+    listing: PhotoListing, name: str, before: PhotoSplit, after: PhotoSplit, exclusions: Exclusions
+) -> None:
+    count = len(listing.classes)
+    had, has = (np.bincount(split.labels, minlength=count) for split in (before, after))
+    if emptied := [listing.classes[label] for label in np.flatnonzero((had > 0) & (has == 0))]:
+        raise DataError(
+            f"{exclusions.file}: excludes all {name} photos of {listed(emptied)}; keep some of them, or remove the "
+            f"class from the data"
+        )

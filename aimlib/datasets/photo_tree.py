@@ -1,0 +1,283 @@
+"""Photos in a folder per class, and everything below it that is not used, with the reason.
+
+Nothing is left out in silence: what cannot be used is an `Oddity`. Some of them refuse the data, because a photo would
+be lost without being noticed, or a class would be two; the others are only reported.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from aimlib.errors import DataError, counted
+from aimlib.records.escaping import shortened, storable
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Of the files that are photos."""
+_OTHER_IMAGES = frozenset({".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pgm", ".ppm", ".svg"})
+"""Of files that are photos of a format that is not read, or is read under another suffix."""
+_SHOWN = 3
+_LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class Oddity:
+    """Something below a folder of classes that is not a photo in the folder of its class.
+
+    Attributes
+    ----------
+    kind : see `aimlib.datasets.verification.findings.Finding`.
+    path : below the root.
+    text : what it is, and what to do.
+    refused : whether the data cannot be used with it.
+    grave : whether it is an error, though the data can be used.
+    """
+
+    kind: Literal["name", "link", "unreadable", "misplaced", "stray"]
+    path: str
+    text: str
+    refused: bool = False
+    grave: bool = False
+
+
+@dataclass
+class Tree:
+    """What is below one folder of classes.
+
+    Attributes
+    ----------
+    photos : paths below the root, by class.
+    oddities : what is not used, or is odd.
+    """
+
+    photos: dict[str, list[str]] = field(default_factory=dict)
+    oddities: list[Oddity] = field(default_factory=list)
+
+
+def shown(name: str) -> str:
+    r"""Return a name for a message: on one line, with what cannot be seen written as an escape, and not too long.
+
+    >>> shown("a\nb.jpg")
+    "'a\\nb.jpg'"
+    """
+    plain = name.isprintable() and name == " ".join(name.split())
+    return shortened(name if plain else repr(name), _LONGEST_NAME)
+
+
+def listed(names: Sequence[str], most: int = _SHOWN) -> str:
+    """Return the first few names and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(shown, names[:most])) + more
+
+
+def read_tree(root: Path, folder: str) -> Tree:
+    """Return the photos in the folders of classes in `root/folder`, and what else is there.
+
+    A class's folder may be a link. Folders inside it are read too, but not if they are links, and neither is anything
+    hidden. No photo is opened.
+    """
+    walk = _Walk(root)
+    top = "" if folder == "." else f"{folder}/"
+    for entry in walk.entries(root / folder, top):
+        path = f"{top}{entry.name}"
+        if entry.name.startswith("."):
+            walk.hidden.append(path)
+        elif _is_folder(entry):
+            walk.tree.photos[entry.name] = []
+            if walk.leads_back(entry, path):
+                continue
+            walk.read(Path(entry.path), f"{path}/", walk.tree.photos[entry.name])
+        else:
+            walk.beside_classes(entry, path)
+    walk.finish(top)
+    return walk.tree
+
+
+class _Walk:
+    """The reading of one folder of classes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.tree = Tree()
+        self.hidden: list[str] = []
+        self.strays: defaultdict[str, list[str]] = defaultdict(list)
+        self.loose: list[str] = []
+
+    def odd(self, kind: Literal["name", "link", "unreadable", "misplaced"], path: str, text: str) -> None:
+        """Note what the data cannot be used with."""
+        self.tree.oddities.append(Oddity(kind, path, text, refused=True))
+
+    def entries(self, place: Path, path: str) -> list[os.DirEntry[str]]:
+        """Return the entries of a folder in the order of their names; a folder that cannot be read is noted."""
+        try:
+            with os.scandir(place) as found:
+                return sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            text = f"cannot be read: {error.strerror or error}; allow it (`chmod -R u+rX FOLDER`) or remove it"
+            self.odd("unreadable", path.rstrip("/") or ".", text)
+            return []
+
+    def leads_back(self, entry: os.DirEntry[str], path: str) -> bool:
+        """Note a link of a class to a folder that contains it."""
+        if not entry.is_symlink():
+            return False
+        target, here = Path(entry.path).resolve(), Path(entry.path).parent.resolve()
+        if target != here and target not in here.parents:
+            return False
+        self.odd("link", path, f"is a link to {shown(str(target))}, which contains it; remove the link")
+        return True
+
+    def read(self, place: Path, prefix: str, photos: list[str]) -> None:
+        """Add the photos in `place`, and in the folders inside it."""
+        for entry in self.entries(place, prefix):
+            path = prefix + entry.name
+            if entry.name.startswith("."):
+                self.hidden.append(path)
+            elif entry.is_dir(follow_symlinks=False):
+                self.read(Path(entry.path), f"{path}/", photos)
+            elif entry.is_symlink() and _is_folder(entry):
+                self.odd(
+                    "link", path, "is a link to a folder, which is not followed inside a class; copy the photos here"
+                )
+            elif _suffix(entry.name) not in SUFFIXES:
+                self.strays[_suffix(entry.name)].append(path)
+            elif self._is_file(entry, path):
+                photos.append(path)
+
+    def _is_file(self, entry: os.DirEntry[str], path: str) -> bool:
+        """Return whether an entry named like a photo is a file; what is none is noted."""
+        try:
+            if entry.is_file():
+                return True
+            mode = entry.stat().st_mode
+        except OSError as error:
+            reason = (
+                "leads nowhere" if isinstance(error, FileNotFoundError) else f"cannot be followed: {error.strerror}"
+            )
+            self.odd("link", path, f"is a link that {reason}; restore its target or remove the link")
+            return False
+        kind = "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        self.odd("misplaced", path, f"is a {kind} and no file; remove it")
+        return False
+
+    def beside_classes(self, entry: os.DirEntry[str], path: str) -> None:
+        """Note what is beside the folders of the classes and is no folder."""
+        if entry.is_symlink() and not Path(entry.path).exists():
+            self.odd("link", path, "is a link that leads nowhere; restore its target or remove the link")
+        elif _suffix(entry.name) in SUFFIXES:
+            self.loose.append(path)
+        else:
+            self.strays[_suffix(entry.name)].append(path)
+
+    def finish(self, top: str) -> None:
+        """Turn what was counted into oddities."""
+        if self.loose:
+            text = (
+                f"{counted(len(self.loose), 'photo')} outside of the folder of a class, which are not used; move them "
+                f"to {top}<class>/: {listed(self.loose)}"
+            )
+            self.tree.oddities.append(Oddity("misplaced", self.loose[0], text, grave=True))
+        for suffix, paths in sorted(self.strays.items()):
+            self.tree.oddities.append(_stray(suffix, paths))
+        if self.hidden:
+            text = f"{counted(len(self.hidden), 'hidden file or folder', 'hidden files and folders')}, not used"
+            self.tree.oddities.append(Oddity("stray", self.hidden[0], f"{text}: {listed(self.hidden)}"))
+
+
+def _stray(suffix: str, paths: list[str]) -> Oddity:
+    what = f"named {suffix}" if suffix else "without a suffix"
+    if suffix in _OTHER_IMAGES:
+        text = (
+            f"{counted(len(paths), 'image')} {what}, which are not used: that is not a suffix of photos "
+            f"({', '.join(sorted(SUFFIXES))}); convert or rename them"
+        )
+        return Oddity("stray", paths[0], f"{text}: {listed(paths)}", grave=True)
+    return Oddity("stray", paths[0], f"{counted(len(paths), 'file')} {what}, not used: {listed(paths)}")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder or leads to one; a link that leads to itself does not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 -- 100,000 names a second and more
+
+
+def odd_names(trees: Mapping[str, Tree]) -> Iterator[Oddity]:
+    """Yield what is odd about the names of classes and photos, given the tree of every split by its folder."""
+    classes = [(folder, name) for folder, tree in trees.items() for name in sorted(tree.photos)]
+    paths = [path for tree in trees.values() for found in tree.photos.values() for path in found]
+    every = [*(f"{folder}/{name}" for folder, name in classes), *paths]
+    if wrong := [name for name in every if storable(name) != name]:
+        text = (
+            f"{counted(len(wrong), 'name')} not UTF-8: {listed(wrong)}; rename the files and folders, e.g. with "
+            f"`convmv -f latin1 -t utf8 -r --notest FOLDER`"
+        )
+        yield Oddity("name", wrong[0], text, refused=True)
+    if strange := [name for name in every if storable(name) == name and not name.isprintable()]:
+        text = f"{counted(len(strange), 'name')} with line breaks or other control characters; rename them"
+        yield Oddity("name", strange[0], f"{text}: {listed(strange)}")
+    yield from _twins(classes)
+
+
+def _twins(classes: Iterable[tuple[str, str]]) -> Iterator[Oddity]:
+    """Yield classes that a reader would take for one."""
+    spelled: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    alike: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for folder, name in classes:
+        path = name if folder == "." else f"{folder}/{name}"
+        composed = unicodedata.normalize("NFC", name)
+        spelled[composed].setdefault(name, path)
+        alike[" ".join(composed.casefold().split())].setdefault(composed, path)
+    for names in spelled.values():
+        if len(names) > 1:
+            first, *_ = paths = list(names.values())
+            text = (
+                f"{len(names)} classes have the same name in different code points: "
+                f"{', '.join(ascii(path) for path in paths)}; give them one spelling, e.g. with `convmv -f utf8 "
+                f"-t utf8 --nfc -r --notest FOLDER`, which composes what macOS writes decomposed"
+            )
+            yield Oddity("name", first, text, refused=True)
+    for names in alike.values():
+        if len(names) > 1:
+            first, *_ = paths = list(names.values())
+            text = (
+                f"{len(names)} classes differ only in case or spaces: {', '.join(map(repr, paths))}; if they are one "
+                f"class, move the photos into one folder"
+            )
+            yield Oddity("name", first, text, grave=True)
+
+
+def beside(root: Path, folders: Sequence[str]) -> Iterator[Oddity]:
+    """Yield what is beside the folders of the splits and is not used."""
+    try:
+        others = sorted(name for name in os.listdir(root) if name not in folders and not name.startswith("."))  # noqa: PTH208
+    except OSError:
+        return
+    if others:
+        text = f"{counted(len(others), 'file or folder', 'files and folders')} beside {listed(folders)}, not used"
+        yield Oddity("stray", others[0], f"{text}: {listed(others)}")
+
+
+def refuse(data: str, root: Path, oddities: Iterable[Oddity]) -> None:
+    """Refuse data with oddities that it cannot be used with.
+
+    Raises
+    ------
+    DataError: there are some; the message names the first ones, and how many more there are.
+    """
+    refused = [oddity for oddity in oddities if oddity.refused]
+    if refused:
+        texts = [f"{shown(oddity.path)}: {oddity.text}" for oddity in refused[:_SHOWN]]
+        more = f"; and {len(refused) - _SHOWN} more, see `ablate data verify {data}`" if len(refused) > _SHOWN else ""
+        raise DataError(f"{data}: {root} cannot be used: {'; '.join(texts)}{more}")

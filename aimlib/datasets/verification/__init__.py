@@ -1,0 +1,1 @@
+"""What `aimlib.datasets.verify` checks, one module per question."""

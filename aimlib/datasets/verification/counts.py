@@ -1,0 +1,115 @@
+"""Numbers of classes and photos, and the lists of photos compared with the files that exist."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from aimlib.datasets.listing import PhotoListing
+from aimlib.datasets.photo_tree import listed, shown
+from aimlib.datasets.photos import PhotoPlugin
+from aimlib.datasets.verification.findings import Finding, Kind
+from aimlib.errors import counted
+
+IMBALANCE = 10
+"""Ratio of the largest class to the smallest from which training classes are called imbalanced."""
+
+
+def counts(plugin: PhotoPlugin, listing: PhotoListing) -> Iterator[Finding]:
+    """Yield what is wrong with the numbers of classes and photos."""
+    where, found, right = str(listing.root), len(listing.classes), plugin.config.classes
+    if found != right:
+        text = f"{counted(found, 'class', 'classes')}, but data.classes is {right}; correct one of them"
+        yield Finding("count", where, text)
+    numbers = {name: np.bincount(split.labels, minlength=found) for name, split in listing.splits.items()}
+    empty = np.sum(list(numbers.values()), axis=0) == 0
+    if empty.any():
+        names = listed([listing.classes[label] for label in np.flatnonzero(empty)])
+        yield Finding("count", where, f"{names}: no photos at all; add some, or remove what is no class")
+    for name in ("train", "test"):
+        if lacking := [listing.classes[label] for label in np.flatnonzero((numbers[name] == 0) & ~empty)]:
+            other = "test" if name == "train" else "train"
+            text = f"{listed(lacking)}: no {name} photos listed; add some, or remove the class from {other}"
+            yield Finding("count", where, text)
+    for problem in plugin.count_problems(listing):
+        yield Finding("count", where, problem)
+    yield from _imbalance(listing)
+
+
+def _imbalance(listing: PhotoListing) -> Iterator[Finding]:
+    numbers = np.bincount(listing.splits["train"].labels, minlength=len(listing.classes))
+    used = numbers[numbers > 0]
+    if len(used) < 2 or used.max() < IMBALANCE * used.min():
+        return
+    names = [
+        shown(listing.classes[int(label)]) for label in (numbers.argmax(), np.where(numbers, numbers, 1 << 60).argmin())
+    ]
+    text = (
+        f"the largest training class has {used.max():,} photos ({names[0]}), the smallest {used.min():,} ({names[1]}): "
+        f"{used.max() / used.min():.1f} times as many (stated from {IMBALANCE}); accuracy counts photos, so large "
+        f"classes decide it: report accuracy per class, too, or balance the classes"
+    )
+    yield Finding("imbalance", str(listing.root), text, severity="remark")
+
+
+def membership(listing: PhotoListing) -> Iterator[Finding]:
+    """Yield photos that are listed more than once."""
+    for name, split in listing.splits.items():
+        repeated = sorted({path for path, after in zip(split.paths, split.paths[1:], strict=False) if path == after})
+        yield from _group("listed_twice", repeated, f"listed more than once for {name}; correct the list")
+    for one, other in itertools.combinations(listing.splits, 2):
+        both = sorted(set(listing.splits[one].paths) & set(listing.splits[other].paths))
+        words = " and ".join(_DOING.get(name, name) for name in (one, other))
+        yield from _group("both_lists", both, f"listed for {words}; correct the lists")
+
+
+_DOING = {"train": "training", "test": "testing"}
+
+
+def files(listing: PhotoListing, used: PhotoListing) -> Iterator[Finding]:
+    """Yield how the lists differ from the files that exist.
+
+    Parameters
+    ----------
+    listing : the photos of the lists.
+    used : those that are not excluded; of the others it does not matter whether they exist.
+    """
+    wanted = set(used.paths())
+    if listing.folders:
+        there, odd = _files(listing)
+        yield from odd
+    else:
+        there = {path for path in wanted if (listing.root / path).is_file()}
+    text = f"listed, but not below {listing.root}; fetch, or exclude (`--fix FILE`)"
+    for finding in _group("missing", sorted(wanted - there), text):
+        yield replace(finding, excluded=finding.files, reason="missing: listed, but not there")
+    unlisted = sorted(there - set(listing.paths()))
+    visible = [path for path in unlisted if not path.rpartition("/")[2].startswith(".")]
+    yield from _group("unlisted", visible, f"below {listing.root}, but not listed; remove, or correct the lists")
+
+
+def _group(kind: Kind, paths: Sequence[str], text: str) -> Iterator[Finding]:
+    if len(paths) == 1:
+        yield Finding(kind, paths[0], text, tuple(paths))
+    elif paths:
+        yield Finding(kind, paths[0], f"{len(paths):,} photos {text}: {listed(paths)}", tuple(paths))
+
+
+def _files(listing: PhotoListing) -> tuple[set[str], list[Finding]]:
+    """Return the paths of all files that should be listed, and findings on folders that cannot be opened."""
+    found: set[str] = set()
+    odd: list[Finding] = []
+
+    def refused(error: OSError) -> None:
+        text = f"the folder cannot be read: {error.strerror}; allow it (`chmod -R u+rX FOLDER`)"
+        odd.append(Finding("unreadable", str(error.filename), text))
+
+    for folder in listing.folders:
+        for place, _, names in os.walk(listing.root / folder, onerror=refused):
+            below = os.path.relpath(place, listing.root)
+            found.update(name if below == "." else f"{below}/{name}" for name in names)
+    return found, odd

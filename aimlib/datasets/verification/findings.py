@@ -1,0 +1,71 @@
+"""`Finding`: something that was found in the data, and how grave it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "unusable",
+    "count",
+    "imbalance",
+    "listed_twice",
+    "both_lists",
+    "missing",
+    "unlisted",
+    "name",
+    "link",
+    "unreadable",
+    "misplaced",
+    "stray",
+    "empty",
+    "undecodable",
+    "misnamed",
+    "mode",
+    "animated",
+    "rotated",
+    "tiny",
+    "blank",
+    "duplicate",
+    "near_duplicate",
+    "exclusion",
+    "pack",
+]
+Severity = Literal["error", "remark"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found in the data.
+
+    Attributes
+    ----------
+    kind : ``unusable`` (the data as a whole), ``count`` (photos or classes), ``imbalance`` (of the classes),
+        ``listed_twice`` (in one list), ``both_lists``, ``missing`` (listed, but does not exist), ``unlisted`` (exists,
+        but is not listed), ``name`` (of files and folders), ``link`` (symbolic links), ``unreadable`` (folders and
+        files that may not be opened), ``misplaced`` (photos outside of a class's folder), ``stray`` (files and folders
+        that are not used), ``empty`` (no bytes), ``undecodable``, ``misnamed`` (of another format than the suffix
+        says), ``mode`` (what a pixel is), ``animated``, ``rotated`` (by EXIF, which is ignored), ``tiny``, ``blank``
+        (one colour), ``duplicate`` (photos with the same pixels), ``near_duplicate`` (photos that look alike),
+        ``exclusion`` (the list of excluded photos), ``pack`` (packed data).
+    file : the first file concerned, or a folder if the finding is not about files.
+    message : what it is, and what to do.
+    files : all files concerned, as paths below the data's root; a group of duplicates has its files here.
+    severity : ``error``: the data cannot be used as it is, or accuracies on it would be wrong; ``remark``: worth
+        knowing.
+    excluded : those of `files` that a list of excluded photos should have.
+    reason : of these, for the list; what stands before its first colon is its kind.
+    """
+
+    kind: Kind
+    file: str
+    message: str
+    files: tuple[str, ...] = ()
+    severity: Severity = "error"
+    excluded: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the data should not be used as it is."""
+        return self.severity == "error"

@@ -1,0 +1,40 @@
+"""Writing a list of excluded photos from findings: `ablate data verify --fix`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from aimlib.datasets.exclusions import Exclusions, exclude, read_exclusions, write_exclusions
+from aimlib.datasets.photos import PhotoPlugin
+from aimlib.datasets.verification.findings import Finding
+from aimlib.errors import DataError
+from aimlib.records.escaping import storable
+
+
+def write_fix(file: Path, plugin: PhotoPlugin, findings: Sequence[Finding]) -> list[Finding]:
+    """Write a list of the photos that findings exclude, and return what is wrong with it.
+
+    Photos that `data.exclude` lists already are on the new list, too, so that it can replace the old one. If there is
+    nothing to exclude, nothing is written. Names that are no UTF-8 are left out; the data is refused for them anyway.
+
+    Raises
+    ------
+    DataError: the file exists already, or cannot be written.
+    """
+    before = plugin.config.exclude
+    reasons = {} if before is None else dict(read_exclusions(before).reasons)
+    for finding in findings:
+        for path in finding.excluded:
+            if storable(path) == path:
+                reasons.setdefault(path, storable(" ".join(finding.reason.split())))
+    if not reasons:
+        return []
+    listing = plugin.survey().listing
+    comments = [f"Photos of {listing.name} in {listing.root} to leave out: name this file as data.exclude in a study."]
+    write_exclusions(file, sorted(reasons.items()), comments)
+    try:
+        exclude(listing, Exclusions(file, reasons))
+    except DataError as error:
+        return [Finding("exclusion", str(file), str(error))]
+    return []

@@ -1,0 +1,81 @@
+"""Reading one photo: whether it decodes, what its file stores, and hashes of its pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from aimlib.datasets import decoding
+from aimlib.datasets.decoding import DecodeError, Source, decode_with_source
+from aimlib.datasets.verification.findings import Kind
+
+LUMA_SIDE = 64
+"""Height and width in pixels of the grey image from which perceptual hashes are computed."""
+_FLAT = 2.0
+"""Standard deviation of the small grey image, of 255, below which a photo is blank."""
+
+Hash = Callable[[Image.Image], npt.NDArray[np.uint64]]
+"""From a grey image of `LUMA_SIDE` to the words of a perceptual hash."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """What was found in one file.
+
+    Attributes
+    ----------
+    path : below the root.
+    problem, cause : why its pixels are unknown: ``empty``, ``undecodable``, ``unreadable`` or ``missing``, and in
+        words.
+    digest : SHA-256 of size and RGB pixels.
+    width, height : in pixels.
+    source : what the file stores.
+    blank : whether it has one colour.
+    hash : [words], uint64; None if perceptual hashes are not asked for, or the photo is blank.
+    """
+
+    path: str
+    problem: Kind | None = None
+    cause: str = ""
+    digest: bytes = b""
+    width: int = 0
+    height: int = 0
+    source: Source | None = None
+    blank: bool = False
+    hash: npt.NDArray[np.uint64] | None = None
+
+
+def inspect(root: Path, path: str, perceptual: Hash | None) -> Photo:
+    """Read, decode and hash one photo."""
+    file = root / path
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            return Photo(path, "undecodable", "not a regular file")
+        content = decoding.read(file)
+        if not content:
+            return Photo(path, "empty", "no bytes")
+        photo, source = decode_with_source(content)
+    except DecodeError as error:
+        return Photo(path, "undecodable", str(error))
+    except (FileNotFoundError, NotADirectoryError):
+        return Photo(path, "missing")
+    except OSError as error:
+        return Photo(path, "unreadable", f"cannot be read: {error.strerror or error}; allow it (`chmod u+r FILE`)")
+    digest = hashlib.sha256(f"{photo.size}".encode() + photo.tobytes()).digest()
+    small = _luma(photo)
+    blank = bool(np.asarray(small).std() < _FLAT)
+    found = perceptual(small) if perceptual is not None and not blank else None
+    return Photo(path, None, "", digest, photo.width, photo.height, source, blank, found)
+
+
+def _luma(photo: Image.Image) -> Image.Image:
+    """Return the small grey image of a photo; its aspect ratio is lost."""
+    size = (LUMA_SIDE, LUMA_SIDE)
+    return photo.convert("L").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)

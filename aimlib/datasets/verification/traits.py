@@ -1,0 +1,98 @@
+"""What is odd about files that can be decoded: one finding per oddity, with all its files."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+from aimlib.datasets.photo_tree import listed
+from aimlib.datasets.verification.findings import Finding, Kind
+from aimlib.datasets.verification.inspection import Photo
+from aimlib.errors import counted
+
+_OF_SUFFIX = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+"""The format that a suffix promises."""
+_MODES = {
+    "CMYK": "CMYK: converted to RGB without a colour profile, so colours may be off; convert them to RGB",
+    "P": "a palette: looked up, and transparency is dropped; nothing to do unless parts are transparent",
+    "PA": "a palette with transparency: transparency is dropped; flatten them if parts are transparent",
+    "RGBA": "transparency, which is dropped: the colours stored below it are used; flatten them if parts are "
+    "transparent",
+    "LA": "grey with transparency, which is dropped; flatten them if parts are transparent",
+    "I;16": "16 bits a value: the high byte is used; convert them to 8 bits if their values do not fill the range",
+    "1": "black and white only; check that they are photos",
+}
+"""What is done with pixels that are neither RGB nor grey, and what to do about it."""
+_NUMBERS = re.compile(r" \([^()]*\d[^()]*\)")
+"""What differs between two files that are damaged alike, such as how many bytes are missing."""
+TINY = 4
+"""A photo is tiny if it has to be enlarged more than so many times."""
+
+
+def traits(photos: Sequence[Photo], size: int) -> Iterator[Finding]:
+    """Yield a finding for each oddity of the files.
+
+    Parameters
+    ----------
+    size : height and width to which the photos are resized, in pixels.
+    """
+    groups: defaultdict[tuple[Kind, str], list[str]] = defaultdict(list)
+    for photo in photos:
+        for key in _oddities(photo, size):
+            groups[key].append(photo.path)
+    for (kind, text), paths in sorted(groups.items()):
+        files = sorted(paths)
+        head = f"{counted(len(files), 'photo')} {text}"
+        yield Finding(kind, files[0], f"{head}: {listed(files)}", tuple(files), "remark")
+
+
+def problems(photos: Sequence[Photo]) -> Iterator[Finding]:
+    """Yield a finding for each cause for which files have no pixels, except that they are missing."""
+    groups: defaultdict[tuple[Kind, str], list[str]] = defaultdict(list)
+    for photo in photos:
+        if photo.problem is not None and photo.problem != "missing":
+            groups[photo.problem, _NUMBERS.sub("", photo.cause)].append(photo.path)
+    for (kind, cause), paths in sorted(groups.items()):
+        files = tuple(sorted(paths))
+        remedy = "" if ";" in cause else "; fetch again, or exclude (`--fix FILE`)"
+        text = f"{counted(len(files), 'photo')}: {cause}{remedy}: {listed(files)}"
+        excluded = () if kind == "unreadable" else files
+        yield Finding(kind, files[0], text, files, excluded=excluded, reason=f"{kind}: {cause}")
+
+
+def _oddities(photo: Photo, size: int) -> Iterator[tuple[Kind, str]]:
+    source = photo.source
+    if source is None:
+        return
+    suffix = PurePosixPath(photo.path).suffix.lower()
+    if (promised := _OF_SUFFIX.get(suffix)) is not None and promised != source.format:
+        text = f"named {suffix} have {source.format} inside, as which they are decoded; rename them if other programs "
+        yield "misnamed", text + "read them"
+    mode = "I;16" if source.mode.startswith("I") else source.mode
+    if mode in _MODES:
+        yield "mode", f"with {_MODES[mode]}"
+    elif mode not in ("RGB", "L"):
+        yield "mode", f"in mode {mode}, which is converted to RGB; check that their colours are right"
+    if source.animated:
+        yield "animated", "with several frames, of which the first is used; exclude them if it shows nothing"
+    if source.orientation != 1:
+        text = (
+            "turned or mirrored by EXIF, which is ignored, so they are used as they lie; turn their pixels, e.g. with "
+        )
+        yield "rotated", text + "`exiftran -ai` or `mogrify -auto-orient`"
+    if min(photo.width, photo.height) * TINY < size:
+        text = f"with a side below {-(-size // TINY)} px, which are enlarged more than {TINY} times for size {size}; "
+        yield "tiny", text + "fetch larger ones, or lower data.size"
+    if photo.blank:
+        yield "blank", "of one colour; look at them, and exclude what is no photo"
