@@ -14,8 +14,8 @@ from aimlib.records.escaping import visible
 from aimlib.records.redaction import HIDDEN, SECRET_NAME, without_secrets
 from analysis.reading.factors import options
 
-_LOCAL = frozenset({"root", "cache"})
-"""Options that are declared local because they name a folder. A test compares them with the registered components."""
+_LOCAL = frozenset({"root", "cache", "exclude"})
+"""Options that are declared local because they name a folder or a file. A test compares them with the components."""
 _PLACE = re.compile(r"(?:^|_)(?:root|cache|path|paths|dir|directory|folder|file|filename|home|url|uri)$", re.IGNORECASE)
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
 _QUOTED = re.compile(r"""(?P<quote>['"])(?P<path>(?:~|[A-Za-z]:[\\/]|\\\\|/)[^'"\n]*)(?P=quote)""")

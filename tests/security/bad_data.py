@@ -118,9 +118,7 @@ KINDS = [
         "put the photos in",
         lambda victim, patch: None,
     ),
-    Kind(
-        "an empty photo", FOLDER, "train/cat/0.png", "the file is empty", "fetch them again, or remove", photo_of(b"")
-    ),
+    Kind("an empty photo", FOLDER, "train/cat/0.png", "the file is empty", "fetch them again, remove", photo_of(b"")),
     Kind(
         "text in place of a photo",
         FOLDER,
@@ -208,7 +206,7 @@ KINDS = [
     Kind(
         "a photo whose name is not UTF-8",
         FOLDER,
-        "found 1 name",
+        "train/cat/caf",
         "not UTF-8",
         "rename the files",
         data(lambda root: (root / "train/cat/0.png").rename(root / "train/cat" / os.fsdecode(b"caf\xe9.png"))),

@@ -161,7 +161,7 @@ def test_a_name_of_a_photo_that_is_not_utf8_is_refused(tmp_path: Path, monkeypat
             Path(os.fsdecode(folder)).mkdir(parents=True)
             Image.new("RGB", (9, 9)).save(os.fsdecode(folder + b"/1.png"))
     data = {"name": "image_folder", "root": str(tmp_path), "size": 8, "classes": 2}
-    with pytest.raises(DataError, match=r"2 names below .*train that are not UTF-8: d�g, .*; rename the files"):
+    with pytest.raises(DataError, match=r"4 names not UTF-8: 'train/d.*'test/d.*; rename the files and folders"):
         datasets.create(datasets.parse(data)).load()
 
 

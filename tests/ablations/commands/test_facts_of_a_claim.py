@@ -100,6 +100,7 @@ def test_on_another_data_set_a_terminal_shows_how_many_differ_and_a_pipe_shows_a
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, study: StudyMaker
 ) -> None:
     path = study({"claim": "stanford_dogs_aim"})
+    monkeypatch.delenv("COLUMNS", raising=False)
     assert "first nine training images" in ablate(capsys, "check", path, "--no-timing")[1]
     monkeypatch.setenv("COLUMNS", "100")
     out = ablate(capsys, "check", path, "--no-timing")[1]
