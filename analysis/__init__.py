@@ -16,8 +16,8 @@ from analysis.load import load
 from analysis.report import report
 
 if TYPE_CHECKING:
+    from analysis.findings.several_studies import across
     from analysis.findings.study import Findings, examine
-    from analysis.findings.two_backbones import across
     from analysis.plan import Arm, Plan, Scope
     from analysis.reading.frames import columns
     from analysis.reading.query import compare, pivot, select, summarise
@@ -30,7 +30,7 @@ _HOME = {
     "Results": "analysis.results",
     "Scope": "analysis.plan",
     "Studies": "analysis.results",
-    "across": "analysis.findings.two_backbones",
+    "across": "analysis.findings.several_studies",
     "columns": "analysis.reading.frames",
     "compare": "analysis.reading.query",
     "examine": "analysis.findings.study",

@@ -1,39 +1,75 @@
-"""`ablate across`: combine two studies on different backbones. In Python: `ablations.across`."""
+"""`ablate across`: combine studies that ask one question in several settings. In Python: `ablations.across`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablations.commands.options import Directory, console
+from ablations.commands.options import Wide, console
+from aimlib.errors import UsageError
 
 if TYPE_CHECKING:
     from aimlib.paths import Place
-    from analysis.findings.two_backbones import Across
+    from analysis.statistics.across import Across
+
+_FORMATS = (".png", ".svg", ".pdf")
 
 
 def command(
-    first: Directory,
-    second: Annotated[str, typer.Argument(help="Directory of the study on another backbone.", show_default=False)],
+    directories: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DIRECTORY...",
+            help="Directories of two studies or more, which ask one question on other backbones, data or sizes.",
+            show_default=False,
+        ),
+    ],
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the effects, a row per study, to this file.", show_default=False)
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw them: a .png, .svg or .pdf file.", show_default=False)
+    ] = None,
+    wide: Wide = False,
 ) -> None:
-    """Combine two studies on different backbones: the verdict of each, their mean and their difference."""
-    console().print(across(first, second).sentence, markup=False, highlight=False)
+    """Combine studies on several backbones, data sets or sizes: a verdict each, their mean, and partial pooling."""
+    from ablations.commands import console_tables
+
+    found = across(*directories, csv=csv, figure=figure)
+    shown = found.frame.drop(columns="study").set_index("name").reset_index()
+    console_tables.frame(shown, console(), wide=wide)
+    for text in (found.sentence, f"Assumed: {' '.join(found.assumptions)}"):
+        console().print(f"\n{text}", markup=False, highlight=False)
 
 
-def across(first: str | Place, second: str | Place) -> Across:
-    """Return the primary comparisons of two studies on different backbones together; see `analysis.across`.
+def across(*directories: str | Place, csv: str | Path | None = None, figure: str | Path | None = None) -> Across:
+    """Return the primary comparisons of several studies together; see `analysis.across`.
 
     Parameters
     ----------
-    first, second : study directories, or their URLs in object storage.
+    directories : study directories, or their URLs in object storage: two or more.
+    csv : file for the effects, a row per study.
+    figure : .png, .svg or .pdf file for their figure.
 
     Raises
     ------
-    UsageError: one of them has no primary comparison of two pairs, both have the same backbone, or they ask different
-        questions.
+    UsageError: one of them has no primary comparison of two pairs, two have the same setting or share runs, they ask
+        different questions, or a file cannot be written.
     """
     import analysis
 
-    one, other = (analysis.examine(analysis.load(directory)) for directory in (first, second))
-    return analysis.across(one, other)
+    if figure is not None and Path(figure).suffix.lower() not in _FORMATS:
+        raise UsageError(f"--figure {figure}: the name of the file must end in {', '.join(_FORMATS)}")
+    found = analysis.across(*(analysis.examine(analysis.load(directory)) for directory in directories))
+    try:
+        if csv is not None:
+            found.frame.to_csv(csv, index=False)
+        if figure is not None:
+            from analysis.figures.several_studies import several_studies
+
+            several_studies(found).savefig(figure)
+    except OSError as error:
+        raise UsageError(f"cannot write {error.filename or figure or csv}: {error.strerror or error}") from None
+    return found

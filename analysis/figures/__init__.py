@@ -34,6 +34,7 @@ from analysis.figures.palette import Mark, marks
 from analysis.figures.parallel_coordinates import parallel_coordinates
 from analysis.figures.pareto import pareto
 from analysis.figures.ranking import ranking
+from analysis.figures.several_studies import several_studies
 from analysis.figures.slices import slices
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "png",
     "power",
     "ranking",
+    "several_studies",
     "slices",
     "slopegraph",
     "strip",

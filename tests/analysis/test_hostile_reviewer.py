@@ -229,11 +229,11 @@ def test_two_studies_that_ask_different_questions_are_not_pooled(make_study):
     vgg = {**SCOPE, "backbone": "vgg16_bn"}
     with pytest.raises(UsageError, match="differ in their smallest effect"):
         analysis.across(first, examine(make_study(WIN, scope=vgg, delta_pp=0.5)))
-    with pytest.raises(UsageError, match="differ in their number of classes"):
-        analysis.across(first, examine(make_study(WIN, scope={**vgg, "classes": 20})))
+    with pytest.raises(UsageError, match="differ in their protocol"):
+        analysis.across(first, examine(make_study(WIN, scope={**vgg, "protocol": "as_run"})))
     with pytest.raises(UsageError, match="differ in their claim"):
         analysis.across(first, examine(make_study(WIN, scope=vgg, claim=None)))
-    both = analysis.across(first, examine(make_study(WIN, scope=vgg)))
+    both = analysis.across(first, examine(make_study(WIN, scope=vgg, first_seed=50)))
     assert "a proxy, which does not test the claim" in both.verdicts[1]
     assert "proxy" not in both.verdicts[0]
 

@@ -182,7 +182,7 @@ def test_check_and_plan_take_a_study_of_python_and_show_what_the_commands_print(
 
 
 def test_across_names_what_the_two_studies_lack(directory: Path) -> None:
-    with pytest.raises(UsageError, match="both studies have the backbone small_resnet"):
+    with pytest.raises(UsageError, match="share 4 runs, so they are not independent"):
         ablations.across(directory, directory)
 
 

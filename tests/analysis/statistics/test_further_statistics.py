@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
-from synthetic_study import SCOPE, FakeArm
+from synthetic_study import FakeArm
 
 import analysis
-from aimlib.errors import UsageError
 from aimlib.training.early_stopping import stopping_epoch
 from analysis.report.content import compose
 from analysis.statistics.bootstrap import bca_interval, percentile_interval, resampling_weights
@@ -169,19 +168,6 @@ def test_the_posterior_is_the_t_distribution_of_the_interval():
     assert found.probability_above(found.lower) == pytest.approx(0.975)
     assert found.probability_above(found.mean) == pytest.approx(0.5)
     assert np.isnan(t_interval([1.0]).probability_above(0))
-
-
-def test_two_studies_on_two_backbones_are_put_together(make_study):
-    arms = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.17)]
-    first = analysis.examine(analysis.load(make_study(arms, seeds=5)))
-    second = analysis.examine(analysis.load(make_study(arms, seeds=6, scope={**SCOPE, "backbone": "vgg16_bn"}, draw=1)))
-    found = analysis.across(first, second)
-    means = [findings.primary.interval.mean for findings in (first, second)]
-    assert found.combined.mean.mean == pytest.approx(np.mean(means))
-    assert found.sentence.startswith(f"resnet50: {first.primary.verdict.text} and vgg16_bn: ")
-    assert "; positive on both." in found.sentence
-    with pytest.raises(UsageError, match="both studies have the backbone resnet50"):
-        analysis.across(first, first)
 
 
 @pytest.mark.usefixtures("undrawn")

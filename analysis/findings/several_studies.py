@@ -1,0 +1,223 @@
+"""One question in several settings: a verdict for each study, their mean, whether they differ, and partial pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+
+import numpy as np
+
+from aimlib.errors import UsageError, counted
+from analysis import number_format
+from analysis.findings.study import Findings
+from analysis.plan import Plan
+from analysis.reading.factors import options
+from analysis.statistics.across import Across
+from analysis.statistics.comparison import Comparison
+from analysis.statistics.interval import Interval, t_interval
+from analysis.statistics.multiplicity import holm
+from analysis.statistics.pooling import (
+    equal_weight_mean,
+    heterogeneity,
+    partial_pooling,
+    probability_of_improvement,
+    random_effects_mean,
+)
+from analysis.wording import what
+
+_SEED = 20210301
+_SCALE = 2.0
+"""Scale of the prior of the spread between settings, in smallest effects of interest."""
+_WORDS = {"dataset": "data set", "classes": "classes", "image_size": "image size", "backbone": "backbone"}
+
+
+def across(*studies: Findings) -> Across:
+    """Return the primary comparisons of several studies together.
+
+    Raises
+    ------
+    UsageError: fewer than two studies; one has no primary comparison of two pairs; two have the same setting or share
+        runs; or they ask different questions: claim, protocol, what is studied, options of the treatment, measure,
+        smallest effect or level differ.
+    """
+    if len(studies) < 2:
+        raise UsageError(f"{counted(len(studies), 'study')} given; give at least two studies that ask one question")
+    _refuse_other_questions(studies)
+    _refuse_what_is_not_independent(studies)
+    primaries = [_primary(findings) for findings in studies]
+    alpha = min(each.interval.alpha for each in primaries)
+    effects = tuple(_at_level(each, alpha) for each in primaries)
+    delta, plans = primaries[0].delta, [findings.results.plan for findings in studies]
+    narrow, middle, wide = (partial_pooling(effects, delta, factor * _SCALE * delta) for factor in (0.5, 1.0, 2.0))
+    p = tuple(each.p_looks for each in primaries)
+    return Across(
+        names=_names(plans),
+        studies=tuple(str(findings.results.directory) for findings in studies),
+        verdicts=tuple(map(_verdict, studies, primaries)),
+        effects=effects,
+        mean=equal_weight_mean(effects),
+        of_settings=random_effects_mean(effects),
+        heterogeneity=heterogeneity(effects),
+        pooled=middle,
+        narrower=narrow,
+        wider=wide,
+        improvement=_improvement(primaries, alpha),
+        p=p,
+        p_holm=tuple(holm(p)),
+        delta=delta,
+        level=plans[0].looks.alpha,
+        notes=tuple(_notes(studies)),
+        measure=studies[0].measure,
+    )
+
+
+def _at_level(comparison: Comparison, alpha: float) -> Interval:
+    return t_interval(comparison.deciding_pairs["difference"], alpha)
+
+
+def _improvement(primaries: Sequence[Comparison], alpha: float) -> tuple[float, float, float]:
+    sign = -1 if primaries[0].measure.lower_is_better else 1
+    treated, control = (
+        [sign * each.deciding_pairs[side].to_numpy(float) for each in primaries] for side in ("treatment", "control")
+    )
+    return probability_of_improvement(treated, control, alpha, np.random.default_rng(_SEED))
+
+
+def _refuse_other_questions(studies: Sequence[Findings]) -> None:
+    plans = [findings.results.plan for findings in studies]
+    for about, question in _QUESTIONS.items():
+        said = [question(plan) for plan in plans]
+        if any(each != said[0] for each in said):
+            listed = number_format.listing([f"{plan.name}: {each}" for plan, each in zip(plans, said, strict=True)])
+            raise UsageError(
+                f"these studies differ in their {about}: {listed}; give studies that ask the same question"
+            )
+    switched = [_switched(findings) for findings in studies]
+    for findings, changes in zip(studies[1:], switched[1:], strict=True):
+        if other := sorted(_question(switched[0]) ^ _question(changes)):
+            raise UsageError(
+                f"the treatments of {plans[0].name} and {findings.results.plan.name} differ from their baselines in "
+                f"different options: {number_format.listing(other[:6])}; give studies that ask the same question"
+            )
+
+
+_QUESTIONS: dict[str, Callable[[Plan], object]] = {
+    "claim": lambda plan: plan.claim,
+    "protocol": lambda plan: plan.scope.protocol,
+    "subject": what,
+    "measure": lambda plan: plan.measure.name,
+    "smallest effect of interest": lambda plan: plan.delta_pp,
+    "level": lambda plan: plan.looks.alpha,
+}
+
+
+def _switched(findings: Findings) -> dict[str, tuple[object, object]]:
+    """Return the options in which treatment and baseline differ: both values, by key path."""
+    plan, primary = findings.results.plan, findings.primary
+    if primary is None:
+        return {}
+    baseline, treatment = options(plan.arm(primary.control).config), options(plan.arm(primary.treatment).config)
+    return {
+        path: (baseline.get(path), treatment.get(path))
+        for path in sorted({*baseline, *treatment} - {"seed"})
+        if baseline.get(path) != treatment.get(path)
+    }
+
+
+def _question(switched: Mapping[str, tuple[object, object]]) -> set[str]:
+    """Return what a treatment switches: paths, and for named parts and switches the values; numbers may be scaled."""
+    return {
+        path if _is_size(values[1]) else f"{path} = {number_format.option(values[1])}"
+        for path, values in switched.items()
+    }
+
+
+def _is_size(value: object) -> bool:
+    """Return whether a value is a size, which may follow the setting."""
+    return str(value).startswith("[") or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _refuse_what_is_not_independent(studies: Sequence[Findings]) -> None:
+    for one, other in combinations(studies, 2):
+        first, second = one.results.plan, other.results.plan
+        if shared := set(first.runs["run_id"]) & set(second.runs["run_id"]):
+            raise UsageError(
+                f"{first.name} and {second.name} share {counted(len(shared), 'run')}, so they are not independent; "
+                "give each study once"
+            )
+        if _setting(first) == _setting(second):
+            raise UsageError(
+                f"both {one.results.directory} and {other.results.directory} have the backbone {first.scope.backbone}, "
+                "the same data and the same baseline: that is one setting; give studies of different settings, or run "
+                "more seeds of one study"
+            )
+
+
+def _setting(plan: Plan) -> object:
+    """Return what a study was run on: its scope, and its baseline's options."""
+    config = next((options(arm.config) for arm in plan.arms if arm.role == "baseline"), {})
+    return asdict(plan.scope), {path: value for path, value in config.items() if path != "seed"}
+
+
+def _names(plans: Sequence[Plan]) -> tuple[str, ...]:
+    """Return how studies are called: by what their scopes differ in, else by their names."""
+    scopes = [asdict(plan.scope) for plan in plans]
+    varied = [key for key in _WORDS if any(scope[key] != scopes[0][key] for scope in scopes)]
+    found = [_name(scope, varied) for scope in scopes]
+    if len(set(found)) == len(found):
+        return tuple(found)
+    named = [plan.name for plan in plans]
+    if len(set(named)) == len(named):
+        return tuple(named)
+    return tuple(f"{name} ({number})" for number, name in enumerate(named, 1))
+
+
+def _name(scope: Mapping[str, object], varied: Sequence[str]) -> str:
+    units = {"classes": "{} classes", "image_size": "{} px"}
+    return ", ".join(units.get(key, "{}").format(scope[key]) for key in varied)
+
+
+def _notes(studies: Sequence[Findings]) -> list[str]:
+    plans = [findings.results.plan for findings in studies]
+    notes = []
+    if len({plan.scope.classes for plan in plans}) > 1 or len({plan.scope.dataset for plan in plans}) > 1:
+        notes.append("A point of a measure does not mean the same on different data, so the means mix units.")
+    if sizes := _sizes(studies):
+        notes.append(f"The treatments differ in {number_format.listing(sizes)}.")
+    if len({plan.procedure for plan in plans}) > 1:
+        notes.append("The studies were frozen with different procedures; each verdict is by its own.")
+    if any(len(plan.looks.pairs) > 1 for plan in plans):
+        notes.append(
+            "Studies with several looks stop when their mean is large, so means over studies are a little too far "
+            "from 0."
+        )
+    return notes
+
+
+def _sizes(studies: Sequence[Findings]) -> list[str]:
+    """Return which sizes of the treatment differ between studies, with their values."""
+    switched = [_switched(findings) for findings in studies]
+    found = []
+    for path in switched[0]:
+        values = [number_format.option(changes[path][1]) for changes in switched if path in changes]
+        if len(set(values)) > 1:
+            found.append(f"{path} ({', '.join(values)})")
+    return found
+
+
+def _verdict(findings: Findings, primary: Comparison) -> str:
+    """Return a verdict with its limits."""
+    limits = ["unstable training"] if primary.unstable else []
+    limits += ["a proxy, which does not test the claim"] if findings.proxy else []
+    limits += ["exploratory"] if findings.exploratory(primary.treatment, primary.control) else []
+    return primary.verdict.text + (f" ({', '.join(limits)})" if limits else "")
+
+
+def _primary(findings: Findings) -> Comparison:
+    primary = findings.primary
+    if primary is None or primary.interval.n < 2:
+        raise UsageError(
+            f"{findings.results.directory}: fewer than two complete pairs of treatment and baseline; run more seeds"
+        )
+    return primary

@@ -1,0 +1,158 @@
+"""What several studies say together, in words and as a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from aimlib.errors import UsageError
+from analysis import number_format
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
+from analysis.statistics.interval import Interval
+from analysis.statistics.pooling import Heterogeneity, Pooled, difference
+
+_TYPES = {
+    **dict.fromkeys(("study", "name"), "str"),
+    "n": "int64",
+    **dict.fromkeys(("mean", "lower", "upper", "p", "p_holm"), "float64"),
+    "verdict": "str",
+    **dict.fromkeys(("pooled_mean", "pooled_lower", "pooled_upper", "above_zero"), "float64"),
+}
+
+
+@dataclass(frozen=True)
+class Across:
+    """Several studies together.
+
+    Attributes
+    ----------
+    names : of the studies, by the settings in which they differ.
+    verdicts : of the primary comparison of each, in words.
+    effects : their mean differences, all at the level of the strictest, in the unit of the measure's differences.
+    delta, level : smallest effect of interest; error of all looks of a study together.
+    mean : of these studies, each counting the same.
+    of_settings : mean of all settings of which these are a sample; None below three studies.
+    heterogeneity : whether the effects differ.
+    pooled : partially pooled effects, with half and twice the scale of the prior in `narrower` and `wider`.
+    improvement : probability that a run of the treatment is better than one of the control, with its interval's ends.
+    p, p_holm : of every study, over its looks; adjusted for the number of studies.
+    notes : what the reader has to know.
+    """
+
+    names: tuple[str, ...]
+    studies: tuple[str, ...]
+    verdicts: tuple[str, ...]
+    effects: tuple[Interval, ...]
+    mean: Interval
+    of_settings: Interval | None
+    heterogeneity: Heterogeneity
+    pooled: Pooled
+    narrower: Pooled
+    wider: Pooled
+    improvement: tuple[float, float, float]
+    p: tuple[float, ...]
+    p_holm: tuple[float, ...]
+    delta: float
+    level: float
+    notes: tuple[str, ...] = ()
+    measure: PrimaryMeasure = ACCURACY
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per study: its effect with interval, verdict, p-values, and the partially pooled effect."""
+        rows = [
+            (study, name, e.n, e.mean, e.lower, e.upper, p, adjusted, verdict, *pooled)
+            for study, name, e, p, adjusted, verdict, pooled in zip(
+                self.studies, self.names, self.effects, self.p, self.p_holm, self.verdicts, self._pooled, strict=True
+            )
+        ]
+        return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
+
+    @property
+    def _pooled(self) -> list[tuple[float, float, float, float]]:
+        found = self.pooled
+        return list(zip(found.means, found.lower, found.upper, found.above_zero, strict=True))
+
+    @property
+    def all_positive(self) -> bool:
+        """Whether every interval lies above 0. "On all" needs no correction, because each of them must."""
+        return all(each.lower > 0 for each in self.effects)
+
+    @property
+    def difference(self) -> Interval:
+        """The first effect less the second; UsageError unless there are two studies."""
+        if len(self.effects) != 2:
+            raise UsageError(f"{len(self.effects)} studies have no single difference; read `frame` and `heterogeneity`")
+        return difference(*self.effects)
+
+    @property
+    def sentence(self) -> str:
+        """The findings in a few sentences."""
+        return " ".join((self._verdicts, self._means, self._differences, self._pooling, self._improvement))
+
+    @property
+    def _verdicts(self) -> str:
+        each = "; ".join(f"{name}: {text}" for name, text in zip(self.names, self.verdicts, strict=True))
+        count, above = len(self.effects), sum(each.lower > 0 for each in self.effects)
+        if count == 2:
+            return f"{each}. {'Positive on both' if self.all_positive else 'Not positive on both'}."
+        surely = sum(e.mean > 0 and p <= self.level for e, p in zip(self.effects, self.p_holm, strict=True))
+        return f"{each}. Positive in {above} of {count} settings, in {surely} after Holm's correction for their number."
+
+    @property
+    def _means(self) -> str:
+        count = "two" if len(self.effects) == 2 else str(len(self.effects))
+        return f"Mean of the {count} {self._said(self.mean)}."
+
+    def _said(self, found: Interval) -> str:
+        measure = self.measure
+        ends = measure.interval(found.lower, found.upper)
+        return f"{measure.in_unit(measure.points(found.mean))} ({number_format.level(found.alpha)} interval {ends})"
+
+    @property
+    def _differences(self) -> str:
+        measure = self.measure
+        if len(self.effects) == 2:
+            found = self.difference
+            ends = measure.interval(found.lower, found.upper)
+            return f"{self.names[0]} − {self.names[1]} {measure.in_unit(measure.points(found.mean))} ({ends})."
+        spread = measure.in_unit(measure.decimal(self.heterogeneity.sd))
+        said = f"Spread of the effects between settings: SD {spread}"
+        if np.isfinite(self.heterogeneity.p):
+            said += f" (Welch's test that all are equal: p {number_format.probability(self.heterogeneity.p)})"
+        if self.of_settings is not None:
+            said += f". Mean of all settings of which these are a sample {self._said(self.of_settings)}"
+        return f"{said}."
+
+    @property
+    def _pooling(self) -> str:
+        below, within, above = (number_format.percent(share, 0) for share in self.pooled.further)
+        delta = self.measure.in_unit(self.measure.decimal(self.delta))
+        ends = sorted(number_format.percent(each.further_above_zero, 0) for each in (self.narrower, self.wider))
+        return (
+            f"In a further setting like these, by partial pooling: {above} % above {delta}, {within} % within ± "
+            f"{delta}, {below} % below −{delta}; above 0: {number_format.percent(self.pooled.further_above_zero, 0)} % "
+            f"({ends[0]} and {ends[1]} % with half and twice the prior's scale)."
+        )
+
+    @property
+    def _improvement(self) -> str:
+        share, low, high = (number_format.percent(value, 0) for value in self.improvement)
+        return f"Probability of improvement, a run against a run: {share} % ({low} to {high} %)."
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the readings of several studies assume."""
+        scale = self.measure.in_unit(self.measure.decimal(self.pooled.scale))
+        return (
+            "The studies share no runs, and their seed effects are normal.",
+            "The mean of these studies is about these settings and no others.",
+            "Partial pooling regards the effects as draws of one normal distribution: before the results nobody could "
+            f"have told which setting gains more. Its spread has a half-normal prior of scale {scale}, twice the "
+            "smallest effect of interest"
+            + (", and two studies say little against it." if len(self.effects) == 2 else "."),
+            "The interval of the probability of improvement is a bootstrap over seeds, which is too short with few.",
+            *self.notes,
+        )
