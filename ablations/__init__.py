@@ -15,6 +15,7 @@ import aimlib  # noqa: F401 -- it finds `ablations.launch` and other modules tha
 if TYPE_CHECKING:
     from ablations.commands import data
     from ablations.commands.across import across
+    from ablations.commands.archive import archive
     from ablations.commands.browse import browse
     from ablations.commands.check import check
     from ablations.commands.doctor.machine import doctor
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ablations.commands.logs import logs
     from ablations.commands.plan import plan
     from ablations.commands.plugins import plugins
+    from ablations.commands.recompute import recompute
     from ablations.commands.report import report
     from ablations.commands.results import results
     from ablations.commands.run import run
@@ -41,6 +43,7 @@ __all__ = [
     "SessionResult",
     "Study",
     "across",
+    "archive",
     "browse",
     "check",
     "data",
@@ -54,6 +57,7 @@ __all__ = [
     "plan",
     "plugins",
     "predict",
+    "recompute",
     "report",
     "results",
     "run",

@@ -22,6 +22,7 @@ import typer
 import aimlib
 from ablations.commands import (
     across,
+    archive,
     browse,
     check,
     cluster,
@@ -32,6 +33,7 @@ from ablations.commands import (
     plan,
     plugins,
     predict,
+    recompute,
     report,
     results,
     run,
@@ -64,6 +66,8 @@ for _name, _module in {
     "report": report,
     "across": across,
     "verify": verify,
+    "archive": archive,
+    "recompute": recompute,
     "predict": predict,
     "export": export,
     "cluster": cluster,

@@ -76,12 +76,19 @@ def deviations(
     ]
     found += _rules(was, plan) + _of_the_claim(was, plan, gains_pp, claim_scope)
     reused = runs["reused_from"].notna()
-    # Runs that were settled by then were counted when the plan was written.
-    early = max(int((runs.loc[~reused, "started_at"] < frozen.at - _SKEW).sum()), frozen.runs_before)
-    if early:
+    if early := runs_before(runs, frozen):
         found.append(Deviation(f"{counted(early, 'run')} began before the freeze"))
     found += _seeds(was, plan) + _comparisons(was, plan) + _arms(was, plan) + _reused(runs[reused], frozen)
     return sorted(found, key=lambda deviation: deviation.arms is not None)
+
+
+def runs_before(runs: pd.DataFrame, frozen: Frozen) -> int:
+    """Return how many runs of the study's own began before its plan was frozen.
+
+    Runs that were settled by then were counted when the plan was written.
+    """
+    own = runs.loc[runs["reused_from"].isna(), "started_at"]
+    return max(int((own < frozen.at - _SKEW).sum()), frozen.runs_before)
 
 
 def _reused(runs: pd.DataFrame, frozen: Frozen) -> list[Deviation]:

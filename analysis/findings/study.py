@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -280,7 +281,7 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
     plan = results.plan
     if not unproven:
         prove(results, None if further else gated_arms(plan))
-    claim = read_claim(plan.claim) if plan.claim is not None else None
+    claim = _claim_of(results)
     reasons = in_scope(claim, plan.scope) if claim else []
     if claim and not plan.measure.is_accuracy:
         reasons.append(f"the study's measure is {plan.measure.name}; the claim is about accuracy")
@@ -301,6 +302,17 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
         results.frozen, plan, claim.gains_pp if claim else {}, results.runs, claim.scope if claim else None
     )
     return Findings(results, claim, tuple(reasons), family, judged, tuple(departed), plan.looks.alpha, otherwise)
+
+
+def _claim_of(results: Results) -> Claim | None:
+    """Return the claim of a study; of a claim whose file is not here, the copy that an archive has beside the plan."""
+    name = results.plan.claim
+    if name is None:
+        return None
+    if name.endswith((".yaml", ".yml")) and not Path(name).exists() and isinstance(results.directory, Path):
+        beside = results.directory / Path(name).name
+        return read_claim(beside if beside.exists() else name)
+    return read_claim(name)
 
 
 def _by_frozen_procedure(results: Results) -> Results:

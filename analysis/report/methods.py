@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from aimlib.errors import counted
+from aimlib.records import SETTLED
 from analysis import number_format
+from analysis.analysis_plan import Frozen
+from analysis.findings.deviations import runs_before
 from analysis.findings.study import Findings
 from analysis.plan import Plan
 from analysis.report import training_code
@@ -124,11 +127,7 @@ def _argument(findings: Findings) -> str:
     """Return which comparisons a gain must pass, in their order."""
     plan = findings.results.plan
     if plan.what is None:
-        return (
-            "To attribute a gain to memory, the treatment must exceed, in this order and "
-            "each at the full level, the baseline, an arm with as many parameters but no memory, and an arm whose "
-            "memory never learns."
-        )
+        return _argument_of_memory(findings)
     further = [gate for gate in findings.family.gates if gate.role != "baseline" and gate.comparison is not None]
     if not further:
         return (
@@ -140,6 +139,28 @@ def _argument(findings: Findings) -> str:
         f"To attribute a gain to {what(plan)}, the treatment must exceed, in this order and each at the full level, "
         f"the baseline and {number_format.listing(asked)}."
     )
+
+
+_OF_MEMORY = {
+    "baseline": "the baseline",
+    "matched": "an arm with as many parameters but no memory",
+    "frozen": "an arm whose memory never learns",
+    "permuted": "an arm that reads the memory of another image",
+}
+
+
+def _argument_of_memory(findings: Findings) -> str:
+    """Return which comparisons this study has of those that a gain of memory must pass, and which it lacks."""
+    gates = findings.family.gates
+    there = [_OF_MEMORY.get(gate.role, f"“{gate.question}”") for gate in gates if gate.comparison is not None]
+    lacking = [_OF_MEMORY.get(gate.role, gate.role) for gate in gates if gate.comparison is None]
+    if not there:
+        return ""
+    order = "" if len(there) == 1 else ", in this order and each at the full level,"
+    said = f"To attribute a gain to memory, the treatment must exceed{order} {number_format.listing(there)}"
+    if lacking:
+        said += f". This study lacks {number_format.listing(lacking)}, so it cannot attribute a gain to memory"
+    return f"{said}."
 
 
 def _robustness(findings: Findings) -> str:
@@ -174,6 +195,29 @@ def _freeze(findings: Findings) -> str:
         "was followed" if not findings.deviations else "was not followed in every respect, as stated with the results"
     )
     return (
-        f"The analysis plan was frozen before the first run (SHA-256 {found.sha256[:16]}…, {found.at:%Y-%m-%d}) and "
-        f"{followed}. Software: aim-ablations {findings.results.plan.package_version}."
+        f"The analysis plan was frozen {_when(findings, found)} (SHA-256 {found.sha256[:16]}…, "
+        f"{found.at:%Y-%m-%d %H:%M} UTC) and {followed}. {_happened(findings)} Software: aim-ablations "
+        f"{findings.results.plan.package_version}."
     )
+
+
+def _when(findings: Findings, frozen: Frozen) -> str:
+    """Return whether the plan was frozen before any run, or after how many."""
+    early = runs_before(findings.results.runs, frozen)
+    if early:
+        return f"after {counted(early, 'run')} of this study had begun"
+    reused = int(findings.results.runs["reused_from"].notna().sum())
+    taken = f" of its own; {counted(reused, 'run')} of other studies took part" if reused else ""
+    return f"before the first run{taken}"
+
+
+def _happened(findings: Findings) -> str:
+    """Return how many of the planned runs are settled, failed or are missing, and how many were resumed."""
+    results, runs = findings.results, findings.results.runs
+    settled = int(runs["status"].isin(SETTLED).sum())
+    said = f"Of {counted(len(results.plan.runs), 'planned run')}, {settled} {'is' if settled == 1 else 'are'} settled"
+    diverged, failed = (int((runs["status"] == status).sum()) for status in ("diverged", "failed"))
+    said += f", {diverged} of them diverged" if diverged else ""
+    said += f", {failed} failed" if failed else ""
+    resumed = int((runs["attempts"].fillna(1) > 1).sum())
+    return said + (f"; {resumed} {'was' if resumed == 1 else 'were'} interrupted and resumed." if resumed else ".")

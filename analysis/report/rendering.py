@@ -21,7 +21,7 @@ from analysis.figures import arranged, inline, png, svg
 from analysis.findings.study import Findings
 from analysis.plan import Plan
 from analysis.reading.spreadsheets import for_spreadsheets
-from analysis.report import latex
+from analysis.report import checklist, latex
 from analysis.report.content import Document, compose
 from analysis.report.tables.columns import explained
 from analysis.report.tables.frames import csv_name, is_long
@@ -49,6 +49,7 @@ def write(findings: Findings, out: Path) -> Path:
             if name in document.tables:
                 _write(out / "latex" / f"{name}.tex", latex.table(document.tables[name], name))
         _write(out / "report.json", _numbers(findings, document))
+        _write(out / "checklist.md", checklist.page(findings))
         _write(out / "report.md", _markdown().get_template("report.md.j2").render(document=document))
         inlined = {name: Markup(inline(text, name)) for name, text in drawings.items()}  # noqa: S704 -- drawn here
         page = out / "report.html"
@@ -73,7 +74,8 @@ def _rules(findings: Findings) -> tuple[Sequence[tuple[str, str, str]], bool]:
 
 def _refuse_links(out: Path) -> None:
     """Refuse links in a report's folder: their creator would choose which files are replaced."""
-    places = [out / name for name in ("figures", "tables", "latex", "report.json", "report.md", "report.html")]
+    pages = ("report.json", "report.md", "report.html", "checklist.md")
+    places = [out / name for name in ("figures", "tables", "latex", *pages)]
     files = [path for folder in places[:3] if folder.is_dir() for path in folder.iterdir()]
     for path in (*places, *files):
         if path.is_symlink():

@@ -139,7 +139,7 @@ def test_a_full_report(make_study):
     figures = [f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "csv")]
     tables = [f"tables/{name}.csv" for name in TABLES]
     latex = [f"latex/{name}.tex" for name in LATEX]
-    assert names == sorted([*figures, *tables, *latex, "report.html", "report.json", "report.md"])
+    assert names == sorted([*figures, *tables, *latex, "checklist.md", "report.html", "report.json", "report.md"])
 
 
 def test_the_page_is_self_contained_and_reachable_by_keyboard(plain):

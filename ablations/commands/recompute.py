@@ -1,0 +1,99 @@
+"""`ablate recompute`: compute the verdict of an archive again. In Python: `ablations.recompute`."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ablations.commands.options import console
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """The verdict of an archive, computed again.
+
+    Attributes
+    ----------
+    study : name of the study.
+    verdict : the headline that its rows give now.
+    stated : the headline that the archive states.
+    problems : what contradicts the archive or itself; empty if nothing does.
+    report : page of the report, if one was asked for.
+    """
+
+    study: str
+    verdict: str
+    stated: str
+    problems: tuple[str, ...] = ()
+    report: Path | None = None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether nothing contradicts the archive and the verdict is the stated one."""
+        return not self.problems and self.verdict == self.stated
+
+
+def command(
+    archive: Annotated[Path, typer.Argument(help="A .tar.gz file that `ablate archive` wrote.", show_default=False)],
+    report: Annotated[Path | None, typer.Option(help="Folder for the report.", show_default=False)] = None,
+) -> None:
+    """Verify an archive of a study, and compute its verdict again; the exit code is 1 if it is contradicted."""
+    from aimlib.records.escaping import printable
+
+    found, shown_on = recompute(archive, report), console()
+    for line in _lines(found):
+        shown_on.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+    if not found.confirmed:
+        raise typer.Exit(1)
+
+
+def recompute(archive: str | Path, report: str | Path | None = None) -> Recomputed:
+    """Verify an archive, and compute the verdict of its study again.
+
+    Every file is compared with its SHA-256, every row with the ledger, and every accuracy with the predictions. Code of
+    the study is not imported.
+
+    Parameters
+    ----------
+    archive : file that `archive` wrote.
+    report : folder for the report; None: none is written.
+
+    Raises
+    ------
+    UsageError: the file does not exist.
+    StoreError: it is no archive, or its rows cannot be read.
+    """
+    import analysis
+    from ablations.commands.verify import verify
+    from ablations.store.archive import unpack
+    from aimlib.errors import StoreError
+
+    with tempfile.TemporaryDirectory(prefix="ablate-archive-") as scratch:
+        found = unpack(Path(archive), Path(scratch))
+        problems = list(found.problems)
+        try:
+            verified = verify(found.study)
+            damages = map(str, verified.inspection.damages)
+            problems += [*damages, *verified.ledger.contradictions, *verified.contradictions]
+            findings = analysis.examine(analysis.load(found.study))
+            page = analysis.report(found.study, report) if report is not None else None
+        except StoreError as error:
+            cause = str(error).replace(f"{scratch}/", "")
+            return Recomputed(found.manifest["study"], "none", found.manifest["verdict"], (*problems, cause))
+    return Recomputed(found.manifest["study"], findings.headline, found.manifest["verdict"], tuple(problems), page)
+
+
+def _lines(found: Recomputed) -> list[str]:
+    """Return what to print about an archive whose verdict was computed again."""
+    text = [f"study {found.study}", f"verdict now: {found.verdict}"]
+    text += [f"contradiction: {each}" for each in found.problems]
+    if found.verdict == found.stated:
+        text.append("It is the verdict that the archive states.")
+    else:
+        text.append(f"The archive states another verdict: {found.stated}")
+    text += [f"report: {found.report}"] if found.report is not None else []
+    return text

@@ -1,0 +1,422 @@
+"""Archives: a study packed so that a reviewer elsewhere can compute its verdict again.
+
+An archive (``.tar.gz``) contains in one folder:
+
+===================  ================================================================================================
+``archive.json``     what it is: verdict, heads of the ledgers, the SHA-256 of every file, what was left out or replaced
+``README.md``        how to compute the verdict again
+``study/``           a study directory: plan, frozen plan, rows with predictions, labels of the test images, own code
+``original_ledger/`` the ledger of the study as it was run: run ids, times and digests of the rows before replacements
+``source/``          this package, so that the verdict can be computed where it cannot be installed from elsewhere
+===================  ================================================================================================
+
+Photos, checkpoints, trained networks and logs stay behind. Names of hosts and of devices are numbered, and paths,
+logins and addresses are removed from configurations and messages. A changed row has another digest, so the study in
+the archive has a ledger of its own; that of the study as it was run confirms when which row was settled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ablations.store.public_rows import Names, public_document, public_rows
+from ablations.store.result_store import ResultStore
+from aimlib.errors import StoreError, UsageError
+from aimlib.paths import Place, read_file
+from aimlib.records import (
+    ANALYSIS_PLAN,
+    CODE,
+    FAILURES,
+    IMAGES,
+    MODELS_FILE,
+    PLANS,
+    RUNS,
+    SEGMENTS,
+    STUDY_FILE,
+    write_groups,
+    write_table,
+)
+from aimlib.records.checksums import DOCUMENT_KEY
+from aimlib.records.ledger import LEDGER
+
+if TYPE_CHECKING:
+    from analysis.findings.study import Findings
+
+FORMAT = 1
+MANIFEST = "archive.json"
+_STUDY, _ORIGINAL, _SOURCE = "study", "original_ledger", "source"
+_PACKAGES = ("aimlib", "ablations", "analysis")
+_MOST_BYTES = 64 * 2**30
+"""Size of an unpacked archive above which it is refused."""
+_MOST_FILES = 200_000
+_LEFT_OUT = (
+    "photos, checkpoints, trained networks, logs and results of reference steps are not in the archive",
+    "names of hosts and devices are numbered; paths, logins, addresses and secrets are removed from configurations and "
+    "messages",
+)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive that was written.
+
+    Attributes
+    ----------
+    path : of its file.
+    verdict : the headline that a reviewer must obtain again.
+    rows : number of settled runs in it.
+    ledger_head : head of the ledger of the study as it was run; empty without a ledger.
+    looks_private : what names a folder or a person and stays, because the study's hashes depend on it.
+    """
+
+    path: Path
+    verdict: str
+    rows: int
+    ledger_head: str
+    looks_private: tuple[str, ...] = ()
+
+
+def pack(findings: Findings, out: Path) -> Archive:
+    """Write an archive of a study whose rows are proven.
+
+    Parameters
+    ----------
+    findings : of `analysis.examine`, which refuses rows that contradict their predictions or the ledger.
+    out : the file; its name ends in ``.tar.gz``, and it does not exist.
+
+    Raises
+    ------
+    UsageError: another name, or the file exists.
+    StoreError: a file of the study is damaged, or the archive cannot be written.
+    """
+    if not out.name.endswith(".tar.gz"):
+        raise UsageError(f"{out}: the name of an archive ends in .tar.gz")
+    if out.exists():
+        raise UsageError(f"{out} exists; remove it, or give another name")
+    where = findings.results.directory
+    try:
+        with tempfile.TemporaryDirectory(prefix="ablate-archive-") as scratch:
+            folder = Path(scratch) / out.name.removesuffix(".tar.gz")
+            folder.mkdir()
+            found = _filled(folder, where, findings)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            _write(folder, out)
+    except OSError as error:
+        raise StoreError(f"{out}: cannot be written ({error.strerror or error}); check the disk") from error
+    return Archive(out, findings.headline, *found)
+
+
+def _filled(folder: Path, where: Place, findings: Findings) -> tuple[int, str, tuple[str, ...]]:
+    """Write all files of an archive; return the number of rows, the ledger's head, and what looks private."""
+    study = folder / _STUDY
+    study.mkdir()
+    tables, failures = _tables(where)
+    names = Names.of_rows([*tables, *failures.values()])
+    rows = _copy_rows(tables, failures, study, names)
+    _copy_plan(where, study, names)
+    _copy_tables(where, study, names)
+    _copy_unchanged(where / ANALYSIS_PLAN, study / ANALYSIS_PLAN)
+    for path in _files(where / CODE):
+        _copy_unchanged(path, study / CODE / path.name)
+    for path in _files(where / LEDGER):
+        _copy_unchanged(path, folder / _ORIGINAL / path.name)
+    _copy_claim(findings.results.plan.claim, study)
+    _settle_ledger(study)
+    private = tuple(_looking_private(study, names))
+    _copy_source(folder / _SOURCE)
+    head = findings.results.ledger_head[0] or ""
+    _describe(folder, findings, head, private)
+    return rows, head, private
+
+
+def _tables(where: Place) -> tuple[list[pa.Table], dict[str, pa.Table]]:
+    """Return the settled rows, and the failed attempts by the name of their file."""
+    from analysis.reading.files import collect, listed, read_rows  # noqa: PLC0415
+
+    settled = [table for tables in collect(where, lambda path: read_rows(path, _whole)) for table in tables]
+    failed = {path.name: table for path in listed(where / FAILURES) for table in read_rows(path, _whole)}
+    return settled, failed
+
+
+def _whole(rows: pa.Table) -> pa.Table:
+    return rows
+
+
+def _copy_rows(settled: list[pa.Table], failed: Mapping[str, pa.Table], study: Path, names: Names) -> int:
+    """Write the settled rows into one segment, and the failed attempts; return the number of settled rows."""
+    for name, rows in failed.items():
+        (study / FAILURES).mkdir(exist_ok=True)
+        write_table(public_rows(rows, names), study / FAILURES / name)
+    if not settled:
+        return 0
+    groups = [public_rows(rows, names) for rows in settled]
+    whole = _first_rows(pa.concat_tables(groups, promote_options="default"))
+    digest = hashlib.sha256("\n".join(sorted(whole["run_id"].to_pylist())).encode()).hexdigest()[:20]
+    (study / SEGMENTS).mkdir()
+    write_groups([whole], whole.schema, study / SEGMENTS / f"{digest}.parquet")
+    return len(whole)
+
+
+def _first_rows(rows: pa.Table) -> pa.Table:
+    from analysis.reading.files import first_positions  # noqa: PLC0415
+
+    return rows.take(pa.array(first_positions(rows["run_id"].to_pylist()), type=pa.int64()))
+
+
+def _copy_plan(where: Place, study: Path, names: Names) -> None:
+    """Store every plan that the study had, without places, and the present one last."""
+    store = ResultStore(study)
+    for path in (*sorted(_files(where / PLANS), key=lambda path: path.name), where / STUDY_FILE):
+        document = public_document(json.loads(read_file(path)), names)
+        store.write_plan({key: value for key, value in document.items() if key not in ("schema_version", DOCUMENT_KEY)})
+
+
+def _copy_tables(where: Place, study: Path, names: Names) -> None:
+    from aimlib.records import MODELS, TEST_IMAGES  # noqa: PLC0415
+    from analysis.reading.files import listed, read_plain  # noqa: PLC0415
+
+    if (where / MODELS_FILE).exists():
+        rows = public_rows(read_plain(where / MODELS_FILE, MODELS), names)
+        write_table(rows, study / MODELS_FILE)
+    for path in listed(where / IMAGES):
+        (study / IMAGES).mkdir(exist_ok=True)
+        write_table(read_plain(path, TEST_IMAGES), study / IMAGES / path.name)
+
+
+def _files(folder: Place) -> list[Place]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _copy_unchanged(source: Place, target: Path) -> None:
+    try:
+        content = read_file(source)
+    except FileNotFoundError:
+        return
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(content)
+
+
+def _copy_claim(claim: str | None, study: Path) -> None:
+    """Copy a claim that is a file of its own."""
+    if claim is not None and claim.endswith((".yaml", ".yml")):
+        _copy_unchanged(Path(claim), study / Path(claim).name)
+
+
+def _settle_ledger(study: Path) -> None:
+    """Enter the archived rows in a ledger of their own."""
+    chain = ResultStore(study).ledger(hashlib.sha256(study.parent.name.encode()).hexdigest()[:12])
+    chain.join()
+    chain.end()
+    for name in ("locks", RUNS):
+        shutil.rmtree(study / name, ignore_errors=True)
+    (study / "mark").unlink(missing_ok=True)
+
+
+_FOLDER = re.compile(r"(?<![\w.:/])/(?:home|Users|root|mnt|data|scratch|work|media|opt|srv|var|tmp)/[^\s\"'\\,;:]+")
+
+
+def _looking_private(study: Path, names: Names) -> Iterator[str]:
+    """Yield what still looks like a path or the name of a host, by file."""
+    for path in [*sorted((study / CODE).glob("*.json")), study / ANALYSIS_PLAN]:
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        yield from (f"{path.relative_to(study)}: {each}" for each in _private_in(text, names))
+    for run_id, text in names.identities.items():
+        yield from (f"identity of run {run_id}: {each}" for each in _private_in(text, names))
+
+
+def _private_in(text: str, names: Names) -> list[str]:
+    found = dict.fromkeys(_FOLDER.findall(text))
+    hosts = [
+        host for host in names.hosts if len(host) > 3 and re.search(rf"(?<![\w-]){re.escape(host)}(?![\w-])", text)
+    ]
+    return [*found, *hosts]
+
+
+def _copy_source(target: Path) -> None:
+    """Copy this package, with a pyproject.toml made of its installed metadata."""
+    for package in _PACKAGES:
+        root = resources.files(package)
+        with resources.as_file(root) as folder:
+            shutil.copytree(folder, target / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    about = metadata.distribution("aim-ablations")
+    needs = [each for each in about.requires or () if "extra ==" not in each]
+    lines = [
+        "[build-system]",
+        'requires = ["setuptools>=77.0.3"]',
+        'build-backend = "setuptools.build_meta"',
+        "",
+        "[project]",
+        f"name = {json.dumps(about.metadata['Name'])}",
+        f"version = {json.dumps(about.version)}",
+        f"requires-python = {json.dumps(about.metadata['Requires-Python'])}",
+        f"dependencies = {json.dumps(needs)}",
+        "",
+        "[project.scripts]",
+        'ablate = "ablations.commands.app:command"',
+        "",
+        "[tool.setuptools.packages.find]",
+        f"include = {json.dumps([f'{package}*' for package in _PACKAGES])}",
+        "",
+        "[tool.setuptools.package-data]",
+        '"*" = ["*"]',
+    ]
+    (target / "pyproject.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _describe(folder: Path, findings: Findings, head: str, private: tuple[str, ...]) -> None:
+    """Write README and manifest."""
+    results = findings.results
+    versions = sorted(set(results.runs["versions"].dropna()))
+    commits = sorted(set(results.runs["git_commit"].dropna()))
+    (folder / "README.md").write_text(_readme(folder.name, findings, head, versions, commits), encoding="utf-8")
+    manifest = {
+        "format": FORMAT,
+        "study": results.plan.name,
+        "verdict": findings.headline,
+        "package_version": metadata.version("aim-ablations"),
+        "ledger_head": head,
+        "frozen_plan": results.frozen.sha256 if results.frozen is not None else "",
+        "commits": commits,
+        "versions": [json.loads(each) for each in versions],
+        "left_out": list(_LEFT_OUT),
+        "looks_private": list(private),
+        "files": {name: digest for name, digest, _ in _digests(folder)},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _readme(name: str, findings: Findings, head: str, versions: Iterable[str], commits: Iterable[str]) -> str:
+    frozen = findings.results.frozen
+    known = [", ".join(f"{key} {value}" for key, value in json.loads(each).items()) for each in versions]
+    return f"""# Archive of the study {findings.results.plan.name}
+
+> {findings.headline}
+
+To compute this verdict again, with Python 3.11 or newer:
+
+```sh
+tar xzf {name}.tar.gz && pip install ./{name}/source
+ablate recompute {name}.tar.gz --report {name}-report
+```
+
+The command compares every file with its SHA-256, every row with its ledger and every accuracy with the stored
+predictions, reads the verdict by the frozen plan, and says whether it is the one above. It imports no code of the study
+and needs no photos. The folder of `--report` then contains the whole report.
+
+* Frozen plan: {f"SHA-256 {frozen.sha256}, {frozen.at:%Y-%m-%d %H:%M:%S} UTC" if frozen is not None else "none"}
+* Ledger of the study as it was run (`original_ledger/`): {f"head {head}" if head else "none"}
+* Computed with: {"; ".join(known) or "not stated"}
+* Code: {", ".join(commits) or "outside a checkout"}; own parts of the study are in `study/code/`
+
+{chr(10).join(f"* {text[0].upper()}{text[1:]}." for text in _LEFT_OUT)}
+"""
+
+
+def _digests(folder: Path) -> Iterator[tuple[str, str, int]]:
+    """Yield name, SHA-256 and size of every file but the manifest, in the order of their names."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name != MANIFEST:
+            with path.open("rb") as file:
+                yield name, hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size
+
+
+def _write(folder: Path, out: Path) -> None:
+    """Write the archive beside its place, then rename it; its entries state no user and no time."""
+    partial = out.with_name(f".{out.name}.part")
+    try:
+        with tarfile.open(partial, "w:gz", compresslevel=6) as archive:
+            for path in sorted(folder.rglob("*")):
+                if path.is_file():
+                    archive.add(path, f"{folder.name}/{path.relative_to(folder).as_posix()}", filter=_anonymous)
+        partial.rename(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = entry.mtime = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o644
+    return entry
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """An unpacked archive.
+
+    Attributes
+    ----------
+    study : its study directory.
+    manifest : the content of its `archive.json`.
+    problems : files that are missing, added or changed.
+    """
+
+    study: Path
+    manifest: Mapping[str, Any]
+    problems: tuple[str, ...]
+
+
+def unpack(path: Path, folder: Path) -> Unpacked:
+    """Unpack an archive into an empty folder, and compare its files with its manifest.
+
+    Raises
+    ------
+    UsageError: the file does not exist.
+    StoreError: it is no archive of a study, is cut off, or unpacks to something unreasonably large.
+    """
+    _extract(path, folder)
+    roots = [each for each in folder.iterdir() if each.is_dir()]
+    try:
+        (root,) = roots
+        manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        files, number = dict(manifest["files"]), manifest["format"]
+        manifest["verdict"], manifest["study"]
+    except (ValueError, OSError, KeyError, TypeError, RecursionError):
+        raise StoreError(f"{path}: contains no readable {MANIFEST}; give a file that `ablate archive` wrote") from None
+    if number != FORMAT:
+        raise StoreError(f"{path}: archive format {number!r}; this package reads format {FORMAT}: update aim-ablations")
+    return Unpacked(root / _STUDY, manifest, tuple(_differences(files, root)))
+
+
+def _extract(path: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            size, count = 0, 0
+            for entry in archive:
+                size, count = size + entry.size, count + 1
+                if size > _MOST_BYTES or count > _MOST_FILES:
+                    raise StoreError(f"{path}: unpacks to more than 64 GiB or {_MOST_FILES:,} files; it is refused")
+                if not entry.isfile():
+                    raise StoreError(f"{path}: contains {entry.name!r}, which is no plain file; it is refused")
+                archive.extract(entry, folder, filter="data")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file or study directory") from None
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise StoreError(f"{path}: not a readable archive ({error}); obtain it again") from None
+
+
+def _differences(files: Mapping[str, str], root: Path) -> Iterator[str]:
+    there = {name: digest for name, digest, _ in _digests(root)}
+    for name in sorted(files.keys() | there.keys()):
+        if name not in there:
+            yield f"{name} is missing"
+        elif name not in files:
+            yield f"{name} was added"
+        elif files[name] != there[name]:
+            yield f"{name} was changed"

@@ -1,0 +1,258 @@
+"""The NeurIPS paper checklist for a study, filled in as far as its store knows; the rest is left open for the authors.
+
+The items are those of the checklist of 2025 (https://neurips.cc/public/guides/PaperChecklist), in its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from aimlib.errors import counted
+from aimlib.records.escaping import markdown
+from analysis import number_format
+from analysis.findings.deviations import runs_before
+from analysis.findings.study import Findings
+from analysis.reading.factors import options
+from analysis.report import training_code
+from analysis.report.cautions import cautions
+
+Answer = Literal["yes", "no", "partly", "open"]
+_SETTINGS = (
+    "training.optimizer",
+    "training.optimizer.learning_rate",
+    "training.optimizer.weight_decay",
+    "training.batch_size",
+    "training.epochs",
+    "training.schedule",
+    "training.early_stopping.patience",
+    "training.selection",
+    "training.augmentation",
+    "data.size",
+)
+_OPEN = (
+    ("Code of ethics", "Does the research conform to the code of ethics?"),
+    ("Broader impacts", "Are positive and negative impacts on society discussed?"),
+    ("Safeguards", "Are there safeguards for data or models with a high risk of misuse?"),
+    ("Licenses of existing assets", "Are owners of code, data and models credited, and their licenses respected?"),
+    ("New assets", "Are new assets documented?"),
+    ("Crowdsourcing and human subjects", "Are instructions to participants and their compensation stated?"),
+    ("Approval for research with human subjects", "Are risks, and approval by a review board, described?"),
+    ("Use of large language models", "Is it declared where they are a part of the method?"),
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item of the checklist.
+
+    Attributes
+    ----------
+    answer : what the store knows; "partly" if authors must add to it, "open" if it knows nothing.
+    text : the facts.
+    left : what the authors must answer; empty if nothing.
+    """
+
+    title: str
+    question: str
+    answer: Answer
+    text: tuple[str, ...] = ()
+    left: str = ""
+
+
+def checklist(findings: Findings) -> list[Item]:
+    """Return the 16 items in their order."""
+    return [each(findings) for each in _FILLED] + [
+        Item(title, question, "open", left="The store knows nothing about it.") for title, question in _OPEN
+    ]
+
+
+def _claims(findings: Findings) -> Item:
+    text = [f"The study found: {findings.headline}"]
+    text += [findings.causal] if findings.causal else []
+    return Item(
+        "Claims",
+        "Do abstract and introduction claim what was found, with its scope?",
+        "partly",
+        tuple(text),
+        "Compare abstract and introduction with these sentences.",
+    )
+
+
+def _limitations(findings: Findings) -> Item:
+    said = tuple(caution.text for caution in cautions(findings))
+    return Item(
+        "Limitations",
+        "Are the limitations discussed?",
+        "partly",
+        said or ("The report has no caution.",),
+        "Discuss them, and those that no record can show: other data, networks and budgets.",
+    )
+
+
+def _theory(_: Findings) -> Item:
+    return Item(
+        "Theory, assumptions and proofs",
+        "Does every theoretical result have its assumptions and a proof?",
+        "open",
+        left="A study has no theoretical result.",
+    )
+
+
+def _reproducibility(findings: Findings) -> Item:
+    frozen, runs = findings.results.frozen, findings.results.runs
+    commits = sorted(set(runs["git_commit"].dropna()))
+    text = [_of_plan(findings)]
+    text.append(f"Code: {number_format.listing(commits) if commits else 'outside a checkout'}.")
+    if int(runs["git_dirty"].notna().sum()):
+        text.append("Some runs had uncommitted changes; Provenance has their hash.")
+    text.append("`ablate archive` packs rows, plan, ledger and source; `ablate recompute` reads the verdict again.")
+    return Item(
+        "Reproducibility of experimental results",
+        "Is everything disclosed that is needed to reproduce the main results?",
+        "yes" if frozen is not None and commits else "partly",
+        tuple(text),
+        "" if frozen is not None and commits else "State which code computed the runs.",
+    )
+
+
+def _of_plan(findings: Findings) -> str:
+    frozen = findings.results.frozen
+    if frozen is None:
+        return "No analysis plan was frozen, so the results are exploratory."
+    early = runs_before(findings.results.runs, frozen)
+    when = f"after {counted(early, 'run')} had begun" if early else "before the first run"
+    followed = "not followed in every respect" if findings.deviations else "followed"
+    return f"The analysis plan was frozen {when} (SHA-256 {frozen.sha256}), and it was {followed}."
+
+
+def _access(findings: Findings) -> Item:
+    scope = findings.results.plan.scope
+    return Item(
+        "Open access to data and code",
+        "Are data and code available, with instructions?",
+        "partly",
+        (
+            f"Data set {scope.dataset}, {scope.classes} classes; fingerprint of its decoded images and labels "
+            f"{scope.data_fingerprint}.",
+        ),
+        "State where data, code and archive are published.",
+    )
+
+
+def _settings(findings: Findings) -> Item:
+    plan, runs = findings.results.plan, findings.results.runs
+    sizes = [_range(runs, name, words) for name, words in _IMAGES.items()]
+    text = [f"Images: {', '.join(each for each in sizes if each)}."] if any(sizes) else []
+    values = {name: dict.fromkeys(_said(arm.config, name) for arm in plan.arms) for name in _SETTINGS}
+    known = [f"{name} {', '.join(each)}" for name, each in values.items() if each and "" not in each]
+    text += [f"Options, over all arms: {'; '.join(known)}."] if known else []
+    text += ["All options of every arm are in `tables/differences.csv` and in `ablate results --table runs`."]
+    if findings.screening is not None:
+        text.append("Arms were chosen in a search on validation data with seeds of its own; it is in the report.")
+    return Item(
+        "Experimental setting",
+        "Are splits, hyperparameters, how they were chosen, and optimizer stated?",
+        "partly",
+        tuple(text),
+        "" if findings.screening is not None else "State how the hyperparameters were chosen.",
+    )
+
+
+_IMAGES = {"train_images": "training", "validation_images": "validation", "test_images": "test"}
+
+
+def _range(runs: pd.DataFrame, column: str, words: str) -> str:
+    values = runs[column].dropna()
+    if values.empty:
+        return ""
+    low, high = int(values.min()), int(values.max())
+    ends = number_format.whole(low) if low == high else f"{number_format.whole(low)} to {number_format.whole(high)}"
+    return f"{ends} {words}"
+
+
+def _said(config: dict[str, object], name: str) -> str:
+    found = options(config)
+    return number_format.option(found[name]) if name in found else ""
+
+
+def _significance(findings: Findings) -> Item:
+    plan, runs = findings.results.plan, findings.results.runs
+    primary = findings.primary
+    level = number_format.level(plan.looks.levels[0] if primary is None else primary.interval.alpha)
+    looks = number_format.listing([str(number) for number in plan.looks.numbers])
+    text = [
+        f"Intervals are two-sided {level} paired t intervals of the mean over seeds, not standard deviations or "
+        f"standard errors. The verdict is read after {looks} pairs, which the level accounts for.",
+        training_code.what_a_seed_determines(plan, runs),
+        "They assume that differences between paired seeds are normal and independent. The report has a sign-flip "
+        "test, a bootstrap and further checks beside them.",
+    ]
+    if primary is not None and primary.interval.n > 1:
+        text.append(f"The primary comparison has {counted(primary.interval.n, 'pair')}.")
+    reached = primary is not None and primary.interval.n > 1
+    return Item(
+        "Statistical significance",
+        "Are error bars and other information on significance given, with what they capture and assume?",
+        "yes" if reached else "no",
+        tuple(text),
+    )
+
+
+def _compute(findings: Findings) -> Item:
+    runs = findings.results.runs
+    seconds = runs["seconds"].dropna()
+    devices = sorted(set((runs["device_name"].fillna(runs["device"])).dropna()))
+    text = []
+    if len(seconds):
+        hours, middle = number_format.significant(seconds.sum() / 3600, 3), number_format.significant(seconds.median())
+        text.append(f"{hours} h of run time in all; median run {middle} s; on {number_format.listing(devices)}.")
+    peak = runs["peak_device_bytes"].dropna() if "peak_device_bytes" in runs else pd.Series(dtype="float64")
+    text += [f"Largest allocation on a device {peak.max() / 2**30:.1f} GiB."] if len(peak) else []
+    failed, resumed = int((runs["status"] == "failed").sum()), int((runs["attempts"].fillna(1) > 1).sum())
+    text.append(f"{counted(failed, 'run')} failed, {resumed} were interrupted and resumed.")
+    return Item(
+        "Compute resources",
+        "Is it stated what computers and how much time every experiment needed, and what the whole project used?",
+        "partly" if len(seconds) else "open",
+        tuple(text),
+        "Add experiments of the project that are not in this study.",
+    )
+
+
+_FILLED: tuple[Callable[[Findings], Item], ...] = (
+    _claims,
+    _limitations,
+    _theory,
+    _reproducibility,
+    _access,
+    _settings,
+    _significance,
+    _compute,
+)
+
+
+def page(findings: Findings) -> str:
+    """Return the checklist in Markdown."""
+    items = checklist(findings)
+    filled = sum(item.answer != "open" for item in items)
+    lines = [
+        f"# NeurIPS paper checklist for the study {markdown(findings.results.plan.name)}",
+        "",
+        f"The store answers {filled} of {len(items)} items, most of them in part. Whatever it does not know is left "
+        "to the authors.",
+    ]
+    for number, item in enumerate(items, 1):
+        lines += ["", f"## {number}. {item.title}: {item.answer}", "", item.question]
+        lines += ["", *(f"* {_escaped(text)}" for text in item.text)] if item.text else []
+        lines += ["", f"**To do:** {item.left}"] if item.left else []
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Return a sentence as Markdown; commands keep their code marks."""
+    parts = text.split("`")
+    return "".join(f"`{part}`" if at % 2 else str(markdown(part)) for at, part in enumerate(parts))

@@ -1,0 +1,95 @@
+"""The reviewer's checklist and the methods section: what happened in this study, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from synthetic_study import ARMS, FakeArm
+
+import analysis
+from analysis.report.checklist import checklist, page
+from analysis.report.methods import methods
+
+
+def examined(make_study: Any, *args: Any, **options: Any) -> analysis.Findings:
+    return analysis.examine(analysis.load(make_study(*args, **options)), unproven=True)
+
+
+def text_of(findings: analysis.Findings) -> str:
+    return " ".join(methods(findings)[0])
+
+
+def test_the_checklist_has_the_16_items_and_leaves_open_what_no_store_knows(make_study: Any) -> None:
+    findings = examined(make_study)
+    items = checklist(findings)
+    assert len(items) == 16
+    answers = {item.title: item.answer for item in items}
+    assert answers["Statistical significance"] == "yes"
+    assert answers["Compute resources"] == "partly"
+    unknown = {"Theory, assumptions and proofs", "Code of ethics", "Broader impacts", "Use of large language models"}
+    assert {answers[title] for title in unknown} == {"open"}
+    assert all(item.left for item in items if item.answer in ("partly", "open"))
+    assert all(item.text for item in items if item.answer in ("yes", "partly"))
+    claims = next(item for item in items if item.title == "Claims")
+    assert claims.text[0] == f"The study found: {findings.headline}"
+
+
+def test_facts_of_the_checklist_are_those_of_the_rows(make_study: Any) -> None:
+    findings = examined(make_study, status={("aim", 1): "failed"})
+    whole = page(findings)
+    hours = len(findings.results.runs["seconds"].dropna()) * 164.0 / 3600
+    assert re.search(rf"{hours:.2f} h of run time in all; median run 160 s; on NVIDIA A100", whole)
+    assert "1 run failed, 0 were interrupted and resumed." in whole
+    assert "Images: 10 800 training, 1 200 validation, 400 test." in whole.replace("\u202f", " ")
+    assert findings.results.frozen is not None
+    assert findings.results.frozen.sha256 in whole
+
+
+def test_a_study_without_pairs_has_no_error_bars(make_study: Any) -> None:
+    status = {(arm.name, seed): "missing" for arm in ARMS for seed in range(6)}
+    answers = {item.title: item.answer for item in checklist(examined(make_study, status=status))}
+    assert answers["Statistical significance"] == "no"
+    assert answers["Compute resources"] == "open"
+
+
+def test_the_report_has_the_checklist(make_study: Any, tmp_path: Any) -> None:
+    written = analysis.report(make_study(), tmp_path / "report").parent / "checklist.md"
+    assert written.read_text("utf-8").count("\n## ") == 16
+
+
+@pytest.mark.parametrize(
+    ("frozen", "said"),
+    [
+        ("2024-05-01T11:59:30+00:00", "was frozen before the first run (SHA-256"),
+        ("2024-05-01T15:30:00+00:00", "was frozen after 16 runs of this study had begun (SHA-256"),
+        ("", "No analysis plan was frozen; the results are exploratory."),
+    ],
+)
+def test_methods_say_when_the_plan_was_frozen(make_study: Any, frozen: str, said: str) -> None:
+    assert said in text_of(examined(make_study, frozen=frozen))
+
+
+def test_methods_say_how_many_runs_there_are(make_study: Any) -> None:
+    status = {("aim", 0): "failed", ("baseline", 1): "diverged", ("frozen", 2): "missing"}
+    assert "Of 24 planned runs, 22 are settled, 1 of them diverged, 1 failed." in text_of(
+        examined(make_study, status=status)
+    )
+
+
+def test_methods_say_that_runs_of_other_studies_took_part(make_study: Any) -> None:
+    said = text_of(examined(make_study, reused_from="other@0123"))
+    assert "was frozen before the first run of its own; 24 runs of other studies took part" in said
+
+
+def test_methods_name_only_the_controls_that_a_study_of_memory_has(make_study: Any) -> None:
+    whole = text_of(examined(make_study))
+    assert "in this order and each at the full level, the baseline, an arm with as many parameters but no" in whole
+    assert "lacks" not in whole
+    two = [FakeArm("baseline", "baseline", 0.15), FakeArm("aim", "aim", 0.17)]
+    lacking = text_of(examined(make_study, two))
+    assert (
+        "the treatment must exceed the baseline. This study lacks an arm with as many parameters but no memory and an "
+        "arm whose memory never learns, so it cannot attribute a gain to memory."
+    ) in lacking
