@@ -42,8 +42,8 @@ def collapses(rng: np.random.Generator, repetitions: int) -> Table:
                 rates += [_held(name, value, pairs, sd, repetitions) for name, value in found.items()]
     note = (
         f"Share of studies in which the rule of `analysis.statistics.collapse` marks a run, by the standard deviation "
-        f"of runs, δ = {DELTA:g} pp. First in the presence of collapses of {LOSS:g} pp: one run of the treatment, two of "
-        "its runs, one of either arm, and one where seeds move both arms alike (correlation .9). Then without any: "
+        f"of runs, δ = {DELTA:g} pp. First with collapses of {LOSS:g} pp: one run of the treatment, two of its "
+        "runs, one of either arm, and one where seeds move both arms alike (correlation .9). Then without any: "
         "normal runs, such runs correlated .9, runs of which half are at a ceiling, accuracies rounded to 1 pp, and a "
         "treatment that varies three times as much as the control. Detection is held to at least .95 and false "
         "cautions to at most .05 for standard deviations up to 1 pp. Above, a run of a wide arm is no longer far from "
@@ -72,7 +72,8 @@ def _normal(rng: np.random.Generator, studies: int, pairs: int, sd: float) -> Ar
 def _marked(treated: Numbers, control: Numbers) -> Marks:
     """Return in which studies a run of either arm is marked."""
     of_treatment, of_control = collapsed(treated, control, DELTA)
-    return (of_treatment | of_control).any(axis=1)
+    marked: Marks = (of_treatment | of_control).any(axis=1)
+    return marked
 
 
 def _fallen(values: Numbers, runs: int) -> Numbers:

@@ -63,7 +63,9 @@ class NotExcluded:
     @property
     def text(self) -> str:
         """A sentence."""
-        cost = "" if self.cost_pp is None else f", which would lower its mean by {number_format.decimal(self.cost_pp)} pp"
+        cost = (
+            "" if self.cost_pp is None else f", which would lower its mean by {number_format.decimal(self.cost_pp)} pp"
+        )
         return (
             f"No run of {self.arm} failed in {counted(self.runs, 'pair')}, which does not exclude a failure rate of up "
             f"to {100 * self.rate:.0f} % (at {100 * CONFIDENCE:.0f} %){cost}."
@@ -105,7 +107,7 @@ def _of(comparison: Comparison, runs: pd.DataFrame, shares: dict[str, float]) ->
     """Yield the runs of one comparison that failed, the treatment's first."""
     pairs, measure = comparison.deciding_pairs, comparison.measure
     values = [measure.gains(pairs[side].to_numpy(dtype="float64"), 0.0) for side in ("treatment", "control")]
-    marks = collapsed(*values, comparison.delta)
+    marks = collapsed(values[0], values[1], comparison.delta)
     for arm, own, marked in zip((comparison.treatment, comparison.control), values, marks, strict=True):
         for place, seed in enumerate(pairs["seed"]):
             run = runs.loc[(arm, seed)]
@@ -136,9 +138,7 @@ def _text(why: Why, share: float | None, drop: str) -> str:
     return words[why]
 
 
-def not_excluded(
-    comparison: Comparison | None, found: Sequence[Collapse], judged: pd.DataFrame
-) -> NotExcluded | None:
+def not_excluded(comparison: Comparison | None, found: Sequence[Collapse], judged: pd.DataFrame) -> NotExcluded | None:
     """Return what the pairs of a comparison without a failure do not exclude; None with one, or without a verdict."""
     if comparison is None or not comparison.verdict.decided:
         return None

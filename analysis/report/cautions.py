@@ -72,14 +72,14 @@ def _collapsed(findings: Findings) -> Iterator[Caution]:
             by_arm[each.arm].setdefault(each.seed, each)
     for arm, found in by_arm.items():
         listed = [
-            f"{'seed' if place == 0 else ''} {each.seed} (run {each.run_id}, {number_format.percent(each.accuracy)} %) "
-            f"{each.text}".strip()
-            for place, each in enumerate(found.values())
+            f"seed {each.seed} (run {each.run_id}, accuracy {number_format.percent(each.accuracy)} %) {each.text}"
+            for each in found.values()
         ]
-        yield Caution(f"{arm} collapsed: with {'; '.join(listed)}. {_what_collapses_do(findings, arm)}")
+        which = f"A run of {arm}" if len(found) == 1 else f"{len(found)} runs of {arm}"
+        yield Caution(f"{which} collapsed: {'; '.join(listed)}. {_what_failures_do(findings, arm)}")
 
 
-def _what_collapses_do(findings: Findings, arm: str) -> str:
+def _what_failures_do(findings: Findings, arm: str) -> str:
     """Return what the failures of an arm in its longest comparison mean for the interval."""
     own = [c for c in findings.gated if arm in (c.treatment, c.control)]
     longest = max(own, key=lambda c: c.interval.n)

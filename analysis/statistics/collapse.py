@@ -11,7 +11,8 @@ A t interval cannot tell a collapse from a large spread, and a few collapses in 
   below its arm's median. Where a seed moves both arms alike, differences vary less than accuracies do.
 
 The constants are 99 % points for normal runs of two independent arms of equal spread, from 2 million simulated pairs of
-arms up to 12 runs each, 1 million up to 30 and 300,000 beyond. docs/calibration.md shows how often the rule detects a collapse and how often it is wrong.
+arms up to 12 runs each, 1 million up to 30 and 300,000 beyond. docs/calibration.md shows how often the rule detects a
+collapse and how often it is wrong.
 """
 
 from __future__ import annotations

@@ -73,7 +73,8 @@ def robust_reading(differences: npt.ArrayLike, alpha: float) -> RobustReading | 
         return None
     method = method_of(n, alpha)
     found = (signed_ranks if method == "signed ranks" else trimmed_mean)(x[None], alpha)
-    return RobustReading(method, n, *(float(each[0]) for each in found), alpha)
+    estimate, lower, upper, p = (float(each[0]) for each in found)
+    return RobustReading(method, n, estimate, lower, upper, p, alpha)
 
 
 def method_of(n: int, alpha: float) -> Method:
@@ -139,7 +140,7 @@ def walsh_averages(samples: npt.ArrayLike) -> Numbers:
 
 @lru_cache(maxsize=64)
 def sums_of_ranks(n: int) -> Numbers:
-    """Return the probability that the sum of the positive ranks is at most 0, 1, …, n (n + 1) / 2, if signs are fair."""
+    """Return the probability that the positive ranks add up to at most 0, 1, …, n (n + 1) / 2, where signs are fair."""
     chances = np.zeros(n * (n + 1) // 2 + 1)
     chances[0] = 1.0
     for rank in range(1, n + 1):
