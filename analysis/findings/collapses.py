@@ -63,12 +63,11 @@ class NotExcluded:
     @property
     def text(self) -> str:
         """A sentence."""
-        cost = (
-            "" if self.cost_pp is None else f", which would lower its mean by {number_format.decimal(self.cost_pp)} pp"
-        )
+        cost = number_format.decimal(self.cost_pp)
+        lower = "" if self.cost_pp is None else f", which would lower its mean by {cost} pp"
         return (
-            f"No run of {self.arm} failed in {counted(self.runs, 'pair')}, which does not exclude a failure rate of up "
-            f"to {100 * self.rate:.0f} % (at {100 * CONFIDENCE:.0f} %){cost}."
+            f"No run of {self.arm} failed in {counted(self.runs, 'pair')}; at {100 * CONFIDENCE:.0f} % this does not "
+            f"exclude a failure rate of up to {100 * self.rate:.0f} %{lower}."
         )
 
 
