@@ -86,8 +86,8 @@ def _what_failures_do(findings: Findings, arm: str) -> str:
     failed = sum(each.comparison == longest.name and each.arm == arm for each in findings.collapses)
     rate = 100 * highest_rate(failed, longest.interval.n)
     return (
-        f"A t interval assumes normal differences and does not hold where runs collapse: {failed} of "
-        f"{counted(longest.interval.n, 'run')} do not exclude a failure rate of up to {rate:.0f} % (at 95 %)."
+        f"A t interval assumes normal differences and does not hold where runs collapse: with {failed} of "
+        f"{counted(longest.interval.n, 'run')} failed, a failure rate of up to {rate:.0f} % is not excluded (at 95 %)."
     )
 
 

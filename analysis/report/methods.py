@@ -19,8 +19,8 @@ _REFERENCES = {
     "reporting of experimental results. Proceedings of EMNLP-IJCNLP, 2185–2194, 2019.",
     "Efron, 1987": "B. Efron. Better bootstrap confidence intervals. Journal of the American Statistical "
     "Association 82, 171–185, 1987.",
-    "Hanley and Lippman-Hand, 1983": "J. A. Hanley and A. Lippman-Hand. If nothing goes wrong, is everything all right? "
-    "Interpreting zero numerators. JAMA 249, 1743–1745, 1983.",
+    "Hanley and Lippman-Hand, 1983": "J. A. Hanley and A. Lippman-Hand. If nothing goes wrong, is everything all "
+    "right? Interpreting zero numerators. JAMA 249, 1743–1745, 1983.",
     "Hodges and Lehmann, 1963": "J. L. Hodges and E. L. Lehmann. Estimates of location based on rank tests. Annals of "
     "Mathematical Statistics 34, 598–611, 1963.",
     "Holm, 1979": "S. Holm. A simple sequentially rejective multiple test procedure. Scandinavian Journal of "
@@ -38,7 +38,8 @@ _REFERENCES = {
     "Tukey and McLaughlin, 1963": "J. W. Tukey and D. H. McLaughlin. Less vulnerable confidence and significance "
     "procedures for location based on a single sample: Trimming/Winsorization 1. Sankhyā A 25, 331–352, 1963.",
     "Wilcoxon, 1945": "F. Wilcoxon. Individual comparisons by ranking methods. Biometrics Bulletin 1, 80–83, 1945.",
-    "Yuen, 1974": "K. K. Yuen. The two-sample trimmed t for unequal population variances. Biometrika 61, 165–170, 1974.",
+    "Yuen, 1974": "K. K. Yuen. The two-sample trimmed t for unequal population variances. Biometrika 61, 165–170, "
+    "1974.",
 }
 
 

@@ -114,5 +114,5 @@ def test_what_cannot_be_read_is_refused():
         robust_reading([1.0, np.nan, 2, 3, 4], ALPHA)
     with pytest.raises(ValueError, match="alpha must be between 0 and 1; got 2"):
         robust_reading([1.0] * 5, 2)
-    with pytest.raises(ValueError, match="5 differences cannot reach alpha 0.01"):
+    with pytest.raises(ValueError, match=r"5 differences cannot reach alpha 0\.01"):
         signed_ranks([[1.0, 2, 3, 4, 5]], 0.01)
