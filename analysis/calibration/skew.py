@@ -164,7 +164,7 @@ def _note() -> str:
         "none failed among the pairs. The interval is then short, and its mean is that of the runs that did not "
         "fail. The false verdicts of the last rows come from such studies: hardly any has a marked run, because "
         "nothing can be seen in runs that are not there, and the robust reading rarely helps. Only more seeds do. "
-        "So the headline says which failure rate the pairs do not exclude, and what it would cost the mean: a gain "
+        "So the headline of each says which failure rate its pairs do not exclude, and the cost to the mean: a gain "
         "smaller than that cost needs more seeds, or another reason to believe that training does not fail. Second,"
         " where differences have a long lower tail, as in the rows “lognormal” and “exponential”. The robust "
         "reading does not help there either, because it is of a centre that is not the mean. Look at the runs seed "
