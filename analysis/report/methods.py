@@ -191,7 +191,7 @@ def _robust(findings: Findings) -> list[str]:
     """Return which robust readings the gated comparisons have, in a sentence."""
     methods = {reading.method for reading in findings.robust.values()}
     known = [words for method, words in _ROBUST.items() if method in methods]
-    if not known:
+    if not known or findings.procedure == FIRST:
         return []
     return [f"Because the t interval assumes normal differences, we also report {number_format.listing(known)}."]
 

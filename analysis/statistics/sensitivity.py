@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
-from analysis.procedures import LATEST
+from analysis.procedures import FIRST, LATEST
 from analysis.statistics.bootstrap import bca_interval, resampling_weights
 from analysis.statistics.interval import t_interval, t_p_value
 from analysis.statistics.paired import complete, pairing
@@ -164,9 +164,9 @@ def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
 def _robust_rows(
     differences: pd.Series, delta: float, reported: float | None, alpha: float, procedure: int
 ) -> list[dict[str, Any]]:
-    """Return the row of the robust reading, or none with too few pairs for one."""
+    """Return the row of the robust reading; none with too few pairs for one, and in the tables of procedure 1."""
     found = robust_reading(differences, alpha)
-    if found is None:
+    if found is None or procedure == FIRST:
         return []
     spread = float(differences.std())
     verdict = decide(found.lower, found.upper, spread, found.n, delta, reported, procedure=procedure)

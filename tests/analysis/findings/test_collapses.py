@@ -96,6 +96,10 @@ def test_procedure_1_keeps_verdict_and_headline(make_study):
     assert one.headline == one.primary.sentence()
     assert one.short == one.headline, "nothing failed, so the console adds nothing"
     assert one.not_excluded is not None, "it is known, but no part of the headline"
+    assert one.robust == two.robust
+    assert not one.checks["check"].str.startswith("robust").any(), "nor do its tables change"
+    assert two.checks["check"].str.startswith("robust").sum() == 1
+    assert "Yuen" not in " ".join(methods(one)[1])
 
 
 def test_only_the_pairs_of_the_look_that_decides_count(make_study):
