@@ -85,7 +85,8 @@ def collapses(results: Results, comparisons: Sequence[Comparison], judged: pd.Da
     """
     compared = results.runs["arm"].isin({arm for each in comparisons for arm in (each.treatment, each.control)})
     known = results.runs[compared]
-    runs = known.assign(outcome=judged["outcome"], largest=_largest(results, known)).set_index(["arm", "seed"])
+    own = {"outcome": judged["outcome"], "accuracy": judged["accuracy"], "largest": _largest(results, known)}
+    runs = known.assign(**own).set_index(["arm", "seed"])
     wanted = [
         str(runs["run_id"][arm, seed])
         for each in comparisons
@@ -116,7 +117,7 @@ def _of(comparison: Comparison, runs: pd.DataFrame, shares: dict[str, float]) ->
                 continue
             drop = float(np.median(np.delete(own, place)) - own[place])
             text = _text(why, share, measure.in_unit(measure.decimal(drop)))
-            yield Collapse(comparison.name, run_id, arm, int(seed), float(run["test_accuracy"]), why, text)
+            yield Collapse(comparison.name, run_id, arm, int(seed), float(run["accuracy"]), why, text)
 
 
 def _why(run: pd.Series, share: float | None, *, far: bool) -> Why | None:

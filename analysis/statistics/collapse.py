@@ -67,13 +67,7 @@ def collapsed(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> t
     ------
     ValueError: the two have different shapes, a value is not finite, or delta is not positive.
     """
-    both: list[npt.NDArray[Any]] = [np.asarray(values, dtype=float) for values in (treated, control)]
-    if both[0].shape != both[1].shape:
-        raise ValueError(f"two runs a pair are required; got {both[0].shape} and {both[1].shape}")
-    if not all(np.isfinite(values).all() for values in both):
-        raise ValueError("values must be finite; drop incomplete pairs first")
-    if not delta > 0:
-        raise ValueError(f"delta must be positive; got {delta!r}")
+    both = _checked(treated, control, delta)
     marks = np.zeros(both[0].shape, dtype=bool), np.zeros(both[1].shape, dtype=bool)
     if both[0].shape[-1] < FEWEST_PAIRS:
         return marks
@@ -86,6 +80,18 @@ def collapsed(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> t
             found = _far([values], rank, least, "differences")[0]
             marks[side][...] |= found & (_above(both[side]) >= least)
     return marks
+
+
+def _checked(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> list[npt.NDArray[Any]]:
+    """Return the values of both arms; ValueError as `collapsed` says."""
+    both: list[npt.NDArray[Any]] = [np.asarray(values, dtype=float) for values in (treated, control)]
+    if both[0].shape != both[1].shape:
+        raise ValueError(f"two runs a pair are required; got {both[0].shape} and {both[1].shape}")
+    if not all(np.isfinite(values).all() for values in both):
+        raise ValueError("values must be finite; drop incomplete pairs first")
+    if not delta > 0:
+        raise ValueError(f"delta must be positive; got {delta!r}")
+    return both
 
 
 def _far(sides: list[npt.NDArray[Any]], rank: int, least: float, kind: Kind) -> list[Marks]:

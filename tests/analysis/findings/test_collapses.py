@@ -180,6 +180,21 @@ def test_a_robust_reading_that_contradicts_t_about_0_is_named(make_study):
     assert contradiction(agreeing.primary, agreeing.robust["aim − baseline"]) == ""
 
 
+@pytest.mark.parametrize("status", ["missing", "failed"])
+def test_without_a_verdict_nothing_is_said(make_study, status):
+    lost = {(arm, seed): status for arm in ("baseline", "aim") for seed in range(5)}
+    none = examine(make_study(arms(), seeds=5, procedure=2, status=lost))
+    assert (none.collapses, none.not_excluded, none.robust, none.failed) == ((), None, {}, "")
+    assert "failure rate" not in none.headline
+    few = examine(make_study(arms(4), seeds=4, procedure=2))
+    assert (few.collapses, few.not_excluded, few.robust) == ((), None, {})
+
+
+def test_without_a_table_of_images_collapses_are_seen_all_the_same(make_study):
+    findings = examine(make_study(arms(fallen=3), seeds=5, images=2000, procedure=2, write_images=False))
+    assert [(each.arm, each.seed, each.why) for each in findings.collapses] == [("aim", 3, "far below")]
+
+
 def test_the_standing_line_without_a_cost():
     assert NotExcluded("aim", 12, 0.2209, None).text == (
         "No run of aim failed in 12 pairs; at 95 % this does not exclude a failure rate of up to 22 %."
