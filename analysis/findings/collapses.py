@@ -115,7 +115,7 @@ def _of(comparison: Comparison, runs: pd.DataFrame, shares: dict[str, float]) ->
             why = _why(run, share, far=bool(marked[place]))
             if why is None:
                 continue
-            drop = float(np.median(np.delete(own, place)) - own[place])
+            drop = float(np.median(np.delete(own, place)) - own[place]) if marked[place] else None
             text = _text(why, share, measure.in_unit(measure.decimal(drop)))
             yield Collapse(comparison.name, run_id, arm, int(seed), float(run["accuracy"]), why, text)
 

@@ -190,6 +190,12 @@ def test_without_a_verdict_nothing_is_said(make_study, status):
     assert (few.collapses, few.not_excluded, few.robust) == ((), None, {})
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_single_pair_that_did_not_train_has_no_others_to_compare_with(make_study):
+    (found,) = examine(make_study(arms(1), seeds=1, procedure=2, status={("aim", 0): "chance"})).collapses
+    assert (found.why, found.text) == ("at chance", "stayed at chance")
+
+
 def test_without_a_table_of_images_collapses_are_seen_all_the_same(make_study):
     findings = examine(make_study(arms(fallen=3), seeds=5, images=2000, procedure=2, write_images=False))
     assert [(each.arm, each.seed, each.why) for each in findings.collapses] == [("aim", 3, "far below")]
