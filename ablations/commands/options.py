@@ -81,5 +81,5 @@ def print_verdict(directory: str | Place, shown_on: Console) -> None:
     import analysis
     from analysis.statistics.planned import gated_arms
 
-    headline = analysis.examine(analysis.load(directory, epochs=gated_arms), further=False).headline
-    shown_on.print(f"\n{headline}\n", style="bold", markup=False, highlight=False)
+    said = analysis.examine(analysis.load(directory, epochs=gated_arms), further=False).short
+    shown_on.print(f"\n{said}\n", style="bold", markup=False, highlight=False)

@@ -17,6 +17,7 @@ from analysis.calibration.pages import page
 from analysis.calibration.rates import DELTA, LOOKS, REPORTED, Rate, Table
 from analysis.calibration.repeated_looks import constants, peeking, power, verdicts
 from analysis.calibration.several_arms import families, gates, selection
+from analysis.calibration.skew import collapses, not_normal
 
 __all__ = ["DELTA", "LOOKS", "REPORTED", "Rate", "Table", "calibrate", "main", "page"]
 _SEED = 20210301
@@ -41,6 +42,8 @@ def calibrate(repetitions: int = 20_000, levels: tuple[float, ...] | None = None
         new_photos(rng, max(20, repetitions // 50)),
         selection(rng, repetitions),
         gates(rng, repetitions),
+        collapses(rng, repetitions),
+        not_normal(rng, repetitions),
         power(),
     ]
 

@@ -27,4 +27,4 @@ def standing(results: Results) -> str:
 
 def _headline(results: Results) -> str:
     """Return the verdict of the rows as they are stored: whoever needs it proven takes the report."""
-    return examine(results, further=False, unproven=True).headline
+    return examine(results, further=False, unproven=True).short

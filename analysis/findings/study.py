@@ -14,8 +14,10 @@ from aimlib.errors import StoreError
 from aimlib.records import ANALYSIS_PLAN, STUDY_FILE
 from analysis.claims import Claim, in_scope, read_claim
 from analysis.claims.audit import audit
+from analysis.findings.collapses import Collapse, NotExcluded, collapses, failed_words, not_excluded
 from analysis.findings.deviations import Deviation, deviations
 from analysis.findings.photos import Photos, photos
+from analysis.findings.robust_readings import robust_of
 from analysis.findings.searches import tried
 from analysis.load import load
 from analysis.primary_measure import SCALAR, PrimaryMeasure
@@ -29,6 +31,7 @@ from analysis.statistics.family import Family, compare_all
 from analysis.statistics.gates import conclusion
 from analysis.statistics.outcomes import failure_table, outcomes
 from analysis.statistics.planned import gated_arms
+from analysis.statistics.robust import RobustReading
 from analysis.statistics.sensitivity import check_row
 from analysis.statistics.verdict import NEVER_REPORTED, OPEN, Verdict, decide
 from analysis.wording import what
@@ -119,6 +122,33 @@ class Findings:
         return photos(self.results, self.primary)
 
     @cached_property
+    def gated(self) -> tuple[Comparison, ...]:
+        """The gated comparisons, in their order."""
+        return tuple(c for c in self.family.comparisons if c.family == "gate")
+
+    @cached_property
+    def collapses(self) -> tuple[Collapse, ...]:
+        """The runs of gated comparisons that failed, of the pairs of the look that decides."""
+        return collapses(self.results, self.gated, self.judged)
+
+    @cached_property
+    def not_excluded(self) -> NotExcluded | None:
+        """What the pairs of the primary comparison do not exclude; None where a run failed, or without a verdict."""
+        return not_excluded(self.primary, self.collapses, self.judged)
+
+    @cached_property
+    def robust(self) -> dict[str, RobustReading]:
+        """The robust readings by the name of the gated comparison; none of them decides."""
+        found = {each.name: robust_of(each) for each in self.gated}
+        return {name: reading for name, reading in found.items() if reading is not None}
+
+    @property
+    def failed(self) -> str:
+        """Which runs of the primary comparison collapsed or did not train, in a sentence; empty if none did."""
+        primary = self.primary
+        return "" if primary is None else failed_words([c for c in self.collapses if c.comparison == primary.name])
+
+    @cached_property
     def checks(self) -> pd.DataFrame:
         """Sensitivity checks of the primary comparison, including those that need predictions; none of them decides."""
         primary = self.primary
@@ -190,7 +220,7 @@ class Findings:
         scope a gain above δ has none) is as settled as it can be.
         """
         found = []
-        for comparison in (c for c in self.family.comparisons if c.family == "gate"):
+        for comparison in self.gated:
             reachable = comparison.needed is None or comparison.needed.reachable
             lower = comparison.interval.lower
             if comparison.verdict.kind in OPEN and (reachable or not lower > 0):
@@ -201,10 +231,26 @@ class Findings:
 
     @property
     def headline(self) -> str:
-        """The verdict in one sentence; if there is none, why; and whether test data chose the epochs."""
+        """The verdict in one sentence; if there is none, why; and what limits it.
+
+        That is whether test data chose the epochs and, in studies of procedure 2, which runs failed or, where none did,
+        which failure rate the pairs do not exclude.
+        """
         oracle = bool(self.results.runs["selection_oracle"].fillna(False).any())
-        photos = f" {self.new_photos}." if self.procedure != FIRST and self.new_photos else ""
-        return self._ruling + photos + (" Oracle: test data chose the epochs." if oracle else "") + self._standing
+        beside = "" if self.procedure == FIRST else self._beside
+        return self._ruling + beside + (" Oracle: test data chose the epochs." if oracle else "") + self._standing
+
+    @property
+    def _beside(self) -> str:
+        """What procedure 2 says beside the verdict, each sentence after a space."""
+        photos = f"{self.new_photos}." if self.new_photos else ""
+        rate = self.not_excluded.text if self.not_excluded is not None else ""
+        return "".join(f" {said}" for said in (photos, self.failed, rate) if said)
+
+    @property
+    def short(self) -> str:
+        """The headline and, where it does not say so, which runs failed; for a console that shows no cautions."""
+        return f"{self.headline} {self.failed}".rstrip() if self.procedure == FIRST else self.headline
 
     def __repr__(self) -> str:
         """Return the verdict."""
@@ -227,9 +273,8 @@ class Findings:
         said = conclusion(self.family.gates, what(self.results.plan))
         if not said:
             return ""
-        gated = [c for c in self.family.comparisons if c.family == "gate"]
-        limits = self.exploratory(*{arm for c in gated for arm in (c.treatment, c.control)})
-        shaken = next((c for c in gated if c.unstable), None)
+        limits = self.exploratory(*{arm for c in self.gated for arm in (c.treatment, c.control)})
+        shaken = next((c for c in self.gated if c.unstable), None)
         if shaken is not None:
             said += f" Unstable training: {shaken.name} has a different verdict without the runs that did not train."
         return (PROXY if self.proxy else "") + said + (f" Exploratory: {limits[0]}." if limits else "")

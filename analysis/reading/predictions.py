@@ -135,6 +135,26 @@ def correct_selected(
     return [block.run_id for block in kept], np.stack([block.classes[0] for block in kept]) == labels, labels
 
 
+def most_frequent(directory: Place, run_ids: Iterable[str]) -> dict[str, float]:
+    """Return the share of the class that each run's selected epoch predicts most often; only runs with predictions.
+
+    StoreError if a file is broken.
+    """
+    wanted = set(run_ids)
+
+    def shares(batch: pa.RecordBatch) -> list[tuple[str, float]]:
+        blocks = _blocks(batch, wanted, "selected")
+        return [(block.run_id, _largest_share(block.classes[0])) for block in blocks if block.classes.size]
+
+    parts = collect(directory, lambda path: read_batches(path, _COLUMNS, wanted, shares))
+    pairs = [pair for batches in parts for batch in batches for pair in batch]
+    return {pairs[i][0]: pairs[i][1] for i in first_positions(run_id for run_id, _ in pairs)}
+
+
+def _largest_share(classes: npt.NDArray[Any]) -> float:
+    return float(np.unique(classes, return_counts=True)[1].max() / len(classes))
+
+
 def _blocks(batch: pa.RecordBatch, wanted: set[str], epoch: int | str) -> list[_Block]:
     columns = [batch.column(name).to_pylist() if name != "predictions" else batch.column(name) for name in _COLUMNS]
     blocks = []

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from aimlib.errors import counted
 from analysis import number_format
 from analysis.findings import folds
+from analysis.findings.collapses import NOT_TRAINED, Collapse
 from analysis.findings.deviations import Deviation
+from analysis.findings.robust_readings import contradiction
 from analysis.findings.study import Findings
 from analysis.procedures import FIRST, LATEST
 from analysis.report import training_code
 from analysis.report.breadth import in_order_of_plan, joined, named
 from analysis.results import Results
+from analysis.statistics.collapse import highest_rate
 from analysis.statistics.comparison import Comparison
 
 _TOGETHER = 4
@@ -42,6 +45,7 @@ class Caution:
 def cautions(findings: Findings) -> list[Caution]:
     """Return the sentences that limit the conclusions."""
     return [
+        *_collapsed(findings),
         *_scope(findings),
         *_oracle(findings),
         *(_deviation(findings, each) for each in findings.deviations),
@@ -54,9 +58,45 @@ def cautions(findings: Findings) -> list[Caution]:
         *(Caution(text) for text in training_code.not_repeatable(findings.results.runs)),
         *_beyond(findings),
         *_readings(findings),
+        *_robust(findings),
         *_not_trained(findings),
         *_unfinished(findings),
     ]
+
+
+def _collapsed(findings: Findings) -> Iterator[Caution]:
+    """Yield, for each arm, which of its runs in gated comparisons collapsed, and what their number does not exclude."""
+    by_arm: dict[str, dict[int, Collapse]] = defaultdict(dict)
+    for each in findings.collapses:
+        if each.why not in NOT_TRAINED:
+            by_arm[each.arm].setdefault(each.seed, each)
+    for arm, found in by_arm.items():
+        listed = [
+            f"seed {each.seed} (run {each.run_id}, accuracy {number_format.percent(each.accuracy)} %) {each.text}"
+            for each in found.values()
+        ]
+        which = f"A run of {arm}" if len(found) == 1 else f"{len(found)} runs of {arm}"
+        yield Caution(f"{which} collapsed: {'; '.join(listed)}. {_what_failures_do(findings, arm)}")
+
+
+def _what_failures_do(findings: Findings, arm: str) -> str:
+    """Return what the failures of an arm in its longest comparison mean for the interval."""
+    own = [c for c in findings.gated if arm in (c.treatment, c.control)]
+    longest = max(own, key=lambda c: c.interval.n)
+    failed = sum(each.comparison == longest.name and each.arm == arm for each in findings.collapses)
+    rate = 100 * highest_rate(failed, longest.interval.n)
+    return (
+        f"A t interval assumes normal differences and does not hold where runs collapse: with {failed} of "
+        f"{counted(longest.interval.n, 'run')} failed, a failure rate of up to {rate:.0f} % is not excluded (at 95 %)."
+    )
+
+
+def _robust(findings: Findings) -> Iterator[Caution]:
+    """Yield where the robust reading of a gated comparison contradicts its t interval."""
+    for comparison in findings.gated:
+        reading = findings.robust.get(comparison.name)
+        if reading is not None and (said := contradiction(comparison, reading)):
+            yield Caution(said)
 
 
 def _unblinded(findings: Findings) -> Iterator[Caution]:

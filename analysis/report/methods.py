@@ -9,8 +9,10 @@ from analysis.analysis_plan import Frozen
 from analysis.findings.deviations import runs_before
 from analysis.findings.study import Findings
 from analysis.plan import Plan
+from analysis.procedures import FIRST
 from analysis.report import training_code
 from analysis.report.breadth import gated_arms, many_arms, named
+from analysis.statistics.collapse import LEAST_DROP
 from analysis.wording import what
 
 _REFERENCES = {
@@ -20,6 +22,10 @@ _REFERENCES = {
     "reporting of experimental results. Proceedings of EMNLP-IJCNLP, 2185–2194, 2019.",
     "Efron, 1987": "B. Efron. Better bootstrap confidence intervals. Journal of the American Statistical "
     "Association 82, 171–185, 1987.",
+    "Hanley and Lippman-Hand, 1983": "J. A. Hanley and A. Lippman-Hand. If nothing goes wrong, is everything all "
+    "right? Interpreting zero numerators. JAMA 249, 1743–1745, 1983.",
+    "Hodges and Lehmann, 1963": "J. L. Hodges and E. L. Lehmann. Estimates of location based on rank tests. Annals of "
+    "Mathematical Statistics 34, 598–611, 1963.",
     "Holm, 1979": "S. Holm. A simple sequentially rejective multiple test procedure. Scandinavian Journal of "
     "Statistics 6, 65–70, 1979.",
     "Pocock, 1977": "S. J. Pocock. Group sequential methods in the design and analysis of clinical trials. "
@@ -32,6 +38,11 @@ _REFERENCES = {
     "Student, 1908": "Student. The probable error of a mean. Biometrika 6, 1–25, 1908.",
     "Tang et al., 2020": "R. Tang, J. Lee, J. Xin, X. Liu, Y. Yu and J. Lin. Showing your work doesn’t always work. "
     "Proceedings of ACL, 2766–2772, 2020.",
+    "Tukey and McLaughlin, 1963": "J. W. Tukey and D. H. McLaughlin. Less vulnerable confidence and significance "
+    "procedures for location based on a single sample: Trimming/Winsorization 1. Sankhyā A 25, 331–352, 1963.",
+    "Wilcoxon, 1945": "F. Wilcoxon. Individual comparisons by ranking methods. Biometrics Bulletin 1, 80–83, 1945.",
+    "Yuen, 1974": "K. K. Yuen. The two-sample trimmed t for unequal population variances. Biometrika 61, 165–170, "
+    "1974.",
 }
 
 
@@ -167,7 +178,9 @@ def _robustness(findings: Findings) -> str:
     parts = [
         "As sensitivity checks that do not affect the verdict, we report a sign-flip test, a BCa bootstrap "
         "(Efron, 1987), the last epoch instead of the selected one, replayed early stopping, and "
-        "the pairs in which both runs trained."
+        "the pairs in which both runs trained.",
+        *_robust(findings),
+        *_collapsed(findings),
     ]
     if findings.photos is not None:
         parts.append(
@@ -185,6 +198,39 @@ def _robustness(findings: Findings) -> str:
             "unbiased estimate (Tang et al., 2020) of expected validation performance (Dodge et al., 2019)."
         )
     return " ".join(parts)
+
+
+_ROBUST = {
+    "trimmed mean": "the mean without the smallest and the largest fifth of the differences, with its interval (Tukey "
+    "and McLaughlin, 1963; Yuen, 1974)",
+    "signed ranks": "the Hodges-Lehmann estimate (Hodges and Lehmann, 1963) with the exact interval of the signed-rank "
+    "test (Wilcoxon, 1945)",
+}
+
+
+def _robust(findings: Findings) -> list[str]:
+    """Return which robust readings the gated comparisons have, in a sentence."""
+    methods = {reading.method for reading in findings.robust.values()}
+    known = [words for method, words in _ROBUST.items() if method in methods]
+    if not known or findings.procedure == FIRST:
+        return []
+    return [f"Because the t interval assumes normal differences, we also report {number_format.listing(known)}."]
+
+
+def _collapsed(findings: Findings) -> list[str]:
+    """Return how collapsed runs are recognised and what their absence does not exclude."""
+    if not findings.robust:
+        return []
+    bound = (
+        " Where no run failed, the failure rate that this does not exclude is the exact one-sided 95 % bound (Clopper "
+        "and Pearson, 1934; Hanley and Lippman-Hand, 1983)."
+    )
+    return [
+        "By a rule fixed beforehand that does not affect the verdict, a run counts as collapsed if it predicts almost "
+        f"one class only, or if it lies at least {LEAST_DROP:g} times the smallest effect of interest below the other "
+        "seeds of its arm and farther than the 99 % point for normal runs, in accuracy or in its paired difference."
+        + (bound if findings.procedure != FIRST and findings.not_excluded is not None else "")
+    ]
 
 
 def _freeze(findings: Findings) -> str:

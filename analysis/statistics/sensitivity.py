@@ -10,11 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
-from analysis.procedures import LATEST
+from analysis.procedures import FIRST, LATEST
 from analysis.statistics.bootstrap import bca_interval, resampling_weights
 from analysis.statistics.interval import t_interval, t_p_value
 from analysis.statistics.paired import complete, pairing
 from analysis.statistics.replay import PATIENCE, replayed
+from analysis.statistics.robust import robust_reading
 from analysis.statistics.verdict import decide
 
 EXACT_PAIRS = 16
@@ -127,6 +128,7 @@ def sensitivity(
             "verdict": "",
         },
         _bootstrap_row(differences, alpha),
+        *_robust_rows(differences, delta, reported, alpha, procedure),
         judged("last epoch instead of the selected one", "last"),
         judged(_late(runs["averaged"]), "late"),
         judged("epoch chosen on test data (oracle)", "best"),
@@ -157,6 +159,19 @@ def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
     weights = _weights(len(differences))
     low, high = bca_interval(differences.to_numpy()[None], weights, alpha)
     return {**row, "lower": float(low[0]), "upper": float(high[0])}
+
+
+def _robust_rows(
+    differences: pd.Series, delta: float, reported: float | None, alpha: float, procedure: int
+) -> list[dict[str, Any]]:
+    """Return the row of the robust reading; none with too few pairs for one, and in the tables of procedure 1."""
+    found = robust_reading(differences, alpha)
+    if found is None or procedure == FIRST:
+        return []
+    spread = float(differences.std())
+    verdict = decide(found.lower, found.upper, spread, found.n, delta, reported, procedure=procedure)
+    values = {"mean": found.estimate, "lower": found.lower, "upper": found.upper, "p": found.p}
+    return [{"check": f"robust: {found.words}", "n": found.n, **values, "verdict": verdict.text}]
 
 
 @lru_cache(maxsize=4)

@@ -1,0 +1,52 @@
+"""The robust readings of the gated comparisons, and where they contradict the t interval; they never decide."""
+
+from __future__ import annotations
+
+from analysis.statistics.comparison import Comparison
+from analysis.statistics.robust import RobustReading, robust_reading
+from analysis.statistics.verdict import Verdict, decide
+
+
+def robust_of(comparison: Comparison) -> RobustReading | None:
+    """Return the robust reading of the pairs of the look that decides, at its level; None without a verdict."""
+    if not comparison.verdict.decided:
+        return None
+    return robust_reading(comparison.deciding_pairs["difference"], comparison.interval.alpha)
+
+
+def robust_verdict(comparison: Comparison, reading: RobustReading) -> Verdict:
+    """Return what the table of verdicts would read from the robust interval."""
+    gain = next(iter(comparison.reported.values()), comparison.otherwise)
+    return decide(
+        reading.lower,
+        reading.upper,
+        comparison.interval.sd,
+        reading.n,
+        comparison.delta,
+        gain,
+        unit=comparison.measure.difference,
+        procedure=comparison.procedure,
+    )
+
+
+def contradiction(comparison: Comparison, reading: RobustReading) -> str:
+    """Return where the robust reading contradicts the t interval, in a sentence; empty where it does not.
+
+    About 0: one of the intervals excludes it. About the verdict: each would stop the study, with another verdict. An
+    interval that is only too long to stop the study contradicts nothing: with 5 pairs that of the trimmed mean is
+    nearly twice as long as that of t.
+    """
+    found, measure = comparison.interval, comparison.measure
+    by_t = found.lower > 0 or found.upper < 0
+    other = robust_verdict(comparison, reading)
+    if by_t != reading.excludes_zero:
+        said = "excludes 0 and the t interval does not" if not by_t else "does not exclude 0 and the t interval does"
+    elif comparison.verdict.stops and other.stops and other.kind != comparison.verdict.kind:
+        said = f"would read “{other.text}”"
+    else:
+        return ""
+    ends = measure.in_unit(measure.interval(reading.lower, reading.upper))
+    return (
+        f"{comparison.name}: the interval of the {reading.words}, which decides nothing, {said} "
+        f"({measure.points(reading.estimate)}, {ends}, {reading.n} pairs)."
+    )

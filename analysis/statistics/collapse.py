@@ -1,0 +1,144 @@
+"""Which runs collapsed: a rule fixed beforehand, for runs that are above chance and yet far from what their arm does.
+
+A t interval cannot tell a collapse from a large spread, and a few collapses in one arm shift its mean. The rule marks
+
+* a run that predicts (almost) one class only: it is at chance, whatever its accuracy;
+* a run far below its arm's other seeds. It lies at least `LEAST_DROP` × δ below their median, and that drop is more
+  than a constant times their spread. The two lowest runs of an arm are examined: the lowest against all others, and the
+  second lowest against those above it, because two collapses hide each other. The spread is the standard deviation of
+  the others, or, where it is larger, that of both arms pooled;
+* a run whose paired difference lies as far from the other differences, if the run itself also lies `LEAST_DROP` × δ
+  below its arm's median. Where a seed moves both arms alike, differences vary less than accuracies do.
+
+The constants are 99 % points for normal runs of two independent arms of equal spread, from 2 million simulated pairs of
+arms up to 12 runs each, 1 million up to 30 and 300,000 beyond. docs/calibration.md shows how often the rule detects a
+collapse and how often it is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.looks import FEWEST_PAIRS
+from analysis.statistics.distributions import beta_quantile
+
+Marks = npt.NDArray[np.bool_]
+Kind = Literal["accuracies", "differences"]
+
+LEAST_DROP = 5.0
+"""In units of δ. One run that falls by less moves the mean of five pairs, the fewest with a verdict, by less than δ."""
+LEAST_OTHERS = 0.05
+"""A run predicts one class only if all others have at most this share of the predictions that they should have."""
+CONFIDENCE = 0.95
+"""With which a failure rate is excluded."""
+_EXAMINED = (1, 2)
+"""Ranks from below of the runs that are examined."""
+_PAIRS = (5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50, 100)
+_CONSTANTS: dict[tuple[Kind, int], tuple[float, ...]] = {
+    ("accuracies", 1): (6.08, 5.29, 4.87, 4.64, 4.46, 4.35, 4.19, 4.07, 3.97, 3.91, 3.91, 3.98),
+    ("accuracies", 2): (6.85, 5.01, 4.33, 3.95, 3.75, 3.58, 3.41, 3.28, 3.18, 3.13, 3.14, 3.22),
+    ("differences", 1): (11.38, 8.29, 6.88, 6.14, 5.66, 5.35, 4.95, 4.62, 4.38, 4.18, 4.09, 4.09),
+    ("differences", 2): (19.01, 9.33, 6.66, 5.53, 4.91, 4.51, 4.06, 3.74, 3.50, 3.34, 3.27, 3.31),
+}
+"""By what is examined and the rank, at the numbers of pairs above."""
+
+
+def constant(kind: Kind, rank: int, pairs: int) -> float:
+    """Return how many spreads the run of this rank must lie below the median of those above it.
+
+    Between the numbers of pairs that were simulated it is interpolated over 1 / pairs; beyond the last it stays.
+    """
+    return float(np.interp(-1 / pairs, [-1 / n for n in _PAIRS], _CONSTANTS[kind, rank]))
+
+
+def collapsed(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> tuple[Marks, Marks]:
+    """Return which runs of the treatment and of the control lie far below what their arm does.
+
+    Parameters
+    ----------
+    treated, control : [..., pairs], the measure of both runs of every pair in the unit of δ, higher is better. Below 5
+        pairs nothing is marked.
+    delta : smallest effect of interest.
+
+    Raises
+    ------
+    ValueError: the two have different shapes, a value is not finite, or delta is not positive.
+    """
+    both = _checked(treated, control, delta)
+    marks = np.zeros(both[0].shape, dtype=bool), np.zeros(both[1].shape, dtype=bool)
+    if both[0].shape[-1] < FEWEST_PAIRS:
+        return marks
+    least = LEAST_DROP * delta
+    difference = both[0] - both[1]
+    for rank in _EXAMINED:
+        for side, found in enumerate(_far(both, rank, least, "accuracies")):
+            marks[side][...] |= found
+        for side, values in enumerate((difference, -difference)):
+            found = _far([values], rank, least, "differences")[0]
+            marks[side][...] |= found & (_above(both[side]) >= least)
+    return marks
+
+
+def _checked(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> list[npt.NDArray[Any]]:
+    """Return the values of both arms; ValueError as `collapsed` says."""
+    both: list[npt.NDArray[Any]] = [np.asarray(values, dtype=float) for values in (treated, control)]
+    if both[0].shape != both[1].shape:
+        raise ValueError(f"two runs a pair are required; got {both[0].shape} and {both[1].shape}")
+    if not all(np.isfinite(values).all() for values in both):
+        raise ValueError("values must be finite; drop incomplete pairs first")
+    if not delta > 0:
+        raise ValueError(f"delta must be positive; got {delta!r}")
+    return both
+
+
+def _far(sides: list[npt.NDArray[Any]], rank: int, least: float, kind: Kind) -> list[Marks]:
+    """Return, for each side, which values are at most that of this rank, if it lies far below those above it."""
+    edges, drops, variances = zip(*(_below_the_rest(values, rank) for values in sides), strict=True)
+    pooled = sum(variances) / len(variances)
+    needed = constant(kind, rank, sides[0].shape[-1])
+    found = []
+    for values, edge, drop, variance in zip(sides, edges, drops, variances, strict=True):
+        far = (drop >= least) & (drop > needed * np.sqrt(np.maximum(variance, pooled)))
+        found.append(far[..., None] & (values <= edge[..., None]))
+    return found
+
+
+def _below_the_rest(values: npt.NDArray[Any], rank: int) -> tuple[npt.NDArray[Any], ...]:
+    """Return the value of a rank from below, its distance to the median of those above, and their variance."""
+    ordered = np.sort(values, axis=-1)
+    edge, rest = ordered[..., rank - 1], ordered[..., rank:]
+    return edge, np.median(rest, axis=-1) - edge, rest.var(axis=-1, ddof=1)
+
+
+def _above(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return how far the median of an arm lies above each of its runs."""
+    drop: npt.NDArray[Any] = np.median(values, axis=-1, keepdims=True) - values
+    return drop
+
+
+def predicts_one_class(share: float, largest: float) -> bool:
+    """Return whether a run predicts (almost) one class only.
+
+    Parameters
+    ----------
+    share : of the class that it predicts most often, among all predictions.
+    largest : share of the largest class of test images. What is right for 99 % of them predicts one class as often.
+    """
+    return largest < 1 and 1 - share <= LEAST_OTHERS * (1 - largest)
+
+
+def highest_rate(failures: int, runs: int, confidence: float = CONFIDENCE) -> float:
+    """Return the highest failure rate that this many failures do not exclude (one-sided; Clopper & Pearson, 1934).
+
+    1 − (1 − confidence)^(1 / runs) without a failure: about 3 / runs, the “rule of three”.
+
+    ValueError if `failures` is not from 0 to `runs`, or there is no run.
+    """
+    if not 0 <= failures <= runs or runs < 1:
+        raise ValueError(f"0 to {runs} failures of at least one run are required; got {failures}")
+    if failures == runs:
+        return 1.0
+    return float(beta_quantile(confidence, failures + 1.0, float(runs - failures)))
