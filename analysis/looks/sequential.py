@@ -103,8 +103,8 @@ def error_of(pairs: Sequence[int], levels: Sequence[float]) -> float:
 
     Parameters
     ----------
-    pairs : rising numbers of pairs, at least 2 each.
-    levels : one per look, in (0, 1).
+    pairs : rising numbers of pairs, at least 3 each.
+    levels : one per look, from 0 to 1.
 
     Raises
     ------

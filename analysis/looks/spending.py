@@ -37,7 +37,7 @@ def levels(pairs: Sequence[int], alpha: float, spending: str) -> tuple[float, ..
 
     Parameters
     ----------
-    pairs : rising numbers of pairs, at least 2 each; the last one is N.
+    pairs : rising numbers of pairs, at least 3 each; the last one is N.
     spending : name of a design, see above.
 
     Raises
