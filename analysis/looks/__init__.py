@@ -156,9 +156,15 @@ class Looks:
             for alpha in dict.fromkeys(alphas)
         }
 
-    def level_after(self, pairs: int) -> float:
-        """Return the level at the first look with at least this many pairs; after the last look, its level."""
-        return next((level for n, level in zip(self.numbers, self.levels, strict=True) if n >= pairs), self.levels[-1])
+    def level_to_plan_with(self, pairs: int) -> float:
+        """Return the level that stands for all looks in a power calculation with this many pairs.
+
+        That of every look if they share one; otherwise that of the last planned look, or of this many pairs where any
+        number may be read.
+        """
+        if self.anytime:
+            return self.levels[self.numbers.index(min(max(pairs, FEWEST_PAIRS), MOST_PAIRS))]
+        return self.levels[0] if self.planned else self.levels[len(self.pairs) - 1]
 
     @property
     def text(self) -> str:

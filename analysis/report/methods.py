@@ -19,6 +19,11 @@ _REFERENCES = {
     "Association 82, 171–185, 1987.",
     "Holm, 1979": "S. Holm. A simple sequentially rejective multiple test procedure. Scandinavian Journal of "
     "Statistics 6, 65–70, 1979.",
+    "Lai, 1976": "T. L. Lai. On confidence sequences. Annals of Statistics 4, 265–280, 1976.",
+    "Lan and DeMets, 1983": "K. K. G. Lan and D. L. DeMets. Discrete sequential boundaries for clinical trials. "
+    "Biometrika 70, 659–663, 1983.",
+    "O’Brien and Fleming, 1979": "P. C. O’Brien and T. R. Fleming. A multiple testing procedure for clinical trials. "
+    "Biometrics 35, 549–556, 1979.",
     "Pocock, 1977": "S. J. Pocock. Group sequential methods in the design and analysis of clinical trials. "
     "Biometrika 64, 191–199, 1977.",
     "Satterthwaite, 1946": "F. E. Satterthwaite. An approximate distribution of estimates of variance components. "
@@ -29,7 +34,19 @@ _REFERENCES = {
     "Student, 1908": "Student. The probable error of a mean. Biometrika 6, 1–25, 1908.",
     "Tang et al., 2020": "R. Tang, J. Lee, J. Xin, X. Liu, Y. Yu and J. Lin. Showing your work doesn’t always work. "
     "Proceedings of ACL, 2766–2772, 2020.",
+    "Wang and Ramdas, 2024": "H. Wang and A. Ramdas. Anytime-valid t-tests and confidence sequences for Gaussian means "
+    "with unknown variance. Sequential Analysis 44, 56–110, 2025.",
 }
+
+
+_SPENDING = {
+    "constant": "Pocock, 1977; constant computed for t statistics",
+    "obrien_fleming": "O’Brien and Fleming, 1979; levels computed for t statistics",
+    "lan_demets_pocock": "Lan and DeMets, 1983; spending function of Pocock’s type, levels computed for t statistics",
+    "lan_demets_obrien_fleming": "Lan and DeMets, 1983; spending function of O’Brien and Fleming’s type, levels computed "
+    "for t statistics",
+}
+"""How the error is spent on the looks, with the source, by the name of the design."""
 
 
 def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -86,11 +103,17 @@ def _arms(findings: Findings) -> str:
 
 def _inference(findings: Findings) -> str:
     plan, looks = findings.results.plan, findings.results.plan.looks
-    if len(looks.numbers) > 1:
+    if looks.anytime:
+        when = (
+            f"The verdict may be read {looks.text}: a confidence sequence for the mean of the paired differences "
+            f"(Lai, 1976; Wang and Ramdas, 2024; Gaussian mixture over the standardized effect, standard deviation "
+            f"{looks.mixture_width:g}) contains the true mean after all numbers of pairs together in at least "
+            f"{number_format.level(looks.alpha)} of studies."
+        )
+    elif len(looks.numbers) > 1:
         when = (
             f"The verdict is read {looks.text} of the paired t interval (Student, 1908), so that all looks together "
-            f"are wrong in at most {100 * looks.alpha:g} % of studies without an effect (Pocock, 1977; constant "
-            "computed for t statistics)."
+            f"are wrong in at most {100 * looks.alpha:g} % of studies without an effect ({_SPENDING[looks.spending]})."
         )
     else:
         when = (
