@@ -46,7 +46,7 @@ def _levels(comparison: Comparison) -> dict[int, float]:
     if schedule is None or schedule.planned:
         return {}
     own = {look.pairs: look.interval.alpha for look in comparison.looks}
-    return own | ({count: 0.0 for count in range(2, schedule.numbers[0])} if schedule.anytime else {})
+    return own | (dict.fromkeys(range(2, schedule.numbers[0]), 0.0) if schedule.anytime else {})
 
 
 @styled

@@ -35,7 +35,7 @@ _REFERENCES = {
     "Tang et al., 2020": "R. Tang, J. Lee, J. Xin, X. Liu, Y. Yu and J. Lin. Showing your work doesn’t always work. "
     "Proceedings of ACL, 2766–2772, 2020.",
     "Wang and Ramdas, 2024": "H. Wang and A. Ramdas. Anytime-valid t-tests and confidence sequences for Gaussian means "
-    "with unknown variance. Sequential Analysis 44, 56–110, 2025.",
+    "with unknown variance. arXiv:2310.03722, 2024.",
 }
 
 

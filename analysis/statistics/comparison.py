@@ -257,9 +257,7 @@ def _needed(found: Interval, margins: _Margins, looks: Looks, levels: Sequence[f
     def level_after(total: int) -> float:
         return next((level for n, level in zip(looks.numbers, levels, strict=True) if n >= total), levels[-1])
 
-    return seeds_needed(
-        found, margins.delta, margins.gain, margins.procedure, None if looks.planned else level_after
-    )
+    return seeds_needed(found, margins.delta, margins.gain, margins.procedure, None if looks.planned else level_after)
 
 
 class _Margins(NamedTuple):
