@@ -91,19 +91,19 @@ class StudySpec(Frozen):
     """The same for a loss or a scalar, in its unit."""
     seeds: Seeds = (0, 1, 2, 3, 4)
     looks: LookNumbers = (5, 8, 12)
-    """Numbers of pairs after which the verdict is reached, at least 5 each, at levels that keep the overall error of all
-    looks at 5 %. Seeds beyond the last completed look do not affect the verdict. Or any: the verdict may be read after any
-    number of pairs, from 5 on, and the study may end or go on after each."""
+    """Numbers of pairs after which the verdict is reached, at least 5 each, at levels that keep the overall error of
+    all looks at 5 %. Seeds beyond the last completed look do not affect the verdict. Or any: the verdict may be read
+    after any number of pairs, from 5 on, and the study may end or go on after each."""
     spending: Annotated[str, BeforeValidator(study_fields.spending_of)] = "constant"
     """How the error is spent on the looks: constant (every look at the same level; Pocock's design), obrien_fleming,
-    lan_demets_pocock or lan_demets_obrien_fleming. Those of O'Brien and Fleming's type leave nearly all of it to the last
-    look."""
+    lan_demets_pocock or lan_demets_obrien_fleming. Those of O'Brien and Fleming's type leave nearly all of it to the
+    last look."""
     mixture_width: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """With looks: any, the standard deviation of the standardized effects at which its intervals are tightest; by
     default 1.25. Up to .833 there is no bounded interval after 5 pairs."""
     max_pairs: Annotated[int, Field(ge=1)] | None = None
-    """With looks: any, the number of pairs at which --until-verdict ends, by default 60. Not frozen: the error holds for
-    any number of pairs."""
+    """With looks: any, the number of pairs at which --until-verdict ends, by default 60. Not frozen: the error holds
+    for any number of pairs."""
     block: Annotated[int, Field(ge=1)] | None = None
     """With looks: any, the number of pairs that --until-verdict adds at a time, by default 1. Not frozen."""
     further_block: Annotated[int, Field(ge=0)] = 0

@@ -17,8 +17,8 @@ Many pairs give the critical values that are published for normal statistics; a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -121,11 +121,11 @@ _SPENT: dict[str, Callable[[float, float], float]] = {
 _DESIGNS: dict[str, Callable[[tuple[int, ...], float], tuple[float, ...]]] = {
     "constant": _constant,
     "obrien_fleming": _obrien_fleming,
-    **{name: (lambda looks, alpha, name=name: _lan_demets(looks, alpha, name)) for name in _SPENT},
+    **{name: partial(_lan_demets, spending=name) for name in _SPENT},
 }
 
 
-def overall_p(pairs: Sequence[int], p_values: dict[int, float], spending: str) -> float:
+def overall_p(pairs: Sequence[int], p_values: Mapping[int, float], spending: str) -> float:
     """Return the smallest error of all looks at which one of them rejects.
 
     Parameters

@@ -43,8 +43,8 @@ _SPENDING = {
     "constant": "Pocock, 1977; constant computed for t statistics",
     "obrien_fleming": "O’Brien and Fleming, 1979; levels computed for t statistics",
     "lan_demets_pocock": "Lan and DeMets, 1983; spending function of Pocock’s type, levels computed for t statistics",
-    "lan_demets_obrien_fleming": "Lan and DeMets, 1983; spending function of O’Brien and Fleming’s type, levels computed "
-    "for t statistics",
+    "lan_demets_obrien_fleming": "Lan and DeMets, 1983; spending function of O’Brien and Fleming’s type, levels "
+    "computed for t statistics",
 }
 """How the error is spent on the looks, with the source, by the name of the design."""
 
