@@ -12,23 +12,25 @@ from analysis.looks import FEWEST_PAIRS, Looks
 from analysis.statistics.half_width import pairs_for_half_width
 from analysis.statistics.simulation import Outcomes, power_over, shown_by_look, simulate
 from analysis.statistics.spread import Spread
+from analysis.statistics.verdict import STOPPING
 
 STUDIES = 4000
 """Number of simulated studies per row."""
 _SEED = 20210302
 _SHOWN_NUMBERS = (5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 80, 100, 150, 200, 300, 500, 1000)
 """Numbers of pairs that a table has if any could be read."""
+_ABOVE_0 = "positive, size open"
 _EQUAL_LOOKS = 4
 """Number of planned looks that reading at any time is compared with."""
 ASSURANCES = (0.8, 0.9)
-BY_LOOK = ["seed_sd", "effect", "pairs", "level", "verdict", "shown"]
+BY_LOOK = ["seed_sd", "effect", "pairs", "level", "settled", "shown"]
 PRICES = [
     "seed_sd",
     "effect",
     "most",
-    "verdict",
+    "settled",
     "pairs",
-    "any_verdict",
+    "any_settled",
     "any_pairs",
     "any_most",
     "any_pairs_at_equal_chance",
@@ -44,6 +46,19 @@ def drawn(
     return np.asarray(rng.normal(size=(studies, pairs)) * sds + effect)
 
 
+def ends(gain: float | None) -> frozenset[str]:
+    """Return the verdicts with which `ablate run --until-verdict` ends.
+
+    Those that stop a study and, where no reported gain applies, so that none stops it for a gain above δ, one whose
+    interval is above 0.
+    """
+    return frozenset(STOPPING) | ({_ABOVE_0} if gain is None else frozenset())
+
+
+def _ends(differences: npt.NDArray[np.float64], looks: Looks, delta: float, gain: float | None) -> Outcomes:
+    return simulate(differences, looks, delta, gain, ends=ends(gain))
+
+
 def by_look(
     looks: Looks,
     most: int,
@@ -54,8 +69,8 @@ def by_look(
 ) -> pd.DataFrame:
     """Return one row per spread, true gain and look: its level, and the chances by then.
 
-    Columns as in `BY_LOOK`: `verdict`, the chance of a stopping verdict; `shown`, that an interval was above 0. At the
-    first look the latter is exact, from the non-central t distribution.
+    Columns as in `BY_LOOK`: `settled`, the chance of a verdict that ends the study (see `ends`); `shown`, that an
+    interval was above 0. At the first look the latter is exact, from the non-central t distribution.
 
     Parameters
     ----------
@@ -69,11 +84,11 @@ def by_look(
     for seed_sd, spread in spreads:
         for effect in effects:
             differences = drawn(rng, spread, effect, most)
-            ended, shown = simulate(differences, looks, delta, gain), shown_by_look(differences, looks)
+            ended, shown = _ends(differences, looks, delta, gain), shown_by_look(differences, looks)
             shown[0] = _shown_at_first(effect, spread, looks)
             for number in numbers:
                 at = place[number]
-                known = looks.levels[at], ended.stopped_by(number), float(max(shown[0], shown[at]))
+                known = looks.levels[at], ended.settled_by(number), float(max(shown[0], shown[at]))
                 rows.append((seed_sd, effect, number, *known))
     return pd.DataFrame(rows, columns=BY_LOOK)
 
@@ -99,10 +114,10 @@ def price_of_any(
 ) -> pd.DataFrame:
     """Return what reading at any time costs beside planned looks, one row per spread and true gain.
 
-    Columns as in `PRICES`: with the planned looks the chance of a stopping verdict by the last one, at `most` pairs,
-    and the mean number of pairs; with reading at any time up to as many pairs, the same; and the number of pairs up to
-    which it must go to have the chance that the planned looks have, with the mean number of pairs then. NaN where it
-    does not get there with three times as many pairs, or where the planned looks have a chance below 5 %.
+    Columns as in `PRICES`: with the planned looks the chance that a verdict ends the study by the last one, at `most`
+    pairs, and the mean number of pairs; with reading at any time up to as many pairs, the same; and the number of pairs
+    up to which it must go to have the chance that the planned looks have, with the mean number of pairs then. NaN where
+    it does not get there with three times as many pairs, or where the planned looks have a chance below 5 %.
 
     Parameters
     ----------
@@ -115,13 +130,13 @@ def price_of_any(
     for seed_sd, spread in spreads:
         for effect in effects:
             differences = drawn(rng, spread, effect, min(3 * last, anytime.numbers[-1]))
-            planned = simulate(differences[:, :last], fixed, delta, gain)
-            free = simulate(differences, anytime, delta, gain)
-            chance = planned.stopped_by(last)
+            planned = _ends(differences[:, :last], fixed, delta, gain)
+            free = _ends(differences, anytime, delta, gain)
+            chance = planned.settled_by(last)
             rows.append(
                 (
                     *(seed_sd, effect, last, chance, planned.pairs_up_to(last)),
-                    *(free.stopped_by(last), free.pairs_up_to(last), *_at_equal_chance(free, chance)),
+                    *(free.settled_by(last), free.pairs_up_to(last), *_at_equal_chance(free, chance)),
                 )
             )
     return pd.DataFrame(rows, columns=PRICES)
@@ -132,7 +147,7 @@ def _at_equal_chance(free: Outcomes, chance: float) -> tuple[float, float]:
     if chance < 0.05:
         return float("nan"), float("nan")
     for most in range(FEWEST_PAIRS, int(free.pairs.max()) + 1):
-        if free.stopped_by(most) >= chance:
+        if free.settled_by(most) >= chance:
             return float(most), free.pairs_up_to(most)
     return float("nan"), float("nan")
 

@@ -208,7 +208,11 @@ def _table(
             needed = _pairs_80(effect, float(spread), looks)
             pairs = float(ended.pairs.mean())
             cost = pairs * hours * (price if price is not None else float("nan"))
-            share = ended.stopped_by(seeds), ended.rate(*STOPPING), ended.rate(*_SHOWN)
+            share = (
+                float((np.isin(ended.kinds, list(STOPPING)) & (ended.pairs <= seeds)).mean()),
+                ended.rate(*STOPPING),
+                ended.rate(*_SHOWN),
+            )
             averaged = _averaged(read, pilot, effect, against)
             rows.append((sd, effect, needed, *share, pairs, pairs * hours, cost, *averaged))
     return pd.DataFrame(rows, columns=_COLUMNS)
@@ -217,7 +221,9 @@ def _table(
 def _pairs_80(effect: float, sd: float, looks: Looks) -> int:
     """Return the pairs for 80 % power at one look; -1: more than 10,000, or no effect."""
     level = level_at(looks)
-    found = pairs_for_power(effect, sd, lambda pairs: float(level(np.float64(pairs)))) if effect else None
+    found = (
+        pairs_for_power(effect, sd, lambda pairs: float(level(np.array([pairs], dtype=float))[0])) if effect else None
+    )
     return -1 if found is None else found
 
 

@@ -6,7 +6,7 @@ the procedure with it, and planning computes power.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,22 +27,24 @@ class Outcomes:
     ----------
     kinds : [studies], the verdict at the look that stopped each, or at the last one.
     pairs : [studies], pairs at that look.
+    settled : [studies], whether it was a verdict that ended the study, not the number of looks.
     """
 
     kinds: npt.NDArray[np.str_]
     pairs: npt.NDArray[np.int64]
+    settled: npt.NDArray[np.bool_]
 
     def rate(self, *kinds: str) -> float:
         """Return the share of studies that ended in one of these verdicts."""
         return float(np.isin(self.kinds, kinds).mean())
 
-    def stopped_by(self, pairs: int) -> float:
-        """Return the share of studies with a verdict that stops them after at most this many pairs."""
-        return float((np.isin(self.kinds, list(STOPPING)) & (self.pairs <= pairs)).mean())
+    def settled_by(self, pairs: int) -> float:
+        """Return the share of studies that a verdict ended after at most this many pairs."""
+        return float((self.settled & (self.pairs <= pairs)).mean())
 
     def pairs_up_to(self, most: int) -> float:
-        """Return the mean number of pairs if studies without a verdict end after this many."""
-        return float(np.where(np.isin(self.kinds, list(STOPPING)), np.minimum(self.pairs, most), most).mean())
+        """Return the mean number of pairs if studies that no verdict has ended do so after this many."""
+        return float(np.where(self.settled, np.minimum(self.pairs, most), most).mean())
 
 
 def simulate(
@@ -52,6 +54,7 @@ def simulate(
     reported: float | None = None,
     levels: tuple[float, ...] | None = None,
     procedure: int = LATEST,
+    ends: Collection[str] = STOPPING,
 ) -> Outcomes:
     """Return the ends of studies.
 
@@ -60,6 +63,7 @@ def simulate(
     differences : [studies, pairs], in pp, in their order; at least as many as the last look requires. Where the verdict
         may be read after any number of pairs, studies end with the pairs that they have.
     levels : level at each look; None: those of `looks`.
+    ends : verdicts that end a study.
     """
     x = np.asarray(differences, dtype=float)
     numbers = looks.reached(x.shape[1]) if looks.anytime else looks.numbers
@@ -72,12 +76,14 @@ def simulate(
         mean = part.mean(axis=1)
         margin = stats.t.ppf(1 - level / 2, number - 1) * part.std(axis=1, ddof=1) / np.sqrt(number)
         kinds[going] = rows(mean - margin, mean + margin, delta, reported, procedure)
-        stopped = np.isin(kinds[going], list(STOPPING))
+        stopped = np.isin(kinds[going], list(ends))
         pairs[going[stopped]] = number
         going = going[~stopped]
         if not len(going):
             break
-    return Outcomes(kinds, pairs)
+    settled = np.ones(len(x), dtype=bool)
+    settled[going] = False
+    return Outcomes(kinds, pairs, settled)
 
 
 def normal_studies(
