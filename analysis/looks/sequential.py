@@ -168,9 +168,10 @@ def after_look(accepted: Numbers, n: int, total: int, before: float, after: floa
     nodes, weights = _gauss(count)
     angle: npt.NDArray[Any] = nodes[None, :, None] * np.pi / 2  # y = centre + radius · sin: smooth up to the ends
     y = (root * np.sin(angle) - half) / square
-    mass = root / square * np.cos(angle) * np.pi / 2 * weights[None, :, None] * (1 - y**2) ** ((total - 4) / 2)
+    inside = np.maximum(1 - y**2, 0.0)  # rounding can take y beyond ±1 where a look has a tiny level
+    mass = root / square * np.cos(angle) * np.pi / 2 * weights[None, :, None] * inside ** ((total - 4) / 2)
     mass = mass / _beta(0.5, (total - 2) / 2)
-    sums, left = along + across * y, rest * (1 - y**2)
+    sums, left = along + across * y, rest * inside
     if m == 1:  # B is 1
         seen = np.abs(sums) / np.sqrt(sums**2 + left)
         return _fitted(places, (_value(accepted, np.minimum(seen / before, 1.0)) * mass).sum(axis=(1, 2)))

@@ -28,6 +28,10 @@ from analysis.looks.root import root
 from analysis.looks.sequential import NEGLIGIBLE, NEVER_READ, Numbers, after_look, constant, cut_of, error_of, rejected
 
 _XTOL = 1e-10
+_TRIED = 6
+"""Number of levels that are tried as the lower end of a bracket."""
+_BEYOND = 1.01
+"""How far the ends of a bracket are beyond its limits, at which rounding decides the sign."""
 _PRECISE = 1e-5
 """Errors below this are not integrated: a look then gets what is spent on it, as if no look before could reject."""
 
@@ -59,7 +63,7 @@ def _of_quantile(looks: tuple[int, ...], quantile: float) -> tuple[float, ...]:
 
 @lru_cache(maxsize=1024)
 def _obrien_fleming(looks: tuple[int, ...], alpha: float) -> tuple[float, ...]:
-    low, high = (-float(special.ndtri(alpha / (2 * tests))) for tests in (1, len(looks)))
+    low, high = (-float(special.ndtri(alpha / (2 * tests))) for tests in (1 / _BEYOND, _BEYOND * len(looks)))
     quantile = root(lambda c: error_of(looks, _of_quantile(looks, c)) - alpha, low, high, xtol=_XTOL)
     return _of_quantile(looks, quantile)
 
@@ -109,9 +113,10 @@ def _level(earlier: _Earlier | None, number: int, spent: float, now: float) -> f
         cut = cut_of(number, level)
         return rejected(after_look(accepted, pairs, number, before, cut), number, cut) - spent
 
-    if spent < _PRECISE or surplus(now) >= 0 or surplus(spent) <= 0:
-        return now
-    return root(surplus, now, spent, xtol=_XTOL)
+    # At levels so low that hardly any outcome after the look before can reach them, the integral is not smooth.
+    lows = np.geomspace(now, spent, _TRIED, endpoint=False).tolist() if spent >= _PRECISE and surplus(spent) > 0 else []
+    low = next((level for level in lows if surplus(level) < 0), None)
+    return now if low is None else root(surplus, low, spent, xtol=_XTOL)
 
 
 _SPENT: dict[str, Callable[[float, float], float]] = {
