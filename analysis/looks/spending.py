@@ -19,20 +19,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import pairwise
 
 import numpy as np
-from numpy.polynomial import chebyshev
 from scipy import special
 
 from analysis.looks.root import root
 from analysis.looks.sequential import NEGLIGIBLE, NEVER_READ, Numbers, after_look, constant, cut_of, error_of, rejected
 
 _XTOL = 1e-10
-_TRIED = 6
-"""Number of levels that are tried as the lower end of a bracket."""
+_TRIED = 8
+"""Number of levels that are tried as the ends of a bracket."""
 _BEYOND = 1.01
 """How far the ends of a bracket are beyond its limits, at which rounding decides the sign."""
-_PRECISE = 1e-5
+_PRECISE = 1e-7
 """Errors below this are not integrated: a look then gets what is spent on it, as if no look before could reject."""
 
 
@@ -113,10 +113,12 @@ def _level(earlier: _Earlier | None, number: int, spent: float, now: float) -> f
         cut = cut_of(number, level)
         return rejected(after_look(accepted, pairs, number, before, cut), number, cut) - spent
 
-    # At levels so low that hardly any outcome after the look before can reach them, the integral is not smooth.
-    lows = np.geomspace(now, spent, _TRIED, endpoint=False).tolist() if spent >= _PRECISE and surplus(spent) > 0 else []
-    low = next((level for level in lows if surplus(level) < 0), None)
-    return now if low is None else root(surplus, low, spent, xtol=_XTOL)
+    if spent < _PRECISE or surplus(spent) <= 0:
+        return now
+    # From above: at levels so low that hardly any outcome after the look before can reach them, rounding has the sign.
+    tried = pairwise(np.geomspace(spent, now, _TRIED).tolist())
+    low, high = next(((low, high) for high, low in tried if surplus(low) < 0), (now, now))
+    return now if low == high else root(surplus, low, high, xtol=_XTOL)
 
 
 _SPENT: dict[str, Callable[[float, float], float]] = {
@@ -147,20 +149,28 @@ def overall_p(pairs: Sequence[int], p_values: Mapping[int, float], spending: str
     return min(_error_at(looks, spending, at, p) for at, p in p_values.items())
 
 
-_LEAST, _MIDDLE, _MOST, _KNOTS, _DENSE = 1e-4, 0.3, 0.98, 20, 2000
-"""Levels are interpolated by a polynomial between the first two errors, from this many exact ones, and inverted at this
-many points; linearly between the second and the third."""
+_LEAST, _MIDDLE, _MOST, _KNOTS, _PARTS = 1e-4, 0.3, 0.98, 32, 50
+"""Levels are interpolated between the first two errors, from this many exact ones, and inverted at this many points
+between any two; linearly between the second and the third."""
 
 
 @lru_cache(maxsize=64)
 def _interpolated(looks: tuple[int, ...], spending: str) -> tuple[Numbers, Numbers]:
-    """Return logarithms of rising errors [error], and of the levels [look, error] that they give."""
-    low, high = math.log(_LEAST), math.log(_MIDDLE)
-    places = np.cos((2 * np.arange(_KNOTS) + 1) * np.pi / (2 * _KNOTS))
-    fit = chebyshev.chebfit(places, _logarithms(looks, np.exp((low + high + places * (high - low)) / 2), spending), 15)
-    dense, large = np.linspace(-1.0, 1.0, _DENSE), np.linspace(_MIDDLE, _MOST, 12)[1:]
-    known = np.hstack([chebyshev.chebval(dense, fit), _logarithms(looks, large, spending).T])
-    errors = np.concatenate([(low + high + dense * (high - low)) / 2, np.log(large)])
+    """Return logarithms of rising errors [error], and of the levels [look, error] that they give.
+
+    By cubic Hermite polynomials, which keep a kink, where the level of an early look becomes too small to be
+    integrated, to itself.
+    """
+    knots, large = np.linspace(math.log(_LEAST), math.log(_MIDDLE), _KNOTS), np.linspace(_MIDDLE, _MOST, 12)[1:]
+    exact = _logarithms(looks, np.exp(knots), spending).T
+    slopes, part = np.gradient(exact, axis=1)[:, :, None], np.arange(_PARTS) / _PARTS
+    low, high = exact[:, :-1, None], exact[:, 1:, None]
+    smooth = part**2 * (3 - 2 * part)
+    bends = part * (1 - part) ** 2 * slopes[:, :-1] - part**2 * (1 - part) * slopes[:, 1:]
+    dense = ((1 - smooth) * low + smooth * high + bends).reshape(len(looks), -1)
+    known = np.hstack([dense, exact[:, -1:], _logarithms(looks, large, spending).T])
+    places = (knots[:-1, None] + part * (knots[1] - knots[0])).ravel()
+    errors = np.concatenate([places, knots[-1:], np.log(large)])
     # Levels rise with the error but for rounding, which must not make an inversion ambiguous.
     return errors, np.maximum.accumulate(known, axis=1)
 
