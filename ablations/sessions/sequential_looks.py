@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ablations.sessions.result import SessionResult
 from ablations.spec.study import StudyFile, StudySpec
+from aimlib.errors import counted
 from aimlib.paths import Place
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
             left = f"max_pairs is reached, {len(seeds)}" if study.spec.reading.anytime else "no look is left"
             _say(f"open: {', '.join(open_still)}; {left}", console)
             return session
-        _say(f"open: {', '.join(open_still)}; adding {following - len(seeds)} pairs for the next look", console)
+        _say(
+            f"open: {', '.join(open_still)}; adding {counted(following - len(seeds), 'pair')} for the next look",
+            console,
+        )
         seeds = extended(seeds, following)
 
 
