@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from ablations.estimation import looks_power
 from analysis.looks import Looks
 from analysis.statistics.half_width import (
     chance_of_half_width,
@@ -17,7 +16,7 @@ from analysis.statistics.half_width import (
     pairs_for_half_width,
 )
 from analysis.statistics.interval import t_interval
-from analysis.statistics.simulation import pairs_for_power, power_of, power_over, shown_by_look, simulate
+from analysis.statistics.simulation import pairs_for_power, power_of, power_over, simulate
 from analysis.statistics.spread import Spread
 from analysis.statistics.verdict import STOPPING
 
@@ -61,7 +60,15 @@ def test_power_is_scipys_to_a_millionth(effect, sd, n, alpha):
     shift, critical = effect * np.sqrt(n) / sd, stats.t.isf(alpha / 2, n - 1)
     if shift > 30:
         return
-    expected = stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift)
+    one_sided = stats.nct.sf(critical, n - 1, shift)
+    assert one_sided - 1e-6 <= power_of(effect, sd, n, alpha) <= one_sided + alpha / 2 + 1e-6
+
+    def rejected(ratio: float) -> float:  # given the variance, from the normal distribution of the mean
+        cut = critical * np.sqrt(ratio / (n - 1))
+        return (stats.norm.sf(cut - shift) + stats.norm.cdf(-cut - shift)) * stats.chi2.pdf(ratio, n - 1)
+
+    ends = stats.chi2.ppf([1e-12, 1 - 1e-12], n - 1)
+    expected, _ = integrate.quad(rejected, *ends, limit=400, epsabs=1e-10, points=[n - 1.0])
     assert power_of(effect, sd, n, alpha) == pytest.approx(expected, abs=1e-6)
 
 
@@ -132,34 +139,3 @@ def test_a_study_read_at_any_time_ends_with_its_pairs():
         assert (verdict.kind, number, verdict.stops) == (kind, pairs, settled)
     assert found.settled_by(14) == pytest.approx(np.isin(found.kinds, list(STOPPING)).mean())
     assert found.pairs_up_to(9) <= 9
-
-
-def test_what_is_shown_by_each_look_only_rises_and_starts_with_exact_power():
-    rng, effect, spread = np.random.default_rng(4), 1.5, Spread(1.4)
-    drawn = looks_power.drawn(rng, spread, effect, 12, 20_000)
-    shares = shown_by_look(drawn, FIXED)
-    assert list(shares) == sorted(shares)
-    assert shares[0] == pytest.approx(power_of(effect, 1.4, 5, FIXED.levels[0]), abs=0.02)
-
-
-def test_reading_at_any_time_costs_pairs_where_planned_looks_suffice():
-    spreads = [(1.0, Spread(np.sqrt(2)))]
-    found = looks_power.price_of_any(FIXED, 12, spreads, (0.0,), 1.0, 4.92).iloc[0]
-    assert found["most"] == 12
-    assert found["settled"] > found["any_settled"]
-    assert found["any_most"] > 12
-    assert found["any_pairs_at_equal_chance"] > found["pairs"]
-
-
-def test_where_no_reported_gain_applies_an_interval_above_0_ends_a_study():
-    assert "positive, size open" in looks_power.ends(None)
-    assert looks_power.ends(4.92) == STOPPING
-    found = looks_power.by_look(FIXED, 12, [(0.5, Spread(0.7))], (5.0,), 1.0, None)
-    assert found["settled"].iloc[0] == 1.0
-    assert found["shown"].iloc[0] == pytest.approx(power_of(5.0, 0.7, 5, FIXED.levels[0]))
-
-
-def test_planned_looks_are_compared_with_a_study_that_has_none():
-    found = looks_power.price_of_any(ANY, 20, [(1.0, Spread(1.4))], (0.0,), 1.0, 4.92)
-    assert found["most"].tolist() == [20]
-    assert (found["any_settled"] <= found["settled"] + 0.1).all()
