@@ -154,6 +154,11 @@ def _tuning(arm: Arm) -> Iterable[str]:
 
 def _seeds(plan: Plan) -> Iterable[str]:
     seeds, looks = len(plan.study.spec.seeds), plan.study.spec.reading
+    if (unbounded := looks.unbounded) > 0:
+        yield (
+            f"looks: any with mixture_width {looks.mixture_width:g} has no bounded interval, and so no verdict, up to "
+            f"{counted(unbounded, 'pair')}"
+        )
     if seeds < looks.numbers[0]:
         pairs = counted(seeds, "pair")
         yield f"seeds: {pairs} can only serve for screening; a verdict needs at least {looks.numbers[0]}"

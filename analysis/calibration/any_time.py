@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.calibration.rates import DELTA, REPORTED, Rate, Table
-from analysis.looks import SPENDINGS, Looks
-from analysis.looks.anytime import WIDTH
+from analysis.looks import MIXTURE_WIDTH, SPENDINGS, Looks
 from analysis.statistics.distributions import t_quantile
 from analysis.statistics.verdict import rows as verdict_rows
 
@@ -16,7 +15,7 @@ MOST = 60
 _SEED = 20210303
 _BLOCK = 4000
 """Number of studies that are simulated at once."""
-_WIDTHS = (0.85, WIDTH, 2.5)
+_WIDTHS = (0.85, MIXTURE_WIDTH, 2.5)
 _SCENARIOS = ((0.25, 0.0), (0.5, 0.0), (1.0, 0.0), (0.5, 1.0), (1.0, 1.0), (1.0, -1.0), (1.0, 2.46), (1.5, 4.92))
 """Standard deviation between seeds of either arm, and the true difference."""
 
@@ -43,7 +42,7 @@ def read_at_any_time(studies: int) -> Table:
         f"{studies:,} studies per row. Misses: some interval does not contain the true difference. False: some number "
         "of pairs has a stopping verdict that the truth contradicts, whether or not the study would have gone on to "
         "it. Both may come at most .05 of the time. Settled: a stopping verdict by the last number; pairs: mean number "
-        f"until then. The default width is {WIDTH:g}."
+        f"until then. The default width is {MIXTURE_WIDTH:g}."
     )
     columns = ("width", "seed SD", "true Δ", "misses", "false", "settled", "pairs")
     return Table("Verdicts after any number of pairs", note, columns, tuple(table), tuple(rates))

@@ -17,6 +17,12 @@ MOST_PAIRS = 1000
 """Number of pairs up to which a study without planned looks is read."""
 ANY = "any"
 """What a study writes for `looks` if the verdict may be read after any number of pairs."""
+MIXTURE_WIDTH = 1.25
+"""Default of the standard deviation of the standardized effects that a confidence sequence expects.
+
+The mean number of pairs until a verdict hardly depends on it between 1 and 1.5, and rises outside; up to .833 the
+interval after 5 pairs is unbounded at .05.
+"""
 CONSTANT = "constant"
 SPENDINGS = (CONSTANT, "obrien_fleming", "lan_demets_pocock", "lan_demets_obrien_fleming")
 """Names of the designs of `spending`."""
@@ -85,9 +91,7 @@ class Looks:
         ----------
         mixture_width : g of the confidence sequence; None: the default, 1.25.
         """
-        from analysis.looks.anytime import WIDTH  # noqa: PLC0415 -- scipy
-
-        width = WIDTH if mixture_width is None else float(mixture_width)
+        width = MIXTURE_WIDTH if mixture_width is None else float(mixture_width)
         return cls(tuple(range(FEWEST_PAIRS, MOST_PAIRS + 1)), alpha, mixture_width=width)
 
     @property
@@ -119,6 +123,11 @@ class Looks:
     def levels(self) -> tuple[float, ...]:
         """Level of the test at each of `numbers`; 0 where the interval is unbounded."""
         return self.levels_at(self.alpha)
+
+    @property
+    def unbounded(self) -> int:
+        """Largest of `numbers` after which the interval is unbounded; 0 if there is none."""
+        return max((n for n, level in zip(self.numbers, self.levels, strict=True) if level == 0), default=0)
 
     def levels_at(self, alpha: float) -> tuple[float, ...]:
         """Return the levels of `numbers` that give all looks together the error `alpha`, as Holm's steps require."""

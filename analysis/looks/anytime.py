@@ -21,16 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-WIDTH = 1.25
-"""Default of g, the standard deviation of the standardized effects that the mixture expects.
-
-In simulation with `ablations.spec`'s verdict table the mean number of pairs until a verdict hardly depends on g between
-1 and 1.5, and is longer outside (docs/verdict.md).
-"""
 Numbers = npt.NDArray[np.float64]
 
 
-def critical_values(pairs: npt.ArrayLike, alpha: npt.ArrayLike, width: float = WIDTH) -> Numbers:
+def critical_values(pairs: npt.ArrayLike, alpha: npt.ArrayLike, width: float) -> Numbers:
     """Return c(n), the |t| beyond which a mean is excluded; infinite where the interval is unbounded.
 
     Parameters
@@ -53,13 +47,13 @@ def _logarithms(pairs: npt.ArrayLike, alpha: npt.ArrayLike, width: float) -> tup
     return n, log_k, 2 / n * (log_k / 2 - np.log(np.asarray(alpha, dtype=float)))
 
 
-def levels(pairs: npt.ArrayLike, alpha: npt.ArrayLike, width: float = WIDTH) -> Numbers:
+def levels(pairs: npt.ArrayLike, alpha: npt.ArrayLike, width: float) -> Numbers:
     """Return the level of the paired t test that has the critical value c(n); 0 where the interval is unbounded."""
     critical = critical_values(pairs, alpha, width)
     return np.asarray(2 * special.stdtr(np.asarray(pairs, dtype=float) - 1, -critical))
 
 
-def log_evidence(t: npt.ArrayLike, pairs: npt.ArrayLike, width: float = WIDTH) -> Numbers:
+def log_evidence(t: npt.ArrayLike, pairs: npt.ArrayLike, width: float) -> Numbers:
     """Return the logarithm of E, the evidence against a mean of 0, for paired t statistics."""
     n: npt.NDArray[Any] = np.asarray(pairs, dtype=float)
     k = 1 + n * width**2
@@ -67,7 +61,7 @@ def log_evidence(t: npt.ArrayLike, pairs: npt.ArrayLike, width: float = WIDTH) -
     return np.asarray((n - 1) / 2 * np.log(k) + n / 2 * np.log1p((1 - k) / (k + odds)))
 
 
-def p_value(p_values: npt.ArrayLike, pairs: npt.ArrayLike, width: float = WIDTH) -> float:
+def p_value(p_values: npt.ArrayLike, pairs: npt.ArrayLike, width: float) -> float:
     """Return the smallest error of all intervals with which one of them excludes 0; NaN if no p-value is known.
 
     Parameters
