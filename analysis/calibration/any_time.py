@@ -15,7 +15,7 @@ MOST = 60
 _SEED = 20210303
 _BLOCK = 4000
 """Number of studies that are simulated at once."""
-_WIDTHS = (0.85, MIXTURE_WIDTH, 2.5)
+_WIDTHS = (0.5, MIXTURE_WIDTH, 2.5)
 _SCENARIOS = ((0.25, 0.0), (0.5, 0.0), (1.0, 0.0), (0.5, 1.0), (1.0, 1.0), (1.0, -1.0), (1.0, 2.46), (1.5, 4.92))
 """Standard deviation between seeds of either arm, and the true difference."""
 
