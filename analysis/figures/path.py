@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -76,8 +77,9 @@ def draw(
         if not solid:
             name_line(axes, name, place)
     for row in summary.to_dict("records"):
-        ends = max(row["lower"], lowest), min(row["upper"], highest)  # an unbounded interval crosses the figure
-        axes.vlines(row["pairs"], *ends, color=mark.colour, linewidth=3.0 if row["look"] else 0.9)
+        bounded = math.isfinite(row["lower"])  # an unbounded interval crosses the figure
+        low, high = (row["lower"], row["upper"]) if bounded else (lowest, highest)
+        axes.vlines(row["pairs"], low, high, color=mark.colour, linewidth=3.0 if row["look"] else 0.9)
     axes.plot(others["pairs"], others["mean"], linestyle="none", marker=mark.marker, markersize=3, color=mark.colour)
     axes.plot(looks["pairs"], looks["mean"], linestyle="none", marker=mark.marker, markersize=7, color=mark.colour)
     axes.set(xlabel="Pairs", ylabel=measure.heading("Reduction" if measure.lower_is_better else "Difference"))

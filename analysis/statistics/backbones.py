@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from analysis.statistics.interval import Interval, half_width
+from analysis.statistics.interval import Interval, margin_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def two_backbones(first: Interval, second: Interval) -> Combined:
 
     def around(centre: float, error: float) -> Interval:
         n = min(first.n, second.n)
-        half = half_width(critical, error)
+        half = margin_of(critical, error)
         low, high = centre - half, centre + half
         return Interval(n, centre, error * np.sqrt(n), low, high, first.alpha, critical)
 

@@ -38,7 +38,7 @@ class Interval:
     @property
     def prediction(self) -> tuple[float, float]:
         """Ends of the interval that covers one further value with the same confidence."""
-        margin = half_width(self.critical, self.sd * np.sqrt(1 + 1 / self.n)) if self.n > 1 else np.nan
+        margin = margin_of(self.critical, self.sd) * np.sqrt(1 + 1 / self.n) if self.n > 1 else np.nan
         return float(self.mean - margin), float(self.mean + margin)
 
     @property
@@ -63,7 +63,7 @@ class Interval:
         return float(t_above((value - self.mean) * np.sqrt(self.n) / self.sd, self.n - 1))
 
 
-def half_width(critical: float, error: float) -> float:
+def margin_of(critical: float, error: float) -> float:
     """Return half the width of an interval; infinite for an infinite quantile, also where the values agree."""
     return np.inf if critical == np.inf else critical * error
 
@@ -121,7 +121,7 @@ def unpaired_prediction(found: Interval, treated: npt.ArrayLike, control: npt.Ar
     total = float(np.trace(of_arms)) + of_mean
     spread = float((of_arms**2).sum() + of_mean**2) / (found.n - 1)
     freedom = total**2 / spread if spread > 0 else float(found.n - 1)
-    margin = half_width(float(t_quantile(1 - found.alpha / 2, freedom)), float(np.sqrt(total)))
+    margin = margin_of(float(t_quantile(1 - found.alpha / 2, freedom)), float(np.sqrt(total)))
     return found.mean - margin, found.mean + margin
 
 
