@@ -104,7 +104,8 @@ def content_of(
     Parameters
     ----------
     gains_pp : gains that the claim reports, by source; empty without a claim.
-    levels : level of the test at each look.
+    levels : level of the test at each look; empty where the verdict may be read after any number of pairs, whose levels
+        follow from the mixture width that `looks` has.
     claim_scope : what the claim demands of a study; None without a claim.
     """
     plan = plan_from({"schema_version": SCHEMA_VERSION, **document}, Path(STUDY_FILE))

@@ -47,7 +47,9 @@ def probability(p: float | None) -> str:
 
 
 def level(alpha: float) -> str:
-    """Return the confidence level of `alpha` in per cent: ``95 %``; never ``100 %`` by rounding."""
+    """Return the confidence level of `alpha` in per cent: ``95 %``; never ``100 %`` by rounding; a dash for 0."""
+    if alpha == 0:  # of an unbounded interval
+        return NOTHING
     digits = next((n for n in range(4, 12) if f"{100 * (1 - alpha):.{n}g}" != "100"), 4)
     return f"{100 * (1 - alpha):.{digits}g} %"
 

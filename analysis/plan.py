@@ -15,7 +15,7 @@ from aimlib.paths import Place, read_file
 from aimlib.records import OLDEST_VERSION, PLANS, ROLES, SCHEMA_VERSION, STUDY_FILE, Role, release_to_read
 from aimlib.records import role as role_of
 from aimlib.records.checksums import DOCUMENT_KEY, document_is_intact
-from analysis.looks import Looks
+from analysis.looks import Looks, looks_from
 from analysis.primary_measure import ACCURACY, PrimaryMeasure, primary_measure
 from analysis.procedures import FIRST, procedure_of
 
@@ -240,9 +240,9 @@ def _arm(data: Any, path: Place, index: int) -> Arm:
 
 
 def _looks(fields: _Fields, path: Place) -> Looks:
-    pairs, alpha = fields.take("looks", list), fields.take("alpha", float)
+    stored, alpha = fields.take("looks", (list, dict)), fields.take("alpha", float)
     try:
-        return Looks(tuple(pairs), alpha, fields.take("further_block", int))
+        return looks_from(stored, alpha, fields.take("further_block", int))
     except (TypeError, ValueError) as error:
         raise StoreError(f"{path}: {error}; restore the file, or run `ablate run` again to write it") from None
 

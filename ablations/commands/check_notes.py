@@ -17,7 +17,6 @@ from ablations.spec.resources import idle_gpus
 from aimlib.errors import counted
 from aimlib.registry import datasets
 from analysis.findings import folds
-from analysis.looks import Looks
 from analysis.number_format import option as written
 from analysis.number_format import significant
 
@@ -154,7 +153,12 @@ def _tuning(arm: Arm) -> Iterable[str]:
 
 
 def _seeds(plan: Plan) -> Iterable[str]:
-    seeds, looks = len(plan.study.spec.seeds), Looks(plan.study.spec.looks, further_block=plan.study.spec.further_block)
+    seeds, looks = len(plan.study.spec.seeds), plan.study.spec.reading
+    if (unbounded := looks.unbounded) > 0:
+        yield (
+            f"looks: any with mixture_width {looks.mixture_width:g} has no bounded interval, and so no verdict, up to "
+            f"{counted(unbounded, 'pair')}"
+        )
     if seeds < looks.numbers[0]:
         pairs = counted(seeds, "pair")
         yield f"seeds: {pairs} can only serve for screening; a verdict needs at least {looks.numbers[0]}"

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from ablations.estimation.full_size import GPUS, PEAKS, FullSize, Part
 from ablations.estimation.power import SEED_SDS
-from ablations.planning import plan as planning
 from aimlib.errors import counted
 from analysis.claims import Claim
-from analysis.looks import Looks
 from analysis.statistics.simulation import pairs_for_power
 
 _PHOTOS_BYTES = 0.8e9
@@ -125,7 +123,7 @@ def _disk_lines(parts: Sequence[Part]) -> Iterator[str]:
 
 def _pairs_lines(found: FullSize) -> Iterator[str]:
     spec = found.parts[0].plan.study.spec
-    looks, gain = Looks(spec.looks, planning.ALPHA, spec.further_block), next(iter(found.claim.gains_pp.values()))
+    looks, gain = spec.reading, next(iter(found.claim.gains_pp.values()))
     yield (
         f"The spread between seeds is unknown, because only one run of each arm was reported. Over the last {_LAST} "
         f"epochs, the SD between epochs is {' and '.join(_spread(found.claim))} percentage points."
@@ -155,7 +153,7 @@ _WHY = {
 
 
 def _order_lines(parts: Sequence[Part]) -> Iterator[str]:
-    seeds = parts[0].plan.study.spec.looks[0]
+    seeds = parts[0].plan.study.spec.reading.numbers[0]
     yield f"Order of the studies, with the number of runs up to the first look ({seeds} seeds):"
     yield ""
     for number, part in enumerate(parts, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,20 @@ def command(
         Path | None,
         typer.Option(help="Plan with the spread observed in this study directory.", show_default=False),
     ] = None,
+    seed_sd: Annotated[
+        float | None,
+        typer.Option(
+            help="Plan with this standard deviation between seeds of either arm, such as a published one, in the unit "
+            "of the measure.",
+            show_default=False,
+        ),
+    ] = None,
+    half_width: Annotated[
+        float | None,
+        typer.Option(
+            help="Also show how many seeds make the half-width of the last interval at most this.", show_default=False
+        ),
+    ] = None,
     price: Annotated[
         float | None,
         typer.Option(help="Price of a GPU hour (or CPU hour, if the study uses no GPU).", show_default=False),
@@ -46,6 +61,8 @@ def command(
         study,
         overrides or (),
         results=results,
+        seed_sd=seed_sd,
+        half_width=half_width,
         price=price,
         timing=timing,
         address=address,
@@ -61,6 +78,8 @@ def plan(
     overrides: str | Iterable[str] = (),
     *,
     results: str | Path | None = None,
+    seed_sd: float | None = None,
+    half_width: float | None = None,
     price: float | None = None,
     timing: bool = True,
     address: str | None = None,
@@ -73,7 +92,11 @@ def plan(
     Parameters
     ----------
     study, overrides : as in `ablations.check`.
-    results : study directory whose primary comparison provides the spread of the differences.
+    results : study directory whose primary comparison provides the spread of the differences: its upper 80 % limit, and
+        beside it the mean over what these results leave open.
+    seed_sd : standard deviation between seeds of either arm to plan with instead, such as a published one, in pp or in
+        the unit of the measure; the arms are taken as uncorrelated. Without both, a table of plausible ones.
+    half_width : also compute how many pairs make the half-width of the last interval at most this, in the same unit.
     price : price of a GPU hour, or of a CPU hour if the study runs on CPUs, in any currency.
     timing : time a few steps of every arm to estimate these hours.
     address : Ray cluster on whose devices they are timed; see `ablations.check`.
@@ -85,16 +108,30 @@ def plan(
     Raises
     ------
     ConfigError: the study has problems.
-    UsageError: the price is negative, or the results have no primary comparison with two pairs.
+    UsageError: the price is negative, the spread or the half-width is not positive, both results and a spread are
+        given, or the results have no primary comparison with two pairs.
     """
     from ablations.commands.check import check
     from ablations.estimation.power import analyse
 
     if price is not None and price < 0:
         raise UsageError(f"--price {price:g}: a price per hour cannot be negative; give 0 or more")
+    if results is not None and seed_sd is not None:
+        raise UsageError("--seed-sd: the spread is taken from --results; give one of the two")
+    for option, value in (("--seed-sd", seed_sd), ("--half-width", half_width)):
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{option} {value:g}: give a number above 0, in the unit of the measure")
     found = check(study, overrides, timing=timing or price is not None, address=address, reuse=reuse, trust=trust)
     about_reuse = tuple(note for note in found.notes if note.startswith("reuse"))
-    analysed = analyse(found.plan, found.costs, found.untimed, results=results, price=price)
+    analysed = analyse(
+        found.plan,
+        found.costs,
+        found.untimed,
+        results=results,
+        price=price,
+        seed_sd=seed_sd,
+        half_width=half_width,
+    )
     analysed = replace(analysed, warnings=(*analysed.warnings, *about_reuse))
     if figure is not None:
         from ablations.commands import plan_tables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,24 +20,27 @@ if TYPE_CHECKING:
 
 def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None:
     """Print the results of a power analysis."""
-    measure, looks = found.measure, ", ".join(map(str, found.looks.numbers))
+    measure = found.measure
     unit = measure.in_units.removeprefix(", ") or f"in the unit of the {measure.words}"
-    console.print(f"looks after {looks} pairs, each at {100 * (1 - found.looks.levels[0]):.4g} %", highlight=False)
-    if found.seen is not None:
-        console.print(
-            f"SD of the differences between seeds: {measure.in_unit(measure.decimal(found.seen))} "
-            "(upper 80 % limit in the given results)",
-            highlight=False,
-        )
+    console.print(_when(found), highlight=False)
+    for line in _spread(found):
+        console.print(line, highlight=False)
     console.print(
         f"seed SD (of either arm) and true gain: {unit}; pairs, 80 %: pairs for 80 % power at one look; "
         "verdict: chance of a stopping verdict with the planned seeds; finally: by the last look, if seeds are added; "
         "shown: chance that the interval is then above 0; mean pairs: pairs until the study stops",
         highlight=False,
     )
+    averaged = bool(found.table["finally_averaged"].notna().any())
+    if averaged:
+        console.print(
+            "averaged: the same averaged over the spreads that the given results leave open, instead of at the limit",
+            highlight=False,
+        )
     headings = ["seed SD", "true gain", "pairs, 80 %", "verdict", "finally", "shown", "mean pairs"]
     known = [name for name in ("device_hours", "price") if found.table[name].notna().any()]
     headings += [found.unit if name == "device_hours" else name for name in known]
+    headings += ["finally, averaged", "mean pairs, averaged"] if averaged else []
     rows = [
         [
             measure.decimal(row["seed_sd"]),
@@ -48,17 +51,131 @@ def power(found: PowerAnalysis, console: Console, *, wide: bool = False) -> None
             f"{100 * row['shown']:.0f} %",
             f"{row['pairs']:.1f}",
             *(f"{row[name]:.2f}" for name in known),
+            *((f"{100 * row['finally_averaged']:.0f} %", f"{row['pairs_averaged']:.1f}") if averaged else ()),
         ]
         for row in found.table.to_dict("records")
     ]
     droppable = ("mean pairs", "shown", "finally")
     show(Table(headings, rows, right=headings, droppable=droppable), console, wide=wide)
+    _by_look(found, console, wide)
+    _prices(found, console, wide)
+    if found.half_widths is not None:
+        _half_widths(found.half_widths, console, wide, measure)
     if found.effects is not None:
         _effects(found.effects, console, wide, measure)
     for sentence in found.design:
         console.print(f"- {sentence}", markup=False, highlight=False)
     for warning in found.warnings:
         console.print(f"- {warning}", markup=False, highlight=False)
+
+
+def _when(found: PowerAnalysis) -> str:
+    """Return when the verdict is read, and at which level."""
+    looks = found.looks
+    if looks.anytime:
+        return (
+            f"read after any number of pairs from {looks.numbers[0]} to {found.most}, from a confidence sequence of "
+            f"width {looks.mixture_width:g}"
+        )
+    levels = [f"{100 * (1 - level):.4g}" for level in looks.levels]
+    at = f"each at {levels[0]} %" if len(set(levels)) == 1 else f"at {', '.join(levels)} % ({looks.spending})"
+    return f"looks after {', '.join(map(str, looks.numbers))} pairs, {at}"
+
+
+def _spread(found: PowerAnalysis) -> Iterator[str]:
+    """Yield what is known of the spread that the study is planned with."""
+    measure, spread = found.measure, found.spread
+    if found.seen is None or spread is None:
+        return
+    low, high = (measure.decimal(end) for end in spread.interval())
+    yield (
+        f"SD of the differences between seeds: {measure.in_unit(measure.decimal(found.seen))} "
+        "(upper 80 % limit in the given results)"
+    )
+    yield (
+        f"in the given results it is {measure.in_unit(measure.decimal(spread.sd))} over {spread.freedom + 1:.0f} "
+        f"pairs, 95 % interval {low} to {high} (χ²)"
+    )
+
+
+def _by_look(found: PowerAnalysis, console: Console, wide: bool) -> None:
+    """Print the chances by each look, with a row per spread and true gain."""
+    measure = found.measure
+    console.print(
+        "by each look: chance that no question is open, with which --until-verdict ends / chance that an interval was "
+        "above 0" + (", averaged over the spreads that the given results leave open" if found.seen is not None else ""),
+        highlight=False,
+    )
+    numbers = sorted(found.by_look["pairs"].unique().tolist())
+    headings = ["seed SD", "true gain", *(f"{number} pairs" for number in numbers)]
+    rows = [
+        [*(measure.decimal(float(value)) for value in key), *(_chances(row) for row in group.to_dict("records"))]
+        for key, group in _groups(found.by_look)
+    ]
+    show(Table(headings, rows, right=headings, droppable=tuple(headings[3:-1])), console, wide=wide)
+
+
+def _groups(frame: pd.DataFrame) -> Iterator[tuple[tuple[float, float], pd.DataFrame]]:
+    """Yield the rows of each spread and true gain, in order."""
+    for key in frame[["seed_sd", "effect"]].drop_duplicates().itertuples(index=False, name=None):
+        yield key, frame[(frame["seed_sd"] == key[0]) & (frame["effect"] == key[1])]
+
+
+def _chances(row: Mapping[Any, Any]) -> str:
+    return f"{100 * row['settled']:.0f} / {100 * row['shown']:.0f} %"
+
+
+def _prices(found: PowerAnalysis, console: Console, wide: bool) -> None:
+    """Print what reading at any time costs beside planned looks."""
+    measure, most = found.measure, int(found.prices["most"].iloc[0])
+    planned = "four planned looks at equal distances" if found.looks.anytime else "the planned looks"
+    console.print(
+        f"price of looks: any beside {planned}, to {most} pairs: chance that no question is open, and mean pairs until "
+        "then, of both; "
+        "equal chance: pairs up to which any must go for the chance of the planned looks, and its mean pairs then; "
+        "price: by how many its mean pairs exceed theirs",
+        highlight=False,
+    )
+    headings = ["seed SD", "true gain", "planned", "pairs", "any", "pairs, any", "equal chance", "mean then", "price"]
+    rows = [
+        [
+            measure.decimal(row["seed_sd"]),
+            measure.decimal(row["effect"]),
+            f"{100 * row['settled']:.0f} %",
+            f"{row['pairs']:.1f}",
+            f"{100 * row['any_settled']:.0f} %",
+            f"{row['any_pairs']:.1f}",
+            _number(row["any_most"], 0),
+            _number(row["any_pairs_at_equal_chance"], 1),
+            _number(row["any_pairs_at_equal_chance"] - row["pairs"], 1),
+        ]
+        for row in found.prices.to_dict("records")
+    ]
+    show(Table(headings, rows, right=headings, droppable=("pairs, any", "any", "mean then")), console, wide=wide)
+
+
+def _half_widths(widths: pd.DataFrame, console: Console, wide: bool, measure: PrimaryMeasure) -> None:
+    """Print how many pairs make the last interval as narrow as wanted."""
+    wanted = measure.in_unit(f"{widths['half_width'].iloc[0]:g}")
+    console.print(
+        f"pairs with which the half-width of the last interval is at most {wanted}: in expectation, and in 80 and 90 % "
+        "of studies",
+        highlight=False,
+    )
+    headings = ["seed SD", "expected", "80 %", "90 %"]
+    rows = [
+        [measure.decimal(row["seed_sd"]), *(_pairs_or_more(row[n]) for n in ("expected", "assured_80", "assured_90"))]
+        for row in widths.to_dict("records")
+    ]
+    show(Table(headings, rows, right=headings), console, wide=wide)
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if value != value else f"{value:.{digits}f}"  # noqa: PLR0124 -- NaN differs from itself
+
+
+def _pairs_or_more(value: float) -> str:
+    return "> 10,000" if value != value else f"{value:.0f}"  # noqa: PLR0124 -- NaN differs from itself
 
 
 def _effects(widths: pd.DataFrame, console: Console, wide: bool, measure: PrimaryMeasure) -> None:
@@ -95,7 +212,7 @@ def power_curves(found: PowerAnalysis, path: Path) -> None:
     from analysis.figures import png, svg
     from analysis.figures import power as power_figure
 
-    figure = power_figure.draw_by_spread(found.curves, found.looks.numbers[-1], found.measure)
+    figure = power_figure.draw_by_spread(found.curves, found.most, found.measure)
     if path.suffix not in (".svg", ".png"):
         raise UsageError(f"--figure {path}: not a format of figures; give a file that ends in .svg or .png")
     try:

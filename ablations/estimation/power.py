@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import analysis
-from ablations.estimation import design
+from ablations.estimation import design, looks_power
 from ablations.estimation.estimate import Cost
 from ablations.planning import plan as planning
 from ablations.planning.plan import Plan
 from aimlib.errors import UsageError, counted
 from analysis.claims import in_scope, read_claim
-from analysis.looks import Looks
+from analysis.looks import FEWEST_PAIRS, Looks
 from analysis.plan import Scope
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
+from analysis.statistics.half_width import level_at
 from analysis.statistics.simulation import normal_studies, pairs_for_power, simulate
+from analysis.statistics.spread import Spread
 from analysis.statistics.verdict import NEVER_REPORTED, STOPPING
 
 SEED_SDS = (0.5, 1.0, 1.5, 2.5)
@@ -35,7 +37,10 @@ _SHOWN = (
     "positive, materiality open",
     "positive, size open",
 )
-_COLUMNS = ["seed_sd", "effect", "pairs_80", "verdict", "finally", "shown", "pairs", "device_hours", "price"]
+_COLUMNS = [
+    *("seed_sd", "effect", "pairs_80", "verdict", "finally", "shown", "pairs", "device_hours", "price"),
+    *("finally_averaged", "pairs_averaged"),
+]
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class PowerAnalysis:
     table : one row per combination of seed_sd and effect (pp), with the columns pairs_80 (pairs for 80 % power at one
         look; -1: more than 10,000), verdict (chance of a stopping verdict with the planned seeds), finally (the same
         by the last look, if seeds are added), shown (chance that the interval is then above 0), pairs (mean number
-        until the study stops), device_hours (mean, in `unit`) and price (mean). Unknown hours and prices are NaN.
+        until the study stops), device_hours (mean, in `unit`) and price (mean), and finally_averaged and
+        pairs_averaged: both averaged over what the given results leave open about the spread, with the probability that
+        they give it, instead of at its upper limit; NaN without results. Unknown hours and prices are NaN.
     curves : seed_sd, effect, pairs, and the power of one look.
     seen : SD of the differences used for planning, in pp: the upper limit of the one-sided 80 % interval in the given
         results, or None without results.
@@ -58,6 +65,12 @@ class PowerAnalysis:
         has no factors.
     design : which effects its arms can and cannot tell apart, in sentences.
     measure : what the verdict is about; where it is not in pp, all numbers are in the unit of its differences.
+    spread : SD of the differences in the given results with its degrees of freedom, or the given one; None if neither
+        was given.
+    by_look : the chances by each look, see `looks_power.by_look`.
+    prices : what reading at any time costs beside planned looks, see `looks_power.price_of_any`.
+    half_widths : numbers of pairs for the wanted half-width, see `looks_power.half_widths`; None if none was wanted.
+    most : number of pairs at which the study ends.
     """
 
     looks: Looks
@@ -69,6 +82,11 @@ class PowerAnalysis:
     effects: pd.DataFrame | None = None
     design: tuple[str, ...] = ()
     measure: PrimaryMeasure = ACCURACY
+    spread: Spread | None = None
+    by_look: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=looks_power.BY_LOOK))
+    prices: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=looks_power.PRICES))
+    half_widths: pd.DataFrame | None = None
+    most: int = 0
 
 
 def analyse(
@@ -78,6 +96,8 @@ def analyse(
     *,
     results: str | Path | None = None,
     price: float | None = None,
+    seed_sd: float | None = None,
+    half_width: float | None = None,
 ) -> PowerAnalysis:
     """Simulate the looks and the verdict table of a study; the arguments are those of `ablations.plan`.
 
@@ -91,17 +111,17 @@ def analyse(
     UsageError: the results have no primary comparison with two pairs.
     """
     spec = plan.study.spec
-    looks = Looks(spec.looks, planning.ALPHA, spec.further_block)
-    seen = _seen(results) if results is not None else None
+    looks, most = spec.reading, spec.most_pairs
+    pilot = _pilot(results) if results is not None else None
+    seen = pilot.cautious if pilot is not None else None
     gain = _gain(plan)
     against = NEVER_REPORTED if spec.claim is None and planning.subject(plan) is not None else gain
-    sds: tuple[float, ...] = (seen / np.sqrt(2),) if seen is not None else SEED_SDS
     delta = spec.smallest_effect
-    if spec.primary_measure.difference != "pp" and seen is None:
-        sds = tuple(delta * sd for sd in SEED_SDS)
+    sds = _seed_sds(seen, seed_sd, 1.0 if spec.primary_measure.difference == "pp" else delta)
+    spreads = [(sd, pilot if pilot is not None else Spread(float(np.sqrt(2) * sd))) for sd in sds]
     effects = (0.0, delta, *((gain / 2, gain) if gain is not None else (2 * delta, 5 * delta)))
     hours = costs[0].hours / len(spec.seeds) if costs else float("nan")
-    table = _table(looks, sds, effects, delta, against, len(spec.seeds), hours, price)
+    table = _table((looks, most), sds, pilot, effects, (delta, against), len(spec.seeds), hours, price)
     warnings = (
         *_warnings(table, looks, plan, against),
         *_kinds(costs),
@@ -109,12 +129,33 @@ def analyse(
     )
     unit = costs[0].unit if costs else "GPU-hours"
     layout = design.layout(plan)
-    numbers = tuple(sorted({len(spec.seeds), *looks.numbers}))
+    numbers = tuple(sorted({len(spec.seeds), *((FEWEST_PAIRS, most) if looks.anytime else looks.numbers)}))
     widths = None if layout is None else design.half_widths(layout, tuple(sds), numbers)
     told = tuple(design.sentences(plan))
+    compared = (looks, most, spreads, effects, delta, against)
     return PowerAnalysis(
-        looks, table, _curves(looks, sds, effects), seen, warnings, unit, widths, told, spec.primary_measure
+        looks,
+        table,
+        _curves(looks, most, sds, effects),
+        seen,
+        warnings,
+        unit,
+        widths,
+        told,
+        spec.primary_measure,
+        pilot if pilot is not None else spreads[0][1] if seed_sd is not None else None,
+        looks_power.by_look(*compared),
+        looks_power.price_of_any(*compared),
+        None if half_width is None else looks_power.half_widths(half_width, looks, spreads),
+        most,
     )
+
+
+def _seed_sds(seen: float | None, given: float | None, unit: float) -> tuple[float, ...]:
+    """Return the standard deviations of an arm between seeds to plan with: seen, given, or plausible ones."""
+    if seen is not None:
+        return (seen / float(np.sqrt(2)),)
+    return (given,) if given is not None else tuple(unit * sd for sd in SEED_SDS)
 
 
 def _kinds(costs: Sequence[Cost]) -> Iterator[str]:
@@ -124,13 +165,14 @@ def _kinds(costs: Sequence[Cost]) -> Iterator[str]:
         yield f"hours are for {first}; `ablate check` also shows those for {', '.join(others)}"
 
 
-def _seen(results: str | Path) -> float:
+def _pilot(results: str | Path) -> Spread:
+    """Return the spread of the differences of the primary comparison of a study."""
     primary = analysis.examine(analysis.load(Path(results))).primary
     if primary is None or not primary.interval.sd > 0:
         raise UsageError(
             f"{results}: has no spread to plan with; at least two pairs of the treatment and the baseline are needed"
         )
-    return primary.interval.cautious_sd
+    return Spread(primary.interval.sd, primary.interval.n - 1)
 
 
 def _gain(plan: Plan) -> float | None:
@@ -145,38 +187,62 @@ def _gain(plan: Plan) -> float | None:
 
 
 def _table(
-    looks: Looks,
+    read: tuple[Looks, int],
     sds: tuple[float, ...],
+    pilot: Spread | None,
     effects: tuple[float, ...],
-    delta: float,
-    gain: float | None,
+    against: tuple[float, float | None],
     seeds: int,
     hours: float,
     price: float | None,
 ) -> pd.DataFrame:
-    rng, rows = np.random.default_rng(_SEED), []
+    rng, rows, (looks, most) = np.random.default_rng(_SEED), [], read
     for sd in sds:
         for effect in effects:
             spread = np.sqrt(2) * sd
-            drawn = normal_studies(rng, _STUDIES, looks, effect, spread)
-            ended = simulate(drawn, looks, delta, gain)
-            now = float((np.isin(ended.kinds, list(STOPPING)) & (ended.pairs <= seeds)).mean())
-            needed = pairs_for_power(effect, spread, looks.levels[0]) if effect else None
+            if looks.anytime:
+                drawn = rng.normal(effect, spread, size=(_STUDIES, most))
+            else:
+                drawn = normal_studies(rng, _STUDIES, looks, effect, spread)
+            ended = simulate(drawn, looks, *against)
+            needed = _pairs_80(effect, float(spread), looks)
             pairs = float(ended.pairs.mean())
             cost = pairs * hours * (price if price is not None else float("nan"))
-            share = now, ended.rate(*STOPPING), ended.rate(*_SHOWN)
-            rows.append((sd, effect, -1 if needed is None else needed, *share, pairs, pairs * hours, cost))
+            share = (
+                float((np.isin(ended.kinds, list(STOPPING)) & (ended.pairs <= seeds)).mean()),
+                ended.rate(*STOPPING),
+                ended.rate(*_SHOWN),
+            )
+            averaged = _averaged(read, pilot, effect, against)
+            rows.append((sd, effect, needed, *share, pairs, pairs * hours, cost, *averaged))
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _curves(looks: Looks, sds: tuple[float, ...], effects: tuple[float, ...]) -> pd.DataFrame:
+def _pairs_80(effect: float, sd: float, looks: Looks) -> int:
+    """Return the pairs for 80 % power at one look; -1: more than 10,000, or no effect."""
+    level = level_at(looks)
+    found = (
+        pairs_for_power(effect, sd, lambda pairs: float(level(np.array([pairs], dtype=float))[0])) if effect else None
+    )
+    return -1 if found is None else found
+
+
+def _averaged(
+    read: tuple[Looks, int], pilot: Spread | None, effect: float, against: tuple[float, float | None]
+) -> tuple[float, float]:
+    """Return the chance of a stopping verdict and the mean number of pairs, over what a pilot leaves open."""
+    if pilot is None:
+        return float("nan"), float("nan")
+    looks, most = read
+    ended = simulate(looks_power.drawn(np.random.default_rng(_SEED), pilot, effect, most), looks, *against)
+    return ended.rate(*STOPPING), float(ended.pairs.mean())
+
+
+def _curves(looks: Looks, most: int, sds: tuple[float, ...], effects: tuple[float, ...]) -> pd.DataFrame:
     from analysis.figures import power  # noqa: PLC0415 -- matplotlib
 
-    most = max(40, looks.numbers[-1] + 5)
-    parts = [
-        power.summarise(np.sqrt(2) * sd, [e for e in effects if e], looks.levels[0], most).assign(seed_sd=sd)
-        for sd in sds
-    ]
+    level, most = looks.level_to_plan_with(most), max(40, most + 5)
+    parts = [power.summarise(np.sqrt(2) * sd, [e for e in effects if e], level, most).assign(seed_sd=sd) for sd in sds]
     return pd.concat(parts, ignore_index=True)[["seed_sd", "effect", "pairs", "power"]]
 
 
@@ -202,5 +268,5 @@ def _warnings(table: pd.DataFrame, looks: Looks, plan: Plan, gain: float | None)
             yield (
                 f"true gain {measure.in_unit(f'{effect:.3g}')}: with a seed SD of {measure.in_unit(spreads)}, at most "
                 f"{100 * unlikely['finally'].max():.0f} % of studies reach a stopping verdict by the last look, after "
-                f"{looks.numbers[-1]} pairs"
+                f"{plan.study.spec.most_pairs} pairs"
             )

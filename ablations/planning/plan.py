@@ -248,7 +248,7 @@ def document(plan: Plan, before: Mapping[str, Any] | None = None) -> dict[str, A
         },
         **({"delta_pp": spec.delta_pp} if accuracy else {"measure": spec.measure, "delta": spec.smallest_effect}),
         "alpha": ALPHA,
-        "looks": list(spec.looks),
+        "looks": spec.reading.stored,
         "further_block": spec.further_block,
         "arms": [
             {
@@ -319,11 +319,12 @@ def analysis_plan(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the frozen part of a stored plan, see `analysis.analysis_plan`. This takes about a second."""
     from analysis.analysis_plan import content_of  # noqa: PLC0415
     from analysis.claims import read_claim  # noqa: PLC0415 -- pandas and scipy, needed once for a study
-    from analysis.looks import Looks  # noqa: PLC0415
+    from analysis.looks import looks_from  # noqa: PLC0415
 
-    looks = Looks(tuple(document["looks"]), document["alpha"], document["further_block"])
+    looks = looks_from(document["looks"], document["alpha"], document["further_block"])
+    levels = () if looks.anytime else looks.levels
     claim = read_claim(document["claim"]) if document["claim"] else None
-    return content_of(document, claim.gains_pp if claim else {}, looks.levels, claim.scope if claim else None)
+    return content_of(document, claim.gains_pp if claim else {}, levels, claim.scope if claim else None)
 
 
 def _found_from_anywhere(claim: str | None) -> str | None:

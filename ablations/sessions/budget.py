@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Literal
 
 from ablations.execution.task import Task
 from aimlib.errors import UsageError, counted
-from analysis.looks import Looks
 from analysis.number_format import significant
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ class AffordableRuns:
         spec = self.plan.study.spec
         seeds = list(spec.seeds)
         first = min(seeds.index(task.config["seed"]) for task in self.waiting)
-        looks = [look for look in Looks(spec.looks, further_block=spec.further_block).numbers if look <= len(seeds)]
+        looks = spec.reading.reached(len(seeds))
         end = next((look for look in looks if look > first), first + 1)
         included = set(seeds[:end])
         return [task for task in self.waiting if task.config["seed"] in included], end

@@ -1,8 +1,9 @@
 """Running a study until its verdict.
 
-After every planned look the result is analysed, and seeds are added if the verdict is open.
+After every planned look the result is analysed, and seeds are added if the verdict is open. No results are analysed
+between looks, so the error of all looks together stays as planned.
 
-No results are analysed between looks, so the error of all looks together stays as planned.
+Where the verdict may be read after any number of pairs, it is read after every block of them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ablations.sessions.result import SessionResult
-from ablations.spec.study import StudyFile
+from ablations.spec.study import StudyFile, StudySpec
+from aimlib.errors import counted
 from aimlib.paths import Place
-from analysis.looks import Looks
 
 if TYPE_CHECKING:
     from analysis.findings.study import Findings
@@ -38,10 +39,10 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
     The last session; `computed` and `reused` count the runs of all, `settled_before` those before the first. It ends
     early if runs failed, were stopped or interrupted: a look that lacks a pair has no verdict.
     """
-    numbers = Looks(study.spec.looks, further_block=study.spec.further_block).numbers
     seeds = list(study.spec.seeds)
     if list(planned[: len(seeds)]) == seeds:
         seeds = list(planned)
+    numbers = _numbers(study.spec, len(seeds))
     computed, reused, before = 0, 0, None
     while True:
         seeds = extended(seeds, next((number for number in numbers if number >= len(seeds)), len(seeds)))
@@ -59,10 +60,28 @@ def until_verdict(study: StudyFile, planned: Sequence[int], run: RunSeeds, conso
             _say("no question is open that further pairs could settle", console)
             return session
         if following is None:
-            _say(f"open: {', '.join(open_still)}; no look is left", console)
+            left = f"max_pairs is reached, {len(seeds)}" if study.spec.reading.anytime else "no look is left"
+            _say(f"open: {', '.join(open_still)}; {left}", console)
             return session
-        _say(f"open: {', '.join(open_still)}; adding {following - len(seeds)} pairs for the next look", console)
+        _say(
+            f"open: {', '.join(open_still)}; adding {counted(following - len(seeds), 'pair')} for the next look",
+            console,
+        )
         seeds = extended(seeds, following)
+
+
+def _numbers(spec: StudySpec, pairs: int) -> Sequence[int]:
+    """Return the numbers of pairs after which results are analysed, in order.
+
+    Parameters
+    ----------
+    pairs : number of pairs that the study has or is about to have.
+    """
+    reading = spec.reading
+    if not reading.anytime:
+        return reading.numbers
+    first, most = max(reading.numbers[0], pairs), spec.most_pairs
+    return [*range(first, most, spec.block or 1), most] if first < most else [first]
 
 
 def extended(seeds: Sequence[int], number: int) -> list[int]:

@@ -39,8 +39,14 @@ class Study(StudySpec):
         ``{"scalar": name, "better": "lower"}`` for a number that runs report after every epoch.
     delta_pp, delta : smallest effect of interest, in percentage points; for a loss or a scalar `delta`, in its unit.
     seeds : a number of seeds, or a list of them.
-    looks : numbers of pairs after which the verdict is reached.
+    looks : numbers of pairs after which the verdict is reached, at least 5 each; or ``"any"``: it may be read after any
+        number of pairs.
     further_block : number of pairs in an optional block after the last look.
+    spending : how the error is spent on the looks: constant, obrien_fleming, lan_demets_pocock or
+        lan_demets_obrien_fleming; see `analysis.looks.spending`.
+    mixture_width : of ``looks="any"``: the standardized effects at which its intervals are tightest; None: 1.25.
+    max_pairs, block : of ``looks="any"``: at how many pairs `until_verdict` ends (None: 60), and how many it adds at a
+        time (None: 1).
     protocol : name of a protocol that `base` changes: controlled, as_run, as_run_exact, as_described, well_trained.
     factors : what is varied: a key path with a list of levels, or a name with labels and their changes.
     design : which combinations of levels become arms.
@@ -78,8 +84,12 @@ class Study(StudySpec):
         delta_pp: float = 1.0,
         delta: float | None = None,
         seeds: int | Sequence[int] = (0, 1, 2, 3, 4),
-        looks: int | Sequence[int] = (5, 8, 12),
+        looks: int | Sequence[int] | Literal["any"] = (5, 8, 12),
         further_block: int = 0,
+        spending: str = "constant",
+        mixture_width: float | None = None,
+        max_pairs: int | None = None,
+        block: int | None = None,
         protocol: str | None = None,
         factors: Mapping[str, Sequence[Any] | Mapping[str, Keys]] | None = None,
         design: Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out", "fractional_factorial"]

@@ -22,7 +22,11 @@ from aimlib.component import Frozen
 from aimlib.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
+    from analysis.looks import Looks
     from analysis.primary_measure import PrimaryMeasure
+
+MAX_PAIRS = 60
+"""Number of pairs at which `--until-verdict` ends by default where the verdict may be read after any number."""
 
 
 class ArmSpec(Frozen):
@@ -87,8 +91,21 @@ class StudySpec(Frozen):
     """The same for a loss or a scalar, in its unit."""
     seeds: Seeds = (0, 1, 2, 3, 4)
     looks: LookNumbers = (5, 8, 12)
-    """Numbers of pairs after which the verdict is reached, at levels that keep the overall error of all looks at 5 %.
-    Seeds beyond the last completed look do not affect the verdict."""
+    """Numbers of pairs after which the verdict is reached, at least 5 each, at levels that keep the overall error of
+    all looks at 5 %. Seeds beyond the last completed look do not affect the verdict. Or any: the verdict may be read
+    after any number of pairs, from 5 on, and the study may end or go on after each."""
+    spending: Annotated[str, BeforeValidator(study_fields.spending_of)] = "constant"
+    """How the error is spent on the looks: constant (every look at the same level; Pocock's design), obrien_fleming,
+    lan_demets_pocock or lan_demets_obrien_fleming. Those of O'Brien and Fleming's type leave nearly all of it to the
+    last look."""
+    mixture_width: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """With looks: any, the standard deviation of the standardized effects at which its intervals are tightest; by
+    default 1.25. Up to .833 there is no bounded interval after 5 pairs."""
+    max_pairs: Annotated[int, Field(ge=1)] | None = None
+    """With looks: any, the number of pairs at which --until-verdict ends, by default 60. Not frozen: the error holds
+    for any number of pairs."""
+    block: Annotated[int, Field(ge=1)] | None = None
+    """With looks: any, the number of pairs that --until-verdict adds at a time, by default 1. Not frozen."""
     further_block: Annotated[int, Field(ge=0)] = 0
     """Number of pairs in an optional block after the last look; half of the error is reserved for it beforehand."""
     protocol: str | None = None
@@ -147,6 +164,21 @@ class StudySpec(Frozen):
         from analysis.primary_measure import primary_measure  # noqa: PLC0415
 
         return primary_measure(self.measure, self.smallest_effect)
+
+    @property
+    def reading(self) -> Looks:
+        """When the verdict may be read, and at which levels."""
+        from analysis.looks import ANY, Looks  # noqa: PLC0415
+
+        if self.looks == ANY:
+            return Looks.at_any_time(self.mixture_width)
+        return Looks(self.looks, further_block=self.further_block, spending=self.spending)
+
+    @property
+    def most_pairs(self) -> int:
+        """Number of pairs up to which `--until-verdict` adds seeds."""
+        reading = self.reading
+        return (self.max_pairs or MAX_PAIRS) if reading.anytime else reading.numbers[-1]
 
     @property
     def smallest_effect(self) -> float:

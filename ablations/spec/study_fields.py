@@ -17,12 +17,21 @@ _LONGEST_TEXT = 120
 
 
 def _looks(value: Any) -> Any:
-    """Read a single number of pairs as one look."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (value,)
-    if isinstance(value, (list, tuple)):
-        return tuple(value)
-    raise ValueError("give numbers of pairs, e.g. [5, 8, 12], or one number for a single look")
+    """Read a single number of pairs as one look, and the word for looks after any number of pairs."""
+    numbers = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, (list, tuple)) else ()
+    if value == "any" or (numbers and all(type(number) is int for number in numbers)):
+        return numbers or "any"
+    raise ValueError(
+        f"give numbers of pairs, e.g. [5, 8, 12], one number for a single look, or any if the verdict shall be "
+        f"readable after any number of pairs; got {value!r}"
+    )
+
+
+def spending_of(value: Any) -> Any:
+    """Read the name of a design of the error that looks spend."""
+    from analysis import looks  # noqa: PLC0415 -- pandas comes with the package
+
+    return looks.spending_of(value)
 
 
 def directories_of(value: Any) -> Any:
@@ -93,7 +102,8 @@ Checks = Literal["spot", "reference", "off"]
 """How errors of computing are looked for in a run. spot: its device computes the reference step, and some steps are
 repeated. reference: no step is repeated. off: neither."""
 Integrity = Annotated[Literal["spot", "off"], BeforeValidator(_integrity)]
-LookNumbers = Annotated[tuple[int, ...], BeforeValidator(_looks)]
+LookNumbers = Annotated[Any, BeforeValidator(_looks)]
+"""A tuple of numbers of pairs, or ``any``."""
 Mapped = dict[str, Any]
 
 

@@ -78,10 +78,21 @@ def _measure_problems(spec: StudySpec) -> Iterable[str]:
 
 
 def _look_problems(spec: StudySpec) -> Iterable[str]:
-    from analysis.looks import Looks  # noqa: PLC0415 -- pandas comes with the package
+    from analysis.looks import ANY, FEWEST_PAIRS, MOST_PAIRS  # noqa: PLC0415 -- pandas comes with the package
 
+    anytime = spec.looks == ANY
+    for key in ("mixture_width", "max_pairs", "block"):
+        if getattr(spec, key) is not None and not anytime:
+            yield f"{key}: is for looks: any; remove it, or set looks: any"
+    for key, default in (("further_block", 0), ("spending", "constant")):
+        if getattr(spec, key) != default and anytime:
+            yield f"{key}: is for planned looks, and looks: any needs none; remove it, or give looks such as [5, 8, 12]"
+    if anytime and spec.max_pairs is not None and not FEWEST_PAIRS <= spec.max_pairs <= MOST_PAIRS:
+        yield f"max_pairs: give {FEWEST_PAIRS} to {MOST_PAIRS}; got {spec.max_pairs}"
+    if anytime:
+        return
     try:
-        Looks(spec.looks, further_block=spec.further_block)
+        spec.reading  # noqa: B018 -- it is made for its errors
     except ValueError as error:
         yield f"looks: {error}"
 
@@ -104,7 +115,7 @@ def _search_problems(spec: StudySpec) -> Iterable[str]:
             f"search.seeds: {', '.join(map(str, shared))} are also seeds of the study, and a choice made on a seed "
             f"cannot be confirmed on it; give other seeds"
         )
-    most = spec.looks[-1] + spec.further_block
+    most = spec.most_pairs
     later = range(max(spec.seeds) + 1, max(spec.seeds) + 1 + max(0, most - len(spec.seeds)))
     if shared := sorted(set(search.seeds) & set(later)):
         yield (

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.calibration.any_time import read_at_any_time, spendings
 from analysis.calibration.new_photos import new_photos
 from analysis.calibration.one_look import predictions, single_looks
 from analysis.calibration.pages import page
@@ -45,6 +46,8 @@ def calibrate(repetitions: int = 20_000, levels: tuple[float, ...] | None = None
         collapses(rng, repetitions),
         not_normal(rng, repetitions),
         power(),
+        spendings(2 * repetitions),
+        read_at_any_time(2 * repetitions),
     ]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -24,17 +26,28 @@ _TYPES: dict[str, Any] = (
 def summarise(comparison: Comparison) -> pd.DataFrame:
     """Return pairs, mean, lower, upper (pp), look, verdict after 2, 3, ... complete pairs in the order of the plan.
 
-    Intervals are at the level of a look; there is a verdict only at looks that were planned and taken.
+    Intervals are at the level of the look that decides, or each at its own where looks have levels of their own; there
+    is a verdict only at looks that were planned and taken.
     """
     differences = complete(comparison.pairs)["difference"].to_numpy()
+    level = _levels(comparison)
     looks = {look.pairs: look.verdict for look in comparison.looks if look.interval.n == look.pairs}
     rows = []
     for count in range(2, len(differences) + 1):
-        found = t_interval(differences[:count], comparison.interval.alpha)
+        found = t_interval(differences[:count], level.get(count, comparison.interval.alpha))
         verdict = looks.get(count)
         text = verdict.text if verdict is not None and verdict.decided else ""
         rows.append((count, found.mean, found.lower, found.upper, bool(text), text))
     return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
+
+
+def _levels(comparison: Comparison) -> dict[int, float]:
+    """Return the level by the number of pairs where looks have levels of their own; empty where they share one."""
+    schedule = comparison.schedule
+    if schedule is None or schedule.planned:
+        return {}
+    own = {look.pairs: look.interval.alpha for look in comparison.looks}
+    return own | (dict.fromkeys(range(2, schedule.numbers[0]), 0.0) if schedule.anytime else {})
 
 
 @styled
@@ -53,8 +66,9 @@ def draw(
     span = max(max(core) - min(core), 1.0 if measure.difference == "pp" else delta)
     looks, others = summary[summary["look"]], summary[~summary["look"]]
     # Intervals of very few pairs may leave the figure, but those that are read may not.
-    lowest = min([min(core) - 1.2 * span, *(looks["lower"] - 0.1 * span)])
-    highest = max([max(core) + 1.2 * span, *(looks["upper"] + 0.1 * span)])
+    read = looks[np.isfinite(looks["lower"]) & np.isfinite(looks["upper"])]
+    lowest = min([min(core) - 1.2 * span, *(read["lower"] - 0.1 * span)])
+    highest = max([max(core) + 1.2 * span, *(read["upper"] + 0.1 * span)])
     axes.set_ylim(lowest, highest)
     for name, place in lines.items():
         solid = name == "0"
@@ -63,7 +77,9 @@ def draw(
         if not solid:
             name_line(axes, name, place)
     for row in summary.to_dict("records"):
-        axes.vlines(row["pairs"], row["lower"], row["upper"], color=mark.colour, linewidth=3.0 if row["look"] else 0.9)
+        bounded = math.isfinite(row["lower"])  # an unbounded interval crosses the figure
+        low, high = (row["lower"], row["upper"]) if bounded else (lowest, highest)
+        axes.vlines(row["pairs"], low, high, color=mark.colour, linewidth=3.0 if row["look"] else 0.9)
     axes.plot(others["pairs"], others["mean"], linestyle="none", marker=mark.marker, markersize=3, color=mark.colour)
     axes.plot(looks["pairs"], looks["mean"], linestyle="none", marker=mark.marker, markersize=7, color=mark.colour)
     axes.set(xlabel="Pairs", ylabel=measure.heading("Reduction" if measure.lower_is_better else "Difference"))
@@ -77,9 +93,24 @@ def caption(summary: pd.DataFrame, comparison: Comparison) -> str:
     if summary.empty:
         return f"{comparison.name} has fewer than two complete pairs."
     looks = summary[summary["look"]]
+    if comparison.schedule is not None and not comparison.schedule.planned:
+        return _caption_of_levels(summary, comparison, looks)
     said = [f"after {row['pairs']} pairs “{row['verdict']}”" for row in looks.to_dict("records")]
     taken = number_format.listing(said) if said else "no look is complete yet"
     return (
         f"{comparison.name} after each further pair, with its {number_format.level(comparison.interval.alpha)} "
         f"interval. The interval is read only at the planned looks (thick): {taken}."
     )
+
+
+def _caption_of_levels(summary: pd.DataFrame, comparison: Comparison, looks: pd.DataFrame) -> str:
+    """Return the same where looks have levels of their own, with one entry per change of the verdict."""
+    turns = looks[looks["verdict"] != looks["verdict"].shift()]
+    said = [f"after {row['pairs']} pairs “{row['verdict']}”" for row in turns.to_dict("records")]
+    taken = number_format.listing(said) if said else "no look is complete yet"
+    anytime = comparison.schedule is not None and comparison.schedule.anytime
+    when = "may be read after any number of pairs (thick)" if anytime else "is read only at the planned looks (thick)"
+    unbounded = int((~np.isfinite(summary["lower"])).sum())
+    early = f" After at most {1 + unbounded} pairs it is unbounded." if unbounded else ""
+    each = "interval of a confidence sequence" if anytime else "interval at the level of each look"
+    return f"{comparison.name} after each further pair, with its {each}. The interval {when}: {taken}.{early}"

@@ -46,9 +46,12 @@ def caption(summary: pd.DataFrame, found: Crossed, name: str) -> str:
     """Return the largest source of variance, and the interval for new photos."""
     largest = summary.to_dict("records")[int(summary["share"].to_numpy().argmax())]
     ends = number_format.interval(found.interval.lower, found.interval.upper)
+    new = f"the {number_format.level(found.interval.alpha)} interval is {ends} pp"
+    if not found.interval.bounded:
+        new = "there is no bounded interval yet"
     return (
         f"{100 * largest['share']:.0f} % of the variance of {name} is due to {largest['source']}, from "
         f"{counted(found.seeds, 'seed')} and {number_format.whole(found.images)} test images. For new seeds and new "
-        f"photos of the same kind the {number_format.level(found.interval.alpha)} interval is {ends} pp "
+        f"photos of the same kind {new} "
         f"({number_format.decimal(found.degrees_of_freedom, 1)} degrees of freedom)."
     )

@@ -63,7 +63,7 @@ def deviations(
         "reported_gains_pp": dict(gains_pp),
         **_measured(plan, was),
         "alpha": plan.looks.alpha,
-        "looks": list(plan.looks.pairs),
+        "looks": plan.looks.stored,
         "further_block": plan.looks.further_block,
         "data_fingerprint": plan.scope.data_fingerprint,
         "gates": list(GATES),

@@ -46,7 +46,8 @@ def across(*studies: Findings) -> Across:
     _refuse_other_questions(studies)
     _refuse_what_is_not_independent(studies)
     primaries = [_primary(findings) for findings in studies]
-    alpha = min(each.interval.alpha for each in primaries)
+    levels = [each.interval.alpha for each in primaries if each.interval.bounded]
+    alpha = min(levels, default=studies[0].results.plan.looks.alpha)
     effects = tuple(_at_level(each, alpha) for each in primaries)
     delta, plans = primaries[0].delta, [findings.results.plan for findings in studies]
     narrow, middle, wide = (partial_pooling(effects, delta, factor * _SCALE * delta) for factor in (0.5, 1.0, 2.0))

@@ -11,7 +11,7 @@ from analysis.statistics.blinding import looks_reached, settled_pairs, verdict_i
 def standing(results: Results) -> str:
     """Return the verdict or, while runs are missing, how far the study is and the verdict as of the last look."""
     plan, runs = results.plan, results.runs
-    if results.missing.empty or verdict_is_due(plan, runs):
+    if results.missing.empty or (verdict_is_due(plan, runs) and not plan.looks.anytime):
         return _headline(results)
     done = f"{len(plan.runs) - len(results.missing)} of {counted(len(plan.runs), 'run')} have a result."
     if reached := looks_reached(plan, runs):

@@ -1,4 +1,4 @@
-"""The constant of repeated looks: which level keeps the error of all looks together at alpha.
+"""The error of repeated looks, and the constant level that keeps it at alpha.
 
 Paired differences are tested by the t test after a fixed number of pairs each (the looks), every look at the same
 level α*. α* is the constant for which the chance that any look rejects a true null hypothesis is alpha: Pocock's (1977)
@@ -76,15 +76,45 @@ def constants(pairs: Sequence[int], alphas: Sequence[float]) -> dict[float, floa
 
 
 @lru_cache(maxsize=4096)
-def _overall(looks: tuple[int, ...], level: float) -> float:
-    cuts = [_cut(n, level) for n in looks]
-    accepted = np.ones(1)  # Chebyshev coefficients in (r / cut)², on [0, 1] mapped to [-1, 1]
+def _overall(looks: tuple[int, ...], levels: tuple[float, ...]) -> float:
+    cuts = [cut_of(n, level) for n, level in zip(looks, levels, strict=True)]
+    accepted = NEVER_READ
     for (n, total), before, after in zip(pairwise(looks), cuts, cuts[1:], strict=False):
-        accepted = _next(accepted, n, total, before, after)
+        accepted = after_look(accepted, n, total, before, after)
+    return rejected(accepted, looks[-1], cuts[-1])
+
+
+def rejected(accepted: Numbers, total: int, cut: float) -> float:
+    """Return the chance that the look at `total` pairs rejects a true null hypothesis, or that one before it did.
+
+    Parameters
+    ----------
+    accepted : of `after_look`, for this look.
+    cut : |r| beyond which this look rejects, in (0, 1).
+    """
     nodes, weights = _gauss(64)
-    x, total = (nodes + 1) / 2, looks[-1]
-    density = (1 - (cuts[-1] * x) ** 2) ** ((total - 3) / 2) / _beta(0.5, (total - 1) / 2)
-    return 1 - float((_value(accepted, x) * density * weights).sum() * cuts[-1])
+    x = (nodes + 1) / 2
+    density = (1 - (cut * x) ** 2) ** ((total - 3) / 2) / _beta(0.5, (total - 1) / 2)
+    return 1 - float((_value(accepted, x) * density * weights).sum() * cut)
+
+
+def error_of(pairs: Sequence[int], levels: Sequence[float]) -> float:
+    """Return the chance that any look has a two-sided p-value of at most its own level where the true mean is 0.
+
+    Parameters
+    ----------
+    pairs : rising numbers of pairs, at least 3 each.
+    levels : one per look, from 0 to 1.
+
+    Raises
+    ------
+    ValueError: as many levels as looks are needed.
+    """
+    if len(pairs) != len(levels):
+        raise ValueError(f"give a level for each of the {len(pairs)} looks; got {len(levels)}")
+    read = [(n, float(level)) for n, level in zip(pairs, levels, strict=True) if level > NEGLIGIBLE]
+    found = _overall(*zip(*read, strict=True)) if len(read) > 1 else 0.0
+    return float(min(1.0, sum(levels), max(*levels, found)))
 
 
 def overall_error(pairs: Sequence[int], level: float) -> float:
@@ -93,10 +123,17 @@ def overall_error(pairs: Sequence[int], level: float) -> float:
     if len(looks) == 1 or not 0 < level < 1:
         return level
     # Never less than the error of one look, nor more than the sum, which rounding could suggest for tiny levels.
-    return float(min(1.0, len(looks) * level, max(level, _overall(looks, float(level)))))
+    return float(min(1.0, len(looks) * level, max(level, _overall(looks, (float(level),) * len(looks)))))
 
 
-def _cut(n: int, level: float) -> float:
+NEGLIGIBLE = 1e-12
+"""A look with a level up to this is left out of the error of all, which it cannot change."""
+NEVER_READ = np.ones(1)
+"""The chance that no look has rejected before the first: Chebyshev coefficients in (r / cut)², on [0, 1] mapped to
+[-1, 1]."""
+
+
+def cut_of(n: int, level: float) -> float:
     """Return |r| beyond which a look at n pairs rejects."""
     t = float(special.stdtrit(n - 1, 1 - level / 2))
     return t / math.sqrt(t * t + n - 1)
@@ -107,10 +144,16 @@ def _value(coefficients: Numbers, share: Numbers) -> Numbers:
     return np.asarray(chebyshev.chebval(2 * share**2 - 1, coefficients))
 
 
-def _next(accepted: Numbers, n: int, total: int, before: float, after: float) -> Numbers:
-    """Return the chance that no look has rejected after `total` pairs, from that after `n`: coefficients of either.
+def after_look(accepted: Numbers, n: int, total: int, before: float, after: float) -> Numbers:
+    """Return the chance that no look up to the one at n pairs has rejected, as a function of r at the next look.
 
     Arrays are [r, y, B]; y runs over the interval for which some B leaves |r| after n pairs below its cut.
+
+    Parameters
+    ----------
+    accepted : the same for the looks before n, as a function of r after n pairs: coefficients as of `NEVER_READ`.
+    total : pairs of the next look.
+    before, after : |r| beyond which the looks at n and at `total` reject; r is needed up to the second.
     """
     m = total - n
     places = np.cos((2 * np.arange(_NODES_R) + 1) * np.pi / (2 * _NODES_R))
@@ -125,9 +168,10 @@ def _next(accepted: Numbers, n: int, total: int, before: float, after: float) ->
     nodes, weights = _gauss(count)
     angle: npt.NDArray[Any] = nodes[None, :, None] * np.pi / 2  # y = centre + radius · sin: smooth up to the ends
     y = (root * np.sin(angle) - half) / square
-    mass = root / square * np.cos(angle) * np.pi / 2 * weights[None, :, None] * (1 - y**2) ** ((total - 4) / 2)
+    inside = np.maximum(1 - y**2, 0.0)  # rounding can take y beyond ±1 where a look has a tiny level
+    mass = root / square * np.cos(angle) * np.pi / 2 * weights[None, :, None] * inside ** ((total - 4) / 2)
     mass = mass / _beta(0.5, (total - 2) / 2)
-    sums, left = along + across * y, rest * (1 - y**2)
+    sums, left = along + across * y, rest * inside
     if m == 1:  # B is 1
         seen = np.abs(sums) / np.sqrt(sums**2 + left)
         return _fitted(places, (_value(accepted, np.minimum(seen / before, 1.0)) * mass).sum(axis=(1, 2)))

@@ -88,7 +88,7 @@ def _patience(findings: Findings) -> ReportFigure:
 def _power(primary: Comparison, findings: Findings) -> ReportFigure:
     plan = findings.results.plan
     gain = next(iter(findings.reported.values()), 5 * primary.delta)
-    effects, level = (primary.delta, gain / 2, gain), plan.looks.levels[0]
+    effects, level = (primary.delta, gain / 2, gain), plan.looks.level_to_plan_with(len(primary.pairs))
     sd = primary.interval.cautious_sd
     planned = len(primary.pairs)
     summary = power.summarise(sd, effects, level, max(40, planned + 5))

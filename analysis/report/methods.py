@@ -28,6 +28,11 @@ _REFERENCES = {
     "Mathematical Statistics 34, 598–611, 1963.",
     "Holm, 1979": "S. Holm. A simple sequentially rejective multiple test procedure. Scandinavian Journal of "
     "Statistics 6, 65–70, 1979.",
+    "Lai, 1976": "T. L. Lai. On confidence sequences. Annals of Statistics 4, 265–280, 1976.",
+    "Lan and DeMets, 1983": "K. K. G. Lan and D. L. DeMets. Discrete sequential boundaries for clinical trials. "
+    "Biometrika 70, 659–663, 1983.",
+    "O’Brien and Fleming, 1979": "P. C. O’Brien and T. R. Fleming. A multiple testing procedure for clinical trials. "
+    "Biometrics 35, 549–556, 1979.",
     "Pocock, 1977": "S. J. Pocock. Group sequential methods in the design and analysis of clinical trials. "
     "Biometrika 64, 191–199, 1977.",
     "Satterthwaite, 1946": "F. E. Satterthwaite. An approximate distribution of estimates of variance components. "
@@ -43,7 +48,19 @@ _REFERENCES = {
     "Wilcoxon, 1945": "F. Wilcoxon. Individual comparisons by ranking methods. Biometrics Bulletin 1, 80–83, 1945.",
     "Yuen, 1974": "K. K. Yuen. The two-sample trimmed t for unequal population variances. Biometrika 61, 165–170, "
     "1974.",
+    "Wang and Ramdas, 2024": "H. Wang and A. Ramdas. Anytime-valid t-tests and confidence sequences for Gaussian means "
+    "with unknown variance. arXiv:2310.03722, 2024.",
 }
+
+
+_SPENDING = {
+    "constant": "Pocock, 1977; constant computed for t statistics",
+    "obrien_fleming": "O’Brien and Fleming, 1979; levels computed for t statistics",
+    "lan_demets_pocock": "Lan and DeMets, 1983; spending function of Pocock’s type, levels computed for t statistics",
+    "lan_demets_obrien_fleming": "Lan and DeMets, 1983; spending function of O’Brien and Fleming’s type, levels "
+    "computed for t statistics",
+}
+"""How the error is spent on the looks, with the source, by the name of the design."""
 
 
 def methods(findings: Findings) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -100,11 +117,17 @@ def _arms(findings: Findings) -> str:
 
 def _inference(findings: Findings) -> str:
     plan, looks = findings.results.plan, findings.results.plan.looks
-    if len(looks.numbers) > 1:
+    if looks.anytime:
+        when = (
+            f"The verdict may be read {looks.text}: a confidence sequence for the mean of the paired differences "
+            f"(Lai, 1976; Wang and Ramdas, 2024; Gaussian mixture over the standardized effect, standard deviation "
+            f"{looks.mixture_width:g}) contains the true mean after all numbers of pairs together in at least "
+            f"{number_format.level(looks.alpha)} of studies."
+        )
+    elif len(looks.numbers) > 1:
         when = (
             f"The verdict is read {looks.text} of the paired t interval (Student, 1908), so that all looks together "
-            f"are wrong in at most {100 * looks.alpha:g} % of studies without an effect (Pocock, 1977; constant "
-            "computed for t statistics)."
+            f"are wrong in at most {100 * looks.alpha:g} % of studies without an effect ({_SPENDING[looks.spending]})."
         )
     else:
         when = (

@@ -38,6 +38,11 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
 
 def _looks(looks: Looks) -> str:
     """Return when the verdict is read, and at which level."""
+    if looks.anytime:
+        return (
+            f"{looks.text}, from a t confidence sequence (Gaussian mixture of width {looks.mixture_width:g}), so that "
+            f"the error of all numbers of pairs together is at most {number_format.decimal(100 * looks.alpha)} %"
+        )
     if len(looks.numbers) == 1:
         return f"one, after {looks.numbers[0]} pairs: paired t interval, {number_format.level(looks.levels[0])}"
     return (

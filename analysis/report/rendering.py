@@ -142,8 +142,7 @@ def _numbers(findings: Findings, document: Document) -> str:
         "answers": [text for _, text in document.answers],
         "cautions": document.cautions,
         "alpha": findings.alpha,
-        "looks": list(plan.looks.numbers),
-        "levels": list(plan.looks.levels),
+        **_looks(plan),
         "frozen": None if findings.results.frozen is None else findings.results.frozen.sha256,
         "ledger_head": findings.results.ledger_head[0] or None,
         "exploratory_because": [deviation.text for deviation in findings.deviations],
@@ -167,6 +166,16 @@ def _numbers(findings: Findings, document: Document) -> str:
         f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in content.items()
     ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _looks(plan: Plan) -> dict[str, Any]:
+    """Return when the verdict is read, and at which levels: of the planned pairs alone where any number may be read."""
+    looks = plan.looks
+    if not looks.anytime:
+        spending = {} if looks.planned else {"spending": looks.spending}
+        return {"looks": list(looks.numbers), "levels": list(looks.levels), **spending}
+    numbers = looks.reached(len(plan.seeds))
+    return {"looks": looks.stored, "levels": dict(zip(map(str, numbers), looks.levels, strict=False))}
 
 
 def _content(frame: pd.DataFrame, path: str) -> list[dict[str, Any]] | dict[str, Any]:

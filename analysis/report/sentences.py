@@ -37,7 +37,7 @@ def _updates(arm: Arm) -> bool:
 
 def _compatibility(primary: Comparison) -> list[str]:
     low, high = primary.further_pair
-    if primary.interval.n < 2 or not primary.reported:
+    if primary.interval.n < 2 or not primary.reported or not primary.interval.bounded:
         return []
     fits = {source: low <= gain <= high for source, gain in primary.reported.items()}
     gains = [f"{number_format.points(gain)} pp ({source})" for source, gain in primary.reported.items()]
@@ -62,7 +62,9 @@ def _outlook(primary: Comparison) -> list[str]:
     if primary.needed is None:
         return []
     planned = "no look is left in the plan"
-    if primary.next_look is not None:
+    if primary.schedule is not None and primary.schedule.anytime:
+        planned = "the verdict may be read after any of them"
+    elif primary.next_look is not None:
         planned = f"the next look is planned after {primary.next_look} pairs"
     if primary.needed.reachable:
         return [

@@ -21,6 +21,8 @@ def is_screening(directory: Place) -> bool:
 def verdict_is_due(plan: Plan, runs: pd.DataFrame) -> bool:
     """Return whether all pairs of the last look that the planned seeds reach are settled.
 
+    Where the verdict may be read after any number of pairs, those of the first look suffice.
+
     Without a comparison of a treatment with a baseline, or with fewer seeds than the first look needs, all planned runs
     must be settled.
 
@@ -31,7 +33,7 @@ def verdict_is_due(plan: Plan, runs: pd.DataFrame) -> bool:
     foreseen = [look for look in plan.looks.numbers if look <= len(plan.seeds)]
     if not foreseen or None in primary_arms(plan):
         return int(runs["status"].isin(SETTLED).sum()) == len(plan.runs)
-    return foreseen[-1] in looks_reached(plan, runs)
+    return (foreseen[0] if plan.looks.anytime else foreseen[-1]) in looks_reached(plan, runs)
 
 
 def looks_reached(plan: Plan, runs: pd.DataFrame) -> tuple[int, ...]:

@@ -25,6 +25,8 @@ from analysis.statistics.verdict import OPEN, Verdict, decide
 from analysis.statistics.withholding import Reason
 
 PROXY = "Proxy: does not test the claim. "
+UNBOUNDED = "no bounded interval yet"
+"""Said of an interval of a confidence sequence that has too few pairs to exclude anything."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Comparison:
     further_pair : between which a single further pair is expected. The reported pair was trained with two seeds, so
         that of procedure 2 is not paired; procedure 1 took the prediction interval of paired differences.
     measure : what the arms are compared by; where lower is better, differences are control minus treatment.
+    schedule : when the verdict is read; None: once, after all pairs.
     """
 
     treatment: str
@@ -87,6 +90,7 @@ class Comparison:
     measure: PrimaryMeasure = ACCURACY
     procedure: int = LATEST
     otherwise: float | None = None
+    schedule: Looks | None = None
 
     @property
     def name(self) -> str:
@@ -106,8 +110,13 @@ class Comparison:
 
     @cached_property
     def with_later_pairs(self) -> Verdict:
-        """What all complete pairs would read at the level of the look that decides; it decides nothing."""
-        found = t_interval(complete(self.pairs)["difference"], self.interval.alpha)
+        """What all complete pairs would read at the level of the look that decides; it decides nothing.
+
+        Where the verdict may be read after any number of pairs, at the level of the last number.
+        """
+        anytime = self.schedule is not None and self.schedule.anytime
+        alpha = self.looks[-1].interval.alpha if anytime else self.interval.alpha
+        found = t_interval(complete(self.pairs)["difference"], alpha)
         gain = next(iter(self.reported.values()), self.otherwise)
         unit = self.measure.difference
         return decide(
@@ -132,7 +141,8 @@ class Comparison:
         if found.n > 1:
             ends = measure.in_unit(measure.interval(found.lower, found.upper))
             of = " of the reduction" if measure.lower_is_better else ""
-            seeds = f"{number_format.level(found.alpha)} interval{of} {ends}, {seeds}"
+            what = f"{number_format.level(found.alpha)} interval{of} {ends}" if found.bounded else UNBOUNDED
+            seeds = f"{what}, {seeds}"
         gain = f"{self.treatment} scores {mean} {side} than {self.control} on average"
         if not measure.is_accuracy:
             gain = f"The {measure.words} of {self.treatment} is {mean} {side} than that of {self.control} on average"
@@ -218,7 +228,7 @@ def compare_arms(
         verdict=deciding.verdict,
         survivors=survivors,
         survivors_verdict=margins.verdict(survivors, survivors.n),
-        needed=seeds_needed(main, delta, gain, procedure) if kind in OPEN | {"screening only"} else None,
+        needed=_needed(main, margins, looks, levels) if kind in OPEN | {"screening only"} else None,
         checks=sensitivity(
             among,
             surviving,
@@ -236,7 +246,18 @@ def compare_arms(
         measure=measure,
         procedure=procedure,
         otherwise=otherwise,
+        schedule=looks,
     )
+
+
+def _needed(found: Interval, margins: _Margins, looks: Looks, levels: Sequence[float] | None) -> SeedsNeeded | None:
+    """Return how many pairs would settle a comparison; looks of unlike levels are taken each at its own."""
+    levels = looks.levels if levels is None else tuple(levels)
+
+    def level_after(total: int) -> float:
+        return next((level for n, level in zip(looks.numbers, levels, strict=True) if n >= total), levels[-1])
+
+    return seeds_needed(found, margins.delta, margins.gain, margins.procedure, None if looks.planned else level_after)
 
 
 class _Margins(NamedTuple):
@@ -332,7 +353,7 @@ def _looks_taken(
     taken: list[Look] = []
     for number in come or (len(pairs),):
         known = differences[:number][~lost[:number]]
-        found = t_interval(known, level.get(number, level[looks.numbers[0]]))
+        found = t_interval(known, _level_at(number, level))
         reason = withhold(number)
         if not reason and (absent := int(lost[:number].sum())):
             reason = f"unbalanced: {absent} of {counted(number, 'pair')} incomplete"
@@ -342,6 +363,11 @@ def _looks_taken(
         count = (number if reason and not pending[:number].any() else found.n) if numbers else 0
         taken.append(Look(number, found, t_p_value(known), margins.verdict(found, count, reason)))
     return tuple(taken)
+
+
+def _level_at(number: int, level: Mapping[int, float]) -> float:
+    """Return the level at a look; below the first one, that of the first."""
+    return level[number] if number in level else next(iter(level.values()))
 
 
 def _next_look(looks: Looks, taken: tuple[Look, ...], deciding: Look) -> int | None:

@@ -143,8 +143,10 @@ def _variant_tests(pairs: list[pd.DataFrame], variants: list[tuple[str, str]], p
     corrects once, for all pairs.
     """
     looks = plan.looks
-    numbers = looks.numbers if plan.procedure != FIRST else ()
     whole = max((len(each) for each in pairs), default=0)
+    numbers = looks.numbers if plan.procedure != FIRST else ()
+    if looks.anytime:  # there are no pairs that a later number could have
+        numbers = looks.reached(whole)
     adjusted: list[dict[int, float]] = [{} for _ in variants]
     alphas: list[dict[int, float]] = [{} for _ in variants]
     for number in dict.fromkeys((*numbers, whole)):

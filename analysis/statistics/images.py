@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.statistics.distributions import t_quantile
-from analysis.statistics.interval import Interval
+from analysis.statistics.interval import Interval, margin_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def crossed(differences: npt.ArrayLike, alpha: float = 0.05) -> Crossed:
     df = total**2 / spread if spread > 0 else float(s - 1)
     error = float(np.sqrt(total / (s * i)))
     critical = float(t_quantile(1 - alpha / 2, df))
-    interval = Interval(s, mean, error * np.sqrt(s), mean - critical * error, mean + critical * error, alpha, critical)
+    half = margin_of(critical, error)
+    interval = Interval(s, mean, error * np.sqrt(s), mean - half, mean + half, alpha, critical)
     return Crossed(interval, float(df), max(ms_seed - ms_rest, 0.0) / i, of_images / s, ms_rest, s, i)
 
 

@@ -22,8 +22,8 @@ class Interval:
     ----------
     n : number of values.
     mean, sd : of the values, in their unit; NaN if n is too small (0, or below 2).
-    lower, upper : ends of the interval for the mean; NaN below two values.
-    alpha : 1 minus the confidence level.
+    lower, upper : ends of the interval for the mean; NaN below two values, infinite if it is unbounded.
+    alpha : 1 minus the confidence level; 0 if the interval is unbounded.
     critical : quantile of t with n - 1 degrees of freedom; NaN below two values.
     """
 
@@ -38,8 +38,13 @@ class Interval:
     @property
     def prediction(self) -> tuple[float, float]:
         """Ends of the interval that covers one further value with the same confidence."""
-        margin = self.critical * self.sd * np.sqrt(1 + 1 / self.n) if self.n > 1 else np.nan
+        margin = margin_of(self.critical, self.sd) * np.sqrt(1 + 1 / self.n) if self.n > 1 else np.nan
         return float(self.mean - margin), float(self.mean + margin)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the interval has two finite ends."""
+        return bool(np.isfinite(self.lower) and np.isfinite(self.upper))
 
     @property
     def cautious_sd(self) -> float:
@@ -58,15 +63,26 @@ class Interval:
         return float(t_above((value - self.mean) * np.sqrt(self.n) / self.sd, self.n - 1))
 
 
+def margin_of(critical: float, error: float) -> float:
+    """Return half the width of an interval; infinite for an infinite quantile, also where the values agree."""
+    return np.inf if critical == np.inf else critical * error
+
+
 def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
     """Return the two-sided 1 - alpha interval of the mean of independent values.
 
-    ValueError if a value is not finite or alpha is not between 0 and 1.
+    Parameters
+    ----------
+    alpha : 1 minus the confidence level; with 0 the interval is unbounded, as that of a look that cannot decide.
+
+    Raises
+    ------
+    ValueError: a value is not finite, or alpha is not from 0 to below 1.
     """
     x: npt.NDArray[Any] = np.asarray(values, dtype=float)
     if not np.isfinite(x).all():
         raise ValueError("values must be finite; drop incomplete pairs first")
-    if not 0 < alpha < 1:
+    if not 0 <= alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1; got {alpha!r}")
     n = len(x)
     mean = float(x.mean()) if n else np.nan
@@ -74,7 +90,7 @@ def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
         return Interval(n, mean, np.nan, np.nan, np.nan, alpha, np.nan)
     sd = float(x.std(ddof=1))
     critical = float(t_quantile(1 - alpha / 2, n - 1))
-    margin = critical * sd / np.sqrt(n)
+    margin = np.inf if critical == np.inf else critical * sd / np.sqrt(n)
     return Interval(n, mean, sd, float(mean - margin), float(mean + margin), alpha, critical)
 
 
@@ -105,7 +121,7 @@ def unpaired_prediction(found: Interval, treated: npt.ArrayLike, control: npt.Ar
     total = float(np.trace(of_arms)) + of_mean
     spread = float((of_arms**2).sum() + of_mean**2) / (found.n - 1)
     freedom = total**2 / spread if spread > 0 else float(found.n - 1)
-    margin = float(t_quantile(1 - found.alpha / 2, freedom) * np.sqrt(total))
+    margin = margin_of(float(t_quantile(1 - found.alpha / 2, freedom)), float(np.sqrt(total)))
     return found.mean - margin, found.mean + margin
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,23 +39,34 @@ class SeedsNeeded:
 
 
 def seeds_needed(
-    interval: Interval, delta: float, reported: float | None = None, procedure: int = LATEST
+    interval: Interval,
+    delta: float,
+    reported: float | None = None,
+    procedure: int = LATEST,
+    level_after: Callable[[int], float] | None = None,
 ) -> SeedsNeeded | None:
     """Return how many more pairs should settle the verdict; None below two pairs, when the spread is unknown.
 
     The mean is taken as it is and the standard deviation at the upper end of its one-sided 80 % interval,
     s·sqrt((n-1)/χ²(.2; n-1)); the answer is the smallest number with which the interval around that mean
     gives a stopping verdict.
+
+    Parameters
+    ----------
+    level_after : level of the interval at the first look with this many pairs; None: that of `interval`.
     """
     if interval.n < 2:
         return None
     if reported is None and interval.mean >= delta:
         return SeedsNeeded(None, reachable=False)
     sd = interval.cautious_sd
+    if sd < IDENTICAL:  # arms that are identical stay so
+        return SeedsNeeded(None)
     totals = np.arange(max(interval.n + 1, FEWEST_PAIRS), interval.n + CAP + 1)
-    margins = t_quantile(1 - interval.alpha / 2, totals - 1) * sd / np.sqrt(totals)
+    alphas = interval.alpha if level_after is None else np.array([level_after(int(total)) for total in totals])
+    margins = t_quantile(1 - alphas / 2, totals - 1) * sd / np.sqrt(totals)
     kinds = rows(interval.mean - margins, interval.mean + margins, delta, reported, procedure)
     stopping = np.flatnonzero(np.isin(kinds, list(STOPPING)))
-    if sd < IDENTICAL or not len(stopping):  # arms that are identical stay so
+    if not len(stopping):
         return SeedsNeeded(None)
     return SeedsNeeded(int(totals[stopping[0]]) - interval.n)

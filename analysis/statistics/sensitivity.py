@@ -153,7 +153,7 @@ def _late(averaged: pd.Series) -> str:
 
 def _bootstrap_row(differences: pd.Series, alpha: float) -> dict[str, Any]:
     row = {"check": "bootstrap, BCa", "n": len(differences), "mean": differences.mean(), "p": np.nan, "verdict": ""}
-    if len(differences) < 2:
+    if len(differences) < 2 or alpha == 0:
         return {**row, "lower": np.nan, "upper": np.nan}
     # A separate stream: the other checks must not depend on the number of draws of this one.
     weights = _weights(len(differences))

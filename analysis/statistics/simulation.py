@@ -6,6 +6,7 @@ the procedure with it, and planning computes power.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy import stats
 
 from analysis.looks import Looks
 from analysis.procedures import LATEST
+from analysis.statistics.spread import Spread
 from analysis.statistics.verdict import READ, STOPPING, rows
 
 
@@ -25,14 +27,24 @@ class Outcomes:
     ----------
     kinds : [studies], the verdict at the look that stopped each, or at the last one.
     pairs : [studies], pairs at that look.
+    settled : [studies], whether it was a verdict that ended the study, not the number of looks.
     """
 
     kinds: npt.NDArray[np.str_]
     pairs: npt.NDArray[np.int64]
+    settled: npt.NDArray[np.bool_]
 
     def rate(self, *kinds: str) -> float:
         """Return the share of studies that ended in one of these verdicts."""
         return float(np.isin(self.kinds, kinds).mean())
+
+    def settled_by(self, pairs: int) -> float:
+        """Return the share of studies that a verdict ended after at most this many pairs."""
+        return float((self.settled & (self.pairs <= pairs)).mean())
+
+    def pairs_up_to(self, most: int) -> float:
+        """Return the mean number of pairs if studies that no verdict has ended do so after this many."""
+        return float(np.where(self.settled, np.minimum(self.pairs, most), most).mean())
 
 
 def simulate(
@@ -42,30 +54,36 @@ def simulate(
     reported: float | None = None,
     levels: tuple[float, ...] | None = None,
     procedure: int = LATEST,
+    ends: Collection[str] = STOPPING,
 ) -> Outcomes:
     """Return the ends of studies.
 
     Parameters
     ----------
-    differences : [studies, pairs], in pp, in their order; at least as many as the last look requires.
+    differences : [studies, pairs], in pp, in their order; at least as many as the last look requires. Where the verdict
+        may be read after any number of pairs, studies end with the pairs that they have.
     levels : level at each look; None: those of `looks`.
+    ends : verdicts that end a study.
     """
     x = np.asarray(differences, dtype=float)
-    levels = looks.levels if levels is None else levels
+    numbers = looks.reached(x.shape[1]) if looks.anytime else looks.numbers
+    levels = (looks.levels if levels is None else levels)[: len(numbers)]
     kinds = np.full(len(x), "inconclusive", dtype=f"<U{max(map(len, READ))}")
-    pairs = np.full(len(x), looks.numbers[-1])
+    pairs = np.full(len(x), numbers[-1])
     going = np.arange(len(x))
-    for number, level in zip(looks.numbers, levels, strict=True):
+    for number, level in zip(numbers, levels, strict=True):
         part = x[going, :number]
         mean = part.mean(axis=1)
         margin = stats.t.ppf(1 - level / 2, number - 1) * part.std(axis=1, ddof=1) / np.sqrt(number)
         kinds[going] = rows(mean - margin, mean + margin, delta, reported, procedure)
-        stopped = np.isin(kinds[going], list(STOPPING))
+        stopped = np.isin(kinds[going], list(ends))
         pairs[going[stopped]] = number
         going = going[~stopped]
         if not len(going):
             break
-    return Outcomes(kinds, pairs)
+    settled = np.ones(len(x), dtype=bool)
+    settled[going] = False
+    return Outcomes(kinds, pairs, settled)
 
 
 def normal_studies(
@@ -75,8 +93,25 @@ def normal_studies(
     return rng.normal(mean, sd, size=(studies, looks.numbers[-1]))
 
 
+def shown_by_look(differences: npt.ArrayLike, looks: Looks) -> npt.NDArray[np.float64]:
+    """Return the share of studies whose interval was above 0 at some look up to each of those that they reach.
+
+    Parameters
+    ----------
+    differences : as in `simulate`.
+    """
+    x = np.asarray(differences, dtype=float)
+    found, shares = np.zeros(len(x), dtype=bool), []
+    for number, level in zip(looks.reached(x.shape[1]), looks.levels, strict=False):
+        part = x[:, :number]
+        critical = stats.t.ppf(1 - level / 2, number - 1)
+        found |= part.mean(axis=1) > critical * part.std(axis=1, ddof=1) / np.sqrt(number)
+        shares.append(found.mean())
+    return np.asarray(shares)
+
+
 def pairs_for_power(
-    effect: float, sd: float, alpha: float = 0.05, power: float = 0.8, most: int = 10_000
+    effect: float, sd: float, alpha: float | Callable[[int], float] = 0.05, power: float = 0.8, most: int = 10_000
 ) -> int | None:
     """Return how many pairs give a two-sided paired t test this power; None if more than `most` are needed.
 
@@ -84,17 +119,25 @@ def pairs_for_power(
     ----------
     effect : true mean difference, pp.
     sd : of the differences, pp.
+    alpha : level of the test, or a function from the number of pairs to it.
     """
+    level = alpha if callable(alpha) else lambda _: alpha
     low, high = 2, most
-    if power_of(effect, sd, most, alpha) < power:
+    if power_of(effect, sd, most, level(most)) < power:
         return None
     while low < high:
         middle = (low + high) // 2
-        if power_of(effect, sd, middle, alpha) >= power:
+        if power_of(effect, sd, middle, level(middle)) >= power:
             high = middle
         else:
             low = middle + 1
     return low
+
+
+def power_over(effect: float, spread: Spread, n: int, alpha: float = 0.05) -> float:
+    """Return the mean of `power_of` over what is known of the standard deviation of the differences."""
+    sds, weights = spread.nodes()
+    return float(sum(weight * power_of(effect, float(sd), n, alpha) for sd, weight in zip(sds, weights, strict=True)))
 
 
 def power_of(effect: float, sd: float, n: int, alpha: float = 0.05) -> float:
@@ -102,6 +145,8 @@ def power_of(effect: float, sd: float, n: int, alpha: float = 0.05) -> float:
     if sd == 0:
         return 1.0 if effect else alpha
     critical = stats.t.ppf(1 - alpha / 2, n - 1)
+    if np.isinf(critical):  # of a look that cannot decide
+        return 0.0
     shift = abs(effect) * np.sqrt(n) / sd
     # The lower tail as a survival function: nct.cdf can be NaN at large non-centrality.
     return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.sf(critical, n - 1, -shift))

@@ -211,7 +211,7 @@ def _plan(spec: Any, named: Mapping[str, tuple[str, int, RunConfig]]) -> dict[st
         },
         "delta_pp": spec.delta_pp,
         "alpha": 0.05,
-        "looks": list(spec.looks),
+        "looks": spec.reading.stored,
         "further_block": spec.further_block,
         "arms": [
             {"name": name, "role": arm.role or "other", "of": arm.of, "levels": {}, "config": {}}

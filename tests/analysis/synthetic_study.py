@@ -58,7 +58,7 @@ class FakeStudy:
     compacted: bool = True
     name: str = "synthetic"
     delta_pp: float = 1.0
-    looks: list[int] | None = None  # None: one look at all seeds
+    looks: Any = None  # as a plan stores them; None: one look at all seeds
     further_block: int = 0
     failure: str = "CUDA out of memory"  # why failed runs failed
     frozen: str = "2024-05-01T11:59:30+00:00"  # when; empty: never

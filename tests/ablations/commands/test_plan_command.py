@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ablations.commands import plan_tables
 from ablations.commands.plan import plan
@@ -11,6 +14,7 @@ from ablations.estimation.power import SEED_SDS
 from ablations.sessions import launch
 from aimlib.errors import UsageError
 from analysis.figures import power
+from analysis.statistics.simulation import power_of
 
 
 def test_it_is_told_what_a_study_can_find_out(study):
@@ -80,3 +84,70 @@ def test_power_curves_have_a_panel_per_spread(study, tmp_path):
         plan_tables.power_curves(found, tmp_path / "power.pdf")
     with pytest.raises(UsageError, match="cannot be written"):
         plan_tables.power_curves(found, tmp_path / "no" / "power.png")
+
+
+def test_the_chance_by_each_look_and_the_price_of_reading_at_any_time(study):
+    found = plan(study({"seeds": 5}), seed_sd=1.0, timing=False)
+    assert found.table["seed_sd"].unique().tolist() == [1.0]
+    assert sorted(found.by_look["pairs"].unique()) == [5, 8, 12]
+    by_pairs = found.by_look.set_index(["effect", "pairs"])
+    assert by_pairs.loc[(2.0, 5), "shown"] == pytest.approx(
+        power_of(2.0, np.sqrt(2), 5, found.looks.levels[0]), abs=1e-9
+    )
+    assert by_pairs.loc[(2.0, 12), "settled"] > by_pairs.loc[(2.0, 5), "settled"]
+    prices = found.prices.set_index("effect")
+    assert prices.loc[2.0, "any_pairs_at_equal_chance"] > prices.loc[2.0, "pairs"]
+    assert found.half_widths is None
+
+
+def test_pairs_for_a_half_width(study):
+    found = plan(study({"seeds": 5}), half_width=1.0, timing=False)
+    rows = found.half_widths.set_index("seed_sd")
+    assert set(rows.index) == set(SEED_SDS)
+    assert (rows["expected"] <= rows["assured_80"]).all()
+    assert (rows["assured_80"] <= rows["assured_90"]).all()
+    assert rows.loc[1.0, ["expected", "assured_80", "assured_90"]].tolist() == [14, 17, 19]
+
+
+def test_a_pilot_counts_with_its_uncertainty(study, tmp_path):
+    out, path = tmp_path / "out", study({"seeds": 5})
+    launch.run(path, out, executor="inline")
+    found = plan(path, results=out, half_width=1.0, timing=False)
+    assert found.spread.freedom == 4
+    low, high = found.spread.interval()
+    assert low < found.spread.sd < found.seen < high
+    assert found.table["finally_averaged"].between(0, 1).all()
+    assert found.table["pairs_averaged"].between(5, 12).all()
+    said = io.StringIO()
+    plan_tables.power(found, Console(file=said, width=250), wide=True)
+    for words in ("over 5 pairs, 95 % interval", "averaged over the spreads", "half-width of the last interval"):
+        assert words in said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"looks": "any", "max_pairs": 20}, "read after any number of pairs from 5 to 20, from a confidence sequence"),
+        ({"spending": "obrien_fleming"}, "looks after 5, 8, 12 pairs, at 99.83, 98.7, 95.75 % (obrien_fleming)"),
+    ],
+)
+def test_every_way_to_read_can_be_planned(study, changes, said):
+    found = plan(study({"seeds": 5} | changes), seed_sd=1.0, half_width=1.0, timing=False)
+    text = io.StringIO()
+    plan_tables.power(found, Console(file=text, width=250), wide=True)
+    assert said in text.getvalue()
+    assert "price of looks: any" in text.getvalue()
+    assert found.table["pairs"].between(5, 20).all()
+    assert found.most == (20 if "max_pairs" in changes else 12)
+
+
+@pytest.mark.parametrize("option", ["seed_sd", "half_width"])
+def test_a_width_must_be_a_positive_number(study, option):
+    for value in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} .*give a number above 0"):
+            plan(study(), timing=False, **{option: value})
+
+
+def test_a_spread_is_given_or_taken_from_results_not_both(study, tmp_path):
+    with pytest.raises(UsageError, match="--seed-sd: the spread is taken from --results; give one of the two"):
+        plan(study(), timing=False, seed_sd=1.0, results=tmp_path)

@@ -112,3 +112,36 @@ def test_a_real_study_goes_to_its_end_and_its_plan_stays_frozen(study: StudyMake
     assert (found.settled_before, found.computed) == (0, found.planned)
     again = run(path, directory, executor="inline", until_verdict=True)
     assert (again.settled_before, again.computed) == (found.planned, 0)
+
+
+def test_pairs_are_added_one_by_one_where_any_number_may_be_read(
+    study: StudyMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = study({"seeds": 2, "looks": "any"})
+    runs, _, said = driven(monkeypatch, path, [("aim − baseline",), ("aim − baseline",), ()])
+    assert runs == [list(range(5)), list(range(6)), list(range(7))]
+    assert "adding 1 pairs for the next look" not in said
+    assert "adding 1 pair for the next look" in said
+
+
+def test_pairs_are_added_in_blocks_up_to_the_most(study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = study({"seeds": 7, "looks": "any", "block": 4, "max_pairs": 13})
+    runs, _, said = driven(monkeypatch, path, [("aim − baseline",)] * 4)
+    assert [len(seeds) for seeds in runs] == [7, 11, 13]
+    assert "open: aim − baseline; max_pairs is reached, 13" in said
+    runs, _, _ = driven(monkeypatch, path, [("aim − baseline",)], planned=range(20))
+    assert [len(seeds) for seeds in runs] == [20], "a study that has more pairs is read with them"
+
+
+def test_a_real_study_without_planned_looks_goes_to_its_verdict(study: StudyMaker, tmp_path: Path) -> None:
+    changes = {"base.data.size": 8, "base.training.epochs": 1, "looks": "any", "max_pairs": 7, "seeds": 3}
+    directory = tmp_path / "out"
+    found = run(study(changes), directory, executor="inline", until_verdict=True)
+    assert found.open == ()
+    findings = analysis.examine(analysis.load(directory))
+    pairs = len(numbers(directory)) // 2
+    assert pairs == 7 or (5 <= pairs < 7 and not findings.unsettled)
+    assert findings.deviations == ()
+    further = run(study(changes | {"max_pairs": 8}), directory, executor="inline", until_verdict=True)
+    assert analysis.examine(analysis.load(directory)).deviations == (), "going on is no deviation"
+    assert further.planned >= found.planned

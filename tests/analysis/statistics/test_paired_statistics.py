@@ -83,8 +83,9 @@ def test_too_few_values_have_no_interval(values):
 def test_nonsense_is_refused():
     with pytest.raises(ValueError, match="finite"):
         t_interval([1.0, np.nan])
-    with pytest.raises(ValueError, match="alpha"):
-        t_interval([1.0, 2.0], 0)
+    for alpha in (-0.1, 1.0, 5.0):
+        with pytest.raises(ValueError, match="alpha"):
+            t_interval([1.0, 2.0], alpha)
 
 
 @given(VALUES, st.floats(-50, 50))

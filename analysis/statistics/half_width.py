@@ -1,0 +1,83 @@
+"""How many pairs make the interval of a difference as narrow as is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from analysis.looks import FEWEST_PAIRS, Looks
+from analysis.statistics.distributions import t_quantile
+from analysis.statistics.spread import Spread
+
+MOST = 10_000
+"""Number of pairs up to which it is looked for."""
+Numbers = npt.NDArray[np.float64]
+LevelAt = Callable[[Numbers], Numbers]
+"""Level of the interval after each of these numbers of pairs."""
+
+
+def level_at(looks: Looks) -> LevelAt:
+    """Return the level of the last interval of a study, by its number of pairs.
+
+    Planned looks keep the level of the last of them, whatever its number of pairs. Where the verdict may be read after
+    any number of pairs, the level is that of the number.
+    """
+    if not looks.anytime:
+        last = looks.level_to_plan_with(looks.pairs[-1])
+        return lambda pairs: np.full(np.shape(pairs), last)
+    from analysis.looks.anytime import levels  # noqa: PLC0415
+
+    return lambda pairs: levels(pairs, looks.alpha, looks.mixture_width or 0.0)
+
+
+def chance_of_half_width(half_width: float, spread: Spread, pairs: npt.ArrayLike, level: LevelAt) -> Numbers:
+    """Return the chance that the interval after each number of pairs is at most so wide.
+
+    From the χ² distribution of its variance; where the spread is estimated, from the F distribution of the ratio of
+    that variance to the estimate.
+
+    Parameters
+    ----------
+    half_width : more than 0, in the unit of the spread.
+    pairs : at least 2 each.
+    """
+    n = np.asarray(pairs, dtype=float)
+    ratio = (half_width / (spread.sd * t_quantile(1 - level(n) / 2, n - 1))) ** 2 * n
+    if spread.is_known:
+        return np.asarray(special.gammainc((n - 1) / 2, (n - 1) / 2 * ratio))
+    return np.asarray(special.fdtr(n - 1, spread.freedom, ratio))
+
+
+def mean_half_width(spread: Spread, pairs: npt.ArrayLike, level: LevelAt) -> Numbers:
+    """Return the expected half-width of the interval after each number of pairs, at least 2 each."""
+    n = np.asarray(pairs, dtype=float)
+    unbiased = np.sqrt(2 / (n - 1)) * np.exp(special.gammaln(n / 2) - special.gammaln((n - 1) / 2))
+    return np.asarray(t_quantile(1 - level(n) / 2, n - 1) * spread.mean * unbiased / np.sqrt(n))
+
+
+def pairs_for_half_width(half_width: float, spread: Spread, looks: Looks, assurance: float | None = None) -> int | None:
+    """Return the smallest number of pairs, at least 5, whose interval is so narrow; None if it is more than 10,000.
+
+    Parameters
+    ----------
+    half_width : in the unit of the spread.
+    assurance : chance with which the interval is at most so wide; None: its expected half-width is.
+
+    Raises
+    ------
+    ValueError: the half-width is not positive, or the assurance not between 0 and 1.
+    """
+    if not half_width > 0 or (assurance is not None and not 0 < assurance < 1):
+        raise ValueError(f"0 < half_width and 0 < assurance < 1 are required; got {half_width}, {assurance}")
+    n = np.arange(FEWEST_PAIRS, MOST + 1, dtype=float)
+    level = level_at(looks)
+    narrow = (
+        mean_half_width(spread, n, level) <= half_width
+        if assurance is None
+        else chance_of_half_width(half_width, spread, n, level) >= assurance
+    )
+    found = np.flatnonzero(narrow)
+    return int(n[found[0]]) if len(found) else None

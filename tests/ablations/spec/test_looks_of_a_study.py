@@ -1,0 +1,112 @@
+"""How a study says when its verdict is read: planned looks, spending, or any number of pairs; and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+import ablations
+from ablations.planning import plan as planning
+from ablations.sessions.launch import run
+from ablations.spec.study import MAX_PAIRS, read_study
+from aimlib.errors import ConfigError
+from analysis.looks import Looks
+
+
+def test_the_default_is_as_before(study):
+    spec = read_study(study()).spec
+    assert spec.looks == (5, 8, 12)
+    assert spec.reading == Looks((5, 8, 12))
+    assert spec.reading.planned
+    assert spec.most_pairs == 12
+
+
+def test_any_number_of_pairs(study):
+    spec = read_study(study({"looks": "any"})).spec
+    assert spec.reading == Looks.at_any_time()
+    assert spec.most_pairs == MAX_PAIRS
+    spec = read_study(study({"looks": "any", "mixture_width": 0.9, "max_pairs": 30, "block": 5})).spec
+    assert spec.reading.mixture_width == 0.9
+    assert (spec.most_pairs, spec.block) == (30, 5)
+
+
+@pytest.mark.parametrize(("said", "meant"), [("pocock", "constant"), ("lan_demets_pocock", "lan_demets_pocock")])
+def test_spending(study, said, meant):
+    spec = read_study(study({"spending": said})).spec
+    assert spec.spending == meant
+    assert spec.reading == Looks((5, 8, 12), spending=meant)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"looks": "every"}, "looks: .*give numbers of pairs.*or any if.*got 'every'"),
+        ({"looks": []}, "looks: .*give numbers of pairs"),
+        ({"looks": [5, 8.5]}, "looks: .*give numbers of pairs"),
+        ({"looks": True}, "looks: .*give numbers of pairs"),
+        ({"looks": [2, 5]}, r"looks must be rising numbers of pairs, at least 5 each; got \(2, 5\)"),
+        ({"looks": [8, 5]}, "looks must be rising numbers of pairs"),
+        ({"spending": "obrien_flemming"}, "spending: .*give one of constant, .*perhaps obrien_fleming"),
+        ({"spending": 3}, "spending: .*give one of constant"),
+        ({"spending": "obrien_fleming", "looks": "any"}, "spending: is for planned looks.*remove it, or give looks"),
+        ({"further_block": 4, "looks": "any"}, "further_block: is for planned looks"),
+        ({"mixture_width": 1.0}, "mixture_width: is for looks: any; remove it, or set looks: any"),
+        ({"max_pairs": 20}, "max_pairs: is for looks: any"),
+        ({"block": 2}, "block: is for looks: any"),
+        ({"looks": "any", "max_pairs": 4}, "max_pairs: give 5 to 1000; got 4"),
+        ({"looks": "any", "max_pairs": 5000}, "max_pairs: give 5 to 1000"),
+        ({"looks": "any", "mixture_width": 0}, "mixture_width: .*greater than 0"),
+        ({"looks": "any", "block": 0}, "block: .*greater than or equal to 1"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_do(study, changes, said):
+    with pytest.raises(ConfigError, match=said):
+        read_study(study(changes))
+
+
+def test_a_study_in_python_says_the_same(study):
+    document = yaml.safe_load(study({"looks": "any", "block": 3}).read_text(encoding="utf-8"))
+    made = ablations.Study(**document)
+    assert made.reading == Looks.at_any_time()
+    assert ablations.Study(**(document | {"block": None})).block is None
+    assert "looks: any" in made.to_yaml()
+    assert made == read_study(study({"looks": "any", "block": 3})).spec
+
+
+SMALL = {"base.data.size": 8, "base.training.epochs": 1, "seeds": 5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "stored", "levels"),
+    [
+        ({}, [5, 8, 12], 3),
+        ({"looks": [5, 8], "spending": "pocock"}, [5, 8], 2),
+        (
+            {"looks": [5, 8], "spending": "obrien_fleming"},
+            {"pairs": [5, 8], "spending": "obrien_fleming"},
+            2,
+        ),
+        ({"looks": "any", "max_pairs": 20}, {"any": {"mixture_width": 1.25}}, 0),
+    ],
+)
+def test_what_is_frozen(study, tmp_path, changes, stored, levels):
+    run(study(SMALL | changes), tmp_path / "out", executor="inline")
+    frozen = json.loads((tmp_path / "out" / "analysis_plan.json").read_text(encoding="utf-8"))["content"]
+    plan = json.loads((tmp_path / "out" / "study.json").read_text(encoding="utf-8"))
+    assert frozen["looks"] == plan["looks"] == stored
+    assert len(frozen["levels"]) == levels
+    assert not {"spending", "mixture_width", "max_pairs", "block"} & {*frozen, *plan}
+
+
+def test_where_adding_pairs_ends_is_no_part_of_the_plan(study):
+    first, second = (planning.plan(read_study(study(SMALL | {"looks": "any", "max_pairs": most}))) for most in (20, 40))
+    assert {**planning.document(first), "created_at": ""} == {**planning.document(second), "created_at": ""}
+
+
+def test_a_width_without_a_bounded_interval_is_pointed_out(study):
+    notes = ablations.check(study({"looks": "any", "mixture_width": 0.5}), timing=False).notes
+    assert "looks: any with mixture_width 0.5 has no bounded interval, and so no verdict, up to 6 pairs" in notes
+    notes = ablations.check(study({"looks": "any"}), timing=False).notes
+    assert not any("bounded" in note for note in notes)
