@@ -26,5 +26,6 @@ def standing(results: Results) -> str:
 
 
 def _headline(results: Results) -> str:
-    """Return the verdict of the rows as they are stored: whoever needs it proven takes the report."""
-    return examine(results, further=False, unproven=True).headline
+    """Return cautions and verdict of the rows as they are stored: whoever needs it proven takes the report."""
+    found = examine(results, further=False, unproven=True)
+    return " ".join((*found.cautions, found.headline))

@@ -16,6 +16,7 @@ from analysis.claims.audit import audit
 from analysis.findings.deviations import Deviation, deviations
 from analysis.findings.photos import Photos, photos
 from analysis.findings.searches import tried
+from analysis.findings.unlike_arms import unlike_arms
 from analysis.load import load
 from analysis.primary_measure import SCALAR, PrimaryMeasure
 from analysis.procedures import FIRST, LATEST, procedure_of
@@ -180,6 +181,11 @@ class Findings:
             images=self.results.images,
         ).primary
         return None if primary is None else primary.verdict
+
+    @cached_property
+    def cautions(self) -> tuple[str, ...]:
+        """What to know before the verdict, in sentences: how the arms differ beyond their configuration."""
+        return tuple(unlike_arms(self.results.runs, self.results.plan))
 
     @property
     def unsettled(self) -> tuple[str, ...]:
