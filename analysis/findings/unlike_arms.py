@@ -69,9 +69,7 @@ _COMPUTING = (
     _Property("how training steps run", ("step",), ("training.step",)),
     _Property("the device", ("device", "device_name")),
     _Property("the number of CPU threads", ("threads",)),
-    _Property(
-        "the commit that computed them", ("git_commit", "git_dirty"), so=", so in more than their configuration"
-    ),
+    _Property("the commit that computed them", ("git_commit", "git_dirty"), so=", so in more than their configuration"),
 )
 PROPERTIES = (*_DATA, *_BUDGET, *_COMPUTING)
 
