@@ -1,7 +1,6 @@
 """Differences between arms beyond what the study varies: data, budget, optimizer, software, device, time, machine.
 
-A difference that follows from options in which the plan's arms differ is described as what the study varies; budgets and
-optimizers are named also then.
+A difference that follows from options in which the plan's arms differ is described as what the study varies.
 """
 
 from __future__ import annotations
@@ -117,8 +116,8 @@ def _joined(runs: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     """Return the values of columns as one text; nothing where the first one is missing."""
     text = runs[columns[0]].astype("object").map(_short)
     for name in columns[1:]:
-        word = " with uncommitted changes " if name == "git_dirty" else ", "
-        text = text + runs[name].astype("object").map(lambda value, w=word: "" if pd.isna(value) else w + _short(value))
+        before = " with uncommitted changes " if name == "git_dirty" else ", "
+        text = text + (before + runs[name].astype("object").map(_short)).fillna("")
     return text
 
 
@@ -161,7 +160,7 @@ def _declared(by_arm: Mapping[str, str], paths: Iterable[str], plan: Plan) -> bo
     options = {
         arm.name: json.dumps([_at(arm.config, path) for path in paths], sort_keys=True, default=str)
         for arm in plan.arms
-        if arm.name in by_arm and paths
+        if arm.name in by_arm
     }
     values: dict[str, set[str]] = defaultdict(set)
     for arm, option in options.items():
