@@ -114,10 +114,17 @@ def _of_property(of: _Property, runs: pd.DataFrame, configs: pd.Series, plan: Pl
 
 def _joined(runs: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     """Return the values of columns as one text; nothing where the first one is missing."""
-    text = runs[columns[0]].astype("object").map(_short)
-    for name in columns[1:]:
+    texts = [_of_row(columns, values) for values in zip(*(runs[name] for name in columns), strict=True)]
+    return pd.Series(texts, index=runs.index, dtype="object")
+
+
+def _of_row(columns: Sequence[str], values: Sequence[Any]) -> str | None:
+    if pd.isna(values[0]):
+        return None
+    text = _short(values[0])
+    for name, value in zip(columns[1:], values[1:], strict=True):
         before = " with uncommitted changes " if name == "git_dirty" else ", "
-        text = text + (before + runs[name].astype("object").map(_short)).fillna("")
+        text += "" if pd.isna(value) else before + _short(value)
     return text
 
 
@@ -139,10 +146,8 @@ def _listed(values: list[Any]) -> str | float:
     return ", ".join(there) if there else np.nan
 
 
-def _short(value: Any) -> str | float:
+def _short(value: Any) -> str:
     """Return a value as a sentence shows it: of a hash the first digits."""
-    if pd.isna(value):
-        return np.nan
     text = str(value)
     is_hash = len(text) > _DIGITS and not set(text) - set("0123456789abcdef")
     return text[:_DIGITS] if is_hash else text
@@ -224,7 +229,7 @@ def _components(identity: Any, place: str = "") -> Iterator[tuple[str, str]]:
         if "version" in identity:
             yield f"the version of {name}", str(identity["version"])
         if "code" in identity:
-            yield f"the code of {name}", str(_short(identity["code"]))
+            yield f"the code of {name}", _short(identity["code"])
     for key, value in identity.items():
         yield from _components(value, key)
 
