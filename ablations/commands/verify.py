@@ -31,7 +31,8 @@ class Verified:
     repairs : what was done, one sentence for each damaged file; empty without `repair`.
     ledger : the comparison of the rows with the ledger.
     contradictions : rows whose accuracies, configuration or selected epoch contradict their predictions, run id or
-        curve, with run id and file; and a plan that no session has stored.
+        curve, that are stored twice with different content, have the results of another seed, or times that cannot be,
+        with run id and file; and a plan that no session has stored.
     proven : number of rows whose accuracies follow from their predictions.
     unproven : number of rows by what could not be proven.
     lost_networks : files of trained networks that rows state and that are not there.
@@ -119,13 +120,14 @@ def verify(directory: str | Place, repair: bool = False, head: str | None = None
     found = compare(ledger, stored, frozen, damaged=damaged, head=expected)
     repairs = tuple(store_repair.repair(where)) if repair and inspection.damages else ()
     lost = tuple(sorted(name for name in stated if not (where / name).exists()))
-    problems, deviations = _on_plan(where) if plan and not (inspection.damages or proofs.problems) else ((), ())
+    wrong = proofs.found()
+    problems, deviations = _on_plan(where) if plan and not (inspection.damages or wrong) else ((), ())
     result = Verified(
         inspection,
         _missing(plan, inspection),
         repairs,
         found,
-        (*problems, *sorted(proofs.problems)),
+        (*problems, *wrong),
         proofs.proven,
         dict(proofs.unproven),
         lost_networks=lost,
