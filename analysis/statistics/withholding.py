@@ -28,8 +28,8 @@ def reasons(
 ) -> Reason:
     """Return what withholds the verdict of each look at two arms.
 
-    Procedure 1 judges the baseline by all its runs; procedure 2 by those of the look, and asks for a floor. Whatever the
-    procedure, rows that contradict themselves decide nothing.
+    Procedure 1 judges the baseline by all its runs; procedure 2 by those of the look, and asks for a floor. Rows that
+    contradict themselves decide nothing in either.
 
     Parameters
     ----------
