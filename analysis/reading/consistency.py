@@ -148,7 +148,7 @@ class Consistency:
             problems += [*_length(row, config, curve), *(_selection(row, curve) if self.selections else ())]
         for problem in problems:
             self._note(row["run_id"], problem)
-        for what, key in _fingerprints(row, curve, rows, number):
+        for what, key in _fingerprints(row, curve, rows.column("predictions")[number], own_code="train" in config):
             self._alike[key][row["run_id"]] = (row["seed"], what)
         if row["attempts"] == 1 and row["host"] and row["started_at"] and row["finished_at"]:
             self._spans[row["run_id"]] = (row["host"], row["started_at"], row["finished_at"])
@@ -283,26 +283,37 @@ def _selection(row: Mapping[str, Any], curve: Mapping[str, Floats]) -> Iterator[
 
 
 def _fingerprints(
-    row: Mapping[str, Any], curve: Mapping[str, Floats], rows: pa.Table, number: int
+    row: Mapping[str, Any], curve: Mapping[str, Floats], buffer: pa.Scalar, *, own_code: bool
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield what of a run's results no run with another seed can share, with its hash."""
-    accuracy, chosen = row["test_accuracy"], row["selected_epoch"]
-    if not row["predictions.epochs"] or accuracy is None or accuracy >= _ALMOST_PERFECT or chosen is None:
+    """Yield what of a run's results no run with another seed can share, with its hash.
+
+    Own training code may converge to one solution from every seed, so there the predictions of all epochs count, not
+    those of the selected epoch alone.
+    """
+    accuracy, predicted = row["test_accuracy"], _predicted(row, buffer)
+    if predicted is None or accuracy is None or accuracy >= _ALMOST_PERFECT:
         return
-    try:
-        buffer = rows.column("predictions")[number].as_buffer()
-        predicted = predictions_from(buffer, row["predictions.bits"], row["predictions.epochs"])
-        selected = predicted[max(chosen - 1, 0)]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return  # its proof says so
+    selected = predicted[max(row["selected_epoch"] - 1, 0)]
     others = len(selected) - int(np.bincount(selected).max(initial=0))
     if not others:
         return
     if min(others, round((1 - accuracy) * len(selected))) >= INFORMATIVE:
-        yield "predictions", hashlib.sha256(b"predictions" + selected.tobytes()).digest()
+        compared = predicted if own_code else selected
+        yield "predictions", hashlib.sha256(b"predictions" + compared.tobytes()).digest()
     losses = np.concatenate([curve["train_loss"], curve["test_loss"]])
     if len(losses) and not np.isnan(losses).all():
         yield "accuracies and losses", hashlib.sha256(b"".join(curve[name].tobytes() for name in _CURVE)).digest()
+
+
+def _predicted(row: Mapping[str, Any], buffer: pa.Scalar) -> npt.NDArray[Any] | None:
+    """Return the predictions of a run, [epochs, images]; None if it has none, or its proof says what is wrong."""
+    epochs, chosen = row["predictions.epochs"], row["selected_epoch"]
+    if not epochs or chosen is None or chosen > epochs:
+        return None
+    try:
+        return predictions_from(buffer.as_buffer(), row["predictions.bits"], epochs)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def sessions_alone(directory: Place) -> list[Alone]:
