@@ -1,4 +1,4 @@
-"""Every forgery and accident is found where the table in docs/reliability.md says, and honest studies are not accused."""
+"""Every forgery is found where the table in docs/reliability.md says, and honest studies are not accused."""
 
 from __future__ import annotations
 
