@@ -161,7 +161,8 @@ def _compared(run: Repetition, stored: Mapping[str, Any], again: Mapping[str, An
         return Repetition(run.run_id, run.arm, run.seed, where, same, f"{what} curve", tuple(_bits(stored, again)))
     allowed = f"{LOSS_TOLERANCE:.0%} of the loss of epoch 1 and {100 * ACCURACY_TOLERANCE:g} pp of test accuracy"
     number = int((first != second).sum()) if first.shape == second.shape else first.size
-    compared = f"{number:,} of {first.size:,} predictions are others; allowed on another device or with other versions: {allowed}"
+    others = f"{number:,} of {first.size:,} predictions are others"
+    compared = f"{others}; allowed on another device or with other versions: {allowed}"
     return Repetition(run.run_id, run.arm, run.seed, where, same, compared, tuple(_beyond(stored, again)))
 
 
