@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,16 @@ def test_a_forgery_is_found_where_the_table_says(name: str, study: Path) -> None
     assert forgery.says in said
     if "do not count" in name:
         assert analysis.examine(analysis.load(study)).headline == before
+
+
+def test_what_rows_contradict_stands_first_in_the_report(study: Path, tmp_path: Path) -> None:
+    FORGERIES["a seed copied from another one; ledger too"].edit(study)
+    page = analysis.report(study, tmp_path / "report").read_text(encoding="utf-8")
+    said, withheld = page.index("Stored rows contradict themselves"), page.index("withheld (stored rows contradict")
+    assert said < withheld
+    document = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    assert document["cautions"][0].startswith("Stored rows contradict themselves, so verdicts on their arms are with")
+    assert "`ablate verify` lists all; restore their files from a copy" in document["cautions"][0]
 
 
 def test_the_page_has_the_table() -> None:
