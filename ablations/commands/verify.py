@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablations.commands.options import Directory, console
+from ablations.commands.options import Directory, PluginFiles, TrustedCode, console
 from aimlib.errors import StoreError, UsageError, counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ablations.execution.repetition import Repetition
+    from ablations.planning.approval import Trust
     from ablations.store.inspection import Inspection
     from ablations.store.ledger_check import LedgerCheck
     from aimlib.paths import Place
@@ -31,12 +34,14 @@ class Verified:
     repairs : what was done, one sentence for each damaged file; empty without `repair`.
     ledger : the comparison of the rows with the ledger.
     contradictions : rows whose accuracies, configuration or selected epoch contradict their predictions, run id or
-        curve, with run id and file; and a plan that no session has stored.
+        curve, that are stored twice with different content, have the results of another seed, or times that cannot be,
+        with run id and file; and a plan that no session has stored.
     proven : number of rows whose accuracies follow from their predictions.
     unproven : number of rows by what could not be proven.
     lost_networks : files of trained networks that rows state and that are not there.
     confirmed : the head that was given, if the study still contains everything that it stands for; otherwise empty.
     deviations : how the plan deviates from the frozen one; the report calls such a study exploratory.
+    reruns : the runs that were computed again; empty without `rerun`.
     """
 
     inspection: Inspection
@@ -49,11 +54,13 @@ class Verified:
     confirmed: str = ""
     lost_networks: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
+    reruns: tuple[Repetition, ...] = ()
 
     @property
     def is_intact(self) -> bool:
-        """Whether no file is damaged, and no row contradicts itself or the ledger."""
-        return not (self.inspection.damages or self.ledger.contradictions or self.contradictions)
+        """Whether no file is damaged, no row contradicts itself or the ledger, and reruns gave what is stored."""
+        is_reproduced = all(each.is_reproduced for each in self.reruns)
+        return is_reproduced and not (self.inspection.damages or self.ledger.contradictions or self.contradictions)
 
 
 def command(
@@ -65,18 +72,39 @@ def command(
         str | None,
         typer.Option("--head", help="A head of the ledger kept elsewhere: confirm all that it stands for."),
     ] = None,
+    rerun: Annotated[
+        int,
+        typer.Option(
+            "--rerun",
+            metavar="N",
+            min=0,
+            help="Compute so many settled runs again, one at a time, and compare them; the ledger's head draws them.",
+            show_default=False,
+        ),
+    ] = 0,
+    plugin: PluginFiles = None,
+    trust: TrustedCode = None,
 ) -> None:
     """Read every stored file of a study and verify it; the exit code is 1 if anything is damaged or contradictory."""
     from aimlib.records.escaping import printable
 
-    found, shown_on = verify(directory, repair, head), console()
+    found = verify(directory, repair, head, rerun, plugin=plugin or (), trust=trust or ())
+    shown_on = console()
     for line in lines(found):
         shown_on.print(printable(line), soft_wrap=True, markup=False, highlight=False)
     if not found.is_intact:
         raise typer.Exit(1)
 
 
-def verify(directory: str | Place, repair: bool = False, head: str | None = None) -> Verified:
+def verify(
+    directory: str | Place,
+    repair: bool = False,
+    head: str | None = None,
+    rerun: int = 0,
+    *,
+    plugin: Iterable[str | Path] = (),
+    trust: Trust = (),
+) -> Verified:
     """Read everything that a study stores, and return what is damaged or contradictory.
 
     Rows are compared with their checksums and with the ledger. Every accuracy is computed again from the predictions,
@@ -90,11 +118,17 @@ def verify(directory: str | Place, repair: bool = False, head: str | None = None
     repair : set damaged files aside under ``damaged/``; the next `ablate run` computes their runs again.
     head : a head of the ledger that was printed earlier and kept elsewhere, or its first 32 digits. It reveals even
         rows that were rewritten together with the ledger.
+    rerun : how many settled runs are computed again, one after the other in this process, and compared with what is
+        stored: bit for bit on the same kind of device, within a tolerance on another one, see
+        `ablations.execution.repetition`. The study is not changed. SHA-256 of the ledger's head and the run ids draws
+        them.
+    plugin : files with own code that runs use; own training code as ``FILE:FUNCTION``.
+    trust : hashes of approved own code; True approves all of it.
 
     Raises
     ------
     StoreError: not a study directory, the storage does not answer, or a newer version of this package wrote the study.
-    UsageError: `head` is no hash.
+    UsageError: `head` is no hash, `rerun` is negative, or own code cannot be used.
     """
     from ablations.execution.row_proofs import RowProofs
     from ablations.store import repair as store_repair
@@ -103,6 +137,9 @@ def verify(directory: str | Place, repair: bool = False, head: str | None = None
     from aimlib.records import RUNS, SEGMENTS
 
     where, expected = place(directory), checked_head(head) if head is not None else ""
+    if rerun < 0:
+        raise UsageError(f"rerun: give the number of runs to compute again, 0 or more; got {rerun}")
+    _enter(plugin, trust)
     ledger, frozen = store_repair.ledger_of(where)  # before the rows: each row is there before its entry
     plan = _plan(where)
     stored, proofs, stated = StoredRows(), RowProofs(where, plan), set[str]()
@@ -119,19 +156,43 @@ def verify(directory: str | Place, repair: bool = False, head: str | None = None
     found = compare(ledger, stored, frozen, damaged=damaged, head=expected)
     repairs = tuple(store_repair.repair(where)) if repair and inspection.damages else ()
     lost = tuple(sorted(name for name in stated if not (where / name).exists()))
-    problems, deviations = _on_plan(where) if plan and not (inspection.damages or proofs.problems) else ((), ())
+    wrong = proofs.found()
+    problems, deviations = _on_plan(where) if plan and not (inspection.damages or wrong) else ((), ())
     result = Verified(
         inspection,
         _missing(plan, inspection),
         repairs,
         found,
-        (*problems, *sorted(proofs.problems)),
+        (*problems, *wrong),
         proofs.proven,
         dict(proofs.unproven),
         lost_networks=lost,
         deviations=deviations,
+        reruns=_reruns(where, plan, rerun, found.head or frozen) if rerun and plan and not damaged else (),
     )
     return replace(result, confirmed=expected) if result.is_intact else result
+
+
+def _enter(files: Iterable[str | Path], trust: Trust) -> None:
+    """Register own code that a caller names."""
+    if files := list(files):
+        from ablations.planning.own_code import enter_files
+
+        enter_files(files, trust)
+
+
+def _reruns(where: Place, plan: Plan, number: int, key: str | None) -> tuple[Repetition, ...]:
+    """Compute runs of the plan again that the key draws among those that ended by themselves."""
+    from ablations.execution.repetition import REPEATED, drawn, repeated
+    from analysis.reading.files import read_settled
+
+    settled = read_settled(where, ["run_id", "status"]).to_pylist()
+    ended = {row["run_id"] for row in settled if row["status"] in REPEATED}
+    planned = {
+        run_id: (arm, seed) for run_id, arm, seed in plan.runs[["run_id", "arm", "seed"]].itertuples(index=False)
+    }
+    chosen = drawn(ended & planned.keys(), number, key or plan.name)
+    return tuple(repeated(where, chosen, planned))
 
 
 def _networks_of(rows: pa.Table) -> Iterator[str]:
@@ -202,6 +263,7 @@ def lines(found: Verified) -> list[str]:
         text.append(f"{counted(number, 'trained network')} {'is' if number == 1 else 'are'} missing: {named}")
     text += [f"The study deviates from its frozen plan: {each}." for each in found.deviations]
     text += _on_rows(found)
+    text += map(str, found.reruns)
     text += _on_ledger(found)
     if inspection.damages and not found.repairs:
         text.append("Run `ablate verify --repair` or `ablate run` to set damaged files aside.")

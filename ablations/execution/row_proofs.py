@@ -20,6 +20,7 @@ from aimlib.errors import StoreError, UsageError
 from aimlib.paths import Place
 from aimlib.records import EPOCHS, SETTLED, scores
 from analysis.plan import Plan
+from analysis.reading.consistency import Consistency, sessions_alone
 from analysis.reading.proofs import OF_SELECTED, TestImages, proofs, test_images
 from analysis.reading.study_proofs import against_plan
 
@@ -39,7 +40,7 @@ class RowProofs:
 
     Attributes
     ----------
-    problems : one sentence for each contradiction, with run id and file.
+    problems : one sentence for each contradiction of a single row, with run id and file.
     proven : number of rows whose accuracies were compared with their predictions.
     unproven : number of rows by what could not be proven.
     """
@@ -50,12 +51,17 @@ class RowProofs:
         self.unproven: Counter[str] = Counter()
         self._plan = plan
         self._images = _readable(test_images(where))
+        self._where = where
+        self._consistency = Consistency(selections=False)  # the plugins select below
+        self._files: dict[str, str] = {}
         self._parsed: dict[str, RunConfig | str] = {}
         self._one_at_a_time = threading.Lock()
 
     def add(self, name: str, rows: pa.Table) -> None:
         """Prove rows of a file."""
+        self._consistency.add(rows)
         with self._one_at_a_time:
+            self._files |= dict.fromkeys(rows.column("run_id").to_pylist(), name)
             for proof in proofs(rows, self._images, OF_SELECTED):
                 self.proven += not (proof.problem or proof.unproven)
                 self._note(name, proof.run_id, proof.problem, proof.unproven)
@@ -66,6 +72,15 @@ class RowProofs:
             for row in _plain(rows):
                 if row["status"] in SETTLED:
                     self._prove_configuration(name, row)
+
+    def found(self) -> list[str]:
+        """Return all contradictions, with what rows contradict of each other."""
+        known = "\n".join(self.problems)
+        together = [
+            f"run {each.run_ids[0]} in {self._files[each.run_ids[0]]}: {each.text}"
+            for each in self._consistency.contradictions(sessions_alone(self._where))
+        ]
+        return sorted({*self.problems, *(text for text in together if text not in known)})
 
     def _note(self, name: str, run_id: str, problem: str, unproven: str) -> None:
         if problem:

@@ -73,6 +73,7 @@ def enter_files(files: Iterable[str | Path], trust: Trust = ()) -> None:
 
     Parameters
     ----------
+    files : paths; own training code as ``FILE:FUNCTION``, as in a study.
     trust : as in `enter`.
 
     Raises
@@ -80,7 +81,8 @@ def enter_files(files: Iterable[str | Path], trust: Trust = ()) -> None:
     UsageError: a file cannot be read, something in it cannot be resolved or fails, or its code is not approved.
     """
     try:
-        bundles = {path: parts.read(path) for path in map(Path, files)}
+        named = [_file_and_function(str(file)) for file in files]
+        bundles = {path: parts.read(path, functions) for path, functions in named}
         parts.refuse_twice(bundles.values())
         for path, bundle in bundles.items():
             approval.require(f"--plugin {path}", path, bundle, trust)
@@ -88,6 +90,12 @@ def enter_files(files: Iterable[str | Path], trust: Trust = ()) -> None:
             parts.adopt(bundle)
     except PluginError as error:
         raise UsageError(f"--plugin: {error}") from error
+
+
+def _file_and_function(text: str) -> tuple[Path, list[str]]:
+    """Return a file, and the function in it that a text such as ``loop.py:train`` names."""
+    path, is_named, function = text.rpartition(".py:")
+    return (Path(f"{path}.py"), [function]) if is_named else (Path(text), [])
 
 
 def files_of(study: StudyFile) -> dict[Path, Bundle]:

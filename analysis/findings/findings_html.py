@@ -35,6 +35,7 @@ def of_findings(findings: Findings) -> str:
     headings = ("comparison", "n", "mean", "interval", "level", "p", "verdict")
     return "".join(
         [
+            *map(paragraph, findings.cautions),
             paragraph(findings.headline, bold=True),
             paragraph(findings.causal) if findings.causal else "",
             table(headings, rows, numbers=("n", "mean", "p")),

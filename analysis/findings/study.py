@@ -14,14 +14,20 @@ from aimlib.errors import StoreError
 from aimlib.records import ANALYSIS_PLAN, STUDY_FILE
 from analysis.claims import Claim, in_scope, read_claim
 from analysis.claims.audit import audit
+<<<<<<< HEAD
 from analysis.findings.collapses import Collapse, NotExcluded, collapses, failed_words, not_excluded
+=======
+from analysis.findings import contradicted
+>>>>>>> f-proof
 from analysis.findings.deviations import Deviation, deviations
 from analysis.findings.photos import Photos, photos
 from analysis.findings.robust_readings import robust_of
 from analysis.findings.searches import tried
+from analysis.findings.unlike_arms import unlike_arms
 from analysis.load import load
 from analysis.primary_measure import SCALAR, PrimaryMeasure
 from analysis.procedures import FIRST, LATEST, procedure_of
+from analysis.reading.consistency import Contradiction
 from analysis.reading.measured import frames_with, scalar_names
 from analysis.reading.study_proofs import prove
 from analysis.results import Results
@@ -51,6 +57,7 @@ class Findings:
     deviations : what makes the study, or comparisons of some arms, exploratory; see `findings.deviations`.
     alpha : 1 minus the confidence level of descriptions (arms, curves); comparisons have their own levels.
     otherwise : what stands for a reported gain where none applies, see `statistics.compare_arms`.
+    contradictions : what stored rows contradict of themselves or of each other; verdicts on their arms are withheld.
     """
 
     results: Results
@@ -61,6 +68,7 @@ class Findings:
     deviations: tuple[Deviation, ...]
     alpha: float
     otherwise: float | None = None
+    contradictions: tuple[Contradiction, ...] = ()
 
     @property
     def proxy(self) -> bool:
@@ -209,8 +217,14 @@ class Findings:
             otherwise=self.otherwise,
             further=False,
             images=self.results.images,
+            contradicted=contradicted.by_arm(self.contradictions, self.results.plan),
         ).primary
         return None if primary is None else primary.verdict
+
+    @cached_property
+    def cautions(self) -> tuple[str, ...]:
+        """What to know before the verdict, in sentences: which rows contradict themselves, and how arms are unlike."""
+        return (*contradicted.sentences(self.contradictions), *unlike_arms(self.results.runs, self.results.plan))
 
     @property
     def unsettled(self) -> tuple[str, ...]:
@@ -324,9 +338,14 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
     """
     results = _by_frozen_procedure(results)
     plan = results.plan
+<<<<<<< HEAD
     if not unproven:
         prove(results, None if further else gated_arms(plan))
     claim = _claim_of(results)
+=======
+    wrong = () if unproven else tuple(prove(results, None if further else gated_arms(plan)))
+    claim = read_claim(plan.claim) if plan.claim is not None else None
+>>>>>>> f-proof
     reasons = in_scope(claim, plan.scope) if claim else []
     if claim and not plan.measure.is_accuracy:
         reasons.append(f"the study's measure is {plan.measure.name}; the claim is about accuracy")
@@ -341,12 +360,20 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
     rng = np.random.default_rng(_SEED)
     otherwise = NEVER_REPORTED if _has_no_claim(results) else None
     family = compare_all(
-        results.runs, results.epochs, plan, rng, reported=gains, otherwise=otherwise, further=further, images=images
+        results.runs,
+        results.epochs,
+        plan,
+        rng,
+        reported=gains,
+        otherwise=otherwise,
+        further=further,
+        images=images,
+        contradicted=contradicted.by_arm(wrong, plan),
     )
     departed = deviations(
         results.frozen, plan, claim.gains_pp if claim else {}, results.runs, claim.scope if claim else None
     )
-    return Findings(results, claim, tuple(reasons), family, judged, tuple(departed), plan.looks.alpha, otherwise)
+    return Findings(results, claim, tuple(reasons), family, judged, tuple(departed), plan.looks.alpha, otherwise, wrong)
 
 
 def _claim_of(results: Results) -> Claim | None:

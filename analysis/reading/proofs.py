@@ -133,7 +133,7 @@ def proofs(
     """
     rows = _complete(rows)
     plain = rows.select([*_OF_RUN, "predictions.bits", "predictions.epochs"]).to_pylist()
-    curves = {name: _lists(rows.column(f"epochs.{name}")) for name in ("epoch", *OF_SELECTED)}
+    curves = {name: lists_of(rows.column(f"epochs.{name}")) for name in ("epoch", *OF_SELECTED)}
     buffers = rows.column("predictions").combine_chunks() if rows.num_rows else []
     for number, row in enumerate(plain):
         if row["status"] in SETTLED:
@@ -149,7 +149,7 @@ def _complete(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def _lists(column: pa.ChunkedArray) -> list[Floats]:
+def lists_of(column: pa.ChunkedArray) -> list[Floats]:
     """Return the numbers of every row, NaN for null."""
     found: list[Floats] = []
     for chunk in column.chunks:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +16,7 @@ from aimlib.records.row_digests import row_digests
 from analysis import analysis_plan
 from analysis.plan import Plan, plan_differs
 from analysis.reading import ledger
+from analysis.reading.consistency import Consistency, Contradiction, other_option, sessions_alone
 from analysis.reading.files import collect, read_rows
 from analysis.reading.frames import parsed_json
 from analysis.reading.proofs import NO_IMAGES, TestImages, proofs, test_images
@@ -29,8 +30,10 @@ _MEND = "restore it from a copy, or delete it and run `ablate run` to compute th
 _WRITE_PLAN = f"restore {STUDY_FILE} from a copy, or run `ablate run` with the study file to write it again"
 
 
-def prove(results: Results, arms: Collection[str] | None = None) -> None:
+def prove(results: Results, arms: Collection[str] | None = None) -> list[Contradiction]:
     """Read the rows of the settled runs of a plan, and refuse what contradicts their predictions or the ledger.
+
+    What contradicts itself in another way, or another row, is returned: no verdict can be based on those runs.
 
     Refused are rows whose accuracies do not follow from their predictions, rows that the ledger contains in another
     form or that are no longer there, a ledger with pages that are missing or damaged, and a plan that is neither the
@@ -48,13 +51,15 @@ def prove(results: Results, arms: Collection[str] | None = None) -> None:
     wanted = set(planned["run_id"] if arms is None else planned["run_id"][planned["arm"].isin(arms)])
     known = ledger.whole(directory)  # before the rows: each row is there before its entry
     _check_plans(directory, known)
-    images = test_images(directory)
+    images, consistency = test_images(directory), Consistency()
 
     def check(rows: pa.Table) -> tuple[list[str], list[tuple[str, str]]]:
         if not known.chains and kept_a_ledger(rows):
             raise StoreError(f"{directory / LEDGER}: {LEDGER_GONE}")
         chosen = rows.filter(pc.is_in(rows["run_id"], value_set=pa.array(sorted(wanted), type=pa.string())))
-        problems = [*_problems(chosen, images, known), *against_plan(chosen, results.plan)]
+        digests = row_digests(chosen)
+        consistency.add(chosen, digests)
+        problems = [*_problems(chosen, digests, images, known), *against_plan(chosen, results.plan)]
         return chosen.column("run_id").to_pylist(), problems
 
     seen: set[str] = set()
@@ -69,6 +74,7 @@ def prove(results: Results, arms: Collection[str] | None = None) -> None:
                 f"{directory}: run {run_id}: the ledger contains its row, but no file does; restore its file from a "
                 f"copy, or run `ablate run` to compute the run again"
             )
+    return consistency.contradictions(sessions_alone(directory))
 
 
 def _check_plans(directory: Place, known: Ledger) -> None:
@@ -123,36 +129,19 @@ def against_plan(rows: pa.Table, plan: Plan) -> Iterator[tuple[str, str]]:
                 run_id,
                 f"its seed is {content.get('seed')}, but {STUDY_FILE} lists it with seed {seed}; {_WRITE_PLAN}",
             )
-        elif option := _other_option({**content, "seed": None}, {**configs[arm], "seed": None}):
+        elif option := other_option({**content, "seed": None}, {**configs[arm], "seed": None}):
             yield run_id, f"its {option} is not that of arm {arm}, under which {STUDY_FILE} lists it; {_WRITE_PLAN}"
 
 
-def _other_option(hashed: Any, config: Any, path: str = "") -> str:
-    """Return the key path of the first option in both that differs; empty if all agree."""
-    if isinstance(hashed, list) and isinstance(config, list) and len(hashed) == len(config):
-        parts = (
-            _other_option(*pair, f"{path}.{number}") for number, pair in enumerate(zip(hashed, config, strict=True))
-        )
-        return next((each for each in parts if each), "")
-    if not isinstance(hashed, dict):
-        return "" if hashed == config else path
-    if not isinstance(config, dict):
-        return path
-    found = (
-        _other_option(value, config[key], f"{path}.{key}".lstrip(".")) for key, value in hashed.items() if key in config
-    )
-    return next((each for each in found if each), "")
-
-
-def _problems(rows: pa.Table, images: Callable[[str], TestImages | None], known: Ledger) -> Iterator[tuple[str, str]]:
+def _problems(
+    rows: pa.Table, digests: Sequence[str], images: Callable[[str], TestImages | None], known: Ledger
+) -> Iterator[tuple[str, str]]:
     expected = known.standing
     for proof in proofs(rows, images):
         if proof.problem:
             yield proof.run_id, f"{proof.problem}; {_MEND}"
         if proof.unproven == NO_IMAGES and known.chains:  # studies without a ledger may never have stored them
             yield proof.run_id, f"{NO_IMAGES}: restore {IMAGES}/ from a copy, or run `ablate run` to write them again"
-    ids = rows.column("run_id").to_pylist()
-    if expected.keys() & set(ids):
-        for run_id, digest in zip(ids, row_digests(rows), strict=True):
-            if digest not in expected.get(run_id, {digest}):
-                yield run_id, f"its row is not the one that the ledger contains: it was replaced or changed; {_MEND}"
+    for run_id, digest in zip(rows.column("run_id").to_pylist(), digests, strict=True):
+        if digest not in expected.get(run_id, {digest}):
+            yield run_id, f"its row is not the one that the ledger contains: it was replaced or changed; {_MEND}"

@@ -45,13 +45,16 @@ class Caution:
 def cautions(findings: Findings) -> list[Caution]:
     """Return the sentences that limit the conclusions."""
     return [
+<<<<<<< HEAD
         *_collapsed(findings),
+=======
+        *(Caution(text) for text in findings.cautions),
+>>>>>>> f-proof
         *_scope(findings),
         *_oracle(findings),
         *(_deviation(findings, each) for each in findings.deviations),
         *_unblinded(findings),
         *_reused(findings.results),
-        *_unequal(findings.results),
         *_folds(findings.results),
         *_copies(findings.results),
         *_machines(findings.results),
@@ -130,15 +133,6 @@ def _deviation(findings: Findings, deviation: Deviation) -> Caution:
     return Caution(text, arms if len(arms) > _TOGETHER else ())
 
 
-_ALIKE = (
-    ("epochs_planned", "the number of epochs", ""),
-    ("selection", "the rule that chooses the epoch", ""),
-    ("test_images", "the number of test images", ""),
-    ("git_commit", "the commit that computed them", ", so in more than their configuration"),
-)
-"""Columns that should be equal in all arms."""
-
-
 def _reused(results: Results) -> Iterator[Caution]:
     """Yield how many runs were copied from other studies, and from which."""
     origins = results.runs["reused_from"].dropna()
@@ -149,34 +143,10 @@ def _reused(results: Results) -> Iterator[Caution]:
         )
 
 
-def _unequal(results: Results) -> Iterator[Caution]:
-    """Yield the differences between arms that a controlled design would not have."""
-    runs = results.runs
-    for column, what, of in _ALIKE:
-        if runs[column].nunique() < 2:
-            continue
-        known = runs[runs[column].notna()]
-        by_arm = known.groupby("arm", sort=False)[column].unique()
-        listed = {str(arm): number_format.listing([str(v) for v in sorted(values)]) for arm, values in by_arm.items()}
-        if len(set(listed.values())) > 1:
-            yield Caution(f"Arms differ in {what}{of}: {_by_value(listed)}.")
-
-
 def _folds(results: Results) -> Iterator[Caution]:
     """Yield what a cross-validation does not say."""
     if (text := folds.sentence(arm.config for arm in results.plan.arms)) is not None:
         yield Caution(text)
-
-
-def _by_value(listed: dict[str, str]) -> str:
-    """Return the values of every arm; of many arms, the arms of every value."""
-    if len(listed) <= _TOGETHER:
-        return "; ".join(f"{arm}: {values}" for arm, values in listed.items())
-    groups: dict[str, list[str]] = defaultdict(list)
-    for arm, values in listed.items():
-        groups[values].append(arm)
-    parts = [f"{values} in {counted(len(arms), 'arm')} ({named(arms)})" for values, arms in groups.items()]
-    return "; ".join(parts) if len(parts) <= _TOGETHER else f"{counted(len(parts), 'value')}, among them {parts[0]}"
 
 
 def _copies(results: Results) -> Iterator[Caution]:

@@ -73,7 +73,8 @@ class Document:
     tone : ``decided``, ``open`` or ``none``: whether the headline carries a stopping verdict.
     remarks : further sentences, the most important first.
     answers : (section, sentence) pairs: what the ranking and the effects of a sweep show.
-    limits : sentences that limit what may be concluded, with the arms that they do not name.
+    first : what to know before the verdict, see `Findings.cautions`.
+    limits : further sentences that limit what may be concluded, with the arms that they do not name.
     facts : (term, text) pairs on claim, scope and design.
     frames : every table with all rows, by the stem of its CSV file.
     sections : the parts after the verdict, in order.
@@ -88,6 +89,7 @@ class Document:
     tone: str
     remarks: tuple[str, ...]
     answers: tuple[tuple[str, str], ...]
+    first: tuple[str, ...]
     limits: tuple[Caution, ...]
     facts: tuple[tuple[str, str], ...]
     figures: dict[str, ReportFigure]
@@ -101,8 +103,8 @@ class Document:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Sentences that limit what may be concluded."""
-        return tuple(limit.text for limit in self.limits)
+        """Sentences that limit what may be concluded; those in `first` begin."""
+        return (*self.first, *(limit.text for limit in self.limits))
 
     def file_of(self, stem: str) -> str:
         """Return the path of a table's CSV file inside the report."""
@@ -127,7 +129,8 @@ def compose(findings: Findings) -> Document:
         tone="decided" if stops else "open" if decided else "none",
         remarks=tuple(remarks(findings)),
         answers=tuple(answers(found)),
-        limits=tuple(cautions(findings)),
+        first=findings.cautions,
+        limits=tuple(cautions(findings)[len(findings.cautions) :]),
         facts=tuple(facts(findings)),
         figures=drawn,
         tables=made,

@@ -81,6 +81,7 @@ def compare_all(
     otherwise: float | None = None,
     further: bool = True,
     images: pd.DataFrame | None = None,
+    contradicted: Mapping[str, str] | None = None,
 ) -> Family:
     """Return every comparison that the roles in the plan require.
 
@@ -96,6 +97,7 @@ def compare_all(
     further : whether to compare the arms beyond the gates; without them a study of many arms takes a fraction of the
         time, and the gates are the same.
     images : test images, see `outcomes`.
+    contradicted : by arm, what its stored rows contradict: verdicts on it are withheld.
     """
     baseline, treatment = primary_arms(plan)
     judged = outcomes(runs, images)
@@ -126,7 +128,13 @@ def compare_all(
             p_holm=test.p_holm,
             family=test.family,
             withhold=reasons(
-                judged, baseline, test.pair, list(pairs[test.pair]["seed"]), plan.procedure, in_scope=bool(reported)
+                judged,
+                baseline,
+                test.pair,
+                list(pairs[test.pair]["seed"]),
+                plan.procedure,
+                in_scope=bool(reported),
+                contradicted=contradicted,
             ),
             procedure=plan.procedure,
         )

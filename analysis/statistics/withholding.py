@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
@@ -24,10 +24,12 @@ def reasons(
     procedure: int,
     *,
     in_scope: bool,
+    contradicted: Mapping[str, str] | None = None,
 ) -> Reason:
     """Return what withholds the verdict of each look at two arms.
 
-    Procedure 1 judges the baseline by all its runs; procedure 2 by those of the look, and asks for a floor.
+    Procedure 1 judges the baseline by all its runs; procedure 2 by those of the look, and asks for a floor. Rows that
+    contradict themselves decide nothing in either.
 
     Parameters
     ----------
@@ -35,7 +37,11 @@ def reasons(
     pair : treatment and control.
     seeds : of the pairs, in the order of the plan.
     in_scope : whether the study tests its claim.
+    contradicted : by arm, what its stored rows contradict.
     """
+    wrong = next((contradicted[arm] for arm in pair if arm in contradicted), "") if contradicted else ""
+    if wrong:
+        return lambda _number: wrong
     if procedure == FIRST:
         always = _baseline(judged, baseline)
         return lambda _number: always

@@ -135,9 +135,12 @@ def epoch_rows(rng: np.random.Generator, epochs: int, accuracy: float) -> list[d
                 "test_accuracy": value,
                 "test_top5_accuracy": min(1.0, 2.5 * value),
                 "learning_rate": 1e-3,
-                "seconds": 164.0,
+                "seconds": 160.0 / epochs,
             }
         )
+    for row in rows[:-1]:  # the rule chooses the last epoch
+        row["validation_accuracy"] = min(row["validation_accuracy"], 0.998)
+        rows[-1]["validation_accuracy"] = max(rows[-1]["validation_accuracy"], row["validation_accuracy"] + 0.001)
     return rows
 
 

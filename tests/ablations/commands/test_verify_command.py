@@ -221,10 +221,9 @@ def test_what_needs_plugins_is_proven_by_verify(
 def test_what_cannot_be_proven_is_stated(study: tuple[Path, Path]) -> None:
     _, directory = study
     paths = sorted((directory / "runs").iterdir())
-    rewritten(paths[0], lambda row: row.update(config=row["config"].replace('"small_resnet"', '"unknown_network"')))
-    rewritten(
-        paths[1], lambda row: row.update(identity=None, config=row["config"].replace('"epochs": 2', '"epochs": 3'))
-    )
+    other = {"small_resnet": "unknown_network"}, {'"label_smoothing": 0.0': '"label_smoothing": 0.1'}
+    for path, ((old, new),) in zip(paths, map(dict.items, other), strict=False):
+        rewritten(path, lambda row, o=old, n=new: row.update(identity=None, config=row["config"].replace(o, n)))
     for path in (directory / "images").iterdir():
         path.unlink()
     enter_again(directory)

@@ -16,7 +16,7 @@ import ablations
 import analysis
 from ablations.planning import own_code
 from ablations.spec.study import read_study
-from analysis.reading.study_proofs import _other_option
+from analysis.reading.consistency import other_option
 
 CODE = '''
 import os
@@ -177,7 +177,7 @@ def test_stored_rows_without_the_column_are_read(results: analysis.Results, tmp_
 )
 def test_lists_of_components_are_compared_with_the_plan_part_by_part(planned_ones: list[Any], option: str) -> None:
     hashed = {"training": {"transforms": [{"name": "mixup", "version": 1, "alpha": 0.4}]}}
-    assert _other_option(hashed, {"training": {"transforms": planned_ones, "epochs": 3}}) == option
+    assert other_option(hashed, {"training": {"transforms": planned_ones, "epochs": 3}}) == option
 
 
 def test_its_results_are_reused_and_verified(results: analysis.Results, tmp_path: Path) -> None:

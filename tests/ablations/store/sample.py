@@ -36,7 +36,7 @@ def make_record(
         "traceback": None,
     }
     curve = {"train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.1, "validation_accuracy": 0.4}
-    curve |= {"test_loss": 1.2, "test_accuracy": 0.3, "test_top5_accuracy": 0.7, "learning_rate": 0.1, "seconds": 2.5}
+    curve |= {"test_loss": 1.2, "test_accuracy": 0.3, "test_top5_accuracy": 0.7, "learning_rate": 0.1, "seconds": 0.05}
     predictions = np.random.default_rng(int(run_id[:8], 16)).integers(0, 10, (max(epochs, 1), images), dtype=np.uint8)
     return RunRecord(trial, [{"epoch": epoch, **curve} for epoch in range(1, epochs + 1)], predictions)
 

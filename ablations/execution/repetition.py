@@ -1,0 +1,218 @@
+"""Settled runs computed again, in a folder of their own, and compared with what the study stores.
+
+Which runs are repeated is drawn by SHA-256 from the ledger's head, which stands for all rows, and the run ids: whoever
+wrote the rows could not choose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aimlib.config import RunConfig
+from aimlib.errors import StoreError, UsageError, counted
+from aimlib.own_code import parts
+from aimlib.paths import Place
+from aimlib.records import EPOCHS, RUN_COLUMNS, predictions_from
+from analysis.reading.files import read_settled_of
+
+if TYPE_CHECKING:
+    from ablations.execution.task import Task
+
+LOSS_TOLERANCE, ACCURACY_TOLERANCE = 0.1, 0.05
+"""On another kind of device sums are rounded differently, and training amplifies that: the loss of the first epoch may
+differ by this share, and the test accuracy of the selected epoch by this fraction."""
+REPEATED = ("finished", "diverged")
+"""States of the runs that are drawn: those that ended by themselves."""
+_CURVE = tuple(f"epochs.{column.name}" for column in EPOCHS if column.name != "seconds")
+_PREDICTIONS = ("predictions", "predictions.bits", "predictions.epochs")
+_STATED = ("status", "epochs_run", "selected_epoch")
+_COLUMNS = [*(column.name for column in RUN_COLUMNS), *_CURVE, *_PREDICTIONS]
+_DECIDE_BITS = ("python", "torch", "numpy")
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """A run that was computed again.
+
+    Attributes
+    ----------
+    where : the device that computed it now, and the one of the stored run if that is another.
+    same_kind : whether device, threads and versions are those of the stored run, so that no bit may differ.
+    compared : what was compared, in words.
+    differences : how the results differ; empty if they are the same, or within the tolerance of another device.
+    not_repeated : why it could not be computed again; empty if it was.
+    """
+
+    run_id: str
+    arm: str
+    seed: int
+    where: str = ""
+    same_kind: bool = False
+    compared: str = ""
+    differences: tuple[str, ...] = ()
+    not_repeated: str = ""
+
+    @property
+    def is_reproduced(self) -> bool:
+        """Whether it was computed again and gave what the study stores."""
+        return not (self.differences or self.not_repeated)
+
+    def __str__(self) -> str:
+        run = f"run {self.run_id} ({self.arm}, seed {self.seed})"
+        if self.not_repeated:
+            return f"{run} was not computed again: {self.not_repeated}"
+        how = "the same bits" if self.same_kind else "the same within the tolerance"
+        found = f"differs: {'; '.join(self.differences)}" if self.differences else how
+        return f"{run} was computed again on {self.where}: {found} ({self.compared})"
+
+
+def drawn(run_ids: Iterable[str], number: int, key: str) -> list[str]:
+    """Return so many of the runs, in the order of the SHA-256 of key and run id."""
+    return sorted(run_ids, key=lambda run_id: hashlib.sha256(f"{key}\n{run_id}".encode()).hexdigest())[:number]
+
+
+def repeated(directory: Place, run_ids: Sequence[str], named: Mapping[str, tuple[str, int]]) -> list[Repetition]:
+    """Compute runs again, one after the other in this process, without changing the study, and compare the results.
+
+    A run gets the number of threads that it had, and a GPU if it had one and this machine has one.
+
+    Parameters
+    ----------
+    named : arm and seed of every run, as the plan lists them.
+    """
+    rows = {row["run_id"]: row for row in read_settled_of(directory, _COLUMNS, run_ids).to_pylist()}
+    return [_repeated(rows[run_id], *named[run_id]) for run_id in run_ids]
+
+
+def _repeated(stored: Mapping[str, Any], arm: str, seed: int) -> Repetition:
+    run = Repetition(stored["run_id"], arm, seed)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            again = _computed(stored, Path(folder))
+    except (UsageError, StoreError) as error:
+        return _not_repeated(run, " ".join(str(error).split()))
+    return _compared(run, stored, again)
+
+
+def _not_repeated(run: Repetition, why: str) -> Repetition:
+    return Repetition(run.run_id, run.arm, run.seed, not_repeated=why)
+
+
+def _computed(stored: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the row of a run that is computed in a folder.
+
+    Raises
+    ------
+    UsageError: its plugins are not here, or it has another id now; data is missing; or it fails.
+    """
+    from ablations.execution import run_task  # noqa: PLC0415 -- imports torch
+    from ablations.store import ResultStore  # noqa: PLC0415
+
+    store = ResultStore(folder / "study")
+    ending = run_task.execute(_task(stored, store.location, store.mark()))
+    rows = read_settled_of(folder / "study", _COLUMNS, [stored["run_id"]]).to_pylist()
+    if not rows:
+        raise UsageError(ending.reason or f"it ended as {ending.end}")
+    return dict(rows[0])
+
+
+def _task(stored: Mapping[str, Any], directory: str, mark: str) -> Task:
+    import torch  # noqa: PLC0415
+
+    from ablations.execution.task import Task  # noqa: PLC0415
+
+    document = json.loads(stored["config"])
+    config = RunConfig.parse(document)
+    if config.run_id(stored["data_fingerprint"]) != stored["run_id"]:
+        raise UsageError(
+            "its configuration has another run id here, because a component has another version or other code; use the "
+            "version of this package, and the files, that computed it"
+        )
+    return Task(
+        directory=directory,
+        mark=mark,
+        study=str(stored["study"]),
+        arm=str(stored["arm"]),
+        run_id=stored["run_id"],
+        fingerprint=stored["data_fingerprint"],
+        config=document,
+        costs={},
+        device="cuda" if stored["device"] == "cuda" and torch.cuda.is_available() else "cpu",
+        threads=stored["threads"] or 1,
+        gpus=float(stored["device"] == "cuda"),
+        own_code=tuple(parts.payloads(config)),
+    )
+
+
+def _compared(run: Repetition, stored: Mapping[str, Any], again: Mapping[str, Any]) -> Repetition:
+    same = _kind(stored) == _kind(again)
+    where = _named(again) if same else f"{_named(again)} (stored: {_named(stored)})"
+    first, second = _predicted(stored), _predicted(again)
+    what = f"{counted(first.shape[1], 'prediction')} of {counted(len(first), 'epoch')} and {len(_CURVE)} columns of the"
+    if same:
+        return Repetition(run.run_id, run.arm, run.seed, where, same, f"{what} curve", tuple(_bits(stored, again)))
+    allowed = f"{LOSS_TOLERANCE:.0%} of the loss of epoch 1 and {100 * ACCURACY_TOLERANCE:g} pp of test accuracy"
+    number = int((first != second).sum()) if first.shape == second.shape else first.size
+    others = f"{number:,} of {first.size:,} predictions are others"
+    compared = f"{others}; allowed on another device or with other versions: {allowed}"
+    return Repetition(run.run_id, run.arm, run.seed, where, same, compared, tuple(_beyond(stored, again)))
+
+
+def _kind(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what decides the bits: model of the device, threads, and the versions of the libraries that compute."""
+    versions = json.loads(row["versions"] or "{}")
+    return row["device"], row["device_name"], row["threads"], *(versions.get(name) for name in _DECIDE_BITS)
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    versions = json.loads(row["versions"] or "{}")
+    return f"{row['device']}, {row['device_name']}, {row['threads']} threads, torch {versions.get('torch')}"
+
+
+def _predicted(row: Mapping[str, Any]) -> Any:
+    return predictions_from(row["predictions"], row["predictions.bits"], row["predictions.epochs"])
+
+
+def _bits(stored: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is not the same to the last bit."""
+    for name in _STATED:
+        if stored[name] != again[name]:
+            yield f"{name} is {again[name]} instead of {stored[name]}"
+    first, second = _predicted(stored), _predicted(again)
+    if first.shape != second.shape:
+        yield f"predictions are of {counted(len(second), 'epoch')} instead of {len(first)}"
+    elif (differing := (first != second).sum(axis=1)).any():
+        at = int(np.argmax(differing > 0))
+        yield f"{differing[at]} of {first.shape[1]} predictions of epoch {at + 1}, the first that differs"
+    for name in _CURVE:
+        one, other = (np.array(row[name] or [], dtype=np.float64) for row in (stored, again))
+        if one.shape != other.shape or not np.array_equal(one, other, equal_nan=True):
+            yield _difference(name, one, other)
+
+
+def _difference(name: str, one: Any, other: Any) -> str:
+    if one.shape != other.shape:
+        return f"{name} has {len(other)} values instead of {len(one)}"
+    differs = ~((one == other) | (np.isnan(one) & np.isnan(other)))
+    at = int(np.argmax(differs))
+    return f"{name} of epoch {at + 1} is {other[at]:.9g} instead of {one[at]:.9g}"
+
+
+def _beyond(stored: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs by more than another kind of device explains."""
+    if stored["status"] != again["status"]:
+        yield f"status is {again['status']} instead of {stored['status']}"
+    one, other = (np.array((row["epochs.train_loss"] or [np.nan])[:1], dtype=np.float64)[0] for row in (stored, again))
+    if abs(other - one) > LOSS_TOLERANCE * abs(one):
+        yield f"the training loss of epoch 1 is {other:.4g} instead of {one:.4g}"
+    accuracy, found = stored["test_accuracy"], again["test_accuracy"]
+    if None not in (accuracy, found) and abs(found - accuracy) > ACCURACY_TOLERANCE:
+        yield f"the test accuracy is {100 * found:.2f} % instead of {100 * accuracy:.2f} %"

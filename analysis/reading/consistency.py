@@ -1,0 +1,360 @@
+"""Consistency of stored rows with themselves and with each other, without the plugins of their runs.
+
+A row that is honest satisfies all of this, so whatever fails was changed, or is an accident that makes the numbers
+useless: a verdict that needs the run is withheld. Clocks of machines differ, so no time is compared more closely than
+`CLOCK_TOLERANCE`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from aimlib.errors import counted
+from aimlib.paths import Place
+from aimlib.records import LIVE, SETTLED, predictions_from
+from aimlib.records.row_digests import row_digests
+from aimlib.training.early_stopping import stopping_epoch
+from aimlib.training.selections.base import first_best
+from analysis.reading.frames import parsed_json
+from analysis.reading.proofs import lists_of
+
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""Difference between clocks that is no contradiction."""
+INFORMATIVE = 10
+"""Fewest images outside the most frequent predicted class, and fewest wrong ones, of predictions that are compared."""
+_ALMOST_PERFECT = 0.99
+"""From this accuracy on, networks may agree on every image."""
+_ROUNDING_S = 1.0
+_RULES = {"best_test": "test_accuracy", "best_validation": "validation_accuracy", "last_epoch": ""}
+"""The rules of this package that choose an epoch, with the accuracy whose first highest value they choose."""
+_PLAIN = (
+    "run_id",
+    "status",
+    "reason",
+    "seed",
+    "epochs_planned",
+    "epochs_run",
+    "selected_epoch",
+    "selection",
+    "test_accuracy",
+    "seconds",
+    "attempts",
+    "host",
+    "started_at",
+    "finished_at",
+    "config",
+    "identity",
+    "predictions.bits",
+    "predictions.epochs",
+)
+_CURVE = ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
+_LISTS = (*_CURVE, "seconds")
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Something that honest rows cannot be.
+
+    Attributes
+    ----------
+    run_ids : the runs concerned; the first one is the one that `text` speaks of.
+    text : what is wrong, without the id of the first run.
+    """
+
+    run_ids: tuple[str, ...]
+    text: str
+
+    def __str__(self) -> str:
+        """The text after the id of the run."""
+        return f"run {self.run_ids[0]}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A session that computed one run after the other in its process.
+
+    Attributes
+    ----------
+    host : its machine.
+    begin, end : the time in which no other session of the study was active there.
+    """
+
+    host: str
+    begin: datetime
+    end: datetime
+
+
+@dataclass
+class Consistency:
+    """Collects what rows contradict, file by file; `add` may be called by several threads.
+
+    Attributes
+    ----------
+    selections : whether to apply the rules that choose an epoch; whoever has the plugins does that for all rules.
+    found : contradictions of single rows so far.
+    """
+
+    selections: bool = True
+    found: list[Contradiction] = field(default_factory=list)
+    _contents: dict[str, str] = field(default_factory=dict)
+    _alike: dict[bytes, dict[str, tuple[int, str]]] = field(default_factory=lambda: defaultdict(dict))
+    _spans: dict[str, tuple[str, datetime, datetime]] = field(default_factory=dict)
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, rows: pa.Table, digests: Sequence[str] | None = None) -> None:
+        """Check rows of a file, each by itself, and remember what is compared between rows.
+
+        Parameters
+        ----------
+        digests : of `row_digests`, if they are known already.
+        """
+        plain = list(_plain(rows))
+        digests = row_digests(rows) if digests is None else digests
+        curves = {name: lists_of(rows.column(f"epochs.{name}")) for name in _LISTS}
+        with self._one_at_a_time:
+            for run_id, digest in zip(rows.column("run_id").to_pylist(), digests, strict=True):
+                self._note_content(run_id, digest)
+            for number, row in enumerate(plain):
+                if row["status"] in SETTLED:
+                    self._add(row, {name: values[number] for name, values in curves.items()}, rows, number)
+
+    def _note_content(self, run_id: str, digest: str) -> None:
+        if self._contents.setdefault(run_id, digest) != digest:
+            self._note(run_id, "its row is stored twice with different content")
+
+    def _note(self, run_id: str, text: str) -> None:
+        if (one := Contradiction((run_id,), text)) not in self.found:
+            self.found.append(one)
+
+    def _add(self, row: Mapping[str, Any], curve: Mapping[str, Floats], rows: pa.Table, number: int) -> None:
+        config = parsed_json(row["config"], {})
+        config = config if isinstance(config, dict) else {}
+        problems = [*_configuration(row, config), *_times(row, curve["seconds"])]
+        if row["status"] != "pruned":
+            problems += [*_length(row, config, curve), *(_selection(row, curve) if self.selections else ())]
+        for problem in problems:
+            self._note(row["run_id"], problem)
+        for what, key in _fingerprints(row, curve, rows.column("predictions")[number], own_code="train" in config):
+            self._alike[key][row["run_id"]] = (row["seed"], what)
+        if row["attempts"] == 1 and row["host"] and row["started_at"] and row["finished_at"]:
+            self._spans[row["run_id"]] = (row["host"], row["started_at"], row["finished_at"])
+
+    def contradictions(self, alone: Sequence[Alone] = ()) -> list[Contradiction]:
+        """Return all that was found, with what rows contradict of each other.
+
+        Parameters
+        ----------
+        alone : sessions whose runs cannot overlap, see `sessions_alone`.
+        """
+        return [*self.found, *self._identical(), *self._overlapping(alone)]
+
+    def _identical(self) -> Iterator[Contradiction]:
+        """Yield runs with the results of a run with another seed."""
+        said: set[frozenset[str]] = set()
+        for runs in self._alike.values():
+            for (one, (seed, what)), (other, (second, _)) in pairwise(sorted(runs.items())):
+                if seed != second and frozenset((one, other)) not in said:
+                    said.add(frozenset((one, other)))
+                    text = f"its {what} are those of run {other}, to the last bit, although their seeds are {seed} and"
+                    yield Contradiction((one, other), f"{text} {second}")
+
+    def _overlapping(self, alone: Sequence[Alone]) -> Iterator[Contradiction]:
+        for session in alone:
+            within = [
+                (begin, end, run_id)
+                for run_id, (host, begin, end) in self._spans.items()
+                if host == session.host and begin >= session.begin and end <= session.end
+            ]
+            for (_, end, one), (begin, _, other) in pairwise(sorted(within)):
+                if end - begin > CLOCK_TOLERANCE:
+                    text = f"it overlaps in time with run {other}, by {_minutes(end - begin)}, and the session that "
+                    yield Contradiction((one, other), f"{text}computed both on {session.host} computed one at a time")
+
+
+def _plain(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    names = [name for name in _PLAIN if name in rows.column_names]
+    absent = dict.fromkeys(set(_PLAIN) - set(names))
+    return ({**absent, **row} for row in rows.select(names).to_pylist())
+
+
+def _configuration(row: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how the configuration in a row contradicts its other columns, or the text that its run id hashes."""
+    training = config.get("training")
+    training = training if isinstance(training, dict) else {}
+    rule = training.get("selection")
+    stated = {
+        "seed": config.get("seed", row["seed"]),
+        "epochs_planned": training.get("epochs", row["epochs_planned"]),
+        "selection": rule.get("name") if isinstance(rule, dict) else row["selection"],
+    }
+    for name, value in stated.items():
+        if value != row[name]:
+            yield f"{name} is {row[name]}, but its configuration says {value}"
+    hashed = parsed_json(row["identity"], {})
+    run = hashed.get("run") if isinstance(hashed, dict) else None
+    if isinstance(run, dict) and config and (option := other_option(run, config)):
+        yield f"its configuration has another {option} than the text that its run id hashes"
+
+
+def other_option(hashed: Any, config: Any, path: str = "") -> str:
+    """Return the key path of the first option in both that differs; empty if all agree."""
+    if isinstance(hashed, list) and isinstance(config, list) and len(hashed) == len(config):
+        parts = (
+            other_option(*pair, f"{path}.{number}") for number, pair in enumerate(zip(hashed, config, strict=True))
+        )
+        return next((each for each in parts if each), "")
+    if not isinstance(hashed, dict):
+        return "" if hashed == config else path
+    if not isinstance(config, dict):
+        return path
+    found = (
+        other_option(value, config[key], f"{path}.{key}".lstrip(".")) for key, value in hashed.items() if key in config
+    )
+    return next((each for each in found if each), "")
+
+
+def _times(row: Mapping[str, Any], seconds: Floats) -> Iterator[str]:
+    """Yield times that cannot be."""
+    begin, end, epochs = row["started_at"], row["finished_at"], float(np.nansum(seconds))
+    latest = max((each for each in (begin, end) if each is not None), default=None)
+    if latest is not None and latest - datetime.now(UTC) > CLOCK_TOLERANCE:
+        yield f"its time, {latest:%Y-%m-%d %H:%M} UTC, lies in the future of this machine's clock"
+    if begin is not None and end is not None:
+        lasted = end - begin
+        if lasted < -CLOCK_TOLERANCE:
+            yield f"it ended {_minutes(-lasted)} before it began"
+        elif lasted + CLOCK_TOLERANCE < timedelta(seconds=epochs):
+            yield f"it ended {_minutes(lasted)} after it began, but its epochs took {epochs:.0f} s"
+    if row["seconds"] is not None and epochs > 1.01 * row["seconds"] + _ROUNDING_S:
+        yield f"it took {row['seconds']:.1f} s, but its epochs together {epochs:.1f} s"
+
+
+def _minutes(time: timedelta) -> str:
+    return f"{time.total_seconds() / 60:.1f} minutes"
+
+
+def _length(row: Mapping[str, Any], config: Mapping[str, Any], curve: Mapping[str, Floats]) -> Iterator[str]:
+    """Yield that a finished run has fewer epochs than planned, and nothing in it explains why, or more."""
+    training, count, planned = config.get("training"), row["epochs_run"], row["epochs_planned"]
+    if not isinstance(training, dict) or row["status"] != "finished" or count is None or planned is None:
+        return
+    if count > planned:
+        yield f"it has {count} of {counted(planned, 'planned epoch')}"
+    if count < planned and not ("train" in config or row["reason"] or _stopped(training, curve)):
+        yield f"it ended after {count} of {planned} epochs, and neither early stopping nor a callback explains it"
+
+
+def _stopped(training: Mapping[str, Any], curve: Mapping[str, Floats]) -> bool:
+    """Return whether early stopping ends a run at the end of this curve."""
+    rule = training.get("early_stopping")
+    if not isinstance(rule, dict):
+        return False
+    monitored = curve["test_accuracy" if training.get("monitor") == "test" else "validation_accuracy"]
+    ended = stopping_epoch(monitored.tolist(), int(rule.get("patience", 1)), float(rule.get("min_delta", 0)))
+    return ended == len(monitored)
+
+
+def _selection(row: Mapping[str, Any], curve: Mapping[str, Floats]) -> Iterator[str]:
+    """Yield that a rule of this package chooses another epoch; those of others need their plugins."""
+    column = _RULES.get(row["selection"])
+    count = len(curve["test_accuracy"])
+    if column is None or not count:
+        return
+    values = curve[column].tolist() if column else []
+    if np.isnan(values).any():
+        return
+    chosen = first_best([{column: value} for value in values], column) if column else count
+    if row["selected_epoch"] != chosen:
+        yield f"selected_epoch is {row['selected_epoch']}, but {row['selection']} chooses {chosen} of its curve"
+
+
+def _fingerprints(
+    row: Mapping[str, Any], curve: Mapping[str, Floats], buffer: pa.Scalar, *, own_code: bool
+) -> Iterator[tuple[str, bytes]]:
+    """Yield what of a run's results no run with another seed can share, with its hash.
+
+    Own training code may converge to one solution from every seed, so there the predictions of all epochs count, not
+    those of the selected epoch alone.
+    """
+    accuracy, predicted = row["test_accuracy"], _predicted(row, buffer)
+    if predicted is None or accuracy is None or accuracy >= _ALMOST_PERFECT:
+        return
+    selected = predicted[max(row["selected_epoch"] - 1, 0)]
+    others = len(selected) - int(np.bincount(selected).max(initial=0))
+    if not others:
+        return
+    if min(others, round((1 - accuracy) * len(selected))) >= INFORMATIVE:
+        compared = predicted if own_code else selected
+        yield "predictions", hashlib.sha256(b"predictions" + compared.tobytes()).digest()
+    losses = np.concatenate([curve["train_loss"], curve["test_loss"]])
+    if len(losses) and not np.isnan(losses).all():
+        yield "accuracies and losses", hashlib.sha256(b"".join(curve[name].tobytes() for name in _CURVE)).digest()
+
+
+def _predicted(row: Mapping[str, Any], buffer: pa.Scalar) -> npt.NDArray[Any] | None:
+    """Return the predictions of a run, [epochs, images]; None if it has none, or its proof says what is wrong."""
+    epochs, chosen = row["predictions.epochs"], row["selected_epoch"]
+    if not epochs or chosen is None or chosen > epochs:
+        return None
+    try:
+        return predictions_from(buffer.as_buffer(), row["predictions.bits"], epochs)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def sessions_alone(directory: Place) -> list[Alone]:
+    """Return the sessions in this study's stored states that computed one run at a time, alone on their machine.
+
+    Those are the sessions that compute in their own process. A state that cannot be read says nothing.
+    """
+    states = [state for state in map(_state, _documents(directory / LIVE)) if state is not None]
+    spans = [(state["host"], *_span(state)) for state in states]
+    return [
+        Alone(host, begin, end)
+        for state, (host, begin, end) in zip(states, spans, strict=True)
+        if _computes_one_at_a_time(state)
+        and not any(host == h and begin < e and b < end and (b, e) != (begin, end) for h, b, e in spans)
+    ]
+
+
+def _documents(folder: Place) -> list[Place]:
+    try:
+        paths: list[Place] = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [path for path in paths if path.suffix == ".json" and not path.name.startswith(".")]
+
+
+def _state(path: Place) -> dict[str, Any] | None:
+    try:
+        state = json.loads(path.read_bytes())
+        _span(state)
+        return state if isinstance(state["host"], str) and state["host"] else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _span(state: Mapping[str, Any]) -> tuple[datetime, datetime]:
+    begin, end = (datetime.fromisoformat(state[name]) for name in ("began_at", "at"))
+    return begin.astimezone(UTC), end.astimezone(UTC)
+
+
+def _computes_one_at_a_time(state: Mapping[str, Any]) -> bool:
+    """Return whether a session computed in its own process: its only resource is one CPU."""
+    resources = state.get("resources")
+    cpu = resources.get("CPU") if isinstance(resources, dict) and len(resources) == 1 else None
+    return state.get("parallel") == 1 and isinstance(cpu, dict) and cpu.get("total") == 1

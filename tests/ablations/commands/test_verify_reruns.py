@@ -1,0 +1,154 @@
+"""`ablate verify --rerun`: runs are computed again, drawn by the ledger, and compared with what is stored."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tiny_study import changed, write
+from training_code_study import training_code_study
+from typer.testing import CliRunner
+
+import analysis
+from ablations import verify
+from ablations.commands.app import app
+from ablations.execution.repetition import ACCURACY_TOLERANCE, drawn
+from ablations.sessions.launch import run
+from ablations.store import ResultStore
+from aimlib.errors import UsageError
+from aimlib.records import write_table
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    run(write(folder, changed({"seeds": 2})), folder / "out", executor="inline")
+    return folder / "out"
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "out"))
+
+
+def forge(study: Path, change: Callable[[dict[str, Any]], object]) -> str:
+    """Change the first row and write the ledger again; return the id of the run."""
+    path = min((study / "runs").iterdir())
+    table = pq.read_table(path)
+    (row,) = table.to_pylist()
+    change(row)
+    path.unlink()
+    write_table(pa.Table.from_pylist([row], schema=table.schema), path)
+    shutil.rmtree(study / "ledger")
+    ResultStore(study).ledger("f" * 12).end()
+    return path.stem
+
+
+def contents(study: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
+
+
+def test_runs_that_are_computed_again_have_the_same_bits_and_the_study_is_unchanged(study: Path) -> None:
+    before = contents(study)
+    found = verify(study, rerun=2)
+    assert found.is_intact
+    assert contents(study) == before
+    head = found.ledger.head
+    assert head is not None
+    runs = analysis.load(study).runs
+    assert [each.run_id for each in found.reruns] == drawn(runs["run_id"], 2, head)
+    for each in found.reruns:
+        (row,) = runs[runs["run_id"] == each.run_id].to_dict("records")
+        assert (each.arm, each.seed, each.same_kind, each.differences) == (row["arm"], row["seed"], True, ())
+        assert "the same bits (500 predictions of 2 epochs and 9 columns of the curve)" in str(each)
+    ended = CliRunner().invoke(app, ["verify", str(study), "--rerun", "1"])
+    assert ended.exit_code == 0
+    assert str(found.reruns[0]) in ended.output.replace("\n", "")
+    assert str(found.reruns[1]) not in ended.output
+
+
+def test_a_forgery_that_only_a_head_would_reveal_is_found(study: Path) -> None:
+    (images,) = (study / "images").iterdir()
+    labels = np.array(pq.read_table(images).column("label").to_pylist())
+
+    def better(row: dict[str, Any]) -> None:
+        predicted = np.frombuffer(row["predictions"], np.uint8).reshape(2, -1).copy()
+        at = row["selected_epoch"] - 1
+        wrong = np.flatnonzero(predicted[at] != labels)[:9]
+        predicted[at, wrong] = labels[wrong]
+        row["predictions"] = predicted.tobytes()
+        row["test_accuracy"] = row["epochs.test_accuracy"][at] = float((predicted[at] == labels).mean())
+
+    run_id = forge(study, better)
+    assert verify(study).is_intact
+    found = verify(study, rerun=99)
+    assert not found.is_intact
+    assert len(found.reruns) == 4, "all that there are"
+    (wrong,) = [each for each in found.reruns if not each.is_reproduced]
+    assert wrong.run_id == run_id
+    assert "9 of 500 predictions of epoch" in wrong.differences[0]
+    assert any(text.startswith("epochs.test_accuracy of epoch ") for text in wrong.differences)
+    assert CliRunner().invoke(app, ["verify", str(study), "--rerun", "4"]).exit_code == 1
+
+
+def test_another_device_may_differ_within_the_tolerance(study: Path) -> None:
+    def elsewhere(row: dict[str, Any]) -> None:
+        row["device_name"] = "another processor"
+        row["epochs.train_loss"][1] += 1e-6
+
+    run_id = forge(study, elsewhere)
+    found = {each.run_id: each for each in verify(study, rerun=4).reruns}[run_id]
+    assert (found.same_kind, found.is_reproduced) == (False, True)
+    assert "(stored: cpu, another processor, " in found.where
+    assert "0 of 1,000 predictions are others; allowed on another device or with other versions: 10% of" in str(found)
+
+    def beyond(row: dict[str, Any]) -> None:
+        row["test_accuracy"] += ACCURACY_TOLERANCE + 0.01
+        row["epochs.test_accuracy"][row["selected_epoch"] - 1] = row["test_accuracy"]
+        row["epochs.train_loss"][0] *= 1.5
+
+    forge(study, beyond)
+    found = {each.run_id: each for each in verify(study, rerun=4).reruns}[run_id]
+    assert [text.split(" is ")[0] for text in found.differences] == [
+        "the training loss of epoch 1",
+        "the test accuracy",
+    ]
+
+
+def test_nobody_can_choose_which_runs_are_drawn() -> None:
+    runs = [f"{number:020x}" for number in range(100)]
+    heads = ["a" * 64, "b" * 64]
+    assert drawn(runs, 5, heads[0]) == drawn(reversed(runs), 5, heads[0])
+    assert drawn(runs, 5, heads[0]) == drawn(runs, 100, heads[0])[:5]
+    assert drawn(runs, 5, heads[0]) != drawn(runs, 5, heads[1])
+    first = [drawn(runs, 1, str(head))[0] for head in range(2000)]
+    assert len(set(first)) == 100, "every run can be the first"
+
+
+def test_a_run_that_cannot_be_computed_here_is_stated(tmp_path: Path) -> None:
+    path = training_code_study(tmp_path)
+    run(path, tmp_path / "out", executor="inline", trust=True)
+    from aimlib.registry import FAMILIES
+
+    for family in FAMILIES:
+        for name in list(family._origins):
+            del family._origins[name]
+            family._classes.pop(name, None)
+    found = verify(tmp_path / "out", rerun=1)
+    assert not found.is_intact
+    assert "was not computed again: " in str(found.reruns[0])
+    assert "unknown training code 'train'" in str(found.reruns[0])
+    found = verify(tmp_path / "out", rerun=1, plugin=[f"{tmp_path / 'loop.py'}:train"], trust=True)
+    assert (found.reruns[0].not_repeated, found.reruns[0].differences) == ("", ())
+    assert found.is_intact
+
+
+def test_a_negative_number_is_refused(study: Path) -> None:
+    with pytest.raises(UsageError, match="rerun: give the number of runs"):
+        verify(study, rerun=-1)
