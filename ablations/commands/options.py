@@ -81,12 +81,7 @@ def print_verdict(directory: str | Place, shown_on: Console) -> None:
     import analysis
     from analysis.statistics.planned import gated_arms
 
-<<<<<<< HEAD
-    said = analysis.examine(analysis.load(directory, epochs=gated_arms), further=False).short
-    shown_on.print(f"\n{said}\n", style="bold", markup=False, highlight=False)
-=======
     findings = analysis.examine(analysis.load(directory, epochs=gated_arms), further=False)
     for caution in findings.cautions:
         shown_on.print(f"\n{caution}", markup=False, highlight=False)
-    shown_on.print(f"\n{findings.headline}\n", style="bold", markup=False, highlight=False)
->>>>>>> f-proof
+    shown_on.print(f"\n{findings.short}\n", style="bold", markup=False, highlight=False)

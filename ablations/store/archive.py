@@ -93,18 +93,23 @@ def pack(findings: Findings, out: Path) -> Archive:
 
     Parameters
     ----------
-    findings : of `analysis.examine`, which refuses rows that contradict their predictions or the ledger.
+    findings : of `analysis.examine`, which proves the rows.
     out : the file; its name ends in ``.tar.gz``, and it does not exist.
 
     Raises
     ------
     UsageError: another name, or the file exists.
-    StoreError: a file of the study is damaged, or the archive cannot be written.
+    StoreError: a file of the study is damaged, its rows contradict themselves, or the archive cannot be written.
     """
     if not out.name.endswith(".tar.gz"):
         raise UsageError(f"{out}: the name of an archive ends in .tar.gz")
     if out.exists():
         raise UsageError(f"{out} exists; remove it, or give another name")
+    if findings.contradictions:
+        raise StoreError(
+            f"{findings.results.directory}: is not packed, because its rows contradict themselves: "
+            f"{findings.contradictions[0]}; `ablate verify` lists all"
+        )
     where = findings.results.directory
     try:
         with tempfile.TemporaryDirectory(prefix="ablate-archive-") as scratch:

@@ -26,11 +26,6 @@ def standing(results: Results) -> str:
 
 
 def _headline(results: Results) -> str:
-<<<<<<< HEAD
-    """Return the verdict of the rows as they are stored: whoever needs it proven takes the report."""
-    return examine(results, further=False, unproven=True).short
-=======
     """Return cautions and verdict of the rows as they are stored: whoever needs it proven takes the report."""
     found = examine(results, further=False, unproven=True)
-    return " ".join((*found.cautions, found.headline))
->>>>>>> f-proof
+    return " ".join((*found.cautions, found.short))

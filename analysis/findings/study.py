@@ -14,11 +14,8 @@ from aimlib.errors import StoreError
 from aimlib.records import ANALYSIS_PLAN, STUDY_FILE
 from analysis.claims import Claim, in_scope, read_claim
 from analysis.claims.audit import audit
-<<<<<<< HEAD
-from analysis.findings.collapses import Collapse, NotExcluded, collapses, failed_words, not_excluded
-=======
 from analysis.findings import contradicted
->>>>>>> f-proof
+from analysis.findings.collapses import Collapse, NotExcluded, collapses, failed_words, not_excluded
 from analysis.findings.deviations import Deviation, deviations
 from analysis.findings.photos import Photos, photos
 from analysis.findings.robust_readings import robust_of
@@ -338,14 +335,8 @@ def examine(results: Results, *, further: bool = True, unproven: bool = False) -
     """
     results = _by_frozen_procedure(results)
     plan = results.plan
-<<<<<<< HEAD
-    if not unproven:
-        prove(results, None if further else gated_arms(plan))
-    claim = _claim_of(results)
-=======
     wrong = () if unproven else tuple(prove(results, None if further else gated_arms(plan)))
-    claim = read_claim(plan.claim) if plan.claim is not None else None
->>>>>>> f-proof
+    claim = _claim_of(results)
     reasons = in_scope(claim, plan.scope) if claim else []
     if claim and not plan.measure.is_accuracy:
         reasons.append(f"the study's measure is {plan.measure.name}; the claim is about accuracy")

@@ -45,11 +45,8 @@ class Caution:
 def cautions(findings: Findings) -> list[Caution]:
     """Return the sentences that limit the conclusions."""
     return [
-<<<<<<< HEAD
-        *_collapsed(findings),
-=======
         *(Caution(text) for text in findings.cautions),
->>>>>>> f-proof
+        *_collapsed(findings),
         *_scope(findings),
         *_oracle(findings),
         *(_deviation(findings, each) for each in findings.deviations),
