@@ -32,15 +32,18 @@ def robust_verdict(comparison: Comparison, reading: RobustReading) -> Verdict:
 def contradiction(comparison: Comparison, reading: RobustReading) -> str:
     """Return where the robust reading contradicts the t interval, in a sentence; empty where it does not.
 
-    About 0: one of the intervals excludes it. About the verdict: each would stop the study, with another verdict. An
-    interval that is only too long to stop the study contradicts nothing: with 5 pairs that of the trimmed mean is
-    nearly twice as long as that of t.
+    About 0: the robust interval excludes it and that of t does not, or the other way round and the robust centre lies
+    outside the t interval. About the verdict: each would stop the study, with another verdict. An interval that is only
+    longer contradicts nothing: with 5 pairs that of the trimmed mean is nearly twice as long as that of t. Without
+    that condition, up to 41 % of studies of normal runs would have a caution.
     """
     found, measure = comparison.interval, comparison.measure
     by_t = found.lower > 0 or found.upper < 0
     other = robust_verdict(comparison, reading)
-    if by_t != reading.excludes_zero:
-        said = "excludes 0 and the t interval does not" if not by_t else "does not exclude 0 and the t interval does"
+    if reading.excludes_zero and not by_t:
+        said = "excludes 0 and the t interval does not"
+    elif by_t and not reading.excludes_zero and not found.lower <= reading.estimate <= found.upper:
+        said = "does not exclude 0, and its centre lies outside the t interval, which does"
     elif comparison.verdict.stops and other.stops and other.kind != comparison.verdict.kind:
         said = f"would read “{other.text}”"
     else:

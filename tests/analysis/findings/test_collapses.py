@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from analysis.findings.robust_readings import contradiction, robust_verdict
 from analysis.findings.standing import standing
 from analysis.report.cautions import cautions
 from analysis.report.methods import methods
+from analysis.statistics.interval import t_interval
+from analysis.statistics.robust import robust_reading
 
 BASE = [0.150, 0.156, 0.152, 0.149, 0.154, 0.151, 0.155, 0.153]
 GAIN = [0.052, 0.047, 0.050, 0.053, 0.049, 0.051, 0.048, 0.050]
@@ -178,6 +181,28 @@ def test_a_robust_reading_that_contradicts_t_about_0_is_named(make_study):
     assert "aim − baseline: the interval of the Hodges-Lehmann estimate, which decides nothing, excludes 0 and" in text
     agreeing = examine(make_study(arms(8), seeds=8, images=2000, procedure=2))
     assert contradiction(agreeing.primary, agreeing.robust["aim − baseline"]) == ""
+
+
+def test_a_centre_outside_the_t_interval_is_named(make_study):
+    findings = examine(make_study(arms(8), seeds=8, images=2000, procedure=2))
+    reading = replace(findings.robust["aim − baseline"], estimate=-1.0, lower=-2.0, upper=0.5)
+    text = contradiction(findings.primary, reading)
+    assert "does not exclude 0, and its centre lies outside the t interval, which does" in text
+    inside = replace(reading, estimate=findings.primary.interval.mean)
+    assert contradiction(findings.primary, inside) == ""
+
+
+@pytest.mark.parametrize("n", [5, 8, 12])
+@pytest.mark.parametrize("gain", [0.0, 1.0, 2.0, 2.46, 5.0])
+def test_normal_runs_rarely_have_a_robust_reading_that_contradicts_t_about_0(make_study, n, gain):
+    primary = examine(make_study(arms(5), seeds=5, images=2000, procedure=2)).primary
+    rng, studies, named = np.random.default_rng(n), 800, 0
+    for _ in range(studies):
+        drawn = rng.normal(gain, 2**0.5, n)
+        interval = t_interval(drawn, 0.0213)
+        reading = robust_reading(drawn, interval.alpha)
+        named += "exclude" in contradiction(replace(primary, interval=interval), reading)
+    assert named / studies <= 0.05 + 3 * (0.05 * 0.95 / studies) ** 0.5
 
 
 @pytest.mark.parametrize("status", ["missing", "failed"])
