@@ -8,8 +8,11 @@ from analysis.statistics.verdict import Verdict, decide
 
 
 def robust_of(comparison: Comparison) -> RobustReading | None:
-    """Return the robust reading of the pairs of the look that decides, at its level; None without a verdict."""
-    if not comparison.verdict.decided:
+    """Return the robust reading of the pairs of the look that decides, at its level.
+
+    None without a verdict, and where looks at any number of pairs have an unbounded interval, whose level is 100 %.
+    """
+    if not (comparison.verdict.decided and comparison.interval.bounded):
         return None
     return robust_reading(comparison.deciding_pairs["difference"], comparison.interval.alpha)
 

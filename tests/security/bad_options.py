@@ -234,9 +234,9 @@ KINDS = [
     Kind(
         "one backbone given twice",
         "across DONE DONE",
-        "both studies",
-        "have the backbone small_resnet",
-        "give two studies with different",
+        "and planted",
+        "share 2 runs, so they are not independent",
+        "give each study once",
     ),
     Kind("a folder without any file of a study", "verify EMPTY", "EMPTY", "contains no file of a study", WROTE),
     Kind(
