@@ -165,8 +165,10 @@ def _robust_rows(
     differences: pd.Series, delta: float, reported: float | None, alpha: float, procedure: int
 ) -> list[dict[str, Any]]:
     """Return the row of the robust reading; none with too few pairs for one, and in the tables of procedure 1."""
+    if procedure == FIRST or alpha == 0:  # an unbounded interval has no level
+        return []
     found = robust_reading(differences, alpha)
-    if found is None or procedure == FIRST:
+    if found is None:
         return []
     spread = float(differences.std())
     verdict = decide(found.lower, found.upper, spread, found.n, delta, reported, procedure=procedure)
