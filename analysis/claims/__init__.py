@@ -76,10 +76,11 @@ _Role = Annotated[Role, BeforeValidator(lambda stored: role(stored) or stored)]
 
 
 class _Model(Frozen):
-    """A number of an arm's network."""
+    """A number of an arm's network, or by how much it exceeds that of the arm with the role `over`."""
 
     kind: Literal["model"]
     role: _Role
+    over: _Role | None = None
     column: Literal["keras_parameters", "memory_values", "memory_degrees_of_freedom", "readers", "static_readers"]
     equals: float
     within: Annotated[float, Field(ge=0)]

@@ -77,9 +77,16 @@ def _model(check: Mapping[str, Any], results: Results) -> _Line:
     if arm is None or rows.empty:
         return said, "", UNCHECKED, f"the study has no {check['role']} arm with a record of its network"
     value = _column(rows.to_dict("records")[0], str(check["column"]))
+    words = f"{_COLUMN_WORDS[str(check['column'])]} of arm {arm}"
+    if (over := check.get("over")) is not None:
+        other = _arm(results, over)
+        less = results.models[results.models["arm"] == other]
+        if other is None or less.empty:
+            return said, "", UNCHECKED, f"the study has no {over} arm with a record of its network"
+        value -= _column(less.to_dict("records")[0], str(check["column"]))
+        words += f", less those of arm {other}"
     agrees = abs(value - check["equals"]) <= check["within"]
-    words = _COLUMN_WORDS[str(check["column"])]
-    return said, number_format.whole(value), AGREES if agrees else CONTRADICTED, f"{words} of arm {arm}"
+    return said, number_format.whole(value), AGREES if agrees else CONTRADICTED, words
 
 
 _COLUMN_WORDS = {

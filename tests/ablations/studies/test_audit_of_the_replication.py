@@ -40,6 +40,12 @@ def lines() -> pd.DataFrame:
     [
         ("ResNet50 has about 23.8 M parameters", "23\u202f833\u202f592", "agrees"),
         ("ResNet50 with memory has about 24.1 M parameters", "26\u202f714\u202f360", "contradicted"),
+        ("the number of parameters increases by around 3 million", "2\u202f880\u202f768", "agrees"),
+        (
+            "the number of parameters increases by about 0.3 million (23.8 M to 24.1 M)",
+            "2\u202f880\u202f768",
+            "contradicted",
+        ),
         ("the memory holds about 50,000 floats", "50\u202f176", "agrees"),
         ("these are 50,000 independent numbers", "1\u202f024", "contradicted"),
         ("every layer can access the memory (53 convolutions and the dense layer)", "16", "contradicted"),
