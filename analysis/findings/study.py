@@ -94,8 +94,19 @@ class Findings:
 
     @cached_property
     def attributions(self) -> tuple[Attribution, ...]:
-        """Contribution of each switch; empty if the study has no factors of two levels each."""
-        return attributions(self.results.runs, self.results.plan)
+        """Contribution of each switch; empty if the study has no factors of two levels each.
+
+        By procedure 2 from the seeds of the look that decides, like the verdict.
+        """
+        return attributions(self.runs_of_look, self.results.plan)
+
+    @cached_property
+    def runs_of_look(self) -> pd.DataFrame:
+        """Runs of the seeds of the look that decides; by procedure 1, and without a decided verdict, all runs."""
+        primary, runs = self.primary, self.results.runs
+        if self.procedure == FIRST or primary is None or not primary.verdict.stops:
+            return runs
+        return runs[runs["seed"].isin(primary.seeds_of_look)]
 
     @cached_property
     def screening(self) -> Results | None:

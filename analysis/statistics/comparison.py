@@ -100,8 +100,17 @@ class Comparison:
     @property
     def deciding_pairs(self) -> pd.DataFrame:
         """Complete pairs of the look that decides."""
-        number = next(look.pairs for look in self.looks if look.verdict is self.verdict)
-        return complete(self.pairs[:number])
+        return complete(self.pairs[: self._planned])
+
+    @property
+    def seeds_of_look(self) -> list[int]:
+        """Planned seeds of the look that decides."""
+        return [int(seed) for seed in self.pairs["seed"][: self._planned]]
+
+    @property
+    def _planned(self) -> int:
+        """Number of planned pairs at the look that decides."""
+        return next(look.pairs for look in self.looks if look.verdict is self.verdict)
 
     @property
     def beyond(self) -> int:

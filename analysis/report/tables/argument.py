@@ -40,7 +40,7 @@ def attribution(findings: Findings) -> Table | None:
 
 def interacting(findings: Findings) -> Table | None:
     """Return how much the gain of one switch depends on another."""
-    found = interactions(findings.results.runs, findings.results.plan)
+    found = interactions(findings.runs_of_look, findings.results.plan)
     rows = tuple(
         (
             f"{row['first']} × {row['second']}",

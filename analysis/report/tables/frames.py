@@ -66,7 +66,7 @@ def _further(findings: Findings) -> dict[str, pd.DataFrame]:
         found["audit"] = findings.audit
     if findings.attributions:
         found["attribution"] = attribution_table(findings.attributions)
-        found["interactions"] = interactions(findings.results.runs, findings.results.plan)
+        found["interactions"] = interactions(findings.runs_of_look, findings.results.plan)
     if findings.photos is not None:
         found["classes"] = findings.photos.classes
     if findings.screening is not None:

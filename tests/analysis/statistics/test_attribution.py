@@ -122,3 +122,20 @@ def test_the_table_has_a_row_per_part_and_the_gap(loaded):
     gaps = table[table["switch"] == "gap"].set_index("method")["mean"]
     sums = table[table["switch"] != "gap"].groupby("method")["mean"].sum()
     np.testing.assert_allclose(sums, gaps.reindex(sums.index))
+
+
+@pytest.mark.parametrize(("procedure", "n"), [(1, 8), (2, 5)])
+def test_the_gap_is_split_with_the_pairs_of_the_look_that_decides(make_study, procedure, n):
+    """Three later seeds, in which nothing helps, change neither the verdict nor its parts."""
+    study = []
+    for number, arm in enumerate(arms()):
+        assert arm.accuracies is not None
+        gain = arm.accuracies[0] - 0.15
+        values = [0.3 + 0.0004 * ((7 * seed + number) % 5) + (gain if seed < 5 else 0.0) for seed in range(8)]
+        study.append(replace(arm, accuracies=values))
+    options = {"looks": [5, 8], "images": 50_000, "claim": None, "what": "three switches"}
+    directory = make_study(study, seeds=8, procedure=procedure, **options)
+    findings = analysis.examine(analysis.load(directory), unproven=True)
+    assert findings.primary is not None
+    assert findings.primary.interval.n == 5
+    assert {each.gap.n for each in findings.attributions} == {n}
