@@ -30,7 +30,7 @@ _SETTINGS = (
     "training.schedule",
     "training.early_stopping.patience",
     "training.selection",
-    "training.augmentation",
+    "training.augmentation.passes",
     "data.size",
 )
 _OPEN = (
@@ -150,7 +150,10 @@ def _settings(findings: Findings) -> Item:
     values = {name: dict.fromkeys(_said(arm.config, name) for arm in plan.arms) for name in _SETTINGS}
     known = [f"{name} {', '.join(each)}" for name, each in values.items() if each and "" not in each]
     text += [f"Options, over all arms: {'; '.join(known)}."] if known else []
-    text += ["All options of every arm are in `tables/differences.csv` and in `ablate results --table runs`."]
+    text += [
+        "All options in which arms differ are in `tables/models.csv`; `ablate results DIRECTORY --columns config` has "
+        "all options of every run."
+    ]
     if findings.screening is not None:
         text.append("Arms were chosen in a search on validation data with seeds of its own; it is in the report.")
     return Item(
@@ -175,8 +178,8 @@ def _range(runs: pd.DataFrame, column: str, words: str) -> str:
 
 
 def _said(config: dict[str, object], name: str) -> str:
-    found = options(config)
-    return number_format.option(found[name]) if name in found else ""
+    value = options(config).get(name, "")
+    return number_format.option(value) if value is None or isinstance(value, (str, int, float)) else ""
 
 
 def _significance(findings: Findings) -> Item:
@@ -255,4 +258,10 @@ def page(findings: Findings) -> str:
 def _escaped(text: str) -> str:
     """Return a sentence as Markdown; commands keep their code marks."""
     parts = text.split("`")
-    return "".join(f"`{part}`" if at % 2 else str(markdown(part)) for at, part in enumerate(parts))
+    return "".join(f"`{part}`" if at % 2 else _spaced(part) for at, part in enumerate(parts))
+
+
+def _spaced(part: str) -> str:
+    """Return a part of a sentence as Markdown, with the blanks at its ends, which escaping removes."""
+    before, after = part[: len(part) - len(part.lstrip())], part[len(part.rstrip()) :]
+    return f"{before}{markdown(part.strip())}{after}" if part.strip() else part

@@ -47,6 +47,18 @@ def test_facts_of_the_checklist_are_those_of_the_rows(make_study: Any) -> None:
     assert findings.results.frozen.sha256 in whole
 
 
+def test_sentences_keep_their_blanks_and_parts_without_a_name_are_left_out(make_study: Any) -> None:
+    config = {"training": {"optimizer": {"name": "adam", "learning_rate": 0.01}, "augmentation": {"passes": 2}}}
+    arms = [FakeArm("baseline", "baseline", 0.15, config=config), FakeArm("aim", "aim", 0.17, config=config)]
+    whole = page(examined(make_study, arms))
+    assert (
+        "* `ablate archive` packs rows, plan, ledger and source; `ablate recompute` reads the verdict again." in whole
+    )
+    said = "training.optimizer adam; training.optimizer.learning\\_rate 0.01; training.augmentation.passes 2."
+    assert said in whole
+    assert "object at" not in whole
+
+
 def test_a_study_without_pairs_has_no_error_bars(make_study: Any) -> None:
     status = {(arm.name, seed): "missing" for arm in ARMS for seed in range(6)}
     answers = {item.title: item.answer for item in checklist(examined(make_study, status=status))}
