@@ -15,9 +15,10 @@ import platform
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import aimlib
 from ablations.commands import (
@@ -45,8 +46,21 @@ from ablations.commands import (
 from ablations.commands.doctor import command as doctor
 from aimlib.errors import UsageError
 
+
+class _Commands(TyperGroup):
+    """The commands; a message about an option says what is wrong without the validator's own words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.replace("Value error, ", "")
+            raise
+
+
 app = typer.Typer(
     name="ablate",
+    cls=_Commands,
     help="Ablation studies that settle a claim: check, run, query and report.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

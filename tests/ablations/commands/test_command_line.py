@@ -237,3 +237,19 @@ def test_a_process_waits_for_threads_that_still_work() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("worked\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "demo", "--executor", "nonsense"), "'nonsense' is not one of 'ray', 'inline'."),
+        (("results", ".", "--table", "nonsense"), "'nonsense' is not one of 'runs', 'epochs'"),
+    ],
+)
+def test_messages_on_options_begin_with_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    code, _, err = ablate(capsys, *arguments)
+    text = " ".join(err.replace("│", " ").split())
+    assert code == 2
+    assert f"Invalid value for '{arguments[2]}': {said}" in text
