@@ -57,7 +57,7 @@ def test_no_page_executes_or_fetches_anything(victim: Victim, monkeypatch: pytes
     for path in victim.runs:
         spoil(path)
     # The rows contradict the ledger now, for which a verdict is refused; here pages are meant, whatever gets into them.
-    monkeypatch.setattr("analysis.findings.study.prove", lambda *_: None)
+    monkeypatch.setattr("analysis.findings.study.prove", lambda *_: ())
     victim.ablate("report", victim.directory)
     victim.ablate("watch", victim.directory, "--once", "--html")
     victim.ablate("browse", victim.directory, "--out", victim.folder / "browse.html")
