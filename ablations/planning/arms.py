@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any, cast
 
 from ablations.planning import networks, own_code, training_code, training_parts, weights
-from ablations.planning.factors import arm_specs
+from ablations.planning.factors import arm_specs, draws_nothing
 from ablations.spec import yaml_documents
 from ablations.spec.advice import advised
 from ablations.spec.levels import RUN_KEYS, labels_of
@@ -80,7 +80,14 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
         try:
             if without and own_code.uses(_with_control(name, specs, spec), without):
                 continue
-            arms[name] = _complete(name, specs, spec, built, costs=costs)
+            arm = _complete(name, specs, spec, built, costs=costs)
+            if (idle := draws_nothing(name, arm.config, spec)) is None:
+                arms[name] = arm
+            elif spec.sources:
+                problems.append(
+                    f"sources: {idle} without effect: arm {arm.of} draws nothing from it; remove it, or leave out "
+                    f"sources to vary those that have an effect"
+                )
         except ConfigError as error:
             problems += [located(problem, name, spec) for problem in error.problems]
         except UsageError as error:
