@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from analysis.statistics.distributions import t_quantile
+from analysis.statistics.distributions import normal_quantile, t_quantile
 from analysis.statistics.interval import IDENTICAL
 
 _MOST_SEEDS = 1_000_000
@@ -74,7 +75,7 @@ def correlation_interval(r: float, n: int) -> tuple[float, float]:
     """Return Fisher's 95 % interval of a correlation, tanh(atanh r ± 1.96 / √(n - 3)); NaN below 4 pairs."""
     if n < 4:
         return float("nan"), float("nan")
-    centre, margin = math.atanh(min(max(r, -1 + 1e-12), 1 - 1e-12)), 1.959963984540054 / math.sqrt(n - 3)
+    centre, margin = math.atanh(min(max(r, -1 + 1e-12), 1 - 1e-12)), float(normal_quantile(0.975)) / math.sqrt(n - 3)
     return math.tanh(centre - margin), math.tanh(centre + margin)
 
 
@@ -94,3 +95,10 @@ def _seeds_for(half: float, one: float, other: float, alpha: float) -> int | Non
 def _welch(seeds: int, one: float, other: float, alpha: float) -> float:
     freedom = (seeds - 1) * (one + other) ** 2 / (one**2 + other**2)
     return float(t_quantile(1 - alpha / 2, freedom)) * math.sqrt((one + other) / seeds)
+
+
+def pairing_table(found: Pairing) -> pd.DataFrame:
+    """Return one row with every number of `Pairing`, and the share that pairing saved."""
+    return pd.DataFrame([{**asdict(found), "unpaired": found.unpaired, "saved": found.saved}]).astype(
+        {"n": "int64", "unpaired_seeds": "Int64"}
+    )

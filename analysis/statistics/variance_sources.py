@@ -195,7 +195,9 @@ def variance_sources(
     """
     series = series_of(plan)
     found = [
-        variances(arm, _values(runs, arm, measure), {s: _values(runs, name, measure) for s, name in parts.items()}, alpha)
+        variances(
+            arm, _values(runs, arm, measure), {s: _values(runs, name, measure) for s, name in parts.items()}, alpha
+        )
         for arm, parts in series.items()
     ]
     baseline, treatment = primary_arms(plan)
