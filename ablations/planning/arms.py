@@ -81,13 +81,7 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
             if without and own_code.uses(_with_control(name, specs, spec), without):
                 continue
             arm = _complete(name, specs, spec, built, costs=costs)
-            if (idle := draws_nothing(name, arm.config, spec)) is None:
-                arms[name] = arm
-            elif spec.sources:
-                problems.append(
-                    f"sources: {idle} without effect: arm {arm.of} draws nothing from it; remove it, or leave out "
-                    f"sources to vary those that have an effect"
-                )
+            arms |= _varying(arm, spec)
         except ConfigError as error:
             problems += [located(problem, name, spec) for problem in error.problems]
         except UsageError as error:
@@ -104,6 +98,21 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
     if not kept:
         raise ConfigError([f"{study.where}: every arm uses own code, so nothing can be checked without it; approve it"])
     return _with_roles(kept, specs)
+
+
+def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:
+    """Return an arm by its name; none if its design varies by default what it does not draw."""
+    idle = draws_nothing(arm.name, arm.config, spec)
+    if idle is None:
+        return {arm.name: arm}
+    if not spec.sources:
+        return {}
+    raise ConfigError(
+        [
+            f"sources: {idle} without effect: the arm draws nothing from it; remove it, or leave out sources to vary "
+            f"those that have an effect"
+        ]
+    )
 
 
 _NAMED = 3

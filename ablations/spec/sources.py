@@ -1,7 +1,7 @@
 """Design variance: arms that vary one random stream at a time (Bouthillier et al., 2021).
 
-In such an arm every stream but one has a fixed seed, which is none of the study's, so that no run of it shares its draws
-with a run of another series. The named arm itself is the series in which all streams vary together.
+In such an arm every stream but one has a fixed seed, which is none of the study's, so that no run of it shares all its
+draws with a run of another series. The named arm itself is the series in which all streams vary together.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def problems(spec: StudySpec) -> Iterable[str]:
     yield from _training_code_problems(spec)
     yield from _measure_problems(spec)
     yield from _look_problems(spec)
-    yield from _factor_problems(spec)
+    yield from _source_problems(spec) if spec.design == "variance" else _factor_problems(spec)
     yield from _arm_problems(spec)
     yield from _search_problems(spec)
     if spec.search is not None and spec.reuse:
@@ -160,11 +160,8 @@ def _is_control(spec: StudySpec, name: str) -> str:
 
 
 def _factor_problems(spec: StudySpec) -> Iterable[str]:
-    if spec.design == "variance":
-        yield from _source_problems(spec)
-        return
-    given = [key for key in ("sources", "fixed_seed") if getattr(spec, key) not in ((), None)]
-    yield from (f"{key}: no effect without design: variance; remove it" for key in given)
+    idle = [key for key in ("sources", "fixed_seed") if getattr(spec, key) not in ((), None)]
+    yield from (f"{key}: no effect without design: variance; remove it" for key in idle)
     if not spec.factors and (spec.design or spec.vary):
         yield f"{'design' if spec.design else 'vary'}: no effect, because this study has no factors; remove it"
     if spec.factors and spec.vary not in spec.arms:
@@ -210,10 +207,9 @@ def _source_problems(spec: StudySpec) -> Iterable[str]:
             f"fixed_seed: {seed} is also a seed of the study, so that runs of several series would be the same; give "
             f"another"
         )
-    for name, arm in {"base": None, **spec.arms}.items():
-        layer = spec.base if arm is None else arm.model_dump(exclude_defaults=True)
+    layers = {"base": spec.base, **{f"arms.{name}": {"training": arm.training} for name, arm in spec.arms.items()}}
+    for where, layer in layers.items():
         if yaml_documents.has(layer, ("training", "streams")):
-            where = "base" if arm is None else f"arms.{name}"
             yield f"{where}.training.streams: design: variance fixes streams itself; remove it"
     taken = {source_arm(name, each) for name in spec.arms for each in SOURCES} & set(spec.arms)
     if taken:

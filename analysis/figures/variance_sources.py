@@ -61,7 +61,7 @@ def caption(found: Sequence[Variances]) -> str:
 
 
 def _largest(found: Variances) -> str:
-    known = [each for each in found.sources if each.share == each.share]  # noqa: PLR0124 -- NaN differs from itself
+    known = [each for each in found.sources if each.share == each.share]
     if not known:
         return ""
     most = max(known, key=lambda each: each.share)

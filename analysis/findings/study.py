@@ -150,8 +150,8 @@ class Findings:
         if primary is None:
             return None
         pairs, unit = primary.deciding_pairs, self.measure.scale
-        sides = (unit * pairs[side].to_numpy(float) for side in ("treatment", "control"))
-        return pairing_gain(*sides, primary.interval.alpha)
+        treated, control = (unit * pairs[side].to_numpy(float) for side in ("treatment", "control"))
+        return pairing_gain(treated, control, primary.interval.alpha)
 
     @cached_property
     def variance_sources(self) -> tuple[Variances, ...]:

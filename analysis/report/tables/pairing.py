@@ -77,7 +77,7 @@ def _rows(found: Variances) -> list[tuple[str, ...]]:
     rows = [_row(found.of, each) for each in found.sources]
     rows.append((found.of, "all", str(found.n), *_variance(found.variance, found.lower, found.upper), "100", ""))
     rest = found.remainder, found.remainder_lower, found.remainder_upper
-    if rest[0] == rest[0]:  # noqa: PLR0124 -- NaN differs from itself
+    if rest[0] == rest[0]:
         rows.append((found.of, "remainder", str(found.n), *_variance(*rest), "", ""))
     return rows
 
@@ -104,7 +104,7 @@ def seeds_sentences(found: Variances) -> list[str]:
 
 def _seeds_of(found: Variances, each: SourceVariance) -> str:
     name = source_name(each.source)
-    if each.share != each.share:  # noqa: PLR0124 -- NaN differs from itself
+    if each.share != each.share:
         return ""
     if each.share >= 1:
         return f"{found.of}: varying the {name} alone shows at least as much variance as varying everything."
