@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +98,17 @@ def _welch(seeds: int, one: float, other: float, alpha: float) -> float:
 
 
 def pairing_table(found: Pairing) -> pd.DataFrame:
-    """Return one row with every number of `Pairing`, and the share that pairing saved."""
-    return pd.DataFrame([{**asdict(found), "unpaired": found.unpaired, "saved": found.saved}]).astype(
-        {"n": "int64", "unpaired_seeds": "Int64"}
-    )
+    """Return one row with the numbers of `Pairing`."""
+    row = {
+        "n": found.n,
+        "variance_treatment": found.treatment,
+        "variance_control": found.control,
+        "variance_unpaired": found.unpaired,
+        "variance_paired": found.paired,
+        "saved": found.saved,
+        "correlation": found.correlation,
+        "correlation_lower": found.lower,
+        "correlation_upper": found.upper,
+        "unpaired_seeds": found.unpaired_seeds,
+    }
+    return pd.DataFrame([row]).astype({"unpaired_seeds": "Int64"})

@@ -234,6 +234,6 @@ def source_table(found: Sequence[Variances]) -> pd.DataFrame:
         rest = (each.remainder, each.remainder_lower, each.remainder_upper)
         rows.append((each.of, "remainder", each.n, *rest, *nothing))
     types: dict[str, Any] = {"of": "str", "source": "str", "n": "int64"} | dict.fromkeys(
-        ("variance", "lower", "upper", "share", "share_lower", "share_upper"), "float64"
+        ("variance", "variance_lower", "variance_upper", "share", "share_lower", "share_upper"), "float64"
     )
     return pd.DataFrame(rows, columns=list(types)).astype(types)

@@ -101,6 +101,23 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "trials": ("trials", "complete trials that it is estimated from"),
     "drawn": ("trials", "those of them in which the parameter was drawn"),
     "sampler": ("", "sampler that proposed the trials"),
+    "variance_treatment": ("", "variance of the treatment over seeds, in squared units of the differences"),
+    "variance_control": ("", "variance of the control over seeds, in squared units of the differences"),
+    "variance_unpaired": ("", "their sum: variance of a difference of two runs with different seeds"),
+    "variance_paired": ("", "variance of the paired differences"),
+    "saved": ("fraction", "by how much pairing lowers the variance of a difference"),
+    "correlation": ("", "correlation of the two arms over seeds"),
+    "correlation_lower": ("", "lower end of Fisher's 95 % interval of it"),
+    "correlation_upper": ("", "upper end of that interval"),
+    "unpaired_seeds": ("seeds", "per arm, with which unpaired runs would have an interval as short as the paired one"),
+    "of": ("", "arm, or difference of two arms, whose variance it is"),
+    "source": ("", "random stream that varies alone; noise: none; all: all; remainder: all minus the sum of those"),
+    "variance": ("", "variance over seeds, in squared units of the differences"),
+    "variance_lower": ("", "lower end of its 95 % interval"),
+    "variance_upper": ("", "upper end of its 95 % interval"),
+    "share": ("fraction", "of the variance with all sources varied"),
+    "share_lower": ("fraction", "lower end of its 95 % interval"),
+    "share_upper": ("fraction", "upper end of its 95 % interval"),
 }
 
 

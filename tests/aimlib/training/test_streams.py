@@ -12,7 +12,8 @@ from tiny_runs import AIM, data_set, run_config, without_clock
 
 from aimlib.config import STREAMS, RunConfig
 from aimlib.errors import ConfigError
-from aimlib.training.loop import Paused, train
+from aimlib.training.epoch import Epoch
+from aimlib.training.loop import train
 from aimlib.training.run import Run
 
 DEVICE = torch.device("cpu")
@@ -57,24 +58,28 @@ def test_a_stream_with_another_seed_changes_what_it_drives_and_nothing_else(stre
 
 
 def test_all_streams_at_another_seed_give_the_bits_of_that_seed() -> None:
-    moved = train(config(1, dict.fromkeys(STREAMS, 2)), data_set(), DEVICE)
-    there = train(config(2), data_set(), DEVICE)
-    assert without_clock(moved.epochs) == without_clock(there.epochs)
-    assert np.array_equal(moved.predictions, there.predictions)
-    assert without_clock(train(config(1), data_set(), DEVICE).epochs) != without_clock(there.epochs)
+    moved, there = train(config(1, dict.fromkeys(STREAMS, 2)), data_set()), train(config(2), data_set())
+    assert without_clock(moved) == without_clock(there)
+    assert without_clock(train(config(1), data_set())) != without_clock(there)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(_: Any) -> None:
+    raise Interrupted
 
 
 def test_a_run_with_streams_of_its_own_resumes_with_the_same_bits(tmp_path: Path) -> None:
-    of = config(1, {"order": 7, "layers": 8, "split": 9})
-    whole = train(of, data_set(), DEVICE)
-    first = iter([True])
-
-    with pytest.raises(Paused):
-        train(of, data_set(), DEVICE, checkpoint_directory=tmp_path, pause=lambda: next(first, False))
-    again = train(of, data_set(), DEVICE, checkpoint_directory=tmp_path)
-    assert again.attempts == 2
-    assert without_clock(again.epochs) == without_clock(whole.epochs)
-    assert np.array_equal(again.predictions, whole.predictions)
+    of, data = config(1, {"order": 7, "layers": 8, "split": 9, "init": 3}), data_set()
+    whole = train(of, data)
+    kept: dict[str, Any] = {"run_id": "run", "checkpoint_directory": tmp_path, "checkpoint_share": float("inf")}
+    with pytest.raises(Interrupted):
+        train(of, data, on_epoch=interrupt, **kept)
+    resumed = train(of, data, **kept)
+    assert resumed.attempts == 2
+    assert without_clock(resumed) == without_clock(whole)
 
 
 def test_streams_are_in_the_id_only_if_given() -> None:
