@@ -107,7 +107,10 @@ def _seeds_of(found: Variances, each: SourceVariance) -> str:
     if each.share != each.share:
         return ""
     if each.share >= 1:
-        return f"{found.of}: varying the {name} alone shows at least as much variance as varying everything."
+        return (
+            f"{found.of}: varying the {name} alone shows at least as much variance as varying everything, so the fixed "
+            f"values of the other sources may be untypical; another fixed_seed shows whether they are."
+        )
     if each.source == "split":
         return (
             f"{found.of}: a study with one fixed {name} never reveals its {number_format.percent(each.share, 0)} % of "

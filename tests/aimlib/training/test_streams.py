@@ -37,7 +37,6 @@ def draws(of: RunConfig) -> dict[str, Any]:
     chance = run.inputs(batch, 1).draws_PBD
     run.training = np.arange(len(run.data.train.labels), dtype=np.int64)  # the order alone, whatever is held out
     order = run._order(1)
-    from aimlib.training.epoch import Epoch
 
     Epoch(1, of.seed_of("layers"), DEVICE)
     return {
