@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis import number_format
 from analysis.figures.canvas import new_figure, styled
 from analysis.figures.palette import MUTED, marks
-from analysis.statistics.variance_sources import Variances
+from analysis.statistics.variance_sources import Variances, source_name
 
 TITLE = "Variance by source"
 
@@ -37,7 +37,7 @@ def draw(summary: pd.DataFrame) -> Figure:
         places = np.array([sources.index(source) for source in rows["source"]]) + shift
         axes.hlines(places, 100 * rows["lower"], 100 * rows["upper"], color=colour, linewidth=1.4)
         axes.scatter(100 * rows["share"], places, color=[colour], s=18, zorder=3, label=of)
-    axes.set_yticks(range(len(sources)), sources)
+    axes.set_yticks(range(len(sources)), [source_name(source) for source in sources])
     axes.set_ylim(len(sources) - 0.5, -0.5)
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(left=0)
@@ -66,4 +66,4 @@ def _largest(found: Variances) -> str:
         return ""
     most = max(known, key=lambda each: each.share)
     ends = f"{number_format.percent(most.share_lower, 0)} to {number_format.percent(most.share_upper, 0)} %"
-    return f"{found.of}: {most.source} has the largest share, {number_format.percent(most.share, 0)} % ({ends})."
+    return f"{found.of}: {source_name(most.source)} has the largest share, {number_format.percent(most.share, 0)} % ({ends})."

@@ -29,7 +29,20 @@ from analysis.statistics.planned import fixed_streams, primary_arms
 
 Numbers = npt.NDArray[np.float64]
 NOISE = "noise"
+_NAMES = {
+    "split": "validation split",
+    "init": "initial values",
+    "order": "order of images",
+    "augmentation": "augmentation",
+    "layers": "draws of layers",
+    NOISE: "noise",
+}
 _NOTHING = (float("nan"), float("nan"))
+
+
+def source_name(source: str) -> str:
+    """Return what a source is called in texts."""
+    return _NAMES.get(source, source)
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,7 @@ from analysis import number_format
 from analysis.findings.study import Findings
 from analysis.report.tables import Table
 from analysis.statistics.pairing_gain import Pairing
-from analysis.statistics.variance_sources import NOISE, SourceVariance, Variances
-
-_NAMES = {
-    "split": "validation split",
-    "init": "initial values",
-    "order": "order of images",
-    "augmentation": "augmentation",
-    "layers": "draws of layers",
-    NOISE: "noise",
-}
-
-
-def source_name(source: str) -> str:
-    """Return what a source is called in texts."""
-    return _NAMES.get(source, source)
+from analysis.statistics.variance_sources import SourceVariance, Variances, source_name
 
 
 def pairing(findings: Findings) -> Table | None:
