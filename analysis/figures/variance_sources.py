@@ -66,4 +66,5 @@ def _largest(found: Variances) -> str:
         return ""
     most = max(known, key=lambda each: each.share)
     ends = f"{number_format.percent(most.share_lower, 0)} to {number_format.percent(most.share_upper, 0)} %"
-    return f"{found.of}: {source_name(most.source)} has the largest share, {number_format.percent(most.share, 0)} % ({ends})."
+    share = number_format.percent(most.share, 0)
+    return f"{found.of}: {source_name(most.source)}: the largest share, {share} % ({ends})."
