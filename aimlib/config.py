@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -197,6 +197,33 @@ def _plain_loss(given: ComponentConfig | None) -> ComponentConfig | None:
 _Callbacks = Annotated[tuple[Annotated[ComponentConfig, ComponentOf(callbacks)], ...], BeforeValidator(tuple_of)]
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Stream = Literal["split", "init", "order", "augmentation", "layers"]
+"""The random streams of a run. split: which images are held out. init: initial values. order: of the training images.
+augmentation: draws of `augmentation` and `transforms`. layers: what layers such as dropout, and plugins that use global
+generators, draw."""
+STREAMS: tuple[Stream, ...] = get_args(Stream)
+
+
+class StreamSeeds(Frozen):
+    """Seeds of single random streams, in place of the run's seed; the other streams follow the run's seed.
+
+    A run in which all streams have the seed s has the bits of the run with seed s.
+    """
+
+    split: Seed | None = None
+    init: Seed | None = None
+    order: Seed | None = None
+    augmentation: Seed | None = None
+    layers: Seed | None = None
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if all(getattr(self, name) is None for name in STREAMS):
+            raise ValueError(f"streams: names no stream; give a seed to one of {', '.join(STREAMS)}, or remove it")
+        return self
+
+
 class EarlyStoppingConfig(Frozen):
     """Stop when the monitored accuracy has not risen by more than `min_delta` for `patience` epochs."""
 
@@ -270,6 +297,17 @@ class TrainingConfig(Frozen):
     )
     fine_tuning: FineTuningConfig | None = None
     """What is frozen, learning rates of parts, and the average of the weights; for a network that has `weights`."""
+    streams: StreamSeeds | None = None
+    """Seeds of single random streams that do not follow the run's seed; None: all follow it."""
+
+    def draws_from(self, stream: Stream) -> bool:
+        """Return whether a run draws from a stream; of `layers` it is not known, and True is returned."""
+        drawn = {
+            "split": self.validation_fraction > 0,
+            "order": self.shuffle,
+            "augmentation": self.augmentation is not None or bool(self.transforms),
+        }
+        return drawn.get(stream, True)
 
     def identity(self) -> dict[str, Any]:
         """Return the options that differ from their defaults; eager steps have the bits of the default."""
@@ -385,7 +423,13 @@ class RunConfig(Frozen):
     model: ModelConfig
     data: Annotated[ComponentConfig, ComponentOf(datasets)]
     training: TrainingConfig
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    seed: Seed
+
+    def seed_of(self, stream: Stream) -> int:
+        """Return the seed of a random stream: the run's, unless ``training.streams`` gives another."""
+        streams: StreamSeeds | None = getattr(self.training, "streams", None)  # own training code has none
+        stated = None if streams is None else getattr(streams, stream)
+        return self.seed if stated is None else int(stated)
 
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:

@@ -55,6 +55,7 @@ _STUDIES = (
     ShippedStudy("memory_size_small", "memory_size, on digits", 10, 50, _DIGITS),
     ShippedStudy("vgg16_small", "vgg16, narrow and at 64 pixels", 5, 25, _CPU),
     ShippedStudy("mlp_small", "mlp, on digits", 5, 25, _DIGITS),
+    ShippedStudy("variance_small", "which source of randomness moves the accuracy, on digits", 10, 120, _DIGITS),
     ShippedStudy("screening_small", "screening, on digits", 2, 10, _DIGITS, 24),
 )
 """A test compares the numbers with the files: reading these takes longer than a command may."""

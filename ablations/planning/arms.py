@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any, cast
 
 from ablations.planning import networks, own_code, training_code, training_parts, weights
-from ablations.planning.factors import arm_specs
+from ablations.planning.factors import arm_specs, draws_nothing
 from ablations.spec import yaml_documents
 from ablations.spec.advice import advised
 from ablations.spec.levels import RUN_KEYS, labels_of
@@ -80,7 +80,8 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
         try:
             if without and own_code.uses(_with_control(name, specs, spec), without):
                 continue
-            arms[name] = _complete(name, specs, spec, built, costs=costs)
+            arm = _complete(name, specs, spec, built, costs=costs)
+            arms |= _varying(arm, spec)
         except ConfigError as error:
             problems += [located(problem, name, spec) for problem in error.problems]
         except UsageError as error:
@@ -97,6 +98,21 @@ def expand(study: StudyFile, without: Collection[str] = (), *, costs: bool = Fal
     if not kept:
         raise ConfigError([f"{study.where}: every arm uses own code, so nothing can be checked without it; approve it"])
     return _with_roles(kept, specs)
+
+
+def _varying(arm: Arm, spec: StudySpec) -> dict[str, Arm]:
+    """Return an arm by its name; none if its design varies by default what it does not draw."""
+    idle = draws_nothing(arm.name, arm.config, spec)
+    if idle is None:
+        return {arm.name: arm}
+    if not spec.sources:
+        return {}
+    raise ConfigError(
+        [
+            f"sources: {idle} without effect: the arm draws nothing from it; remove it, or leave out sources to vary "
+            f"those that have an effect"
+        ]
+    )
 
 
 _NAMED = 3

@@ -176,7 +176,7 @@ class _DataFacts:
     def _trained(self) -> Any:
         from aimlib.training.splits import divide  # noqa: PLC0415 -- imports torch
 
-        return divide(self.data, self.training.validation_fraction, self.config.seed).training
+        return divide(self.data, self.training.validation_fraction, self.config.seed_of("split")).training
 
     def _ordered(self, indices: Any, split: str) -> Any:
         names = (self.data.train if split == "train" else self.data.test).names

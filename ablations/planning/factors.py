@@ -9,7 +9,9 @@ from ablations.spec import yaml_documents
 from ablations.spec.designs import DESIGNS, Combination, factor_labels, label, level_text, switched_on
 from ablations.spec.fractions import fractional_factorial
 from ablations.spec.levels import labels_of
+from ablations.spec.sources import BY_DEFAULT, FIXED_SEED, SOURCES, Source, fixed_streams, source_arm
 from ablations.spec.study import ArmSpec, StudySpec
+from aimlib.config import RunConfig
 from aimlib.errors import ConfigError
 
 
@@ -34,7 +36,37 @@ def arm_specs(spec: StudySpec) -> dict[str, ArmSpec]:
         if name in found and found[name].levels != arm.levels:
             raise ConfigError([_same_name(name, chosen, found[name], spec)])
         found.setdefault(name, arm)
-    return found
+    return {**found, **source_specs(spec)}
+
+
+def source_specs(spec: StudySpec) -> dict[str, ArmSpec]:
+    """Return the arms of design variance, by name: one per source of every arm whose variance is measured."""
+    if spec.design != "variance":
+        return {}
+    seed = FIXED_SEED if spec.fixed_seed is None else spec.fixed_seed
+    return {
+        source_arm(name, source): _of_source(name, spec.arms[name], fixed_streams(source, seed))
+        for name in ([spec.vary] if spec.vary else spec.arms)
+        for source in spec.sources or BY_DEFAULT
+    }
+
+
+def _of_source(name: str, arm: ArmSpec, streams: Mapping[str, Any]) -> ArmSpec:
+    """Return an arm with fixed streams; of a control, the same control of the arm that it starts from."""
+    changes: dict[str, Any] = {"training": {"streams": dict(streams)}}
+    if arm.control is None:
+        return ArmSpec.parse({**changes, "of": name, "role": "other"})
+    training = yaml_documents.merge(arm.training, changes["training"])
+    return arm.model_copy(update={"training": training, "role": "other", "question": None})
+
+
+def draws_nothing(name: str, config: RunConfig, spec: StudySpec) -> Source | None:
+    """Return the source that an arm of design variance varies without effect; None if it has one, or is no such arm."""
+    arms = [spec.vary] if spec.vary else list(spec.arms)
+    if spec.design != "variance" or name in spec.arms:
+        return None
+    source = next(each for arm in arms for each in SOURCES if source_arm(arm, each) == name)
+    return None if source == "noise" or config.training.draws_from(source) else source
 
 
 def combinations(spec: StudySpec) -> list[Combination]:

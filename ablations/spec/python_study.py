@@ -50,6 +50,8 @@ class Study(StudySpec):
     protocol : name of a protocol that `base` changes: controlled, as_run, as_run_exact, as_described, well_trained.
     factors : what is varied: a key path with a list of levels, or a name with labels and their changes.
     design : which combinations of levels become arms.
+    sources, fixed_seed : of design variance: which random streams are varied one at a time (by default split, init,
+        order and augmentation), and the seed of the others (None: 1000000).
     resolution, generators : of a fractional factorial.
     vary : the arm to which the factors are applied.
     search : a screening before the study's own runs.
@@ -92,8 +94,12 @@ class Study(StudySpec):
         block: int | None = None,
         protocol: str | None = None,
         factors: Mapping[str, Sequence[Any] | Mapping[str, Keys]] | None = None,
-        design: Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out", "fractional_factorial"]
+        design: Literal[
+            "full_factorial", "one_at_a_time", "ladder", "leave_one_out", "fractional_factorial", "variance"
+        ]
         | None = None,
+        sources: str | Sequence[str] = (),
+        fixed_seed: int | None = None,
         resolution: Literal[3, 4, 5, 6, 7] | None = None,
         generators: str | Sequence[str] = (),
         vary: str | None = None,

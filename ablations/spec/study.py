@@ -17,8 +17,9 @@ from ablations.spec.fractions import Generators, parsed, standard
 from ablations.spec.levels import RUN_KEYS, Factors, Labels, Seeds
 from ablations.spec.resources import ArmResources, Resources
 from ablations.spec.search import HalvingSpec, SearchSpec
+from ablations.spec.sources import Source
 from ablations.spec.study_fields import Integrity, LookNumbers, Mapped, Text
-from aimlib.component import Frozen
+from aimlib.component import Frozen, tuple_of
 from aimlib.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -113,8 +114,18 @@ class StudySpec(Frozen):
     factors: Factors = {}
     """The factors: a key path with a list of levels, or the factor's own name with a mapping from labels to changes. A
     level may change several options. Combinations of levels become arms."""
-    design: Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out", "fractional_factorial"] | None = None
-    """Which combinations become arms, see `ablations.spec.designs`; by default, full_factorial if there are factors."""
+    design: (
+        Literal["full_factorial", "one_at_a_time", "ladder", "leave_one_out", "fractional_factorial", "variance"] | None
+    ) = None
+    """Which combinations become arms, see `ablations.spec.designs`; by default, full_factorial if there are factors.
+    variance has no factors: further arms vary one random stream of a named arm each, see `ablations.spec.sources`."""
+    sources: Annotated[tuple[Source, ...], BeforeValidator(tuple_of)] = ()
+    """With design: variance, what is varied, one at a time; by default split, init, order and augmentation, as far as
+    an arm draws from them. layers: draws of layers such as dropout; noise: nothing, so that only the device's own
+    variation is left."""
+    fixed_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """With design: variance, the seed of the streams that are not varied, none of the study's own; by default
+    1000000."""
     resolution: Literal[3, 4, 5, 6, 7] | None = None
     """Least resolution of a fractional factorial: with 3, main effects cannot be told apart from two-way interactions;
     with 4, two-way interactions cannot be told apart from each other; with 5, both can be told apart."""

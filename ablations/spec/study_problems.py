@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ablations.spec import yaml_documents
 from ablations.spec.designs import TWO_LEVELS
 from ablations.spec.levels import RUN_KEYS, equal_levels, labels_of
+from ablations.spec.sources import FIXED_SEED, SOURCES, source_arm
 from ablations.spec.study_fields import NAME
 from aimlib.errors import did_you_mean, unknown_name
 from aimlib.training.protocols import PROTOCOLS
@@ -37,7 +38,7 @@ def problems(spec: StudySpec) -> Iterable[str]:
     yield from _training_code_problems(spec)
     yield from _measure_problems(spec)
     yield from _look_problems(spec)
-    yield from _factor_problems(spec)
+    yield from _source_problems(spec) if spec.design == "variance" else _factor_problems(spec)
     yield from _arm_problems(spec)
     yield from _search_problems(spec)
     if spec.search is not None and spec.reuse:
@@ -159,6 +160,8 @@ def _is_control(spec: StudySpec, name: str) -> str:
 
 
 def _factor_problems(spec: StudySpec) -> Iterable[str]:
+    idle = [key for key in ("sources", "fixed_seed") if getattr(spec, key) not in ((), None)]
+    yield from (f"{key}: no effect without design: variance; remove it" for key in idle)
     if not spec.factors and (spec.design or spec.vary):
         yield f"{'design' if spec.design else 'vary'}: no effect, because this study has no factors; remove it"
     if spec.factors and spec.vary not in spec.arms:
@@ -184,6 +187,33 @@ def _factor_problems(spec: StudySpec) -> Iterable[str]:
                 f"factors.{name}: design {spec.design} goes from a first level to a last one; give two, not "
                 f"{len(levels)}"
             )
+
+
+def _source_problems(spec: StudySpec) -> Iterable[str]:
+    """Yield what does not fit design variance."""
+    if spec.factors:
+        yield "design: variance varies random streams, not factors; remove the factors, or choose another design"
+    if spec.train is not None:
+        yield "design: variance needs the built-in training loop, whose random streams have names; remove train"
+    if spec.search is not None:
+        yield "search: a study with design: variance cannot have a search; put it in a separate study"
+    if spec.vary is not None and spec.vary not in spec.arms:
+        yield f"vary: {unknown_name('arm', spec.vary, spec.arms)}"
+    if repeated := [each for each in spec.sources if spec.sources.count(each) > 1]:
+        yield f"sources: {repeated[0]} is given twice; remove one"
+    seed = FIXED_SEED if spec.fixed_seed is None else spec.fixed_seed
+    if seed in spec.seeds:
+        yield (
+            f"fixed_seed: {seed} is also a seed of the study, so that runs of several series would be the same; give "
+            f"another"
+        )
+    layers = {"base": spec.base, **{f"arms.{name}": {"training": arm.training} for name, arm in spec.arms.items()}}
+    for where, layer in layers.items():
+        if yaml_documents.has(layer, ("training", "streams")):
+            yield f"{where}.training.streams: design: variance fixes streams itself; remove it"
+    taken = {source_arm(name, each) for name in spec.arms for each in SOURCES} & set(spec.arms)
+    if taken:
+        yield f"arms.{min(taken)}: design: variance gives this name to an arm of its own; rename it"
 
 
 def _fraction_problems(spec: StudySpec) -> Iterable[str]:

@@ -137,7 +137,7 @@ class CheckpointManager:
             if run.average is not None:
                 run.average.resume(_present(found.average))
             if found.under_way is not None:
-                run.under_way = Epoch(len(run.history) + 1, run.seed, run.device)
+                run.under_way = Epoch(len(run.history) + 1, run.config.seed_of("layers"), run.device)
                 run.under_way.resume(found.under_way)
             if found.callbacks is not None:
                 run.callbacks.resume(found.callbacks, len(run.history))

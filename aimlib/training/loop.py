@@ -102,7 +102,7 @@ def train(
         return CheckpointManager(run, run_id, checkpoint_directory, checkpoint_share, *callbacks)
 
     with state, kept_heap(device), limited_memory(device, memory_share):
-        rng_state.seed(config.seed, 0)
+        rng_state.seed(config.seed_of("layers"), 0)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         return _trained(begin, kept, on_epoch)

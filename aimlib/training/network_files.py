@@ -64,7 +64,7 @@ class StoredNetwork:
         StoreError: the state does not fit the network that the configuration builds.
         """
         config = RunConfig.parse(self.config)
-        network = build(config.model.model_copy(update={"weights": None}), self.shape, config.seed)
+        network = build(config.model.model_copy(update={"weights": None}), self.shape, config.seed_of("init"))
         layout = MEMORY_FORMATS[config.training.memory_format]
         network = network.to(memory_format=layout)
         try:

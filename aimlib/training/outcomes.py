@@ -127,7 +127,7 @@ def outcome_so_far(config: RunConfig, data: DataSet, checkpoint_directory: Path,
             f"after its first epoch or later, or train it to its end"
         )
     chosen, selected = selected_of(config.training.selection, found.epochs)
-    divided = splits.divide(data, config.training.validation_fraction, config.seed)
+    divided = splits.divide(data, config.training.validation_fraction, config.seed_of("split"))
     return Outcome(
         status="pruned",
         reason=reason,

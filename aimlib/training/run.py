@@ -84,7 +84,7 @@ class Run:
         pixels = data.train.pixels
         _, height, width, channels = pixels.shape
         self.shape = ImageShape(channels, height, width, len(data.classes))
-        divided = splits.divide(data, self.options.validation_fraction, config.seed)
+        divided = splits.divide(data, self.options.validation_fraction, config.seed_of("split"))
         self.training, self.validation, self._validated = divided.training, divided.validation, divided.validated
         if len(self.training) < 2:
             raise DataError(f"{len(self.training)} images are left to train on; lower training.validation_fraction")
@@ -128,7 +128,7 @@ class Run:
         self.scores: tuple[int, npt.NDArray[np.float16]] | None = None
 
     def _initial_network(self) -> torch.nn.Module:
-        network = build(self.config.model, self.shape, self.seed)
+        network = build(self.config.model, self.shape, self.config.seed_of("init"))
         layout = MEMORY_FORMATS[self.options.memory_format]
         return network.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
@@ -212,7 +212,7 @@ class Run:
         Diverged: a loss of the epoch is not finite.
         """
         if self.under_way is None:
-            self.under_way = Epoch(len(self.history) + 1, self.seed, self.device)
+            self.under_way = Epoch(len(self.history) + 1, self.config.seed_of("layers"), self.device)
             self.callbacks.epoch_start(self.under_way.number)
         under_way = self.under_way
         loss, accuracy = self._train_epoch(under_way, after_part)
@@ -342,7 +342,7 @@ class Run:
 
     def _order(self, number: int) -> splits.Indices:
         if self.options.shuffle:
-            return splits.epoch_order(self.training, self.seed, number)
+            return splits.epoch_order(self.training, self.config.seed_of("order"), number)
         return self._in_fixed_order(self.training, "train")
 
     def _in_fixed_order(self, indices: splits.Indices, split: SplitName) -> splits.Indices:
@@ -378,12 +378,13 @@ class Run:
         """Return a batch and its draws on the device."""
         x_BCHW, labels_B = self._loaders["train"].batch(batch, following)
         augmentation = self.options.augmentation
-        chance = None if augmentation is None else draws(self.seed, epoch, batch, augmentation)
+        seed = self.config.seed_of("augmentation")
+        chance = None if augmentation is None else draws(seed, epoch, batch, augmentation)
         draws_PBD = None if chance is None else to_device(chance, self.device)
         if self.transforms is None:
             return Inputs(x_BCHW, labels_B, draws_PBD)
         step = self.under_way.step if self.under_way is not None else 0
-        x_BCHW, targets_BC = self.transforms(x_BCHW, labels_B, draws_PBD, Place(self.seed, epoch, step, batch))
+        x_BCHW, targets_BC = self.transforms(x_BCHW, labels_B, draws_PBD, Place(seed, epoch, step, batch))
         return Inputs(x_BCHW, labels_B, None, targets_BC)
 
     def _step_for(self, inputs: Inputs) -> Step:

@@ -22,6 +22,7 @@ from analysis.figures import (
     slopegraph,
     strip,
     variance,
+    variance_sources,
     waterfall,
     winners,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "strip",
     "svg",
     "variance",
+    "variance_sources",
     "waterfall",
     "winners",
 ]

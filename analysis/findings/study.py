@@ -33,9 +33,11 @@ from analysis.statistics.comparison import PROXY, Comparison
 from analysis.statistics.family import Family, compare_all
 from analysis.statistics.gates import conclusion
 from analysis.statistics.outcomes import failure_table, outcomes
+from analysis.statistics.pairing_gain import Pairing, pairing_gain
 from analysis.statistics.planned import gated_arms
 from analysis.statistics.robust import RobustReading
 from analysis.statistics.sensitivity import check_row
+from analysis.statistics.variance_sources import Variances, series_of, variance_sources
 from analysis.statistics.verdict import NEVER_REPORTED, OPEN, Verdict, decide
 from analysis.wording import what
 
@@ -151,6 +153,23 @@ class Findings:
     def not_excluded(self) -> NotExcluded | None:
         """What the pairs of the primary comparison do not exclude; None where a run failed, or without a verdict."""
         return not_excluded(self.primary, self.collapses, self.judged)
+
+    @cached_property
+    def pairing(self) -> Pairing | None:
+        """What pairing by seed saved in the primary comparison, in the pairs of the look that decides; else None."""
+        primary = self.primary
+        if primary is None:
+            return None
+        pairs, unit = primary.deciding_pairs, self.measure.scale
+        treated, control = (unit * pairs[side].to_numpy(float) for side in ("treatment", "control"))
+        return pairing_gain(treated, control, primary.interval.alpha)
+
+    @cached_property
+    def variance_sources(self) -> tuple[Variances, ...]:
+        """Variance by source of the arms and their difference, from all seeds; empty if no arm fixes streams."""
+        if not series_of(self.results.plan):
+            return ()
+        return variance_sources(self.results.runs, self.results.plan, self.measure)
 
     @cached_property
     def robust(self) -> dict[str, RobustReading]:

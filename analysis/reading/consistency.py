@@ -111,7 +111,7 @@ class Consistency:
     selections: bool = True
     found: list[Contradiction] = field(default_factory=list)
     _contents: dict[str, str] = field(default_factory=dict)
-    _alike: dict[bytes, dict[str, tuple[int, str]]] = field(default_factory=lambda: defaultdict(dict))
+    _alike: dict[bytes, dict[str, tuple[int, str, tuple[int, ...]]]] = field(default_factory=lambda: defaultdict(dict))
     _spans: dict[str, tuple[str, datetime, datetime]] = field(default_factory=dict)
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
@@ -149,7 +149,7 @@ class Consistency:
         for problem in problems:
             self._note(row["run_id"], problem)
         for what, key in _fingerprints(row, curve, rows.column("predictions")[number], own_code="train" in config):
-            self._alike[key][row["run_id"]] = (row["seed"], what)
+            self._alike[key][row["run_id"]] = (row["seed"], what, _drawn(row["seed"], config))
         if row["attempts"] == 1 and row["host"] and row["started_at"] and row["finished_at"]:
             self._spans[row["run_id"]] = (row["host"], row["started_at"], row["finished_at"])
 
@@ -166,8 +166,8 @@ class Consistency:
         """Yield runs with the results of a run with another seed."""
         said: set[frozenset[str]] = set()
         for runs in self._alike.values():
-            for (one, (seed, what)), (other, (second, _)) in pairwise(sorted(runs.items())):
-                if seed != second and frozenset((one, other)) not in said:
+            for (one, (seed, what, drawn)), (other, (second, _, others)) in pairwise(sorted(runs.items())):
+                if seed != second and drawn != others and frozenset((one, other)) not in said:
                     said.add(frozenset((one, other)))
                     text = f"its {what} are those of run {other}, to the last bit, although their seeds are {seed} and"
                     yield Contradiction((one, other), f"{text} {second}")
@@ -183,6 +183,17 @@ class Consistency:
                 if end - begin > CLOCK_TOLERANCE:
                     text = f"it overlaps in time with run {other}, by {_minutes(end - begin)}, and the session that "
                     yield Contradiction((one, other), f"{text}computed both on {session.host} computed one at a time")
+
+
+_DECIDING_STREAMS = ("split", "init", "order", "augmentation")
+
+
+def _drawn(seed: int, config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the seeds of the streams that every run depends on; two runs that fix them all may be the same."""
+    training = config.get("training")
+    streams = training.get("streams") if isinstance(training, dict) else None
+    fixed = streams if isinstance(streams, dict) else {}
+    return tuple(seed if fixed.get(name) is None else fixed[name] for name in _DECIDING_STREAMS)
 
 
 def _plain(rows: pa.Table) -> Iterator[dict[str, Any]]:

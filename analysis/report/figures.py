@@ -19,6 +19,7 @@ from analysis.figures import (
     slopegraph,
     strip,
     variance,
+    variance_sources,
     waterfall,
     winners,
 )
@@ -52,6 +53,8 @@ def drawn_figures(findings: Findings, found: Sweep | None = None) -> dict[str, R
             drawn += [_variance(findings.primary, findings, findings.photos), _classes(findings.primary, findings)]
     if findings.attributions:
         drawn.append(_waterfall(findings))
+    if findings.variance_sources:
+        drawn.append(_variance_sources(findings))
     if findings.screening is not None:
         drawn += [_budget(findings), _winners(findings)]
     return {each.name: each for each in drawn}
@@ -107,6 +110,13 @@ def _variance(primary: Comparison, findings: Findings, photos: Photos) -> Report
     return ReportFigure(
         "variance", variance.TITLE, variance.caption(summary, photos.crossed, primary.name), figure, summary
     )
+
+
+def _variance_sources(findings: Findings) -> ReportFigure:
+    summary = variance_sources.summarise(findings.variance_sources)
+    figure = variance_sources.draw(summary) if summary["share"].notna().any() else None
+    words = variance_sources.caption(findings.variance_sources)
+    return ReportFigure("variance_sources", variance_sources.TITLE, words, figure, summary)
 
 
 def _classes(primary: Comparison, findings: Findings) -> ReportFigure:

@@ -73,11 +73,21 @@ def _gated(plan: Plan, baseline: str | None, treatment: str | None) -> list[Pair
     return [(treatment, name) for name in ([baseline] if baseline else []) + names]
 
 
+def fixed_streams(arm: Arm) -> dict[str, int]:
+    """Return the seeds of the random streams that an arm fixes, by stream; empty if all follow the run's seed.
+
+    Such arms measure variance: their differences from other arms are no question of the study.
+    """
+    training = arm.config.get("training")
+    streams = training.get("streams") if isinstance(training, dict) else None
+    return {name: seed for name, seed in (streams or {}).items() if seed is not None}
+
+
 def _further(plan: Plan, baseline: str | None, treatment: str | None) -> list[Pair]:
     roles: dict[str | None, str] = {arm.name: arm.role for arm in plan.arms}
     pairs = []
     for arm in plan.arms:
-        if arm.name in (baseline, treatment):
+        if arm.name in (baseline, treatment) or (arm.role == "other" and fixed_streams(arm)):
             continue
         reference = arm.of if arm.of in roles else baseline
         if reference is None or reference == arm.name:

@@ -14,6 +14,7 @@ from analysis.report.sweeps import Sweep
 from analysis.report.tables import Table, shortened
 from analysis.report.tables.argument import attribution, audited, important, interacting, searched, won
 from analysis.report.tables.models import differences, models
+from analysis.report.tables.pairing import by_source, pairing
 from analysis.report.tables.runs import missing, outcomes, stale, troubled
 from analysis.report.tables.sweep import main_effects, ranked, two_way
 from analysis.statistics import Comparison
@@ -36,6 +37,8 @@ def text_tables(findings: Findings, frames: dict[str, pd.DataFrame], found: Swee
         "gates": _gates(findings),
         "seeds": _seeds(findings, frames["arms"]),
         "checks": _checks(findings),
+        "pairing": pairing(findings),
+        "variance_sources": by_source(findings),
         "effects": main_effects(found),
         "effect_interactions": two_way(found),
         "ranking": ranked(found),

@@ -11,7 +11,9 @@ from analysis.report.sweeps import Sweep, sweep
 from analysis.statistics import comparison_table
 from analysis.statistics.attribution import interactions
 from analysis.statistics.attribution import table_of as attribution_table
+from analysis.statistics.pairing_gain import pairing_table
 from analysis.statistics.searches import winners
+from analysis.statistics.variance_sources import source_table
 
 
 def table_frames(findings: Findings, found: Sweep | None = None) -> dict[str, pd.DataFrame]:
@@ -67,6 +69,10 @@ def _further(findings: Findings) -> dict[str, pd.DataFrame]:
     if findings.attributions:
         found["attribution"] = attribution_table(findings.attributions)
         found["interactions"] = interactions(findings.runs_of_look, findings.results.plan)
+    if findings.pairing is not None:
+        found["pairing"] = pairing_table(findings.pairing)
+    if findings.variance_sources:
+        found["variance_sources"] = source_table(findings.variance_sources)
     if findings.photos is not None:
         found["classes"] = findings.photos.classes
     if findings.screening is not None:

@@ -40,7 +40,7 @@ PROTOCOLS = {
 
 
 def test_every_study_has_a_twin() -> None:
-    assert set(shipped_studies()) == {"demo", OWN, *FULL, *(f"{name}_small" for name in FULL)}
+    assert set(shipped_studies()) == {"demo", OWN, "variance_small", *FULL, *(f"{name}_small" for name in FULL)}
 
 
 @pytest.mark.parametrize("name", sorted(shipped_studies()))

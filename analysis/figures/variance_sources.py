@@ -1,0 +1,70 @@
+"""Variance by source: the share of each random stream, varied alone, in the variance with all varied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import number_format
+from analysis.figures.canvas import new_figure, styled
+from analysis.figures.palette import MUTED, marks
+from analysis.statistics.variance_sources import Variances, source_name
+
+TITLE = "Variance by source"
+
+
+def summarise(found: Sequence[Variances]) -> pd.DataFrame:
+    """Return of, source, share, lower and upper (of the variance with all varied) of every series."""
+    rows = [(each.of, s.source, s.share, s.share_lower, s.share_upper) for each in found for s in each.sources]
+    types = {"of": "str", "source": "str"} | dict.fromkeys(("share", "lower", "upper"), "float64")
+    return pd.DataFrame(rows, columns=list(types)).astype(types)
+
+
+@styled
+def draw(summary: pd.DataFrame) -> Figure:
+    """Return the figure of a summary: per source a point with its interval for each arm and their difference."""
+    sources, subjects = list(dict.fromkeys(summary["source"])), list(dict.fromkeys(summary["of"]))
+    figure = new_figure(0.8 + 0.22 * len(sources) * max(2, len(subjects)))
+    axes = figure.subplots()
+    drawn = marks(subjects)
+    for number, of in enumerate(subjects):
+        colour = drawn[of].colour
+        rows = summary[summary["of"] == of]
+        shift = 0.6 * ((number + 0.5) / len(subjects) - 0.5)
+        places = np.array([sources.index(source) for source in rows["source"]]) + shift
+        axes.hlines(places, 100 * rows["lower"], 100 * rows["upper"], color=colour, linewidth=1.4)
+        axes.scatter(100 * rows["share"], places, color=[colour], s=18, zorder=3, label=of)
+    axes.set_yticks(range(len(sources)), [source_name(source) for source in sources])
+    axes.set_ylim(len(sources) - 0.5, -0.5)
+    axes.set_xscale("symlog", linthresh=10)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("Share of the variance with all sources varied, %")
+    axes.axvline(100, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def caption(found: Sequence[Variances]) -> str:
+    """Return the largest source of each arm and difference, and what the intervals are."""
+    said = [_largest(each) for each in found]
+    return " ".join(
+        [
+            *filter(None, said),
+            "Points: variance with one source varied, as a share of that with all varied (dotted: 100 %); lines: 95 % "
+            "intervals for two correlated series (Pitman and Morgan), which assume normal values.",
+        ]
+    )
+
+
+def _largest(found: Variances) -> str:
+    known = [each for each in found.sources if each.share == each.share]
+    if not known:
+        return ""
+    most = max(known, key=lambda each: each.share)
+    ends = f"{number_format.percent(most.share_lower, 0)} to {number_format.percent(most.share_upper, 0)} %"
+    share = number_format.percent(most.share, 0)
+    return f"{found.of}: {source_name(most.source)}: the largest share, {share} % ({ends})."

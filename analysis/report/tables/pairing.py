@@ -1,0 +1,108 @@
+"""The tables of what pairing saved, and of variance by source."""
+
+from __future__ import annotations
+
+from analysis import number_format
+from analysis.findings.study import Findings
+from analysis.report.tables import Table
+from analysis.statistics.pairing_gain import Pairing
+from analysis.statistics.variance_sources import SourceVariance, Variances, source_name
+
+
+def pairing(findings: Findings) -> Table | None:
+    """Return what pairing saved in the primary comparison; None without one, or with too few pairs."""
+    found, primary = findings.pairing, findings.primary
+    if found is None or primary is None:
+        return None
+    unit = findings.measure.difference
+    squared = f", {unit}²" if unit else ""
+    variance = tuple(f"{name}{squared}" for name in ("s² unpaired", "s² paired"))
+    columns = ("Comparison", "n", *variance, "Saved", "r", "95 % interval of r", "Seeds, unpaired")
+    row = (
+        primary.name,
+        str(found.n),
+        number_format.significant(found.unpaired, 3),
+        number_format.significant(found.paired, 3),
+        f"{number_format.percent(found.saved, 0)} %",
+        number_format.points(found.correlation),
+        number_format.interval(found.lower, found.upper),
+        _seeds(found),
+    )
+    note = (
+        "s² unpaired: variance of a difference of two runs with different seeds, s_A² + s_B²; paired: of the paired "
+        "differences. Saved: by how much pairing lowers it. r: correlation of the arms over seeds, with Fisher’s "
+        f"interval. Seeds, unpaired: per arm, for a {number_format.level(1 - found.level)} interval as short as that "
+        f"of the {found.n} pairs if the variances are as estimated."
+    )
+    return Table("What pairing saved", columns, (row,), frozenset(columns[1:]), note)
+
+
+def _seeds(found: Pairing) -> str:
+    return number_format.NOTHING if found.unpaired_seeds is None else number_format.whole(found.unpaired_seeds)
+
+
+def by_source(findings: Findings) -> Table | None:
+    """Return the variance by source of the arms and their difference; None if the study does not measure it."""
+    if not findings.variance_sources:
+        return None
+    unit = findings.measure.difference
+    columns = ("Of", "Varied", "n", f"s²{f', {unit}²' if unit else ''}", "95 % interval", "Share, %", "Its interval")
+    rows = tuple(row for each in findings.variance_sources for row in _rows(each))
+    said = " ".join(sentence for each in findings.variance_sources for sentence in seeds_sentences(each))
+    note = (
+        "s²: variance over seeds with one source varied and the others fixed, with χ²’s interval; all: with all varied "
+        "together. Share: of that, with the interval of Pitman and Morgan for two correlated series; shares need not "
+        "sum to 100 %. Remainder: all minus the sum of the sources, with a conservative interval that contains 0 where "
+        "sources may be additive; what no series varies is part of it. All intervals assume normal values. A variance "
+        f"with the others fixed is that at their fixed values. {said}"
+    )
+    return Table("Variance by source", columns, rows, frozenset(columns[2:]), note.strip())
+
+
+def _rows(found: Variances) -> list[tuple[str, ...]]:
+    rows = [_row(found.of, each) for each in found.sources]
+    rows.append((found.of, "all", str(found.n), *_variance(found.variance, found.lower, found.upper), "100", ""))
+    rest = found.remainder, found.remainder_lower, found.remainder_upper
+    if rest[0] == rest[0]:
+        rows.append((found.of, "remainder", str(found.n), *_variance(*rest), "", ""))
+    return rows
+
+
+def _row(of: str, each: SourceVariance) -> tuple[str, ...]:
+    ends = _ends(100 * each.share_lower, 100 * each.share_upper)
+    variance = _variance(each.variance, each.lower, each.upper)
+    return (of, source_name(each.source), str(each.n), *variance, number_format.percent(each.share, 0), ends)
+
+
+def _variance(value: float, lower: float, upper: float) -> tuple[str, str]:
+    return number_format.significant(value, 3), _ends(lower, upper)
+
+
+def _ends(lower: float, upper: float) -> str:
+    low, high = (number_format.significant(end, 3) for end in (lower, upper))
+    return number_format.NOTHING if number_format.NOTHING in (low, high) else f"{low} to {high}"
+
+
+def seeds_sentences(found: Variances) -> list[str]:
+    """Return what the shares mean for the number of seeds: what more seeds of one source alone never reveal."""
+    return [said for each in found.sources if each.source in ("init", "split") and (said := _seeds_of(found, each))]
+
+
+def _seeds_of(found: Variances, each: SourceVariance) -> str:
+    name = source_name(each.source)
+    if each.share != each.share:
+        return ""
+    if each.share >= 1:
+        return (
+            f"{found.of}: varying the {name} alone shows at least as much variance as varying everything, so the fixed "
+            f"values of the other sources may be untypical; another fixed_seed shows whether they are."
+        )
+    if each.source == "split":
+        return (
+            f"{found.of}: a study with one fixed {name} never reveals its {number_format.percent(each.share, 0)} % of "
+            f"the variance, however many seeds it has, and its mean keeps that of the one split as a bias."
+        )
+    return (
+        f"{found.of}: more seeds of the {name} alone never reveal {number_format.percent(1 - each.share, 0)} % of the "
+        f"variance; the mean of any number of them is as uncertain as that of {each.worth:.1f} runs in which all vary."
+    )

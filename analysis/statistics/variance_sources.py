@@ -1,0 +1,252 @@
+"""Variance by source: how much of it the split, initial values, order and augmentation have, each varied alone.
+
+Bouthillier et al. (2021), Accounting for variance in machine learning benchmarks. A series in which one random stream
+follows the seed and the others are fixed is compared with the series in which all follow it. Intervals assume normal
+values, independent from seed to seed. That of a variance is χ²'s. The two series of a share have seeds in common, so
+their values are correlated, and the interval of the share is the exact one of Pitman (1939) and Morgan (1939), which
+holds for any correlation. A variance with the others fixed is that at their fixed values: it differs from the average
+one if sources interact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from aimlib.config import STREAMS
+from analysis.plan import Arm, Plan
+from analysis.primary_measure import ACCURACY, PrimaryMeasure
+from analysis.statistics.distributions import chi2_quantile, t_quantile
+from analysis.statistics.interval import IDENTICAL
+from analysis.statistics.paired import complete, paired_differences
+from analysis.statistics.planned import fixed_streams, primary_arms
+
+Numbers = npt.NDArray[np.float64]
+NOISE = "noise"
+_NAMES = {
+    "split": "validation split",
+    "init": "initial values",
+    "order": "order of images",
+    "augmentation": "augmentation",
+    "layers": "draws of layers",
+    NOISE: "noise",
+}
+_NOTHING = (float("nan"), float("nan"))
+
+
+def source_name(source: str) -> str:
+    """Return what a source is called in texts."""
+    return _NAMES.get(source, source)
+
+
+@dataclass(frozen=True)
+class SourceVariance:
+    """The variance of a series in which one source varies.
+
+    Attributes
+    ----------
+    source : a stream of `aimlib.config.STREAMS`; ``noise`` if none varies, so that what remains is the device's.
+    n : seeds with a value in this series and in that in which all vary.
+    variance, lower, upper : with its interval, in squared units of the measure's differences (pp² for accuracy).
+    share, share_lower, share_upper : of the variance with all varied. Shares need not sum to 1.
+    """
+
+    source: str
+    n: int
+    variance: float
+    lower: float
+    upper: float
+    share: float
+    share_lower: float
+    share_upper: float
+
+    @property
+    def worth(self) -> float:
+        """How many runs that vary everything tell as much as any number of runs that vary this source alone.
+
+        Their mean keeps the variance of all other sources, 1 - share of the whole: 1 / (1 - share); infinite from a
+        share of 1 on.
+        """
+        return math.inf if self.share >= 1 else 1 / (1 - self.share)
+
+
+@dataclass(frozen=True)
+class Variances:
+    """The variance by source of an arm, or of the paired difference of two arms.
+
+    Attributes
+    ----------
+    of : name of the arm or of the difference.
+    n, variance, lower, upper : of the series in which all sources vary.
+    sources : those that were varied alone.
+    remainder, remainder_lower, remainder_upper : variance with all varied, minus the sum of the sources' (noise, which
+        every series contains, aside): 0 if sources act additively and none is missing. NaN with fewer than two sources.
+    """
+
+    of: str
+    n: int
+    variance: float
+    lower: float
+    upper: float
+    sources: tuple[SourceVariance, ...]
+    remainder: float
+    remainder_lower: float
+    remainder_upper: float
+
+
+def variance_interval(values: npt.ArrayLike, alpha: float = 0.05) -> tuple[float, float]:
+    """Return the 1 - alpha interval of the variance of normal values, (n-1) s² / χ²; NaN without a spread."""
+    x = np.asarray(values, dtype=float)
+    if len(x) < 2 or x.std(ddof=1) < IDENTICAL:
+        return _NOTHING
+    total, freedom = (len(x) - 1) * x.var(ddof=1), len(x) - 1
+    high, low = chi2_quantile(np.array([1 - alpha / 2, alpha / 2]), freedom)
+    return float(total / high), float(total / low)
+
+
+def ratio_interval(one: npt.ArrayLike, other: npt.ArrayLike, alpha: float = 0.05) -> tuple[float, float]:
+    """Return the 1 - alpha interval of the ratio of the variances of two paired normal variables, one / other.
+
+    w (K ± √(K² - 1)) with the ratio w of the samples, K = 1 + 2 (1 - r²) t² / (n - 2), their correlation r, and
+    Student's t with n - 2 degrees of freedom (Pitman, 1939; Morgan, 1939). NaN below three pairs or without a spread.
+    """
+    x, y = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
+    if len(x) < 3 or min(x.std(ddof=1), y.std(ddof=1)) < IDENTICAL:
+        return _NOTHING
+    ratio, r = x.var(ddof=1) / y.var(ddof=1), float(np.corrcoef(x, y)[0, 1])
+    t = float(t_quantile(1 - alpha / 2, len(x) - 2))
+    k = 1 + 2 * max(0.0, 1 - r**2) * t**2 / (len(x) - 2)
+    wide = k + math.sqrt(k**2 - 1)
+    return float(ratio / wide), float(ratio * wide)
+
+
+def remainder_interval(
+    together: npt.ArrayLike, parts: Sequence[npt.ArrayLike], alpha: float = 0.05
+) -> tuple[float, float, float]:
+    """Return the variance of `together` minus the sum of those of `parts`, with a conservative 1 - alpha interval.
+
+    The distances of the χ² limits of every variance from its estimate add as squares (Zou and Donner, 2008), as for
+    independent series; that with all varied is positively correlated with the others, which only narrows the true
+    spread. NaN where a series has no interval, unless it has no variance at all.
+    """
+    x = np.asarray(together, dtype=float)
+    of_parts = [np.asarray(part, dtype=float) for part in parts]
+    spreads = [part for part in of_parts if part.std(ddof=1) >= IDENTICAL]
+    estimate = float(x.var(ddof=1) - sum(part.var(ddof=1) for part in of_parts))
+    low, high = variance_interval(x, alpha)
+    limits = [(part.var(ddof=1), *variance_interval(part, alpha)) for part in spreads]
+    down = (x.var(ddof=1) - low) ** 2 + sum((upper - v) ** 2 for v, _, upper in limits)
+    up = (high - x.var(ddof=1)) ** 2 + sum((v - lower) ** 2 for v, lower, _ in limits)
+    return estimate, float(estimate - math.sqrt(down)), float(estimate + math.sqrt(up))
+
+
+def variances(of: str, together: pd.Series, series: Mapping[str, pd.Series], alpha: float = 0.05) -> Variances:
+    """Return the variance by source.
+
+    Parameters
+    ----------
+    of : name of the arm or the difference.
+    together : values by seed with all sources varied.
+    series : by source, values by seed with that source varied alone. Seeds that a series lacks do not count for it.
+    """
+    whole = together.dropna()
+    found = tuple(_source(name, values.dropna(), whole, alpha) for name, values in series.items())
+    parts = [values.dropna().to_numpy(float) for name, values in series.items() if name != NOISE]
+    enough = len(parts) > 1 and len(whole) > 1 and all(len(part) > 1 for part in parts)
+    remainder = remainder_interval(whole.to_numpy(float), parts, alpha) if enough else (float("nan"), *_NOTHING)
+    return Variances(of, len(whole), _variance(whole), *variance_interval(whole, alpha), found, *remainder)
+
+
+def _source(name: str, values: pd.Series, whole: pd.Series, alpha: float) -> SourceVariance:
+    common = values.index.intersection(whole.index)
+    one, other = values[common].to_numpy(float), whole[common].to_numpy(float)
+    spread = _variance(other)
+    share = _variance(one) / spread if spread > IDENTICAL**2 else float("nan")
+    of_ratio = ratio_interval(one, other, alpha)
+    return SourceVariance(name, len(common), _variance(one), *variance_interval(one, alpha), share, *of_ratio)
+
+
+def _variance(values: Any) -> float:
+    x = np.asarray(values, dtype=float)
+    if len(x) < 2:
+        return float("nan")
+    found = float(x.var(ddof=1))
+    return 0.0 if found < IDENTICAL**2 else found
+
+
+def series_of(plan: Plan) -> dict[str, dict[str, str]]:
+    """Return, for every arm whose variance a study measures, the arm that varies each source alone."""
+    whole = {_recipe(arm): arm.name for arm in plan.arms if arm.config and not fixed_streams(arm)}
+    found: dict[str, dict[str, str]] = {}
+    for arm in plan.arms:
+        free = [name for name in STREAMS if name not in fixed_streams(arm)]
+        if arm.config and fixed_streams(arm) and len(free) < 2 and _recipe(arm) in whole:
+            found.setdefault(whole[_recipe(arm)], {})[free[0] if free else NOISE] = arm.name
+    return found
+
+
+def _recipe(arm: Arm) -> str:
+    """Return an arm's configuration without seeds, as text."""
+    training = {key: value for key, value in (arm.config.get("training") or {}).items() if key != "streams"}
+    return repr(sorted({**arm.config, "seed": None, "training": sorted(training.items(), key=repr)}.items(), key=repr))
+
+
+def variance_sources(
+    runs: pd.DataFrame, plan: Plan, measure: PrimaryMeasure = ACCURACY, alpha: float = 0.05
+) -> tuple[Variances, ...]:
+    """Return the variance by source of every arm that a study has series of, then of treatment − baseline.
+
+    Parameters
+    ----------
+    runs : frame of `Results`, with the column of the measure.
+    """
+    series = series_of(plan)
+    found = [
+        variances(
+            arm, _values(runs, arm, measure), {s: _values(runs, name, measure) for s, name in parts.items()}, alpha
+        )
+        for arm, parts in series.items()
+    ]
+    baseline, treatment = primary_arms(plan)
+    if baseline in series and treatment in series:
+        common = [source for source in series[treatment] if source in series[baseline]]
+        parts = {s: _differences(runs, series[treatment][s], series[baseline][s], measure) for s in common}
+        whole = _differences(runs, treatment, baseline, measure)
+        found.append(variances(measure.difference_name(treatment, baseline), whole, parts, alpha))
+    return tuple(found)
+
+
+def _differences(runs: pd.DataFrame, treatment: str, control: str, measure: PrimaryMeasure) -> pd.Series:
+    pairs = complete(paired_differences(runs, treatment, control, value=measure.column, measure=measure))
+    return pd.Series(pairs["difference"].to_numpy(float), index=pairs["seed"])
+
+
+def _values(runs: pd.DataFrame, arm: str, measure: PrimaryMeasure) -> pd.Series:
+    """Return an arm's outcomes by seed, in the unit of the measure's differences."""
+    pairs = paired_differences(runs, arm, arm, value=measure.column, measure=measure)
+    known = pairs[pairs["difference"].notna()]
+    return pd.Series(measure.gains(known["treatment"].to_numpy(float), np.zeros(len(known))), index=known["seed"])
+
+
+def source_table(found: Sequence[Variances]) -> pd.DataFrame:
+    """Return a row per source of each arm and difference; then all together, and what the sources do not add up to."""
+    rows: list[tuple[Any, ...]] = []
+    for each in found:
+        nothing = (float("nan"),) * 3
+        rows += [
+            (each.of, s.source, s.n, s.variance, s.lower, s.upper, s.share, s.share_lower, s.share_upper)
+            for s in each.sources
+        ]
+        rows.append((each.of, "all", each.n, each.variance, each.lower, each.upper, 1.0, *nothing[:2]))
+        rest = (each.remainder, each.remainder_lower, each.remainder_upper)
+        rows.append((each.of, "remainder", each.n, *rest, *nothing))
+    types: dict[str, Any] = {"of": "str", "source": "str", "n": "int64"} | dict.fromkeys(
+        ("variance", "variance_lower", "variance_upper", "share", "share_lower", "share_upper"), "float64"
+    )
+    return pd.DataFrame(rows, columns=list(types)).astype(types)

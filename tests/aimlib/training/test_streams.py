@@ -1,0 +1,92 @@
+"""A run takes single random streams from other seeds, and nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import AIM, data_set, run_config, without_clock
+
+from aimlib.config import STREAMS, RunConfig
+from aimlib.errors import ConfigError
+from aimlib.training.epoch import Epoch
+from aimlib.training.loop import train
+from aimlib.training.run import Run
+
+DEVICE = torch.device("cpu")
+
+
+def config(seed: int, streams: dict[str, int] | None = None) -> RunConfig:
+    return run_config(
+        seed=seed,
+        model=AIM,
+        training__augmentation={"rotation": 0.1},
+        training__validation_fraction=0.25,
+        training__streams=streams,
+    )
+
+
+def draws(of: RunConfig) -> dict[str, Any]:
+    """Return what a run draws from each of its streams, from the objects that training uses."""
+    run = Run(of, data_set(), DEVICE)
+    parameters = [value.detach().numpy().copy() for value in run.network.parameters()]
+    batch = np.arange(4, dtype=np.int64)
+    chance = run.inputs(batch, 1).draws_PBD
+    run.training = np.arange(len(run.data.train.labels), dtype=np.int64)  # the order alone, whatever is held out
+    order = run._order(1)
+
+    Epoch(1, of.seed_of("layers"), DEVICE)
+    return {
+        "split": run.validation,
+        "init": np.concatenate([value.ravel() for value in parameters]),
+        "order": order,
+        "augmentation": chance.numpy() if chance is not None else None,
+        "layers": torch.rand(8).numpy(),
+    }
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_stream_with_another_seed_changes_what_it_drives_and_nothing_else(stream: str) -> None:
+    plain, other, changed = draws(config(1)), draws(config(2)), draws(config(1, {stream: 2}))
+    for name in STREAMS:
+        assert not np.array_equal(plain[name], other[name])
+        assert np.array_equal(changed[name], other[name] if name == stream else plain[name]), name
+
+
+def test_all_streams_at_another_seed_give_the_bits_of_that_seed() -> None:
+    moved, there = train(config(1, dict.fromkeys(STREAMS, 2)), data_set()), train(config(2), data_set())
+    assert without_clock(moved) == without_clock(there)
+    assert without_clock(train(config(1), data_set())) != without_clock(there)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(_: Any) -> None:
+    raise Interrupted
+
+
+def test_a_run_with_streams_of_its_own_resumes_with_the_same_bits(tmp_path: Path) -> None:
+    of, data = config(1, {"order": 7, "layers": 8, "split": 9, "init": 3}), data_set()
+    whole = train(of, data)
+    kept: dict[str, Any] = {"run_id": "run", "checkpoint_directory": tmp_path, "checkpoint_share": float("inf")}
+    with pytest.raises(Interrupted):
+        train(of, data, on_epoch=interrupt, **kept)
+    resumed = train(of, data, **kept)
+    assert resumed.attempts == 2
+    assert without_clock(resumed) == without_clock(whole)
+
+
+def test_streams_are_in_the_id_only_if_given() -> None:
+    assert "streams" not in config(1).identity_text("data")
+    assert config(1, {"init": 3}).run_id("data") != config(1).run_id("data") == config(1, None).run_id("data")
+    with pytest.raises(ConfigError, match=r"training\.streams.*names no stream"):
+        RunConfig.parse({**config(1).model_dump(mode="json"), "training": {**_training(), "streams": {}}})
+
+
+def _training() -> dict[str, Any]:
+    return dict(config(1).model_dump(mode="json")["training"])

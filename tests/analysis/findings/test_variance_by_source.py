@@ -1,0 +1,94 @@
+"""Variance by source in the findings and the report of a study, and what pairing saved in any study."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_study import FakeArm
+
+import analysis
+from aimlib.config import STREAMS
+from analysis.findings.study import examine
+from analysis.load import load
+from analysis.statistics.planned import planned_comparisons
+
+SEEDS = list(range(12))
+SOURCES = ("split", "init", "order", "noise")
+SPREADS = {"split": 0.01, "init": 0.03, "order": 0.005, "noise": 0.0}
+
+
+def config(memory: str | None, source: str | None) -> dict[str, Any]:
+    streams = None if source is None else {name: None if name == source else 10**6 for name in STREAMS}
+    return {"model": {"memory": memory}, "training": {"epochs": 6, "streams": streams}, "seed": 0}
+
+
+def arms() -> list[FakeArm]:
+    rng = np.random.default_rng(4)
+    found = []
+    for name, role, mean in (("baseline", "baseline", 0.30), ("aim", "aim", 0.40)):
+        effects = {source: rng.normal(0, SPREADS[source], len(SEEDS)) for source in SOURCES}
+        memory = "m" if name == "aim" else None
+        whole = (mean + sum(effects.values())).tolist()
+        found.append(FakeArm(name, role, mean, accuracies=whole, config=config(memory, None)))
+        found += [
+            FakeArm(
+                f"{name}[{source}]",
+                "other",
+                mean,
+                of=name,
+                accuracies=(mean + effects[source]).tolist(),
+                config=config(memory, source),
+            )
+            for source in SOURCES
+        ]
+    return found
+
+
+@pytest.fixture
+def study(make_study: Any) -> Any:
+    return make_study(arms(), len(SEEDS), claim=None, images=4000)
+
+
+def test_the_variance_of_every_series_is_that_of_its_runs(study: Any) -> None:
+    found = examine(load(study), unproven=True)
+    runs = found.results.runs.set_index(["arm", "seed"])["test_accuracy"] * 100
+    assert [each.of for each in found.variance_sources] == ["baseline", "aim", "aim − baseline"]
+    for each in found.variance_sources[:2]:
+        assert [source.source for source in each.sources] == list(SOURCES)
+        assert each.variance == pytest.approx(runs[each.of].var())
+        for source in each.sources:
+            assert source.variance == pytest.approx(runs[f"{each.of}[{source.source}]"].var(), abs=1e-9)
+    difference = found.variance_sources[2]
+    of_init = runs["aim[init]"] - runs["baseline[init]"]
+    assert difference.sources[1].share == pytest.approx(of_init.var() / (runs["aim"] - runs["baseline"]).var())
+    assert difference.sources[3].share == 0
+
+
+def test_series_are_in_no_gate_and_no_family(study: Any) -> None:
+    plan = load(study).plan
+    assert planned_comparisons(plan) == [("gate", "aim", "baseline")]
+
+
+def test_the_report_has_section_table_figure_and_what_pairing_saved(study: Any, tmp_path: Any) -> None:
+    analysis.report(study, tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "## Variance by source" in text
+    assert "initial values: the largest share" in text
+    assert "more seeds of the initial values alone never reveal" in text or "at least as much variance" in text
+    assert "### What pairing saved" in text
+    assert (tmp_path / "report" / "figures" / "variance_sources.svg").stat().st_size > 1000
+    table = pd.read_csv(tmp_path / "report" / "tables" / "variance_sources.csv")
+    assert len(table) == 3 * (len(SOURCES) + 2)
+
+
+def test_any_study_says_what_pairing_saved_and_keeps_its_verdict(make_study: Any) -> None:
+    two = [arm for arm in arms() if arm.name in ("baseline", "aim")]
+    found = examine(load(make_study(two, len(SEEDS), claim=None)), unproven=True)
+    assert found.variance_sources == ()
+    pairs = found.primary.deciding_pairs
+    assert found.pairing.n == len(pairs) == 12
+    assert found.pairing.paired == pytest.approx(pairs["difference"].var())
+    assert found.pairing.unpaired == pytest.approx(1e4 * (pairs["treatment"].var() + pairs["control"].var()))
