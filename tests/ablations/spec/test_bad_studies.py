@@ -284,7 +284,7 @@ FACTORS = [
     Bad(
         {"factors": {PATH: [4, 8]}, "vary": "aim", "design": "latin"},
         "design",
-        "'full_factorial', 'one_at_a_time', 'ladder', 'leave_one_out' or 'fractional_factorial'",
+        "'leave_one_out', 'fractional_factorial' or 'variance'",
     ),
     Bad({"factors": {PATH: [8, 8]}, "vary": "aim"}, f"factors.{PATH}", "levels [0] (8) and [1] (8) are equal"),
     Bad({"factors": {PATH: []}, "vary": "aim"}, f"factors: {PATH}", "give the levels as a list"),

@@ -48,6 +48,7 @@ TABLES = [
     "missing",
     "models",
     "outcomes",
+    "pairing",
     "pairs",
     "runs",
     "sensitivity",
