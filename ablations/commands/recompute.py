@@ -69,7 +69,7 @@ def recompute(archive: str | Path, report: str | Path | None = None) -> Recomput
     """
     import analysis
     from ablations.commands.verify import verify
-    from ablations.store.archive import unpack
+    from ablations.store.archive_reading import unpack
     from aimlib.errors import StoreError
 
     with tempfile.TemporaryDirectory(prefix="ablate-archive-") as scratch:

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -56,11 +56,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST = "archive.json"
-_STUDY, _ORIGINAL, _SOURCE = "study", "original_ledger", "source"
+STUDY, _ORIGINAL, _SOURCE = "study", "original_ledger", "source"
 _PACKAGES = ("aimlib", "ablations", "analysis")
-_MOST_BYTES = 64 * 2**30
-"""Size of an unpacked archive above which it is refused."""
-_MOST_FILES = 200_000
 _LEFT_OUT = (
     "photos, checkpoints, trained networks, logs and results of reference steps are not in the archive",
     "names of hosts and devices are numbered; paths, logins, addresses and secrets are removed from configurations and "
@@ -125,7 +122,7 @@ def pack(findings: Findings, out: Path) -> Archive:
 
 def _filled(folder: Path, where: Place, findings: Findings) -> tuple[int, str, tuple[str, ...]]:
     """Write all files of an archive; return the number of rows, the ledger's head, and what looks private."""
-    study = folder / _STUDY
+    study = folder / STUDY
     study.mkdir()
     tables, failures = _tables(where)
     names = Names.of_rows([*tables, *failures.values()])
@@ -300,7 +297,7 @@ def _describe(folder: Path, findings: Findings, head: str, private: tuple[str, .
         "versions": [json.loads(each) for each in versions],
         "left_out": list(_LEFT_OUT),
         "looks_private": list(private),
-        "files": {name: digest for name, digest, _ in _digests(folder)},
+        "files": {name: digest for name, digest, _ in digests(folder)},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -332,7 +329,7 @@ and needs no photos. The folder of `--report` then contains the whole report.
 """
 
 
-def _digests(folder: Path) -> Iterator[tuple[str, str, int]]:
+def digests(folder: Path) -> Iterator[tuple[str, str, int]]:
     """Yield name, SHA-256 and size of every file but the manifest, in the order of their names."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
@@ -359,69 +356,3 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uname = entry.gname = ""
     entry.mode = 0o644
     return entry
-
-
-@dataclass(frozen=True)
-class Unpacked:
-    """An unpacked archive.
-
-    Attributes
-    ----------
-    study : its study directory.
-    manifest : the content of its `archive.json`.
-    problems : files that are missing, added or changed.
-    """
-
-    study: Path
-    manifest: Mapping[str, Any]
-    problems: tuple[str, ...]
-
-
-def unpack(path: Path, folder: Path) -> Unpacked:
-    """Unpack an archive into an empty folder, and compare its files with its manifest.
-
-    Raises
-    ------
-    UsageError: the file does not exist.
-    StoreError: it is no archive of a study, is cut off, or unpacks to something unreasonably large.
-    """
-    _extract(path, folder)
-    roots = [each for each in folder.iterdir() if each.is_dir()]
-    try:
-        (root,) = roots
-        manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-        files, number = dict(manifest["files"]), manifest["format"]
-        manifest["verdict"], manifest["study"]
-    except (ValueError, OSError, KeyError, TypeError, RecursionError):
-        raise StoreError(f"{path}: contains no readable {MANIFEST}; give a file that `ablate archive` wrote") from None
-    if number != FORMAT:
-        raise StoreError(f"{path}: archive format {number!r}; this package reads format {FORMAT}: update aim-ablations")
-    return Unpacked(root / _STUDY, manifest, tuple(_differences(files, root)))
-
-
-def _extract(path: Path, folder: Path) -> None:
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            size, count = 0, 0
-            for entry in archive:
-                size, count = size + entry.size, count + 1
-                if size > _MOST_BYTES or count > _MOST_FILES:
-                    raise StoreError(f"{path}: unpacks to more than 64 GiB or {_MOST_FILES:,} files; it is refused")
-                if not entry.isfile():
-                    raise StoreError(f"{path}: contains {entry.name!r}, which is no plain file; it is refused")
-                archive.extract(entry, folder, filter="data")
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file or study directory") from None
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise StoreError(f"{path}: not a readable archive ({error}); obtain it again") from None
-
-
-def _differences(files: Mapping[str, str], root: Path) -> Iterator[str]:
-    there = {name: digest for name, digest, _ in _digests(root)}
-    for name in sorted(files.keys() | there.keys()):
-        if name not in there:
-            yield f"{name} is missing"
-        elif name not in files:
-            yield f"{name} was added"
-        elif files[name] != there[name]:
-            yield f"{name} was changed"

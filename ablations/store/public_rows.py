@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from aimlib.records.redaction import HIDDEN, SECRET_NAME
 from analysis.browse.disclosure import is_local, public_text
+from analysis.reading.frames import parsed_json
 
 _KEPT = frozenset({"run_id", "arm", "seed", "identity", "data_fingerprint", "git_commit", "git_dirty", "network"})
 """Columns of text that other values are hashes of, or that are hashes."""
@@ -86,11 +87,8 @@ def _changed(rows: pa.Table, column: str, change: Callable[[str], str]) -> pa.Ta
 def _public(text: str, names: Names) -> str:
     """Return a text, or a JSON document within its own format, without places and names of machines."""
     if text[:1] in "{[":
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError):
-            pass
-        else:
+        document = parsed_json(text, None)  # None: text that only begins like a document
+        if document is not None:
             changed = public_document(document, names)
             return text if changed == document else json.dumps(changed, ensure_ascii=False)
     return public_text(text, names.hosts)

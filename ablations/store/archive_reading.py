@@ -1,0 +1,83 @@
+"""Reading archives of studies, which come from somebody else: unpacked safely, and compared with their manifest."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations.store.archive import FORMAT, MANIFEST, STUDY, digests
+from aimlib.errors import StoreError, UsageError
+
+_MOST_BYTES = 64 * 2**30
+"""Size of an unpacked archive above which it is refused."""
+_MOST_FILES = 200_000
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """An unpacked archive.
+
+    Attributes
+    ----------
+    study : its study directory.
+    manifest : the content of its `archive.json`.
+    problems : files that are missing, added or changed.
+    """
+
+    study: Path
+    manifest: Mapping[str, Any]
+    problems: tuple[str, ...]
+
+
+def unpack(path: Path, folder: Path) -> Unpacked:
+    """Unpack an archive into an empty folder, and compare its files with its manifest.
+
+    Raises
+    ------
+    UsageError: the file does not exist.
+    StoreError: it is no archive of a study, is cut off, or unpacks to something unreasonably large.
+    """
+    _extract(path, folder)
+    roots = [each for each in folder.iterdir() if each.is_dir()]
+    try:
+        (root,) = roots
+        manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        files, number = dict(manifest["files"]), manifest["format"]
+        manifest["verdict"], manifest["study"]
+    except (ValueError, OSError, KeyError, TypeError, RecursionError):
+        raise StoreError(f"{path}: contains no readable {MANIFEST}; give a file that `ablate archive` wrote") from None
+    if number != FORMAT:
+        raise StoreError(f"{path}: archive format {number!r}; this package reads format {FORMAT}: update aim-ablations")
+    return Unpacked(root / STUDY, manifest, tuple(_differences(files, root)))
+
+
+def _extract(path: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            size, count = 0, 0
+            for entry in archive:
+                size, count = size + entry.size, count + 1
+                if size > _MOST_BYTES or count > _MOST_FILES:
+                    raise StoreError(f"{path}: unpacks to more than 64 GiB or {_MOST_FILES:,} files; it is refused")
+                if not entry.isfile():
+                    raise StoreError(f"{path}: contains {entry.name!r}, which is no plain file; it is refused")
+                archive.extract(entry, folder, filter="data")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file or study directory") from None
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise StoreError(f"{path}: not a readable archive ({error}); obtain it again") from None
+
+
+def _differences(files: Mapping[str, str], root: Path) -> Iterator[str]:
+    there = {name: digest for name, digest, _ in digests(root)}
+    for name in sorted(files.keys() | there.keys()):
+        if name not in there:
+            yield f"{name} is missing"
+        elif name not in files:
+            yield f"{name} was added"
+        elif files[name] != there[name]:
+            yield f"{name} was changed"
