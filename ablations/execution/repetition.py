@@ -174,7 +174,8 @@ def _kind(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _named(row: Mapping[str, Any]) -> str:
     versions = json.loads(row["versions"] or "{}")
-    return f"{row['device']}, {row['device_name']}, {row['threads']} threads, torch {versions.get('torch')}"
+    threads = counted(int(row["threads"]), "thread")
+    return f"{row['device']}, {row['device_name']}, {threads}, torch {versions.get('torch')}"
 
 
 def _predicted(row: Mapping[str, Any]) -> Any:
