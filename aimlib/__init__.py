@@ -25,6 +25,7 @@ MOVED = {
     "aimlib.objects": "aimlib.object_store",
     "aimlib.places": "aimlib.paths",
     "aimlib.sharing": "aimlib.paths",
+    "aimlib.starts": "aimlib.weights.starts",
     "aimlib.training.checkpoints": "aimlib.training.checkpointing",
     "aimlib.training.generators": "aimlib.training.rng_state",
     "aimlib.training.isolation": "aimlib.training.reproducibility",

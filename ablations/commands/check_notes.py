@@ -120,7 +120,7 @@ def _attachment(arm: Arm, plan: Plan) -> Iterable[str]:
 
 def _start(arm: Arm, plan: Plan) -> Iterable[str]:
     """Yield where an arm's initial values come from, if not from the study's rules alone, and what is not paired."""
-    from aimlib import starts
+    from aimlib.weights import starts
     from aimlib.weights.fitting import few
 
     if not has_network(arm.config):

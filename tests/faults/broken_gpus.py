@@ -18,7 +18,7 @@ import ray._private.services as services
 from ray.cluster_utils import Cluster
 from tiny_study import changed, failures, write
 
-import ablations.sessions.launch
+import ablations.sessions.session
 from ablations.execution.attempts import Ending
 from ablations.execution.events import AttemptEnded, EpochEnded, ExecutorEvent, Notice
 from ablations.execution.packing import Slot
@@ -28,6 +28,7 @@ from ablations.execution.retry_policy import Over
 from ablations.execution.scheduler import Scheduler
 from ablations.execution.signals import Stop
 from ablations.execution.task import Task
+from ablations.sessions import launch
 from ablations.spec.resources import Resources
 from aimlib.errors import UsageError
 
@@ -189,8 +190,8 @@ def study() -> dict[str, Any]:
     """Every GPU fails under a real study."""
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), changed({"resources": {"gpus": 1.0, "max_retries": 0}}))
-        ablations.sessions.launch.RayExecutor = executor([(first, "0"), (first, "1"), (second, "0")])  # type: ignore[misc]
-        found = ablations.sessions.launch.run(path, Path(folder) / "out", address=cluster.address)
+        ablations.sessions.session.RayExecutor = executor([(first, "0"), (first, "1"), (second, "0")])  # type: ignore[misc]
+        found = launch.run(path, Path(folder) / "out", address=cluster.address)
         return {
             "interrupted": found.interrupted,
             "code": found.code,

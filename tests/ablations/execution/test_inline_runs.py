@@ -19,7 +19,7 @@ from torch import Tensor
 
 import ablations.execution.run_task
 import ablations.sessions.coordinator
-import ablations.sessions.launch
+import ablations.sessions.session
 from ablations.execution.events import AttemptEnded
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.run_task import execute
@@ -359,7 +359,7 @@ def test_an_interrupted_study_goes_on_bit_by_bit(
     path = study(LONGER | {"base.training.augmentation": augmentation})
     compute(path, tmp_path / "calm")
     with monkeypatch.context() as patch:
-        patch.setattr(ablations.sessions.launch, "InlineExecutor", type("Stop", (Interrupting,), {"after": after}))
+        patch.setattr(ablations.sessions.session, "InlineExecutor", type("Stop", (Interrupting,), {"after": after}))
         session = None
         with pytest.raises(KeyboardInterrupt):
             session = compute(path, tmp_path / "out")

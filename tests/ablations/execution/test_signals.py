@@ -14,7 +14,7 @@ from drivers import until
 from tiny_study import changed, litter, numbers, write
 
 import ablations.execution.inline
-import ablations.sessions.launch
+import ablations.sessions.session
 from ablations.execution.attempts import Ending
 from ablations.execution.events import TICK, AttemptEnded
 from ablations.execution.inline import InlineExecutor
@@ -88,7 +88,7 @@ def test_a_session_that_was_asked_to_stop_goes_on_bit_by_bit(
     path = write(tmp_path, changed({"seeds": 1, "base.data.size": 8}))
     run(path, tmp_path / "calm", executor="inline")
     with monkeypatch.context() as patch:
-        patch.setattr(ablations.sessions.launch, "InlineExecutor", type("Stopping", (AtStep,), {"steps": steps}))
+        patch.setattr(ablations.sessions.session, "InlineExecutor", type("Stopping", (AtStep,), {"steps": steps}))
         session = run(path, tmp_path / "out", executor="inline")
     assert (session.interrupted, session.code) == ("Ctrl-C", 130)
     assert session.paused == {}

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from tiny_study import changed, failures, write
 
-import ablations.sessions.launch
+import ablations.sessions.session
 import analysis
 from ablations.execution.inline import InlineExecutor
 from ablations.execution.ray.executor import RayExecutor
@@ -43,7 +43,7 @@ def test_a_worker_on_another_disk_is_told_from_the_first_run_on(
             scheduler.next = elsewhere  # type: ignore[method-assign]
             super().execute(scheduler, coordinator, stop)
 
-    monkeypatch.setattr(ablations.sessions.launch, "InlineExecutor", Elsewhere)
+    monkeypatch.setattr(ablations.sessions.session, "InlineExecutor", Elsewhere)
     path = write(tmp_path, changed({"seeds": 3}))
     session = run(path, tmp_path / "out", executor="inline")
     assert len(session.failed) == 4, "two of each arm: then no more of it is begun"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tiny_study import changed, litter, write
 
-from ablations.sessions import launch
+from ablations.sessions import launch, session
 from ablations.store import files
 
 
@@ -19,13 +19,13 @@ def test_temporary_files_of_killed_workers_go_with_the_session(tmp_path: Path, m
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     out, left = tmp_path / "out", f".{uuid.uuid4().hex}.{files.host_name()}.{gone.pid}.tmp"
-    register = launch.register
+    register = session.register
 
     def registered(*arguments: Any) -> None:
         register(*arguments)
         (out / "runs" / left).write_bytes(b"PAR1 and no more")
 
-    monkeypatch.setattr(launch, "register", registered)
+    monkeypatch.setattr(session, "register", registered)
     path = write(tmp_path, changed({"base.data.size": 8, "base.training.epochs": 1, "seeds": 1}))
     assert launch.run(path, out, executor="inline").open == ()
     assert litter(out) == []

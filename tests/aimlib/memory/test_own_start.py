@@ -12,7 +12,6 @@ import torch
 from tiny_runs import restored_registries
 from torch import Tensor, nn
 
-from aimlib import starts
 from aimlib.backbones import Backbone
 from aimlib.component import ComponentConfig
 from aimlib.config import ModelConfig
@@ -24,6 +23,7 @@ from aimlib.memory.structure import Layout
 from aimlib.models import build
 from aimlib.registry import Origin, backbones, memories, updates
 from aimlib.updates.base import MemoryUpdate
+from aimlib.weights import starts
 
 SHAPE = ImageShape(3, 16, 16, 10)
 MEMORY = {"memory": {"name": "conv_ones", "channels": 4, "rows": 4, "columns": 4}, "placement": "every_layer"}

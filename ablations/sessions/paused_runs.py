@@ -1,0 +1,42 @@
+"""Runs that a search pauses at an epoch, and settles there if it gives them up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from ablations.execution.task import Task
+from ablations.store import ResultStore
+from aimlib.errors import UsageError
+
+
+def paused_before(missing: Mapping[str, Task], store: ResultStore) -> dict[str, float | None]:
+    """Return the runs that have already reached the requested epoch, with their accuracy there in percent."""
+    found: dict[str, float | None] = {}
+    if all(task.until is None for task in missing.values()):
+        return found
+    from ablations.execution.run_task import paused_at  # noqa: PLC0415 -- imports torch
+
+    for run_id, task in missing.items():
+        if task.until is not None:
+            epochs, accuracy = paused_at(task, store)
+            if epochs >= task.until:
+                found[run_id] = accuracy
+    return found
+
+
+def prune(todo: Mapping[str, Task], run_ids: Collection[str], settled: set[str], store: ResultStore) -> None:
+    """Settle paused runs as they are, with the status ``pruned``.
+
+    Raises
+    ------
+    UsageError: the study has no such run, or another process holds it.
+    """
+    for run_id in run_ids:
+        if run_id not in todo:
+            raise UsageError(f"prune: {run_id} is no run of the study")
+        if run_id not in settled:
+            from ablations.execution.run_task import paused_at, settle_as_pruned  # noqa: PLC0415 -- imports torch
+
+            epochs, _ = paused_at(todo[run_id], store)
+            if not settle_as_pruned(todo[run_id], store, f"stopped after {epochs} epochs by the search"):
+                raise UsageError(f"run {run_id} is held by {store.holder(run_id)}; wait for it, or end it")
