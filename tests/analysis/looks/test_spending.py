@@ -108,10 +108,11 @@ def test_levels_use_up_the_error_and_are_inverted(looks, alpha, spending):
     assert last.p_value(p_values) == pytest.approx(alpha, rel=5e-3)
 
 
-def test_the_default_has_the_bits_that_it_had():
+def test_the_default_is_the_one_level_that_earlier_versions_froze():
     assert levels((5, 8, 12), 0.05, "constant") == (constant((5, 8, 12)),) * 3
     assert Looks((5, 8, 12)).levels == (constant((5, 8, 12)),) * 3
-    assert Looks((5, 8, 12)).levels[0] == 0.021300251394436455, "the bits that plans of earlier versions froze"
+    # The last bits depend on the CPU; a deviation from a frozen plan does not.
+    assert Looks((5, 8, 12)).levels[0] == pytest.approx(0.021300251394436455, rel=1e-13)
     assert error_of((5, 8, 12), (0.02,) * 3) == overall_error((5, 8, 12), 0.02)
 
 
