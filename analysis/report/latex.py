@@ -5,21 +5,6 @@ from __future__ import annotations
 from aimlib.records.escaping import latex as escape
 from analysis.report.tables import Table
 
-NAMES = (
-    "comparisons",
-    "gates",
-    "effects",
-    "effect_interactions",
-    "ranking",
-    "arms",
-    "checks",
-    "attribution",
-    "audit",
-    "models",
-    "outcomes",
-)
-"""The tables that are written as LaTeX."""
-
 
 def table(shown: Table, name: str) -> str:
     """Return the LaTeX of a table with caption and label ``tab:<name>``; needs the packages booktabs and graphicx."""

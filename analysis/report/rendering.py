@@ -45,9 +45,8 @@ def write(findings: Findings, out: Path) -> Path:
             _write_csv(out / "tables" / csv_name(name, frame), frame)
         for name, drawn in document.figures.items():
             _write_csv(out / "figures" / csv_name(name, drawn.summary), drawn.summary)
-        for name in latex.NAMES:
-            if name in document.tables:
-                _write(out / "latex" / f"{name}.tex", latex.table(document.tables[name], name))
+        for name, shown in document.tables.items():
+            _write(out / "latex" / f"{name}.tex", latex.table(shown, name))
         _write(out / "report.json", _numbers(findings, document))
         _write(out / "checklist.md", checklist.page(findings))
         _write(out / "report.md", _markdown().get_template("report.md.j2").render(document=document))

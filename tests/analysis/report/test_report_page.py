@@ -56,7 +56,8 @@ TABLES = [
 ]
 FIGURES = ["by_epoch", "capacity", "classes", "curves", "forest", "patience", "path", "power", "slopegraph", "strip"]
 FIGURES += ["variance"]
-LATEX = ["arms", "audit", "checks", "comparisons", "gates", "models", "outcomes"]
+LATEX = ["arms", "audit", "checks", "comparisons", "differences", "gates", "missing", "models", "outcomes", "pairing"]
+LATEX += ["seeds", "troubled"]
 VOID = {"meta", "br", "link", "img", "hr", "input", "use", "path"}
 
 
