@@ -10,12 +10,15 @@ import pandas as pd
 
 from ablations.planning.plan import Plan
 from ablations.spec.designs import factor_labels
+from ablations.spec.sources import FIXED_SEED, SOURCES, Source, source_arm
 from aimlib.errors import counted
 from aimlib.records import role
 from analysis.number_format import significant
 from analysis.plan import Arm
 from analysis.reading.layout import layout_of_arms
 from analysis.statistics.effects import Layout, estimable, half_width
+from analysis.statistics.spread import Spread
+from analysis.statistics.variance_sources import uncorrelated_ratio
 
 _SHOWN = 6
 
@@ -34,7 +37,9 @@ def layout(plan: Plan) -> Layout | None:
 
 
 def sentences(plan: Plan) -> Iterator[str]:
-    """Yield which effects the arms can and cannot tell apart, and how wide their intervals will be."""
+    """Yield which effects or sources the arms can and cannot tell apart, and how wide their intervals will be."""
+    if plan.study.spec.design == "variance":
+        yield from _of_variance(plan)
     found = layout(plan)
     if found is None:
         return
@@ -60,6 +65,37 @@ def half_widths(found: Layout, sds: tuple[float, ...], seeds: tuple[int, ...]) -
         for sd in sds
     ]
     return pd.DataFrame(rows, columns=["kind", "seeds", "seed_sd", "half_width"])
+
+
+def _of_variance(plan: Plan) -> Iterator[str]:
+    """Yield what design variance varies, and how well its seeds determine a standard deviation and a share."""
+    spec = plan.study.spec
+    varied: dict[tuple[Source, ...], list[str]] = {}
+    for arm in spec.arms if spec.vary is None else [spec.vary]:
+        there = {each.name for each in plan.arms}
+        sources = tuple(source for source in SOURCES if source_arm(arm, source) in there)
+        varied.setdefault(sources, []).append(arm)
+    seed = FIXED_SEED if spec.fixed_seed is None else spec.fixed_seed
+    for sources, arms in varied.items():
+        if sources:
+            has = "has" if len(arms) == 1 else "each have"
+            yield (
+                f"variance: {_listed(arms)} {has} a further arm for {_listed(list(sources))}, which varies that source "
+                f"alone; seed {seed} fixes the others"
+            )
+    seeds = len(spec.seeds)
+    if seeds < 2:
+        yield "variance: one seed shows no variation; plan at least 2, and 10 or more for shares that mean something"
+        return
+    low, high = Spread(1.0, seeds - 1).interval()
+    text = f"variance: with {counted(seeds, 'seed')} the 95 % interval of a standard deviation is "
+    text += f"{significant(low)} to {significant(high)} times its estimate"
+    if seeds > 2:
+        _, wide = uncorrelated_ratio(seeds)
+        text += (
+            f"; that of a source's share of the variance is at most 1/{significant(wide)} to {significant(wide)} times"
+        )
+    yield text
 
 
 def _names(effects: pd.DataFrame) -> list[str]:

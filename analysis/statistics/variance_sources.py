@@ -120,10 +120,25 @@ def ratio_interval(one: npt.ArrayLike, other: npt.ArrayLike, alpha: float = 0.05
     if len(x) < 3 or min(x.std(ddof=1), y.std(ddof=1)) < IDENTICAL:
         return _NOTHING
     ratio, r = x.var(ddof=1) / y.var(ddof=1), float(np.corrcoef(x, y)[0, 1])
-    t = float(t_quantile(1 - alpha / 2, len(x) - 2))
-    k = 1 + 2 * max(0.0, 1 - r**2) * t**2 / (len(x) - 2)
-    wide = k + math.sqrt(k**2 - 1)
+    wide = _ratio_width(max(0.0, 1 - r**2), len(x), alpha)
     return float(ratio / wide), float(ratio * wide)
+
+
+def uncorrelated_ratio(n: int, alpha: float = 0.05) -> tuple[float, float]:
+    """Return `ratio_interval` of `n` pairs of equal sample variances without correlation, the widest that it can be.
+
+    Parameters
+    ----------
+    n : number of pairs, at least 3.
+    """
+    wide = _ratio_width(1.0, n, alpha)
+    return 1 / wide, wide
+
+
+def _ratio_width(unshared: float, n: int, alpha: float) -> float:
+    """Return the upper end of the interval as a multiple of the ratio; `unshared` is 1 - r²."""
+    k = 1 + 2 * unshared * float(t_quantile(1 - alpha / 2, n - 2)) ** 2 / (n - 2)
+    return k + math.sqrt(k**2 - 1)
 
 
 def remainder_interval(
