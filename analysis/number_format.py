@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 MINUS = "−"
 NOTHING = "–"
+_MANY_SEEDS, _FIRST_SEEDS = 8, 3
 
 
 def _known(value: float | None) -> bool:
@@ -66,6 +68,13 @@ def significant(value: float | None, digits: int = 2) -> str:
     if value is None or not _known(value):
         return NOTHING
     return f"{float(f'{value:.{digits}g}'):,.15g}".replace("-", MINUS)
+
+
+def seeds(numbers: Sequence[int]) -> str:
+    """Return seeds in words: ``seed 3``, ``seeds 1, 2 and 4``; of more than eight the first few and their number."""
+    if len(numbers) > _MANY_SEEDS:
+        return f"{len(numbers)} seeds ({', '.join(map(str, numbers[:_FIRST_SEEDS]))}, …)"
+    return f"{'seed' if len(numbers) == 1 else 'seeds'} {listing([str(number) for number in numbers])}"
 
 
 def listing(words: list[str]) -> str:

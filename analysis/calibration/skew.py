@@ -39,16 +39,19 @@ def collapses(rng: np.random.Generator, repetitions: int) -> Table:
             found = {name: _share(rng, repetitions, pairs, sd, alter) for name, alter in _ALTERED.items()}
             rows.append((str(pairs), f"{sd:g}", *(f"{value:.3f}" for value in found.values())))
             if sd in HELD:
-                rates += [_held(name, value, pairs, sd, repetitions) for name, value in found.items()]
+                held = {name: value for name, value in found.items() if pairs >= _PAIRS_FOR.get(name, 0)}
+                rates += [_held(name, value, pairs, sd, repetitions) for name, value in held.items()]
     note = (
         f"Share of studies in which the rule of `analysis.statistics.collapse` marks a run, by the standard deviation "
         f"of runs, δ = {DELTA:g} pp. First with collapses of {LOSS:g} pp: one run of the treatment, two of its "
-        "runs, one of either arm, and one where seeds move both arms alike (correlation .9). Then without any: "
+        "runs, one of either arm, one where seeds move both arms alike (correlation .9), three and half of its runs. "
+        "Then without any: "
         "normal runs, such runs correlated .9, runs of which half are at a ceiling, accuracies rounded to 1 pp, and a "
         "treatment that varies three times as much as the control. Detection is held to at least .95 and false "
         "cautions to at most .05 for standard deviations up to 1 pp. Above, a run of a wide arm is no longer far from "
-        "the others: at 1.5 pp and 5 pairs one collapse in ten is missed. Where runs with a standard deviation of 2 pp "
-        "reach a ceiling, the rule marks the lowest ones too often."
+        "the others: at 1.5 pp and 5 pairs one collapse in ten is missed. Three of five runs are missed more often, "
+        "because two others show little of their spread. Where runs with a standard deviation of 2 pp reach a ceiling, "
+        "the rule marks the lowest ones too often."
     )
     columns = ("pairs", "SD of runs", *_ALTERED)
     return Table("Collapses", note, columns, tuple(rows), tuple(rates))
@@ -104,6 +107,8 @@ _ALTERED: dict[str, Callable[[Arms], Arms]] = {
     "collapse of two": lambda arms: (_fallen(arms[0], 2), arms[1]),
     "collapse in both": lambda arms: (_fallen(arms[0], 1), _fallen(arms[1][:, ::-1], 1)),
     "collapse, correlated": _one_correlated,
+    "collapse of three": lambda arms: (_fallen(arms[0], 3), arms[1]),
+    "collapse of half": lambda arms: (_fallen(arms[0], arms[0].shape[1] // 2), arms[1]),
     "normal": lambda arms: arms,
     "correlated": _together,
     "ceiling": _ceiling,
@@ -111,6 +116,10 @@ _ALTERED: dict[str, Callable[[Arms], Arms]] = {
     "unequal": lambda arms: (3 * arms[0], arms[1]),
 }
 """What is done to normal runs, by column."""
+
+
+_PAIRS_FOR = {"collapse of three": 8}
+"""From how many pairs on a detection is held to its rate, if not from the first look on."""
 
 
 class _Reading(NamedTuple):

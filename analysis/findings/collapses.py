@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,11 +11,12 @@ import pandas as pd
 
 from aimlib.errors import counted
 from analysis import number_format
-from analysis.reading import predictions
+from analysis.reading.predictions import Selected
 from analysis.results import Results
-from analysis.statistics.collapse import CONFIDENCE, collapsed, highest_rate, predicts_one_class
+from analysis.statistics.collapse import CONFIDENCE, LEAST_DROP, collapsed, highest_rate, predicts_one_class
 from analysis.statistics.comparison import Comparison
 from analysis.statistics.outcomes import largest_share
+from analysis.statistics.paired import complete
 
 Why = Literal["at chance", "diverged", "one class", "far below"]
 NOT_TRAINED: tuple[Why, ...] = ("at chance", "diverged")
@@ -49,52 +50,71 @@ class NotExcluded:
 
     Attributes
     ----------
-    runs : number of runs of the arm, none of which failed.
-    rate : highest failure rate that they do not exclude at 95 %.
+    runs : number of runs of the arm in the look that decides, none of which failed.
+    later, failed_later : number of its runs beyond that look, and of those that failed.
+    rate : highest failure rate that all of them do not exclude at 95 %.
     cost_pp : by how much that would lower the mean accuracy of the arm, if a failed run is at chance; None where the
         measure is not the accuracy or chance is not known.
+    hidden_by : standard deviation of the arm's accuracies in pp, if a run that lost half of its accuracy above chance
+        would not stand out among them; else None.
     """
 
     arm: str
     runs: int
     rate: float
     cost_pp: float | None
+    later: int = 0
+    failed_later: int = 0
+    hidden_by: float | None = None
 
     @property
     def text(self) -> str:
         """A sentence."""
         cost = number_format.decimal(self.cost_pp)
         lower = "" if self.cost_pp is None else f", which would lower its mean by {cost} pp"
-        return (
-            f"No run of {self.arm} failed in {counted(self.runs, 'pair')}; at {100 * CONFIDENCE:.0f} % this does not "
-            f"exclude a failure rate of up to {100 * self.rate:.0f} %{lower}."
-        )
+        excluded = f"exclude a failure rate of up to {100 * self.rate:.0f} %{lower}"
+        level = f"at {100 * CONFIDENCE:.0f} %"
+        said, this = f"No run of {self.arm} failed in {counted(self.runs, 'pair')}", "this does not"
+        if self.hidden_by is not None:
+            said = (
+                f"No run of {self.arm} stands out as failed in {counted(self.runs, 'pair')}, but its runs vary so much "
+                f"(SD {number_format.decimal(self.hidden_by)} pp) that one which lost half of its accuracy would not"
+            )
+        if self.failed_later:
+            said += f", but {self.failed_later} of {counted(self.later, 'later run')} did"
+            this = f"all {self.runs + self.later} runs do not"
+        return f"{said}; {level} {this} {excluded}."
 
 
-def collapses(results: Results, comparisons: Sequence[Comparison], judged: pd.DataFrame) -> tuple[Collapse, ...]:
+def collapses(
+    results: Results,
+    comparisons: Sequence[Comparison],
+    judged: pd.DataFrame,
+    selected: Mapping[str, Selected],
+    *,
+    later: bool = False,
+) -> tuple[Collapse, ...]:
     """Return the runs that failed among the pairs of the look that decides, comparison by comparison.
 
     Parameters
     ----------
     comparisons : the gated ones.
     judged : frame of `outcomes`.
-
-    Raises
-    ------
-    StoreError: predictions are not readable.
+    selected : predictions of the selected epochs, by run id.
+    later : return those beyond that look instead, judged among all complete pairs.
     """
     compared = results.runs["arm"].isin({arm for each in comparisons for arm in (each.treatment, each.control)})
     known = results.runs[compared]
     own = {"outcome": judged["outcome"], "accuracy": judged["accuracy"], "largest": _largest(results, known)}
     runs = known.assign(**own).set_index(["arm", "seed"])
-    wanted = [
-        str(runs["run_id"][arm, seed])
-        for each in comparisons
-        for seed in each.deciding_pairs["seed"]
-        for arm in (each.treatment, each.control)
-    ]
-    shares = predictions.most_frequent(results.directory, wanted) if wanted else {}
-    return tuple(found for each in comparisons for found in _of(each, runs, shares))
+    shares = {run_id: each.largest_share for run_id, each in selected.items()}
+    found: list[Collapse] = []
+    for each in comparisons:
+        deciding = set(each.deciding_pairs["seed"])
+        pairs = complete(each.pairs) if later else each.deciding_pairs
+        if not later or len(pairs) > len(deciding):
+            found += [one for one in _of(each, pairs, runs, shares) if (one.seed in deciding) != later]
+    return tuple(found)
 
 
 def _largest(results: Results, runs: pd.DataFrame) -> pd.Series:
@@ -103,9 +123,11 @@ def _largest(results: Results, runs: pd.DataFrame) -> pd.Series:
     return runs["data_fingerprint"].map(largest_share(results.images)).astype("float64").fillna(equal)
 
 
-def _of(comparison: Comparison, runs: pd.DataFrame, shares: dict[str, float]) -> Iterator[Collapse]:
-    """Yield the runs of one comparison that failed, the treatment's first."""
-    pairs, measure = comparison.deciding_pairs, comparison.measure
+def _of(
+    comparison: Comparison, pairs: pd.DataFrame, runs: pd.DataFrame, shares: Mapping[str, float]
+) -> Iterator[Collapse]:
+    """Yield the runs of some pairs of one comparison that failed, the treatment's first."""
+    measure = comparison.measure
     values = [measure.gains(pairs[side].to_numpy(dtype="float64"), 0.0) for side in ("treatment", "control")]
     marks = collapsed(values[0], values[1], comparison.delta)
     for arm, own, marked in zip((comparison.treatment, comparison.control), values, marks, strict=True):
@@ -115,7 +137,7 @@ def _of(comparison: Comparison, runs: pd.DataFrame, shares: dict[str, float]) ->
             why = _why(run, share, far=bool(marked[place]))
             if why is None:
                 continue
-            drop = float(np.median(np.delete(own, place)) - own[place]) if marked[place] else None
+            drop = float(np.median(own[~marked]) - own[place]) if marked[place] else None
             text = _text(why, share, measure.in_unit(measure.decimal(drop)))
             yield Collapse(comparison.name, run_id, arm, int(seed), float(run["accuracy"]), why, text)
 
@@ -138,18 +160,45 @@ def _text(why: Why, share: float | None, drop: str) -> str:
     return words[why]
 
 
-def not_excluded(comparison: Comparison | None, found: Sequence[Collapse], judged: pd.DataFrame) -> NotExcluded | None:
-    """Return what the pairs of a comparison without a failure do not exclude; None with one, or without a verdict."""
+def not_excluded(
+    comparison: Comparison | None, found: Sequence[Collapse], judged: pd.DataFrame, later: Sequence[Collapse] = ()
+) -> NotExcluded | None:
+    """Return what the pairs of a comparison without a failure do not exclude; None with one, or without a verdict.
+
+    Parameters
+    ----------
+    found, later : of `collapses`, among the pairs of the look that decides and beyond it.
+    """
     if comparison is None or not comparison.verdict.decided:
         return None
     if any(each.comparison == comparison.name for each in found):
         return None
     pairs = comparison.deciding_pairs
     own = judged[(judged["arm"] == comparison.treatment) & judged["seed"].isin(pairs["seed"])]
-    rate = highest_rate(0, len(pairs))
+    beyond = len(complete(comparison.pairs)) - len(pairs)
+    failed = len({each.seed for each in later if each.arm == comparison.treatment})
+    rate = highest_rate(failed, len(pairs) + beyond) if failed else highest_rate(0, len(pairs))
     gap = 100 * float((own["accuracy"] - own["chance"]).mean())
     known = comparison.measure.is_accuracy and gap > 0
-    return NotExcluded(comparison.treatment, len(pairs), rate, rate * gap if known else None)
+    cost = rate * gap if known else None
+    hidden_by = _spread_that_hides(comparison, gap) if known else None
+    return NotExcluded(comparison.treatment, len(pairs), rate, cost, beyond, failed, hidden_by)
+
+
+def _spread_that_hides(comparison: Comparison, gap: float) -> float | None:
+    """Return the standard deviation of the treatment in pp if a run that lost half of `gap` would not be marked.
+
+    None where the rule would mark it, and where even a run at chance would lie less than its smallest drop below.
+    """
+    pairs, measure = comparison.deciding_pairs, comparison.measure
+    treated, control = (measure.gains(pairs[side].to_numpy(dtype="float64"), 0.0) for side in ("treatment", "control"))
+    least = LEAST_DROP * comparison.delta
+    if gap <= least:
+        return None
+    place = int(np.argsort(treated)[len(treated) // 2])
+    fallen = treated.copy()
+    fallen[place] = np.median(treated) - max(gap / 2, 1.01 * least)
+    return None if collapsed(fallen, control, comparison.delta)[0][place] else float(treated.std(ddof=1))
 
 
 def failed_words(found: Sequence[Collapse]) -> str:
@@ -164,9 +213,7 @@ def failed_words(found: Sequence[Collapse]) -> str:
 
 def _runs(found: Sequence[Collapse]) -> str:
     """Return the runs by arm: ``aim with seed 3``."""
-    by_arm: dict[str, list[str]] = {}
+    by_arm: dict[str, list[int]] = {}
     for each in found:
-        by_arm.setdefault(each.arm, []).append(str(each.seed))
-    return number_format.listing(
-        [f"{arm} with {'seed' if len(of) == 1 else 'seeds'} {number_format.listing(of)}" for arm, of in by_arm.items()]
-    )
+        by_arm.setdefault(each.arm, []).append(each.seed)
+    return number_format.listing([f"{arm} with {number_format.seeds(of)}" for arm, of in by_arm.items()])

@@ -15,17 +15,19 @@ from aimlib.records import ANALYSIS_PLAN, STUDY_FILE
 from analysis.claims import Claim, in_scope, read_claim
 from analysis.claims.audit import audit
 from analysis.findings import contradicted
+from analysis.findings.alike_runs import alike_runs
 from analysis.findings.collapses import Collapse, NotExcluded, collapses, failed_words, not_excluded
 from analysis.findings.deviations import Deviation, deviations
 from analysis.findings.photos import Photos, photos
 from analysis.findings.robust_readings import robust_of
 from analysis.findings.searches import tried
-from analysis.findings.unlike_arms import unlike_arms
+from analysis.findings.unlike_arms import unlike_arms, unlike_pairs
 from analysis.load import load
 from analysis.primary_measure import SCALAR, PrimaryMeasure
 from analysis.procedures import FIRST, LATEST, procedure_of
 from analysis.reading.consistency import Contradiction
 from analysis.reading.measured import frames_with, scalar_names
+from analysis.reading.predictions import Selected, selected
 from analysis.reading.study_proofs import prove
 from analysis.results import Results
 from analysis.statistics.attribution import Attribution, attributions
@@ -147,12 +149,25 @@ class Findings:
     @cached_property
     def collapses(self) -> tuple[Collapse, ...]:
         """The runs of gated comparisons that failed, of the pairs of the look that decides."""
-        return collapses(self.results, self.gated, self.judged)
+        return collapses(self.results, self.gated, self.judged, self.selected)
+
+    @cached_property
+    def later_collapses(self) -> tuple[Collapse, ...]:
+        """The runs of gated comparisons that failed beyond the look that decides."""
+        return collapses(self.results, self.gated, self.judged, self.selected, later=True)
+
+    @cached_property
+    def selected(self) -> dict[str, Selected]:
+        """What is known of the predictions of the selected epoch, by run id, of the runs of gated comparisons."""
+        arms = {arm for each in self.gated for arm in (each.treatment, each.control)}
+        runs = self.results.runs
+        wanted = runs.loc[runs["arm"].isin(arms), "run_id"]
+        return selected(self.results.directory, wanted) if len(wanted) else {}
 
     @cached_property
     def not_excluded(self) -> NotExcluded | None:
         """What the pairs of the primary comparison do not exclude; None where a run failed, or without a verdict."""
-        return not_excluded(self.primary, self.collapses, self.judged)
+        return not_excluded(self.primary, self.collapses, self.judged, self.later_collapses)
 
     @cached_property
     def pairing(self) -> Pairing | None:
@@ -251,7 +266,13 @@ class Findings:
     @cached_property
     def cautions(self) -> tuple[str, ...]:
         """What to know before the verdict, in sentences: which rows contradict themselves, and how arms are unlike."""
-        return (*contradicted.sentences(self.contradictions), *unlike_arms(self.results.runs, self.results.plan))
+        runs, plan = self.results.runs, self.results.plan
+        return (
+            *contradicted.sentences(self.contradictions),
+            *alike_runs(self.gated, runs, self.selected),
+            *unlike_arms(runs, plan),
+            *unlike_pairs(self.gated, runs),
+        )
 
     @property
     def unsettled(self) -> tuple[str, ...]:
@@ -315,6 +336,9 @@ class Findings:
         if not said:
             return ""
         limits = self.exploratory(*{arm for c in self.gated for arm in (c.treatment, c.control)})
+        controls = [c for c in self.collapses if self.primary is None or c.comparison != self.primary.name]
+        if self.procedure != FIRST and controls:
+            said += f" But a t interval does not hold where runs fail. {failed_words(controls)}"
         shaken = next((c for c in self.gated if c.unstable), None)
         if shaken is not None:
             said += f" Unstable training: {shaken.name} has a different verdict without the runs that did not train."
@@ -422,11 +446,20 @@ def _by_frozen_procedure(results: Results) -> Results:
 
 
 def _measured(results: Results, arms: Collection[str] | None) -> Results:
-    """Return the results with the column of the study's measure, where it is none of those that are stored."""
-    if results.plan.measure.column in results.runs:
-        return results
-    runs, epochs = frames_with(results, results.plan.measure, arms)
-    return replace(results, runs=runs, epochs=epochs)
+    """Return the results with the column of the study's measure, where it is none of those that are stored.
+
+    A value that overflowed counts as missing: no mean or interval has it.
+    """
+    column = results.plan.measure.column
+    runs, epochs = results.runs, results.epochs
+    if column not in runs:
+        runs, epochs = frames_with(results, results.plan.measure, arms)
+    if any(np.isinf(each[column].astype("float64")).any() for each in (runs, epochs)):
+        runs, epochs = (
+            each.assign(**{column: each[column].astype("float64").replace([np.inf, -np.inf], np.nan)})
+            for each in (runs, epochs)
+        )
+    return replace(results, runs=runs, epochs=epochs) if runs is not results.runs else results
 
 
 def _has_no_claim(results: Results) -> bool:

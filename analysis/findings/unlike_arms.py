@@ -20,6 +20,7 @@ from analysis import number_format
 from analysis.plan import Plan
 from analysis.reading.frames import parsed_json
 from analysis.statistics import separation
+from analysis.statistics.comparison import Comparison
 
 _TOGETHER, _NAMED = 4, 3
 """From so many arms on a sentence groups them by value; so many arms are named."""
@@ -110,6 +111,34 @@ def _of_property(of: _Property, runs: pd.DataFrame, configs: pd.Series, plan: Pl
         yield f"Arms differ in {of.what}, which this study varies: {_said(by_arm)}."
     else:
         yield f"Arms differ in {of.what}{of.so}: {_said(by_arm)}."
+
+
+def unlike_pairs(comparisons: Iterable[Comparison], runs: pd.DataFrame) -> Iterator[str]:
+    """Yield a sentence for each way in which the two runs of pairs differ, where their arms have the same values.
+
+    Such differences are invisible arm by arm: of two commits, say, each arm has both, but never in the same pair.
+
+    Parameters
+    ----------
+    comparisons : the gated ones; their pairs of the look that decides count.
+    runs : frame of `Results`.
+    """
+    settled = runs[runs["status"].isin(SETTLED)]
+    values = {each: _joined(settled, each.columns) for each in PROPERTIES if not each.of_config}
+    for comparison in comparisons:
+        seeds = comparison.deciding_pairs["seed"]
+        arms = (comparison.treatment, comparison.control)
+        for each, column in values.items():
+            sides = [column[own].set_axis(settled.loc[own, "seed"]) for own in (settled["arm"] == arm for arm in arms)]
+            if set(sides[0].dropna()) != set(sides[1].dropna()):
+                continue  # `unlike_arms` says so
+            one, other = (side.reindex(seeds) for side in sides)
+            differing = int(((one != other) & one.notna() & other.notna()).sum())
+            if differing:
+                yield (
+                    f"In {differing} of {counted(len(seeds), 'pair')} of {comparison.name} the two runs differ in "
+                    f"{each.what}{each.so}."
+                )
 
 
 def _joined(runs: pd.DataFrame, columns: Sequence[str]) -> pd.Series:

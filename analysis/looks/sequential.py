@@ -112,6 +112,8 @@ def error_of(pairs: Sequence[int], levels: Sequence[float]) -> float:
     """
     if len(pairs) != len(levels):
         raise ValueError(f"give a level for each of the {len(pairs)} looks; got {len(levels)}")
+    if max(levels) > _CERTAIN:
+        return 1.0
     read = [(n, float(level)) for n, level in zip(pairs, levels, strict=True) if level > NEGLIGIBLE]
     found = _overall(*zip(*read, strict=True)) if len(read) > 1 else 0.0
     return float(min(1.0, sum(levels), max(*levels, found)))
@@ -122,10 +124,14 @@ def overall_error(pairs: Sequence[int], level: float) -> float:
     looks = tuple(pairs)
     if len(looks) == 1 or not 0 < level < 1:
         return level
+    if level > _CERTAIN:
+        return 1.0
     # Never less than the error of one look, nor more than the sum, which rounding could suggest for tiny levels.
     return float(min(1.0, len(looks) * level, max(level, _overall(looks, (float(level),) * len(looks)))))
 
 
+_CERTAIN = 1 - 1e-7
+"""With a look of a level above this the error of all is 1, to 1e-7; |r| beyond which it rejects may be 0."""
 NEGLIGIBLE = 1e-12
 """A look with a level up to this is left out of the error of all, which it cannot change."""
 NEVER_READ = np.ones(1)

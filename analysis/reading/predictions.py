@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import xxhash
 
 from aimlib.errors import StoreError
 from aimlib.paths import Place
@@ -135,24 +136,41 @@ def correct_selected(
     return [block.run_id for block in kept], np.stack([block.classes[0] for block in kept]) == labels, labels
 
 
-def most_frequent(directory: Place, run_ids: Iterable[str]) -> dict[str, float]:
-    """Return the share of the class that each run's selected epoch predicts most often; only runs with predictions.
+@dataclass(frozen=True)
+class Selected:
+    """What is known of the predictions of a run's selected epoch; equal for equal predictions.
+
+    Attributes
+    ----------
+    largest_share : share of the class that is predicted most often.
+    digest : of the predicted classes in the order of the images, and of the data.
+    """
+
+    largest_share: float
+    digest: str
+
+
+def selected(directory: Place, run_ids: Iterable[str]) -> dict[str, Selected]:
+    """Return what is known of the predictions of each run's selected epoch; only runs with predictions.
 
     StoreError if a file is broken.
     """
     wanted = set(run_ids)
 
-    def shares(batch: pa.RecordBatch) -> list[tuple[str, float]]:
+    def of_batch(batch: pa.RecordBatch) -> list[tuple[str, Selected]]:
         blocks = _blocks(batch, wanted, "selected")
-        return [(block.run_id, _largest_share(block.classes[0])) for block in blocks if block.classes.size]
+        return [(block.run_id, _selected(block)) for block in blocks if block.classes.size]
 
-    parts = collect(directory, lambda path: read_batches(path, _COLUMNS, wanted, shares))
+    parts = collect(directory, lambda path: read_batches(path, _COLUMNS, wanted, of_batch))
     pairs = [pair for batches in parts for batch in batches for pair in batch]
     return {pairs[i][0]: pairs[i][1] for i in first_positions(run_id for run_id, _ in pairs)}
 
 
-def _largest_share(classes: npt.NDArray[Any]) -> float:
-    return float(np.unique(classes, return_counts=True)[1].max() / len(classes))
+def _selected(block: _Block) -> Selected:
+    classes = np.asarray(block.classes[0], dtype="<i8")
+    digest = xxhash.xxh3_128(classes.tobytes(), seed=0)
+    digest.update((block.fingerprint or "").encode())
+    return Selected(float(np.unique(classes, return_counts=True)[1].max() / len(classes)), digest.hexdigest())
 
 
 def _blocks(batch: pa.RecordBatch, wanted: set[str], epoch: int | str) -> list[_Block]:

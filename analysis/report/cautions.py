@@ -20,6 +20,8 @@ from analysis.results import Results
 from analysis.statistics.collapse import highest_rate
 from analysis.statistics.comparison import Comparison
 
+_LISTED = 5
+"""Runs that are described one by one; of more, only the seeds are named."""
 _TOGETHER = 4
 """From this number of arms on, arms with the same notice share a sentence."""
 
@@ -47,6 +49,8 @@ def cautions(findings: Findings) -> list[Caution]:
     return [
         *(Caution(text) for text in findings.cautions),
         *_collapsed(findings),
+        *_collapsed_later(findings),
+        *_without_value(findings),
         *_scope(findings),
         *_oracle(findings),
         *(_deviation(findings, each) for each in findings.deviations),
@@ -71,12 +75,40 @@ def _collapsed(findings: Findings) -> Iterator[Caution]:
         if each.why not in NOT_TRAINED:
             by_arm[each.arm].setdefault(each.seed, each)
     for arm, found in by_arm.items():
-        listed = [
-            f"seed {each.seed} (run {each.run_id}, accuracy {number_format.percent(each.accuracy)} %) {each.text}"
-            for each in found.values()
-        ]
-        which = f"A run of {arm}" if len(found) == 1 else f"{len(found)} runs of {arm}"
-        yield Caution(f"{which} collapsed: {'; '.join(listed)}. {_what_failures_do(findings, arm)}")
+        yield Caution(f"{_listed(arm, list(found.values()))}. {_what_failures_do(findings, arm)}")
+
+
+def _collapsed_later(findings: Findings) -> Iterator[Caution]:
+    """Yield which runs collapsed beyond the look that decides, where they change no verdict."""
+    by_arm: dict[str, dict[int, Collapse]] = defaultdict(dict)
+    for each in findings.later_collapses:
+        if each.why not in NOT_TRAINED:
+            by_arm[each.arm].setdefault(each.seed, each)
+    for arm, found in by_arm.items():
+        yield Caution(f"Beyond the look that decides: {_listed(arm, list(found.values()))}.")
+
+
+def _without_value(findings: Findings) -> Iterator[Caution]:
+    """Yield which finished runs of gated comparisons have no value of the measure, or one that overflowed."""
+    arms = {arm for each in findings.gated for arm in (each.treatment, each.control)}
+    runs = findings.results.runs
+    empty = runs[(runs["status"] == "finished") & runs["arm"].isin(arms) & runs[findings.measure.column].isna()]
+    for arm, own in empty.groupby("arm", sort=False):
+        which = number_format.seeds([int(seed) for seed in own["seed"]])
+        pairs = "its pair is" if len(own) == 1 else "their pairs are"
+        yield Caution(f"{arm} with {which}: no finite {findings.measure.words}, so {pairs} incomplete.")
+
+
+def _listed(arm: str, found: list[Collapse]) -> str:
+    """Return which runs of an arm collapsed, and how; of many, the first."""
+    said = [
+        f"seed {each.seed} (run {each.run_id}, accuracy {number_format.percent(each.accuracy)} %) {each.text}"
+        for each in (found if len(found) <= _LISTED + 1 else found[:_LISTED])
+    ]
+    which = f"A run of {arm}" if len(found) == 1 else f"{len(found)} runs of {arm}"
+    if rest := [each.seed for each in found[len(said) :]]:
+        said.append(f"so did {len(rest)} more, with {number_format.seeds(rest)}")
+    return f"{which} collapsed: {'; '.join(said)}"
 
 
 def _what_failures_do(findings: Findings, arm: str) -> str:

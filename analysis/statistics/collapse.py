@@ -7,12 +7,18 @@ A t interval cannot tell a collapse from a large spread, and a few collapses in 
   than a constant times their spread. The two lowest runs of an arm are examined: the lowest against all others, and the
   second lowest against those above it, because two collapses hide each other. The spread is the standard deviation of
   the others, or, where it is larger, that of both arms pooled;
-* a run whose paired difference lies as far from the other differences, if the run itself also lies `LEAST_DROP` × δ
-  below its arm's median. Where a seed moves both arms alike, differences vary less than accuracies do.
+* a run of a group of at least three, below the rest of its arm: more failures than two widen the spread by which a
+  single one is measured, so that none of them would be far. The group ends at the gap that is the largest multiple of
+  the spread within both parts; it is marked if that gap is at least `LEAST_DROP` × δ and more than a constant times
+  that spread. At least two runs lie above it, and of differences half;
+* a run whose paired difference lies as far from the other differences, by either rule, if the run itself also lies
+  `LEAST_DROP` × δ below its arm's median (in a group: below the median of the arm's other runs). Where a seed moves
+  both arms alike, differences vary less than accuracies do.
 
-The constants are 99 % points for normal runs of two independent arms of equal spread, from 2 million simulated pairs of
-arms up to 12 runs each, 1 million up to 30 and 300,000 beyond. docs/calibration.md shows how often the rule detects a
-collapse and how often it is wrong.
+The constants of single runs are 99 % points for normal runs of two independent arms of equal spread, from 2 million
+simulated pairs of arms up to 12 runs each, 1 million up to 30 and 300,000 beyond; those of groups are 99.75 % points of
+one normal arm, from 1 million simulated up to 15 runs, 300,000 up to 30 and 100,000 beyond. docs/calibration.md shows
+how often the rule detects a collapse and how often it is wrong.
 """
 
 from __future__ import annotations
@@ -44,6 +50,10 @@ _CONSTANTS: dict[tuple[Kind, int], tuple[float, ...]] = {
     ("differences", 2): (19.01, 9.33, 6.66, 5.53, 4.91, 4.51, 4.06, 3.74, 3.50, 3.34, 3.27, 3.31),
 }
 """By what is examined and the rank, at the numbers of pairs above."""
+_FEWEST, _FEWEST_ABOVE = 3, 2
+"""Runs of a group that collapsed, and of the rest."""
+_GAPS = (13.45, 10.2, 7.97, 6.64, 5.63, 4.93, 3.97, 3.15, 2.44, 1.85, 1.48, 1.21)
+"""How many spreads a group must lie below the rest, at the numbers of pairs above."""
 
 
 def constant(kind: Kind, rank: int, pairs: int) -> float:
@@ -51,7 +61,16 @@ def constant(kind: Kind, rank: int, pairs: int) -> float:
 
     Between the numbers of pairs that were simulated it is interpolated over 1 / pairs; beyond the last it stays.
     """
-    return float(np.interp(-1 / pairs, [-1 / n for n in _PAIRS], _CONSTANTS[kind, rank]))
+    return _at(pairs, _CONSTANTS[kind, rank])
+
+
+def gap_of(pairs: int) -> float:
+    """Return how many spreads a group must lie below the rest of its arm, interpolated like `constant`."""
+    return _at(pairs, _GAPS)
+
+
+def _at(pairs: int, simulated: tuple[float, ...]) -> float:
+    return float(np.interp(-1 / pairs, [-1 / n for n in _PAIRS], simulated))
 
 
 def collapsed(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> tuple[Marks, Marks]:
@@ -79,7 +98,35 @@ def collapsed(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> t
         for side, values in enumerate((difference, -difference)):
             found = _far([values], rank, least, "differences")[0]
             marks[side][...] |= found & (_above(both[side]) >= least)
+    pairs = difference.shape[-1]
+    for side, values in enumerate((difference, -difference)):
+        marks[side][...] |= _groups(both[side], both[side], least, pairs - _FEWEST_ABOVE)
+        marks[side][...] |= _groups(values, both[side], least, pairs // 2)
     return marks
+
+
+def _groups(values: npt.NDArray[Any], own: npt.NDArray[Any], least: float, most: int) -> Marks:
+    """Return which runs, of the values `own`, belong to a group far below the rest by `values`, one for each run."""
+    pairs = values.shape[-1]
+    group: Marks = (values <= _edges(values, least, most)[..., None]).reshape(-1, pairs)
+    rows = own.reshape(-1, pairs)
+    for place in np.flatnonzero(group.any(axis=1)):
+        group[place] &= np.median(rows[place][~group[place]]) - rows[place] >= least
+    return group.reshape(values.shape)
+
+
+def _edges(values: npt.NDArray[Any], least: float, most: int) -> npt.NDArray[Any]:
+    """Return the highest value of the group, of at most `most`, that lies far below the rest; -inf without one."""
+    pairs, ordered = values.shape[-1], np.sort(values, axis=-1)
+    edges, largest = np.full(values.shape[:-1], -np.inf), np.full(values.shape[:-1], gap_of(pairs))
+    for size in range(_FEWEST, min(most, pairs - _FEWEST_ABOVE) + 1):
+        below, above = ordered[..., :size], ordered[..., size:]
+        gap = above[..., 0] - below[..., -1]
+        within = (size * below.var(axis=-1) + (pairs - size) * above.var(axis=-1)) / (pairs - 2)
+        multiple = gap / np.sqrt(np.maximum(within, np.finfo(float).tiny))
+        far = (gap >= least) & (multiple > largest)
+        edges, largest = np.where(far, below[..., -1], edges), np.where(far, multiple, largest)
+    return edges
 
 
 def _checked(treated: npt.ArrayLike, control: npt.ArrayLike, delta: float) -> list[npt.NDArray[Any]]:

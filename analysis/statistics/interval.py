@@ -11,7 +11,8 @@ import numpy.typing as npt
 from analysis.statistics.distributions import chi2_quantile, t_above, t_quantile
 
 IDENTICAL = 1e-9
-"""Standard deviation, in pp, below which differences count as equal: above rounding, far under one image."""
+"""Standard deviation, in pp, below which differences count as equal: above rounding, far under one image. Of measures
+with smaller values, this share of them."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,14 @@ class Interval:
 
         The posterior of the mean is the t distribution that the interval is taken from.
         """
-        if self.n < 2 or self.sd < IDENTICAL:
+        if self.n < 2 or agree(self.sd, self.mean):
             return float("nan")
         return float(t_above((value - self.mean) * np.sqrt(self.n) / self.sd, self.n - 1))
+
+
+def agree(sd: float, mean: float) -> bool:
+    """Return whether values with this standard deviation and mean count as equal."""
+    return sd <= IDENTICAL * min(1.0, abs(mean))
 
 
 def margin_of(critical: float, error: float) -> float:
@@ -97,7 +103,7 @@ def t_interval(values: npt.ArrayLike, alpha: float = 0.05) -> Interval:
 def t_p_value(values: npt.ArrayLike) -> float:
     """Return the two-sided p-value of the t test that the mean is 0; NaN below two values or if all agree."""
     found = t_interval(values)
-    if found.n < 2 or found.sd < IDENTICAL:
+    if found.n < 2 or agree(found.sd, found.mean):
         return float("nan")
     return float(2 * t_above(abs(found.mean) * np.sqrt(found.n) / found.sd, found.n - 1))
 

@@ -173,10 +173,11 @@ def decide(
         return Verdict("withheld", withhold)
     if not lower <= upper or not sd >= 0:
         raise ValueError(f"lower <= upper and sd >= 0 are required; got {lower!r}, {upper!r}, sd {sd!r}")
-    if sd < IDENTICAL:
+    least = IDENTICAL * min(1.0, delta)
+    if sd < least:
         size = f"{number_format.points((lower + upper) / 2)} {unit}".strip()
         same = f"no seed differs from another, all by {size}"
-        return Verdict("identical", same if abs(lower + upper) / 2 >= IDENTICAL else "")
+        return Verdict("identical", same if abs(lower + upper) / 2 >= least else "")
     kind = cast("Kind", str(rows(lower, upper, delta, reported, procedure)))
     return Verdict(kind, larger_than_reported=kind == "holds" and reported is not None and lower > reported)
 

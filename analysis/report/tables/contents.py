@@ -65,7 +65,7 @@ def text_tables(findings: Findings, frames: dict[str, pd.DataFrame], found: Swee
     }
 
 
-_WHOLE = {"checks": "sensitivity", "troubled": "runs", "differences": "models"}
+_WHOLE = {"seeds": "runs", "checks": "sensitivity", "troubled": "runs", "differences": "models"}
 """Stems of the CSV files of tables, unless they are those of the tables."""
 _ENDS = "the arms of the gates, and those with the largest and the smallest differences"
 _WHICH = dict.fromkeys(("arms", "models", "differences"), _ENDS)

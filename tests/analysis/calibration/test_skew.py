@@ -27,7 +27,7 @@ def test_detection_and_false_cautions_are_held(rng):
         (str(pairs), f"{sd:g}") for pairs in (5, 8, 12) for sd in (0.5, 0.8, 1.0, 1.5, 2.0)
     }
     held = [rate for rate in table.rates if rate.low == 0.95]
-    assert len(held) == 4 * 9
+    assert len(held) == 5 * 9 + 6, "three failures from 8 pairs on"
     assert len(table.rates) - len(held) == 5 * 9
 
 

@@ -10,8 +10,8 @@ from scipy import stats
 from synthetic_study import FakeArm, FakeStudy, write_study
 
 import analysis
-from analysis.looks import Looks
-from analysis.looks.sequential import constant, overall_error
+from analysis.looks import SPENDINGS, Looks
+from analysis.looks.sequential import constant, error_of, overall_error
 from analysis.statistics.comparison import sequential_p
 
 BASE = [0.150, 0.152, 0.149, 0.151, 0.150, 0.151, 0.149, 0.152]
@@ -158,3 +158,23 @@ def test_p_values_know_nothing_of_pairs_after_the_look_that_decides(make_study):
     arms = two_arms([5.0, 5.2, 4.9, 5.1, 5.0, -9, -9, -9])
     primary = examine(make_study(arms, seeds=8, images=2000, looks=[5, 8])).primary
     assert primary.p_looks == Looks((5, 8)).p_value([primary.p])
+
+
+@pytest.mark.parametrize("spending", SPENDINGS)
+@pytest.mark.parametrize("rest", [0.0, 1e-16, 1e-12, 1e-9, 1e-8, 1e-6, 1e-3])
+def test_a_p_value_of_almost_one_is_a_p_value(spending, rest):
+    looks = Looks((5, 8, 12), spending=spending)
+    for p_values in ([1 - rest], [1 - rest, 0.4], [0.4, 1 - rest]):
+        assert 0 <= looks.p_value(p_values) <= 1
+    assert looks.p_value([1 - rest]) >= 1 - rest - 1e-6
+    assert 0.99 < error_of((5, 8, 12), (1 - rest, 0.5, 0.2)) <= 1
+
+
+def test_differences_that_sum_to_almost_nothing_have_a_verdict(make_study):
+    base, treated = [0.9025, 0.9075, 0.9025, 0.8875, 0.91], [0.905, 0.895, 0.905, 0.9025, 0.9025]
+    arms = [FakeArm("baseline", "baseline", accuracies=base), FakeArm("aim", "aim", accuracies=treated)]
+    directory = make_study(arms, seeds=5, images=400, looks=[5, 8, 12], procedure=2, claim=None)
+    primary = analysis.examine(analysis.load(directory)).primary
+    assert 1 - 1e-6 < primary.p < 1, "or this is another case"
+    assert primary.p_looks == 1
+    assert primary.verdict.kind == "inconclusive"

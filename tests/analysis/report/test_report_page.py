@@ -265,3 +265,12 @@ def test_what_stops_a_report_is_named(make_study, tmp_path):
 def test_the_question_of_a_study_of_the_reported_pair_is_whether_the_gap_comes_back(make_study, protocol, undrawn):
     directory = make_study(scope={**SCOPE, "protocol": protocol})
     assert compose(analysis.examine(analysis.load(directory))).question.startswith("Does the reported gap come back?")
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("seeds", [48, 49, 60])
+def test_a_report_of_many_seeds_says_where_all_of_them_are(make_study, seeds):
+    directory = make_study([*ARMS[:2]], seeds=seeds, looks=[seeds], epochs=1)
+    analysis.report(directory)
+    text = (directory / "report" / "report.md").read_text(encoding="utf-8")
+    assert ("All of them: [tables/runs.csv](tables/runs.csv)" in text) == (seeds > 48)

@@ -1,0 +1,120 @@
+"""Failures that hide: several in one arm, beyond the look that decides, or among runs that vary much."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic_study import FakeArm
+
+import analysis
+from analysis.report.cautions import cautions
+from analysis.statistics.collapse import collapsed, gap_of
+
+
+def accuracies(mean, pairs, draw, sd=0.003):
+    return list(mean + sd * np.random.default_rng(draw).standard_normal(pairs))
+
+
+def fallen(values, seeds, to):
+    return [to if seed in seeds else value for seed, value in enumerate(values)]
+
+
+def pair(base, treated):
+    return [FakeArm("baseline", "baseline", accuracies=base), FakeArm("aim", "aim", accuracies=treated)]
+
+
+def examine(directory):
+    return analysis.examine(analysis.load(directory))
+
+
+@pytest.mark.parametrize(("seeds", "pairs"), [((2, 6, 9), 12), ((0, 2, 4, 6, 8, 10), 12), ((1, 3, 4, 7), 8)])
+@pytest.mark.parametrize("arm", ["aim", "baseline"])
+def test_three_failures_and_more_of_an_arm_are_named(make_study, arm, seeds, pairs):
+    base, treated = accuracies(0.2, pairs, 1), accuracies(0.26, pairs, 2)
+    if arm == "aim":
+        treated = fallen(treated, seeds, 0.05)
+    else:
+        base = fallen(base, seeds, 0.05)
+    findings = examine(make_study(pair(base, treated), seeds=pairs, images=2000, procedure=2, looks=[pairs]))
+    assert [(each.arm, each.seed) for each in findings.collapses] == [(arm, seed) for seed in seeds]
+    assert findings.not_excluded is None
+    assert f"{arm} with seeds {seeds[0]}, " in findings.headline
+    assert cautions(findings)[0].text.startswith(f"{len(seeds)} runs of {arm} collapsed: seed {seeds[0]} (run ")
+
+
+def test_a_control_whose_runs_failed_stands_beside_the_cause(make_study):
+    """Half of the runs of the control fail, and the others reach what the treatment does."""
+    pairs, seeds = 24, range(0, 24, 2)
+    arms = [
+        FakeArm("baseline", "baseline", accuracies=accuracies(0.2, pairs, 1)),
+        FakeArm("matched", "matched", of="aim", accuracies=fallen(accuracies(0.26, pairs, 2), seeds, 0.08)),
+        FakeArm("frozen", "frozen", of="aim", accuracies=accuracies(0.2, pairs, 3)),
+        FakeArm("aim", "aim", accuracies=accuracies(0.26, pairs, 4)),
+    ]
+    findings = examine(make_study(arms, seeds=pairs, images=2000, procedure=2, looks=[pairs]))
+    assert findings.causal.endswith("Of the compared runs, matched with 12 seeds (0, 2, 4, …) collapsed.")
+    text = cautions(findings)[0].text
+    assert text.startswith("12 runs of matched collapsed: seed 0 (run ")
+    assert "so did 7 more, with seeds 10, 12, 14, 16, 18, 20 and 22" in text
+
+
+def test_failures_beyond_the_look_that_decides_are_counted_and_named(make_study):
+    treated = fallen(accuracies(0.56, 12, 1), (6, 9), 0.06)
+    arms = pair(accuracies(0.2, 12, 2), treated)
+    findings = examine(make_study(arms, seeds=12, images=2000, procedure=2, looks=[5, 8, 12]))
+    assert findings.primary.interval.n == 5
+    assert findings.collapses == ()
+    assert [each.seed for each in findings.later_collapses] == [6, 9]
+    found = findings.not_excluded
+    assert (found.runs, found.later, found.failed_later) == (5, 7, 2)
+    assert found.rate == pytest.approx(0.4381, abs=1e-4), "Clopper and Pearson's upper end of 2 of 12 at .95"
+    assert "No run of aim failed in 5 pairs, but 2 of 7 later runs did; at 95 % all 12 runs do not exclude" in (
+        findings.headline
+    )
+    assert any(
+        each.text.startswith("Beyond the look that decides: 2 runs of aim collapsed: seed 6")
+        for each in cautions(findings)
+    )
+
+
+def test_runs_that_vary_too_much_to_show_a_failure_say_so(make_study):
+    treated = accuracies(0.4, 8, 5, sd=0.08)
+    findings = examine(make_study(pair(accuracies(0.2, 8, 6), treated), seeds=8, images=2000, procedure=2, looks=[8]))
+    found = findings.not_excluded
+    assert found.hidden_by == pytest.approx(100 * np.std(findings.primary.deciding_pairs["treatment"], ddof=1))
+    assert "No run of aim stands out as failed in 8 pairs, but its runs vary so much (SD " in found.text
+    calm = examine(make_study(pair(accuracies(0.2, 8, 6), accuracies(0.4, 8, 5)), seeds=8, images=2000, procedure=2))
+    assert calm.not_excluded.hidden_by is None
+    assert calm.not_excluded.text.startswith("No run of aim failed in 8 pairs; ")
+
+
+@pytest.mark.parametrize("pairs", [8, 12, 20])
+def test_a_group_is_found_by_differences_where_seeds_move_both_arms(pairs):
+    rng = np.random.default_rng(pairs)
+    seed = 4 * rng.standard_normal(pairs)
+    treated, control = (seed + 0.2 * rng.standard_normal(pairs) for _ in range(2))
+    fell = np.argsort(np.abs(seed))[:3]
+    treated[fell] -= 14
+    marks = collapsed(treated, control, 1.0)
+    assert set(np.flatnonzero(marks[0])) == set(fell)
+    assert not marks[1].any()
+
+
+def test_groups_of_normal_runs_are_as_far_apart_as_stated_in_one_of_400():
+    rng = np.random.default_rng(0)
+    for pairs in (5, 9, 14):
+        values = rng.normal(0, 1e6, size=(40_000, pairs))
+        ordered = np.sort(values, axis=1)
+        largest = np.zeros(len(values))
+        for size in range(3, pairs - 1):
+            below, above = ordered[:, :size], ordered[:, size:]
+            within = ((below - below.mean(1, keepdims=True)) ** 2).sum(1)
+            within += ((above - above.mean(1, keepdims=True)) ** 2).sum(1)
+            largest = np.maximum(largest, (above[:, 0] - below[:, -1]) / np.sqrt(within / (pairs - 2)))
+        assert (largest > gap_of(pairs)).mean() == pytest.approx(0.0025, abs=0.0012)
+
+
+def test_the_shape_of_a_single_study_is_as_good_as_that_of_many():
+    treated, control = np.array([26, 26.1, 5, 26.2, 5.1, 25.9, 26, 5.2]), np.arange(8) / 20 + 20
+    one, many = collapsed(treated, control, 1.0), collapsed(treated[None], control[None], 1.0)
+    assert one[0].tolist() == many[0][0].tolist() == [False, False, True, False, True, False, False, True]
