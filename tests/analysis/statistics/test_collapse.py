@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.statistics.collapse import LEAST_DROP, collapsed, constant, highest_rate, predicts_one_class
+from analysis.statistics.collapse import LEAST_DROP, collapsed, constant, gap_of, highest_rate, predicts_one_class
 
 eighths = st.integers(-160, 160).map(lambda number: number / 8)  # sums and differences of these are exact
 
@@ -42,14 +42,36 @@ def by_hand(treated, control, delta):
         for side, (own, values) in enumerate(((treated, difference), (control, -difference))):
             low = {i for i in range(n) if np.median(own) - own[i] >= LEAST_DROP * delta}
             found[side] |= examined(values, values, rank, "differences") & low
+    for side, (own, differences) in enumerate(((treated, difference), (control, -difference))):
+        found[side] |= group_by_hand(own, own, n - 2, delta) | group_by_hand(differences, own, n // 2, delta)
     return [[i in side for i in range(n)] for side in found]
 
 
-@given(arms(), st.integers(0, 11), st.sampled_from([0.0, 20.0, 80.0]), st.sampled_from([0.25, 1.0]))
-@settings(max_examples=300, deadline=None)
-def test_it_is_the_rule_by_hand(both, place, loss, delta):
+def group_by_hand(values, own, most, delta):
+    """The group that the largest gap separates, of three to `most` values, without runs that are not low themselves."""
+    n, ordered = len(values), sorted(values)
+    gaps = []
+    for size in range(3, min(most, n - 2) + 1):
+        below, above = ordered[:size], ordered[size:]
+        within = np.sqrt((size * np.var(below) + (n - size) * np.var(above)) / (n - 2))
+        gap = above[0] - below[-1]
+        if gap >= LEAST_DROP * delta and gap > gap_of(n) * within:
+            gaps.append((gap / within if within else np.inf, below[-1]))
+    if not gaps:
+        return set()
+    edge = max(gaps, key=lambda found: found[0])[1]
+    group = {i for i in range(n) if values[i] <= edge}
+    rest = np.median([own[i] for i in range(n) if i not in group])
+    return {i for i in group if rest - own[i] >= LEAST_DROP * delta}
+
+
+@given(
+    arms(), st.sets(st.integers(0, 11), max_size=8), st.sampled_from([0.0, 20.0, 80.0]), st.sampled_from([0.25, 1.0])
+)
+@settings(max_examples=400, deadline=None)
+def test_it_is_the_rule_by_hand(both, places, loss, delta):
     treated, control = both
-    treated[place % len(treated)] -= loss
+    treated[[place for place in places if place < len(treated)]] -= loss
     assert marked(treated, control, delta) == by_hand(treated, control, delta)
 
 
