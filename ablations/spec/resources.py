@@ -81,7 +81,7 @@ class Resources(Frozen):
     memory can hold; it does not limit a run to this amount. None: the memory of nodes is not considered."""
     accelerator_type: AcceleratorType | None = None
     """Ray's name of the type of accelerator that a node needs to have, for example A100. None: any node."""
-    custom: Custom = Field(default_factory=dict)
+    custom: Custom = Field(default_factory=dict, json_schema_extra={"default": {}})
     """Custom resources of the cluster's nodes that a run takes, by name, for example ``{tpu_slice: 1}``."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA if the run has a GPU, otherwise the CPU."""
