@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -16,7 +17,7 @@ Docstrings = dict[str, str]
 def field_docstrings(cls: type) -> Docstrings:
     """Return what is written below the fields of a class and of its bases, by the field's name.
 
-    A class whose source is not in a file has none. A field that is declared again without a text keeps that of the base.
+    A class whose source is not in a file has none. A field that is declared again without a text has its base's.
     """
     found: Docstrings = {}
     for each in reversed(cls.__mro__):
@@ -45,12 +46,10 @@ def _classes(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, Docstring
 
 
 def _fields(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
-    for statement, after in zip(body, body[1:], strict=False):
-        is_field = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-        if is_field and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            text = after.value.value
-            if isinstance(text, str):
-                yield statement.target.id, on_one_line(text)
+    for statement, after in itertools.pairwise(body):
+        match statement, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, on_one_line(text)
 
 
 def on_one_line(text: str) -> str:

@@ -69,7 +69,7 @@ class Component:
     @property
     def config(self) -> type[ComponentConfig] | None:
         """The class of its options."""
-        return None if self.cls is None else self.cls.Config  # type: ignore[attr-defined, no-any-return]
+        return None if self.cls is None else self.cls.Config  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Everything in a study is a change: a base is merged over a protocol, an arm over the base. So no option of a run is
 required, and a component may be changed without its name. A study with code of its own (`plugins` or `train`) may name
-components that the schema does not know; for such studies every definition that reaches components has a second version.
+components that the schema does not know; definitions that reach components have a second version for such studies.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ablations.spec.keys.generation import Schema, families
@@ -24,27 +25,18 @@ def words(schema: Schema) -> str:
 
 
 def _of_one_kind(schema: Schema) -> str:
-    if "x-run" in schema:
-        return "mapping of options" if schema["x-run"] else f"mapping: {', '.join(RUN_KEYS)}"
-    if "x-factors" in schema:
-        return "mapping from key paths to lists of levels, or from names to mappings of labels to changes"
-    if "enum" in schema:
-        return f"one of: {', '.join(map(value_text, schema['enum']))}"
-    if "const" in schema:
-        return value_text(schema["const"])
-    kind = schema.get("type")
-    if kind == "array":
-        return _list(schema)
-    if kind in ("integer", "number"):
-        noun, bounds = _number(schema)
-        return f"{noun} {bounds}".rstrip()
-    if kind == "object" or "$ref" in schema:
-        return "mapping"
-    return {"string": "text", "boolean": "true or false", None: "any value"}[kind]
+    for mark, said in _BY_KEYWORD.items():
+        if mark in schema:
+            return said(schema)
+    return _BY_TYPE[schema.get("type", "any")](schema)
+
+
+def _part_of_run(schema: Schema) -> str:
+    return "mapping of options" if schema["x-run"] else f"mapping: {', '.join(RUN_KEYS)}"
 
 
 def _list(schema: Schema) -> str:
-    items = schema.get("items") or next(iter(schema.get("prefixItems", ())), {})
+    items: Schema = schema.get("items") or next(iter(schema.get("prefixItems", ())), {})
     least, most = schema.get("minItems", 0), schema.get("maxItems")
     count = f"{least} " if least == most else ""
     if "x-family" in items or "anyOf" in items or "enum" in items:
@@ -67,6 +59,24 @@ def _number(schema: Schema) -> tuple[str, str]:
     if above is None:
         return noun, f"from {value_text(low)} to {end if below is None else f'below {end}'}"
     return noun, f"above {value_text(above)}{f', at most {end}' if below is None else f' and below {end}'}"
+
+
+_BY_KEYWORD: dict[str, Callable[[Schema], str]] = {
+    "x-run": _part_of_run,
+    "x-factors": lambda _: "mapping from key paths to lists of levels, or from names to mappings of labels to changes",
+    "enum": lambda schema: f"one of: {', '.join(map(value_text, schema['enum']))}",
+    "const": lambda schema: value_text(schema["const"]),
+    "$ref": lambda _: "mapping",
+}
+_BY_TYPE: dict[str, Callable[[Schema], str]] = {
+    "array": _list,
+    "integer": lambda schema: " ".join(_number(schema)).rstrip(),
+    "number": lambda schema: " ".join(_number(schema)).rstrip(),
+    "object": lambda _: "mapping",
+    "string": lambda _: "text",
+    "boolean": lambda _: "true or false",
+    "any": lambda _: "any value",
+}
 
 
 def value_text(value: Any) -> str:
