@@ -249,7 +249,7 @@ class EarlyStoppingConfig(Frozen):
     """Gain in the monitored accuracy, a fraction (0.01 is 1 pp), that an epoch must exceed to count."""
 
 
-def with_select_on(schema: dict[str, Any]) -> None:
+def _with_select_on(schema: dict[str, Any]) -> None:
     """Add to a JSON Schema the key `select_on`, which stands for several options."""
     schema["properties"]["select_on"] = {
         "enum": ["test", "validation", "last"],
@@ -266,7 +266,7 @@ class TrainingConfig(Frozen):
     best_validation, last_epoch), and for the first two the `monitor` and that images are held out, or none.
     """
 
-    model_config = ConfigDict(json_schema_extra=with_select_on)
+    model_config = ConfigDict(json_schema_extra=_with_select_on)
 
     epochs: Annotated[int, Field(ge=1)]
     """Number of passes over the training images: the budget, which early stopping and callbacks may cut short."""

@@ -46,7 +46,7 @@ def text(keys: Sequence[Key], prefix: str = "") -> str:
     folded = dict.fromkeys(key.section for key in keys if key not in shown)
     blocks = ["\n".join(_block(key)) for key in shown]
     if folded:
-        said = f"The components and their options: ablate keys {', '.join(folded)}."
+        said = f"Components and their options: give one of {', '.join(folded)}."
         blocks.append(textwrap.fill(said, _WIDTH, break_on_hyphens=False, break_long_words=False))
     return "\n".join(blocks)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, PlainValidator, model_validator
 
 from aimlib.component import ComponentConfig, Frozen
-from aimlib.config import Fraction, ModelConfig, RunConfig, TrainingConfig, with_select_on
+from aimlib.config import Fraction, ModelConfig, RunConfig, TrainingConfig
 from aimlib.errors import did_you_mean
 from aimlib.registry import ComponentOf, selections, trainers
 
@@ -63,7 +63,7 @@ class OwnTrainingConfig(Frozen):
     ``select_on: test|validation|last`` may be written for `selection` and, with validation, that images are held out.
     """
 
-    model_config = ConfigDict(json_schema_extra=with_select_on)
+    model_config = ConfigDict(json_schema_extra=TrainingConfig.model_config["json_schema_extra"])
 
     epochs: Annotated[int, Field(ge=1)] = 1
     """Most epochs that the code may report; code without epochs reports one."""
