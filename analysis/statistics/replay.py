@@ -14,6 +14,8 @@ from aimlib.training.early_stopping import stopping_epoch
 
 PATIENCE, MIN_DELTA = 7, 1e-3
 """The values of the author's runs."""
+NONE_TO_REPLAY = f"no run with validation images completed a budget of more than {PATIENCE} epochs"
+"""Why early stopping cannot be replayed in a study."""
 
 
 def replayed(
@@ -25,7 +27,8 @@ def replayed(
 ) -> pd.DataFrame:
     """Return run_id, arm, seed, status, stopped, selected_epoch and `value` as early stopping would have had them.
 
-    Only runs that completed their planned epochs and have validation accuracies. `stopped` is the number of the last
+    Only runs that completed their planned epochs, which must be more than `patience` for it to act, and that have
+    validation accuracies. `stopped` is the number of the last
     epoch run, which is the budget without early stopping; the epoch with the highest validation accuracy up to it is
     selected, the first one if there are ties.
 
@@ -33,7 +36,8 @@ def replayed(
     ----------
     runs, epochs : frames of `Results`.
     """
-    full = runs[(runs["status"] == "finished") & (runs["epochs_run"] == runs["epochs_planned"])]
+    completed = (runs["status"] == "finished") & (runs["epochs_run"] == runs["epochs_planned"])
+    full = runs[completed & (runs["epochs_planned"] > patience)]
     rows = []
     known = epochs[epochs["run_id"].isin(full["run_id"]) & epochs["validation_accuracy"].notna()]
     codes, run_ids = pd.factorize(known["run_id"])

@@ -14,7 +14,7 @@ from analysis.procedures import FIRST, LATEST
 from analysis.statistics.bootstrap import bca_interval, resampling_weights
 from analysis.statistics.interval import t_interval, t_p_value
 from analysis.statistics.paired import complete, pairing
-from analysis.statistics.replay import PATIENCE, replayed
+from analysis.statistics.replay import NONE_TO_REPLAY, PATIENCE, replayed
 from analysis.statistics.robust import robust_reading
 from analysis.statistics.verdict import decide
 
@@ -135,7 +135,7 @@ def sensitivity(
         judged(
             f"early stopping with patience {PATIENCE}, replayed",
             "early",
-            "not available: no run went its full budget with validation images",
+            f"not available: {NONE_TO_REPLAY}",
         ),
         check_row("survivors only", survivors, delta, reported, alpha, procedure=procedure),
         *([{**judged("top-5 accuracy", "top5"), "verdict": ""}] if measure.is_accuracy else []),
