@@ -73,6 +73,12 @@ def listing(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+NULL_IS_A_VALUE = frozenset({"alpha"})
+"""Options of components whose null is not their default: `alpha` of the focal loss weighs no class."""
+_WHOLE = frozenset({"columns"})
+"""Mappings in which null is not the default of all keys: a table of photos may have a column that is not used."""
+
+
 def option(value: object) -> str:
     """Return an option as people write it: ``conv_ones(channels=16, rows=4)`` for a component, ``none`` for null.
 
@@ -89,12 +95,6 @@ def option(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-NULL_IS_A_VALUE = frozenset({"alpha"})
-"""Options of components whose null is not their default: `alpha` of the focal loss weighs no class."""
-_WHOLE = frozenset({"columns"})
-"""Mappings in which null is not the default of all keys: a table of photos may have a column that is not used."""
 
 
 def _does_nothing(key: str, value: object) -> bool:

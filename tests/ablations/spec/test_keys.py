@@ -18,6 +18,7 @@ from ablations.spec.study import StudySpec, read_study
 from aimlib.config import EarlyStoppingConfig, ModelConfig, TrainingConfig
 from aimlib.errors import UsageError
 from aimlib.registry import DISTRIBUTION, FAMILIES
+from analysis import number_format
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "study-keys.md"
@@ -83,6 +84,15 @@ def test_every_field_and_every_component_is_in_it(every: tuple[Key, ...]) -> Non
     assert {"training.select_on", "model.memory.floats", "arms.NAME.control", "data.columns.group"} <= paths
     listed = {key.component for key in every if key.is_component}
     assert {name for family in FAMILIES if family.family != "trainers" for name in family.names()} <= listed
+
+
+def test_no_null_that_says_something_is_left_out_where_options_are_listed(every: tuple[Key, ...]) -> None:
+    says = [key for key in shipped(every) if key.component and "null" in key.type and key.default not in ("null", "")]
+    assert {key.path for key in says} == {"training.loss.alpha", "data.columns.split", "data.columns.group"}
+    for key in says:
+        *_, parent, name = key.path.split(".")
+        document = {"name": key.component, name: None} if parent in ("loss", "data") else {parent: {name: None}}
+        assert f"{name}=none" in number_format.option(document)
 
 
 def test_a_key_of_the_run_id_is_one_that_changes_it(tmp_path: Path, every: tuple[Key, ...]) -> None:

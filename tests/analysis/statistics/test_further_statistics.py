@@ -15,6 +15,7 @@ from synthetic_study import FakeArm
 
 import analysis
 from aimlib.training.early_stopping import stopping_epoch
+from analysis.figures import patience
 from analysis.report.content import compose
 from analysis.statistics.bootstrap import bca_interval, percentile_interval, resampling_weights
 from analysis.statistics.images import balanced_accuracy, crossed, mcnemar_p
@@ -80,7 +81,7 @@ def test_balanced_accuracy_weighs_classes_alike():
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "patience", "expected"),
+    ("accuracies", "epochs", "expected"),
     [
         ([0.1, 0.2, 0.2, 0.2], 2, 4),
         ([0.1, 0.2, 0.2, 0.3], 2, None),
@@ -89,8 +90,8 @@ def test_balanced_accuracy_weighs_classes_alike():
         ([], 3, None),
     ],
 )
-def test_patience_is_counted_as_keras_counts(accuracies, patience, expected):
-    assert stopping_epoch(accuracies, patience, MIN_DELTA) == expected
+def test_patience_is_counted_as_keras_counts(accuracies, epochs, expected):
+    assert stopping_epoch(accuracies, epochs, MIN_DELTA) == expected
 
 
 def test_replay_reports_the_best_epoch_before_the_stop_and_leaves_stopped_runs_out():
@@ -115,6 +116,21 @@ def test_replay_reports_the_best_epoch_before_the_stop_and_leaves_stopped_runs_o
     )
     found = replayed(runs, pd.concat([epochs, epochs.assign(run_id="b")]))
     assert found[["run_id", "stopped", "selected_epoch", "test_accuracy"]].values.tolist() == [["a", 9, 2, 0.01]]
+
+
+def test_runs_with_no_more_epochs_than_the_patience_are_not_replayed():
+    runs = pd.DataFrame({"run_id": ["a", "b"], "arm": "x", "seed": [0, 1], "status": "finished"})
+    runs = runs.assign(epochs_planned=[7, 8], epochs_run=[7, 8], test_accuracy=0.1)
+    epochs = pd.concat(
+        pd.DataFrame({"run_id": run, "epoch": range(1, count + 1), "validation_accuracy": 0.2, "test_accuracy": 0.1})
+        for run, count in (("a", 7), ("b", 8))
+    )
+    assert replayed(runs, epochs)["run_id"].tolist() == ["b"]
+    assert sorted(replayed(runs, epochs, patience=3)["run_id"]) == ["a", "b"]
+    assert replayed(runs, epochs, patience=8).empty
+    assert patience.caption(patience.summarise(runs[:1], epochs, ["x"])) == (
+        "Early stopping cannot be replayed: no run with validation images completed a budget of more than 7 epochs."
+    )
 
 
 @settings(deadline=None, max_examples=30)
