@@ -274,8 +274,8 @@ def _nothing_to_control(control: str, arm: str, specs: Mapping[str, ArmSpec], sp
     if there:
         return f"{said}; give of: {' or '.join(there[:_NAMED])}"
     return (
-        f"{said}, nor has any other arm. Give an arm a memory, or state the control's own configuration instead of `of` "
-        f"and `control`, with a role, e.g. {{role: matched, model: {{backbone: {{widths: [8, 16, 32]}}}}}}"
+        f"{said}, nor has any other arm. Give an arm a memory, or state the control's own configuration instead of "
+        f"`of` and `control`, with a role, e.g. {{role: matched, model: {{backbone: {{widths: [8, 16, 32]}}}}}}"
     )
 
 
