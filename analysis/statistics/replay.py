@@ -11,11 +11,20 @@ import numpy as np
 import pandas as pd
 
 from aimlib.training.early_stopping import stopping_epoch
+from analysis.procedures import FIRST, LATEST
 
 PATIENCE, MIN_DELTA = 7, 1e-3
 """The values of the author's runs."""
 NONE_TO_REPLAY = f"no run with validation images completed a budget of more than {PATIENCE} epochs"
 """Why early stopping cannot be replayed in a study."""
+
+
+def within_reach(runs: pd.DataFrame, procedure: int = LATEST, patience: int = PATIENCE) -> pd.DataFrame:
+    """Return the runs whose budget early stopping can cut short: those with more epochs than its patience.
+
+    Studies of procedure 1 keep their tables, in which it is replayed on all runs.
+    """
+    return runs if procedure == FIRST else runs[runs["epochs_planned"] > patience]
 
 
 def replayed(
@@ -27,8 +36,7 @@ def replayed(
 ) -> pd.DataFrame:
     """Return run_id, arm, seed, status, stopped, selected_epoch and `value` as early stopping would have had them.
 
-    Only runs that completed their planned epochs, which must be more than `patience` for it to act, and that have
-    validation accuracies. `stopped` is the number of the last
+    Only runs that completed their planned epochs and have validation accuracies. `stopped` is the number of the last
     epoch run, which is the budget without early stopping; the epoch with the highest validation accuracy up to it is
     selected, the first one if there are ties.
 
@@ -36,8 +44,7 @@ def replayed(
     ----------
     runs, epochs : frames of `Results`.
     """
-    completed = (runs["status"] == "finished") & (runs["epochs_run"] == runs["epochs_planned"])
-    full = runs[completed & (runs["epochs_planned"] > patience)]
+    full = runs[(runs["status"] == "finished") & (runs["epochs_run"] == runs["epochs_planned"])]
     rows = []
     known = epochs[epochs["run_id"].isin(full["run_id"]) & epochs["validation_accuracy"].notna()]
     codes, run_ids = pd.factorize(known["run_id"])

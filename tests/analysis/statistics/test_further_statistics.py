@@ -20,8 +20,9 @@ from analysis.report.content import compose
 from analysis.statistics.bootstrap import bca_interval, percentile_interval, resampling_weights
 from analysis.statistics.images import balanced_accuracy, crossed, mcnemar_p
 from analysis.statistics.interval import t_interval
-from analysis.statistics.replay import MIN_DELTA, replayed
+from analysis.statistics.replay import MIN_DELTA, replayed, within_reach
 from analysis.statistics.searches import expected_best, winners
+from analysis.statistics.sensitivity import readings
 
 
 def test_crossed_components_are_those_of_the_analysis_of_variance():
@@ -125,10 +126,13 @@ def test_runs_with_no_more_epochs_than_the_patience_are_not_replayed():
         pd.DataFrame({"run_id": run, "epoch": range(1, count + 1), "validation_accuracy": 0.2, "test_accuracy": 0.1})
         for run, count in (("a", 7), ("b", 8))
     )
-    assert replayed(runs, epochs)["run_id"].tolist() == ["b"]
-    assert sorted(replayed(runs, epochs, patience=3)["run_id"]) == ["a", "b"]
-    assert replayed(runs, epochs, patience=8).empty
-    assert patience.caption(patience.summarise(runs[:1], epochs, ["x"])) == (
+    assert within_reach(runs)["run_id"].tolist() == ["b"]
+    assert within_reach(runs, patience=8).empty
+    assert within_reach(runs, procedure=1)["run_id"].tolist() == ["a", "b"]
+    runs = runs.assign(test_top5_accuracy=np.nan)
+    assert readings(runs, epochs)["early"].isna().tolist() == [True, False]
+    assert readings(runs, epochs, procedure=1)["early"].notna().all()
+    assert patience.caption(patience.summarise(within_reach(runs[:1]), epochs, ["x"])) == (
         "Early stopping cannot be replayed: no run with validation images completed a budget of more than 7 epochs."
     )
 
