@@ -383,7 +383,7 @@ class ComponentOf:
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Name the family; what its components take is known without this only after importing all of them."""
+        """Return a mark with the family: the schemas of its components are known only once all are imported."""
         return {"x-family": self.registry.family, "x-optional": self.optional}
 
     def _parse(self, value: object) -> ComponentConfig | None:
