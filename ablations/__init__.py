@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ablations.commands.check import check
     from ablations.commands.doctor.machine import doctor
     from ablations.commands.init import init
+    from ablations.commands.keys import keys
     from ablations.commands.logs import logs
     from ablations.commands.plan import plan
     from ablations.commands.plugins import plugins
@@ -51,6 +52,7 @@ __all__ = [
     "export",
     "features",
     "init",
+    "keys",
     "logs",
     "memory",
     "network",

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from aimlib.component import Categorical, ComponentConfig, Dimension, Frozen, Names, Real, local, tuple_of
 from aimlib.registry import (
@@ -85,9 +85,13 @@ class ModelConfig(Frozen):
     }
 
     backbone: Annotated[ComponentConfig, ComponentOf(backbones)]
+    """The network that reads the memory; a name, or a mapping with `name` and options."""
     memory: Annotated[ComponentConfig | None, ComponentOf(memories, optional=True)] = None
+    """What produces the memory. None: the network has none, and is a baseline."""
     placement: Annotated[ComponentConfig | None, ComponentOf(placements, optional=True)] = None
+    """Which layers read the memory. ``none`` makes a baseline."""
     update: Annotated[ComponentConfig | None, ComponentOf(updates, optional=True)] = None
+    """How features rewrite the memory on its way through the network. None: it stays as its source made it."""
     update_after: Annotated[UpdatePlaces | Names | None, _default("stage")] = None
     """Where the memory is updated: after the last block of every stage (None means this if there is an update), after
     the first block of every stage (as run), after every block, or after the modules that a list of
@@ -107,7 +111,11 @@ class ModelConfig(Frozen):
     conv_init: Literal["he_normal", "glorot_uniform"] = "he_normal"
     """Initial values of convolutions (He et al., 2015; Glorot and Bengio, 2010), truncated as in Keras."""
     control: Annotated[ComponentConfig | None, ComponentOf(controls, optional=True)] = None
-    weights: Annotated[WeightsConfig | None, BeforeValidator(_no_weights)] = None
+    """What the network of an arm is turned into to be its control. A study gives `of` and `control` to an arm
+    instead."""
+    weights: Annotated[
+        WeightsConfig | None, BeforeValidator(_no_weights, json_schema_input_type=WeightsConfig | str | None)
+    ] = None
     """A file that the backbone starts from; None: it starts from random values. What a memory adds is not in it."""
 
     @model_validator(mode="before")
@@ -156,7 +164,9 @@ class AugmentationConfig(Frozen):
     translation: Fraction = 0.0
     """Largest shift, as a fraction of height and width."""
     horizontal_flip: Probability = 0.0
+    """Probability that an image is mirrored left to right."""
     vertical_flip: Probability = 0.0
+    """Probability that an image is mirrored top to bottom."""
     contrast: Fraction = 0.0
     """Factor on the distance from the image's channel means, drawn from [1 - contrast, 1 + contrast]."""
     contrast_per: Literal["image", "batch"] = "image"
@@ -212,10 +222,15 @@ class StreamSeeds(Frozen):
     """
 
     split: Seed | None = None
+    """Seed of which images are held out for validation."""
     init: Seed | None = None
+    """Seed of initial values."""
     order: Seed | None = None
+    """Seed of the order of the training images."""
     augmentation: Seed | None = None
+    """Seed of the draws of `augmentation` and `transforms`."""
     layers: Seed | None = None
+    """Seed of what layers such as dropout, and plugins that use global generators, draw."""
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:
@@ -228,7 +243,20 @@ class EarlyStoppingConfig(Frozen):
     """Stop when the monitored accuracy has not risen by more than `min_delta` for `patience` epochs."""
 
     patience: Annotated[int, Field(ge=1)]
+    """Number of epochs in a row without a gain after which the run ends; below `epochs`. Which epoch is reported,
+    `selection` decides."""
     min_delta: Fraction = 0.0
+    """Gain in the monitored accuracy, a fraction (0.01 is 1 pp), that an epoch must exceed to count."""
+
+
+def _with_select_on(schema: dict[str, Any]) -> None:
+    """Add to a JSON Schema the key `select_on`, which stands for several options."""
+    schema["properties"]["select_on"] = {
+        "enum": ["test", "validation", "last"],
+        "description": "Sets `selection` to best_test, best_validation or last_epoch, and what goes with it: with "
+        "test, no image is held out, and schedule and early stopping use the test accuracy (as run); with validation, "
+        "images are held out.",
+    }
 
 
 class TrainingConfig(Frozen):
@@ -238,24 +266,34 @@ class TrainingConfig(Frozen):
     best_validation, last_epoch), and for the first two the `monitor` and that images are held out, or none.
     """
 
+    model_config = ConfigDict(json_schema_extra=_with_select_on)
+
     epochs: Annotated[int, Field(ge=1)]
+    """Number of passes over the training images: the budget, which early stopping and callbacks may cut short."""
     batch_size: Annotated[int, Field(ge=1)]
+    """Number of images of a training step, and of a batch of evaluation."""
     optimizer: Annotated[ComponentConfig, ComponentOf(optimizers)]
+    """The optimizer, with its learning rate."""
     schedule: Annotated[ComponentConfig | None, ComponentOf(schedules, optional=True)] = None
     """None keeps the optimizer's learning rate throughout."""
     early_stopping: EarlyStoppingConfig | None = None
+    """Ends a run whose monitored accuracy no longer rises. None: every run goes its full budget."""
     monitor: Literal["validation", "test"] = "validation"
     """Whose accuracy the schedule and early stopping use. test: as run, where the validation set was the test
     set; an oracle, and marked as one."""
     selection: Annotated[ComponentConfig, ComponentOf(selections)]
     """Which epoch is reported."""
     validation_fraction: Fraction = 0.1
-    """Share of each class of the training images that is held out, drawn separately for every seed."""
+    """Share of each class of the training images that is held out for validation, drawn separately for every seed. They
+    are held out, and so not trained on, whatever `selection` is, also with last_epoch; 0 trains on all images. Data
+    with validation images of its own uses these instead, unless it is 0."""
     augmentation: AugmentationConfig | None = None
+    """Random changes of whole batches, as part of the training step. None: images are not changed."""
     input_scaling: Literal["standardise", "raw"] = "standardise"
     """standardise: subtract the training images' channel means, divide by their standard deviations;
     raw: pixel values 0 to 255 as they are."""
     shuffle: bool = True
+    """Whether training images come in a new random order in every epoch; false: in the fixed `order`."""
     order: Literal["sha256", "tfds"] = "sha256"
     """The fixed order, of training images without `shuffle` and of every evaluation. sha256: by the hash of the images'
     names. tfds: as TensorFlow Datasets stores and reads them (as run); it also decides which images
@@ -267,7 +305,8 @@ class TrainingConfig(Frozen):
     """Leave the images that fill no batch of `batch_size` out of accuracies and losses (as run: 8,576 of 8,580 test
     images count). All images are predicted nevertheless. Images are evaluated in one fixed order with mixed classes."""
     label_smoothing: Fraction = 0.0
-    """Of the cross-entropy, in training alone; a `loss` has its own."""
+    """Share of the target that the cross-entropy spreads evenly over all classes, in training alone; a `loss` has its
+    own."""
     loss: Annotated[ComponentConfig | None, ComponentOf(losses, optional=True), AfterValidator(_plain_loss)] = None
     """What is minimised, and what the columns of losses contain. None: the cross-entropy."""
     transforms: Annotated[
@@ -421,9 +460,13 @@ class RunConfig(Frozen):
     """One run. Equal configurations on equal data have the same `run_id` and the same result."""
 
     model: ModelConfig
+    """The network and its memory."""
     data: Annotated[ComponentConfig, ComponentOf(datasets)]
+    """The data set."""
     training: TrainingConfig
+    """How the network is trained."""
     seed: Seed
+    """The seed that all random streams follow; a study gives `seeds`, one run each."""
 
     def seed_of(self, stream: Stream) -> int:
         """Return the seed of a random stream: the run's, unless ``training.streams`` gives another."""

@@ -18,7 +18,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from aimlib.component import ComponentConfig, Dimension, Frozen
@@ -381,6 +381,10 @@ class ComponentOf:
             self._parse,
             serialization=core_schema.plain_serializer_function_ser_schema(_dump),
         )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return a mark with the family: the schemas of its components are known only once all are imported."""
+        return {"x-family": self.registry.family, "x-optional": self.optional}
 
     def _parse(self, value: object) -> ComponentConfig | None:
         if self.optional and (value is None or value in ("none", {"name": "none"})):

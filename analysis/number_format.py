@@ -82,17 +82,37 @@ def listing(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+NULL_IS_A_VALUE = frozenset({"alpha"})
+"""Options of components whose null is not their default: `alpha` of the focal loss weighs no class."""
+_WHOLE = frozenset({"columns"})
+"""Mappings in which null is not the default of all keys: a table of photos may have a column that is not used."""
+
+
 def option(value: object) -> str:
-    """Return an option as people write it: ``conv_ones(channels=16, rows=4)`` for a component, ``none`` for null."""
+    """Return an option as people write it: ``conv_ones(channels=16, rows=4)`` for a component, ``none`` for null.
+
+    Inside a mapping, what does nothing is left out: null, empty texts and lists, and factors ``*_scale`` of 1.
+    """
     if value is None:
         return "none"
-    if isinstance(value, dict) and "name" in value:
-        options = ", ".join(f"{key}={option(item)}" for key, item in value.items() if key != "name")
-        return f"{value['name']}({options})" if options else str(value["name"])
     if isinstance(value, dict):
-        return f"({', '.join(f'{key}={option(item)}' for key, item in value.items())})"
+        given = ((key, item) for key, item in value.items() if key != "name" and not _does_nothing(key, item))
+        options = ", ".join(f"{key}={_whole(item) if key in _WHOLE else option(item)}" for key, item in given)
+        return f"{value.get('name', '')}({options})" if options or "name" not in value else str(value["name"])
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(option, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _does_nothing(key: str, value: object) -> bool:
+    if value is None:
+        return key not in NULL_IS_A_VALUE
+    return value in ("", [], (), {}) or (key.endswith("_scale") and value == 1)
+
+
+def _whole(value: object) -> str:
+    if not isinstance(value, dict):
+        return option(value)
+    return f"({', '.join(f'{key}={option(item)}' for key, item in value.items())})"

@@ -30,6 +30,7 @@ from ablations.commands import (
     data,
     export,
     init,
+    keys,
     logs,
     plan,
     plugins,
@@ -69,6 +70,7 @@ app = typer.Typer(
 for _name, _module in {
     "init": init,
     "studies": studies,
+    "keys": keys,
     "check": check,
     "plan": plan,
     "run": run,

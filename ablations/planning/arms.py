@@ -196,9 +196,7 @@ def _complete(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec, built: s
     if arm.control is not None:
         control = _control(arm.control)
         if config.model.memory is None:
-            raise UsageError(
-                f"control {control.config.name!r} needs an arm with memory, but {arm.of!r} has none; choose another arm"
-            )
+            raise UsageError(_nothing_to_control(control.config.name, str(arm.of), specs, spec))
         model = control.transform(config.model, shape_of(config))
         config = RunConfig.parse(config.model_copy(update={"model": model}).model_dump(mode="json"))
     if not isinstance(config, OwnRunConfig):
@@ -267,6 +265,27 @@ def _control(value: str | dict[str, Any]) -> Control:
         return cast("Control", controls.create(controls.parse(value)))
     except ConfigError as error:
         raise ConfigError(f"control.{problem}" for problem in error.problems) from None
+
+
+def _nothing_to_control(control: str, arm: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> str:
+    """Return the message about a control of an arm without memory."""
+    said = f"control {control!r} needs an arm with memory, but {arm!r} has none"
+    there = [name for name in specs if specs[name].control is None and _has_memory(name, specs, spec)]
+    if there:
+        return f"{said}; give of: {' or '.join(there[:_NAMED])}"
+    return (
+        f"{said}, nor has any other arm. Give an arm a memory, or state the control's own configuration instead of "
+        f"`of` and `control`, with a role, e.g. {{role: matched, model: {{backbone: {{widths: [8, 16, 32]}}}}}}"
+    )
+
+
+def _has_memory(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> bool:
+    try:
+        model = _layers(name, specs, spec).get("model")
+    except ConfigError:  # said of that arm
+        return False
+    none = (None, "none", {"name": "none"})
+    return isinstance(model, dict) and model.get("memory") not in none and model.get("placement", "") not in none
 
 
 def _layers(name: str, specs: Mapping[str, ArmSpec], spec: StudySpec) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _MISSING = {
 }
 """What to give for a required key that is missing."""
 
-_NAMES = {
+OTHER_NAMES = {
     "architecture": "backbone",
     "augment": "augmentation",
     "augmentations": "transforms",
@@ -130,7 +130,7 @@ def _advised(problem: str) -> str:
 def _with_place(problem: str, found: re.Match[str]) -> str:
     parent, _, key = found["path"].rpartition(".")
     known = found["known"].split(", ")
-    meant = _NAMES.get(key.lower(), key)
+    meant = OTHER_NAMES.get(key.lower(), key)
     if meant != key and meant in known:
         return f"{found['path']}: unknown key; did you mean {meant!r}? known keys: {found['known']}"
     place = _PLACES.get(meant)

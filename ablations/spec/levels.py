@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from ablations.spec.designs import level_text
+from ablations.spec.written import as_any_of
 
 RUN_KEYS = ("model", "data", "training", "options")
 """The parts of a run; key paths start with one of them. Only own training code has options."""
@@ -93,10 +94,12 @@ def _equal(one: Any, other: Any) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
-Factors = Annotated[dict[str, tuple[Any, ...] | dict[str, dict[str, Any]]], BeforeValidator(_factors)]
+Factors = Annotated[
+    dict[str, tuple[Any, ...] | dict[str, dict[str, Any]]], BeforeValidator(_factors), as_any_of({"x-factors": True})
+]
 """For a key path, a tuple of levels; for a factor with its own name, a mapping from labels to changes."""
 
-Labels = Annotated[dict[str, str] | None, BeforeValidator(_labels)]
+Labels = Annotated[dict[str, str] | None, BeforeValidator(_labels), as_any_of({"type": "object"})]
 """Labels of levels, by factor."""
 
 
@@ -110,5 +113,12 @@ def _seeds(value: Any) -> Any:
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds)]
+Seeds = Annotated[
+    tuple[Seed, ...],
+    BeforeValidator(_seeds),
+    as_any_of(
+        {"type": "integer", "minimum": 1, "maximum": _MOST_SEEDS},
+        {"type": "array", "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": 2**31}, "minItems": 1},
+    ),
+]
 """A list of seeds; a number is read as that many, starting at 0."""

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from ablations.spec.byte_sizes import parse_bytes
+from ablations.spec.written import TEXT, as_any_of
 from aimlib.component import Frozen
 
 Device = Literal["cpu", "cuda"]
@@ -51,7 +53,8 @@ def _custom_of(value: Mapping[str, float]) -> Mapping[str, float]:
     return value
 
 
-Memory = Annotated[int, BeforeValidator(_memory_of)]
+Memory = Annotated[int, BeforeValidator(_memory_of), as_any_of({"type": "number", "minimum": _LEAST_BYTES}, TEXT)]
+Gpus = Annotated[float, Field(ge=0), as_any_of({"type": "number", "minimum": 0}, {"const": "auto"})]
 AcceleratorType = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^:\s]+$")]
 Custom = Annotated[
     dict[Annotated[str, StringConstraints(min_length=1)], Annotated[float, Field(gt=0)]],
@@ -67,18 +70,18 @@ class Resources(Frozen):
 
     cpus: Annotated[int, Field(ge=1)] = 1
     """Number of CPUs per run, and of threads that torch uses for it."""
-    gpus: Annotated[float, Field(ge=0)] = 0.0
+    gpus: Gpus = 0.0
     """Number of GPUs per run. With a fraction, several runs share one GPU, each limited to that share of its memory.
     With auto, as many runs share a GPU as fit according to measurements, at most
     `ablations.estimation.gpu_shares.MOST_RUNS`."""
-    gpus_auto: bool = False
+    gpus_auto: SkipJsonSchema[bool] = False
     """Whether `gpus` is auto; `gpus` is 1 until the share has been measured."""
     memory: Memory | None = None
     """Host memory (RAM) of a run in bytes, or with a unit: 4GiB, 500 MB. Ray starts no more runs on a node than its
     memory can hold; it does not limit a run to this amount. None: the memory of nodes is not considered."""
     accelerator_type: AcceleratorType | None = None
     """Ray's name of the type of accelerator that a node needs to have, for example A100. None: any node."""
-    custom: Custom = Field(default_factory=dict)
+    custom: Custom = Field(default_factory=dict, json_schema_extra={"default": {}})
     """Custom resources of the cluster's nodes that a run takes, by name, for example ``{tpu_slice: 1}``."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA if the run has a GPU, otherwise the CPU."""
@@ -137,9 +140,9 @@ class ArmResources(Frozen):
 
     cpus: Annotated[int, Field(ge=1)] | None = None
     """Number of CPUs per run. Arms with different numbers of threads also differ in the last bits of their numbers."""
-    gpus: Annotated[float, Field(ge=0)] | None = None
+    gpus: Gpus | None = None
     """Number of GPUs per run, a fraction of one, or auto."""
-    gpus_auto: bool | None = None
+    gpus_auto: SkipJsonSchema[bool | None] = None
     """Whether `gpus` is auto."""
     memory: Memory | None = None
     """Host memory (RAM) of a run in bytes, or with a unit: 4GiB."""

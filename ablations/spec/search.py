@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from ablations.spec import search_conditions, search_notation
 from ablations.spec.levels import Seed, Seeds
 from ablations.spec.search_families import pruners, samplers
+from ablations.spec.written import ONE_OR_MORE, TEXT, TEXTS, as_any_of, part_of_run
 from aimlib.component import ComponentConfig, Frozen
 from aimlib.registry import ComponentOf
 
@@ -21,6 +22,16 @@ def _one_or_more(value: Any) -> Any:
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
+
+
+_CHOICES: dict[str, Any] = {"type": "array", "minItems": 1}
+_LEVELS: tuple[dict[str, Any], ...] = ({"type": "integer", "minimum": 1}, _CHOICES)
+_RANGE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"low": {"type": "number"}, "high": {"type": "number"}, "log": {"type": "boolean"}},
+    "required": ["low", "high"],
+    "additionalProperties": False,
+}
 
 
 class HalvingSpec(Frozen):
@@ -43,9 +54,13 @@ class SearchSpec(Frozen):
     place, on the study's seeds, and the arm's controls are derived from it.
     """
 
-    vary: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
+    vary: Annotated[tuple[str, ...], BeforeValidator(_one_or_more), ONE_OR_MORE] = ()
     """The arm or arms to search; by default the keys of `over` if it is a mapping."""
-    over: Annotated[tuple[str, ...] | dict[str, tuple[str, ...]], BeforeValidator(search_notation.over)] = (
+    over: Annotated[
+        tuple[str, ...] | dict[str, tuple[str, ...]],
+        BeforeValidator(search_notation.over),
+        as_any_of(TEXTS, TEXT, {"type": "object", "additionalProperties": TEXTS}),
+    ] = (
         "model.memory",
         "model.placement",
         "model.update",
@@ -60,15 +75,23 @@ class SearchSpec(Frozen):
     """A sampler of Optuna by its name, with its options: tpe, random, grid, gp, cmaes, qmc, nsgaii, brute_force."""
     sampler_seed: Seed | None = None
     """Seed of the sampler; by default, the first of `seeds`."""
-    levels: dict[str, Annotated[Any, BeforeValidator(search_notation.levels)]] = {}
+    levels: dict[str, Annotated[Any, BeforeValidator(search_notation.levels), as_any_of(*_LEVELS)]] = {}
     """Levels of the ranges in a grid, by parameter name: a number of evenly spaced levels, or a list."""
-    ranges: Annotated[dict[str, Any], BeforeValidator(search_notation.ranges)] = {}
+    ranges: Annotated[
+        dict[str, Any],
+        BeforeValidator(search_notation.ranges),
+        as_any_of({"type": "object", "additionalProperties": {"anyOf": [_CHOICES, _RANGE]}}),
+    ] = {}
     """Choices or a range of one's own for parameters in `over`: a list, or {low: 0.0001, high: 0.1, log: true}. An
     option of the model or the training that brings no range can be searched with one."""
-    when: Annotated[dict[str, Any], BeforeValidator(search_conditions.when)] = {}
+    when: Annotated[
+        dict[str, Any],
+        BeforeValidator(search_conditions.when),
+        as_any_of({"type": "object", "additionalProperties": {"type": "object"}}),
+    ] = {}
     """Conditions: a parameter is drawn only if another one has certain values, or lies within {min: ..., max: ...}.
     Otherwise the arm keeps its own value."""
-    constraints: Annotated[tuple[Any, ...], BeforeValidator(search_conditions.constraints)] = ()
+    constraints: Annotated[tuple[Any, ...], BeforeValidator(search_conditions.constraints), ONE_OR_MORE] = ()
     """Bounds on the network, e.g. [parameters <= 2M]. A configuration that violates one is not trained."""
     batch: Annotated[int, Field(ge=1)] = 4
     """Number of trials proposed together, based on all earlier results."""
@@ -82,7 +105,7 @@ class SearchSpec(Frozen):
     and the `top` best trials are added."""
     top: Annotated[int, Field(ge=0)] = 3
     """Number of trials per arm to confirm in addition to the arm itself."""
-    training: dict[str, Any] = {}
+    training: Annotated[dict[str, Any], part_of_run("training")] = {}
     """Training options of the trials that differ from the study's, e.g. fewer epochs."""
     storage: str = "journal"
     """Where to keep a copy for optuna-dashboard: journal (a file in the study directory), the URL of a database

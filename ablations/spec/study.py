@@ -19,8 +19,10 @@ from ablations.spec.resources import ArmResources, Resources
 from ablations.spec.search import HalvingSpec, SearchSpec
 from ablations.spec.sources import Source
 from ablations.spec.study_fields import Integrity, LookNumbers, Mapped, Text
+from ablations.spec.written import NULL, ONE_OR_MORE, TEXT, as_any_of, one_of_names, part_of_run
 from aimlib.component import Frozen, tuple_of
 from aimlib.errors import ConfigError, did_you_mean
+from aimlib.registry import ComponentOf, controls
 
 if TYPE_CHECKING:
     from analysis.looks import Looks
@@ -30,17 +32,34 @@ MAX_PAIRS = 60
 """Number of pairs at which `--until-verdict` ends by default where the verdict may be read after any number."""
 
 
+_MEASURES: tuple[dict[str, Any], ...] = (
+    one_of_names("measures"),
+    {
+        "type": "object",
+        "properties": {"scalar": TEXT, "better": {"enum": ["higher", "lower"]}, "unit": TEXT},
+        "required": ["scalar", "better"],
+        "additionalProperties": False,
+    },
+)
+
+
 class ArmSpec(Frozen):
     """One arm: its changes to the base, or the control of another arm."""
 
-    model: Mapped = {}
-    data: Mapped = {}
-    training: Mapped = {}
-    options: Mapped = {}
+    model: Annotated[Mapped, part_of_run("model")] = {}
+    """Options of the network that differ from the base; a component of the same name changes only its options."""
+    data: Annotated[Mapped, part_of_run("data")] = {}
+    """Options of the data that differ from the base."""
+    training: Annotated[Mapped, part_of_run("training")] = {}
+    """Options of the training that differ from the base."""
+    options: Annotated[Mapped, part_of_run("options")] = {}
     """What own training code reads."""
     of: str | None = None
     """Name of the arm from which this one starts; by default, it starts from the base."""
-    control: Annotated[Any, BeforeValidator(study_fields.control_of)] = None
+    control: Annotated[
+        Any,
+        BeforeValidator(study_fields.control_of, json_schema_input_type=Annotated[Any, ComponentOf(controls, True)]),
+    ] = None
     """Control to apply to the arm `of`."""
     levels: Labels = None
     """Levels of the factors at which this arm is the varied arm; omitted factors are at their first level."""
@@ -52,6 +71,7 @@ class ArmSpec(Frozen):
     role: Annotated[
         Literal["baseline", "aim", "matched", "frozen", "permuted", "control", "other"] | None,
         BeforeValidator(study_fields.stored_role),
+        as_any_of(one_of_names("roles"), NULL),
     ] = None
     """Role in the verdict. By default, it follows from the configuration, and the first arm of each role is used. An
     arm with a question is a control."""
@@ -75,15 +95,19 @@ class StudySpec(Frozen):
     """The content of a study file."""
 
     name: str
-    base: Mapped
+    """Name of the study, and of its folder in ``results/``: at most 64 letters, digits, ``.``, ``_`` and ``-``."""
+    base: Annotated[Mapped, part_of_run()]
+    """What all arms share: ``data``, ``model`` and ``training``, and ``options`` for own training code."""
     arms: dict[str, Annotated[ArmSpec, BeforeValidator(study_fields.arm_of)]]
+    """The configurations to compare: changes to the base by the arm's name, ``{}`` for none."""
     description: str = ""
+    """Text for the report."""
     claim: str | None = None
     """Name of a claim in `analysis.claims`, or path of a claim file relative to the study's or the current folder."""
     what: Text | None = None
     """What the study is about, as a noun in the singular, e.g. squeeze-and-excitation: what the treatment has and the
     baseline lacks. All texts use it. By default memory, or the name of the treatment if no arm has a memory."""
-    measure: Annotated[Any, BeforeValidator(study_fields.measure_of)] = "accuracy"
+    measure: Annotated[Any, BeforeValidator(study_fields.measure_of), as_any_of(*_MEASURES)] = "accuracy"
     """What the verdict is about: accuracy, balanced_accuracy, macro_f1 or loss of the test images, or a number that
     runs report after every epoch: {scalar: its name, better: higher or lower, unit: optional}."""
     delta_pp: Annotated[float, Field(gt=0)] = 1.0
@@ -91,11 +115,14 @@ class StudySpec(Frozen):
     delta: Annotated[float, Field(gt=0)] | None = None
     """The same for a loss or a scalar, in its unit."""
     seeds: Seeds = (0, 1, 2, 3, 4)
+    """Number of seeds, which are then 0, 1, 2, ..., or a list of them. Every arm has one run per seed."""
     looks: LookNumbers = (5, 8, 12)
     """Numbers of pairs after which the verdict is reached, at least 5 each, at levels that keep the overall error of
     all looks at 5 %. Seeds beyond the last completed look do not affect the verdict. Or any: the verdict may be read
     after any number of pairs, from 5 on, and the study may end or go on after each."""
-    spending: Annotated[str, BeforeValidator(study_fields.spending_of)] = "constant"
+    spending: Annotated[str, BeforeValidator(study_fields.spending_of), as_any_of(one_of_names("spendings"))] = (
+        "constant"
+    )
     """How the error is spent on the looks: constant (every look at the same level; Pocock's design), obrien_fleming,
     lan_demets_pocock or lan_demets_obrien_fleming. Those of O'Brien and Fleming's type leave nearly all of it to the
     last look."""
@@ -109,7 +136,7 @@ class StudySpec(Frozen):
     """With looks: any, the number of pairs that --until-verdict adds at a time, by default 1. Not frozen."""
     further_block: Annotated[int, Field(ge=0)] = 0
     """Number of pairs in an optional block after the last look; half of the error is reserved for it beforehand."""
-    protocol: str | None = None
+    protocol: Annotated[str | None, as_any_of(one_of_names("protocols"), NULL)] = None
     """Name of a protocol in `aimlib.training.protocols`; `base` is merged over the part that all its arms share."""
     factors: Factors = {}
     """The factors: a key path with a list of levels, or the factor's own name with a mapping from labels to changes. A
@@ -129,13 +156,14 @@ class StudySpec(Frozen):
     resolution: Literal[3, 4, 5, 6, 7] | None = None
     """Least resolution of a fractional factorial: with 3, main effects cannot be told apart from two-way interactions;
     with 4, two-way interactions cannot be told apart from each other; with 5, both can be told apart."""
-    generators: Annotated[tuple[str, ...], BeforeValidator(study_fields.generators_of)] = ()
+    generators: Annotated[tuple[str, ...], BeforeValidator(study_fields.generators_of), ONE_OR_MORE] = ()
     """Instead of a resolution, the generators of a fractional factorial, such as ``update = placement * channels``."""
     vary: str | None = None
     """Arm to which the factors are applied."""
     search: SearchSpec | None = None
     """A screening before the study's own runs; its best trials become arms."""
     resources: Resources = Resources()
+    """Resources of one run."""
     keep: Annotated[Literal["best", "last", "none"], BeforeValidator(study_fields.keep_of)] = "none"
     """Which trained network of a run is stored: best (that of the selected epoch), last or none. In no run id."""
     keep_scores: Annotated[Literal["none", "float16"], BeforeValidator(study_fields.keep_of)] = "none"
@@ -144,12 +172,12 @@ class StudySpec(Frozen):
     integrity: Integrity = "spot"
     """spot: every device computes a reference step, and a run repeats a training step now and then, to find wrong
     numbers; both take at most .5 % of the time and change no number. off: neither."""
-    plugins: Annotated[tuple[str, ...], BeforeValidator(study_fields.files_of)] = ()
+    plugins: Annotated[tuple[str, ...], BeforeValidator(study_fields.files_of), ONE_OR_MORE] = ()
     """Files with own code, relative to the study file: their registered classes can be named like any other plugin."""
     train: Annotated[str | None, BeforeValidator(study_fields.train_of)] = None
     """Own training code in place of the training loop: a function ``my_code.py:train`` in a file relative to the study
     file, which takes (config, run); or the name of a registered one. See `aimlib.training.own.run.OwnRun`."""
-    reuse: Annotated[tuple[str, ...], BeforeValidator(study_fields.directories_of)] = ()
+    reuse: Annotated[tuple[str, ...], BeforeValidator(study_fields.directories_of), ONE_OR_MORE] = ()
     """Directories of other studies, relative to the study file: their results of the same runs are copied instead of
     being computed again."""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
+from ablations.spec.written import as_any_of
 from aimlib.component import Frozen
 from aimlib.errors import unknown_name
 from aimlib.records import ROLES
@@ -102,7 +103,15 @@ Checks = Literal["spot", "reference", "off"]
 """How errors of computing are looked for in a run. spot: its device computes the reference step, and some steps are
 repeated. reference: no step is repeated. off: neither."""
 Integrity = Annotated[Literal["spot", "off"], BeforeValidator(_integrity)]
-LookNumbers = Annotated[Any, BeforeValidator(_looks)]
+LookNumbers = Annotated[
+    Any,
+    BeforeValidator(_looks),
+    as_any_of(
+        {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
+        {"type": "integer", "minimum": 1},
+        {"const": "any"},
+    ),
+]
 """A tuple of numbers of pairs, or ``any``."""
 Mapped = dict[str, Any]
 

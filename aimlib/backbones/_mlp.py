@@ -24,6 +24,7 @@ class MlpBackbone(Backbone):
         """Features of the hidden layers."""
 
         widths: Annotated[Integers, Field(min_length=1)] = (256, 256)
+        """Number of features of each hidden layer."""
 
     config: Config
 

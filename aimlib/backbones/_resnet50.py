@@ -41,6 +41,7 @@ class ResNet50Backbone(Backbone):
         """Inner width of the bottlenecks of each stage."""
 
         widths: Annotated[BottleneckWidths, Field(min_length=4, max_length=4)] = (64, 128, 256, 512)
+        """Inner channels of the bottlenecks of each of the four stages."""
 
     config: Config
 

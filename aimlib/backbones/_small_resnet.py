@@ -100,6 +100,7 @@ class SmallResNetBackbone(Backbone):
         widths: Annotated[BottleneckWidths, Field(min_length=1)] = (8, 16, 32)
         blocks: Annotated[Integers, Field(min_length=1)] = (1, 1, 1)
         stem_stride: Literal[1, 2] = 1
+        """Stride of the first convolution: with 2 every stage works on maps of half the side."""
 
     config: Config
 

@@ -75,7 +75,10 @@ class SmallSEResNetBackbone(SmallResNetBackbone):
         """
 
         gate: Literal["learned", "frozen", "constant", "none"] = "learned"
+        """What weights the channels of a block. learned: squeeze-and-excitation. frozen: the same, never trained.
+        constant: a learned gate that is the same for every image. none: nothing."""
         reduction: Annotated[int, Field(ge=1)] = 4
+        """Ratio of a block's channels to the hidden units of its gate."""
 
     config: Config
 

@@ -32,6 +32,7 @@ class TorchvisionBackbone(Backbone):
         """The network's name in torchvision."""
 
         architecture: str
+        """Name of a classification network of torchvision, e.g. densenet121."""
 
     config: Config
 

@@ -45,8 +45,11 @@ class Vgg16Backbone(Backbone):
         """Channels of each stage, features of the hidden dense layers, the head's batch norm."""
 
         widths: Annotated[Integers, Field(min_length=5, max_length=5)] = (64, 128, 256, 512, 512)
+        """Channels of each of the five stages."""
         dense: Annotated[Integers, Field(min_length=2, max_length=2)] = (4096, 4096)
+        """Features of the two hidden dense layers."""
         bn_epsilon: Annotated[float, Field(gt=0)] = 1e-3
+        """Number added to the variance in the head's batch norm."""
         bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
         """Of the running statistics, in PyTorch's convention; Keras writes 1 minus this."""
         bn_variance: Literal["unbiased", "population"] = "unbiased"

@@ -29,8 +29,11 @@ class Vgg16BnBackbone(Backbone):
         """Channels of each stage, features of the hidden dense layers, and dropout between these."""
 
         widths: Annotated[Integers, Field(min_length=5, max_length=5)] = (64, 128, 256, 512, 512)
+        """Channels of each of the five stages."""
         dense: Annotated[Integers, Field(min_length=2, max_length=2)] = (4096, 4096)
+        """Features of the two hidden dense layers."""
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+        """Share of features that dropout sets to 0 after each hidden dense layer."""
 
     config: Config
 

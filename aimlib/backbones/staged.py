@@ -16,7 +16,9 @@ class StagedConfig(ComponentConfig):
     """Inner width and number of blocks of each stage."""
 
     widths: BottleneckWidths
+    """Inner channels of the blocks of each stage, one number per stage."""
     blocks: Integers
+    """Number of blocks of each stage, one number per stage."""
 
     @model_validator(mode="after")
     def _same_stages(self) -> Self:

@@ -32,6 +32,7 @@ class MatchedMultiplyAdds(Matching):
         """How closely the costs must match, and how many images share the computations done once per batch."""
 
         batch_size: Annotated[int, Field(ge=1)] = 64
+        """Number of images over which computations that are done once per batch are shared."""
 
     config: Config
 

@@ -23,6 +23,7 @@ class Layers(Placement):
         """Names or patterns of layers; ``*``, ``?`` and ``[...]`` as in file names."""
 
         names: Annotated[Names, Field(min_length=1)]
+        """Names or patterns (``layer3.*.conv2``) of the layers that read."""
 
     config: Config
 

@@ -42,8 +42,11 @@ class Attention(MemoryUpdate):
         """Channels of queries, keys and values over all heads, and the largest side of a map that is attended to."""
 
         hidden: Annotated[int, Field(ge=2)] = 64
+        """Channels of queries, keys and values over all heads."""
         heads: Annotated[int, Field(ge=1)] = 1
+        """Number of heads; must divide `hidden`."""
         most_side: Annotated[int, Field(ge=1)] = 14
+        """Largest side of a map that is attended to, in positions; larger maps are averaged down to it."""
 
         @model_validator(mode="after")
         def _heads_divide_hidden(self) -> Self:

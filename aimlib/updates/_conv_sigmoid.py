@@ -34,7 +34,9 @@ class ConvSigmoid(MemoryUpdate):
         """Filters of the sigmoid convolutions, and how their batch norms work (defaults as run)."""
 
         filters: Integers = (16, 16, 32)
+        """Output channels of the sigmoid convolutions, one number for each."""
         batch_norm_epsilon: Annotated[float, Field(gt=0)] = 1e-3
+        """Number added to the variance in their batch norms."""
         batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
         """PyTorch's convention; Keras writes 1 minus this."""
 

@@ -35,6 +35,7 @@ class Gated(MemoryUpdate):
         """Channels of the hidden map."""
 
         hidden: Annotated[int, Field(ge=1)] = 64
+        """Channels of the hidden map."""
 
     config: Config
 

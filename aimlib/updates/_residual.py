@@ -33,6 +33,7 @@ class Residual(MemoryUpdate):
         """Channels of the hidden map."""
 
         hidden: Annotated[int, Field(ge=1)] = 64
+        """Channels of the hidden map."""
 
     config: Config
 

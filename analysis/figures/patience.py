@@ -13,7 +13,7 @@ from aimlib.errors import counted
 from analysis.figures.canvas import labels, new_figure, rule, styled
 from analysis.figures.palette import INK, PAPER, Mark
 from analysis.primary_measure import ACCURACY, PrimaryMeasure
-from analysis.statistics.replay import PATIENCE, replayed
+from analysis.statistics.replay import NONE_TO_REPLAY, PATIENCE, replayed
 
 TITLE = "Full budget and early stopping"
 _TYPES: dict[str, Any] = {"arm": "str", "position": "int64", "seed": "int64", "stopped": "int64"} | {
@@ -68,7 +68,7 @@ def draw(summary: pd.DataFrame, marks: Mapping[str, Mark], measure: PrimaryMeasu
 def caption(summary: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> str:
     """Return how many runs early stopping would have changed, and the effect on accuracy."""
     if summary.empty:
-        return "Early stopping cannot be replayed: no run with validation images completed its full budget."
+        return f"Early stopping cannot be replayed: {NONE_TO_REPLAY}."
     changed = int((summary["full"] != summary["early"]).sum())
     lost = summary["full"] - summary["early"]
     mean, largest = (measure.in_unit(measure.decimal(each)) for each in (abs(lost.mean()), lost.abs().max()))

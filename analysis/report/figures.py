@@ -31,6 +31,7 @@ from analysis.report.drawings import ReportFigure
 from analysis.report.sweep_figures import sweep_figures
 from analysis.report.sweeps import Sweep, sweep
 from analysis.statistics import Comparison
+from analysis.statistics.replay import within_reach
 
 
 def drawn_figures(findings: Findings, found: Sweep | None = None) -> dict[str, ReportFigure]:
@@ -81,7 +82,8 @@ def _by_epoch(primary: Comparison, findings: Findings) -> ReportFigure:
 def _patience(findings: Findings) -> ReportFigure:
     shown = shown_arms(findings)
     measure = findings.measure
-    every = patience.summarise(findings.results.runs, findings.results.epochs, _arms(findings), measure)
+    runs = within_reach(findings.results.runs, findings.procedure)
+    every = patience.summarise(runs, findings.results.epochs, _arms(findings), measure)
     summary = _among(every, shown)
     figure = patience.draw(summary, marks(shown), measure) if len(summary) else None
     words = patience.caption(every, measure) + figure_shows(findings)

@@ -107,7 +107,7 @@ def compare_all(
         runs = runs[runs["arm"].isin({arm for pair in gated for arm in pair})]
         epochs = epochs[epochs["run_id"].isin(runs["run_id"])]
     looks = plan.looks
-    by_arm = _RunsByArm(readings(runs, epochs, plan.measure).assign(outcome=judged["outcome"]))
+    by_arm = _RunsByArm(readings(runs, epochs, plan.measure, plan.procedure).assign(outcome=judged["outcome"]))
     planned = _RunsByArm(plan.runs)
     own = {pair: by_arm.of(pair) for pair in (*gated, *variants)}
     pairs = {pair: ordered_pairs(rows, *pair, planned.seeds(pair), plan.measure) for pair, rows in own.items()}

@@ -11,9 +11,20 @@ import numpy as np
 import pandas as pd
 
 from aimlib.training.early_stopping import stopping_epoch
+from analysis.procedures import FIRST, LATEST
 
 PATIENCE, MIN_DELTA = 7, 1e-3
 """The values of the author's runs."""
+NONE_TO_REPLAY = f"no run with validation images completed a budget of more than {PATIENCE} epochs"
+"""Why early stopping cannot be replayed in a study."""
+
+
+def within_reach(runs: pd.DataFrame, procedure: int = LATEST, patience: int = PATIENCE) -> pd.DataFrame:
+    """Return the runs whose budget early stopping can cut short: those with more epochs than its patience.
+
+    Studies of procedure 1 keep their tables, in which it is replayed on all runs.
+    """
+    return runs if procedure == FIRST else runs[runs["epochs_planned"] > patience]
 
 
 def replayed(

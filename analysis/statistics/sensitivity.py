@@ -14,7 +14,7 @@ from analysis.procedures import FIRST, LATEST
 from analysis.statistics.bootstrap import bca_interval, resampling_weights
 from analysis.statistics.interval import t_interval, t_p_value
 from analysis.statistics.paired import complete, pairing
-from analysis.statistics.replay import PATIENCE, replayed
+from analysis.statistics.replay import NONE_TO_REPLAY, PATIENCE, replayed, within_reach
 from analysis.statistics.robust import robust_reading
 from analysis.statistics.verdict import decide
 
@@ -47,6 +47,7 @@ def _all_signs(n: int) -> npt.NDArray[np.int64]:
     return np.asarray(1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1))
 
 
+_NONE_OF_PROCEDURE_1 = "no run went its full budget with validation images"
 _LATE = 5
 """Number of last epochs that are averaged."""
 _TYPES: dict[str, Any] = (
@@ -54,7 +55,9 @@ _TYPES: dict[str, Any] = (
 )
 
 
-def readings(runs: pd.DataFrame, epochs: pd.DataFrame, measure: PrimaryMeasure = ACCURACY) -> pd.DataFrame:
+def readings(
+    runs: pd.DataFrame, epochs: pd.DataFrame, measure: PrimaryMeasure = ACCURACY, procedure: int = LATEST
+) -> pd.DataFrame:
     """Return the runs for `sensitivity`: run_id, arm, seed, status, the column of the measure and alternatives to it.
 
     As they are stored: `last` (of the last epoch), `late` (mean of the last `averaged` epochs, at most five), `best`
@@ -76,7 +79,7 @@ def readings(runs: pd.DataFrame, epochs: pd.DataFrame, measure: PrimaryMeasure =
         "late": late[column].mean(),
         "best": by_run[column].min() if measure.lower_is_better else by_run[column].max(),
     }
-    early = replayed(runs, epochs, value=column).set_index("run_id")[column]
+    early = replayed(within_reach(runs, procedure), epochs, value=column).set_index("run_id")[column]
     return runs[["run_id", "arm", "seed", "status"]].assign(
         **{column: own},
         **{name: runs["run_id"].map(values).astype("float64").fillna(own) for name, values in found.items()},
@@ -135,7 +138,7 @@ def sensitivity(
         judged(
             f"early stopping with patience {PATIENCE}, replayed",
             "early",
-            "not available: no run went its full budget with validation images",
+            f"not available: {_NONE_OF_PROCEDURE_1 if procedure == FIRST else NONE_TO_REPLAY}",
         ),
         check_row("survivors only", survivors, delta, reported, alpha, procedure=procedure),
         *([{**judged("top-5 accuracy", "top5"), "verdict": ""}] if measure.is_accuracy else []),

@@ -31,6 +31,33 @@ def test_significant_digits(value: float | None, digits: int, text: str) -> None
     assert number_format.significant(value, digits) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "none"),
+        ({"name": "stage_only"}, "stage_only"),
+        (
+            {"name": "conv_ones", "channels": 16, "initial_scale": 1.0, "source_lr_scale": 4.0},
+            "conv_ones(channels=16, source_lr_scale=4)",
+        ),
+        ({"source": "a.pt", "key": None, "prefix": "", "leave_out": ["fc.*"]}, "(source=a.pt, leave_out=[fc.*])"),
+        (
+            {"freeze": [], "learning_rates": [{"layers": ["a"], "scale": 1.0}], "ema": None},
+            "(learning_rates=[(layers=[a], scale=1)])",
+        ),
+        ({"name": "focal", "alpha": None, "gamma": 0.0}, "focal(alpha=none, gamma=0)"),
+        (
+            {"name": "image_index", "columns": {"path": "file", "group": None}},
+            "image_index(columns=(path=file, group=none))",
+        ),
+        ({"name": "sgd", "nesterov": False, "momentum": 0}, "sgd(nesterov=false, momentum=0)"),
+        ({"crop_scale": 1, "passes": 1}, "(passes=1)"),
+    ],
+)
+def test_an_option_in_words_leaves_out_what_does_nothing(value: object, text: str) -> None:
+    assert number_format.option(value) == text
+
+
 @given(st.floats(1e-4, 1e12), st.integers(1, 6))
 def test_significant_digits_are_those_of_rounding_and_have_no_exponent(value: float, digits: int) -> None:
     text = number_format.significant(value, digits)

@@ -22,7 +22,9 @@ class Wilcoxon(Pruner):
         """No configuration is valid."""
 
         p_threshold: float = 0.1
+        """Level of the test."""
         n_startup_steps: int = 2
+        """Number of steps before which no trial is stopped."""
 
         @model_validator(mode="after")
         def _refused(self) -> Self:

@@ -43,6 +43,8 @@ class ConvOnes(MemorySource):
         """Size of the memory, and the kernel that makes it (as run: 1x1)."""
 
         kernel: Literal["1x1", "full"] = "1x1"
+        """Kernel of the convolution. 1x1: every position has the same value in a channel (as run). full: as large as
+        the memory, so every position has its own."""
 
     config: Config
     ones_1CHW: Tensor

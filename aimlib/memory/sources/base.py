@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from aimlib.component import ComponentConfig
@@ -16,15 +16,30 @@ _WIDE = 2**15
 """Number of values above which a memory is wide; the post's has 50,176."""
 
 
+def _with_floats(schema: dict[str, Any]) -> None:
+    """Add to a JSON Schema the other way to give the size."""
+    schema["properties"]["floats"] = {
+        "type": "integer",
+        "minimum": 1,
+        "description": "Size of the memory as a number of values, in place of `channels`; whole channels of rows x "
+        "columns.",
+    }
+
+
 class MemoryConfig(ComponentConfig):
     """Size of a memory: channels x rows x columns values. The defaults are the post's 50,176.
 
     ``floats: 50176`` in place of `channels` gives the size as a number of values, in whole channels of rows x columns.
     """
 
+    model_config = ConfigDict(json_schema_extra=_with_floats)
+
     channels: Size = 1024
+    """Channels of the memory; `floats` gives its size in values instead."""
     rows: Size = 7
+    """Rows of the memory."""
     columns: Size = 7
+    """Columns of the memory."""
     initial_scale: Annotated[float, Field(ge=0)] = 1.0
     """Factor on the initial values. At 1 a memory has the initial spread that its source documents."""
     source_lr_scale: Annotated[float, Field(gt=0)] = 1.0

@@ -22,11 +22,16 @@ class AugMix(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         severity: Annotated[int, Field(ge=1, le=10)] = 3
+        """Strength of the operations."""
         mixture_width: Annotated[int, Field(ge=1)] = 3
+        """Number of chains of operations that are mixed."""
         chain_depth: Annotated[int, Field(ge=-1)] = -1
         """Length of a chain; -1 draws 1 to 3."""
         alpha: Positive = 1.0
+        """Parameter of the distributions from which the shares of the chains and of the image are drawn."""
         all_ops: bool = True
+        """Whether brightness, contrast, colour and sharpness are among the operations."""
         interpolation: Interpolation = "bilinear"
+        """How values between pixels are found."""
 
     transform = "AugMix"

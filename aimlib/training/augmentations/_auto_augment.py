@@ -22,7 +22,9 @@ class AutoAugment(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
+        """Data set for which the operations were found."""
         interpolation: Interpolation = "nearest"
+        """How values between pixels are found."""
 
     transform = "AutoAugment"
 

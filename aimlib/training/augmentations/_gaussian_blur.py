@@ -24,6 +24,7 @@ class GaussianBlur(TorchvisionAugmentation):
         kernel_size: Annotated[int, Field(ge=1)] = 3
         """Pixels; odd."""
         sigma: Range = (0.1, 2.0)
+        """Lowest and highest standard deviation, in pixels."""
 
         @field_validator("kernel_size")
         @classmethod

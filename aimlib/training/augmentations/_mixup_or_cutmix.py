@@ -28,7 +28,9 @@ class MixupOrCutmix(BatchAugmentation):
         """Names and defaults as in torchvision's recipe."""
 
         mixup_alpha: Positive = 0.2
+        """Parameter of the Beta distribution of mixup's shares."""
         cutmix_alpha: Positive = 1.0
+        """Parameter of the Beta distribution of cutmix's shares."""
 
     def __init__(self, config: Any, shape: ImageShape) -> None:
         super().__init__(config, shape)

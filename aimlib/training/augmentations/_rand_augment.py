@@ -22,7 +22,10 @@ class RandAugment(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         num_ops: Annotated[int, Field(ge=1)] = 2
+        """Number of operations on an image."""
         magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+        """Strength of the operations, on a scale to 30."""
         interpolation: Interpolation = "nearest"
+        """How values between pixels are found."""
 
     transform = "RandAugment"

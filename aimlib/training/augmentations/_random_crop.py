@@ -24,7 +24,9 @@ class RandomCrop(TorchvisionAugmentation):
         padding: Annotated[int, Field(ge=1)] = 4
         """Pixels on every side."""
         padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
+        """What the border contains: `fill`, or the image's own pixels repeated or mirrored."""
         fill: Annotated[float, Field(ge=0, le=255)] = 0.0
+        """Value of the border with padding_mode: constant, from 0 to 255."""
 
     transform = "RandomCrop"
 

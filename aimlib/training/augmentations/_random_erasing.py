@@ -22,9 +22,11 @@ class RandomErasing(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         p: Probability = 0.5
+        """Probability that an image is changed."""
         scale: Range = (0.02, 0.33)
         """Share of the image's area."""
         ratio: Range = (0.3, 3.3)
+        """Lowest and highest ratio of the erased rectangle's sides."""
         value: float | Annotated[tuple[float, ...], BeforeValidator(tuple_of)] | Literal["random"] = 0.0
         """One value, one per channel, or ``random`` (normal noise). It replaces the scaled image, as in torchvision's
         own recipe: 0 is the mean of the training images unless the input is raw."""

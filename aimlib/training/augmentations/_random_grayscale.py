@@ -20,5 +20,6 @@ class RandomGrayscale(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         p: Probability = 0.1
+        """Probability that an image is made grey."""
 
     transform = "RandomGrayscale"

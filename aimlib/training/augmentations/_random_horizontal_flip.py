@@ -20,5 +20,6 @@ class RandomHorizontalFlip(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         p: Probability = 0.5
+        """Probability that an image is mirrored."""
 
     transform = "RandomHorizontalFlip"

@@ -22,8 +22,11 @@ class RandomResizedCrop(TorchvisionAugmentation):
         scale: Range = (0.08, 1.0)
         """Share of the image's area."""
         ratio: Range = (3 / 4, 4 / 3)
+        """Lowest and highest ratio of the crop's sides."""
         interpolation: Interpolation = "bilinear"
+        """How values between pixels are found."""
         antialias: bool = True
+        """Whether shrinking averages over the area of a pixel."""
 
     transform = "RandomResizedCrop"
 

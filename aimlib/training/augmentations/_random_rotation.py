@@ -22,7 +22,10 @@ class RandomRotation(TorchvisionAugmentation):
         """Names as in torchvision."""
 
         degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
+        """Largest angle, degrees in either direction."""
         interpolation: Interpolation = "nearest"
+        """How values between pixels are found."""
         fill: Annotated[float, Field(ge=0, le=255)] = 0.0
+        """Value of the pixels that the change uncovers, from 0 to 255."""
 
     transform = "RandomRotation"

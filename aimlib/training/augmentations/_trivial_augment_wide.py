@@ -16,5 +16,6 @@ class TrivialAugmentWide(TorchvisionAugmentation):
         """Names and defaults as in torchvision."""
 
         interpolation: Interpolation = "nearest"
+        """How values between pixels are found."""
 
     transform = "TrivialAugmentWide"

@@ -17,7 +17,7 @@ class MixingOptions(AugmentationOptions):
     """Names and defaults as in torchvision."""
 
     alpha: Positive = 1.0
-    """Of the Beta distribution that the share of the first image is drawn from, once for a batch."""
+    """Parameter of the Beta distribution that the share of the first image is drawn from, once for a batch."""
 
 
 class Mixing(BatchAugmentation):

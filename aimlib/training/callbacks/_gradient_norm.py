@@ -21,6 +21,7 @@ class GradientNorm(Callback):
         """Name and default as in torch."""
 
         norm_type: Annotated[float, Field(gt=0)] = 2.0
+        """Order p of the p-norm."""
 
     reads_gradients = True
 

@@ -23,9 +23,11 @@ class StopAtAccuracy(Callback):
         """The accuracy, and whose it is."""
 
         accuracy: Annotated[float, Field(gt=0, le=1)]
-        """Fraction."""
+        """The accuracy to reach, a fraction."""
         monitor: Literal["validation", "train"] = "validation"
+        """Whose accuracy counts, that of validation or of training images."""
         epochs: Annotated[int, Field(ge=1)] = 1
+        """Number of epochs in a row that must reach it."""
 
         @property
         def uses_validation(self) -> bool:

@@ -32,7 +32,10 @@ class CrossEntropy(Loss):
         """Names and defaults as in torch."""
 
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+        """Share of the target that is spread evenly over all classes, in training alone."""
         weight: ClassWeights = None
+        """Weights of classes. balanced: images / (classes * images of the class); a list: one per class. None: all are
+        1."""
 
     takes_soft_targets = True
     config: Config

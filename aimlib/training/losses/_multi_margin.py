@@ -25,8 +25,11 @@ class MultiMargin(Loss):
         """Names and defaults as in torch."""
 
         p: Literal[1, 2] = 1
+        """Exponent of the hinge."""
         margin: Annotated[float, Field(gt=0)] = 1.0
+        """Distance by which the score of the true class must exceed the others."""
         weight: ClassWeights = None
+        """Weights of classes, as of `cross_entropy`."""
 
     config: Config
     weight: Tensor | None

@@ -24,6 +24,8 @@ class Adadelta(TorchOptimizer):
 
         learning_rate: Positive = 1.0
         rho: BelowOne = 0.9
+        """Decay per step of the averages of squared gradients and changes."""
         eps: Positive = 1e-6
+        """Number added to the denominator, against a division by 0."""
 
     algorithm = torch.optim.Adadelta

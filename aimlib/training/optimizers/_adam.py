@@ -103,8 +103,11 @@ class Adam(OptimizerPlugin):
 
         learning_rate: Positive = 1e-3
         beta1: BelowOne = 0.9
+        """Decay per step of the average of the gradient."""
         beta2: BelowOne = 0.999
+        """Decay per step of the average of the squared gradient."""
         epsilon: Positive = 1e-8
+        """Number added to the denominator, against a division by 0."""
         epsilon_on: Literal["corrected", "uncorrected"] = "corrected"
         """Whether epsilon is added to the root of the second moment after the correction of its bias (torch) or before
         (Keras, hence as run; the "epsilon hat" of the paper's section 2)."""

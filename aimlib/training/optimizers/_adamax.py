@@ -20,6 +20,8 @@ class Adamax(TorchOptimizer):
 
         learning_rate: Positive = 2e-3
         betas: Betas = (0.9, 0.999)
+        """Decay per step of the average of the gradient and of its largest size."""
         eps: Positive = 1e-8
+        """Number added to the denominator, against a division by 0."""
 
     algorithm = torch.optim.Adamax

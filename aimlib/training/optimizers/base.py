@@ -20,7 +20,9 @@ class OptimizerConfig(ComponentConfig):
     """What every optimizer has; a schedule starts from `learning_rate`."""
 
     learning_rate: Positive
+    """The learning rate that a schedule starts from; torch's `lr`."""
     weight_decay: NonNegative = 0.0
+    """Strength of the weight decay; 0 has none."""
 
 
 class OptimizerPlugin(ABC):

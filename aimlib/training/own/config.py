@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import ConfigDict, Field, PlainValidator, model_validator
 
 from aimlib.component import ComponentConfig, Frozen
 from aimlib.config import Fraction, ModelConfig, RunConfig, TrainingConfig
@@ -63,10 +63,12 @@ class OwnTrainingConfig(Frozen):
     ``select_on: test|validation|last`` may be written for `selection` and, with validation, that images are held out.
     """
 
+    model_config = ConfigDict(json_schema_extra=TrainingConfig.model_config["json_schema_extra"])
+
     epochs: Annotated[int, Field(ge=1)] = 1
     """Most epochs that the code may report; code without epochs reports one."""
     selection: Annotated[ComponentConfig, ComponentOf(selections)] = Field(
-        default_factory=lambda: selections.parse("last_epoch")
+        default_factory=lambda: selections.parse("last_epoch"), json_schema_extra={"default": "last_epoch"}
     )
     """Which epoch is reported."""
     validation_fraction: Fraction = 0.0
@@ -115,8 +117,10 @@ class OwnRunConfig(RunConfig):
     """One run of own training code. `RunConfig.parse` returns it for a document with the key `train`."""
 
     train: Annotated[ComponentConfig, ComponentOf(trainers)]
+    """The training code."""
     model: ModelConfig | None = None  # type: ignore[assignment]
     """A network of this package, which the code gets by `OwnRun.network`; None: the code makes its own."""
     training: OwnTrainingConfig = OwnTrainingConfig.model_construct()  # type: ignore[assignment]
+    """Its budget, and which epoch is reported."""
     options: Annotated[Options, PlainValidator(_plain)] = Options()
     """What the code reads; part of the run id like everything else."""

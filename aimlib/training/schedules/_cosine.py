@@ -21,7 +21,9 @@ class Cosine(Schedule):
         """Warm-up in epochs, and the last learning rate as a fraction of the first."""
 
         warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+        """Epochs in which the rate first rises from 0, linearly; fractions are allowed."""
         final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+        """Rate at the end, as a share of the learning rate."""
 
     config: Config
 

@@ -27,6 +27,7 @@ class CosineWarmRestarts(Schedule):
         T_mult: Annotated[int, Field(ge=1)] = 1
         """Factor on the length of the following periods."""
         eta_min: Annotated[float, Field(ge=0)] = 0.0
+        """Lowest learning rate, at the end of every period."""
 
     config: Config
 

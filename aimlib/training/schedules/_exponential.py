@@ -22,6 +22,7 @@ class Exponential(Schedule):
         """Names as in torch."""
 
         gamma: Annotated[float, Field(gt=0)]
+        """Factor on the learning rate per epoch."""
 
     config: Config
 

@@ -22,7 +22,9 @@ class Linear(Schedule):
         """Names as in torch; unlike torch's, the defaults are a linear decay over the whole run."""
 
         start_factor: Annotated[float, Field(ge=0, le=1)] = 1.0
+        """First rate, as a share of the learning rate."""
         end_factor: Annotated[float, Field(ge=0, le=1)] = 0.0
+        """Last rate, as a share of the learning rate."""
         total_iters: Annotated[int, Field(ge=1)] | None = None
         """Epochs until `end_factor`; null: all of the run."""
 

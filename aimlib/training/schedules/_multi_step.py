@@ -22,7 +22,9 @@ class MultiStep(Schedule):
         """Names as in torch."""
 
         milestones: Integers
+        """Numbers of epochs after which the rate falls."""
         gamma: Annotated[float, Field(gt=0)] = 0.1
+        """Factor on the learning rate at each of them."""
 
     config: Config
 

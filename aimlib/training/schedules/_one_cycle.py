@@ -25,9 +25,14 @@ class OneCycle(Schedule):
         pct_start: Annotated[float, Field(ge=0, le=1)] = 0.3
         """Share of the steps in which the rate rises."""
         anneal_strategy: Literal["cos", "linear"] = "cos"
+        """Curve between the rates: half a cosine, or a line."""
         div_factor: Annotated[float, Field(gt=0)] = 25.0
+        """Learning rate divided by the first rate."""
         final_div_factor: Annotated[float, Field(gt=0)] = 1e4
+        """First rate divided by the last one."""
         three_phase: bool = False
+        """Whether the rate falls back to the first one as long as it rose, and then to the last one; false: to the
+        last one at once."""
 
     config: Config
 

@@ -23,9 +23,13 @@ class Plateau(Schedule):
         monitors_validation: ClassVar[bool] = True
 
         factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+        """Factor on the learning rate after `patience` epochs without a gain."""
         patience: Annotated[int, Field(ge=1)] = 3
+        """Number of epochs in a row without a gain after which the rate falls."""
         min_delta: Annotated[float, Field(ge=0, lt=1)] = 1e-4
+        """Gain in the monitored accuracy, a fraction (0.01 is 1 pp), that an epoch must exceed to count."""
         min_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+        """The rate does not fall below this."""
 
     config: Config
 

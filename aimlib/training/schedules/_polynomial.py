@@ -24,6 +24,7 @@ class Polynomial(Schedule):
         total_iters: Annotated[int, Field(ge=1)] | None = None
         """Epochs until 0; null: all of the run."""
         power: Annotated[float, Field(gt=0)] = 1.0
+        """Exponent of the share of time that is left; 1 is a line."""
 
     config: Config
 

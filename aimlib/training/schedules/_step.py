@@ -22,8 +22,9 @@ class StepSchedule(Schedule):
         """Names as in torch."""
 
         step_size: Annotated[int, Field(ge=1)]
-        """Epochs."""
+        """Number of epochs after each of which the rate falls."""
         gamma: Annotated[float, Field(gt=0)] = 0.1
+        """Factor on the learning rate each time."""
 
     config: Config
 

@@ -25,6 +25,7 @@ class Warmup(Schedule):
         """Length and start of the warm-up, and what follows it."""
 
         warmup_epochs: Annotated[int, Field(ge=1)]
+        """Number of epochs in which the rate rises linearly."""
         start_factor: Annotated[float, Field(ge=0, le=1)] = 0.01
         """The first rate, as a share of the learning rate; .01 is that of torchvision's training recipe."""
         schedule: Annotated[ComponentConfig | None, ComponentOf(schedules, optional=True)] = None

@@ -24,7 +24,7 @@ def _names(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-Layers = Annotated[Names, BeforeValidator(_names), Field(min_length=1)]
+Layers = Annotated[Names, BeforeValidator(_names, json_schema_input_type=str | tuple[str, ...]), Field(min_length=1)]
 """Names or patterns of parameters or of modules with all that is in them (``layer1``, ``layer*.0.conv?``), as in the
 network without memory. What a memory adds is matched by its own names only: ``source``, ``updates``,
 ``*.read_weight``; ``*`` is the whole network without it."""
@@ -37,6 +37,8 @@ class FreezeConfig(Frozen):
     """
 
     layers: Layers
+    """Names or patterns (``layer1``, ``layer*.0.conv?``) of modules or parameters, as in the network without memory;
+    one, or a list. ``*`` is that whole network."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Number of epochs, from the first one; None: all."""
 
@@ -45,7 +47,9 @@ class GroupRateConfig(Frozen):
     """A factor on the learning rate of some layers; of several that match a parameter, the last one counts."""
 
     layers: Layers
+    """Names or patterns of modules or parameters, as in `freeze`."""
     scale: Annotated[float, Field(gt=0)]
+    """Factor on the learning rate of these layers."""
 
 
 class AverageConfig(Frozen):
@@ -68,14 +72,21 @@ class FineTuningConfig(Frozen):
 
     search_space: ClassVar[dict[str, Dimension]] = {"layer_decay": Real(0.5, 0.95)}
 
-    freeze: Annotated[tuple[FreezeConfig, ...], BeforeValidator(_several)] = ()
+    freeze: Annotated[
+        tuple[FreezeConfig, ...],
+        BeforeValidator(_several, json_schema_input_type=FreezeConfig | tuple[FreezeConfig, ...]),
+    ] = ()
     """Layers that are not trained; of several entries that match a parameter, the last one counts. Steps are eager."""
-    learning_rates: Annotated[tuple[GroupRateConfig, ...], BeforeValidator(_several)] = ()
+    learning_rates: Annotated[
+        tuple[GroupRateConfig, ...],
+        BeforeValidator(_several, json_schema_input_type=GroupRateConfig | tuple[GroupRateConfig, ...]),
+    ] = ()
     """Factors on the learning rate."""
     layer_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Layer-wise decay of the learning rate: each block has this times the rate of the block after it, the stem that of
     the first block, and the head the full rate, as has what a memory adds. Multiplies `learning_rates`."""
     ema: AverageConfig | None = None
+    """An average of the weights, which is evaluated, selected and kept instead of them. None: there is none."""
 
     @model_validator(mode="after")
     def _some_effect(self) -> Self:

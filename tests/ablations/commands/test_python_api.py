@@ -33,8 +33,8 @@ ONLY_IN_PYTHON = {
     "verify": {"progress"},
     "prepare": {"progress"},
 }
-ONLY_OF_COMMANDS = {"predict": {"csv", "parquet"}}
-"""What the result does: `predict(...).frame()` is a data frame."""
+ONLY_OF_COMMANDS = {"predict": {"csv", "parquet"}, "keys": {"form"}}
+"""What the result does: `predict(...).frame()` is a data frame, and keys are records."""
 RENAMED = {"source": "directory"}
 """Of functions that also take `Results`."""
 NO_COMMANDS = {"Study", "SessionResult", "data", "features", "memory", "network"}

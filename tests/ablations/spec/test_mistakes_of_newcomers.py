@@ -130,7 +130,13 @@ MISTAKES: dict[str, tuple[Change, str, str, str]] = {
         {"arms.m": {**M, "of": "baseline"}},
         "arms.m",
         "needs an arm with memory, but 'baseline' has none",
-        "choose another arm",
+        "give of: aim",
+    ),
+    "a control of an arm in a study without memory": (
+        {"arms.m": {**M, "of": "baseline"}, "arms.aim": {"model": {"conv_init": "glorot_uniform"}}},
+        "arms.m",
+        "needs an arm with memory, but 'baseline' has none, nor has any other arm",
+        "state the control's own configuration instead of `of` and `control`, with a role",
     ),
     "a control of an arm with another spelling": (
         {"arms.m": {**M, "of": "AiM"}},

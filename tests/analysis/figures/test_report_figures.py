@@ -45,7 +45,7 @@ def drawn(tmp_path_factory):
 
     found = {}
     for name, (arms, status) in STUDIES.items():
-        study = FakeStudy(list(arms), list(range(6)), status=dict(status), images=1000)
+        study = FakeStudy(list(arms), list(range(6)), status=dict(status), images=1000, epochs=9)
         directory = write_study(tmp_path_factory.mktemp(name), study, np.random.default_rng(1))
         findings = analysis.examine(analysis.load(directory))
         found[name] = findings, drawn_figures(findings)

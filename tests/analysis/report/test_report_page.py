@@ -126,7 +126,7 @@ def read(directory):
 @pytest.mark.usefixtures("undrawn")
 def test_a_full_report(make_study):
     status = {("matched", 2): "chance", ("aim", 3): "diverged", ("frozen", 1): "failed", ("frozen", 4): "missing"}
-    directory = make_study(status=status)
+    directory = make_study(status=status, epochs=9)
     path = analysis.report(directory)
     assert path == directory / "report" / "report.html"
     page = Page(read(directory))

@@ -15,12 +15,14 @@ from synthetic_study import FakeArm
 
 import analysis
 from aimlib.training.early_stopping import stopping_epoch
+from analysis.figures import patience
 from analysis.report.content import compose
 from analysis.statistics.bootstrap import bca_interval, percentile_interval, resampling_weights
 from analysis.statistics.images import balanced_accuracy, crossed, mcnemar_p
 from analysis.statistics.interval import t_interval
-from analysis.statistics.replay import MIN_DELTA, replayed
+from analysis.statistics.replay import MIN_DELTA, replayed, within_reach
 from analysis.statistics.searches import expected_best, winners
+from analysis.statistics.sensitivity import readings
 
 
 def test_crossed_components_are_those_of_the_analysis_of_variance():
@@ -80,7 +82,7 @@ def test_balanced_accuracy_weighs_classes_alike():
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "patience", "expected"),
+    ("accuracies", "epochs", "expected"),
     [
         ([0.1, 0.2, 0.2, 0.2], 2, 4),
         ([0.1, 0.2, 0.2, 0.3], 2, None),
@@ -89,8 +91,8 @@ def test_balanced_accuracy_weighs_classes_alike():
         ([], 3, None),
     ],
 )
-def test_patience_is_counted_as_keras_counts(accuracies, patience, expected):
-    assert stopping_epoch(accuracies, patience, MIN_DELTA) == expected
+def test_patience_is_counted_as_keras_counts(accuracies, epochs, expected):
+    assert stopping_epoch(accuracies, epochs, MIN_DELTA) == expected
 
 
 def test_replay_reports_the_best_epoch_before_the_stop_and_leaves_stopped_runs_out():
@@ -115,6 +117,24 @@ def test_replay_reports_the_best_epoch_before_the_stop_and_leaves_stopped_runs_o
     )
     found = replayed(runs, pd.concat([epochs, epochs.assign(run_id="b")]))
     assert found[["run_id", "stopped", "selected_epoch", "test_accuracy"]].values.tolist() == [["a", 9, 2, 0.01]]
+
+
+def test_runs_with_no_more_epochs_than_the_patience_are_not_replayed():
+    runs = pd.DataFrame({"run_id": ["a", "b"], "arm": "x", "seed": [0, 1], "status": "finished"})
+    runs = runs.assign(epochs_planned=[7, 8], epochs_run=[7, 8], test_accuracy=0.1)
+    epochs = pd.concat(
+        pd.DataFrame({"run_id": run, "epoch": range(1, count + 1), "validation_accuracy": 0.2, "test_accuracy": 0.1})
+        for run, count in (("a", 7), ("b", 8))
+    )
+    assert within_reach(runs)["run_id"].tolist() == ["b"]
+    assert within_reach(runs, patience=8).empty
+    assert within_reach(runs, procedure=1)["run_id"].tolist() == ["a", "b"]
+    runs = runs.assign(test_top5_accuracy=np.nan)
+    assert readings(runs, epochs)["early"].isna().tolist() == [True, False]
+    assert readings(runs, epochs, procedure=1)["early"].notna().all()
+    assert patience.caption(patience.summarise(within_reach(runs[:1]), epochs, ["x"])) == (
+        "Early stopping cannot be replayed: no run with validation images completed a budget of more than 7 epochs."
+    )
 
 
 @settings(deadline=None, max_examples=30)

@@ -1,0 +1,93 @@
+"""`ablate keys`: every key of a study, its type, default and meaning. In Python: `ablations.keys`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from aimlib.errors import UsageError
+
+if TYPE_CHECKING:
+    from ablations.spec.keys.records import Key as _Key
+else:
+    _Key = Any
+
+Format = Literal["text", "markdown", "json-schema"]
+_HEADINGS = ("key", "what may be written", "default", "meaning")
+
+
+class Keys(tuple[_Key, ...]):
+    """Keys of a study, see `ablations.spec.keys.records.Key`; prints as text of 80 columns.
+
+    What is printed leaves out the options of components unless the prefix leads to them; they are items nevertheless.
+    """
+
+    prefix: str = ""
+
+    def __new__(cls, keys: Iterable[_Key], prefix: str = "") -> Keys:
+        """Return the keys; `prefix` is what they were asked for by."""
+        found = super().__new__(cls, keys)
+        found.prefix = prefix
+        return found
+
+    def __repr__(self) -> str:
+        """Return the keys as the command prints them."""
+        from ablations.spec.keys.views import text
+
+        return text(self, self.prefix)
+
+    def _repr_html_(self) -> str:
+        from aimlib.records.html_tables import table
+
+        return table(_HEADINGS, [(key.address, key.type, key.default, key.meaning) for key in self])
+
+
+def command(
+    prefix: Annotated[
+        str, typer.Argument(help="Beginning of a key path, such as training or training.schedule.cosine.")
+    ] = "",
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="text; markdown: tables; json-schema: a JSON Schema of a study, for editors that complete YAML.",
+        ),
+    ] = "text",
+) -> None:
+    """Show the keys of a study: what may be written, the default, and what it means."""
+    if form == "json-schema":
+        import json
+
+        from ablations.spec.keys.study_schema import study_schema
+
+        if prefix:
+            raise UsageError(f"keys: a JSON Schema is that of a whole study; leave out {prefix!r}")
+        typer.echo(json.dumps(study_schema(), indent=1))
+        return
+    found = keys(prefix)
+    if form == "markdown":
+        from ablations.spec.keys.views import markdown
+
+        typer.echo(markdown(found, introduction=not prefix), nl=False)
+    else:
+        typer.echo(repr(found))
+
+
+def keys(prefix: str = "") -> Keys:
+    """Return the keys of a study below a prefix, in the order in which the classes that read a study have them.
+
+    Parameters
+    ----------
+    prefix : beginning of a key path, such as ``training``, ``model.memory`` or ``training.schedule.cosine``, or a path
+        as a study has it, in `base` or in an arm. Empty: all keys.
+
+    Raises
+    ------
+    UsageError: there is no such key; the message has the nearest ones.
+    """
+    from ablations.spec.keys.lookup import below
+    from ablations.spec.keys.records import records
+
+    return Keys(below(records(), prefix), prefix)

@@ -1,0 +1,51 @@
+"""How a key may be written in a study file, where that is more than the type as which it is read.
+
+These annotations are for the reference of keys (`ablations.spec.keys`) and for the JSON Schema of a study. They change
+nothing of what a study may contain: the validators decide that.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetJsonSchemaHandler
+from pydantic_core import CoreSchema
+
+TEXT: dict[str, Any] = {"type": "string"}
+TEXTS: dict[str, Any] = {"type": "array", "items": TEXT}
+NULL: dict[str, Any] = {"type": "null"}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Written:
+    """Annotation of a key whose JSON Schema is `schema`; pydantic's own has a representation that fills signatures."""
+
+    schema: dict[str, Any]
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema in place of that of the type."""
+        return copy.deepcopy(self.schema)
+
+    def __repr__(self) -> str:
+        return "Written()"
+
+
+def as_any_of(*ways: dict[str, Any]) -> Written:
+    """Annotate a key with the JSON Schemas of the ways in which it may be written."""
+    return Written(ways[0] if len(ways) == 1 else {"anyOf": list(ways)})
+
+
+def one_of_names(kind: str) -> dict[str, Any]:
+    """Return the place of an enumeration that `ablations.spec.keys.generation` fills in."""
+    return {"x-names": kind}
+
+
+def part_of_run(path: str = "") -> Written:
+    """Annotate a mapping with changes to a run: to the part at `path`, or to all of it."""
+    return as_any_of({"x-run": path})
+
+
+ONE_OR_MORE = as_any_of(TEXT, TEXTS)
+"""A text, or a list of texts."""

@@ -1,0 +1,116 @@
+"""The JSON Schema of a study accepts every shipped study and refuses frequent mistakes."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from tiny_study import REMOVED, TINY, changed
+
+from ablations.spec import yaml_documents
+from ablations.spec.keys.study_schema import study_schema
+from ablations.spec.study import read_study
+
+ROOT = Path(__file__).parents[3]
+STUDIES = [path for path in sorted((ROOT / "ablations" / "studies").rglob("*.yaml")) if path.name != "claim.yaml"]
+EXAMPLES = [*(ROOT / "examples" / "training_code").glob("*.yaml"), ROOT / "examples" / "own_code" / "study.yaml"]
+
+
+@cache
+def validator() -> Draft202012Validator:
+    schema = study_schema()
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def is_valid(document: dict[str, Any]) -> bool:
+    return bool(validator().is_valid(document))
+
+
+@pytest.mark.parametrize("path", [*STUDIES, *EXAMPLES], ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_shipped_studies_and_templates_are_valid(path: Path) -> None:
+    problems = [
+        f"{list(error.absolute_path)}: {error.message}" for error in validator().iter_errors(yaml_documents.read(path))
+    ]
+    assert problems == []
+
+
+GOOD: dict[str, dict[str, Any]] = {
+    "no change": {},
+    "a component by its name": {"base.training.optimizer": "sgd"},
+    "options without the name": {"arms.aim.model.memory": {"channels": 8}},
+    "none": {"arms.aim.model.update": "none", "base.training.schedule": None},
+    "a memory of so many values": {"arms.aim.model.memory": {"name": "conv_ones", "floats": 16}},
+    "select_on": {"base.training.select_on": "validation"},
+    "one freeze": {"base.training.fine_tuning": {"freeze": {"layers": "conv1"}}},
+    "weights as a text": {"base.model.weights": "start.pt"},
+    "a control with options": {
+        "arms.same": {"of": "aim", "control": {"name": "matched_parameters", "tolerance": 0.01}}
+    },
+    "a role": {"arms.aim.role": "treatment"},
+    "a measure": {"measure": {"scalar": "perplexity", "better": "lower"}, "delta": 0.1},
+    "looks": {"looks": "any", "seeds": [1, 2, 3]},
+    "resources": {"resources": {"gpus": "auto", "memory": "4GiB", "custom": {"tpu": 1}}},
+    "a factor by its path": {
+        "vary": "aim",
+        "factors": {"model.memory.channels": [4, 8], "model.memory.name": ["noise"]},
+    },
+    "a factor by its name": {"vary": "aim", "factors": {"m": {"off": {}, "on": {"model": {"memory": "noise"}}}}},
+    "an extra component of own code": {"plugins": ["a.py"], "base.model.backbone": {"name": "my_net", "depth": 3}},
+    "a bare component of own code": {"plugins": "a.py", "arms.aim.model.update": "my_update"},
+    "a factor of own code": {"plugins": "a.py", "vary": "aim", "factors": {"model.update.strength": [1, 2]}},
+    "own training code": {"train": "a.py:train", "base.options": {"depth": 3}, "base.model": REMOVED},
+    "a search": {"search": {"vary": "aim", "trials": 3, "sampler": "random", "pruner": {"name": "median", "rungs": 3}}},
+}
+BAD: dict[str, dict[str, Any]] = {
+    "a misspelled key of the study": {"seed": 3},
+    "a misspelled key of the training": {"base.training.epoch": 3},
+    "a misspelled key of an arm": {"arms.aim.modle": {}},
+    "a key at the wrong place": {"base.epochs": 3},
+    "a misspelled component": {"base.model.backbone": "small_resnett"},
+    "a misspelled component with options": {"base.training.optimizer": {"name": "admw", "learning_rate": 0.1}},
+    "a misspelled option": {"base.training.optimizer": {"name": "adam", "learningrate": 0.1}},
+    "an option of another component": {"base.training.optimizer": {"name": "sgd", "beta1": 0.1}},
+    "a text for a number": {"base.training.epochs": "ten"},
+    "a fraction for an integer": {"base.training.batch_size": 2.5},
+    "a number out of range": {"base.training.validation_fraction": 1.5},
+    "a word that is none of them": {"base.training.monitor": "train"},
+    "a control in the model": {"arms.aim.model.control": "frozen_memory"},
+    "a protocol that does not exist": {"protocol": "control"},
+    "a factor with a misspelled path": {"vary": "aim", "factors": {"model.memory.chanels": [4, 8]}},
+    "a factor with a level of another type": {"vary": "aim", "factors": {"training.epochs": [1, "two"]}},
+    "a missing base": {"base": REMOVED},
+    "an option of a known component beside own code": {
+        "plugins": "a.py",
+        "base.training.optimizer": {"name": "adam", "learningrate": 0.1},
+    },
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_a_study_may_write_is_valid(name: str) -> None:
+    assert is_valid(changed(GOOD[name]))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_frequent_mistake_is_not(name: str) -> None:
+    assert not is_valid(changed(BAD[name]))
+
+
+def test_what_the_reader_accepts_of_the_good_ones_is_read() -> None:
+    for name in ("a component by its name", "looks", "a role", "a factor by its path", "a search", "resources"):
+        assert read_study(changed(GOOD[name])).spec.name == TINY["name"]
+
+
+def test_every_key_has_its_meaning_in_the_schema_and_no_mark_is_left() -> None:
+    schema = study_schema()
+    text = str(schema)
+    assert "x-family" not in text
+    assert "x-run" not in text
+    assert "x-names" not in text
+    training = schema["$defs"]["TrainingConfig"]["properties"]
+    assert [name for name, key in training.items() if not key.get("description")] == []
+    assert schema["$defs"]["schedules.cosine"]["properties"]["warmup_epochs"]["description"]
