@@ -102,7 +102,9 @@ def _handles(found: Across) -> dict[str, Line2D]:
 
 def caption(found: Across) -> str:
     """Return what is drawn and what partial pooling assumes."""
+    without = f" {found.without}." if found.left_out else ""
     return (
         f"{number_format.level(found.effects[0].alpha)} intervals of mean differences, {len(found.names)} studies. "
         f"{found.assumptions[2]} The row “a further setting” shows where the effect of a further draw is expected."
+        + without
     )
