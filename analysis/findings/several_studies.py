@@ -76,8 +76,8 @@ class _Named(NamedTuple):
 def _nothing_to_pool(named: Sequence[_Named], decided: int) -> str:
     said = "; ".join(f"{each.name} ({each.study}): {each.primary.verdict.text}" for each in named)
     return (
-        f"there is nothing to pool: {decided or 'none'} of {len(named)} studies has a verdict of its own. {said}. Run more "
-        "seeds where pairs are missing, and read `ablate report` of the others"
+        f"there is nothing to pool: {decided or 'none'} of {len(named)} studies has a verdict of its own. {said}. Run "
+        "more seeds where pairs are missing, and read `ablate report` of the others"
     )
 
 
