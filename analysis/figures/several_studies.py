@@ -91,7 +91,7 @@ def _draw_rows(axes: Axes, rows: pd.DataFrame, first: float, width: float, colou
 
 
 def _handles(found: Across) -> dict[str, Line2D]:
-    delta = found.measure.in_unit(found.measure.decimal(found.delta))
+    delta = found.measure.margin(found.delta)
     hollow: dict[str, Any] = {"markerfacecolor": PAPER, "markeredgecolor": MUTED}
     return {
         "the study alone": Line2D([], [], color=INK, marker="o", markersize=5, linewidth=2.6),

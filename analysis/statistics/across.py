@@ -169,7 +169,7 @@ class Across:
     @property
     def _pooling(self) -> str:
         below, within, above = (number_format.percent(share, 0) for share in self.pooled.further)
-        delta = self.measure.in_unit(self.measure.decimal(self.delta))
+        delta = self.measure.margin(self.delta)
         ends = sorted(number_format.percent(each.further_above_zero, 0) for each in (self.narrower, self.wider))
         return (
             f"In a further setting like these, by partial pooling: {above} % above {delta}, {within} % within ± "
@@ -185,7 +185,7 @@ class Across:
     @property
     def assumptions(self) -> tuple[str, ...]:
         """What the readings of several studies assume."""
-        scale = self.measure.in_unit(self.measure.decimal(self.pooled.scale))
+        scale = self.measure.margin(self.pooled.scale)
         return (
             "The studies share no runs, and their seed effects are normal.",
             "The mean of these studies is about these settings and no others.",
