@@ -62,7 +62,8 @@ def _end(summary: pd.DataFrame) -> float:
 
 def _filled(rows: pd.DataFrame) -> list[bool]:
     """Return whether the point of each row is drawn filled: its share is determined, or it is 0."""
-    return [not row.share or determines(row.lower, row.upper) for row in rows.itertuples()]
+    ends = rows[["share", "lower", "upper"]].to_numpy(float)
+    return [not share or determines(float(lower), float(upper)) for share, lower, upper in ends]
 
 
 def caption(found: Sequence[Variances]) -> str:
